@@ -1,0 +1,141 @@
+//! All that a peer is told before it starts: plain, validated values.
+
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// How one peer runs. [`Config::new`] has the defaults of the command line.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// The peer to dial, `None` to only wait for one (`rft listen`).
+    pub peer: Option<PeerAddress>,
+    /// The UDP port of both hosts.
+    pub port: u16,
+    /// The local address to bind, all addresses of both families by default.
+    pub bind: Option<Bind>,
+    /// Where the files are.
+    pub folders: Folders,
+    /// What happens to a file in Outgoing once the peer holds it.
+    pub after_send: AfterSend,
+    /// What happens when another file stands at a name in Incoming.
+    pub on_conflict: OnConflict,
+    /// Leave once both queues are empty.
+    pub drain: bool,
+    /// How long a file that was written in place must be quiet before it is sent.
+    pub settle: Duration,
+    /// Cap of what this side sends, in bytes per second.
+    pub limit_rate: Option<u64>,
+    /// Congestion control of what this side sends.
+    pub congestion: Congestion,
+    /// How many files are read and sent at once.
+    pub in_flight: usize,
+    /// Stop with exit code 9 when a guest gives a wrong password.
+    pub exit_on_auth_failure: bool,
+    /// Largest file taken, in bytes.
+    pub max_file_size: Option<u64>,
+    /// Free bytes that must remain in Incoming.
+    pub min_free: u64,
+    /// Bound on what is held in memory for transfers, in bytes.
+    pub memory: u64,
+}
+
+impl Config {
+    /// The defaults, for a peer whose folders are in `dir`.
+    pub fn new(peer: Option<PeerAddress>, port: u16, dir: impl Into<PathBuf>) -> Self {
+        Self {
+            peer,
+            port,
+            bind: None,
+            folders: Folders::in_dir(dir),
+            after_send: AfterSend::Delete,
+            on_conflict: OnConflict::Rename,
+            drain: false,
+            settle: Duration::from_secs(1),
+            limit_rate: None,
+            congestion: Congestion::Bbr,
+            in_flight: 64,
+            exit_on_auth_failure: false,
+            max_file_size: None,
+            min_free: 16 << 20,
+            memory: 256 << 20,
+        }
+    }
+}
+
+/// Who is dialled: a name or an address, and the port.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PeerAddress {
+    /// IPv4 or IPv6 address, or a host name.
+    pub host: String,
+    /// UDP port.
+    pub port: u16,
+}
+
+/// `--bind ADDR[:PORT]`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Bind {
+    /// Local address.
+    pub addr: IpAddr,
+    /// Local port, [`Config::port`] by default.
+    pub port: Option<u16>,
+}
+
+impl Bind {
+    /// The whole address, given the port to fall back to.
+    pub fn socket_addr(self, default_port: u16) -> SocketAddr {
+        SocketAddr::new(self.addr, self.port.unwrap_or(default_port))
+    }
+}
+
+/// The folders of a peer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Folders {
+    /// What is dropped here is sent.
+    pub outgoing: PathBuf,
+    /// What arrives stands here.
+    pub incoming: PathBuf,
+    /// The program's own: staged files, the ledger, the lock, the log.
+    pub state: PathBuf,
+}
+
+impl Folders {
+    /// `Outgoing`, `Incoming` and `.rft` below one base folder.
+    pub fn in_dir(dir: impl Into<PathBuf>) -> Self {
+        let dir = dir.into();
+        Self { outgoing: dir.join("Outgoing"), incoming: dir.join("Incoming"), state: dir.join(".rft") }
+    }
+}
+
+/// `--after-send`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum AfterSend {
+    /// Removed from Outgoing.
+    #[default]
+    Delete,
+    /// Left in Outgoing, and sent again only when it changes.
+    Keep,
+    /// Moved to `.rft/sent/`.
+    Archive,
+}
+
+/// `--on-conflict`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum OnConflict {
+    /// Both are kept; the new one becomes `name (1).ext`.
+    #[default]
+    Rename,
+    /// The old one is replaced, atomically.
+    Overwrite,
+    /// The old one stays; the sender is told and keeps its file.
+    Skip,
+}
+
+/// `--congestion`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Congestion {
+    /// Our model-based controller, for lossy links.
+    #[default]
+    Bbr,
+    /// RFC 9438, as most of the Internet has it.
+    Cubic,
+}
