@@ -24,5 +24,8 @@
 #![forbid(unsafe_code)]
 
 pub mod config;
+pub mod crypto;
 pub mod event;
+pub mod inbox;
+pub mod net;
 pub mod proto;

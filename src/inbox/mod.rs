@@ -1,0 +1,3 @@
+//! Receiving: one file off one stream, into Incoming.
+
+pub mod assemble;
