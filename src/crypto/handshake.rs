@@ -17,10 +17,15 @@ use hmac::Mac;
 use rand::TryCryptoRng;
 use zeroize::Zeroizing;
 
-use super::pake::{self, PakeError, SHARE_LEN};
+use super::pake::{self, PakeError};
 use super::password::PasswordKey;
 use super::schedule::{Confirmation, SessionSecret, channel_identifier};
 use super::seal::SessionKeys;
+
+mod hello;
+
+pub use hello::SUITE;
+use hello::{HELLO_LEN, Hello};
 
 /// Length of M1 in bytes.
 pub const M1_LEN: usize = HELLO_LEN;
@@ -31,13 +36,6 @@ pub const M3_LEN: usize = PROOF_LEN;
 /// Length of M4 in bytes.
 pub const M4_LEN: usize = PROOF_LEN + WRAP_LEN;
 
-/// The only suite: CPACE-RISTR255-SHA512, Argon2id, HKDF-SHA256, AES-256-GCM and HMAC-SHA256 over context, header and tag.
-pub const SUITE: u8 = 0x01;
-
-const MAGIC: &[u8; 4] = b"RFT1";
-/// Everything before the share: CPace's associated data.
-const PREFIX_LEN: usize = 40;
-const HELLO_LEN: usize = PREFIX_LEN + SHARE_LEN;
 const PROOF_LEN: usize = 32;
 const SESSION_KEYS_LEN: usize = 64;
 const WRAP_LEN: usize = SESSION_KEYS_LEN + 16;
@@ -194,11 +192,11 @@ impl Guest {
         own: PeerId,
         rng: &mut R,
     ) -> Result<(GuestAwaitingM2, [u8; M1_LEN]), HandshakeError> {
-        let prefix = prefix(Role::Guest, own, random(rng)?);
+        let ad_a = hello::prefix(Role::Guest, own, random(rng)?);
         let ci = channel_identifier(binding);
         let inputs = pake::Inputs { prs: key.as_bytes(), ci: &ci, sid: binding.sid() };
         let initiator = pake::Initiator::start(&inputs, rng)?;
-        let m1 = hello(&prefix, &initiator.share());
+        let m1 = hello::join(&ad_a, &initiator.share());
         Ok((GuestAwaitingM2 { initiator, binding: binding.duplicate(), own, m1 }, m1))
     }
 }
@@ -222,7 +220,7 @@ impl GuestAwaitingM2 {
         if hello.share == self.initiator.share() {
             return Err(HandshakeError::BadShare);
         }
-        let (ad_a, _) = split_hello(&self.m1);
+        let (ad_a, _) = hello::split(&self.m1);
         let isk = self.initiator.finish(self.binding.sid(), ad_a, &hello.share, hello.prefix)?;
         let confirmation = Confirmation::derive(&isk, &self.binding, &self.m1, m2);
         let ta = confirmation.guest_proof().finalize().into_bytes().into();
@@ -277,11 +275,11 @@ impl Host {
         rng: &mut R,
     ) -> Result<(HostAwaitingM3, [u8; M2_LEN]), HandshakeError> {
         let hello_a = Hello::parse(m1, Role::Guest, own)?;
-        let ad_b = prefix(Role::Host, own, random(rng)?);
+        let ad_b = hello::prefix(Role::Host, own, random(rng)?);
         let ci = channel_identifier(binding);
         let inputs = pake::Inputs { prs: key.as_bytes(), ci: &ci, sid: binding.sid() };
         let (yb, isk) = pake::respond(&inputs, &hello_a.share, hello_a.prefix, &ad_b, rng)?;
-        let m2 = hello(&ad_b, &yb);
+        let m2 = hello::join(&ad_b, &yb);
         let confirmation = Confirmation::derive(&isk, binding, m1, &m2);
         Ok((HostAwaitingM3 { confirmation, peer: hello_a.peer }, m2))
     }
@@ -314,60 +312,6 @@ impl HostAwaitingM3 {
         let secret = self.confirmation.session(&m4, &session_keys);
         Ok((Established::new(self.peer, Role::Host, secret), m4))
     }
-}
-
-/// What M1 and M2 say, unauthenticated.
-struct Hello<'a> {
-    prefix: &'a [u8],
-    peer: PeerId,
-    share: [u8; SHARE_LEN],
-}
-
-impl<'a> Hello<'a> {
-    /// Checks, in this order: protocol, version, the sender's role, and that the sender is not this process.
-    fn parse(message: &'a [u8; HELLO_LEN], sender: Role, own: PeerId) -> Result<Self, HandshakeError> {
-        let (prefix, share) = split_hello(message);
-        let [m0, m1, m2, m3, role, suite, flag0, flag1, rest @ ..] = message;
-        if [*m0, *m1, *m2, *m3] != *MAGIC {
-            return Err(HandshakeError::NotRft);
-        }
-        if *suite != SUITE || [*flag0, *flag1] != [0, 0] {
-            return Err(HandshakeError::UnsupportedVersion);
-        }
-        if *role != sender.letter() {
-            return Err(HandshakeError::WrongRole);
-        }
-        let mut peer = PeerId([0; 16]);
-        peer.0.copy_from_slice(&rest[..16]);
-        if peer == own {
-            return Err(HandshakeError::SelfConnection);
-        }
-        Ok(Self { prefix, peer, share })
-    }
-}
-
-fn split_hello(message: &[u8; HELLO_LEN]) -> (&[u8], [u8; SHARE_LEN]) {
-    let (prefix, rest) = message.split_at(PREFIX_LEN);
-    let mut share = [0; SHARE_LEN];
-    share.copy_from_slice(rest);
-    (prefix, share)
-}
-
-fn prefix(role: Role, own: PeerId, random: [u8; 16]) -> [u8; PREFIX_LEN] {
-    let mut prefix = [0; PREFIX_LEN];
-    prefix[..4].copy_from_slice(MAGIC);
-    prefix[4] = role.letter();
-    prefix[5] = SUITE;
-    prefix[8..24].copy_from_slice(&own.0);
-    prefix[24..].copy_from_slice(&random);
-    prefix
-}
-
-fn hello(prefix: &[u8; PREFIX_LEN], share: &[u8; SHARE_LEN]) -> [u8; HELLO_LEN] {
-    let mut message = [0; HELLO_LEN];
-    message[..PREFIX_LEN].copy_from_slice(prefix);
-    message[PREFIX_LEN..].copy_from_slice(share);
-    message
 }
 
 /// AES-256-GCM under Kw, which no other message ever uses: the nonce is zero.

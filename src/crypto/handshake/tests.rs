@@ -1,3 +1,4 @@
+use super::hello::PREFIX_LEN;
 use super::*;
 use crate::crypto::seal::{RecordKind, Sealer};
 use crate::crypto::vectors::{Script, Vectors, seeded};
