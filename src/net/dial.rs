@@ -42,7 +42,10 @@ pub(super) async fn run(
 ) -> Result<(), Fatal> {
     let Some(peer) = shared.peer.clone() else { return Ok(()) };
     let mut names = Names { peer, found: Vec::new(), at: None };
-    names.resolve(&shared).await.map_err(|reason| Fatal::PeerAddress { host: names.peer.host.clone(), reason })?;
+    names
+        .resolve(&shared)
+        .await
+        .map_err(|reason| Fatal::PeerAddress { host: names.peer.host.clone(), reason })?;
     let mut trouble = Trouble::default();
     loop {
         if needed.wait_for(|needed| *needed).await.is_err() {

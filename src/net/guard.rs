@@ -44,7 +44,8 @@ impl Guard {
 
     /// The addresses that the peer's name has now.
     pub(super) fn set_named(&self, addresses: impl Iterator<Item = IpAddr>) {
-        *self.named.lock().unwrap_or_else(PoisonError::into_inner) = addresses.map(|ip| ip.to_canonical()).collect();
+        *self.named.lock().unwrap_or_else(PoisonError::into_inner) =
+            addresses.map(|ip| ip.to_canonical()).collect();
     }
 
     fn is_named(&self, ip: IpAddr) -> bool {
@@ -73,7 +74,8 @@ impl Guard {
 
     /// Guesses in a row that were not right.
     pub(super) fn failures(&self) -> u32 {
-        let of = |throttle: &Mutex<Throttle>| throttle.lock().unwrap_or_else(PoisonError::into_inner).failures();
+        let of =
+            |throttle: &Mutex<Throttle>| throttle.lock().unwrap_or_else(PoisonError::into_inner).failures();
         of(&self.guesses) + of(&self.named_guesses)
     }
 

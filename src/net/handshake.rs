@@ -3,11 +3,10 @@
 use super::endpoint::CloseCode;
 use super::record::{RecordError, RecordReader, RecordWriter};
 use super::throttle::Throttle;
-use crate::crypto::handshake::{
-    ChannelBinding, Established, Guest, HandshakeError, Host, M1_LEN, M2_LEN, M3_LEN, M4_LEN, PeerId,
-    Role,
-};
 use crate::crypto::EXPORTER_LABEL;
+use crate::crypto::handshake::{
+    ChannelBinding, Established, Guest, HandshakeError, Host, M1_LEN, M2_LEN, M3_LEN, M4_LEN, PeerId, Role,
+};
 use crate::crypto::password::PasswordKey;
 use crate::crypto::seal::RecordKind;
 use crate::proto::message::Settings;

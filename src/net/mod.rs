@@ -44,7 +44,9 @@ pub enum Fatal {
         peer: SocketAddr,
     },
     /// The peer's port answers with something else, or another version.
-    #[error("{peer} does not speak rft/1: another program or version runs there; run the same version of rft on both sides")]
+    #[error(
+        "{peer} does not speak rft/1: another program or version runs there; run the same version of rft on both sides"
+    )]
     NotRft {
         /// The peer.
         peer: SocketAddr,

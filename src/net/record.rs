@@ -2,7 +2,9 @@
 //! (protocol.md section 4).
 
 use super::stream::{RecvHalf, SendHalf, StreamError};
-use crate::crypto::seal::{HEADER_LEN, Header, OpenError, Opener, RecordKind, SealError, Sealer, TRAILER_LEN};
+use crate::crypto::seal::{
+    HEADER_LEN, Header, OpenError, Opener, RecordKind, SealError, Sealer, TRAILER_LEN,
+};
 use crate::proto::codec::Malformed;
 use crate::proto::message::MAX_MESSAGE;
 use bytes::{Buf, Bytes, BytesMut};

@@ -196,7 +196,8 @@ async fn accept(shared: Arc<Shared>, authenticated: mpsc::Sender<Authenticated>)
             let handshake = async {
                 let (connecting, throttle, _place) = place.accept(&shared.guard)?;
                 let connection = connecting.await.map_err(|error| super::handshake::from_close(&error))?;
-                let done = as_host(connection, &shared.key, shared.own, throttle, || shared.settings()).await?;
+                let done =
+                    as_host(connection, &shared.key, shared.own, throttle, || shared.settings()).await?;
                 await_adoption(&shared, done).await
             };
             let result = match tokio::time::timeout(DEADLINE, handshake).await {
@@ -221,14 +222,17 @@ fn host_failed(shared: &Shared, remote: SocketAddr, error: AuthError) -> Result<
             shared.events.emit(Event::AuthFailed { peer: remote });
             let failures = shared.guard.failures();
             if failures > 0 && failures.is_multiple_of(20) {
-                shared.events.warn(None, format!("{failures} connections in a row did not know the password"));
+                shared
+                    .events
+                    .warn(None, format!("{failures} connections in a row did not know the password"));
             }
             if shared.exit_on_auth_failure {
                 return Err(Fatal::GuestRefused { peer: remote });
             }
         }
         AuthError::NotRft if shared.guard.may_warn(Instant::now()) => {
-            let text = format!("something at {remote} knocks on our port and does not speak rft/1; it is ignored");
+            let text =
+                format!("something at {remote} knocks on our port and does not speak rft/1; it is ignored");
             shared.events.warn(None, text);
         }
         AuthError::Wrap => return Err(Fatal::Wrap),
@@ -239,7 +243,10 @@ fn host_failed(shared: &Shared, remote: SocketAddr, error: AuthError) -> Result<
 }
 
 /// On the follower's side, a connection is nothing until the leader adopts it.
-pub(super) async fn await_adoption(shared: &Shared, mut done: Authenticated) -> Result<Authenticated, AuthError> {
+pub(super) async fn await_adoption(
+    shared: &Shared,
+    mut done: Authenticated,
+) -> Result<Authenticated, AuthError> {
     if elect::leads(shared.own, done.established.peer) {
         return Ok(done);
     }
@@ -260,9 +267,11 @@ pub(super) async fn await_adoption(shared: &Shared, mut done: Authenticated) -> 
 async fn adopt(shared: &Shared, mut done: Authenticated) -> Option<(Session, ControlReceiver)> {
     let peer = done.established.peer;
     if elect::leads(shared.own, peer) {
-        let current = shared.held().as_ref().filter(|held| held.connection.close_reason().is_none()).map(|held| {
-            Current { peer: held.peer, session: held.id, age: held.since.elapsed() }
-        });
+        let current = shared
+            .held()
+            .as_ref()
+            .filter(|held| held.connection.close_reason().is_none())
+            .map(|held| Current { peer: held.peer, session: held.id, age: held.since.elapsed() });
         if elect::decide(current, peer, &done.settings) == Verdict::Duplicate {
             tracing::debug!("a second connection to the same peer is closed");
             done.connection.close(CloseCode::Duplicate.var_int(), b"");

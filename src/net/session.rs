@@ -86,7 +86,8 @@ impl Session {
     /// # Errors
     /// [`StreamError`] when the connection is lost.
     pub async fn open_file(&self) -> Result<(RecordWriter, RecordReader), StreamError> {
-        let streams = self.connection.open_bi().await.map_err(|error| StreamError::Lost(error.to_string()))?;
+        let streams =
+            self.connection.open_bi().await.map_err(|error| StreamError::Lost(error.to_string()))?;
         Ok(self.sealed(streams))
     }
 
@@ -95,7 +96,8 @@ impl Session {
     /// # Errors
     /// [`StreamError`] when the connection is lost.
     pub async fn accept_file(&self) -> Result<(RecordWriter, RecordReader), StreamError> {
-        let streams = self.connection.accept_bi().await.map_err(|error| StreamError::Lost(error.to_string()))?;
+        let streams =
+            self.connection.accept_bi().await.map_err(|error| StreamError::Lost(error.to_string()))?;
         Ok(self.sealed(streams))
     }
 

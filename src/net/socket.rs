@@ -45,7 +45,8 @@ pub fn bind(addr: SocketAddr) -> io::Result<Bound> {
             drop(plain);
             if socket.max_transmit_segments() == 1 && cfg!(target_os = "linux") {
                 notes.push(
-                    "this system sends UDP packets one by one (no segmentation offload), which costs speed".into(),
+                    "this system sends UDP packets one by one (no segmentation offload), which costs speed"
+                        .into(),
                 );
             }
             socket
@@ -234,7 +235,9 @@ mod tests {
         a.try_send(&transmit).unwrap();
         let mut storage = [0; 16];
         let mut meta = [RecvMeta::default()];
-        std::future::poll_fn(|cx| b.poll_recv(cx, &mut [IoSliceMut::new(&mut storage)], &mut meta)).await.unwrap();
+        std::future::poll_fn(|cx| b.poll_recv(cx, &mut [IoSliceMut::new(&mut storage)], &mut meta))
+            .await
+            .unwrap();
         assert_eq!(&storage[..meta[0].len], b"hello");
         assert_eq!(meta[0].addr, a.local_addr().unwrap());
     }

@@ -70,7 +70,10 @@ pub fn pipe(buffer: usize) -> ((SendHalf, RecvHalf), (SendHalf, RecvHalf)) {
     let (a, b) = tokio::io::duplex(buffer);
     let end = |stream| {
         let (read, write) = tokio::io::split(stream);
-        (SendHalf { inner: SendInner::Pipe(write), over: false }, RecvHalf(RecvInner::Pipe { read, offset: 0 }))
+        (
+            SendHalf { inner: SendInner::Pipe(write), over: false },
+            RecvHalf(RecvInner::Pipe { read, offset: 0 }),
+        )
     };
     (end(a), end(b))
 }
