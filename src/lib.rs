@@ -26,3 +26,4 @@
 pub mod config;
 pub mod event;
 pub mod proto;
+pub mod store;
