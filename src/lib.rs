@@ -29,3 +29,4 @@ pub mod event;
 pub mod inbox;
 pub mod net;
 pub mod proto;
+pub mod store;
