@@ -5,11 +5,13 @@
 
 mod error;
 mod folder;
+mod ledger;
 mod meta;
 mod os;
 mod state;
 
 pub use error::StoreError;
 pub use folder::{Folder, Listed};
+pub use ledger::{Ledger, Received};
 pub use meta::{FileKind, Identity, Meta};
 pub use state::StateDir;
