@@ -25,4 +25,5 @@
 
 pub mod config;
 pub mod event;
+pub mod outbox;
 pub mod proto;
