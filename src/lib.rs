@@ -27,3 +27,4 @@ pub mod config;
 pub mod event;
 pub mod outbox;
 pub mod proto;
+pub mod store;
