@@ -28,5 +28,6 @@ pub mod crypto;
 pub mod event;
 pub mod inbox;
 pub mod net;
+pub mod outbox;
 pub mod proto;
 pub mod store;
