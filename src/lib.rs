@@ -1,1 +1,3 @@
 //! rft
+
+pub mod net;

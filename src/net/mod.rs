@@ -1,0 +1,3 @@
+//! The network: the only place that names quinn.
+
+pub mod congestion;
