@@ -98,3 +98,103 @@ fn survey() {
     });
     one("policer 100M (of 1G)", link, 100 * mb);
 }
+
+fn two(name: &str, link: LinkConfig, kinds: [Kind; 2], stagger: f64, seconds: f64) -> f64 {
+    let flow = |kind, start| FlowConfig {
+        start,
+        ..bulk(kind, 1 << 40)
+    };
+    let flows = [flow(kinds[0], 0.0), flow(kinds[1], stagger)];
+    let (reports, wire) = World::new(link, &flows, 1).run(seconds);
+    let from = stagger + (seconds - stagger) * 0.3;
+    let (a, b) = (
+        reports[0].rate(from, seconds),
+        reports[1].rate(from, seconds),
+    );
+    println!(
+        "{name:40} {:5.2} : {:5.2} MB/s, first has {:4.1} %; lost {}/{} {}/{} mean queue {:.1} ms",
+        a / 1e6,
+        b / 1e6,
+        100.0 * a / (a + b),
+        reports[0].packets.1,
+        reports[0].packets.0,
+        reports[1].packets.1,
+        reports[1].packets.0,
+        1e3 * wire.queue_sum / wire.offered as f64,
+    );
+    a / (a + b)
+}
+
+#[test]
+#[ignore = "a survey, not a test"]
+fn survey_fairness() {
+    use Kind::{Cubic, Ours, QuinnBbr};
+    for (rtt, queue) in [
+        (50.0, 50.0),
+        (50.0, 100.0),
+        (50.0, 200.0),
+        (20.0, 100.0),
+        (100.0, 100.0),
+        (100.0, 50.0),
+        (50.0, 10.0),
+    ] {
+        let link = LinkConfig::new(100.0, rtt).queue_ms(queue);
+        two(
+            &format!("ours:cubic {rtt} q{queue}"),
+            link.clone(),
+            [Ours, Cubic],
+            0.0,
+            30.0,
+        );
+        two(
+            &format!("ours:cubic +5s {rtt} q{queue}"),
+            link.clone(),
+            [Ours, Cubic],
+            5.0,
+            40.0,
+        );
+        two(
+            &format!("cubic:ours +5s {rtt} q{queue}"),
+            link.clone(),
+            [Cubic, Ours],
+            5.0,
+            40.0,
+        );
+        two(
+            &format!("ours:ours {rtt} q{queue}"),
+            link.clone(),
+            [Ours, Ours],
+            0.0,
+            30.0,
+        );
+        two(
+            &format!("ours:ours +5s {rtt} q{queue}"),
+            link.clone(),
+            [Ours, Ours],
+            5.0,
+            40.0,
+        );
+        two(
+            &format!("quinnbbr:cubic {rtt} q{queue}"),
+            link.clone(),
+            [QuinnBbr, Cubic],
+            0.0,
+            30.0,
+        );
+    }
+}
+
+#[test]
+#[ignore = "prints one link's course: SIM_TRACE=1"]
+fn course() {
+    let number = |name: &str, or: f64| {
+        std::env::var(name)
+            .ok()
+            .and_then(|v| v.parse().ok())
+            .unwrap_or(or)
+    };
+    let link = LinkConfig::new(number("RATE", 100.0), number("RTT", 50.0))
+        .lossy(number("LOSS", 0.0))
+        .queue_ms(number("QUEUE", 100.0));
+    one("course", link, (number("MB", 20.0) * 1e6) as u64);
+}

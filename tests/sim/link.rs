@@ -146,12 +146,11 @@ impl Link {
             return None;
         }
         let there = self.busy_until + self.config.rtt / 2.0;
-        if self.rng.chance(self.config.reorder.0) {
-            return Some(there + self.config.reorder.1);
-        }
         let arrival = there + self.rng.unit() * self.config.jitter;
         self.last_arrival = self.last_arrival.max(arrival);
-        Some(self.last_arrival)
+        // Jitter alone keeps the order; a packet that is held back is overtaken.
+        let held = self.rng.chance(self.config.reorder.0);
+        Some(self.last_arrival + if held { self.config.reorder.1 } else { 0.0 })
     }
 
     fn police(&mut self, now: f64, bytes: f64) -> bool {

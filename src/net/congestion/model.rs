@@ -23,6 +23,17 @@ pub enum Load {
     Full,
 }
 
+/// How large the window was in a round, beside what the path needs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Window {
+    /// Smaller.
+    Small,
+    /// About as large.
+    Level,
+    /// Larger: a queue is our own doing.
+    Large,
+}
+
 /// Acknowledged and lost bytes.
 #[derive(Clone, Copy, Debug, Default)]
 struct Tally {
@@ -167,13 +178,13 @@ impl Model {
     }
 
     /// Ends the round if a packet that left with `delivered_before` bytes delivered closes it.
-    /// `gentle` says that the window was no larger than the path needs, so that a queue means that
-    /// the path's rate is overestimated.
+    /// A queue although the `window` was no larger than the path needs means that the path's rate is
+    /// overestimated.
     pub fn end_round(
         &mut self,
         delivered_before: u64,
         delivered: u64,
-        gentle: bool,
+        window: Window,
     ) -> Option<Round> {
         if delivered_before < self.round_end {
             return None;
@@ -183,7 +194,7 @@ impl Model {
         if self.rtt_count > 0.0 {
             self.queue = self.rtt_least - self.min_rtt;
             let spread = self.rtt_sum / self.rtt_count - self.rtt_least;
-            if gentle && !self.congested() {
+            if window == Window::Level && !self.congested() {
                 self.spread += 0.2 * (spread - self.spread);
             }
         }
@@ -197,7 +208,7 @@ impl Model {
             self.below.add(self.now_below);
             self.all.add(self.now_all);
         }
-        self.doubt(gentle, &round);
+        self.doubt(window, &round);
         self.now_below = Tally::default();
         self.now_all = Tally::default();
         (self.rtt_least, self.rtt_sum, self.rtt_count) = (f64::MAX, 0.0, 0.0);
@@ -211,8 +222,8 @@ impl Model {
 
     /// A queue and a lower rate for two rounds, although the window was modest: the path has become
     /// slower, and what was measured before says nothing any more.
-    fn doubt(&mut self, gentle: bool, round: &Round) {
-        if gentle
+    fn doubt(&mut self, window: Window, round: &Round) {
+        if window != Window::Large
             && self.congested()
             && !round.app_limited
             && round.rate > 0.0
@@ -238,7 +249,11 @@ impl Model {
     }
 
     /// A probe cycle is over: older counts of loss weigh less.
-    pub fn end_cycle(&mut self) {
+    /// After start-up (`fresh`) only what was seen below the path's rate counts: it overshoots.
+    pub fn end_cycle(&mut self, fresh: bool) {
+        if fresh {
+            self.all = self.below;
+        }
         self.below.forget();
         self.all.forget();
     }

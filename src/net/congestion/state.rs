@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::compete::Cubic;
-use super::model::{Load, Model, Round};
+use super::model::{Load, Model, Round, Window};
 use super::sampler::Sampler;
 
 /// Packets that may leave before anything is known. RFC 6928 allows 10; 32 is what large content
@@ -12,20 +12,20 @@ const INITIAL_PACKETS: f64 = 32.0;
 /// Least window: enough for three later packets to reveal a loss even when one of them is lost too.
 const LEAST_PACKETS: f64 = 8.0;
 /// Start-up: a window of so many times what was delivered doubles the rate every round
-/// (draft-ietf-ccwg-bbr: 4 ln 2).
-const STARTUP_GAIN: f64 = 2.77;
+/// (draft-ietf-ccwg-bbr paces at 2.77 and bounds by 2; here the bound is all there is).
+const STARTUP_GAIN: f64 = 2.0;
 /// Growth by which a round shows that the path is not full yet (draft-ietf-ccwg-bbr).
 const GROWTH: f64 = 1.25;
 /// Cruising keeps so many times the bandwidth-delay product under way …
 const CRUISE_GAIN: f64 = 1.05;
 /// … and so many seconds' worth beyond it: bursts, timers of a millisecond, batched reads.
 const SLACK: f64 = 0.002;
+/// Acknowledgements in a row that must all be late for start-up to see a queue.
+const LATE_ACKS: u32 = 16;
 /// Probing for more.
 const UP_GAIN: f64 = 1.25;
 /// Draining what probing left, and measuring the path's own loss below its rate.
-const DOWN_GAIN: f64 = 0.92;
-/// After start-up the queue is deeper.
-const DRAIN_GAIN: f64 = 0.75;
+const DOWN_GAIN: f64 = 0.95;
 /// Share of the bandwidth-delay product kept under way while the least round-trip time is measured.
 const PROBE_RTT_GAIN: f64 = 0.5;
 /// A path that was not used for so long may have changed.
@@ -67,6 +67,9 @@ pub struct Core {
     trial_at: Instant,
     marked: f64,
     marked_at: Instant,
+    slow_start: f64,
+    fresh: bool,
+    late: (u32, f64),
     delivered_at_round: (u64, Instant),
     recent_rate: f64,
 }
@@ -86,6 +89,9 @@ impl Core {
             trial_at: now,
             marked: 1.0,
             marked_at: now,
+            slow_start: INITIAL_PACKETS * f64::from(mtu),
+            fresh: true,
+            late: (0, f64::MAX),
             delivered_at_round: (0, now),
             recent_rate: 0.0,
         }
@@ -109,10 +115,7 @@ impl Core {
         {
             let rate = self.model.rate() / 2.0;
             self.model.set_rate(rate);
-            self.phase = Phase::Startup {
-                best: rate / GROWTH,
-                flat: 0,
-            };
+            self.enter_startup(rate / GROWTH, 0);
         }
         let load = self.load();
         self.sampler
@@ -142,6 +145,10 @@ impl Core {
         match &mut self.phase {
             Phase::ProbeRtt { least, .. } => *least = least.min(rtt),
             Phase::Compete(cubic) => cubic.on_ack(now, bytes as f64, rtt),
+            Phase::Startup { .. } => {
+                self.slow_start += bytes as f64 / (1.0 - self.model.path_loss());
+                self.late = (self.late.0 + 1, self.late.1.min(rtt));
+            }
             _ => {}
         }
     }
@@ -184,14 +191,15 @@ impl Core {
         };
         self.model
             .on_rate(sample.rate, sample.interval, sample.app_limited);
-        let gentle = !matches!(
-            self.phase,
-            Phase::Startup { .. } | Phase::Up { .. } | Phase::Compete(_)
-        );
+        let window = match self.phase {
+            Phase::Startup { .. } | Phase::Up { .. } | Phase::Compete(_) => Window::Large,
+            Phase::Cruise { .. } => Window::Level,
+            _ => Window::Small,
+        };
         let delivered = self.sampler.delivered();
         let round = self
             .model
-            .end_round(sample.delivered_before, delivered, gentle);
+            .end_round(sample.delivered_before, delivered, window);
         if let Some(round) = round {
             self.marked = (self.marked + 0.05).min(1.0);
             let (before, since) = self.delivered_at_round;
@@ -200,11 +208,35 @@ impl Core {
             self.delivered_at_round = (delivered, now);
             self.on_round(now, &round);
         }
-        self.watch_flight(now);
+        self.watch_start();
+        self.watch_flight();
+    }
+
+    /// Start-up ends as soon as a queue is seen in the newest packets: what is under way by then
+    /// fills the path, and each further round would double the queue.
+    fn watch_start(&mut self) {
+        let Phase::Startup { .. } = self.phase else {
+            return;
+        };
+        let (count, least) = self.late;
+        if count < LATE_ACKS {
+            return;
+        }
+        self.late = (0, f64::MAX);
+        if least > self.model.min_rtt + self.model.tolerance() {
+            self.leave_startup();
+        }
+    }
+
+    fn leave_startup(&mut self) {
+        self.phase = Phase::Down {
+            gain: DOWN_GAIN,
+            since: None,
+        };
     }
 
     /// Phases that last until the queue is gone.
-    fn watch_flight(&mut self, _now: Instant) {
+    fn watch_flight(&mut self) {
         let window = self.target();
         let drained = self.in_flight <= window + 2.0 * self.mtu;
         let round = self.model.round;
@@ -286,14 +318,11 @@ impl Core {
         let full = flat >= 3
             || self.model.congested()
             || (flat >= 2 && round.loss > 0.1 + 2.0 * self.model.path_loss());
-        self.phase = if full {
-            Phase::Down {
-                gain: DRAIN_GAIN,
-                since: None,
-            }
+        if full {
+            self.leave_startup();
         } else {
-            Phase::Startup { best, flat }
-        };
+            self.phase = Phase::Startup { best, flat };
+        }
     }
 
     /// Seconds of queue that, when they remain after our own part is drained, show that somebody
@@ -303,7 +332,8 @@ impl Core {
     }
 
     fn end_down(&mut self, now: Instant, round: &Round) {
-        self.model.end_cycle();
+        self.model.end_cycle(self.fresh);
+        self.fresh = false;
         if round.queue > self.crowd() {
             self.crowded += 1;
         } else {
@@ -321,20 +351,21 @@ impl Core {
     fn end_up(&mut self, gain: f64, best: f64, round: &Round) {
         let rate = self.model.rate();
         // The path carries more than was known: find out how much at start-up's speed.
-        self.phase = if rate >= best * (1.0 + 0.5 * (gain - 1.0))
-            && !self.model.congested()
-            && !round.app_limited
-        {
-            Phase::Startup {
-                best: rate,
-                flat: 1,
-            }
+        let grown = rate >= best * (1.0 + 0.5 * (gain - 1.0));
+        if grown && !self.model.congested() && !round.app_limited {
+            self.enter_startup(rate, 1);
         } else {
-            Phase::Down {
+            self.phase = Phase::Down {
                 gain: DOWN_GAIN,
                 since: None,
-            }
-        };
+            };
+        }
+    }
+
+    fn enter_startup(&mut self, best: f64, flat: u32) {
+        self.slow_start = self.target();
+        self.late = (0, f64::MAX);
+        self.phase = Phase::Startup { best, flat };
     }
 
     fn cruise(&mut self) {
@@ -370,7 +401,7 @@ impl Core {
         let rate = model.path_rate();
         let product = |gain: f64| rate * (gain * model.min_rtt + self.slack());
         let window = match &self.phase {
-            Phase::Startup { .. } => product(STARTUP_GAIN).max(INITIAL_PACKETS * self.mtu),
+            Phase::Startup { .. } => product(STARTUP_GAIN).max(self.slow_start),
             Phase::Down { gain, .. } => {
                 rate * (gain * model.min_rtt + model.spread.min(0.25 * model.min_rtt))
             }
