@@ -128,7 +128,7 @@ fn two(name: &str, link: LinkConfig, kinds: [Kind; 2], stagger: f64, seconds: f6
 #[test]
 #[ignore = "a survey, not a test"]
 fn survey_fairness() {
-    use Kind::{Cubic, Ours, QuinnBbr};
+    use Kind::{Cubic, Ours};
     for (rtt, queue) in [
         (50.0, 50.0),
         (50.0, 100.0),
@@ -173,13 +173,6 @@ fn survey_fairness() {
             [Ours, Ours],
             5.0,
             40.0,
-        );
-        two(
-            &format!("quinnbbr:cubic {rtt} q{queue}"),
-            link.clone(),
-            [QuinnBbr, Cubic],
-            0.0,
-            30.0,
         );
     }
 }

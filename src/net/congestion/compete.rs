@@ -7,6 +7,9 @@ const C: f64 = 0.4;
 /// What a loss leaves of the window (RFC 9438, section 4.6).
 const BETA: f64 = 0.7;
 
+/// Growth a round trip until the first loss shows where the others stand.
+const SEEK: f64 = 0.06;
+
 /// CUBIC's window, in bytes.
 #[derive(Clone, Debug)]
 pub struct Cubic {
@@ -15,6 +18,7 @@ pub struct Cubic {
     epoch: Instant,
     cut_at: Instant,
     friendly: f64,
+    lossless: bool,
     mtu: f64,
 }
 
@@ -27,6 +31,7 @@ impl Cubic {
             epoch: now,
             cut_at: now,
             friendly: window,
+            lossless: true,
             mtu,
         }
     }
@@ -38,6 +43,10 @@ impl Cubic {
 
     /// `bytes` were acknowledged; `rtt` is the round-trip time in seconds.
     pub fn on_ack(&mut self, now: Instant, bytes: f64, rtt: f64) {
+        if self.lossless {
+            self.window += SEEK * bytes;
+            return;
+        }
         let age = now.saturating_duration_since(self.epoch).as_secs_f64();
         let k = ((self.before_loss - self.before_loss * BETA).max(0.0) / self.mtu / C).cbrt();
         let target = self.before_loss + C * (age + rtt - k).powi(3) * self.mtu;
@@ -63,6 +72,7 @@ impl Cubic {
             self.window
         };
         self.window *= BETA;
+        self.lossless = false;
         self.friendly = self.window;
         self.epoch = now;
         self.cut_at = now;

@@ -289,6 +289,11 @@ impl Model {
         all.min(1.25 * self.below.share() + 0.01).min(MOST_LOSS)
     }
 
+    /// Share lost of late in rounds without a queue, bytes by bytes.
+    pub fn loss(&self) -> f64 {
+        self.all.share()
+    }
+
     /// Share lost beyond the path's own: what the sender causes without making a queue.
     pub fn excess_loss(&self) -> f64 {
         (self.all.share() - self.path_loss()).max(0.0)

@@ -30,6 +30,13 @@ const DOWN_GAIN: f64 = 0.95;
 const PROBE_RTT_GAIN: f64 = 0.5;
 /// A path that was not used for so long may have changed.
 const STALE: Duration = Duration::from_secs(30);
+/// Now and then so much less that loss must fall if it is congestion, whoever else takes part in it …
+const DEEP_GAIN: f64 = 0.7;
+/// … once in so many cycles, when more than this share is lost.
+const DEEP_CYCLES: u64 = 3;
+const DEEP_LOSS: f64 = 0.02;
+/// Rounds with a queue that is not ours before the sender competes for its share.
+const CROWDED_ROUNDS: u32 = 4;
 /// How often it is tried whether a competitor has gone.
 const TRIAL: Duration = Duration::from_secs(5);
 
@@ -64,6 +71,8 @@ pub struct Core {
     srtt: f64,
     last_sent: Instant,
     crowded: u32,
+    cycle: u64,
+    peak: f64,
     trial_at: Instant,
     marked: f64,
     marked_at: Instant,
@@ -86,6 +95,8 @@ impl Core {
             srtt: 0.1,
             last_sent: now,
             crowded: 0,
+            cycle: 0,
+            peak: 0.0,
             trial_at: now,
             marked: 1.0,
             marked_at: now,
@@ -126,6 +137,7 @@ impl Core {
 
     fn load(&self) -> Load {
         match self.phase {
+            Phase::Down { gain, .. } if gain > DEEP_GAIN => Load::Full,
             Phase::Down { .. } | Phase::ProbeRtt { .. } | Phase::Trial { .. } => Load::Below,
             _ => Load::Full,
         }
@@ -224,18 +236,18 @@ impl Core {
         }
         self.late = (0, f64::MAX);
         if least > self.model.min_rtt + self.model.tolerance() {
-            self.leave_startup();
+            self.down();
         }
     }
 
-    fn leave_startup(&mut self) {
-        self.phase = Phase::Down {
-            gain: DOWN_GAIN,
-            since: None,
-        };
+    fn down(&mut self) {
+        self.cycle += 1;
+        let deep = self.cycle.is_multiple_of(DEEP_CYCLES) || self.fresh;
+        let lossy = self.model.loss() > DEEP_LOSS;
+        let gain = if deep && lossy { DEEP_GAIN } else { DOWN_GAIN };
+        self.phase = Phase::Down { gain, since: None };
     }
 
-    /// Phases that last until the queue is gone.
     fn watch_flight(&mut self) {
         let window = self.target();
         let drained = self.in_flight <= window + 2.0 * self.mtu;
@@ -254,11 +266,15 @@ impl Core {
 
     fn on_round(&mut self, now: Instant, round: &Round) {
         let count = self.model.round;
+        if self.count_crowd(round) {
+            self.compete(now, round);
+            return;
+        }
         match self.phase.clone() {
             Phase::Startup { best, flat } => self.startup(best, flat, round),
             Phase::Down {
                 since: Some(since), ..
-            } if count >= since + 2 => self.end_down(now, round),
+            } if count >= since + 2 => self.end_down(),
             Phase::Cruise { until } if count >= until => {
                 if self.model.min_rtt_is_old(now) {
                     self.phase = Phase::ProbeRtt {
@@ -319,7 +335,7 @@ impl Core {
             || self.model.congested()
             || (flat >= 2 && round.loss > 0.1 + 2.0 * self.model.path_loss());
         if full {
-            self.leave_startup();
+            self.down();
         } else {
             self.phase = Phase::Startup { best, flat };
         }
@@ -331,21 +347,32 @@ impl Core {
         0.010 + 0.3 * self.model.min_rtt + self.model.packets(LEAST_PACKETS)
     }
 
-    fn end_down(&mut self, now: Instant, round: &Round) {
+    /// Counts rounds in which a queue stays although our part of it is small.
+    fn count_crowd(&mut self, round: &Round) -> bool {
+        match self.phase {
+            Phase::Down { .. } | Phase::Cruise { .. } if round.queue > self.crowd() => {
+                self.crowded += 1;
+            }
+            Phase::Down { .. } | Phase::Cruise { .. } => self.crowded = 0,
+            _ => {}
+        }
+        self.crowded >= CROWDED_ROUNDS
+    }
+
+    fn compete(&mut self, now: Instant, round: &Round) {
+        // Half of what the path carried before the other came, or what is left of our share.
+        let rate = self.recent_rate.max(0.5 * self.peak);
+        let window = rate * (self.model.min_rtt + round.queue);
+        self.trial_at = now;
+        self.crowded = 0;
+        self.phase = Phase::Compete(Cubic::new(now, window.max(self.least()), self.mtu));
+    }
+
+    fn end_down(&mut self) {
         self.model.end_cycle(self.fresh);
         self.fresh = false;
-        if round.queue > self.crowd() {
-            self.crowded += 1;
-        } else {
-            self.crowded = 0;
-        }
-        if self.crowded >= 2 {
-            let window = self.recent_rate * (self.model.min_rtt + round.queue);
-            self.trial_at = now;
-            self.phase = Phase::Compete(Cubic::new(now, window.max(self.least()), self.mtu));
-        } else {
-            self.cruise();
-        }
+        self.peak = self.model.rate().max(0.97 * self.peak);
+        self.cruise();
     }
 
     fn end_up(&mut self, gain: f64, best: f64, round: &Round) {
@@ -355,10 +382,7 @@ impl Core {
         if grown && !self.model.congested() && !round.app_limited {
             self.enter_startup(rate, 1);
         } else {
-            self.phase = Phase::Down {
-                gain: DOWN_GAIN,
-                since: None,
-            };
+            self.down();
         }
     }
 
