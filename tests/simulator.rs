@@ -189,5 +189,14 @@ fn course() {
     let link = LinkConfig::new(number("RATE", 100.0), number("RTT", 50.0))
         .lossy(number("LOSS", 0.0))
         .queue_ms(number("QUEUE", 100.0));
+    if let Ok(order) = std::env::var("COMPETE") {
+        let kinds = if order == "first" {
+            [Kind::Cubic, Kind::Ours]
+        } else {
+            [Kind::Ours, Kind::Cubic]
+        };
+        two("course", link, kinds, 5.0, 40.0);
+        return;
+    }
     one("course", link, (number("MB", 20.0) * 1e6) as u64);
 }

@@ -78,6 +78,7 @@ pub struct Core {
     marked_at: Instant,
     slow_start: f64,
     fresh: bool,
+    start_loss: f64,
     late: (u32, f64),
     delivered_at_round: (u64, Instant),
     recent_rate: f64,
@@ -102,6 +103,7 @@ impl Core {
             marked_at: now,
             slow_start: INITIAL_PACKETS * f64::from(mtu),
             fresh: true,
+            start_loss: 0.0,
             late: (0, f64::MAX),
             delivered_at_round: (0, now),
             recent_rate: 0.0,
@@ -158,7 +160,7 @@ impl Core {
             Phase::ProbeRtt { least, .. } => *least = least.min(rtt),
             Phase::Compete(cubic) => cubic.on_ack(now, bytes as f64, rtt),
             Phase::Startup { .. } => {
-                self.slow_start += bytes as f64 / (1.0 - self.model.path_loss());
+                self.slow_start += bytes as f64;
                 self.late = (self.late.0 + 1, self.late.1.min(rtt));
             }
             _ => {}
@@ -235,9 +237,15 @@ impl Core {
             return;
         }
         self.late = (0, f64::MAX);
-        if least > self.model.min_rtt + self.model.tolerance() {
+        if least > self.model.min_rtt + self.start_queue() {
             self.down();
         }
+    }
+
+    /// Seconds of queue that end start-up (HyStart++, RFC 9406, section 4.2: an eighth of the
+    /// round-trip time within 4 to 16 ms).
+    fn start_queue(&self) -> f64 {
+        (self.model.min_rtt / 8.0).clamp(0.004, 0.016) + self.model.packets(4.0)
     }
 
     fn down(&mut self) {
@@ -321,6 +329,7 @@ impl Core {
     fn startup(&mut self, best: f64, flat: u32, round: &Round) {
         let rate = self.model.rate();
         if rate >= best * GROWTH {
+            self.start_loss = round.loss;
             self.phase = Phase::Startup {
                 best: rate,
                 flat: 0,
@@ -331,9 +340,7 @@ impl Core {
             return;
         }
         let flat = flat + 1;
-        let full = flat >= 3
-            || self.model.congested()
-            || (flat >= 2 && round.loss > 0.1 + 2.0 * self.model.path_loss());
+        let full = flat >= 3 || self.model.congested() || round.loss > 0.05 + 1.5 * self.start_loss;
         if full {
             self.down();
         } else {
@@ -344,7 +351,7 @@ impl Core {
     /// Seconds of queue that, when they remain after our own part is drained, show that somebody
     /// else keeps the queue full.
     fn crowd(&self) -> f64 {
-        0.010 + 0.3 * self.model.min_rtt + self.model.packets(LEAST_PACKETS)
+        0.006 + 0.18 * self.model.min_rtt + self.model.packets(LEAST_PACKETS)
     }
 
     /// Counts rounds in which a queue stays although our part of it is small.
@@ -422,9 +429,13 @@ impl Core {
         if model.rate() == 0.0 {
             return INITIAL_PACKETS * self.mtu;
         }
-        let rate = model.path_rate();
+        let rate = match self.phase {
+            Phase::Startup { .. } => model.rate() / (1.0 - self.start_loss.min(model.path_loss())),
+            _ => model.path_rate(),
+        };
         let product = |gain: f64| rate * (gain * model.min_rtt + self.slack());
         let window = match &self.phase {
+            Phase::Startup { flat, .. } if *flat > 0 => product(STARTUP_GAIN),
             Phase::Startup { .. } => product(STARTUP_GAIN).max(self.slow_start),
             Phase::Down { gain, .. } => {
                 rate * (gain * model.min_rtt + model.spread.min(0.25 * model.min_rtt))
