@@ -17,10 +17,14 @@ pub struct Report {
     pub bytes: u64,
     /// Seconds from the established connection to the last byte.
     pub seconds: f64,
+    /// Seconds from half of the bytes to all.
+    pub half: f64,
     /// Bytes read after each tenth of a second of the whole run.
     pub progress: Vec<u64>,
     /// Smoothed round-trip time at each tenth of a second, seconds.
     pub rtt: Vec<f64>,
+    /// The controller's estimate of the rate at each tenth of a second, bytes per second.
+    pub estimate: Vec<f64>,
     /// Packets sent and packets declared lost by the sender.
     pub packets: (u64, u64),
     /// Why the connection died.
@@ -35,6 +39,11 @@ impl Report {
             self.progress.get(i).copied().unwrap_or(0) as f64
         };
         (at(to) - at(from)) / (to - from)
+    }
+
+    /// Goodput of the second half of the bytes, bytes per second.
+    pub fn second_half(&self) -> f64 {
+        self.bytes as f64 / 2.0 / self.half.max(1e-9)
     }
 
     /// Goodput of the whole transfer, bytes per second.
@@ -60,8 +69,10 @@ struct Flow {
     wanted: u64,
     given: u64,
     done: Option<f64>,
+    half: Option<f64>,
     progress: Vec<u64>,
     rtt: Vec<f64>,
+    estimate: Vec<f64>,
 }
 
 /// A link and its flows.
@@ -105,8 +116,10 @@ impl World {
                 wanted,
                 given: 0,
                 done: None,
+                half: None,
                 progress: Vec::new(),
                 rtt: Vec::new(),
+                estimate: Vec::new(),
             }
         });
         Self {
@@ -144,8 +157,10 @@ impl World {
             Report {
                 bytes: f.receiver.read,
                 seconds: f.done.unwrap_or(self.now) - start,
+                half: f.done.unwrap_or(self.now) - f.half.unwrap_or(start),
                 progress: f.progress.clone(),
                 rtt: f.rtt.clone(),
+                estimate: f.estimate.clone(),
                 packets: stats.map_or((0, 0), |s| (s.path.sent_packets, s.path.lost_packets)),
                 failure: f.sender.failure.clone().or(f.receiver.failure.clone()),
             }
@@ -166,11 +181,12 @@ impl World {
                 t = t.min(until);
                 continue;
             }
-            if let Source::Trickle { every, until, .. } = flow.config.source
+            if let Source::Trickle { every, .. } = flow.config.source
                 && flow.given < flow.wanted
             {
                 let turn = ((self.now - flow.config.start) / every).floor() + 1.0;
-                t = t.min(flow.config.start + (turn * every).min(until.max(self.now + every)));
+                let next = flow.config.start + turn * every;
+                t = t.min(next.max(self.now + 1e-6));
             }
             for node in [&mut flow.sender, &mut flow.receiver] {
                 if let Some(due) = node.timeout() {
@@ -258,6 +274,9 @@ impl World {
             });
         }
         let flow = &mut self.flows[i];
+        if flow.half.is_none() && flow.receiver.read * 2 >= flow.wanted {
+            flow.half = Some(self.now);
+        }
         if flow.receiver.read >= flow.wanted
             || flow.sender.failure.is_some()
             || flow.receiver.failure.is_some()
@@ -275,6 +294,11 @@ impl World {
             };
             let stats = connection.stats().path;
             flow.rtt.push(stats.rtt.as_secs_f64());
+            let path = rft::net::congestion::estimate(
+                connection.congestion_state().clone_box().into_any(),
+            );
+            let rate = path.and_then(|p| p.bandwidth()).unwrap_or(0);
+            flow.estimate.push(rate as f64);
             if self.trace {
                 let note = connection.congestion_state().clone_box().into_any();
                 let note = rft::net::congestion::describe(note);

@@ -36,7 +36,7 @@ impl PathEstimate {
     }
 }
 
-/// Our controller: [`Core`] behind quinn's trait.
+/// Our controller behind quinn's trait.
 #[derive(Clone, Debug)]
 pub struct Bbr {
     core: Core,
@@ -59,7 +59,7 @@ impl Bbr {
     }
 
     /// The arithmetic, for simulators and logs.
-    pub fn core(&self) -> &Core {
+    pub(super) fn core(&self) -> &Core {
         &self.core
     }
 }

@@ -1,22 +1,22 @@
 //! Congestion control of our own: BBR (draft-ietf-ccwg-bbr) for paths that lose packets without
 //! being full. docs/congestion.md has the model, the constants and what was measured.
 //!
-//! Data flows: [`sampler`] turns acknowledgements into delivery rates, [`model`] keeps what they say
-//! of the path, [`state`] decides what to do about it, [`compete`] is what it does beside
-//! loss-based senders, [`controller`] is quinn's view of it.
+//! Data flows: `sampler` turns acknowledgements into delivery rates, `model` keeps what they say
+//! of the path, `state` decides what to do about it, `compete` is what it does beside
+//! loss-based senders, `controller` is quinn's view of it.
 
 use std::any::Any;
 use std::sync::Arc;
 
 use quinn_proto::congestion::{ControllerFactory, CubicConfig};
 
-pub mod compete;
-pub mod controller;
-pub mod model;
-pub mod sampler;
-pub mod state;
+mod compete;
+mod controller;
+mod model;
+mod sampler;
+mod state;
 
-pub use controller::{Bbr, PathEstimate};
+pub use controller::{Bbr, BbrFactory, PathEstimate};
 
 /// Which congestion control a connection uses (`--congestion`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -31,7 +31,7 @@ pub enum Congestion {
 /// The factory to give to `quinn::TransportConfig::congestion_controller_factory`.
 pub fn factory(kind: Congestion) -> Arc<dyn ControllerFactory + Send + Sync> {
     match kind {
-        Congestion::Bbr => Arc::new(controller::BbrFactory),
+        Congestion::Bbr => Arc::new(BbrFactory),
         Congestion::Cubic => Arc::new(CubicConfig::default()),
     }
 }

@@ -220,10 +220,11 @@ impl Model {
         Some(round)
     }
 
-    /// A queue and a lower rate for two rounds, although the window was modest: the path has become
+    /// A queue and a lower rate for two rounds (one, if much lower), although the window was modest: the path has become
     /// slower, and what was measured before says nothing any more.
     fn doubt(&mut self, window: Window, round: &Round) {
-        if window != Window::Large
+        let much = round.rate < 0.6 * self.rate();
+        if (window != Window::Large || much)
             && self.congested()
             && !round.app_limited
             && round.rate > 0.0
@@ -235,7 +236,7 @@ impl Model {
             self.slow_rounds = 0;
             self.slow_rate = 0.0;
         }
-        if self.slow_rounds >= 2 {
+        if self.slow_rounds >= 2 || (self.slow_rounds == 1 && much) {
             self.set_rate(self.slow_rate);
         }
     }
