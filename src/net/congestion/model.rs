@@ -60,7 +60,8 @@ impl Tally {
 /// One finished round trip.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Round {
-    /// Largest delivery rate sampled, bytes per second.
+    /// The last delivery rate sampled, bytes per second: earlier ones still hold part of what was
+    /// delivered before the round.
     pub rate: f64,
     /// Least round-trip time beyond the path's, seconds.
     pub queue: f64,
@@ -91,7 +92,7 @@ pub struct Model {
     rtt_least: f64,
     rtt_sum: f64,
     rtt_count: f64,
-    rate_most: f64,
+    rate_last: f64,
     app_limited: bool,
     slow_rounds: u32,
     slow_rate: f64,
@@ -116,7 +117,7 @@ impl Model {
             rtt_least: f64::MAX,
             rtt_sum: 0.0,
             rtt_count: 0.0,
-            rate_most: 0.0,
+            rate_last: 0.0,
             app_limited: false,
             slow_rounds: 0,
             slow_rate: 0.0,
@@ -166,7 +167,7 @@ impl Model {
         if interval < 0.5 * self.min_rtt || (app_limited && rate <= self.rate()) {
             return;
         }
-        self.rate_most = self.rate_most.max(rate);
+        self.rate_last = rate;
         self.insert(rate);
     }
 
@@ -199,7 +200,7 @@ impl Model {
             }
         }
         let round = Round {
-            rate: self.rate_most,
+            rate: self.rate_last,
             queue: self.queue,
             loss: self.now_all.share(),
             app_limited: self.app_limited,
@@ -212,7 +213,7 @@ impl Model {
         self.now_below = Tally::default();
         self.now_all = Tally::default();
         (self.rtt_least, self.rtt_sum, self.rtt_count) = (f64::MAX, 0.0, 0.0);
-        self.rate_most = 0.0;
+        self.rate_last = 0.0;
         self.app_limited = false;
         while self.rates.len() > 1 && self.rates[0].0 + RATE_ROUNDS < self.round {
             self.rates.pop_front();

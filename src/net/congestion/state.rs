@@ -351,7 +351,9 @@ impl Core {
     /// Seconds of queue that, when they remain after our own part is drained, show that somebody
     /// else keeps the queue full.
     fn crowd(&self) -> f64 {
-        0.006 + 0.18 * self.model.min_rtt + self.model.packets(LEAST_PACKETS)
+        // By the path's rate, not by what is left of our share: that would hide the queue.
+        let rate = self.peak.max(self.model.rate()).max(1.0);
+        0.006 + 0.18 * self.model.min_rtt + self.least() / rate
     }
 
     /// Counts rounds in which a queue stays although our part of it is small.
