@@ -1,5 +1,6 @@
 //! The QUIC endpoint: the socket, TLS, and every transport setting with its reason.
 
+use super::congestion;
 use super::socket::{self, Bound};
 use super::tls::{self, TlsError};
 use crate::config::{Bind, Config};
@@ -168,7 +169,8 @@ fn transport(config: &Config) -> TransportConfig {
         .receive_window(window)
         .send_window(SEND_WINDOW)
         // One file is sent at a time where it matters: small ones are not cut up among each other.
-        .send_fairness(false);
+        .send_fairness(false)
+        .congestion_controller_factory(congestion::factory(config.congestion));
     transport
 }
 

@@ -2,7 +2,7 @@
 
 use super::Item;
 use super::pace::Pace;
-use crate::crypto::filehash::{ChunkSize, FileHashError, FileHasher};
+use crate::crypto::filehash::{FILE_CHUNK, FileHashError, FileHasher};
 use crate::crypto::seal::{HEADER_LEN, RecordKind, SealError, Sealer};
 use crate::event::{Direction, Event, EventSink};
 use crate::net::record::{RecordError, RecordReader, RecordWriter, seal_message};
@@ -24,11 +24,7 @@ const AHEAD: usize = 2;
 /// Between two progress events of a file.
 const PROGRESS_PACE: Duration = Duration::from_millis(200);
 
-/// Chunks as BLAKE3 subtrees.
-pub(crate) const HASH_CHUNK: ChunkSize = match ChunkSize::new(CHUNK_SIZE as u32) {
-    Ok(size) => size,
-    Err(_) => panic!("a chunk is a power of two"),
-};
+const _: () = assert!(FILE_CHUNK.bytes() as usize == CHUNK_SIZE);
 
 /// A file that the peer holds.
 #[derive(Debug, Clone)]
@@ -355,7 +351,7 @@ struct Source {
 impl Source {
     /// Goes on behind what the peer holds if that is what the file begins with, else from the start.
     fn resume(file: File, size: u64, accept: Accept) -> Result<Self, DeliverError> {
-        let mut source = Self { file, size, offset: 0, hasher: FileHasher::new(HASH_CHUNK) };
+        let mut source = Self { file, size, offset: 0, hasher: FileHasher::new(FILE_CHUNK) };
         if accept.offset > 0 && accept.offset <= size {
             let mut chunk = BytesMut::new();
             while source.offset < accept.offset {
@@ -367,7 +363,7 @@ impl Source {
             }
             source.file.seek(SeekFrom::Start(0)).map_err(|_| DeliverError::Changed)?;
             source.offset = 0;
-            source.hasher = FileHasher::new(HASH_CHUNK);
+            source.hasher = FileHasher::new(FILE_CHUNK);
         }
         Ok(source)
     }
@@ -379,7 +375,7 @@ impl Source {
         fill(&mut self.file, chunk, len)?;
         let index = self.offset / CHUNK_SIZE as u64;
         if len > 0 || self.size == 0 {
-            self.hasher.push(index, HASH_CHUNK.hash(index, &chunk[start..])?)?;
+            self.hasher.push(index, FILE_CHUNK.hash(index, &chunk[start..])?)?;
         }
         self.offset += len as u64;
         Ok(())

@@ -16,13 +16,16 @@
 //! | `reconcile` | the thread that feeds the table |
 //! | `finish` | the thread that removes, archives or marks what the peer holds |
 //! | `identity` | the ids of transfers |
+//! | `deliver`, `pace` | one file onto one stream; `--limit-rate` |
 
+mod deliver;
 mod finish;
 mod handout;
 mod hints;
 mod identity;
 mod ignored;
 mod observe;
+mod pace;
 mod queue;
 mod reconcile;
 mod scan;
@@ -32,6 +35,9 @@ mod table;
 #[cfg(test)]
 mod tests;
 mod watch;
+
+pub use deliver::{DeliverError, Delivered, Delivery};
+pub use pace::Pace;
 
 use crate::config::AfterSend;
 use crate::event::EventSink;

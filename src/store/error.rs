@@ -135,6 +135,11 @@ impl StoreError {
         }
     }
 
+    /// Whether the file is simply not there.
+    pub fn is_not_found(&self) -> bool {
+        matches!(self, Self::NotFound { .. })
+    }
+
     /// Whether doing the same again, with nobody doing anything, may end otherwise.
     pub fn retry_helps(&self) -> bool {
         self.refusal().retry_helps() && !matches!(self, Self::Nested { .. } | Self::InUse { .. })

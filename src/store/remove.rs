@@ -243,7 +243,7 @@ impl Remover {
         let copy = copied(&self.removing.dir, held, self.sent.root()).naming("archive", shown)?;
         place(&mut walk, self.sent.root(), &copy, name)?.naming("archive", shown)?;
         if let Some(parent) = name.parent() {
-            os::sync_dir(&walk.dir(Some(&parent))?).naming("sync", shown)?;
+            os::sync_dir(walk.dir(Some(&parent))?.as_ref()).naming("sync", shown)?;
         }
         os::sync_dir(self.sent.root()).naming("sync", shown)?;
         os::unlink(&self.removing.dir, held).naming("remove", || self.outgoing.shown(name))
