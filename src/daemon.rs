@@ -265,7 +265,8 @@ async fn serve(
         }
     };
     if let Some(session) = current {
-        session.farewell().await;
+        let left = *shared.outbox.backlog().borrow();
+        session.farewell(left.files, left.bytes).await;
     }
     while links.join_next().await.is_some() {}
     result

@@ -121,10 +121,11 @@ impl Session {
         describe(&self.connection.closed().await)
     }
 
-    /// Ends the session in order: the peer has all that was written before the connection closes, or
-    /// two seconds pass.
-    pub async fn farewell(&self) {
+    /// Ends the session in order: the peer has all that was written, and knows what this side has left,
+    /// before the connection closes, or two seconds pass.
+    pub async fn farewell(&self, files: u64, bytes: u64) {
         let flush = async {
+            let _ = self.tell(&Control::Backlog { files, bytes }).await;
             let _ = self.tell(&Control::Goodbye).await;
             let mut writer = self.writer.lock().await;
             writer.stream().finish().await;
