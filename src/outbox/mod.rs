@@ -166,11 +166,15 @@ impl Drop for Threads {
 }
 
 impl Outbox {
-    /// Starts to watch and scan. Nothing is handed out before a crash's leftovers are cleared.
+    /// Clears what a crash left of removals ([`Remover::recover`]), and starts to watch and scan.
     ///
     /// # Errors
     /// [`OutboxError::Thread`].
     pub fn start(config: OutboxConfig, events: EventSink) -> Result<Self, OutboxError> {
+        // What a crash left half removed is finished or put back before anything is seen.
+        if let Err(error) = config.remover.recover() {
+            events.warn(None, format!("{error}; files that were being removed when rft stopped stay aside"));
+        }
         let keep = config.after_send == AfterSend::Keep;
         let (jobs, inbox) = mpsc::channel();
         let shared = Arc::new(Shared::new(config.ledger.origin(), config.settle, keep, jobs));

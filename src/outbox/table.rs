@@ -11,8 +11,9 @@
 //! ```
 //!
 //! The table and its indexes are in this file; what is seen moves entries in `observe`, and how they
-//! leave by the queue and come back as outcomes is in `handout`. An entry that is in flight or being finished belongs to whoever has it: nothing
-//! that is observed moves it, and its outcome decides with a fresh look.
+//! leave by the queue and come back as outcomes is in `handout`. An entry that is in flight or being
+//! finished belongs to whoever has it: nothing that is observed moves it, and its outcome decides
+//! with a fresh look.
 
 use super::identity::{delivered_mark, transfer_id};
 use super::queue::{Queue, Seq};
