@@ -51,7 +51,11 @@ impl Table {
             _ => {}
         }
         let another = entry.meta.kind != meta.kind || entry.meta.identity.inode != meta.identity.inode;
-        if another || differs(entry, &meta) {
+        let Some(entry) = self.entries.get(name) else { return Observed::Same };
+        // Removals beneath a folder change its times for a moment; once nothing beneath holds it up
+        // any more it is looked at again.
+        let passing = entry.is_folder() && !another && !self.clear_beneath(name);
+        if another || (!passing && differs(entry, &meta)) {
             self.forget_offer(name);
             self.set_target(name, target);
             self.update(name, |entry| {

@@ -270,6 +270,21 @@ fn a_folder_whose_time_changed_settles_again() {
 }
 
 #[test]
+fn a_folders_time_while_its_files_are_removed_is_not_looked_at() {
+    let mut table = table();
+    see(&mut table, "d", folder(1, 10), at(0));
+    table.observe(&name("d/a"), file(2, 1, 10), None, Signal::Moved, at(0), 1);
+    table.sweep(Some(&name("d")), 1);
+    let item = table.pop().unwrap();
+    let item = table.delivered(item).unwrap();
+    look(&mut table, &[], at(1));
+    assert_eq!(see(&mut table, "d", folder(1, 1000), at(2)), Observed::Same);
+    table.finished(&item, Finish::Gone, at(3));
+    look(&mut table, &[("d", folder(1, 10))], at(3));
+    assert_eq!(pop(&mut table, "d").meta, folder(1, 10));
+}
+
+#[test]
 fn a_folder_that_stays_is_sent_once_and_removed_when_it_is_bare() {
     let mut table = table();
     let dir = [("d", folder(1, 10))];
