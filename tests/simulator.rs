@@ -1,25 +1,13 @@
 //! The congestion controller on modelled links (tests/sim), with bounds that a worse one misses.
 
-#![allow(
-    missing_docs,
-    clippy::print_stdout,
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic
-)]
+#![allow(missing_docs, clippy::print_stdout, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod sim;
 
 use sim::{FlowConfig, Kind, LinkConfig, Loss, Report, Source, World};
 
 fn bulk(kind: Kind, bytes: u64) -> FlowConfig {
-    FlowConfig {
-        kind,
-        start: 0.0,
-        source: Source::Bulk(bytes),
-        mtu: 1452,
-        window: 256 << 20,
-    }
+    FlowConfig { kind, start: 0.0, source: Source::Bulk(bytes), mtu: 1452, window: 256 << 20 }
 }
 
 fn one(name: &str, link: LinkConfig, bytes: u64) -> Report {
@@ -49,53 +37,22 @@ fn one(name: &str, link: LinkConfig, bytes: u64) -> Report {
 fn survey() {
     let mb = 1_000_000;
     for loss in [0.0, 0.1, 1.0, 2.0, 5.0, 10.0, 20.0] {
-        one(
-            &format!("100M 50ms {loss}"),
-            LinkConfig::new(100.0, 50.0).lossy(loss),
-            100 * mb,
-        );
+        one(&format!("100M 50ms {loss}"), LinkConfig::new(100.0, 50.0).lossy(loss), 100 * mb);
     }
-    one(
-        "20M 200ms 1",
-        LinkConfig::new(20.0, 200.0).lossy(1.0),
-        20 * mb,
-    );
-    one(
-        "100M 100ms 10",
-        LinkConfig::new(100.0, 100.0).lossy(10.0),
-        100 * mb,
-    );
-    one(
-        "500M 200ms 2",
-        LinkConfig::new(500.0, 200.0).lossy(2.0),
-        100 * mb,
-    );
-    one(
-        "100M 550ms 5",
-        LinkConfig::new(100.0, 550.0).lossy(5.0),
-        100 * mb,
-    );
-    one(
-        "100M 1s 5",
-        LinkConfig::new(100.0, 1000.0).lossy(5.0),
-        200 * mb,
-    );
+    one("20M 200ms 1", LinkConfig::new(20.0, 200.0).lossy(1.0), 20 * mb);
+    one("100M 100ms 10", LinkConfig::new(100.0, 100.0).lossy(10.0), 100 * mb);
+    one("500M 200ms 2", LinkConfig::new(500.0, 200.0).lossy(2.0), 100 * mb);
+    one("100M 550ms 5", LinkConfig::new(100.0, 550.0).lossy(5.0), 100 * mb);
+    one("100M 1s 5", LinkConfig::new(100.0, 1000.0).lossy(5.0), 200 * mb);
     let mut link = LinkConfig::new(100.0, 50.0);
     link.loss = Loss::Burst(0.02, 10.0);
     one("100M 50ms burst", link.clone(), 100 * mb);
     link.jitter = 0.010;
     link.reorder = (0.01, 0.005);
     one("100M 50ms burst jitter reorder", link, 100 * mb);
-    one(
-        "100M 50ms q10",
-        LinkConfig::new(100.0, 50.0).queue_ms(10.0),
-        100 * mb,
-    );
+    one("100M 50ms q10", LinkConfig::new(100.0, 50.0).queue_ms(10.0), 100 * mb);
     let mut link = LinkConfig::new(1000.0, 50.0);
-    link.policer = Some(sim::Policer {
-        rate: 12.5e6,
-        bucket: 125e3,
-    });
+    link.policer = Some(sim::Policer { rate: 12.5e6, bucket: 125e3 });
     one("policer 100M (of 1G)", link, 100 * mb);
 }
 
@@ -103,25 +60,12 @@ fn two(name: &str, link: LinkConfig, kinds: [Kind; 2], stagger: f64, seconds: f6
     seeded(name, link, kinds, stagger, seconds, 1)
 }
 
-fn seeded(
-    name: &str,
-    link: LinkConfig,
-    kinds: [Kind; 2],
-    stagger: f64,
-    seconds: f64,
-    seed: u64,
-) -> f64 {
-    let flow = |kind, start| FlowConfig {
-        start,
-        ..bulk(kind, 1 << 40)
-    };
+fn seeded(name: &str, link: LinkConfig, kinds: [Kind; 2], stagger: f64, seconds: f64, seed: u64) -> f64 {
+    let flow = |kind, start| FlowConfig { start, ..bulk(kind, 1 << 40) };
     let flows = [flow(kinds[0], 0.0), flow(kinds[1], stagger)];
     let (reports, wire) = World::new(link, &flows, seed).run(seconds);
     let from = stagger + (seconds - stagger) * 0.3;
-    let (a, b) = (
-        reports[0].rate(from, seconds),
-        reports[1].rate(from, seconds),
-    );
+    let (a, b) = (reports[0].rate(from, seconds), reports[1].rate(from, seconds));
     println!(
         "{name:40} {:5.2} : {:5.2} MB/s, first has {:4.1} %; lost {}/{} {}/{} mean queue {:.1} ms",
         a / 1e6,
@@ -150,41 +94,11 @@ fn survey_fairness() {
         (50.0, 10.0),
     ] {
         let link = LinkConfig::new(100.0, rtt).queue_ms(queue);
-        two(
-            &format!("ours:cubic {rtt} q{queue}"),
-            link.clone(),
-            [Ours, Cubic],
-            0.0,
-            30.0,
-        );
-        two(
-            &format!("ours:cubic +5s {rtt} q{queue}"),
-            link.clone(),
-            [Ours, Cubic],
-            5.0,
-            40.0,
-        );
-        two(
-            &format!("cubic:ours +5s {rtt} q{queue}"),
-            link.clone(),
-            [Cubic, Ours],
-            5.0,
-            40.0,
-        );
-        two(
-            &format!("ours:ours {rtt} q{queue}"),
-            link.clone(),
-            [Ours, Ours],
-            0.0,
-            30.0,
-        );
-        two(
-            &format!("ours:ours +5s {rtt} q{queue}"),
-            link.clone(),
-            [Ours, Ours],
-            5.0,
-            40.0,
-        );
+        two(&format!("ours:cubic {rtt} q{queue}"), link.clone(), [Ours, Cubic], 0.0, 30.0);
+        two(&format!("ours:cubic +5s {rtt} q{queue}"), link.clone(), [Ours, Cubic], 5.0, 40.0);
+        two(&format!("cubic:ours +5s {rtt} q{queue}"), link.clone(), [Cubic, Ours], 5.0, 40.0);
+        two(&format!("ours:ours {rtt} q{queue}"), link.clone(), [Ours, Ours], 0.0, 30.0);
+        two(&format!("ours:ours +5s {rtt} q{queue}"), link.clone(), [Ours, Ours], 5.0, 40.0);
     }
 }
 
@@ -194,12 +108,9 @@ fn survey_seeds() {
     use Kind::{Cubic, Ours};
     for seed in 1..=6 {
         let link = LinkConfig::new(100.0, 50.0);
-        for (kinds, stagger) in [
-            ([Ours, Cubic], 0.0),
-            ([Ours, Cubic], 5.0),
-            ([Cubic, Ours], 5.0),
-            ([Ours, Ours], 5.0),
-        ] {
+        for (kinds, stagger) in
+            [([Ours, Cubic], 0.0), ([Ours, Cubic], 5.0), ([Cubic, Ours], 5.0), ([Ours, Ours], 5.0)]
+        {
             let stagger = stagger + 0.013 * seed as f64;
             let name = format!("seed {seed} {kinds:?} +{stagger}");
             seeded(&name, link.clone(), kinds, stagger, 60.0, seed);
@@ -210,21 +121,12 @@ fn survey_seeds() {
 #[test]
 #[ignore = "prints one link's course: SIM_TRACE=1"]
 fn course() {
-    let number = |name: &str, or: f64| {
-        std::env::var(name)
-            .ok()
-            .and_then(|v| v.parse().ok())
-            .unwrap_or(or)
-    };
+    let number = |name: &str, or: f64| std::env::var(name).ok().and_then(|v| v.parse().ok()).unwrap_or(or);
     let link = LinkConfig::new(number("RATE", 100.0), number("RTT", 50.0))
         .lossy(number("LOSS", 0.0))
         .queue_ms(number("QUEUE", 100.0));
     if let Ok(order) = std::env::var("COMPETE") {
-        let kinds = if order == "first" {
-            [Kind::Cubic, Kind::Ours]
-        } else {
-            [Kind::Ours, Kind::Cubic]
-        };
+        let kinds = if order == "first" { [Kind::Cubic, Kind::Ours] } else { [Kind::Ours, Kind::Cubic] };
         two("course", link, kinds, 5.0, 40.0);
         return;
     }
@@ -240,30 +142,19 @@ fn cell(mbit: f64, rtt_ms: f64, loss: f64) -> (f64, f64, Option<String>) {
     let bytes = bytes.max(30.0 * f64::from(mtu)) as u64;
     let link = LinkConfig::new(mbit, rtt_ms).lossy(loss);
     let window = (256 << 20).max(4 * product as u64);
-    let flow = FlowConfig {
-        mtu,
-        window,
-        ..bulk(Kind::Ours, bytes)
-    };
+    let flow = FlowConfig { mtu, window, ..bulk(Kind::Ours, bytes) };
     let (reports, _) = World::new(link, &[flow], 1).run(3600.0);
     let payload = (f64::from(mtu) - 36.0) / (f64::from(mtu) + 28.0);
     let best = mbit * 1e6 / 8.0 * (1.0 - loss / 100.0) * payload;
     let r = &reports[0];
-    (
-        100.0 * r.goodput() / best,
-        100.0 * r.second_half() / best,
-        r.failure.clone(),
-    )
+    (100.0 * r.goodput() / best, 100.0 * r.second_half() / best, r.failure.clone())
 }
 
 #[test]
 #[ignore = "the whole grid of docs/congestion.md: --release, minutes"]
 fn grid() {
     let losses = [0.0, 0.1, 1.0, 5.0, 10.0, 20.0];
-    println!(
-        "| rate | RTT | {} |",
-        losses.map(|l| format!("{l} %")).join(" | ")
-    );
+    println!("| rate | RTT | {} |", losses.map(|l| format!("{l} %")).join(" | "));
     println!("| --- | --- |{}", " --- |".repeat(losses.len()));
     for mbit in [1.0, 10.0, 100.0, 1000.0, 10000.0] {
         for rtt in [1.0, 20.0, 100.0, 300.0, 1000.0] {
@@ -278,59 +169,31 @@ fn grid() {
 
 #[test]
 fn fills_lossy_links() {
-    for (loss, least) in [
-        (0.0, 11.4),
-        (0.1, 11.4),
-        (1.0, 11.2),
-        (2.0, 11.0),
-        (5.0, 10.4),
-        (10.0, 9.8),
-        (20.0, 8.6),
-    ] {
-        let r = one(
-            &format!("100M 50ms {loss}"),
-            LinkConfig::new(100.0, 50.0).lossy(loss),
-            100_000_000,
-        );
-        assert!(
-            r.goodput() > least * 1e6,
-            "{loss} %: {:.2} MB/s",
-            r.goodput() / 1e6
-        );
+    for (loss, least) in
+        [(0.0, 11.4), (0.1, 11.4), (1.0, 11.2), (2.0, 11.0), (5.0, 10.4), (10.0, 9.8), (20.0, 8.6)]
+    {
+        let r = one(&format!("100M 50ms {loss}"), LinkConfig::new(100.0, 50.0).lossy(loss), 100_000_000);
+        assert!(r.goodput() > least * 1e6, "{loss} %: {:.2} MB/s", r.goodput() / 1e6);
     }
-    let r = one(
-        "100M 100ms 10",
-        LinkConfig::new(100.0, 100.0).lossy(10.0),
-        100_000_000,
-    );
+    let r = one("100M 100ms 10", LinkConfig::new(100.0, 100.0).lossy(10.0), 100_000_000);
     assert!(r.goodput() > 0.85 * 10.77e6);
     // The figure wanted is 2.2 MB/s; start-up and the tail cost more than that leaves.
-    let r = one(
-        "20M 200ms 1",
-        LinkConfig::new(20.0, 200.0).lossy(1.0),
-        20_000_000,
-    );
+    let r = one("20M 200ms 1", LinkConfig::new(20.0, 200.0).lossy(1.0), 20_000_000);
     assert!(r.goodput() > 2.05e6);
 }
 
 #[test]
 fn keeps_long_links_full_once_started() {
-    for (mbit, rtt, loss, least) in [
-        (500.0, 200.0, 2.0, 0.85),
-        (100.0, 550.0, 5.0, 0.8),
-        (100.0, 1000.0, 5.0, 0.8),
-    ] {
+    for (mbit, rtt, loss, least) in
+        [(500.0, 200.0, 2.0, 0.85), (100.0, 550.0, 5.0, 0.8), (100.0, 1000.0, 5.0, 0.8)]
+    {
         let link = LinkConfig::new(mbit, rtt).lossy(loss);
         let seconds = 40.0 * rtt / 1e3;
         let (reports, _) = World::new(link, &[bulk(Kind::Ours, 1 << 40)], 1).run(seconds);
         let best = mbit / 8.0 * 1e6 * (1.0 - loss / 100.0) * 0.957;
         let rate = reports[0].rate(seconds * 0.4, seconds);
         println!("{mbit} {rtt} {loss}: {:.1} %", 100.0 * rate / best);
-        assert!(
-            rate > least * best,
-            "{mbit} Mbit/s {rtt} ms: {:.1} %",
-            100.0 * rate / best
-        );
+        assert!(rate > least * best, "{mbit} Mbit/s {rtt} ms: {:.1} %", 100.0 * rate / best);
     }
 }
 
@@ -346,29 +209,14 @@ fn survives_bursts_jitter_and_reordering() {
 
 #[test]
 fn wastes_little_where_there_is_no_queue() {
-    let r = one(
-        "queue 10 ms",
-        LinkConfig::new(100.0, 50.0).queue_ms(10.0),
-        100_000_000,
-    );
+    let r = one("queue 10 ms", LinkConfig::new(100.0, 50.0).queue_ms(10.0), 100_000_000);
     assert!(r.goodput() > 10.8e6);
-    assert!(
-        (r.packets.1 as f64) < 0.06 * r.packets.0 as f64,
-        "lost {:?}",
-        r.packets
-    );
+    assert!((r.packets.1 as f64) < 0.06 * r.packets.0 as f64, "lost {:?}", r.packets);
     let mut link = LinkConfig::new(1000.0, 50.0);
-    link.policer = Some(sim::Policer {
-        rate: 12.5e6,
-        bucket: 125e3,
-    });
+    link.policer = Some(sim::Policer { rate: 12.5e6, bucket: 125e3 });
     let r = one("policer", link, 100_000_000);
     assert!(r.goodput() > 10.5e6);
-    assert!(
-        (r.packets.1 as f64) < 0.25 * r.packets.0 as f64,
-        "lost {:?}",
-        r.packets
-    );
+    assert!((r.packets.1 as f64) < 0.25 * r.packets.0 as f64, "lost {:?}", r.packets);
 }
 
 #[test]
@@ -379,25 +227,12 @@ fn shares_with_cubic_and_with_itself() {
     for (kinds, stagger) in [([Ours, Cubic], 0.0), ([Cubic, Ours], 5.0)] {
         let shares = [1, 2, 3].map(|seed| {
             let stagger = stagger + 0.013 * seed as f64;
-            seeded(
-                &format!("{kinds:?}"),
-                link.clone(),
-                kinds,
-                stagger,
-                60.0,
-                seed,
-            )
+            seeded(&format!("{kinds:?}"), link.clone(), kinds, stagger, 60.0, seed)
         });
         let share = shares.iter().sum::<f64>() / 3.0;
         assert!((0.25..=0.75).contains(&share), "{kinds:?}: {shares:?}");
     }
-    let share = two(
-        "deep queue",
-        link.clone().queue_ms(200.0),
-        [Ours, Cubic],
-        0.0,
-        40.0,
-    );
+    let share = two("deep queue", link.clone().queue_ms(200.0), [Ours, Cubic], 0.0, 40.0);
     assert!(share > 0.15, "starved: {share:.2}");
     for stagger in [0.0, 5.0] {
         let share = two("ours", link.clone(), [Ours, Ours], stagger, 40.0);
@@ -407,19 +242,10 @@ fn shares_with_cubic_and_with_itself() {
 
 #[test]
 fn keeps_the_queue_short() {
-    let (reports, wire) = World::new(
-        LinkConfig::new(100.0, 50.0),
-        &[bulk(Kind::Ours, 1 << 40)],
-        1,
-    )
-    .run(15.0);
+    let (reports, wire) = World::new(LinkConfig::new(100.0, 50.0), &[bulk(Kind::Ours, 1 << 40)], 1).run(15.0);
     let rtt = &reports[0].rtt[20..];
     let mean = rtt.iter().sum::<f64>() / rtt.len() as f64;
-    println!(
-        "mean RTT {:.1} ms, queue {:.1} ms",
-        1e3 * mean,
-        1e3 * wire.queue_sum / wire.offered as f64
-    );
+    println!("mean RTT {:.1} ms, queue {:.1} ms", 1e3 * mean, 1e3 * wire.queue_sum / wire.offered as f64);
     assert!(mean < 1.5 * 0.050, "{:.1} ms", mean * 1e3);
 }
 
@@ -432,10 +258,7 @@ fn follows_the_link_rate() {
     let (slow, fast) = (r.rate(6.0, 10.0) / 2.39e6, r.rate(10.6, 11.6) / 11.96e6);
     // Ten round trips after each change.
     let (down, up) = (r.estimate[55] / 2.5e6, r.estimate[105] / 12.5e6);
-    println!(
-        "goodput {slow:.2} {fast:.2}, estimate {down:.2} {up:.2}, RTT {:?}",
-        &r.rtt[50..62]
-    );
+    println!("goodput {slow:.2} {fast:.2}, estimate {down:.2} {up:.2}, RTT {:?}", &r.rtt[50..62]);
     assert!(slow > 0.9, "{slow:.2}");
     assert!(fast > 0.85, "{fast:.2}");
     assert!((0.85..1.15).contains(&down), "{down:.2}");
@@ -444,16 +267,8 @@ fn follows_the_link_rate() {
 
 #[test]
 fn idle_and_slow_applications_do_not_spoil_the_estimate() {
-    let source = Source::Trickle {
-        bytes: 20_000,
-        every: 0.1,
-        until: 5.0,
-        then: 60_000_000,
-    };
-    let flow = FlowConfig {
-        source,
-        ..bulk(Kind::Ours, 0)
-    };
+    let source = Source::Trickle { bytes: 20_000, every: 0.1, until: 5.0, then: 60_000_000 };
+    let flow = FlowConfig { source, ..bulk(Kind::Ours, 0) };
     let (reports, _) = World::new(LinkConfig::new(100.0, 50.0), &[flow], 1).run(60.0);
     let rate = reports[0].rate(5.5, 9.5);
     println!("after a trickle {:.2} MB/s", rate / 1e6);
@@ -464,14 +279,8 @@ fn idle_and_slow_applications_do_not_spoil_the_estimate() {
 fn same_seed_same_result() {
     let run = || {
         let link = LinkConfig::new(50.0, 30.0).lossy(3.0);
-        World::new(link, &[bulk(Kind::Ours, 5_000_000)], 7)
-            .run(60.0)
-            .0[0]
-            .clone()
+        World::new(link, &[bulk(Kind::Ours, 5_000_000)], 7).run(60.0).0[0].clone()
     };
     let (a, b) = (run(), run());
-    assert_eq!(
-        (a.seconds, a.packets, a.progress),
-        (b.seconds, b.packets, b.progress)
-    );
+    assert_eq!((a.seconds, a.packets, a.progress), (b.seconds, b.packets, b.progress));
 }

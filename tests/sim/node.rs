@@ -8,8 +8,8 @@ use bytes::{Bytes, BytesMut};
 use quinn_proto::congestion::{BbrConfig, ControllerFactory};
 use quinn_proto::crypto::rustls::{QuicClientConfig, QuicServerConfig};
 use quinn_proto::{
-    ClientConfig, Connection, ConnectionHandle, DatagramEvent, Dir, Endpoint, EndpointConfig,
-    Event, ServerConfig, StreamId, TransportConfig, VarInt,
+    ClientConfig, Connection, ConnectionHandle, DatagramEvent, Dir, Endpoint, EndpointConfig, Event,
+    ServerConfig, StreamId, TransportConfig, VarInt,
 };
 use rft::net::congestion::{Congestion, factory};
 
@@ -88,8 +88,7 @@ impl Node {
         server.transport_config(transport.clone());
         let mut client = ClientConfig::new(Arc::new(client));
         client.transport_config(transport);
-        let address =
-            |n: u16| SocketAddr::new(Ipv4Addr::new(10, 0, 0, n as u8).into(), 4000 + index);
+        let address = |n: u16| SocketAddr::new(Ipv4Addr::new(10, 0, 0, n as u8).into(), 4000 + index);
         let (left, right) = (address(1), address(2));
         let mut sender = Self::new(None, right, seed, flow.mtu);
         let receiver = Self::new(Some(Arc::new(server)), left, seed ^ 0xff, flow.mtu);
@@ -104,9 +103,7 @@ impl Node {
         let mut bytes = [7u8; 32];
         bytes[..8].copy_from_slice(&seed.to_le_bytes());
         config.rng_seed(Some(bytes));
-        config
-            .max_udp_payload_size(mtu.max(1472))
-            .expect("payload size");
+        config.max_udp_payload_size(mtu.max(1472)).expect("payload size");
         Self {
             sends: server.is_none(),
             endpoint: Endpoint::new(Arc::new(config), server, true, Some(bytes)),
@@ -129,14 +126,7 @@ impl Node {
     /// A datagram arrives at `now`.
     pub fn receive(&mut self, now: Instant, data: &[u8]) {
         self.buffer.clear();
-        let event = self.endpoint.handle(
-            now,
-            self.peer,
-            None,
-            None,
-            BytesMut::from(data),
-            &mut self.buffer,
-        );
+        let event = self.endpoint.handle(now, self.peer, None, None, BytesMut::from(data), &mut self.buffer);
         match event {
             Some(DatagramEvent::NewConnection(incoming)) => {
                 let accepted = self.endpoint.accept(incoming, now, &mut self.buffer, None);
@@ -182,9 +172,7 @@ impl Node {
                 break;
             };
             let segment = transmit.segment_size.unwrap_or(transmit.size).max(1);
-            self.buffer[..transmit.size]
-                .chunks(segment)
-                .for_each(&mut send);
+            self.buffer[..transmit.size].chunks(segment).for_each(&mut send);
         }
         self.connection = Some((handle, connection));
     }
@@ -265,9 +253,8 @@ fn tls() -> (QuicClientConfig, QuicServerConfig) {
     // Ed25519, because its signatures have one length: the handshake's packets stay the same size.
     let key = rcgen::KeyPair::generate_for(&rcgen::PKCS_ED25519).expect("key");
     let names = vec!["sim".to_owned()];
-    let certificate = rcgen::CertificateParams::new(names)
-        .and_then(|p| p.self_signed(&key))
-        .expect("certificate");
+    let certificate =
+        rcgen::CertificateParams::new(names).and_then(|p| p.self_signed(&key)).expect("certificate");
     let private = rustls::pki_types::PrivateKeyDer::try_from(key.serialize_der()).expect("key");
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let mut roots = rustls::RootCertStore::empty();
@@ -283,8 +270,5 @@ fn tls() -> (QuicClientConfig, QuicServerConfig) {
         .with_no_client_auth()
         .with_single_cert(vec![certificate.der().clone()], private)
         .expect("certificate");
-    (
-        QuicClientConfig::try_from(client).expect("client"),
-        QuicServerConfig::try_from(server).expect("server"),
-    )
+    (QuicClientConfig::try_from(client).expect("client"), QuicServerConfig::try_from(server).expect("server"))
 }

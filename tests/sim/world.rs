@@ -93,21 +93,13 @@ impl World {
     /// A link with these flows, all randomness from `seed`.
     pub fn new(link: LinkConfig, flows: &[FlowConfig], seed: u64) -> Self {
         let base = Instant::now();
-        let back = LinkConfig {
-            policer: None,
-            ..link.clone()
-        };
+        let back = LinkConfig { policer: None, ..link.clone() };
         let flows = flows.iter().enumerate().map(|(i, config)| {
             let seed = seed.wrapping_mul(31).wrapping_add(i as u64);
             let (sender, receiver) = Node::pair(config, i as u16, base, seed);
             let wanted = match config.source {
                 Source::Bulk(n) => n,
-                Source::Trickle {
-                    bytes,
-                    every,
-                    until,
-                    then,
-                } => (until / every) as u64 * bytes + then,
+                Source::Trickle { bytes, every, until, then } => (until / every) as u64 * bytes + then,
             };
             Flow {
                 config: *config,
@@ -206,11 +198,7 @@ impl World {
             };
             let now = self.instant();
             let flow = &mut self.flows[parcel.flow];
-            let node = if parcel.to_receiver {
-                &mut flow.receiver
-            } else {
-                &mut flow.sender
-            };
+            let node = if parcel.to_receiver { &mut flow.receiver } else { &mut flow.sender };
             node.receive(now, &parcel.data);
         }
     }
@@ -219,18 +207,9 @@ impl World {
         let flow = &mut self.flows[i];
         let due = match flow.config.source {
             Source::Bulk(n) => n,
-            Source::Trickle {
-                bytes,
-                every,
-                until,
-                ..
-            } => {
+            Source::Trickle { bytes, every, until, .. } => {
                 let age = self.now - flow.config.start;
-                if age >= until {
-                    flow.wanted
-                } else {
-                    (age / every).max(0.0) as u64 * bytes
-                }
+                if age >= until { flow.wanted } else { (age / every).max(0.0) as u64 * bytes }
             }
         };
         if due > flow.given {
@@ -246,16 +225,8 @@ impl World {
         let now = self.instant();
         for to_receiver in [true, false] {
             let flow = &mut self.flows[i];
-            let node = if to_receiver {
-                &mut flow.sender
-            } else {
-                &mut flow.receiver
-            };
-            let link = if to_receiver {
-                &mut self.forward
-            } else {
-                &mut self.backward
-            };
+            let node = if to_receiver { &mut flow.sender } else { &mut flow.receiver };
+            let link = if to_receiver { &mut self.forward } else { &mut self.backward };
             node.expire(now);
             let (heap, order, seconds) = (&mut self.heap, &mut self.order, self.now);
             node.drive(now, seconds, |data| {
@@ -264,13 +235,7 @@ impl World {
                 };
                 let at = (at * 1e9).ceil() as u64;
                 *order += 1;
-                heap.push(Reverse(Parcel {
-                    at,
-                    order: *order,
-                    flow: i,
-                    to_receiver,
-                    data: data.to_vec(),
-                }));
+                heap.push(Reverse(Parcel { at, order: *order, flow: i, to_receiver, data: data.to_vec() }));
             });
         }
         let flow = &mut self.flows[i];
@@ -294,9 +259,7 @@ impl World {
             };
             let stats = connection.stats().path;
             flow.rtt.push(stats.rtt.as_secs_f64());
-            let path = rft::net::congestion::estimate(
-                connection.congestion_state().clone_box().into_any(),
-            );
+            let path = rft::net::congestion::estimate(connection.congestion_state().clone_box().into_any());
             let rate = path.and_then(|p| p.bandwidth()).unwrap_or(0);
             flow.estimate.push(rate as f64);
             if self.trace {
