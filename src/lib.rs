@@ -24,5 +24,6 @@
 #![forbid(unsafe_code)]
 
 pub mod config;
+pub mod daemon;
 pub mod event;
 pub mod proto;

@@ -1,0 +1,178 @@
+//! PEER, PORT and `--bind` from text, checked without asking a resolver.
+
+use super::exit::{self, Failure};
+use rft::config::Bind;
+use rft::proto::name::escape;
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+
+/// Longest host name, in bytes (RFC 1035 section 2.3.4, as text).
+const MAX_HOST: usize = 253;
+/// Longest label of a host name, in bytes.
+const MAX_LABEL: usize = 63;
+
+/// PEER: an IPv4 or IPv6 address (brackets and a `%` zone are fine) or a host name.
+///
+/// # Errors
+/// Exit code 3 for what can be none of these.
+pub(crate) fn peer(text: &str) -> Result<String, Failure> {
+    let bare = text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(text);
+    let (addr, zone) = bare.split_once('%').map_or((bare, None), |(addr, zone)| (addr, Some(zone)));
+    let parsed = match addr.parse::<IpAddr>() {
+        Ok(IpAddr::V4(_)) if zone.is_some() || bare != text => None,
+        Ok(ip) if zone == Some("") => return Err(invalid_peer(text, &format!("{ip} has an empty zone"))),
+        Ok(ip) => Some(ip),
+        Err(_) => None,
+    };
+    match parsed {
+        Some(ip) if ip.is_unspecified() || ip.is_multicast() => {
+            Err(invalid_peer(text, "that is not the address of one host"))
+        }
+        Some(_) => Ok(bare.to_owned()),
+        None if is_host_name(text) => Ok(text.to_owned()),
+        None => Err(invalid_peer(text, "neither an IP address nor a host name")),
+    }
+}
+
+fn invalid_peer(text: &str, why: &str) -> Failure {
+    let text = escape(text.as_bytes());
+    Failure::new(exit::PEER, format!("peer {text:?}: {why}; give the other host's IP address or name"))
+}
+
+/// Letters, digits, `-` and `_` in labels (RFC 1123 section 2.1, and the underscore that is met in local
+/// networks). A last label of digits only would be a mistyped IPv4 address.
+fn is_host_name(text: &str) -> bool {
+    let name = text.strip_suffix('.').unwrap_or(text);
+    let is_label = |label: &str| {
+        (1..=MAX_LABEL).contains(&label.len())
+            && !label.starts_with('-')
+            && !label.ends_with('-')
+            && label.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
+    };
+    let last = name.rsplit('.').next().unwrap_or_default();
+    name.len() <= MAX_HOST && name.split('.').all(is_label) && !last.bytes().all(|b| b.is_ascii_digit())
+}
+
+/// PORT: 1 to 65535.
+///
+/// # Errors
+/// Exit code 4.
+pub(crate) fn port(text: &str) -> Result<u16, Failure> {
+    let digits = !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
+    match text.parse::<u16>() {
+        Ok(port) if digits && port > 0 => Ok(port),
+        _ => Err(invalid_port(text)),
+    }
+}
+
+fn invalid_port(text: &str) -> Failure {
+    let text = escape(text.as_bytes());
+    Failure::new(
+        exit::PORT,
+        format!("port {text:?}: not a UDP port; give the same number from 1 to 65535 on both hosts"),
+    )
+}
+
+/// `--bind`: `ADDR`, `ADDR:PORT`, `[IPV6]` or `[IPV6]:PORT`. Port 0 is an ephemeral one.
+///
+/// # Errors
+/// Exit code 2 for the address, 4 for the port.
+pub(crate) fn bind(text: &str) -> Result<Bind, Failure> {
+    if let Ok(addr) = text.parse::<IpAddr>() {
+        return Ok(Bind { addr, port: None });
+    }
+    if let Ok(addr) = text.parse::<SocketAddr>() {
+        return Ok(Bind { addr: addr.ip(), port: Some(addr.port()) });
+    }
+    let in_brackets = text.strip_prefix('[').and_then(|rest| rest.split_once(']'));
+    if let Some((addr, rest)) = in_brackets.filter(|(addr, _)| addr.parse::<Ipv6Addr>().is_ok()) {
+        return match (rest, addr.parse()) {
+            ("", Ok(addr)) => Ok(Bind { addr: IpAddr::V6(addr), port: None }),
+            _ => Err(invalid_port(rest.trim_start_matches(':'))),
+        };
+    }
+    if let Some((_, port)) = text.split_once(':').filter(|(addr, _)| addr.parse::<IpAddr>().is_ok()) {
+        return Err(invalid_port(port));
+    }
+    let text = escape(text.as_bytes());
+    Err(Failure::usage(format!(
+        "--bind {text}: not a local address; give an IP address of this host, such as 192.0.2.7, 192.0.2.7:4000 or [2001:db8::7]:4000"
+    )))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn peers() {
+        for good in [
+            "10.0.0.2",
+            "::1",
+            "2001:db8::7",
+            "fe80::1%eth0",
+            "localhost",
+            "a-b.example.org",
+            "host_1",
+            "x.",
+            "3com.com",
+        ] {
+            assert_eq!(peer(good).unwrap(), good);
+        }
+        assert_eq!(peer("[2001:db8::7]").unwrap(), "2001:db8::7");
+        let long = format!("{}.org", "a".repeat(64));
+        let longer = vec!["abcdefg"; 40].join(".");
+        for bad in [
+            "",
+            ".",
+            "..",
+            "a..b",
+            "256.1.1.1",
+            "1.2.3",
+            "10.0.0.2:4000",
+            "a b",
+            "-a",
+            "a-",
+            "münchen.de",
+            "a/b",
+            "http://a",
+            "0.0.0.0",
+            "::",
+            "224.0.0.1",
+            "ff02::1",
+            "[10.0.0.2]",
+            "fe80::1%",
+            "1.2.3.4%eth0",
+            &long,
+            &longer,
+            "\u{1b}[2J",
+        ] {
+            assert_eq!(peer(bad).map_err(|e| e.code), Err(3), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn ports() {
+        assert_eq!(port("1").unwrap(), 1);
+        assert_eq!(port("65535").unwrap(), 65535);
+        for bad in ["0", "65536", "70000", "-1", "+80", "http", "", " 80", "80 ", "0x50", "4000.0"] {
+            assert_eq!(port(bad).map_err(|e| e.code), Err(4), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn binds() {
+        let bound = |text: &str| bind(text).map(|b| (b.addr.to_string(), b.port)).map_err(|e| e.code);
+        assert_eq!(bound("127.0.0.1"), Ok(("127.0.0.1".into(), None)));
+        assert_eq!(bound("127.0.0.1:4000"), Ok(("127.0.0.1".into(), Some(4000))));
+        assert_eq!(bound("127.0.0.1:0"), Ok(("127.0.0.1".into(), Some(0))));
+        assert_eq!(bound("::1"), Ok(("::1".into(), None)));
+        assert_eq!(bound("[::1]"), Ok(("::1".into(), None)));
+        assert_eq!(bound("[::1]:4000"), Ok(("::1".into(), Some(4000))));
+        for bad in ["", "localhost", "eth0", "1.2.3", "[127.0.0.1]", "[::1", ":4000"] {
+            assert_eq!(bound(bad), Err(2), "{bad:?}");
+        }
+        for bad in ["127.0.0.1:70000", "127.0.0.1:x", "127.0.0.1:", "[::1]:70000", "[::1]4000"] {
+            assert_eq!(bound(bad), Err(4), "{bad:?}");
+        }
+    }
+}

@@ -1,0 +1,222 @@
+//! The full log in a file that is turned over by size, and log lines on the terminal.
+
+use super::output::Output;
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+use tracing_subscriber::filter::EnvFilter;
+use tracing_subscriber::fmt::MakeWriter;
+use tracing_subscriber::layer::{Layer, SubscriberExt};
+use tracing_subscriber::util::SubscriberInitExt;
+
+/// Bytes after which a log file is turned over.
+const MAX_SIZE: u64 = 10 << 20;
+/// Files in all: `rft.log`, `rft.log.1`, `rft.log.2`.
+const FILES: u32 = 3;
+/// Filters what the file gets, in the syntax of tracing's `EnvFilter`.
+const VARIABLE: &str = "RFT_LOG";
+const FULL: &str = "warn,rft=debug";
+
+/// Sends the log to `path` and, with `-v`, to the terminal. A file that cannot be had costs the log, not
+/// the run: what went wrong is returned, for a warning.
+pub(crate) fn start(path: &Path, verbose: u8, output: &Output) -> Vec<String> {
+    let mut warnings = Vec::new();
+    let filter = std::env::var(VARIABLE).ok().and_then(|text| {
+        let parsed = EnvFilter::try_new(text);
+        parsed
+            .map_err(|error| {
+                warnings.push(format!("{VARIABLE} cannot be understood and is left out: {error}"))
+            })
+            .ok()
+    });
+    let file = RotatingFile::open(path, MAX_SIZE)
+        .map_err(|error| {
+            warnings.push(format!("there is no log: {}: {error}; see --log-file", path.display()));
+        })
+        .ok();
+    let to_file = file.map(|file| {
+        let filter = filter.unwrap_or_else(|| EnvFilter::new(FULL));
+        tracing_subscriber::fmt::layer().with_ansi(false).with_writer(Mutex::new(file)).with_filter(filter)
+    });
+    let to_terminal = (verbose > 0).then(|| {
+        let filter = EnvFilter::new(if verbose == 1 { "warn,rft=info" } else { FULL });
+        tracing_subscriber::fmt::layer()
+            .with_ansi(false)
+            .with_writer(Lines(output.clone()))
+            .with_filter(filter)
+    });
+    // A second subscriber can only be a mistake of this program: there is one command a process.
+    if tracing_subscriber::registry().with(to_file).with(to_terminal).try_init().is_err() {
+        warnings.push("there is no log: another one was started".to_owned());
+    }
+    warnings
+}
+
+/// A file that becomes `.1`, and that `.2`, when it is full.
+struct RotatingFile {
+    path: PathBuf,
+    /// `None` only where the file could not be opened again.
+    file: Option<File>,
+    size: u64,
+    max_size: u64,
+}
+
+impl RotatingFile {
+    /// Opens the file to append to it, and makes its folder.
+    fn open(path: &Path, max_size: u64) -> io::Result<Self> {
+        if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
+            create_folder(folder)?;
+        }
+        let (file, size) = open_to_append(path)?;
+        Ok(Self { path: path.to_owned(), file: Some(file), size, max_size })
+    }
+
+    /// Where a file cannot be renamed, it goes on to grow.
+    fn turn_over(&mut self) -> io::Result<()> {
+        // Windows renames no file that is open.
+        self.file = None;
+        for number in (1..FILES).rev() {
+            let from = if number == 1 { self.path.clone() } else { self.numbered(number - 1) };
+            drop(fs::rename(from, self.numbered(number)));
+        }
+        let (file, size) = open_to_append(&self.path)?;
+        (self.file, self.size) = (Some(file), size);
+        Ok(())
+    }
+
+    fn numbered(&self, number: u32) -> PathBuf {
+        let mut name = self.path.clone().into_os_string();
+        name.push(format!(".{number}"));
+        name.into()
+    }
+}
+
+impl Write for RotatingFile {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        if self.file.is_none() || (self.size > 0 && self.size + line.len() as u64 > self.max_size) {
+            self.turn_over()?;
+        }
+        let Some(file) = &mut self.file else {
+            return Err(io::ErrorKind::NotFound.into());
+        };
+        let written = file.write(line)?;
+        self.size += written as u64;
+        Ok(written)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.file.as_mut().map_or(Ok(()), File::flush)
+    }
+}
+
+/// Names of files are nobody else's business.
+#[cfg(unix)]
+fn create_folder(folder: &Path) -> io::Result<()> {
+    use std::os::unix::fs::DirBuilderExt;
+    if folder.file_name().is_some_and(|name| name == ".rft") {
+        if let Some(base) = folder.parent() {
+            fs::create_dir_all(base)?;
+        }
+        return fs::DirBuilder::new().mode(0o700).recursive(true).create(folder);
+    }
+    fs::create_dir_all(folder)
+}
+
+#[cfg(not(unix))]
+fn create_folder(folder: &Path) -> io::Result<()> {
+    fs::create_dir_all(folder)
+}
+
+fn open_to_append(path: &Path) -> io::Result<(File, u64)> {
+    let mut options = OpenOptions::new();
+    options.append(true).create(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    let file = options.open(path)?;
+    let size = file.metadata()?.len();
+    Ok((file, size))
+}
+
+/// Log lines on their way to the printing thread.
+struct Lines(Output);
+
+impl<'a> MakeWriter<'a> for Lines {
+    type Writer = LineWriter<'a>;
+
+    fn make_writer(&'a self) -> Self::Writer {
+        LineWriter(&self.0)
+    }
+}
+
+/// Takes one whole event at a time, as the formatter writes it.
+struct LineWriter<'a>(&'a Output);
+
+impl Write for LineWriter<'_> {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        self.0.line(String::from_utf8_lossy(line).trim_end().to_owned());
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn full_files_are_turned_over_and_the_oldest_goes() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("base/.rft/rft.log");
+        let mut log = RotatingFile::open(&path, 10).unwrap();
+        for line in ["one 1\n", "two 2\n", "three\n", "four\n", "five\n", "six 6\n"] {
+            log.write_all(line.as_bytes()).unwrap();
+        }
+        let read = |name: &str| fs::read_to_string(path.with_file_name(name)).unwrap();
+        assert_eq!(read("rft.log"), "six 6\n");
+        assert_eq!(read("rft.log.1"), "four\nfive\n");
+        assert_eq!(read("rft.log.2"), "three\n");
+        assert_eq!(fs::read_dir(path.parent().unwrap()).unwrap().count(), 3);
+    }
+
+    #[test]
+    fn a_restart_appends() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("x.log");
+        for line in ["one\n", "two\n"] {
+            RotatingFile::open(&path, 10).unwrap().write_all(line.as_bytes()).unwrap();
+        }
+        assert_eq!(fs::read_to_string(&path).unwrap(), "one\ntwo\n");
+        RotatingFile::open(&path, 10).unwrap().write_all(b"three\n").unwrap();
+        assert_eq!(fs::read_to_string(&path).unwrap(), "three\n");
+    }
+
+    #[test]
+    fn a_line_longer_than_a_file_is_written_whole() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("x.log");
+        RotatingFile::open(&path, 4).unwrap().write_all(b"long line\n").unwrap();
+        assert_eq!(fs::read_to_string(&path).unwrap(), "long line\n");
+        assert!(!path.with_file_name("x.log.1").exists());
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn only_the_owner_reads_it() {
+        use std::os::unix::fs::PermissionsExt;
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("base/.rft/rft.log");
+        drop(RotatingFile::open(&path, 10).unwrap());
+        let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+        assert_eq!((mode(&path), mode(path.parent().unwrap())), (0o600, 0o700));
+    }
+
+    #[test]
+    fn a_folder_in_its_place_is_an_error() {
+        let dir = tempfile::tempdir().unwrap();
+        assert!(RotatingFile::open(dir.path(), 10).is_err());
+    }
+}

@@ -1,0 +1,70 @@
+//! The command line: arguments in, events and an exit code out.
+
+mod address;
+mod args;
+mod banner;
+mod demo;
+mod exit;
+mod json;
+mod log;
+mod manual;
+mod output;
+mod passphrase;
+mod password;
+mod peer;
+mod progress;
+#[cfg(test)]
+mod sample;
+mod shutdown;
+mod svg;
+mod terminal;
+mod text;
+mod units;
+
+use args::{Command, CommandLine};
+use clap::Parser;
+use exit::Failure;
+use std::io::{self, Write};
+use std::process::ExitCode;
+use text::Palette;
+
+/// Runs what the arguments ask for.
+pub(crate) fn main() -> ExitCode {
+    let line = match CommandLine::try_parse() {
+        Ok(line) => line,
+        Err(error) => {
+            // Help goes to stdout; a reader that has seen enough of it is no error.
+            drop(error.print());
+            return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(exit::ARGUMENTS));
+        }
+    };
+    let result = match &line.command {
+        None => return peer::run(&line),
+        Some(Command::Demo(args)) => demo::run(args),
+        Some(Command::Passphrase) => passphrase::generate()
+            .map(|phrase| print(format!("{}\n", *phrase).as_bytes()))
+            .map_err(|error| Failure::new(exit::UNKNOWN, format!("the system has no random bits: {error}"))),
+        Some(Command::Completions { shell }) => {
+            print(&manual::completions(*shell));
+            Ok(())
+        }
+        Some(Command::Man) => manual::man_page()
+            .map(|page| print(&page))
+            .map_err(|error| Failure::new(exit::UNKNOWN, format!("the man page cannot be made: {error}"))),
+    };
+    result.map_or_else(|failure| fail(&failure), |()| ExitCode::SUCCESS)
+}
+
+/// What was asked for, on stdout; a reader that goes away is no error.
+fn print(text: &[u8]) {
+    let mut stdout = io::stdout().lock();
+    drop(stdout.write_all(text).and_then(|()| stdout.flush()));
+}
+
+/// Why it did not work, on stderr, where there is no printing thread for it.
+fn fail(failure: &Failure) -> ExitCode {
+    let palette = Palette { colours: console::colors_enabled_stderr() };
+    let line = format!("{} {}", palette.bad("rft:"), text::printable(&failure.reason));
+    drop(writeln!(io::stderr(), "{line}"));
+    failure.exit_code()
+}

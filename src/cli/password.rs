@@ -1,0 +1,207 @@
+//! The password: from a file, from the environment, or typed twice. Never from the command line.
+
+use super::exit::{self, Failure};
+use rft::crypto::password::Password;
+use std::ffi::OsString;
+use std::fs::File;
+use std::io::{self, IsTerminal, Read};
+use std::path::Path;
+use zeroize::{Zeroize, Zeroizing};
+
+/// Names the password in the environment.
+const VARIABLE: &str = "RFT_PASSWORD";
+/// A first line ends within that many bytes.
+const MAX_FILE: u64 = 64 * 1024;
+/// Fewer characters than these get a warning.
+const SHORT: usize = 8;
+/// How often two different passwords may be typed.
+const TRIES: u32 = 3;
+
+/// The password by the first way that there is: `file`, the environment, the terminal. What to warn of
+/// goes to `warn`.
+///
+/// # Errors
+/// Exit code 2 with what to do, 130 for a Ctrl-C at the prompt.
+pub(crate) fn obtain(file: Option<&Path>, warn: &mut dyn FnMut(String)) -> Result<Password, Failure> {
+    let (typed, source) = if let Some(path) = file {
+        (from_file(path, warn)?, format!("the first line of {}", path.display()))
+    } else if let Some(value) = std::env::var_os(VARIABLE) {
+        (from_environment(value)?, VARIABLE.to_owned())
+    } else if io::stdin().is_terminal() {
+        (
+            from_prompt(&mut |prompt| rpassword::prompt_password(prompt).map(Zeroizing::new))?,
+            "the password".to_owned(),
+        )
+    } else {
+        return Err(Failure::usage(format!(
+            "there is no password, and no terminal to ask on; give --password-file FILE or set {VARIABLE}"
+        )));
+    };
+    let password = Password::new(&typed)
+        .map_err(|_| Failure::usage(format!("{source} is empty; `rft passphrase` makes a good password")))?;
+    if password.chars() < SHORT {
+        warn("the password is short and could be guessed; `rft passphrase` makes a good one".to_owned());
+    }
+    Ok(password)
+}
+
+fn from_file(path: &Path, warn: &mut dyn FnMut(String)) -> Result<Zeroizing<String>, Failure> {
+    let unusable = |why: &dyn std::fmt::Display| {
+        Failure::usage(format!("the password file {} cannot be used: {why}", path.display()))
+    };
+    let file = File::open(path).map_err(|error| unusable(&error))?;
+    if others_can_read(&file) {
+        warn(format!("others on this host can read the password file {}; do: chmod 600", path.display()));
+    }
+    let mut bytes = Zeroizing::new(Vec::with_capacity(MAX_FILE as usize));
+    file.take(MAX_FILE).read_to_end(&mut bytes).map_err(|error| unusable(&error))?;
+    first_line(&bytes).map_err(|why| unusable(&why))
+}
+
+/// The first line without its end, and without the mark that Windows editors put before it.
+fn first_line(bytes: &[u8]) -> Result<Zeroizing<String>, &'static str> {
+    const NOT_UTF8: &str = "it is not UTF-8 text; save it as UTF-8";
+    let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
+    let line = bytes.split(|&b| b == b'\n').next().unwrap_or_default();
+    let line = line.strip_suffix(b"\r").unwrap_or(line);
+    let line = std::str::from_utf8(line).map_err(|_| NOT_UTF8)?;
+    // UTF-16 of plain letters is UTF-8 with NUL between them.
+    if line.contains('\0') { Err(NOT_UTF8) } else { Ok(Zeroizing::new(line.to_owned())) }
+}
+
+#[cfg(unix)]
+fn others_can_read(file: &File) -> bool {
+    use std::os::unix::fs::MetadataExt;
+    file.metadata().is_ok_and(|metadata| metadata.is_file() && metadata.mode() & 0o044 != 0)
+}
+
+/// Windows: a file has its folder's access list, which a mode does not tell.
+#[cfg(not(unix))]
+fn others_can_read(_: &File) -> bool {
+    false
+}
+
+fn from_environment(value: OsString) -> Result<Zeroizing<String>, Failure> {
+    value.into_string().map(Zeroizing::new).map_err(|value| {
+        value.into_encoded_bytes().zeroize();
+        Failure::usage(format!("{VARIABLE} is not UTF-8 text"))
+    })
+}
+
+/// Asks until the same is typed twice.
+fn from_prompt(
+    ask: &mut dyn FnMut(&str) -> io::Result<Zeroizing<String>>,
+) -> Result<Zeroizing<String>, Failure> {
+    let mut prompt = "Password (the same on both hosts): ";
+    for _ in 0..TRIES {
+        let first = ask(prompt).map_err(not_asked)?;
+        if first.is_empty() {
+            prompt = "An empty password protects nothing. Password: ";
+            continue;
+        }
+        let second = ask("Once more: ").map_err(not_asked)?;
+        if first == second {
+            return Ok(first);
+        }
+        prompt = "These two differ. Password: ";
+    }
+    Err(Failure::usage(format!("no password was typed twice alike in {TRIES} tries; start again")))
+}
+
+fn not_asked(error: io::Error) -> Failure {
+    if error.kind() == io::ErrorKind::Interrupted {
+        return Failure::new(exit::INTERRUPTED, "stopped at the password prompt");
+    }
+    Failure::usage(format!(
+        "the password cannot be read from the terminal: {error}; give --password-file FILE or set {VARIABLE}"
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn file(content: &[u8]) -> tempfile::NamedTempFile {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), content).unwrap();
+        file
+    }
+
+    fn code(result: Result<Password, Failure>) -> Option<u8> {
+        result.err().map(|failure| failure.code)
+    }
+
+    #[test]
+    fn the_first_line_is_the_password() {
+        for content in ["secret one", "secret one\n", "secret one\r\nmore\n", "\u{feff}secret one\n\n"] {
+            assert_eq!(*first_line(content.as_bytes()).unwrap(), "secret one", "{content:?}");
+        }
+        assert_eq!(*first_line(b" spaces stay \n").unwrap(), " spaces stay ");
+        assert!(first_line(b"\xff\xfes\0e\0").is_err() && first_line(b"s\0e\0").is_err());
+    }
+
+    #[test]
+    fn empty_and_missing_files_are_refused() {
+        for content in ["", "\n", "\r\nsecond line"] {
+            assert_eq!(
+                code(obtain(Some(file(content.as_bytes()).path()), &mut |_| {})),
+                Some(2),
+                "{content:?}"
+            );
+        }
+        assert_eq!(code(obtain(Some(Path::new("/no/such/file")), &mut |_| {})), Some(2));
+    }
+
+    #[test]
+    fn short_passwords_get_a_warning() {
+        for (content, warned) in [("1234567", true), ("12345678", false)] {
+            let mut warnings = Vec::new();
+            obtain(Some(file(content.as_bytes()).path()), &mut |warning| warnings.push(warning)).unwrap();
+            assert_eq!(warnings.iter().any(|text| text.contains("rft passphrase")), warned, "{content}");
+            assert!(warnings.iter().all(|text| !text.contains(content)));
+        }
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn files_that_others_can_read_get_a_warning() {
+        use std::os::unix::fs::PermissionsExt;
+        let file = file(b"long enough\n");
+        for (mode, warned) in [(0o600, false), (0o640, true), (0o604, true), (0o622, false)] {
+            std::fs::set_permissions(file.path(), std::fs::Permissions::from_mode(mode)).unwrap();
+            let mut warnings = Vec::new();
+            obtain(Some(file.path()), &mut |warning| warnings.push(warning)).unwrap();
+            assert_eq!(!warnings.is_empty(), warned, "{mode:o}");
+        }
+    }
+
+    #[test]
+    fn the_environment_must_be_text() {
+        assert_eq!(*from_environment("täglich".into()).unwrap(), "täglich");
+        #[cfg(unix)]
+        {
+            use std::os::unix::ffi::OsStringExt;
+            assert!(from_environment(OsString::from_vec(vec![0xff])).is_err());
+        }
+    }
+
+    /// Types these, in this order.
+    fn type_in(answers: &[&str]) -> Result<String, u8> {
+        let mut answers = answers.iter();
+        let mut ask = |_: &str| match answers.next() {
+            Some(&"^C") => Err(io::ErrorKind::Interrupted.into()),
+            Some(answer) => Ok(Zeroizing::new((*answer).to_owned())),
+            None => Err(io::ErrorKind::UnexpectedEof.into()),
+        };
+        from_prompt(&mut ask).map(|typed| typed.to_string()).map_err(|failure| failure.code)
+    }
+
+    #[test]
+    fn the_prompt_wants_the_same_twice() {
+        assert_eq!(type_in(&["one", "one"]), Ok("one".into()));
+        assert_eq!(type_in(&["one", "two", "", "three", "three"]), Ok("three".into()));
+        assert_eq!(type_in(&["a", "b", "a", "b", "a", "b", "a", "a"]), Err(2));
+        assert_eq!(type_in(&["a", "^C"]), Err(130));
+        assert_eq!(type_in(&[]), Err(2));
+    }
+}

@@ -1,0 +1,120 @@
+//! `rft PEER PORT`: one peer, from its arguments to its exit code.
+
+use super::args::{CommandLine, Progress};
+use super::exit::{self, Failure};
+use super::json::Json;
+use super::output::Output;
+use super::terminal::{Show, Terminal};
+use super::{banner, log, password, shutdown};
+use rft::config::Config;
+use rft::crypto::password::PasswordKey;
+use rft::daemon::{self, Finished};
+use rft::event::Event;
+use std::io::{self, BufWriter, IsTerminal};
+use std::path::Path;
+use std::process::ExitCode;
+use std::time::Duration;
+
+/// How long the last lines may take. Whoever reads events slowly still gets them.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// How long tasks may take to end after the engine has returned.
+const TASKS: Duration = Duration::from_secs(1);
+
+/// Runs the peer and prints everything about it, its end included.
+pub(crate) fn run(line: &CommandLine) -> ExitCode {
+    let (show, force) = show(line);
+    let json = line.options.json.then(|| Json::new(BufWriter::with_capacity(64 * 1024, io::stdout())));
+    let output = match Output::start(Terminal::stderr(show, force), json) {
+        Ok(output) => output,
+        Err(error) => {
+            return super::fail(&Failure::new(exit::UNKNOWN, format!("no thread can be started: {error}")));
+        }
+    };
+    let (code, reason) = match serve(line, &output, show) {
+        Ok(Finished::Stopped) => (exit::DONE, "stopped".to_owned()),
+        Ok(Finished::Drained) => (exit::DONE, "drained".to_owned()),
+        Err(failure) => (failure.code, failure.reason),
+    };
+    output.end(code, &reason, PATIENCE);
+    ExitCode::from(code)
+}
+
+fn serve(line: &CommandLine, output: &Output, show: Show) -> Result<Finished, Failure> {
+    let config = line.config()?;
+    let mut warn = |message: String| {
+        tracing::warn!("{message}");
+        output.event(Event::Warning { path: None, message });
+    };
+    log::start(&line.log_file(), line.options.verbose, output).into_iter().for_each(&mut warn);
+    tracing::info!(version = env!("CARGO_PKG_VERSION"), ?config, "started");
+    keep_memory_private();
+
+    let mut runtime = tokio::runtime::Builder::new_multi_thread();
+    let runtime = runtime.enable_all().thread_name("rft").build().map_err(|error| unknown(&error))?;
+    // Before the prompt, which puts the terminal right again only when a Ctrl-C does not end the process.
+    let stop = {
+        let _context = runtime.enter();
+        shutdown::listen(output.clone()).map_err(|error| unknown(&error))?
+    };
+    introduce(&config, output, show);
+    let password = password::obtain(line.options.password_file.as_deref(), &mut warn)?;
+    let key = PasswordKey::derive(&password).map_err(|error| unknown(&error))?;
+    drop(password);
+
+    let result = runtime.block_on(daemon::run(config, key, output.sink(), stop));
+    runtime.shutdown_timeout(TASKS);
+    match &result {
+        Ok(finished) => tracing::info!(?finished, "ended"),
+        Err(error) => tracing::error!(%error, code = error.exit_code(), "ended"),
+    }
+    result.map_err(|error| Failure::new(error.exit_code(), error.to_string()))
+}
+
+fn unknown(error: &dyn std::error::Error) -> Failure {
+    Failure::new(exit::UNKNOWN, format!("{error}; this host may be out of memory or other means"))
+}
+
+/// How much people see, and whether to draw for them where no terminal was recognised. Events on the same
+/// terminal are what was asked for there, so nothing is drawn between them.
+fn show(line: &CommandLine) -> (Show, bool) {
+    let options = &line.options;
+    let events_suffice = options.json && (io::stdout().is_terminal() || !io::stderr().is_terminal());
+    let show = match options.progress {
+        _ if options.quiet => Show::Errors,
+        Progress::Always => Show::Progress,
+        _ if events_suffice && options.verbose == 0 => Show::Errors,
+        Progress::Auto
+            if io::stderr().is_terminal() && std::env::var_os("TERM").is_none_or(|term| term != "dumb") =>
+        {
+            Show::Progress
+        }
+        Progress::Auto | Progress::Never => Show::Lines,
+    };
+    (show, options.progress == Progress::Always)
+}
+
+/// Who is there and what is served: all that there is to see before the first event.
+fn introduce(config: &Config, output: &Output, show: Show) {
+    if show == Show::Errors {
+        return;
+    }
+    if io::stderr().is_terminal() {
+        output.line(banner::text(console::colors_enabled_stderr()));
+    }
+    let full = |path: &Path| std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    output.line(format!("sending what is dropped into  {}", full(&config.folders.outgoing).display()));
+    output.line(format!("what arrives lands in         {}", full(&config.folders.incoming).display()));
+    output.sync();
+}
+
+/// Secrets are in memory: no core dumps, and no other process of this user may look into it. Builds for
+/// debugging stay open to debuggers.
+fn keep_memory_private() {
+    #[cfg(all(target_os = "linux", not(debug_assertions)))]
+    {
+        use rustix::process::{DumpableBehavior, set_dumpable_behavior};
+        if let Err(error) = set_dumpable_behavior(DumpableBehavior::NotDumpable) {
+            tracing::warn!("core dumps cannot be switched off: {error}");
+        }
+    }
+}

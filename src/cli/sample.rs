@@ -1,0 +1,72 @@
+//! Events for the tests of what prints them.
+
+use rft::event::{Direction, Event, SessionRole};
+use rft::proto::message::TransferId;
+use rft::proto::name::Name;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+pub(crate) fn name(text: &str) -> Name {
+    Name::parse(text.as_bytes()).unwrap()
+}
+
+fn addr() -> SocketAddr {
+    "192.0.2.7:4000".parse().unwrap()
+}
+
+/// One transfer for each name, both ways.
+fn transfer(path: &str) -> TransferId {
+    let hash = blake3::hash(path.as_bytes());
+    TransferId(hash.as_bytes()[..16].try_into().unwrap())
+}
+
+pub(crate) fn listening() -> Event {
+    Event::Listening { local: "[::]:4000".parse().unwrap() }
+}
+
+pub(crate) fn waiting() -> Event {
+    Event::Waiting { peer: Some("bob".into()), local: vec![addr(), "[2001:db8::7]:4000".parse().unwrap()] }
+}
+
+pub(crate) fn connected() -> Event {
+    Event::Connected { peer: addr(), role: SessionRole::Guest, session: "5e55".into() }
+}
+
+pub(crate) fn auth_failed() -> Event {
+    Event::AuthFailed { peer: addr() }
+}
+
+pub(crate) fn disconnected() -> Event {
+    Event::Disconnected { peer: addr(), reason: "timed out".into() }
+}
+
+pub(crate) fn started(direction: Direction, path: &str, size: u64) -> Event {
+    Event::FileStarted { direction, path: name(path), size, transfer: transfer(path), offset: 0 }
+}
+
+pub(crate) fn progress(direction: Direction, path: &str, bytes: u64, size: u64) -> Event {
+    Event::FileProgress { direction, path: name(path), transfer: transfer(path), bytes, size }
+}
+
+pub(crate) fn done(direction: Direction, path: &str, size: u64) -> Event {
+    Event::FileDone {
+        direction,
+        path: name(path),
+        size,
+        transfer: transfer(path),
+        blake3: *blake3::hash(path.as_bytes()).as_bytes(),
+        elapsed: Duration::from_millis(1500),
+        offset: 0,
+        saved_as: None,
+    }
+}
+
+pub(crate) fn failed(direction: Direction, path: &str) -> Event {
+    Event::FileFailed {
+        direction,
+        path: name(path),
+        transfer: transfer(path),
+        error: "permission denied".into(),
+        retry: true,
+    }
+}

@@ -1,0 +1,436 @@
+//! Events as lines for people, and the progress below them, on stderr.
+
+use super::progress::{Progress, arrow};
+use super::text::{self, Palette};
+use console::Term;
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use rft::event::{Direction, Event, SessionRole};
+use rft::proto::name::Name;
+use std::io::{self, Write};
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+/// Time between two drawings.
+const FRAME: Duration = Duration::from_millis(100);
+/// Lines about finished files in a second, on a terminal. More cannot be read and only cost time.
+const LINES_A_SECOND: u32 = 20;
+/// Drawings a second at most, as indicatif limits them; above what [`FRAME`] asks for.
+const MAX_HZ: u8 = 20;
+
+/// How much is shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Show {
+    /// Only why the command failed.
+    Errors,
+    /// What happened, as lines.
+    Lines,
+    /// Lines, and progress below them.
+    Progress,
+}
+
+/// Prints for people. Only one thread has it.
+pub(crate) struct Terminal {
+    show: Show,
+    palette: Palette,
+    out: Box<dyn Write + Send>,
+    area: Option<Area>,
+    progress: Progress,
+    /// Lines to print at the next drawing.
+    lines: Vec<String>,
+    limit: Option<Limit>,
+    drawn: Instant,
+}
+
+/// The part of the screen below the lines: one indicatif bar whose message is all of it, so that a frame
+/// is one write.
+struct Area {
+    bar: ProgressBar,
+    term: Term,
+    empty: bool,
+}
+
+/// How many more lines about finished files fit into this second, and what did not.
+struct Limit {
+    second: Instant,
+    left: u32,
+    sent: (u64, u64),
+    received: (u64, u64),
+}
+
+impl Terminal {
+    /// The process's stderr. `force` draws progress where no terminal was recognised.
+    pub(crate) fn stderr(show: Show, force: bool) -> Self {
+        let term = Term::buffered_stderr();
+        let is_terminal = term.is_term();
+        let palette = Palette { colours: is_terminal && console::colors_enabled_stderr() };
+        let mut terminal = Self::new(show, palette, is_terminal, io::stderr());
+        if show == Show::Progress {
+            let target = if force && !is_terminal {
+                ProgressDrawTarget::term_like_with_hz(Box::new(term.clone()), MAX_HZ)
+            } else {
+                ProgressDrawTarget::term(term.clone(), MAX_HZ)
+            };
+            let bar = ProgressBar::with_draw_target(None, target).with_style(message_only());
+            terminal.area = Some(Area { bar, term, empty: true });
+        }
+        terminal
+    }
+
+    fn new(show: Show, palette: Palette, is_terminal: bool, out: impl Write + Send + 'static) -> Self {
+        let now = Instant::now();
+        let limit = Limit { second: now, left: LINES_A_SECOND, sent: (0, 0), received: (0, 0) };
+        Self {
+            show,
+            palette,
+            out: Box::new(out),
+            area: None,
+            progress: Progress::default(),
+            lines: Vec::new(),
+            limit: is_terminal.then_some(limit),
+            drawn: now,
+        }
+    }
+
+    /// Time until [`Terminal::draw`] is due, `None` when there is nothing to draw.
+    pub(crate) fn due_in(&self, now: Instant) -> Option<Duration> {
+        let suppressed = self.limit.as_ref().is_some_and(Limit::has_more);
+        let moving = self.area.as_ref().is_some_and(|area| !area.empty || self.progress.is_moving());
+        let due = !self.lines.is_empty() || suppressed || moving;
+        due.then(|| FRAME.saturating_sub(now.duration_since(self.drawn)))
+    }
+
+    /// Takes an event.
+    pub(crate) fn event(&mut self, event: &Event, now: Instant) {
+        if self.show == Show::Errors {
+            return;
+        }
+        self.progress.note(event, now);
+        if let Event::FileDone { direction, size, .. } = event
+            && let Some(limit) = &mut self.limit
+            && !limit.admit(*direction, *size, now)
+        {
+            return;
+        }
+        let palette = self.palette;
+        match event {
+            Event::Listening { local } => self.line(format!("listening on {local} (UDP)")),
+            Event::Waiting { peer, local } => self.waiting(peer.as_deref(), local),
+            Event::Connected { peer, role, session } => {
+                let role = match role {
+                    SessionRole::Host => "host",
+                    SessionRole::Guest => "guest",
+                };
+                let session = palette.dim(&format!("({role}, session {})", text::printable(session)));
+                self.line(format!("{} to {peer} {session}", palette.good("connected")));
+            }
+            Event::AuthFailed { peer } => {
+                let advice = "if that is your peer, check the password on both hosts";
+                self.line(format!(
+                    "{}; {advice}",
+                    palette.warn(&format!("{peer} does not know the password"))
+                ));
+            }
+            Event::Disconnected { peer, reason } => {
+                self.line(format!(
+                    "{} from {peer}: {}",
+                    palette.warn("disconnected"),
+                    text::printable(reason)
+                ));
+            }
+            Event::FileDone { .. } => self.lines.extend(done_line(event, palette)),
+            Event::FileFailed { direction, path, error, retry, .. } => {
+                let what = if *direction == Direction::Send { "not sent" } else { "not received" };
+                let again = if *retry { " (it will be tried again)" } else { "" };
+                self.line(format!("{}: {path}: {}{again}", palette.bad(what), text::printable(error)));
+            }
+            Event::Warning { path, message } => self.warning(path.as_ref(), message),
+            Event::Drained { files, bytes, elapsed } => self.line(format!(
+                "{}: {} sent, {}, in {}",
+                palette.good("drained"),
+                text::files(*files),
+                text::bytes(*bytes),
+                text::span(*elapsed)
+            )),
+            _ => {}
+        }
+    }
+
+    fn waiting(&mut self, peer: Option<&str>, local: &[SocketAddr]) {
+        let whom = peer.map_or_else(|| "a peer".to_owned(), text::printable);
+        self.line(format!("waiting for {whom}"));
+        if let Some((first, others)) = local.split_first() {
+            let command = self.palette.bold(&format!("rft {} {}", first.ip(), first.port()));
+            let others: Vec<String> = others.iter().map(|addr| addr.ip().to_string()).collect();
+            let or = if others.is_empty() { String::new() } else { format!("   (or {})", others.join(", ")) };
+            self.line(format!("  on the other host: {command}{or}"));
+        }
+    }
+
+    fn warning(&mut self, path: Option<&Name>, message: &str) {
+        let about = path.map(|path| format!("{path}: ")).unwrap_or_default();
+        self.line(format!("{} {about}{}", self.palette.warn("warning:"), text::printable(message)));
+    }
+
+    /// Takes a whole line, that of the log for example.
+    pub(crate) fn line(&mut self, line: String) {
+        self.lines.push(line);
+    }
+
+    /// Counts what the queue before this could not take.
+    pub(crate) fn missed(&mut self, direction: Direction, files: u64, bytes: u64) {
+        self.progress.missed(direction, files, bytes);
+        if let Some(limit) = &mut self.limit {
+            limit.count(direction, files, bytes);
+        }
+    }
+
+    /// Prints the lines so far and draws the progress anew, when it is time.
+    pub(crate) fn draw(&mut self, now: Instant) {
+        let elapsed = now.duration_since(self.drawn);
+        if self.area.is_some() && elapsed < FRAME {
+            return;
+        }
+        self.drawn = now;
+        if let Some(limit) = &mut self.limit {
+            self.lines.extend(limit.renew(now, self.palette));
+        }
+        self.progress.tick(elapsed);
+        self.print();
+        if let Some(area) = &mut self.area {
+            let width = usize::from(area.term.size().1);
+            let lines = self.progress.lines(width.saturating_sub(1), now, self.palette);
+            area.empty = lines.is_empty();
+            area.bar.set_message(lines.join("\n"));
+            area.bar.tick();
+        }
+    }
+
+    /// Prints the lines so far; nothing that a terminal does about it can end the program.
+    pub(crate) fn print(&mut self) {
+        if self.lines.is_empty() {
+            return;
+        }
+        let text = self.lines.join("\n");
+        self.lines.clear();
+        match &self.area {
+            Some(area) => area.bar.println(text),
+            None => drop(writeln!(self.out, "{text}")),
+        }
+    }
+
+    /// Prints all that is left: what was counted only, what went in all, and why the command failed.
+    pub(crate) fn end(&mut self, failure: Option<&str>) {
+        if let Some(limit) = &mut self.limit {
+            self.lines.extend(limit.summary(self.palette));
+        }
+        if self.show != Show::Errors {
+            let lines: Vec<String> =
+                [Direction::Send, Direction::Receive].into_iter().filter_map(|way| self.total(way)).collect();
+            self.lines.extend((!lines.is_empty()).then(|| lines.join(", ")));
+        }
+        if let Some(area) = self.area.take() {
+            area.bar.finish_and_clear();
+        }
+        if let Some(reason) = failure {
+            self.line(format!("{} {}", self.palette.bad("rft:"), text::printable(reason)));
+        }
+        self.print();
+    }
+
+    fn total(&mut self, direction: Direction) -> Option<String> {
+        let done = if direction == Direction::Send { "sent" } else { "received" };
+        let totals = self.progress.totals(direction);
+        let (files, bytes) = (totals.files, totals.bytes);
+        (files > 0).then(|| format!("{done} {} ({})", text::files(files), text::bytes(bytes)))
+    }
+}
+
+/// An area whose lines are the message alone. indicatif's own template parser has nothing to refuse here.
+fn message_only() -> ProgressStyle {
+    ProgressStyle::with_template("{msg}").unwrap_or_else(|_| ProgressStyle::default_bar())
+}
+
+/// `sent      photos/a.jpg  2.10 MB, 0.30 s, 7.00 MB/s`
+pub(crate) fn done_line(event: &Event, palette: Palette) -> Option<String> {
+    let Event::FileDone { direction, path, size, blake3, elapsed, offset, saved_as, .. } = event else {
+        return None;
+    };
+    let what = if *direction == Direction::Send { "sent    " } else { "received" };
+    let mut details = Vec::new();
+    if *blake3 != [0; 32] {
+        details.push(text::bytes(*size));
+        details.push(text::span(*elapsed));
+        if *size >= 1_000_000 {
+            let moved = size.saturating_sub(*offset) as f64;
+            details.push(text::rate(moved / elapsed.as_secs_f64().max(0.001)));
+        }
+    }
+    if *offset > 0 {
+        details.push(format!("{} were there from before", text::bytes(*offset)));
+    }
+    if let Some(name) = saved_as.as_ref().filter(|name| *name != path) {
+        details.push(format!("saved as {name}"));
+    }
+    let details = palette.dim(&details.join(", "));
+    let gap = if details.is_empty() { "" } else { "  " };
+    Some(format!("{} {} {path}{gap}{details}", palette.accent(arrow(*direction)), palette.good(what)))
+}
+
+impl Limit {
+    fn admit(&mut self, direction: Direction, bytes: u64, now: Instant) -> bool {
+        if self.left == 0 && (self.has_more() || now.duration_since(self.second) < Duration::from_secs(1)) {
+            self.count(direction, 1, bytes);
+            return false;
+        }
+        if now.duration_since(self.second) >= Duration::from_secs(1) {
+            (self.second, self.left) = (now, LINES_A_SECOND);
+        }
+        self.left -= 1;
+        true
+    }
+
+    fn count(&mut self, direction: Direction, files: u64, bytes: u64) {
+        let more = if direction == Direction::Send { &mut self.sent } else { &mut self.received };
+        more.0 += files;
+        more.1 += bytes;
+    }
+
+    fn has_more(&self) -> bool {
+        self.sent.0 + self.received.0 > 0
+    }
+
+    /// At the end of a second: what was only counted in it.
+    fn renew(&mut self, now: Instant, palette: Palette) -> Vec<String> {
+        if now.duration_since(self.second) < Duration::from_secs(1) {
+            return Vec::new();
+        }
+        (self.second, self.left) = (now, LINES_A_SECOND);
+        self.summary(palette)
+    }
+
+    fn summary(&mut self, palette: Palette) -> Vec<String> {
+        let ways =
+            [(Direction::Send, "sent", &mut self.sent), (Direction::Receive, "received", &mut self.received)];
+        let mut lines = Vec::new();
+        for (direction, done, more) in ways {
+            let (files, bytes) = std::mem::take(more);
+            if files > 0 {
+                let noun = if files == 1 { "file" } else { "files" };
+                let text = format!("… and {} more {noun} {done}, {}", text::count(files), text::bytes(bytes));
+                lines.push(format!("{} {}", palette.accent(arrow(direction)), palette.dim(&text)));
+            }
+        }
+        lines
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::sample;
+    use std::sync::{Arc, Mutex};
+
+    #[derive(Clone, Default)]
+    struct Screen(Arc<Mutex<Vec<u8>>>);
+
+    impl Write for Screen {
+        fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().extend_from_slice(buf);
+            Ok(buf.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    impl Screen {
+        fn text(&self) -> String {
+            String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
+        }
+    }
+
+    fn plain(show: Show, is_terminal: bool) -> (Terminal, Screen) {
+        let screen = Screen::default();
+        (Terminal::new(show, Palette { colours: false }, is_terminal, screen.clone()), screen)
+    }
+
+    #[test]
+    fn plain_lines() {
+        let (mut terminal, screen) = plain(Show::Lines, false);
+        let now = Instant::now();
+        let mut saved = sample::done(Direction::Receive, "a/b.txt", 12);
+        if let Event::FileDone { saved_as, .. } = &mut saved {
+            *saved_as = Some(sample::name("a/b (1).txt"));
+        }
+        let steps = [
+            sample::listening(),
+            sample::waiting(),
+            sample::auth_failed(),
+            sample::connected(),
+            sample::started(Direction::Send, "big", 3_000_000),
+            sample::progress(Direction::Send, "big", 1_000_000, 3_000_000),
+            sample::done(Direction::Send, "big", 3_000_000),
+            saved,
+            sample::failed(Direction::Send, "\u{1b}[2J"),
+            Event::Warning { path: None, message: "disk\u{7} is slow".into() },
+            sample::disconnected(),
+        ];
+        for event in steps {
+            terminal.event(&event, now);
+            terminal.draw(now);
+        }
+        terminal.end(Some("the port 4000 is taken; name another one"));
+        let expected = "\
+listening on [::]:4000 (UDP)
+waiting for bob
+  on the other host: rft 192.0.2.7 4000   (or 2001:db8::7)
+192.0.2.7:4000 does not know the password; if that is your peer, check the password on both hosts
+connected to 192.0.2.7:4000 (guest, session 5e55)
+↑ sent     big  3.00 MB, 1.5 s, 2.00 MB/s
+↓ received a/b.txt  12 B, 1.5 s, saved as a/b (1).txt
+not sent: \\x1b[2J: permission denied (it will be tried again)
+warning: disk\\x07 is slow
+disconnected from 192.0.2.7:4000: timed out
+sent 1 file (3.00 MB), received 1 file (12 B)
+rft: the port 4000 is taken; name another one
+";
+        assert_eq!(screen.text(), expected);
+    }
+
+    #[test]
+    fn quiet_shows_only_the_failure() {
+        let (mut terminal, screen) = plain(Show::Errors, true);
+        terminal.event(&sample::connected(), Instant::now());
+        terminal.event(&sample::done(Direction::Send, "a", 1), Instant::now());
+        terminal.end(Some("failed"));
+        assert_eq!(screen.text(), "rft: failed\n");
+    }
+
+    #[test]
+    fn a_terminal_gets_a_sum_of_many_files() {
+        let (mut terminal, screen) = plain(Show::Lines, true);
+        let start = Instant::now();
+        for i in 0..1254 {
+            terminal.event(&sample::done(Direction::Send, &format!("f{i}"), 1000), start);
+        }
+        terminal.draw(start + Duration::from_millis(500));
+        assert_eq!(screen.text().lines().count(), 20);
+        terminal.draw(start + Duration::from_secs(1));
+        assert_eq!(screen.text().lines().last(), Some("↑ … and 1,234 more files sent, 1.23 MB"));
+        terminal.event(&sample::done(Direction::Send, "later", 1000), start + Duration::from_secs(1));
+        terminal.end(None);
+        let text = screen.text();
+        assert!(text.contains("later") && text.ends_with("sent 1,255 files (1.25 MB)\n"), "{text}");
+    }
+
+    #[test]
+    fn a_pipe_gets_every_file() {
+        let (mut terminal, screen) = plain(Show::Lines, false);
+        for i in 0..100 {
+            terminal.event(&sample::done(Direction::Receive, &format!("f{i}"), 1), Instant::now());
+        }
+        terminal.end(None);
+        assert_eq!(screen.text().lines().count(), 101);
+    }
+}

@@ -1,0 +1,205 @@
+//! Numbers, times and names as people read them, and the few styles that lines have.
+
+use console::{Style, measure_text_width};
+use rft::proto::name::escape;
+use std::time::Duration;
+
+/// Bytes to three digits, powers of 1000: `999 B`, `1.23 kB`, `45.6 MB`, `789 GB`.
+pub(crate) fn bytes(n: u64) -> String {
+    const UNITS: [&str; 6] = ["kB", "MB", "GB", "TB", "PB", "EB"];
+    if n < 1000 {
+        return format!("{n} B");
+    }
+    let mut value = n as f64 / 1000.0;
+    let mut unit = 0;
+    // 999.5 would be rounded to 1000 of its unit.
+    while value >= 999.5 {
+        value /= 1000.0;
+        unit += 1;
+    }
+    let digits = if value < 9.995 {
+        2
+    } else if value < 99.95 {
+        1
+    } else {
+        0
+    };
+    format!("{value:.digits$} {}", UNITS[unit])
+}
+
+/// Bytes per second.
+pub(crate) fn rate(per_second: f64) -> String {
+    format!("{}/s", bytes(per_second as u64))
+}
+
+/// A time: `0.12 s`, `3.4 s`, `56 s`, `7:08`, `1:02:03`.
+pub(crate) fn span(time: Duration) -> String {
+    let seconds = time.as_secs();
+    match seconds {
+        0 => format!("{:.2} s", time.as_secs_f64()),
+        1..10 => format!("{:.1} s", time.as_secs_f64()),
+        10..60 => format!("{seconds} s"),
+        60..3600 => format!("{}:{:02}", seconds / 60, seconds % 60),
+        _ => format!("{}:{:02}:{:02}", seconds / 3600, seconds / 60 % 60, seconds % 60),
+    }
+}
+
+/// A time to wait, in whole seconds: `8 s`, `3:05`.
+pub(crate) fn countdown(time: Duration) -> String {
+    if time.as_secs() < 60 { format!("{} s", time.as_secs()) } else { span(time) }
+}
+
+/// A number with its thousands apart: `1,234`.
+pub(crate) fn count(n: u64) -> String {
+    let digits = n.to_string();
+    let mut text = String::with_capacity(digits.len() * 4 / 3);
+    for (i, digit) in digits.chars().enumerate() {
+        if i > 0 && (digits.len() - i).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+/// `1 file`, `1,234 files`.
+pub(crate) fn files(n: u64) -> String {
+    format!("{} file{}", count(n), if n == 1 { "" } else { "s" })
+}
+
+/// Text in exactly `width` columns: its middle becomes `…` when it is too long, as both the start of a
+/// path and the end of a name tell files apart; spaces follow when it is short.
+pub(crate) fn fit(text: &str, width: usize) -> String {
+    let have = measure_text_width(text);
+    if have <= width {
+        return format!("{text}{}", " ".repeat(width - have));
+    }
+    let Some(room) = width.checked_sub(1) else {
+        return String::new();
+    };
+    let head = take_columns(text.chars(), room / 3);
+    let head_width = measure_text_width(&head);
+    let tail: String = take_columns(text.chars().rev(), room - head_width).chars().rev().collect();
+    let rest = room - head_width - measure_text_width(&tail);
+    format!("{head}…{tail}{}", " ".repeat(rest))
+}
+
+/// As many characters as have room; a wide one needs two columns.
+fn take_columns(chars: impl Iterator<Item = char>, room: usize) -> String {
+    let mut taken = String::new();
+    let mut used = 0;
+    for c in chars {
+        used += measure_text_width(c.encode_utf8(&mut [0; 4]));
+        if used > room {
+            break;
+        }
+        taken.push(c);
+    }
+    taken
+}
+
+/// Text that may have come from a peer, without anything that steers a terminal. The names in it are
+/// escaped already, so its backslashes stay as they are.
+pub(crate) fn printable(text: &str) -> String {
+    escape(text.as_bytes()).replace("\\\\", "\\")
+}
+
+/// The styles of lines; plain where no colours are wanted.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Palette {
+    pub(crate) colours: bool,
+}
+
+impl Palette {
+    fn apply(self, style: Style, text: &str) -> String {
+        style.force_styling(self.colours).apply_to(text).to_string()
+    }
+
+    pub(crate) fn good(self, text: &str) -> String {
+        self.apply(Style::new().green(), text)
+    }
+
+    pub(crate) fn bad(self, text: &str) -> String {
+        self.apply(Style::new().red().bold(), text)
+    }
+
+    pub(crate) fn warn(self, text: &str) -> String {
+        self.apply(Style::new().yellow(), text)
+    }
+
+    pub(crate) fn accent(self, text: &str) -> String {
+        self.apply(Style::new().cyan(), text)
+    }
+
+    pub(crate) fn dim(self, text: &str) -> String {
+        self.apply(Style::new().dim(), text)
+    }
+
+    pub(crate) fn bold(self, text: &str) -> String {
+        self.apply(Style::new().bold(), text)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_have_three_digits() {
+        for (n, text) in [
+            (0, "0 B"),
+            (999, "999 B"),
+            (1000, "1.00 kB"),
+            (9_994, "9.99 kB"),
+            (9_995, "10.0 kB"),
+            (99_949, "99.9 kB"),
+            (99_950, "100 kB"),
+            (999_499, "999 kB"),
+            (999_500, "1.00 MB"),
+            (5_000_000, "5.00 MB"),
+            (u64::MAX, "18.4 EB"),
+        ] {
+            assert_eq!(bytes(n), text, "{n}");
+        }
+    }
+
+    #[test]
+    fn times_and_counts() {
+        for (millis, text) in [
+            (0, "0.00 s"),
+            (123, "0.12 s"),
+            (3_400, "3.4 s"),
+            (59_999, "59 s"),
+            (428_000, "7:08"),
+            (3_723_000, "1:02:03"),
+        ] {
+            assert_eq!(span(Duration::from_millis(millis)), text);
+        }
+        for (n, text) in [(0, "0"), (999, "999"), (1234, "1,234"), (1_234_567, "1,234,567")] {
+            assert_eq!(count(n), text);
+        }
+        assert_eq!((files(1), files(2)), ("1 file".into(), "2 files".into()));
+    }
+
+    #[test]
+    fn long_names_lose_their_middle() {
+        assert_eq!(fit("photos/a.jpg", 14), "photos/a.jpg  ");
+        assert_eq!(fit("photos/2024/summer/beach.jpg", 16), "photo…/beach.jpg");
+        assert_eq!(fit("x", 0), "");
+        for width in 0..12 {
+            assert_eq!(measure_text_width(&fit("日本語のファイル名.txt", width)), width);
+        }
+    }
+
+    #[test]
+    fn nothing_steers_the_terminal() {
+        assert_eq!(printable("a\\x1b b\u{1b}[2J\u{202e}"), "a\\x1b b\\x1b[2J\\u{202e}");
+    }
+
+    #[test]
+    fn plain_has_no_escapes() {
+        let plain = Palette { colours: false };
+        assert_eq!(plain.bad("x") + &plain.dim("y"), "xy");
+        assert_eq!(Palette { colours: true }.good("x"), "\u{1b}[32mx\u{1b}[0m");
+    }
+}
