@@ -1,0 +1,362 @@
+//! The handshake: four messages of fixed length on the connection's first stream, as machines without input or output.
+//!
+//! | # | way | bytes | fields |
+//! |---|---|---|---|
+//! | M1 | guest to host | 72 | "RFT1", role 'G', suite, flags (2, zero), peer id 16, random 16, Ya 32 |
+//! | M2 | host to guest | 72 | the same with role 'H' and Yb |
+//! | M3 | guest to host | 32 | Ta |
+//! | M4 | host to guest | 112 | Tb 32, wrapped session keys 64, their GCM tag 16 |
+//!
+//! The guest proves itself first: who dials learns nothing from the host before it has shown that it knows the
+//! password. Each state is consumed by its step, so no scalar and no key is used twice.
+
+use std::fmt;
+
+use aes_gcm::{AeadInOut, Aes256Gcm, KeyInit};
+use hmac::Mac;
+use rand::TryCryptoRng;
+use zeroize::Zeroizing;
+
+use super::pake::{self, PakeError};
+use super::password::PasswordKey;
+use super::schedule::{Confirmation, SessionSecret, channel_identifier};
+use super::seal::SessionKeys;
+
+mod hello;
+
+pub use hello::SUITE;
+use hello::{HELLO_LEN, Hello};
+
+/// Length of M1 in bytes.
+pub const M1_LEN: usize = HELLO_LEN;
+/// Length of M2 in bytes.
+pub const M2_LEN: usize = HELLO_LEN;
+/// Length of M3 in bytes.
+pub const M3_LEN: usize = PROOF_LEN;
+/// Length of M4 in bytes.
+pub const M4_LEN: usize = PROOF_LEN + WRAP_LEN;
+
+const PROOF_LEN: usize = 32;
+const SESSION_KEYS_LEN: usize = 64;
+const WRAP_LEN: usize = SESSION_KEYS_LEN + 16;
+
+/// Why a handshake stops. On the wire all of these look alike; the difference is for the local log and exit code.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum HandshakeError {
+    /// The message does not start as one of this protocol.
+    #[error("the peer does not speak this protocol")]
+    NotRft,
+    /// The suite or the flags are none that this side knows.
+    #[error("the peer speaks no common version")]
+    UnsupportedVersion,
+    /// The message claims the role that this side has.
+    #[error("the peer claims the wrong role")]
+    WrongRole,
+    /// The peer is this very process (its own packets led back to it). To be dropped without a word.
+    #[error("the peer is this process itself")]
+    SelfConnection,
+    /// The peer's share is no group element, or it is our own share sent back.
+    #[error("the peer's key share is not valid")]
+    BadShare,
+    /// The peer's proof is wrong: another password, or somebody between the two TLS ends.
+    #[error("the password was not accepted")]
+    WrongPassword,
+    /// The proof is right, and yet the session keys could not be wrapped.
+    #[error("the session keys could not be wrapped")]
+    WrapFailed,
+    /// The host's proof is right, and yet the session keys do not unwrap.
+    #[error("the session keys could not be unwrapped")]
+    UnwrapFailed,
+    /// The random generator failed.
+    #[error("no random numbers were to be had")]
+    Rng,
+}
+
+impl From<PakeError> for HandshakeError {
+    fn from(error: PakeError) -> Self {
+        match error {
+            PakeError::BadShare => Self::BadShare,
+            PakeError::Rng => Self::Rng,
+        }
+    }
+}
+
+/// Which end of the connection a peer is. TLS fixes it: nothing on the wire can change it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Role {
+    /// The QUIC server of the connection.
+    Host,
+    /// The QUIC client of the connection.
+    Guest,
+}
+
+impl Role {
+    /// The byte that stands for the role on the wire and in derivations: 'H' or 'G'.
+    pub fn letter(self) -> u8 {
+        match self {
+            Self::Host => b'H',
+            Self::Guest => b'G',
+        }
+    }
+
+    /// The peer's role.
+    pub fn other(self) -> Self {
+        match self {
+            Self::Host => Self::Guest,
+            Self::Guest => Self::Host,
+        }
+    }
+}
+
+/// 16 random bytes that name a process for its lifetime. Public, and authenticated once the handshake is done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct PeerId(pub [u8; 16]);
+
+impl PeerId {
+    /// Draws a fresh identity.
+    ///
+    /// # Errors
+    /// [`HandshakeError::Rng`] when the generator fails.
+    pub fn random<R: TryCryptoRng + ?Sized>(rng: &mut R) -> Result<Self, HandshakeError> {
+        random(rng).map(Self)
+    }
+}
+
+/// Lower-case hexadecimal.
+impl fmt::Display for PeerId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+/// What binds a handshake to its TLS connection: the output of the TLS exporter. Wiped when dropped.
+pub struct ChannelBinding(Zeroizing<[u8; 96]>);
+
+impl ChannelBinding {
+    /// Takes 96 bytes of the connection's TLS exporter with [`EXPORTER_LABEL`](super::EXPORTER_LABEL) and an empty
+    /// context: SID (CPace's session id), CB (in the channel identifier) and MIX (in the key schedule).
+    pub fn from_exporter(exported: &[u8; 96]) -> Self {
+        Self(Zeroizing::new(*exported))
+    }
+
+    pub(super) fn sid(&self) -> &[u8] {
+        &self.0[..32]
+    }
+
+    pub(super) fn cb(&self) -> &[u8] {
+        &self.0[32..64]
+    }
+
+    pub(super) fn mix(&self) -> &[u8] {
+        &self.0[64..]
+    }
+
+    fn duplicate(&self) -> Self {
+        Self::from_exporter(&self.0)
+    }
+}
+
+/// A finished handshake: both sides have shown that they know the password, on this very TLS connection.
+pub struct Established {
+    /// The peer's identity, authenticated.
+    pub peer: PeerId,
+    /// The own role.
+    pub role: Role,
+    /// The keys of every record of the session.
+    pub keys: SessionKeys,
+    /// A public name of the session, the same on both sides. It gives nothing of the keys away.
+    pub session_id: [u8; 16],
+    /// Short authentication string for people who want to compare by voice, the same on both sides.
+    pub sas: [u8; 4],
+}
+
+impl Established {
+    fn new(peer: PeerId, role: Role, secret: SessionSecret) -> Self {
+        let (session_id, sas) = (secret.session_id(), secret.sas());
+        Self { peer, role, keys: SessionKeys::new(secret), session_id, sas }
+    }
+}
+
+/// The guest (QUIC client) before its first message.
+pub struct Guest;
+
+impl Guest {
+    /// Makes M1. `binding` is that of the connection on which M1 is going to be sent.
+    ///
+    /// # Errors
+    /// [`HandshakeError::Rng`].
+    pub fn start<R: TryCryptoRng + ?Sized>(
+        key: &PasswordKey,
+        binding: &ChannelBinding,
+        own: PeerId,
+        rng: &mut R,
+    ) -> Result<(GuestAwaitingM2, [u8; M1_LEN]), HandshakeError> {
+        let ad_a = hello::prefix(Role::Guest, own, random(rng)?);
+        let ci = channel_identifier(binding);
+        let inputs = pake::Inputs { prs: key.as_bytes(), ci: &ci, sid: binding.sid() };
+        let initiator = pake::Initiator::start(&inputs, rng)?;
+        let m1 = hello::join(&ad_a, &initiator.share());
+        Ok((GuestAwaitingM2 { initiator, binding: binding.duplicate(), own, m1 }, m1))
+    }
+}
+
+/// The guest that has sent M1.
+pub struct GuestAwaitingM2 {
+    initiator: pake::Initiator,
+    binding: ChannelBinding,
+    own: PeerId,
+    m1: [u8; M1_LEN],
+}
+
+impl GuestAwaitingM2 {
+    /// Takes M2 and makes M3. From here on, a host that falls silent has had its one guess at the password.
+    ///
+    /// # Errors
+    /// What is wrong with M2; never that the password is.
+    pub fn on_m2(self, m2: &[u8; M2_LEN]) -> Result<(GuestAwaitingM4, [u8; M3_LEN]), HandshakeError> {
+        let hello = Hello::parse(m2, Role::Host, self.own)?;
+        // Our own share sent back would agree with itself.
+        if hello.share == self.initiator.share() {
+            return Err(HandshakeError::BadShare);
+        }
+        let (ad_a, _) = hello::split(&self.m1);
+        let isk = self.initiator.finish(self.binding.sid(), ad_a, &hello.share, hello.prefix)?;
+        let confirmation = Confirmation::derive(&isk, &self.binding, &self.m1, m2);
+        let ta = confirmation.guest_proof().finalize().into_bytes().into();
+        Ok((GuestAwaitingM4 { confirmation, ta, peer: hello.peer }, ta))
+    }
+}
+
+/// The guest that has proved itself and waits for the host to do so.
+pub struct GuestAwaitingM4 {
+    confirmation: Confirmation,
+    ta: [u8; PROOF_LEN],
+    peer: PeerId,
+}
+
+impl GuestAwaitingM4 {
+    /// Checks the host's proof, and only then opens the session keys.
+    ///
+    /// # Errors
+    /// [`HandshakeError::WrongPassword`] or [`HandshakeError::UnwrapFailed`].
+    pub fn on_m4(self, m4: &[u8; M4_LEN]) -> Result<Established, HandshakeError> {
+        let (tb, wrap) = m4.split_at(PROOF_LEN);
+        let proof = self.confirmation.host_proof(&self.ta, wrap);
+        proof.verify_slice(tb).map_err(|_| HandshakeError::WrongPassword)?;
+        let session_keys = unwrap_keys(&self.confirmation, &self.ta, wrap)?;
+        let secret = self.confirmation.session(m4, &session_keys);
+        Ok(Established::new(self.peer, Role::Guest, secret))
+    }
+}
+
+/// The host (QUIC server) before its first message.
+pub struct Host;
+
+impl Host {
+    /// The cheap checks of M1, with no key and no group operation: to be made before a guess is accounted for.
+    ///
+    /// # Errors
+    /// [`HandshakeError::NotRft`], [`HandshakeError::UnsupportedVersion`], [`HandshakeError::WrongRole`] or
+    /// [`HandshakeError::SelfConnection`].
+    pub fn peek_m1(m1: &[u8; M1_LEN], own: PeerId) -> Result<(), HandshakeError> {
+        Hello::parse(m1, Role::Guest, own).map(|_| ())
+    }
+
+    /// Takes M1 and makes M2. A peer that gets M2 can test one password: account for it before M2 is sent.
+    ///
+    /// # Errors
+    /// Those of [`Host::peek_m1`], [`HandshakeError::BadShare`] and [`HandshakeError::Rng`].
+    pub fn on_m1<R: TryCryptoRng + ?Sized>(
+        key: &PasswordKey,
+        binding: &ChannelBinding,
+        own: PeerId,
+        m1: &[u8; M1_LEN],
+        rng: &mut R,
+    ) -> Result<(HostAwaitingM3, [u8; M2_LEN]), HandshakeError> {
+        let hello_a = Hello::parse(m1, Role::Guest, own)?;
+        let ad_b = hello::prefix(Role::Host, own, random(rng)?);
+        let ci = channel_identifier(binding);
+        let inputs = pake::Inputs { prs: key.as_bytes(), ci: &ci, sid: binding.sid() };
+        let (yb, isk) = pake::respond(&inputs, &hello_a.share, hello_a.prefix, &ad_b, rng)?;
+        let m2 = hello::join(&ad_b, &yb);
+        let confirmation = Confirmation::derive(&isk, binding, m1, &m2);
+        Ok((HostAwaitingM3 { confirmation, peer: hello_a.peer }, m2))
+    }
+}
+
+/// The host that has sent M2 and waits for the guest's proof.
+pub struct HostAwaitingM3 {
+    confirmation: Confirmation,
+    peer: PeerId,
+}
+
+impl HostAwaitingM3 {
+    /// Checks the guest's proof, and only then makes the session keys and M4.
+    ///
+    /// # Errors
+    /// [`HandshakeError::WrongPassword`], [`HandshakeError::Rng`] or [`HandshakeError::WrapFailed`].
+    pub fn on_m3<R: TryCryptoRng + ?Sized>(
+        self,
+        ta: &[u8; M3_LEN],
+        rng: &mut R,
+    ) -> Result<(Established, [u8; M4_LEN]), HandshakeError> {
+        self.confirmation.guest_proof().verify_slice(ta).map_err(|_| HandshakeError::WrongPassword)?;
+        // Kenc || Kmac, as the host's generator gives them.
+        let session_keys = Zeroizing::new(random(rng)?);
+        let wrap = wrap_keys(&self.confirmation, ta, &session_keys)?;
+        let tb = self.confirmation.host_proof(ta, &wrap).finalize().into_bytes();
+        let mut m4 = [0; M4_LEN];
+        m4[..PROOF_LEN].copy_from_slice(&tb);
+        m4[PROOF_LEN..].copy_from_slice(&wrap);
+        let secret = self.confirmation.session(&m4, &session_keys);
+        Ok((Established::new(self.peer, Role::Host, secret), m4))
+    }
+}
+
+/// AES-256-GCM under Kw, which no other message ever uses: the nonce is zero.
+fn wrap_keys(
+    confirmation: &Confirmation,
+    ta: &[u8; PROOF_LEN],
+    session_keys: &[u8; SESSION_KEYS_LEN],
+) -> Result<[u8; WRAP_LEN], HandshakeError> {
+    let mut wrap = [0; WRAP_LEN];
+    let (sealed, tag) = wrap.split_at_mut(SESSION_KEYS_LEN);
+    sealed.copy_from_slice(session_keys);
+    let key = confirmation.wrap_key();
+    let made = Aes256Gcm::new((&*key).into())
+        .encrypt_inout_detached(&[0; 12].into(), &confirmation.wrap_aad(ta), sealed.into())
+        .map_err(|_| HandshakeError::WrapFailed)?;
+    tag.copy_from_slice(&made);
+    Ok(wrap)
+}
+
+fn unwrap_keys(
+    confirmation: &Confirmation,
+    ta: &[u8; PROOF_LEN],
+    wrap: &[u8],
+) -> Result<Zeroizing<[u8; SESSION_KEYS_LEN]>, HandshakeError> {
+    let (sealed, tag) = wrap.split_at_checked(SESSION_KEYS_LEN).ok_or(HandshakeError::UnwrapFailed)?;
+    let tag = tag.try_into().map_err(|_| HandshakeError::UnwrapFailed)?;
+    let mut session_keys = Zeroizing::new([0; SESSION_KEYS_LEN]);
+    session_keys.copy_from_slice(sealed);
+    let key = confirmation.wrap_key();
+    Aes256Gcm::new((&*key).into())
+        .decrypt_inout_detached(
+            &[0; 12].into(),
+            &confirmation.wrap_aad(ta),
+            (&mut session_keys[..]).into(),
+            tag,
+        )
+        .map_err(|_| HandshakeError::UnwrapFailed)?;
+    Ok(session_keys)
+}
+
+fn random<const N: usize, R: TryCryptoRng + ?Sized>(rng: &mut R) -> Result<[u8; N], HandshakeError> {
+    let mut bytes = [0; N];
+    rng.try_fill_bytes(&mut bytes).map_err(|_| HandshakeError::Rng)?;
+    Ok(bytes)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,204 @@
+//! The key schedule: the one table of labels, and every derivation that uses one.
+//!
+//! HKDF-SHA256 (RFC 5869). Every output is 32 bytes, which is exactly one block, so Expand is one HMAC; `info` is
+//! `label || 0x00 || context`, and no label holds a zero byte, so no two derivations can meet.
+
+use hmac::{Hmac, KeyInit, Mac};
+use sha2::{Digest, Sha256};
+use zeroize::Zeroizing;
+
+use super::handshake::{ChannelBinding, M1_LEN, M2_LEN, M4_LEN, Role};
+use super::pake::Isk;
+
+/// The TLS exporter's label (RFC 5705, RFC 8446 section 7.5), to be used with an empty context and 96 bytes of output.
+///
+/// The prefix is the one that RFC 5705 leaves to unregistered labels.
+pub const EXPORTER_LABEL: &[u8] = b"EXPERIMENTAL rft/1 channel binding";
+
+/// Every other label of the protocol, in the order of use. Nothing else in the program feeds a constant to a hash.
+pub(super) mod label {
+    /// SHA-256 of this, cut to 16 bytes, is Argon2id's salt.
+    pub const ARGON2_SALT: &[u8] = b"rft/1 argon2id salt";
+    /// Start of CPace's channel identifier.
+    pub const CHANNEL: &[u8] = b"rft/1 CI";
+    /// Start of the transcript's hash.
+    pub const TRANSCRIPT: &[u8] = b"rft/1 transcript";
+    /// Key of the guest's confirmation Ta.
+    pub const CONFIRM_GUEST: &[u8] = b"rft/1 confirm guest";
+    /// Key of the host's confirmation Tb.
+    pub const CONFIRM_HOST: &[u8] = b"rft/1 confirm host";
+    /// Key under which the host's session keys cross.
+    pub const WRAP_KEY: &[u8] = b"rft/1 wrap key";
+    /// Start of the wrap's associated data.
+    pub const WRAP_AAD: &[u8] = b"rft/1 wrap";
+    /// Salt with which the session keys are extracted.
+    pub const SESSION_SALT: &[u8] = b"rft/1 session salt";
+    /// Short authentication string for a human check.
+    pub const SAS: &[u8] = b"rft/1 sas";
+    /// Public name of the session, for logs and events.
+    pub const SESSION_ID: &[u8] = b"rft/1 session id";
+    /// Secret of one stream and direction.
+    pub const STREAM: &[u8] = b"rft/1 stream";
+    /// AES-256-GCM key of one epoch of a stream.
+    pub const CHUNK_AES: &[u8] = b"rft/1 chunk aes";
+    /// HMAC key of one epoch of a stream.
+    pub const CHUNK_MAC: &[u8] = b"rft/1 chunk mac";
+    /// Start of the block that every record's HMAC begins with.
+    pub const RECORD: &[u8] = b"rft/1 ";
+}
+
+/// A derived secret of 32 bytes, wiped when dropped.
+pub(super) type Secret = Zeroizing<[u8; 32]>;
+
+/// HMAC-SHA256 with a key of 32 bytes. Infallible, unlike the slice constructor.
+pub(super) fn hmac(key: &[u8; 32]) -> Hmac<Sha256> {
+    // HMAC fills a key that is shorter than a block with zeros (RFC 2104 section 2).
+    let mut block = Zeroizing::new([0; 64]);
+    block[..32].copy_from_slice(key);
+    Hmac::new((&*block).into())
+}
+
+/// A pseudorandom key of HKDF, kept as keyed HMAC state (which is wiped when dropped): each Expand starts from a copy.
+pub(super) struct Prk(Hmac<Sha256>);
+
+impl Prk {
+    /// HKDF-Extract with a salt of 32 bytes.
+    fn extract(salt: &[u8; 32], ikm: &[&[u8]]) -> Self {
+        let mut mac = hmac(salt);
+        ikm.iter().for_each(|part| mac.update(part));
+        Self::new(&secret(mac))
+    }
+
+    /// A key that already is uniform.
+    fn new(key: &[u8; 32]) -> Self {
+        Self(hmac(key))
+    }
+
+    /// HKDF-Expand to 32 bytes: T(1) = HMAC(PRK, info || 0x01).
+    fn expand(&self, label: &[u8], context: &[&[u8]]) -> Secret {
+        let mut mac = self.0.clone();
+        mac.update(label);
+        mac.update(&[0]);
+        context.iter().for_each(|part| mac.update(part));
+        mac.update(&[1]);
+        secret(mac)
+    }
+}
+
+fn secret(mac: Hmac<Sha256>) -> Secret {
+    let mut out = Zeroizing::new([0; 32]);
+    out.copy_from_slice(&mac.finalize().into_bytes());
+    out
+}
+
+/// CPace's channel identifier: the generator depends on the TLS channel, so a man in the middle splits the run.
+pub(super) fn channel_identifier(binding: &ChannelBinding) -> Zeroizing<Vec<u8>> {
+    Zeroizing::new([label::CHANNEL, binding.cb()].concat())
+}
+
+/// What both sides know after M2: the transcript's hash and the pseudorandom key under it.
+pub(super) struct Confirmation {
+    th: [u8; 32],
+    prk: Prk,
+}
+
+impl Confirmation {
+    /// th and PRK. The key needs CPace's output and the TLS secret (MIX): both must fall before the session does.
+    pub(super) fn derive(isk: &Isk, binding: &ChannelBinding, m1: &[u8; M1_LEN], m2: &[u8; M2_LEN]) -> Self {
+        let mut hash = Sha256::new();
+        hash.update(label::TRANSCRIPT);
+        hash.update((M1_LEN as u32).to_be_bytes());
+        hash.update(m1);
+        hash.update((M2_LEN as u32).to_be_bytes());
+        hash.update(m2);
+        hash.update(binding.cb());
+        let th: [u8; 32] = hash.finalize().into();
+        let prk = Prk::extract(&th, &[&isk[..], binding.mix()]);
+        Self { th, prk }
+    }
+
+    /// The guest's proof Ta, as a MAC that can be finished or verified.
+    pub(super) fn guest_proof(&self) -> Hmac<Sha256> {
+        hmac(&self.prk.expand(label::CONFIRM_GUEST, &[])).chain_update(self.th)
+    }
+
+    /// The host's proof Tb over the guest's and the wrapped keys (encrypt, then MAC).
+    pub(super) fn host_proof(&self, ta: &[u8], wrap: &[u8]) -> Hmac<Sha256> {
+        let mac = hmac(&self.prk.expand(label::CONFIRM_HOST, &[]));
+        mac.chain_update(self.th).chain_update(ta).chain_update(wrap)
+    }
+
+    /// Kw, used for one message only.
+    pub(super) fn wrap_key(&self) -> Secret {
+        self.prk.expand(label::WRAP_KEY, &[])
+    }
+
+    /// The wrap's associated data.
+    pub(super) fn wrap_aad(&self, ta: &[u8; 32]) -> Vec<u8> {
+        [label::WRAP_AAD, &self.th, ta].concat()
+    }
+
+    /// S, the session's one secret. The salt holds what both sides put in, even if the host's generator is bad.
+    pub(super) fn session(&self, m4: &[u8; M4_LEN], session_keys: &[u8; 64]) -> SessionSecret {
+        let salt = self.prk.expand(label::SESSION_SALT, &[&Sha256::digest(m4)]);
+        SessionSecret(Prk::extract(&salt, &[session_keys]))
+    }
+}
+
+/// S: every record key of the session, its name and its short authentication string come from here.
+pub(super) struct SessionSecret(Prk);
+
+impl SessionSecret {
+    #[cfg(test)]
+    pub(super) fn from_bytes(s: &[u8; 32]) -> Self {
+        Self(Prk::new(s))
+    }
+
+    pub(super) fn sas(&self) -> [u8; 4] {
+        truncate(&self.0.expand(label::SAS, &[]))
+    }
+
+    pub(super) fn session_id(&self) -> [u8; 16] {
+        truncate(&self.0.expand(label::SESSION_ID, &[]))
+    }
+
+    /// Sx, the secret of what `sender` puts on the stream `stream_id`.
+    pub(super) fn stream(&self, sender: Role, stream_id: u64) -> StreamSecret {
+        let secret = self.0.expand(label::STREAM, &[&[sender.letter()], &stream_id.to_be_bytes()]);
+        StreamSecret(Prk::new(&secret))
+    }
+}
+
+/// Sx: the secret of one stream and direction.
+pub(super) struct StreamSecret(Prk);
+
+impl StreamSecret {
+    /// Kaes of an epoch.
+    pub(super) fn chunk_aes(&self, epoch: u64) -> Secret {
+        self.0.expand(label::CHUNK_AES, &[&epoch.to_be_bytes()])
+    }
+
+    /// Kmac' of an epoch.
+    pub(super) fn chunk_mac(&self, epoch: u64) -> Secret {
+        self.0.expand(label::CHUNK_MAC, &[&epoch.to_be_bytes()])
+    }
+}
+
+/// The block (64 bytes, one of SHA-256) that starts every record's HMAC on this stream and direction.
+pub(super) fn record_context(sender: Role, stream_id: u64) -> [u8; 64] {
+    let used = label::RECORD.len();
+    let mut block = [0; 64];
+    block[..used].copy_from_slice(label::RECORD);
+    block[used] = sender.letter();
+    block[used + 1..used + 9].copy_from_slice(&stream_id.to_be_bytes());
+    block
+}
+
+fn truncate<const N: usize>(secret: &[u8; 32]) -> [u8; N] {
+    let mut out = [0; N];
+    out.copy_from_slice(&secret[..N]);
+    out
+}
+
+#[cfg(test)]
+mod tests;

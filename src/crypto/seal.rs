@@ -1,0 +1,312 @@
+//! The seal: every record on every stream, under the keys of its stream, its sender and its epoch.
+//!
+//! A record on the wire, all integers big-endian:
+//!
+//! | bytes | field |
+//! |---|---|
+//! | 16 | header: kind 1, zero 3, length of the ciphertext u32, index u64 |
+//! | n | C, AES-256-GCM of the plaintext; nonce = kind, 000, index; associated data = header |
+//! | 16 | GCM tag |
+//! | 32 | HMAC-SHA256 over the stream's context block, header and GCM tag |
+//!
+//! The HMAC takes the tag in the ciphertext's place ("CTX", Chan and Rogaway 2022): it commits to key, stream, sender,
+//! index and kind, while the tag binds the ciphertext, and no second pass over the data is needed. It is checked first.
+//!
+//! A stream begins at index 0 and ends with its [`RecordKind::Final`] record, if it has one: nothing follows it, and
+//! its index says how many records there are. The end of a stream below means nothing.
+
+use std::collections::BTreeSet;
+
+use aes_gcm::{AeadInOut, Aes256Gcm, KeyInit};
+use bytes::{Bytes, BytesMut};
+use hmac::{Hmac, Mac};
+use sha2::Sha256;
+
+use super::handshake::Role;
+use super::schedule::{self, SessionSecret, StreamSecret};
+
+mod header;
+
+pub use header::{HEADER_LEN, Header, RecordKind};
+
+/// Length of what follows the ciphertext in bytes: GCM tag and HMAC.
+pub const TRAILER_LEN: usize = TAG_LEN + MAC_LEN;
+/// What a record adds to its plaintext in bytes.
+pub const RECORD_OVERHEAD: usize = HEADER_LEN + TRAILER_LEN;
+
+const TAG_LEN: usize = 16;
+const MAC_LEN: usize = 32;
+
+/// Records a key lives for, as a power of two: 64 GiB at 256 KiB a record, 2^32 blocks of AES.
+const EPOCH_BITS: u32 = 18;
+
+/// How many records may be opened ahead of the first missing one. It bounds the memory of an [`Opener`].
+pub const MAX_AHEAD: usize = 1 << 16;
+
+/// Why a record could not be sealed. The stream is then of no more use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum SealError {
+    /// The buffer has no room for the header at its start (see [`Sealer::buffer`]).
+    #[error("the buffer has no room for a record's header")]
+    NoHeaderRoom,
+    /// The plaintext is longer than a record's length field can say (4 GiB).
+    #[error("the record is too long")]
+    TooLong,
+    /// The stream's final record has been sealed, or its indices are used up.
+    #[error("the stream has ended")]
+    Ended,
+    /// The cipher refused.
+    #[error("the record could not be sealed")]
+    Cipher,
+}
+
+/// Why a record is refused. Nothing of its plaintext is given away.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum OpenError {
+    /// The header's reserved bytes are not zero, or its kind is none that is known.
+    #[error("the record's header is not valid")]
+    BadHeader,
+    /// The header announces more than was agreed on.
+    #[error("the record is longer than agreed")]
+    TooLong,
+    /// The record's length is not the one in its header.
+    #[error("the record is incomplete")]
+    Truncated,
+    /// The header names another place in the stream.
+    #[error("the record is out of its place")]
+    WrongIndex,
+    /// The record was opened before.
+    #[error("the record was seen before")]
+    Replayed,
+    /// The record lies behind the final one, or is a final one with others behind it.
+    #[error("the record lies behind the end of its stream")]
+    AfterFinal,
+    /// More than [`MAX_AHEAD`] records were opened ahead of a missing one.
+    #[error("the record is too far ahead")]
+    TooFarAhead,
+    /// HMAC or GCM tag is wrong: the record was changed, or made for another stream, sender or session.
+    #[error("the record is not authentic")]
+    Forged,
+}
+
+/// The keys of a session, from which those of its streams are derived. Wiped when dropped.
+pub struct SessionKeys(SessionSecret);
+
+impl SessionKeys {
+    pub(super) fn new(secret: SessionSecret) -> Self {
+        Self(secret)
+    }
+
+    /// The sealer of what `sender` (the own role) puts on the stream with QUIC's `stream_id`.
+    ///
+    /// Call it **once** a stream: a second sealer of the same stream would use the same nonces again.
+    pub fn sealer(&self, sender: Role, stream_id: u64) -> Sealer {
+        Sealer { keys: StreamKeys::new(self, sender, stream_id), next: 0, ended: false }
+    }
+
+    /// The opener of what `sender` (the peer's role) has put on the stream with QUIC's `stream_id`.
+    pub fn opener(&self, sender: Role, stream_id: u64) -> Opener {
+        Opener {
+            keys: StreamKeys::new(self, sender, stream_id),
+            contiguous: 0,
+            ahead: BTreeSet::new(),
+            end: None,
+            highest: None,
+        }
+    }
+}
+
+/// The keys of one stream and direction, with those of two neighbouring epochs kept ready: records that arrive out of
+/// order around the change of an epoch do not derive keys again and again.
+struct StreamKeys {
+    secret: StreamSecret,
+    context: [u8; 64],
+    epochs: [Option<(u64, EpochKeys)>; 2],
+}
+
+/// AES with its key schedule, and HMAC that already has taken its key and the context block.
+struct EpochKeys {
+    aead: Aes256Gcm,
+    mac: Hmac<Sha256>,
+}
+
+impl StreamKeys {
+    fn new(session: &SessionKeys, sender: Role, stream_id: u64) -> Self {
+        let secret = session.0.stream(sender, stream_id);
+        Self { secret, context: schedule::record_context(sender, stream_id), epochs: [None, None] }
+    }
+
+    fn of(&mut self, index: u64) -> &EpochKeys {
+        let epoch = index >> EPOCH_BITS;
+        let slot = &mut self.epochs[(epoch & 1) as usize];
+        if slot.as_ref().is_some_and(|(kept, _)| *kept != epoch) {
+            *slot = None;
+        }
+        let (_, keys) = slot.get_or_insert_with(|| {
+            let aead = Aes256Gcm::new((&*self.secret.chunk_aes(epoch)).into());
+            let mac = schedule::hmac(&self.secret.chunk_mac(epoch)).chain_update(self.context);
+            (epoch, EpochKeys { aead, mac })
+        });
+        keys
+    }
+}
+
+impl EpochKeys {
+    fn mac(&self, header: &[u8], tag: &[u8]) -> Hmac<Sha256> {
+        self.mac.clone().chain_update(header).chain_update(tag)
+    }
+}
+
+/// Seals the records of one stream and direction, in order. It owns the counter: a nonce cannot be chosen or repeated.
+pub struct Sealer {
+    keys: StreamKeys,
+    next: u64,
+    ended: bool,
+}
+
+impl Sealer {
+    /// A buffer to fill with up to `capacity` bytes of plaintext behind the room for the header, which is there
+    /// already, and with capacity for what sealing appends.
+    pub fn buffer(capacity: usize) -> BytesMut {
+        let mut buffer = BytesMut::with_capacity(RECORD_OVERHEAD.saturating_add(capacity));
+        buffer.extend_from_slice(&[0; HEADER_LEN]);
+        buffer
+    }
+
+    /// The index that the next record gets.
+    pub fn next_index(&self) -> u64 {
+        self.next
+    }
+
+    /// Seals the next record in place. `buffer` holds 16 bytes of room for the header and then the plaintext; what
+    /// comes back is the whole record. A buffer from [`Sealer::buffer`] is neither copied nor moved.
+    ///
+    /// # Errors
+    /// After any error the stream is to be reset: its counter may have moved on.
+    pub fn seal(&mut self, kind: RecordKind, mut buffer: BytesMut) -> Result<Bytes, SealError> {
+        let len = buffer.len().checked_sub(HEADER_LEN).ok_or(SealError::NoHeaderRoom)?;
+        let len = u32::try_from(len).map_err(|_| SealError::TooLong)?;
+        if self.ended {
+            return Err(SealError::Ended);
+        }
+        let header = Header { kind, len, index: self.next };
+        // The index is used up before the cipher runs, so that no failure can bring it back.
+        self.next = self.next.checked_add(1).ok_or(SealError::Ended)?;
+        self.ended = kind == RecordKind::Final;
+
+        let nonce = header.nonce();
+        let header = header.to_bytes();
+        let keys = self.keys.of(self.next - 1);
+        let (room, plaintext) = buffer.split_at_mut(HEADER_LEN);
+        room.copy_from_slice(&header);
+        let tag = keys
+            .aead
+            .encrypt_inout_detached(&nonce.into(), &header, plaintext.into())
+            .map_err(|_| SealError::Cipher)?;
+        buffer.extend_from_slice(&tag);
+        buffer.extend_from_slice(&keys.mac(&header, &tag).finalize().into_bytes());
+        Ok(buffer.freeze())
+    }
+}
+
+/// Opens the records of one stream and direction, each at most once, in any order.
+pub struct Opener {
+    keys: StreamKeys,
+    /// Every index below is opened.
+    contiguous: u64,
+    /// Opened indices at or above `contiguous`.
+    ahead: BTreeSet<u64>,
+    /// The final record's index plus one, once it is opened.
+    end: Option<u64>,
+    highest: Option<u64>,
+}
+
+impl Opener {
+    /// Opens in place the record that stands at place `index` of its stream, and gives its kind and plaintext.
+    ///
+    /// `index` comes from the record's position, never from its header. A record that is refused is left as it was,
+    /// and may be opened later: an error says nothing about other records.
+    ///
+    /// # Errors
+    /// Every [`OpenError`] but [`OpenError::TooLong`], which is [`Header::parse`]'s.
+    pub fn open<'a>(
+        &mut self,
+        index: u64,
+        record: &'a mut [u8],
+    ) -> Result<(RecordKind, &'a mut [u8]), OpenError> {
+        let (header_bytes, rest) =
+            record.split_first_chunk_mut::<HEADER_LEN>().ok_or(OpenError::Truncated)?;
+        let header = Header::parse(header_bytes, u32::MAX)?;
+        if rest.len() as u64 + HEADER_LEN as u64 != header.record_len() {
+            return Err(OpenError::Truncated);
+        }
+        if header.index != index {
+            return Err(OpenError::WrongIndex);
+        }
+        self.admit(header)?;
+
+        let (body, mac) = rest.split_last_chunk_mut::<MAC_LEN>().ok_or(OpenError::Truncated)?;
+        let (ciphertext, tag) = body.split_last_chunk_mut::<TAG_LEN>().ok_or(OpenError::Truncated)?;
+        let keys = self.keys.of(index);
+        keys.mac(header_bytes, tag).verify_slice(mac).map_err(|_| OpenError::Forged)?;
+        keys.aead
+            .decrypt_inout_detached(
+                &header.nonce().into(),
+                header_bytes,
+                (&mut *ciphertext).into(),
+                (&*tag).into(),
+            )
+            .map_err(|_| OpenError::Forged)?;
+        self.opened(header);
+        Ok((header.kind, ciphertext))
+    }
+
+    /// Whether the final record and every one before it have been opened.
+    pub fn is_complete(&self) -> bool {
+        self.end == Some(self.contiguous)
+    }
+
+    /// How many records from the start of the stream have been opened without a gap.
+    pub fn contiguous(&self) -> u64 {
+        self.contiguous
+    }
+
+    /// Checks that a record, should it be authentic, may be opened now.
+    fn admit(&self, header: Header) -> Result<(), OpenError> {
+        let Header { kind, index, .. } = header;
+        if index < self.contiguous || self.ahead.contains(&index) {
+            return Err(OpenError::Replayed);
+        }
+        let behind_end = self.end.is_some_and(|end| index >= end);
+        let before_others = kind == RecordKind::Final && self.highest.is_some_and(|highest| highest > index);
+        if behind_end || before_others || index == u64::MAX {
+            return Err(OpenError::AfterFinal);
+        }
+        if index != self.contiguous && self.ahead.len() >= MAX_AHEAD {
+            return Err(OpenError::TooFarAhead);
+        }
+        Ok(())
+    }
+
+    /// Remembers an authentic record.
+    fn opened(&mut self, header: Header) {
+        let Header { kind, index, .. } = header;
+        self.highest = self.highest.max(Some(index));
+        if kind == RecordKind::Final {
+            self.end = Some(index + 1);
+        }
+        if index != self.contiguous {
+            self.ahead.insert(index);
+            return;
+        }
+        self.contiguous += 1;
+        while self.ahead.remove(&self.contiguous) {
+            self.contiguous += 1;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
