@@ -1,9 +1,25 @@
 //! One peer, whole: folders, endpoint, sessions and both directions, until it is told to stop.
 
-use crate::config::Config;
+mod link;
+
+use crate::config::{Config, OnConflict};
+use crate::crypto::handshake::PeerId;
 use crate::crypto::password::PasswordKey;
-use crate::event::EventSink;
+use crate::event::{Event, EventSink};
+use crate::inbox::{Committer, Inbox, Limits};
+use crate::net::endpoint::{Endpoint, EndpointError};
+use crate::net::session::{ControlReceiver, Session};
+use crate::net::{Fatal, rendezvous};
+use crate::outbox::{Delivery, Outbox, OutboxConfig, OutboxError, Pace};
+use crate::proto::name::Name;
+use crate::store::{Folder, Incoming, Ledger, Remover, StateDir, StoreError};
+use rand::rngs::SysRng;
 use std::future::Future;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+use tokio::sync::{Notify, mpsc, watch};
+use tokio::task::JoinSet;
 
 /// How a run ended well.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -14,7 +30,130 @@ pub enum Finished {
     Drained,
 }
 
-/// Runs one peer until `shutdown` completes, `--drain` is done, or it cannot go on.
+/// Why a peer cannot go on.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum RunError {
+    /// Incoming, Outgoing or the state folder cannot be used.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The system gives no thread.
+    #[error(transparent)]
+    Outbox(#[from] OutboxError),
+    /// No socket.
+    #[error(transparent)]
+    Endpoint(#[from] EndpointError),
+    /// No session can come about.
+    #[error(transparent)]
+    Net(#[from] Fatal),
+    /// The system gives no random numbers.
+    #[error("the system gives no random numbers")]
+    Rng,
+    /// A chunk could not be sealed.
+    #[error("{path}: a chunk could not be sealed; please report it")]
+    Seal {
+        /// Of this file.
+        path: Name,
+    },
+    /// Records from the peer keep failing to open.
+    #[error("chunks from the peer keep arriving changed; something on the way tampers with them, or a host's memory is bad")]
+    Open,
+    /// With `--drain`: sent files could not be removed.
+    #[error("sent files could not be removed from Outgoing (see the warnings); check the folder's permissions")]
+    Removal,
+    /// With `--drain`: files that could not be sent remain.
+    #[error("{0} files could not be sent and remain in Outgoing; the messages above say why")]
+    LeftBehind(u64),
+}
+
+impl RunError {
+    /// The exit code of the contract (operation.md, "Exit codes").
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Self::Store(_) => 16,
+            Self::Endpoint(EndpointError::Bind { .. }) => 5,
+            Self::Net(fatal) => match fatal {
+                Fatal::PeerAddress { .. } => 3,
+                Fatal::WrongPassword { .. } => 6,
+                Fatal::NotRft { .. } => 7,
+                Fatal::Unwrap { .. } => 8,
+                Fatal::GuestRefused { .. } => 9,
+                Fatal::Wrap => 10,
+                Fatal::KeysRefused { .. } => 11,
+                Fatal::Internal(_) => 1,
+            },
+            Self::Seal { .. } => 12,
+            Self::Open => 13,
+            Self::Removal => 15,
+            Self::Endpoint(_) | Self::Outbox(_) | Self::Rng | Self::LeftBehind(_) => 1,
+        }
+    }
+}
+
+/// Records in a row that may fail to open before `--drain` gives up.
+const MAX_UNOPENED: u32 = 5;
+/// How long the last packets may take to leave.
+const LINGER: Duration = Duration::from_millis(500);
+/// A draining peer looks again at least this often.
+const DRAIN_PACE: Duration = Duration::from_millis(500);
+
+/// What the sessions of one process share.
+struct Shared {
+    events: EventSink,
+    outbox: Outbox,
+    /// Held to the end: it is the lock.
+    _state: StateDir,
+    inbox: Inbox,
+    delivery: Delivery,
+    in_flight: usize,
+    drain: bool,
+    begun: Instant,
+    /// What the peer of the present session has left for us, once it said so.
+    peer_backlog: watch::Sender<Option<u64>>,
+    inbox_changed: Notify,
+    files_sent: AtomicU64,
+    bytes_sent: AtomicU64,
+    left_behind: AtomicU64,
+    unopened: AtomicU32,
+    failure: Mutex<Option<RunError>>,
+    failed: Notify,
+}
+
+impl Shared {
+    fn sent(&self, bytes: u64) {
+        self.files_sent.fetch_add(1, Ordering::Relaxed);
+        self.bytes_sent.fetch_add(bytes, Ordering::Relaxed);
+        self.unopened.store(0, Ordering::Relaxed);
+    }
+
+    /// A file that is not offered again until it changes.
+    fn left_behind(&self) {
+        self.left_behind.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// A record from the peer did not open.
+    fn did_not_open(&self) {
+        if self.unopened.fetch_add(1, Ordering::Relaxed) + 1 >= MAX_UNOPENED && self.drain {
+            self.fail(RunError::Open);
+        }
+    }
+
+    /// Ends the run.
+    fn fail(&self, error: RunError) {
+        self.failure.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
+        self.failed.notify_one();
+    }
+
+    /// Nothing is left for either side.
+    fn is_drained(&self) -> bool {
+        self.outbox.backlog().borrow().files == 0
+            && *self.peer_backlog.borrow() == Some(0)
+            && self.inbox.busy() == 0
+    }
+}
+
+/// Runs one peer until `shutdown` completes, `--drain` is done, or it cannot go on. Needs a
+/// multi-threaded tokio runtime.
 ///
 /// # Errors
 /// [`RunError`], whose [`RunError::exit_code`] is the contract's.
@@ -24,30 +163,147 @@ pub async fn run(
     events: EventSink,
     shutdown: impl Future<Output = ()> + Send,
 ) -> Result<Finished, RunError> {
-    let _ = (config, key, events);
-    shutdown.await;
-    Ok(Finished::Stopped)
+    let shared = Arc::new(open(&config, &events)?);
+    let endpoint = Endpoint::open(&config)?;
+    events.emit(Event::Listening { local: endpoint.local });
+    for note in &endpoint.notes {
+        events.warn(None, note.clone());
+    }
+    if endpoint.ephemeral {
+        let text = format!(
+            "port {} is taken on this host; dialling from port {} instead, so the peer cannot dial us",
+            config.port,
+            endpoint.local.port()
+        );
+        events.warn(None, text);
+    }
+    let own = PeerId::random(&mut SysRng).map_err(|_| RunError::Rng)?;
+    let (adopted, sessions) = mpsc::channel(1);
+    let finding = rendezvous::run(&endpoint, &config, key, own, events.clone(), adopted);
+    let result = tokio::select! {
+        result = finding => result.map(|()| Finished::Stopped).map_err(RunError::from),
+        result = serve(&shared, sessions, shutdown) => result,
+    };
+    let _ = tokio::time::timeout(LINGER, endpoint.quic.wait_idle()).await;
+    conclude(&shared, result)
 }
 
-/// Why a peer cannot go on.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum RunError {
-    /// The peer's name or address leads nowhere.
-    #[error("{host}: {reason}; give an IP address or a host name that resolves")]
-    PeerAddress {
-        /// As the user wrote it.
-        host: String,
-        /// What the resolver says.
-        reason: String,
-    },
+/// Opens the folders, and all that works on them.
+fn open(config: &Config, events: &EventSink) -> Result<Shared, RunError> {
+    let state = StateDir::open(&config.folders)?;
+    let outgoing = Arc::new(Folder::open(&config.folders.outgoing, true)?);
+    let ledger = Arc::new(Ledger::open(&state)?);
+    if let Some(aside) = ledger.moved_aside() {
+        let text = format!(
+            "the ledger was damaged and a new one is begun (the old one is kept as {}); files whose receipts \
+             were lost may arrive twice",
+            aside.display()
+        );
+        events.warn(None, text);
+    }
+    let incoming = Arc::new(Incoming::open(&config.folders.incoming, &state)?);
+    incoming.recover(&ledger)?;
+    let remover = Remover::open(outgoing.clone(), &state)?;
+    let committer = Committer::start(incoming.clone(), ledger.clone(), config.on_conflict)?;
+    let limits = Limits {
+        max_file_size: config.max_file_size,
+        min_free: config.min_free,
+        partial: usize::try_from(config.memory / 2).unwrap_or(usize::MAX),
+        keep_existing: config.on_conflict == OnConflict::Skip,
+    };
+    let outbox = Outbox::start(
+        OutboxConfig {
+            outgoing: outgoing.clone(),
+            remover,
+            ledger: ledger.clone(),
+            after_send: config.after_send,
+            settle: config.settle,
+            watch: true,
+        },
+        events.clone(),
+    )?;
+    Ok(Shared {
+        events: events.clone(),
+        _state: state,
+        outbox,
+        inbox: Inbox::new(incoming, ledger, committer, events.clone(), limits),
+        delivery: Delivery { folder: outgoing, pace: Pace::new(config.limit_rate), events: events.clone() },
+        in_flight: config.in_flight.max(1),
+        drain: config.drain,
+        begun: Instant::now(),
+        peer_backlog: watch::Sender::new(None),
+        inbox_changed: Notify::new(),
+        files_sent: AtomicU64::new(0),
+        bytes_sent: AtomicU64::new(0),
+        left_behind: AtomicU64::new(0),
+        unopened: AtomicU32::new(0),
+        failure: Mutex::new(None),
+        failed: Notify::new(),
+    })
 }
 
-impl RunError {
-    /// The exit code of the contract's section 4.
-    pub fn exit_code(&self) -> u8 {
-        match self {
-            Self::PeerAddress { .. } => 3,
+/// Serves each session as it comes; a newer one ends the one before.
+async fn serve(
+    shared: &Arc<Shared>,
+    mut sessions: mpsc::Receiver<(Session, ControlReceiver)>,
+    shutdown: impl Future<Output = ()>,
+) -> Result<Finished, RunError> {
+    let mut links = JoinSet::new();
+    let mut current: Option<Arc<Session>> = None;
+    tokio::pin!(shutdown);
+    let result = loop {
+        tokio::select! {
+            Some((session, control)) = sessions.recv() => {
+                let session = Arc::new(session);
+                current = Some(session.clone());
+                links.spawn(link::run(shared.clone(), session, control));
+            }
+            Some(_) = links.join_next() => {}
+            () = shared.failed.notified() => break Ok(Finished::Stopped),
+            () = drained(shared), if shared.drain => break Ok(Finished::Drained),
+            () = &mut shutdown => break Ok(Finished::Stopped),
+        }
+    };
+    if let Some(session) = current {
+        let left = *shared.outbox.backlog().borrow();
+        session.farewell(left.files, left.bytes).await;
+    }
+    while links.join_next().await.is_some() {}
+    result
+}
+
+/// Completes when `--drain` is done.
+async fn drained(shared: &Shared) {
+    let mut own = shared.outbox.backlog();
+    let mut peer = shared.peer_backlog.subscribe();
+    while !shared.is_drained() {
+        tokio::select! {
+            _ = own.changed() => {}
+            _ = peer.changed() => {}
+            () = shared.inbox_changed.notified() => {}
+            () = tokio::time::sleep(DRAIN_PACE) => {}
         }
     }
+}
+
+fn conclude(shared: &Shared, result: Result<Finished, RunError>) -> Result<Finished, RunError> {
+    let finished = result?;
+    if let Some(error) = shared.failure.lock().unwrap_or_else(PoisonError::into_inner).take() {
+        return Err(error);
+    }
+    if finished == Finished::Drained {
+        let left = shared.left_behind.load(Ordering::Relaxed);
+        if shared.outbox.removal_failed() {
+            return Err(RunError::Removal);
+        }
+        if left > 0 {
+            return Err(RunError::LeftBehind(left));
+        }
+        shared.events.emit(Event::Drained {
+            files: shared.files_sent.load(Ordering::Relaxed),
+            bytes: shared.bytes_sent.load(Ordering::Relaxed),
+            elapsed: shared.begun.elapsed(),
+        });
+    }
+    Ok(finished)
 }

@@ -27,4 +27,8 @@ pub mod config;
 pub mod crypto;
 pub mod daemon;
 pub mod event;
+pub mod inbox;
+pub mod net;
+pub mod outbox;
 pub mod proto;
+pub mod store;

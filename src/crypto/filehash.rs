@@ -77,6 +77,9 @@ impl ChunkSize {
     }
 }
 
+/// The chunks of every file on the wire: 256 KiB (protocol.md section 4.3).
+pub const FILE_CHUNK: ChunkSize = ChunkSize(256 * 1024);
+
 /// The hash of one chunk at its place. Plain data, to be sent from the worker that made it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ChunkHash {

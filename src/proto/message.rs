@@ -349,6 +349,8 @@ pub struct Settings {
     /// The last session that this side knows to be adopted, all zero for none: tells two dials that
     /// crossed from a peer that lost its session (protocol.md section 3.5).
     pub last_session: [u8; 16],
+    /// Whether this side still holds that session for good.
+    pub last_alive: bool,
     /// How many file streams this side lets the other have open at once.
     pub streams: u32,
     /// Set by later versions; unknown bits are ignored.
@@ -359,6 +361,7 @@ impl Settings {
     /// Appends the message's bytes.
     pub fn encode(&self, out: &mut BytesMut) {
         out.put_slice(&self.last_session);
+        out.put_u8(u8::from(self.last_alive));
         out.put_u32(self.streams);
         out.put_u32(self.capabilities);
     }
@@ -369,7 +372,12 @@ impl Settings {
     /// [`Malformed`] when the message is too short or grants no streams.
     pub fn decode(bytes: &[u8]) -> Result<Self, Malformed> {
         let mut r = Reader::new(bytes);
-        let settings = Self { last_session: r.array()?, streams: r.u32()?, capabilities: r.u32()? };
+        let settings = Self {
+            last_session: r.array()?,
+            last_alive: flag(r.u8()?)?,
+            streams: r.u32()?,
+            capabilities: r.u32()?,
+        };
         if settings.streams == 0 { Err(Malformed) } else { Ok(settings) }
     }
 }
@@ -518,7 +526,7 @@ mod tests {
 
     #[test]
     fn settings_may_grow() {
-        let settings = Settings { last_session: [1; 16], streams: 4, capabilities: 0 };
+        let settings = Settings { last_session: [1; 16], last_alive: true, streams: 4, capabilities: 0 };
         let mut bytes = bytes_of(|out| settings.encode(out));
         bytes.put_u64(99);
         assert_eq!(Settings::decode(&bytes), Ok(settings));

@@ -1,0 +1,215 @@
+//! One session's work: files out, files in, and what the peers tell each other beside them.
+
+use super::Shared;
+use crate::event::{Direction, Event, SessionRole};
+use crate::crypto::handshake::Role;
+use crate::net::record::RecordError;
+use crate::net::session::{ControlReceiver, Session};
+use crate::outbox::{DeliverError, Delivered, Item, Retry};
+use crate::proto::message::{Control, EntryKind, Refusal};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
+
+/// Between two messages on how much is left, unless it becomes nothing.
+const BACKLOG_PACE: Duration = Duration::from_millis(200);
+
+/// Serves one session until its connection ends.
+pub(super) async fn run(shared: Arc<Shared>, session: Arc<Session>, control: ControlReceiver) {
+    let peer = session.remote_address();
+    let role = match session.role() {
+        Role::Host => SessionRole::Host,
+        Role::Guest => SessionRole::Guest,
+    };
+    let name = session.id().iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+    tracing::info!(%peer, ?role, session = name, "connected");
+    shared.events.emit(Event::Connected { peer, role, session: name });
+    shared.peer_backlog.send_replace(None);
+
+    let mut parts = JoinSet::new();
+    parts.spawn(send_files(shared.clone(), session.clone()));
+    parts.spawn(receive_files(shared.clone(), session.clone()));
+    parts.spawn(tell_backlog(shared.clone(), session.clone()));
+    parts.spawn(tell_forgotten(shared.clone(), session.clone()));
+    parts.spawn(listen(shared.clone(), control));
+    let reason = session.closed().await;
+    // Each part ends by itself with the connection; what it holds is given back on the way.
+    parts.shutdown().await;
+    tracing::info!(%peer, reason, "disconnected");
+    shared.events.emit(Event::Disconnected { peer, reason });
+}
+
+/// Takes whatever is ready and delivers it, many at once.
+async fn send_files(shared: Arc<Shared>, session: Arc<Session>) {
+    let slots = Arc::new(Semaphore::new(shared.in_flight));
+    let streams = Arc::new(Semaphore::new(session.grant().min(MAX_STREAMS) as usize));
+    let mut deliveries = JoinSet::new();
+    loop {
+        let (Ok(slot), Ok(stream)) = (slots.clone().acquire_owned().await, streams.clone().acquire_owned().await) else {
+            return;
+        };
+        while deliveries.try_join_next().is_some() {}
+        let mut handed = Handed { item: Some(shared.outbox.next().await), shared: shared.clone() };
+        let Ok((writer, reader)) = session.open_file().await else { return };
+        let shared = shared.clone();
+        deliveries.spawn(async move {
+            let _stream = stream;
+            let Some(item) = handed.item.clone() else { return };
+            let begun = Instant::now();
+            let result = shared.delivery.deliver(&item, writer, reader, slot).await;
+            if result.as_ref().is_err_and(is_interruption) {
+                // Dropping `handed` offers it again in the next session.
+                return;
+            }
+            handed.ended();
+            finish(&shared, item, result, begun);
+        });
+    }
+}
+
+/// Streams that we hold open at once at most, whatever the peer grants.
+const MAX_STREAMS: u32 = 4096;
+
+/// An item that was handed out; given back unless its delivery ended one way or the other.
+struct Handed {
+    item: Option<Item>,
+    shared: Arc<Shared>,
+}
+
+impl Handed {
+    /// Its delivery ended: it is not given back.
+    fn ended(&mut self) {
+        self.item = None;
+    }
+}
+
+impl Drop for Handed {
+    fn drop(&mut self) {
+        if let Some(item) = self.item.take() {
+            self.shared.outbox.failed(item, Retry::Now);
+        }
+    }
+}
+
+/// Whether the file is blameless: the session ended under it.
+fn is_interruption(error: &DeliverError) -> bool {
+    matches!(error, DeliverError::Record(RecordError::Stream(_)))
+        || matches!(error, DeliverError::Refused { reason: Refusal::Stopping, .. })
+}
+
+fn finish(shared: &Shared, item: Item, result: Result<Delivered, DeliverError>, begun: Instant) {
+    let (path, transfer) = (item.name.clone(), item.id);
+    let error = match result {
+        Ok(delivered) => {
+            let size = if let EntryKind::File { size } = item.kind { size } else { 0 };
+            shared.sent(size);
+            shared.outbox.delivered(item);
+            shared.events.emit(Event::FileDone {
+                direction: Direction::Send,
+                path,
+                size,
+                transfer,
+                blake3: delivered.hash,
+                elapsed: begun.elapsed(),
+                offset: delivered.offset,
+                saved_as: Some(delivered.saved_as),
+            });
+            return;
+        }
+        Err(error) => error,
+    };
+    tracing::info!(%path, %transfer, %error, "not delivered");
+    let retry = match &error {
+        DeliverError::Changed => Retry::Changed,
+        DeliverError::Source(error) if error.is_not_found() => Retry::Changed,
+        DeliverError::Source(_) => Retry::WhenChanged,
+        DeliverError::Refused { reason, .. } if !reason.retry_helps() => Retry::WhenChanged,
+        DeliverError::Refused { .. } | DeliverError::Record(_) | DeliverError::Hash(_) | DeliverError::Internal(_) => {
+            Retry::After
+        }
+    };
+    if let DeliverError::Record(RecordError::Seal(_)) = error {
+        shared.fail(super::RunError::Seal { path: path.clone() });
+    }
+    let skipped = matches!(error, DeliverError::Refused { reason: Refusal::Conflict, .. });
+    if matches!(retry, Retry::WhenChanged) && !skipped {
+        shared.left_behind();
+    }
+    shared.events.emit(Event::FileFailed {
+        direction: Direction::Send,
+        path,
+        transfer,
+        error: error.to_string(),
+        retry: !matches!(retry, Retry::WhenChanged),
+    });
+    shared.outbox.failed(item, retry);
+}
+
+/// Serves every stream that the peer opens.
+async fn receive_files(shared: Arc<Shared>, session: Arc<Session>) {
+    let mut files = JoinSet::new();
+    while let Ok((writer, reader)) = session.accept_file().await {
+        while files.try_join_next().is_some() {}
+        let shared = shared.clone();
+        files.spawn(async move {
+            match shared.inbox.receive(writer, reader).await {
+                Ok(()) | Err(RecordError::Stream(_)) => {}
+                Err(error) => {
+                    tracing::warn!(%error, "a file stream did not carry the protocol");
+                    shared.did_not_open();
+                }
+            }
+            shared.inbox_changed.notify_waiters();
+        });
+    }
+}
+
+/// Tells the peer how much it has still to expect.
+async fn tell_backlog(shared: Arc<Shared>, session: Arc<Session>) {
+    let mut backlog = shared.outbox.backlog();
+    let mut last = None;
+    loop {
+        let now = *backlog.borrow_and_update();
+        if last != Some(now) {
+            let message = Control::Backlog { files: now.files, bytes: now.bytes };
+            shared.events.emit(Event::Backlog { direction: Direction::Send, files: now.files, bytes: now.bytes });
+            if session.tell(&message).await.is_err() {
+                return;
+            }
+            last = Some(now);
+        }
+        if backlog.changed().await.is_err() {
+            return;
+        }
+        let turned = |files: u64| (files == 0) != last.is_some_and(|last| last.files == 0);
+        if !turned(backlog.borrow().files) {
+            // Many changes a second are told as one, but for the one that ends the waiting.
+            let _ = tokio::time::timeout(BACKLOG_PACE, backlog.wait_for(|now| turned(now.files))).await;
+        }
+    }
+}
+
+/// Tells the peer which transfers it need not remember.
+async fn tell_forgotten(shared: Arc<Shared>, session: Arc<Session>) {
+    loop {
+        let ids = shared.outbox.forgotten().await;
+        if session.tell(&Control::Forget(ids)).await.is_err() {
+            return;
+        }
+    }
+}
+
+/// Hears the peer.
+async fn listen(shared: Arc<Shared>, mut control: ControlReceiver) {
+    while let Some(message) = control.recv().await {
+        match message {
+            Control::Backlog { files, bytes } => {
+                shared.peer_backlog.send_replace(Some(files));
+                shared.events.emit(Event::Backlog { direction: Direction::Receive, files, bytes });
+            }
+            Control::Forget(ids) => shared.inbox.forget(ids).await,
+            Control::Adopt | Control::Goodbye => {}
+        }
+    }
+}

@@ -1,0 +1,81 @@
+//! A window for beside loss-based senders: CUBIC (RFC 9438), so that the two share as equals.
+
+use std::time::Instant;
+
+/// Packets per cubed second (RFC 9438, section 4.1).
+const C: f64 = 0.4;
+/// What a loss leaves of the window (RFC 9438, section 4.6).
+const BETA: f64 = 0.7;
+
+/// Growth a round trip until the first loss shows where the others stand.
+const SEEK: f64 = 0.06;
+
+/// CUBIC's window, in bytes.
+#[derive(Clone, Debug)]
+pub struct Cubic {
+    window: f64,
+    before_loss: f64,
+    epoch: Instant,
+    cut_at: Instant,
+    friendly: f64,
+    lossless: bool,
+    mtu: f64,
+}
+
+impl Cubic {
+    /// Starts at `window` bytes.
+    pub fn new(now: Instant, window: f64, mtu: f64) -> Self {
+        Self {
+            window,
+            before_loss: window,
+            epoch: now,
+            cut_at: now,
+            friendly: window,
+            lossless: true,
+            mtu,
+        }
+    }
+
+    /// The window, bytes.
+    pub fn window(&self) -> f64 {
+        self.window
+    }
+
+    /// `bytes` were acknowledged; `rtt` is the round-trip time in seconds.
+    pub fn on_ack(&mut self, now: Instant, bytes: f64, rtt: f64) {
+        if self.lossless {
+            self.window += SEEK * bytes;
+            return;
+        }
+        let age = now.saturating_duration_since(self.epoch).as_secs_f64();
+        let k = ((self.before_loss - self.before_loss * BETA).max(0.0) / self.mtu / C).cbrt();
+        let target = self.before_loss + C * (age + rtt - k).powi(3) * self.mtu;
+        // RFC 9438, section 4.3: what Reno would have.
+        let alpha = 3.0 * (1.0 - BETA) / (1.0 + BETA);
+        self.friendly += alpha * self.mtu * bytes / self.window;
+        let target = target.clamp(self.window, 1.5 * self.window);
+        self.window += (target - self.window) * bytes / self.window;
+        self.window = self.window.max(self.friendly);
+    }
+
+    /// Packets were lost of which the newest left at `sent`: at most one cut a round trip. Returns
+    /// whether it was cut.
+    pub fn on_lost(&mut self, now: Instant, sent: Instant) -> bool {
+        if sent < self.cut_at {
+            return false;
+        }
+        // RFC 9438, section 4.7: fast convergence.
+        let shrinking = self.window < self.before_loss;
+        self.before_loss = if shrinking {
+            self.window * (1.0 + BETA) / 2.0
+        } else {
+            self.window
+        };
+        self.window *= BETA;
+        self.lossless = false;
+        self.friendly = self.window;
+        self.epoch = now;
+        self.cut_at = now;
+        true
+    }
+}

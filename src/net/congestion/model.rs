@@ -1,0 +1,326 @@
+//! What is known of the path: its delivery rate, its round-trip time without a queue, the queue's
+//! delay, and how much it loses by itself. All of it is counted in round trips.
+
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+/// Rounds for which the largest delivery rate is remembered: longer than a probe cycle, so that the
+/// rate found by the last probe up is still known at the next one.
+const RATE_ROUNDS: u64 = 12;
+/// The least round-trip time is looked for anew after this (draft-ietf-ccwg-bbr: 10 s).
+pub const MIN_RTT_LIFE: Duration = Duration::from_secs(10);
+/// Loss beyond this is not made up for: what delivers two packets of three is broken.
+const MOST_LOSS: f64 = 0.33;
+/// Share of the counts of loss that is forgotten each cycle.
+const FORGET: f64 = 0.25;
+
+/// Whether packets left below the path's rate or not: loss that stays below it is the path's own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Load {
+    /// Less than the path carries.
+    Below,
+    /// About what the path carries, or more.
+    Full,
+}
+
+/// How large the window was in a round, beside what the path needs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Window {
+    /// Smaller.
+    Small,
+    /// About as large.
+    Level,
+    /// Larger: a queue is our own doing.
+    Large,
+}
+
+/// Acknowledged and lost bytes.
+#[derive(Clone, Copy, Debug, Default)]
+struct Tally {
+    acked: f64,
+    lost: f64,
+}
+
+impl Tally {
+    fn share(self) -> f64 {
+        self.lost / (self.acked + self.lost).max(1.0)
+    }
+
+    fn add(&mut self, other: Self) {
+        self.acked += other.acked;
+        self.lost += other.lost;
+    }
+
+    fn forget(&mut self) {
+        self.acked *= 1.0 - FORGET;
+        self.lost *= 1.0 - FORGET;
+    }
+}
+
+/// One finished round trip.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Round {
+    /// The last delivery rate sampled, bytes per second: earlier ones still hold part of what was
+    /// delivered before the round.
+    pub rate: f64,
+    /// Least round-trip time beyond the path's, seconds.
+    pub queue: f64,
+    /// Share of bytes lost.
+    pub loss: f64,
+    /// The application sent less than it could.
+    pub app_limited: bool,
+}
+
+/// The path's model.
+#[derive(Clone, Debug)]
+pub struct Model {
+    rates: VecDeque<(u64, f64)>,
+    /// Count of round trips.
+    pub round: u64,
+    round_end: u64,
+    /// Round-trip time without a queue, seconds; 0 before the first sample.
+    pub min_rtt: f64,
+    min_rtt_met: Option<Instant>,
+    /// Within a round, the mean round-trip time beyond the round's least, seconds, smoothed.
+    pub spread: f64,
+    /// Queueing delay in the last round, seconds.
+    pub queue: f64,
+    below: Tally,
+    all: Tally,
+    now_below: Tally,
+    now_all: Tally,
+    rtt_least: f64,
+    rtt_sum: f64,
+    rtt_count: f64,
+    rate_last: f64,
+    app_limited: bool,
+    slow_rounds: u32,
+    slow_rate: f64,
+    mtu: f64,
+}
+
+impl Model {
+    /// Nothing known.
+    pub fn new(mtu: u16) -> Self {
+        Self {
+            rates: VecDeque::new(),
+            round: 0,
+            round_end: 0,
+            min_rtt: 0.0,
+            min_rtt_met: None,
+            spread: 0.0,
+            queue: 0.0,
+            below: Tally::default(),
+            all: Tally::default(),
+            now_below: Tally::default(),
+            now_all: Tally::default(),
+            rtt_least: f64::MAX,
+            rtt_sum: 0.0,
+            rtt_count: 0.0,
+            rate_last: 0.0,
+            app_limited: false,
+            slow_rounds: 0,
+            slow_rate: 0.0,
+            mtu: f64::from(mtu),
+        }
+    }
+
+    /// Packets have another size now.
+    pub fn set_mtu(&mut self, mtu: u16) {
+        self.mtu = f64::from(mtu);
+    }
+
+    /// Delivery rate, bytes per second; 0 before the first sample.
+    pub fn rate(&self) -> f64 {
+        self.rates.front().map_or(0.0, |r| r.1)
+    }
+
+    /// A packet was acknowledged.
+    pub fn on_ack(&mut self, now: Instant, rtt: f64, bytes: u64, load: Load) {
+        self.now_all.acked += bytes as f64;
+        if load == Load::Below {
+            self.now_below.acked += bytes as f64;
+        }
+        self.rtt_least = self.rtt_least.min(rtt);
+        self.rtt_sum += rtt;
+        self.rtt_count += 1.0;
+        if self.min_rtt == 0.0 || rtt < self.min_rtt {
+            self.min_rtt = rtt;
+        }
+        if rtt <= self.min_rtt * 1.05 + 0.002 + self.spread {
+            self.min_rtt_met = Some(now);
+        }
+    }
+
+    /// Bytes were lost.
+    pub fn on_lost(&mut self, bytes: u64, load: Load) {
+        self.now_all.lost += bytes as f64;
+        if load == Load::Below {
+            self.now_below.lost += bytes as f64;
+        }
+    }
+
+    /// A delivery rate was sampled over `interval` seconds.
+    pub fn on_rate(&mut self, rate: f64, interval: f64, app_limited: bool) {
+        self.app_limited |= app_limited;
+        // Over less than half a round trip a burst of acknowledgements looks like a fast path.
+        if interval < 0.5 * self.min_rtt || (app_limited && rate <= self.rate()) {
+            return;
+        }
+        self.rate_last = rate;
+        self.insert(rate);
+    }
+
+    fn insert(&mut self, rate: f64) {
+        while self.rates.back().is_some_and(|r| r.1 <= rate) {
+            self.rates.pop_back();
+        }
+        self.rates.push_back((self.round, rate));
+    }
+
+    /// Ends the round if a packet that left with `delivered_before` bytes delivered closes it.
+    /// A queue although the `window` was no larger than the path needs means that the path's rate is
+    /// overestimated.
+    pub fn end_round(
+        &mut self,
+        delivered_before: u64,
+        delivered: u64,
+        window: Window,
+    ) -> Option<Round> {
+        if delivered_before < self.round_end {
+            return None;
+        }
+        self.round_end = delivered;
+        self.round += 1;
+        if self.rtt_count > 0.0 {
+            self.queue = self.rtt_least - self.min_rtt;
+            let spread = self.rtt_sum / self.rtt_count - self.rtt_least;
+            if window == Window::Level && !self.congested() {
+                self.spread += 0.2 * (spread - self.spread);
+            }
+        }
+        let round = Round {
+            rate: self.rate_last,
+            queue: self.queue,
+            loss: self.now_all.share(),
+            app_limited: self.app_limited,
+        };
+        if !self.congested() {
+            self.below.add(self.now_below);
+            self.all.add(self.now_all);
+        }
+        self.doubt(window, &round);
+        self.now_below = Tally::default();
+        self.now_all = Tally::default();
+        (self.rtt_least, self.rtt_sum, self.rtt_count) = (f64::MAX, 0.0, 0.0);
+        self.rate_last = 0.0;
+        self.app_limited = false;
+        while self.rates.len() > 1 && self.rates[0].0 + RATE_ROUNDS < self.round {
+            self.rates.pop_front();
+        }
+        Some(round)
+    }
+
+    /// A queue and a lower rate for two rounds (one, if much lower), although the window was modest: the path has become
+    /// slower, and what was measured before says nothing any more.
+    fn doubt(&mut self, window: Window, round: &Round) {
+        let much = round.rate < 0.6 * self.rate();
+        if (window != Window::Large || much)
+            && self.congested()
+            && !round.app_limited
+            && round.rate > 0.0
+            && round.rate < 0.85 * self.rate()
+        {
+            self.slow_rounds += 1;
+            self.slow_rate = self.slow_rate.max(round.rate);
+        } else {
+            self.slow_rounds = 0;
+            self.slow_rate = 0.0;
+        }
+        if self.slow_rounds >= 2 || (self.slow_rounds == 1 && much) {
+            self.set_rate(self.slow_rate);
+        }
+    }
+
+    /// Replaces every remembered rate by this one.
+    pub fn set_rate(&mut self, rate: f64) {
+        self.rates.clear();
+        self.rates.push_back((self.round, rate));
+        self.slow_rounds = 0;
+        self.slow_rate = 0.0;
+    }
+
+    /// A probe cycle is over: older counts of loss weigh less.
+    /// After start-up (`fresh`) only what was seen below the path's rate counts: it overshoots.
+    pub fn end_cycle(&mut self, fresh: bool) {
+        if fresh {
+            self.all = self.below;
+        }
+        self.below.forget();
+        self.all.forget();
+    }
+
+    /// Seconds that the queue may take before it counts as one: the sender's own bursts, and on
+    /// slow paths a few packets, are none.
+    pub fn tolerance(&self) -> f64 {
+        0.005 + 0.15 * self.min_rtt + self.packets(4.0)
+    }
+
+    /// Time that the path needs for `n` packets, seconds.
+    pub fn packets(&self, n: f64) -> f64 {
+        if self.rate() > 0.0 {
+            n * self.mtu / self.rate()
+        } else {
+            0.0
+        }
+    }
+
+    /// The last round had a queue.
+    pub fn congested(&self) -> bool {
+        self.queue > self.tolerance()
+    }
+
+    /// Share that the path loses by itself: what is lost in all, but not more than what is lost
+    /// while less is sent than the path carries (with a margin for chance).
+    pub fn path_loss(&self) -> f64 {
+        let all = self.all.share();
+        let sampled = self.below.acked + self.below.lost;
+        if sampled < 50.0 * self.mtu {
+            return all.min(MOST_LOSS);
+        }
+        all.min(1.25 * self.below.share() + 0.01).min(MOST_LOSS)
+    }
+
+    /// Share lost of late in rounds without a queue, bytes by bytes.
+    pub fn loss(&self) -> f64 {
+        self.all.share()
+    }
+
+    /// Share lost beyond the path's own: what the sender causes without making a queue.
+    pub fn excess_loss(&self) -> f64 {
+        (self.all.share() - self.path_loss()).max(0.0)
+    }
+
+    /// What must be sent for the path to be full: what it delivers and what it loses, unless a
+    /// queue says that the loss is congestion. Bytes per second.
+    pub fn path_rate(&self) -> f64 {
+        let loss = if self.congested() {
+            0.0
+        } else {
+            self.path_loss()
+        };
+        self.rate() / (1.0 - loss)
+    }
+
+    /// The least round-trip time has not been met for so long that it may have changed.
+    pub fn min_rtt_is_old(&self, now: Instant) -> bool {
+        self.min_rtt_met
+            .is_some_and(|met| now.saturating_duration_since(met) > MIN_RTT_LIFE)
+    }
+
+    /// A new least round-trip time was measured with an all but empty path.
+    pub fn set_min_rtt(&mut self, now: Instant, rtt: f64) {
+        self.min_rtt = rtt;
+        self.min_rtt_met = Some(now);
+    }
+}

@@ -1,0 +1,468 @@
+//! The state machine: from the model of the path to the window.
+
+use std::time::{Duration, Instant};
+
+use super::compete::Cubic;
+use super::model::{Load, Model, Round, Window};
+use super::sampler::Sampler;
+
+/// Packets that may leave before anything is known. RFC 6928 allows 10; 32 is what large content
+/// networks use, and it is paced.
+const INITIAL_PACKETS: f64 = 32.0;
+/// Least window: enough for three later packets to reveal a loss even when one of them is lost too.
+const LEAST_PACKETS: f64 = 8.0;
+/// Start-up: a window of so many times what was delivered doubles the rate every round
+/// (draft-ietf-ccwg-bbr paces at 2.77 and bounds by 2; here the bound is all there is).
+const STARTUP_GAIN: f64 = 2.0;
+/// Growth by which a round shows that the path is not full yet (draft-ietf-ccwg-bbr).
+const GROWTH: f64 = 1.25;
+/// Cruising keeps so many times the bandwidth-delay product under way …
+const CRUISE_GAIN: f64 = 1.05;
+/// … and so many seconds' worth beyond it: bursts, timers of a millisecond, batched reads.
+const SLACK: f64 = 0.002;
+/// Acknowledgements in a row that must all be late for start-up to see a queue.
+const LATE_ACKS: u32 = 16;
+/// Probing for more.
+const UP_GAIN: f64 = 1.25;
+/// Draining what probing left, and measuring the path's own loss below its rate.
+const DOWN_GAIN: f64 = 0.95;
+/// Share of the bandwidth-delay product kept under way while the least round-trip time is measured.
+const PROBE_RTT_GAIN: f64 = 0.5;
+/// A path that was not used for so long may have changed.
+const STALE: Duration = Duration::from_secs(30);
+/// Now and then so much less that loss must fall if it is congestion, whoever else takes part in it …
+const DEEP_GAIN: f64 = 0.7;
+/// … once in so many cycles, when more than this share is lost.
+const DEEP_CYCLES: u64 = 3;
+const DEEP_LOSS: f64 = 0.02;
+/// Rounds with a queue that is not ours before the sender competes for its share.
+const CROWDED_ROUNDS: u32 = 4;
+/// How often it is tried whether a competitor has gone.
+const TRIAL: Duration = Duration::from_secs(5);
+
+/// What the sender is doing.
+#[derive(Clone, Debug)]
+pub enum Phase {
+    /// Doubling until the path is full: the rate to beat, and the rounds that did not.
+    Startup { best: f64, flat: u32 },
+    /// Less than the path carries, for a round after the queue is gone.
+    Down { gain: f64, since: Option<u64> },
+    /// What the path carries, until this round.
+    Cruise { until: u64 },
+    /// More, to see whether the path carries more: gain, the rate to beat, and since which round.
+    Up { gain: f64, best: f64, since: u64 },
+    /// Nearly nothing, to see the round-trip time without a queue: since which round, least seen.
+    ProbeRtt { since: Option<u64>, least: f64 },
+    /// Beside a loss-based sender.
+    Compete(Cubic),
+    /// A pause from that, to see whether the queue goes away.
+    Trial { cubic: Cubic, since: Option<u64> },
+}
+
+/// The controller without quinn: time comes in, a window comes out.
+#[derive(Clone, Debug)]
+pub struct Core {
+    sampler: Sampler,
+    /// The path's model.
+    pub model: Model,
+    phase: Phase,
+    mtu: f64,
+    in_flight: f64,
+    srtt: f64,
+    last_sent: Instant,
+    crowded: u32,
+    cycle: u64,
+    peak: f64,
+    trial_at: Instant,
+    marked: f64,
+    marked_at: Instant,
+    slow_start: f64,
+    fresh: bool,
+    start_loss: f64,
+    late: (u32, f64),
+    delivered_at_round: (u64, Instant),
+    recent_rate: f64,
+}
+
+impl Core {
+    /// A controller for a path of which nothing is known.
+    pub fn new(now: Instant, mtu: u16) -> Self {
+        Self {
+            sampler: Sampler::new(now),
+            model: Model::new(mtu),
+            phase: Phase::Startup { best: 0.0, flat: 0 },
+            mtu: f64::from(mtu),
+            in_flight: 0.0,
+            srtt: 0.1,
+            last_sent: now,
+            crowded: 0,
+            cycle: 0,
+            peak: 0.0,
+            trial_at: now,
+            marked: 1.0,
+            marked_at: now,
+            slow_start: INITIAL_PACKETS * f64::from(mtu),
+            fresh: true,
+            start_loss: 0.0,
+            late: (0, f64::MAX),
+            delivered_at_round: (0, now),
+            recent_rate: 0.0,
+        }
+    }
+
+    /// Packets of another size fit now.
+    pub fn set_mtu(&mut self, mtu: u16) {
+        self.mtu = f64::from(mtu);
+        self.model.set_mtu(mtu);
+    }
+
+    /// What it is doing.
+    pub fn phase(&self) -> &Phase {
+        &self.phase
+    }
+
+    /// `bytes` left at `now`.
+    pub fn on_sent(&mut self, now: Instant, bytes: u64) {
+        let idle = self.in_flight <= 0.0;
+        if idle && now.saturating_duration_since(self.last_sent) > STALE && self.model.rate() > 0.0
+        {
+            let rate = self.model.rate() / 2.0;
+            self.model.set_rate(rate);
+            self.enter_startup(rate / GROWTH, 0);
+        }
+        let load = self.load();
+        self.sampler
+            .on_sent(now, u64::from(load == Load::Full), idle);
+        self.in_flight += bytes as f64;
+        self.last_sent = now;
+    }
+
+    fn load(&self) -> Load {
+        match self.phase {
+            Phase::Down { gain, .. } if gain > DEEP_GAIN => Load::Full,
+            Phase::Down { .. } | Phase::ProbeRtt { .. } | Phase::Trial { .. } => Load::Below,
+            _ => Load::Full,
+        }
+    }
+
+    /// A packet that left at `sent` was acknowledged.
+    pub fn on_ack(&mut self, now: Instant, sent: Instant, bytes: u64, srtt: Duration) {
+        let rtt = now.saturating_duration_since(sent).as_secs_f64().max(1e-6);
+        let phase = self.sampler.on_ack(now, sent, bytes);
+        let load = if phase == Some(0) {
+            Load::Below
+        } else {
+            Load::Full
+        };
+        self.model.on_ack(now, rtt, bytes, load);
+        self.srtt = srtt.as_secs_f64();
+        match &mut self.phase {
+            Phase::ProbeRtt { least, .. } => *least = least.min(rtt),
+            Phase::Compete(cubic) => cubic.on_ack(now, bytes as f64, rtt),
+            Phase::Startup { .. } => {
+                self.slow_start += bytes as f64;
+                self.late = (self.late.0 + 1, self.late.1.min(rtt));
+            }
+            _ => {}
+        }
+    }
+
+    /// `bytes` were lost, of which the newest left at `sent`; none means a congestion mark (ECN).
+    pub fn on_lost(&mut self, now: Instant, sent: Instant, bytes: u64) {
+        if bytes == 0 {
+            if sent >= self.marked_at {
+                self.marked = (self.marked * 0.85).max(0.4);
+                self.marked_at = now;
+            }
+        } else {
+            let load = if self.sampler.phase_of(sent) == Some(0) {
+                Load::Below
+            } else {
+                Load::Full
+            };
+            self.model.on_lost(bytes, load);
+            self.in_flight = (self.in_flight - bytes as f64).max(0.0);
+        }
+        let Phase::Compete(cubic) = &mut self.phase else {
+            return;
+        };
+        if cubic.on_lost(now, sent) && now.saturating_duration_since(self.trial_at) > TRIAL {
+            let cubic = cubic.clone();
+            self.trial_at = now;
+            self.phase = Phase::Trial { cubic, since: None };
+        }
+    }
+
+    /// A batch of acknowledgements is complete.
+    pub fn on_end_acks(&mut self, now: Instant, in_flight: u64, app_limited: bool) {
+        self.in_flight = in_flight as f64;
+        if app_limited {
+            self.sampler.app_limited(in_flight);
+        }
+        let keep = Duration::from_secs_f64(4.0 * self.srtt.clamp(0.01, 60.0) + 1.0);
+        let Some(sample) = self.sampler.finish(now, keep) else {
+            return;
+        };
+        self.model
+            .on_rate(sample.rate, sample.interval, sample.app_limited);
+        let window = match self.phase {
+            Phase::Startup { .. } | Phase::Up { .. } | Phase::Compete(_) => Window::Large,
+            Phase::Cruise { .. } => Window::Level,
+            _ => Window::Small,
+        };
+        let delivered = self.sampler.delivered();
+        let round = self
+            .model
+            .end_round(sample.delivered_before, delivered, window);
+        if let Some(round) = round {
+            self.marked = (self.marked + 0.05).min(1.0);
+            let (before, since) = self.delivered_at_round;
+            let seconds = now.saturating_duration_since(since).as_secs_f64();
+            self.recent_rate = (delivered - before) as f64 / seconds.max(1e-6);
+            self.delivered_at_round = (delivered, now);
+            self.on_round(now, &round);
+        }
+        self.watch_start();
+        self.watch_flight();
+    }
+
+    /// Start-up ends as soon as a queue is seen in the newest packets: what is under way by then
+    /// fills the path, and each further round would double the queue.
+    fn watch_start(&mut self) {
+        let Phase::Startup { .. } = self.phase else {
+            return;
+        };
+        let (count, least) = self.late;
+        if count < LATE_ACKS {
+            return;
+        }
+        self.late = (0, f64::MAX);
+        if least > self.model.min_rtt + self.start_queue() {
+            self.down();
+        }
+    }
+
+    /// Seconds of queue that end start-up (HyStart++, RFC 9406, section 4.2: an eighth of the
+    /// round-trip time within 4 to 16 ms).
+    fn start_queue(&self) -> f64 {
+        (self.model.min_rtt / 8.0).clamp(0.004, 0.016) + self.model.packets(4.0)
+    }
+
+    fn down(&mut self) {
+        self.cycle += 1;
+        let deep = self.cycle.is_multiple_of(DEEP_CYCLES) || self.fresh;
+        let lossy = self.model.loss() > DEEP_LOSS;
+        let gain = if deep && lossy { DEEP_GAIN } else { DOWN_GAIN };
+        self.phase = Phase::Down { gain, since: None };
+    }
+
+    fn watch_flight(&mut self) {
+        let window = self.target();
+        let drained = self.in_flight <= window + 2.0 * self.mtu;
+        let round = self.model.round;
+        match &mut self.phase {
+            Phase::Down { since, .. }
+            | Phase::ProbeRtt { since, .. }
+            | Phase::Trial { since, .. }
+                if drained && since.is_none() =>
+            {
+                *since = Some(round);
+            }
+            _ => {}
+        }
+    }
+
+    fn on_round(&mut self, now: Instant, round: &Round) {
+        let count = self.model.round;
+        if self.count_crowd(round) {
+            self.compete(now, round);
+            return;
+        }
+        match self.phase.clone() {
+            Phase::Startup { best, flat } => self.startup(best, flat, round),
+            Phase::Down {
+                since: Some(since), ..
+            } if count >= since + 2 => self.end_down(),
+            Phase::Cruise { until } if count >= until => {
+                if self.model.min_rtt_is_old(now) {
+                    self.phase = Phase::ProbeRtt {
+                        since: None,
+                        least: f64::MAX,
+                    };
+                } else {
+                    self.phase = Phase::Up {
+                        gain: UP_GAIN,
+                        best: self.model.rate(),
+                        since: count,
+                    };
+                }
+            }
+            Phase::Up { gain, best, since } if count >= since + 2 => self.end_up(gain, best, round),
+            Phase::ProbeRtt {
+                since: Some(since),
+                least,
+            } if count >= since + 2 => {
+                if least < f64::MAX {
+                    self.model.set_min_rtt(now, least);
+                }
+                self.cruise();
+            }
+            Phase::Trial {
+                cubic,
+                since: Some(since),
+            } if count >= since + 2 => {
+                if round.queue < 0.5 * self.crowd() {
+                    self.crowded = 0;
+                    self.cruise();
+                } else {
+                    self.phase = Phase::Compete(cubic);
+                }
+            }
+            Phase::Compete(cubic) if now.saturating_duration_since(self.trial_at) > 2 * TRIAL => {
+                self.trial_at = now;
+                self.phase = Phase::Trial { cubic, since: None };
+            }
+            _ => {}
+        }
+    }
+
+    fn startup(&mut self, best: f64, flat: u32, round: &Round) {
+        let rate = self.model.rate();
+        if rate >= best * GROWTH {
+            self.start_loss = round.loss;
+            self.phase = Phase::Startup {
+                best: rate,
+                flat: 0,
+            };
+            return;
+        }
+        if round.app_limited {
+            return;
+        }
+        let flat = flat + 1;
+        let full = flat >= 3 || self.model.congested() || round.loss > 0.05 + 1.5 * self.start_loss;
+        if full {
+            self.down();
+        } else {
+            self.phase = Phase::Startup { best, flat };
+        }
+    }
+
+    /// Seconds of queue that, when they remain after our own part is drained, show that somebody
+    /// else keeps the queue full.
+    fn crowd(&self) -> f64 {
+        // By the path's rate, not by what is left of our share: that would hide the queue.
+        let rate = self.peak.max(self.model.rate()).max(1.0);
+        0.006 + 0.18 * self.model.min_rtt + self.least() / rate
+    }
+
+    /// Counts rounds in which a queue stays although our part of it is small.
+    fn count_crowd(&mut self, round: &Round) -> bool {
+        match self.phase {
+            Phase::Down { .. } | Phase::Cruise { .. } if round.queue > self.crowd() => {
+                self.crowded += 1;
+            }
+            Phase::Down { .. } | Phase::Cruise { .. } => self.crowded = 0,
+            _ => {}
+        }
+        self.crowded >= CROWDED_ROUNDS
+    }
+
+    fn compete(&mut self, now: Instant, round: &Round) {
+        // Half of what the path carried before the other came, or what is left of our share.
+        let rate = self.recent_rate.max(0.5 * self.peak);
+        let window = rate * (self.model.min_rtt + round.queue);
+        self.trial_at = now;
+        self.crowded = 0;
+        self.phase = Phase::Compete(Cubic::new(now, window.max(self.least()), self.mtu));
+    }
+
+    fn end_down(&mut self) {
+        self.model.end_cycle(self.fresh);
+        self.fresh = false;
+        self.peak = self.model.rate().max(0.97 * self.peak);
+        self.cruise();
+    }
+
+    fn end_up(&mut self, gain: f64, best: f64, round: &Round) {
+        let rate = self.model.rate();
+        // The path carries more than was known: find out how much at start-up's speed.
+        let grown = rate >= best * (1.0 + 0.5 * (gain - 1.0));
+        if grown && !self.model.congested() && !round.app_limited {
+            self.enter_startup(rate, 1);
+        } else {
+            self.down();
+        }
+    }
+
+    fn enter_startup(&mut self, best: f64, flat: u32) {
+        self.slow_start = self.target();
+        self.late = (0, f64::MAX);
+        self.phase = Phase::Startup { best, flat };
+    }
+
+    fn cruise(&mut self) {
+        // Two senders must not probe in step: what was delivered so far differs between them.
+        let vary = (self.sampler.delivered() / self.mtu as u64) % 3;
+        self.phase = Phase::Cruise {
+            until: self.model.round + 3 + vary,
+        };
+    }
+
+    fn least(&self) -> f64 {
+        LEAST_PACKETS * self.mtu
+    }
+
+    /// Gain while sending at the path's rate: lower where what exceeds it is lost at once, because
+    /// there is no queue (a policer).
+    fn full_gain(&self) -> f64 {
+        let excess = (self.model.excess_loss() - 0.01).max(0.0);
+        (CRUISE_GAIN - 2.0 * excess).max(0.96)
+    }
+
+    /// Seconds beyond the round-trip time for which data is kept under way.
+    fn slack(&self) -> f64 {
+        SLACK + self.model.spread.min(0.25 * self.model.min_rtt + 0.005)
+    }
+
+    /// Bytes that should be under way.
+    fn target(&self) -> f64 {
+        let model = &self.model;
+        if model.rate() == 0.0 {
+            return INITIAL_PACKETS * self.mtu;
+        }
+        let rate = match self.phase {
+            Phase::Startup { .. } => model.rate() / (1.0 - self.start_loss.min(model.path_loss())),
+            _ => model.path_rate(),
+        };
+        let product = |gain: f64| rate * (gain * model.min_rtt + self.slack());
+        let window = match &self.phase {
+            Phase::Startup { flat, .. } if *flat > 0 => product(STARTUP_GAIN),
+            Phase::Startup { .. } => product(STARTUP_GAIN).max(self.slow_start),
+            Phase::Down { gain, .. } => {
+                rate * (gain * model.min_rtt + model.spread.min(0.25 * model.min_rtt))
+            }
+            Phase::Cruise { .. } => product(self.full_gain()),
+            Phase::Up { gain, .. } => product(*gain),
+            Phase::ProbeRtt { .. } => PROBE_RTT_GAIN * rate * model.min_rtt,
+            Phase::Compete(cubic) => cubic.window().max(rate * model.min_rtt),
+            Phase::Trial { .. } => PROBE_RTT_GAIN * self.recent_rate * model.min_rtt,
+        };
+        window * self.marked
+    }
+
+    /// Bytes that may be under way.
+    pub fn window(&self) -> u64 {
+        self.target().max(self.least()) as u64
+    }
+
+    /// The window at the start.
+    pub fn initial_window(&self) -> u64 {
+        (INITIAL_PACKETS * self.mtu) as u64
+    }
+
+    /// The rate that the window stands for, bytes per second.
+    pub fn pacing_rate(&self) -> u64 {
+        (self.window() as f64 / self.srtt.max(1e-6)) as u64
+    }
+}

@@ -1,0 +1,178 @@
+//! The QUIC endpoint: the socket, TLS, and every transport setting with its reason.
+
+use super::congestion;
+use super::socket::{self, Bound};
+use super::tls::{self, TlsError};
+use crate::config::{Bind, Config};
+use quinn::{EndpointConfig, IdleTimeout, TokioRuntime, TransportConfig, VarInt};
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// A connection on which nothing comes for this long is lost. Much before that a new one is dialled
+/// beside it, so this only bounds how long a dead one is kept.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
+/// Something is sent at least this often: it holds NAT and firewall state, and silence can be told
+/// from idleness.
+pub const KEEP_ALIVE: Duration = Duration::from_secs(1);
+/// Incoming connections that wait to be looked at; beyond, strangers' packets are dropped.
+const MAX_INCOMING: usize = 64;
+/// Bytes that a stranger's connection may have buffered before it is looked at.
+const INCOMING_BUFFER: u64 = 16 << 10;
+
+/// How a connection is closed; the application error code of CONNECTION_CLOSE (protocol.md
+/// section 3.4).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u32)]
+pub enum CloseCode {
+    /// An orderly end.
+    Goodbye = 0x00,
+    /// Something before authentication was wrong; nothing more is said.
+    Authentication = 0x01,
+    /// The other of two connections is kept, or this is the dialler itself.
+    Duplicate = 0x02,
+    /// Too many guesses or strangers; later perhaps.
+    Busy = 0x03,
+    /// A newer session took this one's place.
+    Superseded = 0x04,
+    /// The guest could not take the session keys.
+    KeysRefused = 0x05,
+    /// An authenticated peer broke the protocol.
+    Protocol = 0x06,
+}
+
+impl CloseCode {
+    /// As QUIC carries it.
+    pub fn var_int(self) -> VarInt {
+        VarInt::from_u32(self as u32)
+    }
+
+    /// Whether the peer closed with this code.
+    pub fn is_reason_of(self, error: &quinn::ConnectionError) -> bool {
+        matches!(error, quinn::ConnectionError::ApplicationClosed(close) if close.error_code == self.var_int())
+    }
+}
+
+/// Why there is no endpoint.
+#[derive(Debug, thiserror::Error)]
+pub enum EndpointError {
+    /// The address could not be bound.
+    #[error("cannot bind UDP {addr}: {source}; {advice}")]
+    Bind {
+        /// What was asked for.
+        addr: String,
+        /// What the system says.
+        source: io::Error,
+        /// What to do.
+        advice: &'static str,
+    },
+    /// TLS could not be set up.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    /// The runtime cannot drive the socket.
+    #[error("cannot drive the UDP socket: {0}")]
+    Drive(io::Error),
+}
+
+/// A bound endpoint that listens and dials.
+pub struct Endpoint {
+    /// quinn's.
+    pub quic: quinn::Endpoint,
+    /// Where it is bound.
+    pub local: SocketAddr,
+    /// The port was taken: only dialling works.
+    pub ephemeral: bool,
+    /// What the user should know about the socket.
+    pub notes: Vec<String>,
+}
+
+impl Endpoint {
+    /// Binds as the configuration says. When its port is taken, an ephemeral one is bound if there
+    /// is a peer to dial from it.
+    ///
+    /// # Errors
+    /// [`EndpointError`] when nothing could be bound or TLS could not be set up.
+    pub fn open(config: &Config) -> Result<Self, EndpointError> {
+        let (bound, ephemeral) = bind(config)?;
+        let tls = tls::configure()?;
+        let transport = Arc::new(transport(config));
+
+        let mut server = quinn::ServerConfig::with_crypto(tls.server);
+        server
+            .transport_config(transport.clone())
+            .max_incoming(MAX_INCOMING)
+            .incoming_buffer_size(INCOMING_BUFFER)
+            .incoming_buffer_size_total(MAX_INCOMING as u64 * INCOMING_BUFFER);
+        let mut client = quinn::ClientConfig::new(tls.client);
+        client.transport_config(transport);
+
+        let mut quic = quinn::Endpoint::new_with_abstract_socket(
+            EndpointConfig::default(),
+            Some(server),
+            bound.socket,
+            Arc::new(TokioRuntime),
+        )
+        .map_err(EndpointError::Drive)?;
+        quic.set_default_client_config(client);
+        Ok(Self { quic, local: bound.local, ephemeral, notes: bound.notes })
+    }
+}
+
+fn bind(config: &Config) -> Result<(Bound, bool), EndpointError> {
+    let attempt = |port| match config.bind {
+        Some(bind) => socket::bind(SocketAddr::new(bind.addr, port)),
+        None => socket::bind_all(port),
+    };
+    let port = config.bind.and_then(|bind| bind.port).unwrap_or(config.port);
+    let error = match attempt(port) {
+        Ok(bound) => return Ok((bound, false)),
+        Err(error) => error,
+    };
+    let taken = error.kind() == io::ErrorKind::AddrInUse;
+    let chosen = config.bind.is_some_and(|bind| bind.port.is_some());
+    if taken && config.peer.is_some() && !chosen {
+        return attempt(0).map(|bound| (bound, true)).map_err(|error| bind_error(config.bind, 0, error));
+    }
+    Err(bind_error(config.bind, port, error))
+}
+
+fn bind_error(bind: Option<Bind>, port: u16, source: io::Error) -> EndpointError {
+    let advice = match source.kind() {
+        io::ErrorKind::AddrInUse => "another program has this port: stop it, or choose another port",
+        io::ErrorKind::PermissionDenied => "ports below 1024 need rights: choose a higher one",
+        io::ErrorKind::AddrNotAvailable => "this host has no such address: see --bind",
+        _ => "choose another port or --bind address",
+    };
+    let addr = match bind {
+        Some(bind) => SocketAddr::new(bind.addr, port).to_string(),
+        None => format!("port {port}"),
+    };
+    EndpointError::Bind { addr, source, advice }
+}
+
+fn transport(config: &Config) -> TransportConfig {
+    let mut transport = TransportConfig::default();
+    // A promise, not a buffer: what arrives is read at once, so half of the memory budget may be
+    // under way on one stream or on all together.
+    let window = VarInt::from_u64(config.memory / 2).unwrap_or(VarInt::MAX);
+    transport
+        // Strangers get one stream, for the handshake; an authenticated session raises this.
+        .max_concurrent_bidi_streams(VarInt::from_u32(1))
+        .max_concurrent_uni_streams(VarInt::from_u32(0))
+        .datagram_receive_buffer_size(None)
+        .max_idle_timeout(Some(
+            IdleTimeout::try_from(IDLE_TIMEOUT).unwrap_or(VarInt::from_u32(30_000).into()),
+        ))
+        .keep_alive_interval(Some(KEEP_ALIVE))
+        .stream_receive_window(window)
+        .receive_window(window)
+        .send_window(SEND_WINDOW)
+        // One file is sent at a time where it matters: small ones are not cut up among each other.
+        .send_fairness(false)
+        .congestion_controller_factory(congestion::factory(config.congestion));
+    transport
+}
+
+/// Bytes that may be sent and not yet acknowledged before the session has measured the link.
+pub const SEND_WINDOW: u64 = 8 << 20;

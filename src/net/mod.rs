@@ -1,0 +1,72 @@
+//! The network: the only place that names quinn, rustls and rcgen.
+//!
+//! In the order in which a connection comes to be: [`socket`], [`tls`], [`endpoint`]; `dial` and
+//! `guard` (out and in); [`handshake`]; [`elect`]; [`rendezvous`], which holds them together; then
+//! [`session`], with [`record`]s on each [`stream`]. [`congestion`] decides how fast.
+
+pub mod congestion;
+mod dial;
+pub mod elect;
+pub mod endpoint;
+mod guard;
+pub mod handshake;
+pub mod record;
+pub mod rendezvous;
+pub mod session;
+pub mod socket;
+pub mod stream;
+pub mod throttle;
+pub mod tls;
+
+use std::net::SocketAddr;
+
+/// Why this side stops looking for a peer.
+#[derive(Debug, thiserror::Error)]
+pub enum Fatal {
+    /// The peer's name or address leads nowhere.
+    #[error("{host}: {reason}; give an IP address or a host name that resolves")]
+    PeerAddress {
+        /// As the user wrote it.
+        host: String,
+        /// What the resolver says.
+        reason: String,
+    },
+    /// The host did not accept our password, and there was no session before.
+    #[error("{peer} did not accept the password; start both sides with the same one")]
+    WrongPassword {
+        /// The host.
+        peer: SocketAddr,
+    },
+    /// A guest had a wrong password, and we were told to stop then.
+    #[error("{peer} came with a wrong password (--exit-on-auth-failure)")]
+    GuestRefused {
+        /// The guest.
+        peer: SocketAddr,
+    },
+    /// The peer's port answers with something else, or another version.
+    #[error(
+        "{peer} does not speak rft/1: another program or version runs there; run the same version of rft on both sides"
+    )]
+    NotRft {
+        /// The peer.
+        peer: SocketAddr,
+    },
+    /// The keys from the host could not be unwrapped.
+    #[error("the session keys from {peer} could not be unwrapped; run the same version of rft on both sides")]
+    Unwrap {
+        /// The host.
+        peer: SocketAddr,
+    },
+    /// The session keys could not be made or wrapped.
+    #[error("the session keys could not be made: the system gives no random numbers")]
+    Wrap,
+    /// The guest could not take the keys.
+    #[error("{peer} could not take the session keys; run the same version of rft on both sides")]
+    KeysRefused {
+        /// The guest.
+        peer: SocketAddr,
+    },
+    /// A bug.
+    #[error("internal error: {0}; please report it")]
+    Internal(String),
+}

@@ -1,0 +1,298 @@
+//! Finding each other: dialling, being dialled, the handshake, and one session in the end
+//! (protocol.md section 3).
+
+use super::elect::{self, Current, Verdict};
+use super::endpoint::{CloseCode, Endpoint};
+use super::guard::Guard;
+use super::handshake::{AuthError, Authenticated, DEADLINE, as_host};
+use super::session::{ControlReceiver, Session, canonical};
+use super::{Fatal, dial};
+use crate::config::{Config, PeerAddress};
+use crate::crypto::handshake::PeerId;
+use crate::crypto::password::PasswordKey;
+use crate::crypto::seal::RecordKind;
+use crate::event::{Event, EventSink};
+use crate::proto::message::{Control, Settings};
+use quinn::Connection;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
+
+/// How often the current session is looked at.
+const PACE: Duration = Duration::from_millis(250);
+/// With keep-alives every second, this much silence (or three round trips more) means trouble: a new
+/// connection is dialled beside the old one.
+const SILENCE: Duration = Duration::from_millis(2500);
+/// A peer that is there answers within this; after it, the user is told that we wait.
+const PATIENCE: Duration = Duration::from_millis(1500);
+
+/// All that the tasks of one peer's rendezvous share.
+pub(super) struct Shared {
+    pub(super) endpoint: quinn::Endpoint,
+    pub(super) local: SocketAddr,
+    pub(super) key: PasswordKey,
+    pub(super) own: PeerId,
+    pub(super) guard: Guard,
+    pub(super) events: EventSink,
+    pub(super) peer: Option<PeerAddress>,
+    exit_on_auth_failure: bool,
+    streams: u32,
+    memory: u64,
+    held: Mutex<Option<Held>>,
+}
+
+/// The session that this side last adopted, alive or not.
+struct Held {
+    connection: Connection,
+    peer: PeerId,
+    id: [u8; 16],
+    since: Instant,
+    datagrams: u64,
+    heard: Instant,
+}
+
+impl Held {
+    /// Whether something came lately.
+    fn alive(&mut self, now: Instant) -> bool {
+        let datagrams = self.connection.stats().udp_rx.datagrams;
+        if datagrams != self.datagrams {
+            self.datagrams = datagrams;
+            self.heard = now;
+        }
+        let patience = SILENCE + self.connection.rtt() * 3;
+        self.connection.close_reason().is_none() && now.saturating_duration_since(self.heard) < patience
+    }
+}
+
+impl Shared {
+    fn held(&self) -> std::sync::MutexGuard<'_, Option<Held>> {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What this side says first on a new connection.
+    pub(super) fn settings(&self) -> Settings {
+        let mut held = self.held();
+        let (last_session, last_alive) = match &mut *held {
+            Some(held) => (held.id, held.alive(Instant::now())),
+            None => ([0; 16], false),
+        };
+        Settings { last_session, last_alive, streams: self.streams, capabilities: 0 }
+    }
+
+    /// Whether a session was ever adopted: then failures are retried, not fatal.
+    pub(super) fn had_session(&self) -> bool {
+        self.held().is_some()
+    }
+
+    fn alive(&self) -> bool {
+        self.held().as_mut().is_some_and(|held| held.alive(Instant::now()))
+    }
+}
+
+/// Sessions as they are adopted, the newest last; each ends the one before.
+pub type Sessions = mpsc::Receiver<(Session, ControlReceiver)>;
+
+/// Listens, dials if there is a peer to dial, and hands out each adopted session, until it cannot go
+/// on or the receiver is gone.
+///
+/// # Errors
+/// [`Fatal`] when going on makes no sense.
+pub async fn run(
+    endpoint: &Endpoint,
+    config: &Config,
+    key: PasswordKey,
+    own: PeerId,
+    events: EventSink,
+    sessions: mpsc::Sender<(Session, ControlReceiver)>,
+) -> Result<(), Fatal> {
+    let shared = Arc::new(Shared {
+        endpoint: endpoint.quic.clone(),
+        local: endpoint.local,
+        key,
+        own,
+        guard: Guard::new(Instant::now()),
+        events,
+        peer: config.peer.clone(),
+        exit_on_auth_failure: config.exit_on_auth_failure,
+        streams: MAX_STREAMS,
+        memory: config.memory,
+        held: Mutex::new(None),
+    });
+    let (needed, watch_needed) = watch::channel(true);
+    let (authenticated, mut arrivals) = mpsc::channel(8);
+    let mut tasks = JoinSet::new();
+    tasks.spawn(accept(shared.clone(), authenticated.clone()));
+    if shared.peer.is_some() {
+        tasks.spawn(dial::run(shared.clone(), watch_needed, authenticated));
+    }
+    let mut waiting = Waiting { since: Instant::now(), told: false };
+    let mut tick = tokio::time::interval(PACE);
+    loop {
+        tokio::select! {
+            Some(arrival) = arrivals.recv() => {
+                if let Some(session) = adopt(&shared, arrival).await {
+                    if sessions.send(session).await.is_err() {
+                        return Ok(());
+                    }
+                }
+            }
+            Some(ended) = tasks.join_next() => match ended {
+                Ok(result) => result?,
+                Err(panic) => return Err(Fatal::Internal(panic.to_string())),
+            },
+            _ = tick.tick() => {}
+            () = sessions.closed() => return Ok(()),
+        }
+        let alive = shared.alive();
+        needed.send_if_modified(|needed| std::mem::replace(needed, !alive) == alive);
+        waiting.tell(&shared);
+    }
+}
+
+/// File streams that the peer may have open at once: enough that thousands of small files a second
+/// do not wait for each other's receipts over a long link.
+const MAX_STREAMS: u32 = 1024;
+
+/// Tells the user, once for each time without a session, that nobody is there.
+struct Waiting {
+    since: Instant,
+    told: bool,
+}
+
+impl Waiting {
+    fn tell(&mut self, shared: &Shared) {
+        let open = shared.held().as_ref().is_some_and(|held| held.connection.close_reason().is_none());
+        if open {
+            *self = Self { since: Instant::now(), told: false };
+        } else if !self.told && self.since.elapsed() >= PATIENCE {
+            self.told = true;
+            let peer = shared.peer.as_ref().map(|peer| peer.host.clone());
+            let local = super::socket::reachable_addresses(shared.local);
+            shared.events.emit(Event::Waiting { peer, local });
+        }
+    }
+}
+
+/// Accepts connections under the guard's limits and does the host's part of each handshake.
+async fn accept(shared: Arc<Shared>, authenticated: mpsc::Sender<Authenticated>) -> Result<(), Fatal> {
+    let mut handshakes = JoinSet::new();
+    loop {
+        let incoming = tokio::select! {
+            incoming = shared.endpoint.accept() => incoming,
+            Some(ended) = handshakes.join_next() => {
+                if let Ok(result) = ended {
+                    result?;
+                }
+                continue;
+            }
+        };
+        let Some(incoming) = incoming else { return Ok(()) };
+        let Some(place) = shared.guard.admit(incoming) else { continue };
+        let (shared, authenticated) = (shared.clone(), authenticated.clone());
+        handshakes.spawn(async move {
+            let remote = canonical(place.remote());
+            let handshake = async {
+                let (connecting, throttle, _place) = place.accept(&shared.guard)?;
+                let connection = connecting.await.map_err(|error| super::handshake::from_close(&error))?;
+                let done =
+                    as_host(connection, &shared.key, shared.own, throttle, || shared.settings()).await?;
+                await_adoption(&shared, done).await
+            };
+            let result = match tokio::time::timeout(DEADLINE, handshake).await {
+                Ok(result) => result,
+                Err(_) => Err(AuthError::Lost("it took too long".into())),
+            };
+            match result {
+                Ok(done) => {
+                    let _ = authenticated.send(done).await;
+                    Ok(())
+                }
+                Err(error) => host_failed(&shared, remote, error),
+            }
+        });
+    }
+}
+
+fn host_failed(shared: &Shared, remote: SocketAddr, error: AuthError) -> Result<(), Fatal> {
+    tracing::info!(%remote, %error, "an incoming connection was not accepted");
+    match error {
+        AuthError::WrongPassword => {
+            shared.events.emit(Event::AuthFailed { peer: remote });
+            let failures = shared.guard.failures();
+            if failures > 0 && failures.is_multiple_of(20) {
+                shared
+                    .events
+                    .warn(None, format!("{failures} connections in a row did not know the password"));
+            }
+            if shared.exit_on_auth_failure {
+                return Err(Fatal::GuestRefused { peer: remote });
+            }
+        }
+        AuthError::NotRft if shared.guard.may_warn(Instant::now()) => {
+            let text =
+                format!("something at {remote} knocks on our port and does not speak rft/1; it is ignored");
+            shared.events.warn(None, text);
+        }
+        AuthError::Wrap => return Err(Fatal::Wrap),
+        AuthError::KeysRefused if !shared.had_session() => return Err(Fatal::KeysRefused { peer: remote }),
+        _ => {}
+    }
+    Ok(())
+}
+
+/// On the follower's side, a connection is nothing until the leader adopts it.
+pub(super) async fn await_adoption(
+    shared: &Shared,
+    mut done: Authenticated,
+) -> Result<Authenticated, AuthError> {
+    if elect::leads(shared.own, done.established.peer) {
+        return Ok(done);
+    }
+    match done.reader.message(RecordKind::Control, Control::decode).await {
+        Ok(Control::Adopt) => Ok(done),
+        Ok(_) => {
+            done.connection.close(CloseCode::Protocol.var_int(), b"");
+            Err(AuthError::NotRft)
+        }
+        Err(error) => Err(match done.connection.close_reason() {
+            Some(reason) => super::handshake::from_close(&reason),
+            None => AuthError::Lost(error.to_string()),
+        }),
+    }
+}
+
+/// The leader decides, the follower obeys; whatever is adopted ends the session before it.
+async fn adopt(shared: &Shared, mut done: Authenticated) -> Option<(Session, ControlReceiver)> {
+    let peer = done.established.peer;
+    if elect::leads(shared.own, peer) {
+        let current = shared
+            .held()
+            .as_ref()
+            .filter(|held| held.connection.close_reason().is_none())
+            .map(|held| Current { peer: held.peer, session: held.id, age: held.since.elapsed() });
+        if elect::decide(current, peer, &done.settings) == Verdict::Duplicate {
+            tracing::debug!("a second connection to the same peer is closed");
+            done.connection.close(CloseCode::Duplicate.var_int(), b"");
+            return None;
+        }
+        if let Err(error) = done.writer.send(RecordKind::Control, |out| Control::Adopt.encode(out)).await {
+            tracing::debug!(%error, "the connection was lost before it was adopted");
+            return None;
+        }
+    }
+    let now = Instant::now();
+    let new = Held {
+        connection: done.connection.clone(),
+        peer,
+        id: done.established.session_id,
+        since: now,
+        datagrams: 0,
+        heard: now,
+    };
+    if let Some(old) = shared.held().replace(new) {
+        old.connection.close(CloseCode::Superseded.var_int(), b"");
+    }
+    Some(Session::start(done, shared.streams, shared.memory))
+}

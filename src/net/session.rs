@@ -1,0 +1,209 @@
+//! One authenticated, adopted connection: file streams both ways and the control stream.
+
+use super::endpoint::{CloseCode, SEND_WINDOW};
+use super::handshake::Authenticated;
+use super::record::{RecordError, RecordReader, RecordWriter};
+use super::stream::StreamError;
+use crate::crypto::handshake::{PeerId, Role};
+use crate::crypto::seal::{RecordKind, SessionKeys};
+use crate::proto::message::{Control, MAX_MESSAGE};
+use quinn::{Connection, VarInt};
+use std::net::SocketAddr;
+use std::time::Duration;
+use tokio::sync::{Mutex, mpsc};
+
+/// Control messages that may wait for the daemon.
+const CONTROL_QUEUE: usize = 64;
+/// How often the send window follows the congestion window.
+const WINDOW_PACE: Duration = Duration::from_millis(100);
+/// How long a goodbye may take to reach the other side.
+const FAREWELL: Duration = Duration::from_secs(2);
+
+/// A session. Dropping it closes the connection.
+pub struct Session {
+    connection: Connection,
+    keys: SessionKeys,
+    role: Role,
+    peer: PeerId,
+    id: [u8; 16],
+    grant: u32,
+    writer: Mutex<RecordWriter>,
+}
+
+/// What the peer says beside the files, in order; ends with the connection.
+pub type ControlReceiver = mpsc::Receiver<Control>;
+
+impl Session {
+    /// Takes over an adopted connection: lets the peer open `streams` file streams at once, and
+    /// keeps at most `memory` bytes of sent data for retransmission.
+    pub fn start(adopted: Authenticated, streams: u32, memory: u64) -> (Self, ControlReceiver) {
+        let Authenticated { connection, established, settings, writer, reader } = adopted;
+        // The host's side has the control stream open by the peer besides.
+        connection.set_max_concurrent_bi_streams(VarInt::from_u32(streams.saturating_add(1)));
+        let (messages, receiver) = mpsc::channel(CONTROL_QUEUE);
+        tokio::spawn(read_control(connection.clone(), reader, messages));
+        tokio::spawn(follow_window(connection.clone(), memory));
+        let session = Self {
+            connection,
+            keys: established.keys,
+            role: established.role,
+            peer: established.peer,
+            id: established.session_id,
+            grant: settings.streams,
+            writer: Mutex::new(writer),
+        };
+        (session, receiver)
+    }
+
+    /// The peer's address now; it may change while the session lives.
+    pub fn remote_address(&self) -> SocketAddr {
+        canonical(self.connection.remote_address())
+    }
+
+    /// Our role in the handshake.
+    pub fn role(&self) -> Role {
+        self.role
+    }
+
+    /// The peer's process.
+    pub fn peer(&self) -> PeerId {
+        self.peer
+    }
+
+    /// Public name of this session, the same on both sides.
+    pub fn id(&self) -> [u8; 16] {
+        self.id
+    }
+
+    /// How many file streams the peer lets us have open at once.
+    pub fn grant(&self) -> u32 {
+        self.grant
+    }
+
+    /// Opens a stream for one of our files: our records out, the peer's answers in. Waits while the
+    /// peer grants no more streams.
+    ///
+    /// # Errors
+    /// [`StreamError`] when the connection is lost.
+    pub async fn open_file(&self) -> Result<(RecordWriter, RecordReader), StreamError> {
+        let streams =
+            self.connection.open_bi().await.map_err(|error| StreamError::Lost(error.to_string()))?;
+        Ok(self.sealed(streams))
+    }
+
+    /// The next stream that the peer opens: its records in, our answers out.
+    ///
+    /// # Errors
+    /// [`StreamError`] when the connection is lost.
+    pub async fn accept_file(&self) -> Result<(RecordWriter, RecordReader), StreamError> {
+        let streams =
+            self.connection.accept_bi().await.map_err(|error| StreamError::Lost(error.to_string()))?;
+        Ok(self.sealed(streams))
+    }
+
+    fn sealed(&self, (send, recv): (quinn::SendStream, quinn::RecvStream)) -> (RecordWriter, RecordReader) {
+        let stream = u64::from(VarInt::from(send.id()));
+        let writer = RecordWriter::new(send.into(), self.keys.sealer(self.role, stream));
+        let reader = RecordReader::new(recv.into(), self.keys.opener(self.role.other(), stream));
+        (writer, reader)
+    }
+
+    /// Says something beside the files.
+    ///
+    /// # Errors
+    /// [`RecordError`] when the connection is lost.
+    pub async fn tell(&self, message: &Control) -> Result<(), RecordError> {
+        self.writer.lock().await.send(RecordKind::Control, |out| message.encode(out)).await
+    }
+
+    /// Why the connection ended, once it has.
+    pub async fn closed(&self) -> String {
+        describe(&self.connection.closed().await)
+    }
+
+    /// Ends the session in order: the peer has all that was written, and knows what this side has left,
+    /// before the connection closes, or two seconds pass.
+    pub async fn farewell(&self, files: u64, bytes: u64) {
+        let flush = async {
+            let _ = self.tell(&Control::Backlog { files, bytes }).await;
+            let _ = self.tell(&Control::Goodbye).await;
+            let mut writer = self.writer.lock().await;
+            writer.stream().finish().await;
+            writer.stream().flushed().await;
+        };
+        let _ = tokio::time::timeout(FAREWELL, flush).await;
+        self.close(CloseCode::Goodbye);
+    }
+
+    /// Closes the connection at once.
+    pub fn close(&self, code: CloseCode) {
+        self.connection.close(code.var_int(), b"");
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        self.close(CloseCode::Goodbye);
+    }
+}
+
+/// A connection's end, for people.
+pub fn describe(error: &quinn::ConnectionError) -> String {
+    match error {
+        e if CloseCode::Goodbye.is_reason_of(e) => "the peer left".into(),
+        e if CloseCode::Superseded.is_reason_of(e) => "a newer session took its place".into(),
+        e if CloseCode::Duplicate.is_reason_of(e) => "another connection to the same peer is kept".into(),
+        e if CloseCode::Protocol.is_reason_of(e) => {
+            "the peer says that we broke the protocol; both sides should run the same version of rft".into()
+        }
+        quinn::ConnectionError::TimedOut => "nothing came from the peer any more".into(),
+        quinn::ConnectionError::Reset => "the peer was restarted".into(),
+        quinn::ConnectionError::LocallyClosed => "closed here".into(),
+        other => other.to_string(),
+    }
+}
+
+/// An IPv4 address that came in over a socket of both families, written as IPv4.
+pub fn canonical(addr: SocketAddr) -> SocketAddr {
+    SocketAddr::new(addr.ip().to_canonical(), addr.port())
+}
+
+async fn read_control(connection: Connection, mut reader: RecordReader, messages: mpsc::Sender<Control>) {
+    loop {
+        let message = match reader.next(MAX_MESSAGE).await {
+            Ok((RecordKind::Control, plaintext)) => Control::decode(&plaintext).map_err(RecordError::from),
+            Ok(_) => Err(RecordError::Malformed(crate::proto::codec::Malformed)),
+            Err(error) => Err(error),
+        };
+        match message {
+            // A later adoption of the adopted means nothing.
+            Ok(Control::Adopt) => {}
+            Ok(message) => {
+                if messages.send(message).await.is_err() {
+                    return;
+                }
+            }
+            Err(RecordError::Stream(_)) => return,
+            Err(error) => {
+                tracing::warn!(%error, "control stream");
+                connection.close(CloseCode::Protocol.var_int(), b"");
+                return;
+            }
+        }
+    }
+}
+
+/// Bounds what is handed to quinn ahead of the link: enough to keep it full through a loss or two,
+/// so little that an urgent file does not wait behind seconds of bulk.
+async fn follow_window(connection: Connection, memory: u64) {
+    let most = (memory / 4).max(SEND_WINDOW);
+    let mut tick = tokio::time::interval(WINDOW_PACE);
+    loop {
+        tokio::select! {
+            _ = tick.tick() => {}
+            _ = connection.closed() => return,
+        }
+        let congestion_window = connection.stats().path.cwnd;
+        connection.set_send_window(congestion_window.saturating_mul(3).clamp(1 << 20, most));
+    }
+}

@@ -1,0 +1,439 @@
+//! One file onto one stream, top to bottom: offer, answer, chunks, receipt (protocol.md section 5).
+
+use super::Item;
+use super::pace::Pace;
+use crate::crypto::filehash::{FILE_CHUNK, FileHashError, FileHasher};
+use crate::crypto::seal::{HEADER_LEN, RecordKind, SealError, Sealer};
+use crate::event::{Direction, Event, EventSink};
+use crate::net::record::{RecordError, RecordReader, RecordWriter, seal_message};
+use crate::net::stream::{SendHalf, StreamCode};
+use crate::proto::codec::Malformed;
+use crate::proto::message::{Accept, Begin, CHUNK_SIZE, EntryKind, MAX_MESSAGE, Offer, Outcome, Refusal, Trailer};
+use crate::proto::name::Name;
+use crate::store::{Folder, StoreError, meta_of};
+use bytes::{Bytes, BytesMut};
+use std::fs::File;
+use std::io::{Read, Seek, SeekFrom};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tokio::sync::{OwnedSemaphorePermit, mpsc};
+
+/// Sealed chunks that wait for the stream, besides what QUIC holds.
+const AHEAD: usize = 2;
+/// Between two progress events of a file.
+const PROGRESS_PACE: Duration = Duration::from_millis(200);
+
+const _: () = assert!(FILE_CHUNK.bytes() as usize == CHUNK_SIZE);
+
+/// A file that the peer holds.
+#[derive(Debug, Clone)]
+pub struct Delivered {
+    /// BLAKE3 of the whole (zero for folders and links).
+    pub hash: [u8; 32],
+    /// Where it stands at the peer.
+    pub saved_as: Name,
+    /// Bytes that were there from before.
+    pub offset: u64,
+}
+
+/// Why a file was not delivered this time.
+#[derive(Debug, thiserror::Error)]
+pub enum DeliverError {
+    /// The stream or the session is gone, or the peer breaks the protocol.
+    #[error(transparent)]
+    Record(#[from] RecordError),
+    /// It is not the file any more that was offered.
+    #[error("it changed while it was sent; it is sent again when it has settled")]
+    Changed,
+    /// It cannot be read.
+    #[error(transparent)]
+    Source(#[from] StoreError),
+    /// The peer does not take it.
+    #[error("{reason}{}", detail_of(.detail))]
+    Refused {
+        /// Why.
+        reason: Refusal,
+        /// In the peer's words, escaped.
+        detail: String,
+    },
+    /// The hash of its chunks cannot be had: a bug.
+    #[error("its hash could not be computed: {0}")]
+    Hash(#[from] FileHashError),
+    /// The reading thread died: a bug.
+    #[error("internal error: {0}; please report it")]
+    Internal(String),
+}
+
+fn detail_of(detail: &str) -> String {
+    if detail.is_empty() { String::new() } else { format!(": {detail}") }
+}
+
+impl From<SealError> for DeliverError {
+    fn from(error: SealError) -> Self {
+        Self::Record(error.into())
+    }
+}
+
+impl From<Malformed> for DeliverError {
+    fn from(error: Malformed) -> Self {
+        Self::Record(error.into())
+    }
+}
+
+/// What every delivery needs.
+pub struct Delivery {
+    /// Outgoing.
+    pub folder: Arc<Folder>,
+    /// The cap on what is sent.
+    pub pace: Pace,
+    /// Where events go.
+    pub events: EventSink,
+}
+
+type Answer = Pin<Box<dyn Future<Output = Result<Outcome, RecordError>> + Send>>;
+
+impl Delivery {
+    /// Delivers one entry on a fresh stream. `slot` is freed as soon as everything is handed to the
+    /// stream, while the receipt is still on its way.
+    ///
+    /// # Errors
+    /// [`DeliverError`]; the stream is then reset.
+    pub async fn deliver(
+        &self,
+        item: &Item,
+        writer: RecordWriter,
+        reader: RecordReader,
+        slot: OwnedSemaphorePermit,
+    ) -> Result<Delivered, DeliverError> {
+        let (mut send, sealer) = writer.into_parts();
+        let result = match &item.kind {
+            EntryKind::File { size } if *size <= CHUNK_SIZE as u64 => {
+                self.small(item, &mut send, sealer, reader, slot).await
+            }
+            EntryKind::File { size } => self.large(item, *size, &mut send, sealer, reader, slot).await,
+            EntryKind::Folder | EntryKind::Link { .. } => {
+                self.bare(item, &mut send, sealer, reader, slot).await
+            }
+        };
+        if let Err(error) = &result {
+            send.reset(match error {
+                DeliverError::Changed | DeliverError::Source(_) => StreamCode::SourceChanged,
+                DeliverError::Refused { .. } => StreamCode::Done,
+                _ => StreamCode::Stopping,
+            });
+        }
+        result
+    }
+
+    /// A folder or a link is its offer alone.
+    async fn bare(
+        &self,
+        item: &Item,
+        send: &mut SendHalf,
+        mut sealer: Sealer,
+        reader: RecordReader,
+        slot: OwnedSemaphorePermit,
+    ) -> Result<Delivered, DeliverError> {
+        let offer = seal_offer(item, true, &mut sealer)?;
+        self.started(item, 0);
+        send.set_priority(1);
+        send.write(offer).await.map_err(RecordError::from)?;
+        send.finish().await;
+        drop(slot);
+        receipt(outcome(reader).await?, None, 0)
+    }
+
+    /// A small file leaves at once, offer and content together: it costs no round trip before its
+    /// receipt.
+    async fn small(
+        &self,
+        item: &Item,
+        send: &mut SendHalf,
+        sealer: Sealer,
+        reader: RecordReader,
+        slot: OwnedSemaphorePermit,
+    ) -> Result<Delivered, DeliverError> {
+        let (folder, job) = (self.folder.clone(), item.clone());
+        let (hash, records) = blocking(move || seal_small(&folder, &job, sealer)).await?;
+        self.started(item, 0);
+        send.set_priority(1);
+        for record in records {
+            self.wait_for_pace(record.len()).await;
+            // A peer that has it already stops the stream; its answer says so.
+            if send.write(record).await.is_err() {
+                break;
+            }
+        }
+        send.finish().await;
+        drop(slot);
+        receipt(outcome(reader).await?, Some(hash), 0)
+    }
+
+    /// A large file waits for the peer's word on what it holds from before, then goes chunk by chunk
+    /// while it is read, hashed and sealed on a thread of its own.
+    async fn large(
+        &self,
+        item: &Item,
+        size: u64,
+        send: &mut SendHalf,
+        mut sealer: Sealer,
+        mut reader: RecordReader,
+        slot: OwnedSemaphorePermit,
+    ) -> Result<Delivered, DeliverError> {
+        let (folder, job) = (self.folder.clone(), item.clone());
+        let file = blocking(move || open_unchanged(&folder, &job)).await?;
+        send.write(seal_offer(item, false, &mut sealer)?).await.map_err(RecordError::from)?;
+        let accept = match reader.next(MAX_MESSAGE).await? {
+            (RecordKind::Answer, plaintext) => Accept::decode(&plaintext)?,
+            (RecordKind::Receipt, plaintext) => return receipt(Outcome::decode(&plaintext)?, None, 0),
+            _ => return Err(Malformed.into()),
+        };
+        let source = blocking(move || Source::resume(file, size, accept)).await?;
+        let offset = source.offset;
+        self.started(item, offset);
+        send.write(seal_message(&mut sealer, RecordKind::Answer, |out| Begin { offset }.encode(out))?)
+            .await
+            .map_err(RecordError::from)?;
+
+        let (chunks, ready) = mpsc::channel(AHEAD);
+        let meta = item.meta;
+        let reading = tokio::task::spawn_blocking(move || source.seal_chunks(&meta, sealer, &chunks));
+        let mut answer: Answer = Box::pin(outcome(reader));
+        if let Some(early) = self.pump(item, offset, send, ready, &mut answer).await? {
+            return receipt(early, None, offset);
+        }
+        let hash = reading.await.map_err(|error| DeliverError::Internal(error.to_string()))??;
+        send.finish().await;
+        drop(slot);
+        receipt(answer.await?, Some(hash), offset)
+    }
+
+    /// Moves sealed chunks to the stream. An answer before the last chunk ends it.
+    async fn pump(
+        &self,
+        item: &Item,
+        offset: u64,
+        send: &mut SendHalf,
+        mut ready: mpsc::Receiver<Bytes>,
+        answer: &mut Answer,
+    ) -> Result<Option<Outcome>, DeliverError> {
+        let mut sent = offset;
+        let mut told = Instant::now();
+        loop {
+            let record = tokio::select! {
+                record = ready.recv() => record,
+                early = &mut *answer => return Ok(Some(early?)),
+            };
+            let Some(record) = record else { return Ok(None) };
+            let len = record.len();
+            self.wait_for_pace(len).await;
+            tokio::select! {
+                written = send.write(record) => {
+                    if let Err(error) = written {
+                        // The peer stopped reading: its answer says why, if there is one.
+                        return match answer.await {
+                            Ok(early) => Ok(Some(early)),
+                            Err(_) => Err(RecordError::from(error).into()),
+                        };
+                    }
+                }
+                early = &mut *answer => return Ok(Some(early?)),
+            }
+            sent = (sent + len as u64).min(item.meta.size);
+            if told.elapsed() >= PROGRESS_PACE {
+                told = Instant::now();
+                self.events.emit(Event::FileProgress {
+                    direction: Direction::Send,
+                    path: item.name.clone(),
+                    transfer: item.id,
+                    bytes: sent,
+                    size: item.meta.size,
+                });
+            }
+        }
+    }
+
+    async fn wait_for_pace(&self, bytes: usize) {
+        let wait = self.pace.take(bytes, Instant::now());
+        if !wait.is_zero() {
+            tokio::time::sleep(wait).await;
+        }
+    }
+
+    fn started(&self, item: &Item, offset: u64) {
+        self.events.emit(Event::FileStarted {
+            direction: Direction::Send,
+            path: item.name.clone(),
+            size: offer_of(item, false).size(),
+            transfer: item.id,
+            offset,
+        });
+    }
+}
+
+fn offer_of(item: &Item, inline: bool) -> Offer {
+    Offer {
+        id: item.id,
+        name: item.name.clone(),
+        kind: item.kind.clone(),
+        modified: item.meta.modified,
+        mode: item.meta.mode,
+        inline,
+    }
+}
+
+fn seal_offer(item: &Item, inline: bool, sealer: &mut Sealer) -> Result<Bytes, SealError> {
+    seal_message(sealer, RecordKind::Offer, |out| offer_of(item, inline).encode(out))
+}
+
+/// The last word, once it comes. What it says is bounded by the size of a record.
+async fn outcome(mut reader: RecordReader) -> Result<Outcome, RecordError> {
+    reader.message(RecordKind::Receipt, Outcome::decode).await
+}
+
+/// The file counts as delivered only under the hash that we sent.
+fn receipt(outcome: Outcome, sent: Option<[u8; 32]>, offset: u64) -> Result<Delivered, DeliverError> {
+    match outcome {
+        Outcome::Done { hash, saved_as } | Outcome::Have { hash, saved_as } => match sent {
+            Some(sent) if sent != hash => Err(DeliverError::Refused {
+                reason: Refusal::Corrupt,
+                detail: "the receipt is for other content".into(),
+            }),
+            _ => Ok(Delivered { hash, saved_as, offset }),
+        },
+        Outcome::Refused { reason, detail } => {
+            Err(DeliverError::Refused { reason, detail: crate::proto::name::escape(detail.as_bytes()) })
+        }
+    }
+}
+
+/// Opens the file that was queued, and no other.
+fn open_unchanged(folder: &Folder, item: &Item) -> Result<File, DeliverError> {
+    let (file, meta) = folder.open_file(&item.name)?;
+    if meta.unchanged(&item.meta) { Ok(file) } else { Err(DeliverError::Changed) }
+}
+
+/// Nothing happened to the file since it was queued: what was read of it is one content.
+fn check_unchanged(file: &File, item: &crate::store::Meta) -> Result<(), DeliverError> {
+    match meta_of(file) {
+        Ok(meta) if meta.unchanged(item) => Ok(()),
+        _ => Err(DeliverError::Changed),
+    }
+}
+
+fn seal_small(
+    folder: &Folder,
+    item: &Item,
+    mut sealer: Sealer,
+) -> Result<([u8; 32], [Bytes; 2]), DeliverError> {
+    let mut file = open_unchanged(folder, item)?;
+    let offer = seal_offer(item, true, &mut sealer)?;
+    let size = usize::try_from(item.meta.size).map_err(|_| DeliverError::Changed)?;
+    let mut chunk = Sealer::buffer(size + Trailer::LEN);
+    fill(&mut file, &mut chunk, size)?;
+    check_end(&mut file)?;
+    check_unchanged(&file, &item.meta)?;
+    let hash = *blake3::hash(&chunk[HEADER_LEN..]).as_bytes();
+    Trailer { size: item.meta.size, hash }.encode(&mut chunk);
+    Ok((hash, [offer, sealer.seal(RecordKind::Final, chunk)?]))
+}
+
+/// A file being read from some chunk on.
+struct Source {
+    file: File,
+    size: u64,
+    /// Of the next chunk.
+    offset: u64,
+    hasher: FileHasher,
+}
+
+impl Source {
+    /// Goes on behind what the peer holds if that is what the file begins with, else from the start.
+    fn resume(file: File, size: u64, accept: Accept) -> Result<Self, DeliverError> {
+        let mut source = Self { file, size, offset: 0, hasher: FileHasher::new(FILE_CHUNK) };
+        if accept.offset > 0 && accept.offset <= size {
+            let mut chunk = BytesMut::new();
+            while source.offset < accept.offset {
+                chunk.clear();
+                source.read_chunk(&mut chunk)?;
+            }
+            if source.hasher.finish(accept.offset)? == accept.prefix {
+                return Ok(source);
+            }
+            source.file.seek(SeekFrom::Start(0)).map_err(|_| DeliverError::Changed)?;
+            source.offset = 0;
+            source.hasher = FileHasher::new(FILE_CHUNK);
+        }
+        Ok(source)
+    }
+
+    /// Appends the next chunk to `chunk` and takes its hash.
+    fn read_chunk(&mut self, chunk: &mut BytesMut) -> Result<(), DeliverError> {
+        let len = usize::try_from((self.size - self.offset).min(CHUNK_SIZE as u64)).unwrap_or(CHUNK_SIZE);
+        let start = chunk.len();
+        fill(&mut self.file, chunk, len)?;
+        let index = self.offset / CHUNK_SIZE as u64;
+        if len > 0 || self.size == 0 {
+            self.hasher.push(index, FILE_CHUNK.hash(index, &chunk[start..])?)?;
+        }
+        self.offset += len as u64;
+        Ok(())
+    }
+
+    /// Reads, hashes and seals the rest. The last chunk is sealed only when the file is still the one
+    /// that was queued, so that a mixture of two contents is never complete.
+    fn seal_chunks(
+        mut self,
+        meta: &crate::store::Meta,
+        mut sealer: Sealer,
+        chunks: &mpsc::Sender<Bytes>,
+    ) -> Result<[u8; 32], DeliverError> {
+        loop {
+            let mut chunk = Sealer::buffer(CHUNK_SIZE + Trailer::LEN);
+            self.read_chunk(&mut chunk)?;
+            let last = self.offset == self.size;
+            let hash = if last {
+                check_end(&mut self.file)?;
+                check_unchanged(&self.file, meta)?;
+                let hash = self.hasher.finish(self.size)?;
+                Trailer { size: self.size, hash }.encode(&mut chunk);
+                Some(hash)
+            } else {
+                None
+            };
+            let kind = if last { RecordKind::Final } else { RecordKind::Data };
+            let gone = chunks.blocking_send(sealer.seal(kind, chunk)?).is_err();
+            if let Some(hash) = hash {
+                return Ok(hash);
+            }
+            if gone {
+                return Err(DeliverError::Internal("the stream was given up".into()));
+            }
+        }
+    }
+}
+
+/// Appends exactly `len` bytes; fewer means that the file was cut.
+fn fill(file: &mut File, buffer: &mut BytesMut, len: usize) -> Result<(), DeliverError> {
+    let start = buffer.len();
+    buffer.resize(start + len, 0);
+    file.read_exact(&mut buffer[start..]).map_err(|_| DeliverError::Changed)
+}
+
+/// A byte behind the end means that the file grew.
+fn check_end(file: &mut File) -> Result<(), DeliverError> {
+    match file.read(&mut [0]) {
+        Ok(0) => Ok(()),
+        _ => Err(DeliverError::Changed),
+    }
+}
+
+async fn blocking<T: Send + 'static>(
+    job: impl FnOnce() -> Result<T, DeliverError> + Send + 'static,
+) -> Result<T, DeliverError> {
+    match tokio::task::spawn_blocking(job).await {
+        Ok(result) => result,
+        Err(error) => Err(DeliverError::Internal(error.to_string())),
+    }
+}

@@ -1,0 +1,249 @@
+//! Pure: how entries leave the table by the queue, and come back as outcomes.
+
+use super::observe::differs;
+use super::settle::{Moment, Signal};
+use super::table::{Now, State, Table};
+use super::{Item, Retry};
+use crate::proto::message::{EntryKind, TransferId};
+use crate::proto::name::Name;
+use crate::store::{FileKind, Meta};
+use std::time::Duration;
+
+/// What became of an item that the peer holds.
+#[derive(Debug, Clone)]
+pub(super) enum Finish {
+    /// It was removed or archived, or was gone already.
+    Gone,
+    /// It stays, and the ledger durably knows that the peer holds it.
+    Kept(Option<Meta>),
+    /// Something else stands there now (or nothing), or a folder is not empty.
+    Changed(Option<Meta>),
+    /// It could not be removed.
+    Stuck,
+}
+
+impl Table {
+    /// Takes the item whose turn it is.
+    pub fn pop(&mut self) -> Option<Item> {
+        loop {
+            let name = self.queue.turn()?;
+            let entry = self.entries.get(&name)?;
+            let kind = match entry.meta.kind {
+                FileKind::File => EntryKind::File { size: entry.meta.size },
+                FileKind::Link => EntryKind::Link { target: self.target(&name).to_vec() },
+                FileKind::Folder if self.clear_beneath(&name) => EntryKind::Folder,
+                // Something came in beneath it since it was found ready.
+                FileKind::Folder | FileKind::Other => {
+                    self.update(&name, |entry| entry.state = State::Quiet);
+                    continue;
+                }
+            };
+            let (meta, attempt) = (entry.meta, entry.attempt);
+            self.update(&name, |entry| {
+                entry.state = State::InFlight;
+                entry.offered = true;
+            });
+            let id = self.id(&name, &meta);
+            return Some(Item { name, meta, kind, id, attempt });
+        }
+    }
+
+    /// The peer holds an item. Returns it when it is to be finished now, and `None` while its
+    /// writer still has it open.
+    pub fn delivered(&mut self, item: Item) -> Option<Item> {
+        let entry = self.entries.get(&item.name)?;
+        if entry.state != State::InFlight {
+            return None;
+        }
+        let hold = !self.keep && item.meta.kind == FileKind::File && entry.settle.held_open();
+        let state = if hold { State::Held } else { State::Finishing };
+        self.update(&item.name, |entry| entry.state = state);
+        if hold {
+            self.held.insert(item.name.clone(), item);
+            return None;
+        }
+        Some(item)
+    }
+
+    /// An item came back. `fresh` is what stands there now.
+    pub fn failed(&mut self, item: &Item, retry: Retry, fresh: Option<Meta>, now: Now) {
+        if self.entries.get(&item.name).is_none_or(|e| e.state != State::InFlight) {
+            return;
+        }
+        let wait = self.settle;
+        self.update(&item.name, |entry| {
+            entry.attempt = entry.attempt.saturating_add(1);
+            match retry {
+                Retry::Now => entry.state = entry.settled(),
+                Retry::After => {
+                    entry.failures = entry.failures.saturating_add(1);
+                    entry.due = now.mono.after(backoff(item.id, entry.failures));
+                    entry.state = State::Waiting;
+                }
+                Retry::WhenChanged => entry.state = State::Refused,
+                Retry::Changed => {
+                    entry.settle.disturbed(now.mono);
+                    entry.settle_again(now.mono, wait);
+                }
+            }
+        });
+        self.look(&item.name, fresh, now);
+    }
+
+    /// An item that the peer holds is removed, marked, or not.
+    pub fn finished(&mut self, item: &Item, finish: Finish, now: Now) {
+        if self.entries.get(&item.name).is_none_or(|e| e.state != State::Finishing) {
+            return;
+        }
+        match finish {
+            Finish::Gone => {
+                self.forgotten.push(item.id);
+                self.drop_entry(&item.name);
+                if item.meta.kind == FileKind::Folder {
+                    self.gone(&item.name);
+                }
+                self.emptied.extend(item.name.parent());
+            }
+            Finish::Kept(fresh) => {
+                self.forgotten.push(item.id);
+                self.update(&item.name, |entry| {
+                    entry.state = State::Done;
+                    entry.offered = false;
+                });
+                self.look(&item.name, fresh, now);
+            }
+            Finish::Changed(fresh) if item.meta.kind == FileKind::Folder => {
+                self.update(&item.name, |entry| entry.state = State::Done);
+                self.look(&item.name, fresh, now);
+            }
+            Finish::Changed(fresh) => {
+                // Should just this content come back, the peer must still know that it has it.
+                if fresh.is_none_or(|meta| self.id(&item.name, &meta) != item.id) {
+                    self.forgotten.push(item.id);
+                }
+                let wait = self.settle;
+                self.update(&item.name, |entry| {
+                    entry.settle.disturbed(now.mono);
+                    entry.settle_anew(now.mono, wait);
+                });
+                self.look(&item.name, fresh, now);
+            }
+            Finish::Stuck => self.update(&item.name, |entry| entry.state = State::Done),
+        }
+    }
+
+    fn look(&mut self, name: &Name, fresh: Option<Meta>, now: Now) {
+        match fresh {
+            None => self.gone(name),
+            // A link's target is read by the next scan, which finds it new.
+            Some(meta)
+                if meta.kind == FileKind::Other
+                    || (meta.kind == FileKind::Link && self.is_other(name, &meta)) =>
+            {
+                self.gone(name);
+            }
+            Some(meta) => {
+                self.observe(name, meta, None, Signal::Seen, now, 0);
+            }
+        }
+    }
+
+    fn is_other(&self, name: &Name, meta: &Meta) -> bool {
+        self.entries.get(name).is_none_or(|e| differs(e, meta))
+    }
+
+    /// Folders that were sent but stayed because something stood in them, and are bare now: they
+    /// are to be removed with no second sending.
+    pub fn take_emptied(&mut self) -> Vec<Item> {
+        let mut items = Vec::new();
+        let mut emptied = std::mem::take(&mut self.emptied);
+        emptied.dedup();
+        for name in emptied {
+            let Some(entry) = self.entries.get(&name) else { continue };
+            if self.keep || !entry.is_folder() || entry.state != State::Done || !self.is_bare(&name) {
+                continue;
+            }
+            let (meta, attempt) = (entry.meta, entry.attempt);
+            self.update(&name, |entry| entry.state = State::Finishing);
+            let id = self.id(&name, &meta);
+            items.push(Item { name, meta, kind: EntryKind::Folder, id, attempt });
+        }
+        items
+    }
+
+    /// Waits that are over. Returns the files and links that are to be looked at once more, by
+    /// [`Table::checked`], before they are ready; at most `max` of them.
+    pub fn expire(&mut self, now: Moment, max: usize) -> Vec<Name> {
+        let mut look = Vec::new();
+        while look.len() < max {
+            let Some((due, name)) = self.timers.first().cloned() else { break };
+            if due > now {
+                break;
+            }
+            let wait = self.settle;
+            self.update(&name, |entry| {
+                if entry.state == State::Waiting || entry.is_folder() || entry.settle.at_once() {
+                    entry.state = entry.settled();
+                } else {
+                    // Should the look fail, there is another one.
+                    entry.due = now.after(wait.max(Duration::from_millis(100)));
+                    look.push(name.clone());
+                }
+            });
+        }
+        look
+    }
+
+    /// The second look at a file that was quiet for long enough.
+    pub fn checked(&mut self, name: &Name, meta: Meta, now: Now) {
+        if meta.kind == FileKind::Other || self.is_other(name, &meta) {
+            self.look(name, Some(meta), now);
+            return;
+        }
+        let wait = self.settle;
+        if self.entries.get(name).is_some_and(|e| e.state == State::Settling) {
+            self.update(name, |entry| {
+                entry.due = entry.settle.due(wait);
+                if entry.due <= now.mono {
+                    entry.state = entry.settled();
+                }
+            });
+        }
+    }
+
+    /// Quiet folders that nothing beneath holds up any more, to be looked at once more, by
+    /// [`Table::folder_checked`].
+    pub fn ripe(&mut self) -> Vec<Name> {
+        std::mem::take(&mut self.maybe_ripe)
+            .into_iter()
+            .filter(|name| self.entries.get(name).is_some_and(|e| e.state == State::Quiet))
+            .filter(|name| self.clear_beneath(name))
+            .collect()
+    }
+
+    /// The second look at a folder that everything beneath has left.
+    pub fn folder_checked(&mut self, name: &Name, meta: Meta, now: Now) {
+        let Some(entry) = self.entries.get(name) else { return };
+        if entry.state != State::Quiet || !self.clear_beneath(name) {
+            return;
+        }
+        if differs(entry, &meta) {
+            self.look(name, Some(meta), now);
+        } else {
+            self.update(name, |entry| entry.state = State::Ready);
+        }
+    }
+
+    /// When something is due next.
+    pub fn next_due(&self) -> Option<Moment> {
+        self.timers.first().map(|(due, _)| *due)
+    }
+}
+
+/// One second, doubled with each failure up to a minute, and spread by a quarter either way, so
+/// that what failed together does not come back together. The id is what rolls the dice.
+fn backoff(id: TransferId, failures: u32) -> Duration {
+    let base = Duration::from_secs(1 << failures.saturating_sub(1).min(6)).min(Duration::from_secs(60));
+    let roll = id.0[failures as usize % id.0.len()];
+    base.mul_f64(0.75 + f64::from(roll) / 255.0 / 2.0)
+}

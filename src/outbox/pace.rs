@@ -1,0 +1,68 @@
+//! `--limit-rate`: how long to wait before bytes may go. Pure but for its lock: time is passed in.
+
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+/// What may go at once after a pause: a fifth of a second's worth.
+const BURST: Duration = Duration::from_millis(200);
+
+/// A cap on the bytes per second of all files together.
+#[derive(Debug)]
+pub struct Pace {
+    /// Bytes per second; `None` for no cap.
+    rate: Option<u64>,
+    /// When all that was let go so far will have been paid for.
+    paid: Mutex<Option<Instant>>,
+}
+
+impl Pace {
+    /// At most `rate` bytes per second.
+    pub fn new(rate: Option<u64>) -> Self {
+        Self { rate: rate.map(|rate| rate.max(1)), paid: Mutex::new(None) }
+    }
+
+    /// Lets `bytes` go, after the wait that is returned.
+    pub fn take(&self, bytes: usize, now: Instant) -> Duration {
+        let Some(rate) = self.rate else { return Duration::ZERO };
+        let mut paid = self.paid.lock().unwrap_or_else(PoisonError::into_inner);
+        let earliest = now.checked_sub(BURST).unwrap_or(now);
+        let start = paid.map_or(earliest, |paid| paid.max(earliest));
+        let end = start + Duration::from_secs_f64(bytes as f64 / rate as f64);
+        *paid = Some(end);
+        end.saturating_duration_since(now)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_cap_no_wait() {
+        assert_eq!(Pace::new(None).take(usize::MAX, Instant::now()), Duration::ZERO);
+    }
+
+    #[test]
+    fn over_a_second_the_rate_goes() {
+        let pace = Pace::new(Some(1_000_000));
+        let start = Instant::now();
+        let mut now = start;
+        let mut sent = 0;
+        while now < start + Duration::from_secs(10) {
+            now += pace.take(10_000, now);
+            sent += 10_000;
+        }
+        let rate = f64::from(sent) / 10.0;
+        assert!((0.98e6..1.05e6).contains(&rate), "{rate}");
+    }
+
+    #[test]
+    fn a_pause_does_not_save_up() {
+        let pace = Pace::new(Some(1_000_000));
+        let start = Instant::now();
+        pace.take(1, start);
+        let later = start + Duration::from_secs(3600);
+        assert_eq!(pace.take(200_000, later), Duration::ZERO);
+        assert!(pace.take(100_000, later) >= Duration::from_millis(99));
+    }
+}

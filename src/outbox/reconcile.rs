@@ -1,0 +1,453 @@
+//! The thread that keeps the table true: it takes hints and outcomes, lists folders, and looks at
+//! what is due.
+
+use super::hints::{Hint, Hints};
+use super::observe::Observed;
+use super::scan::{Found, Look, Rules, Scanner, is_gone};
+use super::settle::{Moment, Signal, WallClock};
+use super::shared::{Mail, Shared, locked};
+use super::table::Now;
+use super::watch::{Watch, Watched, no_watches};
+use super::{Backlog, Item, OutboxConfig, Retry};
+use crate::config::AfterSend;
+use crate::event::EventSink;
+use crate::proto::message::Timestamp;
+use crate::proto::name::Name;
+use crate::store::{FileKind, Folder, Ledger, Listed, Meta, StoreError};
+use std::collections::{BTreeSet, VecDeque};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+/// Between two rounds of a burst: what comes meanwhile is put together.
+const PACE: Duration = Duration::from_millis(3);
+/// Listing goes on for this long before mail is looked at.
+const SLICE: Duration = Duration::from_millis(10);
+/// Entries that are taken over, or looked at, while the table is locked once.
+const CHUNK: usize = 256;
+/// Full scans are this far apart at least, and at most unless they take too long.
+const RESCAN: std::ops::RangeInclusive<Duration> = Duration::from_secs(2)..=Duration::from_secs(30);
+/// Without events: a second or two apart.
+const POLL: Duration = Duration::from_millis(1500);
+/// New folders are listed again after this: what came into them before their watch was set up had
+/// no events. What comes into them while a burst of events holds the watcher up is left to the
+/// next full scan.
+const AGAIN: Duration = Duration::from_millis(150);
+
+/// A folder to be listed.
+#[derive(Debug, Clone)]
+struct Listing {
+    /// `None` for Outgoing itself.
+    folder: Option<Name>,
+    /// Part of a full scan: known folders in it are listed too.
+    full: bool,
+    /// It was renamed to where it is, and its change time is this: what is in it and older is as
+    /// complete as what is renamed itself.
+    moved: Option<Timestamp>,
+}
+
+/// The thread's own.
+#[derive(Debug)]
+pub(super) struct Reconcile {
+    shared: Arc<Shared>,
+    folder: Arc<Folder>,
+    scanner: Scanner,
+    events: EventSink,
+    /// Asked about all that is new, with `keep`.
+    ledger: Option<Arc<Ledger>>,
+    start: Instant,
+    clock: WallClock,
+    watch_path: Option<PathBuf>,
+    watch: Option<Watch>,
+    polling: bool,
+    listings: VecDeque<Listing>,
+    /// Listings of new folders that are due later.
+    again: VecDeque<(Moment, Listing)>,
+    scan: u32,
+    /// A full scan is going on, and how long it has worked so far.
+    full: Option<Duration>,
+    next_full: Moment,
+    /// Another one is wanted right after it.
+    full_again: bool,
+    /// The first full scan is complete.
+    complete: bool,
+    /// Entries that the last full scan found and no event had told.
+    missed: usize,
+}
+
+impl Reconcile {
+    pub fn new(config: &OutboxConfig, shared: Arc<Shared>, events: EventSink) -> Self {
+        Self {
+            shared,
+            folder: Arc::clone(&config.outgoing),
+            scanner: Scanner::new(Arc::clone(&config.outgoing), events.clone()),
+            events,
+            ledger: (config.after_send == AfterSend::Keep).then(|| Arc::clone(&config.ledger)),
+            start: Instant::now(),
+            clock: WallClock::new(Moment(0), wall_clock()),
+            watch_path: config.watch.then(|| config.outgoing.path().to_path_buf()),
+            watch: None,
+            polling: !config.watch,
+            listings: VecDeque::new(),
+            again: VecDeque::new(),
+            scan: 0,
+            full: None,
+            next_full: Moment(0),
+            full_again: false,
+            complete: false,
+            missed: 0,
+        }
+    }
+
+    /// The thread: until it is told to stop.
+    pub fn run(mut self) {
+        // First the watch, then the scan: what comes in between is seen by one of them.
+        if let Some(path) = self.watch_path.take() {
+            self.start_watch(&path);
+        }
+        let mut last = None;
+        loop {
+            let mail = self.shared.take_mail(self.patience());
+            if mail.stop {
+                return;
+            }
+            self.outcomes(&mail);
+            self.hints(mail.hints);
+            self.list();
+            self.timers();
+            self.publish();
+            // An event after some silence is handled at once, those that follow in step.
+            let now = Instant::now();
+            if last.is_some_and(|last| now.duration_since(last) < PACE) {
+                std::thread::sleep(PACE);
+            }
+            last = Some(Instant::now());
+        }
+    }
+
+    fn start_watch(&mut self, path: &std::path::Path) {
+        match Watch::start(path, Arc::clone(&self.shared)) {
+            Watched::Whole(watch) => self.watch = Some(watch),
+            Watched::Part(watch, why) => {
+                self.watch = Some(watch);
+                self.poll(&why);
+            }
+            Watched::Nothing(why) => self.poll(&why),
+        }
+    }
+
+    /// Events do not tell everything: scans have to.
+    fn poll(&mut self, why: &str) {
+        if !self.polling {
+            self.polling = true;
+            self.events.warn(None, format!("{why}; until then Outgoing is scanned every second or two"));
+        }
+    }
+
+    fn moment(&self) -> Moment {
+        Moment(0).after(self.start.elapsed())
+    }
+
+    fn now(&mut self) -> Now {
+        let mono = self.moment();
+        let settle = locked(&self.shared.table).settle;
+        Now { mono, wall: self.clock.trusted(mono, wall_clock(), settle) }
+    }
+
+    /// How long nothing has to be done unless there is mail.
+    fn patience(&self) -> Duration {
+        if !self.listings.is_empty() {
+            return Duration::ZERO;
+        }
+        let table = locked(&self.shared.table);
+        if !table.maybe_ripe.is_empty() || !table.released.is_empty() || !table.emptied.is_empty() {
+            return Duration::ZERO;
+        }
+        let again = self.again.iter().map(|(at, _)| *at).min();
+        let due = [Some(self.next_full), again, table.next_due()].into_iter().flatten().min();
+        due.unwrap_or(self.next_full).since(self.moment())
+    }
+
+    /// What became of items that were handed out.
+    fn outcomes(&mut self, mail: &Mail) {
+        if mail.failed.is_empty() && mail.finished.is_empty() {
+            return;
+        }
+        let now = self.now();
+        for (item, retry) in &mail.failed {
+            let fresh = self.look_after_failure(item, *retry);
+            locked(&self.shared.table).failed(item, *retry, fresh, now);
+        }
+        for chunk in mail.finished.chunks(CHUNK) {
+            let mut table = locked(&self.shared.table);
+            for (item, finish) in chunk {
+                table.finished(item, finish.clone(), now);
+            }
+        }
+    }
+
+    fn look_after_failure(&mut self, item: &Item, retry: Retry) -> Option<Meta> {
+        match self.folder.stat(&item.name) {
+            Ok(meta) => Some(meta),
+            Err(error) if is_gone(&error) => {
+                if retry == Retry::Changed {
+                    self.events.warn(Some(item.name.clone()), "it vanished while it was being sent");
+                }
+                None
+            }
+            // It is still what it was as far as anybody can tell, and is tried again.
+            Err(error) => {
+                self.scanner.warn_unreadable(Some(&item.name), &error);
+                Some(item.meta)
+            }
+        }
+    }
+
+    fn hints(&mut self, mut hints: Hints) {
+        if hints.no_watches {
+            self.poll(&no_watches());
+        }
+        if hints.lost {
+            locked(&self.shared.table).events_lost();
+        }
+        if hints.everything {
+            self.want_full();
+        }
+        let paths = hints.take_paths();
+        if paths.is_empty() {
+            return;
+        }
+        let now = self.now();
+        let mut unknown = BTreeSet::new();
+        for (name, hint) in paths {
+            if hint == Hint::Gone {
+                locked(&self.shared.table).gone(&name);
+            } else if !locked(&self.shared.table).note(&name, hint.signal(), now.mono) {
+                self.look(&name, hint.signal(), now, &mut unknown);
+            }
+        }
+        for folder in unknown {
+            self.listings.push_back(Listing { folder, full: false, moved: None });
+        }
+    }
+
+    fn want_full(&mut self) {
+        self.next_full = self.moment();
+        self.full_again = self.full.is_some();
+    }
+
+    /// Looks at an entry that an event named. A folder above it that is not known yet is put into
+    /// `unknown`, by the name of the known one that it is in.
+    fn look(&mut self, name: &Name, signal: Signal, now: Now, unknown: &mut BTreeSet<Option<Name>>) {
+        match self.scanner.look(name) {
+            Look::Found(found) => {
+                let known = self.known_above(name);
+                if known != name.parent() {
+                    unknown.insert(known);
+                    return;
+                }
+                let folder = found.meta.kind == FileKind::Folder;
+                let moved = (folder && signal == Signal::Moved).then_some(found.meta.identity.changed);
+                if self.take_over(found, signal, now, 0) == Observed::New && folder {
+                    self.list_new(Listing { folder: Some(name.clone()), full: false, moved }, now.mono);
+                }
+            }
+            Look::Gone | Look::Skipped => locked(&self.shared.table).gone(name),
+        }
+    }
+
+    /// The nearest folder above a name that the table knows, `None` for Outgoing itself.
+    fn known_above(&self, name: &Name) -> Option<Name> {
+        let table = locked(&self.shared.table);
+        let mut above = name.parent();
+        while let Some(folder) = above {
+            if table.knows_folder(&folder) {
+                return Some(folder);
+            }
+            above = folder.parent();
+        }
+        None
+    }
+
+    /// Tells the table of an entry; asks the ledger whether the peer holds it already.
+    fn take_over(&self, found: Found, signal: Signal, now: Now, scan: u32) -> Observed {
+        let mut table = locked(&self.shared.table);
+        let observed = table.observe(&found.name, found.meta, found.target, signal, now, scan);
+        if let Some(ledger) = &self.ledger
+            && observed != Observed::Same
+            && let Some(mark) = table.mark(&found.name)
+            // An unreadable ledger tells of itself when the mark is written.
+            && ledger.is_delivered(mark).unwrap_or(false)
+        {
+            table.known_delivered(&found.name);
+        }
+        observed
+    }
+
+    fn list_new(&mut self, listing: Listing, now: Moment) {
+        self.again.push_back((now.after(AGAIN), listing.clone()));
+        self.listings.push_back(listing);
+    }
+
+    /// Lists folders for a while.
+    fn list(&mut self) {
+        let now = self.moment();
+        let due = self.again.iter().filter(|(at, _)| *at <= now).map(|(_, listing)| listing.clone());
+        self.listings.extend(due);
+        self.again.retain(|(at, _)| *at > now);
+        if self.full.is_none() && now >= self.next_full {
+            self.full = Some(Duration::ZERO);
+            self.missed = 0;
+            self.listings.push_back(Listing { folder: None, full: true, moved: None });
+        }
+        let begin = Instant::now();
+        while begin.elapsed() < SLICE
+            && let Some(listing) = self.listings.pop_front()
+        {
+            match self.scanner.list(listing.folder.as_ref()) {
+                Ok(listed) => self.merge(&listing, listed),
+                Err(error) => self.unlistable(&listing, &error),
+            }
+        }
+        if let Some(cost) = &mut self.full {
+            *cost += begin.elapsed();
+        }
+        if self.listings.is_empty()
+            && let Some(cost) = self.full.take()
+        {
+            self.scanned(cost);
+        }
+    }
+
+    fn merge(&mut self, listing: &Listing, listed: Vec<Listed>) {
+        let folder = listing.folder.as_ref();
+        // A full scan begins at the top, so all of it goes by the new rules.
+        if folder.is_none() && self.scanner.refresh_rules(&listed) == Rules::Changed && !listing.full {
+            self.want_full();
+        }
+        self.scan = self.scan.checked_add(1).unwrap_or(1);
+        let (scan, now) = (self.scan, self.now());
+        for one in listed {
+            let Some(found) = self.scanner.sift(folder, one) else { continue };
+            let older = listing.moved.is_some_and(|moved| found.meta.identity.changed < moved);
+            let signal = if older && cfg!(unix) { Signal::Moved } else { Signal::Seen };
+            let is_folder = found.meta.kind == FileKind::Folder;
+            let name = found.name.clone();
+            let observed = self.take_over(found, signal, now, scan);
+            self.missed += usize::from(listing.full && observed == Observed::New);
+            if is_folder && (listing.full || observed == Observed::New) {
+                let below = Listing { folder: Some(name), ..listing.clone() };
+                if listing.full {
+                    self.listings.push_back(below);
+                } else {
+                    self.list_new(below, now.mono);
+                }
+            }
+        }
+        locked(&self.shared.table).sweep(folder, scan);
+    }
+
+    fn unlistable(&mut self, listing: &Listing, error: &StoreError) {
+        match &listing.folder {
+            Some(name) if is_gone(error) => locked(&self.shared.table).gone(name),
+            Some(name) => {
+                self.scanner.warn_unreadable(Some(name), error);
+                locked(&self.shared.table).unlistable(name);
+            }
+            // Nothing is said to be gone, and nothing to be complete, until the top can be listed.
+            None => {
+                self.scanner.warn_unreadable(None, error);
+                if listing.full {
+                    self.full = None;
+                    self.next_full = self.moment().after(POLL);
+                }
+            }
+        }
+    }
+
+    /// A full scan is complete, after this much work.
+    fn scanned(&mut self, cost: Duration) {
+        // Never more than a twentieth of the time goes into scanning, and less when events come.
+        let wait = if self.polling {
+            (cost * 20).max(POLL)
+        } else {
+            (cost * 20).max((cost * 200).clamp(*RESCAN.start(), *RESCAN.end()))
+        };
+        let wait = if std::mem::take(&mut self.full_again) { Duration::ZERO } else { wait };
+        self.next_full = self.moment().after(wait);
+        if !self.complete {
+            self.complete = true;
+            self.prune();
+        } else if self.missed > 0
+            && let Some(watch) = &mut self.watch
+            && let Err(why) = watch.watch_all()
+        {
+            self.poll(&why);
+        }
+    }
+
+    /// The ledger need not remember what is not there any more.
+    fn prune(&self) {
+        if let Some(ledger) = &self.ledger {
+            let marks = locked(&self.shared.table).marks();
+            if let Err(error) = ledger.prune_delivered(&|mark| marks.contains(&mark)) {
+                self.events.warn(None, error.to_string());
+            }
+        }
+    }
+
+    /// What has been quiet for long enough is looked at once more.
+    fn timers(&mut self) {
+        let now = self.now();
+        let due = locked(&self.shared.table).expire(now.mono, CHUNK);
+        for name in due {
+            match self.scanner.look(&name) {
+                Look::Found(found) => locked(&self.shared.table).checked(&name, found.meta, now),
+                Look::Gone | Look::Skipped => locked(&self.shared.table).gone(&name),
+            }
+        }
+        let ripe = locked(&self.shared.table).ripe();
+        for name in ripe {
+            match self.folder.stat(&name) {
+                Ok(meta) => locked(&self.shared.table).folder_checked(&name, meta, now),
+                Err(error) if is_gone(&error) => locked(&self.shared.table).gone(&name),
+                Err(error) => {
+                    self.scanner.warn_unreadable(Some(&name), &error);
+                    locked(&self.shared.table).postpone(&name, now.mono);
+                }
+            }
+        }
+    }
+
+    /// Tells the others what came of it.
+    fn publish(&self) {
+        let (finish, forgotten, mut backlog, ready) = {
+            let mut table = locked(&self.shared.table);
+            let mut finish = std::mem::take(&mut table.released);
+            finish.extend(table.take_emptied());
+            (finish, std::mem::take(&mut table.forgotten), table.backlog(), table.queue.len() > 0)
+        };
+        for item in finish {
+            self.shared.finish(item);
+        }
+        if !forgotten.is_empty() {
+            locked(&self.shared.forgotten).extend(forgotten);
+            self.shared.forgot.notify_waiters();
+        }
+        if ready {
+            self.shared.ready.notify_waiters();
+        }
+        // The scan itself is still to be done.
+        backlog.files += u64::from(!self.complete);
+        self.shared.backlog.send_if_modified(|old: &mut Backlog| std::mem::replace(old, backlog) != backlog);
+    }
+}
+
+fn wall_clock() -> Timestamp {
+    let (seconds, nanos) = match SystemTime::now().duration_since(UNIX_EPOCH) {
+        Ok(since) => (since.as_secs(), since.subsec_nanos()),
+        // No file is older than a clock that stands before 1970: all wait.
+        Err(_) => (0, 0),
+    };
+    Timestamp { seconds: i64::try_from(seconds).unwrap_or(i64::MAX), nanos }
+}

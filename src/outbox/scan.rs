@@ -1,0 +1,198 @@
+//! Looks at Outgoing: one folder's entries, or one entry. What is not sent is left out here, with
+//! one warning where a person should know.
+
+use super::ignored::{IGNORE_FILE, Ignored, MAX_IGNORE_FILE};
+use crate::event::EventSink;
+use crate::proto::name::{Name, NameError, escape, link_stays_inside};
+use crate::store::{FileKind, Folder, Listed, Meta, StoreError};
+use std::collections::HashSet;
+use std::collections::hash_map::DefaultHasher;
+use std::hash::{Hash, Hasher};
+use std::io::Read;
+use std::sync::Arc;
+
+/// Something to be sent.
+#[derive(Debug)]
+pub(super) struct Found {
+    pub name: Name,
+    pub meta: Meta,
+    /// A link's.
+    pub target: Option<Vec<u8>>,
+}
+
+/// What one look at one name shows.
+#[derive(Debug)]
+pub(super) enum Look {
+    /// An entry that is to be sent.
+    Found(Found),
+    /// Nothing stands there.
+    Gone,
+    /// It is not sent, or cannot be looked at.
+    Skipped,
+}
+
+/// What a listing of the top says about the ignore file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Rules {
+    Same,
+    Changed,
+}
+
+/// Looks, and knows what to leave out.
+#[derive(Debug)]
+pub(super) struct Scanner {
+    folder: Arc<Folder>,
+    ignored: Ignored,
+    events: EventSink,
+    /// Hashes of what was warned about.
+    warned: HashSet<u64>,
+}
+
+/// More warnings than these are not remembered: they may come again.
+const MAX_WARNED: usize = 100_000;
+
+impl Scanner {
+    pub fn new(folder: Arc<Folder>, events: EventSink) -> Self {
+        Self { folder, ignored: Ignored::nothing(), events, warned: HashSet::new() }
+    }
+
+    /// All entries of one folder, `None` for Outgoing itself.
+    ///
+    /// # Errors
+    /// [`StoreError`] when it cannot be listed.
+    pub fn list(&self, folder: Option<&Name>) -> Result<Vec<Listed>, StoreError> {
+        self.folder.list(folder)
+    }
+
+    /// Reads the ignore file anew when a listing of the top shows another one than before.
+    pub fn refresh_rules(&mut self, top: &[Listed]) -> Rules {
+        let file = top
+            .iter()
+            .find(|l| l.leaf.as_ref().is_ok_and(|leaf| leaf == IGNORE_FILE.as_bytes()))
+            .map(|listed| listed.meta)
+            .filter(|meta| meta.kind == FileKind::File);
+        if !self.ignored.is_stale(file.as_ref()) {
+            return Rules::Same;
+        }
+        let mut text = Vec::new();
+        if file.is_some()
+            && let Err(error) = self.read_rules(&mut text)
+        {
+            self.events.warn(None, format!("{IGNORE_FILE}: {error}; nothing is ignored by it"));
+            text.clear();
+        }
+        for wrong in self.ignored.replace(file, &text) {
+            self.events.warn(None, wrong);
+        }
+        Rules::Changed
+    }
+
+    fn read_rules(&self, text: &mut Vec<u8>) -> std::io::Result<()> {
+        // It is reserved, so no name and no handle-relative way leads to it; nothing of it crosses.
+        let file = std::fs::File::open(self.folder.path().join(IGNORE_FILE))?;
+        if !file.metadata()?.is_file() {
+            return Err(std::io::Error::other("it is no regular file"));
+        }
+        file.take(MAX_IGNORE_FILE).read_to_end(text)?;
+        Ok(())
+    }
+
+    /// Sorts out one entry of a listing.
+    pub fn sift(&mut self, folder: Option<&Name>, listed: Listed) -> Option<Found> {
+        let leaf = match listed.leaf {
+            Ok(leaf) => leaf,
+            Err(leaf) => {
+                let text = leaf.to_string_lossy().into_owned();
+                self.warn_unnamed(folder, text.as_bytes(), NameError::NotNative);
+                return None;
+            }
+        };
+        let name = match folder {
+            Some(folder) => folder.join(&leaf),
+            None => Name::parse(&leaf),
+        };
+        match name {
+            Ok(name) => self.pick(name, listed.meta),
+            Err(NameError::Reserved) => None,
+            Err(error) => {
+                self.warn_unnamed(folder, &leaf, error);
+                None
+            }
+        }
+    }
+
+    /// Looks at one name, which an event or a timer named.
+    pub fn look(&mut self, name: &Name) -> Look {
+        match self.folder.stat(name) {
+            Ok(meta) if self.ignored.matches_above(name, meta.kind == FileKind::Folder) => Look::Skipped,
+            Ok(meta) => self.pick(name.clone(), meta).map_or(Look::Skipped, Look::Found),
+            Err(error) if is_gone(&error) => Look::Gone,
+            Err(error) => {
+                self.warn_unreadable(Some(name), &error);
+                Look::Skipped
+            }
+        }
+    }
+
+    fn pick(&mut self, name: Name, meta: Meta) -> Option<Found> {
+        if self.ignored.matches(&name, meta.kind == FileKind::Folder) {
+            return None;
+        }
+        match meta.kind {
+            FileKind::File | FileKind::Folder => Some(Found { name, meta, target: None }),
+            FileKind::Link => {
+                let target = match self.folder.read_link(&name) {
+                    Ok(target) => target,
+                    Err(error) if is_gone(&error) => return None,
+                    Err(error) => {
+                        self.warn_unreadable(Some(&name), &error);
+                        return None;
+                    }
+                };
+                if link_stays_inside(&name, &target) {
+                    return Some(Found { name, meta, target: Some(target) });
+                }
+                let message = format!(
+                    "the symbolic link leaves Outgoing (it points to {}) and is not sent; put what it \
+                     points to there instead",
+                    escape(&target)
+                );
+                self.warn_once(Some(&name), &message);
+                None
+            }
+            FileKind::Other => {
+                let message = "it is a socket, a FIFO or a device and is not sent; only files, folders and \
+                               links are";
+                self.warn_once(Some(&name), message);
+                None
+            }
+        }
+    }
+
+    /// Warns that a folder or an entry cannot be looked at.
+    pub fn warn_unreadable(&mut self, name: Option<&Name>, error: &StoreError) {
+        self.warn_once(name, &format!("{error}; until then it is not sent"));
+    }
+
+    fn warn_unnamed(&mut self, folder: Option<&Name>, leaf: &[u8], error: NameError) {
+        let place = folder.map_or_else(String::new, |f| format!("{f}/"));
+        self.warn_once(None, &format!("{place}{} is not sent: {error}", escape(leaf)));
+    }
+
+    /// Says this about that only once.
+    pub fn warn_once(&mut self, name: Option<&Name>, message: &str) {
+        let mut hasher = DefaultHasher::new();
+        (name, message).hash(&mut hasher);
+        if self.warned.len() >= MAX_WARNED {
+            self.warned.clear();
+        }
+        if self.warned.insert(hasher.finish()) {
+            self.events.warn(name.cloned(), message);
+        }
+    }
+}
+
+/// Whether an error only says that nothing of that name stands there (any more).
+pub(super) fn is_gone(error: &StoreError) -> bool {
+    matches!(error, StoreError::NotFound { .. } | StoreError::InTheWay { .. })
+}

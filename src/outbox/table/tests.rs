@@ -1,0 +1,586 @@
+//! The life of entries, in simulated time.
+
+use super::*;
+use crate::outbox::Retry;
+use crate::outbox::handout::Finish;
+use crate::outbox::observe::Observed;
+use crate::outbox::settle::Signal;
+use crate::proto::message::EntryKind;
+use crate::store::Identity;
+
+pub(in crate::outbox) fn file(inode: u64, size: u64, seconds: i64) -> Meta {
+    let time = Timestamp { seconds, nanos: 0 };
+    Meta {
+        kind: FileKind::File,
+        size,
+        modified: time,
+        mode: Some(0o644),
+        identity: Identity { device: 1, inode, changed: time },
+    }
+}
+
+pub(in crate::outbox) fn folder(inode: u64, seconds: i64) -> Meta {
+    Meta { kind: FileKind::Folder, size: 4096, ..file(inode, 0, seconds) }
+}
+
+pub(in crate::outbox) fn name(text: &str) -> Name {
+    Name::parse(text.as_bytes()).unwrap()
+}
+
+const WAIT: Duration = Duration::from_secs(1);
+
+fn table() -> Table {
+    Table::new([1; 16], WAIT, false)
+}
+
+/// `ms` after the start; the wall clock stands at 1,000 s then.
+fn at(ms: u64) -> Now {
+    let seconds = 1000 + i64::try_from(ms / 1000).unwrap();
+    Now { mono: Moment(ms * 1_000_000), wall: Some(Timestamp { seconds, nanos: 0 }) }
+}
+
+fn see(table: &mut Table, path: &str, meta: Meta, now: Now) -> Observed {
+    table.observe(&name(path), meta, None, Signal::Seen, now, 1)
+}
+
+fn state(table: &Table, path: &str) -> Option<State> {
+    table.entries.get(&name(path)).map(|e| e.state)
+}
+
+fn pop(table: &mut Table, path: &str) -> Item {
+    let item = table.pop().unwrap_or_else(|| panic!("nothing is ready, not {path}"));
+    assert_eq!(item.name, name(path));
+    item
+}
+
+fn finish(table: &mut Table, item: Item, finish: Finish, now: Now) {
+    let item = table.delivered(item).unwrap();
+    table.finished(&item, finish, now);
+}
+
+/// Looks at whatever is due, as `metas` has it.
+fn look(table: &mut Table, metas: &[(&str, Meta)], now: Now) {
+    for due in table.expire(now.mono, 100) {
+        match metas.iter().find(|(path, _)| name(path) == due) {
+            Some((_, meta)) => table.checked(&due, *meta, now),
+            None => table.gone(&due),
+        }
+    }
+    for ripe in table.ripe() {
+        let meta = metas.iter().find(|(path, _)| name(path) == ripe).unwrap().1;
+        table.folder_checked(&ripe, meta, now);
+    }
+}
+
+#[test]
+fn a_file_settles_goes_out_and_is_gone() {
+    let mut table = table();
+    let meta = file(1, 5, 1000);
+    assert_eq!(see(&mut table, "a", meta, at(0)), Observed::New);
+    assert_eq!(table.backlog(), Backlog { files: 1, bytes: 5 });
+    assert!(table.pop().is_none());
+    assert_eq!(table.next_due(), Some(at(1000).mono));
+    look(&mut table, &[("a", meta)], at(999));
+    assert!(table.pop().is_none());
+    look(&mut table, &[("a", meta)], at(1000));
+    let item = pop(&mut table, "a");
+    assert_eq!((item.kind.clone(), item.attempt), (EntryKind::File { size: 5 }, 0));
+    assert!(table.pop().is_none(), "it is in flight");
+    let id = item.id;
+    finish(&mut table, item, Finish::Gone, at(1100));
+    assert_eq!(table.forgotten, [id]);
+    assert!(table.backlog().is_empty() && table.entries.is_empty());
+}
+
+#[test]
+fn a_change_is_seen_at_the_second_look() {
+    let mut table = table();
+    see(&mut table, "a", file(1, 5, 1000), at(0));
+    look(&mut table, &[("a", file(1, 6, 1000))], at(1000));
+    assert!(table.pop().is_none());
+    assert_eq!(table.backlog().bytes, 6);
+    look(&mut table, &[("a", file(1, 6, 1000))], at(2000));
+    assert_eq!(pop(&mut table, "a").kind, EntryKind::File { size: 6 });
+    // And one that is gone by then is dropped.
+    see(&mut table, "b", file(2, 5, 1002), at(2000));
+    look(&mut table, &[], at(3000));
+    assert_eq!(state(&table, "b"), None);
+}
+
+#[test]
+fn what_is_moved_in_is_ready_at_once_and_what_is_written_on_is_not() {
+    let mut table = table();
+    let meta = file(1, 5, 1000);
+    table.observe(&name("a"), meta, None, Signal::Moved, at(0), 0);
+    assert_eq!(state(&table, "a"), Some(State::Ready));
+    table.observe(&name("a"), file(1, 6, 1001), None, Signal::Written, at(1), 0);
+    assert_eq!(state(&table, "a"), Some(State::Settling));
+    assert!(table.note(&name("a"), Signal::Closed, at(500).mono));
+    look(&mut table, &[("a", file(1, 6, 1001))], at(600));
+    assert_eq!(pop(&mut table, "a").meta.size, 6);
+}
+
+#[test]
+fn a_file_that_is_replaced_in_flight_is_sent_again() {
+    let mut table = table();
+    table.observe(&name("a"), file(1, 5, 10), None, Signal::Moved, at(0), 0);
+    let item = pop(&mut table, "a");
+    let old = item.id;
+    // Renamed over meanwhile: nobody else gets the name before the first one is done.
+    table.observe(&name("a"), file(2, 7, 11), None, Signal::Moved, at(5), 0);
+    assert!(table.pop().is_none());
+    finish(&mut table, item, Finish::Changed(Some(file(2, 7, 11))), at(10));
+    assert_eq!(table.forgotten, [old]);
+    let again = {
+        look(&mut table, &[("a", file(2, 7, 11))], at(2000));
+        pop(&mut table, "a")
+    };
+    assert!(again.id != old && again.meta.size == 7 && again.attempt == 0);
+}
+
+#[test]
+fn what_vanishes_in_flight_is_dropped_when_it_comes_back() {
+    let mut table = table();
+    table.observe(&name("a"), file(1, 5, 10), None, Signal::Moved, at(0), 0);
+    let item = pop(&mut table, "a");
+    table.gone(&name("a"));
+    assert_eq!(state(&table, "a"), Some(State::InFlight));
+    table.failed(&item, Retry::Changed, None, at(5));
+    assert_eq!(state(&table, "a"), None);
+    assert_eq!(table.forgotten, [item.id]);
+    assert!(table.backlog().is_empty());
+}
+
+#[test]
+fn failures_come_back_as_they_should() {
+    let mut table = table();
+    let meta = file(1, 5, 10);
+    table.observe(&name("a"), meta, None, Signal::Moved, at(0), 0);
+    let item = pop(&mut table, "a");
+    table.failed(&item, Retry::Now, Some(meta), at(1));
+    let item = pop(&mut table, "a");
+    assert_eq!(item.attempt, 1);
+    table.failed(&item, Retry::After, Some(meta), at(2));
+    assert!(table.pop().is_none());
+    assert_eq!(table.backlog().files, 1);
+    let due = table.next_due().unwrap();
+    assert!(due >= at(700).mono && due <= at(1300).mono, "{due:?}");
+    table.expire(due, 10);
+    let item = pop(&mut table, "a");
+    table.failed(&item, Retry::WhenChanged, Some(meta), at(3000));
+    assert!(table.backlog().is_empty() && table.next_due().is_none());
+    see(&mut table, "a", meta, at(4000));
+    assert_eq!(state(&table, "a"), Some(State::Refused));
+    see(&mut table, "a", file(1, 5, 11), at(5000));
+    assert_eq!(state(&table, "a"), Some(State::Settling));
+    assert_eq!(table.forgotten, [item.id]);
+}
+
+#[test]
+fn a_file_that_its_writer_has_open_is_sent_and_removed_when_that_is_over() {
+    let mut table = table();
+    let meta = file(1, 5, 1000);
+    table.observe(&name("a"), meta, None, Signal::Written, at(0), 0);
+    look(&mut table, &[("a", meta)], at(1000));
+    let item = pop(&mut table, "a");
+    assert!(table.delivered(item.clone()).is_none());
+    assert!(table.backlog().is_empty(), "the peer holds it");
+    assert!(table.note(&name("a"), Signal::Closed, at(5000).mono));
+    assert_eq!(table.released, std::slice::from_ref(&item));
+    table.finished(&item, Finish::Gone, at(5001));
+    assert!(table.entries.is_empty());
+}
+
+#[test]
+fn held_files_are_released_when_events_are_lost_and_when_they_change() {
+    for lost in [true, false] {
+        let mut table = table();
+        let meta = file(1, 5, 1000);
+        table.observe(&name("a"), meta, None, Signal::Written, at(0), 0);
+        look(&mut table, &[("a", meta)], at(1000));
+        let item = pop(&mut table, "a");
+        table.delivered(item);
+        see(&mut table, "a", meta, at(1500));
+        assert!(table.released.is_empty());
+        if lost {
+            table.events_lost();
+        } else {
+            see(&mut table, "a", file(1, 9, 1001), at(2000));
+        }
+        assert_eq!(table.released.len(), 1);
+    }
+}
+
+#[test]
+fn folders_go_after_all_that_they_hold() {
+    let mut table = table();
+    let dirs = [("d", folder(1, 10)), ("d/e", folder(2, 10)), ("d/x", folder(3, 10))];
+    for (path, meta) in dirs {
+        see(&mut table, path, meta, at(0));
+    }
+    see(&mut table, "d/e/f", file(4, 5, 10), at(0));
+    see(&mut table, "d.txt", file(5, 5, 10), at(0));
+    look(&mut table, &dirs, at(0));
+    for folder in ["d", "d/e", "d/x"] {
+        assert_eq!(state(&table, folder), Some(State::Quiet), "{folder} is not listed yet");
+        table.sweep(Some(&name(folder)), 1);
+    }
+    look(&mut table, &dirs, at(0));
+    let items: Vec<Item> = std::iter::from_fn(|| table.pop()).collect();
+    let names: Vec<_> = items.iter().map(|i| i.name.to_string()).collect();
+    assert_eq!(names, ["d/e/f", "d.txt"], "d/x is empty, but d is not quiet yet");
+    for item in items {
+        finish(&mut table, item, Finish::Gone, at(10));
+    }
+    look(&mut table, &dirs, at(10));
+    let (e, x) = (pop(&mut table, "d/e"), pop(&mut table, "d/x"));
+    assert!(table.pop().is_none());
+    finish(&mut table, x, Finish::Gone, at(20));
+    look(&mut table, &dirs, at(20));
+    assert!(table.pop().is_none(), "d/e is still there");
+    finish(&mut table, e, Finish::Gone, at(30));
+    look(&mut table, &dirs, at(30));
+    let d = pop(&mut table, "d");
+    finish(&mut table, d, Finish::Gone, at(40));
+    assert!(table.entries.is_empty() && table.below.is_empty() && table.busy.is_empty());
+}
+
+#[test]
+fn a_folder_that_gets_something_while_it_is_ready_waits_again() {
+    let mut table = table();
+    let dir = [("d", folder(1, 10))];
+    see(&mut table, "d", dir[0].1, at(0));
+    table.sweep(Some(&name("d")), 1);
+    look(&mut table, &dir, at(0));
+    assert_eq!(state(&table, "d"), Some(State::Ready));
+    see(&mut table, "d/new", file(2, 1, 1000), at(1));
+    assert!(table.pop().is_none());
+    assert_eq!(state(&table, "d"), Some(State::Quiet));
+}
+
+#[test]
+fn a_folder_whose_time_changed_settles_again() {
+    let mut table = table();
+    see(&mut table, "d", folder(1, 10), at(0));
+    table.sweep(Some(&name("d")), 1);
+    look(&mut table, &[("d", folder(1, 1000))], at(0));
+    assert_eq!(state(&table, "d"), Some(State::Settling));
+    look(&mut table, &[("d", folder(1, 1000))], at(1000));
+    assert_eq!(state(&table, "d"), Some(State::Ready));
+}
+
+#[test]
+fn a_folders_time_while_its_files_are_removed_is_not_looked_at() {
+    let mut table = table();
+    see(&mut table, "d", folder(1, 10), at(0));
+    table.observe(&name("d/a"), file(2, 1, 10), None, Signal::Moved, at(0), 1);
+    table.sweep(Some(&name("d")), 1);
+    let item = table.pop().unwrap();
+    let item = table.delivered(item).unwrap();
+    look(&mut table, &[], at(1));
+    assert_eq!(see(&mut table, "d", folder(1, 1000), at(2)), Observed::Same);
+    table.finished(&item, Finish::Gone, at(3));
+    look(&mut table, &[("d", folder(1, 10))], at(3));
+    assert_eq!(pop(&mut table, "d").meta, folder(1, 10));
+}
+
+#[test]
+fn a_folder_that_stays_is_sent_once_and_removed_when_it_is_bare() {
+    let mut table = table();
+    let dir = [("d", folder(1, 10))];
+    see(&mut table, "d", dir[0].1, at(0));
+    table.observe(&name("d/refused"), file(2, 1, 10), None, Signal::Moved, at(0), 1);
+    table.sweep(Some(&name("d")), 1);
+    let file_item = pop(&mut table, "d/refused");
+    table.failed(&file_item, Retry::WhenChanged, Some(file(2, 1, 10)), at(1));
+    look(&mut table, &dir, at(1));
+    let item = pop(&mut table, "d");
+    finish(&mut table, item.clone(), Finish::Changed(Some(dir[0].1)), at(2));
+    see(&mut table, "d", dir[0].1, at(3));
+    assert_eq!(state(&table, "d"), Some(State::Done));
+    assert!(table.forgotten.is_empty(), "after a restart it is offered again");
+    // The file changes, crosses and is removed: the folder follows with no second sending.
+    see(&mut table, "d/refused", file(2, 3, 11), at(4));
+    look(&mut table, &[("d/refused", file(2, 3, 11))], at(2000));
+    let file_item = pop(&mut table, "d/refused");
+    finish(&mut table, file_item, Finish::Gone, at(2001));
+    let emptied = table.take_emptied();
+    assert_eq!(emptied.len(), 1);
+    assert_eq!(emptied[0].id, item.id);
+    table.finished(&emptied[0], Finish::Gone, at(2002));
+    assert!(table.entries.is_empty());
+}
+
+#[test]
+fn a_folder_that_cannot_be_listed_holds_nothing_up() {
+    let mut table = table();
+    see(&mut table, "d", folder(1, 10), at(0));
+    see(&mut table, "d/e", folder(2, 10), at(0));
+    table.sweep(Some(&name("d")), 1);
+    table.unlistable(&name("d/e"));
+    look(&mut table, &[("d", folder(1, 10))], at(0));
+    assert_eq!(pop(&mut table, "d").kind, EntryKind::Folder);
+    assert!(table.pop().is_none());
+    table.sweep(Some(&name("d/e")), 2);
+    look(&mut table, &[("d/e", folder(2, 10))], at(0));
+    assert_eq!(pop(&mut table, "d/e").kind, EntryKind::Folder);
+}
+
+#[test]
+fn a_file_may_become_a_folder_and_back() {
+    let mut table = table();
+    see(&mut table, "a", file(1, 5, 10), at(0));
+    assert_eq!(see(&mut table, "a", folder(2, 10), at(1)), Observed::New);
+    see(&mut table, "a/b", file(3, 5, 10), at(1));
+    assert_eq!(table.backlog(), Backlog { files: 2, bytes: 5 });
+    assert_eq!(see(&mut table, "a", file(4, 9, 10), at(2)), Observed::New);
+    table.gone(&name("a"));
+    assert!(table.entries.is_empty() && table.below.is_empty() && table.busy.is_empty());
+    assert_eq!(table.backlog(), Backlog::default());
+}
+
+#[test]
+fn a_sweep_drops_what_a_listing_did_not_see() {
+    let mut table = table();
+    for path in ["a", "d/x", "d/y/z", "d0"] {
+        see(&mut table, path, file(1, 5, 1000), at(0));
+    }
+    for path in ["d", "d/y"] {
+        see(&mut table, path, folder(1, 1000), at(0));
+    }
+    table.observe(&name("d/y"), folder(1, 1000), None, Signal::Seen, at(1), 2);
+    table.sweep(Some(&name("d")), 2);
+    let left: Vec<_> = table.entries.keys().map(ToString::to_string).collect();
+    assert_eq!(left, ["a", "d", "d/y", "d/y/z", "d0"]);
+    table.observe(&name("a"), file(1, 5, 1000), None, Signal::Seen, at(1), 3);
+    table.sweep(None, 3);
+    assert_eq!(table.entries.len(), 1, "a folder takes along what is in it");
+}
+
+#[test]
+fn kept_files_are_known_until_they_change() {
+    let mut table = Table::new([1; 16], WAIT, true);
+    table.observe(&name("a"), file(1, 5, 10), None, Signal::Moved, at(0), 0);
+    let item = pop(&mut table, "a");
+    finish(&mut table, item, Finish::Kept(Some(file(1, 5, 10))), at(1));
+    assert_eq!((state(&table, "a"), table.forgotten.len()), (Some(State::Done), 1));
+    let mut linked = file(1, 5, 10);
+    linked.identity.changed.seconds += 1;
+    see(&mut table, "a", linked, at(2));
+    assert_eq!(state(&table, "a"), Some(State::Done));
+    see(&mut table, "a", file(1, 6, 10), at(3));
+    assert_eq!(state(&table, "a"), Some(State::Settling));
+    table.known_delivered(&name("a"));
+    assert!(table.backlog().is_empty());
+}
+
+/// One thing that happens to Outgoing, to the outbox, or to what it handed out.
+#[derive(Debug, Clone)]
+enum Step {
+    /// Somebody writes file `.0`; an event tells that, or only a scan will.
+    Write(usize, bool),
+    Close(usize),
+    Rename(usize, usize),
+    Delete(usize, bool),
+    Scan,
+    Lose,
+    Pop,
+    Deliver(usize),
+    Fail(usize, Retry),
+    Sleep(u64),
+}
+
+fn step() -> impl proptest::strategy::Strategy<Value = Step> {
+    use proptest::prelude::*;
+    let retry =
+        prop_oneof![Just(Retry::Now), Just(Retry::After), Just(Retry::Changed), Just(Retry::WhenChanged)];
+    prop_oneof![
+        3 => (0..PATHS.len(), any::<bool>()).prop_map(|(i, told)| Step::Write(i, told)),
+        1 => (0..PATHS.len()).prop_map(Step::Close),
+        1 => (0..PATHS.len(), 0..PATHS.len()).prop_map(|(a, b)| Step::Rename(a, b)),
+        1 => (0..PATHS.len(), any::<bool>()).prop_map(|(i, told)| Step::Delete(i, told)),
+        2 => Just(Step::Scan),
+        1 => Just(Step::Lose),
+        4 => Just(Step::Pop),
+        3 => (0..8usize).prop_map(Step::Deliver),
+        2 => (0..8usize, retry).prop_map(|(i, r)| Step::Fail(i, r)),
+        3 => (0..3000u64).prop_map(Step::Sleep),
+    ]
+}
+
+const PATHS: [&str; 6] = ["a", "b", "A", "d/a", "d/b", "d/e/a"];
+const DIRS: [(&str, u64); 2] = [("d", 900), ("d/e", 901)];
+
+/// A folder, a table that follows it, and a peer.
+struct World {
+    table: Table,
+    disk: BTreeMap<&'static str, Meta>,
+    flight: Vec<Item>,
+    refused: BTreeMap<Name, Meta>,
+    version: u64,
+    scan: u32,
+    ms: u64,
+}
+
+impl World {
+    fn new() -> Self {
+        let (disk, refused) = (BTreeMap::new(), BTreeMap::new());
+        Self { table: table(), disk, flight: Vec::new(), refused, version: 0, scan: 1, ms: 0 }
+    }
+
+    fn now(&self) -> Now {
+        at(self.ms)
+    }
+
+    fn scan(&mut self) {
+        self.scan += 1;
+        let now = self.now();
+        for (path, inode) in DIRS {
+            self.table.observe(&name(path), folder(inode, 1), None, Signal::Seen, now, self.scan);
+        }
+        for (path, meta) in &self.disk {
+            self.table.observe(&name(path), *meta, None, Signal::Seen, now, self.scan);
+        }
+        for folder in [None, Some(name("d")), Some(name("d/e"))] {
+            self.table.sweep(folder.as_ref(), self.scan);
+        }
+    }
+
+    fn hear(&mut self, path: &'static str, signal: Signal) {
+        let now = self.now();
+        if !self.table.note(&name(path), signal, now.mono) {
+            match self.disk.get(path) {
+                Some(meta) => drop(self.table.observe(&name(path), *meta, None, signal, now, 0)),
+                None => self.table.gone(&name(path)),
+            }
+        }
+    }
+
+    fn fresh(&self, item: &Item) -> Option<Meta> {
+        let dir = DIRS.iter().find(|(path, _)| name(path) == item.name).map(|(_, inode)| folder(*inode, 1));
+        self.disk.iter().find(|(path, _)| name(path) == item.name).map(|(_, meta)| *meta).or(dir)
+    }
+
+    fn finish(&mut self, item: &Item) {
+        let fresh = self.fresh(item);
+        let finish = match fresh {
+            Some(meta) if item.meta.kind == FileKind::Folder => Finish::Changed(Some(meta)),
+            Some(meta) if meta.same_file(&item.meta) => {
+                self.disk.retain(|path, _| name(path) != item.name);
+                Finish::Gone
+            }
+            None => Finish::Gone,
+            changed => Finish::Changed(changed),
+        };
+        let now = self.now();
+        self.table.finished(item, finish, now);
+    }
+
+    fn tick(&mut self) {
+        let now = self.now();
+        for due in self.table.expire(now.mono, 100) {
+            match self.disk.iter().find(|(path, _)| name(path) == due) {
+                Some((_, meta)) => self.table.checked(&due, *meta, now),
+                None => self.table.gone(&due),
+            }
+        }
+        for ripe in self.table.ripe() {
+            let inode = DIRS.iter().find(|(path, _)| name(path) == ripe).unwrap().1;
+            self.table.folder_checked(&ripe, folder(inode, 1), now);
+        }
+        for item in std::mem::take(&mut self.table.released) {
+            self.finish(&item);
+        }
+    }
+
+    fn pop(&mut self) {
+        if let Some(item) = self.table.pop() {
+            assert!(self.flight.iter().all(|other| other.name != item.name), "{} twice", item.name);
+            self.flight.push(item);
+        }
+    }
+
+    fn deliver(&mut self, at: usize) {
+        if at < self.flight.len() {
+            let item = self.flight.remove(at);
+            if let Some(item) = self.table.delivered(item) {
+                self.finish(&item);
+            }
+        }
+    }
+
+    fn step(&mut self, step: Step) {
+        match step {
+            Step::Write(i, told) => {
+                self.version += 1;
+                let inode = self.disk.get(PATHS[i]).map_or(100 + self.version, |m| m.identity.inode);
+                let now = 1000 + i64::try_from(self.ms / 1000).unwrap();
+                self.disk.insert(PATHS[i], file(inode, self.version, now));
+                if told {
+                    self.hear(PATHS[i], Signal::Written);
+                }
+            }
+            Step::Close(i) => self.hear(PATHS[i], Signal::Closed),
+            Step::Rename(a, b) => {
+                if let Some(mut meta) = self.disk.remove(PATHS[a]) {
+                    self.version += 1;
+                    meta.identity.changed.nanos = u32::try_from(self.version).unwrap();
+                    self.disk.insert(PATHS[b], meta);
+                    self.hear(PATHS[a], Signal::Seen);
+                    self.hear(PATHS[b], Signal::Moved);
+                }
+            }
+            Step::Delete(i, told) => {
+                self.disk.remove(PATHS[i]);
+                if told {
+                    self.table.gone(&name(PATHS[i]));
+                }
+            }
+            Step::Scan => self.scan(),
+            Step::Lose => self.table.events_lost(),
+            Step::Pop => self.pop(),
+            Step::Deliver(i) => self.deliver(i),
+            Step::Fail(i, retry) if i < self.flight.len() => {
+                let item = self.flight.remove(i);
+                let fresh = self.fresh(&item);
+                let now = self.now();
+                self.table.failed(&item, retry, fresh, now);
+                if retry == Retry::WhenChanged {
+                    self.refused.insert(item.name.clone(), item.meta);
+                }
+            }
+            Step::Fail(..) => {}
+            Step::Sleep(ms) => self.ms += ms,
+        }
+        self.tick();
+    }
+}
+
+proptest::proptest! {
+    #[test]
+    fn whatever_happens_all_goes_out_and_nothing_twice_at_once(
+        steps in proptest::collection::vec(step(), 0..120),
+    ) {
+        let mut world = World::new();
+        world.scan();
+        for step in steps {
+            world.step(step);
+        }
+        // Now it is quiet, and the peer takes everything.
+        world.table.events_lost();
+        for _ in 0..200 {
+            world.ms += 61_000;
+            world.scan();
+            world.tick();
+            world.pop();
+            world.deliver(0);
+        }
+        proptest::prop_assert_eq!(world.table.backlog(), Backlog::default());
+        for (path, meta) in &world.disk {
+            let refused = world.refused.get(&name(path));
+            proptest::prop_assert!(refused.is_some_and(|old| old.same_file(meta)), "{} is left", path);
+        }
+        proptest::prop_assert!(world.table.below.is_empty() && world.table.busy.is_empty());
+        proptest::prop_assert!(world.table.timers.is_empty() && world.table.queue.len() == 0);
+    }
+}

@@ -1,0 +1,432 @@
+//! The whole outbox over real folders.
+
+use super::*;
+use crate::config::Folders;
+use crate::event::Event;
+use crate::store::StateDir;
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+use std::time::Instant;
+use tokio::time::timeout;
+
+const LONG: Duration = Duration::from_secs(30);
+const SHORT: Duration = Duration::from_millis(60);
+/// A settling time that no test waits for.
+const NEVER: Duration = Duration::from_secs(3600);
+
+/// What was warned about, and how.
+type Warning = (Option<Name>, String);
+
+struct World {
+    dir: tempfile::TempDir,
+    state: StateDir,
+    ledger: Arc<Ledger>,
+    warnings: Arc<Mutex<Vec<Warning>>>,
+}
+
+impl World {
+    fn new() -> Self {
+        Self::at(tempfile::tempdir().unwrap())
+    }
+
+    fn at(dir: tempfile::TempDir) -> Self {
+        let state = StateDir::open(&Folders::in_dir(dir.path())).unwrap();
+        let ledger = Arc::new(Ledger::open(&state).unwrap());
+        Self { dir, state, ledger, warnings: Arc::default() }
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join("Outgoing").join(name)
+    }
+
+    fn start_with(&self, settle: Duration, after_send: AfterSend, watch: bool) -> Outbox {
+        let outgoing = Arc::new(Folder::open(&self.path(""), true).unwrap());
+        let remover = Remover::open(Arc::clone(&outgoing), &self.state).unwrap();
+        let ledger = Arc::clone(&self.ledger);
+        let warnings = Arc::clone(&self.warnings);
+        let events = EventSink::new(move |event| {
+            if let Event::Warning { path, message } = event {
+                warnings.lock().unwrap().push((path, message));
+            }
+        });
+        Outbox::start(OutboxConfig { outgoing, remover, ledger, after_send, settle, watch }, events).unwrap()
+    }
+
+    fn start(&self, settle: Duration) -> Outbox {
+        self.start_with(settle, AfterSend::Delete, true)
+    }
+
+    fn write(&self, name: &str, text: &str) {
+        fs::create_dir_all(self.path(name).parent().unwrap()).unwrap();
+        fs::write(self.path(name), text).unwrap();
+    }
+
+    /// Makes a file elsewhere on the volume and renames it in.
+    fn move_in(&self, name: &str, text: &str) {
+        let aside = self.dir.path().join("aside");
+        fs::write(&aside, text).unwrap();
+        fs::rename(aside, self.path(name)).unwrap();
+    }
+}
+
+async fn next(outbox: &Outbox) -> Item {
+    timeout(LONG, outbox.next()).await.expect("an item in time")
+}
+
+async fn next_named(outbox: &Outbox, name: &str) -> Item {
+    let item = next(outbox).await;
+    assert_eq!(item.name.to_string(), name);
+    item
+}
+
+async fn drained(outbox: &Outbox) {
+    let mut backlog = outbox.backlog();
+    timeout(LONG, backlog.wait_for(Backlog::is_empty)).await.expect("an empty backlog in time").unwrap();
+}
+
+/// Takes and delivers everything until the backlog is empty; the names in order.
+async fn take_all(outbox: &Outbox) -> Vec<String> {
+    let mut names = Vec::new();
+    loop {
+        tokio::select! {
+            biased;
+            item = outbox.next() => {
+                names.push(item.name.to_string());
+                outbox.delivered(item);
+            }
+            () = drained(outbox) => return names,
+        }
+    }
+}
+
+async fn until(what: &str, mut check: impl FnMut() -> bool) {
+    let start = Instant::now();
+    while !check() {
+        assert!(start.elapsed() < LONG, "{what}");
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+}
+
+fn names(path: &Path) -> BTreeSet<String> {
+    fs::read_dir(path).unwrap().map(|e| e.unwrap().file_name().to_string_lossy().into_owned()).collect()
+}
+
+#[tokio::test]
+#[cfg(target_os = "linux")]
+async fn a_file_that_is_moved_in_goes_at_once_and_is_removed_when_it_is_held() {
+    let world = World::new();
+    let outbox = world.start(NEVER);
+    drained(&outbox).await;
+    world.move_in("a", "hello");
+    let item = next_named(&outbox, "a").await;
+    assert_eq!((item.size(), item.attempt), (5, 0));
+    assert_eq!(*outbox.backlog().borrow(), Backlog { files: 1, bytes: 5 });
+    let id = item.id;
+    outbox.delivered(item);
+    assert_eq!(timeout(LONG, outbox.forgotten()).await.unwrap(), [id]);
+    drained(&outbox).await;
+    assert!(!world.path("a").exists());
+    assert_eq!(outbox.totals(), Totals { files: 1, bytes: 5 });
+    assert!(!outbox.removal_failed());
+}
+
+#[tokio::test]
+#[cfg(target_os = "linux")]
+async fn a_closed_file_waits_briefly_and_an_open_one_until_it_is_quiet() {
+    use std::io::Write;
+    let world = World::new();
+    let outbox = world.start(Duration::from_millis(1500));
+    drained(&outbox).await;
+    let begin = Instant::now();
+    let mut slow = fs::File::create(world.path("slow")).unwrap();
+    slow.write_all(b"half").unwrap();
+    world.write("quick", "whole");
+    let quick = next_named(&outbox, "quick").await;
+    assert!(begin.elapsed() >= settle::AFTER_CLOSE && begin.elapsed() < Duration::from_millis(1400));
+    outbox.delivered(quick);
+    let item = next_named(&outbox, "slow").await;
+    assert!(begin.elapsed() >= Duration::from_millis(1500));
+    // Its writer would lose what comes next, so it stays until that is closed.
+    outbox.delivered(item);
+    drained(&outbox).await;
+    assert!(world.path("slow").exists());
+    drop(slow);
+    until("it is removed", || !world.path("slow").exists()).await;
+}
+
+#[tokio::test]
+async fn a_tree_goes_folders_last_and_leaves_nothing() {
+    let world = World::new();
+    for file in ["d/e/f/1", "d/e/2", "d/3", "top"] {
+        world.write(file, file);
+    }
+    fs::create_dir(world.path("empty")).unwrap();
+    let outbox = world.start(SHORT);
+    let order = take_all(&outbox).await;
+    let at = |name: &str| order.iter().position(|n| n == name).unwrap_or_else(|| panic!("{name}: {order:?}"));
+    assert_eq!(order.len(), 8, "{order:?}");
+    assert!(at("d/e/f/1") < at("d/e/f") && at("d/e/f") < at("d/e") && at("d/e/2") < at("d/e"));
+    assert!(at("d/e") < at("d") && at("d/3") < at("d"));
+    at("empty");
+    assert_eq!(names(&world.path("")), BTreeSet::new());
+}
+
+#[tokio::test]
+async fn without_events_scans_find_everything() {
+    let world = World::new();
+    let outbox = world.start_with(SHORT, AfterSend::Delete, false);
+    drained(&outbox).await;
+    world.write("d/a", "x");
+    let item = next_named(&outbox, "d/a").await;
+    outbox.delivered(item);
+    let item = next_named(&outbox, "d").await;
+    outbox.delivered(item);
+    drained(&outbox).await;
+    assert_eq!(names(&world.path("")), BTreeSet::new());
+}
+
+#[tokio::test]
+async fn a_burst_of_events_loses_nothing() {
+    let world = World::new();
+    let outbox = world.start(SHORT);
+    drained(&outbox).await;
+    for i in 0..3000 {
+        fs::write(world.path(&format!("file{i}")), b"x").unwrap();
+    }
+    let mut got = BTreeSet::new();
+    while got.len() < 3000 {
+        let item = next(&outbox).await;
+        assert!(got.insert(item.name.to_string()), "{} twice", item.name);
+        outbox.delivered(item);
+    }
+    drained(&outbox).await;
+    assert_eq!(names(&world.path("")), BTreeSet::new());
+}
+
+#[tokio::test]
+async fn a_tree_that_is_copied_in_is_complete() {
+    let world = World::new();
+    let outbox = world.start(Duration::from_millis(300));
+    drained(&outbox).await;
+    let mut expected = BTreeSet::new();
+    for d in 0..20 {
+        for f in 0..10 {
+            world.write(&format!("tree/{d}/sub/{f}"), "x");
+            expected.insert(format!("tree/{d}/sub/{f}"));
+        }
+        expected.extend([format!("tree/{d}/sub"), format!("tree/{d}")]);
+    }
+    expected.insert("tree".into());
+    let mut got = BTreeSet::new();
+    while got.len() < expected.len() {
+        let item = next(&outbox).await;
+        got.insert(item.name.to_string());
+        outbox.delivered(item);
+    }
+    drained(&outbox).await;
+    assert_eq!(got, expected);
+    assert_eq!(names(&world.path("")), BTreeSet::new());
+}
+
+#[tokio::test]
+async fn a_file_that_is_replaced_in_flight_is_not_removed_but_sent_again() {
+    let world = World::new();
+    world.write("a", "old");
+    let outbox = world.start(SHORT);
+    let item = next_named(&outbox, "a").await;
+    let id = item.id;
+    world.move_in("a", "new one");
+    outbox.delivered(item);
+    let again = next_named(&outbox, "a").await;
+    assert!(again.id != id && again.size() == 7);
+    outbox.delivered(again);
+    drained(&outbox).await;
+    assert!(!world.path("a").exists());
+}
+
+#[tokio::test]
+async fn a_file_that_vanishes_in_flight_is_told_and_dropped() {
+    let world = World::new();
+    world.write("a", "old");
+    let outbox = world.start(SHORT);
+    let item = next_named(&outbox, "a").await;
+    fs::remove_file(world.path("a")).unwrap();
+    let id = item.id;
+    outbox.failed(item, Retry::Changed);
+    drained(&outbox).await;
+    assert_eq!(timeout(LONG, outbox.forgotten()).await.unwrap(), [id]);
+    let warnings = world.warnings.lock().unwrap();
+    assert!(warnings.len() == 1 && warnings[0].1.contains("vanished"), "{warnings:?}");
+}
+
+#[tokio::test]
+async fn a_folder_that_is_renamed_while_its_file_is_in_flight_goes_under_its_new_name() {
+    let world = World::new();
+    world.write("old/a", "x");
+    let outbox = world.start(SHORT);
+    let item = next_named(&outbox, "old/a").await;
+    fs::rename(world.path("old"), world.path("new")).unwrap();
+    outbox.delivered(item);
+    let order = take_all(&outbox).await;
+    assert_eq!(order, ["new/a", "new"]);
+    assert_eq!(names(&world.path("")), BTreeSet::new());
+}
+
+#[tokio::test]
+async fn a_refused_file_waits_for_a_change() {
+    let world = World::new();
+    world.write("a", "x");
+    let outbox = world.start(SHORT);
+    let item = next_named(&outbox, "a").await;
+    outbox.failed(item, Retry::WhenChanged);
+    drained(&outbox).await;
+    assert!(outbox.try_next().is_none());
+    world.move_in("a", "other");
+    let item = next_named(&outbox, "a").await;
+    outbox.failed(item, Retry::Now);
+    assert_eq!(next_named(&outbox, "a").await.attempt, 1);
+}
+
+#[tokio::test]
+async fn kept_files_are_sent_once_over_restarts() {
+    let world = World::new();
+    world.write("d/a", "x");
+    let outbox = world.start_with(SHORT, AfterSend::Keep, true);
+    assert_eq!(take_all(&outbox).await, ["d/a", "d"]);
+    assert!(!timeout(LONG, outbox.forgotten()).await.unwrap().is_empty());
+    drop(outbox);
+    let outbox = world.start_with(SHORT, AfterSend::Keep, true);
+    drained(&outbox).await;
+    assert!(outbox.try_next().is_none());
+    world.move_in("d/a", "changed");
+    let item = next_named(&outbox, "d/a").await;
+    outbox.delivered(item);
+    assert_eq!(fs::read(world.path("d/a")).unwrap(), b"changed");
+}
+
+#[tokio::test]
+async fn ids_are_the_same_after_a_restart() {
+    let world = World::new();
+    world.write("a", "x");
+    let outbox = world.start(SHORT);
+    let first = next_named(&outbox, "a").await;
+    drop(outbox);
+    let outbox = world.start(SHORT);
+    assert_eq!(next_named(&outbox, "a").await.id, first.id);
+}
+
+#[tokio::test]
+async fn what_is_ignored_stays_and_rules_may_change() {
+    let world = World::new();
+    world.write(".rftignore", "*.tmp\nskip/\n");
+    world.write(".rft-own", "x");
+    for file in ["a.tmp", "skip/b", "c"] {
+        world.write(file, "x");
+    }
+    let outbox = world.start(SHORT);
+    assert_eq!(take_all(&outbox).await, ["c"]);
+    world.write("skip/later", "x");
+    world.write(".rftignore", "skip/\n");
+    let item = next_named(&outbox, "a.tmp").await;
+    outbox.delivered(item);
+    drained(&outbox).await;
+    let left = [".rft-own", ".rftignore", "skip"].map(String::from);
+    assert_eq!(names(&world.path("")), BTreeSet::from(left));
+}
+
+#[tokio::test]
+#[cfg(unix)]
+async fn odd_things_are_warned_about_once_and_hold_nothing_up() {
+    use std::os::unix::ffi::OsStrExt;
+    let world = World::new();
+    world.write("d/file", "x");
+    let socket = std::os::unix::net::UnixListener::bind(world.path("socket")).unwrap();
+    std::os::unix::fs::symlink("/etc/passwd", world.path("outside")).unwrap();
+    std::os::unix::fs::symlink("d/file", world.path("inside")).unwrap();
+    fs::write(world.path("").join(std::ffi::OsStr::from_bytes(b"\xff\x1b")), "x").unwrap();
+    fs::write(world.path(&"n".repeat(255)), "x").unwrap();
+    fs::write(world.path("D"), "x").unwrap();
+    let outbox = world.start_with(SHORT, AfterSend::Delete, false);
+    let mut sent = take_all(&outbox).await;
+    sent.sort();
+    assert_eq!(sent, ["D", "\\xff\\x1b", "d", "d/file", "inside", &"n".repeat(255)]);
+    world.write("again", "x");
+    assert_eq!(next(&outbox).await.name.to_string(), "again");
+    let warned: Vec<_> = world.warnings.lock().unwrap().iter().filter_map(|(path, _)| path.clone()).collect();
+    assert_eq!(warned.len(), 2, "{warned:?}");
+    drop(socket);
+}
+
+#[tokio::test]
+async fn times_of_the_future_and_of_long_ago_are_sent() {
+    let world = World::new();
+    for (file, seconds) in [("future", 40_000_000_000_i64), ("past", -1_000_000_000)] {
+        world.write(file, "x");
+        let wait = Duration::from_secs(seconds.unsigned_abs());
+        let epoch = std::time::UNIX_EPOCH;
+        let time = if seconds < 0 { epoch - wait } else { epoch + wait };
+        fs::File::options().write(true).open(world.path(file)).unwrap().set_modified(time).unwrap();
+    }
+    let outbox = world.start(SHORT);
+    assert_eq!(take_all(&outbox).await.len(), 2);
+}
+
+/// Resident memory of this process in KiB.
+#[cfg(target_os = "linux")]
+fn resident() -> u64 {
+    let status = fs::read_to_string("/proc/self/status").unwrap();
+    let line = status.lines().find(|l| l.starts_with("VmRSS")).unwrap();
+    line.split_whitespace().nth(1).unwrap().parse().unwrap()
+}
+
+/// User and system time of this process so far.
+#[cfg(target_os = "linux")]
+fn cpu() -> Duration {
+    let stat = fs::read_to_string("/proc/self/stat").unwrap();
+    let ticks: Vec<u64> = stat.split_whitespace().skip(13).take(2).map(|t| t.parse().unwrap()).collect();
+    Duration::from_millis((ticks[0] + ticks[1]) * 10)
+}
+
+/// Figures, not a test: `cargo test --release outbox::tests::measure -- --ignored --nocapture`.
+#[tokio::test]
+#[ignore = "prints figures"]
+#[cfg(target_os = "linux")]
+async fn measure() {
+    for (folders, files) in [(100, 100), (1, 200_000)] {
+        let world = World::at(tempfile::tempdir_in("/dev/shm").unwrap());
+        let aside = world.dir.path().join("tree");
+        for d in 0..folders {
+            fs::create_dir_all(aside.join(d.to_string())).unwrap();
+            for f in 0..files {
+                fs::write(aside.join(format!("{d}/file-{f}")), vec![0; if folders > 1 { 4096 } else { 16 }])
+                    .unwrap();
+            }
+        }
+        let outbox = world.start(Duration::from_secs(1));
+        drained(&outbox).await;
+        let (rss, cpu_before, begin) = (resident(), cpu(), Instant::now());
+        fs::rename(aside, world.path("tree")).unwrap();
+        let mut first = None;
+        let mut items = Vec::new();
+        while items.len() < folders * files {
+            items.push(next(&outbox).await);
+            first.get_or_insert_with(|| begin.elapsed());
+        }
+        let (out, rss_out, cpu_out) = (begin.elapsed(), resident(), cpu());
+        for item in items {
+            outbox.delivered(item);
+        }
+        let folders_sent = take_all(&outbox).await.len();
+        let n = u32::try_from(folders * files).unwrap();
+        println!(
+            "{n} files in {folders}: first {:?}, all out {out:?} ({:?} CPU a file), removed after {:?} \
+             ({:?} CPU a file), {folders_sent} folders, RSS {rss} -> {rss_out} KiB",
+            first.unwrap(),
+            (cpu_out - cpu_before) / n,
+            begin.elapsed(),
+            (cpu() - cpu_out) / n,
+        );
+    }
+}

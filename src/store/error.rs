@@ -1,0 +1,159 @@
+//! What can go wrong with the folders, told so that a person knows which file and what to do.
+
+use crate::proto::message::Refusal;
+use std::fmt::Display;
+use std::io;
+
+/// Why an operation on a folder, a file or the ledger failed. Every message names the file.
+#[derive(Debug, Clone, thiserror::Error)]
+#[non_exhaustive]
+pub enum StoreError {
+    /// The disk or the quota is full.
+    #[error("{path}: no space is left; make room and it goes on by itself")]
+    NoSpace {
+        /// The file that did not fit.
+        path: String,
+    },
+    /// The system denies it.
+    #[error("{path}: permission denied; give this user the right to {doing} it")]
+    Denied {
+        /// The file or folder.
+        path: String,
+        /// What was tried: a verb.
+        doing: &'static str,
+    },
+    /// The file system is mounted read-only.
+    #[error("{path}: the file system is read-only; mount it writable")]
+    ReadOnly {
+        /// The file or folder.
+        path: String,
+    },
+    /// It is not there (any more).
+    #[error("{path}: it is not there any more")]
+    NotFound {
+        /// The file or folder.
+        path: String,
+    },
+    /// Another rft holds the folder.
+    #[error("{path}: another rft uses this folder; stop that one, or give another --dir")]
+    InUse {
+        /// The folder.
+        path: String,
+    },
+    /// A file, or a link, stands where a folder is wanted, or something else where a file is.
+    #[error("{path}: something else stands there or above it; move it away")]
+    InTheWay {
+        /// The file or folder that was wanted.
+        path: String,
+    },
+    /// Another program, or another transfer, holds the file open.
+    #[error("{path}: it is in use; it is tried again")]
+    Busy {
+        /// The file.
+        path: String,
+    },
+    /// This system cannot have a file of that name.
+    #[error("{path}: this system cannot have a file of this name; rename it at the source")]
+    Name {
+        /// The name.
+        path: String,
+    },
+    /// A link that leaves the tree, or that this system cannot make.
+    #[error("{path}: this symbolic link cannot be made here; send what it points to instead")]
+    Link {
+        /// The link.
+        path: String,
+    },
+    /// `--on-conflict skip`, and another file stands there.
+    #[error("{path}: another file stands there and is kept (--on-conflict skip)")]
+    Conflict {
+        /// The file.
+        path: String,
+    },
+    /// Two of the folders are the same one, or one is inside the other.
+    #[error("{path}: Outgoing and Incoming must not be inside each other; give separate folders")]
+    Nested {
+        /// The inner folder.
+        path: String,
+    },
+    /// The ledger cannot be used.
+    #[error("{path}: the ledger of transfers failed ({reason}); restart rft, it repairs the ledger")]
+    Ledger {
+        /// The database file.
+        path: String,
+        /// What the database says.
+        reason: String,
+    },
+    /// Anything else that the system reports.
+    #[error("{path}: could not {doing} it: {reason}")]
+    Io {
+        /// The file or folder.
+        path: String,
+        /// What was tried: a verb.
+        doing: &'static str,
+        /// What the system says.
+        reason: String,
+    },
+}
+
+impl StoreError {
+    /// Sorts what the system reports; `doing` is a verb, such as `read`.
+    pub fn new(doing: &'static str, path: impl Display, error: &io::Error) -> Self {
+        use io::ErrorKind as Kind;
+        let path = path.to_string();
+        match error.kind() {
+            Kind::StorageFull | Kind::QuotaExceeded => Self::NoSpace { path },
+            Kind::PermissionDenied => Self::Denied { path, doing },
+            Kind::ReadOnlyFilesystem => Self::ReadOnly { path },
+            Kind::NotFound => Self::NotFound { path },
+            Kind::NotADirectory
+            | Kind::IsADirectory
+            | Kind::AlreadyExists
+            | Kind::DirectoryNotEmpty => Self::InTheWay { path },
+            Kind::ResourceBusy | Kind::ExecutableFileBusy => Self::Busy { path },
+            Kind::InvalidFilename => Self::Name { path },
+            _ => Self::Io { path, doing, reason: error.to_string() },
+        }
+    }
+
+    /// What the sender of a file is told when this is why it does not stand in Incoming.
+    pub fn refusal(&self) -> Refusal {
+        match self {
+            Self::NoSpace { .. } => Refusal::NoSpace,
+            Self::InTheWay { .. } => Refusal::InTheWay,
+            Self::Busy { .. } => Refusal::Busy,
+            Self::Name { .. } => Refusal::Name,
+            Self::Link { .. } => Refusal::Link,
+            Self::Conflict { .. } => Refusal::Conflict,
+            Self::Denied { .. }
+            | Self::ReadOnly { .. }
+            | Self::NotFound { .. }
+            | Self::InUse { .. }
+            | Self::Nested { .. }
+            | Self::Ledger { .. }
+            | Self::Io { .. } => Refusal::Storage,
+        }
+    }
+
+    /// Whether the file is simply not there.
+    pub fn is_not_found(&self) -> bool {
+        matches!(self, Self::NotFound { .. })
+    }
+
+    /// Whether doing the same again, with nobody doing anything, may end otherwise.
+    pub fn retry_helps(&self) -> bool {
+        self.refusal().retry_helps() && !matches!(self, Self::Nested { .. } | Self::InUse { .. })
+    }
+}
+
+/// Names the file in an [`io::Error`].
+pub(crate) trait Naming<T> {
+    /// As [`StoreError::new`], with the path made only when it failed.
+    fn naming<P: Display>(self, doing: &'static str, path: impl FnOnce() -> P) -> Result<T, StoreError>;
+}
+
+impl<T> Naming<T> for io::Result<T> {
+    fn naming<P: Display>(self, doing: &'static str, path: impl FnOnce() -> P) -> Result<T, StoreError> {
+        self.map_err(|error| StoreError::new(doing, path(), &error))
+    }
+}

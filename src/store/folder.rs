@@ -1,0 +1,354 @@
+//! A folder held by handle: every operation resolves a [`Name`] beneath it, component by component,
+//! and follows no symbolic link in any of them.
+
+use super::error::{Naming, StoreError};
+use super::meta::Meta;
+use super::os;
+use crate::proto::name::{Name, NameError};
+use cap_std::fs::Dir;
+use std::ffi::{OsStr, OsString};
+use std::fmt;
+use std::fs::File;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// The root of a tree: Outgoing, or Incoming.
+pub struct Folder {
+    path: PathBuf,
+    root: Arc<Dir>,
+}
+
+/// One entry of a listed folder.
+#[derive(Debug, Clone)]
+pub struct Listed {
+    /// Its last component as it crosses the wire, or as it is where that cannot be (Windows: not
+    /// Unicode).
+    pub leaf: Result<Vec<u8>, OsString>,
+    /// The entry's own metadata.
+    pub meta: Meta,
+}
+
+impl Folder {
+    /// Holds the folder at `path`. Here, and nowhere else, links are followed: the user named it.
+    ///
+    /// # Errors
+    /// [`StoreError`] when it cannot be opened, or with `create` cannot be made.
+    pub fn open(path: &Path, create: bool) -> Result<Self, StoreError> {
+        if create {
+            std::fs::create_dir_all(path).naming("create", || path.display())?;
+        }
+        let root = os::open_root(path).naming("open", || path.display())?;
+        Ok(Self { path: path.to_owned(), root: Arc::new(root) })
+    }
+
+    /// Where it was opened; for messages only.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The metadata of an entry, of a link itself.
+    ///
+    /// # Errors
+    /// [`StoreError`]; [`StoreError::InTheWay`] when a file or a link stands above it.
+    pub fn stat(&self, name: &Name) -> Result<Meta, StoreError> {
+        self.walk().stat(name)
+    }
+
+    /// Opens a regular file for reading; the metadata are those of the opened file.
+    ///
+    /// # Errors
+    /// [`StoreError::InTheWay`] for anything that is no regular file (it is not opened),
+    /// [`StoreError::Busy`] on Windows while another program has it open for writing.
+    pub fn open_file(&self, name: &Name) -> Result<(File, Meta), StoreError> {
+        let (parent, leaf) = self.walk().parent(name)?;
+        os::open_read(&parent, &leaf).naming("read", || self.shown(name))
+    }
+
+    /// The target of a symbolic link, `/`-separated.
+    ///
+    /// # Errors
+    /// [`StoreError`], also when it is no link.
+    pub fn read_link(&self, name: &Name) -> Result<Vec<u8>, StoreError> {
+        let (parent, leaf) = self.walk().parent(name)?;
+        os::read_link(&parent, &leaf).naming("read", || self.shown(name))
+    }
+
+    /// What stands in a folder (`None`: at the top), in no order. The folder is held by handle
+    /// meanwhile. What vanishes meanwhile is left out.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the folder itself cannot be read.
+    pub fn list(&self, name: Option<&Name>) -> Result<Vec<Listed>, StoreError> {
+        let dir = self.walk().dir(name)?;
+        let shown = || name.map_or_else(|| self.path.display().to_string(), |name| self.shown(name));
+        let leaves = os::entries(&dir).naming("list", shown)?;
+        let mut listed = Vec::with_capacity(leaves.len());
+        for leaf in leaves {
+            match os::stat(&dir, &leaf) {
+                Ok(meta) => listed.push(Listed { leaf: os::leaf_bytes(leaf), meta }),
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                // A file that another program holds alone on Windows: it is seen again later.
+                Err(error) if error.kind() == io::ErrorKind::ResourceBusy => {}
+                Err(error) => return Err(StoreError::new("list", shown(), &error)),
+            }
+        }
+        Ok(listed)
+    }
+
+    /// Whether nothing at all stands at the top, the program's own `.rft` aside.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the folder cannot be read.
+    pub fn is_empty(&self) -> Result<bool, StoreError> {
+        let leaves = os::entries(&self.root).naming("list", || self.path.display())?;
+        Ok(leaves.iter().all(|leaf| leaf.as_encoded_bytes().starts_with(b".rft")))
+    }
+
+    /// For several operations in a row, which mostly concern the same folders.
+    pub(crate) fn walk(&self) -> Walk<'_> {
+        Walk { folder: self, held: Vec::new() }
+    }
+
+    pub(crate) fn root(&self) -> &Arc<Dir> {
+        &self.root
+    }
+
+    /// A name with the folder before it, for messages.
+    pub(crate) fn shown(&self, name: &Name) -> String {
+        format!("{}{}{name}", self.path.display(), std::path::MAIN_SEPARATOR)
+    }
+
+    /// Bytes that this user may still write on the folder's volume.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the system does not say.
+    pub fn free_space(&self) -> Result<u64, StoreError> {
+        os::free_space(&self.root, &self.path).naming("measure", || self.path.display())
+    }
+}
+
+impl fmt::Debug for Folder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Folder({})", self.path.display())
+    }
+}
+
+/// How many folders a [`Walk`] keeps open: files come from or go to few folders at a time, and
+/// handles are scarce.
+const HELD: usize = 16;
+
+/// Resolves names beneath a folder and keeps the last folders open. It lives no longer than one
+/// batch: a folder that was moved out of the tree meanwhile would take files with it.
+pub(crate) struct Walk<'a> {
+    folder: &'a Folder,
+    held: Vec<(Name, Arc<Dir>)>,
+}
+
+impl Walk<'_> {
+    /// The folder that holds `name`, and the last component as the system has it.
+    pub(crate) fn parent(&mut self, name: &Name) -> Result<(Arc<Dir>, OsString), StoreError> {
+        let leaf = native(name, name.leaf()).map_err(|_| StoreError::Name { path: self.folder.shown(name) })?;
+        let parent = name.parent();
+        Ok((self.dir(parent.as_ref())?, leaf))
+    }
+
+    /// As [`Walk::parent`], making the folders above that are missing. `changed` is told each folder
+    /// that got a new entry.
+    pub(crate) fn make_parent(
+        &mut self,
+        name: &Name,
+        changed: &mut dyn FnMut(Option<Name>, &Arc<Dir>),
+    ) -> Result<(Arc<Dir>, OsString), StoreError> {
+        let leaf = native(name, name.leaf()).map_err(|_| StoreError::Name { path: self.folder.shown(name) })?;
+        let dir = match name.parent() {
+            None => Arc::clone(&self.folder.root),
+            Some(parent) => self.make_dir(&parent, changed)?,
+        };
+        Ok((dir, leaf))
+    }
+
+    pub(crate) fn stat(&mut self, name: &Name) -> Result<Meta, StoreError> {
+        let (parent, leaf) = self.parent(name)?;
+        os::stat(&parent, &leaf).naming("look at", || self.folder.shown(name))
+    }
+
+    /// The folder of that name (`None`: the root).
+    pub(crate) fn dir(&mut self, name: Option<&Name>) -> Result<Arc<Dir>, StoreError> {
+        let Some(name) = name else { return Ok(Arc::clone(&self.folder.root)) };
+        if let Some(dir) = self.find(name) {
+            return Ok(dir);
+        }
+        let (parent, leaf) = self.parent(name)?;
+        let dir = os::open_dir(&parent, &leaf).naming("open", || self.folder.shown(name))?;
+        Ok(self.hold(name, dir))
+    }
+
+    /// The folder of that name, made with what is missing above it.
+    pub(crate) fn make_dir(
+        &mut self,
+        name: &Name,
+        changed: &mut dyn FnMut(Option<Name>, &Arc<Dir>),
+    ) -> Result<Arc<Dir>, StoreError> {
+        if let Some(dir) = self.find(name) {
+            return Ok(dir);
+        }
+        let (parent, leaf) = self.make_parent(name, changed)?;
+        let shown = || self.folder.shown(name);
+        let dir = match os::open_dir(&parent, &leaf) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                match os::make_dir(&parent, &leaf, false) {
+                    Ok(()) => {}
+                    // Another one made it meanwhile.
+                    Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+                    Err(error) => return Err(StoreError::new("create a folder in", shown(), &error)),
+                }
+                changed(name.parent(), &parent);
+                os::open_dir(&parent, &leaf).naming("open", shown)?
+            }
+            other => other.naming("open", shown)?,
+        };
+        Ok(self.hold(name, dir))
+    }
+
+    fn find(&self, name: &Name) -> Option<Arc<Dir>> {
+        self.held.iter().rev().find(|(held, _)| held == name).map(|(_, dir)| Arc::clone(dir))
+    }
+
+    fn hold(&mut self, name: &Name, dir: Dir) -> Arc<Dir> {
+        let dir = Arc::new(dir);
+        if self.held.len() == HELD {
+            self.held.remove(0);
+        }
+        self.held.push((name.clone(), Arc::clone(&dir)));
+        dir
+    }
+}
+
+/// A component as this system has it. At the top, what only differs in case from the program's own
+/// `.rft` is refused: on some file systems it is the same folder.
+fn native(name: &Name, component: &[u8]) -> Result<OsString, NameError> {
+    if component.eq_ignore_ascii_case(b".rft") && name.depth() == 1 {
+        return Err(NameError::Reserved);
+    }
+    let part = Name::parse(component)?.to_path()?;
+    Ok(OsStr::new(&part).to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::meta::FileKind;
+
+    fn name(text: &str) -> Name {
+        Name::parse(text.as_bytes()).unwrap()
+    }
+
+    #[test]
+    fn lists_opens_and_looks_at_entries() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::create_dir_all(dir.path().join("a/b")).unwrap();
+        std::fs::write(dir.path().join("a/b/f"), "hello").unwrap();
+        let folder = Folder::open(dir.path(), false).unwrap();
+        let meta = folder.stat(&name("a/b/f")).unwrap();
+        assert_eq!((meta.kind, meta.size), (FileKind::File, 5));
+        assert!(folder.open_file(&name("a/b/f")).unwrap().1.unchanged(&meta));
+        let listed = folder.list(Some(&name("a/b"))).unwrap();
+        assert_eq!(listed.len(), 1);
+        assert_eq!(listed[0].leaf.as_deref().unwrap(), b"f");
+        assert!(listed[0].meta.unchanged(&meta));
+        assert_eq!(folder.list(None).unwrap()[0].meta.kind, FileKind::Folder);
+        assert!(!folder.is_empty().unwrap());
+        assert!(matches!(folder.stat(&name("a/x")), Err(StoreError::NotFound { .. })));
+        assert!(matches!(folder.stat(&name("a/b/f/x")), Err(StoreError::InTheWay { .. })));
+        assert!(matches!(folder.open_file(&name("a")), Err(StoreError::InTheWay { .. })));
+        assert!(matches!(folder.list(Some(&name("a/b/f"))), Err(StoreError::InTheWay { .. })));
+    }
+
+    #[test]
+    fn a_missing_folder_is_made_only_when_asked() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("x/y");
+        assert!(matches!(Folder::open(&path, false), Err(StoreError::NotFound { .. })));
+        assert!(Folder::open(&path, true).unwrap().is_empty().unwrap());
+        assert!(path.is_dir());
+    }
+
+    #[test]
+    fn parents_are_made_once_and_told() {
+        let dir = tempfile::tempdir().unwrap();
+        let folder = Folder::open(dir.path(), false).unwrap();
+        let mut walk = folder.walk();
+        let mut told = Vec::new();
+        let deep = name("a/b/c/f");
+        walk.make_parent(&deep, &mut |name, _| told.push(name)).unwrap();
+        assert_eq!(told, [None, Some(name("a")), Some(name("a/b"))]);
+        walk.make_parent(&deep, &mut |_, _| panic!("made twice")).unwrap();
+        assert!(dir.path().join("a/b/c").is_dir());
+    }
+
+    #[test]
+    fn more_folders_than_are_held_and_very_deep_ones() {
+        let dir = tempfile::tempdir().unwrap();
+        let folder = Folder::open(dir.path(), false).unwrap();
+        let mut walk = folder.walk();
+        for i in 0..3 * HELD {
+            walk.make_dir(&name(&format!("d{i}")), &mut |_, _| {}).unwrap();
+        }
+        let deep = name(&vec!["x"; 1500].join("/"));
+        walk.make_dir(&deep, &mut |_, _| {}).unwrap();
+        assert_eq!(folder.stat(&deep).unwrap().kind, FileKind::Folder);
+        assert!(walk.held.len() <= HELD);
+    }
+
+    #[test]
+    fn the_programs_own_folder_is_nobodys_in_any_case() {
+        let dir = tempfile::tempdir().unwrap();
+        let folder = Folder::open(dir.path(), false).unwrap();
+        assert!(matches!(folder.stat(&name(".RFT")), Err(StoreError::Name { .. })));
+        assert!(matches!(folder.stat(&name(".Rft/stage/x")), Err(StoreError::Name { .. })));
+        assert!(matches!(folder.stat(&name("a/.RFT")), Err(StoreError::NotFound { .. })));
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn no_link_is_followed_anywhere() {
+        let outside = tempfile::tempdir().unwrap();
+        std::fs::write(outside.path().join("secret"), "s").unwrap();
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::create_dir(dir.path().join("real")).unwrap();
+        std::os::unix::fs::symlink(outside.path(), dir.path().join("out")).unwrap();
+        std::os::unix::fs::symlink("../out", dir.path().join("real/up")).unwrap();
+        std::os::unix::fs::symlink(outside.path().join("secret"), dir.path().join("leaf")).unwrap();
+        let folder = Folder::open(dir.path(), false).unwrap();
+        for through in ["out/secret", "real/up/secret"] {
+            let through = name(through);
+            assert!(matches!(folder.stat(&through), Err(StoreError::InTheWay { .. })));
+            assert!(matches!(folder.open_file(&through), Err(StoreError::InTheWay { .. })));
+            assert!(matches!(folder.read_link(&through), Err(StoreError::InTheWay { .. })));
+            let made = folder.walk().make_parent(&through, &mut |_, _| {}).map(|_| ());
+            assert!(matches!(made, Err(StoreError::InTheWay { .. })));
+        }
+        assert!(matches!(folder.list(Some(&name("out"))), Err(StoreError::InTheWay { .. })));
+        assert!(matches!(folder.open_file(&name("leaf")), Err(StoreError::InTheWay { .. })));
+        assert_eq!(folder.stat(&name("leaf")).unwrap().kind, FileKind::Link);
+        assert_eq!(folder.read_link(&name("real/up")).unwrap(), b"../out");
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_fifo_is_seen_but_not_opened() {
+        let dir = tempfile::tempdir().unwrap();
+        rustix::fs::mknodat(
+            rustix::fs::CWD,
+            dir.path().join("fifo"),
+            rustix::fs::FileType::Fifo,
+            rustix::fs::Mode::from_raw_mode(0o600),
+            0,
+        )
+        .unwrap();
+        let folder = Folder::open(dir.path(), false).unwrap();
+        assert_eq!(folder.stat(&name("fifo")).unwrap().kind, FileKind::Other);
+        assert!(matches!(folder.open_file(&name("fifo")), Err(StoreError::InTheWay { .. })));
+    }
+}

@@ -1,0 +1,263 @@
+//! Linux, macOS and the other Unix systems.
+
+use crate::proto::message::Timestamp;
+use crate::store::meta::{FileKind, Identity, Meta};
+use cap_std::fs::Dir;
+use rustix::fs::{self, AtFlags, FileType, Mode, OFlags, Timespec, Timestamps};
+use std::ffi::{OsStr, OsString};
+use std::fs::File;
+use std::io;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+
+/// More files than this in a batch are synced by one `syncfs`. An `fsync` of one new file costs a
+/// commit of the journal and a flush of the disk's cache, some 0.1 to 10 ms, and they cannot be
+/// merged; one `syncfs` costs about two of them, and besides what other programs have written. So
+/// from a handful of files on it is cheaper, and for hundreds by two orders of magnitude.
+pub(crate) const SYNC_VOLUME_FROM: usize = 6;
+
+pub(crate) fn open_root(path: &Path) -> io::Result<Dir> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let fd = fs::open(path, flags, Mode::empty())?;
+    Ok(Dir::from_std_file(File::from(fd)))
+}
+
+pub(crate) fn open_dir(dir: &Dir, leaf: &OsStr) -> io::Result<Dir> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let fd = fs::openat(dir, leaf, flags, Mode::empty()).map_err(link_in_the_way)?;
+    Ok(Dir::from_std_file(File::from(fd)))
+}
+
+/// What NOFOLLOW reports for a link: ENOTDIR for folders on Linux, ELOOP or EMLINK elsewhere.
+fn link_in_the_way(error: rustix::io::Errno) -> io::Error {
+    match error {
+        rustix::io::Errno::LOOP | rustix::io::Errno::MLINK => io::ErrorKind::NotADirectory.into(),
+        error => error.into(),
+    }
+}
+
+pub(crate) fn make_dir(dir: &Dir, leaf: &OsStr, private: bool) -> io::Result<()> {
+    let mode = Mode::from_raw_mode(if private { 0o700 } else { 0o777 });
+    Ok(fs::mkdirat(dir, leaf, mode)?)
+}
+
+pub(crate) fn remove_dir(dir: &Dir, leaf: &OsStr) -> io::Result<()> {
+    Ok(fs::unlinkat(dir, leaf, AtFlags::REMOVEDIR)?)
+}
+
+pub(crate) fn entries(dir: &Dir) -> io::Result<Vec<OsString>> {
+    let mut leaves = Vec::new();
+    for entry in fs::Dir::read_from(dir)? {
+        let entry = entry?;
+        match entry.file_name().to_bytes() {
+            b"." | b".." => {}
+            leaf => leaves.push(OsString::from_vec(leaf.to_vec())),
+        }
+    }
+    Ok(leaves)
+}
+
+/// The bytes of a component as they cross the wire.
+pub(crate) fn leaf_bytes(leaf: OsString) -> Result<Vec<u8>, OsString> {
+    Ok(leaf.into_vec())
+}
+
+pub(crate) fn stat(dir: &Dir, leaf: &OsStr) -> io::Result<Meta> {
+    Ok(meta_of(&fs::statat(dir, leaf, AtFlags::SYMLINK_NOFOLLOW)?))
+}
+
+pub(crate) fn stat_file(file: &File) -> io::Result<Meta> {
+    Ok(meta_of(&fs::fstat(file)?))
+}
+
+pub(crate) fn stat_dir(dir: &Dir) -> io::Result<Meta> {
+    Ok(meta_of(&fs::fstat(dir)?))
+}
+
+// The types of these fields differ between systems.
+#[allow(clippy::cast_lossless, clippy::unnecessary_cast, clippy::cast_sign_loss)]
+fn meta_of(stat: &fs::Stat) -> Meta {
+    let kind = match FileType::from_raw_mode(stat.st_mode as _) {
+        FileType::RegularFile => FileKind::File,
+        FileType::Directory => FileKind::Folder,
+        FileType::Symlink => FileKind::Link,
+        _ => FileKind::Other,
+    };
+    let time = |seconds: i64, nanos: u32| Timestamp { seconds, nanos };
+    Meta {
+        kind,
+        size: stat.st_size as u64,
+        modified: time(stat.st_mtime as i64, stat.st_mtime_nsec as u32),
+        mode: Some(stat.st_mode as u32 & 0o777),
+        identity: Identity {
+            device: stat.st_dev as u64,
+            inode: stat.st_ino as u64,
+            changed: time(stat.st_ctime as i64, stat.st_ctime_nsec as u32),
+        },
+    }
+}
+
+/// A regular file, for reading. Anything else is not even opened: opening a device may act on it.
+pub(crate) fn open_read(dir: &Dir, leaf: &OsStr) -> io::Result<(File, Meta)> {
+    open_regular(dir, leaf, OFlags::RDONLY)
+}
+
+/// A regular file, for reading and writing.
+pub(crate) fn open_edit(dir: &Dir, leaf: &OsStr) -> io::Result<(File, Meta)> {
+    open_regular(dir, leaf, OFlags::RDWR)
+}
+
+fn open_regular(dir: &Dir, leaf: &OsStr, access: OFlags) -> io::Result<(File, Meta)> {
+    if stat(dir, leaf)?.kind != FileKind::File {
+        return Err(io::ErrorKind::NotADirectory.into());
+    }
+    // What was renamed there since is caught by NOFOLLOW, NONBLOCK (a FIFO) and the second look.
+    let flags = access | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+    let file = File::from(fs::openat(dir, leaf, flags, Mode::empty()).map_err(link_in_the_way)?);
+    let meta = stat_file(&file)?;
+    if meta.kind == FileKind::File { Ok((file, meta)) } else { Err(io::ErrorKind::NotADirectory.into()) }
+}
+
+pub(crate) fn create_new(dir: &Dir, leaf: &OsStr) -> io::Result<File> {
+    let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    Ok(File::from(fs::openat(dir, leaf, flags, Mode::from_raw_mode(0o666))?))
+}
+
+pub(crate) fn write_at(file: &File, data: &[u8], offset: u64) -> io::Result<()> {
+    file.write_all_at(data, offset)
+}
+
+pub(crate) fn read_at(file: &File, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+    file.read_at(buffer, offset)
+}
+
+pub(crate) fn read_link(dir: &Dir, leaf: &OsStr) -> io::Result<Vec<u8>> {
+    Ok(fs::readlinkat(dir, leaf, Vec::new())?.into_bytes())
+}
+
+pub(crate) fn make_link(dir: &Dir, leaf: &OsStr, target: &[u8]) -> io::Result<()> {
+    Ok(fs::symlinkat(OsStr::from_bytes(target), dir, leaf)?)
+}
+
+/// A rename that fails with [`io::ErrorKind::AlreadyExists`] when anything stands at the new name.
+pub(crate) fn rename_new(from: &Dir, old: &OsStr, to: &Dir, new: &OsStr) -> io::Result<()> {
+    use rustix::io::Errno;
+    #[cfg(any(target_os = "linux", target_os = "android", target_vendor = "apple"))]
+    match fs::renameat_with(from, old, to, new, fs::RenameFlags::NOREPLACE) {
+        // The file system (NFS, some FUSE) or the kernel does not have it.
+        Err(Errno::INVAL | Errno::NOSYS | Errno::NOTSUP) => {}
+        result => return Ok(result?),
+    }
+    // A second hard link never replaces. Should the process die in between, both names are the same
+    // file, which the one who finds the old name can tell.
+    match fs::linkat(from, old, to, new, AtFlags::empty()) {
+        Ok(()) => return Ok(fs::unlinkat(from, old, AtFlags::empty())?),
+        // A folder, or no hard links on this file system.
+        Err(Errno::PERM | Errno::OPNOTSUPP | Errno::MLINK | Errno::NOSYS | Errno::INVAL) => {}
+        Err(error) => return Err(error.into()),
+    }
+    // Nothing left but to look first: another program may win the moment in between.
+    match stat(to, new) {
+        Ok(_) => Err(io::ErrorKind::AlreadyExists.into()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => rename_over(from, old, to, new),
+        Err(error) => Err(error),
+    }
+}
+
+/// A rename that atomically replaces what stands at the new name.
+pub(crate) fn rename_over(from: &Dir, old: &OsStr, to: &Dir, new: &OsStr) -> io::Result<()> {
+    Ok(fs::renameat(from, old, to, new)?)
+}
+
+pub(crate) fn unlink(dir: &Dir, leaf: &OsStr) -> io::Result<()> {
+    Ok(fs::unlinkat(dir, leaf, AtFlags::empty())?)
+}
+
+/// Permission bits (none: left alone) and time of an open file.
+pub(crate) fn set_file(file: &File, mode: Option<u32>, modified: Timestamp) -> io::Result<()> {
+    if let Some(mode) = mode {
+        fs::fchmod(file, bits(mode))?;
+    }
+    Ok(fs::futimens(file, &times(modified))?)
+}
+
+/// The same of a folder.
+pub(crate) fn set_dir(dir: &Dir, mode: Option<u32>, modified: Timestamp) -> io::Result<()> {
+    if let Some(mode) = mode {
+        fs::fchmod(dir, bits(mode))?;
+    }
+    Ok(fs::futimens(dir, &times(modified))?)
+}
+
+/// The time of a link itself.
+pub(crate) fn set_link(dir: &Dir, leaf: &OsStr, modified: Timestamp) -> io::Result<()> {
+    Ok(fs::utimensat(dir, leaf, &times(modified), AtFlags::SYMLINK_NOFOLLOW)?)
+}
+
+fn bits(mode: u32) -> Mode {
+    // The type is u16 on some systems; 0o777 fits every one.
+    #[allow(clippy::useless_conversion, clippy::cast_possible_truncation)]
+    Mode::from_raw_mode((mode & 0o777) as _)
+}
+
+fn times(modified: Timestamp) -> Timestamps {
+    let omit = Timespec { tv_sec: 0, tv_nsec: fs::UTIME_OMIT };
+    let last_modification =
+        Timespec { tv_sec: modified.seconds as _, tv_nsec: i64::from(modified.nanos) as _ };
+    Timestamps { last_access: omit, last_modification }
+}
+
+pub(crate) fn sync_file(file: &File) -> io::Result<()> {
+    file.sync_all()
+}
+
+pub(crate) fn sync_data(file: &File) -> io::Result<()> {
+    file.sync_data()
+}
+
+pub(crate) fn sync_dir(dir: &Dir) -> io::Result<()> {
+    match fs::fsync(dir) {
+        // Some network file systems have no sync of folders: there the server's answer is all.
+        Err(rustix::io::Errno::INVAL | rustix::io::Errno::NOTSUP) => Ok(()),
+        result => Ok(result?),
+    }
+}
+
+/// Everything on the volume at once; `false` when this system cannot, or cannot be trusted to
+/// report a failed write: Linux does since 5.8 (syncfs(2), "Errors").
+pub(crate) fn sync_volume(dir: &Dir) -> io::Result<bool> {
+    #[cfg(target_os = "linux")]
+    if syncfs_reports_errors() {
+        fs::syncfs(dir)?;
+        return Ok(true);
+    }
+    let _ = dir;
+    Ok(false)
+}
+
+/// Whether [`sync_volume`] does anything here.
+pub(crate) fn can_sync_volume() -> bool {
+    #[cfg(target_os = "linux")]
+    return syncfs_reports_errors();
+    #[cfg(not(target_os = "linux"))]
+    false
+}
+
+#[cfg(target_os = "linux")]
+fn syncfs_reports_errors() -> bool {
+    static ANSWER: std::sync::OnceLock<bool> = std::sync::OnceLock::new();
+    *ANSWER.get_or_init(|| {
+        let uname = rustix::system::uname();
+        let mut numbers = uname.release().to_bytes().split(|b| !b.is_ascii_digit()).map(|digits| {
+            std::str::from_utf8(digits).ok().and_then(|digits| digits.parse::<u32>().ok()).unwrap_or(0)
+        });
+        (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0)) >= (5, 8)
+    })
+}
+
+/// Bytes that this user may still write on the folder's volume.
+pub(crate) fn free_space(dir: &Dir, _path: &Path) -> io::Result<u64> {
+    let stat = fs::fstatvfs(dir)?;
+    Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
+}

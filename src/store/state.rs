@@ -1,0 +1,238 @@
+//! The program's own folder, `.rft`, and the locks that keep a second rft away.
+
+use super::error::{Naming, StoreError};
+use super::folder::Folder;
+use super::os;
+use crate::config::Folders;
+use cap_std::fs::Dir;
+use std::ffi::OsStr;
+use std::fs::{File, OpenOptions, TryLockError};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+const LOCK: &str = "lock";
+/// The hidden folder of a root that lies on another volume, or apart from the state folder.
+const HIDDEN: &str = ".rft";
+
+/// The state folder, held by handle and locked for as long as this lives.
+#[derive(Debug)]
+pub struct StateDir {
+    path: PathBuf,
+    dir: Arc<Dir>,
+    // Released by the system when the process ends, however it ends.
+    _locks: Vec<File>,
+}
+
+impl StateDir {
+    /// Creates `.rft` (for this user alone) and locks it, and Outgoing and Incoming too where they
+    /// lie elsewhere: two peers must not share any of the three.
+    ///
+    /// # Errors
+    /// [`StoreError::InUse`] while another rft runs there, [`StoreError::Nested`] when Outgoing and
+    /// Incoming are inside each other, others when a folder cannot be made or used.
+    pub fn open(folders: &Folders) -> Result<Self, StoreError> {
+        let path = folders.state.clone();
+        for path in [&folders.outgoing, &folders.incoming] {
+            std::fs::create_dir_all(path).naming("create", || path.display())?;
+        }
+        make_private(&path)?;
+        refuse_nested(&folders.outgoing, &folders.incoming)?;
+        let dir = os::open_root(&path).naming("open", || path.display())?;
+        let mut locks = vec![lock(&path, &path)?];
+        for root in [&folders.outgoing, &folders.incoming] {
+            if root.parent() == path.parent() {
+                continue;
+            }
+            let hidden = root.join(HIDDEN);
+            match make_private(&hidden).and_then(|()| lock(&hidden, root)) {
+                Ok(file) => locks.push(file),
+                // A source that cannot be written can still be sent (`--after-send keep`).
+                Err(StoreError::Denied { .. } | StoreError::ReadOnly { .. })
+                    if root == &folders.outgoing => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(Self { path, dir: Arc::new(dir), _locks: locks })
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    pub(crate) fn dir(&self) -> &Arc<Dir> {
+        &self.dir
+    }
+
+    /// The folder `leaf` of the program's own from which a rename into (and out of) `root` works:
+    /// below `.rft`, or below a hidden folder inside `root` when that is another volume. Volumes are
+    /// told apart by trying, since bind mounts and subvolumes have equal device numbers and fail.
+    pub(crate) fn beside(&self, root: &Folder, leaf: &str) -> Result<Beside, StoreError> {
+        let path = self.path.join(leaf);
+        let dir = subfolder(&self.dir, leaf).naming("create", || path.display())?;
+        match probe(&dir, root.root()) {
+            Ok(()) => return Ok(Beside { dir: Arc::new(dir), path }),
+            Err(error) if error.kind() == io::ErrorKind::CrossesDevices => {}
+            // Also what is no sign of another volume: the one way left shows the true reason.
+            Err(_) => {}
+        }
+        let path = root.path().join(HIDDEN).join(leaf);
+        let made = subfolder(root.root(), HIDDEN).and_then(|hidden| subfolder(&hidden, leaf));
+        let dir = made.naming("create", || path.display())?;
+        probe(&dir, root.root()).naming("write to", || root.path().display())?;
+        Ok(Beside { dir: Arc::new(dir), path })
+    }
+}
+
+/// A folder of the program's own on the volume of another.
+#[derive(Debug, Clone)]
+pub(crate) struct Beside {
+    pub(crate) dir: Arc<Dir>,
+    /// For messages.
+    pub(crate) path: PathBuf,
+}
+
+/// A folder of the program's own, made when missing; a link there is not followed.
+pub(crate) fn subfolder(dir: &Dir, leaf: &str) -> io::Result<Dir> {
+    let leaf = OsStr::new(leaf);
+    match os::make_dir(dir, leaf, true) {
+        Ok(()) => {}
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+        Err(error) => return Err(error),
+    }
+    os::open_dir(dir, leaf)
+}
+
+fn probe(from: &Dir, to: &Dir) -> io::Result<()> {
+    static COUNT: AtomicU32 = AtomicU32::new(0);
+    let number = COUNT.fetch_add(1, Ordering::Relaxed);
+    let leaf = format!(".rft-probe-{}-{number}", std::process::id());
+    let leaf = OsStr::new(&leaf);
+    drop(os::create_new(from, leaf)?);
+    let renamed = os::rename_new(from, leaf, to, leaf);
+    os::unlink(if renamed.is_ok() { to } else { from }, leaf)?;
+    renamed
+}
+
+fn make_private(path: &Path) -> Result<(), StoreError> {
+    if path.is_dir() {
+        return Ok(());
+    }
+    if let Some(parent) = path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
+        std::fs::create_dir_all(parent).naming("create", || parent.display())?;
+    }
+    let mut builder = std::fs::DirBuilder::new();
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    match builder.create(path) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists && path.is_dir() => Ok(()),
+        other => other.naming("create", || path.display()),
+    }
+}
+
+fn lock(state: &Path, shown: &Path) -> Result<File, StoreError> {
+    let path = state.join(LOCK);
+    let file = OpenOptions::new()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .open(&path)
+        .naming("open", || path.display())?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(StoreError::InUse { path: shown.display().to_string() }),
+        // A file system without locks: better without one than not at all.
+        Err(TryLockError::Error(error)) if error.kind() == io::ErrorKind::Unsupported => Ok(file),
+        Err(TryLockError::Error(error)) => Err(StoreError::new("lock", path.display(), &error)),
+    }
+}
+
+/// What arrived would be sent, or what is sent be overwritten.
+fn refuse_nested(outgoing: &Path, incoming: &Path) -> Result<(), StoreError> {
+    let real = |path: &Path| path.canonicalize().naming("open", || path.display());
+    let (out, inc) = (real(outgoing)?, real(incoming)?);
+    let inner = if inc.starts_with(&out) {
+        incoming
+    } else if out.starts_with(&inc) {
+        outgoing
+    } else {
+        return Ok(());
+    };
+    Err(StoreError::Nested { path: inner.display().to_string() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_second_rft_is_kept_away_until_the_first_is_gone() {
+        let base = tempfile::tempdir().unwrap();
+        let folders = Folders::in_dir(base.path());
+        let first = StateDir::open(&folders).unwrap();
+        assert!(matches!(StateDir::open(&folders), Err(StoreError::InUse { .. })));
+        drop(first);
+        StateDir::open(&folders).unwrap();
+    }
+
+    #[test]
+    fn a_shared_folder_elsewhere_is_locked_too() {
+        let (a, b, shared) =
+            (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let incoming = shared.path().join("in");
+        let mine = Folders { incoming: incoming.clone(), ..Folders::in_dir(a.path()) };
+        let theirs = Folders { incoming, ..Folders::in_dir(b.path()) };
+        let _first = StateDir::open(&mine).unwrap();
+        assert!(matches!(StateDir::open(&theirs), Err(StoreError::InUse { .. })));
+    }
+
+    #[test]
+    fn folders_inside_each_other_are_refused() {
+        let base = tempfile::tempdir().unwrap();
+        for (outgoing, incoming) in [("x", "x"), ("x", "x/y"), ("x/y", "x")] {
+            let folders = Folders {
+                outgoing: base.path().join(outgoing),
+                incoming: base.path().join(incoming),
+                state: base.path().join(".rft"),
+            };
+            assert!(matches!(StateDir::open(&folders), Err(StoreError::Nested { .. })));
+        }
+    }
+
+    #[test]
+    fn folders_of_its_own_are_private_and_on_the_right_volume() {
+        let base = tempfile::tempdir().unwrap();
+        let folders = Folders::in_dir(base.path());
+        let state = StateDir::open(&folders).unwrap();
+        let incoming = Folder::open(&folders.incoming, true).unwrap();
+        let beside = state.beside(&incoming, "stage").unwrap();
+        assert_eq!(beside.path, folders.state.join("stage"));
+        assert!(incoming.is_empty().unwrap());
+        assert_eq!(std::fs::read_dir(&beside.path).unwrap().count(), 0);
+        #[cfg(unix)]
+        {
+            use std::os::unix::fs::PermissionsExt;
+            let mode = |path: &Path| path.metadata().unwrap().permissions().mode() & 0o777;
+            assert_eq!((mode(&folders.state), mode(&beside.path)), (0o700, 0o700));
+        }
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn another_volume_gets_a_hidden_folder_inside() {
+        let (Ok(other), base) = (tempfile::tempdir_in("/dev/shm"), tempfile::tempdir().unwrap()) else {
+            return;
+        };
+        let folders = Folders { incoming: other.path().join("in"), ..Folders::in_dir(base.path()) };
+        let state = StateDir::open(&folders).unwrap();
+        let incoming = Folder::open(&folders.incoming, true).unwrap();
+        let beside = state.beside(&incoming, "stage").unwrap();
+        let same = os::stat_dir(state.dir()).unwrap().identity.device
+            == os::stat_dir(incoming.root()).unwrap().identity.device;
+        let expected = if same { &folders.state } else { &folders.incoming.join(HIDDEN) };
+        assert_eq!(beside.path, expected.join("stage"));
+        assert!(incoming.is_empty().unwrap());
+    }
+}

@@ -1,0 +1,185 @@
+//! Peers that find each other, or should not: real endpoints on loopback.
+
+use rft::config::{Bind, Config, PeerAddress};
+use rft::crypto::handshake::PeerId;
+use rft::crypto::password::PasswordKey;
+use rft::event::EventSink;
+use rft::net::endpoint::Endpoint;
+use rft::net::session::{ControlReceiver, Session};
+use rft::net::{Fatal, rendezvous};
+use rft::proto::message::Control;
+use std::net::SocketAddr;
+use std::time::Duration;
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// One peer's rendezvous, running.
+struct Peer {
+    local: SocketAddr,
+    sessions: mpsc::Receiver<(Session, ControlReceiver)>,
+    run: JoinHandle<Result<(), Fatal>>,
+}
+
+fn free_port() -> u16 {
+    std::net::UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
+
+fn start(local: SocketAddr, peer: Option<SocketAddr>, key: [u8; 32]) -> Peer {
+    start_with(local, peer, key, |_| {})
+}
+
+fn start_with(
+    local: SocketAddr,
+    peer: Option<SocketAddr>,
+    key: [u8; 32],
+    edit: impl FnOnce(&mut Config),
+) -> Peer {
+    let peer = peer.map(|peer| PeerAddress { host: peer.ip().to_string(), port: peer.port() });
+    let mut config = Config::new(peer, local.port(), "unused");
+    config.bind = Some(Bind { addr: local.ip(), port: Some(local.port()) });
+    edit(&mut config);
+    let (adopted, sessions) = mpsc::channel(1);
+    let endpoint = Endpoint::open(&config).unwrap();
+    let local = endpoint.local;
+    let own = PeerId::random(&mut rand::rngs::SysRng).unwrap();
+    let run = tokio::spawn(async move {
+        rendezvous::run(&endpoint, &config, PasswordKey::from_bytes(key), own, EventSink::none(), adopted)
+            .await
+    });
+    Peer { local, sessions, run }
+}
+
+fn pair() -> (SocketAddr, SocketAddr) {
+    let a = SocketAddr::from(([127, 0, 0, 1], free_port()));
+    (a, SocketAddr::from(([127, 0, 0, 2], a.port())))
+}
+
+impl Peer {
+    async fn session(&mut self) -> (Session, ControlReceiver) {
+        tokio::time::timeout(PATIENCE, self.sessions.recv())
+            .await
+            .expect("a session in time")
+            .expect("a session")
+    }
+
+    async fn ends(self) -> Fatal {
+        tokio::time::timeout(PATIENCE, self.run).await.expect("an end in time").unwrap().unwrap_err()
+    }
+}
+
+/// The sessions on which both sides are at last, however often they were replaced on the way.
+async fn settle(a: &mut Peer, b: &mut Peer) -> ((Session, ControlReceiver), (Session, ControlReceiver)) {
+    let (mut at_a, mut at_b) = tokio::join!(a.session(), b.session());
+    let deadline = tokio::time::Instant::now() + PATIENCE;
+    while at_a.0.id() != at_b.0.id() {
+        tokio::select! {
+            Some(newer) = a.sessions.recv() => at_a = newer,
+            Some(newer) = b.sessions.recv() => at_b = newer,
+            () = tokio::time::sleep_until(deadline) => panic!("the sides stay on different sessions"),
+        }
+    }
+    (at_a, at_b)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn peers_that_start_together_agree_on_one_session() {
+    for _ in 0..10 {
+        let (at, bt) = pair();
+        let (mut a, mut b) = (start(at, Some(bt), [1; 32]), start(bt, Some(at), [1; 32]));
+        let (sa, mut sb) = settle(&mut a, &mut b).await;
+        assert_ne!(sa.0.role(), sb.0.role());
+        sa.0.tell(&Control::Backlog { files: 3, bytes: 4 }).await.unwrap();
+        let heard = tokio::time::timeout(PATIENCE, sb.1.recv()).await.unwrap();
+        assert_eq!(heard, Some(Control::Backlog { files: 3, bytes: 4 }));
+        // It stays the one: no second session shows up while both dials run out.
+        let more = tokio::time::timeout(Duration::from_millis(300), a.sessions.recv()).await;
+        assert!(more.is_err(), "a second session replaced the first");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_listener_is_found_whenever_it_starts() {
+    let (at, bt) = pair();
+    let mut dialler = start(at, Some(bt), [1; 32]);
+    tokio::time::sleep(Duration::from_millis(700)).await;
+    let mut listener = start(bt, None, [1; 32]);
+    let (s, l) = settle(&mut dialler, &mut listener).await;
+    assert_eq!(s.0.remote_address(), listener.local);
+    assert_eq!(l.0.remote_address(), dialler.local);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_restarted_peer_takes_over_at_once() {
+    let (at, bt) = pair();
+    let mut listener = start(at, None, [1; 32]);
+    let mut first = start(bt, Some(at), [1; 32]);
+    let (old, _) = settle(&mut listener, &mut first).await;
+    // The first vanishes without a word: another process of the same peer comes from elsewhere.
+    let elsewhere = SocketAddr::from(([127, 0, 0, 3], free_port()));
+    let mut second = start(elsewhere, Some(at), [1; 32]);
+    let (new, theirs) = settle(&mut listener, &mut second).await;
+    assert_eq!(new.0.id(), theirs.0.id());
+    let reason =
+        tokio::time::timeout(Duration::from_secs(2), old.0.closed()).await.expect("the old session ends");
+    assert_eq!(reason, "closed here");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_wrong_password_is_refused_by_its_name() {
+    let (at, bt) = pair();
+    let mut host = start(at, None, [1; 32]);
+    let guest = start(bt, Some(at), [2; 32]);
+    assert!(matches!(guest.ends().await, Fatal::WrongPassword { peer } if peer == host.local));
+    assert!(host.sessions.try_recv().is_err());
+    assert!(!host.run.is_finished(), "the host goes on serving");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_host_stops_at_a_wrong_password_when_told_so() {
+    let (at, bt) = pair();
+    let host = start_with(at, None, [1; 32], |config| config.exit_on_auth_failure = true);
+    let guest = start(bt, Some(at), [2; 32]);
+    assert!(matches!(host.ends().await, Fatal::GuestRefused { .. }));
+    drop(guest);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_peer_that_dials_itself_goes_on_waiting() {
+    let at = SocketAddr::from(([127, 0, 0, 1], free_port()));
+    let mut peer = start(at, Some(at), [1; 32]);
+    tokio::time::sleep(Duration::from_millis(1500)).await;
+    assert!(peer.sessions.try_recv().is_err());
+    assert!(!peer.run.is_finished());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_name_that_leads_nowhere_is_an_error() {
+    let (at, _) = pair();
+    let peer = start_with(at, Some(at), [1; 32], |config| {
+        config.peer = Some(PeerAddress { host: "no such host.invalid".into(), port: at.port() });
+    });
+    assert!(matches!(peer.ends().await, Fatal::PeerAddress { host, .. } if host == "no such host.invalid"));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn guesses_are_throttled_and_the_named_peer_still_gets_in() {
+    let (at, bt) = pair();
+    // The host knows its peer's address; strangers come from elsewhere.
+    let mut host = start(at, Some(bt), [1; 32]);
+    for n in 0..8 {
+        let stranger = SocketAddr::from(([127, 0, 0, 9], free_port()));
+        let guess = start(stranger, Some(at), [n + 2; 32]);
+        let ended = tokio::time::timeout(Duration::from_secs(2), guess.run).await;
+        match ended {
+            Ok(result) => assert!(matches!(result.unwrap(), Err(Fatal::WrongPassword { .. }))),
+            // Out of guesses: told to come back later, so it is not refused but waits.
+            Err(_) => assert!(n >= 4, "guess {n} was throttled"),
+        }
+    }
+    let mut honest = start(bt, Some(at), [1; 32]);
+    let begun = std::time::Instant::now();
+    settle(&mut host, &mut honest).await;
+    assert!(begun.elapsed() < Duration::from_secs(15));
+}

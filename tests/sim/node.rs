@@ -1,0 +1,274 @@
+//! The two ends of a flow: a `quinn_proto` client that sends and a server that reads unordered.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::{Bytes, BytesMut};
+use quinn_proto::congestion::{BbrConfig, ControllerFactory};
+use quinn_proto::crypto::rustls::{QuicClientConfig, QuicServerConfig};
+use quinn_proto::{
+    ClientConfig, Connection, ConnectionHandle, DatagramEvent, Dir, Endpoint, EndpointConfig, Event,
+    ServerConfig, StreamId, TransportConfig, VarInt,
+};
+use rft::net::congestion::{Congestion, factory};
+
+/// Which controller the sender runs.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Kind {
+    /// The controller under test.
+    Ours,
+    /// quinn's CUBIC.
+    Cubic,
+    /// quinn's own BBR.
+    QuinnBbr,
+}
+
+/// What the sending application does.
+#[derive(Clone, Copy, Debug)]
+pub enum Source {
+    /// So many bytes at once.
+    Bulk(u64),
+    /// Chunks of `bytes` every `every` seconds until `until`, then a bulk of `then` bytes.
+    Trickle {
+        /// Size of a chunk.
+        bytes: u64,
+        /// Seconds between chunks.
+        every: f64,
+        /// When the trickle ends, seconds after the flow's start.
+        until: f64,
+        /// The bulk after it.
+        then: u64,
+    },
+}
+
+/// One flow over the shared link.
+#[derive(Clone, Copy, Debug)]
+pub struct FlowConfig {
+    /// Its sender's controller.
+    pub kind: Kind,
+    /// When it connects, seconds.
+    pub start: f64,
+    /// What it sends.
+    pub source: Source,
+    /// UDP payload of its packets; larger ones let few packets stand for a very fast link.
+    pub mtu: u16,
+    /// Flow-control windows, bytes.
+    pub window: u64,
+}
+
+/// One endpoint with its one connection.
+pub struct Node {
+    endpoint: Endpoint,
+    connection: Option<(ConnectionHandle, Connection)>,
+    peer: SocketAddr,
+    sends: bool,
+    stream: Option<StreamId>,
+    /// Bytes still to be written.
+    to_write: u64,
+    /// Bytes read by the application.
+    pub read: u64,
+    /// When the connection was established, seconds.
+    pub connected: Option<f64>,
+    /// Why the connection died, if it did.
+    pub failure: Option<String>,
+    buffer: Vec<u8>,
+}
+
+/// Datagrams in one GSO batch, as quinn sends them.
+const BATCH: usize = 10;
+const BLOCK: Bytes = Bytes::from_static(&[0; 65536]);
+
+impl Node {
+    /// The two ends of a flow, sender first.
+    pub fn pair(flow: &FlowConfig, index: u16, base: Instant, seed: u64) -> (Self, Self) {
+        let transport = Arc::new(transport(flow));
+        let (client, server) = tls();
+        let mut server = ServerConfig::with_crypto(Arc::new(server));
+        server.transport_config(transport.clone());
+        let mut client = ClientConfig::new(Arc::new(client));
+        client.transport_config(transport);
+        let address = |n: u16| SocketAddr::new(Ipv4Addr::new(10, 0, 0, n as u8).into(), 4000 + index);
+        let (left, right) = (address(1), address(2));
+        let mut sender = Self::new(None, right, seed, flow.mtu);
+        let receiver = Self::new(Some(Arc::new(server)), left, seed ^ 0xff, flow.mtu);
+        let now = base + Duration::from_secs_f64(flow.start);
+        let connected = sender.endpoint.connect(now, client, right, "sim");
+        sender.connection = Some(connected.expect("connect"));
+        (sender, receiver)
+    }
+
+    fn new(server: Option<Arc<ServerConfig>>, peer: SocketAddr, seed: u64, mtu: u16) -> Self {
+        let mut config = EndpointConfig::default();
+        let mut bytes = [7u8; 32];
+        bytes[..8].copy_from_slice(&seed.to_le_bytes());
+        config.rng_seed(Some(bytes));
+        config.max_udp_payload_size(mtu.max(1472)).expect("payload size");
+        Self {
+            sends: server.is_none(),
+            endpoint: Endpoint::new(Arc::new(config), server, true, Some(bytes)),
+            connection: None,
+            peer,
+            stream: None,
+            to_write: 0,
+            read: 0,
+            connected: None,
+            failure: None,
+            buffer: Vec::new(),
+        }
+    }
+
+    /// The application has `bytes` more to send.
+    pub fn give(&mut self, bytes: u64) {
+        self.to_write += bytes;
+    }
+
+    /// A datagram arrives at `now`.
+    pub fn receive(&mut self, now: Instant, data: &[u8]) {
+        self.buffer.clear();
+        let event = self.endpoint.handle(now, self.peer, None, None, BytesMut::from(data), &mut self.buffer);
+        match event {
+            Some(DatagramEvent::NewConnection(incoming)) => {
+                let accepted = self.endpoint.accept(incoming, now, &mut self.buffer, None);
+                self.connection = accepted.ok();
+            }
+            Some(DatagramEvent::ConnectionEvent(_, event)) => {
+                if let Some((_, connection)) = &mut self.connection {
+                    connection.handle_event(event);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// When its timers want to be called next.
+    pub fn timeout(&mut self) -> Option<Instant> {
+        self.connection.as_mut().and_then(|c| c.1.poll_timeout())
+    }
+
+    /// Runs due timers.
+    pub fn expire(&mut self, now: Instant) {
+        if let Some((_, connection)) = &mut self.connection
+            && connection.poll_timeout().is_some_and(|t| t <= now)
+        {
+            connection.handle_timeout(now);
+        }
+    }
+
+    /// Lets the application read and write, then hands each outgoing datagram to `send`.
+    pub fn drive(&mut self, now: Instant, seconds: f64, mut send: impl FnMut(&[u8])) {
+        let Some((handle, mut connection)) = self.connection.take() else {
+            return;
+        };
+        loop {
+            while let Some(event) = connection.poll_endpoint_events() {
+                if let Some(event) = self.endpoint.handle_event(handle, event) {
+                    connection.handle_event(event);
+                }
+            }
+            self.application(&mut connection, seconds);
+            self.buffer.clear();
+            let Some(transmit) = connection.poll_transmit(now, BATCH, &mut self.buffer) else {
+                break;
+            };
+            let segment = transmit.segment_size.unwrap_or(transmit.size).max(1);
+            self.buffer[..transmit.size].chunks(segment).for_each(&mut send);
+        }
+        self.connection = Some((handle, connection));
+    }
+
+    fn application(&mut self, connection: &mut Connection, seconds: f64) {
+        while let Some(event) = connection.poll() {
+            match event {
+                Event::Connected => self.connected = Some(seconds),
+                Event::ConnectionLost { reason } => self.failure = Some(reason.to_string()),
+                _ => {}
+            }
+        }
+        if self.connected.is_none() {
+            return;
+        }
+        if self.sends {
+            self.write_all(connection);
+            return;
+        }
+        if self.stream.is_none() {
+            self.stream = connection.streams().accept(Dir::Uni);
+        }
+        self.read_all(connection);
+    }
+
+    fn write_all(&mut self, connection: &mut Connection) {
+        if self.to_write > 0 && self.stream.is_none() {
+            self.stream = connection.streams().open(Dir::Uni);
+        }
+        while let Some(id) = self.stream.filter(|_| self.to_write > 0) {
+            let block = BLOCK.slice(..(self.to_write.min(65536) as usize));
+            match connection.send_stream(id).write_chunks(&mut [block]) {
+                Ok(written) => self.to_write -= written.bytes as u64,
+                Err(_) => break,
+            }
+        }
+    }
+
+    fn read_all(&mut self, connection: &mut Connection) {
+        let Some(id) = self.stream else { return };
+        let mut stream = connection.recv_stream(id);
+        let Ok(mut chunks) = stream.read(false) else {
+            return;
+        };
+        while let Ok(Some(chunk)) = chunks.next(usize::MAX) {
+            self.read += chunk.bytes.len() as u64;
+        }
+        let _ = chunks.finalize();
+    }
+
+    /// The connection's counters and its controller's window, for reports.
+    pub fn connection(&mut self) -> Option<&mut Connection> {
+        self.connection.as_mut().map(|c| &mut c.1)
+    }
+}
+
+fn transport(flow: &FlowConfig) -> TransportConfig {
+    let controller: Arc<dyn ControllerFactory + Send + Sync> = match flow.kind {
+        Kind::Ours => factory(Congestion::Bbr),
+        Kind::Cubic => factory(Congestion::Cubic),
+        Kind::QuinnBbr => Arc::new(BbrConfig::default()),
+    };
+    let mut transport = TransportConfig::default();
+    let window = VarInt::from_u64(flow.window).expect("window");
+    transport
+        .congestion_controller_factory(controller)
+        .stream_receive_window(window)
+        .receive_window(window)
+        .send_window(flow.window)
+        .max_idle_timeout(Some(VarInt::from_u32(60_000).into()));
+    if flow.mtu > 1452 {
+        transport.initial_mtu(flow.mtu).mtu_discovery_config(None);
+    }
+    transport
+}
+
+fn tls() -> (QuicClientConfig, QuicServerConfig) {
+    // Ed25519, because its signatures have one length: the handshake's packets stay the same size.
+    let key = rcgen::KeyPair::generate_for(&rcgen::PKCS_ED25519).expect("key");
+    let names = vec!["sim".to_owned()];
+    let certificate =
+        rcgen::CertificateParams::new(names).and_then(|p| p.self_signed(&key)).expect("certificate");
+    let private = rustls::pki_types::PrivateKeyDer::try_from(key.serialize_der()).expect("key");
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let mut roots = rustls::RootCertStore::empty();
+    roots.add(certificate.der().clone()).expect("root");
+    let client = rustls::ClientConfig::builder_with_provider(provider.clone())
+        .with_protocol_versions(&[&rustls::version::TLS13])
+        .expect("TLS 1.3")
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    let server = rustls::ServerConfig::builder_with_provider(provider)
+        .with_protocol_versions(&[&rustls::version::TLS13])
+        .expect("TLS 1.3")
+        .with_no_client_auth()
+        .with_single_cert(vec![certificate.der().clone()], private)
+        .expect("certificate");
+    (QuicClientConfig::try_from(client).expect("client"), QuicServerConfig::try_from(server).expect("server"))
+}

