@@ -7,11 +7,16 @@ mod error;
 mod folder;
 mod ledger;
 mod meta;
+mod numbered;
 mod os;
+mod remove;
+mod removing;
 mod state;
+mod sync;
 
 pub use error::StoreError;
 pub use folder::{Folder, Listed};
 pub use ledger::{Ledger, Received};
 pub use meta::{FileKind, Identity, Meta};
+pub use remove::{Removed, Remover};
 pub use state::StateDir;

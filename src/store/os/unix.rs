@@ -182,13 +182,8 @@ pub(crate) fn set_file(file: &File, mode: Option<u32>, modified: Timestamp) -> i
     Ok(fs::futimens(file, &times(modified))?)
 }
 
-/// The same of a folder; `parent` and `leaf` are for systems that cannot do it by handle.
-pub(crate) fn set_dir(
-    dir: &Dir,
-    _at: (&Dir, &OsStr),
-    mode: Option<u32>,
-    modified: Timestamp,
-) -> io::Result<()> {
+/// The same of a folder.
+pub(crate) fn set_dir(dir: &Dir, mode: Option<u32>, modified: Timestamp) -> io::Result<()> {
     if let Some(mode) = mode {
         fs::fchmod(dir, bits(mode))?;
     }

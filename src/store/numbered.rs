@@ -1,0 +1,67 @@
+//! `name (1).ext`: a name beside one that is taken.
+
+use crate::proto::name::{MAX_COMPONENT, Name};
+
+/// How many names are tried before a file counts as in the way.
+pub(crate) const MOST: u32 = 9_999;
+
+/// The name with ` (number)` before its extension; 0 is the name itself. The part before it is cut
+/// where the component would get too long, never inside a UTF-8 character. `None` where even that
+/// makes no valid name.
+pub(crate) fn numbered(name: &Name, number: u32) -> Option<Name> {
+    if number == 0 {
+        return Some(name.clone());
+    }
+    let leaf = name.leaf();
+    // A dot at the front makes a hidden file, no extension; a long "extension" is none either.
+    let dot = leaf.iter().rposition(|&b| b == b'.').filter(|&at| at > 0 && leaf.len() - at <= 32);
+    let (stem, extension) = leaf.split_at(dot.unwrap_or(leaf.len()));
+    let suffix = format!(" ({number})");
+    let room = MAX_COMPONENT.checked_sub(suffix.len() + extension.len())?;
+    let mut leaf = cut(stem, room).to_vec();
+    leaf.extend_from_slice(suffix.as_bytes());
+    leaf.extend_from_slice(extension);
+    name.with_leaf(&leaf).ok()
+}
+
+fn cut(bytes: &[u8], room: usize) -> &[u8] {
+    if bytes.len() <= room {
+        return bytes;
+    }
+    // Back over the continuation bytes (0b10xxxxxx) of a character that would be cut in two; bytes
+    // that are no UTF-8 are cut anywhere.
+    let mut end = room;
+    while end > 0 && room - end < 4 && bytes[end] & 0xc0 == 0x80 {
+        end -= 1;
+    }
+    &bytes[..if bytes[end] & 0xc0 == 0x80 { room } else { end }]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(from: &str, number: u32, to: &str) {
+        let name = numbered(&Name::parse(from.as_bytes()).unwrap(), number).unwrap();
+        assert_eq!(String::from_utf8_lossy(name.as_bytes()), to);
+    }
+
+    #[test]
+    fn the_number_stands_before_the_extension() {
+        check("a.txt", 0, "a.txt");
+        check("a.txt", 1, "a (1).txt");
+        check("d/a.tar.gz", 12, "d/a.tar (12).gz");
+        check("d.e/a", 2, "d.e/a (2)");
+        check(".hidden", 1, ".hidden (1)");
+    }
+
+    #[test]
+    fn long_names_are_cut_between_characters() {
+        let long = format!("{}.txt", "\u{20ac}".repeat(83));
+        let name = numbered(&Name::parse(long.as_bytes()).unwrap(), 10).unwrap();
+        let text = std::str::from_utf8(name.leaf()).unwrap();
+        assert!(text.len() <= MAX_COMPONENT && text.ends_with("\u{20ac} (10).txt"), "{text}");
+        let bytes = vec![0x80; MAX_COMPONENT];
+        assert_eq!(numbered(&Name::parse(&bytes).unwrap(), 1).unwrap().leaf().len(), MAX_COMPONENT);
+    }
+}
