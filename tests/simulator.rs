@@ -4,6 +4,8 @@
 
 mod sim;
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // a test's own helpers
+
 use sim::{FlowConfig, Kind, LinkConfig, Loss, Report, Source, World};
 
 fn bulk(kind: Kind, bytes: u64) -> FlowConfig {

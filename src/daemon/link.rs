@@ -32,8 +32,10 @@ pub(super) async fn run(shared: Arc<Shared>, session: Arc<Session>, control: Con
     parts.spawn(receive_files(shared.clone(), session.clone()));
     parts.spawn(tell_backlog(shared.clone(), session.clone()));
     parts.spawn(tell_forgotten(shared.clone(), session.clone()));
-    parts.spawn(listen(shared.clone(), control));
+    let heard = tokio::spawn(listen(shared.clone(), control));
     let reason = session.closed().await;
+    // What came before the end is heard to the end: it may be that nothing is left to wait for.
+    let _ = heard.await;
     // Each part ends by itself with the connection; what it holds is given back on the way.
     parts.shutdown().await;
     tracing::info!(%peer, reason, "disconnected");

@@ -405,9 +405,9 @@ mod tests {
             }
         });
         for _ in 0..300 {
-            let (name, meta) = rig.put("cold", "sent");
-            let hot = (super::tests::name("hot"), Meta { modified: Timestamp::default(), ..meta });
-            let results = rig.remover.remove(&[(name, meta), hot]);
+            let (cold, meta) = rig.put("cold", "sent");
+            let hot = (name("hot"), Meta { modified: Timestamp::default(), ..meta });
+            let results = rig.remover.remove(&[(cold, meta), hot]);
             assert_eq!(results[0].clone().unwrap(), Removed::Gone);
         }
         stop.store(true, Ordering::Relaxed);
@@ -491,7 +491,7 @@ mod tests {
             assert!(matches!(result, Err(StoreError::InTheWay { .. })));
         }
         assert!(matches!(rig.remover.remove_folder(&name), Err(StoreError::InTheWay { .. })));
-        assert_eq!(rig.remover.remove_folder(&super::tests::name("d")).unwrap(), Removed::Changed);
+        assert_eq!(rig.remover.remove_folder(&name("d")).unwrap(), Removed::Changed);
         assert_eq!(read(&outside.path().join("d/a")), "sent");
     }
 }
