@@ -39,8 +39,11 @@ const PAUSE: Duration = Duration::from_millis(15);
 
 pub(crate) fn open_root(path: &Path) -> io::Result<Dir> {
     use std::os::windows::fs::OpenOptionsExt as _;
-    let file =
-        fs::OpenOptions::new().read(true).custom_flags(FILE_FLAG_BACKUP_SEMANTICS).open(path).map_err(told)?;
+    let file = fs::OpenOptions::new()
+        .read(true)
+        .custom_flags(FILE_FLAG_BACKUP_SEMANTICS)
+        .open(path)
+        .map_err(told)?;
     if file.metadata()?.is_dir() {
         Ok(Dir::from_std_file(file))
     } else {
