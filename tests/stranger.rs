@@ -62,7 +62,7 @@ impl Peer {
     }
 
     /// Nobody got in, the peer still serves, and knows of so many wrong passwords.
-    async fn is_unmoved(mut self, auth_failures: usize) {
+    async fn stays_unmoved(mut self, auth_failures: usize) {
         let deadline = Instant::now() + PATIENCE;
         while self.auth_failures.load(Ordering::SeqCst) < auth_failures && Instant::now() < deadline {
             tokio::time::sleep(Duration::from_millis(10)).await;
@@ -140,7 +140,7 @@ async fn a_guess_is_answered_with_m2_and_nothing_more() {
     send.write_all(&m3).await.unwrap();
     assert_eq!(rest(&mut recv).await, b"");
     assert_eq!(closed(&connection).await, refusal());
-    host.is_unmoved(1).await;
+    host.stays_unmoved(1).await;
 }
 
 /// The control for the test above: the same client with the password gets M4 and the host's settings.
@@ -161,7 +161,7 @@ async fn who_knows_the_password_gets_m4() {
     guest.on_m4(&m4).unwrap();
     let settings = tokio::time::timeout(PATIENCE, recv.read_chunk(4096, true)).await.expect("in time");
     assert!(settings.unwrap().is_some());
-    host.is_unmoved(0).await;
+    host.stays_unmoved(0).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -179,7 +179,7 @@ async fn the_password_on_another_connection_is_no_good() {
     send.write_all(&m3).await.unwrap();
     assert_eq!(rest(&mut recv).await, b"");
     assert_eq!(closed(&other).await, refusal());
-    host.is_unmoved(1).await;
+    host.stays_unmoved(1).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -210,7 +210,7 @@ async fn garbage_is_answered_with_nothing() {
     send.finish().unwrap();
     assert_eq!(rest(&mut recv).await, b"");
     assert_eq!(closed(&connection).await.reason, "");
-    host.is_unmoved(0).await;
+    host.stays_unmoved(0).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -234,7 +234,7 @@ async fn another_protocol_name_fails_in_tls() {
         let Err(ConnectionError::ConnectionClosed(close)) = refused else { panic!("{refused:?}") };
         assert_eq!(close.error_code, quinn_proto::TransportErrorCode::crypto(NO_APPLICATION_PROTOCOL));
     }
-    host.is_unmoved(0).await;
+    host.stays_unmoved(0).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -257,7 +257,7 @@ async fn there_is_one_stream_and_no_more_before_the_password() {
         assert_eq!(connection.max_datagram_size(), None, "datagrams");
         assert_eq!(connection.close_reason(), None);
     }
-    host.is_unmoved(0).await;
+    host.stays_unmoved(0).await;
 }
 
 /// Slow: it waits for the handshake's deadline of ten seconds.
@@ -284,7 +284,7 @@ async fn silence_is_ended_by_the_deadline() {
         assert!((9..14).contains(&after.as_secs()), "{what}: closed after {after:?}");
     }
     assert_eq!(rest(&mut recv).await, b"");
-    host.is_unmoved(0).await;
+    host.stays_unmoved(0).await;
 }
 
 /// Datagrams that look more and less like QUIC, from a fixed seed.
@@ -330,6 +330,6 @@ async fn garbage_datagrams_do_not_disturb_a_session() {
         }
     }
     assert!(tokio::time::timeout(MOMENT, at_host.closed()).await.is_err(), "the session ended");
-    host.is_unmoved(0).await;
-    guest.is_unmoved(0).await;
+    host.stays_unmoved(0).await;
+    guest.stays_unmoved(0).await;
 }
