@@ -134,10 +134,8 @@ impl Remover {
     fn leave_some(&self, verb: Verb, batch: &[(Name, Meta)]) -> Vec<Result<Removed, StoreError>> {
         let mut walk = self.outgoing.walk();
         let mut touched = Vec::new();
-        let taken: Vec<_> = batch
-            .iter()
-            .map(|(name, meta)| self.take(&mut walk, &mut touched, verb, name, meta))
-            .collect();
+        let taken: Vec<_> =
+            batch.iter().map(|(name, meta)| self.take(&mut walk, &mut touched, verb, name, meta)).collect();
         // Before the peer is told to forget these transfers, they must not come back after a loss of
         // power: what is durably in `removing` will not.
         let synced = sync::folders(touched.iter().map(|touched| &touched.dir));
@@ -258,12 +256,7 @@ enum Taken {
 }
 
 /// Renames into a tree at `name`, or at the next numbered name that is free.
-fn place(
-    walk: &mut Walk<'_>,
-    from: &Dir,
-    held: &OsStr,
-    name: &Name,
-) -> Result<io::Result<()>, StoreError> {
+fn place(walk: &mut Walk<'_>, from: &Dir, held: &OsStr, name: &Name) -> Result<io::Result<()>, StoreError> {
     for number in 0..=numbered::MOST {
         let Some(candidate) = numbered(name, number) else { break };
         let (parent, leaf) = walk.make_parent(&candidate, &mut |_, _| {})?;

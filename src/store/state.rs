@@ -49,8 +49,8 @@ impl StateDir {
             match make_private(&hidden).and_then(|()| lock(&hidden, root)) {
                 Ok(file) => locks.push(file),
                 // A source that cannot be written can still be sent (`--after-send keep`).
-                Err(StoreError::Denied { .. } | StoreError::ReadOnly { .. })
-                    if root == &folders.outgoing => {}
+                Err(StoreError::Denied { .. } | StoreError::ReadOnly { .. }) if root == &folders.outgoing => {
+                }
                 Err(error) => return Err(error),
             }
         }
