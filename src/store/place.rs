@@ -17,7 +17,8 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::sync::Arc;
 
-/// Folders whose entries changed are remembered up to here, then synced at once: handles are scarce.
+/// Folders whose entries changed are remembered up to here: handles are scarce. With more of them the
+/// volume is synced as one at the end; where that cannot be, those so far are synced at once.
 const MOST_CHANGED: usize = 64;
 /// How often a name that is free, then taken, then free again is tried.
 const RACES: u32 = 16;
@@ -150,6 +151,10 @@ impl<'a> Placer<'a> {
             return;
         }
         if self.changed.len() == MOST_CHANGED {
+            if sync::at_once(MOST_CHANGED) {
+                // The sync of so many takes the whole volume, and this folder with it.
+                return;
+            }
             let synced = sync::folders(self.changed.iter().map(|(_, dir)| dir));
             self.failed = self.failed.take().or(synced.err());
             self.changed.clear();

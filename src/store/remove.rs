@@ -398,9 +398,9 @@ mod tests {
             }
         });
         for _ in 0..300 {
-            let (name, meta) = rig.put("cold", "sent");
-            let hot = (super::tests::name("hot"), Meta { modified: Timestamp::default(), ..meta });
-            let results = rig.remover.remove(&[(name, meta), hot]);
+            let (cold, meta) = rig.put("cold", "sent");
+            let hot = (name("hot"), Meta { modified: Timestamp::default(), ..meta });
+            let results = rig.remover.remove(&[(cold, meta), hot]);
             assert_eq!(results[0].clone().unwrap(), Removed::Gone);
         }
         stop.store(true, Ordering::Relaxed);
@@ -476,15 +476,15 @@ mod tests {
     fn a_swapped_parent_link_deletes_nothing_outside() {
         let rig = rig();
         let outside = tempfile::tempdir().unwrap();
-        let (name, _) = rig.put("d/a", "sent");
+        let (held, _) = rig.put("d/a", "sent");
         std::fs::rename(rig.path("Outgoing/d"), outside.path().join("d")).unwrap();
         std::os::unix::fs::symlink(outside.path().join("d"), rig.path("Outgoing/d")).unwrap();
-        let meta = Folder::open(outside.path(), false).unwrap().stat(&name).unwrap();
-        for result in rig.remover.remove(&[(name.clone(), meta)]) {
+        let meta = Folder::open(outside.path(), false).unwrap().stat(&held).unwrap();
+        for result in rig.remover.remove(&[(held.clone(), meta)]) {
             assert!(matches!(result, Err(StoreError::InTheWay { .. })));
         }
-        assert!(matches!(rig.remover.remove_folder(&name), Err(StoreError::InTheWay { .. })));
-        assert_eq!(rig.remover.remove_folder(&super::tests::name("d")).unwrap(), Removed::Changed);
+        assert!(matches!(rig.remover.remove_folder(&held), Err(StoreError::InTheWay { .. })));
+        assert_eq!(rig.remover.remove_folder(&name("d")).unwrap(), Removed::Changed);
         assert_eq!(read(&outside.path().join("d/a")), "sent");
     }
 }

@@ -62,10 +62,6 @@ impl StateDir {
         &self.path
     }
 
-    pub(crate) fn dir(&self) -> &Arc<Dir> {
-        &self.dir
-    }
-
     /// The folder `leaf` of the program's own from which a rename into (and out of) `root` works:
     /// below `.rft`, or below a hidden folder inside `root` when that is another volume. Volumes are
     /// told apart by trying, since bind mounts and subvolumes have equal device numbers and fail.
@@ -123,6 +119,8 @@ fn make_private(path: &Path) -> Result<(), StoreError> {
     if let Some(parent) = path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
         std::fs::create_dir_all(parent).naming("create", || parent.display())?;
     }
+    // On Windows who may enter is inherited.
+    #[cfg_attr(not(unix), allow(unused_mut))]
     let mut builder = std::fs::DirBuilder::new();
     #[cfg(unix)]
     std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
@@ -229,7 +227,7 @@ mod tests {
         let state = StateDir::open(&folders).unwrap();
         let incoming = Folder::open(&folders.incoming, true).unwrap();
         let beside = state.beside(&incoming, "stage").unwrap();
-        let same = os::stat_dir(state.dir()).unwrap().identity.device
+        let same = os::stat_dir(&state.dir).unwrap().identity.device
             == os::stat_dir(incoming.root()).unwrap().identity.device;
         let expected = if same { &folders.state } else { &folders.incoming.join(HIDDEN) };
         assert_eq!(beside.path, expected.join("stage"));
