@@ -206,7 +206,7 @@ fn open(config: &Config, events: &EventSink) -> Result<Shared, RunError> {
         events.warn(None, text);
     }
     let incoming = Arc::new(Incoming::open(&config.folders.incoming, &state)?);
-    incoming.recover(&ledger)?;
+    incoming.recover(&ledger, config.on_conflict)?;
     let remover = Remover::open(outgoing.clone(), &state)?;
     let committer = Committer::start(incoming.clone(), ledger.clone(), config.on_conflict)?;
     let limits = Limits {

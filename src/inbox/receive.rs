@@ -257,7 +257,7 @@ impl Inbox {
         {
             return Err(refused(Refusal::Conflict, ""));
         }
-        Ok(Some(self.incoming.reserve(size, self.limits.min_free)?))
+        Ok(Some(self.incoming.reserve(offer.id, size, self.limits.min_free)?))
     }
 
     /// A small file is one record behind its offer, whole in memory.

@@ -3,38 +3,41 @@
 use super::error::{Naming, StoreError};
 use super::folder::Folder;
 use super::os;
-use super::stage::{Staged, leaf_of};
+use super::stage::{HINT_SUFFIX, Staged, leaf_of};
 use super::state::{Beside, StateDir};
+use crate::config::OnConflict;
 use crate::proto::message::TransferId;
-use std::ffi::OsString;
+use std::collections::{HashMap, HashSet};
+use std::ffi::OsStr;
 use std::path::Path;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
 /// A staged file that nobody resumed for so long is dropped.
 const STALE: Duration = Duration::from_secs(30 * 24 * 3600);
+/// Of smaller files, in bytes, it does not matter how much is written already.
+const LOOKED_AT: u64 = 4 << 20;
 
 /// Incoming, with its stage on the same volume.
 #[derive(Debug)]
 pub struct Incoming {
     folder: Folder,
     stage: Beside,
-    promised: Arc<AtomicU64>,
+    promised: Arc<Promises>,
 }
 
+/// Bytes of the transfers under way, whole.
+type Promises = Mutex<HashMap<TransferId, u64>>;
+
 impl Incoming {
-    /// Opens the folder and its stage, and drops staged files that are too old to be resumed. Call
-    /// [`Incoming::recover`] before anything is received.
+    /// Opens the folder and its stage. Call [`Incoming::recover`] before anything is received.
     ///
     /// # Errors
     /// [`StoreError`] when either cannot be made or used.
     pub fn open(path: &Path, state: &StateDir) -> Result<Self, StoreError> {
         let folder = Folder::open(path, true)?;
         let stage = state.beside(&folder, "stage")?;
-        let incoming = Self { folder, stage, promised: Arc::default() };
-        incoming.sweep()?;
-        Ok(incoming)
+        Ok(Self { folder, stage, promised: Arc::default() })
     }
 
     /// The folder itself.
@@ -46,21 +49,32 @@ impl Incoming {
         &self.stage
     }
 
-    /// Sets space aside for a file, if that much is free besides what others were promised and
-    /// `min_free`.
+    /// Sets space aside for a transfer of `bytes` in all, if what it still needs is free besides
+    /// what others still need and `min_free`. What is in the stage of each counts as written.
     ///
     /// # Errors
     /// [`StoreError::NoSpace`].
-    pub fn reserve(&self, bytes: u64, min_free: u64) -> Result<Reservation, StoreError> {
-        let free = self.folder.free_space()?;
-        let before = self.promised.fetch_add(bytes, Ordering::Relaxed);
-        let reservation = Reservation { promised: self.promised.clone(), bytes };
-        // What was promised is partly written already, so this errs on the careful side.
-        let wanted = before.saturating_add(bytes).saturating_add(if bytes == 0 { 0 } else { min_free });
-        if wanted > free {
+    pub fn reserve(&self, id: TransferId, bytes: u64, min_free: u64) -> Result<Reservation, StoreError> {
+        let mut promises = self.promised.lock().unwrap_or_else(PoisonError::into_inner);
+        // The stage first, the free space second: what is written in between counts twice, not never.
+        let mut wanted = if bytes == 0 { 0 } else { self.missing(id, bytes).saturating_add(min_free) };
+        for (&id, &bytes) in promises.iter() {
+            wanted = wanted.saturating_add(self.missing(id, bytes));
+        }
+        if wanted > 0 && wanted > self.folder.free_space()? {
             return Err(StoreError::NoSpace { path: self.folder.path().display().to_string() });
         }
-        Ok(reservation)
+        promises.insert(id, bytes);
+        Ok(Reservation { promised: Arc::clone(&self.promised), id })
+    }
+
+    /// What a transfer still has to write.
+    fn missing(&self, id: TransferId, bytes: u64) -> u64 {
+        if bytes < LOOKED_AT {
+            return bytes;
+        }
+        let staged = os::stat(&self.stage.dir, &leaf_of(id)).map_or(0, |staged| staged.size);
+        bytes.saturating_sub(staged)
     }
 
     /// The staged file of a transfer, made or found again, and how many bytes from its start an
@@ -88,42 +102,47 @@ impl Incoming {
         Ok(())
     }
 
+    /// Drops what no transfer resumes. Only after the recovery: a whole staged file has its source's
+    /// time, however old, and the ledger takes one that is missing for placed.
     fn sweep(&self) -> Result<(), StoreError> {
         let leaves = os::entries(&self.stage.dir).naming("list", || self.stage.path.display())?;
         let oldest = SystemTime::now().checked_sub(STALE).map(super::meta::timestamp_of);
-        for leaf in leaves {
-            let Ok(meta) = os::stat(&self.stage.dir, &leaf) else { continue };
-            if oldest.is_some_and(|oldest| meta.modified < oldest) {
-                let _: Result<(), _> = os::unlink(&self.stage.dir, &leaf);
+        let noted: HashSet<_> = leaves
+            .iter()
+            .filter_map(|leaf| Some(OsStr::new(leaf.to_str()?.strip_suffix(HINT_SUFFIX)?)))
+            .collect();
+        for leaf in &leaves {
+            let Ok(meta) = os::stat(&self.stage.dir, leaf) else { continue };
+            let resumable =
+                noted.contains(&**leaf) || leaf.to_str().is_some_and(|leaf| leaf.ends_with(HINT_SUFFIX));
+            if !resumable || oldest.is_some_and(|oldest| meta.modified < oldest) {
+                let _: Result<(), _> = os::unlink(&self.stage.dir, leaf);
             }
         }
         Ok(())
     }
 
-    /// Finishes what a crash left half published.
+    /// Finishes what a crash left half published, then drops staged files that cannot be resumed or
+    /// that nobody resumed for 30 days.
     ///
     /// # Errors
     /// [`StoreError`] when the ledger or a staged file cannot be used.
-    pub fn recover(&self, ledger: &super::Ledger) -> Result<(), StoreError> {
-        super::publish::recover(self, ledger)
-    }
-
-    /// Whether anything is staged under this name.
-    pub(crate) fn is_staged(&self, leaf: &OsString) -> bool {
-        os::stat(&self.stage.dir, leaf).is_ok()
+    pub fn recover(&self, ledger: &super::Ledger, on_conflict: OnConflict) -> Result<(), StoreError> {
+        super::publish::recover(self, ledger, on_conflict)?;
+        self.sweep()
     }
 }
 
 /// Space that is set aside; given back when dropped.
 #[derive(Debug)]
 pub struct Reservation {
-    promised: Arc<AtomicU64>,
-    bytes: u64,
+    promised: Arc<Promises>,
+    id: TransferId,
 }
 
 impl Drop for Reservation {
     fn drop(&mut self) {
-        self.promised.fetch_sub(self.bytes, Ordering::Relaxed);
+        self.promised.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.id);
     }
 }
 
@@ -143,14 +162,31 @@ mod tests {
     fn space_is_promised_once() {
         let base = tempfile::tempdir().unwrap();
         let (_state, incoming) = incoming(base.path());
-        let free = incoming.folder().free_space().unwrap();
-        let half = free / 2;
-        let first = incoming.reserve(half, 0).unwrap();
-        assert!(matches!(incoming.reserve(half + (64 << 20), 0), Err(StoreError::NoSpace { .. })));
+        let half = incoming.folder().free_space().unwrap() / 2;
+        let more = half + (1 << 30);
+        let id = |n| TransferId([n; 16]);
+        let first = incoming.reserve(id(1), half, 0).unwrap();
+        assert!(matches!(incoming.reserve(id(2), more, 0), Err(StoreError::NoSpace { .. })));
         drop(first);
-        incoming.reserve(half, 0).unwrap();
-        assert!(matches!(incoming.reserve(1, u64::MAX), Err(StoreError::NoSpace { .. })));
-        incoming.reserve(0, u64::MAX).unwrap();
+        incoming.reserve(id(2), half, 0).unwrap();
+        assert!(matches!(incoming.reserve(id(3), 1, u64::MAX), Err(StoreError::NoSpace { .. })));
+        incoming.reserve(id(3), 0, u64::MAX).unwrap();
+    }
+
+    #[test]
+    fn what_is_written_is_not_wanted_again() {
+        let base = tempfile::tempdir().unwrap();
+        let (_state, incoming) = incoming(base.path());
+        let free = incoming.folder().free_space().unwrap();
+        let id = TransferId([1; 16]);
+        let size = free + (1 << 30);
+        assert!(matches!(incoming.reserve(id, size, 0), Err(StoreError::NoSpace { .. })));
+        let (staged, _) = incoming.stage(id).unwrap();
+        // A hole, so that the test needs no disk; for the reservation it is written.
+        if staged.write_at(size - (1 << 30), b"x").is_ok() {
+            let _held = incoming.reserve(id, size, 0).unwrap();
+            incoming.reserve(TransferId([2; 16]), free / 4, 0).unwrap();
+        }
     }
 
     #[test]
@@ -178,8 +214,12 @@ mod tests {
         std::fs::write(&old, "x").unwrap();
         let long_ago = SystemTime::now() - 2 * STALE;
         std::fs::File::options().write(true).open(&old).unwrap().set_modified(long_ago).unwrap();
-        drop(incoming);
-        Incoming::open(&Folders::in_dir(base.path()).incoming, &state).unwrap();
+        let (mut staged, _) = incoming.stage(id).unwrap();
+        staged.write_at(0, b"hello").unwrap();
+        staged.checkpoint(5).unwrap();
+        let ledger = crate::store::Ledger::open(&state).unwrap();
+        incoming.recover(&ledger, OnConflict::Rename).unwrap();
         assert!(!old.exists());
+        assert_eq!(incoming.stage(id).unwrap().1, 5);
     }
 }

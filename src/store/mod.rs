@@ -10,6 +10,7 @@ mod ledger;
 mod meta;
 mod numbered;
 mod os;
+mod place;
 mod publish;
 mod remove;
 mod removing;

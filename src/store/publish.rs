@@ -9,19 +9,14 @@ use super::error::{Naming, StoreError};
 use super::incoming::Incoming;
 use super::ledger::{Ledger, Received};
 use super::meta::FileKind;
-use super::numbered::{MOST, numbered};
+use super::place::{Entry, Placer, Thing};
 use super::stage::{Staged, leaf_of};
 use super::{os, sync};
 use crate::config::OnConflict;
 use crate::proto::message::{EntryKind, Offer, Outcome, Refusal, TransferId};
 use crate::proto::name::{Name, link_stays_inside};
-use crate::store::folder::Walk;
 use bytes::Bytes;
-use cap_std::fs::Dir;
-use std::collections::BTreeMap;
-use std::ffi::{OsStr, OsString};
 use std::io;
-use std::sync::Arc;
 
 /// An entry that is whole, and shall stand in Incoming.
 #[derive(Debug)]
@@ -49,8 +44,8 @@ pub enum Content {
 
 /// How far an entry is.
 enum Step {
-    /// In the stage, under its leaf; the file where it is open.
-    Ready(Option<Staged>),
+    /// In the stage, under its leaf, to get this name if nobody takes it meanwhile.
+    Ready(Name),
     /// A folder, to be made when the files are placed.
     Folder,
     /// Where it stands.
@@ -72,15 +67,12 @@ impl Job {
 
     fn received(&self) -> (TransferId, Received) {
         let saved_as = match &self.step {
-            Step::Placed(name) => name.clone(),
+            Step::Ready(name) | Step::Placed(name) => name.clone(),
             _ => self.offer.name.clone(),
         };
         (self.offer.id, Received { hash: self.hash, saved_as })
     }
 }
-
-/// Folders that got or lost entries, by name (`None`: Incoming itself), until they are synced.
-type Changed = BTreeMap<Option<Name>, Arc<Dir>>;
 
 /// Publishes a batch. Each entry has its own outcome, in the same order.
 pub fn publish(
@@ -89,95 +81,137 @@ pub fn publish(
     on_conflict: OnConflict,
     batch: Vec<Arrived>,
 ) -> Vec<Outcome> {
-    let mut jobs: Vec<Job> = batch.into_iter().map(|arrived| stage(incoming, arrived)).collect();
-    sync_staged(incoming, &mut jobs);
+    let at_once = sync::at_once(batch.len());
+    let mut placer = Placer::new(incoming, on_conflict);
+    let mut jobs: Vec<Job> =
+        batch.into_iter().map(|arrived| stage(incoming, &mut placer, arrived, !at_once)).collect();
+    sync_stage(incoming, &mut jobs, at_once);
     each_or_all(&mut jobs, |step| matches!(step, Step::Ready(_)), |entries| ledger.committing(entries));
-
-    let mut changed = Changed::new();
-    let mut walk = incoming.folder().walk();
-    for job in &mut jobs {
-        let placed = match &job.step {
-            Step::Ready(_) => place(incoming, &mut walk, &mut changed, job, on_conflict),
-            Step::Folder => make_folder(incoming, &mut walk, &mut changed, &job.offer),
-            _ => continue,
-        };
-        match placed {
-            Ok(Some(name)) => job.step = Step::Placed(name),
-            Ok(None) => job.step = Step::Refused(Refusal::Conflict, String::new()),
-            Err(error) => job.fail(&error),
-        }
-    }
-    if let Err(error) = sync::folders(changed.values()) {
-        let error = StoreError::new("sync", incoming.folder().path().display(), &error);
-        for job in jobs.iter_mut().filter(|job| matches!(job.step, Step::Placed(_))) {
-            job.fail(&error);
-        }
-    }
+    place_all(&mut placer, &mut jobs);
     drop_refused(incoming, ledger, &jobs);
     let placed = |step: &Step| matches!(step, Step::Placed(_));
     each_or_all(&mut jobs, placed, |entries| ledger.committed(entries));
     jobs.into_iter().map(outcome).collect()
 }
 
-/// Finishes what a crash left between "committing" and "committed".
+/// The renames, in the order of arrival (a folder comes after what is in it), then the folders'
+/// sync.
+fn place_all(placer: &mut Placer<'_>, jobs: &mut [Job]) {
+    for job in &mut *jobs {
+        let Offer { id, name, mode, modified, .. } = &job.offer;
+        let (id, mode, modified) = (*id, *mode, *modified);
+        let placed = match (&job.step, &job.offer.kind) {
+            (Step::Folder, _) => placer.folder(name, mode, modified).map(|()| name.clone()),
+            (Step::Ready(_), EntryKind::Link { target }) => {
+                placer.place(&Entry { id, name, thing: Thing::Link { target }, mode, modified })
+            }
+            (Step::Ready(_), _) => {
+                let thing = Thing::File { size: job.offer.size(), hash: &job.hash };
+                placer.place(&Entry { id, name, thing, mode, modified })
+            }
+            _ => continue,
+        };
+        match placed {
+            Ok(name) => job.step = Step::Placed(name),
+            Err(error) => job.fail(&error),
+        }
+    }
+    if let Err(error) = placer.sync() {
+        for job in jobs.iter_mut().filter(|job| matches!(job.step, Step::Placed(_))) {
+            job.fail(&error);
+        }
+    }
+}
+
+/// Finishes what a crash left between "committing" and "committed". An entry that cannot be placed
+/// now is not received: its sender offers it again, and hears why.
 ///
 /// # Errors
-/// [`StoreError`] when the ledger cannot be read or a whole staged file cannot be placed.
-pub fn recover(incoming: &Incoming, ledger: &Ledger) -> Result<(), StoreError> {
-    let mut committed = Vec::new();
-    let mut dropped = Vec::new();
-    let mut changed = Changed::new();
-    let mut walk = incoming.folder().walk();
-    for (id, mut received) in ledger.unfinished()? {
-        if incoming.is_staged(&leaf_of(id)) {
-            if !is_whole(incoming, id, &received)? {
-                // A later attempt at the same transfer was under way.
+/// [`StoreError`] when the ledger cannot be used or Incoming not be synced.
+pub fn recover(incoming: &Incoming, ledger: &Ledger, on_conflict: OnConflict) -> Result<(), StoreError> {
+    let (mut committed, mut dropped, mut partial) = (Vec::new(), Vec::new(), Vec::new());
+    let mut placer = Placer::new(incoming, on_conflict);
+    for (id, received) in ledger.unfinished()? {
+        match place_again(incoming, &mut placer, id, &received) {
+            Ok(Some(saved_as)) => committed.push((id, Received { saved_as, ..received })),
+            // A later attempt at the same transfer was under way: it can be resumed.
+            Ok(None) => partial.push(id),
+            Err(error) => {
+                tracing::warn!(%error, "a file that had arrived cannot be placed; it is asked for again");
                 dropped.push(id);
-                continue;
             }
-            let from = &incoming.stage_dir().dir;
-            received.saved_as =
-                place_numbered(&mut walk, &mut changed, from, &leaf_of(id), &received.saved_as)?;
         }
-        committed.push((id, received));
     }
-    sync::folders(changed.values()).naming("sync", || incoming.folder().path().display())?;
+    placer.sync()?;
+    ledger.committed(&committed)?;
+    ledger.not_committed(&partial)?;
     ledger.not_committed(&dropped)?;
-    ledger.committed(&committed)
+    for id in dropped {
+        incoming.discard(id)?;
+    }
+    Ok(())
 }
 
-/// Whether the staged entry is the one that the ledger was told of.
+/// The name of what was placed before or is placed now; `None` when what is staged is not that entry.
+fn place_again(
+    incoming: &Incoming,
+    placer: &mut Placer<'_>,
+    id: TransferId,
+    received: &Received,
+) -> Result<Option<Name>, StoreError> {
+    let stage = incoming.stage_dir();
+    let (leaf, name) = (leaf_of(id), &received.saved_as);
+    let staged = match os::stat(&stage.dir, &leaf) {
+        Ok(staged) => staged,
+        // Only the rename takes it away while the ledger says "committing".
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Some(name.clone())),
+        Err(error) => return Err(StoreError::new("look at", stage.path.display(), &error)),
+    };
+    let (mode, modified) = (staged.mode, staged.modified);
+    if staged.kind == FileKind::Link {
+        let target = os::read_link(&stage.dir, &leaf).naming("read", || stage.path.display())?;
+        let thing = Thing::Link { target: &target };
+        return placer.place(&Entry { id, name, thing, mode, modified }).map(Some);
+    }
+    if !is_whole(incoming, id, received)? {
+        return Ok(None);
+    }
+    let thing = Thing::File { size: staged.size, hash: &received.hash };
+    placer.place(&Entry { id, name, thing, mode, modified }).map(Some)
+}
+
+/// Whether the staged file is the one that the ledger was told of.
 fn is_whole(incoming: &Incoming, id: TransferId, received: &Received) -> Result<bool, StoreError> {
     let stage = incoming.stage_dir();
-    match os::open_read(&stage.dir, &leaf_of(id)) {
-        Ok((file, _)) => {
-            let mut hasher = blake3::Hasher::new();
-            hasher.update_reader(file).naming("read", || stage.path.display())?;
-            Ok(*hasher.finalize().as_bytes() == received.hash)
-        }
-        // A link is made whole.
-        Err(_) => Ok(received.hash == [0; 32]),
-    }
+    let shown = || stage.path.join(leaf_of(id)).display().to_string();
+    let (file, _) = os::open_read(&stage.dir, &leaf_of(id)).naming("read", shown)?;
+    let mut hasher = blake3::Hasher::new();
+    hasher.update_reader(file).naming("read", shown)?;
+    Ok(*hasher.finalize().as_bytes() == received.hash)
 }
 
-/// Into the stage, with its time and permissions.
-fn stage(incoming: &Incoming, arrived: Arrived) -> Job {
+/// Into the stage, with its time and permissions, and with `sync` onto stable storage. The file is
+/// closed then: a batch has more files than a process may have open.
+fn stage(incoming: &Incoming, placer: &mut Placer<'_>, arrived: Arrived, sync: bool) -> Job {
     let Arrived { offer, content, hash } = arrived;
-    let with_meta = |staged: Staged| {
+    let finish = |staged: Staged| {
         staged.drop_note();
-        staged.set_meta(offer.mode, offer.modified)?;
-        Ok(Step::Ready(Some(staged)))
+        staged.finish(offer.size(), offer.mode, offer.modified)?;
+        if sync { staged.sync() } else { Ok(()) }
     };
-    let step = match content {
-        Content::Folder => Ok(Step::Folder),
-        Content::Link => stage_link(incoming, &offer).map(|()| Step::Ready(None)),
-        Content::Staged(staged) => with_meta(staged),
+    let staged = match content {
+        Content::Folder => return Job { offer, hash, step: Step::Folder },
+        Content::Link => stage_link(incoming, &offer),
+        Content::Staged(staged) => finish(staged),
         Content::Bytes(bytes) => Staged::create(incoming.stage_dir(), offer.id).and_then(|staged| {
             staged.write_at(0, &bytes)?;
-            with_meta(staged)
+            finish(staged)
         }),
     };
-    let step = step.unwrap_or_else(|error: StoreError| Step::Refused(error.refusal(), error.to_string()));
+    let step = match staged {
+        Ok(()) => Step::Ready(placer.likely_name(&offer.name)),
+        Err(error) => Step::Refused(error.refusal(), error.to_string()),
+    };
     Job { offer, hash, step }
 }
 
@@ -200,26 +234,23 @@ fn stage_link(incoming: &Incoming, offer: &Offer) -> Result<(), StoreError> {
         .naming("set the time of", || incoming.folder().shown(&offer.name))
 }
 
-/// The staged files to stable storage: each by itself, or the whole volume at once when they are many.
-fn sync_staged(incoming: &Incoming, jobs: &mut [Job]) {
-    let count = jobs.iter().filter(|job| matches!(job.step, Step::Ready(_))).count();
-    if sync::at_once(count) {
-        match os::sync_volume(&incoming.stage_dir().dir) {
-            Ok(true) => return,
-            Ok(false) => {}
-            Err(error) => {
-                let error = StoreError::new("sync", incoming.stage_dir().path.display(), &error);
-                for job in jobs.iter_mut().filter(|job| matches!(job.step, Step::Ready(_))) {
-                    job.fail(&error);
-                }
-                return;
-            }
-        }
+/// The staged names to stable storage, and with `at_once` the files too. Without the names, a loss of
+/// power could take a staged file whose ledger entry stays, which would mean that it was placed.
+fn sync_stage(incoming: &Incoming, jobs: &mut [Job], at_once: bool) {
+    if !jobs.iter().any(|job| matches!(job.step, Step::Ready(_))) {
+        return;
     }
-    for job in jobs {
-        if let Step::Ready(Some(staged)) = &job.step
-            && let Err(error) = staged.sync()
-        {
+    let stage = incoming.stage_dir();
+    let synced = match at_once {
+        true => os::sync_volume(&stage.dir).and_then(|all| match all {
+            true => Ok(()),
+            false => Err(io::ErrorKind::Unsupported.into()),
+        }),
+        false => os::sync_dir(&stage.dir),
+    };
+    if let Err(error) = synced {
+        let error = StoreError::new("sync", stage.path.display(), &error);
+        for job in jobs.iter_mut().filter(|job| matches!(job.step, Step::Ready(_))) {
             job.fail(&error);
         }
     }
@@ -242,107 +273,6 @@ fn each_or_all(
             job.fail(&error);
         }
     }
-}
-
-/// Renames a staged entry to its name. `None`: another one stands there and is kept.
-fn place(
-    incoming: &Incoming,
-    walk: &mut Walk<'_>,
-    changed: &mut Changed,
-    job: &Job,
-    on_conflict: OnConflict,
-) -> Result<Option<Name>, StoreError> {
-    let name = &job.offer.name;
-    let shown = || incoming.folder().shown(name);
-    let (parent, leaf) = walk.make_parent(name, &mut |at, dir| {
-        changed.entry(at).or_insert_with(|| dir.clone());
-    })?;
-    let (from, staged) = (&incoming.stage_dir().dir, leaf_of(job.offer.id));
-    match os::rename_new(from, &staged, &parent, &leaf) {
-        Ok(()) => {
-            changed.entry(name.parent()).or_insert(parent);
-            return Ok(Some(name.clone()));
-        }
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-        Err(error) => return Err(StoreError::new("create", shown(), &error)),
-    }
-    if stands_already(&parent, &leaf, job, from, &staged) {
-        os::unlink(from, &staged).naming("remove", || incoming.stage_dir().path.display())?;
-        return Ok(Some(name.clone()));
-    }
-    match on_conflict {
-        OnConflict::Skip => Ok(None),
-        OnConflict::Rename => place_numbered(walk, changed, from, &staged, name).map(Some),
-        OnConflict::Overwrite => {
-            os::rename_over(from, &staged, &parent, &leaf).naming("replace", shown)?;
-            changed.entry(name.parent()).or_insert(parent);
-            Ok(Some(name.clone()))
-        }
-    }
-}
-
-/// Whether the same content stands at the name; its time and permissions are then made right.
-fn stands_already(parent: &Dir, leaf: &OsStr, job: &Job, stage: &Dir, staged: &OsStr) -> bool {
-    let (Ok(there), Ok(new)) = (os::stat(parent, leaf), os::stat(stage, staged)) else { return false };
-    if there.kind != new.kind || there.size != new.size {
-        return false;
-    }
-    if there.same_inode(&new) {
-        return true;
-    }
-    match &job.offer.kind {
-        EntryKind::Link { target } => os::read_link(parent, leaf).is_ok_and(|there| there == *target),
-        EntryKind::File { .. } if there.kind == FileKind::File => {
-            let opened = os::open_edit(parent, leaf).or_else(|_| os::open_read(parent, leaf));
-            let Ok((file, _)) = opened else { return false };
-            let mut hasher = blake3::Hasher::new();
-            let same = hasher.update_reader(&file).is_ok() && *hasher.finalize().as_bytes() == job.hash;
-            // Best effort: the content is what counts.
-            same && os::set_file(&file, job.offer.mode, job.offer.modified).is_ok()
-        }
-        _ => false,
-    }
-}
-
-/// Renames to `name`, or the first of `name (1)`, `name (2)`, ... that is free.
-fn place_numbered(
-    walk: &mut Walk<'_>,
-    changed: &mut Changed,
-    from: &Dir,
-    staged: &OsString,
-    name: &Name,
-) -> Result<Name, StoreError> {
-    for number in 0..=MOST {
-        let Some(candidate) = numbered(name, number) else { break };
-        let (parent, leaf) = walk.make_parent(&candidate, &mut |at, dir| {
-            changed.entry(at).or_insert_with(|| dir.clone());
-        })?;
-        match os::rename_new(from, staged, &parent, &leaf) {
-            Ok(()) => {
-                changed.entry(name.parent()).or_insert(parent);
-                return Ok(candidate);
-            }
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-            Err(error) => return Err(StoreError::new("create", &candidate, &error)),
-        }
-    }
-    Err(StoreError::InTheWay { path: name.to_string() })
-}
-
-/// A folder that is there or made, with its permissions and time.
-fn make_folder(
-    incoming: &Incoming,
-    walk: &mut Walk<'_>,
-    changed: &mut Changed,
-    offer: &Offer,
-) -> Result<Option<Name>, StoreError> {
-    let dir = walk.make_dir(&offer.name, &mut |at, dir| {
-        changed.entry(at).or_insert_with(|| dir.clone());
-    })?;
-    os::set_dir(&dir, offer.mode, offer.modified)
-        .naming("set the time of", || incoming.folder().shown(&offer.name))?;
-    changed.insert(Some(offer.name.clone()), dir);
-    Ok(Some(offer.name.clone()))
 }
 
 /// Drops what is staged of refused entries, after the ledger has forgotten them: in the other order a
@@ -373,3 +303,6 @@ fn outcome(job: Job) -> Outcome {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

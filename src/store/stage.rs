@@ -8,6 +8,9 @@ use std::ffi::OsString;
 use std::fs::File;
 use std::io;
 
+/// What the note beside a staged file is called beyond it.
+pub(crate) const HINT_SUFFIX: &str = ".prefix";
+
 /// A file in the stage, under a name of our own making.
 #[derive(Debug)]
 pub struct Staged {
@@ -26,7 +29,7 @@ pub(crate) fn leaf_of(id: TransferId) -> OsString {
 impl Staged {
     /// The note beside it.
     pub(crate) fn hint_leaf(id: TransferId) -> OsString {
-        format!("{id}.prefix").into()
+        format!("{id}{HINT_SUFFIX}").into()
     }
 
     pub(crate) fn open(stage: &Beside, id: TransferId) -> Result<(Self, u64), StoreError> {
@@ -35,6 +38,13 @@ impl Staged {
         let file = match os::open_edit(&stage.dir, &leaf) {
             Ok((file, _)) => file,
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                os::create_new(&stage.dir, &leaf).naming("create", shown)?
+            }
+            // A link, or a file whose mode shuts us out: nothing that could be resumed.
+            Err(error)
+                if matches!(error.kind(), io::ErrorKind::NotADirectory | io::ErrorKind::PermissionDenied) =>
+            {
+                os::unlink(&stage.dir, &leaf).naming("remove", shown)?;
                 os::create_new(&stage.dir, &leaf).naming("create", shown)?
             }
             Err(error) => return Err(StoreError::new("open", shown(), &error)),
@@ -152,8 +162,15 @@ impl Staged {
         }
     }
 
-    /// Permission bits and time, on the open file.
-    pub(crate) fn set_meta(&self, mode: Option<u32>, modified: Timestamp) -> Result<(), StoreError> {
+    /// Length (an earlier attempt may have left more), permission bits and time, on the open file.
+    pub(crate) fn finish(&self, size: u64, mode: Option<u32>, modified: Timestamp) -> Result<(), StoreError> {
+        let length = os::stat_file(&self.file).naming("look at", || self.shown())?.size;
+        if length < size {
+            return Err(StoreError::new("read", self.shown(), &io::ErrorKind::UnexpectedEof.into()));
+        }
+        if length > size {
+            self.file.set_len(size).naming("cut", || self.shown())?;
+        }
         os::set_file(&self.file, mode, modified).naming("set the time of", || self.shown())
     }
 

@@ -1,0 +1,245 @@
+//! One staged entry gets its name in Incoming: by a rename that never replaces, unless it is told to.
+
+use super::error::{Naming, StoreError};
+use super::folder::Walk;
+use super::incoming::Incoming;
+use super::meta::{FileKind, Meta};
+use super::numbered::{self, numbered};
+use super::os;
+use super::stage::leaf_of;
+use super::sync;
+use crate::config::OnConflict;
+use crate::proto::message::{Timestamp, TransferId};
+use crate::proto::name::Name;
+use cap_std::fs::Dir;
+use std::ffi::{OsStr, OsString};
+use std::fs::File;
+use std::io::{self, Read};
+use std::sync::Arc;
+
+/// Folders whose entries changed are remembered up to here: handles are scarce. With more of them the
+/// volume is synced as one at the end; where that cannot be, those so far are synced at once.
+const MOST_CHANGED: usize = 64;
+/// How often a name that is free, then taken, then free again is tried.
+const RACES: u32 = 16;
+
+/// One batch's way into Incoming.
+pub(crate) struct Placer<'a> {
+    incoming: &'a Incoming,
+    walk: Walk<'a>,
+    on_conflict: OnConflict,
+    changed: Vec<(Option<Name>, Arc<Dir>)>,
+    // A folder that could not be synced when there were too many of them.
+    failed: Option<io::Error>,
+}
+
+/// What a staged entry is, as far as its place is concerned.
+pub(crate) struct Entry<'a> {
+    pub(crate) id: TransferId,
+    pub(crate) name: &'a Name,
+    pub(crate) thing: Thing<'a>,
+    pub(crate) mode: Option<u32>,
+    pub(crate) modified: Timestamp,
+}
+
+/// How to tell that the same thing stands there already.
+pub(crate) enum Thing<'a> {
+    File { size: u64, hash: &'a [u8; 32] },
+    Link { target: &'a [u8] },
+}
+
+impl<'a> Placer<'a> {
+    pub(crate) fn new(incoming: &'a Incoming, on_conflict: OnConflict) -> Self {
+        Self { incoming, walk: incoming.folder().walk(), on_conflict, changed: Vec::new(), failed: None }
+    }
+
+    /// The name that an entry will probably get, for the ledger: a free one, unless somebody takes
+    /// it meanwhile.
+    pub(crate) fn likely_name(&mut self, name: &Name) -> Name {
+        if self.on_conflict != OnConflict::Rename {
+            return name.clone();
+        }
+        let free = |candidate: &Name| self.walk.stat(candidate).is_err();
+        (0..numbered::MOST).map_while(|n| numbered(name, n)).find(free).unwrap_or_else(|| name.clone())
+    }
+
+    /// Gives a staged entry its name, and says which. The staged one is gone afterwards, or it is an
+    /// error.
+    pub(crate) fn place(&mut self, entry: &Entry<'_>) -> Result<Name, StoreError> {
+        let staged = leaf_of(entry.id);
+        let (mut number, mut races) = (0, 0);
+        while number <= numbered::MOST && races < RACES {
+            let Some(candidate) = numbered(entry.name, number) else { break };
+            let (parent, leaf) = self.parent(&candidate)?;
+            match rename_in(self.stage(), &staged, &parent, &leaf) {
+                Ok(()) => {
+                    self.changed(candidate.parent(), &parent);
+                    return Ok(candidate);
+                }
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+                Err(error) => return Err(StoreError::new("write", self.shown(&candidate), &error)),
+            }
+            let there = match os::stat(&parent, &leaf) {
+                Ok(there) => there,
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                    races += 1;
+                    continue;
+                }
+                Err(error) => return Err(StoreError::new("look at", self.shown(&candidate), &error)),
+            };
+            if self.stands_there(entry, number, &parent, &leaf, &there)? {
+                self.changed(candidate.parent(), &parent);
+                self.incoming.discard(entry.id)?;
+                return Ok(candidate);
+            }
+            match self.on_conflict {
+                OnConflict::Rename => number += 1,
+                _ if there.kind == FileKind::Folder => {
+                    return Err(StoreError::InTheWay { path: self.shown(&candidate) });
+                }
+                OnConflict::Skip => return Err(StoreError::Conflict { path: self.shown(&candidate) }),
+                OnConflict::Overwrite => {
+                    os::rename_over(self.stage(), &staged, &parent, &leaf)
+                        .naming("replace", || self.shown(&candidate))?;
+                    self.changed(candidate.parent(), &parent);
+                    return Ok(candidate);
+                }
+            }
+        }
+        Err(StoreError::InTheWay { path: self.shown(entry.name) })
+    }
+
+    /// Makes a folder, with its mode and time.
+    pub(crate) fn folder(
+        &mut self,
+        name: &Name,
+        mode: Option<u32>,
+        modified: Timestamp,
+    ) -> Result<(), StoreError> {
+        let (parent, _) = self.parent(name)?;
+        let mut made = Vec::new();
+        let dir = self.walk.make_dir(name, &mut |name, dir| made.push((name, Arc::clone(dir))))?;
+        if !made.is_empty() {
+            self.changed(name.parent(), &parent);
+        }
+        os::set_dir(&dir, mode, modified).naming("set the time of", || self.shown(name))?;
+        self.changed(Some(name.clone()), &dir);
+        Ok(())
+    }
+
+    /// Brings all names that were given onto stable storage.
+    pub(crate) fn sync(&mut self) -> Result<(), StoreError> {
+        let synced = match self.failed.take() {
+            Some(error) => Err(error),
+            None => sync::folders(self.changed.iter().map(|(_, dir)| dir)),
+        };
+        self.changed.clear();
+        synced.naming("sync", || self.incoming.folder().path().display())
+    }
+
+    fn parent(&mut self, name: &Name) -> Result<(Arc<Dir>, OsString), StoreError> {
+        let mut made = Vec::new();
+        let found = self.walk.make_parent(name, &mut |name, dir| made.push((name, Arc::clone(dir))));
+        for (name, dir) in made {
+            self.changed(name, &dir);
+        }
+        found
+    }
+
+    fn changed(&mut self, name: Option<Name>, dir: &Arc<Dir>) {
+        if self.changed.iter().rev().any(|(known, held)| *known == name && Arc::ptr_eq(held, dir)) {
+            return;
+        }
+        if self.changed.len() == MOST_CHANGED {
+            if sync::at_once(MOST_CHANGED) {
+                // The sync of so many takes the whole volume, and this folder with it.
+                return;
+            }
+            let synced = sync::folders(self.changed.iter().map(|(_, dir)| dir));
+            self.failed = self.failed.take().or(synced.err());
+            self.changed.clear();
+        }
+        self.changed.push((name, Arc::clone(dir)));
+    }
+
+    /// Whether what stands there is this very entry: the staged file itself (a crash between the two
+    /// halves of a rename by hard link), or the same content. Then only its mode and time are set.
+    /// Of numbered names only those are read that look the same, or each new version of a file would
+    /// read all the old ones.
+    fn stands_there(
+        &self,
+        entry: &Entry<'_>,
+        number: u32,
+        parent: &Dir,
+        leaf: &OsStr,
+        there: &Meta,
+    ) -> Result<bool, StoreError> {
+        if os::stat(self.stage(), &leaf_of(entry.id)).is_ok_and(|staged| staged.same_inode(there)) {
+            return Ok(true);
+        }
+        match &entry.thing {
+            Thing::Link { target } => Ok(there.kind == FileKind::Link
+                && os::read_link(parent, leaf).is_ok_and(|found| found == *target)
+                && os::set_link(parent, leaf, entry.modified).is_ok()),
+            Thing::File { size, hash } => {
+                let alike = there.kind == FileKind::File
+                    && there.size == *size
+                    && (number == 0 || there.modified == entry.modified);
+                // A file that cannot be read is another one.
+                let Some((file, _)) = alike.then(|| os::open_read(parent, leaf).ok()).flatten() else {
+                    return Ok(false);
+                };
+                if !hash_of(&file, *size).is_ok_and(|found| found == **hash) {
+                    return Ok(false);
+                }
+                // Somebody else wrote it, perhaps a moment ago: the receipt says "on stable storage".
+                let kept =
+                    os::set_file(&file, entry.mode, entry.modified).and_then(|()| os::sync_file(&file));
+                kept.naming("write", || self.shown(entry.name))?;
+                Ok(true)
+            }
+        }
+    }
+
+    fn stage(&self) -> &'a Dir {
+        &self.incoming.stage_dir().dir
+    }
+
+    fn shown(&self, name: &Name) -> String {
+        self.incoming.folder().shown(name)
+    }
+}
+
+/// As [`os::rename_new`]. A folder whose mode does not let its own user write (it came with it, from
+/// an earlier transfer) is opened for the one moment.
+fn rename_in(from: &Dir, old: &OsStr, to: &Dir, new: &OsStr) -> io::Result<()> {
+    match os::rename_new(from, old, to, new) {
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+            let before = os::stat_dir(to)?;
+            let Some(mode) = before.mode.filter(|mode| mode & 0o300 != 0o300) else { return Err(error) };
+            // Only its owner can do this, so another user's folder stays as it is.
+            os::set_dir(to, Some(mode | 0o300), before.modified).map_err(|_| error)?;
+            let renamed = os::rename_new(from, old, to, new);
+            os::set_dir(to, Some(mode), before.modified)?;
+            renamed
+        }
+        other => other,
+    }
+}
+
+fn hash_of(file: &File, size: u64) -> io::Result<[u8; 32]> {
+    let mut hasher = blake3::Hasher::new();
+    let mut buffer = vec![0; 256 * 1024];
+    let mut file = file.take(size + 1);
+    let mut length = 0;
+    loop {
+        match file.read(&mut buffer)? {
+            0 if length == size => return Ok(*hasher.finalize().as_bytes()),
+            0 => return Err(io::ErrorKind::UnexpectedEof.into()),
+            read => {
+                hasher.update(&buffer[..read]);
+                length += read as u64;
+            }
+        }
+    }
+}
