@@ -4,7 +4,7 @@ use super::progress::{Progress, arrow};
 use super::text::{self, Palette};
 use console::Term;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use rft::event::{Direction, Event, SessionRole};
+use rft::event::{Direction, Event};
 use rft::proto::name::Name;
 use std::io::{self, Write};
 use std::net::SocketAddr;
@@ -116,10 +116,7 @@ impl Terminal {
             Event::Listening { local } => self.line(format!("listening on {local} (UDP)")),
             Event::Waiting { peer, local } => self.waiting(peer.as_deref(), local),
             Event::Connected { peer, role, session } => {
-                let role = match role {
-                    SessionRole::Host => "host",
-                    SessionRole::Guest => "guest",
-                };
+                let role = text::role_name(*role);
                 let session = palette.dim(&format!("({role}, session {})", text::printable(session)));
                 self.line(format!("{} to {peer} {session}", palette.good("connected")));
             }
@@ -173,7 +170,9 @@ impl Terminal {
 
     /// Takes a whole line, that of the log for example.
     pub(crate) fn line(&mut self, line: String) {
-        self.lines.push(line);
+        if self.show != Show::Errors {
+            self.lines.push(line);
+        }
     }
 
     /// Counts what the queue before this could not take.
@@ -232,7 +231,7 @@ impl Terminal {
             area.bar.finish_and_clear();
         }
         if let Some(reason) = failure {
-            self.line(format!("{} {}", self.palette.bad("rft:"), text::printable(reason)));
+            self.lines.push(format!("{} {}", self.palette.bad("rft:"), text::printable(reason)));
         }
         self.print();
     }
