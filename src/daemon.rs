@@ -56,10 +56,14 @@ pub enum RunError {
         path: Name,
     },
     /// Records from the peer keep failing to open.
-    #[error("chunks from the peer keep arriving changed; something on the way tampers with them, or a host's memory is bad")]
+    #[error(
+        "chunks from the peer keep arriving changed; something on the way tampers with them, or a host's memory is bad"
+    )]
     Open,
     /// With `--drain`: sent files could not be removed.
-    #[error("sent files could not be removed from Outgoing (see the warnings); check the folder's permissions")]
+    #[error(
+        "sent files could not be removed from Outgoing (see the warnings); check the folder's permissions"
+    )]
     Removal,
     /// With `--drain`: files that could not be sent remain.
     #[error("{0} files could not be sent and remain in Outgoing; the messages above say why")]

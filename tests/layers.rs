@@ -3,6 +3,8 @@
 //! [`LAYERS`] is the rule; what a row does not list is forbidden. The check reads the sources as text: it knows
 //! comments, strings, `use` trees, `crate::`, `super::` and inline modules, and nothing of macros or re-exports.
 
+#![allow(clippy::unwrap_used)] // a test's own helpers
+
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};

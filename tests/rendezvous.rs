@@ -1,5 +1,7 @@
 //! Peers that find each other, or should not: real endpoints on loopback.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // a test's own helpers
+
 use rft::config::{Bind, Config, PeerAddress};
 use rft::crypto::handshake::PeerId;
 use rft::crypto::password::PasswordKey;

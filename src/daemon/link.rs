@@ -1,8 +1,8 @@
 //! One session's work: files out, files in, and what the peers tell each other beside them.
 
 use super::Shared;
-use crate::event::{Direction, Event, SessionRole};
 use crate::crypto::handshake::Role;
+use crate::event::{Direction, Event, SessionRole};
 use crate::net::record::RecordError;
 use crate::net::session::{ControlReceiver, Session};
 use crate::outbox::{DeliverError, Delivered, Item, Retry};
@@ -32,8 +32,10 @@ pub(super) async fn run(shared: Arc<Shared>, session: Arc<Session>, control: Con
     parts.spawn(receive_files(shared.clone(), session.clone()));
     parts.spawn(tell_backlog(shared.clone(), session.clone()));
     parts.spawn(tell_forgotten(shared.clone(), session.clone()));
-    parts.spawn(listen(shared.clone(), control));
+    let heard = tokio::spawn(listen(shared.clone(), control));
     let reason = session.closed().await;
+    // What came before the end is heard to the end: it may be that nothing is left to wait for.
+    let _ = heard.await;
     // Each part ends by itself with the connection; what it holds is given back on the way.
     parts.shutdown().await;
     tracing::info!(%peer, reason, "disconnected");
@@ -46,7 +48,9 @@ async fn send_files(shared: Arc<Shared>, session: Arc<Session>) {
     let streams = Arc::new(Semaphore::new(session.grant().min(MAX_STREAMS) as usize));
     let mut deliveries = JoinSet::new();
     loop {
-        let (Ok(slot), Ok(stream)) = (slots.clone().acquire_owned().await, streams.clone().acquire_owned().await) else {
+        let (Ok(slot), Ok(stream)) =
+            (slots.clone().acquire_owned().await, streams.clone().acquire_owned().await)
+        else {
             return;
         };
         while deliveries.try_join_next().is_some() {}
@@ -125,9 +129,10 @@ fn finish(shared: &Shared, item: Item, result: Result<Delivered, DeliverError>, 
         DeliverError::Source(error) if error.is_not_found() => Retry::Changed,
         DeliverError::Source(_) => Retry::WhenChanged,
         DeliverError::Refused { reason, .. } if !reason.retry_helps() => Retry::WhenChanged,
-        DeliverError::Refused { .. } | DeliverError::Record(_) | DeliverError::Hash(_) | DeliverError::Internal(_) => {
-            Retry::After
-        }
+        DeliverError::Refused { .. }
+        | DeliverError::Record(_)
+        | DeliverError::Hash(_)
+        | DeliverError::Internal(_) => Retry::After,
     };
     if let DeliverError::Record(RecordError::Seal(_)) = error {
         shared.fail(super::RunError::Seal { path: path.clone() });
@@ -173,7 +178,11 @@ async fn tell_backlog(shared: Arc<Shared>, session: Arc<Session>) {
         let now = *backlog.borrow_and_update();
         if last != Some(now) {
             let message = Control::Backlog { files: now.files, bytes: now.bytes };
-            shared.events.emit(Event::Backlog { direction: Direction::Send, files: now.files, bytes: now.bytes });
+            shared.events.emit(Event::Backlog {
+                direction: Direction::Send,
+                files: now.files,
+                bytes: now.bytes,
+            });
             if session.tell(&message).await.is_err() {
                 return;
             }

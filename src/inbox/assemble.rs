@@ -32,7 +32,7 @@ impl Layout {
     /// stands at `position` in the stream. `None` when the offset is not at a chunk of the file.
     pub fn new(position: u64, index: u64, size: u64, offset: u64) -> Option<Self> {
         let chunk = CHUNK_SIZE as u64;
-        if offset % chunk != 0 || offset > size {
+        if !offset.is_multiple_of(chunk) || offset > size {
             return None;
         }
         let records = (size - offset).div_ceil(chunk).max(1);

@@ -80,7 +80,8 @@ fn run(incoming: &Incoming, ledger: &Ledger, on_conflict: OnConflict, queue: &mp
             bytes += size_of(&job);
             batch.push(job);
         }
-        let (arrived, answers): (Vec<_>, Vec<_>) = batch.into_iter().map(|job| (job.arrived, job.answer)).unzip();
+        let (arrived, answers): (Vec<_>, Vec<_>) =
+            batch.into_iter().map(|job| (job.arrived, job.answer)).unzip();
         for (outcome, answer) in publish(incoming, ledger, on_conflict, arrived).into_iter().zip(answers) {
             // Whoever asked may be gone with its session; what is published stays published.
             let _ = answer.send(outcome);

@@ -170,7 +170,11 @@ impl Inbox {
     ///
     /// # Errors
     /// [`RecordError`] when the stream did not carry the protocol.
-    pub async fn receive(&self, mut writer: RecordWriter, mut reader: RecordReader) -> Result<(), RecordError> {
+    pub async fn receive(
+        &self,
+        mut writer: RecordWriter,
+        mut reader: RecordReader,
+    ) -> Result<(), RecordError> {
         let offer = reader.message(RecordKind::Offer, Offer::decode).await?;
         let begun = Instant::now();
         let mut started = None;
@@ -327,7 +331,9 @@ impl Inbox {
         let written = worker.await.map_err(|error| ReceiveError::Internal(error.to_string()))?;
         match (fed, written) {
             (Ok(()), Ok(Written { staged, hash: Some(hash) })) => Ok((Content::Staged(staged), hash)),
-            (Ok(()), Ok(_)) => Err(ReceiveError::Internal("chunks were lost on their way to the disk".into())),
+            (Ok(()), Ok(_)) => {
+                Err(ReceiveError::Internal("chunks were lost on their way to the disk".into()))
+            }
             // What the thread says is the cause of what the stream says.
             (_, Err(error)) => {
                 stream.stop(StreamCode::Refused);

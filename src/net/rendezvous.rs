@@ -132,11 +132,10 @@ pub async fn run(
     loop {
         tokio::select! {
             Some(arrival) = arrivals.recv() => {
-                if let Some(session) = adopt(&shared, arrival).await {
-                    if sessions.send(session).await.is_err() {
+                if let Some(session) = adopt(&shared, arrival).await
+                    && sessions.send(session).await.is_err() {
                         return Ok(());
                     }
-                }
             }
             Some(ended) = tasks.join_next() => match ended {
                 Ok(result) => result?,

@@ -127,9 +127,9 @@ impl Session {
         let flush = async {
             let _ = self.tell(&Control::Backlog { files, bytes }).await;
             let _ = self.tell(&Control::Goodbye).await;
-            let mut writer = self.writer.lock().await;
-            writer.stream().finish().await;
-            writer.stream().flushed().await;
+            // The peer closes when it has read this. To close from here would throw away what it has
+            // received and not read yet.
+            self.connection.closed().await;
         };
         let _ = tokio::time::timeout(FAREWELL, flush).await;
         self.close(CloseCode::Goodbye);
@@ -179,7 +179,12 @@ async fn read_control(connection: Connection, mut reader: RecordReader, messages
             // A later adoption of the adopted means nothing.
             Ok(Control::Adopt) => {}
             Ok(message) => {
+                let goodbye = message == Control::Goodbye;
                 if messages.send(message).await.is_err() {
+                    return;
+                }
+                if goodbye {
+                    connection.close(CloseCode::Goodbye.var_int(), b"");
                     return;
                 }
             }

@@ -115,13 +115,6 @@ impl SendHalf {
         }
     }
 
-    /// Waits until the other side has all that was written, or stopped reading.
-    pub async fn flushed(&mut self) {
-        if let SendInner::Quic(stream) = &mut self.inner {
-            let _ = stream.stopped().await;
-        }
-    }
-
     /// Gives the stream up: what is in flight is dropped, and the other side is told.
     pub fn reset(&mut self, code: StreamCode) {
         self.over = true;

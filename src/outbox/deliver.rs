@@ -8,7 +8,9 @@ use crate::event::{Direction, Event, EventSink};
 use crate::net::record::{RecordError, RecordReader, RecordWriter, seal_message};
 use crate::net::stream::{SendHalf, StreamCode};
 use crate::proto::codec::Malformed;
-use crate::proto::message::{Accept, Begin, CHUNK_SIZE, EntryKind, MAX_MESSAGE, Offer, Outcome, Refusal, Trailer};
+use crate::proto::message::{
+    Accept, Begin, CHUNK_SIZE, EntryKind, MAX_MESSAGE, Offer, Outcome, Refusal, Trailer,
+};
 use crate::proto::name::Name;
 use crate::store::{Folder, StoreError, meta_of};
 use bytes::{Bytes, BytesMut};

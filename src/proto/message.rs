@@ -162,7 +162,7 @@ impl Accept {
         let mut r = Reader::new(bytes);
         let accept = Self { offset: r.u64()?, prefix: r.array()? };
         r.end()?;
-        if accept.offset % CHUNK_SIZE as u64 == 0 { Ok(accept) } else { Err(Malformed) }
+        if accept.offset.is_multiple_of(CHUNK_SIZE as u64) { Ok(accept) } else { Err(Malformed) }
     }
 }
 

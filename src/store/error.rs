@@ -106,10 +106,9 @@ impl StoreError {
             Kind::PermissionDenied => Self::Denied { path, doing },
             Kind::ReadOnlyFilesystem => Self::ReadOnly { path },
             Kind::NotFound => Self::NotFound { path },
-            Kind::NotADirectory
-            | Kind::IsADirectory
-            | Kind::AlreadyExists
-            | Kind::DirectoryNotEmpty => Self::InTheWay { path },
+            Kind::NotADirectory | Kind::IsADirectory | Kind::AlreadyExists | Kind::DirectoryNotEmpty => {
+                Self::InTheWay { path }
+            }
             Kind::ResourceBusy | Kind::ExecutableFileBusy => Self::Busy { path },
             Kind::InvalidFilename => Self::Name { path },
             _ => Self::Io { path, doing, reason: error.to_string() },

@@ -148,7 +148,8 @@ pub(crate) struct Walk<'a> {
 impl Walk<'_> {
     /// The folder that holds `name`, and the last component as the system has it.
     pub(crate) fn parent(&mut self, name: &Name) -> Result<(Arc<Dir>, OsString), StoreError> {
-        let leaf = native(name, name.leaf()).map_err(|_| StoreError::Name { path: self.folder.shown(name) })?;
+        let leaf =
+            native(name, name.leaf()).map_err(|_| StoreError::Name { path: self.folder.shown(name) })?;
         let parent = name.parent();
         Ok((self.dir(parent.as_ref())?, leaf))
     }
@@ -160,7 +161,8 @@ impl Walk<'_> {
         name: &Name,
         changed: &mut dyn FnMut(Option<Name>, &Arc<Dir>),
     ) -> Result<(Arc<Dir>, OsString), StoreError> {
-        let leaf = native(name, name.leaf()).map_err(|_| StoreError::Name { path: self.folder.shown(name) })?;
+        let leaf =
+            native(name, name.leaf()).map_err(|_| StoreError::Name { path: self.folder.shown(name) })?;
         let dir = match name.parent() {
             None => Arc::clone(&self.folder.root),
             Some(parent) => self.make_dir(&parent, changed)?,

@@ -238,9 +238,7 @@ impl Ledger {
         }
         match guarded(|| work(&self.db)) {
             Ok(value) => Ok(value),
-            Err(Some(redb::Error::Io(error))) => {
-                Err(StoreError::new("write", self.path.display(), &error))
-            }
+            Err(Some(redb::Error::Io(error))) => Err(StoreError::new("write", self.path.display(), &error)),
             Err(Some(error)) => Err(failed(error.to_string())),
             Err(None) => {
                 self.broken.store(true, Ordering::Release);
@@ -274,10 +272,8 @@ impl Failure {
 fn load(path: &Path) -> Result<(Database, [u8; 16]), Failure> {
     guarded(|| {
         // The whole file is verified: redb may panic on a page that was altered behind its back.
-        let db = Database::builder()
-            .set_cache_size(CACHE_BYTES)
-            .set_check_integrity_on_open(true)
-            .create(path)?;
+        let db =
+            Database::builder().set_cache_size(CACHE_BYTES).set_check_integrity_on_open(true).create(path)?;
         let transaction = db.begin_write()?;
         let origin = {
             let mut meta = transaction.open_table(META)?;

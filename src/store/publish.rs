@@ -136,7 +136,8 @@ pub fn recover(incoming: &Incoming, ledger: &Ledger) -> Result<(), StoreError> {
                 continue;
             }
             let from = &incoming.stage_dir().dir;
-            received.saved_as = place_numbered(&mut walk, &mut changed, from, &leaf_of(id), &received.saved_as)?;
+            received.saved_as =
+                place_numbered(&mut walk, &mut changed, from, &leaf_of(id), &received.saved_as)?;
         }
         committed.push((id, received));
     }
@@ -195,7 +196,8 @@ fn stage_link(incoming: &Incoming, offer: &Offer) -> Result<(), StoreError> {
         made => made,
     };
     made.map_err(|_| StoreError::Link { path: incoming.folder().shown(&offer.name) })?;
-    os::set_link(stage, &leaf, offer.modified).naming("set the time of", || incoming.folder().shown(&offer.name))
+    os::set_link(stage, &leaf, offer.modified)
+        .naming("set the time of", || incoming.folder().shown(&offer.name))
 }
 
 /// The staged files to stable storage: each by itself, or the whole volume at once when they are many.
@@ -346,11 +348,8 @@ fn make_folder(
 /// Drops what is staged of refused entries, after the ledger has forgotten them: in the other order a
 /// crash would take them for received.
 fn drop_refused(incoming: &Incoming, ledger: &Ledger, jobs: &[Job]) {
-    let refused: Vec<_> = jobs
-        .iter()
-        .filter(|job| matches!(job.step, Step::Refused(..)))
-        .map(|job| job.offer.id)
-        .collect();
+    let refused: Vec<_> =
+        jobs.iter().filter(|job| matches!(job.step, Step::Refused(..))).map(|job| job.offer.id).collect();
     if refused.is_empty() {
         return;
     }

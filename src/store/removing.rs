@@ -199,7 +199,9 @@ mod tests {
     fn foreign_names_are_nobodys() {
         let dir = tempfile::tempdir().unwrap();
         let held = os::open_root(dir.path()).unwrap();
-        for leaf in ["x", "d-", "d-1-2-3-4-5", "d-1-2-3-4-5-%", "d-1-2-3-4-5-..", "d-1-2-3-4-g-a", "d-1-2-3-4-5-#0"] {
+        for leaf in
+            ["x", "d-", "d-1-2-3-4-5", "d-1-2-3-4-5-%", "d-1-2-3-4-5-..", "d-1-2-3-4-g-a", "d-1-2-3-4-5-#0"]
+        {
             assert!(Entry::parse(&held, OsStr::new(leaf)).is_none(), "{leaf}");
         }
     }

@@ -49,8 +49,8 @@ impl StateDir {
             match make_private(&hidden).and_then(|()| lock(&hidden, root)) {
                 Ok(file) => locks.push(file),
                 // A source that cannot be written can still be sent (`--after-send keep`).
-                Err(StoreError::Denied { .. } | StoreError::ReadOnly { .. })
-                    if root == &folders.outgoing => {}
+                Err(StoreError::Denied { .. } | StoreError::ReadOnly { .. }) if root == &folders.outgoing => {
+                }
                 Err(error) => return Err(error),
             }
         }
@@ -60,10 +60,6 @@ impl StateDir {
     /// Where it is.
     pub fn path(&self) -> &Path {
         &self.path
-    }
-
-    pub(crate) fn dir(&self) -> &Arc<Dir> {
-        &self.dir
     }
 
     /// The folder `leaf` of the program's own from which a rename into (and out of) `root` works:
@@ -229,7 +225,7 @@ mod tests {
         let state = StateDir::open(&folders).unwrap();
         let incoming = Folder::open(&folders.incoming, true).unwrap();
         let beside = state.beside(&incoming, "stage").unwrap();
-        let same = os::stat_dir(state.dir()).unwrap().identity.device
+        let same = os::stat_dir(&state.dir).unwrap().identity.device
             == os::stat_dir(incoming.root()).unwrap().identity.device;
         let expected = if same { &folders.state } else { &folders.incoming.join(HIDDEN) };
         assert_eq!(beside.path, expected.join("stage"));

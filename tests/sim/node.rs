@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
-use quinn_proto::congestion::{BbrConfig, ControllerFactory};
+use quinn_proto::congestion::ControllerFactory;
 use quinn_proto::crypto::rustls::{QuicClientConfig, QuicServerConfig};
 use quinn_proto::{
     ClientConfig, Connection, ConnectionHandle, DatagramEvent, Dir, Endpoint, EndpointConfig, Event,
@@ -20,8 +20,6 @@ pub enum Kind {
     Ours,
     /// quinn's CUBIC.
     Cubic,
-    /// quinn's own BBR.
-    QuinnBbr,
 }
 
 /// What the sending application does.
@@ -233,7 +231,6 @@ fn transport(flow: &FlowConfig) -> TransportConfig {
     let controller: Arc<dyn ControllerFactory + Send + Sync> = match flow.kind {
         Kind::Ours => factory(Congestion::Bbr),
         Kind::Cubic => factory(Congestion::Cubic),
-        Kind::QuinnBbr => Arc::new(BbrConfig::default()),
     };
     let mut transport = TransportConfig::default();
     let window = VarInt::from_u64(flow.window).expect("window");

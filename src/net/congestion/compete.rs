@@ -25,15 +25,7 @@ pub struct Cubic {
 impl Cubic {
     /// Starts at `window` bytes.
     pub fn new(now: Instant, window: f64, mtu: f64) -> Self {
-        Self {
-            window,
-            before_loss: window,
-            epoch: now,
-            cut_at: now,
-            friendly: window,
-            lossless: true,
-            mtu,
-        }
+        Self { window, before_loss: window, epoch: now, cut_at: now, friendly: window, lossless: true, mtu }
     }
 
     /// The window, bytes.
@@ -66,11 +58,7 @@ impl Cubic {
         }
         // RFC 9438, section 4.7: fast convergence.
         let shrinking = self.window < self.before_loss;
-        self.before_loss = if shrinking {
-            self.window * (1.0 + BETA) / 2.0
-        } else {
-            self.window
-        };
+        self.before_loss = if shrinking { self.window * (1.0 + BETA) / 2.0 } else { self.window };
         self.window *= BETA;
         self.lossless = false;
         self.friendly = self.window;

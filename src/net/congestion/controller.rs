@@ -46,10 +46,7 @@ pub struct Bbr {
 impl Bbr {
     /// A controller for a new path.
     pub fn new(now: Instant, mtu: u16) -> Self {
-        Self {
-            core: Core::new(now, mtu),
-            estimate: Arc::new(PathEstimate::default()),
-        }
+        Self { core: Core::new(now, mtu), estimate: Arc::new(PathEstimate::default()) }
     }
 
     /// The estimate, which follows the connection's controller for as long as that stays on its
@@ -69,24 +66,11 @@ impl Controller for Bbr {
         self.core.on_sent(now, bytes);
     }
 
-    fn on_ack(
-        &mut self,
-        now: Instant,
-        sent: Instant,
-        bytes: u64,
-        _app_limited: bool,
-        rtt: &RttEstimator,
-    ) {
+    fn on_ack(&mut self, now: Instant, sent: Instant, bytes: u64, _app_limited: bool, rtt: &RttEstimator) {
         self.core.on_ack(now, sent, bytes, rtt.get());
     }
 
-    fn on_end_acks(
-        &mut self,
-        now: Instant,
-        in_flight: u64,
-        app_limited: bool,
-        _largest: Option<u64>,
-    ) {
+    fn on_end_acks(&mut self, now: Instant, in_flight: u64, app_limited: bool, _largest: Option<u64>) {
         self.core.on_end_acks(now, in_flight, app_limited);
         let nanos = (self.core.model.min_rtt * 1e9) as u64;
         self.estimate.min_rtt.store(nanos, Ordering::Relaxed);
@@ -94,13 +78,7 @@ impl Controller for Bbr {
         self.estimate.rate.store(rate, Ordering::Relaxed);
     }
 
-    fn on_congestion_event(
-        &mut self,
-        now: Instant,
-        sent: Instant,
-        _is_persistent: bool,
-        lost_bytes: u64,
-    ) {
+    fn on_congestion_event(&mut self, now: Instant, sent: Instant, _is_persistent: bool, lost_bytes: u64) {
         self.core.on_lost(now, sent, lost_bytes);
     }
 

@@ -181,12 +181,7 @@ impl Model {
     /// Ends the round if a packet that left with `delivered_before` bytes delivered closes it.
     /// A queue although the `window` was no larger than the path needs means that the path's rate is
     /// overestimated.
-    pub fn end_round(
-        &mut self,
-        delivered_before: u64,
-        delivered: u64,
-        window: Window,
-    ) -> Option<Round> {
+    pub fn end_round(&mut self, delivered_before: u64, delivered: u64, window: Window) -> Option<Round> {
         if delivered_before < self.round_end {
             return None;
         }
@@ -268,11 +263,7 @@ impl Model {
 
     /// Time that the path needs for `n` packets, seconds.
     pub fn packets(&self, n: f64) -> f64 {
-        if self.rate() > 0.0 {
-            n * self.mtu / self.rate()
-        } else {
-            0.0
-        }
+        if self.rate() > 0.0 { n * self.mtu / self.rate() } else { 0.0 }
     }
 
     /// The last round had a queue.
@@ -304,18 +295,13 @@ impl Model {
     /// What must be sent for the path to be full: what it delivers and what it loses, unless a
     /// queue says that the loss is congestion. Bytes per second.
     pub fn path_rate(&self) -> f64 {
-        let loss = if self.congested() {
-            0.0
-        } else {
-            self.path_loss()
-        };
+        let loss = if self.congested() { 0.0 } else { self.path_loss() };
         self.rate() / (1.0 - loss)
     }
 
     /// The least round-trip time has not been met for so long that it may have changed.
     pub fn min_rtt_is_old(&self, now: Instant) -> bool {
-        self.min_rtt_met
-            .is_some_and(|met| now.saturating_duration_since(met) > MIN_RTT_LIFE)
+        self.min_rtt_met.is_some_and(|met| now.saturating_duration_since(met) > MIN_RTT_LIFE)
     }
 
     /// A new least round-trip time was measured with an all but empty path.

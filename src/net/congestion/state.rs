@@ -124,15 +124,13 @@ impl Core {
     /// `bytes` left at `now`.
     pub fn on_sent(&mut self, now: Instant, bytes: u64) {
         let idle = self.in_flight <= 0.0;
-        if idle && now.saturating_duration_since(self.last_sent) > STALE && self.model.rate() > 0.0
-        {
+        if idle && now.saturating_duration_since(self.last_sent) > STALE && self.model.rate() > 0.0 {
             let rate = self.model.rate() / 2.0;
             self.model.set_rate(rate);
             self.enter_startup(rate / GROWTH, 0);
         }
         let load = self.load();
-        self.sampler
-            .on_sent(now, u64::from(load == Load::Full), idle);
+        self.sampler.on_sent(now, u64::from(load == Load::Full), idle);
         self.in_flight += bytes as f64;
         self.last_sent = now;
     }
@@ -149,11 +147,7 @@ impl Core {
     pub fn on_ack(&mut self, now: Instant, sent: Instant, bytes: u64, srtt: Duration) {
         let rtt = now.saturating_duration_since(sent).as_secs_f64().max(1e-6);
         let phase = self.sampler.on_ack(now, sent, bytes);
-        let load = if phase == Some(0) {
-            Load::Below
-        } else {
-            Load::Full
-        };
+        let load = if phase == Some(0) { Load::Below } else { Load::Full };
         self.model.on_ack(now, rtt, bytes, load);
         self.srtt = srtt.as_secs_f64();
         match &mut self.phase {
@@ -175,11 +169,7 @@ impl Core {
                 self.marked_at = now;
             }
         } else {
-            let load = if self.sampler.phase_of(sent) == Some(0) {
-                Load::Below
-            } else {
-                Load::Full
-            };
+            let load = if self.sampler.phase_of(sent) == Some(0) { Load::Below } else { Load::Full };
             self.model.on_lost(bytes, load);
             self.in_flight = (self.in_flight - bytes as f64).max(0.0);
         }
@@ -203,17 +193,14 @@ impl Core {
         let Some(sample) = self.sampler.finish(now, keep) else {
             return;
         };
-        self.model
-            .on_rate(sample.rate, sample.interval, sample.app_limited);
+        self.model.on_rate(sample.rate, sample.interval, sample.app_limited);
         let window = match self.phase {
             Phase::Startup { .. } | Phase::Up { .. } | Phase::Compete(_) => Window::Large,
             Phase::Cruise { .. } => Window::Level,
             _ => Window::Small,
         };
         let delivered = self.sampler.delivered();
-        let round = self
-            .model
-            .end_round(sample.delivered_before, delivered, window);
+        let round = self.model.end_round(sample.delivered_before, delivered, window);
         if let Some(round) = round {
             self.marked = (self.marked + 0.05).min(1.0);
             let (before, since) = self.delivered_at_round;
@@ -261,9 +248,7 @@ impl Core {
         let drained = self.in_flight <= window + 2.0 * self.mtu;
         let round = self.model.round;
         match &mut self.phase {
-            Phase::Down { since, .. }
-            | Phase::ProbeRtt { since, .. }
-            | Phase::Trial { since, .. }
+            Phase::Down { since, .. } | Phase::ProbeRtt { since, .. } | Phase::Trial { since, .. }
                 if drained && since.is_none() =>
             {
                 *since = Some(round);
@@ -280,37 +265,22 @@ impl Core {
         }
         match self.phase.clone() {
             Phase::Startup { best, flat } => self.startup(best, flat, round),
-            Phase::Down {
-                since: Some(since), ..
-            } if count >= since + 2 => self.end_down(),
+            Phase::Down { since: Some(since), .. } if count >= since + 2 => self.end_down(),
             Phase::Cruise { until } if count >= until => {
                 if self.model.min_rtt_is_old(now) {
-                    self.phase = Phase::ProbeRtt {
-                        since: None,
-                        least: f64::MAX,
-                    };
+                    self.phase = Phase::ProbeRtt { since: None, least: f64::MAX };
                 } else {
-                    self.phase = Phase::Up {
-                        gain: UP_GAIN,
-                        best: self.model.rate(),
-                        since: count,
-                    };
+                    self.phase = Phase::Up { gain: UP_GAIN, best: self.model.rate(), since: count };
                 }
             }
             Phase::Up { gain, best, since } if count >= since + 2 => self.end_up(gain, best, round),
-            Phase::ProbeRtt {
-                since: Some(since),
-                least,
-            } if count >= since + 2 => {
+            Phase::ProbeRtt { since: Some(since), least } if count >= since + 2 => {
                 if least < f64::MAX {
                     self.model.set_min_rtt(now, least);
                 }
                 self.cruise();
             }
-            Phase::Trial {
-                cubic,
-                since: Some(since),
-            } if count >= since + 2 => {
+            Phase::Trial { cubic, since: Some(since) } if count >= since + 2 => {
                 if round.queue < 0.5 * self.crowd() {
                     self.crowded = 0;
                     self.cruise();
@@ -330,10 +300,7 @@ impl Core {
         let rate = self.model.rate();
         if rate >= best * GROWTH {
             self.start_loss = round.loss;
-            self.phase = Phase::Startup {
-                best: rate,
-                flat: 0,
-            };
+            self.phase = Phase::Startup { best: rate, flat: 0 };
             return;
         }
         if round.app_limited {
@@ -404,9 +371,7 @@ impl Core {
     fn cruise(&mut self) {
         // Two senders must not probe in step: what was delivered so far differs between them.
         let vary = (self.sampler.delivered() / self.mtu as u64) % 3;
-        self.phase = Phase::Cruise {
-            until: self.model.round + 3 + vary,
-        };
+        self.phase = Phase::Cruise { until: self.model.round + 3 + vary };
     }
 
     fn least(&self) -> f64 {

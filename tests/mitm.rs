@@ -1,0 +1,212 @@
+//! The man in the middle. Certificates prove nothing here, so anybody on the way can end TLS on both
+//! sides and pass on what is inside. The handshake is bound to the TLS connection and must fail then,
+//! on both sides, though both know the password; and only then.
+
+use rft::config::{Bind, Config, PeerAddress};
+use rft::crypto::handshake::{M1_LEN, M2_LEN, M3_LEN, PeerId};
+use rft::crypto::password::PasswordKey;
+use rft::event::{Event, EventSink};
+use rft::net::endpoint::{CloseCode, Endpoint};
+use rft::net::session::{ControlReceiver, Session};
+use rft::net::tls::{self, SERVER_NAME};
+use rft::net::{Fatal, rendezvous};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+use tokio::net::UdpSocket;
+use tokio::sync::mpsc;
+use tokio::task::{AbortHandle, JoinHandle};
+
+const PATIENCE: Duration = Duration::from_secs(20);
+/// Both peers know it.
+const KEY: [u8; 32] = [7; 32];
+
+/// One peer's rendezvous, running.
+struct Peer {
+    local: SocketAddr,
+    sessions: mpsc::Receiver<(Session, ControlReceiver)>,
+    run: JoinHandle<Result<(), Fatal>>,
+    auth_failures: Arc<AtomicUsize>,
+}
+
+/// Starts a peer on a free port of loopback.
+fn start(peer: Option<SocketAddr>) -> Peer {
+    let peer = peer.map(|peer| PeerAddress { host: peer.ip().to_string(), port: peer.port() });
+    let mut config = Config::new(peer, 1, "unused");
+    config.bind = Some(Bind { addr: [127, 0, 0, 1].into(), port: Some(0) });
+    let endpoint = Endpoint::open(&config).unwrap();
+    let local = endpoint.local;
+    let own = PeerId::random(&mut rand::rngs::SysRng).unwrap();
+    let auth_failures = Arc::new(AtomicUsize::new(0));
+    let counter = auth_failures.clone();
+    let events = EventSink::new(move |event| {
+        if matches!(event, Event::AuthFailed { .. }) {
+            counter.fetch_add(1, Ordering::SeqCst);
+        }
+    });
+    let (adopted, sessions) = mpsc::channel(1);
+    let run = tokio::spawn(async move {
+        rendezvous::run(&endpoint, &config, PasswordKey::from_bytes(KEY), own, events, adopted).await
+    });
+    Peer { local, sessions, run, auth_failures }
+}
+
+impl Peer {
+    /// It may notice a moment after the other side does.
+    async fn counts_auth_failures(&self, expected: usize) {
+        let deadline = tokio::time::Instant::now() + PATIENCE;
+        while self.auth_failures.load(Ordering::SeqCst) < expected && tokio::time::Instant::now() < deadline {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        assert_eq!(self.auth_failures.load(Ordering::SeqCst), expected);
+    }
+}
+
+/// What passed through the relay.
+#[derive(Default)]
+struct Passed {
+    connections: AtomicUsize,
+    from_guest: AtomicUsize,
+    from_host: AtomicUsize,
+}
+
+/// What the relay does when one of its two connections is closed.
+#[derive(Clone, Copy, PartialEq)]
+enum OnClose {
+    /// It closes the other with the same code.
+    PassOn,
+    /// It lets the other fall silent and drops it without a reason.
+    Swallow,
+}
+
+/// Ends TLS towards the guest and begins it anew towards the host; passes on every byte of every
+/// stream. Gives the address to dial.
+fn relay(host: SocketAddr, on_close: OnClose) -> (SocketAddr, Arc<Passed>, AbortHandle) {
+    let tls = tls::configure().unwrap();
+    let mut endpoint = quinn::Endpoint::server(
+        quinn::ServerConfig::with_crypto(tls.server),
+        SocketAddr::from(([127, 0, 0, 1], 0)),
+    )
+    .unwrap();
+    endpoint.set_default_client_config(quinn::ClientConfig::new(tls.client));
+    let local = endpoint.local_addr().unwrap();
+    let passed = Arc::new(Passed::default());
+    let counters = passed.clone();
+    let serving = tokio::spawn(async move {
+        while let Some(incoming) = endpoint.accept().await {
+            let (endpoint, counters) = (endpoint.clone(), counters.clone());
+            tokio::spawn(async move {
+                let Ok(guest) = incoming.await else { return };
+                let Ok(host) = endpoint.connect(host, SERVER_NAME).unwrap().await else { return };
+                counters.connections.fetch_add(1, Ordering::SeqCst);
+                pass_streams(guest, host, counters, on_close).await;
+            });
+        }
+    });
+    (local, passed, serving.abort_handle())
+}
+
+async fn pass_streams(
+    guest: quinn::Connection,
+    host: quinn::Connection,
+    passed: Arc<Passed>,
+    on_close: OnClose,
+) {
+    loop {
+        let (streams, other, from_guest) = tokio::select! {
+            Ok(streams) = guest.accept_bi() => (streams, &host, true),
+            Ok(streams) = host.accept_bi() => (streams, &guest, false),
+            reason = guest.closed() => return end(&host, &reason, on_close),
+            reason = host.closed() => return end(&guest, &reason, on_close),
+        };
+        let Ok((there, back)) = other.open_bi().await else { return };
+        let (forward, backward) = ((streams.1, there), (back, streams.0));
+        tokio::spawn(copy(forward.0, forward.1, passed.clone(), from_guest));
+        tokio::spawn(copy(backward.0, backward.1, passed.clone(), !from_guest));
+    }
+}
+
+async fn copy(mut from: quinn::RecvStream, mut to: quinn::SendStream, passed: Arc<Passed>, from_guest: bool) {
+    let counter = if from_guest { &passed.from_guest } else { &passed.from_host };
+    while let Ok(Some(chunk)) = from.read_chunk(1 << 16, true).await {
+        counter.fetch_add(chunk.bytes.len(), Ordering::SeqCst);
+        if to.write_chunk(chunk.bytes).await.is_err() {
+            return;
+        }
+    }
+}
+
+fn end(other: &quinn::Connection, reason: &quinn::ConnectionError, on_close: OnClose) {
+    match reason {
+        quinn::ConnectionError::ApplicationClosed(close) if on_close == OnClose::PassOn => {
+            other.close(close.error_code, &close.reason);
+        }
+        _ => other.close(CloseCode::Goodbye.var_int(), b""),
+    }
+}
+
+async fn refused(guest: Peer, host: &mut Peer, relay: SocketAddr) {
+    let Peer { mut sessions, run, auth_failures, .. } = guest;
+    let ended = tokio::time::timeout(PATIENCE, run).await.expect("an end in time").unwrap();
+    assert!(matches!(ended, Err(Fatal::WrongPassword { peer }) if peer == relay), "{ended:?}");
+    assert_eq!(auth_failures.load(Ordering::SeqCst), 1);
+    assert!(sessions.recv().await.is_none(), "the guest got a session through the man in the middle");
+    assert!(host.sessions.try_recv().is_err(), "the host got a session through the man in the middle");
+    assert!(!host.run.is_finished(), "the host goes on serving");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_ends_tls_on_both_sides_is_refused_by_both() {
+    let mut host = start(None);
+    let (relay, passed, serving) = relay(host.local, OnClose::PassOn);
+    refused(start(Some(relay)), &mut host, relay).await;
+    host.counts_auth_failures(1).await;
+    // The relay did its part: it carried M1, M2 and M3 whole. The host answered M3 with nothing.
+    assert_eq!(passed.connections.load(Ordering::SeqCst), 1);
+    assert_eq!(passed.from_guest.load(Ordering::SeqCst), M1_LEN + M3_LEN);
+    assert_eq!(passed.from_host.load(Ordering::SeqCst), M2_LEN);
+    serving.abort();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_hides_the_refusal_gets_three_tries_and_no_more() {
+    let mut host = start(None);
+    let (relay, passed, serving) = relay(host.local, OnClose::Swallow);
+    refused(start(Some(relay)), &mut host, relay).await;
+    assert_eq!(passed.connections.load(Ordering::SeqCst), 3);
+    host.counts_auth_failures(3).await;
+    assert_eq!(passed.from_host.load(Ordering::SeqCst), 3 * M2_LEN);
+    serving.abort();
+}
+
+/// The control: whoever passes on packets, and does not end TLS, is only the network.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_passes_on_packets_is_no_man_in_the_middle() {
+    let mut host = start(None);
+    let front = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    let back = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    back.connect(host.local).await.unwrap();
+    let relay = front.local_addr().unwrap();
+    let serving = tokio::spawn(async move {
+        let (mut there, mut here) = (vec![0; 1 << 16], vec![0; 1 << 16]);
+        let mut guest = None;
+        loop {
+            tokio::select! {
+                Ok((length, from)) = front.recv_from(&mut there) => {
+                    guest = Some(from);
+                    let _ = back.send(&there[..length]).await;
+                }
+                Ok(length) = back.recv(&mut here) => if let Some(guest) = guest {
+                    let _ = front.send_to(&here[..length], guest).await;
+                },
+            }
+        }
+    });
+    let mut guest = start(Some(relay));
+    let both = async { (guest.sessions.recv().await.unwrap(), host.sessions.recv().await.unwrap()) };
+    let (at_guest, at_host) = tokio::time::timeout(PATIENCE, both).await.expect("a session in time");
+    assert_eq!(at_guest.0.id(), at_host.0.id());
+    assert_eq!(at_guest.0.remote_address(), relay);
+    serving.abort();
+}

@@ -1,0 +1,335 @@
+//! Who does not know the password, over raw QUIC and raw UDP: gets the exchange's first answer and
+//! nothing else, costs nothing for long, and disturbs nobody.
+
+use quinn::{ApplicationClose, Connection, ConnectionError, VarInt};
+use rft::config::{Bind, Config, PeerAddress};
+use rft::crypto::EXPORTER_LABEL;
+use rft::crypto::handshake::{ChannelBinding, Guest, GuestAwaitingM2, M1_LEN, M2_LEN, M4_LEN, PeerId};
+use rft::crypto::password::PasswordKey;
+use rft::event::{Event, EventSink};
+use rft::net::endpoint::{CloseCode, Endpoint};
+use rft::net::session::{ControlReceiver, Session};
+use rft::net::tls::{self, SERVER_NAME};
+use rft::net::{Fatal, rendezvous};
+use rft::proto::message::Control;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+
+const PATIENCE: Duration = Duration::from_secs(20);
+/// Long enough on loopback for something that should not happen to happen.
+const MOMENT: Duration = Duration::from_millis(400);
+/// What the host knows.
+const KEY: [u8; 32] = [1; 32];
+/// What the stranger tries.
+const GUESS: [u8; 32] = [2; 32];
+
+/// One peer's rendezvous, running.
+struct Peer {
+    local: SocketAddr,
+    sessions: mpsc::Receiver<(Session, ControlReceiver)>,
+    run: JoinHandle<Result<(), Fatal>>,
+    auth_failures: Arc<AtomicUsize>,
+}
+
+fn start(peer: Option<SocketAddr>) -> Peer {
+    let peer = peer.map(|peer| PeerAddress { host: peer.ip().to_string(), port: peer.port() });
+    let mut config = Config::new(peer, 1, "unused");
+    config.bind = Some(Bind { addr: [127, 0, 0, 1].into(), port: Some(0) });
+    let endpoint = Endpoint::open(&config).unwrap();
+    let local = endpoint.local;
+    let own = PeerId::random(&mut rand::rngs::SysRng).unwrap();
+    let auth_failures = Arc::new(AtomicUsize::new(0));
+    let counter = auth_failures.clone();
+    let events = EventSink::new(move |event| {
+        if matches!(event, Event::AuthFailed { .. }) {
+            counter.fetch_add(1, Ordering::SeqCst);
+        }
+    });
+    let (adopted, sessions) = mpsc::channel(1);
+    let run = tokio::spawn(async move {
+        rendezvous::run(&endpoint, &config, PasswordKey::from_bytes(KEY), own, events, adopted).await
+    });
+    Peer { local, sessions, run, auth_failures }
+}
+
+impl Peer {
+    async fn session(&mut self) -> (Session, ControlReceiver) {
+        tokio::time::timeout(PATIENCE, self.sessions.recv()).await.expect("in time").expect("a session")
+    }
+
+    /// Nobody got in, the peer still serves, and knows of so many wrong passwords.
+    async fn stays_unmoved(mut self, auth_failures: usize) {
+        let deadline = Instant::now() + PATIENCE;
+        while self.auth_failures.load(Ordering::SeqCst) < auth_failures && Instant::now() < deadline {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        assert_eq!(self.auth_failures.load(Ordering::SeqCst), auth_failures);
+        assert!(self.sessions.try_recv().is_err(), "a stranger got a session");
+        assert!(!self.run.is_finished());
+    }
+}
+
+/// A QUIC client that speaks for itself. The endpoint must live as long as its connections.
+fn client() -> quinn::Endpoint {
+    let mut endpoint = quinn::Endpoint::client(SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
+    endpoint.set_default_client_config(quinn::ClientConfig::new(tls::configure().unwrap().client));
+    endpoint
+}
+
+async fn connect(client: &quinn::Endpoint, to: SocketAddr) -> Connection {
+    let connecting = client.connect(to, SERVER_NAME).unwrap();
+    tokio::time::timeout(PATIENCE, connecting).await.expect("an answer in time").unwrap()
+}
+
+fn binding(connection: &Connection) -> ChannelBinding {
+    let mut exported = [0; 96];
+    connection.export_keying_material(&mut exported, EXPORTER_LABEL, b"").unwrap();
+    ChannelBinding::from_exporter(&exported)
+}
+
+/// A well-formed M1 of somebody who holds `key`.
+fn first_message(key: [u8; 32], binding: &ChannelBinding) -> (GuestAwaitingM2, [u8; M1_LEN]) {
+    let rng = &mut rand::rngs::SysRng;
+    let own = PeerId::random(rng).unwrap();
+    Guest::start(&PasswordKey::from_bytes(key), binding, own, rng).unwrap()
+}
+
+/// All that the stream still brings before it ends or the connection does.
+async fn rest(recv: &mut quinn::RecvStream) -> Vec<u8> {
+    let mut all = Vec::new();
+    let read = async {
+        while let Ok(Some(chunk)) = recv.read_chunk(4096, true).await {
+            all.extend_from_slice(&chunk.bytes);
+        }
+    };
+    tokio::time::timeout(PATIENCE, read).await.expect("an end in time");
+    all
+}
+
+/// How the host closed the connection.
+async fn closed(connection: &Connection) -> ApplicationClose {
+    match tokio::time::timeout(PATIENCE, connection.closed()).await.expect("closed in time") {
+        ConnectionError::ApplicationClosed(close) => close,
+        other => panic!("closed by {other}"),
+    }
+}
+
+/// The failure that looks the same whatever went wrong.
+fn refusal() -> ApplicationClose {
+    ApplicationClose { error_code: VarInt::from_u32(CloseCode::Authentication as u32), reason: "".into() }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_guess_is_answered_with_m2_and_nothing_more() {
+    let host = start(None);
+    let client = client();
+    let connection = connect(&client, host.local).await;
+    let (guest, m1) = first_message(GUESS, &binding(&connection));
+    let (mut send, mut recv) = connection.open_bi().await.unwrap();
+    send.write_all(&m1).await.unwrap();
+    let mut m2 = [0; M2_LEN];
+    recv.read_exact(&mut m2).await.unwrap();
+    // The host waits for the proof, and says nothing of itself.
+    assert!(tokio::time::timeout(MOMENT, recv.read_chunk(1, true)).await.is_err());
+    assert_eq!(connection.close_reason(), None);
+    let (_, m3) = guest.on_m2(&m2).unwrap();
+    send.write_all(&m3).await.unwrap();
+    assert_eq!(rest(&mut recv).await, b"");
+    assert_eq!(closed(&connection).await, refusal());
+    host.stays_unmoved(1).await;
+}
+
+/// The control for the test above: the same client with the password gets M4 and the host's settings.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_knows_the_password_gets_m4() {
+    let host = start(None);
+    let client = client();
+    let connection = connect(&client, host.local).await;
+    let (guest, m1) = first_message(KEY, &binding(&connection));
+    let (mut send, mut recv) = connection.open_bi().await.unwrap();
+    send.write_all(&m1).await.unwrap();
+    let mut m2 = [0; M2_LEN];
+    recv.read_exact(&mut m2).await.unwrap();
+    let (guest, m3) = guest.on_m2(&m2).unwrap();
+    send.write_all(&m3).await.unwrap();
+    let mut m4 = [0; M4_LEN];
+    recv.read_exact(&mut m4).await.unwrap();
+    guest.on_m4(&m4).unwrap();
+    let settings = tokio::time::timeout(PATIENCE, recv.read_chunk(4096, true)).await.expect("in time");
+    assert!(settings.unwrap().is_some());
+    host.stays_unmoved(0).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_password_on_another_connection_is_no_good() {
+    let host = start(None);
+    let client = client();
+    let (one, other) = (connect(&client, host.local).await, connect(&client, host.local).await);
+    // Made for one connection, replayed on the other.
+    let (guest, m1) = first_message(KEY, &binding(&one));
+    let (mut send, mut recv) = other.open_bi().await.unwrap();
+    send.write_all(&m1).await.unwrap();
+    let mut m2 = [0; M2_LEN];
+    recv.read_exact(&mut m2).await.unwrap();
+    let (_, m3) = guest.on_m2(&m2).unwrap();
+    send.write_all(&m3).await.unwrap();
+    assert_eq!(rest(&mut recv).await, b"");
+    assert_eq!(closed(&other).await, refusal());
+    host.stays_unmoved(1).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn garbage_is_answered_with_nothing() {
+    let host = start(None);
+    let client = client();
+    let spoil: [(&str, fn(&mut [u8; M1_LEN])); 5] = [
+        ("another protocol", |m1| m1[..4].copy_from_slice(b"GET ")),
+        ("the host's role", |m1| m1[4] = b'H'),
+        ("another suite", |m1| m1[5] = 0x7f),
+        ("flags", |m1| m1[7] = 1),
+        ("a share that is no group element", |m1| m1[40..].fill(0xff)),
+    ];
+    for (what, spoil) in spoil {
+        let connection = connect(&client, host.local).await;
+        let (_, mut m1) = first_message(KEY, &binding(&connection));
+        spoil(&mut m1);
+        let (mut send, mut recv) = connection.open_bi().await.unwrap();
+        send.write_all(&m1).await.unwrap();
+        assert_eq!(rest(&mut recv).await, b"", "{what}");
+        assert_eq!(closed(&connection).await, refusal(), "{what}");
+    }
+    // Cut short: there is nothing to be judged, so it just ends.
+    let connection = connect(&client, host.local).await;
+    let (_, m1) = first_message(KEY, &binding(&connection));
+    let (mut send, mut recv) = connection.open_bi().await.unwrap();
+    send.write_all(&m1[..M1_LEN - 1]).await.unwrap();
+    send.finish().unwrap();
+    assert_eq!(rest(&mut recv).await, b"");
+    assert_eq!(closed(&connection).await.reason, "");
+    host.stays_unmoved(0).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn another_protocol_name_fails_in_tls() {
+    const NO_APPLICATION_PROTOCOL: u8 = 120;
+    let host = start(None);
+    for alpn in [&[b"h3".to_vec()][..], &[b"rft/2".to_vec()], &[]] {
+        // No root is needed: the host refuses before it shows its certificate.
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let mut crypto = rustls::ClientConfig::builder_with_provider(provider)
+            .with_protocol_versions(&[&rustls::version::TLS13])
+            .unwrap()
+            .with_root_certificates(rustls::RootCertStore::empty())
+            .with_no_client_auth();
+        crypto.alpn_protocols = alpn.to_vec();
+        let crypto = quinn::crypto::rustls::QuicClientConfig::try_from(crypto).unwrap();
+        let client = quinn::Endpoint::client(SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
+        let config = quinn::ClientConfig::new(Arc::new(crypto));
+        let connecting = client.connect_with(config, host.local, SERVER_NAME).unwrap();
+        let refused = tokio::time::timeout(PATIENCE, connecting).await.expect("an answer in time");
+        let Err(ConnectionError::ConnectionClosed(close)) = refused else { panic!("{refused:?}") };
+        assert_eq!(close.error_code, quinn_proto::TransportErrorCode::crypto(NO_APPLICATION_PROTOCOL));
+    }
+    host.stays_unmoved(0).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn there_is_one_stream_and_no_more_before_the_password() {
+    let host = start(None);
+    let client = client();
+    let connection = connect(&client, host.local).await;
+    let (_guest, m1) = first_message(GUESS, &binding(&connection));
+    let (mut send, mut recv) = connection.open_bi().await.unwrap();
+    for answered in [false, true] {
+        if answered {
+            send.write_all(&m1).await.unwrap();
+            recv.read_exact(&mut [0; M2_LEN]).await.unwrap();
+        }
+        let second = tokio::time::timeout(MOMENT, connection.open_bi());
+        let uni = tokio::time::timeout(MOMENT, connection.open_uni());
+        let (second, uni) = tokio::join!(second, uni);
+        assert!(second.is_err(), "a second stream, answered: {answered}");
+        assert!(uni.is_err(), "a unidirectional stream, answered: {answered}");
+        assert_eq!(connection.max_datagram_size(), None, "datagrams");
+        assert_eq!(connection.close_reason(), None);
+    }
+    host.stays_unmoved(0).await;
+}
+
+/// Slow: it waits for the handshake's deadline of ten seconds.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn silence_is_ended_by_the_deadline() {
+    let host = start(None);
+    let client = client();
+    let begun = Instant::now();
+    let (mute, halting, hiding) = (
+        connect(&client, host.local).await,
+        connect(&client, host.local).await,
+        connect(&client, host.local).await,
+    );
+    let (_, m1) = first_message(GUESS, &binding(&halting));
+    let (mut send, _recv) = halting.open_bi().await.unwrap();
+    send.write_all(&m1[..M1_LEN / 2]).await.unwrap();
+    let (_, m1) = first_message(GUESS, &binding(&hiding));
+    let (mut send_m1, mut recv) = hiding.open_bi().await.unwrap();
+    send_m1.write_all(&m1).await.unwrap();
+    recv.read_exact(&mut [0; M2_LEN]).await.unwrap();
+    for (what, connection) in [("no stream", mute), ("half of M1", halting), ("no M3", hiding)] {
+        assert_eq!(closed(&connection).await.reason, "", "{what}");
+        let after = begun.elapsed();
+        assert!((9..14).contains(&after.as_secs()), "{what}: closed after {after:?}");
+    }
+    assert_eq!(rest(&mut recv).await, b"");
+    host.stays_unmoved(0).await;
+}
+
+/// Datagrams that look more and less like QUIC, from a fixed seed.
+fn garbage() -> impl Iterator<Item = Vec<u8>> {
+    let mut state = 0x9e37_79b9_7f4a_7c15_u64;
+    let mut next = move || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        state
+    };
+    (0..3000).map(move |n| {
+        let length = usize::try_from(next() % 1500).unwrap();
+        let mut datagram: Vec<u8> = std::iter::repeat_with(|| next().to_le_bytes()[3]).take(length).collect();
+        match (n % 4, datagram.get_mut(..5)) {
+            // An Initial of version 1, one of a version that there is not, a short header.
+            (1, Some(head)) => head.copy_from_slice(&[0xc3, 0, 0, 0, 1]),
+            (2, Some(head)) => head.copy_from_slice(&[0xc3, 0x1a, 0x2a, 0x3a, 0x4a]),
+            (3, Some(head)) => head[0] = 0x40 | head[0] & 0x3f,
+            _ => {}
+        }
+        datagram
+    })
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn garbage_datagrams_do_not_disturb_a_session() {
+    let mut host = start(None);
+    let mut guest = start(Some(host.local));
+    let (at_host, mut heard) = host.session().await;
+    let (at_guest, _control) = guest.session().await;
+    assert_eq!(at_host.id(), at_guest.id());
+    let socket = tokio::net::UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    for (n, datagram) in garbage().enumerate() {
+        // Errors of ICMP on this socket mean nothing.
+        let _ = socket.send_to(&datagram, host.local).await;
+        let _ = socket.send_to(&datagram, guest.local).await;
+        if n % 100 == 0 {
+            let message = Control::Backlog { files: n as u64, bytes: 1 };
+            at_guest.tell(&message).await.unwrap();
+            let arrived = tokio::time::timeout(PATIENCE, heard.recv()).await.expect("heard in time");
+            assert_eq!(arrived, Some(message));
+        }
+    }
+    assert!(tokio::time::timeout(MOMENT, at_host.closed()).await.is_err(), "the session ended");
+    host.stays_unmoved(0).await;
+    guest.stays_unmoved(0).await;
+}
