@@ -220,7 +220,8 @@ impl Progress {
         );
         let there: u64 = under_way.iter().map(|bar| bar.bytes).sum();
         let remaining = left_bytes.saturating_sub(there);
-        if totals.rate.get() >= 1.0 {
+        // With nothing under way, what is left settles or is removed from Outgoing: no matter of bytes.
+        if totals.rate.get() >= 1.0 && !under_way.is_empty() {
             line.push_str(&format!("; {}", text::rate(totals.rate.get())));
             if let Some(time) = totals.rate.time_for(remaining) {
                 line.push_str(&format!(", {}", text::countdown(time)));

@@ -14,8 +14,9 @@ use std::time::{Duration, Instant};
 const FRAME: Duration = Duration::from_millis(100);
 /// Lines about finished files in a second, on a terminal. More cannot be read and only cost time.
 const LINES_A_SECOND: u32 = 20;
-/// Drawings a second at most, as indicatif limits them; above what [`FRAME`] asks for.
-const MAX_HZ: u8 = 20;
+/// Drawings a second at most, as indicatif limits them; so far above what [`FRAME`] asks for that none is
+/// left out.
+const MAX_HZ: u8 = 100;
 
 /// How much is shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -194,14 +195,14 @@ impl Terminal {
             self.lines.extend(limit.renew(now, self.palette));
         }
         self.progress.tick(elapsed);
-        self.print();
         if let Some(area) = &mut self.area {
             let width = usize::from(area.term.size().1);
             let lines = self.progress.lines(width.saturating_sub(1), now, self.palette);
             area.empty = lines.is_empty();
             area.bar.set_message(lines.join("\n"));
-            area.bar.tick();
         }
+        // After the message: lines are always drawn, and what is drawn below them is the message.
+        self.print();
     }
 
     /// Prints the lines so far; nothing that a terminal does about it can end the program.
