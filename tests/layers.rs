@@ -35,7 +35,8 @@ const LAYERS: &[Layer] = &[
         crates: &["bytes", "if_addrs", "quinn", "quinn_proto", "rand", "rcgen", "rustls", "socket2", "thiserror", "tokio", "tracing", "zeroize"] },
     // a name off the wire is `proto`'s type, and what the folders take
     Layer { name: "store", layers: &["proto", "config", "event"],
-        crates: &["blake3", "bytes", "cap_fs_ext", "cap_std", "ignore", "rand", "redb", "rustix", "thiserror", "tokio", "tracing"] },
+        crates: &["blake3", "bytes", "cap_fs_ext", "cap_std", "fs4", "ignore", "rand", "redb", "renamore", "rustix", "thiserror", "tokio", "tracing",
+                  "winx"] },
     Layer { name: "crypto", layers: &[],
         crates: &["aes_gcm", "argon2", "blake3", "bytes", "curve25519_dalek", "data_encoding", "hmac", "rand", "sha2", "thiserror",
                   "unicode_normalization", "zeroize"] },

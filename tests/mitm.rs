@@ -78,6 +78,8 @@ enum OnClose {
     PassOn,
     /// It lets the other fall silent and drops it without a reason.
     Swallow,
+    /// It closes the other with a code that would have the guest dial again at once.
+    Disguise,
 }
 
 /// Ends TLS towards the guest and begins it anew towards the host; passes on every byte of every
@@ -142,6 +144,7 @@ fn end(other: &quinn::Connection, reason: &quinn::ConnectionError, on_close: OnC
         quinn::ConnectionError::ApplicationClosed(close) if on_close == OnClose::PassOn => {
             other.close(close.error_code, &close.reason);
         }
+        _ if on_close == OnClose::Disguise => other.close(CloseCode::Duplicate.var_int(), b""),
         _ => other.close(CloseCode::Goodbye.var_int(), b""),
     }
 }
@@ -177,6 +180,15 @@ async fn who_hides_the_refusal_gets_three_tries_and_no_more() {
     assert_eq!(passed.connections.load(Ordering::SeqCst), 3);
     host.counts_auth_failures(3).await;
     assert_eq!(passed.from_host.load(Ordering::SeqCst), 3 * M2_LEN);
+    serving.abort();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_disguises_the_refusal_gets_three_tries_and_no_more() {
+    let mut host = start(None);
+    let (relay, passed, serving) = relay(host.local, OnClose::Disguise);
+    refused(start(Some(relay)), &mut host, relay).await;
+    assert_eq!(passed.connections.load(Ordering::SeqCst), 3);
     serving.abort();
 }
 

@@ -186,7 +186,8 @@ async fn the_password_on_another_connection_is_no_good() {
 async fn garbage_is_answered_with_nothing() {
     let host = start(None);
     let client = client();
-    let spoil: [(&str, fn(&mut [u8; M1_LEN])); 5] = [
+    type Spoil = (&'static str, fn(&mut [u8; M1_LEN]));
+    let spoil: [Spoil; 5] = [
         ("another protocol", |m1| m1[..4].copy_from_slice(b"GET ")),
         ("the host's role", |m1| m1[4] = b'H'),
         ("another suite", |m1| m1[5] = 0x7f),

@@ -1,4 +1,4 @@
-//! Events as JSON Lines (the README's table of events).
+//! Events as JSON Lines (operation.md, "Events").
 
 use super::text::role_name;
 use data_encoding::{BASE64, HEXLOWER};

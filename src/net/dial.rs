@@ -12,6 +12,7 @@ use quinn::Connection;
 use rand::RngExt;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
@@ -81,14 +82,21 @@ pub(super) async fn run(
 }
 
 async fn prove(shared: &Shared, connection: Connection) -> Result<Authenticated, AuthError> {
+    let proof_sent = AtomicBool::new(false);
+    let authenticated = AtomicBool::new(false);
     let handshake = async {
-        let done = as_guest(connection.clone(), &shared.key, shared.own, || shared.settings()).await?;
+        let settings = || shared.settings();
+        let done = as_guest(connection.clone(), &shared.key, shared.own, &proof_sent, settings).await?;
+        authenticated.store(true, Ordering::Relaxed);
         await_adoption(shared, done).await
     };
     match tokio::time::timeout(DEADLINE, handshake).await {
         Ok(result) => result,
         Err(_) => {
             connection.close(super::endpoint::CloseCode::Authentication.var_int(), b"");
+            if proof_sent.load(Ordering::Relaxed) && !authenticated.load(Ordering::Relaxed) {
+                return Err(AuthError::Unexplained);
+            }
             Err(AuthError::Lost("it took too long".into()))
         }
     }

@@ -12,6 +12,7 @@ use crate::crypto::seal::RecordKind;
 use crate::proto::message::Settings;
 use quinn::{Connection, ConnectionError, ReadExactError, RecvStream, SendStream};
 use rand::rngs::SysRng;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -67,7 +68,8 @@ pub enum AuthError {
     KeysRefused,
 }
 
-/// The guest's side: whoever dialled.
+/// The guest's side: whoever dialled. `proof_sent` is set when the other side gets something to test a
+/// password by, also for a caller that gives up waiting.
 ///
 /// # Errors
 /// [`AuthError`]; the connection is then closed.
@@ -75,6 +77,7 @@ pub async fn as_guest(
     connection: Connection,
     key: &PasswordKey,
     own: PeerId,
+    proof_sent: &AtomicBool,
     settings: impl FnOnce() -> Settings,
 ) -> Result<Authenticated, AuthError> {
     let (mut send, mut recv) = connection.open_bi().await.map_err(|error| from_close(&error))?;
@@ -83,11 +86,14 @@ pub async fn as_guest(
     write(&mut send, &m1).await?;
     let m2 = read::<M2_LEN>(&mut recv).await?;
     let (guest, m3) = guest.on_m2(&m2).map_err(refuse(&connection))?;
-    write(&mut send, &m3).await?;
+    // From here on the other side can test one password by what it got. Whatever it says or does not
+    // say then, the dial counts: no honest host closes with anything but a refusal before M4.
+    proof_sent.store(true, Ordering::Relaxed);
+    write(&mut send, &m3).await.map_err(|_| AuthError::Unexplained)?;
     let m4 = match read::<M4_LEN>(&mut recv).await {
         Ok(m4) => m4,
-        Err(AuthError::Lost(_)) => return Err(AuthError::Unexplained),
-        Err(error) => return Err(error),
+        Err(AuthError::WrongPassword) => return Err(AuthError::WrongPassword),
+        Err(_) => return Err(AuthError::Unexplained),
     };
     let established = guest.on_m4(&m4).map_err(refuse(&connection))?;
     exchange_settings(connection, established, send, recv, settings()).await

@@ -1,4 +1,4 @@
-//! Pure: when an entry of Outgoing is complete enough to be sent (contract section 2.3).
+//! Pure: when an entry of Outgoing is complete enough to be sent (operation.md, "What is sent").
 //!
 //! | what is known | it is ready |
 //! | --- | --- |

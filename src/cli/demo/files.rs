@@ -52,6 +52,7 @@ pub(super) fn create_base() -> io::Result<PathBuf> {
     let mut bits = [0; 8];
     SysRng.try_fill_bytes(&mut bits).map_err(io::Error::other)?;
     let base = std::env::temp_dir().join(format!("rft-demo-{}", data_encoding::HEXLOWER.encode(&bits)));
+    #[cfg_attr(not(unix), allow(unused_mut))]
     let mut builder = fs::DirBuilder::new();
     #[cfg(unix)]
     std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);

@@ -344,3 +344,6 @@ pub(crate) fn can_sync_volume() -> bool {
 pub(crate) fn free_space(dir: &Dir, _path: &Path) -> io::Result<u64> {
     fs4::available_space(path_of_dir(dir)?)
 }
+
+#[cfg(test)]
+mod tests;

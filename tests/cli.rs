@@ -1,0 +1,207 @@
+//! The program itself, black-box: two real processes on two addresses of loopback, against the
+//! contract of the command line, the events and the exit codes (operation.md).
+
+#[path = "cli/peer.rs"]
+mod peer;
+#[cfg(unix)]
+#[path = "cli/tree.rs"]
+mod tree;
+
+use peer::{Host, Pair, free_port};
+use serde_json::Value;
+use std::fs;
+use std::time::Duration;
+
+/// Writes `content` into a file of Outgoing.
+fn put(host: &Host, name: &str, content: &str) {
+    let path = host.outgoing().join(name);
+    fs::create_dir_all(path.parent().unwrap()).unwrap();
+    fs::write(path, content).unwrap();
+}
+
+/// Starts both, waits for both to drain, and gives the events of both.
+fn drain(pair: &Pair, a: &[&str], b: &[&str]) -> (Vec<Value>, Vec<Value>) {
+    let (a, b) = (pair.a.start(&[&["--drain"], a].concat()), pair.b.start(&[&["--drain"], b].concat()));
+    (a.ends(0), b.ends(0))
+}
+
+fn sent(events: &[Value]) -> Vec<&str> {
+    let of_files =
+        events.iter().filter(|event| event["direction"] == "send" && event["event"] == "file_done");
+    of_files.filter_map(|event| event["path"].as_str()).collect()
+}
+
+#[cfg(unix)]
+#[test]
+fn a_tree_of_everything_arrives_both_ways() {
+    let pair = Pair::new();
+    let mut expected = Vec::new();
+    for host in [&pair.a, &pair.b] {
+        tree::plant(&host.outgoing());
+        expected.push(tree::snapshot(&host.outgoing()));
+    }
+    assert_eq!(expected[0].len(), expected[1].len());
+    // It points out of the tree: not sent, told, and left where it is.
+    std::os::unix::fs::symlink("/etc/passwd", pair.a.outgoing().join("outside")).unwrap();
+    let (at_a, _) = drain(&pair, &[], &[]);
+    assert_eq!(tree::snapshot(&pair.b.incoming()), expected[0]);
+    assert_eq!(tree::snapshot(&pair.a.incoming()), expected[1]);
+    assert_eq!(tree::names(&pair.a.outgoing()), ["outside"]);
+    assert_eq!(tree::names(&pair.b.outgoing()), [""; 0]);
+    for host in [&pair.a, &pair.b] {
+        host.left_nothing_over();
+    }
+    assert!(at_a.iter().any(|event| event["event"] == "warning" && event["path"] == "outside"), "{at_a:?}");
+    assert!(sent(&at_a).len() >= expected[0].len() - 2, "{at_a:?}");
+}
+
+#[test]
+fn what_cannot_work_has_its_exit_code() {
+    let base = tempfile::tempdir().unwrap();
+    let host = Host::new(base.path().join("a"), "127.0.0.1", "127.0.0.2", free_port());
+    for (arguments, code) in [
+        (&["--nope", "127.0.0.2", "4000"][..], 2),
+        (&["127.0.0.2"], 2),
+        (&["--bind", "eth0", "127.0.0.2", "4000"], 2),
+        (&["256.1.1.1", "4000"], 3),
+        (&["no..host", "4000"], 3),
+        (&["127.0.0.2", "0"], 4),
+        (&["127.0.0.2", "65536"], 4),
+        (&["listen", "http"], 4),
+        (&["--limit-rate", "fast", "127.0.0.2", "4000"], 14),
+        (&["--settle", "soon", "127.0.0.2", "4000"], 14),
+        (&["--in-flight", "0", "127.0.0.2", "4000"], 14),
+    ] {
+        host.start_raw(arguments).ends_with(code);
+    }
+}
+
+#[test]
+fn a_taken_port_and_a_folder_in_use_have_theirs() {
+    let base = tempfile::tempdir().unwrap();
+    let port = free_port();
+    let host = Host::new(base.path().join("a"), "127.0.0.1", "127.0.0.2", port);
+    let taken = std::net::UdpSocket::bind(("127.0.0.1", port)).unwrap();
+    host.listen(&[]).ends(5);
+    drop(taken);
+    let mut first = host.listen(&[]);
+    first.waits_for("listening", |_| true);
+    let second = Host { port: free_port(), ..host.clone() };
+    second.listen(&[]).ends(16);
+    // What should be a folder is a file.
+    let file = base.path().join("file");
+    fs::write(&file, "").unwrap();
+    let other = Host::new(base.path().join("b"), "127.0.0.1", "127.0.0.2", free_port());
+    other.listen(&["--incoming", file.to_str().unwrap()]).ends(16);
+}
+
+#[test]
+fn a_wrong_password_ends_the_guest_and_not_the_host() {
+    let pair = Pair::new();
+    put(&pair.b, "secret.txt", "never sent");
+    let mut host = pair.a.listen(&[]);
+    host.waits_for("listening", |_| true);
+    let events = pair.b.start_with_password("another one", &[]).ends(6);
+    assert!(events.iter().any(|event| event["event"] == "auth_failed"), "{events:?}");
+    assert!(!events.iter().any(|event| event["event"] == "connected"), "{events:?}");
+    host.waits_for("auth_failed", |_| true);
+    assert!(pair.b.outgoing().join("secret.txt").exists());
+    // The right one still gets in.
+    let guest = pair.b.start(&["--drain"]);
+    host.waits_for("file_done", |event| event["path"] == "secret.txt");
+    guest.ends(0);
+}
+
+#[test]
+fn three_ways_with_a_name_that_is_taken() {
+    for (how, old_after, beside, kept) in [
+        ("rename", "old", Some("the new one"), false),
+        ("overwrite", "the new one", None, false),
+        ("skip", "old", None, true),
+    ] {
+        let pair = Pair::new();
+        fs::create_dir_all(pair.b.incoming()).unwrap();
+        fs::write(pair.b.incoming().join("name.txt"), "old").unwrap();
+        fs::write(pair.b.incoming().join("same.txt"), "the same").unwrap();
+        put(&pair.a, "name.txt", "the new one");
+        put(&pair.a, "same.txt", "the same");
+        let (at_a, _) = drain(&pair, &[], &["--on-conflict", how]);
+        let arrived = |name: &str| fs::read_to_string(pair.b.incoming().join(name)).ok();
+        assert_eq!(arrived("name.txt").as_deref(), Some(old_after), "{how}");
+        assert_eq!(arrived("name (1).txt").as_deref(), beside, "{how}");
+        assert_eq!(arrived("same.txt").as_deref(), Some("the same"), "{how}");
+        assert_eq!(arrived("same (1).txt"), None, "{how}: the same content is done, not doubled");
+        assert_eq!(pair.a.outgoing().join("name.txt").exists(), kept, "{how}");
+        assert!(!pair.a.outgoing().join("same.txt").exists(), "{how}");
+        let told = at_a.iter().any(|event| event["event"] == "file_failed" && event["retry"] == false);
+        assert_eq!(told, kept, "{how}: {at_a:?}");
+        pair.b.left_nothing_over();
+    }
+}
+
+#[test]
+fn what_is_kept_or_archived_is_not_sent_again() {
+    for (way, stays, archived) in [("keep", true, false), ("archive", false, true)] {
+        let pair = Pair::new();
+        put(&pair.a, "d/one.txt", "one");
+        put(&pair.a, "two.txt", "two");
+        let (first, _) = drain(&pair, &["--after-send", way], &[]);
+        assert!(sent(&first).contains(&"d/one.txt") && sent(&first).contains(&"two.txt"), "{first:?}");
+        for name in ["d/one.txt", "two.txt"] {
+            assert_eq!(pair.a.outgoing().join(name).exists(), stays, "{way}: {name}");
+            assert_eq!(pair.a.state().join("sent").join(name).exists(), archived, "{way}: {name}");
+        }
+        let (again, received) = drain(&pair, &["--after-send", way], &[]);
+        assert_eq!(sent(&again), [""; 0], "{way}");
+        assert!(!received.iter().any(|event| event["event"] == "file_started"), "{way}: {received:?}");
+        assert_eq!(fs::read_dir(pair.b.incoming()).unwrap().count(), 2, "{way}");
+    }
+}
+
+/// Slow: 200 MB at 20 MB/s.
+#[test]
+fn a_receiver_that_is_killed_goes_on_where_it_was() {
+    const SIZE: u64 = 200_000_000;
+    let pair = Pair::new();
+    let hash = peer::plant_big(&pair.a.outgoing().join("big"), SIZE);
+    let sender = pair.a.start(&["--drain", "--limit-rate", "20M"]);
+    let mut killed = pair.b.start(&["--drain"]);
+    killed.waits_for("file_progress", |event| event["bytes"].as_u64() > Some(SIZE / 4));
+    killed.kill();
+    assert!(!pair.b.incoming().join("big").exists(), "half of a file is in Incoming");
+    let events = pair.b.start(&["--drain"]).ends(0);
+    sender.ends(0);
+    let of =
+        |name: &str| events.iter().filter(|e| e["event"] == name && e["path"] == "big").collect::<Vec<_>>();
+    let (started, done) = (of("file_started"), of("file_done"));
+    assert_eq!(done.len(), 1, "{events:?}");
+    let offset = started.last().and_then(|event| event["offset"].as_u64());
+    assert!(offset > Some(SIZE / 8), "it went on from {offset:?}");
+    assert_eq!(done[0]["blake3"], hash.to_hex().as_str());
+    assert_eq!(peer::hash_of(&pair.b.incoming().join("big")), hash);
+    assert_eq!(fs::read_dir(pair.b.incoming()).unwrap().count(), 1);
+    assert_eq!(fs::read_dir(pair.a.outgoing()).unwrap().count(), 0);
+    pair.b.left_nothing_over();
+}
+
+#[cfg(unix)]
+#[test]
+fn a_signal_to_terminate_ends_it_in_order() {
+    let pair = Pair::new();
+    let (mut a, mut b) = (pair.a.start(&[]), pair.b.start(&[]));
+    a.waits_for("connected", |_| true);
+    b.waits_for("connected", |_| true);
+    a.terminate();
+    let events = a.ends(0);
+    assert_eq!(events.last().unwrap()["reason"], "stopped");
+    b.waits_for("disconnected", |_| true);
+    // The other waits, and takes the first back.
+    let mut back = pair.a.start(&[]);
+    back.waits_for("connected", |_| true);
+    put(&pair.a, "late.txt", "late");
+    b.waits_for("file_done", |event| event["path"] == "late.txt");
+    let begun = std::time::Instant::now();
+    b.terminate();
+    b.ends(0);
+    assert!(begun.elapsed() < Duration::from_secs(5), "it took {:?} to stop", begun.elapsed());
+}
