@@ -35,6 +35,7 @@ What is dropped into alice's ./Outgoing lands in bob's ./Incoming, and the other
     subcommand_negates_reqs = true,
     args_conflicts_with_subcommands = true,
     disable_help_subcommand = true,
+    disable_help_flag = true,
     max_term_width = 100
 )]
 pub(crate) struct CommandLine {
@@ -46,6 +47,9 @@ pub(crate) struct CommandLine {
     port: Option<String>,
     #[command(flatten)]
     pub(crate) options: Options,
+    /// Print this help
+    #[arg(short, long, global = true, action = clap::ArgAction::HelpShort)]
+    help: Option<bool>,
     #[command(subcommand)]
     pub(crate) command: Option<Command>,
 }

@@ -5,7 +5,7 @@ mod files;
 use super::args::DemoArgs;
 use super::exit::{self, Failure};
 use super::terminal::done_line;
-use super::text::{self, Palette};
+use super::text::{self, Palette, role_name};
 use super::{passphrase, svg};
 use files::{Dropped, Who};
 use rft::config::{Bind, Config, PeerAddress};
@@ -56,10 +56,10 @@ fn play(base: &Path, story: &mut Story) -> Result<(), Failure> {
         format!("{} two peers on this machine, alice and bob, with the pass phrase", p.bold("rft demo:"))
     });
     story.say(|p| format!("  {}", p.accent(&phrase)));
-    for (who, port) in [(Who::Alice, ports.1), (Who::Bob, ports.0)] {
+    for (who, own, other) in [(Who::Alice, ports.0, ports.1), (Who::Bob, ports.1, ports.0)] {
         let dir = base.join(who.name());
-        story
-            .say(|p| format!("  {}", p.dim(&format!("{who}$ rft --dir {} 127.0.0.1 {port}", dir.display()))));
+        let command = format!("rft --dir {} --bind 127.0.0.1:{own} 127.0.0.1 {other}", dir.display());
+        story.say(|p| format!("  {}", p.dim(&format!("{:<6} {command}", format!("{who}$")))));
     }
     let password = Password::new(&phrase).map_err(|error| failed("the pass phrase", &error))?;
     let runtime =
@@ -162,13 +162,16 @@ async fn exchange(base: &Path, peers: &mut Peers, story: &mut Story) -> Result<V
         if let (who, Event::Connected { role, .. }) = peers.next(deadline).await? {
             connected.insert(who);
             let after = text::span(peers.started.elapsed());
-            story.say(|p| format!("{after:>7}  {who} {} as {role:?}", p.good("is connected")));
+            let role = role_name(role);
+            story.say(|p| format!("{after:>7}  {:<5} {} as {role}", who.name(), p.good("is connected")));
         }
     }
     let dropped = files::drop_all(base).map_err(|error| failed("the files cannot be made", &error))?;
     for file in &dropped {
         let after = text::span(peers.started.elapsed());
-        story.say(|_| format!("{after:>7}  {} drops {} ({})", file.from, file.path, text::bytes(file.size)));
+        story.say(|_| {
+            format!("{after:>7}  {:<5} drops {} ({})", file.from.name(), file.path, text::bytes(file.size))
+        });
     }
     let mut left: BTreeSet<(Who, String)> =
         dropped.iter().map(|file| (file.from, file.path.clone())).collect();

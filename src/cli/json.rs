@@ -1,8 +1,9 @@
 //! Events as JSON Lines (operation.md, "Events").
 
+use super::text::role_name;
 use data_encoding::{BASE64, HEXLOWER};
 use jiff::Timestamp;
-use rft::event::{Direction, Event, SessionRole};
+use rft::event::{Direction, Event};
 use rft::proto::message::TransferId;
 use rft::proto::name::Name;
 use std::fmt::Display;
@@ -111,13 +112,10 @@ fn line_of(time: SystemTime, event: &Event) -> Option<Line> {
                 .maybe_text("peer", peer.as_deref())
                 .number("local", serde_json::Value::from(local))
         }
-        Event::Connected { peer, role, session } => {
-            let role = match role {
-                SessionRole::Host => "host",
-                SessionRole::Guest => "guest",
-            };
-            line("connected").text("peer", &peer.to_string()).text("role", role).text("session", session)
-        }
+        Event::Connected { peer, role, session } => line("connected")
+            .text("peer", &peer.to_string())
+            .text("role", role_name(*role))
+            .text("session", session),
         Event::AuthFailed { peer } => line("auth_failed").text("peer", &peer.to_string()),
         Event::Disconnected { peer, reason } => {
             line("disconnected").text("peer", &peer.to_string()).text("reason", reason)

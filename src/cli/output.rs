@@ -74,7 +74,7 @@ impl Output {
 
     /// Takes an event; only `--json` with a reader that does not read makes it wait.
     pub(crate) fn event(&self, event: Event) {
-        let progress = matches!(event, Event::FileProgress { .. } | Event::Backlog { .. });
+        let progress = matches!(event, Event::FileProgress { .. });
         if progress && self.shared.queued.load(Ordering::Relaxed) > BUSY {
             return;
         }

@@ -14,6 +14,7 @@ use std::io::{self, BufWriter, IsTerminal};
 use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
+use tokio::runtime::Runtime;
 
 /// How long the last lines may take. Whoever reads events slowly still gets them.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -30,16 +31,25 @@ pub(crate) fn run(line: &CommandLine) -> ExitCode {
             return super::fail(&Failure::new(exit::UNKNOWN, format!("no thread can be started: {error}")));
         }
     };
-    let (code, reason) = match serve(line, &output, show) {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().thread_name("rft").build();
+    let result = match &runtime {
+        Ok(runtime) => serve(line, &output, show, runtime),
+        Err(error) => Err(unknown(error)),
+    };
+    let (code, reason) = match result {
         Ok(Finished::Stopped) => (exit::DONE, "stopped".to_owned()),
         Ok(Finished::Drained) => (exit::DONE, "drained".to_owned()),
         Err(failure) => (failure.code, failure.reason),
     };
+    // Before the runtime ends, which hears a second Ctrl-C while a reader of events keeps this waiting.
     output.end(code, &reason, PATIENCE);
+    if let Ok(runtime) = runtime {
+        runtime.shutdown_timeout(TASKS);
+    }
     ExitCode::from(code)
 }
 
-fn serve(line: &CommandLine, output: &Output, show: Show) -> Result<Finished, Failure> {
+fn serve(line: &CommandLine, output: &Output, show: Show, runtime: &Runtime) -> Result<Finished, Failure> {
     let config = line.config()?;
     let mut warn = |message: String| {
         tracing::warn!("{message}");
@@ -49,8 +59,6 @@ fn serve(line: &CommandLine, output: &Output, show: Show) -> Result<Finished, Fa
     tracing::info!(version = env!("CARGO_PKG_VERSION"), ?config, "started");
     keep_memory_private();
 
-    let mut runtime = tokio::runtime::Builder::new_multi_thread();
-    let runtime = runtime.enable_all().thread_name("rft").build().map_err(|error| unknown(&error))?;
     // Before the prompt, which puts the terminal right again only when a Ctrl-C does not end the process.
     let stop = {
         let _context = runtime.enter();
@@ -62,7 +70,6 @@ fn serve(line: &CommandLine, output: &Output, show: Show) -> Result<Finished, Fa
     drop(password);
 
     let result = runtime.block_on(daemon::run(config, key, output.sink(), stop));
-    runtime.shutdown_timeout(TASKS);
     match &result {
         Ok(finished) => tracing::info!(?finished, "ended"),
         Err(error) => tracing::error!(%error, code = error.exit_code(), "ended"),

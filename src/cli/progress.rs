@@ -10,8 +10,11 @@ use std::time::{Duration, Instant};
 
 /// Most bars at once; the others are counted.
 const MAX_BARS: usize = 8;
-/// A transfer gets a bar when it is this old: small files would only flicker.
+/// A transfer gets a bar when it is this old; what is over before would only flicker.
 const BAR_AFTER: Duration = Duration::from_millis(250);
+/// A file below this size mostly waits for its receipt, which a bar does not show: it gets one late.
+const SMALL: u64 = 1_000_000;
+const SMALL_BAR_AFTER: Duration = Duration::from_secs(3);
 /// Time over which a rate is smoothed, in seconds.
 const RATE_WINDOW: f64 = 2.0;
 
@@ -122,6 +125,9 @@ impl Progress {
         let totals = self.totals(direction);
         totals.files += files;
         totals.bytes += bytes;
+        // Until the engine tells anew.
+        totals.left_files = totals.left_files.saturating_sub(files);
+        totals.left_bytes = totals.left_bytes.saturating_sub(bytes);
     }
 
     /// What went in one direction since the start.
@@ -172,7 +178,10 @@ impl Progress {
     /// The lines to show, none of them wider than `width` columns.
     pub(crate) fn lines(&self, width: usize, now: Instant, palette: Palette) -> Vec<String> {
         let mut lines = Vec::new();
-        let old_enough = |bar: &&Bar| now.duration_since(bar.since) >= BAR_AFTER;
+        let old_enough = |bar: &&Bar| {
+            let age = now.duration_since(bar.since);
+            age >= if bar.size < SMALL { SMALL_BAR_AFTER } else { BAR_AFTER }
+        };
         lines
             .extend(self.bars.values().filter(old_enough).take(MAX_BARS).map(|bar| bar.line(width, palette)));
         let more = self.bars.len() - lines.len();
@@ -211,7 +220,8 @@ impl Progress {
         );
         let there: u64 = under_way.iter().map(|bar| bar.bytes).sum();
         let remaining = left_bytes.saturating_sub(there);
-        if totals.rate.get() >= 1.0 {
+        // With nothing under way, what is left settles or is removed from Outgoing: no matter of bytes.
+        if totals.rate.get() >= 1.0 && !under_way.is_empty() {
             line.push_str(&format!("; {}", text::rate(totals.rate.get())));
             if let Some(time) = totals.rate.time_for(remaining) {
                 line.push_str(&format!(", {}", text::countdown(time)));

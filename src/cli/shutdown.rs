@@ -26,7 +26,8 @@ pub(crate) fn listen(output: Output) -> io::Result<impl Future<Output = ()> + Se
     let (stop, mut stopped) = watch::channel(false);
     tokio::spawn(async move {
         signals.next().await;
-        output.line("stopping; Ctrl-C once more stops at once".to_owned());
+        // The terminal has shown a ^C in front of it.
+        output.line("\nstopping; Ctrl-C once more stops at once".to_owned());
         stop.send_replace(true);
         while !matches!(signals.next().await, Signal::Interrupt) {}
         output.end(exit::INTERRUPTED, "stopped at once by a second Ctrl-C", PATIENCE);

@@ -4,7 +4,7 @@ use super::progress::{Progress, arrow};
 use super::text::{self, Palette};
 use console::Term;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use rft::event::{Direction, Event, SessionRole};
+use rft::event::{Direction, Event};
 use rft::proto::name::Name;
 use std::io::{self, Write};
 use std::net::SocketAddr;
@@ -14,8 +14,9 @@ use std::time::{Duration, Instant};
 const FRAME: Duration = Duration::from_millis(100);
 /// Lines about finished files in a second, on a terminal. More cannot be read and only cost time.
 const LINES_A_SECOND: u32 = 20;
-/// Drawings a second at most, as indicatif limits them; above what [`FRAME`] asks for.
-const MAX_HZ: u8 = 20;
+/// Drawings a second at most, as indicatif limits them; so far above what [`FRAME`] asks for that none is
+/// left out.
+const MAX_HZ: u8 = 100;
 
 /// How much is shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -116,10 +117,7 @@ impl Terminal {
             Event::Listening { local } => self.line(format!("listening on {local} (UDP)")),
             Event::Waiting { peer, local } => self.waiting(peer.as_deref(), local),
             Event::Connected { peer, role, session } => {
-                let role = match role {
-                    SessionRole::Host => "host",
-                    SessionRole::Guest => "guest",
-                };
+                let role = text::role_name(*role);
                 let session = palette.dim(&format!("({role}, session {})", text::printable(session)));
                 self.line(format!("{} to {peer} {session}", palette.good("connected")));
             }
@@ -173,7 +171,9 @@ impl Terminal {
 
     /// Takes a whole line, that of the log for example.
     pub(crate) fn line(&mut self, line: String) {
-        self.lines.push(line);
+        if self.show != Show::Errors {
+            self.lines.push(line);
+        }
     }
 
     /// Counts what the queue before this could not take.
@@ -195,14 +195,14 @@ impl Terminal {
             self.lines.extend(limit.renew(now, self.palette));
         }
         self.progress.tick(elapsed);
-        self.print();
         if let Some(area) = &mut self.area {
             let width = usize::from(area.term.size().1);
             let lines = self.progress.lines(width.saturating_sub(1), now, self.palette);
             area.empty = lines.is_empty();
             area.bar.set_message(lines.join("\n"));
-            area.bar.tick();
         }
+        // After the message: lines are always drawn, and what is drawn below them is the message.
+        self.print();
     }
 
     /// Prints the lines so far; nothing that a terminal does about it can end the program.
@@ -232,7 +232,7 @@ impl Terminal {
             area.bar.finish_and_clear();
         }
         if let Some(reason) = failure {
-            self.line(format!("{} {}", self.palette.bad("rft:"), text::printable(reason)));
+            self.lines.push(format!("{} {}", self.palette.bad("rft:"), text::printable(reason)));
         }
         self.print();
     }

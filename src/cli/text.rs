@@ -1,6 +1,7 @@
 //! Numbers, times and names as people read them, and the few styles that lines have.
 
 use console::{Style, measure_text_width};
+use rft::event::SessionRole;
 use rft::proto::name::escape;
 use std::time::Duration;
 
@@ -96,6 +97,14 @@ fn take_columns(chars: impl Iterator<Item = char>, room: usize) -> String {
         taken.push(c);
     }
     taken
+}
+
+/// Our side of the handshake, as the contract calls it.
+pub(crate) fn role_name(role: SessionRole) -> &'static str {
+    match role {
+        SessionRole::Host => "host",
+        SessionRole::Guest => "guest",
+    }
 }
 
 /// Text that may have come from a peer, without anything that steers a terminal. The names in it are
