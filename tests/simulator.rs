@@ -1,6 +1,6 @@
 //! The congestion controller on modelled links (tests/sim), with bounds that a worse one misses.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // a test's own helpers
+#![allow(missing_docs, clippy::print_stdout, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod sim;
 
