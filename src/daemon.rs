@@ -223,6 +223,7 @@ fn open(config: &Config, events: &EventSink) -> Result<Shared, RunError> {
             after_send: config.after_send,
             settle: config.settle,
             watch: true,
+            confirm: config.drain,
         },
         events.clone(),
     )?;

@@ -70,6 +70,9 @@ pub struct OutboxConfig {
     pub settle: Duration,
     /// Use the system's events. Without them the folder is scanned every second or two.
     pub watch: bool,
+    /// Before the backlog is said to be empty, look through the whole folder once more. Costs a scan
+    /// each time the last entry is finished: for `--drain`.
+    pub confirm: bool,
 }
 
 /// Why an outbox cannot be started.

@@ -71,8 +71,22 @@ pub(super) struct Reconcile {
     full_again: bool,
     /// The first full scan is complete.
     complete: bool,
+    /// Outgoing counts as empty only when a full scan that began after the last outcome says so: what
+    /// was renamed meanwhile is in no event yet, or was in one that got lost.
+    confirm: bool,
+    outcomes: Outcomes,
     /// Entries that the last full scan found and no event had told.
     missed: usize,
+}
+
+/// How many rounds of outcomes there were, to tell a scan that has seen what they left.
+#[derive(Debug, Default)]
+struct Outcomes {
+    all: u64,
+    /// When the present full scan began.
+    before: u64,
+    /// When the last complete one began.
+    confirmed: u64,
 }
 
 impl Reconcile {
@@ -95,6 +109,8 @@ impl Reconcile {
             next_full: Moment(0),
             full_again: false,
             complete: false,
+            confirm: config.confirm,
+            outcomes: Outcomes::default(),
             missed: 0,
         }
     }
@@ -173,6 +189,7 @@ impl Reconcile {
         if mail.failed.is_empty() && mail.finished.is_empty() {
             return;
         }
+        self.outcomes.all += 1;
         let now = self.now();
         for (item, retry) in &mail.failed {
             let fresh = self.look_after_failure(item, *retry);
@@ -297,6 +314,7 @@ impl Reconcile {
         self.again.retain(|(at, _)| *at > now);
         if self.full.is_none() && now >= self.next_full {
             self.full = Some(Duration::ZERO);
+            self.outcomes.before = self.outcomes.all;
             self.missed = 0;
             self.listings.push_back(Listing { folder: None, full: true, moved: None });
         }
@@ -375,6 +393,7 @@ impl Reconcile {
         };
         let wait = if std::mem::take(&mut self.full_again) { Duration::ZERO } else { wait };
         self.next_full = self.moment().after(wait);
+        self.outcomes.confirmed = self.outcomes.before;
         if !self.complete {
             self.complete = true;
             self.prune();
@@ -420,7 +439,7 @@ impl Reconcile {
     }
 
     /// Tells the others what came of it.
-    fn publish(&self) {
+    fn publish(&mut self) {
         let (finish, forgotten, mut backlog, ready) = {
             let mut table = locked(&self.shared.table);
             let mut finish = std::mem::take(&mut table.released);
@@ -437,8 +456,12 @@ impl Reconcile {
         if ready {
             self.shared.ready.notify_waiters();
         }
+        let unconfirmed = self.confirm && self.outcomes.confirmed != self.outcomes.all;
+        if backlog.is_empty() && unconfirmed && self.full.is_none() && self.complete {
+            self.next_full = self.moment();
+        }
         // The scan itself is still to be done.
-        backlog.files += u64::from(!self.complete);
+        backlog.files += u64::from(!self.complete || (backlog.is_empty() && unconfirmed));
         self.shared.backlog.send_if_modified(|old: &mut Backlog| std::mem::replace(old, backlog) != backlog);
     }
 }

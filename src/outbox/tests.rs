@@ -51,7 +51,9 @@ impl World {
                 warnings.lock().unwrap().push((path, message));
             }
         });
-        Outbox::start(OutboxConfig { outgoing, remover, ledger, after_send, settle, watch }, events).unwrap()
+        let confirm = true;
+        let config = OutboxConfig { outgoing, remover, ledger, after_send, settle, watch, confirm };
+        Outbox::start(config, events).unwrap()
     }
 
     fn start(&self, settle: Duration) -> Outbox {
@@ -272,6 +274,17 @@ async fn a_folder_that_is_renamed_while_its_file_is_in_flight_goes_under_its_new
     let order = take_all(&outbox).await;
     assert_eq!(order, ["new/a", "new"]);
     assert_eq!(names(&world.path("")), BTreeSet::new());
+}
+
+#[tokio::test]
+async fn what_no_event_tells_is_found_before_the_backlog_is_empty() {
+    let world = World::new();
+    world.write("old/a", "x");
+    let outbox = world.start_with(SHORT, AfterSend::Delete, false);
+    let item = next_named(&outbox, "old/a").await;
+    fs::rename(world.path("old"), world.path("new")).unwrap();
+    outbox.delivered(item);
+    assert_eq!(take_all(&outbox).await, ["new/a", "new"]);
 }
 
 #[tokio::test]
