@@ -27,6 +27,8 @@ pub mod config;
 pub mod crypto;
 pub mod daemon;
 pub mod event;
+#[doc(hidden)]
+pub mod failpoint;
 pub mod inbox;
 pub mod net;
 pub mod outbox;

@@ -25,16 +25,16 @@ const LAYERS: &[Layer] = &[
     Layer { name: "cli", layers: &["daemon", "config", "event", "proto", "crypto"],
         crates: &["blake3", "clap", "clap_complete", "clap_mangen", "console", "data_encoding", "indicatif", "jiff", "rand", "rpassword", "rustix", "serde_json",
                   "thiserror", "tokio", "tracing", "tracing_subscriber", "zeroize"] },
-    Layer { name: "daemon", layers: &["outbox", "inbox", "net", "store", "proto", "crypto", "config", "event"],
+    Layer { name: "daemon", layers: &["outbox", "inbox", "net", "store", "proto", "crypto", "config", "event", "failpoint"],
         crates: &["bytes", "rand", "thiserror", "tokio", "tracing", "zeroize"] },
-    Layer { name: "outbox", layers: &["net", "store", "proto", "crypto", "config", "event"],
+    Layer { name: "outbox", layers: &["net", "store", "proto", "crypto", "config", "event", "failpoint"],
         crates: &["blake3", "bytes", "ignore", "notify", "rand", "thiserror", "tokio", "tracing"] },
-    Layer { name: "inbox", layers: &["net", "store", "proto", "crypto", "config", "event"],
+    Layer { name: "inbox", layers: &["net", "store", "proto", "crypto", "config", "event", "failpoint"],
         crates: &["blake3", "bytes", "rand", "thiserror", "tokio", "tracing"] },
     Layer { name: "net", layers: &["proto", "crypto", "config", "event"],
         crates: &["bytes", "if_addrs", "quinn", "quinn_proto", "rand", "rcgen", "rustls", "socket2", "thiserror", "tokio", "tracing", "zeroize"] },
     // a name off the wire is `proto`'s type, and what the folders take
-    Layer { name: "store", layers: &["proto", "config", "event"],
+    Layer { name: "store", layers: &["proto", "config", "event", "failpoint"],
         crates: &["blake3", "bytes", "cap_fs_ext", "cap_std", "fs4", "ignore", "rand", "redb", "renamore", "rustix", "thiserror", "tokio", "tracing",
                   "winx"] },
     Layer { name: "crypto", layers: &[],
@@ -44,6 +44,8 @@ const LAYERS: &[Layer] = &[
     // plain values: what goes into the engine, and what it tells
     Layer { name: "config", layers: &["proto"], crates: &["thiserror"] },
     Layer { name: "event", layers: &["proto"], crates: &[] },
+    // for tests: where the program dies or a call fails
+    Layer { name: "failpoint", layers: &[], crates: &["rustix"] },
 ];
 
 /// Crates that exactly one layer may name, whatever the table above comes to say.

@@ -1,0 +1,177 @@
+//! Places where a test makes the program die, or a call to the system fail. Without the feature `failpoints`, which only
+//! tests switch on, every function here is empty and nothing reads the environment.
+//!
+//! `RFT_FAILPOINTS` holds rules, separated by `;`:
+//!
+//! ```text
+//! NAME=ACTION[@FROM[..[TO]]]     publish.placed=kill@3    os.write=ENOSPC@10..20    os.sync_file=EIO@5..
+//! ```
+//!
+//! The rule holds for the `FROM`th to the `TO`th time that the place is passed, counted from 1; `@FROM` alone is that
+//! one time, and a rule without `@` always holds. Actions: `kill` (the process is gone at once, as by SIGKILL), and the
+//! errors `EIO`, `ENOSPC`, `EDQUOT`, `EROFS`, `EACCES`, `ENOENT`.
+
+/// Passes a place that a test may kill the program at.
+#[inline]
+pub fn hit(name: &'static str) {
+    #[cfg(feature = "failpoints")]
+    active::pass(name, false);
+    #[cfg(not(feature = "failpoints"))]
+    let _ = name;
+}
+
+/// Passes a place just before a call to the system, which a test may let fail.
+///
+/// # Errors
+/// What the rule for this place says.
+#[inline]
+pub fn io(name: &'static str) -> std::io::Result<()> {
+    #[cfg(feature = "failpoints")]
+    return active::pass(name, true).map_or(Ok(()), Err);
+    #[cfg(not(feature = "failpoints"))]
+    {
+        let _ = name;
+        Ok(())
+    }
+}
+
+#[cfg(feature = "failpoints")]
+pub use active::{passed, set};
+
+#[cfg(feature = "failpoints")]
+mod active {
+    use std::collections::HashMap;
+    use std::io;
+    use std::ops::RangeInclusive;
+    use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+
+    #[derive(Clone, Copy)]
+    enum Action {
+        Kill,
+        Fail(Errno),
+    }
+
+    /// An error of the system, by its number on Unix and by its kind elsewhere.
+    #[derive(Clone, Copy)]
+    struct Errno(i32, io::ErrorKind);
+
+    struct Rule {
+        action: Action,
+        times: RangeInclusive<u64>,
+    }
+
+    #[derive(Default)]
+    struct Points {
+        rules: HashMap<String, Vec<Rule>>,
+        passed: HashMap<&'static str, u64>,
+    }
+
+    fn points() -> MutexGuard<'static, Points> {
+        static POINTS: OnceLock<Mutex<Points>> = OnceLock::new();
+        let points = POINTS.get_or_init(|| {
+            let spec = std::env::var("RFT_FAILPOINTS").unwrap_or_default();
+            Mutex::new(Points { rules: parse(&spec), passed: HashMap::new() })
+        });
+        points.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Replaces all rules, and counts from 1 again. For tests in one process.
+    pub fn set(spec: &str) {
+        *points() = Points { rules: parse(spec), passed: HashMap::new() };
+    }
+
+    /// How often a place was passed.
+    pub fn passed(name: &str) -> u64 {
+        points().passed.get(name).copied().unwrap_or(0)
+    }
+
+    pub(super) fn pass(name: &'static str, may_fail: bool) -> Option<io::Error> {
+        let action = {
+            let mut points = points();
+            let passed = points.passed.entry(name).or_default();
+            *passed += 1;
+            let time = *passed;
+            points.rules.get(name)?.iter().find(|rule| rule.times.contains(&time)).map(|rule| rule.action)?
+        };
+        match action {
+            Action::Kill => die(),
+            Action::Fail(Errno(_number, _kind)) if may_fail => {
+                #[cfg(unix)]
+                return Some(io::Error::from_raw_os_error(_number));
+                #[cfg(not(unix))]
+                return Some(_kind.into());
+            }
+            Action::Fail(_) => None,
+        }
+    }
+
+    fn die() -> ! {
+        // Not abort(): that may write a core file, and takes its time.
+        #[cfg(unix)]
+        let _ = rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::KILL);
+        std::process::abort()
+    }
+
+    /// What is not a rule ends the test that wrote it.
+    #[allow(clippy::panic)]
+    fn parse(spec: &str) -> HashMap<String, Vec<Rule>> {
+        let mut rules: HashMap<String, Vec<Rule>> = HashMap::new();
+        for text in spec.split(';').map(str::trim).filter(|text| !text.is_empty()) {
+            let Some((name, rule)) = parse_rule(text) else { panic!("no failpoint rule: {text:?}") };
+            rules.entry(name).or_default().push(rule);
+        }
+        rules
+    }
+
+    fn parse_rule(text: &str) -> Option<(String, Rule)> {
+        let (name, rest) = text.split_once('=')?;
+        let (action, times) = match rest.split_once('@') {
+            None => (rest, 1..=u64::MAX),
+            Some((action, times)) => {
+                let times = match times.split_once("..") {
+                    None => times.parse().ok().map(|time| time..=time)?,
+                    Some((from, "")) => from.parse().ok()?..=u64::MAX,
+                    Some((from, to)) => from.parse().ok()?..=to.parse().ok()?,
+                };
+                (action, times)
+            }
+        };
+        let action = match action {
+            "kill" => Action::Kill,
+            "EIO" => Action::Fail(Errno(5, io::ErrorKind::Other)),
+            "ENOSPC" => Action::Fail(Errno(28, io::ErrorKind::StorageFull)),
+            "EDQUOT" => Action::Fail(Errno(122, io::ErrorKind::QuotaExceeded)),
+            "EROFS" => Action::Fail(Errno(30, io::ErrorKind::ReadOnlyFilesystem)),
+            "EACCES" => Action::Fail(Errno(13, io::ErrorKind::PermissionDenied)),
+            "ENOENT" => Action::Fail(Errno(2, io::ErrorKind::NotFound)),
+            _ => return None,
+        };
+        Some((name.to_owned(), Rule { action, times }))
+    }
+
+    #[cfg(test)]
+    mod tests {
+        use super::*;
+
+        #[test]
+        fn rules_hold_when_they_say() {
+            let of = |text| parse_rule(text).map(|(name, rule)| (name, rule.times)).unwrap();
+            assert_eq!(of("a=EIO"), ("a".into(), 1..=u64::MAX));
+            assert_eq!(of("a.b=kill@3"), ("a.b".into(), 3..=3));
+            assert_eq!(of("a=ENOSPC@2..5"), ("a".into(), 2..=5));
+            assert_eq!(of("a=ENOSPC@2.."), ("a".into(), 2..=u64::MAX));
+            assert!(
+                ["a", "a=", "a=EIO@", "a=EIO@x", "a=nothing"].iter().all(|text| parse_rule(text).is_none())
+            );
+        }
+
+        #[test]
+        fn a_place_fails_in_its_turn() {
+            set("test.place=EIO@2..3");
+            let failed: Vec<bool> = (0..4).map(|_| crate::failpoint::io("test.place").is_err()).collect();
+            assert_eq!(failed, [false, true, true, false]);
+            assert_eq!(passed("test.place"), 4);
+            crate::failpoint::hit("test.other");
+        }
+    }
+}
