@@ -1,13 +1,12 @@
 //! The program itself, black-box: two real processes on two addresses of loopback, against the
 //! contract of the command line, the events and the exit codes (operation.md).
 
-#[path = "cli/peer.rs"]
-mod peer;
-#[cfg(unix)]
-#[path = "cli/tree.rs"]
-mod tree;
+mod harness;
 
-use peer::{Host, Pair, free_port};
+use harness::files::{hash_of, names, plant_big};
+use harness::peer::{Host, Pair, free_port};
+#[cfg(unix)]
+use harness::tree;
 use serde_json::Value;
 use std::fs;
 use std::time::Duration;
@@ -46,8 +45,8 @@ fn a_tree_of_everything_arrives_both_ways() {
     let (at_a, _) = drain(&pair, &[], &[]);
     assert_eq!(tree::snapshot(&pair.b.incoming()), expected[0]);
     assert_eq!(tree::snapshot(&pair.a.incoming()), expected[1]);
-    assert_eq!(tree::names(&pair.a.outgoing()), ["outside"]);
-    assert_eq!(tree::names(&pair.b.outgoing()), [""; 0]);
+    assert_eq!(names(&pair.a.outgoing()), ["outside"]);
+    assert_eq!(names(&pair.b.outgoing()), [""; 0]);
     for host in [&pair.a, &pair.b] {
         host.left_nothing_over();
     }
@@ -163,7 +162,7 @@ fn what_is_kept_or_archived_is_not_sent_again() {
 fn a_receiver_that_is_killed_goes_on_where_it_was() {
     const SIZE: u64 = 200_000_000;
     let pair = Pair::new();
-    let hash = peer::plant_big(&pair.a.outgoing().join("big"), SIZE);
+    let hash = plant_big(&pair.a.outgoing().join("big"), SIZE, 1);
     let sender = pair.a.start(&["--drain", "--limit-rate", "20M"]);
     let mut killed = pair.b.start(&["--drain"]);
     killed.waits_for("file_progress", |event| event["bytes"].as_u64() > Some(SIZE / 4));
@@ -178,7 +177,7 @@ fn a_receiver_that_is_killed_goes_on_where_it_was() {
     let offset = started.last().and_then(|event| event["offset"].as_u64());
     assert!(offset > Some(SIZE / 8), "it went on from {offset:?}");
     assert_eq!(done[0]["blake3"], hash.to_hex().as_str());
-    assert_eq!(peer::hash_of(&pair.b.incoming().join("big")), hash);
+    assert_eq!(hash_of(&pair.b.incoming().join("big")), hash);
     assert_eq!(fs::read_dir(pair.b.incoming()).unwrap().count(), 1);
     assert_eq!(fs::read_dir(pair.a.outgoing()).unwrap().count(), 0);
     pair.b.left_nothing_over();

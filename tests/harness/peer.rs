@@ -1,20 +1,22 @@
 //! A host with its folders, and the program running there.
 
+use super::relay::Relay;
 use serde_json::Value;
 use std::collections::HashSet;
-use std::fs::{self, File};
-use std::io::{BufRead, BufReader, Read, Write};
-use std::net::UdpSocket;
-use std::path::{Path, PathBuf};
+use std::fs;
+use std::io::{BufRead, BufReader, Read};
+use std::net::{SocketAddr, UdpSocket};
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::sync::{LazyLock, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-/// No wait is longer.
+/// No wait is longer, unless a test says so.
 const PATIENCE: Duration = Duration::from_secs(40);
-const PASSWORD: &str = "correct horse battery staple";
+/// What both peers know.
+pub const PASSWORD: &str = "correct horse battery staple";
 
 /// A port that is free on both addresses, and given to no other test of this process.
 pub fn free_port() -> u16 {
@@ -33,8 +35,9 @@ pub fn free_port() -> u16 {
 #[derive(Clone)]
 pub struct Host {
     pub dir: PathBuf,
-    pub bind: &'static str,
-    pub peer: &'static str,
+    /// `ADDR` or `ADDR:PORT`.
+    pub bind: String,
+    pub peer: String,
     pub port: u16,
 }
 
@@ -46,6 +49,7 @@ pub struct Pair {
 }
 
 impl Pair {
+    /// With nothing between them.
     pub fn new() -> Self {
         let base = tempfile::tempdir().unwrap();
         let port = free_port();
@@ -53,12 +57,25 @@ impl Pair {
         let b = Host::new(base.path().join("b"), "127.0.0.2", "127.0.0.1", port);
         Self { a, b, _base: base }
     }
+
+    /// With a link between them: each names the relay's address on its side.
+    pub fn linked(seed: u64) -> (Self, Relay) {
+        let base = tempfile::tempdir().unwrap();
+        let at_a = SocketAddr::from(([127, 0, 0, 1], free_port()));
+        let at_b = SocketAddr::from(([127, 0, 0, 2], free_port()));
+        let relay = Relay::start(seed, at_a, at_b);
+        let host = |name: &str, own: SocketAddr, peer: SocketAddr| {
+            Host::new(base.path().join(name), &own.to_string(), &peer.ip().to_string(), peer.port())
+        };
+        let (a, b) = (host("a", at_a, relay.facing_a()), host("b", at_b, relay.facing_b()));
+        (Self { a, b, _base: base }, relay)
+    }
 }
 
 impl Host {
-    pub fn new(dir: PathBuf, bind: &'static str, peer: &'static str, port: u16) -> Self {
+    pub fn new(dir: PathBuf, bind: &str, peer: &str, port: u16) -> Self {
         fs::create_dir_all(dir.join("Outgoing")).unwrap();
-        Self { dir, bind, peer, port }
+        Self { dir, bind: bind.to_owned(), peer: peer.to_owned(), port }
     }
 
     pub fn outgoing(&self) -> PathBuf {
@@ -88,40 +105,57 @@ impl Host {
 
     pub fn start_with_password(&self, password: &str, options: &[&str]) -> Running {
         let port = self.port.to_string();
-        let common = ["--bind", self.bind, "--settle", "100ms", self.peer, &port];
-        self.spawn(password, &[options, &common].concat())
+        let common = ["--bind", &self.bind, "--settle", "100ms", &self.peer, &port];
+        Running::spawn(self.command(password, &[options, &common].concat()))
     }
 
-    /// A peer that only waits.
+    /// A peer that only waits. It binds [`Host::port`] unless [`Host::bind`] has a port.
     pub fn listen(&self, options: &[&str]) -> Running {
         let port = self.port.to_string();
-        let common = ["--bind", self.bind, "--settle", "100ms", "listen", &port];
-        self.spawn(PASSWORD, &[options, &common].concat())
+        let common = ["--bind", &self.bind, "--settle", "100ms", "listen", &port];
+        Running::spawn(self.command(PASSWORD, &[options, &common].concat()))
     }
 
     /// Just these arguments.
     pub fn start_raw(&self, arguments: &[&str]) -> Running {
-        self.spawn(PASSWORD, arguments)
+        Running::spawn(self.command(PASSWORD, arguments))
     }
 
-    fn spawn(&self, password: &str, arguments: &[&str]) -> Running {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_rft"))
-            .arg("--json")
-            .arg("--dir")
-            .arg(&self.dir)
-            .args(arguments)
-            .env("RFT_PASSWORD", password)
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
+    /// The program on this folder, for [`Running::spawn`].
+    pub fn command(&self, password: &str, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_rft"));
+        command.arg("--json").arg("--dir").arg(&self.dir).args(arguments).env("RFT_PASSWORD", password);
+        command
+    }
+}
+
+/// An event, and when it came out of the program.
+#[derive(Clone, Debug)]
+pub struct Seen {
+    pub at: Instant,
+    pub event: Value,
+}
+
+/// The program at work; killed when dropped.
+pub struct Running {
+    child: Child,
+    lines: Receiver<Seen>,
+    events: Vec<Seen>,
+    errors: Option<JoinHandle<String>>,
+    patience: Duration,
+}
+
+impl Running {
+    /// Starts it; its events are read from its standard output.
+    pub fn spawn(mut command: Command) -> Self {
+        let piped = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = piped.spawn().unwrap();
         let (stdout, mut stderr) = (child.stdout.take().unwrap(), child.stderr.take().unwrap());
         let (send, lines) = channel();
         std::thread::spawn(move || {
             for line in BufReader::new(stdout).lines().map_while(Result::ok) {
                 let event = serde_json::from_str(&line).unwrap_or(Value::String(line));
-                if send.send(event).is_err() {
+                if send.send(Seen { at: Instant::now(), event }).is_err() {
                     return;
                 }
             }
@@ -131,43 +165,48 @@ impl Host {
             let _ = stderr.read_to_string(&mut text);
             text
         });
-        Running { child, lines, events: Vec::new(), errors: Some(errors) }
+        Self { child, lines, events: Vec::new(), errors: Some(errors), patience: PATIENCE }
     }
-}
 
-/// The program at work; killed when dropped.
-pub struct Running {
-    child: Child,
-    lines: Receiver<Value>,
-    events: Vec<Value>,
-    errors: Option<JoinHandle<String>>,
-}
+    /// Waits as long as this instead.
+    pub fn patient(mut self, patience: Duration) -> Self {
+        self.patience = patience;
+        self
+    }
 
-impl Running {
-    /// Reads events until this one.
-    pub fn waits_for(&mut self, name: &str, and: impl Fn(&Value) -> bool) {
-        let deadline = Instant::now() + PATIENCE;
+    /// Reads events until this one, which it gives.
+    pub fn waits_for(&mut self, name: &str, and: impl Fn(&Value) -> bool) -> Seen {
+        let found = self.sees_within(self.patience, |event| event["event"] == name && and(event));
+        found.unwrap_or_else(|| panic!("no event {name} came; these did: {:#?}", self.events()))
+    }
+
+    /// Reads events until one is like that, or the time is over, or the program.
+    pub fn sees_within(&mut self, time: Duration, wanted: impl Fn(&Value) -> bool) -> Option<Seen> {
+        let deadline = Instant::now() + time;
         loop {
             let left = deadline.saturating_duration_since(Instant::now());
-            let Ok(event) = self.lines.recv_timeout(left) else {
-                panic!("no event {name} came; these did: {:#?}", self.events);
-            };
-            let found = event["event"] == name && and(&event);
-            self.events.push(event);
-            if found {
-                return;
+            let seen = self.lines.recv_timeout(left).ok()?;
+            self.events.push(seen.clone());
+            if wanted(&seen.event) {
+                return Some(seen);
             }
         }
+    }
+
+    /// All events until now.
+    pub fn events(&mut self) -> &[Seen] {
+        self.events.extend(self.lines.try_iter());
+        &self.events
     }
 
     /// Waits for its end: this code, also in its last event. Gives all events.
     pub fn ends(mut self, code: i32) -> Vec<Value> {
         let (actual, errors) = self.wait();
-        let events = &self.events;
+        let events: Vec<_> = std::mem::take(&mut self.events).into_iter().map(|seen| seen.event).collect();
         assert_eq!(actual, Some(code), "events: {events:#?}, on stderr: {errors}");
         let last = events.last().expect("a last event");
         assert_eq!((&last["event"], &last["code"]), (&"exit".into(), &code.into()), "{events:#?}");
-        std::mem::take(&mut self.events)
+        events
     }
 
     /// Waits for its end: this code, and something for a person to read.
@@ -177,11 +216,12 @@ impl Running {
         assert!(!errors.trim().is_empty(), "code {code} without a word");
     }
 
-    fn wait(&mut self) -> (Option<i32>, String) {
-        let deadline = Instant::now() + PATIENCE;
+    /// Waits for its end; gives its code (none after a signal) and what it said on stderr.
+    pub fn wait(&mut self) -> (Option<i32>, String) {
+        let deadline = Instant::now() + self.patience;
         // The output ends with the process.
-        while let Ok(event) = self.lines.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
-            self.events.push(event);
+        while let Ok(seen) = self.lines.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
+            self.events.push(seen);
         }
         while Instant::now() < deadline {
             if let Some(status) = self.child.try_wait().unwrap() {
@@ -199,10 +239,28 @@ impl Running {
         self.child.wait().unwrap();
     }
 
+    /// Asks it to stop in order (SIGTERM).
     #[cfg(unix)]
     pub fn terminate(&self) {
+        self.signal(rustix::process::Signal::TERM);
+    }
+
+    /// Suspends it as a whole (SIGSTOP), as a host that goes to sleep does.
+    #[cfg(unix)]
+    pub fn suspend(&self) {
+        self.signal(rustix::process::Signal::STOP);
+    }
+
+    /// Wakes it up (SIGCONT).
+    #[cfg(unix)]
+    pub fn resume(&self) {
+        self.signal(rustix::process::Signal::CONT);
+    }
+
+    #[cfg(unix)]
+    fn signal(&self, signal: rustix::process::Signal) {
         let pid = rustix::process::Pid::from_child(&self.child);
-        rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+        rustix::process::kill_process(pid, signal).unwrap();
     }
 }
 
@@ -211,26 +269,4 @@ impl Drop for Running {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
-}
-
-/// Writes a file that does not compress or repeat, and gives its hash.
-pub fn plant_big(path: &Path, size: u64) -> blake3::Hash {
-    let mut content = blake3::Hasher::new_derive_key("rft tests/cli big file").finalize_xof();
-    let (mut file, mut hasher) = (File::create(path).unwrap(), blake3::Hasher::new());
-    let mut chunk = vec![0; 1 << 20];
-    let mut left = size;
-    while left > 0 {
-        let length = usize::try_from(left.min(chunk.len() as u64)).unwrap();
-        content.fill(&mut chunk[..length]);
-        hasher.update(&chunk[..length]);
-        file.write_all(&chunk[..length]).unwrap();
-        left -= length as u64;
-    }
-    hasher.finalize()
-}
-
-pub fn hash_of(path: &Path) -> blake3::Hash {
-    let mut hasher = blake3::Hasher::new();
-    std::io::copy(&mut File::open(path).unwrap(), &mut hasher).unwrap();
-    hasher.finalize()
 }

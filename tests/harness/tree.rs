@@ -1,5 +1,6 @@
 //! A tree with everything in it that can cross, and what is to be compared of a tree.
 
+use super::files::hash_of;
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::fs::{self, File, Permissions};
@@ -11,11 +12,12 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 /// What crosses of an entry.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Entry {
-    File { content: Vec<u8>, mode: u32, seconds: i64, nanos: i64 },
+    File { size: u64, hash: blake3::Hash, mode: u32, seconds: i64, nanos: i64 },
     Folder { mode: u32 },
     Link(PathBuf),
 }
 
+/// Fills `root` with it.
 pub fn plant(root: &Path) {
     let since = |seconds, nanos| UNIX_EPOCH + Duration::new(seconds, nanos);
     let before_1970 = UNIX_EPOCH - Duration::new(86_400, 500_000_001);
@@ -63,21 +65,11 @@ pub fn snapshot(root: &Path) -> BTreeMap<PathBuf, Entry> {
                 folders.push(path.clone());
                 Entry::Folder { mode }
             } else {
-                let content = fs::read(&path).unwrap();
-                Entry::File { content, mode, seconds: meta.mtime(), nanos: meta.mtime_nsec() }
+                let (seconds, nanos) = (meta.mtime(), meta.mtime_nsec());
+                Entry::File { size: meta.len(), hash: hash_of(&path), mode, seconds, nanos }
             };
             found.insert(path.strip_prefix(root).unwrap().to_owned(), entry);
         }
     }
     found
-}
-
-/// The names in a folder, sorted.
-pub fn names(folder: &Path) -> Vec<String> {
-    let mut names: Vec<_> = fs::read_dir(folder)
-        .unwrap()
-        .map(|e| e.unwrap().file_name().to_string_lossy().into_owned())
-        .collect();
-    names.sort();
-    names
 }

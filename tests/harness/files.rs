@@ -1,0 +1,39 @@
+//! Files to send, and what is looked at of those that came.
+
+use std::fs::{self, File};
+use std::io::Write;
+use std::path::Path;
+
+/// Writes a file that does not compress or repeat, whose content follows from `seed`; gives its hash.
+pub fn plant_big(path: &Path, size: u64, seed: u64) -> blake3::Hash {
+    let mut content = blake3::Hasher::new_derive_key("rft tests big file");
+    let mut content = content.update(&seed.to_be_bytes()).finalize_xof();
+    let (mut file, mut hasher) = (File::create(path).unwrap(), blake3::Hasher::new());
+    let mut chunk = vec![0; 1 << 20];
+    let mut left = size;
+    while left > 0 {
+        let length = usize::try_from(left.min(chunk.len() as u64)).unwrap();
+        content.fill(&mut chunk[..length]);
+        hasher.update(&chunk[..length]);
+        file.write_all(&chunk[..length]).unwrap();
+        left -= length as u64;
+    }
+    hasher.finalize()
+}
+
+/// BLAKE3 of a file.
+pub fn hash_of(path: &Path) -> blake3::Hash {
+    let mut hasher = blake3::Hasher::new();
+    std::io::copy(&mut File::open(path).unwrap(), &mut hasher).unwrap();
+    hasher.finalize()
+}
+
+/// The names in a folder, sorted.
+pub fn names(folder: &Path) -> Vec<String> {
+    let mut names: Vec<_> = fs::read_dir(folder)
+        .unwrap()
+        .map(|e| e.unwrap().file_name().to_string_lossy().into_owned())
+        .collect();
+    names.sort();
+    names
+}

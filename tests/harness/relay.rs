@@ -1,0 +1,277 @@
+//! A link between two addresses of this host: it delays, loses, limits and cuts what goes through, each
+//! way by itself, and may change the address from which one side sees the other.
+//!
+//! A side sends to [`Relay::facing_a`] or [`Relay::facing_b`], and what it sends leaves from the other of
+//! the two for the other side. What is lost follows from the seed and the order of the packets.
+
+use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
+use std::collections::VecDeque;
+use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+/// How often a thread that waits looks whether it should stop, or its socket was replaced.
+const LOOK: Duration = Duration::from_millis(20);
+/// What the kernel is asked to buffer for each socket, in bytes.
+const BUFFER: usize = 4 << 20;
+
+/// A direction.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Way {
+    AToB,
+    BToA,
+}
+
+/// Both directions.
+pub const BOTH: [Way; 2] = [Way::AToB, Way::BToA];
+
+/// An end of the link.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Side {
+    A,
+    B,
+}
+
+/// What one direction does to packets.
+#[derive(Clone, Copy, Debug)]
+pub struct Line {
+    /// Probability that a packet is lost.
+    pub loss: f64,
+    /// Time from one end to the other.
+    pub delay: Duration,
+    /// Bytes of UDP payload a second; none means no limit.
+    pub rate: Option<u64>,
+    /// A packet that would wait longer for the rate is dropped.
+    pub queue: Duration,
+    /// Nothing goes through, and what is under way is lost.
+    pub cut: bool,
+}
+
+impl Default for Line {
+    fn default() -> Self {
+        Self { loss: 0.0, delay: Duration::ZERO, rate: None, queue: Duration::from_millis(100), cut: false }
+    }
+}
+
+/// What became of the packets of one direction.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Packets that came to the relay.
+    pub packets: u64,
+    /// Their bytes of UDP payload.
+    pub bytes: u64,
+    /// Packets that were handed to the other side.
+    pub delivered_packets: u64,
+    /// Their bytes.
+    pub delivered_bytes: u64,
+}
+
+/// The link; it ends when dropped.
+pub struct Relay {
+    shared: Arc<Shared>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+struct Shared {
+    stop: AtomicBool,
+    /// Where A and B are.
+    peers: [SocketAddr; 2],
+    /// The sockets that A and B send to.
+    faces: [Mutex<Arc<UdpSocket>>; 2],
+    ways: [Direction; 2],
+}
+
+/// One direction, named by the side that sends.
+struct Direction {
+    line: Mutex<Line>,
+    queue: Mutex<VecDeque<(Instant, Vec<u8>)>>,
+    /// The queue is not empty any more.
+    filled: Condvar,
+    packets: AtomicU64,
+    bytes: AtomicU64,
+    delivered_packets: AtomicU64,
+    delivered_bytes: AtomicU64,
+}
+
+impl Relay {
+    /// A clean link between `a` and `b`, on addresses of loopback of its own.
+    pub fn start(seed: u64, a: SocketAddr, b: SocketAddr) -> Self {
+        println!("the link's seed is {seed}");
+        let face = |ip: [u8; 4]| Mutex::new(open(IpAddr::from(ip)));
+        let direction = || Direction {
+            line: Mutex::default(),
+            queue: Mutex::default(),
+            filled: Condvar::new(),
+            packets: AtomicU64::new(0),
+            bytes: AtomicU64::new(0),
+            delivered_packets: AtomicU64::new(0),
+            delivered_bytes: AtomicU64::new(0),
+        };
+        let shared = Arc::new(Shared {
+            stop: AtomicBool::new(false),
+            peers: [a, b],
+            faces: [face([127, 0, 0, 3]), face([127, 0, 0, 4])],
+            ways: [direction(), direction()],
+        });
+        let mut threads = Vec::new();
+        for way in BOTH {
+            let (here, mut random) = (shared.clone(), StdRng::seed_from_u64(seed ^ way as u64));
+            threads.push(std::thread::spawn(move || here.take_in(way, &mut random)));
+            let here = shared.clone();
+            threads.push(std::thread::spawn(move || here.deliver(way)));
+        }
+        Self { shared, threads }
+    }
+
+    /// The address that A sends to, and from which it sees B.
+    pub fn facing_a(&self) -> SocketAddr {
+        self.shared.face(Side::A).local_addr().unwrap()
+    }
+
+    /// The address that B sends to, and from which it sees A.
+    pub fn facing_b(&self) -> SocketAddr {
+        self.shared.face(Side::B).local_addr().unwrap()
+    }
+
+    /// Changes what one direction does to packets.
+    pub fn edit(&self, way: Way, edit: impl FnOnce(&mut Line)) {
+        edit(&mut lock(&self.shared.ways[way as usize].line));
+    }
+
+    /// Changes both directions alike.
+    pub fn edit_both(&self, edit: impl Fn(&mut Line)) {
+        BOTH.iter().for_each(|way| self.edit(*way, &edit));
+    }
+
+    /// Cuts these directions.
+    pub fn cut(&self, ways: &[Way]) {
+        ways.iter().for_each(|way| self.edit(*way, |line| line.cut = true));
+    }
+
+    /// Nothing is cut any more.
+    pub fn restore(&self) {
+        self.edit_both(|line| line.cut = false);
+    }
+
+    /// From now on `side` sees the other at a new port of `ip`, and nobody is at the old one: what NAT
+    /// does that forgot its mapping (same address), or a host that roams (another one).
+    pub fn rebind(&self, side: Side, ip: IpAddr) -> SocketAddr {
+        let socket = open(ip);
+        let addr = socket.local_addr().unwrap();
+        *lock(&self.shared.faces[side as usize]) = socket;
+        addr
+    }
+
+    /// What went this way until now.
+    pub fn counts(&self, way: Way) -> Counts {
+        let way = &self.shared.ways[way as usize];
+        let of = |counter: &AtomicU64| counter.load(Ordering::Acquire);
+        Counts {
+            packets: of(&way.packets),
+            bytes: of(&way.bytes),
+            delivered_packets: of(&way.delivered_packets),
+            delivered_bytes: of(&way.delivered_bytes),
+        }
+    }
+}
+
+impl Drop for Relay {
+    fn drop(&mut self) {
+        self.shared.stop.store(true, Ordering::Relaxed);
+        for thread in self.threads.drain(..) {
+            let _ = thread.join();
+        }
+    }
+}
+
+impl Shared {
+    fn face(&self, side: Side) -> Arc<UdpSocket> {
+        lock(&self.faces[side as usize]).clone()
+    }
+
+    fn stopped(&self) -> bool {
+        self.stop.load(Ordering::Relaxed)
+    }
+
+    /// Takes packets from the side that sends, loses some, and says when the others are due.
+    fn take_in(&self, way: Way, random: &mut StdRng) {
+        let side = if way == Way::AToB { Side::A } else { Side::B };
+        let direction = &self.ways[way as usize];
+        let mut buf = vec![0; 1 << 16];
+        let mut free = Instant::now();
+        let mut last = Instant::now();
+        while !self.stopped() {
+            let socket = self.face(side);
+            let Ok((len, from)) = socket.recv_from(&mut buf) else { continue };
+            // A stranger's, or to an address that is gone.
+            if from != self.peers[side as usize] || !Arc::ptr_eq(&socket, &self.face(side)) {
+                continue;
+            }
+            let line = *lock(&direction.line);
+            // Who sees a packet counted may change the line: this one is not affected any more.
+            direction.bytes.fetch_add(len as u64, Ordering::Release);
+            direction.packets.fetch_add(1, Ordering::Release);
+            let now = Instant::now();
+            if random.random_bool(line.loss) || line.cut {
+                continue;
+            }
+            let mut leaves = now;
+            if let Some(rate) = line.rate {
+                leaves = now.max(free);
+                if leaves - now > line.queue {
+                    continue;
+                }
+                leaves += Duration::from_secs_f64(len as f64 / rate as f64);
+                free = leaves;
+            }
+            last = last.max(leaves + line.delay);
+            lock(&direction.queue).push_back((last, buf[..len].to_vec()));
+            direction.filled.notify_one();
+        }
+    }
+
+    /// Hands packets to the other side when they are due.
+    fn deliver(&self, way: Way) {
+        let side = if way == Way::AToB { Side::B } else { Side::A };
+        let direction = &self.ways[way as usize];
+        while !self.stopped() {
+            let Some((due, packet)) = direction.next() else { continue };
+            let left = due.saturating_duration_since(Instant::now());
+            if !left.is_zero() {
+                std::thread::sleep(left);
+            }
+            if lock(&direction.line).cut {
+                continue;
+            }
+            if self.face(side).send_to(&packet, self.peers[side as usize]).is_ok() {
+                direction.delivered_packets.fetch_add(1, Ordering::Relaxed);
+                direction.delivered_bytes.fetch_add(packet.len() as u64, Ordering::Relaxed);
+            }
+        }
+    }
+}
+
+impl Direction {
+    /// The packet that is due next, if there is one soon.
+    fn next(&self) -> Option<(Instant, Vec<u8>)> {
+        let queue = lock(&self.queue);
+        let wait = self.filled.wait_timeout_while(queue, LOOK, |queue| queue.is_empty());
+        wait.unwrap().0.pop_front()
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap()
+}
+
+fn open(ip: IpAddr) -> Arc<UdpSocket> {
+    let socket = UdpSocket::bind((ip, 0)).unwrap();
+    socket.set_read_timeout(Some(LOOK)).unwrap();
+    let options = socket2::SockRef::from(&socket);
+    let _ = options.set_recv_buffer_size(BUFFER);
+    let _ = options.set_send_buffer_size(BUFFER);
+    Arc::new(socket)
+}
