@@ -238,6 +238,36 @@ async fn another_protocol_name_fails_in_tls() {
     host.stays_unmoved(0).await;
 }
 
+/// Who dials a host that speaks only a later version hears of it by its address, and does not dial for ever.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_host_of_another_version_ends_who_dials_it() {
+    let made = rcgen::generate_simple_self_signed(vec![SERVER_NAME.to_owned()]).unwrap();
+    let key = rustls::pki_types::PrivatePkcs8KeyDer::from(made.signing_key.serialize_der());
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let mut crypto = rustls::ServerConfig::builder_with_provider(provider)
+        .with_protocol_versions(&[&rustls::version::TLS13])
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(vec![made.cert.der().clone()], key.into())
+        .unwrap();
+    crypto.alpn_protocols = vec![b"rft/2".to_vec()];
+    let crypto = quinn::crypto::rustls::QuicServerConfig::try_from(crypto).unwrap();
+    let config = quinn::ServerConfig::with_crypto(Arc::new(crypto));
+    let later = quinn::Endpoint::server(config, SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
+    let address = later.local_addr().unwrap();
+    tokio::spawn(async move {
+        while let Some(incoming) = later.accept().await {
+            // No common protocol: this fails in TLS.
+            let _ = incoming.await;
+        }
+    });
+    let guest = start(Some(address));
+    let ended = tokio::time::timeout(PATIENCE, guest.run).await.expect("an end in time").unwrap();
+    let Err(fatal @ Fatal::NotRft { peer }) = ended else { panic!("{ended:?}") };
+    assert_eq!(peer, address);
+    assert_eq!(rft::daemon::RunError::from(fatal).exit_code(), 7);
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn there_is_one_stream_and_no_more_before_the_password() {
     let host = start(None);

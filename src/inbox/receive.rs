@@ -221,8 +221,11 @@ impl Inbox {
         }
         let reservation = self.admit(offer)?;
         let (content, hash) = match &offer.kind {
-            EntryKind::Folder => (Content::Folder, [0; 32]),
-            EntryKind::Link { .. } => (Content::Link, [0; 32]),
+            EntryKind::Folder | EntryKind::Link { .. } => {
+                self.started(offer, 0, started);
+                let content = if offer.kind == EntryKind::Folder { Content::Folder } else { Content::Link };
+                (content, [0; 32])
+            }
             EntryKind::File { size } if offer.inline => {
                 self.started(offer, 0, started);
                 self.small(*size, reader).await?
