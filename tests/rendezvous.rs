@@ -125,7 +125,7 @@ async fn a_restarted_peer_takes_over_at_once() {
     assert_eq!(new.0.id(), theirs.0.id());
     let reason =
         tokio::time::timeout(Duration::from_secs(2), old.0.closed()).await.expect("the old session ends");
-    assert_eq!(reason, "closed here");
+    assert_eq!(reason, "a newer session took its place");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -9,6 +9,7 @@ use crate::crypto::seal::{RecordKind, SessionKeys};
 use crate::proto::message::{Control, MAX_MESSAGE};
 use quinn::{Connection, VarInt};
 use std::net::SocketAddr;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 use tokio::sync::{Mutex, mpsc};
 
@@ -28,7 +29,11 @@ pub struct Session {
     id: [u8; 16],
     grant: u32,
     writer: Mutex<RecordWriter>,
+    ending: Ending,
 }
+
+/// Why this side closes, when the connection itself cannot tell.
+type Ending = Arc<OnceLock<&'static str>>;
 
 /// What the peer says beside the files, in order; ends with the connection.
 pub type ControlReceiver = mpsc::Receiver<Control>;
@@ -41,7 +46,8 @@ impl Session {
         // The host's side has the control stream open by the peer besides.
         connection.set_max_concurrent_bi_streams(VarInt::from_u32(streams.saturating_add(1)));
         let (messages, receiver) = mpsc::channel(CONTROL_QUEUE);
-        tokio::spawn(read_control(connection.clone(), reader, messages));
+        let ending = Ending::default();
+        tokio::spawn(read_control(connection.clone(), reader, messages, ending.clone()));
         tokio::spawn(follow_window(connection.clone(), memory));
         let session = Self {
             connection,
@@ -51,6 +57,7 @@ impl Session {
             id: established.session_id,
             grant: settings.streams,
             writer: Mutex::new(writer),
+            ending,
         };
         (session, receiver)
     }
@@ -118,12 +125,14 @@ impl Session {
 
     /// Why the connection ended, once it has.
     pub async fn closed(&self) -> String {
-        describe(&self.connection.closed().await)
+        let error = self.connection.closed().await;
+        self.ending.get().map_or_else(|| describe(&error), |ending| (*ending).to_owned())
     }
 
     /// Ends the session in order: the peer has all that was written, and knows what this side has left,
     /// before the connection closes, or two seconds pass.
     pub async fn farewell(&self, files: u64, bytes: u64) {
+        self.ending.get_or_init(|| "stopped here");
         let flush = async {
             let _ = self.tell(&Control::Backlog { files, bytes }).await;
             let _ = self.tell(&Control::Goodbye).await;
@@ -158,7 +167,8 @@ pub fn describe(error: &quinn::ConnectionError) -> String {
         }
         quinn::ConnectionError::TimedOut => "nothing came from the peer any more".into(),
         quinn::ConnectionError::Reset => "the peer was restarted".into(),
-        quinn::ConnectionError::LocallyClosed => "closed here".into(),
+        // Whoever closes here for another reason has said so before ([`Session::closed`]).
+        quinn::ConnectionError::LocallyClosed => "a newer session took its place".into(),
         other => other.to_string(),
     }
 }
@@ -168,7 +178,12 @@ pub fn canonical(addr: SocketAddr) -> SocketAddr {
     SocketAddr::new(addr.ip().to_canonical(), addr.port())
 }
 
-async fn read_control(connection: Connection, mut reader: RecordReader, messages: mpsc::Sender<Control>) {
+async fn read_control(
+    connection: Connection,
+    mut reader: RecordReader,
+    messages: mpsc::Sender<Control>,
+    ending: Ending,
+) {
     loop {
         let message = match reader.next(MAX_MESSAGE).await {
             Ok((RecordKind::Control, plaintext)) => Control::decode(&plaintext).map_err(RecordError::from),
@@ -184,6 +199,7 @@ async fn read_control(connection: Connection, mut reader: RecordReader, messages
                     return;
                 }
                 if goodbye {
+                    ending.get_or_init(|| "the peer left");
                     connection.close(CloseCode::Goodbye.var_int(), b"");
                     return;
                 }
@@ -191,6 +207,9 @@ async fn read_control(connection: Connection, mut reader: RecordReader, messages
             Err(RecordError::Stream(_)) => return,
             Err(error) => {
                 tracing::warn!(%error, "control stream");
+                ending.get_or_init(
+                    || "the peer broke the protocol; both sides should run the same version of rft",
+                );
                 connection.close(CloseCode::Protocol.var_int(), b"");
                 return;
             }
