@@ -42,6 +42,8 @@ struct Missed {
 enum Message {
     Event(SystemTime, Event),
     Line(String),
+    /// The user pressed Ctrl-C.
+    Interrupted,
     /// Answered when all before it is printed.
     Sync(SyncSender<()>),
     End(u8, String),
@@ -92,6 +94,14 @@ impl Output {
     pub(crate) fn line(&self, line: String) {
         self.shared.queued.fetch_add(1, Ordering::Relaxed);
         if self.sender.try_send(Message::Line(line)).is_err() {
+            self.shared.queued.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+
+    /// The user pressed Ctrl-C, which terminals show.
+    pub(crate) fn interrupted(&self) {
+        self.shared.queued.fetch_add(1, Ordering::Relaxed);
+        if self.sender.try_send(Message::Interrupted).is_err() {
             self.shared.queued.fetch_sub(1, Ordering::Relaxed);
         }
     }
@@ -178,6 +188,7 @@ impl Printer {
                 self.terminal.event(&event, Instant::now());
             }
             Message::Line(line) => self.terminal.line(line),
+            Message::Interrupted => self.terminal.interrupted(),
             Message::Sync(done) => {
                 self.terminal.print();
                 let _ = done.send(());

@@ -25,7 +25,9 @@ pub(crate) fn listen(output: Output) -> io::Result<impl Future<Output = ()> + Se
     let mut signals = Signals::new()?;
     let (stop, mut stopped) = watch::channel(false);
     tokio::spawn(async move {
-        signals.next().await;
+        if matches!(signals.next().await, Signal::Interrupt) {
+            output.interrupted();
+        }
         // The terminal has shown a ^C in front of it.
         output.line("\nstopping; Ctrl-C once more stops at once".to_owned());
         stop.send_replace(true);

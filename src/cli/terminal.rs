@@ -176,6 +176,18 @@ impl Terminal {
         }
     }
 
+    /// The terminal has shown a ^C. The bars end at its right edge, so that went one line below them; the
+    /// cursor goes back to where the bars are taken away from.
+    pub(crate) fn interrupted(&mut self) {
+        if let Some(area) = &self.area
+            && !area.empty
+            && area.term.is_term()
+            && shows_control_characters()
+        {
+            let _ = area.term.move_cursor_up(1);
+        }
+    }
+
     /// Counts what the queue before this could not take.
     pub(crate) fn missed(&mut self, direction: Direction, files: u64, bytes: u64) {
         self.progress.missed(direction, files, bytes);
@@ -243,6 +255,19 @@ impl Terminal {
         let (files, bytes) = (totals.files, totals.bytes);
         (files > 0).then(|| format!("{done} {} ({})", text::files(files), text::bytes(bytes)))
     }
+}
+
+/// Whether the terminal echoes a Ctrl-C as two characters.
+#[cfg(unix)]
+fn shows_control_characters() -> bool {
+    use rustix::termios::{LocalModes, tcgetattr};
+    tcgetattr(io::stdin())
+        .is_ok_and(|modes| modes.local_modes.contains(LocalModes::ECHO | LocalModes::ECHOCTL))
+}
+
+#[cfg(not(unix))]
+fn shows_control_characters() -> bool {
+    false
 }
 
 /// An area whose lines are the message alone. indicatif's own template parser has nothing to refuse here.
