@@ -2,7 +2,7 @@
 
 mod link;
 
-use crate::config::{Config, OnConflict};
+use crate::config::{Config, Folders, OnConflict};
 use crate::crypto::handshake::PeerId;
 use crate::crypto::password::PasswordKey;
 use crate::event::{Event, EventSink};
@@ -154,6 +154,15 @@ impl Shared {
             && *self.peer_backlog.borrow() == Some(0)
             && self.inbox.busy() == 0
     }
+}
+
+/// Makes those of the folders that are missing. [`run`] does so too; a process that confines itself to them
+/// needs them before it starts its threads.
+///
+/// # Errors
+/// [`RunError::Store`] when one cannot be made.
+pub fn make_folders(folders: &Folders) -> Result<(), RunError> {
+    Ok(StateDir::make(folders)?)
 }
 
 /// Runs one peer until `shutdown` completes, `--drain` is done, or it cannot go on. Needs a

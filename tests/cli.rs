@@ -204,3 +204,36 @@ fn a_signal_to_terminate_ends_it_in_order() {
     b.ends(0);
     assert!(begun.elapsed() < Duration::from_secs(5), "it took {:?} to stop", begun.elapsed());
 }
+
+/// What is confined cannot free itself: the flag that the kernel asks for is set on each of its threads.
+#[cfg(target_os = "linux")]
+#[test]
+fn every_thread_is_confined_to_the_folders() {
+    let flag =
+        |status: &str| status.lines().find(|line| line.starts_with("NoNewPrivs:")).unwrap().ends_with('1');
+    let here = flag(&fs::read_to_string("/proc/self/status").unwrap());
+    for (options, confined) in [(&[][..], true), (&["--no-sandbox"][..], false)] {
+        let pair = Pair::new();
+        let (mut a, b) = (pair.a.start(options), pair.b.start(options));
+        a.waits_for("connected", |_| true);
+        let log = fs::read_to_string(pair.a.state().join("rft.log")).unwrap();
+        let threads: Vec<_> = fs::read_dir(format!("/proc/{}/task", a.id()))
+            .unwrap()
+            .map(|task| flag(&fs::read_to_string(task.unwrap().path().join("status")).unwrap()))
+            .collect();
+        assert!(threads.len() > 3, "{threads:?}");
+        if log.contains("not confined: this system") {
+            eprintln!("this kernel has no Landlock: nothing was tested");
+        } else if confined {
+            assert!(log.contains(" confined: "), "{log}");
+            assert!(threads.iter().all(|&flag| flag), "{threads:?}");
+        } else {
+            assert!(log.contains("not confined: --no-sandbox"), "{log}");
+            assert!(threads.iter().all(|&flag| flag == here), "{threads:?}");
+        }
+        put(&pair.a, "d/x", "x");
+        a.waits_for("file_done", |event| event["path"] == "d/x");
+        assert_eq!(fs::read(pair.b.incoming().join("d/x")).unwrap(), b"x");
+        drop((a, b));
+    }
+}

@@ -23,7 +23,7 @@ struct Layer {
 const LAYERS: &[Layer] = &[
     Layer { name: "main", layers: &["cli"], crates: &[] },
     Layer { name: "cli", layers: &["daemon", "config", "event", "proto", "crypto"],
-        crates: &["blake3", "clap", "clap_complete", "clap_mangen", "console", "data_encoding", "indicatif", "jiff", "rand", "rpassword", "rustix", "serde_json",
+        crates: &["blake3", "clap", "clap_complete", "clap_mangen", "console", "data_encoding", "indicatif", "jiff", "landlock", "rand", "rpassword", "rustix", "serde_json",
                   "thiserror", "tokio", "tracing", "tracing_subscriber", "zeroize"] },
     Layer { name: "daemon", layers: &["outbox", "inbox", "net", "store", "proto", "crypto", "config", "event", "failpoint"],
         crates: &["bytes", "rand", "thiserror", "tokio", "tracing", "zeroize"] },
@@ -63,6 +63,7 @@ const OWNED: &[(&str, &str)] = &[
     ("curve25519_dalek", "crypto"),
     ("clap", "cli"),
     ("indicatif", "cli"),
+    ("landlock", "cli"),
     ("rpassword", "cli"),
 ];
 

@@ -95,6 +95,9 @@ pub(crate) struct Options {
     /// What arrives stands here [default: DIR/Incoming]
     #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath, help_heading = "Folders")]
     incoming: Option<PathBuf>,
+    /// Do not confine the process to writing in its folders (which Linux does by Landlock)
+    #[arg(long, help_heading = "Folders")]
+    pub(crate) no_sandbox: bool,
 
     /// First line of FILE is the password (else env RFT_PASSWORD, else a prompt)
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, help_heading = "Password")]

@@ -53,6 +53,11 @@ pub(crate) fn start(path: &Path, verbose: u8, output: &Output) -> Vec<String> {
     warnings
 }
 
+/// The folder in which a log file is turned over.
+pub(crate) fn folder_of(path: &Path) -> &Path {
+    path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
 /// A file that becomes `.1`, and that `.2`, when it is full.
 struct RotatingFile {
     path: PathBuf,
@@ -65,9 +70,7 @@ struct RotatingFile {
 impl RotatingFile {
     /// Opens the file to append to it, and makes its folder.
     fn open(path: &Path, max_size: u64) -> io::Result<Self> {
-        if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
-            create_folder(folder)?;
-        }
+        create_folder(folder_of(path))?;
         let (file, size) = open_to_append(path)?;
         Ok(Self { path: path.to_owned(), file: Some(file), size, max_size })
     }
@@ -110,9 +113,9 @@ impl Write for RotatingFile {
     }
 }
 
-/// Names of files are nobody else's business.
+/// Makes a folder for a log. Names of files are nobody else's business.
 #[cfg(unix)]
-fn create_folder(folder: &Path) -> io::Result<()> {
+pub(crate) fn create_folder(folder: &Path) -> io::Result<()> {
     use std::os::unix::fs::DirBuilderExt;
     if folder.file_name().is_some_and(|name| name == ".rft") {
         if let Some(base) = folder.parent() {
@@ -124,7 +127,7 @@ fn create_folder(folder: &Path) -> io::Result<()> {
 }
 
 #[cfg(not(unix))]
-fn create_folder(folder: &Path) -> io::Result<()> {
+pub(crate) fn create_folder(folder: &Path) -> io::Result<()> {
     fs::create_dir_all(folder)
 }
 

@@ -3,6 +3,7 @@
 mod address;
 mod args;
 mod banner;
+mod confine;
 mod demo;
 mod exit;
 mod json;

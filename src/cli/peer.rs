@@ -1,6 +1,7 @@
 //! `rft PEER PORT`: one peer, from its arguments to its exit code.
 
 use super::args::{CommandLine, Progress};
+use super::confine::{self, NotConfined};
 use super::exit::{self, Failure};
 use super::json::Json;
 use super::output::Output;
@@ -24,6 +25,8 @@ const TASKS: Duration = Duration::from_secs(1);
 /// Runs the peer and prints everything about it, its end included.
 pub(crate) fn run(line: &CommandLine) -> ExitCode {
     let (show, force) = show(line);
+    // Before there is any other thread: what confines a thread holds for those that it starts.
+    let prepared = prepare(line);
     let json = line.options.json.then(|| Json::new(BufWriter::with_capacity(64 * 1024, io::stdout())));
     let output = match Output::start(Terminal::stderr(show, force), json) {
         Ok(output) => output,
@@ -33,7 +36,7 @@ pub(crate) fn run(line: &CommandLine) -> ExitCode {
     };
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().thread_name("rft").build();
     let result = match &runtime {
-        Ok(runtime) => serve(line, &output, show, runtime),
+        Ok(runtime) => prepared.and_then(|prepared| serve(line, prepared, &output, show, runtime)),
         Err(error) => Err(unknown(error)),
     };
     let (code, reason) = match result {
@@ -49,14 +52,52 @@ pub(crate) fn run(line: &CommandLine) -> ExitCode {
     ExitCode::from(code)
 }
 
-fn serve(line: &CommandLine, output: &Output, show: Show, runtime: &Runtime) -> Result<Finished, Failure> {
+/// What is done before anything else runs.
+struct Prepared {
+    config: Config,
+    /// `None` with `--no-sandbox`.
+    confined: Option<Result<(), NotConfined>>,
+}
+
+/// Makes the folders, and confines the process to them.
+fn prepare(line: &CommandLine) -> Result<Prepared, Failure> {
     let config = line.config()?;
+    daemon::make_folders(&config.folders)
+        .map_err(|error| Failure::new(error.exit_code(), error.to_string()))?;
+    let log_file = line.log_file();
+    let log_folder = log::folder_of(&log_file);
+    let confine = || {
+        let folders = &config.folders;
+        let own: [&Path; 3] = [&folders.outgoing, &folders.incoming, &folders.state];
+        // A log that cannot be had is told later, and costs nothing else.
+        let logs = log::create_folder(log_folder).is_ok().then_some(log_folder);
+        confine::to_folders(&own.into_iter().chain(logs).collect::<Vec<_>>())
+    };
+    let confined = (!line.options.no_sandbox).then(confine);
+    Ok(Prepared { config, confined })
+}
+
+fn serve(
+    line: &CommandLine,
+    prepared: Prepared,
+    output: &Output,
+    show: Show,
+    runtime: &Runtime,
+) -> Result<Finished, Failure> {
+    let Prepared { config, confined } = prepared;
     let mut warn = |message: String| {
         tracing::warn!("{message}");
         output.event(Event::Warning { path: None, message });
     };
     log::start(&line.log_file(), line.options.verbose, output).into_iter().for_each(&mut warn);
     tracing::info!(version = env!("CARGO_PKG_VERSION"), ?config, "started");
+    match confined {
+        Some(Ok(())) => tracing::info!("confined: nothing is written outside its folders, nothing executed"),
+        Some(Err(NotConfined::Unsupported)) => tracing::info!("not confined: {}", NotConfined::Unsupported),
+        #[cfg(target_os = "linux")]
+        Some(Err(error)) => warn(error.to_string()),
+        None => tracing::info!("not confined: --no-sandbox"),
+    }
     keep_memory_private();
 
     // Before the prompt, which puts the terminal right again only when a Ctrl-C does not end the process.

@@ -26,6 +26,17 @@ pub struct StateDir {
 }
 
 impl StateDir {
+    /// Makes those of the folders that are missing, `.rft` for this user alone.
+    ///
+    /// # Errors
+    /// [`StoreError`] when one cannot be made.
+    pub fn make(folders: &Folders) -> Result<(), StoreError> {
+        for path in [&folders.outgoing, &folders.incoming] {
+            std::fs::create_dir_all(path).naming("create", || path.display())?;
+        }
+        make_private(&folders.state)
+    }
+
     /// Creates `.rft` (for this user alone) and locks it, and Outgoing and Incoming too where they
     /// lie elsewhere: two peers must not share any of the three.
     ///
@@ -34,10 +45,7 @@ impl StateDir {
     /// Incoming are inside each other, others when a folder cannot be made or used.
     pub fn open(folders: &Folders) -> Result<Self, StoreError> {
         let path = folders.state.clone();
-        for path in [&folders.outgoing, &folders.incoming] {
-            std::fs::create_dir_all(path).naming("create", || path.display())?;
-        }
-        make_private(&path)?;
+        Self::make(folders)?;
         refuse_nested(&folders.outgoing, &folders.incoming)?;
         let dir = os::open_root(&path).naming("open", || path.display())?;
         let mut locks = vec![lock(&path, &path)?];

@@ -233,6 +233,10 @@ impl Running {
         panic!("it does not end; events: {:#?}", self.events);
     }
 
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// At once and without a word to it (SIGKILL).
     pub fn kill(mut self) {
         self.child.kill().unwrap();
