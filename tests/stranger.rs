@@ -203,14 +203,43 @@ async fn garbage_is_answered_with_nothing() {
         assert_eq!(rest(&mut recv).await, b"", "{what}");
         assert_eq!(closed(&connection).await, refusal(), "{what}");
     }
-    // Cut short: there is nothing to be judged, so it just ends.
+    // Cut short: there is nothing to be judged, and it ends as all the others.
     let connection = connect(&client, host.local).await;
     let (_, m1) = first_message(KEY, &binding(&connection));
     let (mut send, mut recv) = connection.open_bi().await.unwrap();
     send.write_all(&m1[..M1_LEN - 1]).await.unwrap();
     send.finish().unwrap();
     assert_eq!(rest(&mut recv).await, b"");
-    assert_eq!(closed(&connection).await.reason, "");
+    assert_eq!(closed(&connection).await, refusal());
+    host.stays_unmoved(0).await;
+}
+
+/// Slow: it waits for the handshake's deadline of ten seconds.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stranger_who_does_not_let_the_host_answer_fills_no_memory() {
+    /// What strangers are promised, and a little for what the host has read.
+    const MOST: usize = (64 << 10) + 2 * M1_LEN;
+    let host = start(None);
+    let mut client = client();
+    // M2 may not be sent: so the host waits, and does not read on.
+    let mut transport = quinn::TransportConfig::default();
+    transport.stream_receive_window(0u32.into()).receive_window(0u32.into()).send_window(1 << 30);
+    let mut config = quinn::ClientConfig::new(tls::configure().unwrap().client);
+    config.transport_config(Arc::new(transport));
+    client.set_default_client_config(config);
+    let connection = connect(&client, host.local).await;
+    let (_guest, m1) = first_message(GUESS, &binding(&connection));
+    let (mut send, _recv) = connection.open_bi().await.unwrap();
+    send.write_all(&m1).await.unwrap();
+    let mut taken = M1_LEN;
+    let fill = async {
+        while let Ok(n) = send.write(&[0; 8 << 10]).await {
+            taken += n;
+        }
+    };
+    tokio::time::timeout(PATIENCE, fill).await.expect("an end in time");
+    assert!(taken <= MOST, "{taken} bytes were taken");
+    assert_eq!(closed(&connection).await, refusal());
     host.stays_unmoved(0).await;
 }
 
@@ -310,7 +339,7 @@ async fn silence_is_ended_by_the_deadline() {
     send_m1.write_all(&m1).await.unwrap();
     recv.read_exact(&mut [0; M2_LEN]).await.unwrap();
     for (what, connection) in [("no stream", mute), ("half of M1", halting), ("no M3", hiding)] {
-        assert_eq!(closed(&connection).await.reason, "", "{what}");
+        assert_eq!(closed(&connection).await, refusal(), "{what}");
         let after = begun.elapsed();
         assert!((9..14).contains(&after.as_secs()), "{what}: closed after {after:?}");
     }

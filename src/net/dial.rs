@@ -32,6 +32,8 @@ const MAX_TRIES: usize = 8;
 /// Wait after a host that said no to the password, doubled each time: a fake host gets a guess for
 /// every dial.
 const AFTER_REFUSAL: Duration = Duration::from_secs(30);
+/// A refusal that took so long was the host's deadline.
+const SLOW_LINK: Duration = Duration::from_secs(DEADLINE.as_secs() / 2);
 /// Proofs that may go unanswered before that counts as a refusal.
 const MAX_UNEXPLAINED: u32 = 3;
 
@@ -90,7 +92,16 @@ async fn prove(shared: &Shared, connection: Connection) -> Result<Authenticated,
         authenticated.store(true, Ordering::Relaxed);
         await_adoption(shared, done).await
     };
+    let begun = Instant::now();
     match tokio::time::timeout(DEADLINE, handshake).await {
+        // The host says the same when its deadline passes, which may be over a link so slow that it never saw
+        // our proof. A refusal comes at once.
+        Ok(Err(AuthError::WrongPassword)) if begun.elapsed() >= SLOW_LINK => {
+            if proof_sent.load(Ordering::Relaxed) {
+                return Err(AuthError::Unexplained);
+            }
+            Err(AuthError::Lost("the host gave up".into()))
+        }
         Ok(result) => result,
         Err(_) => {
             connection.close(super::endpoint::CloseCode::Authentication.var_int(), b"");

@@ -154,7 +154,7 @@ fn bind_error(bind: Option<Bind>, port: u16, source: io::Error) -> EndpointError
 fn transport(config: &Config) -> TransportConfig {
     let mut transport = TransportConfig::default();
     // A promise, not a buffer: what arrives is read at once, so half of the memory budget may be
-    // under way on one stream or on all together.
+    // under way on one stream. For all together that is true of a session; a stranger gets a handshake's worth.
     let window = VarInt::from_u64(config.memory / 2).unwrap_or(VarInt::MAX);
     transport
         // Strangers get one stream, for the handshake; an authenticated session raises this.
@@ -166,13 +166,16 @@ fn transport(config: &Config) -> TransportConfig {
         ))
         .keep_alive_interval(Some(KEEP_ALIVE))
         .stream_receive_window(window)
-        .receive_window(window)
+        .receive_window(VarInt::from_u32(STRANGER_WINDOW))
         .send_window(SEND_WINDOW)
         // One file is sent at a time where it matters: small ones are not cut up among each other.
         .send_fairness(false)
         .congestion_controller_factory(congestion::factory(config.congestion));
     transport
 }
+
+/// Bytes that the other side may send and we not yet have read before it has shown that it knows the password.
+const STRANGER_WINDOW: u32 = 64 << 10;
 
 /// Bytes that may be sent and not yet acknowledged before the session has measured the link.
 pub const SEND_WINDOW: u64 = 8 << 20;

@@ -1,11 +1,11 @@
 //! What strangers may cost: connections, memory, guesses (protocol.md section 3.6).
 
 use super::handshake::{AuthError, from_close};
-use super::throttle::Throttle;
+use super::throttle::{HOPELESS, Pace, Throttle};
 use quinn::{Connecting, Incoming};
 use std::collections::HashSet;
 use std::net::{IpAddr, SocketAddr};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -18,6 +18,8 @@ const MAX_NAMED: usize = 4;
 const RETRY_FROM: usize = 2;
 /// Between two warnings of the same kind.
 const WARNING_PACE: Duration = Duration::from_secs(60);
+/// Wrong guesses in a row of which the user is told first.
+const FIRST_ALARM: u32 = 20;
 
 /// The limits, and what is used of them. The address that the user named has its own share, so that
 /// a flood from elsewhere does not lock the peer out.
@@ -28,6 +30,8 @@ pub(super) struct Guard {
     guesses: Mutex<Throttle>,
     named_guesses: Mutex<Throttle>,
     warned: Mutex<Option<Instant>>,
+    /// With so many failures in a row the user is told next.
+    alarm: AtomicU32,
 }
 
 impl Guard {
@@ -36,9 +40,10 @@ impl Guard {
             strangers: Arc::default(),
             named_pending: Arc::default(),
             named: Mutex::default(),
-            guesses: Mutex::new(Throttle::new(now)),
-            named_guesses: Mutex::new(Throttle::new(now)),
+            guesses: Mutex::new(Throttle::new(Pace::Strangers, now)),
+            named_guesses: Mutex::new(Throttle::new(Pace::Named, now)),
             warned: Mutex::new(None),
+            alarm: AtomicU32::new(FIRST_ALARM),
         }
     }
 
@@ -72,11 +77,30 @@ impl Guard {
         Some(Place { incoming, held: Seat(pending.clone()), named })
     }
 
-    /// Guesses in a row that were not right.
-    pub(super) fn failures(&self) -> u32 {
+    /// What the user should know about guesses that were not right, when there is news: after 20 in a row, and
+    /// each time that they are five times as many.
+    pub(super) fn alarm(&self) -> Option<String> {
         let of =
             |throttle: &Mutex<Throttle>| throttle.lock().unwrap_or_else(PoisonError::into_inner).failures();
-        of(&self.guesses) + of(&self.named_guesses)
+        let (strangers, named) = (of(&self.guesses), of(&self.named_guesses));
+        let failures = strangers.saturating_add(named);
+        let due = self.alarm.load(Ordering::Relaxed);
+        if failures < due {
+            if failures < FIRST_ALARM {
+                self.alarm.store(FIRST_ALARM, Ordering::Relaxed);
+            }
+            return None;
+        }
+        self.alarm.store(due.saturating_mul(5), Ordering::Relaxed);
+        let advice = match strangers {
+            HOPELESS.. => {
+                "strangers get one try in five minutes from now on, until somebody knows the password; if you \
+                 wait for a peer from an address that you did not name, name it, and keep others off the port \
+                 by a firewall"
+            }
+            _ => "somebody may be guessing it; a pass phrase from `rft passphrase` cannot be guessed",
+        };
+        Some(format!("{failures} connections in a row did not know the password: {advice}"))
     }
 
     /// Whether a warning about strangers is due.
@@ -117,5 +141,30 @@ impl Place {
         let throttle = if self.named { &guard.named_guesses } else { &guard.guesses };
         let connecting = self.incoming.accept().map_err(|error| from_close(&error))?;
         Ok((connecting, throttle, self.held))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_user_is_told_of_wrong_guesses_now_and_then() {
+        let mut now = Instant::now();
+        let guard = Guard::new(now);
+        let mut told = Vec::new();
+        for n in 1..=600 {
+            now += Duration::from_secs(301);
+            assert!(guard.guesses.lock().unwrap().take(now));
+            told.extend(guard.alarm().map(|text| (n, text.contains("one try in five minutes"))));
+        }
+        assert_eq!(told, [(20, false), (100, true), (500, true)]);
+        guard.guesses.lock().unwrap().give_back();
+        assert_eq!(guard.alarm(), None);
+        for _ in 0..20 {
+            now += Duration::from_secs(301);
+            guard.named_guesses.lock().unwrap().take(now);
+        }
+        assert!(guard.alarm().is_some());
     }
 }

@@ -68,6 +68,17 @@ pub enum AuthError {
     KeysRefused,
 }
 
+impl AuthError {
+    /// Once a side has seen the other's proof, a refusal cannot be about the password: the other side gave up
+    /// for another reason, which before authentication has the same code.
+    pub(super) fn after_proof(self) -> Self {
+        match self {
+            Self::WrongPassword => Self::Lost("the peer gave up".into()),
+            other => other,
+        }
+    }
+}
+
 /// The guest's side: whoever dialled. `proof_sent` is set when the other side gets something to test a
 /// password by, also for a caller that gives up waiting.
 ///
@@ -143,7 +154,7 @@ async fn exchange_settings(
         Some(reason) if established.role == Role::Host && CloseCode::KeysRefused.is_reason_of(&reason) => {
             AuthError::KeysRefused
         }
-        Some(reason) => from_close(&reason),
+        Some(reason) => from_close(&reason).after_proof(),
         None => AuthError::Lost(error.to_string()),
     };
     writer.send(RecordKind::Settings, |out| own.encode(out)).await.map_err(lost)?;

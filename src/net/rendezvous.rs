@@ -3,8 +3,8 @@
 
 use super::elect::{self, Current, Verdict};
 use super::endpoint::{CloseCode, Endpoint};
-use super::guard::Guard;
-use super::handshake::{AuthError, Authenticated, DEADLINE, as_host};
+use super::guard::{Guard, Place};
+use super::handshake::{AuthError, Authenticated, DEADLINE, as_host, from_close};
 use super::session::{ControlReceiver, Session, canonical};
 use super::{Fatal, dial};
 use crate::config::{Config, PeerAddress};
@@ -14,6 +14,7 @@ use crate::crypto::seal::RecordKind;
 use crate::event::{Event, EventSink};
 use crate::proto::message::{Control, Settings};
 use quinn::Connection;
+use std::future::Future;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -192,18 +193,7 @@ async fn accept(shared: Arc<Shared>, authenticated: mpsc::Sender<Authenticated>)
         let (shared, authenticated) = (shared.clone(), authenticated.clone());
         handshakes.spawn(async move {
             let remote = canonical(place.remote());
-            let handshake = async {
-                let (connecting, throttle, _place) = place.accept(&shared.guard)?;
-                let connection = connecting.await.map_err(|error| super::handshake::from_close(&error))?;
-                let done =
-                    as_host(connection, &shared.key, shared.own, throttle, || shared.settings()).await?;
-                await_adoption(&shared, done).await
-            };
-            let result = match tokio::time::timeout(DEADLINE, handshake).await {
-                Ok(result) => result,
-                Err(_) => Err(AuthError::Lost("it took too long".into())),
-            };
-            match result {
+            match welcome(&shared, place).await {
                 Ok(done) => {
                     let _ = authenticated.send(done).await;
                     Ok(())
@@ -214,17 +204,31 @@ async fn accept(shared: Arc<Shared>, authenticated: mpsc::Sender<Authenticated>)
     }
 }
 
+/// From a connection's first packet to its adoption, in no more than [`DEADLINE`].
+async fn welcome(shared: &Shared, place: Place) -> Result<Authenticated, AuthError> {
+    let deadline = tokio::time::Instant::now() + DEADLINE;
+    let (connecting, throttle, _seat) = place.accept(&shared.guard)?;
+    let connection = within(deadline, connecting).await?.map_err(|error| from_close(&error))?;
+    let proof = as_host(connection.clone(), &shared.key, shared.own, throttle, || shared.settings());
+    let proven = within(deadline, proof).await.and_then(|proven| proven);
+    // A stranger is not to learn from the code what went wrong. Where the connection was closed with a reason
+    // already, this changes nothing.
+    let done = proven.inspect_err(|_| connection.close(CloseCode::Authentication.var_int(), b""))?;
+    within(deadline, await_adoption(shared, done)).await?
+}
+
+async fn within<T>(deadline: tokio::time::Instant, work: impl Future<Output = T>) -> Result<T, AuthError> {
+    tokio::time::timeout_at(deadline, work).await.map_err(|_| AuthError::Lost("it took too long".into()))
+}
+
 fn host_failed(shared: &Shared, remote: SocketAddr, error: AuthError) -> Result<(), Fatal> {
     tracing::info!(%remote, %error, "an incoming connection was not accepted");
+    if let Some(text) = shared.guard.alarm() {
+        shared.events.warn(None, text);
+    }
     match error {
         AuthError::WrongPassword => {
             shared.events.emit(Event::AuthFailed { peer: remote });
-            let failures = shared.guard.failures();
-            if failures > 0 && failures.is_multiple_of(20) {
-                shared
-                    .events
-                    .warn(None, format!("{failures} connections in a row did not know the password"));
-            }
             if shared.exit_on_auth_failure {
                 return Err(Fatal::GuestRefused { peer: remote });
             }
@@ -256,7 +260,7 @@ pub(super) async fn await_adoption(
             Err(AuthError::NotRft)
         }
         Err(error) => Err(match done.connection.close_reason() {
-            Some(reason) => super::handshake::from_close(&reason),
+            Some(reason) => from_close(&reason).after_proof(),
             None => AuthError::Lost(error.to_string()),
         }),
     }

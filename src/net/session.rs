@@ -39,10 +39,11 @@ type Ending = Arc<OnceLock<&'static str>>;
 pub type ControlReceiver = mpsc::Receiver<Control>;
 
 impl Session {
-    /// Takes over an adopted connection: lets the peer open `streams` file streams at once, and
-    /// keeps at most `memory` bytes of sent data for retransmission.
+    /// Takes over an adopted connection: lets the peer open `streams` file streams at once and have half of
+    /// `memory` bytes under way, and keeps at most a quarter of them for retransmission.
     pub fn start(adopted: Authenticated, streams: u32, memory: u64) -> (Self, ControlReceiver) {
         let Authenticated { connection, established, settings, writer, reader } = adopted;
+        connection.set_receive_window(VarInt::from_u64(memory / 2).unwrap_or(VarInt::MAX));
         // The host's side has the control stream open by the peer besides.
         connection.set_max_concurrent_bi_streams(VarInt::from_u32(streams.saturating_add(1)));
         let (messages, receiver) = mpsc::channel(CONTROL_QUEUE);
