@@ -122,6 +122,9 @@ impl Delivery {
             send.reset(match error {
                 DeliverError::Changed | DeliverError::Source(_) => StreamCode::SourceChanged,
                 DeliverError::Refused { .. } => StreamCode::Done,
+                DeliverError::Record(RecordError::Malformed(_) | RecordError::Open(_)) => {
+                    StreamCode::Protocol
+                }
                 _ => StreamCode::Stopping,
             });
         }
@@ -188,7 +191,9 @@ impl Delivery {
         send.write(seal_offer(item, false, &mut sealer)?).await.map_err(RecordError::from)?;
         let accept = match reader.next(MAX_MESSAGE).await? {
             (RecordKind::Answer, plaintext) => Accept::decode(&plaintext)?,
-            (RecordKind::Receipt, plaintext) => return receipt(Outcome::decode(&plaintext)?, None, 0),
+            (RecordKind::Receipt, plaintext) => {
+                return receipt_before_the_end(Outcome::decode(&plaintext)?, 0);
+            }
             _ => return Err(Malformed.into()),
         };
         let source = blocking(move || Source::resume(file, size, accept)).await?;
@@ -198,17 +203,24 @@ impl Delivery {
             .await
             .map_err(RecordError::from)?;
 
-        let (chunks, ready) = mpsc::channel(AHEAD);
+        let (chunks, mut ready) = mpsc::channel(AHEAD);
         let meta = item.meta;
         let reading = tokio::task::spawn_blocking(move || source.seal_chunks(&meta, sealer, &chunks));
         let mut answer: Answer = Box::pin(outcome(reader));
-        if let Some(early) = self.pump(item, offset, send, ready, &mut answer).await? {
-            return receipt(early, None, offset);
+        let early = self.pump(item, offset, send, &mut ready, &mut answer).await?;
+        if let Some(early) = &early
+            && (!matches!(early, Outcome::Done { .. }) || ready.recv().await.is_some())
+        {
+            return receipt_before_the_end(early.clone(), offset);
         }
         let hash = reading.await.map_err(|error| DeliverError::Internal(error.to_string()))??;
         send.finish().await;
         drop(slot);
-        receipt(answer.await?, Some(hash), offset)
+        let last = match early {
+            Some(early) => early,
+            None => answer.await?,
+        };
+        receipt(last, Some(hash), offset)
     }
 
     /// Moves sealed chunks to the stream. An answer before the last chunk ends it.
@@ -217,7 +229,7 @@ impl Delivery {
         item: &Item,
         offset: u64,
         send: &mut SendHalf,
-        mut ready: mpsc::Receiver<Bytes>,
+        ready: &mut mpsc::Receiver<Bytes>,
         answer: &mut Answer,
     ) -> Result<Option<Outcome>, DeliverError> {
         let mut sent = offset;
@@ -292,6 +304,14 @@ fn seal_offer(item: &Item, inline: bool, sealer: &mut Sealer) -> Result<Bytes, S
 /// The last word, once it comes. What it says is bounded by the size of a record.
 async fn outcome(mut reader: RecordReader) -> Result<Outcome, RecordError> {
     reader.message(RecordKind::Receipt, Outcome::decode).await
+}
+
+/// What the peer may say before it has the whole file: that it has it from before, or does not take it.
+fn receipt_before_the_end(outcome: Outcome, offset: u64) -> Result<Delivered, DeliverError> {
+    match outcome {
+        Outcome::Done { .. } => Err(Malformed.into()),
+        other => receipt(other, None, offset),
+    }
 }
 
 /// The file counts as delivered only under the hash that we sent.
