@@ -27,6 +27,11 @@ impl Active {
         }
     }
 
+    /// Whether an attempt at this transfer is under way.
+    pub fn contains(&self, id: TransferId) -> bool {
+        self.ids.lock().unwrap_or_else(PoisonError::into_inner).contains(&id)
+    }
+
     /// How many there are.
     pub fn len(&self) -> usize {
         self.ids.lock().unwrap_or_else(PoisonError::into_inner).len()

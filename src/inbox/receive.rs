@@ -119,6 +119,14 @@ fn refused(reason: Refusal, detail: impl Into<String>) -> ReceiveError {
     ReceiveError::Refused { reason, detail: detail.into() }
 }
 
+/// The other side is told when it broke the protocol; a stream that is lost needs no word.
+fn give_up(writer: &mut RecordWriter, error: RecordError) -> RecordError {
+    if !matches!(error, RecordError::Stream(_)) {
+        writer.stream().reset(StreamCode::Protocol);
+    }
+    error
+}
+
 /// How a transfer went, for its events.
 struct Ended {
     offer: Offer,
@@ -153,8 +161,10 @@ impl Inbox {
         self.active.len()
     }
 
-    /// The sender is done with these transfers for good.
-    pub async fn forget(&self, ids: Vec<TransferId>) {
+    /// The sender is done with these transfers for good. Those that are under way stay: an honest sender does
+    /// not say it of them.
+    pub async fn forget(&self, mut ids: Vec<TransferId>) {
+        ids.retain(|id| !self.active.contains(*id));
         let (incoming, ledger) = (self.incoming.clone(), self.ledger.clone());
         let job = move || {
             ledger.forget(&ids)?;
@@ -175,7 +185,10 @@ impl Inbox {
         mut writer: RecordWriter,
         mut reader: RecordReader,
     ) -> Result<(), RecordError> {
-        let offer = reader.message(RecordKind::Offer, Offer::decode).await?;
+        let offer = match reader.message(RecordKind::Offer, Offer::decode).await {
+            Ok(offer) => offer,
+            Err(error) => return Err(give_up(&mut writer, error)),
+        };
         let begun = Instant::now();
         let mut started = None;
         let result = self.take(&offer, &mut writer, reader, &mut started).await;
@@ -190,12 +203,12 @@ impl Inbox {
                 (Outcome::Refused { reason: Refusal::Stopping, detail }, Some(error))
             }
         };
-        let answered = match &error {
+        let answered = match error {
             None => self.answer(&mut writer, &outcome).await,
-            Some(_) => Ok(()),
+            Some(error) => Err(give_up(&mut writer, error)),
         };
         self.tell(&Ended { offer, outcome, offset: started.unwrap_or(0) }, started.is_some(), begun);
-        error.map_or(answered, Err)
+        answered
     }
 
     async fn answer(&self, writer: &mut RecordWriter, outcome: &Outcome) -> Result<(), RecordError> {
@@ -296,11 +309,9 @@ impl Inbox {
         claim: Arc<Claim>,
     ) -> Result<Accepted, ReceiveError> {
         let (incoming, id) = (self.incoming.clone(), offer.id);
-        let staging = blocking(move || {
-            let _claim = claim;
-            Ok(Staging::open(&incoming, id, size)?)
-        });
-        let mut staging = staging.await?;
+        // The claim ends after what it claims, also when nobody waits for this any more.
+        let staging = blocking(move || Ok((Staging::open(&incoming, id, size)?, claim)));
+        let (mut staging, _claim) = staging.await?;
         let accept = Accept { offset: staging.prefix, prefix: staging.prefix_hash()? };
         writer.send(RecordKind::Answer, |out| accept.encode(out)).await?;
         let begin = reader.message(RecordKind::Answer, Begin::decode).await?;
@@ -326,15 +337,15 @@ impl Inbox {
         let (whole, records) = mpsc::channel(BEHIND);
         let written = Arc::new(AtomicU64::new(offset));
         let counter = written.clone();
+        // As above: the claim comes last.
         let worker = tokio::task::spawn_blocking(move || {
-            let _claim = claim;
-            staging.write_all(layout, opener, records, &counter)
+            (staging.write_all(layout, opener, records, &counter), claim)
         });
         let fed = self.feed(offer, layout, &mut stream, whole, &written).await;
-        let written = worker.await.map_err(|error| ReceiveError::Internal(error.to_string()))?;
+        let (written, _claim) = worker.await.map_err(|error| ReceiveError::Internal(error.to_string()))?;
         match (fed, written) {
-            (Ok(()), Ok(Written { staged, hash: Some(hash) })) => Ok((Content::Staged(staged), hash)),
-            (Ok(()), Ok(_)) => {
+            (Ok(()), Ok(Written::Whole(staged, hash))) => Ok((Content::Staged(staged), hash)),
+            (Ok(()), Ok(Written::Part)) => {
                 Err(ReceiveError::Internal("chunks were lost on their way to the disk".into()))
             }
             // What the thread says is the cause of what the stream says.
@@ -342,12 +353,12 @@ impl Inbox {
                 stream.stop(StreamCode::Refused);
                 Err(error)
             }
-            (Err(error), Ok(Written { staged, .. })) => {
+            (Err(error), Ok(_)) => {
                 if let ReceiveError::Record(RecordError::Stream(StreamError::Abandoned(code))) = &error
                     && *code == StreamCode::SourceChanged as u64
                 {
                     // The content that was begun is gone; it never comes again under this id.
-                    staged.discard()?;
+                    self.incoming.discard(offer.id)?;
                 }
                 Err(error)
             }

@@ -25,11 +25,11 @@ pub(super) struct Staging {
 }
 
 /// What the thread leaves.
-pub(super) struct Written {
-    /// The file.
-    pub(super) staged: Staged,
-    /// Its hash, if every chunk came.
-    pub(super) hash: Option<[u8; 32]>,
+pub(super) enum Written {
+    /// Every chunk came: the file, and its hash.
+    Whole(Staged, [u8; 32]),
+    /// Not every chunk. What can be resumed is in the stage.
+    Part,
 }
 
 impl Staging {
@@ -102,14 +102,14 @@ impl Staging {
             if self.prefix > saved {
                 self.staged.checkpoint(self.prefix)?;
             }
-            return Ok(Written { staged: self.staged, hash: None });
+            return Ok(Written::Part);
         };
         if trailer.size != self.size || self.hasher.finish(self.size)? != trailer.hash {
             self.staged.discard()?;
             let detail = "its hash is not the announced one".into();
             return Err(ReceiveError::Refused { reason: Refusal::Corrupt, detail });
         }
-        Ok(Written { staged: self.staged, hash: Some(trailer.hash) })
+        Ok(Written::Whole(self.staged, trailer.hash))
     }
 
     /// One record: opened in place, hashed, written. The last gives its trailer.

@@ -84,6 +84,14 @@ pub enum StoreError {
         /// What the database says.
         reason: String,
     },
+    /// The ledger takes no more: the peer never said of its transfers that they may be forgotten.
+    #[error(
+        "{path}: too many finished transfers that the peer does not let go of; stop rft and remove this file to forget them"
+    )]
+    LedgerFull {
+        /// The database file.
+        path: String,
+    },
     /// Anything else that the system reports.
     #[error("{path}: could not {doing} it: {reason}")]
     Io {
@@ -130,6 +138,7 @@ impl StoreError {
             | Self::InUse { .. }
             | Self::Nested { .. }
             | Self::Ledger { .. }
+            | Self::LedgerFull { .. }
             | Self::Io { .. } => Refusal::Storage,
         }
     }

@@ -18,6 +18,10 @@ const STALE: Duration = Duration::from_secs(30 * 24 * 3600);
 /// Of smaller files, in bytes, it does not matter how much is written already.
 const LOOKED_AT: u64 = 4 << 20;
 
+/// Unfinished files that wait to be resumed. For a new one the oldest goes: whoever begins many and finishes none
+/// fills the stage no further, and an honest peer has no more than it may have streams.
+const MOST_UNFINISHED: usize = 1024;
+
 /// Incoming, with its stage on the same volume.
 #[derive(Debug)]
 pub struct Incoming {
@@ -83,7 +87,32 @@ impl Incoming {
     /// # Errors
     /// [`StoreError`] when it cannot be made.
     pub fn stage(&self, id: TransferId) -> Result<(Staged, u64), StoreError> {
+        self.keep_unfinished(MOST_UNFINISHED);
         Staged::open(&self.stage, id)
+    }
+
+    /// Drops the oldest unfinished files beyond `most`, those under way excepted. What cannot be dropped stays.
+    fn keep_unfinished(&self, most: usize) {
+        let leaves = os::entries(&self.stage.dir).unwrap_or_default();
+        let noted = leaves.iter().filter_map(|leaf| leaf.to_str()?.strip_suffix(HINT_SUFFIX));
+        let noted: Vec<_> = noted.map(OsStr::new).collect();
+        let Some(too_many) = noted.len().checked_sub(most).filter(|&n| n > 0) else { return };
+        let under_way: HashSet<_> = {
+            let promises = self.promised.lock().unwrap_or_else(PoisonError::into_inner);
+            promises.keys().map(|id| leaf_of(*id)).collect()
+        };
+        let mut idle: Vec<_> = noted
+            .into_iter()
+            .filter(|leaf| !under_way.contains(*leaf))
+            .map(|leaf| (os::stat(&self.stage.dir, leaf).map(|meta| meta.modified).ok(), leaf))
+            .collect();
+        idle.sort_unstable();
+        for (_, leaf) in idle.into_iter().take(too_many) {
+            let mut note = leaf.to_owned();
+            note.push(HINT_SUFFIX);
+            let _: Result<(), _> = os::unlink(&self.stage.dir, leaf);
+            let _: Result<(), _> = os::unlink(&self.stage.dir, &note);
+        }
     }
 
     /// Drops what is staged of a transfer, if anything is.
@@ -221,5 +250,52 @@ mod tests {
         incoming.recover(&ledger, OnConflict::Rename).unwrap();
         assert!(!old.exists());
         assert_eq!(incoming.stage(id).unwrap().1, 5);
+    }
+
+    #[test]
+    fn of_unfinished_files_the_newest_are_kept() {
+        let base = tempfile::tempdir().unwrap();
+        let (_state, incoming) = incoming(base.path());
+        let at = |n: u8| base.path().join(format!(".rft/stage/{}", TransferId([n; 16])));
+        for n in 0..10 {
+            let (mut staged, _) = incoming.stage(TransferId([n; 16])).unwrap();
+            staged.write_at(0, b"hello").unwrap();
+            staged.checkpoint(5).unwrap();
+            drop(staged);
+            let age = Duration::from_secs(1000 - 10 * u64::from(n));
+            let file = std::fs::File::options().write(true).open(at(n)).unwrap();
+            file.set_modified(SystemTime::now() - age).unwrap();
+        }
+        let _under_way = incoming.reserve(TransferId([1; 16]), 10, 0).unwrap();
+        incoming.keep_unfinished(10);
+        assert!((0..10).all(|n| at(n).exists()));
+        incoming.keep_unfinished(7);
+        let kept: Vec<_> = (0..10).filter(|&n| at(n).exists()).collect();
+        assert_eq!(kept, [1, 4, 5, 6, 7, 8, 9]);
+        assert_eq!(std::fs::read_dir(base.path().join(".rft/stage")).unwrap().count(), 14);
+    }
+
+    #[test]
+    fn what_cannot_be_resumed_goes_with_its_transfer() {
+        let base = tempfile::tempdir().unwrap();
+        let (_state, incoming) = incoming(base.path());
+        let id = TransferId([1; 16]);
+        let at = base.path().join(format!(".rft/stage/{id}"));
+        let (staged, _) = incoming.stage(id).unwrap();
+        staged.write_at(0, b"hello").unwrap();
+        assert!(at.exists());
+        drop(staged);
+        assert!(!at.exists());
+        let (mut staged, _) = incoming.stage(id).unwrap();
+        staged.write_at(0, b"hello").unwrap();
+        staged.checkpoint(5).unwrap();
+        drop(staged);
+        assert!(at.exists());
+        // Begun anew, it is as new.
+        let (mut staged, there) = incoming.stage(id).unwrap();
+        assert_eq!(there, 5);
+        staged.truncate(0).unwrap();
+        drop(staged);
+        assert_eq!(std::fs::read_dir(base.path().join(".rft/stage")).unwrap().count(), 0);
     }
 }

@@ -9,7 +9,7 @@ use super::error::{Naming, StoreError};
 use super::state::StateDir;
 use crate::proto::message::TransferId;
 use crate::proto::name::Name;
-use redb::{Database, Durability, ReadableDatabase, ReadableTable, TableDefinition};
+use redb::{Database, Durability, ReadableDatabase, ReadableTable, ReadableTableMetadata, TableDefinition};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -24,6 +24,9 @@ const ORIGIN: &str = "origin";
 const CACHE_BYTES: usize = 16 << 20;
 /// How long a received transfer is remembered that its sender never told us to forget.
 const REMEMBERED_DAYS: u64 = 180;
+/// Transfers that are remembered at most. An honest sender lets go of each soon after its receipt; only one that
+/// never does gets here, and is told.
+const MOST_REMEMBERED: u64 = 1_000_000;
 const DAY: u64 = 24 * 60 * 60;
 
 /// A transfer that stands, or is about to stand, in Incoming.
@@ -41,6 +44,7 @@ pub struct Ledger {
     path: PathBuf,
     origin: [u8; 16],
     moved_aside: Option<PathBuf>,
+    most: u64,
     // Set when redb panicked: what it holds in memory may be wrong from then on.
     broken: AtomicBool,
 }
@@ -71,7 +75,7 @@ impl Ledger {
     }
 
     fn new(db: Database, path: PathBuf, origin: [u8; 16], moved_aside: Option<PathBuf>) -> Self {
-        Self { db, path, origin, moved_aside, broken: AtomicBool::new(false) }
+        Self { db, path, origin, moved_aside, most: MOST_REMEMBERED, broken: AtomicBool::new(false) }
     }
 
     /// Where a damaged ledger was moved when this one was opened; the user should be warned: files
@@ -88,9 +92,15 @@ impl Ledger {
     /// What is known of a transfer that was committed.
     ///
     /// # Errors
-    /// [`StoreError::Ledger`].
+    /// [`StoreError::Ledger`]; [`StoreError::LedgerFull`] when nothing is known of it, and no more could be.
     pub fn received(&self, id: TransferId) -> Result<Option<Received>, StoreError> {
-        Ok(self.received_of(&[id])?.pop().flatten())
+        if let Some(received) = self.received_of(&[id])?.pop().flatten() {
+            return Ok(Some(received));
+        }
+        if self.run(|db| Ok(db.begin_read()?.open_table(RECEIVED)?.len()?))? < self.most {
+            return Ok(None);
+        }
+        Err(StoreError::LedgerFull { path: self.path.display().to_string() })
     }
 
     /// [`Ledger::received`] of several, in one transaction.
@@ -478,5 +488,17 @@ mod tests {
         std::fs::create_dir(state.path().join(FILE)).unwrap();
         assert!(Ledger::open(&state).is_err());
         assert!(state.path().join(FILE).is_dir());
+    }
+
+    #[test]
+    fn what_is_never_let_go_of_is_bounded() {
+        let (_base, state) = state();
+        let mut ledger = Ledger::open(&state).unwrap();
+        ledger.most = 3;
+        ledger.committed(&[entry(1), entry(2), entry(3)]).unwrap();
+        assert!(matches!(ledger.received(id(4)), Err(StoreError::LedgerFull { .. })));
+        assert_eq!(ledger.received(id(3)).unwrap(), Some(entry(3).1));
+        ledger.forget(&[id(3)]).unwrap();
+        assert_eq!(ledger.received(id(4)).unwrap(), None);
     }
 }

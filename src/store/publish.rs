@@ -194,7 +194,7 @@ fn is_whole(incoming: &Incoming, id: TransferId, received: &Received) -> Result<
 /// closed then: a batch has more files than a process may have open.
 fn stage(incoming: &Incoming, placer: &mut Placer<'_>, arrived: Arrived, sync: bool) -> Job {
     let Arrived { offer, content, hash } = arrived;
-    let finish = |staged: Staged| {
+    let finish = |mut staged: Staged| {
         staged.drop_note();
         staged.finish(offer.size(), offer.mode, offer.modified)?;
         if sync { staged.sync() } else { Ok(()) }

@@ -19,6 +19,18 @@ pub struct Staged {
     file: File,
     /// Where the length of the prefix is noted, once there is one.
     hint: Option<File>,
+    /// Nothing of it can be resumed, and it is not to be published: it goes when it is dropped, so that
+    /// offers that nothing follows leave nothing.
+    fleeting: bool,
+}
+
+impl Drop for Staged {
+    fn drop(&mut self) {
+        if self.fleeting {
+            self.drop_note();
+            let _: io::Result<()> = os::unlink(&self.stage.dir, &leaf_of(self.id));
+        }
+    }
 }
 
 /// The staged file of a transfer: the peer has no say in it.
@@ -50,7 +62,7 @@ impl Staged {
             Err(error) => return Err(StoreError::new("open", shown(), &error)),
         };
         let hint = os::open_edit(&stage.dir, &Self::hint_leaf(id)).ok().map(|(file, _)| file);
-        let mut staged = Self { id, stage: stage.clone(), file, hint };
+        let mut staged = Self { id, stage: stage.clone(), file, hint, fleeting: false };
         let there = staged.noted()?;
         if there == 0 {
             staged.truncate(0)?;
@@ -68,7 +80,13 @@ impl Staged {
             }
             created => created,
         };
-        Ok(Self { id, stage: stage.clone(), file: file.naming("create", shown)?, hint: None })
+        Ok(Self {
+            id,
+            stage: stage.clone(),
+            file: file.naming("create", shown)?,
+            hint: None,
+            fleeting: false,
+        })
     }
 
     /// The length that was noted, as far as the file reaches.
@@ -132,6 +150,7 @@ impl Staged {
         };
         os::write_at(&hint, &prefix.to_be_bytes(), 0).naming("write", || self.shown())?;
         self.hint = Some(hint);
+        self.fleeting = prefix == 0;
         Ok(())
     }
 
@@ -140,6 +159,7 @@ impl Staged {
     /// # Errors
     /// [`StoreError`] when it cannot be changed.
     pub fn truncate(&mut self, len: u64) -> Result<(), StoreError> {
+        self.fleeting = true;
         if let Some(hint) = &self.hint {
             os::write_at(hint, &0u64.to_be_bytes(), 0).naming("write", || self.shown())?;
         }
@@ -150,7 +170,8 @@ impl Staged {
     ///
     /// # Errors
     /// [`StoreError`] when it cannot be removed.
-    pub fn discard(self) -> Result<(), StoreError> {
+    pub fn discard(mut self) -> Result<(), StoreError> {
+        self.fleeting = false;
         self.drop_note();
         os::unlink(&self.stage.dir, &leaf_of(self.id)).naming("remove", || self.shown())
     }
@@ -162,8 +183,15 @@ impl Staged {
         }
     }
 
-    /// Length (an earlier attempt may have left more), permission bits and time, on the open file.
-    pub(crate) fn finish(&self, size: u64, mode: Option<u32>, modified: Timestamp) -> Result<(), StoreError> {
+    /// Length (an earlier attempt may have left more), permission bits and time, on the open file. From here on
+    /// whoever publishes it has the say about it.
+    pub(crate) fn finish(
+        &mut self,
+        size: u64,
+        mode: Option<u32>,
+        modified: Timestamp,
+    ) -> Result<(), StoreError> {
+        self.fleeting = false;
         let length = os::stat_file(&self.file).naming("look at", || self.shown())?.size;
         if length < size {
             return Err(StoreError::new("read", self.shown(), &io::ErrorKind::UnexpectedEof.into()));
