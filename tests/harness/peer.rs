@@ -204,6 +204,7 @@ impl Running {
         let (actual, errors) = self.wait();
         let events: Vec<_> = std::mem::take(&mut self.events).into_iter().map(|seen| seen.event).collect();
         assert_eq!(actual, Some(code), "events: {events:#?}, on stderr: {errors}");
+        assert!(!errors.contains("panicked"), "on stderr: {errors}");
         let last = events.last().expect("a last event");
         assert_eq!((&last["event"], &last["code"]), (&"exit".into(), &code.into()), "{events:#?}");
         events
