@@ -12,7 +12,7 @@ mod harness;
 
 use bytes::BufMut;
 use enemy::{Enemy, Heard, RawOffer, Stream, fresh_id, last_chunk};
-use ground::{Ground, memory};
+use ground::Ground;
 use rft::crypto::seal::RecordKind as Kind;
 use rft::net::endpoint::CloseCode;
 use rft::net::stream::StreamCode;
@@ -23,6 +23,8 @@ use std::os::unix::fs::symlink;
 use std::time::{Duration, Instant};
 
 const CHUNK: u64 = CHUNK_SIZE as u64;
+/// By which the process may grow; it is told to hold 32 MiB.
+const GROWTH: u64 = 64 << 20;
 
 /// A record, before it is sealed.
 type Said = (Kind, Vec<u8>);
@@ -334,6 +336,7 @@ async fn a_file_without_end_ends_where_it_said() {
     let ground = Ground::new();
     let (running, at) = ground.listens(&[]);
     let enemy = Enemy::join(at).await;
+    let before = running.memory();
     for (what, sealed) in [("more chunks", true), ("noise", false)] {
         let mut stream = enemy.open().await;
         stream.says(Kind::Offer, &RawOffer::large("endless", 2 * CHUNK).bytes()).await;
@@ -354,8 +357,8 @@ async fn a_file_without_end_ends_where_it_said() {
         assert!(sent < MOST, "{what}: {sent} bytes were taken");
     }
     assert_eq!(ground.arrived(), [""; 0]);
-    let (_, most) = memory(running.id());
-    assert!(most < 256 << 20, "it grew to {most} bytes");
+    let most = running.peak();
+    assert!(most < before + GROWTH, "from {before} to {most} bytes");
     let stage = fs::read_dir(ground.host.state().join("stage")).unwrap();
     assert!(stage.into_iter().all(|file| file.unwrap().metadata().unwrap().len() <= 2 * CHUNK));
     drop(enemy);
@@ -419,7 +422,7 @@ async fn offers_without_end_cost_neither_memory_nor_disk() {
     let (running, at) = ground.listens(&[]);
     let mut enemy = Enemy::join(at).await;
     assert!(enemy.sends(&RawOffer::file("first", 1), b"x").await.is_done());
-    let (before, _) = memory(running.id());
+    let before = running.memory();
     let mut most_staged = 0;
     let mut waiting = std::collections::VecDeque::new();
     for n in 0..OFFERS {
@@ -448,8 +451,8 @@ async fn offers_without_end_cost_neither_memory_nor_disk() {
     }
     drop(waiting);
     assert!(enemy.sends(&RawOffer::file("last", 1), b"x").await.is_done());
-    let (_, most) = memory(running.id());
-    assert!(most < before + (64 << 20), "from {before} to {most} bytes");
+    let most = running.peak();
+    assert!(most < before + GROWTH, "from {before} to {most} bytes");
     drop(enemy);
     let deadline = Instant::now() + enemy::PATIENCE;
     while ground.staged() > 0 {
@@ -618,7 +621,7 @@ async fn receipts_that_never_come_cost_little_and_drain_nothing() {
         .send(Kind::Control, |out| Control::Backlog { files: 0, bytes: 0 }.encode(out))
         .await
         .unwrap();
-    let (before, _) = memory(running.id());
+    let before = running.memory();
     // As many as it will have under way at once: whoever gives no receipts gets no more.
     let mut streams = Vec::new();
     while let Ok(stream) = tokio::time::timeout(Duration::from_secs(3), enemy.connection.accept_bi()).await {
@@ -627,8 +630,8 @@ async fn receipts_that_never_come_cost_little_and_drain_nothing() {
         streams.push((send, recv));
     }
     assert_eq!(streams.len(), enemy::STREAMS as usize);
-    let (_, most) = memory(running.id());
-    assert!(most < before + (64 << 20), "from {before} to {most} bytes");
+    let most = running.peak();
+    assert!(most < before + GROWTH, "from {before} to {most} bytes");
     ground.is_as_before();
     drop((streams, enemy));
     running.waits_for("disconnected", |_| true);

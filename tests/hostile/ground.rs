@@ -119,13 +119,3 @@ impl Ground {
         self.is_as_before();
     }
 }
-
-/// Resident memory of a process in bytes: (now, at most so far).
-pub fn memory(pid: u32) -> (u64, u64) {
-    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
-    let field = |name: &str| {
-        let line = status.lines().find(|line| line.starts_with(name)).unwrap();
-        line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() * 1024
-    };
-    (field("VmRSS:"), field("VmHWM:"))
-}

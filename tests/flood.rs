@@ -1,0 +1,74 @@
+//! Ten thousand hostile connections against the program at work: the transfer goes on, memory stays, and the peer
+//! that the user named gets in.
+
+#![cfg(target_os = "linux")]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // a test's own helpers
+
+#[path = "flood/attacker.rs"]
+mod attacker;
+mod harness;
+
+use attacker::{Attack, use_up_all_guesses};
+use harness::files::plant_big;
+use harness::peer::{Pair, Running};
+use std::fs;
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+/// Connections in all.
+const HOSTILE: usize = 10_000;
+/// The file that crosses meanwhile.
+const SIZE: u64 = 40_000_000;
+/// What the sender may send: far below what two cores can, so that the attacker, which shares them, is no rival.
+const RATE: &str = "10M";
+/// By which the process may grow.
+const GROWTH: u64 = 64 << 20;
+
+/// Sends a file from b to a, and gives the seconds that it took.
+fn transfer(pair: &Pair, at_a: &mut Running, name: &str) -> f64 {
+    let written = pair.b.dir.join(name);
+    let hash = plant_big(&written, SIZE, 1);
+    fs::rename(written, pair.b.outgoing().join(name)).unwrap();
+    let done = at_a.waits_for("file_done", |event| event["path"] == name).event;
+    assert_eq!(done["blake3"], hash.to_hex().as_str());
+    done["seconds"].as_f64().unwrap()
+}
+
+/// Slow: three files of four seconds each, and the attack.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn ten_thousand_hostile_connections_disturb_nobody() {
+    let pair = Pair::new();
+    let (mut a, mut b) = (pair.a.start(&[]), pair.b.start(&["--limit-rate", RATE]));
+    a.waits_for("connected", |_| true);
+    b.waits_for("connected", |_| true);
+    let alone = transfer(&pair, &mut a, "alone");
+    let before = a.memory();
+
+    let at = SocketAddr::from(([127, 0, 0, 1], pair.a.port));
+    use_up_all_guesses(at).await;
+    let attack = Attack::start(at);
+    let attacked = transfer(&pair, &mut a, "attacked");
+    // The peer that the user named comes anew while strangers have nothing left to guess with.
+    b.kill();
+    let begun = Instant::now();
+    let mut b = pair.b.start(&["--limit-rate", RATE]);
+    b.waits_for("connected", |_| true);
+    let in_again = begun.elapsed();
+    attack.reaches(HOSTILE).await;
+    let grown = a.peak().saturating_sub(before);
+    let report = format!(
+        "alone {alone:.1} s, attacked {attacked:.1} s, in again after {in_again:.1?}, grown by {} KiB, {:?}",
+        grown / 1024,
+        attack.tally
+    );
+    eprintln!("{report}");
+    assert!(attacked <= 2.0 * alone, "{report}");
+    assert!(in_again < Duration::from_secs(15), "{report}");
+    assert!(grown < GROWTH, "{report}");
+    drop(attack);
+    transfer(&pair, &mut a, "afterwards");
+    for peer in [a, b] {
+        peer.terminate();
+        peer.ends(0);
+    }
+}
