@@ -7,7 +7,7 @@ mod sim;
 use sim::{FlowConfig, Kind, LinkConfig, Loss, Report, Source, World};
 
 fn bulk(kind: Kind, bytes: u64) -> FlowConfig {
-    FlowConfig { kind, start: 0.0, source: Source::Bulk(bytes), mtu: 1452, window: 256 << 20 }
+    FlowConfig { kind, start: 0.0, source: Source::Bulk(bytes), mtu: 1452, window: 128 << 20 }
 }
 
 fn one(name: &str, link: LinkConfig, bytes: u64) -> Report {
@@ -141,7 +141,7 @@ fn cell(mbit: f64, rtt_ms: f64, loss: f64) -> (f64, f64, Option<String>) {
     let bytes = (mbit * 1e6 / 8.0 * (rtt_ms / 1e3 * 30.0).max(5.0)).min(60_000.0 * f64::from(mtu));
     let bytes = bytes.max(30.0 * f64::from(mtu)) as u64;
     let link = LinkConfig::new(mbit, rtt_ms).lossy(loss);
-    let window = (256 << 20).max(4 * product as u64);
+    let window = (256 << 20).max(16 * product as u64);
     let flow = FlowConfig { mtu, window, ..bulk(Kind::Ours, bytes) };
     let (reports, _) = World::new(link, &[flow], 1).run(3600.0);
     let payload = (f64::from(mtu) - 36.0) / (f64::from(mtu) + 28.0);

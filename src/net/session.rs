@@ -1,5 +1,6 @@
 //! One authenticated, adopted connection: file streams both ways and the control stream.
 
+use super::congestion;
 use super::endpoint::{CloseCode, SEND_WINDOW};
 use super::handshake::Authenticated;
 use super::record::{RecordError, RecordReader, RecordWriter};
@@ -15,8 +16,6 @@ use tokio::sync::{Mutex, mpsc};
 
 /// Control messages that may wait for the daemon.
 const CONTROL_QUEUE: usize = 64;
-/// How often the send window follows the congestion window.
-const WINDOW_PACE: Duration = Duration::from_millis(100);
 /// How long a goodbye may take to reach the other side.
 const FAREWELL: Duration = Duration::from_secs(2);
 
@@ -218,17 +217,18 @@ async fn read_control(
     }
 }
 
-/// Bounds what is handed to quinn ahead of the link: enough to keep it full through a loss or two,
-/// so little that an urgent file does not wait behind seconds of bulk.
+/// Bounds what is handed to quinn ahead of the link. Half of the budget is for what is sent, the other
+/// for what is received.
 async fn follow_window(connection: Connection, memory: u64) {
-    let most = (memory / 4).max(SEND_WINDOW);
-    let mut tick = tokio::time::interval(WINDOW_PACE);
+    let most = (memory / 2).max(SEND_WINDOW);
+    let mut tick = tokio::time::interval(congestion::PACE);
     loop {
         tokio::select! {
             _ = tick.tick() => {}
             _ = connection.closed() => return,
         }
-        let congestion_window = connection.stats().path.cwnd;
-        connection.set_send_window(congestion_window.saturating_mul(3).clamp(1 << 20, most));
+        let path = connection.stats().path;
+        let window = congestion::send_window(path.cwnd, path.sent_packets, path.lost_packets, most);
+        connection.set_send_window(window);
     }
 }

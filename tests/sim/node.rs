@@ -11,7 +11,7 @@ use quinn_proto::{
     ClientConfig, Connection, ConnectionHandle, DatagramEvent, Dir, Endpoint, EndpointConfig, Event,
     ServerConfig, StreamId, TransportConfig, VarInt,
 };
-use rft::net::congestion::{Congestion, factory};
+use rft::net::congestion::{Congestion, PACE, factory, send_window};
 
 /// Which controller the sender runs.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -51,7 +51,7 @@ pub struct FlowConfig {
     pub source: Source,
     /// UDP payload of its packets; larger ones let few packets stand for a very fast link.
     pub mtu: u16,
-    /// Flow-control windows, bytes.
+    /// Flow-control windows, bytes; also the most that the sender keeps for retransmission.
     pub window: u64,
 }
 
@@ -61,6 +61,8 @@ pub struct Node {
     connection: Option<(ConnectionHandle, Connection)>,
     peer: SocketAddr,
     sends: bool,
+    window: u64,
+    window_due: f64,
     stream: Option<StreamId>,
     /// Bytes still to be written.
     to_write: u64,
@@ -88,22 +90,24 @@ impl Node {
         client.transport_config(transport);
         let address = |n: u16| SocketAddr::new(Ipv4Addr::new(10, 0, 0, n as u8).into(), 4000 + index);
         let (left, right) = (address(1), address(2));
-        let mut sender = Self::new(None, right, seed, flow.mtu);
-        let receiver = Self::new(Some(Arc::new(server)), left, seed ^ 0xff, flow.mtu);
+        let mut sender = Self::new(None, right, seed, flow);
+        let receiver = Self::new(Some(Arc::new(server)), left, seed ^ 0xff, flow);
         let now = base + Duration::from_secs_f64(flow.start);
         let connected = sender.endpoint.connect(now, client, right, "sim");
         sender.connection = Some(connected.expect("connect"));
         (sender, receiver)
     }
 
-    fn new(server: Option<Arc<ServerConfig>>, peer: SocketAddr, seed: u64, mtu: u16) -> Self {
+    fn new(server: Option<Arc<ServerConfig>>, peer: SocketAddr, seed: u64, flow: &FlowConfig) -> Self {
         let mut config = EndpointConfig::default();
         let mut bytes = [7u8; 32];
         bytes[..8].copy_from_slice(&seed.to_le_bytes());
         config.rng_seed(Some(bytes));
-        config.max_udp_payload_size(mtu.max(1472)).expect("payload size");
+        config.max_udp_payload_size(flow.mtu.max(1472)).expect("payload size");
         Self {
             sends: server.is_none(),
+            window: flow.window,
+            window_due: 0.0,
             endpoint: Endpoint::new(Arc::new(config), server, true, Some(bytes)),
             connection: None,
             peer,
@@ -187,6 +191,7 @@ impl Node {
             return;
         }
         if self.sends {
+            self.follow_window(connection, seconds);
             self.write_all(connection);
             return;
         }
@@ -194,6 +199,17 @@ impl Node {
             self.stream = connection.streams().accept(Dir::Uni);
         }
         self.read_all(connection);
+    }
+
+    /// As a session does.
+    fn follow_window(&mut self, connection: &mut Connection, seconds: f64) {
+        if seconds < self.window_due {
+            return;
+        }
+        self.window_due = seconds + PACE.as_secs_f64();
+        let path = connection.stats().path;
+        let window = send_window(path.cwnd, path.sent_packets, path.lost_packets, self.window);
+        connection.set_send_window(window);
     }
 
     fn write_all(&mut self, connection: &mut Connection) {

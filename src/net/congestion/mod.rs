@@ -3,7 +3,8 @@
 //!
 //! Data flows: `sampler` turns acknowledgements into delivery rates, `model` keeps what they say
 //! of the path, `state` decides what to do about it, `compete` is what it does beside
-//! loss-based senders, `controller` is quinn's view of it.
+//! loss-based senders, `controller` is quinn's view of it. `window` follows it: how much is handed to
+//! quinn ahead of the link.
 
 use std::any::Any;
 use std::sync::Arc;
@@ -15,8 +16,10 @@ mod controller;
 mod model;
 mod sampler;
 mod state;
+mod window;
 
 pub use controller::{Bbr, BbrFactory, PathEstimate};
+pub use window::{PACE, send_window};
 
 pub use crate::config::Congestion;
 

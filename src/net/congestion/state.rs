@@ -9,6 +9,10 @@ use super::sampler::Sampler;
 /// Packets that may leave before anything is known. RFC 6928 allows 10; 32 is what large content
 /// networks use, and it is paced.
 const INITIAL_PACKETS: f64 = 32.0;
+/// On a long path more may leave in the first round: at this rate, bytes per second (8 Mbit/s), and
+/// at most so many packets. Doubling from 32 packets would take a path of 1 s three rounds longer.
+const INITIAL_RATE: f64 = 1e6;
+const INITIAL_MOST: f64 = 256.0;
 /// Least window: enough for three later packets to reveal a loss even when one of them is lost too.
 const LEAST_PACKETS: f64 = 8.0;
 /// Start-up: a window of so many times what was delivered doubles the rate every round
@@ -32,9 +36,13 @@ const PROBE_RTT_GAIN: f64 = 0.5;
 const STALE: Duration = Duration::from_secs(30);
 /// Now and then so much less that loss must fall if it is congestion, whoever else takes part in it …
 const DEEP_GAIN: f64 = 0.7;
-/// … once in so many cycles, when more than this share is lost.
+/// … once in so many cycles, or in so many while loss has been the path's own, when more than this
+/// share is lost.
 const DEEP_CYCLES: u64 = 3;
+const DEEP_CYCLES_CALM: u64 = 6;
 const DEEP_LOSS: f64 = 0.02;
+/// Loss beyond the path's own that is not chance.
+const EXCESS: f64 = 0.01;
 /// Rounds with a queue that is not ours before the sender competes for its share.
 const CROWDED_ROUNDS: u32 = 4;
 /// How often it is tried whether a competitor has gone.
@@ -154,7 +162,8 @@ impl Core {
             Phase::ProbeRtt { least, .. } => *least = least.min(rtt),
             Phase::Compete(cubic) => cubic.on_ack(now, bytes as f64, rtt),
             Phase::Startup { .. } => {
-                self.slow_start += bytes as f64;
+                let loss = self.start_loss.min(self.model.path_loss());
+                self.slow_start = self.slow_start.max(self.first_window()) + bytes as f64 / (1.0 - loss);
                 self.late = (self.late.0 + 1, self.late.1.min(rtt));
             }
             _ => {}
@@ -237,7 +246,9 @@ impl Core {
 
     fn down(&mut self) {
         self.cycle += 1;
-        let deep = self.cycle.is_multiple_of(DEEP_CYCLES) || self.fresh;
+        let calm = self.model.excess_loss() < EXCESS;
+        let cycles = if calm { DEEP_CYCLES_CALM } else { DEEP_CYCLES };
+        let deep = self.cycle.is_multiple_of(cycles) || self.fresh;
         let lossy = self.model.loss() > DEEP_LOSS;
         let gain = if deep && lossy { DEEP_GAIN } else { DOWN_GAIN };
         self.phase = Phase::Down { gain, since: None };
@@ -381,7 +392,7 @@ impl Core {
     /// Gain while sending at the path's rate: lower where what exceeds it is lost at once, because
     /// there is no queue (a policer).
     fn full_gain(&self) -> f64 {
-        let excess = (self.model.excess_loss() - 0.01).max(0.0);
+        let excess = (self.model.excess_loss() - EXCESS).max(0.0);
         (CRUISE_GAIN - 2.0 * excess).max(0.96)
     }
 
@@ -390,11 +401,17 @@ impl Core {
         SLACK + self.model.spread.min(0.25 * self.model.min_rtt + 0.005)
     }
 
+    /// Bytes that may leave in start-up's first round.
+    fn first_window(&self) -> f64 {
+        let packets = INITIAL_RATE * self.model.min_rtt / self.mtu;
+        packets.clamp(INITIAL_PACKETS, INITIAL_MOST) * self.mtu
+    }
+
     /// Bytes that should be under way.
     fn target(&self) -> f64 {
         let model = &self.model;
         if model.rate() == 0.0 {
-            return INITIAL_PACKETS * self.mtu;
+            return self.first_window();
         }
         let rate = match self.phase {
             Phase::Startup { .. } => model.rate() / (1.0 - self.start_loss.min(model.path_loss())),
@@ -403,7 +420,7 @@ impl Core {
         let product = |gain: f64| rate * (gain * model.min_rtt + self.slack());
         let window = match &self.phase {
             Phase::Startup { flat, .. } if *flat > 0 => product(STARTUP_GAIN),
-            Phase::Startup { .. } => product(STARTUP_GAIN).max(self.slow_start),
+            Phase::Startup { .. } => product(STARTUP_GAIN).max(self.slow_start).max(self.first_window()),
             Phase::Down { gain, .. } => {
                 rate * (gain * model.min_rtt + model.spread.min(0.25 * model.min_rtt))
             }
