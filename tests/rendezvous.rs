@@ -2,6 +2,9 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // a test's own helpers
 
+mod harness;
+
+use harness::relay::{Relay, Side, Way};
 use rft::config::{Bind, Config, PeerAddress};
 use rft::crypto::handshake::PeerId;
 use rft::crypto::password::PasswordKey;
@@ -126,6 +129,28 @@ async fn a_restarted_peer_takes_over_at_once() {
     let reason =
         tokio::time::timeout(Duration::from_secs(2), old.0.closed()).await.expect("the old session ends");
     assert_eq!(reason, "a newer session took its place");
+}
+
+/// A peer that dies in the midst of a handshake and is started again does not cost the deadline of that
+/// handshake (10 s).
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_handshake_that_falls_silent_is_begun_anew() {
+    let (at, bt) = pair();
+    let link = Relay::start(1, at, bt);
+    link.edit_both(|line| line.delay = Duration::from_millis(100));
+    let (_first, mut second) = (start(bt, None, [1; 32]), start(pair().1, None, [1; 32]));
+    let mut dialler = start(at, Some(link.facing_a()), [1; 32]);
+    // The connection is about to be there. Its first message finds another process.
+    let begun = tokio::time::Instant::now();
+    while link.counts(Way::BToA).delivered_packets == 0 {
+        assert!(begun.elapsed() < PATIENCE, "nobody answers");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    link.replace(Side::B, second.local);
+    let replaced = tokio::time::Instant::now();
+    settle(&mut dialler, &mut second).await;
+    let took = replaced.elapsed();
+    assert!(took < Duration::from_secs(8), "a session came only after {took:?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

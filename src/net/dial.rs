@@ -3,32 +3,37 @@
 
 use super::Fatal;
 use super::handshake::{AuthError, Authenticated, DEADLINE, as_guest, from_close};
+use super::names::Names;
 use super::rendezvous::{Shared, await_adoption};
 use super::session::canonical;
 use super::tls::SERVER_NAME;
-use crate::config::PeerAddress;
 use crate::event::Event;
 use quinn::Connection;
 use rand::RngExt;
+use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, watch};
-use tokio::task::JoinSet;
+use tokio::task::{AbortHandle, JoinSet};
 
 /// Between the first two tries.
 const FIRST_PACE: Duration = Duration::from_millis(200);
-/// Between tries later, so that a link that comes back is used within two seconds.
-const PACE: Duration = Duration::from_millis(1500);
-/// Between tries after [`LONG`].
+/// Between tries later, so that a link that comes back is used within two seconds, handshake and all.
+const PACE: Duration = Duration::from_secs(1);
+/// Between tries after [`LONG`], when there was never a session.
 const LAZY_PACE: Duration = Duration::from_secs(8);
 /// A peer that was not there for so long is not expected this second.
 const LONG: Duration = Duration::from_secs(3600);
-/// A name is looked up anew after this.
-const NAME_AGE: Duration = Duration::from_secs(30);
-/// Tries that wait for an answer at once; over a link of one second each takes that long.
-const MAX_TRIES: usize = 8;
+/// Tries that wait for an answer at once; over a link of one second each takes that long. One more
+/// takes the place of the oldest.
+const MAX_TRIES: usize = 16;
+/// A connection on which nothing comes for this long, and three round trips, before it is a session is
+/// given up for a new one.
+const SILENCE: Duration = Duration::from_millis(2500);
+/// How often it is looked at.
+const LOOK: Duration = Duration::from_millis(250);
 /// Wait after a host that said no to the password, doubled each time: a fake host gets a guess for
 /// every dial.
 const AFTER_REFUSAL: Duration = Duration::from_secs(30);
@@ -44,11 +49,10 @@ pub(super) async fn run(
     authenticated: mpsc::Sender<Authenticated>,
 ) -> Result<(), Fatal> {
     let Some(peer) = shared.peer.clone() else { return Ok(()) };
-    let mut names = Names { peer, found: Vec::new(), at: None };
-    names
-        .resolve(&shared)
-        .await
-        .map_err(|reason| Fatal::PeerAddress { host: names.peer.host.clone(), reason })?;
+    let host = peer.host.clone();
+    let mut names =
+        Names::look_up(peer, shared.local).await.map_err(|reason| Fatal::PeerAddress { host, reason })?;
+    shared.guard.set_named(names.addresses().iter().map(SocketAddr::ip));
     let mut trouble = Trouble::default();
     loop {
         if needed.wait_for(|needed| *needed).await.is_err() {
@@ -93,22 +97,31 @@ async fn prove(shared: &Shared, connection: Connection) -> Result<Authenticated,
         await_adoption(shared, done).await
     };
     let begun = Instant::now();
-    match tokio::time::timeout(DEADLINE, handshake).await {
+    let reason = tokio::select! {
         // The host says the same when its deadline passes, which may be over a link so slow that it never saw
         // our proof. A refusal comes at once.
-        Ok(Err(AuthError::WrongPassword)) if begun.elapsed() >= SLOW_LINK => {
-            if proof_sent.load(Ordering::Relaxed) {
-                return Err(AuthError::Unexplained);
-            }
-            Err(AuthError::Lost("the host gave up".into()))
-        }
-        Ok(result) => result,
-        Err(_) => {
-            connection.close(super::endpoint::CloseCode::Authentication.var_int(), b"");
-            if proof_sent.load(Ordering::Relaxed) && !authenticated.load(Ordering::Relaxed) {
-                return Err(AuthError::Unexplained);
-            }
-            Err(AuthError::Lost("it took too long".into()))
+        result = handshake => match result {
+            Err(AuthError::WrongPassword) if begun.elapsed() >= SLOW_LINK => "the host gave up",
+            result => return result,
+        },
+        () = tokio::time::sleep(DEADLINE) => "it took too long",
+        () = silence(&connection) => "the peer fell silent",
+    };
+    connection.close(super::endpoint::CloseCode::Authentication.var_int(), b"");
+    if proof_sent.load(Ordering::Relaxed) && !authenticated.load(Ordering::Relaxed) {
+        return Err(AuthError::Unexplained);
+    }
+    Err(AuthError::Lost(reason.into()))
+}
+
+/// Returns when nothing comes any more.
+async fn silence(connection: &Connection) {
+    let (mut count, mut heard) = (0, Instant::now());
+    while heard.elapsed() < SILENCE + connection.rtt() * 3 {
+        tokio::time::sleep(LOOK).await;
+        let now = connection.stats().udp_rx.datagrams;
+        if now != count {
+            (count, heard) = (now, Instant::now());
         }
     }
 }
@@ -162,63 +175,32 @@ impl Trouble {
     }
 }
 
-/// The peer's addresses, looked up again when they are old.
-struct Names {
-    peer: PeerAddress,
-    found: Vec<SocketAddr>,
-    at: Option<Instant>,
-}
-
-impl Names {
-    async fn resolve(&mut self, shared: &Shared) -> Result<(), String> {
-        if self.at.is_some_and(|at| at.elapsed() < NAME_AGE) {
-            return Ok(());
-        }
-        let found = tokio::net::lookup_host((self.peer.host.as_str(), self.peer.port)).await;
-        let found: Vec<_> = found.map_err(|error| error.to_string())?.collect();
-        let usable: Vec<_> = found.iter().copied().filter(|addr| can_send(shared.local, *addr)).collect();
-        if usable.is_empty() {
-            return Err(match found.is_empty() {
-                true => "the name has no address".into(),
-                false => format!("its addresses cannot be reached from {}; see --bind", shared.local),
-            });
-        }
-        shared.guard.set_named(usable.iter().map(SocketAddr::ip));
-        self.found = usable;
-        self.at = Some(Instant::now());
-        Ok(())
-    }
-}
-
-fn can_send(local: SocketAddr, to: SocketAddr) -> bool {
-    match local {
-        SocketAddr::V4(_) => to.is_ipv4(),
-        SocketAddr::V6(v6) => to.is_ipv6() || v6.ip().is_unspecified(),
-    }
-}
-
 /// Tries the addresses in turn until a QUIC handshake completes. Tries overlap, so that a lost packet
 /// or a long round trip does not hold up the next one; all but the first that answers are dropped.
 async fn connect(shared: &Shared, names: &mut Names) -> Result<Connection, (SocketAddr, AuthError)> {
     let begin = Instant::now();
     let mut pace = FIRST_PACE;
     let mut tries = JoinSet::new();
+    let mut handles = VecDeque::new();
     let mut turn = 0;
     loop {
-        if let Err(error) = names.resolve(shared).await {
-            tracing::info!(peer = %names.peer.host, %error, "name not found; the addresses from before stay");
+        if names.refresh() {
+            shared.guard.set_named(names.addresses().iter().map(SocketAddr::ip));
         }
-        let addr = names.found[turn % names.found.len()];
+        let found = names.addresses();
+        let (addr, count) = (found[turn % found.len()], found.len());
         turn += 1;
-        if tries.len() < MAX_TRIES {
-            match shared.endpoint.connect(addr, SERVER_NAME) {
-                Ok(connecting) => {
-                    tries.spawn(async move { (addr, tokio::time::timeout(DEADLINE, connecting).await) });
+        match shared.endpoint.connect(addr, SERVER_NAME) {
+            Ok(connecting) => {
+                let answer = async move { (addr, tokio::time::timeout(DEADLINE, connecting).await) };
+                handles.push_back(tries.spawn(answer));
+                if handles.len() > MAX_TRIES {
+                    handles.pop_front().as_ref().map(AbortHandle::abort);
                 }
-                Err(error) => tracing::info!(%addr, %error, "cannot dial"),
             }
+            Err(error) => tracing::info!(%addr, %error, "cannot dial"),
         }
-        let next = tokio::time::Instant::now() + jittered(pace) / names.found.len().try_into().unwrap_or(1);
+        let next = tokio::time::Instant::now() + jittered(pace) / count.try_into().unwrap_or(1);
         loop {
             tokio::select! {
                 Some(done) = tries.join_next() => match done {
@@ -232,8 +214,8 @@ async fn connect(shared: &Shared, names: &mut Names) -> Result<Connection, (Sock
                 () = tokio::time::sleep_until(next) => break,
             }
         }
-        let most = if begin.elapsed() < LONG { PACE } else { LAZY_PACE };
-        pace = (pace * 3 / 2).min(most);
+        let lazy = begin.elapsed() >= LONG && !shared.had_session();
+        pace = (pace * 3 / 2).min(if lazy { LAZY_PACE } else { PACE });
     }
 }
 

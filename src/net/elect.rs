@@ -27,6 +27,8 @@ pub struct Current {
     pub session: [u8; 16],
     /// How long ago it was adopted.
     pub age: Duration,
+    /// Whether the leader hears the peer on it, and is heard.
+    pub alive: bool,
 }
 
 /// The leader's decision on a new authenticated connection.
@@ -46,7 +48,7 @@ pub fn decide(current: Option<Current>, peer: PeerId, settings: &Settings) -> Ve
         return Verdict::Adopt;
     }
     let knows_current = settings.last_session == current.session;
-    match (knows_current, settings.last_alive) {
+    match (knows_current, settings.last_alive && current.alive) {
         (true, true) => Verdict::Duplicate,
         (true, false) => Verdict::Adopt,
         (false, _) if current.age < CROSSING => Verdict::Duplicate,
@@ -65,7 +67,7 @@ mod tests {
     }
 
     fn current(seconds: u64) -> Option<Current> {
-        Some(Current { peer: PEER, session: [7; 16], age: Duration::from_secs(seconds) })
+        Some(Current { peer: PEER, session: [7; 16], age: Duration::from_secs(seconds), alive: true })
     }
 
     #[test]
@@ -90,6 +92,15 @@ mod tests {
     fn a_peer_that_lost_the_session_is_not_locked_out() {
         assert_eq!(decide(current(0), PEER, &settings([7; 16], false)), Verdict::Adopt);
         assert_eq!(decide(current(30), PEER, &settings([0; 16], false)), Verdict::Adopt);
+    }
+
+    #[test]
+    fn a_session_on_which_only_the_follower_hears_is_replaced() {
+        let deaf = current(30).map(|current| Current { alive: false, ..current });
+        assert_eq!(decide(deaf, PEER, &settings([7; 16], true)), Verdict::Adopt);
+        // Dials that crossed collapse all the same.
+        let deaf = current(1).map(|current| Current { alive: false, ..current });
+        assert_eq!(decide(deaf, PEER, &settings([9; 16], true)), Verdict::Duplicate);
     }
 
     #[test]

@@ -1,8 +1,8 @@
 //! The network: the only place that names quinn, rustls and rcgen.
 //!
-//! In the order in which a connection comes to be: [`socket`], [`tls`], [`endpoint`]; `dial` and
-//! `guard` (out and in); [`handshake`]; [`elect`]; [`rendezvous`], which holds them together; then
-//! [`session`], with [`record`]s on each [`stream`]. [`congestion`] decides how fast.
+//! In the order in which a connection comes to be: [`socket`], [`tls`], [`endpoint`]; `names`, `dial`
+//! and `guard` (out and in); [`handshake`]; [`elect`] and `liveness`; [`rendezvous`], which holds them
+//! together; then [`session`], with [`record`]s on each [`stream`]. [`congestion`] decides how fast.
 
 pub mod congestion;
 mod dial;
@@ -10,6 +10,8 @@ pub mod elect;
 pub mod endpoint;
 mod guard;
 pub mod handshake;
+mod liveness;
+mod names;
 pub mod record;
 pub mod rendezvous;
 pub mod session;

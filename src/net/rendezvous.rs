@@ -5,6 +5,7 @@ use super::elect::{self, Current, Verdict};
 use super::endpoint::{CloseCode, Endpoint};
 use super::guard::{Guard, Place};
 use super::handshake::{AuthError, Authenticated, DEADLINE, as_host, from_close};
+use super::liveness::{Counters, Liveness};
 use super::session::{ControlReceiver, Session, canonical};
 use super::{Fatal, dial};
 use crate::config::{Config, PeerAddress};
@@ -20,12 +21,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
+use tokio::time::MissedTickBehavior;
 
 /// How often the current session is looked at.
 const PACE: Duration = Duration::from_millis(250);
-/// With keep-alives every second, this much silence (or three round trips more) means trouble: a new
-/// connection is dialled beside the old one.
-const SILENCE: Duration = Duration::from_millis(2500);
 /// A peer that is there answers within this; after it, the user is told that we wait.
 const PATIENCE: Duration = Duration::from_millis(1500);
 
@@ -50,20 +49,20 @@ struct Held {
     peer: PeerId,
     id: [u8; 16],
     since: Instant,
-    datagrams: u64,
-    heard: Instant,
+    liveness: Liveness,
 }
 
 impl Held {
-    /// Whether something came lately.
+    /// Whether the peer hears us, and we hear it. To be asked every [`PACE`].
     fn alive(&mut self, now: Instant) -> bool {
-        let datagrams = self.connection.stats().udp_rx.datagrams;
-        if datagrams != self.datagrams {
-            self.datagrams = datagrams;
-            self.heard = now;
-        }
-        let patience = SILENCE + self.connection.rtt() * 3;
-        self.connection.close_reason().is_none() && now.saturating_duration_since(self.heard) < patience
+        let stats = self.connection.stats();
+        let counters = Counters {
+            received: stats.udp_rx.datagrams,
+            answers: stats.frame_rx.acks,
+            questions: stats.frame_tx.stream + stats.frame_tx.ping,
+        };
+        self.liveness.look(counters, now);
+        self.connection.close_reason().is_none() && self.liveness.alive(self.connection.rtt(), now)
     }
 }
 
@@ -130,6 +129,8 @@ pub async fn run(
     }
     let mut waiting = Waiting { since: Instant::now(), told: false };
     let mut tick = tokio::time::interval(PACE);
+    // After a sleep one look is enough.
+    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         tokio::select! {
             Some(arrival) = arrivals.recv() => {
@@ -270,11 +271,15 @@ pub(super) async fn await_adoption(
 async fn adopt(shared: &Shared, mut done: Authenticated) -> Option<(Session, ControlReceiver)> {
     let peer = done.established.peer;
     if elect::leads(shared.own, peer) {
-        let current = shared
-            .held()
-            .as_ref()
-            .filter(|held| held.connection.close_reason().is_none())
-            .map(|held| Current { peer: held.peer, session: held.id, age: held.since.elapsed() });
+        let current =
+            shared.held().as_mut().filter(|held| held.connection.close_reason().is_none()).map(|held| {
+                Current {
+                    peer: held.peer,
+                    session: held.id,
+                    age: held.since.elapsed(),
+                    alive: held.alive(Instant::now()),
+                }
+            });
         if elect::decide(current, peer, &done.settings) == Verdict::Duplicate {
             tracing::debug!("a second connection to the same peer is closed");
             done.connection.close(CloseCode::Duplicate.var_int(), b"");
@@ -291,8 +296,7 @@ async fn adopt(shared: &Shared, mut done: Authenticated) -> Option<(Session, Con
         peer,
         id: done.established.session_id,
         since: now,
-        datagrams: 0,
-        heard: now,
+        liveness: Liveness::new(now),
     };
     if let Some(old) = shared.held().replace(new) {
         old.connection.close(CloseCode::Superseded.var_int(), b"");

@@ -78,7 +78,7 @@ pub struct Relay {
 struct Shared {
     stop: AtomicBool,
     /// Where A and B are.
-    peers: [SocketAddr; 2],
+    peers: [Mutex<SocketAddr>; 2],
     /// The sockets that A and B send to.
     faces: [Mutex<Arc<UdpSocket>>; 2],
     ways: [Direction; 2],
@@ -112,7 +112,7 @@ impl Relay {
         };
         let shared = Arc::new(Shared {
             stop: AtomicBool::new(false),
-            peers: [a, b],
+            peers: [Mutex::new(a), Mutex::new(b)],
             faces: [face([127, 0, 0, 3]), face([127, 0, 0, 4])],
             ways: [direction(), direction()],
         });
@@ -165,6 +165,11 @@ impl Relay {
         addr
     }
 
+    /// From now on the link ends at `addr` on this side: another process took the peer's place.
+    pub fn replace(&self, side: Side, addr: SocketAddr) {
+        *lock(&self.shared.peers[side as usize]) = addr;
+    }
+
     /// What went this way until now.
     pub fn counts(&self, way: Way) -> Counts {
         let way = &self.shared.ways[way as usize];
@@ -207,7 +212,7 @@ impl Shared {
             let socket = self.face(side);
             let Ok((len, from)) = socket.recv_from(&mut buf) else { continue };
             // A stranger's, or to an address that is gone.
-            if from != self.peers[side as usize] || !Arc::ptr_eq(&socket, &self.face(side)) {
+            if from != *lock(&self.peers[side as usize]) || !Arc::ptr_eq(&socket, &self.face(side)) {
                 continue;
             }
             let line = *lock(&direction.line);
@@ -246,7 +251,8 @@ impl Shared {
             if lock(&direction.line).cut {
                 continue;
             }
-            if self.face(side).send_to(&packet, self.peers[side as usize]).is_ok() {
+            let to = *lock(&self.peers[side as usize]);
+            if self.face(side).send_to(&packet, to).is_ok() {
                 direction.delivered_packets.fetch_add(1, Ordering::Relaxed);
                 direction.delivered_bytes.fetch_add(packet.len() as u64, Ordering::Relaxed);
             }
