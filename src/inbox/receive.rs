@@ -259,8 +259,7 @@ impl Inbox {
         };
         hit("receive.whole");
         let arrived = Arrived { offer: offer.clone(), content, hash };
-        let outcome = self.committer.commit(arrived).await;
-        drop((reservation, claim));
+        let outcome = self.committer.commit(arrived, (claim, reservation)).await;
         outcome.map_err(|_| ReceiveError::Internal("the committing thread is gone".into()))
     }
 
