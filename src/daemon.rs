@@ -6,6 +6,7 @@ use crate::config::{Config, Folders, OnConflict};
 use crate::crypto::handshake::PeerId;
 use crate::crypto::password::PasswordKey;
 use crate::event::{Event, EventSink};
+use crate::failpoint::hit;
 use crate::inbox::{Committer, Inbox, Limits};
 use crate::net::endpoint::{Endpoint, EndpointError};
 use crate::net::session::{ControlReceiver, Session};
@@ -179,6 +180,7 @@ pub async fn run(
     let shared = Arc::new(open(&config, &events)?);
     let endpoint = Endpoint::open(&config)?;
     events.emit(Event::Listening { local: endpoint.local });
+    hit("start.listening");
     for note in &endpoint.notes {
         events.warn(None, note.clone());
     }
@@ -204,6 +206,7 @@ pub async fn run(
 /// Opens the folders, and all that works on them.
 fn open(config: &Config, events: &EventSink) -> Result<Shared, RunError> {
     let state = StateDir::open(&config.folders)?;
+    hit("start.locked");
     let outgoing = Arc::new(Folder::open(&config.folders.outgoing, true)?);
     let ledger = Arc::new(Ledger::open(&state)?);
     if let Some(aside) = ledger.moved_aside() {
@@ -216,6 +219,7 @@ fn open(config: &Config, events: &EventSink) -> Result<Shared, RunError> {
     }
     let incoming = Arc::new(Incoming::open(&config.folders.incoming, &state)?);
     incoming.recover(&ledger, config.on_conflict)?;
+    hit("start.recovered");
     let remover = Remover::open(outgoing.clone(), &state)?;
     let committer = Committer::start(incoming.clone(), ledger.clone(), config.on_conflict)?;
     let limits = Limits {

@@ -31,7 +31,7 @@ const LAYERS: &[Layer] = &[
         crates: &["blake3", "bytes", "ignore", "notify", "rand", "thiserror", "tokio", "tracing"] },
     Layer { name: "inbox", layers: &["net", "store", "proto", "crypto", "config", "event", "failpoint"],
         crates: &["blake3", "bytes", "rand", "thiserror", "tokio", "tracing"] },
-    Layer { name: "net", layers: &["proto", "crypto", "config", "event"],
+    Layer { name: "net", layers: &["proto", "crypto", "config", "event", "failpoint"],
         crates: &["bytes", "if_addrs", "quinn", "quinn_proto", "rand", "rcgen", "rustls", "socket2", "thiserror", "tokio", "tracing", "zeroize"] },
     // a name off the wire is `proto`'s type, and what the folders take
     Layer { name: "store", layers: &["proto", "config", "event", "failpoint"],

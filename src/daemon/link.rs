@@ -3,6 +3,7 @@
 use super::Shared;
 use crate::crypto::handshake::Role;
 use crate::event::{Direction, Event, SessionRole};
+use crate::failpoint::hit;
 use crate::net::record::RecordError;
 use crate::net::session::{ControlReceiver, Session};
 use crate::outbox::{DeliverError, Delivered, Item, Retry};
@@ -26,6 +27,7 @@ pub(super) async fn run(shared: Arc<Shared>, session: Arc<Session>, control: Con
     tracing::info!(%peer, ?role, session = name, "connected");
     shared.events.emit(Event::Connected { peer, role, session: name });
     shared.peer_backlog.send_replace(None);
+    hit("session.begun");
 
     let mut parts = JoinSet::new();
     parts.spawn(send_files(shared.clone(), session.clone()));
@@ -60,6 +62,7 @@ async fn send_files(shared: Arc<Shared>, session: Arc<Session>) {
         deliveries.spawn(async move {
             let _stream = stream;
             let Some(item) = handed.item.clone() else { return };
+            hit("send.handed_out");
             let begun = Instant::now();
             let result = shared.delivery.deliver(&item, writer, reader, slot).await;
             if result.as_ref().is_err_and(is_interruption) {
@@ -106,6 +109,7 @@ fn finish(shared: &Shared, item: Item, result: Result<Delivered, DeliverError>, 
     let (path, transfer) = (item.name.clone(), item.id);
     let error = match result {
         Ok(delivered) => {
+            hit("send.receipted");
             let size = if let EntryKind::File { size } = item.kind { size } else { 0 };
             shared.sent(size);
             shared.outbox.delivered(item);
@@ -203,9 +207,11 @@ async fn tell_backlog(shared: Arc<Shared>, session: Arc<Session>) {
 async fn tell_forgotten(shared: Arc<Shared>, session: Arc<Session>) {
     loop {
         let ids = shared.outbox.forgotten().await;
+        hit("send.forgetting");
         if session.tell(&Control::Forget(ids)).await.is_err() {
             return;
         }
+        hit("send.forget_told");
     }
 }
 

@@ -8,6 +8,7 @@ use super::stage::{Staging, Written};
 use crate::crypto::filehash::FileHashError;
 use crate::crypto::seal::{OpenError, Opener, RecordKind};
 use crate::event::{Direction, Event, EventSink};
+use crate::failpoint::hit;
 use crate::net::record::{RecordError, RecordReader, RecordWriter};
 use crate::net::stream::{RecvHalf, StreamCode, StreamError};
 use crate::proto::codec::Malformed;
@@ -168,7 +169,10 @@ impl Inbox {
         let (incoming, ledger) = (self.incoming.clone(), self.ledger.clone());
         let job = move || {
             ledger.forget(&ids)?;
-            ids.iter().try_for_each(|id| incoming.discard(*id))
+            hit("receive.forgetting");
+            ids.iter().try_for_each(|id| incoming.discard(*id))?;
+            hit("receive.forgotten");
+            Ok::<_, StoreError>(())
         };
         if let Ok(Err(error)) = tokio::task::spawn_blocking(job).await {
             tracing::info!(%error, "what is kept about finished transfers stays for now");
@@ -189,6 +193,7 @@ impl Inbox {
             Ok(offer) => offer,
             Err(error) => return Err(give_up(&mut writer, error)),
         };
+        hit("receive.offer");
         let begun = Instant::now();
         let mut started = None;
         let result = self.take(&offer, &mut writer, reader, &mut started).await;
@@ -212,7 +217,9 @@ impl Inbox {
     }
 
     async fn answer(&self, writer: &mut RecordWriter, outcome: &Outcome) -> Result<(), RecordError> {
+        hit("receive.receipting");
         writer.send(RecordKind::Receipt, |out| outcome.encode(out)).await?;
+        hit("receive.receipted");
         writer.stream().finish().await;
         Ok(())
     }
@@ -250,9 +257,9 @@ impl Inbox {
                 self.large(offer, accepted, claim.clone()).await?
             }
         };
+        hit("receive.whole");
         let arrived = Arrived { offer: offer.clone(), content, hash };
-        let outcome = self.committer.commit(arrived).await;
-        drop((reservation, claim));
+        let outcome = self.committer.commit(arrived, (claim, reservation)).await;
         outcome.map_err(|_| ReceiveError::Internal("the committing thread is gone".into()))
     }
 
@@ -313,6 +320,7 @@ impl Inbox {
         let staging = blocking(move || Ok((Staging::open(&incoming, id, size)?, claim)));
         let (mut staging, _claim) = staging.await?;
         let accept = Accept { offset: staging.prefix, prefix: staging.prefix_hash()? };
+        hit("receive.accepting");
         writer.send(RecordKind::Answer, |out| accept.encode(out)).await?;
         let begin = reader.message(RecordKind::Answer, Begin::decode).await?;
         if begin.offset != staging.prefix {

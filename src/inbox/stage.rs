@@ -5,6 +5,7 @@ use super::assemble::{Layout, Whole};
 use super::receive::ReceiveError;
 use crate::crypto::filehash::{FILE_CHUNK, FileHasher};
 use crate::crypto::seal::{Opener, RecordKind};
+use crate::failpoint::hit;
 use crate::proto::codec::Malformed;
 use crate::proto::message::{CHUNK_SIZE, Refusal, Trailer, TransferId};
 use crate::store::{Incoming, Staged, StoreError};
@@ -131,6 +132,7 @@ impl Staging {
         };
         let offset = layout.file_offset(whole.k);
         self.staged.write_at(offset, data)?;
+        hit("stage.written");
         if !data.is_empty() || self.size == 0 {
             let index = offset / CHUNK_SIZE as u64;
             self.hasher.push(index, FILE_CHUNK.hash(index, data)?)?;

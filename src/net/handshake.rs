@@ -9,6 +9,7 @@ use crate::crypto::handshake::{
 };
 use crate::crypto::password::PasswordKey;
 use crate::crypto::seal::RecordKind;
+use crate::failpoint::hit;
 use crate::proto::message::Settings;
 use quinn::{Connection, ConnectionError, ReadExactError, RecvStream, SendStream};
 use rand::rngs::SysRng;
@@ -107,6 +108,7 @@ pub async fn as_guest(
         Err(_) => return Err(AuthError::Unexplained),
     };
     let established = guest.on_m4(&m4).map_err(refuse(&connection))?;
+    hit("handshake.guest_done");
     exchange_settings(connection, established, send, recv, settings()).await
 }
 
@@ -135,6 +137,7 @@ pub async fn as_host(
     let m3 = read::<M3_LEN>(&mut recv).await?;
     let (established, m4) = host.on_m3(&m3, &mut SysRng).map_err(refuse(&connection))?;
     throttle.lock().unwrap_or_else(PoisonError::into_inner).give_back();
+    hit("handshake.host_sure");
     write(&mut send, &m4).await?;
     exchange_settings(connection, established, send, recv, settings()).await
 }

@@ -13,6 +13,7 @@ use crate::crypto::handshake::PeerId;
 use crate::crypto::password::PasswordKey;
 use crate::crypto::seal::RecordKind;
 use crate::event::{Event, EventSink};
+use crate::failpoint::hit;
 use crate::proto::message::{Control, Settings};
 use quinn::Connection;
 use std::future::Future;
@@ -290,6 +291,7 @@ async fn adopt(shared: &Shared, mut done: Authenticated) -> Option<(Session, Con
             return None;
         }
     }
+    hit("handshake.adopted");
     let now = Instant::now();
     let new = Held {
         connection: done.connection.clone(),

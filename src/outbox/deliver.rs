@@ -5,6 +5,7 @@ use super::pace::Pace;
 use crate::crypto::filehash::{FILE_CHUNK, FileHashError, FileHasher};
 use crate::crypto::seal::{HEADER_LEN, RecordKind, SealError, Sealer};
 use crate::event::{Direction, Event, EventSink};
+use crate::failpoint::hit;
 use crate::net::record::{RecordError, RecordReader, RecordWriter, seal_message};
 use crate::net::stream::{SendHalf, StreamCode};
 use crate::proto::codec::Malformed;
@@ -144,6 +145,7 @@ impl Delivery {
         self.started(item, 0);
         send.set_priority(1);
         send.write(offer).await.map_err(RecordError::from)?;
+        hit("send.bare");
         send.finish().await;
         drop(slot);
         receipt(outcome(reader).await?, None, 0)
@@ -170,6 +172,7 @@ impl Delivery {
                 break;
             }
         }
+        hit("send.small");
         send.finish().await;
         drop(slot);
         receipt(outcome(reader).await?, Some(hash), 0)
@@ -189,6 +192,7 @@ impl Delivery {
         let (folder, job) = (self.folder.clone(), item.clone());
         let file = blocking(move || open_unchanged(&folder, &job)).await?;
         send.write(seal_offer(item, false, &mut sealer)?).await.map_err(RecordError::from)?;
+        hit("send.offered");
         let accept = match reader.next(MAX_MESSAGE).await? {
             (RecordKind::Answer, plaintext) => Accept::decode(&plaintext)?,
             (RecordKind::Receipt, plaintext) => {
@@ -203,6 +207,7 @@ impl Delivery {
             .await
             .map_err(RecordError::from)?;
 
+        hit("send.begun");
         let (chunks, mut ready) = mpsc::channel(AHEAD);
         let meta = item.meta;
         let reading = tokio::task::spawn_blocking(move || source.seal_chunks(&meta, sealer, &chunks));
@@ -214,6 +219,7 @@ impl Delivery {
             return receipt_before_the_end(early.clone(), offset);
         }
         let hash = reading.await.map_err(|error| DeliverError::Internal(error.to_string()))??;
+        hit("send.last_chunk");
         send.finish().await;
         drop(slot);
         let last = match early {
@@ -254,6 +260,7 @@ impl Delivery {
                 }
                 early = &mut *answer => return Ok(Some(early?)),
             }
+            hit("send.chunk");
             sent = (sent + len as u64).min(item.meta.size);
             if told.elapsed() >= PROGRESS_PACE {
                 told = Instant::now();

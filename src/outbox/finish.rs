@@ -6,6 +6,7 @@ use super::shared::{Job, Shared, locked};
 use super::{Item, OutboxConfig};
 use crate::config::AfterSend;
 use crate::event::EventSink;
+use crate::failpoint::hit;
 use crate::proto::message::TransferId;
 use crate::proto::name::Name;
 use crate::store::{FileKind, Folder, Ledger, Meta, Removed, Remover, StoreError};
@@ -93,7 +94,9 @@ impl Finisher {
         let mut outcomes = Vec::with_capacity(entries.len());
         if self.after_send == AfterSend::Keep {
             let all: Vec<_> = entries.into_iter().chain(folders).collect();
+            hit("keep.marking");
             let marked = self.mark(&all);
+            hit("keep.marked");
             outcomes.extend(all.into_iter().map(|(item, tries)| {
                 let outcome = marked.clone().map(|()| Finish::Kept(self.fresh(&item.name)));
                 (item, tries, outcome)

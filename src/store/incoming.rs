@@ -6,9 +6,10 @@ use super::os;
 use super::stage::{HINT_SUFFIX, Staged, leaf_of};
 use super::state::{Beside, StateDir};
 use crate::config::OnConflict;
+use crate::failpoint::hit;
 use crate::proto::message::TransferId;
 use std::collections::{HashMap, HashSet};
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
@@ -120,33 +121,38 @@ impl Incoming {
     /// # Errors
     /// [`StoreError`] when it cannot be removed.
     pub fn discard(&self, id: TransferId) -> Result<(), StoreError> {
-        for leaf in [leaf_of(id), Staged::hint_leaf(id)] {
+        // The note first: a file without a note is dropped at the next start, whatever happens here.
+        for leaf in [Staged::hint_leaf(id), leaf_of(id)] {
             match os::unlink(&self.stage.dir, &leaf) {
                 Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
                     return Err(StoreError::new("remove", self.stage.path.display(), &error));
                 }
-                _ => {}
+                _ => hit("stage.discarding"),
             }
         }
         Ok(())
     }
 
-    /// Drops what no transfer resumes. Only after the recovery: a whole staged file has its source's
-    /// time, however old, and the ledger takes one that is missing for placed.
+    /// Drops what no transfer resumes: all but a staged file with its note, whose time tells when it was
+    /// last written to (a whole staged file has its source's). Only after the recovery: the ledger takes a
+    /// staged file that is missing for placed.
     fn sweep(&self) -> Result<(), StoreError> {
         let leaves = os::entries(&self.stage.dir).naming("list", || self.stage.path.display())?;
         let oldest = SystemTime::now().checked_sub(STALE).map(super::meta::timestamp_of);
-        let noted: HashSet<_> = leaves
-            .iter()
-            .filter_map(|leaf| Some(OsStr::new(leaf.to_str()?.strip_suffix(HINT_SUFFIX)?)))
-            .collect();
-        for leaf in &leaves {
-            let Ok(meta) = os::stat(&self.stage.dir, leaf) else { continue };
-            let resumable =
-                noted.contains(&**leaf) || leaf.to_str().is_some_and(|leaf| leaf.ends_with(HINT_SUFFIX));
-            if !resumable || oldest.is_some_and(|oldest| meta.modified < oldest) {
-                let _: Result<(), _> = os::unlink(&self.stage.dir, leaf);
+        let there: HashSet<&OsStr> = leaves.iter().map(|leaf| &**leaf).collect();
+        let mut kept = HashSet::new();
+        for note in &leaves {
+            let Some(staged) = note.to_str().and_then(|note| note.strip_suffix(HINT_SUFFIX)) else {
+                continue;
+            };
+            let fresh = os::stat(&self.stage.dir, note)
+                .is_ok_and(|noted| oldest.is_none_or(|oldest| noted.modified >= oldest));
+            if fresh && there.contains(OsStr::new(staged)) {
+                kept.extend([note.clone(), OsString::from(staged)]);
             }
+        }
+        for leaf in leaves.iter().filter(|leaf| !kept.contains(*leaf)) {
+            let _: Result<(), _> = os::unlink(&self.stage.dir, leaf);
         }
         Ok(())
     }
@@ -239,16 +245,26 @@ mod tests {
         let (_, there) = incoming.stage(id).unwrap();
         assert_eq!(there, 0);
 
-        let old = base.path().join(".rft/stage/old");
-        std::fs::write(&old, "x").unwrap();
         let long_ago = SystemTime::now() - 2 * STALE;
-        std::fs::File::options().write(true).open(&old).unwrap().set_modified(long_ago).unwrap();
+        let age = |path: &Path| {
+            std::fs::File::options().write(true).open(path).unwrap().set_modified(long_ago).unwrap();
+        };
+        let stage = base.path().join(".rft/stage");
+        for old in ["old", "old.prefix"] {
+            std::fs::write(stage.join(old), "x").unwrap();
+            age(&stage.join(old));
+        }
+        // A death left half of what belongs together.
+        std::fs::write(stage.join("no note"), "x").unwrap();
+        std::fs::write(stage.join("no file.prefix"), "x").unwrap();
         let (mut staged, _) = incoming.stage(id).unwrap();
         staged.write_at(0, b"hello").unwrap();
         staged.checkpoint(5).unwrap();
+        // A whole file has the time of its source.
+        age(&stage.join(id.to_string()));
         let ledger = crate::store::Ledger::open(&state).unwrap();
         incoming.recover(&ledger, OnConflict::Rename).unwrap();
-        assert!(!old.exists());
+        assert_eq!(std::fs::read_dir(&stage).unwrap().count(), 2);
         assert_eq!(incoming.stage(id).unwrap().1, 5);
     }
 

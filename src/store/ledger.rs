@@ -7,6 +7,7 @@
 
 use super::error::{Naming, StoreError};
 use super::state::StateDir;
+use crate::failpoint::hit;
 use crate::proto::message::TransferId;
 use crate::proto::name::Name;
 use redb::{Database, Durability, ReadableDatabase, ReadableTable, ReadableTableMetadata, TableDefinition};
@@ -284,6 +285,7 @@ fn load(path: &Path) -> Result<(Database, [u8; 16]), Failure> {
         // The whole file is verified: redb may panic on a page that was altered behind its back.
         let db =
             Database::builder().set_cache_size(CACHE_BYTES).set_check_integrity_on_open(true).create(path)?;
+        hit("ledger.verified");
         let transaction = db.begin_write()?;
         let origin = {
             let mut meta = transaction.open_table(META)?;
@@ -295,7 +297,9 @@ fn load(path: &Path) -> Result<(Database, [u8; 16]), Failure> {
             transaction.open_table(RECEIVED)?.retain(|_, value| !too_old(value, oldest))?;
             origin
         };
+        hit("ledger.committing");
         transaction.commit()?;
+        hit("ledger.open");
         Ok((db, origin))
     })
     .map_err(|failure| match failure {

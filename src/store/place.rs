@@ -9,6 +9,7 @@ use super::os;
 use super::stage::leaf_of;
 use super::sync;
 use crate::config::OnConflict;
+use crate::failpoint::hit;
 use crate::proto::message::{Timestamp, TransferId};
 use crate::proto::name::Name;
 use cap_std::fs::Dir;
@@ -53,14 +54,26 @@ impl<'a> Placer<'a> {
         Self { incoming, walk: incoming.folder().walk(), on_conflict, changed: Vec::new(), failed: None }
     }
 
-    /// The name that an entry will probably get, for the ledger: a free one, unless somebody takes
-    /// it meanwhile.
-    pub(crate) fn likely_name(&mut self, name: &Name) -> Name {
+    /// Where it leads.
+    pub(crate) fn incoming(&self) -> &'a Incoming {
+        self.incoming
+    }
+
+    /// The name that an entry will probably get, for the ledger: the one that [`Placer::place`] would find
+    /// now. Should the process die, the recovery places it there.
+    pub(crate) fn likely_name(&mut self, entry: &Entry<'_>) -> Name {
         if self.on_conflict != OnConflict::Rename {
-            return name.clone();
+            return entry.name.clone();
         }
-        let free = |candidate: &Name| self.walk.stat(candidate).is_err();
-        (0..numbered::MOST).map_while(|n| numbered(name, n)).find(free).unwrap_or_else(|| name.clone())
+        for number in 0..=numbered::MOST {
+            let Some(candidate) = numbered(entry.name, number) else { break };
+            let Ok((parent, leaf)) = self.walk.parent(&candidate) else { return candidate };
+            match os::stat(&parent, &leaf) {
+                Ok(there) if !is_same(entry, number, &parent, &leaf, &there) => {}
+                _ => return candidate,
+            }
+        }
+        entry.name.clone()
     }
 
     /// Gives a staged entry its name, and says which. The staged one is gone afterwards, or it is an
@@ -88,6 +101,7 @@ impl<'a> Placer<'a> {
                 Err(error) => return Err(StoreError::new("look at", self.shown(&candidate), &error)),
             };
             if self.stands_there(entry, number, &parent, &leaf, &there)? {
+                hit("publish.same");
                 self.changed(candidate.parent(), &parent);
                 self.incoming.discard(entry.id)?;
                 return Ok(candidate);
@@ -99,6 +113,7 @@ impl<'a> Placer<'a> {
                 }
                 OnConflict::Skip => return Err(StoreError::Conflict { path: self.shown(&candidate) }),
                 OnConflict::Overwrite => {
+                    hit("publish.replacing");
                     os::rename_over(self.stage(), &staged, &parent, &leaf)
                         .naming("replace", || self.shown(&candidate))?;
                     self.changed(candidate.parent(), &parent);
@@ -164,8 +179,6 @@ impl<'a> Placer<'a> {
 
     /// Whether what stands there is this very entry: the staged file itself (a crash between the two
     /// halves of a rename by hard link), or the same content. Then only its mode and time are set.
-    /// Of numbered names only those are read that look the same, or each new version of a file would
-    /// read all the old ones.
     fn stands_there(
         &self,
         entry: &Entry<'_>,
@@ -178,20 +191,10 @@ impl<'a> Placer<'a> {
             return Ok(true);
         }
         match &entry.thing {
-            Thing::Link { target } => Ok(there.kind == FileKind::Link
-                && os::read_link(parent, leaf).is_ok_and(|found| found == *target)
+            Thing::Link { .. } => Ok(is_same(entry, number, parent, leaf, there)
                 && os::set_link(parent, leaf, entry.modified).is_ok()),
-            Thing::File { size, hash } => {
-                let alike = there.kind == FileKind::File
-                    && there.size == *size
-                    && (number == 0 || there.modified == entry.modified);
-                // A file that cannot be read is another one.
-                let Some((file, _)) = alike.then(|| os::open_read(parent, leaf).ok()).flatten() else {
-                    return Ok(false);
-                };
-                if !hash_of(&file, *size).is_ok_and(|found| found == **hash) {
-                    return Ok(false);
-                }
+            Thing::File { .. } => {
+                let Some(file) = same_file(entry, number, parent, leaf, there) else { return Ok(false) };
                 // Somebody else wrote it, perhaps a moment ago: the receipt says "on stable storage".
                 let kept =
                     os::set_file(&file, entry.mode, entry.modified).and_then(|()| os::sync_file(&file));
@@ -208,6 +211,28 @@ impl<'a> Placer<'a> {
     fn shown(&self, name: &Name) -> String {
         self.incoming.folder().shown(name)
     }
+}
+
+/// Whether the same content stands there.
+fn is_same(entry: &Entry<'_>, number: u32, parent: &Dir, leaf: &OsStr, there: &Meta) -> bool {
+    match &entry.thing {
+        Thing::File { .. } => same_file(entry, number, parent, leaf, there).is_some(),
+        Thing::Link { target } => {
+            there.kind == FileKind::Link && os::read_link(parent, leaf).is_ok_and(|found| found == *target)
+        }
+    }
+}
+
+/// The file that stands there, if it has the same content. Of numbered names only those are read that
+/// look the same, or each new version of a file would read all the old ones.
+fn same_file(entry: &Entry<'_>, number: u32, parent: &Dir, leaf: &OsStr, there: &Meta) -> Option<File> {
+    let Thing::File { size, hash } = &entry.thing else { return None };
+    let alike = there.kind == FileKind::File
+        && there.size == *size
+        && (number == 0 || there.modified == entry.modified);
+    // A file that cannot be read is another one.
+    let (file, _) = alike.then(|| os::open_read(parent, leaf).ok()).flatten()?;
+    hash_of(&file, *size).is_ok_and(|found| found == **hash).then_some(file)
 }
 
 /// As [`os::rename_new`]. A folder whose mode does not let its own user write (it came with it, from

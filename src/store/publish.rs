@@ -13,6 +13,7 @@ use super::place::{Entry, Placer, Thing};
 use super::stage::{Staged, leaf_of};
 use super::{os, sync};
 use crate::config::OnConflict;
+use crate::failpoint::hit;
 use crate::proto::message::{EntryKind, Offer, Outcome, Refusal, TransferId};
 use crate::proto::name::{Name, link_stays_inside};
 use bytes::Bytes;
@@ -58,11 +59,23 @@ struct Job {
     offer: Offer,
     hash: [u8; 32],
     step: Step,
+    /// A note stands beside the staged file. It goes when the file is placed, so that until the ledger says
+    /// "committing" a crash costs no more of a large file than any other.
+    noted: bool,
 }
 
 impl Job {
     fn fail(&mut self, error: &StoreError) {
         self.step = Step::Refused(error.refusal(), error.to_string());
+    }
+
+    fn entry(&self) -> Entry<'_> {
+        let Offer { id, name, kind, mode, modified, .. } = &self.offer;
+        let thing = match kind {
+            EntryKind::Link { target } => Thing::Link { target },
+            _ => Thing::File { size: self.offer.size(), hash: &self.hash },
+        };
+        Entry { id: *id, name, thing, mode: *mode, modified: *modified }
     }
 
     fn received(&self) -> (TransferId, Received) {
@@ -85,12 +98,17 @@ pub fn publish(
     let mut placer = Placer::new(incoming, on_conflict);
     let mut jobs: Vec<Job> =
         batch.into_iter().map(|arrived| stage(incoming, &mut placer, arrived, !at_once)).collect();
+    hit("publish.staged");
     sync_stage(incoming, &mut jobs, at_once);
+    hit("publish.synced");
     each_or_all(&mut jobs, |step| matches!(step, Step::Ready(_)), |entries| ledger.committing(entries));
+    hit("publish.committing");
     place_all(&mut placer, &mut jobs);
+    hit("publish.durable");
     drop_refused(incoming, ledger, &jobs);
     let placed = |step: &Step| matches!(step, Step::Placed(_));
     each_or_all(&mut jobs, placed, |entries| ledger.committed(entries));
+    hit("publish.committed");
     jobs.into_iter().map(outcome).collect()
 }
 
@@ -98,21 +116,20 @@ pub fn publish(
 /// sync.
 fn place_all(placer: &mut Placer<'_>, jobs: &mut [Job]) {
     for job in &mut *jobs {
-        let Offer { id, name, mode, modified, .. } = &job.offer;
-        let (id, mode, modified) = (*id, *mode, *modified);
-        let placed = match (&job.step, &job.offer.kind) {
-            (Step::Folder, _) => placer.folder(name, mode, modified).map(|()| name.clone()),
-            (Step::Ready(_), EntryKind::Link { target }) => {
-                placer.place(&Entry { id, name, thing: Thing::Link { target }, mode, modified })
-            }
-            (Step::Ready(_), _) => {
-                let thing = Thing::File { size: job.offer.size(), hash: &job.hash };
-                placer.place(&Entry { id, name, thing, mode, modified })
-            }
+        let Offer { name, mode, modified, .. } = &job.offer;
+        let placed = match &job.step {
+            Step::Folder => placer.folder(name, *mode, *modified).map(|()| name.clone()),
+            Step::Ready(_) => placer.place(&job.entry()),
             _ => continue,
         };
         match placed {
-            Ok(name) => job.step = Step::Placed(name),
+            Ok(name) => {
+                hit("publish.placed");
+                if job.noted {
+                    drop_note(placer.incoming(), job.offer.id);
+                }
+                job.step = Step::Placed(name);
+            }
             Err(error) => job.fail(&error),
         }
     }
@@ -132,8 +149,12 @@ pub fn recover(incoming: &Incoming, ledger: &Ledger, on_conflict: OnConflict) ->
     let (mut committed, mut dropped, mut partial) = (Vec::new(), Vec::new(), Vec::new());
     let mut placer = Placer::new(incoming, on_conflict);
     for (id, received) in ledger.unfinished()? {
+        hit("recover.entry");
         match place_again(incoming, &mut placer, id, &received) {
-            Ok(Some(saved_as)) => committed.push((id, Received { saved_as, ..received })),
+            Ok(Some(saved_as)) => {
+                drop_note(incoming, id);
+                committed.push((id, Received { saved_as, ..received }));
+            }
             // A later attempt at the same transfer was under way: it can be resumed.
             Ok(None) => partial.push(id),
             Err(error) => {
@@ -143,9 +164,12 @@ pub fn recover(incoming: &Incoming, ledger: &Ledger, on_conflict: OnConflict) ->
         }
     }
     placer.sync()?;
+    hit("recover.placed");
     ledger.committed(&committed)?;
+    hit("recover.committed");
     ledger.not_committed(&partial)?;
     ledger.not_committed(&dropped)?;
+    hit("recover.dropping");
     for id in dropped {
         incoming.discard(id)?;
     }
@@ -194,25 +218,32 @@ fn is_whole(incoming: &Incoming, id: TransferId, received: &Received) -> Result<
 /// closed then: a batch has more files than a process may have open.
 fn stage(incoming: &Incoming, placer: &mut Placer<'_>, arrived: Arrived, sync: bool) -> Job {
     let Arrived { offer, content, hash } = arrived;
+    let noted = matches!(&content, Content::Staged(staged) if staged.is_noted());
     let finish = |mut staged: Staged| {
-        staged.drop_note();
         staged.finish(offer.size(), offer.mode, offer.modified)?;
         if sync { staged.sync() } else { Ok(()) }
     };
     let staged = match content {
-        Content::Folder => return Job { offer, hash, step: Step::Folder },
+        Content::Folder => return Job { offer, hash, step: Step::Folder, noted },
         Content::Link => stage_link(incoming, &offer),
         Content::Staged(staged) => finish(staged),
         Content::Bytes(bytes) => Staged::create(incoming.stage_dir(), offer.id).and_then(|staged| {
+            hit("publish.small_created");
             staged.write_at(0, &bytes)?;
             finish(staged)
         }),
     };
-    let step = match staged {
-        Ok(()) => Step::Ready(placer.likely_name(&offer.name)),
-        Err(error) => Step::Refused(error.refusal(), error.to_string()),
-    };
-    Job { offer, hash, step }
+    let mut job = Job { offer, hash, step: Step::Folder, noted };
+    match staged {
+        Ok(()) => job.step = Step::Ready(placer.likely_name(&job.entry())),
+        Err(error) => job.fail(&error),
+    }
+    job
+}
+
+/// Whatever becomes of it: a note without a file is dropped at the next start.
+fn drop_note(incoming: &Incoming, id: TransferId) {
+    let _: io::Result<()> = os::unlink(&incoming.stage_dir().dir, &Staged::hint_leaf(id));
 }
 
 fn stage_link(incoming: &Incoming, offer: &Offer) -> Result<(), StoreError> {
@@ -287,6 +318,7 @@ fn drop_refused(incoming: &Incoming, ledger: &Ledger, jobs: &[Job]) {
         tracing::warn!(%error, "refused files stay in the stage");
         return;
     }
+    hit("publish.refused");
     for id in refused {
         if let Err(error) = incoming.discard(id) {
             tracing::warn!(%error, "a refused file stays in the stage");

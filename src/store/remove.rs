@@ -13,6 +13,7 @@ use super::os;
 use super::removing::{Entry, Verb};
 use super::state::{Beside, StateDir};
 use super::sync;
+use crate::failpoint::hit;
 use crate::proto::message::Timestamp;
 use crate::proto::name::Name;
 use cap_std::fs::Dir;
@@ -70,18 +71,21 @@ impl Remover {
         let leaves = os::entries(&self.removing.dir).naming("list", || self.removing.path.display())?;
         let mut settled = Vec::new();
         let mut walk = self.outgoing.walk();
-        for leaf in leaves {
-            let Some((entry, name)) = Entry::parse(&self.removing.dir, &leaf) else { continue };
-            let Ok(found) = os::stat(&self.removing.dir, &leaf) else { continue };
+        for leaf in &leaves {
+            let Some((entry, name)) = Entry::parse(&self.removing.dir, leaf) else { continue };
+            let Ok(found) = os::stat(&self.removing.dir, leaf) else { continue };
+            hit("start.removing");
             let done = if entry.is(&found) {
-                self.finish(entry.verb, &leaf, &name).map(|()| Removed::Gone)
+                self.finish(entry.verb, leaf, &name).map(|()| Removed::Gone)
             } else {
-                self.put_back(&mut walk, &leaf, &name).map(|()| Removed::Changed)
+                self.put_back(&mut walk, leaf, &name).map(|()| Removed::Changed)
             };
+            hit("start.removed");
             if let Ok(removed) = done {
                 settled.push((name, removed));
             }
         }
+        Entry::drop_lone_names(&self.removing.dir, &leaves);
         Ok(settled)
     }
 
@@ -109,7 +113,7 @@ impl Remover {
         };
         let before = os::stat_dir(&parent).naming("look at", || self.outgoing.shown(name))?;
         match os::remove_dir(&parent, &leaf) {
-            Ok(()) => {}
+            Ok(()) => hit("remove.folder"),
             Err(error) => {
                 return match error.kind() {
                     io::ErrorKind::NotFound => Ok(Removed::Gone),
@@ -139,6 +143,7 @@ impl Remover {
         // Before the peer is told to forget these transfers, they must not come back after a loss of
         // power: what is durably in `removing` will not.
         let synced = sync::folders(touched.iter().map(|touched| &touched.dir));
+        hit("remove.synced");
         let results = batch
             .iter()
             .zip(taken)
@@ -194,6 +199,7 @@ impl Remover {
         let entry = Entry::new(verb, self.count.fetch_add(1, Ordering::Relaxed), name, meta);
         entry.write_name(&self.removing.dir, name).naming("remove", shown)?;
         let held = entry.leaf();
+        hit("remove.taking");
         match os::rename_new(&parent, &leaf, &self.removing.dir, &held) {
             Ok(()) => {}
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
@@ -205,6 +211,7 @@ impl Remover {
                 return Err(StoreError::new("remove", shown(), &error));
             }
         }
+        hit("remove.taken");
         let found = os::stat(&self.removing.dir, &held).naming("look at", shown)?;
         if found.same_file(meta) {
             return Ok(Taken::Held(entry));
@@ -217,7 +224,11 @@ impl Remover {
     fn finish(&self, verb: Verb, held: &OsStr, name: &Name) -> Result<(), StoreError> {
         let shown = || self.outgoing.shown(name);
         match verb {
-            Verb::Delete => os::unlink(&self.removing.dir, held).naming("remove", shown)?,
+            Verb::Delete => {
+                hit("remove.unlinking");
+                os::unlink(&self.removing.dir, held).naming("remove", shown)?;
+                hit("remove.unlinked");
+            }
             Verb::Archive => self.archive_one(held, name)?,
         }
         Entry::drop_name_of(&self.removing.dir, held);
@@ -233,9 +244,13 @@ impl Remover {
 
     fn archive_one(&self, held: &OsStr, name: &Name) -> Result<(), StoreError> {
         let mut walk = self.sent.walk();
+        hit("archive.placing");
         match place(&mut walk, &self.removing.dir, held, name)? {
             Err(error) if error.kind() == io::ErrorKind::CrossesDevices => {}
-            other => return other.naming("archive", || self.sent.shown(name)),
+            other => {
+                hit("archive.placed");
+                return other.naming("archive", || self.sent.shown(name));
+            }
         }
         let shown = || self.sent.shown(name);
         let copy = OsString::from(format!(".rft-copy-{}", self.count.fetch_add(1, Ordering::Relaxed)));
@@ -424,6 +439,17 @@ mod tests {
             assert_eq!(rig.left_over(), 0);
         }
         assert_eq!(read(&rig.path(".rft/sent/b/c")), "sent");
+    }
+
+    #[test]
+    fn a_note_without_its_file_goes_at_the_next_start() {
+        let rig = rig();
+        for leaf in ["d-0-1-2-3-4-#0123.name", "somebody's.name"] {
+            std::fs::write(rig.path(".rft/removing").join(leaf), "d/a").unwrap();
+        }
+        assert_eq!(rig.remover.recover().unwrap(), []);
+        assert!(rig.path(".rft/removing/somebody's.name").exists());
+        assert_eq!(rig.left_over(), 1);
     }
 
     fn rig_like(rig: &Rig) -> Remover {

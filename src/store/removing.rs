@@ -81,12 +81,25 @@ impl Entry {
         Self::drop_name_of(removing, &self.leaf());
     }
 
-    /// Removes the note of a long name; a note that stays is harmless.
+    /// Removes the note of a long name; one that stays goes at the next start.
     pub(crate) fn drop_name_of(removing: &Dir, leaf: &OsStr) {
         if leaf.as_encoded_bytes().contains(&b'#') {
             let mut note = leaf.to_owned();
             note.push(NAME_SUFFIX);
             let _ = os::unlink(removing, &note);
+        }
+    }
+
+    /// Removes the notes whose files are gone: a crash came between the two.
+    pub(crate) fn drop_lone_names(removing: &Dir, leaves: &[OsString]) {
+        for leaf in leaves {
+            // A user's file may be called `x.name`; only where a note stands beside is there a `#`.
+            let note = leaf.to_str().filter(|leaf| leaf.contains('#'));
+            let Some(entry) = note.and_then(|leaf| leaf.strip_suffix(NAME_SUFFIX)) else { continue };
+            let gone = os::stat(removing, OsStr::new(entry));
+            if gone.is_err_and(|error| error.kind() == io::ErrorKind::NotFound) {
+                let _ = os::unlink(removing, leaf);
+            }
         }
     }
 

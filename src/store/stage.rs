@@ -3,6 +3,7 @@
 use super::error::{Naming, StoreError};
 use super::os;
 use super::state::Beside;
+use crate::failpoint::hit;
 use crate::proto::message::{Timestamp, TransferId};
 use std::ffi::OsString;
 use std::fs::File;
@@ -50,7 +51,9 @@ impl Staged {
         let file = match os::open_edit(&stage.dir, &leaf) {
             Ok((file, _)) => file,
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                os::create_new(&stage.dir, &leaf).naming("create", shown)?
+                let created = os::create_new(&stage.dir, &leaf).naming("create", shown)?;
+                hit("stage.created");
+                created
             }
             // A link, or a file whose mode shuts us out: nothing that could be resumed.
             Err(error)
@@ -143,12 +146,15 @@ impl Staged {
     /// [`StoreError`] when either cannot be written.
     pub fn checkpoint(&mut self, prefix: u64) -> Result<(), StoreError> {
         os::sync_data(&self.file).naming("sync", || self.shown())?;
+        hit("stage.synced");
         let hint = match self.hint.take() {
             Some(hint) => hint,
             None => os::create_new(&self.stage.dir, &Self::hint_leaf(self.id))
                 .naming("create", || self.shown())?,
         };
+        hit("stage.note_made");
         os::write_at(&hint, &prefix.to_be_bytes(), 0).naming("write", || self.shown())?;
+        hit("stage.noted");
         self.hint = Some(hint);
         self.fleeting = prefix == 0;
         Ok(())
@@ -176,8 +182,12 @@ impl Staged {
         os::unlink(&self.stage.dir, &leaf_of(self.id)).naming("remove", || self.shown())
     }
 
-    /// Removes the note: the file is complete, or gone.
-    pub(crate) fn drop_note(&self) {
+    /// Whether the length of a prefix is noted beside it.
+    pub(crate) fn is_noted(&self) -> bool {
+        self.hint.is_some()
+    }
+
+    fn drop_note(&self) {
         if self.hint.is_some() {
             let _: io::Result<()> = os::unlink(&self.stage.dir, &Self::hint_leaf(self.id));
         }

@@ -4,17 +4,19 @@ use super::error::{Naming, StoreError};
 use super::folder::Folder;
 use super::os;
 use crate::config::Folders;
+use crate::failpoint::hit;
 use cap_std::fs::Dir;
 use std::ffi::OsStr;
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
 
 const LOCK: &str = "lock";
 /// The hidden folder of a root that lies on another volume, or apart from the state folder.
 const HIDDEN: &str = ".rft";
+/// An empty file that shows whether a rename works.
+const PROBE: &str = ".rft-probe";
 
 /// The state folder, held by handle and locked for as long as this lives.
 #[derive(Debug)]
@@ -109,13 +111,20 @@ pub(crate) fn subfolder(dir: &Dir, leaf: &str) -> io::Result<Dir> {
     os::open_dir(dir, leaf)
 }
 
+/// Tries a rename, and leaves nothing. The name is always the same (both folders are locked), so that what a
+/// crash left of it goes at the next start.
 fn probe(from: &Dir, to: &Dir) -> io::Result<()> {
-    static COUNT: AtomicU32 = AtomicU32::new(0);
-    let number = COUNT.fetch_add(1, Ordering::Relaxed);
-    let leaf = format!(".rft-probe-{}-{number}", std::process::id());
-    let leaf = OsStr::new(&leaf);
+    let leaf = OsStr::new(PROBE);
+    for dir in [from, to] {
+        match os::unlink(dir, leaf) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+    }
     drop(os::create_new(from, leaf)?);
+    hit("start.probe_made");
     let renamed = os::rename_new(from, leaf, to, leaf);
+    hit("start.probed");
     os::unlink(if renamed.is_ok() { to } else { from }, leaf)?;
     renamed
 }
@@ -215,6 +224,13 @@ mod tests {
         let incoming = Folder::open(&folders.incoming, true).unwrap();
         let beside = state.beside(&incoming, "stage").unwrap();
         assert_eq!(beside.path, folders.state.join("stage"));
+        assert!(incoming.is_empty().unwrap());
+        assert_eq!(std::fs::read_dir(&beside.path).unwrap().count(), 0);
+        // Nor does what a crash left of the trial stay.
+        for folder in [&folders.incoming, &beside.path] {
+            std::fs::write(folder.join(PROBE), "").unwrap();
+        }
+        assert_eq!(state.beside(&incoming, "stage").unwrap().path, beside.path);
         assert!(incoming.is_empty().unwrap());
         assert_eq!(std::fs::read_dir(&beside.path).unwrap().count(), 0);
         #[cfg(unix)]

@@ -244,6 +244,12 @@ impl Running {
         self.child.wait().unwrap();
     }
 
+    /// The same; gives the code with which it had ended before, if it had, and what it said on stderr.
+    pub fn killed(mut self) -> (Option<i32>, String) {
+        let _ = self.child.kill();
+        self.wait()
+    }
+
     /// Asks it to stop in order (SIGTERM).
     #[cfg(unix)]
     pub fn terminate(&self) {

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// What crosses of an entry.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Entry {
     File { size: u64, hash: blake3::Hash, mode: u32, seconds: i64, nanos: i64 },
     Folder { mode: u32 },

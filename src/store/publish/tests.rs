@@ -230,6 +230,35 @@ fn a_crash_before_the_rename_is_finished_however_old_the_file() {
 }
 
 #[test]
+fn a_crash_doubles_nothing_that_stood_there_before() {
+    let rig = rig();
+    rig.put("d/a", "content");
+    until_committing(&rig, file(1, "d/a", "content"));
+    let rig = rig.restart(OnConflict::Rename);
+    assert_eq!(std::fs::read_dir(rig.path("d")).unwrap().count(), 1);
+    assert_eq!(rig.incoming.folder().stat(&name("d/a")).unwrap().modified, OLD);
+    let received = rig.ledger().received(TransferId([1; 16])).unwrap().unwrap();
+    assert_eq!((received.saved_as, rig.staged()), (name("d/a"), 0));
+}
+
+#[test]
+fn a_whole_file_that_the_ledger_does_not_know_yet_can_be_resumed() {
+    let rig = rig();
+    let mut staged = rig.incoming.stage(TransferId([9; 16])).unwrap().0;
+    staged.write_at(0, b"from the stage").unwrap();
+    staged.checkpoint(5).unwrap();
+    let large = Arrived { content: Content::Staged(staged), ..file(9, "large", "from the stage") };
+    stage(&rig.incoming, &mut Placer::new(&rig.incoming, OnConflict::Rename), large, true);
+    let rig = rig.restart(OnConflict::Rename);
+    let (mut staged, there) = rig.incoming.stage(TransferId([9; 16])).unwrap();
+    assert_eq!(there, 5);
+    staged.checkpoint(14).unwrap();
+    let large = Arrived { content: Content::Staged(staged), ..file(9, "large", "from the stage") };
+    assert_eq!(saved(&rig.one(OnConflict::Rename, large)), "large");
+    assert_eq!(rig.staged(), 0);
+}
+
+#[test]
 fn a_crash_after_the_rename_counts_as_committed() {
     let rig = rig();
     rig.put("d/a", "old");

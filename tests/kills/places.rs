@@ -1,0 +1,117 @@
+//! Every place of the life cycle at which the program is made to die, in the order in which the data flows.
+
+/// Who only waits to be dialled, so that it is known who is the host.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Listens {
+    Nobody,
+    Dier,
+    Other,
+}
+
+/// One run: a peer that sends and receives dies by each of these rules in turn, and is started again
+/// after each.
+pub struct Plan {
+    /// Values of RFT_FAILPOINTS.
+    pub deaths: &'static [&'static str],
+    /// What it is started with.
+    pub options: &'static [&'static str],
+    pub listens: Listens,
+}
+
+const fn plain(deaths: &'static [&'static str]) -> Plan {
+    Plan { deaths, options: &[], listens: Listens::Nobody }
+}
+
+const fn with(options: &'static [&'static str], deaths: &'static [&'static str]) -> Plan {
+    Plan { deaths, options, listens: Listens::Nobody }
+}
+
+/// Opening, and putting right what an earlier death left.
+pub const START: &[Plan] = &[
+    // Two folders are tried.
+    plain(&["start.probe_made=kill", "start.probe_made=kill@2", "start.probed=kill", "start.probed=kill@2"]),
+    plain(&["start.locked=kill", "ledger.verified=kill", "ledger.committing=kill", "ledger.open=kill"]),
+    plain(&["start.recovered=kill", "start.listening=kill", "session.begun=kill"]),
+    Plan {
+        deaths: &["handshake.guest_done=kill", "handshake.adopted=kill", "handshake.guest_done=kill"],
+        listens: Listens::Other,
+        options: &[],
+    },
+    Plan {
+        deaths: &["handshake.host_sure=kill", "handshake.adopted=kill", "handshake.host_sure=kill"],
+        listens: Listens::Dier,
+        options: &[],
+    },
+    plain(&["publish.committing=kill", "recover.entry=kill", "recover.entry=kill"]),
+    plain(&["publish.placed=kill", "recover.placed=kill", "recover.committed=kill"]),
+    plain(&["publish.durable=kill@2", "recover.placed=kill"]),
+    plain(&["remove.taken=kill", "start.removing=kill", "start.removed=kill"]),
+    plain(&["remove.taken=kill@4", "remove.unlinked=kill@3"]),
+];
+
+/// The sender, from the queue to the last word about a file.
+pub const SENDER: &[Plan] = &[
+    plain(&["send.handed_out=kill", "send.handed_out=kill@9"]),
+    plain(&["send.bare=kill", "send.bare=kill@2"]),
+    plain(&["send.small=kill", "send.small=kill@5"]),
+    plain(&["send.offered=kill", "send.offered=kill@3"]),
+    plain(&["send.begun=kill", "send.begun=kill@2"]),
+    plain(&["send.chunk=kill", "send.chunk=kill@30"]),
+    plain(&["send.last_chunk=kill", "send.last_chunk=kill@2"]),
+    plain(&["send.receipted=kill", "send.receipted=kill@4"]),
+    plain(&["remove.taking=kill", "remove.taking=kill@3"]),
+    plain(&["remove.taken=kill", "remove.taken=kill@3"]),
+    plain(&["remove.synced=kill", "remove.synced=kill"]),
+    plain(&["remove.unlinking=kill", "remove.unlinking=kill@3"]),
+    plain(&["remove.unlinked=kill", "remove.unlinked=kill@3"]),
+    plain(&["remove.folder=kill", "remove.folder=kill@2"]),
+    with(&["--after-send", "archive"], &["archive.placing=kill", "archive.placing=kill@3"]),
+    with(&["--after-send", "archive"], &["archive.placed=kill", "archive.placed=kill@3"]),
+    with(&["--after-send", "archive"], &["remove.taken=kill@2", "remove.synced=kill"]),
+    with(&["--after-send", "keep"], &["keep.marking=kill", "keep.marking=kill"]),
+    with(&["--after-send", "keep"], &["keep.marked=kill", "keep.marked=kill"]),
+    plain(&["send.forgetting=kill", "send.forgetting=kill"]),
+    plain(&["send.forget_told=kill", "send.forget_told=kill"]),
+];
+
+/// The receiver, from the offer until it may forget.
+pub const RECEIVER: &[Plan] = &[
+    plain(&["receive.offer=kill", "receive.offer=kill@8"]),
+    plain(&["stage.created=kill", "stage.created=kill@2"]),
+    plain(&["receive.accepting=kill", "receive.accepting=kill@2"]),
+    plain(&["stage.written=kill", "stage.written=kill@30"]),
+    plain(&["stage.synced=kill", "stage.synced=kill"]),
+    plain(&["stage.note_made=kill", "stage.note_made=kill"]),
+    plain(&["stage.noted=kill", "stage.noted=kill"]),
+    plain(&["receive.whole=kill", "receive.whole=kill@9"]),
+    plain(&["publish.small_created=kill", "publish.small_created=kill@3"]),
+    plain(&["publish.staged=kill", "publish.staged=kill@2"]),
+    plain(&["publish.synced=kill", "publish.synced=kill@2"]),
+    plain(&["publish.committing=kill", "publish.committing=kill@2"]),
+    plain(&["publish.placed=kill", "publish.placed=kill@5"]),
+    plain(&["publish.durable=kill", "publish.durable=kill@2"]),
+    plain(&["publish.committed=kill", "publish.committed=kill@2"]),
+    plain(&["receive.receipting=kill", "receive.receipting=kill@7"]),
+    plain(&["receive.receipted=kill", "receive.receipted=kill@7"]),
+    plain(&["receive.forgetting=kill", "receive.forgetting=kill"]),
+    plain(&["stage.discarding=kill", "stage.discarding=kill@3"]),
+    plain(&["receive.forgotten=kill", "receive.forgotten=kill"]),
+];
+
+/// Names that are taken in Incoming.
+pub const CONFLICTS: &[Plan] = &[
+    plain(&["publish.same=kill", "recover.entry=kill", "publish.placed=kill"]),
+    with(
+        &["--on-conflict", "overwrite"],
+        &["publish.replacing=kill", "recover.entry=kill", "publish.placed=kill@2"],
+    ),
+    with(
+        &["--on-conflict", "skip"],
+        &["publish.committing=kill", "recover.dropping=kill", "publish.refused=kill", "publish.refused=kill"],
+    ),
+];
+
+/// All of them.
+pub fn all() -> impl Iterator<Item = &'static Plan> {
+    [START, SENDER, RECEIVER, CONFLICTS].into_iter().flatten()
+}
