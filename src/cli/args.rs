@@ -95,14 +95,14 @@ pub(crate) struct Options {
     /// What arrives stands here [default: DIR/Incoming]
     #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath, help_heading = "Folders")]
     incoming: Option<PathBuf>,
-    /// Do not confine the process to writing in its folders (which Linux does by Landlock)
+    /// Let the process write outside its folders too (Linux)
     #[arg(long, help_heading = "Folders")]
     pub(crate) no_sandbox: bool,
 
-    /// First line of FILE is the password (else env RFT_PASSWORD, else a prompt)
+    /// First line is the password (else env RFT_PASSWORD, else a prompt)
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, help_heading = "Password")]
     pub(crate) password_file: Option<PathBuf>,
-    /// Stop with code 9 when somebody offers a wrong password, instead of serving on
+    /// Stop with code 9 at a wrong password, instead of serving on
     #[arg(long, help_heading = "Password")]
     exit_on_auth_failure: bool,
 
