@@ -27,6 +27,8 @@ pub struct Config {
     pub limit_rate: Option<u64>,
     /// Congestion control of what this side sends.
     pub congestion: Congestion,
+    /// Whether what is sent may be compressed.
+    pub compress: Compress,
     /// How many files are read and sent at once.
     pub in_flight: usize,
     /// Stop with exit code 9 when a guest gives a wrong password.
@@ -53,6 +55,7 @@ impl Config {
             settle: Duration::from_secs(1),
             limit_rate: None,
             congestion: Congestion::Bbr,
+            compress: Compress::Auto,
             in_flight: 64,
             exit_on_auth_failure: false,
             max_file_size: None,
@@ -138,4 +141,14 @@ pub enum Congestion {
     Bbr,
     /// RFC 9438, as most of the Internet has it.
     Cubic,
+}
+
+/// `--compress`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Compress {
+    /// Where it makes a transfer faster.
+    #[default]
+    Auto,
+    /// Not at all.
+    Never,
 }

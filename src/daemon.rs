@@ -2,7 +2,7 @@
 
 mod link;
 
-use crate::config::{Config, Folders, OnConflict};
+use crate::config::{Compress, Config, Folders, OnConflict};
 use crate::crypto::handshake::PeerId;
 use crate::crypto::password::PasswordKey;
 use crate::event::{Event, EventSink};
@@ -111,6 +111,7 @@ struct Shared {
     inbox: Inbox,
     delivery: Delivery,
     in_flight: usize,
+    compress: bool,
     drain: bool,
     begun: Instant,
     /// What the peer of the present session has left for us, once it said so.
@@ -247,6 +248,7 @@ fn open(config: &Config, events: &EventSink) -> Result<Shared, RunError> {
         inbox: Inbox::new(incoming, ledger, committer, events.clone(), limits),
         delivery: Delivery { folder: outgoing, pace: Pace::new(config.limit_rate), events: events.clone() },
         in_flight: config.in_flight.max(1),
+        compress: config.compress == Compress::Auto,
         drain: config.drain,
         begun: Instant::now(),
         peer_backlog: watch::Sender::new(None),

@@ -14,6 +14,7 @@
 //! | [`config`], [`event`] | what goes into a peer, and all that comes out of it |
 //! | [`proto`] | pure: names, messages and their bytes |
 //! | [`crypto`] | pure given an rng: password, PAKE, key schedule, sealed records |
+//! | [`pack`] | pure: chunks compressed, each by itself |
 //! | [`net`] | QUIC: endpoint, election of roles, sessions, congestion control |
 //! | [`store`] | folders held by handle, staging, the ledger: all that syncs and renames |
 //! | [`outbox`], [`inbox`] | the two directions |
@@ -32,5 +33,6 @@ pub mod failpoint;
 pub mod inbox;
 pub mod net;
 pub mod outbox;
+pub mod pack;
 pub mod proto;
 pub mod store;

@@ -16,6 +16,7 @@ use ground::Ground;
 use rft::crypto::seal::RecordKind as Kind;
 use rft::net::endpoint::CloseCode;
 use rft::net::stream::StreamCode;
+use rft::pack::{Effort, Packer};
 use rft::proto::message::{Accept, Begin, CHUNK_SIZE, Control, MAX_FORGET, Outcome, Refusal, Trailer};
 use rft::proto::name::Name;
 use std::fs;
@@ -37,7 +38,17 @@ fn bytes_of(encode: impl FnOnce(&mut bytes::BytesMut)) -> Vec<u8> {
 }
 
 fn begin(offset: u64) -> Said {
-    (Kind::Answer, bytes_of(|out| Begin { offset }.encode(out)))
+    (Kind::Answer, bytes_of(|out| Begin { offset, packed: false }.encode(out)))
+}
+
+/// Says that chunks may be packed.
+fn begin_packed() -> Said {
+    (Kind::Answer, bytes_of(|out| Begin { offset: 0, packed: true }.encode(out)))
+}
+
+/// So many zeros, packed: a few bytes.
+fn packed_zeros(len: usize) -> Vec<u8> {
+    bytes_of(|out| assert!(Packer::default().pack(&vec![0; len], Effort::Much, out)))
 }
 
 fn refused(heard: &Heard) -> Option<Refusal> {
@@ -81,6 +92,23 @@ async fn messages_out_of_order_end_their_stream_and_no_more() {
             "chunks too short",
             vec![(Kind::Offer, large()), begin(0), (Kind::Data, vec![7; CHUNK_SIZE - 1]), chunk(), chunk()],
         ),
+        (
+            "a small file that unpacks into more",
+            vec![
+                (Kind::Offer, RawOffer::file("small", 100).bytes()),
+                (Kind::Final, last_chunk(&packed_zeros(8 << 20), Some(Trailer { size: 100, hash: [0; 32] }))),
+            ],
+        ),
+        (
+            "a chunk that unpacks into more",
+            vec![(Kind::Offer, large()), begin_packed(), (Kind::Data, packed_zeros(8 << 20))],
+        ),
+        (
+            "a chunk that unpacks into less",
+            vec![(Kind::Offer, large()), begin_packed(), (Kind::Data, packed_zeros(CHUNK_SIZE - 1))],
+        ),
+        ("a chunk of nonsense", vec![(Kind::Offer, large()), begin_packed(), (Kind::Data, vec![7; 1000])]),
+        ("a chunk of nothing", vec![(Kind::Offer, large()), begin_packed(), (Kind::Data, vec![])]),
     ];
     for (what, records) in cases {
         let cut = what == "two answers";
@@ -566,7 +594,7 @@ async fn a_receiver_that_lies_gets_no_file_removed() {
                 let offset = if name == "beyond" { u64::MAX - (u64::MAX % CHUNK) } else { CHUNK };
                 stream.says(Kind::Answer, &accept(offset, [9; 32])).await;
                 let heard = stream.hears().await;
-                assert!(matches!(heard, Heard::Begin(Begin { offset: 0 })), "{heard:?}");
+                assert!(matches!(heard, Heard::Begin(Begin { offset: 0, packed: false })), "{heard:?}");
             }
             "uneven" => {
                 stream.says(Kind::Answer, &accept(1, [0; 32])).await;

@@ -3,7 +3,7 @@
 use super::exit::Failure;
 use super::{address, units};
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum, ValueHint};
-use rft::config::{AfterSend, Config, Congestion, Folders, OnConflict, PeerAddress};
+use rft::config::{AfterSend, Compress, Config, Congestion, Folders, OnConflict, PeerAddress};
 use std::path::{Path, PathBuf};
 
 /// PEER that stands for "wait for any peer".
@@ -146,6 +146,9 @@ pub(crate) struct Options {
     /// Congestion control
     #[arg(long, value_name = "WHICH", value_enum, default_value_t, help_heading = "Network")]
     congestion: CongestionArg,
+    /// Compress what is sent where that makes it faster, or not at all
+    #[arg(long, value_name = "WHEN", value_enum, default_value_t, help_heading = "Network")]
+    compress: CompressArg,
     /// Send this many files at once
     #[arg(
         long,
@@ -225,6 +228,15 @@ enum CongestionArg {
     Cubic,
 }
 
+#[derive(Debug, Clone, Copy, Default, ValueEnum)]
+enum CompressArg {
+    /// Files that get smaller, on links that are slower than compressing
+    #[default]
+    Auto,
+    /// Nothing
+    Never,
+}
+
 impl CommandLine {
     /// The peer that the arguments describe.
     ///
@@ -247,6 +259,7 @@ impl CommandLine {
         let limit_rate = options.limit_rate.as_deref();
         config.limit_rate = limit_rate.map(|text| units::rate("--limit-rate", text)).transpose()?;
         config.congestion = options.congestion.into();
+        config.compress = options.compress.into();
         config.in_flight = units::count("--in-flight", &options.in_flight, 1, MAX_IN_FLIGHT)?;
         config.exit_on_auth_failure = options.exit_on_auth_failure;
         let max_file_size = options.max_file_size.as_deref();
@@ -331,6 +344,15 @@ impl From<CongestionArg> for Congestion {
     }
 }
 
+impl From<CompressArg> for Compress {
+    fn from(arg: CompressArg) -> Self {
+        match arg {
+            CompressArg::Auto => Self::Auto,
+            CompressArg::Never => Self::Never,
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -360,6 +382,7 @@ mod tests {
         assert_eq!((config.drain, config.exit_on_auth_failure), (false, false));
         assert_eq!((config.settle, config.limit_rate), (Duration::from_secs(1), None));
         assert_eq!((config.congestion, config.in_flight), (Congestion::Bbr, 64));
+        assert_eq!(config.compress, Compress::Auto);
         let engine = Config::new(None, 1, ".");
         assert_eq!(
             (config.max_file_size, config.min_free, config.memory),
@@ -380,7 +403,7 @@ mod tests {
         let config = config(
             "--dir d --outgoing o --incoming i --bind [::1]:5000 --password-file p --after-send archive \
              --on-conflict skip --drain --settle 250ms --json --progress never -vv --log-file l --limit-rate 20M \
-             --congestion cubic --exit-on-auth-failure --in-flight 8 --max-file-size 1Gi --min-free 1G \
+             --congestion cubic --compress never --exit-on-auth-failure --in-flight 8 --max-file-size 1Gi --min-free 1G \
              --memory 64Mi fe80::1%eth0 65535",
         )
         .unwrap();
@@ -393,6 +416,7 @@ mod tests {
         assert!(config.drain && config.exit_on_auth_failure);
         assert_eq!((config.settle, config.limit_rate), (Duration::from_millis(250), Some(20_000_000)));
         assert_eq!((config.congestion, config.in_flight), (Congestion::Cubic, 8));
+        assert_eq!(config.compress, Compress::Never);
         assert_eq!(config.max_file_size, Some(1 << 30));
         assert_eq!((config.min_free, config.memory), (1_000_000_000, 64 << 20));
     }

@@ -6,7 +6,7 @@ use crate::event::{Direction, Event, SessionRole};
 use crate::failpoint::hit;
 use crate::net::record::RecordError;
 use crate::net::session::{ControlReceiver, Session};
-use crate::outbox::{DeliverError, Delivered, Item, Retry};
+use crate::outbox::{DeliverError, Delivered, Item, Packing, Retry};
 use crate::proto::message::{Control, EntryKind, Refusal};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -48,6 +48,7 @@ pub(super) async fn run(shared: Arc<Shared>, session: Arc<Session>, control: Con
 async fn send_files(shared: Arc<Shared>, session: Arc<Session>) {
     let slots = Arc::new(Semaphore::new(shared.in_flight));
     let streams = Arc::new(Semaphore::new(session.grant().min(MAX_STREAMS) as usize));
+    let packing = Packing::new(shared.compress && session.unpacks(), session.link_rate());
     let mut deliveries = JoinSet::new();
     loop {
         let (Ok(slot), Ok(stream)) =
@@ -58,13 +59,13 @@ async fn send_files(shared: Arc<Shared>, session: Arc<Session>) {
         while deliveries.try_join_next().is_some() {}
         let mut handed = Handed { item: Some(shared.outbox.next().await), shared: shared.clone() };
         let Ok((writer, reader)) = session.open_file().await else { return };
-        let shared = shared.clone();
+        let (shared, packing) = (shared.clone(), packing.clone());
         deliveries.spawn(async move {
             let _stream = stream;
             let Some(item) = handed.item.clone() else { return };
             hit("send.handed_out");
             let begun = Instant::now();
-            let result = shared.delivery.deliver(&item, writer, reader, slot).await;
+            let result = shared.delivery.deliver(&item, writer, reader, slot, packing).await;
             if result.as_ref().is_err_and(is_interruption) {
                 // Dropping `handed` offers it again in the next session.
                 return;

@@ -42,6 +42,11 @@ impl Layout {
         Some(Self { position, index, offset, size, records })
     }
 
+    /// Offset in the stream of the first record.
+    pub fn position(&self) -> u64 {
+        self.position
+    }
+
     /// Records in all.
     pub fn records(&self) -> u64 {
         self.records

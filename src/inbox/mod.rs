@@ -9,6 +9,7 @@ pub mod assemble;
 mod commit;
 mod receive;
 mod stage;
+mod walk;
 
 pub use commit::Committer;
 pub use receive::{Inbox, Limits, ReceiveError};

@@ -2,21 +2,23 @@
 //! section 5).
 
 use super::active::{Active, Claim};
-use super::assemble::{Assembler, Layout, OutOfPlace, Whole};
+use super::assemble::{Layout, OutOfPlace, Whole};
 use super::commit::Committer;
 use super::stage::{Staging, Written};
+use super::walk::Records;
 use crate::crypto::filehash::FileHashError;
 use crate::crypto::seal::{OpenError, Opener, RecordKind};
 use crate::event::{Direction, Event, EventSink};
 use crate::failpoint::hit;
 use crate::net::record::{RecordError, RecordReader, RecordWriter};
 use crate::net::stream::{RecvHalf, StreamCode, StreamError};
+use crate::pack::{NotPacked, Unpacker};
 use crate::proto::codec::Malformed;
 use crate::proto::message::{
     Accept, Begin, CHUNK_SIZE, EntryKind, Offer, Outcome, Refusal, Trailer, TransferId,
 };
 use crate::store::{Arrived, Content, Incoming, Ledger, Reservation, StoreError};
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -100,6 +102,12 @@ impl From<StreamError> for ReceiveError {
 
 impl From<OutOfPlace> for ReceiveError {
     fn from(_: OutOfPlace) -> Self {
+        Malformed.into()
+    }
+}
+
+impl From<NotPacked> for ReceiveError {
+    fn from(_: NotPacked) -> Self {
         Malformed.into()
     }
 }
@@ -296,13 +304,17 @@ impl Inbox {
             return Err(Malformed.into());
         }
         let (data, trailer) = Trailer::split(&plaintext)?;
-        if trailer.size != size || data.len() as u64 != size {
+        if trailer.size != size {
             return Err(Malformed.into());
         }
-        if *blake3::hash(data).as_bytes() != trailer.hash {
+        if data.len() as u64 == size {
+            plaintext.truncate(plaintext.len() - Trailer::LEN);
+        } else {
+            plaintext = BytesMut::from(Unpacker::default().chunk(data, size as usize)?);
+        }
+        if *blake3::hash(&plaintext).as_bytes() != trailer.hash {
             return Err(refused(Refusal::Corrupt, "its hash is not the announced one"));
         }
-        plaintext.truncate(plaintext.len() - Trailer::LEN);
         Ok((Content::Bytes(Bytes::from_owner(Held { plaintext, _permit: permit })), trailer.hash))
     }
 
@@ -331,7 +343,7 @@ impl Inbox {
         }
         let (stream, opener, index, position) = reader.into_parts();
         let layout = Layout::new(position, index, size, begin.offset).ok_or(Malformed)?;
-        Ok(Accepted { staging, stream, opener, layout, offset: begin.offset })
+        Ok(Accepted { staging, stream, opener, layout, packed: begin.packed, offset: begin.offset })
     }
 
     /// Pieces come in any order; each record is opened, hashed and written when it is whole.
@@ -341,7 +353,7 @@ impl Inbox {
         accepted: Accepted,
         claim: Arc<Claim>,
     ) -> Result<(Content, [u8; 32]), ReceiveError> {
-        let Accepted { staging, mut stream, opener, layout, offset } = accepted;
+        let Accepted { staging, mut stream, opener, layout, packed, offset } = accepted;
         let (whole, records) = mpsc::channel(BEHIND);
         let written = Arc::new(AtomicU64::new(offset));
         let counter = written.clone();
@@ -349,7 +361,7 @@ impl Inbox {
         let worker = tokio::task::spawn_blocking(move || {
             (staging.write_all(layout, opener, records, &counter), claim)
         });
-        let fed = self.feed(offer, layout, &mut stream, whole, &written).await;
+        let fed = self.feed(offer, Records::new(layout, packed), &mut stream, whole, &written).await;
         let (written, _claim) = worker.await.map_err(|error| ReceiveError::Internal(error.to_string()))?;
         match (fed, written) {
             (Ok(()), Ok(Written::Whole(staged, hash))) => Ok((Content::Staged(staged), hash)),
@@ -377,21 +389,20 @@ impl Inbox {
     async fn feed(
         &self,
         offer: &Offer,
-        layout: Layout,
+        mut pending: Records,
         stream: &mut RecvHalf,
         whole: mpsc::Sender<Whole>,
         written: &AtomicU64,
     ) -> Result<(), ReceiveError> {
-        let mut assembler = Assembler::new(layout);
         let mut share = Share { budget: &self.partial, held: 0 };
         let mut done = Vec::new();
         let mut told = Instant::now();
-        while !assembler.is_complete() {
+        while !pending.is_complete() {
             let Some((position, piece)) = stream.piece().await? else {
                 return Err(StreamError::Ended.into());
             };
-            assembler.push(position, &piece, |record| done.push(record))?;
-            if share.set(assembler.held()) > self.limits.partial {
+            pending.push(position, &piece, |record| done.push(record))?;
+            if share.set(pending.held()) > self.limits.partial {
                 return Err(refused(Refusal::Busy, "too many incomplete chunks; tried again later"));
             }
             for record in done.drain(..) {
@@ -480,7 +491,7 @@ fn local_reason(reason: Refusal) -> &'static str {
 
 /// A small file's plaintext with its share of the memory budget.
 struct Held {
-    plaintext: bytes::BytesMut,
+    plaintext: BytesMut,
     _permit: tokio::sync::OwnedSemaphorePermit,
 }
 
@@ -520,6 +531,7 @@ struct Accepted {
     stream: RecvHalf,
     opener: Opener,
     layout: Layout,
+    packed: bool,
     offset: u64,
 }
 

@@ -6,6 +6,7 @@ use super::receive::ReceiveError;
 use crate::crypto::filehash::{FILE_CHUNK, FileHasher};
 use crate::crypto::seal::{Opener, RecordKind};
 use crate::failpoint::hit;
+use crate::pack::Unpacker;
 use crate::proto::codec::Malformed;
 use crate::proto::message::{CHUNK_SIZE, Refusal, Trailer, TransferId};
 use crate::store::{Incoming, Staged, StoreError};
@@ -23,6 +24,7 @@ pub(super) struct Staging {
     /// Bytes from the start that are there and hashed.
     pub(super) prefix: u64,
     hasher: FileHasher,
+    unpacker: Unpacker,
 }
 
 /// What the thread leaves.
@@ -38,7 +40,8 @@ impl Staging {
     /// tells.
     pub(super) fn open(incoming: &Incoming, id: TransferId, size: u64) -> Result<Self, StoreError> {
         let (staged, there) = incoming.stage(id)?;
-        let mut staging = Self { staged, size, prefix: 0, hasher: FileHasher::new(FILE_CHUNK) };
+        let (hasher, unpacker) = (FileHasher::new(FILE_CHUNK), Unpacker::default());
+        let mut staging = Self { staged, size, prefix: 0, hasher, unpacker };
         if there > 0 && there <= size {
             staging.hash_prefix(there)?;
         }
@@ -113,7 +116,7 @@ impl Staging {
         Ok(Written::Whole(self.staged, trailer.hash))
     }
 
-    /// One record: opened in place, hashed, written. The last gives its trailer.
+    /// One record: opened in place, unpacked if it is packed, hashed, written. The last gives its trailer.
     fn write(
         &mut self,
         layout: Layout,
@@ -130,6 +133,7 @@ impl Staging {
             true => Trailer::split(plaintext).map(|(data, trailer)| (data, Some(trailer)))?,
             false => (&*plaintext, None),
         };
+        let data = self.unpacker.chunk(data, layout.data_len(whole.k))?;
         let offset = layout.file_offset(whole.k);
         self.staged.write_at(offset, data)?;
         hit("stage.written");

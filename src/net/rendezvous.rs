@@ -79,7 +79,7 @@ impl Shared {
             Some(held) => (held.id, held.alive(Instant::now())),
             None => ([0; 16], false),
         };
-        Settings { last_session, last_alive, streams: self.streams, capabilities: 0 }
+        Settings { last_session, last_alive, streams: self.streams, capabilities: Settings::UNPACKS }
     }
 
     /// Whether a session was ever adopted: then failures are retried, not fatal.

@@ -7,9 +7,10 @@ use super::record::{RecordError, RecordReader, RecordWriter};
 use super::stream::StreamError;
 use crate::crypto::handshake::{PeerId, Role};
 use crate::crypto::seal::{RecordKind, SessionKeys};
-use crate::proto::message::{Control, MAX_MESSAGE};
+use crate::proto::message::{Control, MAX_MESSAGE, Settings};
 use quinn::{Connection, VarInt};
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 use tokio::sync::{Mutex, mpsc};
@@ -27,12 +28,31 @@ pub struct Session {
     peer: PeerId,
     id: [u8; 16],
     grant: u32,
+    unpacks: bool,
+    link: LinkRate,
     writer: Mutex<RecordWriter>,
     ending: Ending,
 }
 
 /// Why this side closes, when the connection itself cannot tell.
 type Ending = Arc<OnceLock<&'static str>>;
+
+/// How fast the link takes what is sent, as congestion control has it at the moment: no less than what
+/// really goes.
+#[derive(Debug, Clone, Default)]
+pub struct LinkRate(Arc<AtomicU64>);
+
+impl LinkRate {
+    /// An estimate to begin with.
+    pub fn new(bytes_per_second: u64) -> Self {
+        Self(Arc::new(bytes_per_second.into()))
+    }
+
+    /// In bytes per second.
+    pub fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
 
 /// What the peer says beside the files, in order; ends with the connection.
 pub type ControlReceiver = mpsc::Receiver<Control>;
@@ -46,9 +66,9 @@ impl Session {
         // The host's side has the control stream open by the peer besides.
         connection.set_max_concurrent_bi_streams(VarInt::from_u32(streams.saturating_add(1)));
         let (messages, receiver) = mpsc::channel(CONTROL_QUEUE);
-        let ending = Ending::default();
+        let (ending, link) = (Ending::default(), LinkRate::default());
         tokio::spawn(read_control(connection.clone(), reader, messages, ending.clone()));
-        tokio::spawn(follow_window(connection.clone(), memory));
+        tokio::spawn(follow_window(connection.clone(), memory, link.clone()));
         let session = Self {
             connection,
             keys: established.keys,
@@ -56,6 +76,8 @@ impl Session {
             peer: established.peer,
             id: established.session_id,
             grant: settings.streams,
+            unpacks: settings.capabilities & Settings::UNPACKS != 0,
+            link,
             writer: Mutex::new(writer),
             ending,
         };
@@ -85,6 +107,16 @@ impl Session {
     /// How many file streams the peer lets us have open at once.
     pub fn grant(&self) -> u32 {
         self.grant
+    }
+
+    /// Whether the peer takes packed chunks.
+    pub fn unpacks(&self) -> bool {
+        self.unpacks
+    }
+
+    /// What the link takes, for as long as the session lives.
+    pub fn link_rate(&self) -> LinkRate {
+        self.link.clone()
     }
 
     /// Opens a stream for one of our files: our records out, the peer's answers in. Waits while the
@@ -219,7 +251,7 @@ async fn read_control(
 
 /// Bounds what is handed to quinn ahead of the link. Half of the budget is for what is sent, the other
 /// for what is received.
-async fn follow_window(connection: Connection, memory: u64) {
+async fn follow_window(connection: Connection, memory: u64, link: LinkRate) {
     let most = (memory / 2).max(SEND_WINDOW);
     let mut tick = tokio::time::interval(congestion::PACE);
     loop {
@@ -228,6 +260,8 @@ async fn follow_window(connection: Connection, memory: u64) {
             _ = connection.closed() => return,
         }
         let path = connection.stats().path;
+        let rate = path.cwnd as f64 / path.rtt.as_secs_f64().max(1e-6);
+        link.0.store(rate as u64, Ordering::Relaxed);
         let window = congestion::send_window(path.cwnd, path.sent_packets, path.lost_packets, most);
         connection.set_send_window(window);
     }

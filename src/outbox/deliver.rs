@@ -2,12 +2,14 @@
 
 use super::Item;
 use super::pace::Pace;
+use super::packing::{ChunkPacker, Packing};
 use crate::crypto::filehash::{FILE_CHUNK, FileHashError, FileHasher};
 use crate::crypto::seal::{HEADER_LEN, RecordKind, SealError, Sealer};
 use crate::event::{Direction, Event, EventSink};
 use crate::failpoint::hit;
 use crate::net::record::{RecordError, RecordReader, RecordWriter, seal_message};
 use crate::net::stream::{SendHalf, StreamCode};
+use crate::pack::Packer;
 use crate::proto::codec::Malformed;
 use crate::proto::message::{
     Accept, Begin, CHUNK_SIZE, EntryKind, MAX_MESSAGE, Offer, Outcome, Refusal, Trailer,
@@ -108,13 +110,14 @@ impl Delivery {
         writer: RecordWriter,
         reader: RecordReader,
         slot: OwnedSemaphorePermit,
+        packing: Packing,
     ) -> Result<Delivered, DeliverError> {
         let (mut send, sealer) = writer.into_parts();
         let result = match &item.kind {
             EntryKind::File { size } if *size <= CHUNK_SIZE as u64 => {
-                self.small(item, &mut send, sealer, reader, slot).await
+                self.small(item, &mut send, sealer, reader, slot, packing).await
             }
-            EntryKind::File { size } => self.large(item, *size, &mut send, sealer, reader, slot).await,
+            EntryKind::File { .. } => self.large(item, &mut send, sealer, reader, slot, packing).await,
             EntryKind::Folder | EntryKind::Link { .. } => {
                 self.bare(item, &mut send, sealer, reader, slot).await
             }
@@ -160,9 +163,10 @@ impl Delivery {
         sealer: Sealer,
         reader: RecordReader,
         slot: OwnedSemaphorePermit,
+        packing: Packing,
     ) -> Result<Delivered, DeliverError> {
         let (folder, job) = (self.folder.clone(), item.clone());
-        let (hash, records) = blocking(move || seal_small(&folder, &job, sealer)).await?;
+        let (hash, records) = blocking(move || seal_small(&folder, &job, sealer, &packing)).await?;
         self.started(item, 0);
         send.set_priority(1);
         for record in records {
@@ -183,11 +187,11 @@ impl Delivery {
     async fn large(
         &self,
         item: &Item,
-        size: u64,
         send: &mut SendHalf,
         mut sealer: Sealer,
         mut reader: RecordReader,
         slot: OwnedSemaphorePermit,
+        packing: Packing,
     ) -> Result<Delivered, DeliverError> {
         let (folder, job) = (self.folder.clone(), item.clone());
         let file = blocking(move || open_unchanged(&folder, &job)).await?;
@@ -200,10 +204,12 @@ impl Delivery {
             }
             _ => return Err(Malformed.into()),
         };
-        let source = blocking(move || Source::resume(file, size, accept)).await?;
+        let size = item.size();
+        let source = blocking(move || Source::resume(file, size, accept, &packing)).await?;
         let offset = source.offset;
         self.started(item, offset);
-        send.write(seal_message(&mut sealer, RecordKind::Answer, |out| Begin { offset }.encode(out))?)
+        let begin = Begin { offset, packed: source.packer.is_some() };
+        send.write(seal_message(&mut sealer, RecordKind::Answer, |out| begin.encode(out))?)
             .await
             .map_err(RecordError::from)?;
 
@@ -235,7 +241,7 @@ impl Delivery {
         item: &Item,
         offset: u64,
         send: &mut SendHalf,
-        ready: &mut mpsc::Receiver<Bytes>,
+        ready: &mut mpsc::Receiver<SealedChunk>,
         answer: &mut Answer,
     ) -> Result<Option<Outcome>, DeliverError> {
         let mut sent = offset;
@@ -245,9 +251,8 @@ impl Delivery {
                 record = ready.recv() => record,
                 early = &mut *answer => return Ok(Some(early?)),
             };
-            let Some(record) = record else { return Ok(None) };
-            let len = record.len();
-            self.wait_for_pace(len).await;
+            let Some(SealedChunk { record, data }) = record else { return Ok(None) };
+            self.wait_for_pace(record.len()).await;
             tokio::select! {
                 written = send.write(record) => {
                     if let Err(error) = written {
@@ -261,7 +266,7 @@ impl Delivery {
                 early = &mut *answer => return Ok(Some(early?)),
             }
             hit("send.chunk");
-            sent = (sent + len as u64).min(item.meta.size);
+            sent += data;
             if told.elapsed() >= PROGRESS_PACE {
                 told = Instant::now();
                 self.events.emit(Event::FileProgress {
@@ -355,6 +360,7 @@ fn seal_small(
     folder: &Folder,
     item: &Item,
     mut sealer: Sealer,
+    packing: &Packing,
 ) -> Result<([u8; 32], [Bytes; 2]), DeliverError> {
     let mut file = open_unchanged(folder, item)?;
     let offer = seal_offer(item, true, &mut sealer)?;
@@ -364,8 +370,21 @@ fn seal_small(
     check_end(&mut file)?;
     check_unchanged(&file, &item.meta)?;
     let hash = *blake3::hash(&chunk[HEADER_LEN..]).as_bytes();
+    if let Some(effort) = packing.small(item.meta.size) {
+        let mut packed = Sealer::buffer(size + Trailer::LEN);
+        if Packer::default().pack(&chunk[HEADER_LEN..], effort, &mut packed) {
+            chunk = packed;
+        }
+    }
     Trailer { size: item.meta.size, hash }.encode(&mut chunk);
     Ok((hash, [offer, sealer.seal(RecordKind::Final, chunk)?]))
+}
+
+/// A chunk ready for the stream.
+struct SealedChunk {
+    record: Bytes,
+    /// Bytes of the file in it.
+    data: u64,
 }
 
 /// A file being read from some chunk on.
@@ -375,12 +394,21 @@ struct Source {
     /// Of the next chunk.
     offset: u64,
     hasher: FileHasher,
+    /// Packs chunks, if that promises anything.
+    packer: Option<ChunkPacker>,
 }
 
 impl Source {
     /// Goes on behind what the peer holds if that is what the file begins with, else from the start.
-    fn resume(file: File, size: u64, accept: Accept) -> Result<Self, DeliverError> {
-        let mut source = Self { file, size, offset: 0, hasher: FileHasher::new(FILE_CHUNK) };
+    fn resume(file: File, size: u64, accept: Accept, packing: &Packing) -> Result<Self, DeliverError> {
+        let mut source = Self::behind(file, size, accept)?;
+        source.packer = packing.large(&mut source.file, source.offset, size);
+        Ok(source)
+    }
+
+    fn behind(file: File, size: u64, accept: Accept) -> Result<Self, DeliverError> {
+        let hasher = FileHasher::new(FILE_CHUNK);
+        let mut source = Self { file, size, offset: 0, hasher, packer: None };
         if accept.offset > 0 && accept.offset <= size {
             let mut chunk = BytesMut::new();
             while source.offset < accept.offset {
@@ -416,11 +444,15 @@ impl Source {
         mut self,
         meta: &crate::store::Meta,
         mut sealer: Sealer,
-        chunks: &mpsc::Sender<Bytes>,
+        chunks: &mpsc::Sender<SealedChunk>,
     ) -> Result<[u8; 32], DeliverError> {
         loop {
             let mut chunk = Sealer::buffer(CHUNK_SIZE + Trailer::LEN);
             self.read_chunk(&mut chunk)?;
+            let data = (chunk.len() - HEADER_LEN) as u64;
+            if let Some(packer) = &mut self.packer {
+                packer.pack(&mut chunk, chunks.capacity() == 0);
+            }
             let last = self.offset == self.size;
             let hash = if last {
                 check_end(&mut self.file)?;
@@ -432,7 +464,8 @@ impl Source {
                 None
             };
             let kind = if last { RecordKind::Final } else { RecordKind::Data };
-            let gone = chunks.blocking_send(sealer.seal(kind, chunk)?).is_err();
+            let record = sealer.seal(kind, chunk)?;
+            let gone = chunks.blocking_send(SealedChunk { record, data }).is_err();
             if let Some(hash) = hash {
                 return Ok(hash);
             }

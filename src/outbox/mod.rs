@@ -16,7 +16,7 @@
 //! | `reconcile` | the thread that feeds the table |
 //! | `finish` | the thread that removes, archives or marks what the peer holds |
 //! | `identity` | the ids of transfers |
-//! | `deliver`, `pace` | one file onto one stream; `--limit-rate` |
+//! | `deliver`, `packing`, `pace` | one file onto one stream; what is packed; `--limit-rate` |
 
 mod deliver;
 mod finish;
@@ -26,6 +26,7 @@ mod identity;
 mod ignored;
 mod observe;
 mod pace;
+mod packing;
 mod queue;
 mod reconcile;
 mod scan;
@@ -38,6 +39,7 @@ mod watch;
 
 pub use deliver::{DeliverError, Delivered, Delivery};
 pub use pace::Pace;
+pub use packing::Packing;
 
 use crate::config::AfterSend;
 use crate::event::EventSink;

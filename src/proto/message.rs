@@ -172,21 +172,31 @@ impl Accept {
 pub struct Begin {
     /// Offset in the file of the first chunk that follows.
     pub offset: u64,
+    /// Chunks may be packed, so that records differ in length. Only to a peer with
+    /// [`Settings::UNPACKS`].
+    pub packed: bool,
 }
 
 impl Begin {
     /// Appends the message's bytes.
     pub fn encode(&self, out: &mut BytesMut) {
         out.put_u64(self.offset);
+        if self.packed {
+            out.put_u8(1);
+        }
     }
 
     /// # Errors
     /// [`Malformed`] for another length, or an offset that is not at a chunk.
     pub fn decode(bytes: &[u8]) -> Result<Self, Malformed> {
-        let mut r = Reader::new(bytes);
+        let (offset, packed) = match *bytes {
+            [ref offset @ .., 1] if bytes.len() == 9 => (offset, true),
+            ref offset => (offset, false),
+        };
+        let mut r = Reader::new(offset);
         let offset = r.u64()?;
         r.end()?;
-        if offset % CHUNK_SIZE as u64 == 0 { Ok(Self { offset }) } else { Err(Malformed) }
+        if offset % CHUNK_SIZE as u64 == 0 { Ok(Self { offset, packed }) } else { Err(Malformed) }
     }
 }
 
@@ -353,11 +363,14 @@ pub struct Settings {
     pub last_alive: bool,
     /// How many file streams this side lets the other have open at once.
     pub streams: u32,
-    /// Set by later versions; unknown bits are ignored.
+    /// What this side can do beside the rest; unknown bits are ignored.
     pub capabilities: u32,
 }
 
 impl Settings {
+    /// Capability: takes packed chunks.
+    pub const UNPACKS: u32 = 1;
+
     /// Appends the message's bytes.
     pub fn encode(&self, out: &mut BytesMut) {
         out.put_slice(&self.last_session);
@@ -522,6 +535,20 @@ mod tests {
         trailer.encode(&mut plaintext);
         assert_eq!(Trailer::split(&plaintext), Ok((&b"abc"[..], trailer)));
         assert_eq!(Trailer::split(&plaintext[4..]), Err(Malformed));
+    }
+
+    #[test]
+    fn a_beginning_says_more_only_of_packed_chunks() {
+        let plain = Begin { offset: CHUNK_SIZE as u64, packed: false };
+        let packed = Begin { packed: true, ..plain };
+        let bytes = bytes_of(|out| plain.encode(out));
+        assert_eq!(bytes.len(), 8, "as a peer without this capability knows it");
+        assert_eq!(Begin::decode(&bytes), Ok(plain));
+        let bytes = bytes_of(|out| packed.encode(out));
+        assert_eq!(Begin::decode(&bytes), Ok(packed));
+        for bad in [&bytes[..7], &[&bytes[..8], &[0]].concat(), &[&bytes[..], &[1]].concat(), &[1; 8]] {
+            assert_eq!(Begin::decode(bad), Err(Malformed), "{bad:?}");
+        }
     }
 
     #[test]
