@@ -1,5 +1,6 @@
 //! Where files arrive: the folder, the stage beside it, and the space that is promised.
 
+use super::age;
 use super::error::{Naming, StoreError};
 use super::folder::Folder;
 use super::os;
@@ -12,10 +13,9 @@ use std::collections::{HashMap, HashSet};
 use std::ffi::{OsStr, OsString};
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, SystemTime};
 
 /// A staged file that nobody resumed for so long is dropped.
-const STALE: Duration = Duration::from_secs(30 * 24 * 3600);
+const STALE: u64 = 30 * 24 * 3600;
 /// Of smaller files, in bytes, it does not matter how much is written already.
 const LOOKED_AT: u64 = 4 << 20;
 
@@ -136,17 +136,18 @@ impl Incoming {
     /// Drops what no transfer resumes: all but a staged file with its note, whose time tells when it was
     /// last written to (a whole staged file has its source's). Only after the recovery: the ledger takes a
     /// staged file that is missing for placed.
-    fn sweep(&self) -> Result<(), StoreError> {
+    fn sweep(&self, as_of: u64) -> Result<(), StoreError> {
         let leaves = os::entries(&self.stage.dir).naming("list", || self.stage.path.display())?;
-        let oldest = SystemTime::now().checked_sub(STALE).map(super::meta::timestamp_of);
         let there: HashSet<&OsStr> = leaves.iter().map(|leaf| &**leaf).collect();
         let mut kept = HashSet::new();
         for note in &leaves {
             let Some(staged) = note.to_str().and_then(|note| note.strip_suffix(HINT_SUFFIX)) else {
                 continue;
             };
-            let fresh = os::stat(&self.stage.dir, note)
-                .is_ok_and(|noted| oldest.is_none_or(|oldest| noted.modified >= oldest));
+            let fresh = os::stat(&self.stage.dir, note).is_ok_and(|noted| {
+                let when = u64::try_from(noted.modified.seconds).unwrap_or(0);
+                !age::is_older(when, as_of, STALE)
+            });
             if fresh && there.contains(OsStr::new(staged)) {
                 kept.extend([note.clone(), OsString::from(staged)]);
             }
@@ -164,7 +165,7 @@ impl Incoming {
     /// [`StoreError`] when the ledger or a staged file cannot be used.
     pub fn recover(&self, ledger: &super::Ledger, on_conflict: OnConflict) -> Result<(), StoreError> {
         super::publish::recover(self, ledger, on_conflict)?;
-        self.sweep()
+        self.sweep(ledger.as_of())
     }
 }
 
@@ -185,6 +186,7 @@ impl Drop for Reservation {
 mod tests {
     use super::*;
     use crate::config::Folders;
+    use std::time::{Duration, SystemTime};
 
     fn incoming(base: &Path) -> (StateDir, Incoming) {
         let folders = Folders::in_dir(base);
@@ -245,7 +247,7 @@ mod tests {
         let (_, there) = incoming.stage(id).unwrap();
         assert_eq!(there, 0);
 
-        let long_ago = SystemTime::now() - 2 * STALE;
+        let long_ago = SystemTime::now() - 2 * Duration::from_secs(STALE);
         let age = |path: &Path| {
             std::fs::File::options().write(true).open(path).unwrap().set_modified(long_ago).unwrap();
         };
@@ -263,6 +265,13 @@ mod tests {
         // A whole file has the time of its source.
         age(&stage.join(id.to_string()));
         let ledger = crate::store::Ledger::open(&state).unwrap();
+        // As of the time that it was written it is not old yet.
+        incoming.sweep(ledger.as_of() - 2 * STALE).unwrap();
+        assert_eq!(incoming.stage(old).unwrap().1, 5);
+        for leaf in [leaf_of(old), Staged::hint_leaf(old)] {
+            let path = base.path().join(".rft/stage").join(leaf);
+            std::fs::File::options().write(true).open(path).unwrap().set_modified(long_ago).unwrap();
+        }
         incoming.recover(&ledger, OnConflict::Rename).unwrap();
         assert_eq!(std::fs::read_dir(&stage).unwrap().count(), 2);
         assert_eq!(incoming.stage(id).unwrap().1, 5);

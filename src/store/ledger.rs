@@ -5,6 +5,7 @@
 //! `committed`. A crash in between is settled at the next start by looking for the staged file: see
 //! `publish::recover`.
 
+use super::age;
 use super::error::{Naming, StoreError};
 use super::state::StateDir;
 use crate::failpoint::hit;
@@ -24,11 +25,10 @@ const ORIGIN: &str = "origin";
 /// The ledger is small and mostly written; redb's own default would be 1 GiB.
 const CACHE_BYTES: usize = 16 << 20;
 /// How long a received transfer is remembered that its sender never told us to forget.
-const REMEMBERED_DAYS: u64 = 180;
+const REMEMBERED: u64 = 180 * 24 * 60 * 60;
 /// Transfers that are remembered at most. An honest sender lets go of each soon after its receipt; only one that
 /// never does gets here, and is told.
 const MOST_REMEMBERED: u64 = 1_000_000;
-const DAY: u64 = 24 * 60 * 60;
 
 /// A transfer that stands, or is about to stand, in Incoming.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -44,6 +44,7 @@ pub struct Ledger {
     db: Database,
     path: PathBuf,
     origin: [u8; 16],
+    as_of: u64,
     moved_aside: Option<PathBuf>,
     most: u64,
     // Set when redb panicked: what it holds in memory may be wrong from then on.
@@ -64,19 +65,28 @@ impl Ledger {
     /// [`StoreError`] when the file cannot be read or written. Damage alone is no error.
     pub fn open(state: &StateDir) -> Result<Self, StoreError> {
         let path = state.path().join(FILE);
-        match load(&path) {
-            Ok((db, origin)) => Ok(Self::new(db, path, origin, None)),
+        let used = std::fs::metadata(&path).and_then(|file| file.modified()).ok();
+        let as_of = age::as_of(now(), used.map(seconds));
+        match load(&path, as_of) {
+            Ok((db, origin)) => Ok(Self::new(db, path, origin, as_of, None)),
             Err(Failure::Other(error)) => Err(error),
             Err(Failure::Damaged(_)) => {
                 let aside = move_aside(&path)?;
-                let (db, origin) = load(&path).map_err(|failure| failure.into_error(&path))?;
-                Ok(Self::new(db, path, origin, Some(aside)))
+                let (db, origin) = load(&path, as_of).map_err(|failure| failure.into_error(&path))?;
+                Ok(Self::new(db, path, origin, as_of, Some(aside)))
             }
         }
     }
 
-    fn new(db: Database, path: PathBuf, origin: [u8; 16], moved_aside: Option<PathBuf>) -> Self {
-        Self { db, path, origin, moved_aside, most: MOST_REMEMBERED, broken: AtomicBool::new(false) }
+    fn new(db: Database, path: PathBuf, origin: [u8; 16], as_of: u64, moved_aside: Option<PathBuf>) -> Self {
+        let (most, broken) = (MOST_REMEMBERED, AtomicBool::new(false));
+        Self { db, path, origin, as_of, moved_aside, most, broken }
+    }
+
+    /// The start of this run in seconds since 1970, but not later than the ledger's last use before:
+    /// what ages are reckoned by.
+    pub(crate) fn as_of(&self) -> u64 {
+        self.as_of
     }
 
     /// Where a damaged ledger was moved when this one was opened; the user should be warned: files
@@ -280,7 +290,7 @@ impl Failure {
     }
 }
 
-fn load(path: &Path) -> Result<(Database, [u8; 16]), Failure> {
+fn load(path: &Path, as_of: u64) -> Result<(Database, [u8; 16]), Failure> {
     guarded(|| {
         // The whole file is verified: redb may panic on a page that was altered behind its back.
         let db =
@@ -293,8 +303,7 @@ fn load(path: &Path) -> Result<(Database, [u8; 16]), Failure> {
             let origin = known.unwrap_or_else(rand::random);
             meta.insert(ORIGIN, &origin[..])?;
             transaction.open_table(DELIVERED)?;
-            let oldest = now().saturating_sub(REMEMBERED_DAYS * DAY);
-            transaction.open_table(RECEIVED)?.retain(|_, value| !too_old(value, oldest))?;
+            transaction.open_table(RECEIVED)?.retain(|_, value| !too_old(value, as_of))?;
             origin
         };
         hit("ledger.committing");
@@ -339,7 +348,12 @@ fn move_aside(path: &Path) -> Result<PathBuf, StoreError> {
 }
 
 fn now() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
+    seconds(SystemTime::now())
+}
+
+/// Since 1970.
+fn seconds(time: SystemTime) -> u64 {
+    time.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }
 
 /// State, seconds since 1970 (little-endian), hash, name.
@@ -364,10 +378,11 @@ fn decode(value: &[u8]) -> Option<(State, Received)> {
 }
 
 /// What is not settled yet is never too old.
-fn too_old(value: &[u8], oldest: u64) -> bool {
+fn too_old(value: &[u8], as_of: u64) -> bool {
     match value.split_first() {
         Some((&state, rest)) if state == State::Committed as u8 => {
-            rest.first_chunk::<8>().is_none_or(|when| u64::from_le_bytes(*when) < oldest)
+            let when = rest.first_chunk::<8>().map(|when| u64::from_le_bytes(*when));
+            when.is_none_or(|when| age::is_older(when, as_of, REMEMBERED))
         }
         _ => false,
     }
@@ -427,13 +442,30 @@ mod tests {
 
     #[test]
     fn old_entries_go_and_unsettled_ones_stay() {
-        let (mut value, old) = (Vec::new(), 1000);
+        let (mut value, as_of) = (Vec::new(), 2_000_000_000);
+        let old = as_of - REMEMBERED;
         encode(&mut value, State::Committed, old - 1, &entry(1).1);
-        assert!(too_old(&value, old));
+        assert!(too_old(&value, as_of));
         encode(&mut value, State::Committed, old, &entry(1).1);
-        assert!(!too_old(&value, old));
-        encode(&mut value, State::Committing, 0, &entry(1).1);
-        assert!(!too_old(&value, old));
+        assert!(!too_old(&value, as_of));
+        encode(&mut value, State::Committing, old - 1, &entry(1).1);
+        assert!(!too_old(&value, as_of));
+    }
+
+    #[test]
+    fn a_clock_that_is_years_ahead_forgets_nothing() {
+        let (_base, state) = state();
+        let ledger = Ledger::open(&state).unwrap();
+        ledger.committing(&[entry(1)]).unwrap();
+        ledger.committed(&[entry(1)]).unwrap();
+        drop(ledger);
+        // As if the last run had been ten years ago, by a clock that has jumped since.
+        let path = state.path().join(FILE);
+        let before = SystemTime::now() - std::time::Duration::from_secs(10 * 365 * 86_400);
+        std::fs::File::options().write(true).open(&path).unwrap().set_modified(before).unwrap();
+        let ledger = Ledger::open(&state).unwrap();
+        assert_eq!(ledger.as_of(), seconds(before));
+        assert_eq!(ledger.received(id(1)).unwrap(), Some(entry(1).1));
     }
 
     /// A ledger with a few hundred entries, as it stands on disk after an orderly end.

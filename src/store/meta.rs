@@ -64,6 +64,7 @@ impl Meta {
 }
 
 /// A time of the standard library as file systems and the wire have it.
+#[cfg_attr(unix, allow(dead_code))]
 pub(crate) fn timestamp_of(time: SystemTime) -> Timestamp {
     match time.duration_since(UNIX_EPOCH) {
         Ok(since) => Timestamp {

@@ -3,6 +3,7 @@
 //! Nothing outside this module names the database or changes a file. Whatever a peer sends reaches
 //! a file through a [`Name`](crate::proto::name::Name) and a [`Folder`] held by handle only.
 
+mod age;
 mod error;
 mod folder;
 mod incoming;
