@@ -15,9 +15,10 @@ use crate::outbox::{Delivery, Outbox, OutboxConfig, OutboxError, Pace};
 use crate::proto::name::Name;
 use crate::store::{Folder, Incoming, Ledger, Remover, StateDir, StoreError};
 use rand::rngs::SysRng;
+use std::collections::HashSet;
 use std::future::Future;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::JoinSet;
@@ -119,22 +120,28 @@ struct Shared {
     inbox_changed: Notify,
     files_sent: AtomicU64,
     bytes_sent: AtomicU64,
-    left_behind: AtomicU64,
+    /// Files that could not be sent, and nobody waits for.
+    left_behind: Mutex<HashSet<Name>>,
     unopened: AtomicU32,
     failure: Mutex<Option<RunError>>,
     failed: Notify,
 }
 
 impl Shared {
-    fn sent(&self, bytes: u64) {
+    fn sent(&self, name: &Name, bytes: u64) {
+        self.left().remove(name);
         self.files_sent.fetch_add(1, Ordering::Relaxed);
         self.bytes_sent.fetch_add(bytes, Ordering::Relaxed);
         self.unopened.store(0, Ordering::Relaxed);
     }
 
-    /// A file that is not offered again until it changes.
-    fn left_behind(&self) {
-        self.left_behind.fetch_add(1, Ordering::Relaxed);
+    /// A file that is not offered again until it changes, or can be read.
+    fn left_behind(&self, name: &Name) {
+        self.left().insert(name.clone());
+    }
+
+    fn left(&self) -> MutexGuard<'_, HashSet<Name>> {
+        self.left_behind.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// A record from the peer did not open.
@@ -255,7 +262,7 @@ fn open(config: &Config, events: &EventSink) -> Result<Shared, RunError> {
         inbox_changed: Notify::new(),
         files_sent: AtomicU64::new(0),
         bytes_sent: AtomicU64::new(0),
-        left_behind: AtomicU64::new(0),
+        left_behind: Mutex::default(),
         unopened: AtomicU32::new(0),
         failure: Mutex::new(None),
         failed: Notify::new(),
@@ -312,7 +319,9 @@ fn conclude(shared: &Shared, result: Result<Finished, RunError>) -> Result<Finis
         return Err(error);
     }
     if finished == Finished::Drained {
-        let left = shared.left_behind.load(Ordering::Relaxed);
+        // Those that somebody took away meanwhile are nobody's worry.
+        let gone = |name: &Name| shared.delivery.folder.stat(name).is_err_and(|e| e.is_not_found());
+        let left = shared.left().iter().filter(|name| !gone(name)).count() as u64;
         if shared.outbox.removal_failed() {
             return Err(RunError::Removal);
         }

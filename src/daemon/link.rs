@@ -112,7 +112,7 @@ fn finish(shared: &Shared, item: Item, result: Result<Delivered, DeliverError>, 
         Ok(delivered) => {
             hit("send.receipted");
             let size = if let EntryKind::File { size } = item.kind { size } else { 0 };
-            shared.sent(size);
+            shared.sent(&path, size);
             shared.outbox.delivered(item);
             shared.events.emit(Event::FileDone {
                 direction: Direction::Send,
@@ -132,7 +132,7 @@ fn finish(shared: &Shared, item: Item, result: Result<Delivered, DeliverError>, 
     let retry = match &error {
         DeliverError::Changed => Retry::Changed,
         DeliverError::Source(error) if error.is_not_found() => Retry::Changed,
-        DeliverError::Source(_) => Retry::WhenChanged,
+        DeliverError::Source(_) => Retry::WhenReadable,
         DeliverError::Refused { reason, .. } if !reason.retry_helps() => Retry::WhenChanged,
         DeliverError::Refused { .. }
         | DeliverError::Record(_)
@@ -143,8 +143,8 @@ fn finish(shared: &Shared, item: Item, result: Result<Delivered, DeliverError>, 
         shared.fail(super::RunError::Seal { path: path.clone() });
     }
     let skipped = matches!(error, DeliverError::Refused { reason: Refusal::Conflict, .. });
-    if matches!(retry, Retry::WhenChanged) && !skipped {
-        shared.left_behind();
+    if matches!(retry, Retry::WhenChanged | Retry::WhenReadable) && !skipped {
+        shared.left_behind(&path);
     }
     shared.events.emit(Event::FileFailed {
         direction: Direction::Send,

@@ -17,7 +17,7 @@ const PIECE: usize = 64 * 1024;
 pub enum StreamCode {
     /// Nothing is wrong; the rest is not needed.
     Done = 0x00,
-    /// The file changed, vanished or could not be read while it was sent.
+    /// The file changed or vanished while it was sent: this content never comes again.
     SourceChanged = 0x10,
     /// What came was not the protocol, or did not open.
     Protocol = 0x11,
@@ -25,6 +25,8 @@ pub enum StreamCode {
     Refused = 0x12,
     /// This side stops, or the session is replaced.
     Stopping = 0x13,
+    /// The file cannot be read at the moment; it may come again, behind what is there of it.
+    SourceUnreadable = 0x14,
 }
 
 /// A stream that is gone.

@@ -15,10 +15,10 @@ use crate::proto::message::{
     Accept, Begin, CHUNK_SIZE, EntryKind, MAX_MESSAGE, Offer, Outcome, Refusal, Trailer,
 };
 use crate::proto::name::Name;
-use crate::store::{Folder, StoreError, meta_of};
+use crate::store::{Folder, Meta, StoreError, meta_of};
 use bytes::{Bytes, BytesMut};
 use std::fs::File;
-use std::io::{Read, Seek, SeekFrom};
+use std::io::{self, Read, Seek, SeekFrom};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -51,8 +51,8 @@ pub enum DeliverError {
     /// It is not the file any more that was offered.
     #[error("it changed while it was sent; it is sent again when it has settled")]
     Changed,
-    /// It cannot be read.
-    #[error(transparent)]
+    /// It cannot be read, now.
+    #[error("{0}; rft goes on trying")]
     Source(#[from] StoreError),
     /// The peer does not take it.
     #[error("{reason}{}", detail_of(.detail))]
@@ -124,7 +124,9 @@ impl Delivery {
         };
         if let Err(error) = &result {
             send.reset(match error {
-                DeliverError::Changed | DeliverError::Source(_) => StreamCode::SourceChanged,
+                DeliverError::Changed => StreamCode::SourceChanged,
+                // The same content may come again, behind what the peer holds of it.
+                DeliverError::Source(_) => StreamCode::SourceUnreadable,
                 DeliverError::Refused { .. } => StreamCode::Done,
                 DeliverError::Record(RecordError::Malformed(_) | RecordError::Open(_)) => {
                     StreamCode::Protocol
@@ -194,7 +196,7 @@ impl Delivery {
         packing: Packing,
     ) -> Result<Delivered, DeliverError> {
         let (folder, job) = (self.folder.clone(), item.clone());
-        let file = blocking(move || open_unchanged(&folder, &job)).await?;
+        let file = blocking(move || Reading::open(&folder, &job)).await?;
         send.write(seal_offer(item, false, &mut sealer)?).await.map_err(RecordError::from)?;
         hit("send.offered");
         let accept = match reader.next(MAX_MESSAGE).await? {
@@ -215,8 +217,7 @@ impl Delivery {
 
         hit("send.begun");
         let (chunks, mut ready) = mpsc::channel(AHEAD);
-        let meta = item.meta;
-        let reading = tokio::task::spawn_blocking(move || source.seal_chunks(&meta, sealer, &chunks));
+        let reading = tokio::task::spawn_blocking(move || source.seal_chunks(sealer, &chunks));
         let mut answer: Answer = Box::pin(outcome(reader));
         let early = self.pump(item, offset, send, &mut ready, &mut answer).await?;
         if let Some(early) = &early
@@ -342,17 +343,49 @@ fn receipt(outcome: Outcome, sent: Option<[u8; 32]>, offset: u64) -> Result<Deli
     }
 }
 
-/// Opens the file that was queued, and no other.
-fn open_unchanged(folder: &Folder, item: &Item) -> Result<File, DeliverError> {
-    let (file, meta) = folder.open_file(&item.name)?;
-    if meta.unchanged(&item.meta) { Ok(file) } else { Err(DeliverError::Changed) }
+/// A file being read that was queued, and no other.
+struct Reading {
+    file: File,
+    /// As it was queued.
+    meta: Meta,
+    /// Where it is, for messages.
+    shown: String,
 }
 
-/// Nothing happened to the file since it was queued: what was read of it is one content.
-fn check_unchanged(file: &File, item: &crate::store::Meta) -> Result<(), DeliverError> {
-    match meta_of(file) {
-        Ok(meta) if meta.unchanged(item) => Ok(()),
-        _ => Err(DeliverError::Changed),
+impl Reading {
+    fn open(folder: &Folder, item: &Item) -> Result<Self, DeliverError> {
+        let (file, meta) = folder.open_file(&item.name)?;
+        let shown = folder.shown(&item.name);
+        if meta.unchanged(&item.meta) { Ok(Self { file, meta, shown }) } else { Err(DeliverError::Changed) }
+    }
+
+    /// Appends exactly `len` bytes; fewer means that the file was cut.
+    fn fill(&mut self, buffer: &mut BytesMut, len: usize) -> Result<(), DeliverError> {
+        let start = buffer.len();
+        buffer.resize(start + len, 0);
+        match self.file.read_exact(&mut buffer[start..]) {
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Err(DeliverError::Changed),
+            read => self.named(read),
+        }
+    }
+
+    /// Nothing happened to the file since it was queued, and it ends here: what was read of it is one
+    /// content.
+    fn check_end(&mut self) -> Result<(), DeliverError> {
+        let more = self.file.read(&mut [0]);
+        let grown = self.named(more)? > 0;
+        let now = self.named(meta_of(&self.file))?;
+        if grown || !now.unchanged(&self.meta) { Err(DeliverError::Changed) } else { Ok(()) }
+    }
+
+    fn start_over(&mut self) -> Result<(), DeliverError> {
+        let sought = self.file.seek(SeekFrom::Start(0));
+        self.named(sought).map(|_| ())
+    }
+
+    /// What the system says is no change of the file: it is told, and the file tried again.
+    fn named<T>(&self, result: io::Result<T>) -> Result<T, DeliverError> {
+        result.map_err(|error| StoreError::new("read", &self.shown, &error).into())
     }
 }
 
@@ -362,13 +395,12 @@ fn seal_small(
     mut sealer: Sealer,
     packing: &Packing,
 ) -> Result<([u8; 32], [Bytes; 2]), DeliverError> {
-    let mut file = open_unchanged(folder, item)?;
+    let mut file = Reading::open(folder, item)?;
     let offer = seal_offer(item, true, &mut sealer)?;
     let size = usize::try_from(item.meta.size).map_err(|_| DeliverError::Changed)?;
     let mut chunk = Sealer::buffer(size + Trailer::LEN);
-    fill(&mut file, &mut chunk, size)?;
-    check_end(&mut file)?;
-    check_unchanged(&file, &item.meta)?;
+    file.fill(&mut chunk, size)?;
+    file.check_end()?;
     let hash = *blake3::hash(&chunk[HEADER_LEN..]).as_bytes();
     if let Some(effort) = packing.small(item.meta.size) {
         let mut packed = Sealer::buffer(size + Trailer::LEN);
@@ -389,7 +421,7 @@ struct SealedChunk {
 
 /// A file being read from some chunk on.
 struct Source {
-    file: File,
+    file: Reading,
     size: u64,
     /// Of the next chunk.
     offset: u64,
@@ -400,13 +432,13 @@ struct Source {
 
 impl Source {
     /// Goes on behind what the peer holds if that is what the file begins with, else from the start.
-    fn resume(file: File, size: u64, accept: Accept, packing: &Packing) -> Result<Self, DeliverError> {
+    fn resume(file: Reading, size: u64, accept: Accept, packing: &Packing) -> Result<Self, DeliverError> {
         let mut source = Self::behind(file, size, accept)?;
-        source.packer = packing.large(&mut source.file, source.offset, size);
+        source.packer = packing.large(&mut source.file.file, source.offset, size);
         Ok(source)
     }
 
-    fn behind(file: File, size: u64, accept: Accept) -> Result<Self, DeliverError> {
+    fn behind(file: Reading, size: u64, accept: Accept) -> Result<Self, DeliverError> {
         let hasher = FileHasher::new(FILE_CHUNK);
         let mut source = Self { file, size, offset: 0, hasher, packer: None };
         if accept.offset > 0 && accept.offset <= size {
@@ -418,7 +450,7 @@ impl Source {
             if source.hasher.finish(accept.offset)? == accept.prefix {
                 return Ok(source);
             }
-            source.file.seek(SeekFrom::Start(0)).map_err(|_| DeliverError::Changed)?;
+            source.file.start_over()?;
             source.offset = 0;
             source.hasher = FileHasher::new(FILE_CHUNK);
         }
@@ -429,7 +461,7 @@ impl Source {
     fn read_chunk(&mut self, chunk: &mut BytesMut) -> Result<(), DeliverError> {
         let len = usize::try_from((self.size - self.offset).min(CHUNK_SIZE as u64)).unwrap_or(CHUNK_SIZE);
         let start = chunk.len();
-        fill(&mut self.file, chunk, len)?;
+        self.file.fill(chunk, len)?;
         let index = self.offset / CHUNK_SIZE as u64;
         if len > 0 || self.size == 0 {
             self.hasher.push(index, FILE_CHUNK.hash(index, &chunk[start..])?)?;
@@ -442,7 +474,6 @@ impl Source {
     /// that was queued, so that a mixture of two contents is never complete.
     fn seal_chunks(
         mut self,
-        meta: &crate::store::Meta,
         mut sealer: Sealer,
         chunks: &mpsc::Sender<SealedChunk>,
     ) -> Result<[u8; 32], DeliverError> {
@@ -455,8 +486,7 @@ impl Source {
             }
             let last = self.offset == self.size;
             let hash = if last {
-                check_end(&mut self.file)?;
-                check_unchanged(&self.file, meta)?;
+                self.file.check_end()?;
                 let hash = self.hasher.finish(self.size)?;
                 Trailer { size: self.size, hash }.encode(&mut chunk);
                 Some(hash)
@@ -476,26 +506,59 @@ impl Source {
     }
 }
 
-/// Appends exactly `len` bytes; fewer means that the file was cut.
-fn fill(file: &mut File, buffer: &mut BytesMut, len: usize) -> Result<(), DeliverError> {
-    let start = buffer.len();
-    buffer.resize(start + len, 0);
-    file.read_exact(&mut buffer[start..]).map_err(|_| DeliverError::Changed)
-}
-
-/// A byte behind the end means that the file grew.
-fn check_end(file: &mut File) -> Result<(), DeliverError> {
-    match file.read(&mut [0]) {
-        Ok(0) => Ok(()),
-        _ => Err(DeliverError::Changed),
-    }
-}
-
 async fn blocking<T: Send + 'static>(
     job: impl FnOnce() -> Result<T, DeliverError> + Send + 'static,
 ) -> Result<T, DeliverError> {
     match tokio::task::spawn_blocking(job).await {
         Ok(result) => result,
         Err(error) => Err(DeliverError::Internal(error.to_string())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::outbox::table::model::{file, name};
+
+    /// What reads of the process's memory at address 0 give is an I/O error as a disk's.
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn what_cannot_be_read_is_not_called_changed() {
+        let shown = "Outgoing/f".to_owned();
+        let mut broken = Reading { file: File::open("/proc/self/mem").unwrap(), meta: file(1, 5, 1), shown };
+        let error = broken.fill(&mut BytesMut::new(), 5).unwrap_err();
+        assert!(matches!(error, DeliverError::Source(StoreError::Io { .. })), "{error}");
+        assert!(
+            error.to_string().starts_with("Outgoing/f: could not read it: Input/output error"),
+            "{error}"
+        );
+        assert!(matches!(broken.check_end().unwrap_err(), DeliverError::Source(_)));
+    }
+
+    #[test]
+    fn what_is_cut_or_grows_is_changed() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("f"), "hello").unwrap();
+        let folder = Folder::open(dir.path(), false).unwrap();
+        let meta = folder.stat(&name("f")).unwrap();
+        let item = Item {
+            name: name("f"),
+            meta,
+            kind: EntryKind::File { size: 5 },
+            id: crate::proto::message::TransferId([1; 16]),
+            attempt: 0,
+        };
+        let open = || Reading::open(&folder, &item);
+        let mut reading = open().unwrap();
+        assert!(matches!(reading.fill(&mut BytesMut::new(), 6), Err(DeliverError::Changed)));
+        let mut reading = open().unwrap();
+        reading.fill(&mut BytesMut::new(), 4).unwrap();
+        assert!(matches!(reading.check_end(), Err(DeliverError::Changed)));
+        let mut reading = open().unwrap();
+        reading.fill(&mut BytesMut::new(), 5).unwrap();
+        reading.check_end().unwrap();
+        std::fs::write(dir.path().join("f"), "hello!").unwrap();
+        assert!(matches!(reading.check_end(), Err(DeliverError::Changed)));
+        assert!(matches!(open(), Err(DeliverError::Changed)));
     }
 }

@@ -75,10 +75,10 @@ impl Table {
             entry.attempt = entry.attempt.saturating_add(1);
             match retry {
                 Retry::Now => entry.state = entry.settled(),
-                Retry::After => {
+                Retry::After | Retry::WhenReadable => {
                     entry.failures = entry.failures.saturating_add(1);
                     entry.due = now.mono.after(backoff(item.id, entry.failures));
-                    entry.state = State::Waiting;
+                    entry.state = if retry == Retry::After { State::Waiting } else { State::Unreadable };
                 }
                 Retry::WhenChanged => entry.state = State::Refused,
                 Retry::Changed => {
@@ -182,7 +182,8 @@ impl Table {
             }
             let wait = self.settle;
             self.update(&name, |entry| {
-                if entry.state == State::Waiting || entry.is_folder() || entry.settle.at_once() {
+                let again = matches!(entry.state, State::Waiting | State::Unreadable);
+                if again || entry.is_folder() || entry.settle.at_once() {
                     entry.state = entry.settled();
                 } else {
                     // Should the look fail, there is another one.

@@ -55,6 +55,8 @@ pub(super) struct Hints {
     pub everything: bool,
     /// Events were lost.
     pub lost: bool,
+    /// Because the system's queue of them ran over.
+    pub overflow: bool,
     /// The system has no more watches.
     pub no_watches: bool,
 }

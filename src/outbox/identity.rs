@@ -78,7 +78,7 @@ fn derive(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::outbox::table::tests::{file, folder};
+    use crate::outbox::table::model::{file, folder};
 
     fn name(text: &str) -> Name {
         Name::parse(text.as_bytes()).unwrap()

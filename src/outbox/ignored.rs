@@ -6,7 +6,7 @@ use ignore::gitignore::{Gitignore, GitignoreBuilder};
 
 /// The file's name, at the top of Outgoing.
 pub(super) const IGNORE_FILE: &str = ".rftignore";
-/// Longer ignore files are not read.
+/// Longer ignore files are not read, in bytes.
 pub(super) const MAX_IGNORE_FILE: u64 = 1 << 20;
 
 /// The patterns, and of which version of the file.
@@ -14,17 +14,20 @@ pub(super) const MAX_IGNORE_FILE: u64 = 1 << 20;
 pub(super) struct Ignored {
     rules: Gitignore,
     of: Option<Meta>,
+    /// The patterns are not known.
+    everything: bool,
 }
 
 impl Ignored {
     /// Nothing is ignored.
     pub fn nothing() -> Self {
-        Self { rules: Gitignore::empty(), of: None }
+        Self { rules: Gitignore::empty(), of: None, everything: false }
     }
 
     /// Whether the patterns are those of another version of the file than this (`None`: no file).
     pub fn is_stale(&self, file: Option<&Meta>) -> bool {
         match (&self.of, file) {
+            _ if self.everything => true,
             (None, None) => false,
             (Some(old), Some(new)) => !old.unchanged(new),
             _ => true,
@@ -45,12 +48,20 @@ impl Ignored {
             Ok(rules) => self.rules = rules,
             Err(error) => wrong.push(format!("{IGNORE_FILE}: {error}; nothing is ignored by it")),
         }
-        self.of = file;
+        (self.of, self.everything) = (file, false);
         wrong
+    }
+
+    /// There is a file, but what it says is not known: everything is ignored until it is.
+    pub fn hide_everything(&mut self) {
+        self.everything = true;
     }
 
     /// Whether a pattern matches the entry itself.
     pub fn matches(&self, name: &Name, folder: bool) -> bool {
+        if self.everything {
+            return true;
+        }
         !self.rules.is_empty()
             && name.to_path().is_ok_and(|path| self.rules.matched(&path, folder).is_ignore())
     }
@@ -71,7 +82,7 @@ impl Ignored {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::outbox::table::tests::file;
+    use crate::outbox::table::model::file;
 
     fn name(text: &str) -> Name {
         Name::parse(text.as_bytes()).unwrap()

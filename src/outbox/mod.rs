@@ -20,6 +20,8 @@
 
 mod deliver;
 mod finish;
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzzing;
 mod handout;
 mod hints;
 mod identity;
@@ -119,6 +121,8 @@ pub enum Retry {
     Now,
     /// After a while: one second, doubled with each failure up to a minute.
     After,
+    /// As `After`, but nobody waits for it meanwhile: it cannot be read, and that may last.
+    WhenReadable,
     /// Not before it changes or the program is started anew: it was refused for good.
     WhenChanged,
     /// When it has settled anew: it changed, or vanished, or has a writer.
@@ -129,8 +133,8 @@ pub enum Retry {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Backlog {
     /// Entries: settling, ready, in flight, waiting to be tried again, or being removed after they
-    /// were received. Neither what was refused for good nor what stays. Never 0 before the first scan is
-    /// complete.
+    /// were received. Neither what was refused for good or cannot be read, nor what stays. Never 0 before
+    /// the first scan is complete.
     pub files: u64,
     /// Their bytes.
     pub bytes: u64,

@@ -97,7 +97,7 @@ impl Table {
             }
             // Removals beneath it put a folder's times back: its turn comes with a look of its own.
             State::Settling | State::Quiet | State::Ready => entry.is_folder() && signal == Signal::Seen,
-            State::Waiting | State::Refused | State::Done => false,
+            State::Waiting | State::Unreadable | State::Refused | State::Done => false,
         }
     }
 

@@ -7,7 +7,7 @@ use super::scan::{Found, Look, Rules, Scanner, is_gone};
 use super::settle::{Moment, Signal, WallClock};
 use super::shared::{Mail, Shared, locked};
 use super::table::Now;
-use super::watch::{Watch, Watched, no_watches};
+use super::watch::{OVERFLOW, Watch, Watched, no_watches};
 use super::{Backlog, Item, OutboxConfig, Retry};
 use crate::config::AfterSend;
 use crate::event::EventSink;
@@ -33,6 +33,9 @@ const POLL: Duration = Duration::from_millis(1500);
 /// no events. What comes into them while a burst of events holds the watcher up is left to the
 /// next full scan.
 const AGAIN: Duration = Duration::from_millis(150);
+
+/// Between two warnings that the queue of events ran over.
+const OVERFLOW_PACE: Duration = Duration::from_secs(60);
 
 /// A folder to be listed.
 #[derive(Debug, Clone)]
@@ -60,6 +63,8 @@ pub(super) struct Reconcile {
     watch_path: Option<PathBuf>,
     watch: Option<Watch>,
     polling: bool,
+    /// A queue of events that ran over is not told again before then.
+    overflow_told: Moment,
     listings: VecDeque<Listing>,
     /// Listings of new folders that are due later.
     again: VecDeque<(Moment, Listing)>,
@@ -102,6 +107,7 @@ impl Reconcile {
             watch_path: config.watch.then(|| config.outgoing.path().to_path_buf()),
             watch: None,
             polling: !config.watch,
+            overflow_told: Moment(0),
             listings: VecDeque::new(),
             again: VecDeque::new(),
             scan: 0,
@@ -142,6 +148,11 @@ impl Reconcile {
     }
 
     fn start_watch(&mut self, path: &std::path::Path) {
+        if self.folder.is_remote() {
+            self.poll(
+                "Outgoing is on a network file system (or FUSE), which does not tell what other hosts do",
+            );
+        }
         match Watch::start(path, Arc::clone(&self.shared)) {
             Watched::Whole(watch) => self.watch = Some(watch),
             Watched::Part(watch, why) => {
@@ -156,7 +167,7 @@ impl Reconcile {
     fn poll(&mut self, why: &str) {
         if !self.polling {
             self.polling = true;
-            self.events.warn(None, format!("{why}; until then Outgoing is scanned every second or two"));
+            self.events.warn(None, format!("{why}; Outgoing is scanned every second or two instead"));
         }
     }
 
@@ -223,6 +234,10 @@ impl Reconcile {
     fn hints(&mut self, mut hints: Hints) {
         if hints.no_watches {
             self.poll(&no_watches());
+        }
+        if hints.overflow && self.moment() >= self.overflow_told {
+            self.events.warn(None, OVERFLOW);
+            self.overflow_told = self.moment().after(OVERFLOW_PACE);
         }
         if hints.lost {
             locked(&self.shared.table).events_lost();

@@ -8,7 +8,6 @@ use crate::store::{FileKind, Folder, Listed, Meta, StoreError};
 use std::collections::HashSet;
 use std::collections::hash_map::DefaultHasher;
 use std::hash::{Hash, Hasher};
-use std::io::Read;
 use std::sync::Arc;
 
 /// Something to be sent.
@@ -64,37 +63,37 @@ impl Scanner {
         self.folder.list(folder)
     }
 
-    /// Reads the ignore file anew when a listing of the top shows another one than before.
+    /// Reads the ignore file anew when a listing of the top shows another one than before. What may
+    /// not be sent must not be guessed: as long as it cannot be read, nothing is.
     pub fn refresh_rules(&mut self, top: &[Listed]) -> Rules {
         let file = top
             .iter()
             .find(|l| l.leaf.as_ref().is_ok_and(|leaf| leaf == IGNORE_FILE.as_bytes()))
-            .map(|listed| listed.meta)
-            .filter(|meta| meta.kind == FileKind::File);
+            .map(|listed| listed.meta);
         if !self.ignored.is_stale(file.as_ref()) {
             return Rules::Same;
         }
-        let mut text = Vec::new();
-        if file.is_some()
-            && let Err(error) = self.read_rules(&mut text)
-        {
-            self.events.warn(None, format!("{IGNORE_FILE}: {error}; nothing is ignored by it"));
-            text.clear();
-        }
-        for wrong in self.ignored.replace(file, &text) {
-            self.events.warn(None, wrong);
+        let text = match file {
+            Some(_) => self.folder.read_own(IGNORE_FILE, MAX_IGNORE_FILE),
+            None => Ok(Vec::new()),
+        };
+        match text {
+            Ok(text) => {
+                for wrong in self.ignored.replace(file, &text) {
+                    self.events.warn(None, wrong);
+                }
+            }
+            Err(error) if is_gone(&error) && file.is_none_or(|file| file.kind == FileKind::File) => {}
+            Err(error) => {
+                self.ignored.hide_everything();
+                let message = format!(
+                    "{IGNORE_FILE} must be a file of at most 1 MiB that can be read ({error}); until it is, \
+                     nothing is sent"
+                );
+                self.warn_once(None, &message);
+            }
         }
         Rules::Changed
-    }
-
-    fn read_rules(&self, text: &mut Vec<u8>) -> std::io::Result<()> {
-        // It is reserved, so no name and no handle-relative way leads to it; nothing of it crosses.
-        let file = std::fs::File::open(self.folder.path().join(IGNORE_FILE))?;
-        if !file.metadata()?.is_file() {
-            return Err(std::io::Error::other("it is no regular file"));
-        }
-        file.take(MAX_IGNORE_FILE).read_to_end(text)?;
-        Ok(())
     }
 
     /// Sorts out one entry of a listing.

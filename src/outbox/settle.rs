@@ -190,7 +190,7 @@ impl WallClock {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::outbox::table::tests::file;
+    use crate::outbox::table::model::file;
 
     const SETTLE: Duration = Duration::from_secs(1);
     const WALL: Timestamp = Timestamp { seconds: 1_000_000, nanos: 0 };

@@ -42,6 +42,8 @@ pub(super) enum State {
     Held,
     /// Ready again after a back-off.
     Waiting,
+    /// As `Waiting`, but it cannot be read, and nobody waits for it.
+    Unreadable,
     /// Refused for good, until it changes.
     Refused,
     /// The peer holds it and it stays, until it changes.
@@ -51,7 +53,7 @@ pub(super) enum State {
 impl State {
     /// The peer is still to get it.
     fn pending(self) -> bool {
-        !matches!(self, Self::Held | Self::Refused | Self::Done)
+        !matches!(self, Self::Held | Self::Unreadable | Self::Refused | Self::Done)
     }
 
     /// Something goes on with it just now.
@@ -70,7 +72,7 @@ pub(super) struct Entry {
     pub meta: Meta,
     pub settle: Settle,
     pub state: State,
-    /// When the wait of `Settling` or `Waiting` is over.
+    /// When the wait of `Settling`, `Waiting` or `Unreadable` is over.
     pub due: Moment,
     seq: Seq,
     /// How often it came back.
@@ -134,7 +136,7 @@ impl Share {
     }
 
     fn timed(&self) -> bool {
-        matches!(self.state, State::Settling | State::Waiting)
+        matches!(self.state, State::Settling | State::Waiting | State::Unreadable)
     }
 }
 
@@ -420,5 +422,7 @@ fn is_beneath(name: &Name, folder: &Name) -> bool {
     name.as_bytes().strip_prefix(folder.as_bytes()).is_some_and(|rest| rest.first() == Some(&b'/'))
 }
 
+#[cfg(any(test, feature = "fuzzing"))]
+pub(super) mod model;
 #[cfg(test)]
-pub(super) mod tests;
+mod tests;

@@ -77,6 +77,14 @@ pub(super) fn no_watches() -> String {
         .into()
 }
 
+/// The system's queue of events ran over.
+pub(super) const OVERFLOW: &str = if cfg!(target_os = "linux") {
+    "more changed in Outgoing at once than the system's queue of file events takes; nothing is missed, as \
+     Outgoing is scanned now, but that is slower: raise fs.inotify.max_queued_events (sysctl)"
+} else {
+    "more changed in Outgoing at once than the system tells; nothing is missed, as Outgoing is scanned now"
+};
+
 /// What an event says about its paths.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Heard {
@@ -110,7 +118,10 @@ fn meaning(kind: &EventKind) -> Option<Heard> {
 
 fn hear(shared: &Shared, root: &Path, event: notify::Result<Event>) {
     match event {
-        Ok(event) if event.need_rescan() => shared.mail(lost),
+        Ok(event) if event.need_rescan() => shared.mail(|mail| {
+            mail.hints.overflow = true;
+            lost(mail);
+        }),
         Ok(event) => match (meaning(&event.kind), event.paths.as_slice()) {
             (Some(Heard::Each(hint)), paths) => {
                 shared.mail(|mail| paths.iter().for_each(|path| add(&mut mail.hints, root, path, hint)));

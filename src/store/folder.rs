@@ -9,7 +9,7 @@ use cap_std::fs::Dir;
 use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::fs::File;
-use std::io;
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -65,6 +65,27 @@ impl Folder {
         os::open_read(&parent, &leaf).naming("read", || self.shown(name))
     }
 
+    /// What stands in a file of the program's own at the top (no [`Name`] leads there), of at most `max`
+    /// bytes.
+    ///
+    /// # Errors
+    /// As [`Folder::open_file`], and [`StoreError::Io`] when it is longer.
+    pub fn read_own(&self, leaf: &str, max: u64) -> Result<Vec<u8>, StoreError> {
+        let shown = || self.path.join(leaf).display().to_string();
+        let (file, _) = os::open_read(&self.root, OsStr::new(leaf)).naming("read", shown)?;
+        let mut bytes = Vec::new();
+        file.take(max + 1).read_to_end(&mut bytes).naming("read", shown)?;
+        if bytes.len() as u64 > max {
+            return Err(StoreError::new("read", shown(), &io::ErrorKind::FileTooLarge.into()));
+        }
+        Ok(bytes)
+    }
+
+    /// Whether other hosts may change the folder, of which this system's events tell nothing.
+    pub fn is_remote(&self) -> bool {
+        os::is_remote(&self.root, &self.path)
+    }
+
     /// The target of a symbolic link, `/`-separated.
     ///
     /// # Errors
@@ -115,7 +136,7 @@ impl Folder {
     }
 
     /// A name with the folder before it, for messages.
-    pub(crate) fn shown(&self, name: &Name) -> String {
+    pub fn shown(&self, name: &Name) -> String {
         format!("{}{}{name}", self.path.display(), std::path::MAIN_SEPARATOR)
     }
 

@@ -15,6 +15,7 @@
 //! | `set_file`, `set_dir`, `set_link` | permission bits and modification time |
 //! | `sync_file`, `sync_data`, `sync_dir`, `sync_volume` | stable storage |
 //! | `free_space` | bytes that this user may still write |
+//! | `is_remote` | whether other hosts may change it |
 
 #[cfg(unix)]
 mod unix;

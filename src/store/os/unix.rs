@@ -261,3 +261,37 @@ pub(crate) fn free_space(dir: &Dir, _path: &Path) -> io::Result<u64> {
     let stat = fs::fstatvfs(dir)?;
     Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
 }
+
+/// Whether a folder lies on a file system whose changes by other hosts no event of this one tells.
+#[cfg(target_os = "linux")]
+pub(crate) fn is_remote(dir: &Dir, _path: &Path) -> bool {
+    // The type of this field differs between architectures; every number is one of 32 bits.
+    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, clippy::unnecessary_cast)]
+    fs::fstatfs(dir).is_ok_and(|stat| REMOTE.contains(&(stat.f_type as u32)))
+}
+
+/// statfs(2), linux/magic.h, and each file system's own source. Not everything behind FUSE is remote,
+/// but all of it may be.
+#[cfg(target_os = "linux")]
+const REMOTE: [u32; 15] = [
+    0x0000_6969, // NFS
+    0x0000_517b, // SMB
+    0xff53_4d42, // CIFS
+    0xfe53_4d42, // SMB2
+    0x0102_1997, // 9P
+    0x6573_5546, // FUSE: sshfs, virtiofs and others
+    0x00c3_6400, // Ceph
+    0x5346_414f, // OpenAFS
+    0x6b41_4653, // kAFS
+    0x7375_7245, // Coda
+    0x0bd0_0bd0, // Lustre
+    0x4750_4653, // GPFS
+    0x0116_1970, // GFS2
+    0x7461_636f, // OCFS2
+    0x786f_4256, // VirtualBox's shared folders
+];
+
+#[cfg(not(target_os = "linux"))]
+pub(crate) fn is_remote(_dir: &Dir, _path: &Path) -> bool {
+    false
+}

@@ -345,5 +345,15 @@ pub(crate) fn free_space(dir: &Dir, _path: &Path) -> io::Result<u64> {
     fs4::available_space(path_of_dir(dir)?)
 }
 
+/// Whether a folder lies on a share: the true path of a mapped drive is `\\?\UNC\server\share`.
+pub(crate) fn is_remote(dir: &Dir, _path: &Path) -> bool {
+    use std::path::{Component, Prefix};
+    let path = path_of_dir(dir);
+    path.is_ok_and(|path| match path.components().next() {
+        Some(Component::Prefix(prefix)) => matches!(prefix.kind(), Prefix::UNC(..) | Prefix::VerbatimUNC(..)),
+        _ => false,
+    })
+}
+
 #[cfg(test)]
 mod tests;
