@@ -30,6 +30,9 @@ pub mod daemon;
 pub mod event;
 #[doc(hidden)]
 pub mod failpoint;
+#[cfg(any(test, feature = "fuzzing"))]
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod inbox;
 pub mod net;
 pub mod outbox;

@@ -42,6 +42,9 @@ const LAYERS: &[Layer] = &[
                   "unicode_normalization", "zeroize"] },
     Layer { name: "proto", layers: &[], crates: &["bytes", "thiserror"] },
     Layer { name: "pack", layers: &[], crates: &["bytes", "thiserror", "zstd"] },
+    // bodies of the fuzz targets, in no release
+    Layer { name: "fuzzing", layers: &["outbox", "inbox", "net", "store", "proto", "crypto", "config", "event"],
+        crates: &["blake3", "bytes", "tempfile", "tokio"] },
     // plain values: what goes into the engine, and what it tells
     Layer { name: "config", layers: &["proto"], crates: &["thiserror"] },
     Layer { name: "event", layers: &["proto"], crates: &[] },

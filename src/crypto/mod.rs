@@ -13,6 +13,8 @@
 //! Types that hold secrets have neither `Debug` nor `Clone` and are wiped when dropped.
 
 pub mod filehash;
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzzing;
 pub mod handshake;
 mod pake;
 pub mod password;

@@ -149,7 +149,7 @@ impl Confirmation {
 pub(super) struct SessionSecret(Prk);
 
 impl SessionSecret {
-    #[cfg(test)]
+    #[cfg(any(test, feature = "fuzzing"))]
     pub(super) fn from_bytes(s: &[u8; 32]) -> Self {
         Self(Prk::new(s))
     }

@@ -7,6 +7,8 @@
 mod active;
 pub mod assemble;
 mod commit;
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzzing;
 mod receive;
 mod stage;
 mod walk;

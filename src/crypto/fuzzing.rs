@@ -1,0 +1,179 @@
+//! Fuzz bodies of the seal and of the handshake.
+
+use super::handshake::{
+    ChannelBinding, Established, Guest, HandshakeError, Host, M1_LEN, M2_LEN, M3_LEN, M4_LEN, PeerId, Role,
+};
+use super::schedule::SessionSecret;
+use super::seal::{HEADER_LEN, Header, OpenError, RecordKind, SealError, SessionKeys};
+use super::{PasswordKey, Sealer};
+use rand::SeedableRng;
+use rand::rngs::StdRng;
+
+/// The keys of a session that there never was.
+pub fn keys() -> SessionKeys {
+    SessionKeys::new(SessionSecret::from_bytes(&[7; 32]))
+}
+
+/// Bytes as choices, with zeros at the end.
+struct Choices<'a>(std::slice::Iter<'a, u8>);
+
+impl Choices<'_> {
+    fn byte(&mut self) -> u8 {
+        self.0.next().copied().unwrap_or(0)
+    }
+
+    fn below(&mut self, n: usize) -> usize {
+        (usize::from(self.byte()) << 8 | usize::from(self.byte())) % n.max(1)
+    }
+}
+
+const KINDS: [RecordKind; 7] = [
+    RecordKind::Offer,
+    RecordKind::Data,
+    RecordKind::Answer,
+    RecordKind::Receipt,
+    RecordKind::Settings,
+    RecordKind::Control,
+    RecordKind::Final,
+];
+
+/// Records of one stream, opened in any order, some of them changed, cut, moved or repeated: each
+/// opens once, as it was sealed, at its own place, and nothing else opens.
+///
+/// # Panics
+/// When it does not hold.
+pub fn records(data: &[u8]) {
+    header(data);
+    let mut choices = Choices(data.iter());
+    let keys = keys();
+    let mut sealer = keys.sealer(Role::Guest, 4);
+    let (mut sealed, mut ended) = (Vec::new(), false);
+    for _ in 0..1 + choices.below(12) {
+        let kind = KINDS[choices.below(KINDS.len())];
+        let plaintext = vec![choices.byte(); choices.below(100)];
+        let mut buffer = Sealer::buffer(plaintext.len());
+        buffer.extend_from_slice(&plaintext);
+        match sealer.seal(kind, buffer) {
+            Ok(record) => sealed.push((kind, plaintext, record.to_vec())),
+            Err(error) => assert!(ended && error == SealError::Ended),
+        }
+        ended |= kind == RecordKind::Final;
+    }
+    let mut opener = keys.opener(Role::Guest, 4);
+    let mut opened = vec![false; sealed.len()];
+    while choices.0.len() > 0 {
+        let (which, place) = (choices.below(sealed.len()), choices.below(sealed.len() + 1));
+        let (kind, plaintext, record) = &sealed[which];
+        let place = if choices.byte() < 192 { which } else { place };
+        let mut copy = record.clone();
+        match choices.byte() % 8 {
+            0 => copy[choices.below(record.len())] ^= 1 << (choices.byte() % 8),
+            1 => copy.truncate(choices.below(record.len())),
+            2 => copy.push(choices.byte()),
+            _ => {}
+        }
+        let before = copy.clone();
+        let honest = copy == *record && place == which && !opened[which];
+        match opener.open(place as u64, &mut copy) {
+            Ok((got, text)) => {
+                assert!(honest, "record {which} opened at {place}");
+                assert_eq!((got, &*text), (*kind, &plaintext[..]));
+                opened[which] = true;
+            }
+            Err(error) => {
+                assert!(!honest, "record {which}: {error}");
+                assert_eq!(copy, before, "a refused record is left as it was");
+            }
+        }
+        let contiguous = opened.iter().take_while(|opened| **opened).count();
+        assert_eq!(opener.contiguous(), contiguous as u64);
+        assert_eq!(opener.is_complete(), ended && contiguous == sealed.len());
+    }
+}
+
+fn header(data: &[u8]) {
+    let Some(bytes) = data.first_chunk::<HEADER_LEN>() else { return };
+    match Header::parse(bytes, 1 << 20) {
+        Ok(header) => {
+            let mut back = [0; HEADER_LEN];
+            back[0] = header.kind.to_wire();
+            back[4..8].copy_from_slice(&header.len.to_be_bytes());
+            back[8..].copy_from_slice(&header.index.to_be_bytes());
+            assert_eq!(back, *bytes);
+            assert!(header.len <= 1 << 20);
+        }
+        Err(error) => assert!(matches!(error, OpenError::BadHeader | OpenError::TooLong)),
+    }
+}
+
+type Ends = (Result<Established, HandshakeError>, Result<Established, HandshakeError>);
+
+/// A handshake in which somebody on the path changes messages, or puts others in their place: both
+/// ends agree when nothing was changed, and else the one that got a change refuses.
+///
+/// # Panics
+/// When it does not hold.
+pub fn handshake(data: &[u8]) {
+    let mut choices = Choices(data.iter());
+    let (mut changed, mut first) = (false, true);
+    let (host, guest) = play(|message| {
+        let how = choices.byte();
+        let before = message.to_vec();
+        match how % 4 {
+            // Everything is somebody else's.
+            1 if first => message.iter_mut().for_each(|byte| *byte = choices.byte()),
+            // From some byte on it is.
+            2 => {
+                let at = choices.below(message.len());
+                message[at..].iter_mut().for_each(|byte| *byte = choices.byte());
+            }
+            3 => message[choices.below(before.len())] ^= 1 << (choices.byte() % 8),
+            _ => {}
+        }
+        first = false;
+        changed |= message != before;
+    });
+    if changed {
+        assert!(guest.is_err(), "the guest took what was changed");
+        // Only M4 was changed: the host has nothing left to refuse.
+        if let Ok(host) = host {
+            assert_eq!(host.peer, GUEST_ID);
+        }
+    } else {
+        let (host, guest) = (host.unwrap(), guest.unwrap());
+        assert_eq!((host.session_id, host.sas), (guest.session_id, guest.sas));
+        assert_eq!((host.peer, guest.peer), (GUEST_ID, HOST_ID));
+    }
+}
+
+const GUEST_ID: PeerId = PeerId([0xaa; 16]);
+const HOST_ID: PeerId = PeerId([0xbb; 16]);
+
+/// One run. An end that never heard from the other has the other's error.
+fn play(mut tamper: impl FnMut(&mut [u8])) -> Ends {
+    let mut rng = StdRng::seed_from_u64(7);
+    let (key, binding) = (PasswordKey::from_bytes([1; 32]), ChannelBinding::from_exporter(&[9; 96]));
+    let (guest, mut m1): (_, [u8; M1_LEN]) = Guest::start(&key, &binding, GUEST_ID, &mut rng).unwrap();
+    tamper(&mut m1);
+    let peeked = Host::peek_m1(&m1, HOST_ID);
+    let (host, mut m2): (_, [u8; M2_LEN]) = match Host::on_m1(&key, &binding, HOST_ID, &m1, &mut rng) {
+        Ok(next) => next,
+        Err(error) => {
+            assert!(peeked.is_ok() || peeked == Err(error));
+            return (Err(error), Err(error));
+        }
+    };
+    assert_eq!(peeked, Ok(()));
+    tamper(&mut m2);
+    let (guest, mut m3): (_, [u8; M3_LEN]) = match guest.on_m2(&m2) {
+        Ok(next) => next,
+        Err(error) => return (Err(error), Err(error)),
+    };
+    tamper(&mut m3);
+    let (established, mut m4): (_, [u8; M4_LEN]) = match host.on_m3(&m3, &mut rng) {
+        Ok(next) => next,
+        Err(error) => return (Err(error), Err(error)),
+    };
+    tamper(&mut m4);
+    (Ok(established), guest.on_m4(&m4))
+}

@@ -1,0 +1,299 @@
+//! A file on its way, from Outgoing into Incoming, over a stream that is cut at any byte, while the
+//! file is changed, the stage is damaged, and the receiver is started anew.
+
+use crate::config::{Folders, OnConflict};
+use crate::crypto::Role;
+use crate::crypto::fuzzing::keys;
+use crate::event::EventSink;
+use crate::inbox::{Committer, Inbox, Limits};
+use crate::net::record::{RecordReader, RecordWriter};
+use crate::net::stream::{RecvHalf, pipe};
+use crate::outbox::{Delivery, Item, Pace};
+use crate::proto::codec::Reader;
+use crate::proto::message::{CHUNK_SIZE, EntryKind, TransferId};
+use crate::proto::name::Name;
+use crate::store::{FileKind, Folder, Incoming, Ledger, StateDir};
+use bytes::Bytes;
+use std::fs::{self, File};
+use std::io::{Seek, SeekFrom, Write};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+use tokio::sync::Semaphore;
+
+/// Attempts that may fail, before the one that must not.
+const ATTEMPTS: usize = 4;
+
+/// Sends one file. Each attempt may be cut after so many bytes, one way or the other; before it, or
+/// in its middle, the file may change; between attempts what is staged may be damaged, and the
+/// receiver start again. Whatever stands in Incoming is a whole version of the file at any time, and
+/// in the end it is the last one, once.
+///
+/// # Panics
+/// When it does not hold.
+pub fn transfer(data: &[u8]) {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+    runtime.block_on(play(&mut Reader::new(data)));
+}
+
+async fn play(choices: &mut Reader<'_>) {
+    let dir = tempfile::tempdir().unwrap();
+    let mut source = Source::new(dir.path().join("Outgoing"), number(choices, 5 * CHUNK_SIZE / 2));
+    let folders = Folders::in_dir(dir.path());
+    let mut receiver = Receiver::open(&folders);
+    for attempt in 0..ATTEMPTS {
+        let what = choices.u8().unwrap_or(0);
+        if what & 1 != 0 {
+            source.change(choices);
+        }
+        if what & 2 != 0 {
+            drop(receiver);
+            if what & 4 != 0 {
+                damage(&folders, choices);
+            }
+            receiver = Receiver::open(&folders);
+        }
+        let path = Path {
+            there: cut(what & 8 != 0, choices),
+            back: cut(what & 16 != 0, choices),
+            flipped: (what & 32 != 0).then(|| number(choices, 3 * CHUNK_SIZE)),
+            changed: (what & 64 != 0).then(|| number(choices, 3 * CHUNK_SIZE)),
+        };
+        tokio::time::timeout(Duration::from_secs(60), run(&receiver, &mut source, path, choices))
+            .await
+            .unwrap_or_else(|_| panic!("attempt {attempt} hangs"));
+        source.check(&folders);
+    }
+    run(&receiver, &mut source, Path::plain(), choices).await;
+    source.check(&folders);
+    assert!(source.arrived(&folders).contains(source.versions.last().unwrap()), "it never arrived");
+}
+
+/// A choice below `n`.
+fn number(choices: &mut Reader<'_>, n: usize) -> usize {
+    choices.u32().map_or(0, |choice| choice as usize % n)
+}
+
+fn cut(cut: bool, choices: &mut Reader<'_>) -> usize {
+    if cut { number(choices, 3 * CHUNK_SIZE) } else { usize::MAX }
+}
+
+/// The file, and all that it ever was.
+struct Source {
+    folder: PathBuf,
+    versions: Vec<Vec<u8>>,
+}
+
+impl Source {
+    fn new(folder: PathBuf, size: usize) -> Self {
+        fs::create_dir_all(&folder).unwrap();
+        let mut content = vec![0; size];
+        blake3::Hasher::new().finalize_xof().fill(&mut content);
+        fs::write(folder.join("f"), &content).unwrap();
+        let source = Self { folder, versions: vec![content] };
+        source.touch();
+        source
+    }
+
+    /// Every version has a time of its own, and none is that of a write: so no change is too quick for
+    /// the clock of the file system.
+    fn touch(&self) {
+        let time = SystemTime::UNIX_EPOCH + Duration::from_secs(4_000_000_000 + self.versions.len() as u64);
+        File::options().write(true).open(self.folder.join("f")).unwrap().set_modified(time).unwrap();
+    }
+
+    /// Writes over some of it, cuts it, or lets it grow; or puts another file in its place.
+    fn change(&mut self, choices: &mut Reader<'_>) {
+        let mut content = self.versions.last().unwrap().clone();
+        let (how, version) = (choices.u8().unwrap_or(0), self.versions.len() as u8);
+        let at = number(choices, content.len() + 1);
+        let path = self.folder.join("f");
+        match how % 4 {
+            0 => content.truncate(at),
+            1 => content.resize(content.len() + number(choices, CHUNK_SIZE), version),
+            _ => content[at..].iter_mut().take(9).for_each(|byte| *byte ^= version),
+        }
+        if how % 4 == 3 {
+            fs::write(self.folder.join("g"), &content).unwrap();
+            self.versions.push(content);
+            fs::rename(self.folder.join("g"), path).unwrap();
+        } else {
+            let mut file = File::options().write(true).open(path).unwrap();
+            file.set_len(content.len() as u64).unwrap();
+            let at = at.min(content.len());
+            file.seek(SeekFrom::Start(at as u64)).unwrap();
+            file.write_all(&content[at..]).unwrap();
+            self.versions.push(content);
+        }
+        self.touch();
+    }
+
+    fn item(&self, folder: &Folder) -> Item {
+        let name = Name::parse(b"f").unwrap();
+        let meta = folder.stat(&name).unwrap();
+        assert_eq!(meta.kind, FileKind::File);
+        let mut id = TransferId([0; 16]);
+        id.0.copy_from_slice(&blake3::hash(format!("{meta:?}").as_bytes()).as_bytes()[..16]);
+        Item { name, meta, kind: EntryKind::File { size: meta.size }, id, attempt: 0 }
+    }
+
+    fn arrived(&self, folders: &Folders) -> Vec<Vec<u8>> {
+        fs::read_dir(&folders.incoming)
+            .unwrap()
+            .map(|entry| fs::read(entry.unwrap().path()).unwrap())
+            .collect()
+    }
+
+    /// Only versions of it stand in Incoming, each once.
+    fn check(&self, folders: &Folders) {
+        let arrived = self.arrived(folders);
+        let count = |all: &[Vec<u8>], content| all.iter().filter(|other| *other == content).count();
+        for content in &arrived {
+            let (there, most) = (count(&arrived, content), count(&self.versions, content));
+            assert!(most > 0, "{} bytes that it never was", content.len());
+            assert!(there <= most, "{there} times, and it was so {most} times");
+        }
+    }
+}
+
+/// The receiving process.
+struct Receiver {
+    inbox: Inbox,
+}
+
+impl Receiver {
+    fn open(folders: &Folders) -> Self {
+        let state = StateDir::open(folders).unwrap();
+        let ledger = Arc::new(Ledger::open(&state).unwrap());
+        let incoming = Arc::new(Incoming::open(&folders.incoming, &state).unwrap());
+        incoming.recover(&ledger, OnConflict::Rename).unwrap();
+        let committer = Committer::start(incoming.clone(), ledger.clone(), OnConflict::Rename).unwrap();
+        let limits = Limits { max_file_size: None, min_free: 0, partial: 16 << 20, keep_existing: false };
+        Self { inbox: Inbox::new(incoming, ledger, committer, EventSink::none(), limits) }
+    }
+}
+
+/// Flips, cuts or lengthens what is staged or noted.
+fn damage(folders: &Folders, choices: &mut Reader<'_>) {
+    for entry in fs::read_dir(folders.state.join("stage")).unwrap() {
+        let path = entry.unwrap().path();
+        let mut content = fs::read(&path).unwrap();
+        let (how, at) = (choices.u8().unwrap_or(0), number(choices, content.len() + 1));
+        match how % 4 {
+            0 => content.truncate(at),
+            1 => content.resize(content.len() + at, 7),
+            2 if at < content.len() => content[at] ^= 1 << (how >> 5),
+            _ => {}
+        }
+        fs::write(path, content).unwrap();
+    }
+}
+
+/// What happens to one stream.
+struct Path {
+    /// So many bytes cross to the receiver, and back, before both ends see the stream break.
+    there: usize,
+    back: usize,
+    /// A bit of this byte on the way to the receiver is changed.
+    flipped: Option<usize>,
+    /// The file is changed when so many bytes have crossed.
+    changed: Option<usize>,
+}
+
+impl Path {
+    fn plain() -> Self {
+        Self { there: usize::MAX, back: usize::MAX, flipped: None, changed: None }
+    }
+
+    /// Nothing happens to it.
+    fn is_plain(&self) -> bool {
+        self.there == usize::MAX
+            && self.back == usize::MAX
+            && self.flipped.is_none()
+            && self.changed.is_none()
+    }
+}
+
+/// One attempt: both ends, and what is between them.
+async fn run(receiver: &Receiver, source: &mut Source, mut path: Path, choices: &mut Reader<'_>) {
+    let outgoing = Arc::new(Folder::open(&source.folder, false).unwrap());
+    let item = source.item(&outgoing);
+    let delivery = Delivery { folder: outgoing, pace: Pace::new(None), events: EventSink::none() };
+    let ((a_send, a_recv), (mut a_far_send, mut a_far_recv)) = pipe(64 * 1024);
+    let ((mut b_near_send, mut b_near_recv), (b_send, b_recv)) = pipe(64 * 1024);
+    let keys = keys();
+    let sender = (
+        RecordWriter::new(a_send, keys.sealer(Role::Guest, 0)),
+        RecordReader::new(a_recv, keys.opener(Role::Host, 0)),
+    );
+    let slot = Arc::new(Semaphore::new(1)).acquire_owned().await.unwrap();
+    let deliver = delivery.deliver(&item, sender.0, sender.1, slot);
+    let receive = receiver.inbox.receive(
+        RecordWriter::new(b_send, keys.sealer(Role::Host, 0)),
+        RecordReader::new(b_recv, keys.opener(Role::Guest, 0)),
+    );
+    let honest = path.is_plain();
+    let versions = &mut *source;
+    let there = async move {
+        let mut crossed = 0;
+        while let Some(piece) = next(&mut a_far_recv, path.there - crossed).await {
+            let mut piece = piece.to_vec();
+            if let Some(byte) = path.flipped.and_then(|at| piece.get_mut(at.checked_sub(crossed)?)) {
+                *byte ^= 0x10;
+            }
+            crossed += piece.len();
+            if path.changed.is_some_and(|at| at <= crossed) {
+                path.changed = None;
+                versions.change(choices);
+            }
+            if b_near_send.write(piece.into()).await.is_err() {
+                break;
+            }
+        }
+        b_near_send.finish().await;
+        (crossed < path.there).then_some(b_near_send)
+    };
+    let back = async move {
+        let mut crossed = 0;
+        while let Some(piece) = next(&mut b_near_recv, path.back - crossed).await {
+            crossed += piece.len();
+            if a_far_send.write(piece).await.is_err() {
+                break;
+            }
+        }
+        a_far_send.finish().await;
+        (crossed < path.back).then_some(a_far_send)
+    };
+    // Once one way is cut, so is the other; one that ended by itself leaves the other open.
+    let between = async move {
+        tokio::pin!(there, back);
+        tokio::select! {
+            ended = &mut there => if ended.is_some() { back.await; },
+            ended = &mut back => if ended.is_some() { there.await; },
+        }
+    };
+    let (delivered, received, ()) = tokio::join!(deliver, receive, between);
+    if let Ok(delivered) = &delivered {
+        let content =
+            fs::read(receiver_path(&source.folder).join(delivered.saved_as.to_path().unwrap())).unwrap();
+        assert_eq!(*blake3::hash(&content).as_bytes(), delivered.hash, "the receipt is for other content");
+        assert!(source.versions.contains(&content));
+    }
+    if honest {
+        assert!(received.is_ok(), "{received:?}");
+        assert!(delivered.is_ok(), "{delivered:?}");
+    }
+}
+
+fn receiver_path(outgoing: &std::path::Path) -> PathBuf {
+    outgoing.with_file_name("Incoming")
+}
+
+/// The next piece, cut to what may still cross; `None` at the end or the cut.
+async fn next(from: &mut RecvHalf, left: usize) -> Option<Bytes> {
+    if left == 0 {
+        return None;
+    }
+    let (_, piece) = from.piece().await.ok()??;
+    Some(piece.slice(..piece.len().min(left)))
+}
