@@ -113,6 +113,7 @@ fn split_unit(text: &str) -> Option<(&str, &str)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     #[test]
     fn sizes() {
@@ -180,5 +181,23 @@ mod tests {
         let failure = size("--memory", "\u{1b}[2J").unwrap_err();
         assert_eq!(failure.code, 14);
         assert!(failure.reason.starts_with("--memory \\x1b[2J: not a size such as"), "{}", failure.reason);
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_is_a_number_or_none(text in "[0-9.]{0,30} ?[a-zA-Z/ ]{0,4}|\\PC{0,20}") {
+            let _ = (parse_size(&text), rate("--limit-rate", &text));
+            if let Some(duration) = parse_duration(&text) {
+                prop_assert!(duration.as_secs_f64() <= MAX_SECONDS);
+            }
+        }
+
+        #[test]
+        fn whole_numbers_mean_themselves(n in 0..u64::from(u32::MAX)) {
+            prop_assert_eq!(parse_size(&n.to_string()), Some(n));
+            prop_assert_eq!(parse_size(&format!("{n}KiB")), Some(n << 10));
+            prop_assert_eq!(parse_size(&format!("{n} m")), Some(n * 1_000_000));
+            prop_assert_eq!(parse_duration(&format!("{}ms", n % 1_000_000_000)), Some(Duration::from_secs_f64((n % 1_000_000_000) as f64 * 0.001)));
+        }
     }
 }

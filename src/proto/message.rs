@@ -593,6 +593,35 @@ mod tests {
         }
 
         #[test]
+        fn names_reasons_and_plain_numbers_survive_too(
+            bytes in proptest::collection::vec(any::<u8>(), 1..300), target in proptest::collection::vec(any::<u8>(), 1..300),
+            offset in 0..u64::MAX / CHUNK_SIZE as u64, hash in any::<[u8; 32]>(), size in any::<u64>(),
+            last_session in any::<[u8; 16]>(), last_alive in any::<bool>(), streams in 1u32.., capabilities in any::<u32>(),
+            data in proptest::collection::vec(any::<u8>(), 0..100),
+        ) {
+            if let Ok(name) = Name::parse(&bytes) {
+                let offer = Offer { name: name.clone(), ..offer(EntryKind::Link { target }) };
+                prop_assert_eq!(Offer::decode(&bytes_of(|o| offer.encode(o))), Ok(offer));
+                let done = Outcome::Done { hash, saved_as: name };
+                prop_assert_eq!(Outcome::decode(&bytes_of(|o| done.encode(o))), Ok(done));
+            }
+            for reason in Refusal::ALL {
+                let refused = Outcome::Refused { reason, detail: String::new() };
+                prop_assert_eq!(Outcome::decode(&bytes_of(|o| refused.encode(o))), Ok(refused));
+            }
+            let accept = Accept { offset: offset * CHUNK_SIZE as u64, prefix: hash };
+            prop_assert_eq!(Accept::decode(&bytes_of(|o| accept.encode(o))), Ok(accept));
+            let begin = Begin { offset: accept.offset };
+            prop_assert_eq!(Begin::decode(&bytes_of(|o| begin.encode(o))), Ok(begin));
+            let settings = Settings { last_session, last_alive, streams, capabilities };
+            prop_assert_eq!(Settings::decode(&bytes_of(|o| settings.encode(o))), Ok(settings));
+            let mut plaintext = BytesMut::from(&data[..]);
+            let trailer = Trailer { size, hash };
+            trailer.encode(&mut plaintext);
+            prop_assert_eq!(Trailer::split(&plaintext), Ok((&data[..], trailer)));
+        }
+
+        #[test]
         fn no_bytes_make_a_decoder_panic(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
             let _ = Offer::decode(&bytes);
             let _ = Outcome::decode(&bytes);

@@ -40,6 +40,7 @@ fn cut(bytes: &[u8], room: usize) -> &[u8] {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     fn check(from: &str, number: u32, to: &str) {
         let name = numbered(&Name::parse(from.as_bytes()).unwrap(), number).unwrap();
@@ -63,5 +64,25 @@ mod tests {
         assert!(text.len() <= MAX_COMPONENT && text.ends_with("\u{20ac} (10).txt"), "{text}");
         let bytes = vec![0x80; MAX_COMPONENT];
         assert_eq!(numbered(&Name::parse(&bytes).unwrap(), 1).unwrap().leaf().len(), MAX_COMPONENT);
+    }
+
+    proptest! {
+        #[test]
+        fn a_numbered_name_is_valid_and_another_one(
+            bytes in proptest::collection::vec(prop_oneof![Just(b'.'), Just(0xe2), any::<u8>()], 1..=MAX_COMPONENT),
+            number in 1..=MOST,
+        ) {
+            if let Ok(name) = Name::parse(&bytes)
+                && let Some(beside) = numbered(&name, number)
+            {
+                prop_assert_eq!(beside.parent(), name.parent());
+                prop_assert!(beside.leaf().len() <= MAX_COMPONENT);
+                let text = String::from_utf8_lossy(beside.leaf()).into_owned();
+                let mark = format!(" ({number})");
+                prop_assert!(text.contains(&mark), "{}", text);
+                prop_assert!(std::str::from_utf8(name.leaf()).is_err() || std::str::from_utf8(beside.leaf()).is_ok());
+                prop_assert_ne!(numbered(&name, number % MOST + 1), Some(beside));
+            }
+        }
     }
 }
