@@ -7,8 +7,9 @@ use crate::crypto::fuzzing::keys;
 use crate::event::EventSink;
 use crate::inbox::{Committer, Inbox, Limits};
 use crate::net::record::{RecordReader, RecordWriter};
+use crate::net::session::LinkRate;
 use crate::net::stream::{RecvHalf, pipe};
-use crate::outbox::{Delivery, Item, Pace};
+use crate::outbox::{Delivery, Item, Pace, Packing};
 use crate::proto::codec::Reader;
 use crate::proto::message::{CHUNK_SIZE, EntryKind, TransferId};
 use crate::proto::name::Name;
@@ -227,7 +228,8 @@ async fn run(receiver: &Receiver, source: &mut Source, mut path: Path, choices: 
         RecordReader::new(a_recv, keys.opener(Role::Host, 0)),
     );
     let slot = Arc::new(Semaphore::new(1)).acquire_owned().await.unwrap();
-    let deliver = delivery.deliver(&item, sender.0, sender.1, slot);
+    let packing = Packing::new(true, LinkRate::new(0));
+    let deliver = delivery.deliver(&item, sender.0, sender.1, slot, packing);
     let receive = receiver.inbox.receive(
         RecordWriter::new(b_send, keys.sealer(Role::Host, 0)),
         RecordReader::new(b_recv, keys.opener(Role::Guest, 0)),

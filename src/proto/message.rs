@@ -611,7 +611,7 @@ mod tests {
             }
             let accept = Accept { offset: offset * CHUNK_SIZE as u64, prefix: hash };
             prop_assert_eq!(Accept::decode(&bytes_of(|o| accept.encode(o))), Ok(accept));
-            let begin = Begin { offset: accept.offset };
+            let begin = Begin { offset: accept.offset, packed: data.len() % 2 == 1 };
             prop_assert_eq!(Begin::decode(&bytes_of(|o| begin.encode(o))), Ok(begin));
             let settings = Settings { last_session, last_alive, streams, capabilities };
             prop_assert_eq!(Settings::decode(&bytes_of(|o| settings.encode(o))), Ok(settings));
