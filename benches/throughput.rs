@@ -1,9 +1,15 @@
 //! One large file over loopback: bare QUIC with rft's transport settings, then rft whole (read, sealed,
 //! opened, hashed, synced, renamed, receipted), in turn, in one process.
 //!
-//! `cargo bench --bench throughput -- [MIB] [ROUNDS] [DIR]` (1024 MiB, 3 rounds, the system's temporary folder)
+//! `cargo bench --bench throughput -- [--bare] [--link=RATE,DELAY_MS,LOSS_PERCENT] [MIB] [ROUNDS] [DIR]` (1024 MiB, 3
+//! rounds, the system's temporary folder). `--bare`: QUIC alone. `--link`: over a relay with these properties, each way; RATE
+//! is in bytes of UDP payload per second, 0 for no limit.
 
 #![allow(missing_docs, clippy::print_stdout, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+#[allow(dead_code)] // it serves the tests too
+#[path = "../tests/harness/relay.rs"]
+mod relay;
 
 use bytes::Bytes;
 use rft::config::{Bind, Config, PeerAddress};
@@ -18,21 +24,43 @@ use std::time::{Duration, Instant};
 const LEFT: IpAddr = IpAddr::V4(Ipv4Addr::new(127, 0, 0, 1));
 const RIGHT: IpAddr = IpAddr::V4(Ipv4Addr::new(127, 0, 0, 2));
 
-fn config(addr: IpAddr, peer: IpAddr, port: u16, dir: &Path) -> Config {
-    let mut config = Config::new(Some(PeerAddress { host: peer.to_string(), port }), port, dir);
-    config.bind = Some(Bind { addr, port: Some(port) });
-    config.drain = true;
+fn config(own: SocketAddr, peer: SocketAddr, dir: &Path) -> Config {
+    let peer = PeerAddress { host: peer.ip().to_string(), port: peer.port() };
+    let mut config = Config::new(Some(peer), own.port(), dir);
+    config.bind = Some(Bind { addr: own.ip(), port: Some(own.port()) });
     config
 }
 
-fn free_port() -> u16 {
-    std::net::UdpSocket::bind((LEFT, 0)).unwrap().local_addr().unwrap().port()
+/// What is between the two sides.
+type Line = Option<relay::Line>;
+
+/// Two sides with nothing or a relay in between.
+struct Sides {
+    left: SocketAddr,
+    right: SocketAddr,
+    /// What the left side sends to, and the right side.
+    ahead: (SocketAddr, SocketAddr),
+    _relay: Option<relay::Relay>,
 }
 
-async fn bare(size: u64) -> Duration {
-    let port = free_port();
-    let open = |addr, peer| Endpoint::open(&config(addr, peer, port, Path::new("unused"))).unwrap();
-    let (left, right) = (open(LEFT, RIGHT), open(RIGHT, LEFT));
+impl Sides {
+    fn new(line: Line) -> Self {
+        let free = |ip| std::net::UdpSocket::bind((ip, 0)).unwrap().local_addr().unwrap();
+        let (left, right) = (free(LEFT), free(RIGHT));
+        let relay = line.map(|line| {
+            let relay = relay::Relay::start(1, left, right);
+            relay.edit_both(|there| *there = line);
+            relay
+        });
+        let ahead = relay.as_ref().map_or((right, left), |relay| (relay.facing_a(), relay.facing_b()));
+        Self { left, right, ahead, _relay: relay }
+    }
+}
+
+async fn bare(size: u64, line: Line) -> Duration {
+    let sides = Sides::new(line);
+    let open = |own, peer| Endpoint::open(&config(own, peer, Path::new("unused"))).unwrap();
+    let (left, right) = (open(sides.left, sides.ahead.0), open(sides.right, sides.ahead.1));
     let server = tokio::spawn(async move {
         let connection = right.quic.accept().await.unwrap().await.unwrap();
         let (mut send, mut recv) = connection.accept_bi().await.unwrap();
@@ -45,7 +73,7 @@ async fn bare(size: u64) -> Duration {
         send.finish().unwrap();
         connection.closed().await;
     });
-    let connection = left.quic.connect(SocketAddr::new(RIGHT, port), SERVER_NAME).unwrap().await.unwrap();
+    let connection = left.quic.connect(sides.ahead.0, SERVER_NAME).unwrap().await.unwrap();
     connection.set_send_window(64 << 20);
     let chunk = Bytes::from(vec![7; 256 << 10]);
     let begun = Instant::now();
@@ -64,8 +92,8 @@ async fn bare(size: u64) -> Duration {
     elapsed
 }
 
-async fn whole(size: u64, dir: &Path) -> Duration {
-    let port = free_port();
+async fn whole(size: u64, line: Line, dir: &Path) -> Duration {
+    let sides = Sides::new(line);
     let base = dir.join(format!("rft-throughput-{}", std::process::id()));
     let (a, b) = (base.join("a"), base.join("b"));
     std::fs::create_dir_all(a.join("Outgoing")).unwrap();
@@ -80,10 +108,8 @@ async fn whole(size: u64, dir: &Path) -> Duration {
         _ => {}
     });
     let key = || PasswordKey::from_bytes([1; 32]);
-    let mut receiving = config(RIGHT, LEFT, port, &b);
-    receiving.drain = false;
-    let mut sending = config(LEFT, RIGHT, port, &a);
-    sending.drain = false;
+    let receiving = config(sides.right, sides.ahead.1, &b);
+    let sending = config(sides.left, sides.ahead.0, &a);
     let right = tokio::spawn(rft::daemon::run(receiving, key(), EventSink::none(), std::future::pending()));
     let left = tokio::spawn(rft::daemon::run(sending, key(), sink, std::future::pending()));
     finished.recv().await.unwrap();
@@ -97,16 +123,34 @@ async fn whole(size: u64, dir: &Path) -> Duration {
     elapsed
 }
 
+/// `--link=RATE,DELAY_MS,LOSS_PERCENT`.
+fn parse_line(words: &str) -> relay::Line {
+    let numbers: Vec<f64> = words.split(',').map(|word| word.parse().expect("three numbers")).collect();
+    let [rate, delay, loss] = numbers[..] else { panic!("--link has three numbers") };
+    relay::Line {
+        rate: (rate > 0.0).then_some(rate as u64),
+        delay: Duration::from_secs_f64(delay / 1000.0),
+        loss: loss / 100.0,
+        ..relay::Line::default()
+    }
+}
+
 fn main() {
-    let args: Vec<_> = std::env::args().skip(1).filter(|arg| !arg.starts_with("--")).collect();
+    let (options, args): (Vec<_>, Vec<_>) = std::env::args().skip(1).partition(|arg| arg.starts_with("--"));
+    let line = options.iter().find_map(|option| option.strip_prefix("--link=")).map(parse_line);
+    let bare_alone = options.iter().any(|option| option == "--bare");
     let number = |at: usize, default| args.get(at).and_then(|arg| arg.parse().ok()).unwrap_or(default);
     let (size, rounds) = (number(0, 1024u64) << 20, number(1, 3u64));
     let dir = args.get(2).map_or_else(std::env::temp_dir, Into::into);
     for round in 1..=rounds {
         let run = || tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
-        let bare = run().block_on(bare(size)).as_secs_f64();
-        let whole = run().block_on(whole(size, &dir)).as_secs_f64();
         let rate = |seconds| size as f64 / 1e6 / seconds;
+        let bare = run().block_on(bare(size, line)).as_secs_f64();
+        if bare_alone {
+            println!("round {round}: bare QUIC {:.3} MB/s", rate(bare));
+            continue;
+        }
+        let whole = run().block_on(whole(size, line, &dir)).as_secs_f64();
         println!(
             "round {round}: bare QUIC {:.0} MB/s, rft {:.0} MB/s ({:.0} % of bare)",
             rate(bare),

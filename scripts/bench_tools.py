@@ -1,0 +1,356 @@
+"""How scripts/bench runs each tool: from files in a folder to the same files, whole, in another one. Seconds come back."""
+
+import contextlib
+import getpass
+import hashlib
+import os
+import re
+import shutil
+import socket
+import subprocess
+import tempfile
+import threading
+import time
+from pathlib import Path
+
+# No run takes longer.
+PATIENCE = 600
+
+
+class Failed(Exception):
+    """The tool did not bring the files; says why in a few words."""
+
+
+def digests(folder):
+    """Every file below a folder, by its name there."""
+    found = {}
+    for path in folder.rglob("*"):
+        if path.is_file():
+            with open(path, "rb") as file:
+                found[str(path.relative_to(folder))] = hashlib.file_digest(file, "blake2b").digest()
+    return found
+
+
+def free_port(address, kind=socket.SOCK_DGRAM):
+    with socket.socket(socket.AF_INET, kind) as one:
+        one.bind((address, 0))
+        return one.getsockname()[1]
+
+
+def run(command, **options):
+    """Seconds that a command took; its last line of complaint where it failed."""
+    begun = time.monotonic()
+    try:
+        done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, timeout=PATIENCE, **options)
+    except subprocess.TimeoutExpired:
+        raise Failed(f"not done after {PATIENCE} s") from None
+    if done.returncode:
+        words = (done.stderr + done.stdout).decode(errors="replace").strip().splitlines()
+        raise Failed(words[-1][:80] if words else f"code {done.returncode}")
+    return time.monotonic() - begun, done.stdout.decode(errors="replace")
+
+
+@contextlib.contextmanager
+def process(command, **options):
+    """A process that is ended with the block."""
+    child = subprocess.Popen(command, **options)
+    try:
+        yield child
+    finally:
+        child.terminate()
+        try:
+            child.wait(10)
+        except subprocess.TimeoutExpired:
+            child.kill()
+            child.wait()
+        for pipe in (child.stdin, child.stdout, child.stderr):
+            if pipe:
+                pipe.close()
+
+
+def lines_of(child, patience=60):
+    """Lines of a process's output; ends the process when none comes for too long."""
+    timer = None
+    try:
+        while True:
+            timer = threading.Timer(patience, child.kill)
+            timer.start()
+            line = child.stdout.readline()
+            timer.cancel()
+            if not line:
+                return
+            yield line
+    finally:
+        if timer:
+            timer.cancel()
+
+
+def same(want, got, tool):
+    if digests(got) != want:
+        raise Failed(f"{tool} brought other files")
+
+
+class Tool:
+    """One way to get files from here to there."""
+
+    name, command, version_option = "", "", "--version"
+    # Whether it goes over UDP to an address and port that can be chosen, and so over the emulated link.
+    udp = False
+
+    def __init__(self):
+        self.missing, self.version = None, ""
+        if not shutil.which(self.command):
+            self.missing = "not installed"
+            return
+        done = subprocess.run([self.command, self.version_option], capture_output=True, stdin=subprocess.DEVNULL)
+        words = (done.stdout + done.stderr).decode(errors="replace").strip().splitlines()
+        self.version = words[0] if words else "?"
+
+    def refuses(self, row):
+        """Why this tool is not measured at this row, if it is not."""
+        if row.link and not self.udp:
+            return "not over a UDP relay"
+        return None
+
+    def run(self, row, source, folder):
+        """Seconds from here to there."""
+        want, target = digests(source), folder / "target"
+        target.mkdir()
+        seconds = self.copy(source, target, folder)
+        same(want, target, self.name)
+        return seconds
+
+
+@contextlib.contextmanager
+def emulated(link, a, b):
+    """The addresses that A and B send to: each other's, or those of a relay between them."""
+    if not link:
+        yield b, a
+        return
+    command = [os.environ["RELAY"], a, b, *link.relay_arguments()]
+    with process(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as relay:
+        for line in lines_of(relay):
+            if re.fullmatch(r"[\d.]+:\d+ [\d.]+:\d+\n", line):
+                yield tuple(line.split())
+                return
+        raise Failed("no relay")
+
+
+class Rft(Tool):
+    name, command, udp, options = "rft", os.environ["RFT"], True, []
+
+    def run(self, row, source, folder):
+        want = digests(source)
+        at_a = f"127.0.0.1:{free_port('127.0.0.1')}"
+        at_b = f"127.0.0.2:{free_port('127.0.0.2')}"
+        (folder / "a" / "Outgoing").mkdir(parents=True)
+        environment = dict(os.environ, RFT_PASSWORD="measured in the open")
+
+        def peer(name, bind, other, **options):
+            address, port = other.rsplit(":", 1)
+            command = [self.command, "--dir", folder / name, "--bind", bind, *self.options, "--json", address, port]
+            return process(command, env=environment, stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL, **options)
+
+        with emulated(row.link, at_a, at_b) as (to_b, to_a), peer("b", at_b, to_a, stdout=subprocess.PIPE) as b:
+            with peer("a", at_a, to_b, stdout=subprocess.DEVNULL):
+                events = lines_of(b, PATIENCE)
+                if not any(b'"event":"connected"' in line for line in events):
+                    raise Failed("no session")
+                time.sleep(1.0)  # the session rests, as one does that waits for files
+                begun = time.monotonic()
+                for entry in sorted(source.iterdir()):
+                    entry.rename(folder / "a" / "Outgoing" / entry.name)
+                left = len(want)
+                for line in events:
+                    # Folders have no size.
+                    if b'"event":"file_done"' in line and b'"size":0,' not in line:
+                        left -= 1
+                        if left == 0:
+                            break
+                seconds = time.monotonic() - begun
+                if left:
+                    raise Failed(f"{left} files are missing")
+        same(want, folder / "b" / "Incoming", self.name)
+        return seconds
+
+
+class RftUncompressed(Rft):
+    name, options = "rft --compress never", ["--compress", "never"]
+
+    def refuses(self, row):
+        return None if "text" in row.name else "same as rft"
+
+
+class BareQuinn(Tool):
+    """One stream of quinn with rft's settings, memory to memory: what QUIC leaves."""
+
+    name, udp = "bare quinn", True
+
+    def __init__(self):
+        self.missing = None if os.environ.get("THROUGHPUT") else "not built"
+        self.version = "benches/throughput.rs"
+
+    def refuses(self, row):
+        return None if "big file" in row.name or "MB over" in row.name else "one stream only"
+
+    def run(self, row, source, folder):
+        mib = max(1, round(row.amount * 1e6 / (1 << 20)))
+        link = ["--link=" + ",".join(row.link.relay_arguments())] if row.link else []
+        _, output = run([os.environ["THROUGHPUT"], "--bare", *link, str(mib), "1"])
+        return row.amount / float(re.search(r"bare QUIC ([\d.]+) MB/s", output).group(1))
+
+
+class OverSsh(Tool):
+    """Tools that log in to an sshd of our own on loopback."""
+
+    sshd = None
+
+    def __init__(self):
+        super().__init__()
+        if not self.missing and not OverSsh.sshd:
+            self.missing = "no sshd here to talk to"
+
+
+class Rsync(OverSsh):
+    name, command = "rsync over ssh", "rsync"
+
+    def copy(self, source, target, folder):
+        ssh = f"ssh -F {self.sshd}"
+        there = f"--rsync-path={shutil.which('rsync')}"
+        return run(["rsync", "-a", "-e", ssh, there, f"{source}/", f"bench:{target}/"])[0]
+
+
+class Scp(OverSsh):
+    name, command, version_option = "scp", "scp", "-V"
+
+    def __init__(self):
+        super().__init__()
+        words = subprocess.run(["ssh", "-V"], capture_output=True, text=True).stderr if not self.missing else ""
+        self.version = words.strip()
+
+    def copy(self, source, target, folder):
+        return run(["scp", "-q", "-r", "-F", self.sshd, *sorted(source.iterdir()), f"bench:{target}/"])[0]
+
+
+class Qcp(OverSsh):
+    name, command = "qcp", "qcp"
+
+    def copy(self, source, target, folder):
+        options = ["--quiet", "--ssh-config", self.sshd, "-r"]
+        return sum(run(["qcp", *options, entry, f"bench:{target}/"])[0] for entry in sorted(source.iterdir()))
+
+
+class Sendme(Tool):
+    name, command = "sendme", "sendme"
+
+    def copy(self, source, target, folder):
+        begun = time.monotonic()
+        command = ["sendme", "send", source]
+        options = dict(stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=folder)
+        with process(command, **options) as sender:
+            ticket = next((found.group(1) for line in lines_of(sender) if (found := re.search(r"sendme receive (\S+)", line))), None)
+            if not ticket:
+                raise Failed("no ticket")
+            run(["sendme", "receive", ticket], cwd=target)
+            seconds = time.monotonic() - begun
+        unwrap(target)
+        return seconds
+
+
+class Croc(Tool):
+    name, command = "croc", "croc"
+
+    def copy(self, source, target, folder):
+        port = free_port("127.0.0.1", socket.SOCK_STREAM)
+        secret = dict(os.environ, CROC_SECRET="4711-measured-in-the-open")
+        quiet = dict(stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        relay = ["croc", "relay", "--host", "127.0.0.1", "--ports", ",".join(str(port + n) for n in range(5))]
+        options = ["--yes", "--relay", f"127.0.0.1:{port}"]
+        with process(relay, **quiet):
+            begun = time.monotonic()
+            with process(["croc", *options, "send", "--no-local", source], env=secret, **quiet):
+                time.sleep(0.5)
+                run(["croc", *options, "--out", target], env=secret)
+                seconds = time.monotonic() - begun - 0.5
+        unwrap(target)
+        return seconds
+
+
+class Wormhole(Tool):
+    name, command = "magic-wormhole", "wormhole"
+
+    def __init__(self):
+        super().__init__()
+        if not self.missing and not shutil.which("twist"):
+            self.missing = "no mailbox server (magic-wormhole-mailbox-server)"
+
+    def copy(self, source, target, folder):
+        port = free_port("127.0.0.1", socket.SOCK_STREAM)
+        quiet = dict(stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        mailbox = ["twist", "wormhole-mailbox", f"--port=tcp:{port}:interface=127.0.0.1"]
+        common = ["wormhole", f"--relay-url=ws://127.0.0.1:{port}/v1", "--transit-helper="]
+        with process(mailbox, cwd=folder, **quiet):
+            wait_for(port)
+            begun = time.monotonic()
+            with process([*common, "send", "--code=7-measured-openly", source], **quiet):
+                run([*common, "receive", "--accept-file", "7-measured-openly"], cwd=target)
+                seconds = time.monotonic() - begun
+        unwrap(target)
+        return seconds
+
+
+def unwrap(target):
+    """Tools that bring the folder itself: only what is in it is compared."""
+    inner = target / "source"
+    if inner.is_dir():
+        for entry in list(inner.iterdir()):
+            entry.rename(target / entry.name)
+        inner.rmdir()
+
+
+def wait_for(port):
+    deadline = time.monotonic() + 30
+    while time.monotonic() < deadline:
+        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
+            return
+        time.sleep(0.05)
+    raise Failed("its server does not answer")
+
+
+@contextlib.contextmanager
+def own_sshd():
+    """An sshd on loopback with keys of its own, for this user; gives the path of a client's configuration."""
+    sshd = shutil.which("sshd", path=os.environ.get("PATH", "") + ":/usr/sbin:/usr/local/sbin")
+    if not sshd or not shutil.which("ssh-keygen"):
+        yield None
+        return
+    with tempfile.TemporaryDirectory(prefix="rft-bench-ssh-") as folder:
+        folder = Path(folder)
+        for name in ("host", "user"):
+            subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", folder / name], check=True)
+        port = free_port("127.0.0.1", socket.SOCK_STREAM)
+        (folder / "sshd_config").write_text(
+            f"ListenAddress 127.0.0.1\nPort {port}\nHostKey {folder}/host\nAuthorizedKeysFile {folder}/user.pub\n"
+            "StrictModes no\nUsePAM no\nPasswordAuthentication no\nPermitRootLogin prohibit-password\nPidFile none\n"
+            "Subsystem sftp internal-sftp\n")
+        (folder / "ssh_config").write_text(
+            f"Host bench\nHostName 127.0.0.1\nPort {port}\nUser {getpass.getuser()}\nIdentityFile {folder}/user\n"
+            f"IdentitiesOnly yes\nStrictHostKeyChecking no\nUserKnownHostsFile /dev/null\nLogLevel ERROR\n")
+        with contextlib.suppress(OSError):
+            os.makedirs("/run/sshd", exist_ok=True)  # sshd of Debian wants it, and only root can make it
+        with process([sshd, "-D", "-e", "-f", folder / "sshd_config"], stderr=subprocess.DEVNULL):
+            try:
+                wait_for(port)
+                run(["ssh", "-F", folder / "ssh_config", "bench", "true"])
+                yield folder / "ssh_config"
+            except Failed as failed:
+                print(f"sshd cannot be used: {failed}")
+                yield None
+
+
+@contextlib.contextmanager
+def all_tools():
+    """Every tool that this script knows, installed or not."""
+    with own_sshd() as sshd:
+        OverSsh.sshd = sshd
+        yield [kind() for kind in (Rft, RftUncompressed, BareQuinn, Rsync, Scp, Qcp, Sendme, Wormhole, Croc)]
