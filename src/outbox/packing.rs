@@ -1,7 +1,7 @@
 //! Whether a file's chunks are packed. Packing is to make a transfer faster, never slower.
 //!
 //! A large file is looked at first: a few samples say whether packing it saves anything. If so, a slow
-//! link gets everything packed, and a fast one nothing. In between, where the link takes less than half
+//! link gets everything packed, and a fast one nothing. In between, where the link takes less than a third
 //! of what zstd gives, those chunks are packed that would have to wait for the stream.
 
 use crate::crypto::seal::{HEADER_LEN, Sealer};
@@ -22,7 +22,7 @@ const SAMPLE: std::ops::RangeInclusive<u64> = (4 << 10)..=(16 << 10);
 const SMALLEST: u64 = 1 << 10;
 /// The link is so many times slower than zstd when packing is worth it: it has to share the processor
 /// with all the rest.
-const WORTH: f64 = 2.0;
+const WORTH: f64 = 3.0;
 /// And so many times slower when there is time for more effort: while congestion control starts up, its
 /// estimate is several times the link's rate.
 const SLOW: f64 = 8.0;
