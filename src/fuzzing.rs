@@ -16,6 +16,7 @@ pub use messages::{messages, names};
 pub use transfer::transfer;
 
 /// Every target by its name, and how many inputs beside the corpus the test run gives it.
+#[allow(clippy::type_complexity)] // a name would say no more
 pub const TARGETS: &[(&str, fn(&[u8]), u32)] = &[
     ("messages", messages, 20_000),
     ("names", names, 20_000),
