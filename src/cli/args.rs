@@ -469,7 +469,7 @@ mod tests {
     #[test]
     fn help_is_short_and_names_every_command() {
         let help = CommandLine::command().term_width(100).render_help().to_string();
-        assert!(help.lines().count() < 70, "{help}");
+        assert!(help.lines().count() <= 75, "{help}");
         for word in ["listen <PORT>", "demo", "passphrase", "completions", "alice$ rft bob"] {
             assert!(help.contains(word), "{word} is missing:\n{help}");
         }

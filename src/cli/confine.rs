@@ -67,7 +67,8 @@ pub(crate) fn to_folders(_folders: &[&Path]) -> Result<(), NotConfined> {
     Err(NotConfined::Unsupported)
 }
 
-#[cfg(all(test, target_os = "linux"))]
+#[cfg(target_os = "linux")]
+#[cfg(test)]
 mod tests {
     use super::*;
     use std::fs;

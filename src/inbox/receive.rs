@@ -170,15 +170,25 @@ impl Inbox {
         self.active.len()
     }
 
-    /// The sender is done with these transfers for good. Those that are under way stay: an honest sender does
-    /// not say it of them.
+    /// The sender is done with these transfers for good. An attempt that was given up a moment ago may still
+    /// let go of its file; what is under way after that stays, as an honest sender does not say it of that.
     pub async fn forget(&self, mut ids: Vec<TransferId>) {
-        ids.retain(|id| !self.active.contains(*id));
+        let patience = tokio::time::Instant::now() + HANDOVER;
+        let mut claims = Vec::new();
+        let mut under_way = Vec::new();
+        for id in ids.iter().filter(|id| self.active.contains(**id)) {
+            match tokio::time::timeout_at(patience, self.active.claim(*id)).await {
+                Ok(claim) => claims.push(claim),
+                Err(_) => under_way.push(*id),
+            }
+        }
+        ids.retain(|id| !under_way.contains(id));
         let (incoming, ledger) = (self.incoming.clone(), self.ledger.clone());
         let job = move || {
             ledger.forget(&ids)?;
             hit("receive.forgetting");
             ids.iter().try_for_each(|id| incoming.discard(*id))?;
+            drop(claims);
             hit("receive.forgotten");
             Ok::<_, StoreError>(())
         };
