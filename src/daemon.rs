@@ -246,7 +246,7 @@ fn open(config: &Config, events: &EventSink) -> Result<Shared, RunError> {
         _state: state,
         outbox,
         inbox: Inbox::new(incoming, ledger, committer, events.clone(), limits),
-        delivery: Delivery { folder: outgoing, pace: Pace::new(config.limit_rate), events: events.clone() },
+        delivery: Delivery::new(outgoing, Pace::new(config.limit_rate), events.clone()),
         in_flight: config.in_flight.max(1),
         compress: config.compress == Compress::Auto,
         drain: config.drain,

@@ -2,23 +2,19 @@
 
 use super::Item;
 use super::pace::Pace;
-use super::packing::{ChunkPacker, Packing};
-use crate::crypto::filehash::{FILE_CHUNK, FileHashError, FileHasher};
-use crate::crypto::seal::{HEADER_LEN, RecordKind, SealError, Sealer};
+use super::packing::Packing;
+use super::read::{SealedChunk, SmallReader, Source, blocking, open_unchanged};
+use crate::crypto::filehash::{FILE_CHUNK, FileHashError};
+use crate::crypto::seal::{RecordKind, SealError, Sealer};
 use crate::event::{Direction, Event, EventSink};
 use crate::failpoint::hit;
 use crate::net::record::{RecordError, RecordReader, RecordWriter, seal_message};
 use crate::net::stream::{SendHalf, StreamCode};
-use crate::pack::Packer;
 use crate::proto::codec::Malformed;
-use crate::proto::message::{
-    Accept, Begin, CHUNK_SIZE, EntryKind, MAX_MESSAGE, Offer, Outcome, Refusal, Trailer,
-};
+use crate::proto::message::{Accept, Begin, CHUNK_SIZE, EntryKind, MAX_MESSAGE, Offer, Outcome, Refusal};
 use crate::proto::name::Name;
-use crate::store::{Folder, StoreError, meta_of};
-use bytes::{Bytes, BytesMut};
-use std::fs::File;
-use std::io::{Read, Seek, SeekFrom};
+use crate::store::{Folder, StoreError};
+use bytes::Bytes;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -88,17 +84,21 @@ impl From<Malformed> for DeliverError {
 
 /// What every delivery needs.
 pub struct Delivery {
-    /// Outgoing.
-    pub folder: Arc<Folder>,
-    /// The cap on what is sent.
-    pub pace: Pace,
-    /// Where events go.
-    pub events: EventSink,
+    folder: Arc<Folder>,
+    pace: Pace,
+    events: EventSink,
+    small: SmallReader,
 }
 
 type Answer = Pin<Box<dyn Future<Output = Result<Outcome, RecordError>> + Send>>;
 
 impl Delivery {
+    /// Reads from `folder` (Outgoing), sends no faster than `pace`, and tells `events`.
+    pub fn new(folder: Arc<Folder>, pace: Pace, events: EventSink) -> Self {
+        let small = SmallReader::new(folder.clone());
+        Self { folder, pace, events, small }
+    }
+
     /// Delivers one entry on a fresh stream. `slot` is freed as soon as everything is handed to the
     /// stream, while the receipt is still on its way.
     ///
@@ -165,8 +165,7 @@ impl Delivery {
         slot: OwnedSemaphorePermit,
         packing: Packing,
     ) -> Result<Delivered, DeliverError> {
-        let (folder, job) = (self.folder.clone(), item.clone());
-        let (hash, records) = blocking(move || seal_small(&folder, &job, sealer, &packing)).await?;
+        let (hash, records) = self.small.read(item.clone(), sealer, packing).await?;
         self.started(item, 0);
         send.set_priority(1);
         for record in records {
@@ -309,7 +308,7 @@ fn offer_of(item: &Item, inline: bool) -> Offer {
     }
 }
 
-fn seal_offer(item: &Item, inline: bool, sealer: &mut Sealer) -> Result<Bytes, SealError> {
+pub(super) fn seal_offer(item: &Item, inline: bool, sealer: &mut Sealer) -> Result<Bytes, SealError> {
     seal_message(sealer, RecordKind::Offer, |out| offer_of(item, inline).encode(out))
 }
 
@@ -339,163 +338,5 @@ fn receipt(outcome: Outcome, sent: Option<[u8; 32]>, offset: u64) -> Result<Deli
         Outcome::Refused { reason, detail } => {
             Err(DeliverError::Refused { reason, detail: crate::proto::name::escape(detail.as_bytes()) })
         }
-    }
-}
-
-/// Opens the file that was queued, and no other.
-fn open_unchanged(folder: &Folder, item: &Item) -> Result<File, DeliverError> {
-    let (file, meta) = folder.open_file(&item.name)?;
-    if meta.unchanged(&item.meta) { Ok(file) } else { Err(DeliverError::Changed) }
-}
-
-/// Nothing happened to the file since it was queued: what was read of it is one content.
-fn check_unchanged(file: &File, item: &crate::store::Meta) -> Result<(), DeliverError> {
-    match meta_of(file) {
-        Ok(meta) if meta.unchanged(item) => Ok(()),
-        _ => Err(DeliverError::Changed),
-    }
-}
-
-fn seal_small(
-    folder: &Folder,
-    item: &Item,
-    mut sealer: Sealer,
-    packing: &Packing,
-) -> Result<([u8; 32], [Bytes; 2]), DeliverError> {
-    let mut file = open_unchanged(folder, item)?;
-    let offer = seal_offer(item, true, &mut sealer)?;
-    let size = usize::try_from(item.meta.size).map_err(|_| DeliverError::Changed)?;
-    let mut chunk = Sealer::buffer(size + Trailer::LEN);
-    fill(&mut file, &mut chunk, size)?;
-    check_end(&mut file)?;
-    check_unchanged(&file, &item.meta)?;
-    let hash = *blake3::hash(&chunk[HEADER_LEN..]).as_bytes();
-    if let Some(effort) = packing.small(item.meta.size) {
-        let mut packed = Sealer::buffer(size + Trailer::LEN);
-        if Packer::default().pack(&chunk[HEADER_LEN..], effort, &mut packed) {
-            chunk = packed;
-        }
-    }
-    Trailer { size: item.meta.size, hash }.encode(&mut chunk);
-    Ok((hash, [offer, sealer.seal(RecordKind::Final, chunk)?]))
-}
-
-/// A chunk ready for the stream.
-struct SealedChunk {
-    record: Bytes,
-    /// Bytes of the file in it.
-    data: u64,
-}
-
-/// A file being read from some chunk on.
-struct Source {
-    file: File,
-    size: u64,
-    /// Of the next chunk.
-    offset: u64,
-    hasher: FileHasher,
-    /// Packs chunks, if that promises anything.
-    packer: Option<ChunkPacker>,
-}
-
-impl Source {
-    /// Goes on behind what the peer holds if that is what the file begins with, else from the start.
-    fn resume(file: File, size: u64, accept: Accept, packing: &Packing) -> Result<Self, DeliverError> {
-        let mut source = Self::behind(file, size, accept)?;
-        source.packer = packing.large(&mut source.file, source.offset, size);
-        Ok(source)
-    }
-
-    fn behind(file: File, size: u64, accept: Accept) -> Result<Self, DeliverError> {
-        let hasher = FileHasher::new(FILE_CHUNK);
-        let mut source = Self { file, size, offset: 0, hasher, packer: None };
-        if accept.offset > 0 && accept.offset <= size {
-            let mut chunk = BytesMut::new();
-            while source.offset < accept.offset {
-                chunk.clear();
-                source.read_chunk(&mut chunk)?;
-            }
-            if source.hasher.finish(accept.offset)? == accept.prefix {
-                return Ok(source);
-            }
-            source.file.seek(SeekFrom::Start(0)).map_err(|_| DeliverError::Changed)?;
-            source.offset = 0;
-            source.hasher = FileHasher::new(FILE_CHUNK);
-        }
-        Ok(source)
-    }
-
-    /// Appends the next chunk to `chunk` and takes its hash.
-    fn read_chunk(&mut self, chunk: &mut BytesMut) -> Result<(), DeliverError> {
-        let len = usize::try_from((self.size - self.offset).min(CHUNK_SIZE as u64)).unwrap_or(CHUNK_SIZE);
-        let start = chunk.len();
-        fill(&mut self.file, chunk, len)?;
-        let index = self.offset / CHUNK_SIZE as u64;
-        if len > 0 || self.size == 0 {
-            self.hasher.push(index, FILE_CHUNK.hash(index, &chunk[start..])?)?;
-        }
-        self.offset += len as u64;
-        Ok(())
-    }
-
-    /// Reads, hashes and seals the rest. The last chunk is sealed only when the file is still the one
-    /// that was queued, so that a mixture of two contents is never complete.
-    fn seal_chunks(
-        mut self,
-        meta: &crate::store::Meta,
-        mut sealer: Sealer,
-        chunks: &mpsc::Sender<SealedChunk>,
-    ) -> Result<[u8; 32], DeliverError> {
-        loop {
-            let mut chunk = Sealer::buffer(CHUNK_SIZE + Trailer::LEN);
-            self.read_chunk(&mut chunk)?;
-            let data = (chunk.len() - HEADER_LEN) as u64;
-            if let Some(packer) = &mut self.packer {
-                packer.pack(&mut chunk, chunks.capacity() == 0);
-            }
-            let last = self.offset == self.size;
-            let hash = if last {
-                check_end(&mut self.file)?;
-                check_unchanged(&self.file, meta)?;
-                let hash = self.hasher.finish(self.size)?;
-                Trailer { size: self.size, hash }.encode(&mut chunk);
-                Some(hash)
-            } else {
-                None
-            };
-            let kind = if last { RecordKind::Final } else { RecordKind::Data };
-            let record = sealer.seal(kind, chunk)?;
-            let gone = chunks.blocking_send(SealedChunk { record, data }).is_err();
-            if let Some(hash) = hash {
-                return Ok(hash);
-            }
-            if gone {
-                return Err(DeliverError::Internal("the stream was given up".into()));
-            }
-        }
-    }
-}
-
-/// Appends exactly `len` bytes; fewer means that the file was cut.
-fn fill(file: &mut File, buffer: &mut BytesMut, len: usize) -> Result<(), DeliverError> {
-    let start = buffer.len();
-    buffer.resize(start + len, 0);
-    file.read_exact(&mut buffer[start..]).map_err(|_| DeliverError::Changed)
-}
-
-/// A byte behind the end means that the file grew.
-fn check_end(file: &mut File) -> Result<(), DeliverError> {
-    match file.read(&mut [0]) {
-        Ok(0) => Ok(()),
-        _ => Err(DeliverError::Changed),
-    }
-}
-
-async fn blocking<T: Send + 'static>(
-    job: impl FnOnce() -> Result<T, DeliverError> + Send + 'static,
-) -> Result<T, DeliverError> {
-    match tokio::task::spawn_blocking(job).await {
-        Ok(result) => result,
-        Err(error) => Err(DeliverError::Internal(error.to_string())),
     }
 }
