@@ -176,9 +176,10 @@ impl Inbox {
         ids.retain(|id| !self.active.contains(*id));
         let (incoming, ledger) = (self.incoming.clone(), self.ledger.clone());
         let job = move || {
-            ledger.forget(&ids)?;
+            // What is committed has left the stage.
+            let perhaps_staged = ledger.forget(&ids)?;
             hit("receive.forgetting");
-            ids.iter().try_for_each(|id| incoming.discard(*id))?;
+            perhaps_staged.into_iter().try_for_each(|id| incoming.discard(id))?;
             hit("receive.forgotten");
             Ok::<_, StoreError>(())
         };
