@@ -9,7 +9,7 @@ use crate::crypto::seal::{RecordKind, SealError, Sealer};
 use crate::event::{Direction, Event, EventSink};
 use crate::failpoint::hit;
 use crate::net::record::{RecordError, RecordReader, RecordWriter, seal_message};
-use crate::net::stream::{SendHalf, StreamCode};
+use crate::net::stream::{SendHalf, StreamCode, Turn};
 use crate::proto::codec::Malformed;
 use crate::proto::message::{Accept, Begin, CHUNK_SIZE, EntryKind, MAX_MESSAGE, Offer, Outcome, Refusal};
 use crate::proto::name::Name;
@@ -17,6 +17,7 @@ use crate::store::{Folder, StoreError};
 use bytes::Bytes;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
 
@@ -88,6 +89,7 @@ pub struct Delivery {
     pace: Pace,
     events: EventSink,
     small: SmallReader,
+    turns: AtomicU32,
 }
 
 type Answer = Pin<Box<dyn Future<Output = Result<Outcome, RecordError>> + Send>>;
@@ -96,7 +98,7 @@ impl Delivery {
     /// Reads from `folder` (Outgoing), sends no faster than `pace`, and tells `events`.
     pub fn new(folder: Arc<Folder>, pace: Pace, events: EventSink) -> Self {
         let small = SmallReader::new(folder.clone());
-        Self { folder, pace, events, small }
+        Self { folder, pace, events, small, turns: AtomicU32::new(0) }
     }
 
     /// Delivers one entry on a fresh stream. `slot` is freed as soon as everything is handed to the
@@ -146,7 +148,7 @@ impl Delivery {
     ) -> Result<Delivered, DeliverError> {
         let offer = seal_offer(item, true, &mut sealer)?;
         self.started(item, 0);
-        send.set_priority(1);
+        send.set_turn(Turn::Small(self.turn()));
         send.write(offer).await.map_err(RecordError::from)?;
         hit("send.bare");
         send.finish().await;
@@ -167,7 +169,7 @@ impl Delivery {
     ) -> Result<Delivered, DeliverError> {
         let (hash, records) = self.small.read(item.clone(), sealer, packing).await?;
         self.started(item, 0);
-        send.set_priority(1);
+        send.set_turn(Turn::Small(self.turn()));
         for record in records {
             self.wait_for_pace(record.len()).await;
             // A peer that has it already stops the stream; its answer says so.
@@ -194,6 +196,7 @@ impl Delivery {
     ) -> Result<Delivered, DeliverError> {
         let (folder, job) = (self.folder.clone(), item.clone());
         let file = blocking(move || open_unchanged(&folder, &job)).await?;
+        send.set_turn(Turn::Bulk(self.turn()));
         send.write(seal_offer(item, false, &mut sealer)?).await.map_err(RecordError::from)?;
         hit("send.offered");
         let accept = match reader.next(MAX_MESSAGE).await? {
@@ -277,6 +280,10 @@ impl Delivery {
                 });
             }
         }
+    }
+
+    fn turn(&self) -> u32 {
+        self.turns.fetch_add(1, Ordering::Relaxed)
     }
 
     async fn wait_for_pace(&self, bytes: usize) {
