@@ -253,7 +253,7 @@ fn open(config: &Config, events: &EventSink) -> Result<Shared, RunError> {
         _state: state,
         outbox,
         inbox: Inbox::new(incoming, ledger, committer, events.clone(), limits),
-        delivery: Delivery { folder: outgoing, pace: Pace::new(config.limit_rate), events: events.clone() },
+        delivery: Delivery::new(outgoing, Pace::new(config.limit_rate), events.clone()),
         in_flight: config.in_flight.max(1),
         compress: config.compress == Compress::Auto,
         drain: config.drain,
@@ -320,7 +320,7 @@ fn conclude(shared: &Shared, result: Result<Finished, RunError>) -> Result<Finis
     }
     if finished == Finished::Drained {
         // Those that somebody took away meanwhile are nobody's worry.
-        let gone = |name: &Name| shared.delivery.folder.stat(name).is_err_and(|e| e.is_not_found());
+        let gone = |name: &Name| shared.delivery.folder().stat(name).is_err_and(|e| e.is_not_found());
         let left = shared.left().iter().filter(|name| !gone(name)).count() as u64;
         if shared.outbox.removal_failed() {
             return Err(RunError::Removal);

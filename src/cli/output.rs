@@ -13,6 +13,9 @@ use std::time::{Duration, Instant, SystemTime};
 const QUEUE: usize = 8192;
 /// More waiting events than that, and progress is not worth queueing.
 const BUSY: usize = 256;
+/// In a burst, what comes within so long is printed together: to wake the printing thread for each event of
+/// ten thousand small files costs as much as to seal them.
+const BURST: Duration = Duration::from_millis(3);
 /// How long nothing may happen before the printing thread looks up.
 const IDLE: Duration = Duration::from_secs(3600);
 
@@ -163,18 +166,23 @@ impl Printer {
                 Err(RecvTimeoutError::Disconnected) => return self.terminal.end(None),
             }
             // Whatever else waits is taken before anything is flushed, and no more than that.
+            let mut burst = false;
             for _ in 0..BUSY {
                 match self.receiver.try_recv() {
                     Ok(Message::End(code, reason)) => return self.end(code, &reason),
                     Ok(message) => self.take(message),
                     Err(_) => break,
                 }
+                burst = true;
             }
             if let Some(json) = &mut self.json {
                 json.flush();
             }
             self.count_missed();
             self.terminal.draw(Instant::now());
+            if burst {
+                std::thread::sleep(BURST);
+            }
         }
     }
 

@@ -219,7 +219,7 @@ impl Path {
 async fn run(receiver: &Receiver, source: &mut Source, mut path: Path, choices: &mut Reader<'_>) {
     let outgoing = Arc::new(Folder::open(&source.folder, false).unwrap());
     let item = source.item(&outgoing);
-    let delivery = Delivery { folder: outgoing, pace: Pace::new(None), events: EventSink::none() };
+    let delivery = Delivery::new(outgoing, Pace::new(None), EventSink::none());
     let ((a_send, a_recv), (mut a_far_send, mut a_far_recv)) = pipe(64 * 1024);
     let ((mut b_near_send, mut b_near_recv), (b_send, b_recv)) = pipe(64 * 1024);
     let keys = keys();

@@ -185,9 +185,10 @@ impl Inbox {
         ids.retain(|id| !under_way.contains(id));
         let (incoming, ledger) = (self.incoming.clone(), self.ledger.clone());
         let job = move || {
-            ledger.forget(&ids)?;
+            // What is committed has left the stage.
+            let perhaps_staged = ledger.forget(&ids)?;
             hit("receive.forgetting");
-            ids.iter().try_for_each(|id| incoming.discard(*id))?;
+            perhaps_staged.into_iter().try_for_each(|id| incoming.discard(id))?;
             drop(claims);
             hit("receive.forgotten");
             Ok::<_, StoreError>(())

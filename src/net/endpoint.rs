@@ -168,8 +168,10 @@ fn transport(config: &Config) -> TransportConfig {
         .stream_receive_window(window)
         .receive_window(VarInt::from_u32(STRANGER_WINDOW))
         .send_window(SEND_WINDOW)
-        // One file is sent at a time where it matters: small ones are not cut up among each other.
-        .send_fairness(false)
+        // Without it quinn goes on with the stream that it is at as long as that has data, whatever the
+        // priority of another: bulk would hold up urgent files, receipts and the control stream for good.
+        // Streams that are not to be cut up among each other have priorities of their own (`stream::Turn`).
+        .send_fairness(true)
         .congestion_controller_factory(congestion::factory(config.congestion));
     transport
 }

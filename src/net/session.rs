@@ -4,7 +4,7 @@ use super::congestion;
 use super::endpoint::{CloseCode, SEND_WINDOW};
 use super::handshake::Authenticated;
 use super::record::{RecordError, RecordReader, RecordWriter};
-use super::stream::StreamError;
+use super::stream::{StreamError, Turn};
 use crate::crypto::handshake::{PeerId, Role};
 use crate::crypto::seal::{RecordKind, SessionKeys};
 use crate::proto::message::{Control, MAX_MESSAGE, Settings};
@@ -61,8 +61,9 @@ impl Session {
     /// Takes over an adopted connection: lets the peer open `streams` file streams at once and have half of
     /// `memory` bytes under way, and keeps at most a quarter of them for retransmission.
     pub fn start(adopted: Authenticated, streams: u32, memory: u64) -> (Self, ControlReceiver) {
-        let Authenticated { connection, established, settings, writer, reader } = adopted;
+        let Authenticated { connection, established, settings, mut writer, reader } = adopted;
         connection.set_receive_window(VarInt::from_u64(memory / 2).unwrap_or(VarInt::MAX));
+        writer.stream().set_turn(Turn::Answer);
         // The host's side has the control stream open by the peer besides.
         connection.set_max_concurrent_bi_streams(VarInt::from_u32(streams.saturating_add(1)));
         let (messages, receiver) = mpsc::channel(CONTROL_QUEUE);
@@ -137,7 +138,9 @@ impl Session {
     pub async fn accept_file(&self) -> Result<(RecordWriter, RecordReader), StreamError> {
         let streams =
             self.connection.accept_bi().await.map_err(|error| StreamError::Lost(error.to_string()))?;
-        Ok(self.sealed(streams))
+        let (mut writer, reader) = self.sealed(streams);
+        writer.stream().set_turn(Turn::Answer);
+        Ok((writer, reader))
     }
 
     fn sealed(&self, (send, recv): (quinn::SendStream, quinn::RecvStream)) -> (RecordWriter, RecordReader) {

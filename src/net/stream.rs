@@ -43,6 +43,31 @@ pub enum StreamError {
     Lost(String),
 }
 
+/// Which stream's bytes go first, lost ones included. What is of one kind goes in the order of its
+/// numbers, so that one file after the other is complete, and not all of them at the end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Turn {
+    /// Answers, receipts, the control stream: a few bytes that somebody waits for.
+    Answer,
+    /// A file that is one chunk.
+    Small(u32),
+    /// A file of many chunks.
+    Bulk(u32),
+}
+
+impl Turn {
+    /// As quinn wants it: higher first, 0 by default.
+    fn priority(self) -> i32 {
+        // Numbers begin again after 2^30 files: once in so many, a new one goes before older ones.
+        let number = |number: u32| (number & 0x3fff_ffff).cast_signed();
+        match self {
+            Self::Answer => i32::MAX,
+            Self::Small(n) => i32::MAX - 1 - number(n),
+            Self::Bulk(n) => -1 - number(n),
+        }
+    }
+}
+
 /// The sending half. Dropped before it is finished, it is reset: the other side never takes what came
 /// until then for all.
 #[derive(Debug)]
@@ -125,10 +150,10 @@ impl SendHalf {
         }
     }
 
-    /// Whether its bytes go before those of other streams (higher first, 0 by default).
-    pub fn set_priority(&self, priority: i32) {
+    /// When its bytes go, of all streams that have some: by default with the bulk that takes turns.
+    pub fn set_turn(&self, turn: Turn) {
         if let SendInner::Quic(stream) = &self.inner {
-            let _ = stream.set_priority(priority);
+            let _ = stream.set_priority(turn.priority());
         }
     }
 }

@@ -2,25 +2,22 @@
 
 use super::Item;
 use super::pace::Pace;
-use super::packing::{ChunkPacker, Packing};
-use crate::crypto::filehash::{FILE_CHUNK, FileHashError, FileHasher};
-use crate::crypto::seal::{HEADER_LEN, RecordKind, SealError, Sealer};
+use super::packing::Packing;
+use super::read::{Reading, SealedChunk, SmallReader, Source, blocking};
+use crate::crypto::filehash::{FILE_CHUNK, FileHashError};
+use crate::crypto::seal::{RecordKind, SealError, Sealer};
 use crate::event::{Direction, Event, EventSink};
 use crate::failpoint::hit;
 use crate::net::record::{RecordError, RecordReader, RecordWriter, seal_message};
-use crate::net::stream::{SendHalf, StreamCode};
-use crate::pack::Packer;
+use crate::net::stream::{SendHalf, StreamCode, Turn};
 use crate::proto::codec::Malformed;
-use crate::proto::message::{
-    Accept, Begin, CHUNK_SIZE, EntryKind, MAX_MESSAGE, Offer, Outcome, Refusal, Trailer,
-};
+use crate::proto::message::{Accept, Begin, CHUNK_SIZE, EntryKind, MAX_MESSAGE, Offer, Outcome, Refusal};
 use crate::proto::name::Name;
-use crate::store::{Folder, Meta, StoreError, meta_of};
-use bytes::{Bytes, BytesMut};
-use std::fs::File;
-use std::io::{self, Read, Seek, SeekFrom};
+use crate::store::{Folder, StoreError};
+use bytes::Bytes;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
 
@@ -88,17 +85,27 @@ impl From<Malformed> for DeliverError {
 
 /// What every delivery needs.
 pub struct Delivery {
-    /// Outgoing.
-    pub folder: Arc<Folder>,
-    /// The cap on what is sent.
-    pub pace: Pace,
-    /// Where events go.
-    pub events: EventSink,
+    folder: Arc<Folder>,
+    pace: Pace,
+    events: EventSink,
+    small: SmallReader,
+    turns: AtomicU32,
 }
 
 type Answer = Pin<Box<dyn Future<Output = Result<Outcome, RecordError>> + Send>>;
 
 impl Delivery {
+    /// Reads from `folder` (Outgoing), sends no faster than `pace`, and tells `events`.
+    pub fn new(folder: Arc<Folder>, pace: Pace, events: EventSink) -> Self {
+        let small = SmallReader::new(folder.clone());
+        Self { folder, pace, events, small, turns: AtomicU32::new(0) }
+    }
+
+    /// Outgoing.
+    pub fn folder(&self) -> &Folder {
+        &self.folder
+    }
+
     /// Delivers one entry on a fresh stream. `slot` is freed as soon as everything is handed to the
     /// stream, while the receipt is still on its way.
     ///
@@ -148,7 +155,7 @@ impl Delivery {
     ) -> Result<Delivered, DeliverError> {
         let offer = seal_offer(item, true, &mut sealer)?;
         self.started(item, 0);
-        send.set_priority(1);
+        send.set_turn(Turn::Small(self.turn()));
         send.write(offer).await.map_err(RecordError::from)?;
         hit("send.bare");
         send.finish().await;
@@ -167,10 +174,9 @@ impl Delivery {
         slot: OwnedSemaphorePermit,
         packing: Packing,
     ) -> Result<Delivered, DeliverError> {
-        let (folder, job) = (self.folder.clone(), item.clone());
-        let (hash, records) = blocking(move || seal_small(&folder, &job, sealer, &packing)).await?;
+        let (hash, records) = self.small.read(item.clone(), sealer, packing).await?;
         self.started(item, 0);
-        send.set_priority(1);
+        send.set_turn(Turn::Small(self.turn()));
         for record in records {
             self.wait_for_pace(record.len()).await;
             // A peer that has it already stops the stream; its answer says so.
@@ -197,6 +203,7 @@ impl Delivery {
     ) -> Result<Delivered, DeliverError> {
         let (folder, job) = (self.folder.clone(), item.clone());
         let file = blocking(move || Reading::open(&folder, &job)).await?;
+        send.set_turn(Turn::Bulk(self.turn()));
         send.write(seal_offer(item, false, &mut sealer)?).await.map_err(RecordError::from)?;
         hit("send.offered");
         let accept = match reader.next(MAX_MESSAGE).await? {
@@ -281,6 +288,10 @@ impl Delivery {
         }
     }
 
+    fn turn(&self) -> u32 {
+        self.turns.fetch_add(1, Ordering::Relaxed)
+    }
+
     async fn wait_for_pace(&self, bytes: usize) {
         let wait = self.pace.take(bytes, Instant::now());
         if !wait.is_zero() {
@@ -310,7 +321,7 @@ fn offer_of(item: &Item, inline: bool) -> Offer {
     }
 }
 
-fn seal_offer(item: &Item, inline: bool, sealer: &mut Sealer) -> Result<Bytes, SealError> {
+pub(super) fn seal_offer(item: &Item, inline: bool, sealer: &mut Sealer) -> Result<Bytes, SealError> {
     seal_message(sealer, RecordKind::Offer, |out| offer_of(item, inline).encode(out))
 }
 
@@ -340,225 +351,5 @@ fn receipt(outcome: Outcome, sent: Option<[u8; 32]>, offset: u64) -> Result<Deli
         Outcome::Refused { reason, detail } => {
             Err(DeliverError::Refused { reason, detail: crate::proto::name::escape(detail.as_bytes()) })
         }
-    }
-}
-
-/// A file being read that was queued, and no other.
-struct Reading {
-    file: File,
-    /// As it was queued.
-    meta: Meta,
-    /// Where it is, for messages.
-    shown: String,
-}
-
-impl Reading {
-    fn open(folder: &Folder, item: &Item) -> Result<Self, DeliverError> {
-        let (file, meta) = folder.open_file(&item.name)?;
-        let shown = folder.shown(&item.name);
-        if meta.unchanged(&item.meta) { Ok(Self { file, meta, shown }) } else { Err(DeliverError::Changed) }
-    }
-
-    /// Appends exactly `len` bytes; fewer means that the file was cut.
-    fn fill(&mut self, buffer: &mut BytesMut, len: usize) -> Result<(), DeliverError> {
-        let start = buffer.len();
-        buffer.resize(start + len, 0);
-        match self.file.read_exact(&mut buffer[start..]) {
-            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Err(DeliverError::Changed),
-            read => self.named(read),
-        }
-    }
-
-    /// Nothing happened to the file since it was queued, and it ends here: what was read of it is one
-    /// content.
-    fn check_end(&mut self) -> Result<(), DeliverError> {
-        let more = self.file.read(&mut [0]);
-        let grown = self.named(more)? > 0;
-        let now = self.named(meta_of(&self.file))?;
-        if grown || !now.unchanged(&self.meta) { Err(DeliverError::Changed) } else { Ok(()) }
-    }
-
-    fn start_over(&mut self) -> Result<(), DeliverError> {
-        let sought = self.file.seek(SeekFrom::Start(0));
-        self.named(sought).map(|_| ())
-    }
-
-    /// What the system says is no change of the file: it is told, and the file tried again.
-    fn named<T>(&self, result: io::Result<T>) -> Result<T, DeliverError> {
-        result.map_err(|error| StoreError::new("read", &self.shown, &error).into())
-    }
-}
-
-fn seal_small(
-    folder: &Folder,
-    item: &Item,
-    mut sealer: Sealer,
-    packing: &Packing,
-) -> Result<([u8; 32], [Bytes; 2]), DeliverError> {
-    let mut file = Reading::open(folder, item)?;
-    let offer = seal_offer(item, true, &mut sealer)?;
-    let size = usize::try_from(item.meta.size).map_err(|_| DeliverError::Changed)?;
-    let mut chunk = Sealer::buffer(size + Trailer::LEN);
-    file.fill(&mut chunk, size)?;
-    file.check_end()?;
-    let hash = *blake3::hash(&chunk[HEADER_LEN..]).as_bytes();
-    if let Some(effort) = packing.small(item.meta.size) {
-        let mut packed = Sealer::buffer(size + Trailer::LEN);
-        if Packer::default().pack(&chunk[HEADER_LEN..], effort, &mut packed) {
-            chunk = packed;
-        }
-    }
-    Trailer { size: item.meta.size, hash }.encode(&mut chunk);
-    Ok((hash, [offer, sealer.seal(RecordKind::Final, chunk)?]))
-}
-
-/// A chunk ready for the stream.
-struct SealedChunk {
-    record: Bytes,
-    /// Bytes of the file in it.
-    data: u64,
-}
-
-/// A file being read from some chunk on.
-struct Source {
-    file: Reading,
-    size: u64,
-    /// Of the next chunk.
-    offset: u64,
-    hasher: FileHasher,
-    /// Packs chunks, if that promises anything.
-    packer: Option<ChunkPacker>,
-}
-
-impl Source {
-    /// Goes on behind what the peer holds if that is what the file begins with, else from the start.
-    fn resume(file: Reading, size: u64, accept: Accept, packing: &Packing) -> Result<Self, DeliverError> {
-        let mut source = Self::behind(file, size, accept)?;
-        source.packer = packing.large(&mut source.file.file, source.offset, size);
-        Ok(source)
-    }
-
-    fn behind(file: Reading, size: u64, accept: Accept) -> Result<Self, DeliverError> {
-        let hasher = FileHasher::new(FILE_CHUNK);
-        let mut source = Self { file, size, offset: 0, hasher, packer: None };
-        if accept.offset > 0 && accept.offset <= size {
-            let mut chunk = BytesMut::new();
-            while source.offset < accept.offset {
-                chunk.clear();
-                source.read_chunk(&mut chunk)?;
-            }
-            if source.hasher.finish(accept.offset)? == accept.prefix {
-                return Ok(source);
-            }
-            source.file.start_over()?;
-            source.offset = 0;
-            source.hasher = FileHasher::new(FILE_CHUNK);
-        }
-        Ok(source)
-    }
-
-    /// Appends the next chunk to `chunk` and takes its hash.
-    fn read_chunk(&mut self, chunk: &mut BytesMut) -> Result<(), DeliverError> {
-        let len = usize::try_from((self.size - self.offset).min(CHUNK_SIZE as u64)).unwrap_or(CHUNK_SIZE);
-        let start = chunk.len();
-        self.file.fill(chunk, len)?;
-        let index = self.offset / CHUNK_SIZE as u64;
-        if len > 0 || self.size == 0 {
-            self.hasher.push(index, FILE_CHUNK.hash(index, &chunk[start..])?)?;
-        }
-        self.offset += len as u64;
-        Ok(())
-    }
-
-    /// Reads, hashes and seals the rest. The last chunk is sealed only when the file is still the one
-    /// that was queued, so that a mixture of two contents is never complete.
-    fn seal_chunks(
-        mut self,
-        mut sealer: Sealer,
-        chunks: &mpsc::Sender<SealedChunk>,
-    ) -> Result<[u8; 32], DeliverError> {
-        loop {
-            let mut chunk = Sealer::buffer(CHUNK_SIZE + Trailer::LEN);
-            self.read_chunk(&mut chunk)?;
-            let data = (chunk.len() - HEADER_LEN) as u64;
-            if let Some(packer) = &mut self.packer {
-                packer.pack(&mut chunk, chunks.capacity() == 0);
-            }
-            let last = self.offset == self.size;
-            let hash = if last {
-                self.file.check_end()?;
-                let hash = self.hasher.finish(self.size)?;
-                Trailer { size: self.size, hash }.encode(&mut chunk);
-                Some(hash)
-            } else {
-                None
-            };
-            let kind = if last { RecordKind::Final } else { RecordKind::Data };
-            let record = sealer.seal(kind, chunk)?;
-            let gone = chunks.blocking_send(SealedChunk { record, data }).is_err();
-            if let Some(hash) = hash {
-                return Ok(hash);
-            }
-            if gone {
-                return Err(DeliverError::Internal("the stream was given up".into()));
-            }
-        }
-    }
-}
-
-async fn blocking<T: Send + 'static>(
-    job: impl FnOnce() -> Result<T, DeliverError> + Send + 'static,
-) -> Result<T, DeliverError> {
-    match tokio::task::spawn_blocking(job).await {
-        Ok(result) => result,
-        Err(error) => Err(DeliverError::Internal(error.to_string())),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::outbox::table::model::{file, name};
-
-    /// What reads of the process's memory at address 0 give is an I/O error as a disk's.
-    #[cfg(target_os = "linux")]
-    #[test]
-    fn what_cannot_be_read_is_not_called_changed() {
-        let shown = "Outgoing/f".to_owned();
-        let mut broken = Reading { file: File::open("/proc/self/mem").unwrap(), meta: file(1, 5, 1), shown };
-        let error = broken.fill(&mut BytesMut::new(), 5).unwrap_err();
-        assert!(matches!(error, DeliverError::Source(StoreError::Io { .. })), "{error}");
-        assert!(
-            error.to_string().starts_with("Outgoing/f: could not read it: Input/output error"),
-            "{error}"
-        );
-        assert!(matches!(broken.check_end().unwrap_err(), DeliverError::Source(_)));
-    }
-
-    #[test]
-    fn what_is_cut_or_grows_is_changed() {
-        let dir = tempfile::tempdir().unwrap();
-        std::fs::write(dir.path().join("f"), "hello").unwrap();
-        let folder = Folder::open(dir.path(), false).unwrap();
-        let meta = folder.stat(&name("f")).unwrap();
-        let item = Item {
-            name: name("f"),
-            meta,
-            kind: EntryKind::File { size: 5 },
-            id: crate::proto::message::TransferId([1; 16]),
-            attempt: 0,
-        };
-        let open = || Reading::open(&folder, &item);
-        let mut reading = open().unwrap();
-        assert!(matches!(reading.fill(&mut BytesMut::new(), 6), Err(DeliverError::Changed)));
-        let mut reading = open().unwrap();
-        reading.fill(&mut BytesMut::new(), 4).unwrap();
-        assert!(matches!(reading.check_end(), Err(DeliverError::Changed)));
-        let mut reading = open().unwrap();
-        reading.fill(&mut BytesMut::new(), 5).unwrap();
-        reading.check_end().unwrap();
-        std::fs::write(dir.path().join("f"), "hello!").unwrap();
-        assert!(matches!(reading.check_end(), Err(DeliverError::Changed)));
-        assert!(matches!(open(), Err(DeliverError::Changed)));
     }
 }

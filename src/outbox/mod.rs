@@ -16,7 +16,7 @@
 //! | `reconcile` | the thread that feeds the table |
 //! | `finish` | the thread that removes, archives or marks what the peer holds |
 //! | `identity` | the ids of transfers |
-//! | `deliver`, `packing`, `pace` | one file onto one stream; what is packed; `--limit-rate` |
+//! | `deliver`, `read`, `packing`, `pace` | one file onto one stream; what is read for it; what is packed; `--limit-rate` |
 
 mod deliver;
 mod finish;
@@ -30,6 +30,7 @@ mod observe;
 mod pace;
 mod packing;
 mod queue;
+mod read;
 mod reconcile;
 mod scan;
 mod settle;

@@ -143,7 +143,7 @@ impl Ledger {
     /// Durable before the staged files of these are dropped: they were not placed. In the other
     /// order a crash would make "committing, staged file gone" of them, which means received.
     pub(crate) fn not_committed(&self, ids: &[TransferId]) -> Result<(), StoreError> {
-        self.remove(ids, Durability::Immediate)
+        self.remove(ids, Durability::Immediate).map(drop)
     }
 
     /// What a crash left between `committing` and `committed`.
@@ -162,11 +162,11 @@ impl Ledger {
     }
 
     /// The sender is done with these for good. Not synced: forgotten once more after a crash, or by
-    /// age.
+    /// age. Returns those that were not committed, of which something may be staged.
     ///
     /// # Errors
     /// [`StoreError::Ledger`].
-    pub fn forget(&self, ids: &[TransferId]) -> Result<(), StoreError> {
+    pub fn forget(&self, ids: &[TransferId]) -> Result<Vec<TransferId>, StoreError> {
         self.remove(ids, Durability::None)
     }
 
@@ -226,17 +226,23 @@ impl Ledger {
         })
     }
 
-    fn remove(&self, ids: &[TransferId], durability: Durability) -> Result<(), StoreError> {
+    /// Returns those that were not committed.
+    fn remove(&self, ids: &[TransferId], durability: Durability) -> Result<Vec<TransferId>, StoreError> {
+        let mut others = Vec::new();
         if ids.is_empty() {
-            return Ok(());
+            return Ok(others);
         }
         self.write(durability, |transaction| {
             let mut table = transaction.open_table(RECEIVED)?;
             for id in ids {
-                table.remove(&id.0)?;
+                let known = table.remove(&id.0)?;
+                if known.and_then(|value| value.value().first().copied()) != Some(State::Committed as u8) {
+                    others.push(*id);
+                }
             }
             Ok(())
-        })
+        })?;
+        Ok(others)
     }
 
     fn write(
@@ -417,7 +423,8 @@ mod tests {
         ledger.committed(&[entry(1), entry(2)]).unwrap();
         ledger.not_committed(&[id(3)]).unwrap();
         assert_eq!(ledger.received_of(&[id(1), id(3)]).unwrap(), [Some(entry(1).1), None]);
-        ledger.forget(&[id(1)]).unwrap();
+        ledger.committing(&[entry(4)]).unwrap();
+        assert_eq!(ledger.forget(&[id(1), id(4), id(5)]).unwrap(), [id(4), id(5)]);
         assert_eq!(ledger.received(id(1)).unwrap(), None);
         assert!(ledger.unfinished().unwrap().is_empty());
     }

@@ -1,0 +1,332 @@
+//! What is read for the stream: hashed and sealed on threads of the blocking pool, while the network
+//! goes on.
+
+use super::Item;
+use super::deliver::{DeliverError, seal_offer};
+use super::packing::{ChunkPacker, Packing};
+use super::shared::locked;
+use crate::crypto::filehash::{FILE_CHUNK, FileHasher};
+use crate::crypto::seal::{HEADER_LEN, RecordKind, Sealer};
+use crate::pack::Packer;
+use crate::proto::message::{Accept, CHUNK_SIZE, Trailer};
+use crate::store::{Folder, Meta, StoreError, meta_of};
+use bytes::{Bytes, BytesMut};
+use std::collections::VecDeque;
+use std::fs::File;
+use std::io::{self, Read, Seek, SeekFrom};
+use std::sync::{Arc, Mutex};
+use tokio::sync::{mpsc, oneshot};
+
+/// Small files that one thread reads before it answers for all of them: the threads change once for
+/// so many. As many again have to wait before another thread is taken, so that a slow disk has
+/// several requests at a time.
+const TOGETHER: usize = 8;
+
+/// A small file, sealed: its hash, its offer and its content.
+type Small = ([u8; 32], [Bytes; 2]);
+
+/// Reads small files, those that wait at the same time on the same thread.
+pub(super) struct SmallReader {
+    waiting: Arc<Mutex<Waiting>>,
+}
+
+struct Waiting {
+    folder: Arc<Folder>,
+    jobs: VecDeque<Job>,
+    threads: usize,
+}
+
+struct Job {
+    item: Item,
+    sealer: Sealer,
+    packing: Packing,
+    answer: oneshot::Sender<Result<Small, DeliverError>>,
+}
+
+impl SmallReader {
+    pub fn new(folder: Arc<Folder>) -> Self {
+        Self { waiting: Arc::new(Mutex::new(Waiting { folder, jobs: VecDeque::new(), threads: 0 })) }
+    }
+
+    /// Reads a file of at most one chunk and seals its offer and all of it.
+    pub async fn read(&self, item: Item, sealer: Sealer, packing: Packing) -> Result<Small, DeliverError> {
+        let (answer, read) = oneshot::channel();
+        let another = {
+            let mut waiting = locked(&self.waiting);
+            waiting.jobs.push_back(Job { item, sealer, packing, answer });
+            let another = waiting.jobs.len() > waiting.threads * TOGETHER;
+            waiting.threads += usize::from(another);
+            another
+        };
+        if another {
+            let thread = Thread { waiting: self.waiting.clone(), left: false };
+            tokio::task::spawn_blocking(move || thread.run());
+        }
+        read.await.map_err(|_| DeliverError::Internal("a reading thread died".into()))?
+    }
+}
+
+/// One of the threads that read small files.
+struct Thread {
+    waiting: Arc<Mutex<Waiting>>,
+    left: bool,
+}
+
+impl Drop for Thread {
+    fn drop(&mut self) {
+        if !self.left {
+            // It panicked: whoever waits hears so, and the next one gets a new thread.
+            let mut waiting = locked(&self.waiting);
+            waiting.threads -= 1;
+            waiting.jobs.clear();
+        }
+    }
+}
+
+impl Thread {
+    /// Until no file waits.
+    fn run(mut self) {
+        loop {
+            let (folder, jobs) = {
+                let mut waiting = locked(&self.waiting);
+                let count = waiting.jobs.len().min(TOGETHER);
+                if count == 0 {
+                    // Under the lock, or a file could come in between and find a thread that leaves.
+                    waiting.threads -= 1;
+                    self.left = true;
+                    return;
+                }
+                (waiting.folder.clone(), waiting.jobs.drain(..count).collect::<Vec<_>>())
+            };
+            let wanted = jobs.into_iter().filter(|job| !job.answer.is_closed());
+            let read: Vec<_> = wanted
+                .map(|job| (job.answer, seal_small(&folder, &job.item, job.sealer, &job.packing)))
+                .collect();
+            for (answer, small) in read {
+                // A delivery that ended meanwhile wants none.
+                let _ = answer.send(small);
+            }
+        }
+    }
+}
+
+/// A file being read that was queued, and no other.
+pub(super) struct Reading {
+    file: File,
+    /// As it was queued.
+    meta: Meta,
+    /// Where it is, for messages.
+    shown: String,
+}
+
+impl Reading {
+    pub fn open(folder: &Folder, item: &Item) -> Result<Self, DeliverError> {
+        let (file, meta) = folder.open_file(&item.name)?;
+        let shown = folder.shown(&item.name);
+        if meta.unchanged(&item.meta) { Ok(Self { file, meta, shown }) } else { Err(DeliverError::Changed) }
+    }
+
+    /// Appends exactly `len` bytes; fewer means that the file was cut.
+    fn fill(&mut self, buffer: &mut BytesMut, len: usize) -> Result<(), DeliverError> {
+        let start = buffer.len();
+        buffer.resize(start + len, 0);
+        match self.file.read_exact(&mut buffer[start..]) {
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Err(DeliverError::Changed),
+            read => self.named(read),
+        }
+    }
+
+    /// Nothing happened to the file since it was queued, and it ends here: what was read of it is one
+    /// content.
+    fn check_end(&mut self) -> Result<(), DeliverError> {
+        let more = self.file.read(&mut [0]);
+        let grown = self.named(more)? > 0;
+        let now = self.named(meta_of(&self.file))?;
+        if grown || !now.unchanged(&self.meta) { Err(DeliverError::Changed) } else { Ok(()) }
+    }
+
+    fn start_over(&mut self) -> Result<(), DeliverError> {
+        let sought = self.file.seek(SeekFrom::Start(0));
+        self.named(sought).map(|_| ())
+    }
+
+    /// What the system says is no change of the file: it is told, and the file tried again.
+    fn named<T>(&self, result: io::Result<T>) -> Result<T, DeliverError> {
+        result.map_err(|error| StoreError::new("read", &self.shown, &error).into())
+    }
+}
+
+fn seal_small(
+    folder: &Folder,
+    item: &Item,
+    mut sealer: Sealer,
+    packing: &Packing,
+) -> Result<Small, DeliverError> {
+    let mut file = Reading::open(folder, item)?;
+    let offer = seal_offer(item, true, &mut sealer)?;
+    let size = usize::try_from(item.meta.size).map_err(|_| DeliverError::Changed)?;
+    let mut chunk = Sealer::buffer(size + Trailer::LEN);
+    file.fill(&mut chunk, size)?;
+    file.check_end()?;
+    let hash = *blake3::hash(&chunk[HEADER_LEN..]).as_bytes();
+    if let Some(effort) = packing.small(item.meta.size) {
+        let mut packed = Sealer::buffer(size + Trailer::LEN);
+        if Packer::default().pack(&chunk[HEADER_LEN..], effort, &mut packed) {
+            chunk = packed;
+        }
+    }
+    Trailer { size: item.meta.size, hash }.encode(&mut chunk);
+    Ok((hash, [offer, sealer.seal(RecordKind::Final, chunk)?]))
+}
+
+/// A chunk ready for the stream.
+pub(super) struct SealedChunk {
+    pub record: Bytes,
+    /// Bytes of the file in it.
+    pub data: u64,
+}
+
+/// A file being read from some chunk on.
+pub(super) struct Source {
+    file: Reading,
+    size: u64,
+    /// Of the next chunk.
+    pub offset: u64,
+    hasher: FileHasher,
+    /// Packs chunks, if that promises anything.
+    pub packer: Option<ChunkPacker>,
+}
+
+impl Source {
+    /// Goes on behind what the peer holds if that is what the file begins with, else from the start.
+    pub fn resume(file: Reading, size: u64, accept: Accept, packing: &Packing) -> Result<Self, DeliverError> {
+        let mut source = Self::behind(file, size, accept)?;
+        source.packer = packing.large(&mut source.file.file, source.offset, size);
+        Ok(source)
+    }
+
+    fn behind(file: Reading, size: u64, accept: Accept) -> Result<Self, DeliverError> {
+        let hasher = FileHasher::new(FILE_CHUNK);
+        let mut source = Self { file, size, offset: 0, hasher, packer: None };
+        if accept.offset > 0 && accept.offset <= size {
+            let mut chunk = BytesMut::new();
+            while source.offset < accept.offset {
+                chunk.clear();
+                source.read_chunk(&mut chunk)?;
+            }
+            if source.hasher.finish(accept.offset)? == accept.prefix {
+                return Ok(source);
+            }
+            source.file.start_over()?;
+            source.offset = 0;
+            source.hasher = FileHasher::new(FILE_CHUNK);
+        }
+        Ok(source)
+    }
+
+    /// Appends the next chunk to `chunk` and takes its hash.
+    fn read_chunk(&mut self, chunk: &mut BytesMut) -> Result<(), DeliverError> {
+        let len = usize::try_from((self.size - self.offset).min(CHUNK_SIZE as u64)).unwrap_or(CHUNK_SIZE);
+        let start = chunk.len();
+        self.file.fill(chunk, len)?;
+        let index = self.offset / CHUNK_SIZE as u64;
+        if len > 0 || self.size == 0 {
+            self.hasher.push(index, FILE_CHUNK.hash(index, &chunk[start..])?)?;
+        }
+        self.offset += len as u64;
+        Ok(())
+    }
+
+    /// Reads, hashes and seals the rest. The last chunk is sealed only when the file is still the one
+    /// that was queued, so that a mixture of two contents is never complete.
+    pub fn seal_chunks(
+        mut self,
+        mut sealer: Sealer,
+        chunks: &mpsc::Sender<SealedChunk>,
+    ) -> Result<[u8; 32], DeliverError> {
+        loop {
+            let mut chunk = Sealer::buffer(CHUNK_SIZE + Trailer::LEN);
+            self.read_chunk(&mut chunk)?;
+            let data = (chunk.len() - HEADER_LEN) as u64;
+            if let Some(packer) = &mut self.packer {
+                packer.pack(&mut chunk, chunks.capacity() == 0);
+            }
+            let last = self.offset == self.size;
+            let hash = if last {
+                self.file.check_end()?;
+                let hash = self.hasher.finish(self.size)?;
+                Trailer { size: self.size, hash }.encode(&mut chunk);
+                Some(hash)
+            } else {
+                None
+            };
+            let kind = if last { RecordKind::Final } else { RecordKind::Data };
+            let record = sealer.seal(kind, chunk)?;
+            let gone = chunks.blocking_send(SealedChunk { record, data }).is_err();
+            if let Some(hash) = hash {
+                return Ok(hash);
+            }
+            if gone {
+                return Err(DeliverError::Internal("the stream was given up".into()));
+            }
+        }
+    }
+}
+
+pub(super) async fn blocking<T: Send + 'static>(
+    job: impl FnOnce() -> Result<T, DeliverError> + Send + 'static,
+) -> Result<T, DeliverError> {
+    match tokio::task::spawn_blocking(job).await {
+        Ok(result) => result,
+        Err(error) => Err(DeliverError::Internal(error.to_string())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::outbox::table::model::{file, name};
+    use crate::proto::message::EntryKind;
+
+    /// What reads of the process's memory at address 0 give is an I/O error as a disk's.
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn what_cannot_be_read_is_not_called_changed() {
+        let shown = "Outgoing/f".to_owned();
+        let mut broken = Reading { file: File::open("/proc/self/mem").unwrap(), meta: file(1, 5, 1), shown };
+        let error = broken.fill(&mut BytesMut::new(), 5).unwrap_err();
+        assert!(matches!(error, DeliverError::Source(StoreError::Io { .. })), "{error}");
+        assert!(
+            error.to_string().starts_with("Outgoing/f: could not read it: Input/output error"),
+            "{error}"
+        );
+        assert!(matches!(broken.check_end().unwrap_err(), DeliverError::Source(_)));
+    }
+
+    #[test]
+    fn what_is_cut_or_grows_is_changed() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("f"), "hello").unwrap();
+        let folder = Folder::open(dir.path(), false).unwrap();
+        let meta = folder.stat(&name("f")).unwrap();
+        let item = Item {
+            name: name("f"),
+            meta,
+            kind: EntryKind::File { size: 5 },
+            id: crate::proto::message::TransferId([1; 16]),
+            attempt: 0,
+        };
+        let open = || Reading::open(&folder, &item);
+        let mut reading = open().unwrap();
+        assert!(matches!(reading.fill(&mut BytesMut::new(), 6), Err(DeliverError::Changed)));
+        let mut reading = open().unwrap();
+        reading.fill(&mut BytesMut::new(), 4).unwrap();
+        assert!(matches!(reading.check_end(), Err(DeliverError::Changed)));
+        let mut reading = open().unwrap();
+        reading.fill(&mut BytesMut::new(), 5).unwrap();
+        reading.check_end().unwrap();
+        std::fs::write(dir.path().join("f"), "hello!").unwrap();
+        assert!(matches!(reading.check_end(), Err(DeliverError::Changed)));
+        assert!(matches!(open(), Err(DeliverError::Changed)));
+    }
+}
