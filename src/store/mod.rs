@@ -12,6 +12,7 @@ mod numbered;
 mod os;
 mod place;
 mod publish;
+mod quota;
 mod remove;
 mod removing;
 mod stage;
