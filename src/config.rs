@@ -35,6 +35,8 @@ pub struct Config {
     pub exit_on_auth_failure: bool,
     /// Largest file taken, in bytes.
     pub max_file_size: Option<u64>,
+    /// Most bytes that Incoming may hold, with what is being received.
+    pub max_incoming_bytes: Option<u64>,
     /// Free bytes that must remain in Incoming.
     pub min_free: u64,
     /// Bound on what is held in memory for transfers, in bytes.
@@ -59,6 +61,7 @@ impl Config {
             in_flight: 64,
             exit_on_auth_failure: false,
             max_file_size: None,
+            max_incoming_bytes: None,
             min_free: 16 << 20,
             memory: 256 << 20,
         }

@@ -100,6 +100,8 @@ impl RunError {
 const MAX_UNOPENED: u32 = 5;
 /// How long the last packets may take to leave.
 const LINGER: Duration = Duration::from_millis(500);
+/// How often it is looked whether the folders are still there.
+const FOLDERS_PACE: Duration = Duration::from_secs(2);
 /// A draining peer looks again at least this often.
 const DRAIN_PACE: Duration = Duration::from_millis(500);
 
@@ -108,7 +110,8 @@ struct Shared {
     events: EventSink,
     outbox: Outbox,
     /// Held to the end: it is the lock.
-    _state: StateDir,
+    state: StateDir,
+    incoming: Arc<Incoming>,
     inbox: Inbox,
     delivery: Delivery,
     in_flight: usize,
@@ -225,13 +228,15 @@ fn open(config: &Config, events: &EventSink) -> Result<Shared, RunError> {
         );
         events.warn(None, text);
     }
-    let incoming = Arc::new(Incoming::open(&config.folders.incoming, &state)?);
+    let incoming =
+        Arc::new(Incoming::open(&config.folders.incoming, &state)?.limited(config.max_incoming_bytes));
     incoming.recover(&ledger, config.on_conflict)?;
     hit("start.recovered");
     let remover = Remover::open(outgoing.clone(), &state)?;
     let committer = Committer::start(incoming.clone(), ledger.clone(), config.on_conflict)?;
     let limits = Limits {
         max_file_size: config.max_file_size,
+        max_incoming: config.max_incoming_bytes,
         min_free: config.min_free,
         partial: usize::try_from(config.memory / 2).unwrap_or(usize::MAX),
         keep_existing: config.on_conflict == OnConflict::Skip,
@@ -250,8 +255,9 @@ fn open(config: &Config, events: &EventSink) -> Result<Shared, RunError> {
     )?;
     Ok(Shared {
         events: events.clone(),
-        _state: state,
+        state,
         outbox,
+        incoming: incoming.clone(),
         inbox: Inbox::new(incoming, ledger, committer, events.clone(), limits),
         delivery: Delivery::new(outgoing, Pace::new(config.limit_rate), events.clone()),
         in_flight: config.in_flight.max(1),
@@ -287,6 +293,7 @@ async fn serve(
             }
             Some(_) = links.join_next() => {}
             () = shared.failed.notified() => break Ok(Finished::Stopped),
+            error = folder_lost(shared) => break Err(error.into()),
             () = drained(shared), if shared.drain => break Ok(Finished::Drained),
             () = &mut shutdown => break Ok(Finished::Stopped),
         }
@@ -297,6 +304,19 @@ async fn serve(
     }
     while links.join_next().await.is_some() {}
     result
+}
+
+/// Completes when the program's own folder is gone, with the lock and the ledger, or when one of the others is
+/// another one, which a confined process may not use.
+async fn folder_lost(shared: &Shared) -> StoreError {
+    loop {
+        tokio::time::sleep(FOLDERS_PACE).await;
+        let (incoming, outgoing) = (shared.incoming.folder(), shared.delivery.folder());
+        let usable = shared.state.is_there().and_then(|()| incoming.can_go_on());
+        if let Err(error) = usable.and_then(|()| outgoing.can_go_on()) {
+            return error;
+        }
+    }
 }
 
 /// Completes when `--drain` is done.

@@ -8,7 +8,7 @@
 //! ```
 //!
 //! The rule holds for the `FROM`th to the `TO`th time that the place is passed, counted from 1; `@FROM` alone is that
-//! one time, and a rule without `@` always holds. Actions: `kill` (the process is gone at once, as by SIGKILL), and the
+//! one time, `@/FILE` is as long as this file exists, and a rule without `@` always holds. Actions: `kill` (the process is gone at once, as by SIGKILL), and the
 //! errors `EIO`, `ENOSPC`, `EDQUOT`, `EROFS`, `EACCES`, `ENOENT`.
 
 /// Passes a place that a test may kill the program at.
@@ -43,6 +43,7 @@ mod active {
     use std::collections::HashMap;
     use std::io;
     use std::ops::RangeInclusive;
+    use std::path::PathBuf;
     use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
     #[derive(Clone, Copy)]
@@ -57,7 +58,22 @@ mod active {
 
     struct Rule {
         action: Action,
-        times: RangeInclusive<u64>,
+        when: When,
+    }
+
+    #[derive(Debug, PartialEq)]
+    enum When {
+        Times(RangeInclusive<u64>),
+        Exists(PathBuf),
+    }
+
+    impl When {
+        fn holds(&self, time: u64) -> bool {
+            match self {
+                Self::Times(times) => times.contains(&time),
+                Self::Exists(path) => path.exists(),
+            }
+        }
     }
 
     #[derive(Default)]
@@ -91,7 +107,7 @@ mod active {
             let passed = points.passed.entry(name).or_default();
             *passed += 1;
             let time = *passed;
-            points.rules.get(name)?.iter().find(|rule| rule.times.contains(&time)).map(|rule| rule.action)?
+            points.rules.get(name)?.iter().find(|rule| rule.when.holds(time)).map(|rule| rule.action)?
         };
         match action {
             Action::Kill => die(),
@@ -125,15 +141,16 @@ mod active {
 
     fn parse_rule(text: &str) -> Option<(String, Rule)> {
         let (name, rest) = text.split_once('=')?;
-        let (action, times) = match rest.split_once('@') {
-            None => (rest, 1..=u64::MAX),
+        let (action, when) = match rest.split_once('@') {
+            None => (rest, When::Times(1..=u64::MAX)),
+            Some((action, path)) if path.starts_with('/') => (action, When::Exists(path.into())),
             Some((action, times)) => {
                 let times = match times.split_once("..") {
                     None => times.parse().ok().map(|time| time..=time)?,
                     Some((from, "")) => from.parse().ok()?..=u64::MAX,
                     Some((from, to)) => from.parse().ok()?..=to.parse().ok()?,
                 };
-                (action, times)
+                (action, When::Times(times))
             }
         };
         let action = match action {
@@ -146,7 +163,7 @@ mod active {
             "ENOENT" => Action::Fail(Errno(2, io::ErrorKind::NotFound)),
             _ => return None,
         };
-        Some((name.to_owned(), Rule { action, times }))
+        Some((name.to_owned(), Rule { action, when }))
     }
 
     #[cfg(test)]
@@ -155,11 +172,12 @@ mod active {
 
         #[test]
         fn rules_hold_when_they_say() {
-            let of = |text| parse_rule(text).map(|(name, rule)| (name, rule.times)).unwrap();
-            assert_eq!(of("a=EIO"), ("a".into(), 1..=u64::MAX));
-            assert_eq!(of("a.b=kill@3"), ("a.b".into(), 3..=3));
-            assert_eq!(of("a=ENOSPC@2..5"), ("a".into(), 2..=5));
-            assert_eq!(of("a=ENOSPC@2.."), ("a".into(), 2..=u64::MAX));
+            let of = |text| parse_rule(text).map(|(name, rule)| (name, rule.when)).unwrap();
+            assert_eq!(of("a=EIO"), ("a".into(), When::Times(1..=u64::MAX)));
+            assert_eq!(of("a.b=kill@3"), ("a.b".into(), When::Times(3..=3)));
+            assert_eq!(of("a=ENOSPC@2..5"), ("a".into(), When::Times(2..=5)));
+            assert_eq!(of("a=ENOSPC@2.."), ("a".into(), When::Times(2..=u64::MAX)));
+            assert_eq!(of("a=EIO@/x/y"), ("a".into(), When::Exists("/x/y".into())));
             assert!(
                 ["a", "a=", "a=EIO@", "a=EIO@x", "a=nothing"].iter().all(|text| parse_rule(text).is_none())
             );

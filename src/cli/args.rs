@@ -127,6 +127,10 @@ pub(crate) struct Options {
     /// Refuse larger files from the peer
     #[arg(long, value_name = "SIZE", allow_negative_numbers = true, help_heading = "Files")]
     max_file_size: Option<String>,
+    /// Let Incoming hold no more than this, with what is being received; more is taken when files were
+    /// taken out of it
+    #[arg(long, value_name = "SIZE", allow_negative_numbers = true, help_heading = "Files")]
+    max_incoming_bytes: Option<String>,
     /// Take nothing that leaves less space than this in Incoming
     #[arg(
         long,
@@ -264,6 +268,9 @@ impl CommandLine {
         config.exit_on_auth_failure = options.exit_on_auth_failure;
         let max_file_size = options.max_file_size.as_deref();
         config.max_file_size = max_file_size.map(|text| units::size("--max-file-size", text)).transpose()?;
+        let max_incoming = options.max_incoming_bytes.as_deref();
+        config.max_incoming_bytes =
+            max_incoming.map(|text| units::size("--max-incoming-bytes", text)).transpose()?;
         config.min_free = units::size("--min-free", &options.min_free)?;
         config.memory = units::size_at_least("--memory", &options.memory, MIN_MEMORY)?;
         Ok(config)

@@ -169,7 +169,13 @@ impl Receiver {
         let incoming = Arc::new(Incoming::open(&folders.incoming, &state).unwrap());
         incoming.recover(&ledger, OnConflict::Rename).unwrap();
         let committer = Committer::start(incoming.clone(), ledger.clone(), OnConflict::Rename).unwrap();
-        let limits = Limits { max_file_size: None, min_free: 0, partial: 16 << 20, keep_existing: false };
+        let limits = Limits {
+            max_file_size: None,
+            max_incoming: None,
+            min_free: 0,
+            partial: 16 << 20,
+            keep_existing: false,
+        };
         Self { inbox: Inbox::new(incoming, ledger, committer, EventSink::none(), limits) }
     }
 }

@@ -55,6 +55,8 @@ pub struct Inbox {
 pub struct Limits {
     /// Largest file, in bytes.
     pub max_file_size: Option<u64>,
+    /// Bytes that Incoming may hold; a file larger than that is never taken.
+    pub max_incoming: Option<u64>,
     /// Bytes of free space that must remain.
     pub min_free: u64,
     /// Bytes that incomplete records may hold.
@@ -258,7 +260,7 @@ impl Inbox {
             reader.stream().stop(StreamCode::Done);
             return Ok(Outcome::Have { hash: received.hash, saved_as: received.saved_as });
         }
-        let reservation = self.admit(offer)?;
+        let reservation = self.admit(offer).await?;
         let (content, hash) = match &offer.kind {
             EntryKind::Folder | EntryKind::Link { .. } => {
                 self.started(offer, 0, started);
@@ -283,7 +285,7 @@ impl Inbox {
     }
 
     /// What can be said before any content comes.
-    fn admit(&self, offer: &Offer) -> Result<Option<Reservation>, ReceiveError> {
+    async fn admit(&self, offer: &Offer) -> Result<Option<Reservation>, ReceiveError> {
         if offer.name.to_path().is_err() {
             return Err(refused(Refusal::Name, "choose another name at the source"));
         }
@@ -293,13 +295,23 @@ impl Inbox {
         {
             return Err(refused(Refusal::TooLarge, format!("the limit there is {most} bytes")));
         }
+        if let Some(most) = self.limits.max_incoming
+            && size > most
+        {
+            let detail = format!("all of Incoming may hold {most} bytes (--max-incoming-bytes)");
+            return Err(refused(Refusal::TooLarge, detail));
+        }
         if self.limits.keep_existing
             && let Ok(existing) = self.incoming.folder().stat(&offer.name)
             && existing.size != size
         {
             return Err(refused(Refusal::Conflict, ""));
         }
-        Ok(Some(self.incoming.reserve(offer.id, size, self.limits.min_free)?))
+        let (incoming, id, min_free) = (self.incoming.clone(), offer.id, self.limits.min_free);
+        if !incoming.is_limited() {
+            return Ok(Some(incoming.reserve(id, size, min_free)?));
+        }
+        blocking(move || Ok(Some(incoming.reserve(id, size, min_free)?))).await
     }
 
     /// A small file is one record behind its offer, whole in memory.
@@ -491,12 +503,13 @@ fn local_reason(reason: Refusal) -> &'static str {
         Refusal::NoSpace => "not enough free space in Incoming; free some, the peer tries again",
         Refusal::Name => "this system cannot have a file of that name",
         Refusal::Storage => "it could not be written",
-        Refusal::TooLarge => "it is larger than allowed here (--max-file-size)",
+        Refusal::TooLarge => "it is larger than allowed here",
         Refusal::Corrupt => "the bytes are not those that were announced; the peer sends it again",
         Refusal::Busy => "an earlier attempt at it still goes on; the peer tries again",
         Refusal::InTheWay => "a file and a folder are in each other's way in Incoming; move one of them",
         Refusal::Link => "this symbolic link cannot be made here",
         Refusal::Stopping => "the transfer was interrupted",
+        Refusal::Full => "Incoming holds as much as it may",
     }
 }
 

@@ -291,10 +291,13 @@ pub enum Refusal {
     /// The receiver stops, or replaces the session.
     #[error("the peer is stopping")]
     Stopping = 10,
+    /// Incoming holds as much as the receiver's limit lets it.
+    #[error("the peer's Incoming holds as much as it may")]
+    Full = 11,
 }
 
 impl Refusal {
-    const ALL: [Self; 10] = [
+    const ALL: [Self; 11] = [
         Self::Conflict,
         Self::NoSpace,
         Self::Name,
@@ -305,11 +308,15 @@ impl Refusal {
         Self::InTheWay,
         Self::Link,
         Self::Stopping,
+        Self::Full,
     ];
 
     /// Whether offering the same file again may end otherwise.
     pub fn retry_helps(self) -> bool {
-        matches!(self, Self::NoSpace | Self::Storage | Self::Corrupt | Self::Busy | Self::Stopping)
+        matches!(
+            self,
+            Self::NoSpace | Self::Storage | Self::Corrupt | Self::Busy | Self::Stopping | Self::Full
+        )
     }
 }
 

@@ -8,11 +8,24 @@ use std::io;
 #[derive(Debug, Clone, thiserror::Error)]
 #[non_exhaustive]
 pub enum StoreError {
-    /// The disk or the quota is full.
-    #[error("{path}: no space is left; make room and it goes on by itself")]
+    /// The disk or the quota is full, or no more files can be made there.
+    #[error("{path}: no space (or no inode) is left; make room and it goes on by itself")]
     NoSpace {
         /// The file that did not fit.
         path: String,
+    },
+    /// Incoming holds as much as `--max-incoming-bytes` lets it.
+    #[error(
+        "{path}: it holds {used} of at most {most} bytes (--max-incoming-bytes); take files out of it and it goes on by \
+         itself"
+    )]
+    Full {
+        /// Incoming.
+        path: String,
+        /// Bytes that stand there or are on their way.
+        used: u64,
+        /// The limit.
+        most: u64,
     },
     /// The system denies it.
     #[error("{path}: permission denied; give this user the right to {doing} it")]
@@ -32,6 +45,32 @@ pub enum StoreError {
     #[error("{path}: it is not there any more")]
     NotFound {
         /// The file or folder.
+        path: String,
+    },
+    /// A folder that was there at the start: it was removed or moved away, or its volume is gone.
+    #[error(
+        "{path}: the folder is gone; bring it back (is its disk mounted?) and it goes on by itself, or restart rft to \
+         begin with a new one"
+    )]
+    Gone {
+        /// The folder.
+        path: String,
+    },
+    /// Another folder stands there, and the process is confined to the one that it began with.
+    #[error(
+        "{path}: another folder stands there now, and this process may only write into the one it began with; start \
+         rft again (with --no-sandbox it takes the new one by itself)"
+    )]
+    Replaced {
+        /// The folder.
+        path: String,
+    },
+    /// The program's own folder is gone, and with it the lock and the ledger.
+    #[error(
+        "{path}: rft's own folder was removed or replaced while rft ran; bring it back, and start rft again"
+    )]
+    StateGone {
+        /// The folder.
         path: String,
     },
     /// Another rft holds the folder.
@@ -127,6 +166,7 @@ impl StoreError {
     pub fn refusal(&self) -> Refusal {
         match self {
             Self::NoSpace { .. } => Refusal::NoSpace,
+            Self::Full { .. } => Refusal::Full,
             Self::InTheWay { .. } => Refusal::InTheWay,
             Self::Busy { .. } => Refusal::Busy,
             Self::Name { .. } => Refusal::Name,
@@ -135,6 +175,9 @@ impl StoreError {
             Self::Denied { .. }
             | Self::ReadOnly { .. }
             | Self::NotFound { .. }
+            | Self::Gone { .. }
+            | Self::Replaced { .. }
+            | Self::StateGone { .. }
             | Self::InUse { .. }
             | Self::Nested { .. }
             | Self::Ledger { .. }

@@ -2,8 +2,9 @@
 //! and follows no symbolic link in any of them.
 
 use super::error::{Naming, StoreError};
-use super::meta::Meta;
+use super::meta::{FileKind, Meta};
 use super::os;
+use super::state::HIDDEN;
 use crate::proto::name::{Name, NameError};
 use cap_std::fs::Dir;
 use std::ffi::{OsStr, OsString};
@@ -11,12 +12,33 @@ use std::fmt;
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 
 /// The root of a tree: Outgoing, or Incoming.
+///
+/// The folder is held by handle, but it is also looked whether its path still leads to it. Else what
+/// is written into a folder that was removed would vanish with it, and what is dropped into the one
+/// that took its place would never be seen. One that the user made anew, or whose disk is back, is
+/// taken; nothing is ever made here after the start, so that no file lands beneath a mount point.
 pub struct Folder {
     path: PathBuf,
-    root: Arc<Dir>,
+    /// Where the path led at the start, without links: should a link be put in its place, it is not followed.
+    real: PathBuf,
+    held: RwLock<Arc<Root>>,
+}
+
+/// A root as it is held.
+struct Root {
+    dir: Arc<Dir>,
+    meta: Meta,
+}
+
+impl Root {
+    fn open(path: &Path) -> io::Result<Arc<Self>> {
+        let dir = os::open_root(path)?;
+        let meta = os::stat_dir(&dir)?;
+        Ok(Arc::new(Self { dir: Arc::new(dir), meta }))
+    }
 }
 
 /// One entry of a listed folder.
@@ -38,8 +60,9 @@ impl Folder {
         if create {
             std::fs::create_dir_all(path).naming("create", || path.display())?;
         }
-        let root = os::open_root(path).naming("open", || path.display())?;
-        Ok(Self { path: path.to_owned(), root: Arc::new(root) })
+        let held = Root::open(path).naming("open", || path.display())?;
+        let real = path.canonicalize().naming("open", || path.display())?;
+        Ok(Self { path: path.to_owned(), real, held: RwLock::new(held) })
     }
 
     /// Where it was opened; for messages only.
@@ -72,7 +95,8 @@ impl Folder {
     /// As [`Folder::open_file`], and [`StoreError::Io`] when it is longer.
     pub fn read_own(&self, leaf: &str, max: u64) -> Result<Vec<u8>, StoreError> {
         let shown = || self.path.join(leaf).display().to_string();
-        let (file, _) = os::open_read(&self.root, OsStr::new(leaf)).naming("read", shown)?;
+        let root = self.root()?;
+        let (file, _) = os::open_read(&root, OsStr::new(leaf)).naming("read", shown)?;
         let mut bytes = Vec::new();
         file.take(max + 1).read_to_end(&mut bytes).naming("read", shown)?;
         if bytes.len() as u64 > max {
@@ -83,7 +107,7 @@ impl Folder {
 
     /// Whether other hosts may change the folder, of which this system's events tell nothing.
     pub fn is_remote(&self) -> bool {
-        os::is_remote(&self.root, &self.path)
+        self.root().is_ok_and(|root| os::is_remote(&root, &self.path))
     }
 
     /// The target of a symbolic link, `/`-separated.
@@ -122,7 +146,7 @@ impl Folder {
     /// # Errors
     /// [`StoreError`] when the folder cannot be read.
     pub fn is_empty(&self) -> Result<bool, StoreError> {
-        let leaves = os::entries(&self.root).naming("list", || self.path.display())?;
+        let leaves = os::entries(&*self.root()?).naming("list", || self.path.display())?;
         Ok(leaves.iter().all(|leaf| leaf.as_encoded_bytes().starts_with(b".rft")))
     }
 
@@ -131,8 +155,58 @@ impl Folder {
         Walk { folder: self, held: Vec::new() }
     }
 
-    pub(crate) fn root(&self) -> &Arc<Dir> {
-        &self.root
+    /// Whether the process can go on with what its path leads to, now or later.
+    ///
+    /// # Errors
+    /// [`StoreError::Replaced`].
+    pub fn can_go_on(&self) -> Result<(), StoreError> {
+        match self.root() {
+            Err(error @ StoreError::Replaced { .. }) => Err(error),
+            _ => Ok(()),
+        }
+    }
+
+    /// The folder itself, opened anew when its path leads to another one.
+    ///
+    /// # Errors
+    /// [`StoreError::Gone`] when nothing stands there, or nothing that may take its place.
+    pub(crate) fn root(&self) -> Result<Arc<Dir>, StoreError> {
+        let held = Arc::clone(&self.held.read().unwrap_or_else(PoisonError::into_inner));
+        match os::stat_root(&self.path) {
+            Ok(now) if now.same_inode(&held.meta) => return Ok(Arc::clone(&held.dir)),
+            Ok(_) => {}
+            Err(error) if is_absent(&error) => return Err(self.gone()),
+            // It cannot be told: the handle shows what is the matter, if anything is.
+            Err(_) => return Ok(Arc::clone(&held.dir)),
+        }
+        self.reopen(&held)
+    }
+
+    /// Takes the folder that stands at the path now. On another volume only one that was used
+    /// before: an empty one is where a disk is to be mounted.
+    fn reopen(&self, before: &Arc<Root>) -> Result<Arc<Dir>, StoreError> {
+        let real = self.path.canonicalize().naming("open", || self.path.display())?;
+        let now = Root::open(&self.path).naming("open", || self.path.display())?;
+        let used = || os::stat(&now.dir, OsStr::new(HIDDEN)).is_ok_and(|meta| meta.kind == FileKind::Folder);
+        let same_volume = now.meta.identity.device == before.meta.identity.device;
+        if real != self.real || !(same_volume || used()) {
+            return Err(self.gone());
+        }
+        let probe = OsString::from(format!(".rft-probe-{}-root", std::process::id()));
+        match os::create_new(&now.dir, &probe).and_then(|_| os::unlink(&now.dir, &probe)) {
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+                return Err(StoreError::Replaced { path: self.path.display().to_string() });
+            }
+            _ => {}
+        }
+        tracing::info!(path = %self.path.display(), "another folder stands there now, and is taken");
+        let dir = Arc::clone(&now.dir);
+        *self.held.write().unwrap_or_else(PoisonError::into_inner) = now;
+        Ok(dir)
+    }
+
+    fn gone(&self) -> StoreError {
+        StoreError::Gone { path: self.path.display().to_string() }
     }
 
     /// A name with the folder before it, for messages.
@@ -145,8 +219,13 @@ impl Folder {
     /// # Errors
     /// [`StoreError`] when the system does not say.
     pub fn free_space(&self) -> Result<u64, StoreError> {
-        os::free_space(&self.root, &self.path).naming("measure", || self.path.display())
+        os::free_space(&*self.root()?, &self.path).naming("measure", || self.path.display())
     }
+}
+
+/// Whether an error says that nothing stands there (or a file where a folder is to be).
+fn is_absent(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
 }
 
 impl fmt::Debug for Folder {
@@ -185,7 +264,7 @@ impl Walk<'_> {
         let leaf =
             native(name, name.leaf()).map_err(|_| StoreError::Name { path: self.folder.shown(name) })?;
         let dir = match name.parent() {
-            None => Arc::clone(&self.folder.root),
+            None => self.folder.root()?,
             Some(parent) => self.make_dir(&parent, changed)?,
         };
         Ok((dir, leaf))
@@ -198,7 +277,7 @@ impl Walk<'_> {
 
     /// The folder of that name (`None`: the root).
     pub(crate) fn dir(&mut self, name: Option<&Name>) -> Result<Arc<Dir>, StoreError> {
-        let Some(name) = name else { return Ok(Arc::clone(&self.folder.root)) };
+        let Some(name) = name else { return self.folder.root() };
         if let Some(dir) = self.find(name) {
             return Ok(dir);
         }
@@ -261,7 +340,6 @@ fn native(name: &Name, component: &[u8]) -> Result<OsString, NameError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::meta::FileKind;
 
     fn name(text: &str) -> Name {
         Name::parse(text.as_bytes()).unwrap()

@@ -4,15 +4,16 @@ use super::age;
 use super::error::{Naming, StoreError};
 use super::folder::Folder;
 use super::os;
+use super::quota::Quota;
 use super::stage::{HINT_SUFFIX, Staged, leaf_of};
-use super::state::{Beside, StateDir};
+use super::state::{Aside, Beside, StateDir};
 use crate::config::OnConflict;
 use crate::failpoint::hit;
 use crate::proto::message::TransferId;
 use std::collections::{HashMap, HashSet};
 use std::ffi::{OsStr, OsString};
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// A staged file that nobody resumed for so long is dropped.
 const STALE: u64 = 30 * 24 * 3600;
@@ -27,8 +28,9 @@ const MOST_UNFINISHED: usize = 1024;
 #[derive(Debug)]
 pub struct Incoming {
     folder: Folder,
-    stage: Beside,
+    stage: Aside,
     promised: Arc<Promises>,
+    quota: Option<Arc<Quota>>,
 }
 
 /// Bytes of the transfers under way, whole.
@@ -42,7 +44,18 @@ impl Incoming {
     pub fn open(path: &Path, state: &StateDir) -> Result<Self, StoreError> {
         let folder = Folder::open(path, true)?;
         let stage = state.beside(&folder, "stage")?;
-        Ok(Self { folder, stage, promised: Arc::default() })
+        Ok(Self { folder, stage, promised: Arc::default(), quota: None })
+    }
+
+    /// The same, holding at most so many bytes with what is being received and what is staged.
+    #[must_use]
+    pub fn limited(self, most: Option<u64>) -> Self {
+        Self { quota: most.map(Quota::new).map(Arc::new), ..self }
+    }
+
+    /// Whether [`Incoming::reserve`] may take its time.
+    pub fn is_limited(&self) -> bool {
+        self.quota.is_some()
     }
 
     /// The folder itself.
@@ -50,36 +63,53 @@ impl Incoming {
         &self.folder
     }
 
-    pub(crate) fn stage_dir(&self) -> &Beside {
-        &self.stage
+    /// The stage as it is now.
+    pub(crate) fn stage_dir(&self) -> Result<Beside, StoreError> {
+        self.stage.of(&self.folder)
     }
 
     /// Sets space aside for a transfer of `bytes` in all, if what it still needs is free besides
     /// what others still need and `min_free`. What is in the stage of each counts as written.
     ///
+    /// With a limit on what Incoming may hold, it is kept to, and all of Incoming may be walked
+    /// through to know.
+    ///
     /// # Errors
-    /// [`StoreError::NoSpace`].
+    /// [`StoreError::NoSpace`], [`StoreError::Full`].
     pub fn reserve(&self, id: TransferId, bytes: u64, min_free: u64) -> Result<Reservation, StoreError> {
-        let mut promises = self.promised.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut admission = self.quota.as_ref().map(|quota| quota.admission());
+        if let Some(admission) = &mut admission {
+            let promised = self.promises().values().fold(bytes, |sum, &bytes| sum.saturating_add(bytes));
+            admission.check(&self.folder, || self.left_in_stage(id), promised)?;
+        }
+        let mut promises = self.promises();
+        let stage = self.stage_dir()?;
         // The stage first, the free space second: what is written in between counts twice, not never.
-        let mut wanted = if bytes == 0 { 0 } else { self.missing(id, bytes).saturating_add(min_free) };
+        let mut wanted = if bytes == 0 { 0 } else { missing(&stage, id, bytes).saturating_add(min_free) };
         for (&id, &bytes) in promises.iter() {
-            wanted = wanted.saturating_add(self.missing(id, bytes));
+            wanted = wanted.saturating_add(missing(&stage, id, bytes));
         }
         if wanted > 0 && wanted > self.folder.free_space()? {
             return Err(StoreError::NoSpace { path: self.folder.path().display().to_string() });
         }
         promises.insert(id, bytes);
-        Ok(Reservation { promised: Arc::clone(&self.promised), id })
+        drop(promises);
+        let (promised, quota) = (Arc::clone(&self.promised), self.quota.clone());
+        Ok(Reservation { promised, id, quota: quota.map(|quota| (quota, stage)) })
     }
 
-    /// What a transfer still has to write.
-    fn missing(&self, id: TransferId, bytes: u64) -> u64 {
-        if bytes < LOOKED_AT {
-            return bytes;
-        }
-        let staged = os::stat(&self.stage.dir, &leaf_of(id)).map_or(0, |staged| staged.size);
-        bytes.saturating_sub(staged)
+    fn promises(&self) -> MutexGuard<'_, HashMap<TransferId, u64>> {
+        self.promised.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Bytes in the stage of transfers that are not under way, but for this one.
+    fn left_in_stage(&self, id: TransferId) -> Result<u64, StoreError> {
+        let stage = self.stage_dir()?;
+        let mut own: HashSet<_> = self.promises().keys().map(|&id| leaf_of(id)).collect();
+        own.insert(leaf_of(id));
+        let leaves = os::entries(&stage.dir).naming("list", || stage.path.display())?;
+        let left = leaves.iter().filter(|leaf| !own.contains(*leaf));
+        Ok(left.filter_map(|leaf| os::stat(&stage.dir, leaf).ok()).map(|meta| meta.size).sum())
     }
 
     /// The staged file of a transfer, made or found again, and how many bytes from its start an
@@ -88,31 +118,29 @@ impl Incoming {
     /// # Errors
     /// [`StoreError`] when it cannot be made.
     pub fn stage(&self, id: TransferId) -> Result<(Staged, u64), StoreError> {
-        self.keep_unfinished(MOST_UNFINISHED);
-        Staged::open(&self.stage, id)
+        let stage = self.stage_dir()?;
+        self.keep_unfinished(&stage, MOST_UNFINISHED);
+        Staged::open(&stage, id)
     }
 
     /// Drops the oldest unfinished files beyond `most`, those under way excepted. What cannot be dropped stays.
-    fn keep_unfinished(&self, most: usize) {
-        let leaves = os::entries(&self.stage.dir).unwrap_or_default();
+    fn keep_unfinished(&self, stage: &Beside, most: usize) {
+        let leaves = os::entries(&stage.dir).unwrap_or_default();
         let noted = leaves.iter().filter_map(|leaf| leaf.to_str()?.strip_suffix(HINT_SUFFIX));
         let noted: Vec<_> = noted.map(OsStr::new).collect();
         let Some(too_many) = noted.len().checked_sub(most).filter(|&n| n > 0) else { return };
-        let under_way: HashSet<_> = {
-            let promises = self.promised.lock().unwrap_or_else(PoisonError::into_inner);
-            promises.keys().map(|id| leaf_of(*id)).collect()
-        };
+        let under_way: HashSet<_> = { self.promises().keys().map(|id| leaf_of(*id)).collect() };
         let mut idle: Vec<_> = noted
             .into_iter()
             .filter(|leaf| !under_way.contains(*leaf))
-            .map(|leaf| (os::stat(&self.stage.dir, leaf).map(|meta| meta.modified).ok(), leaf))
+            .map(|leaf| (os::stat(&stage.dir, leaf).map(|meta| meta.modified).ok(), leaf))
             .collect();
         idle.sort_unstable();
         for (_, leaf) in idle.into_iter().take(too_many) {
             let mut note = leaf.to_owned();
             note.push(HINT_SUFFIX);
-            let _: Result<(), _> = os::unlink(&self.stage.dir, leaf);
-            let _: Result<(), _> = os::unlink(&self.stage.dir, &note);
+            let _: Result<(), _> = os::unlink(&stage.dir, leaf);
+            let _: Result<(), _> = os::unlink(&stage.dir, &note);
         }
     }
 
@@ -121,11 +149,12 @@ impl Incoming {
     /// # Errors
     /// [`StoreError`] when it cannot be removed.
     pub fn discard(&self, id: TransferId) -> Result<(), StoreError> {
+        let stage = self.stage_dir()?;
         // The note first: a file without a note is dropped at the next start, whatever happens here.
         for leaf in [Staged::hint_leaf(id), leaf_of(id)] {
-            match os::unlink(&self.stage.dir, &leaf) {
+            match os::unlink(&stage.dir, &leaf) {
                 Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                    return Err(StoreError::new("remove", self.stage.path.display(), &error));
+                    return Err(StoreError::new("remove", stage.path.display(), &error));
                 }
                 _ => hit("stage.discarding"),
             }
@@ -137,14 +166,15 @@ impl Incoming {
     /// last written to (a whole staged file has its source's). Only after the recovery: the ledger takes a
     /// staged file that is missing for placed.
     fn sweep(&self, as_of: u64) -> Result<(), StoreError> {
-        let leaves = os::entries(&self.stage.dir).naming("list", || self.stage.path.display())?;
+        let stage = self.stage_dir()?;
+        let leaves = os::entries(&stage.dir).naming("list", || stage.path.display())?;
         let there: HashSet<&OsStr> = leaves.iter().map(|leaf| &**leaf).collect();
         let mut kept = HashSet::new();
         for note in &leaves {
             let Some(staged) = note.to_str().and_then(|note| note.strip_suffix(HINT_SUFFIX)) else {
                 continue;
             };
-            let fresh = os::stat(&self.stage.dir, note).is_ok_and(|noted| {
+            let fresh = os::stat(&stage.dir, note).is_ok_and(|noted| {
                 let when = u64::try_from(noted.modified.seconds).unwrap_or(0);
                 !age::is_older(when, as_of, STALE)
             });
@@ -153,7 +183,7 @@ impl Incoming {
             }
         }
         for leaf in leaves.iter().filter(|leaf| !kept.contains(*leaf)) {
-            let _: Result<(), _> = os::unlink(&self.stage.dir, leaf);
+            let _: Result<(), _> = os::unlink(&stage.dir, leaf);
         }
         Ok(())
     }
@@ -169,16 +199,32 @@ impl Incoming {
     }
 }
 
+/// What a transfer still has to write.
+fn missing(stage: &Beside, id: TransferId, bytes: u64) -> u64 {
+    if bytes < LOOKED_AT {
+        return bytes;
+    }
+    let staged = os::stat(&stage.dir, &leaf_of(id)).map_or(0, |staged| staged.size);
+    bytes.saturating_sub(staged)
+}
+
 /// Space that is set aside; given back when dropped.
 #[derive(Debug)]
 pub struct Reservation {
     promised: Arc<Promises>,
     id: TransferId,
+    /// Who counts what becomes of it.
+    quota: Option<(Arc<Quota>, Beside)>,
 }
 
 impl Drop for Reservation {
     fn drop(&mut self) {
-        self.promised.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.id);
+        let promised = self.promised.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.id);
+        if let Some((quota, stage)) = &self.quota {
+            // It stands in Incoming, or some of it in the stage. That it is nowhere shows the next walk.
+            let staged = os::stat(&stage.dir, &leaf_of(self.id)).map(|staged| staged.size);
+            quota.grew(staged.ok().or(promised).unwrap_or(0));
+        }
     }
 }
 
@@ -208,6 +254,53 @@ mod tests {
         incoming.reserve(id(2), half, 0).unwrap();
         assert!(matches!(incoming.reserve(id(3), 1, u64::MAX), Err(StoreError::NoSpace { .. })));
         incoming.reserve(id(3), 0, u64::MAX).unwrap();
+    }
+
+    /// Waits until Incoming may be counted again.
+    fn fits_at_last(incoming: &Incoming, n: u8, bytes: u64) -> Reservation {
+        let deadline = std::time::Instant::now() + Duration::from_secs(30);
+        loop {
+            match incoming.reserve(TransferId([n; 16]), bytes, 0) {
+                Ok(reservation) => return reservation,
+                Err(error) => assert!(std::time::Instant::now() < deadline, "{error}"),
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    #[test]
+    fn incoming_holds_no_more_than_it_may() {
+        let base = tempfile::tempdir().unwrap();
+        let (_state, incoming) = incoming(base.path());
+        let incoming = incoming.limited(Some(1000));
+        let full = |n, bytes| {
+            let refused = incoming.reserve(TransferId([n; 16]), bytes, 0);
+            matches!(refused, Err(StoreError::Full { most: 1000, .. }))
+        };
+        let path = |name: &str| base.path().join("Incoming").join(name);
+        std::fs::create_dir_all(path("d/e")).unwrap();
+        std::fs::write(path("d/e/f"), [0; 300]).unwrap();
+        std::fs::write(path("g"), [0; 300]).unwrap();
+        assert!(full(1, 401));
+        let first = incoming.reserve(TransferId([1; 16]), 300, 0).unwrap();
+        assert!(full(2, 101));
+        let second = incoming.reserve(TransferId([2; 16]), 100, 0).unwrap();
+        // Not before it is taken away, and then by itself.
+        drop(second);
+        drop(first);
+        assert!(full(2, 101));
+        std::fs::write(path("first"), [0; 300]).unwrap();
+        std::fs::remove_file(path("g")).unwrap();
+        drop(fits_at_last(&incoming, 2, 400));
+        // What is staged counts, for all but the transfer that it belongs to.
+        let id = TransferId([3; 16]);
+        let (mut staged, _) = incoming.stage(id).unwrap();
+        let held = fits_at_last(&incoming, 3, 350);
+        staged.write_at(0, &[0; 200]).unwrap();
+        staged.checkpoint(200).unwrap();
+        drop(held);
+        assert!(full(4, 250));
+        drop(fits_at_last(&incoming, 3, 390));
     }
 
     #[test]
@@ -288,9 +381,9 @@ mod tests {
             file.set_modified(SystemTime::now() - age).unwrap();
         }
         let _under_way = incoming.reserve(TransferId([1; 16]), 10, 0).unwrap();
-        incoming.keep_unfinished(10);
+        incoming.keep_unfinished(&incoming.stage_dir().unwrap(), 10);
         assert!((0..10).all(|n| at(n).exists()));
-        incoming.keep_unfinished(7);
+        incoming.keep_unfinished(&incoming.stage_dir().unwrap(), 7);
         let kept: Vec<_> = (0..10).filter(|&n| at(n).exists()).collect();
         assert_eq!(kept, [1, 4, 5, 6, 7, 8, 9]);
         assert_eq!(std::fs::read_dir(base.path().join(".rft/stage")).unwrap().count(), 14);

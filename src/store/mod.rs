@@ -13,6 +13,7 @@ mod numbered;
 mod os;
 mod place;
 mod publish;
+mod quota;
 mod remove;
 mod removing;
 mod stage;

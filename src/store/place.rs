@@ -30,6 +30,12 @@ pub(crate) struct Placer<'a> {
     walk: Walk<'a>,
     on_conflict: OnConflict,
     changed: Vec<(Option<Name>, Arc<Dir>)>,
+    // The folder whose way to the top is in `changed`.
+    last: Option<Name>,
+    // The stage that lost entries.
+    stage: Option<Arc<Dir>>,
+    // Staged entries that stand in Incoming already: dropped when that is on stable storage.
+    doubles: Vec<TransferId>,
     // A folder that could not be synced when there were too many of them.
     failed: Option<io::Error>,
 }
@@ -51,7 +57,16 @@ pub(crate) enum Thing<'a> {
 
 impl<'a> Placer<'a> {
     pub(crate) fn new(incoming: &'a Incoming, on_conflict: OnConflict) -> Self {
-        Self { incoming, walk: incoming.folder().walk(), on_conflict, changed: Vec::new(), failed: None }
+        Self {
+            incoming,
+            walk: incoming.folder().walk(),
+            on_conflict,
+            changed: Vec::new(),
+            last: None,
+            stage: None,
+            doubles: Vec::new(),
+            failed: None,
+        }
     }
 
     /// Where it leads.
@@ -76,17 +91,19 @@ impl<'a> Placer<'a> {
         entry.name.clone()
     }
 
-    /// Gives a staged entry its name, and says which. The staged one is gone afterwards, or it is an
-    /// error.
+    /// Gives a staged entry its name, and says which. The staged one is gone after [`Placer::sync`], or
+    /// it is an error.
     pub(crate) fn place(&mut self, entry: &Entry<'_>) -> Result<Name, StoreError> {
         let staged = leaf_of(entry.id);
+        let stage = self.incoming.stage_dir()?.dir;
+        self.stage = Some(Arc::clone(&stage));
         let (mut number, mut races) = (0, 0);
         while number <= numbered::MOST && races < RACES {
             let Some(candidate) = numbered(entry.name, number) else { break };
             let (parent, leaf) = self.parent(&candidate)?;
-            match rename_in(self.stage(), &staged, &parent, &leaf) {
+            match rename_in(&stage, &staged, &parent, &leaf) {
                 Ok(()) => {
-                    self.changed(candidate.parent(), &parent);
+                    self.named_in(candidate.parent(), &parent)?;
                     return Ok(candidate);
                 }
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
@@ -100,10 +117,10 @@ impl<'a> Placer<'a> {
                 }
                 Err(error) => return Err(StoreError::new("look at", self.shown(&candidate), &error)),
             };
-            if self.stands_there(entry, number, &parent, &leaf, &there)? {
+            if self.stands_there(entry, number, &stage, &parent, &leaf, &there)? {
                 hit("publish.same");
-                self.changed(candidate.parent(), &parent);
-                self.incoming.discard(entry.id)?;
+                self.named_in(candidate.parent(), &parent)?;
+                self.doubles.push(entry.id);
                 return Ok(candidate);
             }
             match self.on_conflict {
@@ -114,9 +131,9 @@ impl<'a> Placer<'a> {
                 OnConflict::Skip => return Err(StoreError::Conflict { path: self.shown(&candidate) }),
                 OnConflict::Overwrite => {
                     hit("publish.replacing");
-                    os::rename_over(self.stage(), &staged, &parent, &leaf)
+                    os::rename_over(&stage, &staged, &parent, &leaf)
                         .naming("replace", || self.shown(&candidate))?;
-                    self.changed(candidate.parent(), &parent);
+                    self.named_in(candidate.parent(), &parent)?;
                     return Ok(candidate);
                 }
             }
@@ -132,24 +149,52 @@ impl<'a> Placer<'a> {
         modified: Timestamp,
     ) -> Result<(), StoreError> {
         let (parent, _) = self.parent(name)?;
-        let mut made = Vec::new();
-        let dir = self.walk.make_dir(name, &mut |name, dir| made.push((name, Arc::clone(dir))))?;
-        if !made.is_empty() {
-            self.changed(name.parent(), &parent);
-        }
+        let dir = self.walk.make_dir(name, &mut |_, _| {})?;
+        self.named_in(name.parent(), &parent)?;
         os::set_dir(&dir, mode, modified).naming("set the time of", || self.shown(name))?;
         self.changed(Some(name.clone()), &dir);
         Ok(())
     }
 
-    /// Brings all names that were given onto stable storage.
+    /// Brings all names that were given onto stable storage, and that the stage has them no more: one
+    /// that came back after a loss of power would be placed again when the user has long taken the
+    /// file away.
     pub(crate) fn sync(&mut self) -> Result<(), StoreError> {
-        let synced = match self.failed.take() {
-            Some(error) => Err(error),
-            None => sync::folders(self.changed.iter().map(|(_, dir)| dir)),
-        };
+        let stage = self.stage.take();
+        // What stands in Incoming already must be durable before the staged one goes.
+        let with_stage = stage.as_ref().filter(|_| self.doubles.is_empty());
+        let dirs: Vec<_> = self.changed.iter().map(|(_, dir)| dir).chain(with_stage).collect();
+        let mut synced = self.failed.take().map_or_else(|| sync::folders(dirs.into_iter()), Err);
         self.changed.clear();
+        self.last = None;
+        if let (Some(stage), Ok(()), false) = (stage, &synced, self.doubles.is_empty()) {
+            for id in self.doubles.drain(..) {
+                self.incoming.discard(id)?;
+            }
+            synced = os::sync_dir(&stage);
+        }
+        self.doubles.clear();
         synced.naming("sync", || self.incoming.folder().path().display())
+    }
+
+    /// A name was given in this folder. It lasts when the folder and all above it do, and nobody can
+    /// tell whether those do that were there before: another program, or an attempt that failed, may
+    /// have made them a moment ago.
+    fn named_in(&mut self, folder: Option<Name>, dir: &Arc<Dir>) -> Result<(), StoreError> {
+        self.changed(folder.clone(), dir);
+        let Some(name) = folder else { return Ok(()) };
+        if self.last.as_ref() == Some(&name) {
+            return Ok(());
+        }
+        let mut above = name.parent();
+        while self.changed.len() < MOST_CHANGED {
+            let dir = self.walk.dir(above.as_ref())?;
+            self.changed(above.clone(), &dir);
+            let Some(name) = above else { break };
+            above = name.parent();
+        }
+        self.last = Some(name);
+        Ok(())
     }
 
     fn parent(&mut self, name: &Name) -> Result<(Arc<Dir>, OsString), StoreError> {
@@ -183,11 +228,12 @@ impl<'a> Placer<'a> {
         &self,
         entry: &Entry<'_>,
         number: u32,
+        stage: &Dir,
         parent: &Dir,
         leaf: &OsStr,
         there: &Meta,
     ) -> Result<bool, StoreError> {
-        if os::stat(self.stage(), &leaf_of(entry.id)).is_ok_and(|staged| staged.same_inode(there)) {
+        if os::stat(stage, &leaf_of(entry.id)).is_ok_and(|staged| staged.same_inode(there)) {
             return Ok(true);
         }
         match &entry.thing {
@@ -202,10 +248,6 @@ impl<'a> Placer<'a> {
                 Ok(true)
             }
         }
-    }
-
-    fn stage(&self) -> &'a Dir {
-        &self.incoming.stage_dir().dir
     }
 
     fn shown(&self, name: &Name) -> String {

@@ -2,7 +2,7 @@
 //! receipted before it is on stable storage (design.md, "Receipt = durable").
 //!
 //! Written and synced; then the ledger says "committing" (durably); then the rename; then the folders
-//! are synced; then the ledger says "committed". A crash leaves "committing", and the stage tells the
+//! and the stage are synced; then the ledger says "committed". A crash leaves "committing", and the stage tells the
 //! rest: the staged file is there, so the rename is made again; or it is not, so the rename was made.
 
 use super::error::{Naming, StoreError};
@@ -183,7 +183,7 @@ fn place_again(
     id: TransferId,
     received: &Received,
 ) -> Result<Option<Name>, StoreError> {
-    let stage = incoming.stage_dir();
+    let stage = incoming.stage_dir()?;
     let (leaf, name) = (leaf_of(id), &received.saved_as);
     let staged = match os::stat(&stage.dir, &leaf) {
         Ok(staged) => staged,
@@ -206,7 +206,7 @@ fn place_again(
 
 /// Whether the staged file is the one that the ledger was told of.
 fn is_whole(incoming: &Incoming, id: TransferId, received: &Received) -> Result<bool, StoreError> {
-    let stage = incoming.stage_dir();
+    let stage = incoming.stage_dir()?;
     let shown = || stage.path.join(leaf_of(id)).display().to_string();
     let (file, _) = os::open_read(&stage.dir, &leaf_of(id)).naming("read", shown)?;
     let mut hasher = blake3::Hasher::new();
@@ -227,11 +227,13 @@ fn stage(incoming: &Incoming, placer: &mut Placer<'_>, arrived: Arrived, sync: b
         Content::Folder => return Job { offer, hash, step: Step::Folder, noted },
         Content::Link => stage_link(incoming, &offer),
         Content::Staged(staged) => finish(staged),
-        Content::Bytes(bytes) => Staged::create(incoming.stage_dir(), offer.id).and_then(|staged| {
-            hit("publish.small_created");
-            staged.write_at(0, &bytes)?;
-            finish(staged)
-        }),
+        Content::Bytes(bytes) => {
+            incoming.stage_dir().and_then(|stage| Staged::create(&stage, offer.id)).and_then(|staged| {
+                hit("publish.small_created");
+                staged.write_at(0, &bytes)?;
+                finish(staged)
+            })
+        }
     };
     let mut job = Job { offer, hash, step: Step::Folder, noted };
     match staged {
@@ -243,7 +245,9 @@ fn stage(incoming: &Incoming, placer: &mut Placer<'_>, arrived: Arrived, sync: b
 
 /// Whatever becomes of it: a note without a file is dropped at the next start.
 fn drop_note(incoming: &Incoming, id: TransferId) {
-    let _: io::Result<()> = os::unlink(&incoming.stage_dir().dir, &Staged::hint_leaf(id));
+    if let Ok(stage) = incoming.stage_dir() {
+        let _: io::Result<()> = os::unlink(&stage.dir, &Staged::hint_leaf(id));
+    }
 }
 
 fn stage_link(incoming: &Incoming, offer: &Offer) -> Result<(), StoreError> {
@@ -253,7 +257,7 @@ fn stage_link(incoming: &Incoming, offer: &Offer) -> Result<(), StoreError> {
     if !link_stays_inside(&offer.name, target) {
         return Err(StoreError::Link { path: incoming.folder().shown(&offer.name) });
     }
-    let (stage, leaf) = (&incoming.stage_dir().dir, leaf_of(offer.id));
+    let (stage, leaf) = (&incoming.stage_dir()?.dir, leaf_of(offer.id));
     let made = match os::make_link(stage, &leaf, target) {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
             os::unlink(stage, &leaf).and_then(|()| os::make_link(stage, &leaf, target))
@@ -271,16 +275,17 @@ fn sync_stage(incoming: &Incoming, jobs: &mut [Job], at_once: bool) {
     if !jobs.iter().any(|job| matches!(job.step, Step::Ready(_))) {
         return;
     }
-    let stage = incoming.stage_dir();
-    let synced = match at_once {
-        true => os::sync_volume(&stage.dir).and_then(|all| match all {
-            true => Ok(()),
-            false => Err(io::ErrorKind::Unsupported.into()),
-        }),
-        false => os::sync_dir(&stage.dir),
-    };
+    let synced = incoming.stage_dir().and_then(|stage| {
+        let synced = match at_once {
+            true => os::sync_volume(&stage.dir).and_then(|all| match all {
+                true => Ok(()),
+                false => Err(io::ErrorKind::Unsupported.into()),
+            }),
+            false => os::sync_dir(&stage.dir),
+        };
+        synced.naming("sync", || stage.path.display())
+    });
     if let Err(error) = synced {
-        let error = StoreError::new("sync", stage.path.display(), &error);
         for job in jobs.iter_mut().filter(|job| matches!(job.step, Step::Ready(_))) {
             job.fail(&error);
         }

@@ -11,7 +11,7 @@ use super::meta::{FileKind, Meta};
 use super::numbered::{self, numbered};
 use super::os;
 use super::removing::{Entry, Verb};
-use super::state::{Beside, StateDir};
+use super::state::{Aside, StateDir};
 use super::sync;
 use crate::failpoint::hit;
 use crate::proto::message::Timestamp;
@@ -38,7 +38,7 @@ pub enum Removed {
 #[derive(Debug)]
 pub struct Remover {
     outgoing: Arc<Folder>,
-    removing: Beside,
+    removing: Aside,
     sent: Folder,
     count: AtomicU64,
 }
@@ -68,24 +68,25 @@ impl Remover {
     /// [`StoreError`] when the folder cannot be read; a single file that cannot be settled is left
     /// for the next time.
     pub fn recover(&self) -> Result<Vec<(Name, Removed)>, StoreError> {
-        let leaves = os::entries(&self.removing.dir).naming("list", || self.removing.path.display())?;
+        let removing = self.removing.of(&self.outgoing)?;
+        let leaves = os::entries(&removing.dir).naming("list", || removing.path.display())?;
         let mut settled = Vec::new();
         let mut walk = self.outgoing.walk();
         for leaf in &leaves {
-            let Some((entry, name)) = Entry::parse(&self.removing.dir, leaf) else { continue };
-            let Ok(found) = os::stat(&self.removing.dir, leaf) else { continue };
+            let Some((entry, name)) = Entry::parse(&removing.dir, leaf) else { continue };
+            let Ok(found) = os::stat(&removing.dir, leaf) else { continue };
             hit("start.removing");
             let done = if entry.is(&found) {
-                self.finish(entry.verb, leaf, &name).map(|()| Removed::Gone)
+                self.finish(&removing.dir, entry.verb, leaf, &name).map(|()| Removed::Gone)
             } else {
-                self.put_back(&mut walk, leaf, &name).map(|()| Removed::Changed)
+                self.put_back(&mut walk, &removing.dir, leaf, &name).map(|()| Removed::Changed)
             };
             hit("start.removed");
             if let Ok(removed) = done {
                 settled.push((name, removed));
             }
         }
-        Entry::drop_lone_names(&self.removing.dir, &leaves);
+        Entry::drop_lone_names(&removing.dir, &leaves);
         Ok(settled)
     }
 
@@ -136,10 +137,16 @@ impl Remover {
     }
 
     fn leave_some(&self, verb: Verb, batch: &[(Name, Meta)]) -> Vec<Result<Removed, StoreError>> {
+        let removing = match self.removing.of(&self.outgoing) {
+            Ok(removing) => removing.dir,
+            Err(error) => return batch.iter().map(|_| Err(error.clone())).collect(),
+        };
         let mut walk = self.outgoing.walk();
         let mut touched = Vec::new();
-        let taken: Vec<_> =
-            batch.iter().map(|(name, meta)| self.take(&mut walk, &mut touched, verb, name, meta)).collect();
+        let mut taken = Vec::with_capacity(batch.len());
+        for (name, meta) in batch {
+            taken.push(self.take(&mut walk, &mut touched, &removing, verb, name, meta));
+        }
         // Before the peer is told to forget these transfers, they must not come back after a loss of
         // power: what is durably in `removing` will not.
         let synced = sync::folders(touched.iter().map(|touched| &touched.dir));
@@ -150,13 +157,19 @@ impl Remover {
             .map(|((name, _), taken)| {
                 let entry = match taken? {
                     Taken::Held(entry) => entry,
+                    Taken::Not(Removed::Gone) => {
+                        return match &synced {
+                            Ok(()) => Ok(Removed::Gone),
+                            Err(error) => Err(StoreError::new("sync", self.outgoing.shown(name), error)),
+                        };
+                    }
                     Taken::Not(answer) => return Ok(answer),
                 };
                 let leaf = entry.leaf();
                 match &synced {
-                    Ok(()) => self.finish(verb, &leaf, name).map(|()| Removed::Gone),
+                    Ok(()) => self.finish(&removing, verb, &leaf, name).map(|()| Removed::Gone),
                     Err(error) => {
-                        self.put_back(&mut walk, &leaf, name)?;
+                        self.put_back(&mut walk, &removing, &leaf, name)?;
                         Err(StoreError::new("sync", self.outgoing.shown(name), error))
                     }
                 }
@@ -174,6 +187,7 @@ impl Remover {
         &self,
         walk: &mut Walk<'_>,
         touched: &mut Vec<Touched>,
+        removing: &Dir,
         verb: Verb,
         name: &Name,
         meta: &Meta,
@@ -183,69 +197,77 @@ impl Remover {
             Err(StoreError::NotFound { .. }) => return Ok(Taken::Not(Removed::Gone)),
             other => other?,
         };
-        match os::stat(&parent, &leaf) {
-            Ok(found) if found.same_file(meta) && found.kind != FileKind::Folder => {}
+        let there = match os::stat(&parent, &leaf) {
+            Ok(found) if found.same_file(meta) && found.kind != FileKind::Folder => true,
             Ok(_) => return Ok(Taken::Not(Removed::Changed)),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                return Ok(Taken::Not(Removed::Gone));
-            }
+            // Somebody removed it, which must last too before the peer forgets it.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => false,
             Err(error) => return Err(StoreError::new("look at", shown(), &error)),
-        }
+        };
         let folder = name.parent();
         if !touched.iter().any(|touched: &Touched| touched.name == folder) {
             let modified = os::stat_dir(&parent).naming("look at", shown)?.modified;
             touched.push(Touched { name: folder, dir: Arc::clone(&parent), modified });
         }
+        if !there {
+            return Ok(Taken::Not(Removed::Gone));
+        }
         let entry = Entry::new(verb, self.count.fetch_add(1, Ordering::Relaxed), name, meta);
-        entry.write_name(&self.removing.dir, name).naming("remove", shown)?;
+        entry.write_name(removing, name).naming("remove", shown)?;
         let held = entry.leaf();
         hit("remove.taking");
-        match os::rename_new(&parent, &leaf, &self.removing.dir, &held) {
+        match os::rename_new(&parent, &leaf, removing, &held) {
             Ok(()) => {}
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                entry.drop_name(&self.removing.dir);
+                entry.drop_name(removing);
                 return Ok(Taken::Not(Removed::Gone));
             }
             Err(error) => {
-                entry.drop_name(&self.removing.dir);
+                entry.drop_name(removing);
                 return Err(StoreError::new("remove", shown(), &error));
             }
         }
         hit("remove.taken");
-        let found = os::stat(&self.removing.dir, &held).naming("look at", shown)?;
+        let found = os::stat(removing, &held).naming("look at", shown)?;
         if found.same_file(meta) {
             return Ok(Taken::Held(entry));
         }
-        self.put_back(walk, &held, name)?;
+        self.put_back(walk, removing, &held, name)?;
         Ok(Taken::Not(Removed::Changed))
     }
 
     /// The last step for a file that is the right one.
-    fn finish(&self, verb: Verb, held: &OsStr, name: &Name) -> Result<(), StoreError> {
+    fn finish(&self, removing: &Dir, verb: Verb, held: &OsStr, name: &Name) -> Result<(), StoreError> {
         let shown = || self.outgoing.shown(name);
         match verb {
             Verb::Delete => {
                 hit("remove.unlinking");
-                os::unlink(&self.removing.dir, held).naming("remove", shown)?;
+                os::unlink(removing, held).naming("remove", shown)?;
                 hit("remove.unlinked");
             }
-            Verb::Archive => self.archive_one(held, name)?,
+            Verb::Archive => self.archive_one(removing, held, name)?,
         }
-        Entry::drop_name_of(&self.removing.dir, held);
+        Entry::drop_name_of(removing, held);
         Ok(())
     }
 
-    fn put_back(&self, walk: &mut Walk<'_>, held: &OsStr, name: &Name) -> Result<(), StoreError> {
-        place(walk, &self.removing.dir, held, name)
+    fn put_back(
+        &self,
+        walk: &mut Walk<'_>,
+        removing: &Dir,
+        held: &OsStr,
+        name: &Name,
+    ) -> Result<(), StoreError> {
+        place(walk, removing, held, name)
             .and_then(|placed| placed.naming("put back", || self.outgoing.shown(name)))?;
-        Entry::drop_name_of(&self.removing.dir, held);
+        Entry::drop_name_of(removing, held);
         Ok(())
     }
 
-    fn archive_one(&self, held: &OsStr, name: &Name) -> Result<(), StoreError> {
+    fn archive_one(&self, removing: &Dir, held: &OsStr, name: &Name) -> Result<(), StoreError> {
         let mut walk = self.sent.walk();
         hit("archive.placing");
-        match place(&mut walk, &self.removing.dir, held, name)? {
+        match place(&mut walk, removing, held, name)? {
             Err(error) if error.kind() == io::ErrorKind::CrossesDevices => {}
             other => {
                 hit("archive.placed");
@@ -254,14 +276,15 @@ impl Remover {
         }
         let shown = || self.sent.shown(name);
         let copy = OsString::from(format!(".rft-copy-{}", self.count.fetch_add(1, Ordering::Relaxed)));
-        copy_one(&self.removing.dir, held, self.sent.root(), &copy).naming("archive", shown)?;
-        place(&mut walk, self.sent.root(), &copy, name)?.naming("archive", shown)?;
+        let sent = self.sent.root()?;
+        copy_one(removing, held, &sent, &copy).naming("archive", shown)?;
+        place(&mut walk, &sent, &copy, name)?.naming("archive", shown)?;
         if let Some(parent) = name.parent() {
             let parent = walk.dir(Some(&parent))?;
             os::sync_dir(&parent).naming("sync", shown)?;
         }
-        os::sync_dir(self.sent.root()).naming("sync", shown)?;
-        os::unlink(&self.removing.dir, held).naming("remove", || self.outgoing.shown(name))
+        os::sync_dir(&sent).naming("sync", shown)?;
+        os::unlink(removing, held).naming("remove", || self.outgoing.shown(name))
     }
 }
 
@@ -431,7 +454,8 @@ mod tests {
         for (text, verb) in [("d/a", Verb::Delete), (long.as_str(), Verb::Delete), ("b/c", Verb::Archive)] {
             let (name, meta) = rig.put(text, "sent");
             let mut touched = Vec::new();
-            let taken = rig.remover.take(&mut rig.outgoing.walk(), &mut touched, verb, &name, &meta);
+            let held = rig.remover.removing.of(&rig.outgoing).unwrap().dir;
+            let taken = rig.remover.take(&mut rig.outgoing.walk(), &mut touched, &held, verb, &name, &meta);
             assert!(matches!(taken, Ok(Taken::Held(_))));
             let again = Remover { count: AtomicU64::new(0), ..rig_like(&rig) };
             assert_eq!(again.recover().unwrap(), [(name, Removed::Gone)]);
@@ -455,7 +479,7 @@ mod tests {
     fn rig_like(rig: &Rig) -> Remover {
         Remover {
             outgoing: Arc::clone(&rig.outgoing),
-            removing: rig.remover.removing.clone(),
+            removing: rig._state.beside(&rig.outgoing, "removing").unwrap(),
             sent: Folder::open(rig.remover.sent.path(), false).unwrap(),
             count: AtomicU64::new(0),
         }

@@ -169,7 +169,7 @@ impl Staged {
         if let Some(hint) = &self.hint {
             os::write_at(hint, &0u64.to_be_bytes(), 0).naming("write", || self.shown())?;
         }
-        self.file.set_len(len).naming("cut", || self.shown())
+        os::set_len(&self.file, len).naming("cut", || self.shown())
     }
 
     /// Drops the file.
@@ -207,7 +207,7 @@ impl Staged {
             return Err(StoreError::new("read", self.shown(), &io::ErrorKind::UnexpectedEof.into()));
         }
         if length > size {
-            self.file.set_len(size).naming("cut", || self.shown())?;
+            os::set_len(&self.file, size).naming("cut", || self.shown())?;
         }
         os::set_file(&self.file, mode, modified).naming("set the time of", || self.shown())
     }

@@ -2,6 +2,7 @@
 
 use super::error::{Naming, StoreError};
 use super::folder::Folder;
+use super::meta::Meta;
 use super::os;
 use crate::config::Folders;
 use crate::failpoint::hit;
@@ -10,19 +11,18 @@ use std::ffi::OsStr;
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 const LOCK: &str = "lock";
 /// The hidden folder of a root that lies on another volume, or apart from the state folder.
-const HIDDEN: &str = ".rft";
+pub(crate) const HIDDEN: &str = ".rft";
 /// An empty file that shows whether a rename works.
 const PROBE: &str = ".rft-probe";
 
 /// The state folder, held by handle and locked for as long as this lives.
 #[derive(Debug)]
 pub struct StateDir {
-    path: PathBuf,
-    dir: Arc<Dir>,
+    own: Own,
     // Released by the system when the process ends, however it ends.
     _locks: Vec<File>,
 }
@@ -64,47 +64,117 @@ impl StateDir {
                 Err(error) => return Err(error),
             }
         }
-        Ok(Self { path, dir: Arc::new(dir), _locks: locks })
+        let meta = os::stat_dir(&dir).naming("look at", || path.display())?;
+        Ok(Self { own: Own { path, dir: Arc::new(dir), meta }, _locks: locks })
     }
 
     /// Where it is.
     pub fn path(&self) -> &Path {
-        &self.path
+        &self.own.path
     }
 
-    /// The folder `leaf` of the program's own from which a rename into (and out of) `root` works:
-    /// below `.rft`, or below a hidden folder inside `root` when that is another volume. Volumes are
+    /// The names in it to stable storage: of a new ledger above all.
+    pub(crate) fn sync(&self) -> Result<(), StoreError> {
+        os::sync_dir(&self.own.dir).naming("sync", || self.own.path.display())
+    }
+
+    /// Whether it still stands where it was. Without it there is no lock and no ledger that lasts.
+    ///
+    /// # Errors
+    /// [`StoreError::StateGone`].
+    pub fn is_there(&self) -> Result<(), StoreError> {
+        match os::stat_root(&self.own.path) {
+            Ok(now) if now.same_inode(&self.own.meta) => Ok(()),
+            Err(error) if !matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
+                Ok(())
+            }
+            _ => Err(StoreError::StateGone { path: self.own.path.display().to_string() }),
+        }
+    }
+
+    /// The folder `leaf` of the program's own from which a rename into (and out of) `root` works.
+    pub(crate) fn beside(&self, root: &Folder, leaf: &'static str) -> Result<Aside, StoreError> {
+        let current = Mutex::new(self.own.beside(root, leaf)?);
+        Ok(Aside { own: self.own.clone(), leaf, current })
+    }
+}
+
+/// The state folder by handle.
+#[derive(Debug, Clone)]
+struct Own {
+    path: PathBuf,
+    dir: Arc<Dir>,
+    meta: Meta,
+}
+
+impl Own {
+    /// Below `.rft`, or below a hidden folder inside `root` when that is another volume. Volumes are
     /// told apart by trying, since bind mounts and subvolumes have equal device numbers and fail.
-    pub(crate) fn beside(&self, root: &Folder, leaf: &str) -> Result<Beside, StoreError> {
+    fn beside(&self, root: &Folder, leaf: &str) -> Result<Beside, StoreError> {
+        let held = root.root()?;
         let path = self.path.join(leaf);
         let dir = subfolder(&self.dir, leaf).naming("create", || path.display())?;
-        match probe(&dir, root.root()) {
-            Ok(()) => return Ok(Beside { dir: Arc::new(dir), path }),
+        match probe(&dir, &held) {
+            Ok(()) => return Beside::new(dir, path, held),
             Err(error) if error.kind() == io::ErrorKind::CrossesDevices => {}
             // Also what is no sign of another volume: the one way left shows the true reason.
             Err(_) => {}
         }
         let path = root.path().join(HIDDEN).join(leaf);
-        let made = subfolder(root.root(), HIDDEN).and_then(|hidden| subfolder(&hidden, leaf));
+        let made = subfolder(&held, HIDDEN).and_then(|hidden| subfolder(&hidden, leaf));
         let dir = made.naming("create", || path.display())?;
-        probe(&dir, root.root()).naming("write to", || root.path().display())?;
-        Ok(Beside { dir: Arc::new(dir), path })
+        probe(&dir, &held).naming("write to", || root.path().display())?;
+        Beside::new(dir, path, held)
     }
 }
 
-/// A folder of the program's own on the volume of another.
+/// A folder of the program's own on the volume of another, found or made again when either of them
+/// was replaced.
+#[derive(Debug)]
+pub(crate) struct Aside {
+    own: Own,
+    leaf: &'static str,
+    current: Mutex<Beside>,
+}
+
+impl Aside {
+    /// The folder as it is now.
+    pub(crate) fn of(&self, root: &Folder) -> Result<Beside, StoreError> {
+        let held = root.root()?;
+        let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
+        let replaced = match os::stat_root(&current.path) {
+            Ok(now) => !now.same_inode(&current.meta),
+            Err(error) => error.kind() == io::ErrorKind::NotFound,
+        };
+        if replaced || !Arc::ptr_eq(&current.root, &held) {
+            *current = self.own.beside(root, self.leaf)?;
+        }
+        Ok(current.clone())
+    }
+}
+
+/// A folder of the program's own, and the root that it is beside.
 #[derive(Debug, Clone)]
 pub(crate) struct Beside {
     pub(crate) dir: Arc<Dir>,
     /// For messages.
     pub(crate) path: PathBuf,
+    meta: Meta,
+    root: Arc<Dir>,
+}
+
+impl Beside {
+    fn new(dir: Dir, path: PathBuf, root: Arc<Dir>) -> Result<Self, StoreError> {
+        let meta = os::stat_dir(&dir).naming("look at", || path.display())?;
+        Ok(Self { dir: Arc::new(dir), path, meta, root })
+    }
 }
 
 /// A folder of the program's own, made when missing; a link there is not followed.
 pub(crate) fn subfolder(dir: &Dir, leaf: &str) -> io::Result<Dir> {
     let leaf = OsStr::new(leaf);
     match os::make_dir(dir, leaf, true) {
-        Ok(()) => {}
+        Ok(()) => os::sync_dir(dir)?,
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
         Err(error) => return Err(error),
     }
@@ -222,7 +292,7 @@ mod tests {
         let folders = Folders::in_dir(base.path());
         let state = StateDir::open(&folders).unwrap();
         let incoming = Folder::open(&folders.incoming, true).unwrap();
-        let beside = state.beside(&incoming, "stage").unwrap();
+        let beside = state.beside(&incoming, "stage").unwrap().of(&incoming).unwrap();
         assert_eq!(beside.path, folders.state.join("stage"));
         assert!(incoming.is_empty().unwrap());
         assert_eq!(std::fs::read_dir(&beside.path).unwrap().count(), 0);
@@ -230,7 +300,8 @@ mod tests {
         for folder in [&folders.incoming, &beside.path] {
             std::fs::write(folder.join(PROBE), "").unwrap();
         }
-        assert_eq!(state.beside(&incoming, "stage").unwrap().path, beside.path);
+        let again = state.beside(&incoming, "stage").unwrap().of(&incoming).unwrap();
+        assert_eq!(again.path, beside.path);
         assert!(incoming.is_empty().unwrap());
         assert_eq!(std::fs::read_dir(&beside.path).unwrap().count(), 0);
         #[cfg(unix)]
@@ -250,9 +321,9 @@ mod tests {
         let folders = Folders { incoming: other.path().join("in"), ..Folders::in_dir(base.path()) };
         let state = StateDir::open(&folders).unwrap();
         let incoming = Folder::open(&folders.incoming, true).unwrap();
-        let beside = state.beside(&incoming, "stage").unwrap();
-        let same = os::stat_dir(&state.dir).unwrap().identity.device
-            == os::stat_dir(incoming.root()).unwrap().identity.device;
+        let beside = state.beside(&incoming, "stage").unwrap().of(&incoming).unwrap();
+        let same = state.own.meta.identity.device
+            == os::stat_dir(&incoming.root().unwrap()).unwrap().identity.device;
         let expected = if same { &folders.state } else { &folders.incoming.join(HIDDEN) };
         assert_eq!(beside.path, expected.join("stage"));
         assert!(incoming.is_empty().unwrap());

@@ -39,6 +39,10 @@ pub struct Host {
     pub bind: String,
     pub peer: String,
     pub port: u16,
+    /// Where the program fails there (`src/failpoint.rs`).
+    pub failpoints: String,
+    /// What starts the program there, before its own arguments; nothing for itself.
+    pub wrapper: Vec<String>,
 }
 
 /// Two hosts that name each other.
@@ -75,7 +79,8 @@ impl Pair {
 impl Host {
     pub fn new(dir: PathBuf, bind: &str, peer: &str, port: u16) -> Self {
         fs::create_dir_all(dir.join("Outgoing")).unwrap();
-        Self { dir, bind: bind.to_owned(), peer: peer.to_owned(), port }
+        let (bind, peer) = (bind.to_owned(), peer.to_owned());
+        Self { dir, bind, peer, port, failpoints: String::new(), wrapper: Vec::new() }
     }
 
     pub fn outgoing(&self) -> PathBuf {
@@ -123,7 +128,10 @@ impl Host {
 
     /// The program on this folder, for [`Running::spawn`].
     pub fn command(&self, password: &str, arguments: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_rft"));
+        let program = env!("CARGO_BIN_EXE_rft").to_owned();
+        let mut words = self.wrapper.iter().chain([&program]);
+        let mut command = Command::new(words.next().unwrap());
+        command.args(words).env("RFT_FAILPOINTS", &self.failpoints);
         command.arg("--json").arg("--dir").arg(&self.dir).args(arguments).env("RFT_PASSWORD", password);
         command
     }
@@ -178,6 +186,14 @@ impl Running {
     pub fn waits_for(&mut self, name: &str, and: impl Fn(&Value) -> bool) -> Seen {
         let found = self.sees_within(self.patience, |event| event["event"] == name && and(event));
         found.unwrap_or_else(|| panic!("no event {name} came; these did: {:#?}", self.events()))
+    }
+
+    /// The same, unless it came before.
+    pub fn has_or_waits_for(&mut self, name: &str, and: impl Fn(&Value) -> bool) {
+        let is = |event: &Value| event["event"] == name && and(event);
+        if !self.events.iter().any(|seen| is(&seen.event)) {
+            self.waits_for(name, and);
+        }
     }
 
     /// Reads events until one is like that, or the time is over, or the program.

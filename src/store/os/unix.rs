@@ -23,6 +23,10 @@ pub(crate) fn open_root(path: &Path) -> io::Result<Dir> {
     Ok(Dir::from_std_file(File::from(fd)))
 }
 
+pub(crate) fn stat_root(path: &Path) -> io::Result<Meta> {
+    Ok(meta_of(&fs::stat(path)?))
+}
+
 pub(crate) fn open_dir(dir: &Dir, leaf: &OsStr) -> io::Result<Dir> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let fd = fs::openat(dir, leaf, flags, Mode::empty()).map_err(link_in_the_way)?;
@@ -126,6 +130,10 @@ pub(crate) fn create_new(dir: &Dir, leaf: &OsStr) -> io::Result<File> {
 
 pub(crate) fn write_at(file: &File, data: &[u8], offset: u64) -> io::Result<()> {
     file.write_all_at(data, offset)
+}
+
+pub(crate) fn set_len(file: &File, length: u64) -> io::Result<()> {
+    file.set_len(length)
 }
 
 pub(crate) fn read_at(file: &File, buffer: &mut [u8], offset: u64) -> io::Result<usize> {

@@ -51,6 +51,10 @@ pub(crate) fn open_root(path: &Path) -> io::Result<Dir> {
     }
 }
 
+pub(crate) fn stat_root(path: &Path) -> io::Result<Meta> {
+    stat_dir(&open_root(path)?)
+}
+
 pub(crate) fn open_dir(dir: &Dir, leaf: &OsStr) -> io::Result<Dir> {
     let file = open(dir, leaf, OpenOptions::new().read(true).custom_flags(FILE_FLAG_BACKUP_SEMANTICS))?;
     if meta_of(&file)?.kind == FileKind::Folder {
@@ -191,6 +195,10 @@ pub(crate) fn write_at(file: &File, mut data: &[u8], mut offset: u64) -> io::Res
         offset += written as u64;
     }
     Ok(())
+}
+
+pub(crate) fn set_len(file: &File, length: u64) -> io::Result<()> {
+    file.set_len(length).map_err(told)
 }
 
 pub(crate) fn read_at(file: &File, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
@@ -356,4 +364,5 @@ pub(crate) fn is_remote(dir: &Dir, _path: &Path) -> bool {
 }
 
 #[cfg(test)]
+#[path = "windows/tests.rs"]
 mod tests;

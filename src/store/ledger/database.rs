@@ -1,0 +1,311 @@
+//! redb on one file. It is verified whenever it is opened; after an error it is opened anew, since redb
+//! refuses everything from the first failed read or write on (a disk that was full for a moment).
+
+use super::too_old;
+use crate::failpoint::{self, hit};
+use crate::store::error::{Naming, StoreError};
+use crate::store::os;
+use redb::{Durability, ReadableTable, StorageBackend, TableDefinition, WriteTransaction};
+use std::collections::HashMap;
+use std::fmt;
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError, RwLock};
+
+pub(super) const RECEIVED: TableDefinition<'_, &[u8; 16], &[u8]> = TableDefinition::new("received");
+pub(super) const DELIVERED: TableDefinition<'_, &[u8; 16], u64> = TableDefinition::new("delivered");
+const META: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("meta");
+const ORIGIN: &str = "origin";
+/// The ledger is small and mostly written; redb's own default would be 1 GiB.
+const CACHE_BYTES: usize = 16 << 20;
+/// So many changes may wait for a commit that syncs them.
+const MOST_UNSYNCED: usize = 4096;
+
+/// Changes of [`RECEIVED`]: a new value, or none.
+pub(super) type Changes = HashMap<[u8; 16], Option<Vec<u8>>>;
+
+/// The file, and what it takes to open it again.
+pub(super) struct Database {
+    path: PathBuf,
+    origin: [u8; 16],
+    open: RwLock<Option<redb::Database>>,
+    /// The file must be opened anew.
+    failed: AtomicBool,
+    /// What no durable commit has covered yet: what is opened anew lacks it. Held by whoever writes.
+    unsynced: Mutex<Changes>,
+}
+
+impl Database {
+    /// Opens or makes the file, and drops what is too old `as_of` then (seconds since 1970). A
+    /// damaged one is moved aside; gives where it is then.
+    pub(super) fn open(path: &Path, as_of: u64) -> Result<(Self, Option<PathBuf>), StoreError> {
+        let (loaded, aside) = match load(path, true, as_of) {
+            Err(Failure::Damaged(_)) => {
+                let aside = move_aside(path)?;
+                (load(path, true, as_of), Some(aside))
+            }
+            loaded => (loaded, None),
+        };
+        let (db, origin) = loaded.map_err(|failure| failure.into_error(path))?;
+        let database = Self {
+            path: path.to_owned(),
+            origin,
+            open: RwLock::new(Some(db)),
+            failed: AtomicBool::new(false),
+            unsynced: Mutex::default(),
+        };
+        Ok((database, aside))
+    }
+
+    /// Random, made once with the file.
+    pub(super) fn origin(&self) -> [u8; 16] {
+        self.origin
+    }
+
+    /// Reads.
+    pub(super) fn read<T>(
+        &self,
+        work: impl FnOnce(&redb::Database) -> Result<T, redb::Error>,
+    ) -> Result<T, StoreError> {
+        if self.failed.load(Ordering::Acquire) {
+            self.reopen(&mut self.unsynced.lock().unwrap_or_else(PoisonError::into_inner))?;
+        }
+        self.run(work)
+    }
+
+    /// One transaction.
+    pub(super) fn write(
+        &self,
+        durability: Durability,
+        change: impl FnOnce(&WriteTransaction) -> Result<(), redb::Error>,
+    ) -> Result<(), StoreError> {
+        let mut unsynced = self.unsynced.lock().unwrap_or_else(PoisonError::into_inner);
+        self.commit(&mut unsynced, durability, change)
+    }
+
+    /// Changes what was received. What need not be durable succeeds even when it cannot be written
+    /// now: it is remembered, and written when the file can be opened again. So is, beside the
+    /// error, that something is to be removed.
+    pub(super) fn change(&self, changes: Changes, durability: Durability) -> Result<(), StoreError> {
+        if changes.is_empty() {
+            return Ok(());
+        }
+        let mut unsynced = self.unsynced.lock().unwrap_or_else(PoisonError::into_inner);
+        let lazy = matches!(durability, Durability::None);
+        let durability = if unsynced.len() > MOST_UNSYNCED { Durability::Immediate } else { durability };
+        let done = self.commit(&mut unsynced, durability, |transaction| apply(transaction, &changes));
+        if done.is_ok() && matches!(durability, Durability::Immediate) {
+            return Ok(());
+        }
+        unsynced.extend(changes.into_iter().filter(|(_, value)| lazy || value.is_none()));
+        if lazy { Ok(()) } else { done }
+    }
+
+    fn commit(
+        &self,
+        unsynced: &mut Changes,
+        durability: Durability,
+        change: impl FnOnce(&WriteTransaction) -> Result<(), redb::Error>,
+    ) -> Result<(), StoreError> {
+        if self.failed.load(Ordering::Acquire) {
+            self.reopen(unsynced)?;
+        }
+        self.run(|db| {
+            let mut transaction = db.begin_write()?;
+            transaction.set_durability(durability)?;
+            change(&transaction)?;
+            Ok(transaction.commit()?)
+        })?;
+        if matches!(durability, Durability::Immediate) {
+            // It brings with it all that was committed before.
+            unsynced.clear();
+        }
+        Ok(())
+    }
+
+    fn run<T>(&self, work: impl FnOnce(&redb::Database) -> Result<T, redb::Error>) -> Result<T, StoreError> {
+        let open = self.open.read().unwrap_or_else(PoisonError::into_inner);
+        let done = open.as_ref().map_or(Err(Some(redb::Error::PreviousIo)), |db| guarded(|| work(db)));
+        done.map_err(|error| {
+            self.failed.store(true, Ordering::Release);
+            match error {
+                Some(redb::Error::Io(error)) => StoreError::new("write", self.path.display(), &error),
+                Some(error) => self.error(error.to_string()),
+                None => self.error("it is damaged".to_owned()),
+            }
+        })
+    }
+
+    fn reopen(&self, unsynced: &mut Changes) -> Result<(), StoreError> {
+        let mut open = self.open.write().unwrap_or_else(PoisonError::into_inner);
+        if !self.failed.load(Ordering::Acquire) {
+            return Ok(());
+        }
+        // What it still wants to write when it is closed is not needed: the file is verified anew.
+        let _ = guarded(|| {
+            drop(open.take());
+            Ok(())
+        });
+        let (db, origin) = load(&self.path, false, 0).map_err(|failure| failure.into_error(&self.path))?;
+        if origin != self.origin {
+            return Err(self.error("another file was put in its place".to_owned()));
+        }
+        let replayed = guarded(|| {
+            let transaction = db.begin_write()?;
+            apply(&transaction, unsynced)?;
+            Ok(transaction.commit()?)
+        });
+        match replayed {
+            Ok(()) => {}
+            Err(Some(redb::Error::Io(error))) => {
+                return Err(StoreError::new("write", self.path.display(), &error));
+            }
+            Err(error) => return Err(self.error(error.map_or_else(String::new, |error| error.to_string()))),
+        }
+        tracing::info!("the ledger was opened anew after an error");
+        unsynced.clear();
+        *open = Some(db);
+        self.failed.store(false, Ordering::Release);
+        Ok(())
+    }
+
+    /// As after a failed read or write.
+    #[cfg(test)]
+    pub(super) fn fail(&self) {
+        self.failed.store(true, Ordering::Release);
+    }
+
+    fn error(&self, reason: String) -> StoreError {
+        StoreError::Ledger { path: self.path.display().to_string(), reason }
+    }
+}
+
+impl fmt::Debug for Database {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.path.display())
+    }
+}
+
+fn apply(transaction: &WriteTransaction, changes: &Changes) -> Result<(), redb::Error> {
+    let mut table = transaction.open_table(RECEIVED)?;
+    for (id, value) in changes {
+        match value {
+            Some(value) => drop(table.insert(id, &value[..])?),
+            None => drop(table.remove(id)?),
+        }
+    }
+    Ok(())
+}
+
+enum Failure {
+    /// The file's content is not what redb wrote.
+    Damaged(String),
+    Other(StoreError),
+}
+
+impl Failure {
+    fn into_error(self, path: &Path) -> StoreError {
+        match self {
+            Self::Damaged(reason) => StoreError::Ledger { path: path.display().to_string(), reason },
+            Self::Other(error) => error,
+        }
+    }
+}
+
+fn load(path: &Path, create: bool, as_of: u64) -> Result<(redb::Database, [u8; 16]), Failure> {
+    let file = OpenOptions::new().read(true).write(true).create(create).truncate(false).open(path);
+    let file = file.naming("open", || path.display()).map_err(Failure::Other)?;
+    guarded(|| {
+        // The whole file is verified: redb may panic on a page that was altered behind its back.
+        let db = redb::Database::builder()
+            .set_cache_size(CACHE_BYTES)
+            .set_check_integrity_on_open(true)
+            .create_with_backend(Backend(file))?;
+        hit("ledger.verified");
+        let transaction = db.begin_write()?;
+        let origin = {
+            let mut meta = transaction.open_table(META)?;
+            let known = meta.get(ORIGIN)?.and_then(|value| <[u8; 16]>::try_from(value.value()).ok());
+            let origin = known.unwrap_or_else(rand::random);
+            meta.insert(ORIGIN, &origin[..])?;
+            transaction.open_table(DELIVERED)?;
+            transaction.open_table(RECEIVED)?.retain(|_, value| !too_old(value, as_of))?;
+            origin
+        };
+        hit("ledger.committing");
+        transaction.commit()?;
+        hit("ledger.open");
+        Ok((db, origin))
+    })
+    .map_err(|failure| match failure {
+        None => Failure::Damaged("it is damaged".to_owned()),
+        Some(redb::Error::Io(error))
+            if !matches!(
+                error.kind(),
+                io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof | io::ErrorKind::InvalidInput
+            ) =>
+        {
+            Failure::Other(StoreError::new("open", path.display(), &error))
+        }
+        Some(error) => Failure::Damaged(error.to_string()),
+    })
+}
+
+/// An error of redb, or `None` when it panicked.
+fn guarded<T>(work: impl FnOnce() -> Result<T, redb::Error>) -> Result<T, Option<redb::Error>> {
+    match catch_unwind(AssertUnwindSafe(work)) {
+        Ok(result) => result.map_err(Some),
+        Err(_) => Err(None),
+    }
+}
+
+fn move_aside(path: &Path) -> Result<PathBuf, StoreError> {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let aside = (1..)
+        .map(|number| path.with_file_name(format!("{name}.damaged-{number}")))
+        .find(|aside| !aside.exists())
+        .unwrap_or_else(|| path.with_extension("damaged"));
+    std::fs::rename(path, &aside).naming("move aside", || path.display())?;
+    Ok(aside)
+}
+
+/// The file as redb uses it. It is locked by the state folder's lock.
+#[derive(Debug)]
+struct Backend(File);
+
+impl StorageBackend for Backend {
+    fn len(&self) -> io::Result<u64> {
+        Ok(os::stat_file(&self.0)?.size)
+    }
+
+    fn read(&self, mut offset: u64, mut out: &mut [u8]) -> io::Result<()> {
+        failpoint::io("ledger.read")?;
+        while !out.is_empty() {
+            let read = os::read_at(&self.0, out, offset)?;
+            if read == 0 {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+            out = &mut out[read..];
+            offset += read as u64;
+        }
+        Ok(())
+    }
+
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        failpoint::io("ledger.write")?;
+        os::set_len(&self.0, len)
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        failpoint::io("ledger.sync")?;
+        os::sync_data(&self.0)
+    }
+
+    fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
+        failpoint::io("ledger.write")?;
+        os::write_at(&self.0, data, offset)
+    }
+}
