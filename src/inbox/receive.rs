@@ -173,25 +173,29 @@ impl Inbox {
     }
 
     /// The sender is done with these transfers for good. An attempt that was given up a moment ago may still
-    /// let go of its file; what is under way after that stays, as an honest sender does not say it of that.
-    pub async fn forget(&self, mut ids: Vec<TransferId>) {
+    /// let go of its file, and has some time for that; what is under way then stays, as an honest sender does
+    /// not say it of that.
+    pub async fn forget(&self, ids: Vec<TransferId>) {
+        let (under_way, at_rest): (Vec<_>, Vec<_>) =
+            ids.into_iter().partition(|id| self.active.contains(*id));
         let patience = tokio::time::Instant::now() + HANDOVER;
-        let mut claims = Vec::new();
-        let mut under_way = Vec::new();
-        for id in ids.iter().filter(|id| self.active.contains(**id)) {
-            match tokio::time::timeout_at(patience, self.active.claim(*id)).await {
-                Ok(claim) => claims.push(claim),
-                Err(_) => under_way.push(*id),
+        let mut given_up = Vec::new();
+        for id in under_way {
+            if let Ok(claim) = tokio::time::timeout_at(patience, self.active.claim(id)).await {
+                given_up.push((id, claim));
             }
         }
-        ids.retain(|id| !under_way.contains(id));
         let (incoming, ledger) = (self.incoming.clone(), self.ledger.clone());
         let job = move || {
             // What is committed has left the stage.
-            let perhaps_staged = ledger.forget(&ids)?;
+            let mut perhaps_staged = ledger.forget(&at_rest)?;
             hit("receive.forgetting");
+            for (id, _claim) in &given_up {
+                if ledger.received(*id)?.is_none() {
+                    perhaps_staged.push(*id);
+                }
+            }
             perhaps_staged.into_iter().try_for_each(|id| incoming.discard(id))?;
-            drop(claims);
             hit("receive.forgotten");
             Ok::<_, StoreError>(())
         };
