@@ -299,6 +299,7 @@ async fn serve(
         }
     };
     if let Some(session) = current {
+        link::tell_last_forgotten(shared, &session).await;
         let left = *shared.outbox.backlog().borrow();
         session.farewell(left.files, left.bytes).await;
     }

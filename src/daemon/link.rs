@@ -216,6 +216,19 @@ async fn tell_forgotten(shared: Arc<Shared>, session: Arc<Session>) {
     }
 }
 
+/// The same of what is waiting when this side leaves: the next run does not know it.
+pub(super) async fn tell_last_forgotten(shared: &Shared, session: &Session) {
+    let tell = async {
+        loop {
+            let ids = shared.outbox.forgotten_so_far();
+            if ids.is_empty() || session.tell(&Control::Forget(ids)).await.is_err() {
+                return;
+            }
+        }
+    };
+    let _ = tokio::time::timeout(super::LINGER, tell).await;
+}
+
 /// Hears the peer.
 async fn listen(shared: Arc<Shared>, mut control: ControlReceiver) {
     while let Some(message) = control.recv().await {

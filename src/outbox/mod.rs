@@ -254,16 +254,19 @@ impl Outbox {
             let forgot = self.shared.forgot.notified();
             tokio::pin!(forgot);
             forgot.as_mut().enable();
-            let ids: Vec<TransferId> = {
-                let mut ids = locked(&self.shared.forgotten);
-                let n = ids.len().min(MAX_FORGET);
-                ids.drain(..n).collect()
-            };
+            let ids = self.forgotten_so_far();
             if !ids.is_empty() {
                 return ids;
             }
             forgot.await;
         }
+    }
+
+    /// As [`Outbox::forgotten`], without waiting: perhaps none.
+    pub fn forgotten_so_far(&self) -> Vec<TransferId> {
+        let mut ids = locked(&self.shared.forgotten);
+        let n = ids.len().min(MAX_FORGET);
+        ids.drain(..n).collect()
     }
 
     /// What the peer does not hold yet, as it changes.
