@@ -8,16 +8,17 @@ use rft::crypto::handshake::{ChannelBinding, Guest, GuestAwaitingM2, M1_LEN, M2_
 use rft::crypto::password::PasswordKey;
 use rft::event::{Event, EventSink};
 use rft::net::endpoint::{CloseCode, Endpoint};
+use rft::net::handshake::{AuthError, as_guest};
 use rft::net::session::{ControlReceiver, Session};
 use rft::net::tls::{self, SERVER_NAME};
 use rft::net::{Fatal, rendezvous};
-use rft::proto::message::Control;
+use rft::proto::message::{Control, Settings};
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
-use tokio::task::JoinHandle;
+use tokio::task::{JoinHandle, JoinSet};
 
 const PATIENCE: Duration = Duration::from_secs(20);
 /// Long enough on loopback for something that should not happen to happen.
@@ -75,7 +76,11 @@ impl Peer {
 
 /// A QUIC client that speaks for itself. The endpoint must live as long as its connections.
 fn client() -> quinn::Endpoint {
-    let mut endpoint = quinn::Endpoint::client(SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
+    client_at(SocketAddr::from(([127, 0, 0, 1], 0)))
+}
+
+fn client_at(local: SocketAddr) -> quinn::Endpoint {
+    let mut endpoint = quinn::Endpoint::client(local).unwrap();
     endpoint.set_default_client_config(quinn::ClientConfig::new(tls::configure().unwrap().client));
     endpoint
 }
@@ -318,6 +323,78 @@ async fn there_is_one_stream_and_no_more_before_the_password() {
         assert_eq!(connection.close_reason(), None);
     }
     host.stays_unmoved(0).await;
+}
+
+/// The guest's part, as an honest peer with this key has it.
+async fn prove(connection: &Connection, key: [u8; 32]) -> Result<(), AuthError> {
+    let settings = || Settings { last_session: [0; 16], last_alive: false, streams: 1, capabilities: 0 };
+    let own = PeerId::random(&mut rand::rngs::SysRng).unwrap();
+    let (key, sent) = (PasswordKey::from_bytes(key), AtomicBool::new(false));
+    as_guest(connection.clone(), &key, own, &sent, settings).await.map(drop)
+}
+
+/// Guesses from this address, one after the other from many ports, until the host takes no more; then holds every
+/// place that there is, for as long as the host lets it.
+async fn besiege(host: SocketAddr, from: SocketAddr, held: Arc<AtomicUsize>) {
+    while !matches!(prove(&connect(&client_at(from), host).await, GUESS).await, Err(AuthError::Busy)) {}
+    let mut holders = JoinSet::new();
+    for _ in 0..12 {
+        let held = held.clone();
+        holders.spawn(async move {
+            let client = client_at(from);
+            loop {
+                let connecting = client.connect(host, SERVER_NAME).unwrap();
+                if let Ok(Ok(connection)) = tokio::time::timeout(MOMENT, connecting).await {
+                    held.fetch_add(1, Ordering::SeqCst);
+                    connection.closed().await;
+                    held.fetch_sub(1, Ordering::SeqCst);
+                }
+            }
+        });
+    }
+    while holders.join_next().await.is_some() {}
+}
+
+/// First packets from this address to which nobody listens: what somebody sends who only writes it on them.
+async fn knock_and_run(host: SocketAddr, from: SocketAddr) {
+    let (trap, client) = (tokio::net::UdpSocket::bind("127.0.0.1:0").await.unwrap(), client());
+    let address = tokio::net::UdpSocket::bind(from).await.unwrap();
+    let mut packet = [0; 2048];
+    for _ in 0..50 {
+        let _pending = client.connect(trap.local_addr().unwrap(), SERVER_NAME).unwrap();
+        let length = trap.recv(&mut packet).await.unwrap();
+        address.send_to(&packet[..length], host).await.unwrap();
+    }
+}
+
+/// Behind the same NAT, or on the same host; the peer itself cannot be dialled.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_shares_the_named_address_does_not_keep_the_peer_out() {
+    let port = std::net::UdpSocket::bind("127.0.0.2:0").unwrap().local_addr().unwrap().port();
+    let named = SocketAddr::from(([127, 0, 0, 2], port));
+    let host = start(Some(named));
+    let held = Arc::new(AtomicUsize::new(0));
+    let siege = tokio::spawn(besiege(host.local, SocketAddr::from(([127, 0, 0, 2], 0)), held.clone()));
+    let deadline = Instant::now() + PATIENCE;
+    while held.load(Ordering::SeqCst) < 4 {
+        assert!(!siege.is_finished() && Instant::now() < deadline, "the siege comes to nothing");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    knock_and_run(host.local, named).await;
+    let begun = Instant::now();
+    let client = client_at(named);
+    loop {
+        let connecting = client.connect(host.local, SERVER_NAME).unwrap();
+        if let Ok(Ok(connection)) = tokio::time::timeout(Duration::from_secs(1), connecting).await
+            && prove(&connection, KEY).await.is_ok()
+        {
+            break;
+        }
+        assert!(begun.elapsed() < Duration::from_secs(15), "the peer is kept out");
+    }
+    assert!(begun.elapsed() < Duration::from_secs(15), "it took {:?}", begun.elapsed());
+    siege.abort();
+    assert!(!host.run.is_finished());
 }
 
 /// Slow: it waits for the handshake's deadline of ten seconds.

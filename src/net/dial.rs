@@ -52,7 +52,7 @@ pub(super) async fn run(
     let host = peer.host.clone();
     let mut names =
         Names::look_up(peer, shared.local).await.map_err(|reason| Fatal::PeerAddress { host, reason })?;
-    shared.guard.set_named(names.addresses().iter().map(SocketAddr::ip));
+    shared.guard.set_named(names.addresses());
     let mut trouble = Trouble::default();
     loop {
         if needed.wait_for(|needed| *needed).await.is_err() {
@@ -185,7 +185,7 @@ async fn connect(shared: &Shared, names: &mut Names) -> Result<Connection, (Sock
     let mut turn = 0;
     loop {
         if names.refresh() {
-            shared.guard.set_named(names.addresses().iter().map(SocketAddr::ip));
+            shared.guard.set_named(names.addresses());
         }
         let found = names.addresses();
         let (addr, count) = (found[turn % found.len()], found.len());

@@ -1,19 +1,20 @@
 //! What strangers may cost: connections, memory, guesses (protocol.md section 3.6).
 
 use super::handshake::{AuthError, from_close};
+use super::session::canonical;
 use super::throttle::{HOPELESS, Pace, Throttle};
 use quinn::{Connecting, Incoming};
-use std::collections::HashSet;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 /// Connections of strangers that may be unauthenticated at once.
 const MAX_STRANGERS: usize = 8;
-/// Connections from the address that the user named, beside those.
+/// Connections from the address that the user named, beside those: from the port that the user named, and as
+/// many from others.
 const MAX_NAMED: usize = 4;
-/// With this many unauthenticated, a stranger must first show that it receives at its address
+/// With this many unauthenticated, who comes next must first show that it receives at its address
 /// (stateless Retry, RFC 9000 section 8.1.2).
 const RETRY_FROM: usize = 2;
 /// Between two warnings of the same kind.
@@ -21,68 +22,109 @@ const WARNING_PACE: Duration = Duration::from_secs(60);
 /// Wrong guesses in a row of which the user is told first.
 const FIRST_ALARM: u32 = 20;
 
-/// The limits, and what is used of them. The address that the user named has its own share, so that
-/// a flood from elsewhere does not lock the peer out.
+/// Who knocks, as far as an address tells.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Caller {
+    /// It comes from the address and the port that the user named: the peer, who dials from the port on which it
+    /// listens, unless somebody on the path writes that address on packets. Such a one cannot answer a Retry.
+    Peer,
+    /// It comes from another port of that address: somebody behind the same NAT or on the same host, or the
+    /// peer, if its port was taken or changed on the way.
+    Neighbour,
+    /// Anybody else.
+    Stranger,
+}
+
+/// The limits, and what is used of them. Each kind of caller has its own share, so that a flood from elsewhere,
+/// even from beside the peer, does not lock the peer out.
 pub(super) struct Guard {
-    strangers: Arc<AtomicUsize>,
-    named_pending: Arc<AtomicUsize>,
-    named: Mutex<HashSet<IpAddr>>,
-    guesses: Mutex<Throttle>,
-    named_guesses: Mutex<Throttle>,
+    peer: Share,
+    neighbours: Share,
+    strangers: Share,
+    /// The addresses that the peer's name has now.
+    named: Mutex<Vec<SocketAddr>>,
     warned: Mutex<Option<Instant>>,
     /// With so many failures in a row the user is told next.
     alarm: AtomicU32,
 }
 
+/// What one kind of caller may cost.
+struct Share {
+    most: usize,
+    pending: Arc<AtomicUsize>,
+    guesses: Mutex<Throttle>,
+}
+
+impl Share {
+    fn new(most: usize, pace: Pace, now: Instant) -> Self {
+        Self { most, pending: Arc::default(), guesses: Mutex::new(Throttle::new(pace, now)) }
+    }
+
+    fn failures(&self) -> u32 {
+        self.guesses.lock().unwrap_or_else(PoisonError::into_inner).failures()
+    }
+}
+
 impl Guard {
     pub(super) fn new(now: Instant) -> Self {
         Self {
-            strangers: Arc::default(),
-            named_pending: Arc::default(),
+            peer: Share::new(MAX_NAMED, Pace::Peer, now),
+            neighbours: Share::new(MAX_NAMED, Pace::Neighbours, now),
+            strangers: Share::new(MAX_STRANGERS, Pace::Strangers, now),
             named: Mutex::default(),
-            guesses: Mutex::new(Throttle::new(Pace::Strangers, now)),
-            named_guesses: Mutex::new(Throttle::new(Pace::Named, now)),
             warned: Mutex::new(None),
             alarm: AtomicU32::new(FIRST_ALARM),
         }
     }
 
-    /// The addresses that the peer's name has now.
-    pub(super) fn set_named(&self, addresses: impl Iterator<Item = IpAddr>) {
+    /// The addresses that the peer's name has now, with the port on which it listens and from which it dials.
+    pub(super) fn set_named(&self, addresses: &[SocketAddr]) {
         *self.named.lock().unwrap_or_else(PoisonError::into_inner) =
-            addresses.map(|ip| ip.to_canonical()).collect();
+            addresses.iter().map(|addr| canonical(*addr)).collect();
     }
 
-    fn is_named(&self, ip: IpAddr) -> bool {
-        self.named.lock().unwrap_or_else(PoisonError::into_inner).contains(&ip.to_canonical())
+    fn caller(&self, from: SocketAddr) -> Caller {
+        let named = self.named.lock().unwrap_or_else(PoisonError::into_inner);
+        let from = canonical(from);
+        if named.iter().any(|addr| addr.ip() == from.ip() && addr.port() == from.port()) {
+            Caller::Peer
+        } else if named.iter().any(|addr| addr.ip() == from.ip()) {
+            Caller::Neighbour
+        } else {
+            Caller::Stranger
+        }
+    }
+
+    fn share(&self, caller: Caller) -> &Share {
+        match caller {
+            Caller::Peer => &self.peer,
+            Caller::Neighbour => &self.neighbours,
+            Caller::Stranger => &self.strangers,
+        }
     }
 
     /// Lets an incoming connection in, or answers it (Retry, refusal) and lets it go.
     pub(super) fn admit(&self, incoming: Incoming) -> Option<Place> {
-        let named = self.is_named(incoming.remote_address().ip());
-        let (pending, most) = match named {
-            true => (&self.named_pending, MAX_NAMED),
-            false => (&self.strangers, MAX_STRANGERS),
-        };
-        let now = pending.load(Ordering::Relaxed);
+        let caller = self.caller(incoming.remote_address());
+        let share = self.share(caller);
+        let now = share.pending.load(Ordering::Relaxed);
         if now >= RETRY_FROM && !incoming.remote_address_validated() && incoming.may_retry() {
             let _ = incoming.retry();
             return None;
         }
-        if now >= most {
+        if now >= share.most {
             incoming.ignore();
             return None;
         }
-        pending.fetch_add(1, Ordering::Relaxed);
-        Some(Place { incoming, held: Seat(pending.clone()), named })
+        share.pending.fetch_add(1, Ordering::Relaxed);
+        Some(Place { incoming, held: Seat(share.pending.clone()), caller })
     }
 
     /// What the user should know about guesses that were not right, when there is news: after 20 in a row, and
     /// each time that they are five times as many.
     pub(super) fn alarm(&self) -> Option<String> {
-        let of =
-            |throttle: &Mutex<Throttle>| throttle.lock().unwrap_or_else(PoisonError::into_inner).failures();
-        let (strangers, named) = (of(&self.guesses), of(&self.named_guesses));
+        let strangers = self.strangers.failures();
+        let named = self.peer.failures().saturating_add(self.neighbours.failures());
         let failures = strangers.saturating_add(named);
         let due = self.alarm.load(Ordering::Relaxed);
         if failures < due {
@@ -118,7 +160,7 @@ impl Guard {
 pub(super) struct Place {
     incoming: Incoming,
     held: Seat,
-    named: bool,
+    caller: Caller,
 }
 
 /// Given back when dropped.
@@ -138,9 +180,8 @@ impl Place {
     /// Begins the QUIC handshake. The guesses of this connection come out of the throttle returned,
     /// and its seat is free when the last part is dropped.
     pub(super) fn accept(self, guard: &Guard) -> Result<(Connecting, &Mutex<Throttle>, Seat), AuthError> {
-        let throttle = if self.named { &guard.named_guesses } else { &guard.guesses };
         let connecting = self.incoming.accept().map_err(|error| from_close(&error))?;
-        Ok((connecting, throttle, self.held))
+        Ok((connecting, &guard.share(self.caller).guesses, self.held))
     }
 }
 
@@ -149,21 +190,44 @@ mod tests {
     use super::*;
 
     #[test]
+    fn callers_are_told_apart_by_address_and_port() {
+        let guard = Guard::new(Instant::now());
+        let addr = |text: &str| text.parse::<SocketAddr>().unwrap();
+        assert_eq!(guard.caller(addr("192.0.2.1:4000")), Caller::Stranger);
+        guard.set_named(&[addr("192.0.2.1:4000"), addr("[fe80::1%3]:4000")]);
+        for (from, caller) in [
+            ("192.0.2.1:4000", Caller::Peer),
+            // As a socket of both families has it.
+            ("[::ffff:192.0.2.1]:4000", Caller::Peer),
+            ("[fe80::1]:4000", Caller::Peer),
+            ("192.0.2.1:4001", Caller::Neighbour),
+            ("[::ffff:192.0.2.1]:1", Caller::Neighbour),
+            ("192.0.2.2:4000", Caller::Stranger),
+        ] {
+            assert_eq!(guard.caller(addr(from)), caller, "{from}");
+        }
+        // The name leads elsewhere now.
+        guard.set_named(&[addr("192.0.2.2:4000")]);
+        assert_eq!(guard.caller(addr("192.0.2.1:4000")), Caller::Stranger);
+        assert_eq!(guard.caller(addr("192.0.2.2:4000")), Caller::Peer);
+    }
+
+    #[test]
     fn the_user_is_told_of_wrong_guesses_now_and_then() {
         let mut now = Instant::now();
         let guard = Guard::new(now);
         let mut told = Vec::new();
         for n in 1..=600 {
             now += Duration::from_secs(301);
-            assert!(guard.guesses.lock().unwrap().take(now));
+            assert!(guard.strangers.guesses.lock().unwrap().take(now));
             told.extend(guard.alarm().map(|text| (n, text.contains("one try in five minutes"))));
         }
         assert_eq!(told, [(20, false), (100, true), (500, true)]);
-        guard.guesses.lock().unwrap().give_back();
+        guard.strangers.guesses.lock().unwrap().give_back();
         assert_eq!(guard.alarm(), None);
         for _ in 0..20 {
             now += Duration::from_secs(301);
-            guard.named_guesses.lock().unwrap().take(now);
+            guard.peer.guesses.lock().unwrap().take(now);
         }
         assert!(guard.alarm().is_some());
     }

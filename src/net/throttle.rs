@@ -4,15 +4,17 @@ use std::time::{Duration, Instant};
 
 /// Guesses that a bucket holds when it is full.
 const BURST: u32 = 5;
-/// Who guesses: how soon a guess comes back after how many failures in a row. Both kinds together get no
+/// Who guesses: how soon a guess comes back after how many failures in a row. All kinds together get no
 /// more than ten guesses a minute once their buckets are empty.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Pace {
-    /// Anybody: four a minute; after 20 failures one a minute; after 100 one in five minutes.
+    /// Anybody: two a minute; after 20 failures one a minute; after 100 one in five minutes.
     Strangers,
-    /// The address that the user named: six a minute; after 20 failures one a minute, and never less, so
-    /// that the honest peer gets in whatever came from there before.
-    Named,
+    /// Who shares the address that the user named, from another port: two a minute; after 20 failures one.
+    Neighbours,
+    /// The address and port that the user named: six a minute; after 20 failures one a minute, and never
+    /// less, so that the honest peer gets in whatever came from there before.
+    Peer,
 }
 
 impl Pace {
@@ -20,8 +22,8 @@ impl Pace {
         Duration::from_secs(match (self, failures) {
             (Self::Strangers, HOPELESS..) => 300,
             (_, SLOW..) => 60,
-            (Self::Strangers, _) => 15,
-            (Self::Named, _) => 10,
+            (Self::Strangers | Self::Neighbours, _) => 30,
+            (Self::Peer, _) => 10,
         })
     }
 }
@@ -31,9 +33,9 @@ const SLOW: u32 = 20;
 /// So many are an attack that goes on.
 pub const HOPELESS: u32 = 100;
 
-/// A token bucket for password guesses. A token is taken before anything that depends on the
-/// password is sent, and given back when the other side proves that it knows it; whoever hangs up
-/// has used it.
+/// A token bucket for password guesses, of those who dial us and of those whom we dial. A token is taken for
+/// whatever the other side can test a password by, and given back when it proves that it knows ours; whoever
+/// hangs up has used it.
 #[derive(Debug)]
 pub struct Throttle {
     pace: Pace,
@@ -63,6 +65,15 @@ impl Throttle {
     pub fn give_back(&mut self) {
         self.tokens = (self.tokens + 1).min(BURST);
         self.failures = 0;
+    }
+
+    /// How long until there is a guess to take.
+    pub fn wait(&mut self, now: Instant) -> Duration {
+        self.refill(now);
+        match self.tokens {
+            0 => (self.refilled + self.pace.refill(self.failures)).saturating_duration_since(now),
+            _ => Duration::ZERO,
+        }
     }
 
     /// Guesses in a row that were not right, those still under way included.
@@ -96,9 +107,9 @@ mod tests {
     #[test]
     fn a_burst_then_no_more_than_ten_a_minute_from_all_together() {
         let start = Instant::now();
-        let mut both = [Throttle::new(Pace::Strangers, start), Throttle::new(Pace::Named, start)];
-        let tried = tried(&mut both, start, 10);
-        assert!(tried[0] <= 2 * BURST as usize + 10, "{tried:?}");
+        let mut all = [Pace::Strangers, Pace::Neighbours, Pace::Peer].map(|pace| Throttle::new(pace, start));
+        let tried = tried(&mut all, start, 10);
+        assert!(tried[0] <= 3 * BURST as usize + 10, "{tried:?}");
         assert!(tried[1..].iter().all(|&n| n <= 10), "{tried:?}");
     }
 
@@ -109,14 +120,29 @@ mod tests {
             let tried = tried(&mut [Throttle::new(pace, start)], start, 24 * 60);
             tried.chunks(60).map(|hour| hour.iter().sum()).collect::<Vec<usize>>()
         };
-        let (strangers, named) = (hours(Pace::Strangers), hours(Pace::Named));
-        assert!(
-            (60..=80).contains(&strangers[0]) && (60..=80).contains(&named[0]),
-            "{strangers:?} {named:?}"
-        );
+        let [strangers, neighbours, peer] = [Pace::Strangers, Pace::Neighbours, Pace::Peer].map(hours);
+        for first in [strangers[0], neighbours[0], peer[0]] {
+            assert!((60..=80).contains(&first), "{first} in the first hour");
+        }
         assert!(strangers[2..].iter().all(|&n| n <= 12), "{strangers:?}");
         // Whoever the user named is never locked out for more than a minute.
-        assert!(named[2..].iter().all(|&n| n == 60), "{named:?}");
+        assert!(neighbours[2..].iter().chain(&peer[2..]).all(|&n| n == 60), "{neighbours:?} {peer:?}");
+    }
+
+    #[test]
+    fn who_waits_as_long_as_is_said_has_a_guess() {
+        let mut now = Instant::now();
+        let mut throttle = Throttle::new(Pace::Peer, now);
+        for n in 0..40 {
+            let wait = throttle.wait(now);
+            assert_eq!(wait.is_zero(), n < 5, "{n}: {wait:?}");
+            if !wait.is_zero() {
+                now += wait - Duration::from_nanos(1);
+                assert!(!throttle.take(now), "{n}");
+                now += Duration::from_nanos(1);
+            }
+            assert!(throttle.take(now), "{n}");
+        }
     }
 
     #[test]
@@ -133,14 +159,14 @@ mod tests {
     #[test]
     fn parallel_guesses_do_not_multiply() {
         let now = Instant::now();
-        let mut throttle = Throttle::new(Pace::Named, now);
+        let mut throttle = Throttle::new(Pace::Peer, now);
         assert_eq!((0..1000).filter(|_| throttle.take(now)).count(), 5);
     }
 
     #[test]
     fn a_clock_that_stands_still_gives_nothing() {
         let now = Instant::now();
-        let mut throttle = Throttle::new(Pace::Named, now + Duration::from_secs(5));
+        let mut throttle = Throttle::new(Pace::Peer, now + Duration::from_secs(5));
         while throttle.take(now + Duration::from_secs(5)) {}
         assert!(!throttle.take(now));
     }
