@@ -4,14 +4,15 @@
 
 mod harness;
 
-use harness::relay::{Relay, Side, Way};
+use harness::relay::{BOTH, Relay, Side, Way};
 use rft::config::{Bind, Config, PeerAddress};
-use rft::crypto::handshake::PeerId;
+use rft::crypto::EXPORTER_LABEL;
+use rft::crypto::handshake::{ChannelBinding, Host, M1_LEN, M3_LEN, PeerId};
 use rft::crypto::password::PasswordKey;
 use rft::event::EventSink;
 use rft::net::endpoint::Endpoint;
 use rft::net::session::{ControlReceiver, Session};
-use rft::net::{Fatal, rendezvous};
+use rft::net::{Fatal, rendezvous, tls};
 use rft::proto::message::Control;
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -151,6 +152,58 @@ async fn a_handshake_that_falls_silent_is_begun_anew() {
     settle(&mut dialler, &mut second).await;
     let took = replaced.elapsed();
     assert!(took < Duration::from_secs(8), "a session came only after {took:?}");
+}
+
+/// Serves guests as a host with this key does, until one has proved itself.
+async fn until_proof(host: &quinn::Endpoint, key: [u8; 32]) -> quinn::Connection {
+    loop {
+        // Of tries that overlap the guest goes on with one.
+        let Ok(connection) = host.accept().await.unwrap().await else { continue };
+        if proof(&connection, key).await.is_some() {
+            return connection;
+        }
+    }
+}
+
+async fn proof(connection: &quinn::Connection, key: [u8; 32]) -> Option<()> {
+    let rng = &mut rand::rngs::SysRng;
+    let (mut send, mut recv) = connection.accept_bi().await.ok()?;
+    let mut exported = [0; 96];
+    connection.export_keying_material(&mut exported, EXPORTER_LABEL, b"").unwrap();
+    let mut m1 = [0; M1_LEN];
+    recv.read_exact(&mut m1).await.ok()?;
+    let (key, binding) = (PasswordKey::from_bytes(key), ChannelBinding::from_exporter(&exported));
+    let (_, m2) = Host::on_m1(&key, &binding, PeerId::random(rng).unwrap(), &m1, rng).unwrap();
+    send.write_all(&m2).await.ok()?;
+    recv.read_exact(&mut [0; M3_LEN]).await.ok()
+}
+
+/// A link that is cut each time when the guest has just proved itself says nothing about the password.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn handshakes_that_die_after_the_proof_are_no_wrong_password() {
+    let (at, bt) = pair();
+    let link = Relay::start(1, at, bt);
+    let dying =
+        quinn::Endpoint::server(quinn::ServerConfig::with_crypto(tls::configure().unwrap().server), bt);
+    let dying = dying.unwrap();
+    let mut dialler = start(at, Some(link.facing_a()), [1; 32]);
+    for n in 0..4 {
+        let proof = tokio::time::timeout(PATIENCE, until_proof(&dying, [1; 32])).await;
+        let connection = proof.unwrap_or_else(|_| panic!("no proof {n}"));
+        link.cut(&BOTH);
+        let before = link.counts(Way::AToB).bytes;
+        drop(connection);
+        // It is given up when a new one is dialled, of which the first packet has 1,200 bytes.
+        let begun = tokio::time::Instant::now();
+        while link.counts(Way::AToB).bytes < before + 1200 {
+            assert!(begun.elapsed() < PATIENCE && !dialler.run.is_finished(), "it gives up after {n}");
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        link.restore();
+    }
+    let mut host = start(pair().1, None, [1; 32]);
+    link.replace(Side::B, host.local);
+    settle(&mut dialler, &mut host).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

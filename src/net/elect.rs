@@ -5,12 +5,12 @@
 //! `peer_id` is the greater. It adopts a connection or closes it as a duplicate, and the other side
 //! waits for its word. So both always hold the same one.
 
-use crate::crypto::handshake::PeerId;
+use crate::crypto::handshake::{PeerId, Role};
 use crate::proto::message::Settings;
 use std::cmp::Ordering;
 use std::time::Duration;
 
-/// Two authenticated connections within this time are taken for dials that crossed.
+/// Two authenticated connections within this time, one dialled by each side, are taken for dials that crossed.
 const CROSSING: Duration = Duration::from_secs(3);
 
 /// Whether this side decides. Equal ids are the same process and never get here.
@@ -25,6 +25,8 @@ pub struct Current {
     pub peer: PeerId,
     /// Its id.
     pub session: [u8; 16],
+    /// Who dialled it: our role on it.
+    pub role: Role,
     /// How long ago it was adopted.
     pub age: Duration,
     /// Whether the leader hears the peer on it, and is heard.
@@ -41,19 +43,16 @@ pub enum Verdict {
 }
 
 /// The newest authenticated session wins, unless the peer holds the current one, or cannot have
-/// heard of it yet.
-pub fn decide(current: Option<Current>, peer: PeerId, settings: &Settings) -> Verdict {
-    let Some(current) = current else { return Verdict::Adopt };
-    if current.peer != peer {
-        return Verdict::Adopt;
-    }
-    let knows_current = settings.last_session == current.session;
-    match (knows_current, settings.last_alive && current.alive) {
-        (true, true) => Verdict::Duplicate,
-        (true, false) => Verdict::Adopt,
-        (false, _) if current.age < CROSSING => Verdict::Duplicate,
-        (false, _) => Verdict::Adopt,
-    }
+/// heard of it yet. `role` is ours on the new connection.
+pub fn decide(current: Option<Current>, peer: PeerId, role: Role, settings: &Settings) -> Verdict {
+    let Some(current) = current.filter(|current| current.peer == peer) else { return Verdict::Adopt };
+    let keep = if settings.last_session == current.session {
+        settings.last_alive && current.alive
+    } else {
+        // Who dialled both has given up the first, and one that is dead may have died with our word on it.
+        current.age < CROSSING && current.role != role && current.alive
+    };
+    if keep { Verdict::Duplicate } else { Verdict::Adopt }
 }
 
 #[cfg(test)]
@@ -62,12 +61,20 @@ mod tests {
 
     const PEER: PeerId = PeerId([1; 16]);
 
-    fn settings(last_session: [u8; 16], last_alive: bool) -> Settings {
-        Settings { last_session, last_alive, streams: 1, capabilities: 0 }
+    /// Of the peer's settings on a connection that it dialled.
+    fn verdict(current: Option<Current>, last_session: [u8; 16], last_alive: bool) -> Verdict {
+        let settings = Settings { last_session, last_alive, streams: 1, capabilities: 0 };
+        decide(current, PEER, Role::Host, &settings)
     }
 
+    /// One that we dialled.
     fn current(seconds: u64) -> Option<Current> {
-        Some(Current { peer: PEER, session: [7; 16], age: Duration::from_secs(seconds), alive: true })
+        let age = Duration::from_secs(seconds);
+        Some(Current { peer: PEER, session: [7; 16], role: Role::Guest, age, alive: true })
+    }
+
+    fn deaf(seconds: u64) -> Option<Current> {
+        current(seconds).map(|current| Current { alive: false, ..current })
     }
 
     #[test]
@@ -78,33 +85,41 @@ mod tests {
 
     #[test]
     fn the_first_connection_is_adopted() {
-        assert_eq!(decide(None, PEER, &settings([0; 16], false)), Verdict::Adopt);
+        assert_eq!(verdict(None, [0; 16], false), Verdict::Adopt);
     }
 
     #[test]
     fn dials_that_crossed_collapse() {
-        assert_eq!(decide(current(1), PEER, &settings([0; 16], false)), Verdict::Duplicate);
-        assert_eq!(decide(current(1), PEER, &settings([9; 16], false)), Verdict::Duplicate);
-        assert_eq!(decide(current(100), PEER, &settings([7; 16], true)), Verdict::Duplicate);
+        assert_eq!(verdict(current(1), [0; 16], false), Verdict::Duplicate);
+        assert_eq!(verdict(current(1), [9; 16], false), Verdict::Duplicate);
+        assert_eq!(verdict(current(100), [7; 16], true), Verdict::Duplicate);
     }
 
     #[test]
     fn a_peer_that_lost_the_session_is_not_locked_out() {
-        assert_eq!(decide(current(0), PEER, &settings([7; 16], false)), Verdict::Adopt);
-        assert_eq!(decide(current(30), PEER, &settings([0; 16], false)), Verdict::Adopt);
+        assert_eq!(verdict(current(0), [7; 16], false), Verdict::Adopt);
+        assert_eq!(verdict(current(30), [0; 16], false), Verdict::Adopt);
     }
 
     #[test]
     fn a_session_on_which_only_the_follower_hears_is_replaced() {
-        let deaf = current(30).map(|current| Current { alive: false, ..current });
-        assert_eq!(decide(deaf, PEER, &settings([7; 16], true)), Verdict::Adopt);
-        // Dials that crossed collapse all the same.
-        let deaf = current(1).map(|current| Current { alive: false, ..current });
-        assert_eq!(decide(deaf, PEER, &settings([9; 16], true)), Verdict::Duplicate);
+        assert_eq!(verdict(deaf(30), [7; 16], true), Verdict::Adopt);
+    }
+
+    /// A link that is cut again in the midst of a handshake: the leader has adopted, and the follower never heard.
+    #[test]
+    fn a_lost_adoption_holds_up_nobody() {
+        // The follower dialled, gave up and dialled again.
+        let dialled_by_peer = current(0).map(|current| Current { role: Role::Host, ..current });
+        assert_eq!(verdict(dialled_by_peer, [9; 16], false), Verdict::Adopt);
+        assert_eq!(verdict(dialled_by_peer, [0; 16], false), Verdict::Adopt);
+        // The leader dialled, and hears nothing more on it.
+        assert_eq!(verdict(deaf(1), [9; 16], false), Verdict::Adopt);
     }
 
     #[test]
     fn a_restarted_peer_takes_over_at_once() {
-        assert_eq!(decide(current(0), PeerId([9; 16]), &settings([0; 16], false)), Verdict::Adopt);
+        let settings = Settings { last_session: [0; 16], last_alive: false, streams: 1, capabilities: 0 };
+        assert_eq!(decide(current(0), PeerId([9; 16]), Role::Host, &settings), Verdict::Adopt);
     }
 }

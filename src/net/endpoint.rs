@@ -16,6 +16,10 @@ const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
 /// Something is sent at least this often: it holds NAT and firewall state, and silence can be told
 /// from idleness.
 pub const KEEP_ALIVE: Duration = Duration::from_secs(1);
+/// What a connection that is dialled takes for its round trip until it knows it. By that QUIC sends its first packet
+/// again after three times as long, which is never: who dials begins another connection before (`redial`), and in
+/// a long cut the repetitions of all of them would be most of what is sent.
+const DIAL_RTT: Duration = Duration::from_millis(3400);
 /// Incoming connections that wait to be looked at; beyond, strangers' packets are dropped.
 const MAX_INCOMING: usize = 64;
 /// Bytes that a stranger's connection may have buffered before it is looked at.
@@ -96,16 +100,17 @@ impl Endpoint {
     pub fn open(config: &Config) -> Result<Self, EndpointError> {
         let (bound, ephemeral) = bind(config)?;
         let tls = tls::configure()?;
-        let transport = Arc::new(transport(config));
+        let mut dialled = transport(config);
+        dialled.initial_rtt(DIAL_RTT);
 
         let mut server = quinn::ServerConfig::with_crypto(tls.server);
         server
-            .transport_config(transport.clone())
+            .transport_config(Arc::new(transport(config)))
             .max_incoming(MAX_INCOMING)
             .incoming_buffer_size(INCOMING_BUFFER)
             .incoming_buffer_size_total(MAX_INCOMING as u64 * INCOMING_BUFFER);
         let mut client = quinn::ClientConfig::new(tls.client);
-        client.transport_config(transport);
+        client.transport_config(Arc::new(dialled));
 
         let mut quic = quinn::Endpoint::new_with_abstract_socket(
             EndpointConfig::default(),

@@ -40,8 +40,8 @@ pub enum AuthError {
     /// The connection was lost, or the deadline passed, with nothing said against the password.
     #[error("the connection was lost during the handshake: {0}")]
     Lost(String),
-    /// The guest proved itself (or tried) and then heard nothing more.
-    #[error("the peer went away when it had seen our proof of the password")]
+    /// The guest proved itself, and the host, which was there, did not answer that.
+    #[error("the peer gave no answer to our proof of the password")]
     Unexplained,
     /// The other side has another password.
     #[error("the password was not accepted")]
@@ -98,18 +98,26 @@ pub async fn as_guest(
     write(&mut send, &m1).await?;
     let m2 = read::<M2_LEN>(&mut recv).await?;
     let (guest, m3) = guest.on_m2(&m2).map_err(refuse(&connection))?;
-    // From here on the other side can test one password by what it got. Whatever it says or does not
-    // say then, the dial counts: no honest host closes with anything but a refusal before M4.
+    // From here on the other side can test one password by what it got.
     proof_sent.store(true, Ordering::Relaxed);
-    write(&mut send, &m3).await.map_err(|_| AuthError::Unexplained)?;
-    let m4 = match read::<M4_LEN>(&mut recv).await {
-        Ok(m4) => m4,
-        Err(AuthError::WrongPassword) => return Err(AuthError::WrongPassword),
-        Err(_) => return Err(AuthError::Unexplained),
-    };
+    write(&mut send, &m3).await.map_err(|error| unanswered(&connection, error))?;
+    let m4 = read::<M4_LEN>(&mut recv).await.map_err(|error| unanswered(&connection, error))?;
     let established = guest.on_m4(&m4).map_err(refuse(&connection))?;
     hit("handshake.guest_done");
     exchange_settings(connection, established, send, recv, settings()).await
+}
+
+/// What it means that a proof got no M4. A connection that died says nothing about the password; an honest host
+/// that is there says nothing but M4 or a refusal.
+fn unanswered(connection: &Connection, error: AuthError) -> AuthError {
+    let died = connection.close_reason().is_some_and(|reason| {
+        !matches!(reason, ConnectionError::ApplicationClosed(_) | ConnectionError::ConnectionClosed(_))
+    });
+    match error {
+        AuthError::WrongPassword => AuthError::WrongPassword,
+        error if died => error,
+        _ => AuthError::Unexplained,
+    }
 }
 
 /// The host's side: whoever was dialled. A token of `throttle` is used unless the guest proves that

@@ -1,6 +1,6 @@
 //! The network: the only place that names quinn, rustls and rcgen.
 //!
-//! In the order in which a connection comes to be: [`socket`], [`tls`], [`endpoint`]; `names`, `dial`
+//! In the order in which a connection comes to be: [`socket`], [`tls`], [`endpoint`]; `names`, `redial`, `dial`
 //! and `guard` (out and in); [`handshake`]; [`elect`] and `liveness`; [`rendezvous`], which holds them
 //! together; then [`session`], with [`record`]s on each [`stream`]. [`congestion`] decides how fast.
 
@@ -13,6 +13,7 @@ pub mod handshake;
 mod liveness;
 mod names;
 pub mod record;
+mod redial;
 pub mod rendezvous;
 pub mod session;
 pub mod socket;

@@ -9,7 +9,7 @@ use super::liveness::{Counters, Liveness};
 use super::session::{ControlReceiver, Session, canonical};
 use super::{Fatal, dial};
 use crate::config::{Config, PeerAddress};
-use crate::crypto::handshake::PeerId;
+use crate::crypto::handshake::{PeerId, Role};
 use crate::crypto::password::PasswordKey;
 use crate::crypto::seal::RecordKind;
 use crate::event::{Event, EventSink};
@@ -25,7 +25,7 @@ use tokio::task::JoinSet;
 use tokio::time::MissedTickBehavior;
 
 /// How often the current session is looked at.
-const PACE: Duration = Duration::from_millis(250);
+const PACE: Duration = Duration::from_millis(100);
 /// A peer that is there answers within this; after it, the user is told that we wait.
 const PATIENCE: Duration = Duration::from_millis(1500);
 
@@ -49,6 +49,7 @@ struct Held {
     connection: Connection,
     peer: PeerId,
     id: [u8; 16],
+    role: Role,
     since: Instant,
     liveness: Liveness,
 }
@@ -56,13 +57,7 @@ struct Held {
 impl Held {
     /// Whether the peer hears us, and we hear it. To be asked every [`PACE`].
     fn alive(&mut self, now: Instant) -> bool {
-        let stats = self.connection.stats();
-        let counters = Counters {
-            received: stats.udp_rx.datagrams,
-            answers: stats.frame_rx.acks,
-            questions: stats.frame_tx.stream + stats.frame_tx.ping,
-        };
-        self.liveness.look(counters, now);
+        self.liveness.look(Counters::of(&self.connection), now);
         self.connection.close_reason().is_none() && self.liveness.alive(self.connection.rtt(), now)
     }
 }
@@ -277,11 +272,12 @@ async fn adopt(shared: &Shared, mut done: Authenticated) -> Option<(Session, Con
                 Current {
                     peer: held.peer,
                     session: held.id,
+                    role: held.role,
                     age: held.since.elapsed(),
                     alive: held.alive(Instant::now()),
                 }
             });
-        if elect::decide(current, peer, &done.settings) == Verdict::Duplicate {
+        if elect::decide(current, peer, done.established.role, &done.settings) == Verdict::Duplicate {
             tracing::debug!("a second connection to the same peer is closed");
             done.connection.close(CloseCode::Duplicate.var_int(), b"");
             return None;
@@ -297,6 +293,7 @@ async fn adopt(shared: &Shared, mut done: Authenticated) -> Option<(Session, Con
         connection: done.connection.clone(),
         peer,
         id: done.established.session_id,
+        role: done.established.role,
         since: now,
         liveness: Liveness::new(now),
     };

@@ -291,6 +291,18 @@ impl Running {
     }
 }
 
+/// How long the threads of a process have been ready to run without a processor since they began.
+#[cfg(unix)]
+pub fn waited_for_processor(process: &str) -> Duration {
+    // Empty where the system does not say. The second number of each is in nanoseconds.
+    let threads = fs::read_dir(format!("/proc/{process}/task")).into_iter().flatten().flatten();
+    let waited = threads.filter_map(|thread| {
+        let text = fs::read_to_string(thread.path().join("schedstat")).ok()?;
+        text.split_whitespace().nth(1)?.parse::<u64>().ok()
+    });
+    Duration::from_nanos(waited.sum())
+}
+
 #[cfg(target_os = "linux")]
 impl Running {
     /// Resident memory in bytes, from which [`Running::peak`] counts anew: the password's stretching at the start takes
