@@ -13,16 +13,31 @@ use harness::files::plant_big;
 use harness::peer::{Pair, Running};
 use std::fs;
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 /// Connections in all.
 const HOSTILE: usize = 10_000;
+/// Of these, finished handshakes that went on to be refused, or denied what they wanted, of each kind.
+const REFUSED: usize = 200;
+/// And such as were ended by the deadline of 10 s.
+const ENDED: usize = 16;
+/// First packets that were answered with a Retry.
+const RETRIES: usize = 1000;
+/// Places that there are for strangers.
+const PLACES: usize = 8;
+/// Guesses that come back meanwhile, at most.
+const GUESSES: usize = 6;
 /// The file that crosses meanwhile.
 const SIZE: u64 = 40_000_000;
 /// What the sender may send: far below what two cores can, so that the attacker, which shares them, is no rival.
 const RATE: &str = "10M";
 /// By which the process may grow.
 const GROWTH: u64 = 64 << 20;
+
+fn has(counter: &AtomicUsize, at_least: usize) -> bool {
+    counter.load(Ordering::Relaxed) >= at_least
+}
 
 /// Sends a file from b to a, and gives the seconds that it took.
 fn transfer(pair: &Pair, at_a: &mut Running, name: &str) -> f64 {
@@ -34,7 +49,7 @@ fn transfer(pair: &Pair, at_a: &mut Running, name: &str) -> f64 {
     done["seconds"].as_f64().unwrap()
 }
 
-/// Slow: three files of four seconds each, and the attack.
+/// Slow: three files of four seconds each, and slow attackers who are ended after ten.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn ten_thousand_hostile_connections_disturb_nobody() {
     let pair = Pair::new();
@@ -48,13 +63,25 @@ async fn ten_thousand_hostile_connections_disturb_nobody() {
     use_up_all_guesses(at).await;
     let attack = Attack::start(at);
     let attacked = transfer(&pair, &mut a, "attacked");
-    // The peer that the user named comes anew while strangers have nothing left to guess with.
+    // What is refused at once comes again and again.
+    attack
+        .until("refusals", |tally| {
+            has(&tally.oversized_refused, REFUSED)
+                && has(&tally.streams_denied, REFUSED)
+                && has(&tally.guesses_denied, REFUSED)
+        })
+        .await;
+    // All places are held by those who are slow, when the peer that the user named comes anew; and strangers have
+    // nothing left to guess with.
+    attack.takes_all_places();
+    attack.until("all places are held", |tally| has(&tally.held, PLACES)).await;
     b.kill();
     let begun = Instant::now();
     let mut b = pair.b.start(&["--limit-rate", RATE]);
     b.waits_for("connected", |_| true);
     let in_again = begun.elapsed();
-    attack.reaches(HOSTILE).await;
+    attack.until("those who are slow", |tally| has(&tally.slow_ended, ENDED)).await;
+    attack.until("all", |tally| tally.total() >= HOSTILE && has(&tally.retries, RETRIES)).await;
     let grown = a.peak().saturating_sub(before);
     let report = format!(
         "alone {alone:.1} s, attacked {attacked:.1} s, in again after {in_again:.1?}, grown by {} KiB, {:?}",
@@ -65,6 +92,9 @@ async fn ten_thousand_hostile_connections_disturb_nobody() {
     assert!(attacked <= 2.0 * alone, "{report}");
     assert!(in_again < Duration::from_secs(15), "{report}");
     assert!(grown < GROWTH, "{report}");
+    // Some hear late that their place is another's.
+    assert!(!has(&attack.tally.held_most, 2 * PLACES), "{report}");
+    assert!(!has(&attack.tally.guesses_answered, GUESSES), "{report}");
     drop(attack);
     transfer(&pair, &mut a, "afterwards");
     for peer in [a, b] {

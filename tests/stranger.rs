@@ -1,10 +1,14 @@
 //! Who does not know the password, over raw QUIC and raw UDP: gets the exchange's first answer and
 //! nothing else, costs nothing for long, and disturbs nobody.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // a test's own helpers
+
+mod harness;
+
+use harness::raw::{Noise, binding, client, client_at, first_message};
 use quinn::{ApplicationClose, Connection, ConnectionError, VarInt};
 use rft::config::{Bind, Config, PeerAddress};
-use rft::crypto::EXPORTER_LABEL;
-use rft::crypto::handshake::{ChannelBinding, Guest, GuestAwaitingM2, M1_LEN, M2_LEN, M4_LEN, PeerId};
+use rft::crypto::handshake::{M1_LEN, M2_LEN, M4_LEN, PeerId};
 use rft::crypto::password::PasswordKey;
 use rft::event::{Event, EventSink};
 use rft::net::endpoint::{CloseCode, Endpoint};
@@ -74,33 +78,9 @@ impl Peer {
     }
 }
 
-/// A QUIC client that speaks for itself. The endpoint must live as long as its connections.
-fn client() -> quinn::Endpoint {
-    client_at(SocketAddr::from(([127, 0, 0, 1], 0)))
-}
-
-fn client_at(local: SocketAddr) -> quinn::Endpoint {
-    let mut endpoint = quinn::Endpoint::client(local).unwrap();
-    endpoint.set_default_client_config(quinn::ClientConfig::new(tls::configure().unwrap().client));
-    endpoint
-}
-
 async fn connect(client: &quinn::Endpoint, to: SocketAddr) -> Connection {
     let connecting = client.connect(to, SERVER_NAME).unwrap();
     tokio::time::timeout(PATIENCE, connecting).await.expect("an answer in time").unwrap()
-}
-
-fn binding(connection: &Connection) -> ChannelBinding {
-    let mut exported = [0; 96];
-    connection.export_keying_material(&mut exported, EXPORTER_LABEL, b"").unwrap();
-    ChannelBinding::from_exporter(&exported)
-}
-
-/// A well-formed M1 of somebody who holds `key`.
-fn first_message(key: [u8; 32], binding: &ChannelBinding) -> (GuestAwaitingM2, [u8; M1_LEN]) {
-    let rng = &mut rand::rngs::SysRng;
-    let own = PeerId::random(rng).unwrap();
-    Guest::start(&PasswordKey::from_bytes(key), binding, own, rng).unwrap()
 }
 
 /// All that the stream still brings before it ends or the connection does.
@@ -426,16 +406,10 @@ async fn silence_is_ended_by_the_deadline() {
 
 /// Datagrams that look more and less like QUIC, from a fixed seed.
 fn garbage() -> impl Iterator<Item = Vec<u8>> {
-    let mut state = 0x9e37_79b9_7f4a_7c15_u64;
-    let mut next = move || {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        state
-    };
+    let mut noise = Noise::new();
     (0..3000).map(move |n| {
-        let length = usize::try_from(next() % 1500).unwrap();
-        let mut datagram: Vec<u8> = std::iter::repeat_with(|| next().to_le_bytes()[3]).take(length).collect();
+        let length = noise.below(1500);
+        let mut datagram = noise.bytes(length);
         match (n % 4, datagram.get_mut(..5)) {
             // An Initial of version 1, one of a version that there is not, a short header.
             (1, Some(head)) => head.copy_from_slice(&[0xc3, 0, 0, 0, 1]),

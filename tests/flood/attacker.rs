@@ -1,109 +1,139 @@
 //! Who does not know the password, in thousands: raw datagrams and raw QUIC from many ports.
 
+use super::harness::raw::{Noise, binding, client, first_message};
 use quinn::{Connection, ConnectionError};
-use rft::crypto::EXPORTER_LABEL;
-use rft::crypto::handshake::{ChannelBinding, Guest, M1_LEN, M2_LEN, PeerId};
-use rft::crypto::password::PasswordKey;
+use rft::crypto::handshake::{M1_LEN, M2_LEN};
 use rft::net::endpoint::CloseCode;
-use rft::net::tls::{self, SERVER_NAME};
+use rft::net::tls::SERVER_NAME;
 use std::collections::{HashSet, VecDeque};
-use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
+use std::future::Future;
+use std::net::{SocketAddr, UdpSocket};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
+use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
-/// Between two volleys of datagrams: the attack is paced, so that what is measured is the peer, and not how
-/// many cores it shares with its attacker.
+/// Between two volleys of datagrams, and between two tries of a client: the attack is paced, so that what is measured
+/// is the peer, and not how many cores it shares with its attacker.
 const PACE: Duration = Duration::from_millis(10);
-/// Clients that finish handshakes, each from a port of its own.
-const CLIENTS: usize = 100;
-/// How long a client waits for a connection.
+const CLIENT_PACE: Duration = Duration::from_millis(50);
+/// Clients of each kind that is ended at once, each on a port of its own.
+const QUICK: usize = 10;
+/// Clients that stay as long as they may: far more than there are places.
+const SLOW: usize = 24;
+/// Of these, how many at a time in the beginning, so that others get a place too.
+const SLOW_AT_FIRST: usize = 5;
+/// How long a client waits for a connection, or for what it should not get.
 const PATIENCE: Duration = Duration::from_millis(700);
-/// How long it stays on one that it got: all of the host's deadline is never waited for.
-const STAY: Duration = Duration::from_secs(3);
+const MOMENT: Duration = Duration::from_millis(50);
+/// Who is closed after so long was closed by the host's deadline of 10 s.
+const NEARLY_THE_DEADLINE: Duration = Duration::from_secs(8);
+/// No wait is longer.
+const END: Duration = Duration::from_secs(90);
 /// Ports from which datagrams come that nobody stands behind.
 const PORTS: usize = 64;
 
-/// Connections begun, by kind.
+/// What was begun, by kind, and how far it got.
 #[derive(Debug, Default)]
 pub struct Tally {
     /// Initials with noise in them, and of versions that there are not.
     pub noise: AtomicUsize,
     /// Valid first packets that nothing follows.
     pub half_open: AtomicUsize,
+    /// Of these, how many were answered with a Retry, which costs the host no memory.
+    pub retries: AtomicUsize,
     /// By clients that went on if they could.
-    pub clients: AtomicUsize,
-    /// Of these, how many got as far as a stream.
-    pub connected: AtomicUsize,
+    pub dialled: AtomicUsize,
+    /// Connections that these have at this moment, and the most that they ever had.
+    pub held: AtomicUsize,
+    pub held_most: AtomicUsize,
+    /// Finished handshakes of clients that then sent nothing, or a byte a second, until the deadline ended them.
+    pub slow_ended: AtomicUsize,
+    /// ... that sent far too much, and were refused.
+    pub oversized_refused: AtomicUsize,
+    /// ... that got one stream of those that they wanted, and no datagrams.
+    pub streams_denied: AtomicUsize,
+    /// ... that guessed, and were answered with M2, or told that there are no guesses left.
+    pub guesses_answered: AtomicUsize,
+    pub guesses_denied: AtomicUsize,
 }
 
 impl Tally {
     pub fn total(&self) -> usize {
-        [&self.noise, &self.half_open, &self.clients].map(|n| n.load(Ordering::Relaxed)).iter().sum()
+        [&self.noise, &self.half_open, &self.dialled].map(|n| n.load(Ordering::Relaxed)).iter().sum()
+    }
+
+    fn count(&self, outcome: Option<fn(&Self) -> &AtomicUsize>) {
+        if let Some(outcome) = outcome {
+            outcome(self).fetch_add(1, Ordering::Relaxed);
+        }
     }
 }
+
+/// What became of a client's connection.
+type Outcome = Option<fn(&Tally) -> &AtomicUsize>;
 
 /// Goes on until it is dropped.
 pub struct Attack {
     pub tally: Arc<Tally>,
+    slow: Arc<Semaphore>,
     _tasks: JoinSet<()>,
 }
 
 impl Attack {
     pub fn start(on: SocketAddr) -> Self {
-        let tally = Arc::new(Tally::default());
+        let (tally, slow) = (Arc::new(Tally::default()), Arc::new(Semaphore::new(SLOW_AT_FIRST)));
         let mut tasks = JoinSet::new();
         tasks.spawn(noise(on, tally.clone()));
         tasks.spawn(half_open(on, tally.clone()));
-        for n in 0..CLIENTS {
-            tasks.spawn(client(n, on, tally.clone()));
+        for n in 0..SLOW {
+            let (tally, slow) = (tally.clone(), slow.clone());
+            tasks.spawn(async move {
+                let _turn = slow.acquire().await;
+                if n % 2 == 0 { each(on, tally, mute).await } else { each(on, tally, byte_a_second).await }
+            });
         }
-        Self { tally, _tasks: tasks }
+        for _ in 0..QUICK {
+            tasks.spawn(each(on, tally.clone(), oversized));
+            tasks.spawn(each(on, tally.clone(), streams));
+            tasks.spawn(each(on, tally.clone(), guess));
+        }
+        Self { tally, slow, _tasks: tasks }
     }
 
-    /// Waits until so many connections were begun.
-    pub async fn reaches(&self, total: usize) {
-        let deadline = Instant::now() + Duration::from_secs(60);
-        while self.tally.total() < total && Instant::now() < deadline {
+    /// From now on all who are slow come at once.
+    pub fn takes_all_places(&self) {
+        self.slow.add_permits(SLOW);
+    }
+
+    /// Waits until it is so.
+    pub async fn until(&self, what: &str, is_so: impl Fn(&Tally) -> bool) {
+        let deadline = Instant::now() + END;
+        while !is_so(&self.tally) {
+            assert!(Instant::now() < deadline, "{what}: {:?}", self.tally);
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
-        assert!(self.tally.total() >= total, "{:?}", self.tally);
     }
-}
-
-fn endpoint() -> quinn::Endpoint {
-    let mut endpoint = quinn::Endpoint::client(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))).unwrap();
-    endpoint.set_default_client_config(quinn::ClientConfig::new(tls::configure().unwrap().client));
-    endpoint
 }
 
 fn ports() -> Vec<UdpSocket> {
-    (0..PORTS)
-        .map(|_| {
-            let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
-            socket.set_nonblocking(true).unwrap();
-            socket
-        })
-        .collect()
+    let open = |_| {
+        let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+        socket.set_nonblocking(true).unwrap();
+        socket
+    };
+    (0..PORTS).map(open).collect()
 }
 
-/// Datagrams that look like first packets, from a fixed seed.
+/// Datagrams that look like first packets.
 async fn noise(on: SocketAddr, tally: Arc<Tally>) {
-    let ports = ports();
-    let mut state = 0x9e37_79b9_7f4a_7c15_u64;
-    let mut next = move || {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        state
-    };
+    let (ports, mut noise) = (ports(), Noise::new());
     let mut tick = tokio::time::interval(PACE);
     loop {
         tick.tick().await;
         for n in 0..6 {
-            let mut datagram: Vec<u8> =
-                std::iter::repeat_with(|| next().to_le_bytes()[3]).take(1200).collect();
+            let mut datagram = noise.bytes(1200);
             // Version 1 and one that there is not; a destination id of 8 bytes, a source id, no token, a length.
             let version = if n < 4 { [0, 0, 0, 1] } else { [0x1a, 0x2a, 0x3a, 0x4a] };
             datagram[0] = 0xc0 | datagram[0] & 0x0f;
@@ -112,8 +142,7 @@ async fn noise(on: SocketAddr, tally: Arc<Tally>) {
             datagram[14] = 0;
             datagram[15] = 0;
             datagram[16..18].copy_from_slice(&(0x4000_u16 | (1200 - 18)).to_be_bytes());
-            let port = &ports[usize::try_from(next()).unwrap() % PORTS];
-            if port.send_to(&datagram, on).is_ok() {
+            if ports[noise.below(PORTS)].send_to(&datagram, on).is_ok() {
                 tally.noise.fetch_add(1, Ordering::Relaxed);
             }
         }
@@ -122,7 +151,7 @@ async fn noise(on: SocketAddr, tally: Arc<Tally>) {
 
 /// First packets of real clients, which were meant for somebody else: nothing ever answers the answer.
 async fn half_open(on: SocketAddr, tally: Arc<Tally>) {
-    let (ports, client) = (ports(), endpoint());
+    let (ports, client) = (ports(), client());
     let trap = tokio::net::UdpSocket::bind("127.0.0.1:0").await.unwrap();
     let to = trap.local_addr().unwrap();
     let (mut pending, mut seen) = (VecDeque::new(), HashSet::new());
@@ -143,6 +172,13 @@ async fn half_open(on: SocketAddr, tally: Arc<Tally>) {
                 tally.half_open.fetch_add(1, Ordering::Relaxed);
             }
         }
+        for port in &ports {
+            // A long header of type 3 (RFC 9000 section 17.2.5).
+            while let Ok(length) = port.recv(&mut datagram) {
+                let retry = length > 0 && datagram[0] & 0xf0 == 0xf0;
+                tally.retries.fetch_add(usize::from(retry), Ordering::Relaxed);
+            }
+        }
         // The trap hears of each in a moment.
         while pending.len() > 50 {
             pending.pop_front();
@@ -150,66 +186,90 @@ async fn half_open(on: SocketAddr, tally: Arc<Tally>) {
     }
 }
 
-/// One client after another from one port, each with its own way to be a nuisance.
-async fn client(n: usize, on: SocketAddr, tally: Arc<Tally>) {
-    let endpoint = endpoint();
-    for turn in n.. {
-        tally.clients.fetch_add(1, Ordering::Relaxed);
+/// One client after another from one port, all with the same way to be a nuisance.
+async fn each<F: Future<Output = Outcome> + Send>(
+    on: SocketAddr,
+    tally: Arc<Tally>,
+    nuisance: impl Fn(Connection) -> F,
+) {
+    let endpoint = client();
+    loop {
+        tokio::time::sleep(CLIENT_PACE).await;
+        tally.dialled.fetch_add(1, Ordering::Relaxed);
         let Ok(connecting) = endpoint.connect(on, SERVER_NAME) else { return };
         let Ok(Ok(connection)) = tokio::time::timeout(PATIENCE, connecting).await else { continue };
-        tally.connected.fetch_add(1, Ordering::Relaxed);
-        let nuisance = async {
-            match turn % 5 {
-                0 => drop(guess(&connection).await),
-                1 => slow(&connection).await,
-                2 => oversized(&connection).await,
-                3 => streams(&connection).await,
-                _ => drop(connection.closed().await),
-            }
-        };
-        let _ = tokio::time::timeout(STAY, nuisance).await;
+        let held = tally.held.fetch_add(1, Ordering::Relaxed) + 1;
+        tally.held_most.fetch_max(held, Ordering::Relaxed);
+        let outcome = nuisance(connection).await;
+        tally.held.fetch_sub(1, Ordering::Relaxed);
+        tally.count(outcome);
     }
 }
 
-/// A wrong password. Gives how the connection ended.
-async fn guess(connection: &Connection) -> Option<ConnectionError> {
-    let mut exported = [0; 96];
-    connection.export_keying_material(&mut exported, EXPORTER_LABEL, b"").unwrap();
-    let rng = &mut rand::rngs::SysRng;
-    let own = PeerId::random(rng).unwrap();
-    let binding = ChannelBinding::from_exporter(&exported);
-    let (guest, m1) = Guest::start(&PasswordKey::from_bytes([2; 32]), &binding, own, rng).unwrap();
-    let (mut send, mut recv) = connection.open_bi().await.ok()?;
-    send.write_all(&m1).await.ok()?;
-    let mut m2 = [0; M2_LEN];
-    if recv.read_exact(&mut m2).await.is_ok() {
-        let (_, m3) = guest.on_m2(&m2).unwrap();
-        let _ = send.write_all(&m3).await;
-    }
-    Some(connection.closed().await)
+/// Says nothing.
+async fn mute(connection: Connection) -> Outcome {
+    let begun = Instant::now();
+    let ended = connection.closed().await;
+    let by_deadline =
+        CloseCode::Authentication.is_reason_of(&ended) && begun.elapsed() >= NEARLY_THE_DEADLINE;
+    by_deadline.then_some(|tally| &tally.slow_ended)
 }
 
-/// A byte a second.
-async fn slow(connection: &Connection) {
-    let Ok((mut send, _recv)) = connection.open_bi().await else { return };
-    while send.write_all(b"R").await.is_ok() {
-        tokio::time::sleep(Duration::from_secs(1)).await;
+/// Begins as it should, a byte a second.
+async fn byte_a_second(connection: Connection) -> Outcome {
+    let (_, m1) = first_message([2; 32], &binding(&connection));
+    let (mut send, _recv) = connection.open_bi().await.ok()?;
+    let speak = async {
+        for byte in m1 {
+            let _ = send.write_all(&[byte]).await;
+            tokio::time::sleep(Duration::from_secs(1)).await;
+        }
+    };
+    tokio::select! {
+        () = speak => None,
+        outcome = mute(connection.clone()) => outcome,
     }
 }
 
 /// As much as is taken.
-async fn oversized(connection: &Connection) {
-    let Ok((mut send, _recv)) = connection.open_bi().await else { return };
+async fn oversized(connection: Connection) -> Outcome {
+    let (mut send, _recv) = connection.open_bi().await.ok()?;
     while send.write_all(&[b'R'; 16 * M1_LEN]).await.is_ok() {}
+    let refused = CloseCode::Authentication.is_reason_of(&connection.closed().await);
+    refused.then_some(|tally| &tally.oversized_refused)
 }
 
-/// As many streams as there are.
-async fn streams(connection: &Connection) {
-    let mut open = Vec::new();
-    while let Ok(mut stream) = connection.open_bi().await {
-        let _ = stream.0.write_all(b"RFT1").await;
-        open.push(stream);
+/// As many streams of both kinds as there are.
+async fn streams(connection: Connection) -> Outcome {
+    let (mut first, _recv) = connection.open_bi().await.ok()?;
+    first.write_all(b"RFT1").await.ok()?;
+    let second = tokio::time::timeout(MOMENT, connection.open_bi());
+    let uni = tokio::time::timeout(MOMENT, connection.open_uni());
+    let (second, uni) = tokio::join!(second, uni);
+    let denied = second.is_err() && uni.is_err() && connection.max_datagram_size().is_none();
+    (denied && connection.close_reason().is_none()).then_some(|tally| &tally.streams_denied)
+}
+
+/// A wrong password.
+async fn guess(connection: Connection) -> Outcome {
+    match tokio::time::timeout(MOMENT * 20, guess_once(&connection)).await.ok()? {
+        (true, _) => Some(|tally| &tally.guesses_answered),
+        (_, Some(ended)) if CloseCode::Busy.is_reason_of(&ended) => Some(|tally| &tally.guesses_denied),
+        _ => None,
     }
+}
+
+/// Whether the host answered it, and how the connection ended.
+async fn guess_once(connection: &Connection) -> (bool, Option<ConnectionError>) {
+    let (guest, m1) = first_message([2; 32], &binding(connection));
+    let Ok((mut send, mut recv)) = connection.open_bi().await else { return (false, None) };
+    let mut m2 = [0; M2_LEN];
+    let answered = send.write_all(&m1).await.is_ok() && recv.read_exact(&mut m2).await.is_ok();
+    if answered {
+        let (_, m3) = guest.on_m2(&m2).unwrap();
+        let _ = send.write_all(&m3).await;
+    }
+    (answered, Some(connection.closed().await))
 }
 
 /// Guesses until the host takes no more.
@@ -217,15 +277,17 @@ pub async fn use_up_all_guesses(on: SocketAddr) {
     let mut tried = JoinSet::new();
     for _ in 0..8 {
         tried.spawn(async move {
-            let endpoint = endpoint();
+            let endpoint = client();
             for _ in 0..20 {
                 let Ok(Ok(connection)) =
                     tokio::time::timeout(PATIENCE, endpoint.connect(on, SERVER_NAME).unwrap()).await
                 else {
                     continue;
                 };
-                let ended = tokio::time::timeout(STAY, guess(&connection)).await;
-                if ended.is_ok_and(|ended| ended.is_some_and(|error| CloseCode::Busy.is_reason_of(&error))) {
+                let ended = tokio::time::timeout(PATIENCE * 4, guess_once(&connection)).await;
+                if ended
+                    .is_ok_and(|(_, ended)| ended.is_some_and(|error| CloseCode::Busy.is_reason_of(&error)))
+                {
                     return true;
                 }
             }

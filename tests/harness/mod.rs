@@ -6,6 +6,7 @@
 
 pub mod files;
 pub mod peer;
+pub mod raw;
 pub mod relay;
 #[cfg(unix)]
 pub mod tree;

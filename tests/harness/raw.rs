@@ -1,0 +1,58 @@
+//! Raw QUIC and raw datagrams, for who does not keep to the protocol.
+
+use quinn::Connection;
+use rft::crypto::EXPORTER_LABEL;
+use rft::crypto::handshake::{ChannelBinding, Guest, GuestAwaitingM2, M1_LEN, PeerId};
+use rft::crypto::password::PasswordKey;
+use rft::net::tls;
+use std::net::SocketAddr;
+
+/// A QUIC client that speaks for itself. The endpoint must live as long as its connections.
+pub fn client_at(local: SocketAddr) -> quinn::Endpoint {
+    let mut endpoint = quinn::Endpoint::client(local).unwrap();
+    endpoint.set_default_client_config(quinn::ClientConfig::new(tls::configure().unwrap().client));
+    endpoint
+}
+
+/// The same on a free port of loopback.
+pub fn client() -> quinn::Endpoint {
+    client_at(SocketAddr::from(([127, 0, 0, 1], 0)))
+}
+
+/// What the password exchange is bound to.
+pub fn binding(connection: &Connection) -> ChannelBinding {
+    let mut exported = [0; 96];
+    connection.export_keying_material(&mut exported, EXPORTER_LABEL, b"").unwrap();
+    ChannelBinding::from_exporter(&exported)
+}
+
+/// A well-formed M1 of somebody who holds `key`.
+pub fn first_message(key: [u8; 32], binding: &ChannelBinding) -> (GuestAwaitingM2, [u8; M1_LEN]) {
+    let rng = &mut rand::rngs::SysRng;
+    let own = PeerId::random(rng).unwrap();
+    Guest::start(&PasswordKey::from_bytes(key), binding, own, rng).unwrap()
+}
+
+/// Numbers without a pattern, the same each time.
+pub struct Noise(u64);
+
+impl Noise {
+    pub fn new() -> Self {
+        Self(0x9e37_79b9_7f4a_7c15)
+    }
+
+    pub fn below(&mut self, n: usize) -> usize {
+        usize::try_from(self.next() % n as u64).unwrap()
+    }
+
+    pub fn bytes(&mut self, length: usize) -> Vec<u8> {
+        std::iter::repeat_with(|| self.next().to_le_bytes()[3]).take(length).collect()
+    }
+
+    fn next(&mut self) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0
+    }
+}
