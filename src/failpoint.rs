@@ -36,10 +36,11 @@ pub fn io(name: &'static str) -> std::io::Result<()> {
 }
 
 #[cfg(feature = "failpoints")]
-pub use active::{passed, set};
+pub use active::{last, passed, set};
 
 #[cfg(feature = "failpoints")]
 mod active {
+    use std::cell::Cell;
     use std::collections::HashMap;
     use std::io;
     use std::ops::RangeInclusive;
@@ -101,7 +102,19 @@ mod active {
         points().passed.get(name).copied().unwrap_or(0)
     }
 
+    thread_local! {
+        static LAST: Cell<&'static str> = const { Cell::new("") };
+    }
+
+    /// The last place that this thread passed, calls to the system aside.
+    pub fn last() -> &'static str {
+        LAST.get()
+    }
+
     pub(super) fn pass(name: &'static str, may_fail: bool) -> Option<io::Error> {
+        if !may_fail {
+            LAST.set(name);
+        }
         let action = {
             let mut points = points();
             let passed = points.passed.entry(name).or_default();

@@ -4,7 +4,7 @@
 use super::error::{Naming, StoreError};
 use super::meta::{FileKind, Meta};
 use super::os;
-use super::state::HIDDEN;
+use super::state::{HIDDEN, make_path, sync_names_above};
 use crate::proto::name::{Name, NameError};
 use cap_std::fs::Dir;
 use std::ffi::{OsStr, OsString};
@@ -58,7 +58,7 @@ impl Folder {
     /// [`StoreError`] when it cannot be opened, or with `create` cannot be made.
     pub fn open(path: &Path, create: bool) -> Result<Self, StoreError> {
         if create {
-            std::fs::create_dir_all(path).naming("create", || path.display())?;
+            make_path(path, false).naming("create", || path.display())?;
         }
         let held = Root::open(path).naming("open", || path.display())?;
         let real = path.canonicalize().naming("open", || path.display())?;
@@ -199,6 +199,7 @@ impl Folder {
             }
             _ => {}
         }
+        sync_names_above(&self.path).naming("sync", || self.path.display())?;
         tracing::info!(path = %self.path.display(), "another folder stands there now, and is taken");
         let dir = Arc::clone(&now.dir);
         *self.held.write().unwrap_or_else(PoisonError::into_inner) = now;

@@ -57,7 +57,7 @@ impl Ledger {
         let path = state.path().join(FILE);
         let used = std::fs::metadata(&path).and_then(|file| file.modified()).ok();
         let as_of = age::as_of(now(), used.map(seconds));
-        let (db, moved_aside) = Database::open(&path, as_of)?;
+        let (db, moved_aside) = Database::open(state.dir(), FILE, &path, as_of)?;
         state.sync()?;
         Ok(Self { db, as_of, moved_aside, most: MOST_REMEMBERED })
     }

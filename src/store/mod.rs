@@ -12,6 +12,8 @@ mod meta;
 mod numbered;
 mod os;
 mod place;
+#[cfg(test)]
+mod powerloss;
 mod publish;
 mod quota;
 mod remove;

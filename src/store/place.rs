@@ -141,6 +141,17 @@ impl<'a> Placer<'a> {
         Err(StoreError::InTheWay { path: self.shown(entry.name) })
     }
 
+    /// An earlier run gave an entry this name, and may have died before it was synced: now it is.
+    pub(crate) fn was_placed(&mut self, name: &Name) -> Result<(), StoreError> {
+        self.stage = Some(self.incoming.stage_dir()?.dir);
+        match self.walk.parent(name) {
+            Ok((parent, _)) => self.named_in(name.parent(), &parent),
+            // Somebody took it away, with its folder.
+            Err(StoreError::NotFound { .. } | StoreError::InTheWay { .. }) => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
     /// Makes a folder, with its mode and time.
     pub(crate) fn folder(
         &mut self,

@@ -188,7 +188,10 @@ fn place_again(
     let staged = match os::stat(&stage.dir, &leaf) {
         Ok(staged) => staged,
         // Only the rename takes it away while the ledger says "committing".
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Some(name.clone())),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            placer.was_placed(name)?;
+            return Ok(Some(name.clone()));
+        }
         Err(error) => return Err(StoreError::new("look at", stage.path.display(), &error)),
     };
     let (mode, modified) = (staged.mode, staged.modified);

@@ -8,7 +8,7 @@ use crate::config::Folders;
 use crate::failpoint::hit;
 use cap_std::fs::Dir;
 use std::ffi::OsStr;
-use std::fs::{File, OpenOptions, TryLockError};
+use std::fs::{File, TryLockError};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -33,14 +33,16 @@ impl StateDir {
     /// # Errors
     /// [`StoreError`] when one cannot be made.
     pub fn make(folders: &Folders) -> Result<(), StoreError> {
-        for path in [&folders.outgoing, &folders.incoming] {
-            std::fs::create_dir_all(path).naming("create", || path.display())?;
+        for (path, private) in
+            [(&folders.outgoing, false), (&folders.incoming, false), (&folders.state, true)]
+        {
+            make_path(path, private).naming("create", || path.display())?;
         }
-        make_private(&folders.state)
+        Ok(())
     }
 
     /// Creates `.rft` (for this user alone) and locks it, and Outgoing and Incoming too where they
-    /// lie elsewhere: two peers must not share any of the three.
+    /// lie elsewhere: two peers must not share any of the three. The names of all three last then.
     ///
     /// # Errors
     /// [`StoreError::InUse`] while another rft runs there, [`StoreError::Nested`] when Outgoing and
@@ -49,6 +51,9 @@ impl StateDir {
         let path = folders.state.clone();
         Self::make(folders)?;
         refuse_nested(&folders.outgoing, &folders.incoming)?;
+        for path in [&folders.outgoing, &folders.incoming, &folders.state] {
+            sync_names_above(path).naming("sync", || path.display())?;
+        }
         let dir = os::open_root(&path).naming("open", || path.display())?;
         let mut locks = vec![lock(&path, &path)?];
         for root in [&folders.outgoing, &folders.incoming] {
@@ -56,7 +61,8 @@ impl StateDir {
                 continue;
             }
             let hidden = root.join(HIDDEN);
-            match make_private(&hidden).and_then(|()| lock(&hidden, root)) {
+            let made = make_path(&hidden, true).naming("create", || hidden.display());
+            match made.and_then(|()| lock(&hidden, root)) {
                 Ok(file) => locks.push(file),
                 // A source that cannot be written can still be sent (`--after-send keep`).
                 Err(StoreError::Denied { .. } | StoreError::ReadOnly { .. }) if root == &folders.outgoing => {
@@ -66,6 +72,11 @@ impl StateDir {
         }
         let meta = os::stat_dir(&dir).naming("look at", || path.display())?;
         Ok(Self { own: Own { path, dir: Arc::new(dir), meta }, _locks: locks })
+    }
+
+    /// By handle.
+    pub(crate) fn dir(&self) -> &Arc<Dir> {
+        &self.own.dir
     }
 
     /// Where it is.
@@ -170,13 +181,13 @@ impl Beside {
     }
 }
 
-/// A folder of the program's own, made when missing; a link there is not followed.
+/// A folder of the program's own, made when missing; a link there is not followed. Its name lasts, also
+/// when an earlier run made it and was killed before the sync.
 pub(crate) fn subfolder(dir: &Dir, leaf: &str) -> io::Result<Dir> {
     let leaf = OsStr::new(leaf);
     match os::make_dir(dir, leaf, true) {
-        Ok(()) => os::sync_dir(dir)?,
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-        Err(error) => return Err(error),
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
+        _ => os::sync_dir(dir)?,
     }
     os::open_dir(dir, leaf)
 }
@@ -199,32 +210,52 @@ fn probe(from: &Dir, to: &Dir) -> io::Result<()> {
     renamed
 }
 
-fn make_private(path: &Path) -> Result<(), StoreError> {
+/// Makes a folder, with what is missing above it; a `private` one for this user alone.
+pub(crate) fn make_path(path: &Path, private: bool) -> io::Result<()> {
     if path.is_dir() {
         return Ok(());
     }
-    if let Some(parent) = path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
-        std::fs::create_dir_all(parent).naming("create", || parent.display())?;
-    }
-    // On Windows who may enter is inherited.
-    #[cfg_attr(not(unix), allow(unused_mut))]
-    let mut builder = std::fs::DirBuilder::new();
-    #[cfg(unix)]
-    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
-    match builder.create(path) {
+    let above = path.parent().ok_or(io::ErrorKind::NotFound)?;
+    let above = if above.as_os_str().is_empty() { Path::new(".") } else { above };
+    make_path(above, false)?;
+    // After `..` there is nothing to make.
+    let Some(leaf) = path.file_name() else { return Ok(()) };
+    match os::make_dir(&os::open_root(above)?, leaf, private) {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists && path.is_dir() => Ok(()),
-        other => other.naming("create", || path.display()),
+        made => made,
+    }
+}
+
+/// The name of a folder to stable storage, and those of the folders above it on its volume: with them,
+/// everything in it would be lost. Nobody can tell whether those last that are there already: a run that was
+/// killed may have made them a moment ago.
+pub(crate) fn sync_names_above(path: &Path) -> io::Result<()> {
+    let real = path.canonicalize()?;
+    let device = os::stat_root(&real)?.identity.device;
+    for above in real.ancestors().skip(1) {
+        // Where this user may not even look, no program of this user's made anything.
+        let Ok(dir) = os::open_root(above) else { break };
+        if os::stat_dir(&dir)?.identity.device != device {
+            break;
+        }
+        os::sync_dir(&dir)?;
+    }
+    Ok(())
+}
+
+/// A file of the program's own, for reading and writing, made when missing.
+pub(crate) fn own_file(dir: &Dir, leaf: &OsStr) -> io::Result<File> {
+    match os::open_edit(dir, leaf) {
+        Ok((file, _)) => Ok(file),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => os::create_new(dir, leaf),
+        Err(error) => Err(error),
     }
 }
 
 fn lock(state: &Path, shown: &Path) -> Result<File, StoreError> {
     let path = state.join(LOCK);
-    let file = OpenOptions::new()
-        .create(true)
-        .truncate(false)
-        .write(true)
-        .open(&path)
-        .naming("open", || path.display())?;
+    let file = os::open_root(state).and_then(|dir| own_file(&dir, OsStr::new(LOCK)));
+    let file = file.naming("open", || path.display())?;
     match file.try_lock() {
         Ok(()) => Ok(file),
         Err(TryLockError::WouldBlock) => Err(StoreError::InUse { path: shown.display().to_string() }),

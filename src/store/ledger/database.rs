@@ -5,15 +5,18 @@ use super::too_old;
 use crate::failpoint::{self, hit};
 use crate::store::error::{Naming, StoreError};
 use crate::store::os;
+use crate::store::state::own_file;
+use cap_std::fs::Dir;
 use redb::{Durability, ReadableTable, StorageBackend, TableDefinition, WriteTransaction};
 use std::collections::HashMap;
+use std::ffi::OsStr;
 use std::fmt;
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 pub(super) const RECEIVED: TableDefinition<'_, &[u8; 16], &[u8]> = TableDefinition::new("received");
 pub(super) const DELIVERED: TableDefinition<'_, &[u8; 16], u64> = TableDefinition::new("delivered");
@@ -29,6 +32,9 @@ pub(super) type Changes = HashMap<[u8; 16], Option<Vec<u8>>>;
 
 /// The file, and what it takes to open it again.
 pub(super) struct Database {
+    dir: Arc<Dir>,
+    leaf: &'static str,
+    /// For messages.
     path: PathBuf,
     origin: [u8; 16],
     open: RwLock<Option<redb::Database>>,
@@ -41,16 +47,24 @@ pub(super) struct Database {
 impl Database {
     /// Opens or makes the file, and drops what is too old `as_of` then (seconds since 1970). A
     /// damaged one is moved aside; gives where it is then.
-    pub(super) fn open(path: &Path, as_of: u64) -> Result<(Self, Option<PathBuf>), StoreError> {
-        let (loaded, aside) = match load(path, true, as_of) {
+    pub(super) fn open(
+        dir: &Arc<Dir>,
+        leaf: &'static str,
+        path: &Path,
+        as_of: u64,
+    ) -> Result<(Self, Option<PathBuf>), StoreError> {
+        let made = || own_file(dir, OsStr::new(leaf));
+        let (loaded, aside) = match load(path, made(), as_of) {
             Err(Failure::Damaged(_)) => {
-                let aside = move_aside(path)?;
-                (load(path, true, as_of), Some(aside))
+                let aside = move_aside(dir, leaf).naming("move aside", || path.display())?;
+                (load(path, made(), as_of), Some(path.with_file_name(aside)))
             }
             loaded => (loaded, None),
         };
         let (db, origin) = loaded.map_err(|failure| failure.into_error(path))?;
         let database = Self {
+            dir: Arc::clone(dir),
+            leaf,
             path: path.to_owned(),
             origin,
             open: RwLock::new(Some(db)),
@@ -149,7 +163,8 @@ impl Database {
             drop(open.take());
             Ok(())
         });
-        let (db, origin) = load(&self.path, false, 0).map_err(|failure| failure.into_error(&self.path))?;
+        let file = os::open_edit(&self.dir, OsStr::new(self.leaf)).map(|(file, _)| file);
+        let (db, origin) = load(&self.path, file, 0).map_err(|failure| failure.into_error(&self.path))?;
         if origin != self.origin {
             return Err(self.error("another file was put in its place".to_owned()));
         }
@@ -215,8 +230,7 @@ impl Failure {
     }
 }
 
-fn load(path: &Path, create: bool, as_of: u64) -> Result<(redb::Database, [u8; 16]), Failure> {
-    let file = OpenOptions::new().read(true).write(true).create(create).truncate(false).open(path);
+fn load(path: &Path, file: io::Result<File>, as_of: u64) -> Result<(redb::Database, [u8; 16]), Failure> {
     let file = file.naming("open", || path.display()).map_err(Failure::Other)?;
     guarded(|| {
         // The whole file is verified: redb may panic on a page that was altered behind its back.
@@ -262,14 +276,16 @@ fn guarded<T>(work: impl FnOnce() -> Result<T, redb::Error>) -> Result<T, Option
     }
 }
 
-fn move_aside(path: &Path) -> Result<PathBuf, StoreError> {
-    let name = path.file_name().unwrap_or_default().to_string_lossy();
-    let aside = (1..)
-        .map(|number| path.with_file_name(format!("{name}.damaged-{number}")))
-        .find(|aside| !aside.exists())
-        .unwrap_or_else(|| path.with_extension("damaged"));
-    std::fs::rename(path, &aside).naming("move aside", || path.display())?;
-    Ok(aside)
+/// Gives the name that it has then.
+fn move_aside(dir: &Dir, leaf: &str) -> io::Result<String> {
+    let mut number = 1;
+    loop {
+        let aside = format!("{leaf}.damaged-{number}");
+        match os::rename_new(dir, OsStr::new(leaf), dir, OsStr::new(&aside)) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => number += 1,
+            moved => return moved.map(|()| aside),
+        }
+    }
 }
 
 /// The file as redb uses it. It is locked by the state folder's lock.

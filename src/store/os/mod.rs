@@ -12,6 +12,9 @@ mod system;
 #[path = "windows.rs"]
 mod system;
 
+#[cfg(all(test, target_os = "linux", feature = "failpoints"))]
+pub(crate) mod recorded;
+
 use super::meta::Meta;
 use crate::failpoint;
 use crate::proto::message::Timestamp;
@@ -32,15 +35,38 @@ macro_rules! calls {
     };
 }
 
+/// Those that tell files apart, and those that change what a loss of power leaves: a test may have them written down.
+macro_rules! recorded {
+    ($($(#[$doc:meta])* $point:literal: $name:ident($($arg:ident: $type:ty),*) -> $result:ty;)*) => {
+        $($(#[$doc])* pub(crate) fn $name($($arg: $type),*) -> Result<$result> {
+            failpoint::io($point)?;
+            #[cfg(all(test, target_os = "linux", feature = "failpoints"))]
+            if recorded::is_on() {
+                return recorded::$name($($arg),*);
+            }
+            system::$name($($arg),*)
+        })*
+    };
+}
+
 calls! {
     /// A folder that the user named; links are followed here, and nowhere else but in the next one.
     "os.open_root": open_root(path: &Path) -> Dir;
-    /// Which folder a path that the user named leads to now.
-    "os.stat": stat_root(path: &Path) -> Meta;
     /// A folder in a folder.
     "os.open_dir": open_dir(dir: &Dir, leaf: &OsStr) -> Dir;
     /// All that stands in a folder.
     "os.list": entries(dir: &Dir) -> Vec<OsString>;
+    /// Reads some bytes from an offset.
+    "os.read": read_at(file: &File, buffer: &mut [u8], offset: u64) -> usize;
+    /// The target of a symbolic link, `/`-separated.
+    "os.read_link": read_link(dir: &Dir, leaf: &OsStr) -> Vec<u8>;
+    /// Bytes that this user may still write on the folder's volume.
+    "os.free_space": free_space(dir: &Dir, path: &Path) -> u64;
+}
+
+recorded! {
+    /// Which folder a path that the user named leads to now.
+    "os.stat": stat_root(path: &Path) -> Meta;
     /// The metadata of an entry, of a link itself.
     "os.stat": stat(dir: &Dir, leaf: &OsStr) -> Meta;
     /// The metadata of an open file.
@@ -51,21 +77,9 @@ calls! {
     "os.open": open_read(dir: &Dir, leaf: &OsStr) -> (File, Meta);
     /// A regular file, for reading and writing.
     "os.open": open_edit(dir: &Dir, leaf: &OsStr) -> (File, Meta);
-    /// Reads some bytes from an offset.
-    "os.read": read_at(file: &File, buffer: &mut [u8], offset: u64) -> usize;
-    /// The target of a symbolic link, `/`-separated.
-    "os.read_link": read_link(dir: &Dir, leaf: &OsStr) -> Vec<u8>;
-    /// Permission bits (none: left alone) and modification time of an open file.
-    "os.set_meta": set_file(file: &File, mode: Option<u32>, modified: Timestamp) -> ();
-    /// The same of a folder.
-    "os.set_meta": set_dir(dir: &Dir, mode: Option<u32>, modified: Timestamp) -> ();
-    /// The time of a link itself.
-    "os.set_meta": set_link(dir: &Dir, leaf: &OsStr, modified: Timestamp) -> ();
-    /// Bytes that this user may still write on the folder's volume.
-    "os.free_space": free_space(dir: &Dir, path: &Path) -> u64;
 }
 
-calls! {
+recorded! {
     /// A new folder.
     "os.make_dir": make_dir(dir: &Dir, leaf: &OsStr, private: bool) -> ();
     /// Removes an empty folder.
@@ -78,6 +92,12 @@ calls! {
     "os.set_len": set_len(file: &File, length: u64) -> ();
     /// A symbolic link, its target `/`-separated.
     "os.make_link": make_link(dir: &Dir, leaf: &OsStr, target: &[u8]) -> ();
+    /// Permission bits (none: left alone) and modification time of an open file.
+    "os.set_meta": set_file(file: &File, mode: Option<u32>, modified: Timestamp) -> ();
+    /// The same of a folder.
+    "os.set_meta": set_dir(dir: &Dir, mode: Option<u32>, modified: Timestamp) -> ();
+    /// The time of a link itself.
+    "os.set_meta": set_link(dir: &Dir, leaf: &OsStr, modified: Timestamp) -> ();
     /// A rename that fails with [`std::io::ErrorKind::AlreadyExists`] when anything stands at the new
     /// name.
     "os.rename": rename_new(from: &Dir, old: &OsStr, to: &Dir, new: &OsStr) -> ();

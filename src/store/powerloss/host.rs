@@ -1,0 +1,194 @@
+//! A host whose power may fail: its disk, put into a real folder and taken from there again.
+
+use super::disk::{Body, Cover, Disk, Event, Inode, Log, Loss, Node, Part, ROOT, Sync};
+use crate::store::os::recorded::Recorder;
+use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::{self, File, FileTimes, Permissions};
+use std::os::unix::fs::{FileExt, PermissionsExt, symlink};
+use std::path::{Path, PathBuf};
+
+/// What is on the disk for sure, and what happened since.
+#[derive(Clone)]
+pub(super) struct Host {
+    pub(super) start: Disk,
+    pub(super) log: Log,
+    volumes: &'static [&'static str],
+}
+
+impl Host {
+    /// With an empty disk; these folders, once made, are volumes of their own.
+    pub(super) fn new(volumes: &'static [&'static str]) -> Self {
+        let root = Inode { body: Body::Folder(BTreeMap::new()), mode: None, modified: None, volume: 0 };
+        Self { start: Disk { nodes: BTreeMap::from([(ROOT, root)]) }, log: Log::default(), volumes }
+    }
+
+    /// Lets something run there. A panic is an error.
+    pub(super) fn run<T: Send>(
+        &self,
+        work: impl FnOnce(&Path) -> Result<T, String> + Send,
+    ) -> Result<(Self, T), String> {
+        let end = self.log.events.len();
+        let now = self.lose_as(&vec![usize::MAX; end], end, Loss::Nothing).start;
+        // Where the disk is memory this takes a fraction of the time.
+        let folder = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap();
+        fill(&now, folder.path());
+        // In a thread of its own, whose calls are written down.
+        let (log, volumes) = (self.log.clone(), self.volumes);
+        let ran = std::thread::scope(|scope| {
+            let thread = scope.spawn(|| {
+                Recorder::start(folder.path(), log, now, volumes);
+                work(folder.path()).map(|done| (Recorder::stop(), done))
+            });
+            thread.join()
+        });
+        let (recorder, done) = ran.map_err(|panic| match panic.downcast::<String>() {
+            Ok(text) => format!("panicked: {text}"),
+            Err(_) => "panicked".into(),
+        })??;
+        if self.start.tree().is_empty() {
+            compare(&recorder.disk, folder.path());
+        }
+        Ok((Self { log: recorder.log, ..self.clone() }, done))
+    }
+
+    /// The process died when so many events had happened, and the host did not.
+    pub(super) fn killed(&self, cut: usize) -> Self {
+        let mut log = self.log.clone();
+        log.events.truncate(cut);
+        Self { log: log.without_promises(), ..self.clone() }
+    }
+
+    /// The power failed then; [`Log::safe_from`] is known.
+    pub(super) fn lose_as(&self, safe: &[usize], cut: usize, loss: Loss) -> Self {
+        Self { start: self.log.after_loss(&self.start, safe, cut, loss), log: Log::default(), ..self.clone() }
+    }
+
+    /// Moments that differ: between the pages of one write only a few.
+    pub(super) fn moments(&self, random: &mut StdRng) -> Vec<usize> {
+        let is_page = |at: usize| matches!(self.log.events.get(at), Some(Event::Part(Part::Write { .. })));
+        let moments = 0..=self.log.events.len();
+        moments.filter(|&at| !is_page(at) || random.random_ratio(1, 8)).collect()
+    }
+
+    /// The moments just after a rename.
+    pub(super) fn renames(&self) -> impl Iterator<Item = usize> {
+        let is_rename = |event: &Event| matches!(event, Event::Part(Part::Leave { renamed: Some(_), .. }));
+        self.log.events.iter().enumerate().filter(move |(_, event)| is_rename(event)).map(|(at, _)| at + 1)
+    }
+
+    /// The kinds of syncs that were made from a moment on, and when first.
+    pub(super) fn syncs(&self, from: usize) -> BTreeMap<Kind, usize> {
+        let mut syncs = BTreeMap::new();
+        for (at, event) in self.log.events.iter().enumerate().skip(from) {
+            if let Event::Sync(sync) = event {
+                syncs.entry(kind_of(sync)).or_insert(at);
+            }
+        }
+        syncs
+    }
+
+    /// As if those syncs had not been made.
+    pub(super) fn without(&self, kind: &Kind) -> Self {
+        Self { log: self.log.without(|sync| kind_of(sync) == *kind), ..self.clone() }
+    }
+}
+
+/// After which failpoint, and of what.
+pub(super) type Kind = (&'static str, String);
+
+fn kind_of(sync: &Sync) -> Kind {
+    let path = sync.path.display().to_string();
+    let path = match path.split_once("/stage/") {
+        Some((stage, _)) => format!("{stage}/stage/*"),
+        None => path,
+    };
+    let path = if let Cover::Volume(_) = sync.cover { format!("{path}, the volume") } else { path };
+    (sync.place, path)
+}
+
+/// What may be lost at a moment: all, and some by chance, and in turn the others.
+pub(super) fn losses(moment: usize, random: &mut StdRng) -> [Loss; 3] {
+    let turn = [Loss::Nothing, Loss::Content, Loss::Zeros, Loss::Names];
+    [Loss::All, Loss::Some(random.random()), turn[moment % turn.len()]]
+}
+
+/// A generator whose seed is shown with a failure.
+pub(super) fn seeded() -> StdRng {
+    let seed = std::env::var("RFT_TEST_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or(1);
+    eprintln!("RFT_TEST_SEED={seed}");
+    StdRng::seed_from_u64(seed)
+}
+
+/// Puts a disk into an empty folder.
+fn fill(disk: &Disk, folder: &Path) {
+    let mut known: BTreeMap<Node, PathBuf> = BTreeMap::new();
+    let tree = disk.tree();
+    for (path, node) in &tree {
+        let at = folder.join(path);
+        if let Some(first) = known.get(node) {
+            fs::hard_link(first, at).unwrap();
+            continue;
+        }
+        match &disk.nodes[node].body {
+            Body::Folder(_) => fs::create_dir(&at).unwrap(),
+            Body::File(content) => write(&at, content),
+            Body::Link(target) => symlink(String::from_utf8_lossy(target).as_ref(), &at).unwrap(),
+        }
+        known.insert(*node, at);
+    }
+    // What is in a folder before the folder itself.
+    for (path, node) in tree.iter().rev() {
+        let (at, inode) = (folder.join(path), &disk.nodes[node]);
+        if let Body::Link(_) = inode.body {
+            let dir = crate::store::os::open_root(at.parent().unwrap()).unwrap();
+            let modified = inode.modified.unwrap_or_default();
+            crate::store::os::set_link(&dir, at.file_name().unwrap(), modified).unwrap();
+            continue;
+        }
+        if let Some(modified) = inode.modified {
+            let time = crate::store::meta::system_time_of(modified);
+            File::open(&at).unwrap().set_times(FileTimes::new().set_modified(time)).unwrap();
+        }
+        if let Some(mode) = inode.mode {
+            fs::set_permissions(&at, Permissions::from_mode(mode)).unwrap();
+        }
+    }
+}
+
+/// Pages of zeros are holes: the ledger is mostly that.
+fn write(path: &Path, content: &[u8]) {
+    let file = File::create(path).unwrap();
+    file.set_len(content.len() as u64).unwrap();
+    for (number, page) in content.chunks(4096).enumerate() {
+        if page.iter().any(|byte| *byte != 0) {
+            file.write_all_at(page, number as u64 * 4096).unwrap();
+        }
+    }
+}
+
+/// Nothing goes past what is written down.
+fn compare(disk: &Disk, folder: &Path) {
+    let (mut folders, mut found) = (vec![PathBuf::new()], BTreeSet::new());
+    let tree = disk.tree();
+    while let Some(path) = folders.pop() {
+        for entry in fs::read_dir(folder.join(&path)).unwrap() {
+            let path = path.join(entry.unwrap().file_name());
+            let at = folder.join(&path);
+            let Some(node) = tree.get(&path) else { panic!("nobody wrote down {}", path.display()) };
+            match &disk.nodes[node].body {
+                Body::Folder(_) => folders.push(path.clone()),
+                Body::File(content) => {
+                    assert!(fs::read(&at).unwrap() == *content, "{} is another one", path.display());
+                }
+                Body::Link(target) => {
+                    let real = fs::read_link(&at).unwrap();
+                    assert_eq!(real.as_os_str().as_encoded_bytes(), target, "{}", path.display());
+                }
+            }
+            found.insert(path);
+        }
+    }
+    assert!(tree.keys().all(|path| found.contains(path)), "something is gone and nobody wrote it down");
+}
