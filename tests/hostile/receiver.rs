@@ -1,0 +1,124 @@
+//! As a receiver: receipts that are false, early or never given.
+
+use super::enemy::{Enemy, Heard, Stream};
+use super::ground::Ground;
+use super::{CHUNK, GROWTH, bytes_of, enemy};
+use rft::crypto::seal::RecordKind as Kind;
+use rft::net::stream::StreamCode;
+use rft::proto::message::{Accept, Begin, CHUNK_SIZE, Control, Outcome};
+use rft::proto::name::Name;
+use std::fs;
+use std::time::Duration;
+
+/// A stream on which the peer offers this file; others are read to the end and never answered.
+async fn offered(enemy: &Enemy, names: &[&str]) -> Vec<(String, Stream)> {
+    let mut found = Vec::new();
+    while found.len() < names.len() {
+        let mut stream = enemy.accept().await;
+        let offer = stream.reader.message(Kind::Offer, rft::proto::message::Offer::decode).await.unwrap();
+        let name = offer.name.to_string();
+        assert!(names.contains(&&*name), "{name} is offered");
+        found.push((name, stream));
+    }
+    found
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_receiver_that_lies_gets_no_file_removed() {
+    const SIZE: u64 = 2 * CHUNK + 5;
+    let mut ground = Ground::new();
+    let content: Vec<u8> = (0..SIZE).map(|n| u8::try_from(n % 251).unwrap()).collect();
+    let names = ["beyond", "early", "prefix", "uneven", "wrong hash", "none"];
+    for name in names {
+        fs::write(ground.host.outgoing().join(name), &content).unwrap();
+    }
+    ground.is_so_from_now_on();
+    let (running, at) = ground.listens(&[]);
+    let enemy = Enemy::join(at).await;
+    for (name, mut stream) in offered(&enemy, &names).await {
+        let accept = |offset, prefix| bytes_of(|out| Accept { offset, prefix }.encode(out));
+        let done =
+            |hash| bytes_of(|out| Outcome::Done { hash, saved_as: Name::parse(b"x").unwrap() }.encode(out));
+        let right = *blake3::hash(&content).as_bytes();
+        match &*name {
+            // More than there is, and a prefix that is not the file's: it begins at the start, and says no more.
+            "beyond" | "prefix" => {
+                let offset = if name == "beyond" { u64::MAX - (u64::MAX % CHUNK) } else { CHUNK };
+                stream.says(Kind::Answer, &accept(offset, [9; 32])).await;
+                let heard = stream.hears().await;
+                assert!(matches!(heard, Heard::Begin(Begin { offset: 0, packed: false })), "{heard:?}");
+            }
+            "uneven" => {
+                stream.says(Kind::Answer, &accept(1, [0; 32])).await;
+                let heard = stream.hears().await;
+                assert!(heard.is_gone(StreamCode::Protocol), "{heard:?}");
+            }
+            // A receipt before there is anything to receipt.
+            "early" => {
+                stream.says(Kind::Receipt, &done(right)).await;
+                let heard = stream.hears().await;
+                assert!(heard.is_gone(StreamCode::Protocol), "{heard:?}");
+            }
+            "wrong hash" => {
+                stream.says(Kind::Answer, &accept(0, [0; 32])).await;
+                assert!(matches!(stream.hears().await, Heard::Begin(_)));
+                for _ in 0..2 {
+                    stream.reader.next(CHUNK_SIZE).await.unwrap();
+                }
+                stream.reader.next(CHUNK_SIZE).await.unwrap();
+                stream.says(Kind::Receipt, &done([9; 32])).await;
+            }
+            _ => {}
+        }
+    }
+    // It is all offered again, from the beginning, by the time an honest one comes.
+    drop(enemy);
+    assert!(names.iter().all(|name| fs::read(ground.host.outgoing().join(name)).unwrap() == content));
+    ground.is_as_before();
+    let guest = ground.guest();
+    guest.start(&["--drain", "--no-sandbox"]).ends(0);
+    for name in names {
+        assert_eq!(fs::read(guest.incoming().join(name)).unwrap(), content, "{name}");
+        assert!(!ground.host.outgoing().join(name).exists(), "{name}");
+    }
+    fs::remove_dir_all(&guest.dir).unwrap();
+    ground.is_so_from_now_on();
+    ground.survives(running);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn receipts_that_never_come_cost_little_and_drain_nothing() {
+    const FILES: usize = 1500;
+    let mut ground = Ground::new();
+    for n in 0..FILES {
+        fs::write(ground.host.outgoing().join(format!("f{n}")), vec![7; 20_000]).unwrap();
+    }
+    ground.is_so_from_now_on();
+    let (mut running, at) = ground.listens(&["--drain"]);
+    let mut enemy = Enemy::join(at).await;
+    enemy
+        .control
+        .send(Kind::Control, |out| Control::Backlog { files: 0, bytes: 0 }.encode(out))
+        .await
+        .unwrap();
+    let before = running.memory();
+    // As many as it will have under way at once: whoever gives no receipts gets no more.
+    let mut streams = Vec::new();
+    while let Ok(stream) = tokio::time::timeout(Duration::from_secs(3), enemy.connection.accept_bi()).await {
+        let (send, mut recv) = stream.unwrap();
+        recv.read_to_end(1 << 20).await.unwrap();
+        streams.push((send, recv));
+    }
+    assert_eq!(streams.len(), enemy::STREAMS as usize);
+    let most = running.peak();
+    assert!(most < before + GROWTH, "from {before} to {most} bytes");
+    ground.is_as_before();
+    drop((streams, enemy));
+    running.waits_for("disconnected", |_| true);
+    let guest = ground.guest();
+    let other = guest.start(&["--drain", "--no-sandbox"]);
+    let events = running.ends(0);
+    other.ends(0);
+    assert_eq!(events.iter().filter(|event| event["event"] == "drained").count(), 1);
+    assert_eq!(fs::read_dir(guest.incoming()).unwrap().count(), FILES);
+}
