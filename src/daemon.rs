@@ -288,6 +288,9 @@ async fn serve(
         tokio::select! {
             Some((session, control)) = sessions.recv() => {
                 let session = Arc::new(session);
+                if current.as_ref().is_some_and(|last| last.peer() != session.peer()) {
+                    shared.outbox.peer_is_new();
+                }
                 current = Some(session.clone());
                 links.spawn(link::run(shared.clone(), session, control));
             }

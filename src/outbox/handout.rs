@@ -90,6 +90,14 @@ impl Table {
         self.look(&item.name, fresh, now);
     }
 
+    /// What was refused for good is offered again: there is somebody else to refuse it.
+    pub fn reconsider(&mut self) {
+        let refused = self.entries.iter().filter(|(_, entry)| entry.state == State::Refused);
+        for name in refused.map(|(name, _)| name.clone()).collect::<Vec<_>>() {
+            self.update(&name, |entry| entry.state = entry.settled());
+        }
+    }
+
     /// An item that the peer holds is removed, marked, or not.
     pub fn finished(&mut self, item: &Item, finish: Finish, now: Now) {
         if self.entries.get(&item.name).is_none_or(|e| e.state != State::Finishing) {

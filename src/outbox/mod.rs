@@ -124,7 +124,7 @@ pub enum Retry {
     After,
     /// As `After`, but nobody waits for it meanwhile: it cannot be read, and that may last.
     WhenReadable,
-    /// Not before it changes or the program is started anew: it was refused for good.
+    /// Not before it changes or one of the two programs is started anew: it was refused for good.
     WhenChanged,
     /// When it has settled anew: it changed, or vanished, or has a writer.
     Changed,
@@ -245,6 +245,11 @@ impl Outbox {
     /// The item did not get through. One that is no more there is reported and dropped.
     pub fn failed(&self, item: Item, retry: Retry) {
         self.shared.mail(|mail| mail.failed.push((item, retry)));
+    }
+
+    /// The peer's process is another one, perhaps with other limits: what was refused is offered again.
+    pub fn peer_is_new(&self) {
+        self.shared.mail(|mail| mail.new_peer = true);
     }
 
     /// Ids that the peer may forget, because they are never offered again: at least one, at most

@@ -134,6 +134,9 @@ impl Reconcile {
                 return;
             }
             self.outcomes(&mail);
+            if mail.new_peer {
+                locked(&self.shared.table).reconsider();
+            }
             self.hints(mail.hints);
             self.list();
             self.timers();

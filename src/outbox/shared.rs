@@ -28,6 +28,7 @@ pub(super) struct Mail {
     pub hints: Hints,
     pub failed: Vec<(Item, Retry)>,
     pub finished: Vec<(Item, Finish)>,
+    pub new_peer: bool,
     pub woken: bool,
     pub stop: bool,
 }
@@ -37,6 +38,7 @@ impl Mail {
         self.hints.is_empty()
             && self.failed.is_empty()
             && self.finished.is_empty()
+            && !self.new_peer
             && !self.woken
             && !self.stop
     }

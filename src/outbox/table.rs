@@ -44,7 +44,7 @@ pub(super) enum State {
     Waiting,
     /// As `Waiting`, but it cannot be read, and nobody waits for it.
     Unreadable,
-    /// Refused for good, until it changes.
+    /// Refused for good, until it changes or the peer is another process.
     Refused,
     /// The peer holds it and it stays, until it changes.
     Done,

@@ -147,6 +147,9 @@ fn failures_come_back_as_they_should() {
     assert!(table.backlog().is_empty() && table.next_due().is_none());
     see(&mut table, "a", meta, at(10_000));
     assert_eq!(state(&table, "a"), Some(State::Refused));
+    table.reconsider();
+    let item = pop(&mut table, "a");
+    table.failed(&item, Retry::WhenChanged, Some(meta), at(10_000));
     see(&mut table, "a", file(1, 5, 11), at(11_000));
     assert_eq!(state(&table, "a"), Some(State::Settling));
     assert_eq!(table.forgotten, [item.id]);

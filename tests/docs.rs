@@ -1,0 +1,117 @@
+//! What the documents say of the code is so: the tests that they name are there, and the messages.
+
+use std::collections::HashSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).to_owned()
+}
+
+/// The text of every Rust file beneath these folders.
+fn sources(folders: &[&str]) -> Vec<String> {
+    let mut folders: Vec<_> = folders.iter().map(|folder| root().join(folder)).collect();
+    let mut texts = Vec::new();
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(&folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                texts.push(fs::read_to_string(path).unwrap());
+            }
+        }
+    }
+    texts
+}
+
+/// The cells of each row of the table under this heading.
+fn rows(document: &str, heading: &str) -> Vec<Vec<String>> {
+    let text = fs::read_to_string(root().join("docs").join(document)).unwrap();
+    let (_, section) = text.split_once(&format!("\n## {heading}\n")).expect("the heading is there");
+    let section = section.split("\n## ").next().unwrap();
+    let table = section.lines().filter(|line| line.starts_with('|')).skip(2);
+    // A bar inside code is written `\|`.
+    table
+        .map(|line| line.replace("\\|", "\u{1}"))
+        .map(|line| line.trim_matches('|').split('|').map(|cell| cell.trim().replace('\u{1}', "|")).collect())
+        .collect()
+}
+
+/// What stands between backquotes.
+fn code(cell: &str) -> impl Iterator<Item = &str> {
+    cell.split('`').skip(1).step_by(2)
+}
+
+/// The names of all functions that are tests.
+fn tests() -> HashSet<String> {
+    let mut names = HashSet::new();
+    for text in sources(&["src", "tests"]) {
+        let mut is_test = false;
+        for line in text.lines().map(str::trim) {
+            let function = line.trim_start_matches("async ").strip_prefix("fn ");
+            if line.starts_with("#[test]") || line.starts_with("#[tokio::test") {
+                is_test = true;
+            } else if let Some(rest) = function {
+                if is_test {
+                    names.insert(rest.split('(').next().unwrap().to_owned());
+                }
+                is_test = false;
+            }
+        }
+    }
+    names
+}
+
+#[test]
+fn every_claim_of_security_md_names_a_test_that_is_there() {
+    let tests = tests();
+    let rows = rows("security.md", "What holds");
+    assert!(rows.len() > 30, "{} rows", rows.len());
+    let mut wrong = Vec::new();
+    for row in rows {
+        let [attack, _, test] = &row[..] else { panic!("a row of other than three cells: {row:?}") };
+        let mut named = 0;
+        for code in code(test) {
+            let path = root().join("src").join(code.replace("::", "/"));
+            let file = root().join(code).is_file() || path.with_extension("rs").is_file() || path.is_dir();
+            let fuzzed = root().join(format!("fuzz/targets/{code}.rs")).is_file();
+            if tests.contains(code.strip_prefix("fuzzing::tests::").unwrap_or(code)) {
+                named += 1;
+            } else if !file && !fuzzed {
+                wrong.push(format!("{attack}: there is no test or file {code}"));
+            }
+        }
+        if named == 0 {
+            wrong.push(format!("{attack}: no test is named"));
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
+/// Text as it is when a line that goes on with a backslash is put together, and with no space twice.
+fn joined(text: &str) -> String {
+    text.replace("\\\n", " ").split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+#[test]
+fn every_message_of_operation_md_is_one_that_the_program_has() {
+    let program = joined(&sources(&["src"]).join("\n"));
+    let rows = rows("operation.md", "When something is wrong");
+    assert!(rows.len() > 25, "{} rows", rows.len());
+    let (mut wrong, mut looked_for) = (Vec::new(), 0);
+    for row in rows {
+        for message in code(&row[0]) {
+            let message = message.replace(".rftignore", "{IGNORE_FILE}");
+            // What differs from time to time stands as dots, or as capitals.
+            for piece in message.split("...").map(|piece| piece.trim().trim_start_matches("N ")) {
+                looked_for += 1;
+                if !program.contains(piece) {
+                    wrong.push(format!("no message says {piece:?}, of {message:?}"));
+                }
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
+    assert!(looked_for > 25, "{looked_for}");
+}
