@@ -1,0 +1,163 @@
+use super::*;
+use crate::proto::name::Name;
+use bytes::{BufMut, BytesMut};
+use proptest::prelude::*;
+
+fn name(text: &str) -> Name {
+    Name::parse(text.as_bytes()).unwrap()
+}
+
+fn bytes_of(encode: impl FnOnce(&mut BytesMut)) -> BytesMut {
+    let mut out = BytesMut::new();
+    encode(&mut out);
+    out
+}
+
+fn offer(kind: EntryKind) -> Offer {
+    Offer {
+        id: TransferId([7; 16]),
+        name: name("a/b"),
+        kind,
+        modified: Timestamp { seconds: -5, nanos: 999_999_999 },
+        mode: Some(0o644),
+        inline: true,
+    }
+}
+
+#[test]
+fn an_offer_has_the_bytes_of_the_table() {
+    let bytes = bytes_of(|out| offer(EntryKind::File { size: 258 }).encode(out));
+    let mut expected = vec![0, 1];
+    expected.extend([7; 16]);
+    expected.extend([0, 0, 0, 0, 0, 0, 1, 2]);
+    expected.extend([0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xfb]);
+    expected.extend([0x3b, 0x9a, 0xc9, 0xff]);
+    expected.extend([0, 0, 1, 0xa4]);
+    expected.extend([0, 3, b'a', b'/', b'b', 0, 0]);
+    assert_eq!(bytes, expected);
+}
+
+#[test]
+fn offers_with_nonsense_are_malformed() {
+    let good = bytes_of(|out| offer(EntryKind::File { size: 1 }).encode(out));
+    assert!(Offer::decode(&good).is_ok());
+    for (at, value) in [(0, 3), (1, 2), (34, 0xff), (38, 1), (43, 0), (48, 9)] {
+        let mut bad = good.clone();
+        bad[at] = value;
+        assert_eq!(Offer::decode(&bad), Err(Malformed), "byte {at} = {value}");
+    }
+    assert_eq!(Offer::decode(&good[..good.len() - 1]), Err(Malformed));
+    let folder_with_a_size = {
+        let mut bytes = bytes_of(|out| offer(EntryKind::Folder).encode(out));
+        bytes[25] = 1;
+        bytes
+    };
+    assert_eq!(Offer::decode(&folder_with_a_size), Err(Malformed));
+    let link_to_nothing = bytes_of(|out| offer(EntryKind::Link { target: vec![] }).encode(out));
+    assert_eq!(Offer::decode(&link_to_nothing), Err(Malformed));
+}
+
+#[test]
+fn a_trailer_is_split_off_the_last_chunk() {
+    let trailer = Trailer { size: 3, hash: [9; 32] };
+    let mut plaintext = BytesMut::from(&b"abc"[..]);
+    trailer.encode(&mut plaintext);
+    assert_eq!(Trailer::split(&plaintext), Ok((&b"abc"[..], trailer)));
+    assert_eq!(Trailer::split(&plaintext[4..]), Err(Malformed));
+}
+
+#[test]
+fn a_beginning_says_more_only_of_packed_chunks() {
+    let plain = Begin { offset: CHUNK_SIZE as u64, packed: false };
+    let packed = Begin { packed: true, ..plain };
+    let bytes = bytes_of(|out| plain.encode(out));
+    assert_eq!(bytes.len(), 8, "as a peer without this capability knows it");
+    assert_eq!(Begin::decode(&bytes), Ok(plain));
+    let bytes = bytes_of(|out| packed.encode(out));
+    assert_eq!(Begin::decode(&bytes), Ok(packed));
+    for bad in [&bytes[..7], &[&bytes[..8], &[0]].concat(), &[&bytes[..], &[1]].concat(), &[1; 8]] {
+        assert_eq!(Begin::decode(bad), Err(Malformed), "{bad:?}");
+    }
+}
+
+#[test]
+fn settings_may_grow() {
+    let settings = Settings { last_session: [1; 16], last_alive: true, streams: 4, capabilities: 0 };
+    let mut bytes = bytes_of(|out| settings.encode(out));
+    bytes.put_u64(99);
+    assert_eq!(Settings::decode(&bytes), Ok(settings));
+}
+
+proptest! {
+    #[test]
+    fn every_message_survives_its_bytes(
+        id in any::<[u8; 16]>(), size in any::<u64>(), seconds in any::<i64>(), nanos in 0u32..1_000_000_000,
+        mode in proptest::option::of(0u32..=0o777), inline in any::<bool>(), kind in 0u8..3,
+        ids in proptest::collection::vec(any::<[u8; 16]>(), 0..MAX_FORGET), detail in "\\PC{0,100}",
+    ) {
+        let kind = match kind {
+            0 => EntryKind::File { size },
+            1 => EntryKind::Folder,
+            _ => EntryKind::Link { target: b"x/y".to_vec() },
+        };
+        let offer = Offer {
+            id: TransferId(id), name: name("n"), kind, modified: Timestamp { seconds, nanos }, mode, inline,
+        };
+        prop_assert_eq!(Offer::decode(&bytes_of(|o| offer.encode(o))), Ok(offer));
+        for outcome in [
+            Outcome::Done { hash: [1; 32], saved_as: name("a/b") },
+            Outcome::Have { hash: [2; 32], saved_as: name("c") },
+            Outcome::Refused { reason: Refusal::NoSpace, detail },
+        ] {
+            prop_assert_eq!(Outcome::decode(&bytes_of(|o| outcome.encode(o))), Ok(outcome));
+        }
+        for control in [
+            Control::Adopt,
+            Control::Backlog { files: size, bytes: size },
+            Control::Forget(ids.into_iter().map(TransferId).collect()),
+            Control::Goodbye,
+        ] {
+            prop_assert_eq!(Control::decode(&bytes_of(|o| control.encode(o))), Ok(control));
+        }
+    }
+
+    #[test]
+    fn names_reasons_and_plain_numbers_survive_too(
+        bytes in proptest::collection::vec(any::<u8>(), 1..300), target in proptest::collection::vec(any::<u8>(), 1..300),
+        offset in 0..u64::MAX / CHUNK_SIZE as u64, hash in any::<[u8; 32]>(), size in any::<u64>(),
+        last_session in any::<[u8; 16]>(), last_alive in any::<bool>(), streams in 1u32.., capabilities in any::<u32>(),
+        data in proptest::collection::vec(any::<u8>(), 0..100),
+    ) {
+        if let Ok(name) = Name::parse(&bytes) {
+            let offer = Offer { name: name.clone(), ..offer(EntryKind::Link { target }) };
+            prop_assert_eq!(Offer::decode(&bytes_of(|o| offer.encode(o))), Ok(offer));
+            let done = Outcome::Done { hash, saved_as: name };
+            prop_assert_eq!(Outcome::decode(&bytes_of(|o| done.encode(o))), Ok(done));
+        }
+        for reason in Refusal::ALL {
+            let refused = Outcome::Refused { reason, detail: String::new() };
+            prop_assert_eq!(Outcome::decode(&bytes_of(|o| refused.encode(o))), Ok(refused));
+        }
+        let accept = Accept { offset: offset * CHUNK_SIZE as u64, prefix: hash };
+        prop_assert_eq!(Accept::decode(&bytes_of(|o| accept.encode(o))), Ok(accept));
+        let begin = Begin { offset: accept.offset, packed: data.len() % 2 == 1 };
+        prop_assert_eq!(Begin::decode(&bytes_of(|o| begin.encode(o))), Ok(begin));
+        let settings = Settings { last_session, last_alive, streams, capabilities };
+        prop_assert_eq!(Settings::decode(&bytes_of(|o| settings.encode(o))), Ok(settings));
+        let mut plaintext = BytesMut::from(&data[..]);
+        let trailer = Trailer { size, hash };
+        trailer.encode(&mut plaintext);
+        prop_assert_eq!(Trailer::split(&plaintext), Ok((&data[..], trailer)));
+    }
+
+    #[test]
+    fn no_bytes_make_a_decoder_panic(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
+        let _ = Offer::decode(&bytes);
+        let _ = Outcome::decode(&bytes);
+        let _ = Control::decode(&bytes);
+        let _ = Settings::decode(&bytes);
+        let _ = Accept::decode(&bytes);
+        let _ = Begin::decode(&bytes);
+        let _ = Trailer::split(&bytes);
+    }
+}
