@@ -1,9 +1,10 @@
 //! The command line: what clap takes apart, and the [`Config`] that it means.
 
+use super::choices::{AfterSendArg, CompressArg, CongestionArg, OnConflictArg, Progress};
 use super::exit::Failure;
 use super::{address, units};
-use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum, ValueHint};
-use rft::config::{AfterSend, Compress, Config, Congestion, Folders, OnConflict, PeerAddress};
+use clap::{Args, CommandFactory, Parser, Subcommand, ValueHint};
+use rft::config::{Config, Folders, PeerAddress};
 use std::path::{Path, PathBuf};
 
 /// PEER that stands for "wait for any peer".
@@ -189,58 +190,6 @@ pub(crate) struct Options {
     pub(crate) log_file: Option<PathBuf>,
 }
 
-/// `--progress`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
-pub(crate) enum Progress {
-    /// On a terminal
-    #[default]
-    Auto,
-    /// Also where no terminal was recognised
-    Always,
-    /// Plain lines only
-    Never,
-}
-
-#[derive(Debug, Clone, Copy, Default, ValueEnum)]
-enum AfterSendArg {
-    /// Remove it
-    #[default]
-    Delete,
-    /// Leave it, and send it again only when it changes
-    Keep,
-    /// Move it to .rft/sent
-    Archive,
-}
-
-#[derive(Debug, Clone, Copy, Default, ValueEnum)]
-enum OnConflictArg {
-    /// Keep both: the new one becomes `name (1).ext`
-    #[default]
-    Rename,
-    /// Replace the old one, atomically
-    Overwrite,
-    /// Keep the old one; the sender is told
-    Skip,
-}
-
-#[derive(Debug, Clone, Copy, Default, ValueEnum)]
-enum CongestionArg {
-    /// For fast and lossy links
-    #[default]
-    Bbr,
-    /// As most of the Internet has it (RFC 9438)
-    Cubic,
-}
-
-#[derive(Debug, Clone, Copy, Default, ValueEnum)]
-enum CompressArg {
-    /// Files that get smaller, on links that are slower than compressing
-    #[default]
-    Auto,
-    /// Nothing
-    Never,
-}
-
 impl CommandLine {
     /// The peer that the arguments describe.
     ///
@@ -322,47 +271,10 @@ pub(crate) fn full_command() -> clap::Command {
     CommandLine::command().subcommand(listen)
 }
 
-impl From<AfterSendArg> for AfterSend {
-    fn from(arg: AfterSendArg) -> Self {
-        match arg {
-            AfterSendArg::Delete => Self::Delete,
-            AfterSendArg::Keep => Self::Keep,
-            AfterSendArg::Archive => Self::Archive,
-        }
-    }
-}
-
-impl From<OnConflictArg> for OnConflict {
-    fn from(arg: OnConflictArg) -> Self {
-        match arg {
-            OnConflictArg::Rename => Self::Rename,
-            OnConflictArg::Overwrite => Self::Overwrite,
-            OnConflictArg::Skip => Self::Skip,
-        }
-    }
-}
-
-impl From<CongestionArg> for Congestion {
-    fn from(arg: CongestionArg) -> Self {
-        match arg {
-            CongestionArg::Bbr => Self::Bbr,
-            CongestionArg::Cubic => Self::Cubic,
-        }
-    }
-}
-
-impl From<CompressArg> for Compress {
-    fn from(arg: CompressArg) -> Self {
-        match arg {
-            CompressArg::Auto => Self::Auto,
-            CompressArg::Never => Self::Never,
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use rft::config::{AfterSend, Compress, Congestion, OnConflict};
     use std::time::Duration;
 
     /// The configuration, or the exit code.

@@ -3,10 +3,12 @@
 mod address;
 mod args;
 mod banner;
+mod choices;
 mod confine;
 mod demo;
 mod exit;
 mod json;
+mod limit;
 mod log;
 mod manual;
 mod output;

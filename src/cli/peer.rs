@@ -1,6 +1,7 @@
 //! `rft PEER PORT`: one peer, from its arguments to its exit code.
 
-use super::args::{CommandLine, Progress};
+use super::args::CommandLine;
+use super::choices::Progress;
 use super::confine::{self, NotConfined};
 use super::exit::{self, Failure};
 use super::json::Json;

@@ -1,5 +1,6 @@
 //! Events as lines for people, and the progress below them, on stderr.
 
+use super::limit::Limit;
 use super::progress::{Progress, arrow};
 use super::text::{self, Palette};
 use console::Term;
@@ -12,8 +13,6 @@ use std::time::{Duration, Instant};
 
 /// Time between two drawings.
 const FRAME: Duration = Duration::from_millis(100);
-/// Lines about finished files in a second, on a terminal. More cannot be read and only cost time.
-const LINES_A_SECOND: u32 = 20;
 /// Drawings a second at most, as indicatif limits them; so far above what [`FRAME`] asks for that none is
 /// left out.
 const MAX_HZ: u8 = 100;
@@ -50,14 +49,6 @@ struct Area {
     empty: bool,
 }
 
-/// How many more lines about finished files fit into this second, and what did not.
-struct Limit {
-    second: Instant,
-    left: u32,
-    sent: (u64, u64),
-    received: (u64, u64),
-}
-
 impl Terminal {
     /// The process's stderr. `force` draws progress where no terminal was recognised.
     pub(crate) fn stderr(show: Show, force: bool) -> Self {
@@ -79,7 +70,6 @@ impl Terminal {
 
     fn new(show: Show, palette: Palette, is_terminal: bool, out: impl Write + Send + 'static) -> Self {
         let now = Instant::now();
-        let limit = Limit { second: now, left: LINES_A_SECOND, sent: (0, 0), received: (0, 0) };
         Self {
             show,
             palette,
@@ -87,7 +77,7 @@ impl Terminal {
             area: None,
             progress: Progress::default(),
             lines: Vec::new(),
-            limit: is_terminal.then_some(limit),
+            limit: is_terminal.then(|| Limit::new(now)),
             drawn: now,
         }
     }
@@ -299,54 +289,6 @@ pub(crate) fn done_line(event: &Event, palette: Palette) -> Option<String> {
     let details = palette.dim(&details.join(", "));
     let gap = if details.is_empty() { "" } else { "  " };
     Some(format!("{} {} {path}{gap}{details}", palette.accent(arrow(*direction)), palette.good(what)))
-}
-
-impl Limit {
-    fn admit(&mut self, direction: Direction, bytes: u64, now: Instant) -> bool {
-        if self.left == 0 && (self.has_more() || now.duration_since(self.second) < Duration::from_secs(1)) {
-            self.count(direction, 1, bytes);
-            return false;
-        }
-        if now.duration_since(self.second) >= Duration::from_secs(1) {
-            (self.second, self.left) = (now, LINES_A_SECOND);
-        }
-        self.left -= 1;
-        true
-    }
-
-    fn count(&mut self, direction: Direction, files: u64, bytes: u64) {
-        let more = if direction == Direction::Send { &mut self.sent } else { &mut self.received };
-        more.0 += files;
-        more.1 += bytes;
-    }
-
-    fn has_more(&self) -> bool {
-        self.sent.0 + self.received.0 > 0
-    }
-
-    /// At the end of a second: what was only counted in it.
-    fn renew(&mut self, now: Instant, palette: Palette) -> Vec<String> {
-        if now.duration_since(self.second) < Duration::from_secs(1) {
-            return Vec::new();
-        }
-        (self.second, self.left) = (now, LINES_A_SECOND);
-        self.summary(palette)
-    }
-
-    fn summary(&mut self, palette: Palette) -> Vec<String> {
-        let ways =
-            [(Direction::Send, "sent", &mut self.sent), (Direction::Receive, "received", &mut self.received)];
-        let mut lines = Vec::new();
-        for (direction, done, more) in ways {
-            let (files, bytes) = std::mem::take(more);
-            if files > 0 {
-                let noun = if files == 1 { "file" } else { "files" };
-                let text = format!("… and {} more {noun} {done}, {}", text::count(files), text::bytes(bytes));
-                lines.push(format!("{} {}", palette.accent(arrow(direction)), palette.dim(&text)));
-            }
-        }
-        lines
-    }
 }
 
 #[cfg(test)]

@@ -1,0 +1,98 @@
+//! Arguments that are one of a few words.
+
+use clap::ValueEnum;
+use rft::config::{AfterSend, Compress, Congestion, OnConflict};
+
+/// `--progress`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+pub(crate) enum Progress {
+    /// On a terminal
+    #[default]
+    Auto,
+    /// Also where no terminal was recognised
+    Always,
+    /// Plain lines only
+    Never,
+}
+
+/// `--after-send`.
+#[derive(Debug, Clone, Copy, Default, ValueEnum)]
+pub(super) enum AfterSendArg {
+    /// Remove it
+    #[default]
+    Delete,
+    /// Leave it, and send it again only when it changes
+    Keep,
+    /// Move it to .rft/sent
+    Archive,
+}
+
+/// `--on-conflict`.
+#[derive(Debug, Clone, Copy, Default, ValueEnum)]
+pub(super) enum OnConflictArg {
+    /// Keep both: the new one becomes `name (1).ext`
+    #[default]
+    Rename,
+    /// Replace the old one, atomically
+    Overwrite,
+    /// Keep the old one; the sender is told
+    Skip,
+}
+
+/// `--congestion`.
+#[derive(Debug, Clone, Copy, Default, ValueEnum)]
+pub(super) enum CongestionArg {
+    /// For fast and lossy links
+    #[default]
+    Bbr,
+    /// As most of the Internet has it (RFC 9438)
+    Cubic,
+}
+
+/// `--compress`.
+#[derive(Debug, Clone, Copy, Default, ValueEnum)]
+pub(super) enum CompressArg {
+    /// Files that get smaller, on links that are slower than compressing
+    #[default]
+    Auto,
+    /// Nothing
+    Never,
+}
+
+impl From<AfterSendArg> for AfterSend {
+    fn from(arg: AfterSendArg) -> Self {
+        match arg {
+            AfterSendArg::Delete => Self::Delete,
+            AfterSendArg::Keep => Self::Keep,
+            AfterSendArg::Archive => Self::Archive,
+        }
+    }
+}
+
+impl From<OnConflictArg> for OnConflict {
+    fn from(arg: OnConflictArg) -> Self {
+        match arg {
+            OnConflictArg::Rename => Self::Rename,
+            OnConflictArg::Overwrite => Self::Overwrite,
+            OnConflictArg::Skip => Self::Skip,
+        }
+    }
+}
+
+impl From<CongestionArg> for Congestion {
+    fn from(arg: CongestionArg) -> Self {
+        match arg {
+            CongestionArg::Bbr => Self::Bbr,
+            CongestionArg::Cubic => Self::Cubic,
+        }
+    }
+}
+
+impl From<CompressArg> for Compress {
+    fn from(arg: CompressArg) -> Self {
+        match arg {
+            CompressArg::Auto => Self::Auto,
+            CompressArg::Never => Self::Never,
+        }
+    }
+}
