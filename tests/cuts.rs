@@ -251,18 +251,18 @@ fn run_all(cases: &[Case]) {
     });
 }
 
-fn cut(scene: &Scene, ways: &[Way], time: Duration) {
-    scene.link.cut(ways);
+fn cut(link: &Relay, ways: &[Way], time: Duration) {
+    link.cut(ways);
     sleep(time / 2);
-    let before = ways.iter().map(|way| scene.link.counts(*way).bytes).collect::<Vec<_>>();
+    let before = ways.iter().map(|way| link.counts(*way).bytes).collect::<Vec<_>>();
     sleep(time / 2);
     // Not while the connection is not given up.
     for (way, before) in ways.iter().zip(before).filter(|_| time >= LONG) {
-        let rate = (scene.link.counts(*way).bytes - before) / (time / 2).as_secs();
+        let rate = (link.counts(*way).bytes - before) / (time / 2).as_secs();
         println!("{way:?}: {rate} bytes a second were sent into the cut");
         assert!(rate < KNOCKING, "{rate} bytes a second were sent into the cut");
     }
-    scene.link.restore();
+    link.restore();
 }
 
 fn rebind(scene: &Scene, side: Side, ip: IpAddr) {
@@ -278,12 +278,12 @@ fn suspend(sides: &[&Running], time: Duration) {
 #[test]
 fn cuts_and_sleep_beyond_the_idle_time_out() {
     run_all(&[
-        Case::new("cut", |s| cut(s, &BOTH, LONG)),
-        Case::new("cut from A to B", |s| cut(s, &[Way::AToB], LONG)),
-        Case::listening("cut, B listens", |s| cut(s, &BOTH, LONG)),
-        Case::listening("cut from A to B, which listens", |s| cut(s, &[Way::AToB], LONG)),
-        Case::listening("cut from B, which listens, to A", |s| cut(s, &[Way::BToA], LONG)),
-        Case { idle: true, ..Case::new("cut while idle", |s| cut(s, &BOTH, LONG)) },
+        Case::new("cut", |s| cut(&s.link, &BOTH, LONG)),
+        Case::new("cut from A to B", |s| cut(&s.link, &[Way::AToB], LONG)),
+        Case::listening("cut, B listens", |s| cut(&s.link, &BOTH, LONG)),
+        Case::listening("cut from A to B, which listens", |s| cut(&s.link, &[Way::AToB], LONG)),
+        Case::listening("cut from B, which listens, to A", |s| cut(&s.link, &[Way::BToA], LONG)),
+        Case { idle: true, ..Case::new("cut while idle", |s| cut(&s.link, &BOTH, LONG)) },
         Case::new("A sleeps", |s| suspend(&[&s.running[0]], LONG)),
         Case::new("both sleep", |s| suspend(&[&s.running[0], &s.running[1]], LONG)),
         Case::listening("A sleeps, B listens", |s| suspend(&[&s.running[0]], LONG)),
@@ -294,14 +294,14 @@ fn cuts_and_sleep_beyond_the_idle_time_out() {
 #[test]
 fn short_cuts() {
     run_all(&[
-        Case::new("cut for 1 s", |s| cut(s, &BOTH, Duration::from_secs(1))),
-        Case::new("cut for 6 s", |s| cut(s, &BOTH, Duration::from_secs(6))),
-        Case::listening("cut for 2 s, B listens", |s| cut(s, &BOTH, Duration::from_secs(2))),
-        Case::listening("cut for 4 s from A to B", |s| cut(s, &[Way::AToB], Duration::from_secs(4))),
-        Case::listening("cut for 4 s from B to A", |s| cut(s, &[Way::BToA], Duration::from_secs(4))),
+        Case::new("cut for 1 s", |s| cut(&s.link, &BOTH, Duration::from_secs(1))),
+        Case::new("cut for 6 s", |s| cut(&s.link, &BOTH, Duration::from_secs(6))),
+        Case::listening("cut for 2 s, B listens", |s| cut(&s.link, &BOTH, Duration::from_secs(2))),
+        Case::listening("cut for 4 s from A to B", |s| cut(&s.link, &[Way::AToB], Duration::from_secs(4))),
+        Case::listening("cut for 4 s from B to A", |s| cut(&s.link, &[Way::BToA], Duration::from_secs(4))),
         Case::new("one way after the other", |s| {
             for way in [Way::AToB, Way::BToA, Way::AToB] {
-                cut(s, &[way], Duration::from_millis(1300));
+                cut(&s.link, &[way], Duration::from_millis(1300));
                 sleep(Duration::from_millis(200));
             }
         }),
@@ -317,9 +317,58 @@ fn addresses_change() {
         Case::new("B moves", |s| rebind(s, Side::A, ELSEWHERE)),
         Case::listening("the guest moves while the link is cut", |s| {
             rebind(s, Side::B, ELSEWHERE);
-            cut(s, &BOTH, Duration::from_secs(4));
+            cut(&s.link, &BOTH, Duration::from_secs(4));
         }),
     ]);
+}
+
+/// What is slow, loses much or stands still for a moment is not cut: the session stays the one that it was.
+#[test]
+fn a_bad_link_is_no_cut() {
+    let seed = rand::random();
+    let links =
+        [("long", 500, 0.05, 0), ("lossy", 20, 0.3, 0), ("both", 300, 0.1, 0), ("halting", 10, 0.0, 400)];
+    std::thread::scope(|scope| {
+        for (name, delay, loss, halt) in links {
+            scope.spawn(move || stays_connected(name, Duration::from_millis(delay), loss, halt, seed));
+        }
+    });
+}
+
+/// Over a link with this delay each way and this loss, which stands still for `halt` milliseconds now and then.
+fn stays_connected(name: &str, delay: Duration, loss: f64, halt: u64, seed: u64) {
+    let (hosts, link) = Pair::linked(seed);
+    link.edit_both(|line| (line.delay, line.loss, line.rate) = (delay, loss, Some(RATE)));
+    let mut running = [&hosts.a, &hosts.b].map(|host| host.start(&[]).patient(PATIENCE));
+    running.iter_mut().for_each(|side| {
+        side.waits_for("connected", |_| true);
+    });
+    // Dials that crossed are over.
+    sleep(Duration::from_secs(3));
+    let before = running.each_mut().map(connections);
+    for host in [&hosts.a, &hosts.b] {
+        plant_big(&host.dir.join("big"), 6 << 20, seed);
+        fs::rename(host.dir.join("big"), host.outgoing().join("big")).unwrap();
+    }
+    let stop = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let dropper = scope.spawn(|| drop_small_files([&hosts.a, &hosts.b], &stop));
+        for _ in 0..10 {
+            sleep(Duration::from_secs(1));
+            if halt > 0 {
+                cut(&link, &BOTH, Duration::from_millis(halt));
+            }
+        }
+        stop.store(true, Ordering::Relaxed);
+        dropper.join().unwrap();
+    });
+    let after = running.each_mut().map(connections);
+    println!("{name}: connected {before:?} times before, {after:?} after");
+    assert_eq!(after, before, "{name}");
+}
+
+fn connections(side: &mut Running) -> usize {
+    side.events().iter().filter(|seen| seen.event["event"] == "connected").count()
 }
 
 #[test]
@@ -327,9 +376,9 @@ fn addresses_change() {
 fn ten_minutes() {
     const TEN: Duration = Duration::from_secs(600);
     run_all(&[
-        Case::new("cut for 10 min", |s| cut(s, &BOTH, TEN)),
-        Case::new("cut for 10 min from A to B", |s| cut(s, &[Way::AToB], TEN)),
-        Case::listening("cut for 10 min, B listens", |s| cut(s, &BOTH, TEN)),
+        Case::new("cut for 10 min", |s| cut(&s.link, &BOTH, TEN)),
+        Case::new("cut for 10 min from A to B", |s| cut(&s.link, &[Way::AToB], TEN)),
+        Case::listening("cut for 10 min, B listens", |s| cut(&s.link, &BOTH, TEN)),
         Case::listening("A sleeps for 10 min, B listens", |s| suspend(&[&s.running[0]], TEN)),
         Case::new("both sleep for 10 min", |s| suspend(&[&s.running[0], &s.running[1]], TEN)),
     ]);
