@@ -4,6 +4,7 @@
 //! a file through a [`Name`](crate::proto::name::Name) and a [`Folder`] held by handle only.
 
 mod age;
+mod archive;
 mod error;
 mod folder;
 mod incoming;

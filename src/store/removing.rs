@@ -1,7 +1,7 @@
 //! The names of files in `.rft/removing`: which file it should be, and where it came from.
 //!
 //! `d-<count>-<inode>-<size>-<seconds>-<nanos>-<name>`, numbers in hexadecimal, the name
-//! percent-encoded; `d` to delete, `a` to archive.
+//! percent-encoded; `d` to delete, `a` to archive, `c` when a copy is in the archive already.
 
 use super::meta::Meta;
 use super::os;
@@ -17,6 +17,18 @@ use std::io::{self, Read};
 pub(crate) enum Verb {
     Delete,
     Archive,
+    /// A whole copy of it is in the archive, durably, under its hidden name or its own.
+    Copied,
+}
+
+impl Verb {
+    fn letter(self) -> char {
+        match self {
+            Self::Delete => 'd',
+            Self::Archive => 'a',
+            Self::Copied => 'c',
+        }
+    }
 }
 
 /// A file on its way out.
@@ -33,11 +45,13 @@ pub(crate) struct Entry {
 
 /// What a long name's file is called beyond its entry.
 const NAME_SUFFIX: &str = ".name";
+/// What a copy on its way into the archive is called before its entry's hash.
+pub(crate) const COPY_PREFIX: &str = ".rft-copy-";
 
 impl Entry {
     /// `count` makes the leaf unique in this process.
     pub(crate) fn new(verb: Verb, count: u64, name: &Name, meta: &Meta) -> Self {
-        let letter = if verb == Verb::Delete { 'd' } else { 'a' };
+        let letter = verb.letter();
         let (inode, size, modified) = (meta.identity.inode, meta.size, meta.modified);
         let mut leaf =
             format!("{letter}-{count:x}-{inode:x}-{size:x}-{:x}-{:x}-", modified.seconds, modified.nanos);
@@ -77,6 +91,28 @@ impl Entry {
         os::sync_dir(removing)
     }
 
+    /// The hidden name of an entry's copy in the archive, the same before and after it is copied.
+    pub(crate) fn copy_of(leaf: &OsStr) -> OsString {
+        let hash = blake3::hash(leaf.as_encoded_bytes().get(1..).unwrap_or_default()).to_hex();
+        format!("{COPY_PREFIX}{}", &hash[..32]).into()
+    }
+
+    /// What it is called when it is copied.
+    pub(crate) fn copied_leaf(&self) -> OsString {
+        format!("{}{}", Verb::Copied.letter(), self.leaf.get(1..).unwrap_or_default()).into()
+    }
+
+    /// Says, durably, that its copy is whole.
+    pub(crate) fn into_copied(self, removing: &Dir, name: &Name) -> io::Result<Self> {
+        let (before, leaf) = (self.leaf(), self.copied_leaf().to_string_lossy().into_owned());
+        let copied = Self { verb: Verb::Copied, leaf, ..self };
+        copied.write_name(removing, name)?;
+        os::rename_new(removing, &before, removing, &copied.leaf())?;
+        os::sync_dir(removing)?;
+        Self::drop_name_of(removing, &before);
+        Ok(copied)
+    }
+
     pub(crate) fn drop_name(&self, removing: &Dir) {
         Self::drop_name_of(removing, &self.leaf());
     }
@@ -109,6 +145,7 @@ impl Entry {
         let verb = match text.split_once('-')?.0 {
             "d" => Verb::Delete,
             "a" => Verb::Archive,
+            "c" => Verb::Copied,
             _ => return None,
         };
         // Seconds before 1970 are written as two's complement, so no field but the last has a `-`.

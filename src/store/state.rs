@@ -84,7 +84,7 @@ impl StateDir {
         &self.own.path
     }
 
-    /// The names in it to stable storage: of a new ledger above all.
+    /// The names in it to stable storage: of a new ledger, of the archive.
     pub(crate) fn sync(&self) -> Result<(), StoreError> {
         os::sync_dir(&self.own.dir).naming("sync", || self.own.path.display())
     }

@@ -2,6 +2,7 @@
 
 use super::disk::{Body, Cover, Disk, Event, Inode, Log, Loss, Node, Part, ROOT, Sync};
 use crate::store::os::recorded::Recorder;
+use crate::store::removing::COPY_PREFIX;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use std::collections::{BTreeMap, BTreeSet};
@@ -24,13 +25,24 @@ impl Host {
         Self { start: Disk { nodes: BTreeMap::from([(ROOT, root)]) }, log: Log::default(), volumes }
     }
 
+    /// Everything there is on the disk for sure.
+    pub(super) fn settled(&self) -> Self {
+        let end = self.log.events.len();
+        self.lose_as(&vec![usize::MAX; end], end, Loss::Nothing)
+    }
+
+    /// See [`Log::whole_renames`].
+    pub(super) fn with_whole_renames(mut self) -> Self {
+        self.log.whole_renames = true;
+        self
+    }
+
     /// Lets something run there. A panic is an error.
     pub(super) fn run<T: Send>(
         &self,
         work: impl FnOnce(&Path) -> Result<T, String> + Send,
     ) -> Result<(Self, T), String> {
-        let end = self.log.events.len();
-        let now = self.lose_as(&vec![usize::MAX; end], end, Loss::Nothing).start;
+        let now = self.settled().start;
         // Where the disk is memory this takes a fraction of the time.
         let folder = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap();
         fill(&now, folder.path());
@@ -62,7 +74,8 @@ impl Host {
 
     /// The power failed then; [`Log::safe_from`] is known.
     pub(super) fn lose_as(&self, safe: &[usize], cut: usize, loss: Loss) -> Self {
-        Self { start: self.log.after_loss(&self.start, safe, cut, loss), log: Log::default(), ..self.clone() }
+        let log = Log { whole_renames: self.log.whole_renames, ..Log::default() };
+        Self { start: self.log.after_loss(&self.start, safe, cut, loss), log, ..self.clone() }
     }
 
     /// Moments that differ: between the pages of one write only a few.
@@ -72,10 +85,23 @@ impl Host {
         moments.filter(|&at| !is_page(at) || random.random_ratio(1, 8)).collect()
     }
 
+    /// Those of them in which a process may die: not in the midst of a rename.
+    pub(super) fn kills(&self, random: &mut StdRng) -> Vec<usize> {
+        let in_rename = |at: usize| {
+            matches!(self.log.events.get(at), Some(Event::Part(Part::Leave { renamed: Some(_), .. })))
+        };
+        self.moments(random).into_iter().filter(|&at| !in_rename(at)).collect()
+    }
+
     /// The moments just after a rename.
     pub(super) fn renames(&self) -> impl Iterator<Item = usize> {
         let is_rename = |event: &Event| matches!(event, Event::Part(Part::Leave { renamed: Some(_), .. }));
         self.log.events.iter().enumerate().filter(move |(_, event)| is_rename(event)).map(|(at, _)| at + 1)
+    }
+
+    /// When the first promise was given.
+    pub(super) fn first_promise(&self) -> usize {
+        self.log.events.iter().position(|event| matches!(event, Event::Promise(_))).unwrap()
     }
 
     /// The kinds of syncs that were made from a moment on, and when first.
@@ -95,15 +121,15 @@ impl Host {
     }
 }
 
-/// After which failpoint, and of what.
+/// After which failpoint, and of what, without its number.
 pub(super) type Kind = (&'static str, String);
 
 fn kind_of(sync: &Sync) -> Kind {
-    let path = sync.path.display().to_string();
-    let path = match path.split_once("/stage/") {
-        Some((stage, _)) => format!("{stage}/stage/*"),
-        None => path,
+    let general = |part: std::path::Component<'_>| match part.as_os_str().to_string_lossy() {
+        part if part.starts_with(COPY_PREFIX) => format!("{COPY_PREFIX}#"),
+        part => part.trim_end_matches(|end: char| end.is_ascii_digit()).to_owned(),
     };
+    let path = sync.path.components().map(general).collect::<Vec<_>>().join("/");
     let path = if let Cover::Volume(_) = sync.cover { format!("{path}, the volume") } else { path };
     (sync.place, path)
 }

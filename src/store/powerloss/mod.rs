@@ -8,3 +8,4 @@
 pub(super) mod disk;
 mod host;
 mod receiver;
+mod sender;
