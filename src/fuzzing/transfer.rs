@@ -22,6 +22,8 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 use tokio::sync::Semaphore;
 
+/// After so long without a byte the session of an attempt ends in which a bit was changed.
+const SESSION: Duration = Duration::from_millis(500);
 /// Attempts that may fail, before the one that must not.
 const ATTEMPTS: usize = 4;
 
@@ -244,7 +246,11 @@ async fn run(receiver: &Receiver, source: &mut Source, mut path: Path, choices: 
     let versions = &mut *source;
     let there = async move {
         let mut crossed = 0;
-        while let Some(piece) = next(&mut a_far_recv, path.there - crossed).await {
+        // Whoever waits for bytes that a changed length promised waits until the session ends.
+        let patience = if path.flipped.is_some() { SESSION } else { Duration::MAX };
+        while let Ok(Some(piece)) =
+            tokio::time::timeout(patience, next(&mut a_far_recv, path.there - crossed)).await
+        {
             let mut piece = piece.to_vec();
             if let Some(byte) = path.flipped.and_then(|at| piece.get_mut(at.checked_sub(crossed)?)) {
                 *byte ^= 0x10;

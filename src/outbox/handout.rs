@@ -92,7 +92,8 @@ impl Table {
 
     /// What was refused for good is offered again: there is somebody else to refuse it.
     pub fn reconsider(&mut self) {
-        let refused = self.entries.iter().filter(|(_, entry)| entry.state == State::Refused);
+        // A folder that cannot be listed was never offered.
+        let refused = self.entries.iter().filter(|(_, e)| e.state == State::Refused && e.offered);
         for name in refused.map(|(name, _)| name.clone()).collect::<Vec<_>>() {
             self.update(&name, |entry| entry.state = entry.settled());
         }

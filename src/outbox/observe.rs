@@ -107,6 +107,11 @@ impl Table {
         let again = match entry.state {
             State::Settling => signal != Signal::Seen,
             State::Ready => signal == Signal::Written,
+            // It stays where it is; what its writer does is known when it changes.
+            State::Waiting | State::Unreadable | State::Refused | State::Done => {
+                self.update(name, |entry| entry.settle.signal(signal, now));
+                false
+            }
             _ => false,
         };
         if again {
