@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use quinn_proto::RttEstimator;
 use quinn_proto::congestion::{Controller, ControllerFactory, ControllerMetrics};
 
+use super::allowance::Allowance;
 use super::state::Core;
 
 /// What the controller knows of the path, readable from other threads while the connection works.
@@ -40,13 +41,18 @@ impl PathEstimate {
 #[derive(Clone, Debug)]
 pub struct Bbr {
     core: Core,
+    allowance: Allowance,
     estimate: Arc<PathEstimate>,
 }
 
 impl Bbr {
     /// A controller for a new path.
     pub fn new(now: Instant, mtu: u16) -> Self {
-        Self { core: Core::new(now, mtu), estimate: Arc::new(PathEstimate::default()) }
+        Self {
+            core: Core::new(now, mtu),
+            allowance: Allowance::new(mtu),
+            estimate: Arc::new(PathEstimate::default()),
+        }
     }
 
     /// The estimate, which follows the connection's controller for as long as that stays on its
@@ -64,14 +70,17 @@ impl Bbr {
 impl Controller for Bbr {
     fn on_sent(&mut self, now: Instant, bytes: u64, _last_packet_number: u64) {
         self.core.on_sent(now, bytes);
+        self.allowance.on_sent(bytes);
     }
 
     fn on_ack(&mut self, now: Instant, sent: Instant, bytes: u64, _app_limited: bool, rtt: &RttEstimator) {
         self.core.on_ack(now, sent, bytes, rtt.get());
+        self.allowance.on_ack(bytes);
     }
 
     fn on_end_acks(&mut self, now: Instant, in_flight: u64, app_limited: bool, _largest: Option<u64>) {
         self.core.on_end_acks(now, in_flight, app_limited);
+        self.allowance.on_end_acks(now, in_flight, app_limited, self.core.srtt());
         let nanos = (self.core.model.min_rtt * 1e9) as u64;
         self.estimate.min_rtt.store(nanos, Ordering::Relaxed);
         let rate = self.core.model.rate() as u64;
@@ -80,14 +89,16 @@ impl Controller for Bbr {
 
     fn on_congestion_event(&mut self, now: Instant, sent: Instant, _is_persistent: bool, lost_bytes: u64) {
         self.core.on_lost(now, sent, lost_bytes);
+        self.allowance.on_lost(lost_bytes);
     }
 
     fn on_mtu_update(&mut self, new_mtu: u16) {
         self.core.set_mtu(new_mtu);
+        self.allowance.set_mtu(new_mtu);
     }
 
     fn window(&self) -> u64 {
-        self.core.window()
+        self.allowance.widen(self.core.window())
     }
 
     fn metrics(&self) -> ControllerMetrics {

@@ -3,7 +3,7 @@
 //!
 //! Data flows: `sampler` turns acknowledgements into delivery rates, `model` keeps what they say
 //! of the path, `state` decides what to do about it, `compete` is what it does beside
-//! loss-based senders, `controller` is quinn's view of it. `window` follows it: how much is handed to
+//! loss-based senders, `allowance` keeps acknowledgements flowing, `controller` is quinn's view of it. `window` follows it: how much is handed to
 //! quinn ahead of the link.
 
 use std::any::Any;
@@ -11,6 +11,7 @@ use std::sync::Arc;
 
 use quinn_proto::congestion::{ControllerFactory, CubicConfig};
 
+mod allowance;
 mod compete;
 mod controller;
 mod model;

@@ -443,6 +443,11 @@ impl Core {
         (INITIAL_PACKETS * self.mtu) as u64
     }
 
+    /// Round-trip time, smoothed.
+    pub fn srtt(&self) -> Duration {
+        Duration::from_secs_f64(self.srtt.clamp(0.0, 60.0))
+    }
+
     /// The rate that the window stands for, bytes per second.
     pub fn pacing_rate(&self) -> u64 {
         (self.window() as f64 / self.srtt.max(1e-6)) as u64
