@@ -177,9 +177,9 @@ fn fills_lossy_links() {
     }
     let r = one("100M 100ms 10", LinkConfig::new(100.0, 100.0).lossy(10.0), 100_000_000);
     assert!(r.goodput() > 0.85 * 10.77e6);
-    // The figure wanted is 2.2 MB/s; start-up and the tail cost more than that leaves.
+    // Loss leaves 2.37 MB/s; start-up and the tail cost more than the figure wanted, 2.2, leaves with an offer.
     let r = one("20M 200ms 1", LinkConfig::new(20.0, 200.0).lossy(1.0), 20_000_000);
-    assert!(r.goodput() > 2.05e6);
+    assert!(r.goodput() > 2.15e6);
 }
 
 #[test]
@@ -195,6 +195,50 @@ fn keeps_long_links_full_once_started() {
         println!("{mbit} {rtt} {loss}: {:.1} %", 100.0 * rate / best);
         assert!(rate > least * best, "{mbit} Mbit/s {rtt} ms: {:.1} %", 100.0 * rate / best);
     }
+}
+
+/// Files dropped one after another on an idle session: what each reaches of what loss leaves, and the
+/// share of packets lost.
+fn files(name: &str, link: LinkConfig, bytes: u64, count: u32, seed: u64) -> (Vec<f64>, f64) {
+    let best = link.rates[0].1 / 8.0 * (1.0 - link.mean_loss()) * 0.957;
+    let source = Source::Files { after: 1.5 + 0.0137 * seed as f64, bytes, pause: 3.0, count };
+    let (reports, _) = World::new(link, &[FlowConfig { source, ..bulk(Kind::Ours, 0) }], seed).run(600.0);
+    let r = &reports[0];
+    assert!(r.failure.is_none() && r.files.len() == count as usize, "{name}: {:?}", r.failure);
+    let shares: Vec<f64> = r.files.iter().map(|seconds| bytes as f64 / seconds / best).collect();
+    let lost = r.packets.1 as f64 / r.packets.0 as f64;
+    println!("{name} seed {seed}: {shares:.3?} of what loss leaves, {:.1} % lost", 100.0 * lost);
+    (shares, lost)
+}
+
+#[test]
+fn starts_long_paths_without_overshooting() {
+    for seed in [1, 2] {
+        // The queue holds half a bandwidth-delay product: without trains start-up overflows it, and twice
+        // the path's own loss is lost.
+        let (shares, lost) =
+            files("500M 200ms", LinkConfig::new(500.0, 200.0).lossy(2.0), 100_000_000, 2, seed);
+        assert!(shares[0] > 0.54 && shares[1] > 0.74, "{shares:.2?}");
+        assert!(lost < 0.025, "{lost:.3}");
+        let (shares, _) = files("100M 100ms", LinkConfig::new(100.0, 100.0).lossy(1.0), 10_000_000, 1, seed);
+        assert!(shares[0] > 0.65, "{shares:.2?}");
+    }
+}
+
+#[test]
+fn jitter_on_an_idle_path_does_not_end_start_up() {
+    let mut link = LinkConfig::new(100.0, 50.0);
+    link.jitter = 0.010;
+    let mut bursts = link.clone();
+    bursts.loss = Loss::Burst(0.02, 10.0);
+    bursts.reorder = (0.01, 0.005);
+    let mean = |link: &LinkConfig| {
+        [1, 2, 3, 4].map(|seed| files("jitter", link.clone(), 40_000_000, 1, seed).0[0]).iter().sum::<f64>()
+            / 4.0
+    };
+    let (clean, bursts) = (mean(&link), mean(&bursts));
+    assert!(clean > 0.85, "{clean:.2}");
+    assert!(bursts > 0.78, "{bursts:.2}");
 }
 
 #[test]
@@ -223,14 +267,14 @@ fn wastes_little_where_there_is_no_queue() {
 fn shares_with_cubic_and_with_itself() {
     use Kind::{Cubic, Ours};
     let link = LinkConfig::new(100.0, 50.0);
-    // One run in ten falls outside (docs/congestion.md): the mean of three is what is held here.
-    for (kinds, stagger) in [([Ours, Cubic], 0.0), ([Cubic, Ours], 5.0)] {
+    // Runs differ (docs/congestion.md): the mean of three is what is held here.
+    for (kinds, stagger) in [([Ours, Cubic], 0.0), ([Ours, Cubic], 5.0), ([Cubic, Ours], 5.0)] {
         let shares = [1, 2, 3].map(|seed| {
             let stagger = stagger + 0.013 * seed as f64;
             seeded(&format!("{kinds:?}"), link.clone(), kinds, stagger, 60.0, seed)
         });
         let share = shares.iter().sum::<f64>() / 3.0;
-        assert!((0.25..=0.75).contains(&share), "{kinds:?}: {shares:?}");
+        assert!((0.3..=0.7).contains(&share), "{kinds:?}: {shares:?}");
     }
     let share = two("deep queue", link.clone().queue_ms(200.0), [Ours, Cubic], 0.0, 40.0);
     assert!(share > 0.15, "starved: {share:.2}");

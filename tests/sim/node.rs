@@ -38,6 +38,18 @@ pub enum Source {
         /// The bulk after it.
         then: u64,
     },
+    /// `count` files of `bytes`: the first `after` seconds from the flow's start, each later one
+    /// `pause` seconds after the one before has arrived.
+    Files {
+        /// Seconds of idleness before the first.
+        after: f64,
+        /// Size of each.
+        bytes: u64,
+        /// Seconds between two.
+        pause: f64,
+        /// How many.
+        count: u32,
+    },
 }
 
 /// One flow over the shared link.
@@ -255,6 +267,7 @@ fn transport(flow: &FlowConfig) -> TransportConfig {
         .stream_receive_window(window)
         .receive_window(window)
         .send_window(flow.window)
+        .keep_alive_interval(Some(Duration::from_secs(1)))
         .max_idle_timeout(Some(VarInt::from_u32(60_000).into()));
     if flow.mtu > 1452 {
         transport.initial_mtu(flow.mtu).mtu_discovery_config(None);

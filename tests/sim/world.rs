@@ -25,6 +25,8 @@ pub struct Report {
     pub rtt: Vec<f64>,
     /// The controller's estimate of the rate at each tenth of a second, bytes per second.
     pub estimate: Vec<f64>,
+    /// How long each file took, where there are several.
+    pub files: Vec<f64>,
     /// Packets sent and packets declared lost by the sender.
     pub packets: (u64, u64),
     /// Why the connection died.
@@ -68,6 +70,10 @@ struct Flow {
     receiver: Node,
     wanted: u64,
     given: u64,
+    /// When the next file is dropped, where there are several, and how long each took.
+    next_file: f64,
+    dropped: f64,
+    files: Vec<f64>,
     done: Option<f64>,
     half: Option<f64>,
     progress: Vec<u64>,
@@ -100,6 +106,11 @@ impl World {
             let wanted = match config.source {
                 Source::Bulk(n) => n,
                 Source::Trickle { bytes, every, until, then } => (until / every) as u64 * bytes + then,
+                Source::Files { bytes, count, .. } => bytes * u64::from(count),
+            };
+            let next_file = match config.source {
+                Source::Files { after, .. } => config.start + after,
+                _ => f64::MAX,
             };
             Flow {
                 config: *config,
@@ -107,6 +118,9 @@ impl World {
                 receiver,
                 wanted,
                 given: 0,
+                next_file,
+                dropped: 0.0,
+                files: Vec::new(),
                 done: None,
                 half: None,
                 progress: Vec::new(),
@@ -153,6 +167,7 @@ impl World {
                 progress: f.progress.clone(),
                 rtt: f.rtt.clone(),
                 estimate: f.estimate.clone(),
+                files: f.files.clone(),
                 packets: stats.map_or((0, 0), |s| (s.path.sent_packets, s.path.lost_packets)),
                 failure: f.sender.failure.clone().or(f.receiver.failure.clone()),
             }
@@ -179,6 +194,9 @@ impl World {
                 let turn = ((self.now - flow.config.start) / every).floor() + 1.0;
                 let next = flow.config.start + turn * every;
                 t = t.min(next.max(self.now + 1e-6));
+            }
+            if flow.next_file > self.now {
+                t = t.min(flow.next_file);
             }
             for node in [&mut flow.sender, &mut flow.receiver] {
                 if let Some(due) = node.timeout() {
@@ -211,10 +229,13 @@ impl World {
                 let age = self.now - flow.config.start;
                 if age >= until { flow.wanted } else { (age / every).max(0.0) as u64 * bytes }
             }
+            Source::Files { bytes, .. } => flow.given + if self.now >= flow.next_file { bytes } else { 0 },
         };
         if due > flow.given {
             flow.sender.give(due - flow.given);
             flow.given = due;
+            flow.dropped = self.now;
+            flow.next_file = f64::MAX;
         }
     }
 
@@ -241,6 +262,13 @@ impl World {
         let flow = &mut self.flows[i];
         if flow.half.is_none() && flow.receiver.read * 2 >= flow.wanted {
             flow.half = Some(self.now);
+        }
+        if let Source::Files { pause, .. } = flow.config.source
+            && flow.next_file == f64::MAX
+            && flow.receiver.read >= flow.given
+        {
+            flow.files.push(self.now - flow.dropped);
+            flow.next_file = self.now + pause;
         }
         if flow.receiver.read >= flow.wanted
             || flow.sender.failure.is_some()

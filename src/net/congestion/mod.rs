@@ -16,7 +16,9 @@ mod compete;
 mod controller;
 mod model;
 mod sampler;
+mod startup;
 mod state;
+mod trains;
 mod window;
 
 pub use controller::{Bbr, BbrFactory, PathEstimate};

@@ -14,6 +14,11 @@ const MOST_LOSS: f64 = 0.33;
 /// Share of the counts of loss that is forgotten each cycle.
 const FORGET: f64 = 0.25;
 
+/// Acknowledgements that make a round a busy one, whatever the application gives.
+const BUSY_ACKS: f64 = 16.0;
+/// Packets by which the path's own loss is known.
+const SURE_PACKETS: f64 = 500.0;
+
 /// Whether packets left below the path's rate or not: loss that stays below it is the path's own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Load {
@@ -65,8 +70,14 @@ pub struct Round {
     pub rate: f64,
     /// Least round-trip time beyond the path's, seconds.
     pub queue: f64,
+    /// Least round-trip time, seconds.
+    pub least: f64,
     /// Share of bytes lost.
     pub loss: f64,
+    /// Bytes acknowledged and lost.
+    pub bytes: f64,
+    /// Enough was sent to tell how the path is under load.
+    pub busy: bool,
     /// The application sent less than it could.
     pub app_limited: bool,
 }
@@ -89,6 +100,12 @@ pub struct Model {
     all: Tally,
     now_below: Tally,
     now_all: Tally,
+    /// The last rounds' counts, newest first.
+    past: [Tally; 2],
+    /// Rounds in which the application did not hold back: only they make rates old.
+    busy_rounds: u64,
+    /// The least round-trip time is one that was seen under load.
+    loaded: bool,
     rtt_least: f64,
     rtt_sum: f64,
     rtt_count: f64,
@@ -100,6 +117,11 @@ pub struct Model {
 }
 
 impl Model {
+    /// Size of a packet, bytes.
+    pub fn mtu(&self) -> f64 {
+        self.mtu
+    }
+
     /// Nothing known.
     pub fn new(mtu: u16) -> Self {
         Self {
@@ -114,6 +136,9 @@ impl Model {
             all: Tally::default(),
             now_below: Tally::default(),
             now_all: Tally::default(),
+            past: [Tally::default(); 2],
+            busy_rounds: 0,
+            loaded: false,
             rtt_least: f64::MAX,
             rtt_sum: 0.0,
             rtt_count: 0.0,
@@ -144,7 +169,9 @@ impl Model {
         self.rtt_least = self.rtt_least.min(rtt);
         self.rtt_sum += rtt;
         self.rtt_count += 1.0;
-        if self.min_rtt == 0.0 || rtt < self.min_rtt {
+        // With jitter, and no reordering, packets wait for those before them: a busy path has longer
+        // round trips than an idle one, without a queue.
+        if self.min_rtt == 0.0 || (rtt < self.min_rtt && !self.loaded) {
             self.min_rtt = rtt;
         }
         if rtt <= self.min_rtt * 1.05 + 0.002 + self.spread {
@@ -175,7 +202,7 @@ impl Model {
         while self.rates.back().is_some_and(|r| r.1 <= rate) {
             self.rates.pop_back();
         }
-        self.rates.push_back((self.round, rate));
+        self.rates.push_back((self.busy_rounds, rate));
     }
 
     /// Ends the round if a packet that left with `delivered_before` bytes delivered closes it.
@@ -187,6 +214,13 @@ impl Model {
         }
         self.round_end = delivered;
         self.round += 1;
+        let busy = self.rtt_count >= BUSY_ACKS || (!self.app_limited && self.rtt_count >= 4.0);
+        if !self.app_limited {
+            self.busy_rounds += 1;
+        }
+        if busy && self.loaded {
+            self.min_rtt = self.min_rtt.min(self.rtt_least);
+        }
         if self.rtt_count > 0.0 {
             self.queue = self.rtt_least - self.min_rtt;
             let spread = self.rtt_sum / self.rtt_count - self.rtt_least;
@@ -197,6 +231,9 @@ impl Model {
         let round = Round {
             rate: self.rate_last,
             queue: self.queue,
+            least: self.rtt_least,
+            bytes: self.now_all.acked + self.now_all.lost,
+            busy,
             loss: self.now_all.share(),
             app_limited: self.app_limited,
         };
@@ -205,12 +242,13 @@ impl Model {
             self.all.add(self.now_all);
         }
         self.doubt(window, &round);
+        self.past = [self.now_all, self.past[0]];
         self.now_below = Tally::default();
         self.now_all = Tally::default();
         (self.rtt_least, self.rtt_sum, self.rtt_count) = (f64::MAX, 0.0, 0.0);
         self.rate_last = 0.0;
         self.app_limited = false;
-        while self.rates.len() > 1 && self.rates[0].0 + RATE_ROUNDS < self.round {
+        while self.rates.len() > 1 && self.rates[0].0 + RATE_ROUNDS < self.busy_rounds {
             self.rates.pop_front();
         }
         Some(round)
@@ -237,10 +275,23 @@ impl Model {
         }
     }
 
+    /// The last round carried so much more than the one before it that the path was far from full in that: its `least`
+    /// round-trip time was without a queue, and its loss the path's own.
+    pub fn was_far_from_full(&mut self, least: f64) {
+        self.loaded = true;
+        self.min_rtt = self.min_rtt.max(least);
+        self.below.add(self.past[1]);
+    }
+
+    /// Enough was seen below the path's rate to tell its own loss.
+    pub fn knows_loss(&self) -> bool {
+        self.below.acked + self.below.lost > SURE_PACKETS * self.mtu
+    }
+
     /// Replaces every remembered rate by this one.
     pub fn set_rate(&mut self, rate: f64) {
         self.rates.clear();
-        self.rates.push_back((self.round, rate));
+        self.rates.push_back((self.busy_rounds, rate));
         self.slow_rounds = 0;
         self.slow_rate = 0.0;
     }

@@ -5,29 +5,20 @@ use std::time::{Duration, Instant};
 use super::compete::Cubic;
 use super::model::{Load, Model, Round, Window};
 use super::sampler::Sampler;
+use super::startup::{GROWTH, INITIAL_PACKETS, Startup, Verdict, first_window};
 
-/// Packets that may leave before anything is known. RFC 6928 allows 10; 32 is what large content
-/// networks use, and it is paced.
-const INITIAL_PACKETS: f64 = 32.0;
-/// On a long path more may leave in the first round: at this rate, bytes per second (8 Mbit/s), and
-/// at most so many packets. Doubling from 32 packets would take a path of 1 s three rounds longer.
-const INITIAL_RATE: f64 = 1e6;
-const INITIAL_MOST: f64 = 256.0;
 /// Least window: enough for three later packets to reveal a loss even when one of them is lost too.
 const LEAST_PACKETS: f64 = 8.0;
-/// Start-up: a window of so many times what was delivered doubles the rate every round
-/// (draft-ietf-ccwg-bbr paces at 2.77 and bounds by 2; here the bound is all there is).
-const STARTUP_GAIN: f64 = 2.0;
-/// Growth by which a round shows that the path is not full yet (draft-ietf-ccwg-bbr).
-const GROWTH: f64 = 1.25;
 /// Cruising keeps so many times the bandwidth-delay product under way …
 const CRUISE_GAIN: f64 = 1.05;
 /// … and so many seconds' worth beyond it: bursts, timers of a millisecond, batched reads.
 const SLACK: f64 = 0.002;
-/// Acknowledgements in a row that must all be late for start-up to see a queue.
-const LATE_ACKS: u32 = 16;
-/// Probing for more.
-const UP_GAIN: f64 = 1.25;
+/// Probing for more: so many bandwidth-delay products beyond the first, but at first on a long path
+/// only so many seconds' worth, which a short queue holds.
+const UP_GAIN: f64 = 0.25;
+const UP_QUEUE: f64 = 0.06;
+/// A rate that grows so much while cruising is probed at once.
+const NEWS: f64 = 1.04;
 /// Draining what probing left, and measuring the path's own loss below its rate.
 const DOWN_GAIN: f64 = 0.95;
 /// Share of the bandwidth-delay product kept under way while the least round-trip time is measured.
@@ -51,12 +42,12 @@ const TRIAL: Duration = Duration::from_secs(5);
 /// What the sender is doing.
 #[derive(Clone, Debug)]
 pub enum Phase {
-    /// Doubling until the path is full: the rate to beat, and the rounds that did not.
-    Startup { best: f64, flat: u32 },
+    /// Growing until the path is full.
+    Startup(Startup),
     /// Less than the path carries, for a round after the queue is gone.
     Down { gain: f64, since: Option<u64> },
-    /// What the path carries, until this round.
-    Cruise { until: u64 },
+    /// What the path carries, until this round, or until it carries more than this rate.
+    Cruise { until: u64, best: f64 },
     /// More, to see whether the path carries more: gain, the rate to beat, and since which round.
     Up { gain: f64, best: f64, since: u64 },
     /// Nearly nothing, to see the round-trip time without a queue: since which round, least seen.
@@ -77,17 +68,15 @@ pub struct Core {
     mtu: f64,
     in_flight: f64,
     srtt: f64,
-    last_sent: Instant,
+    /// When more was last sent than the application held back.
+    busy_at: Instant,
     crowded: u32,
     cycle: u64,
     peak: f64,
     trial_at: Instant,
     marked: f64,
     marked_at: Instant,
-    slow_start: f64,
     fresh: bool,
-    start_loss: f64,
-    late: (u32, f64),
     delivered_at_round: (u64, Instant),
     recent_rate: f64,
 }
@@ -98,21 +87,18 @@ impl Core {
         Self {
             sampler: Sampler::new(now),
             model: Model::new(mtu),
-            phase: Phase::Startup { best: 0.0, flat: 0 },
+            phase: Phase::Startup(Startup::new(INITIAL_PACKETS * f64::from(mtu), 0.0, 0, 0.0)),
             mtu: f64::from(mtu),
             in_flight: 0.0,
             srtt: 0.1,
-            last_sent: now,
+            busy_at: now,
             crowded: 0,
             cycle: 0,
             peak: 0.0,
             trial_at: now,
             marked: 1.0,
             marked_at: now,
-            slow_start: INITIAL_PACKETS * f64::from(mtu),
             fresh: true,
-            start_loss: 0.0,
-            late: (0, f64::MAX),
             delivered_at_round: (0, now),
             recent_rate: 0.0,
         }
@@ -132,15 +118,23 @@ impl Core {
     /// `bytes` left at `now`.
     pub fn on_sent(&mut self, now: Instant, bytes: u64) {
         let idle = self.in_flight <= 0.0;
-        if idle && now.saturating_duration_since(self.last_sent) > STALE && self.model.rate() > 0.0 {
-            let rate = self.model.rate() / 2.0;
-            self.model.set_rate(rate);
-            self.enter_startup(rate / GROWTH, 0);
+        if idle && now.saturating_duration_since(self.busy_at) > STALE {
+            self.go_stale();
         }
         let load = self.load();
         self.sampler.on_sent(now, u64::from(load == Load::Full), idle);
         self.in_flight += bytes as f64;
-        self.last_sent = now;
+    }
+
+    /// What was known of the path is old: half of it is tried (draft-ietf-tsvwg-careful-resume, section
+    /// 3.2), and the rest found out again.
+    fn go_stale(&mut self) {
+        if matches!(self.phase, Phase::Startup(_)) {
+            return;
+        }
+        let rate = self.model.rate() / 4.0;
+        self.model.set_rate(rate);
+        self.enter_startup(rate / GROWTH, 0);
     }
 
     fn load(&self) -> Load {
@@ -161,10 +155,8 @@ impl Core {
         match &mut self.phase {
             Phase::ProbeRtt { least, .. } => *least = least.min(rtt),
             Phase::Compete(cubic) => cubic.on_ack(now, bytes as f64, rtt),
-            Phase::Startup { .. } => {
-                let loss = self.start_loss.min(self.model.path_loss());
-                self.slow_start = self.slow_start.max(self.first_window()) + bytes as f64 / (1.0 - loss);
-                self.late = (self.late.0 + 1, self.late.1.min(rtt));
+            Phase::Startup(startup) => {
+                startup.on_ack(now, sent, bytes as f64, rtt, self.in_flight, &self.model);
             }
             _ => {}
         }
@@ -202,9 +194,12 @@ impl Core {
         let Some(sample) = self.sampler.finish(now, keep) else {
             return;
         };
+        if !sample.app_limited {
+            self.busy_at = now;
+        }
         self.model.on_rate(sample.rate, sample.interval, sample.app_limited);
         let window = match self.phase {
-            Phase::Startup { .. } | Phase::Up { .. } | Phase::Compete(_) => Window::Large,
+            Phase::Startup(_) | Phase::Up { .. } | Phase::Compete(_) => Window::Large,
             Phase::Cruise { .. } => Window::Level,
             _ => Window::Small,
         };
@@ -218,37 +213,19 @@ impl Core {
             self.delivered_at_round = (delivered, now);
             self.on_round(now, &round);
         }
-        self.watch_start();
-        self.watch_flight();
-    }
-
-    /// Start-up ends as soon as a queue is seen in the newest packets: what is under way by then
-    /// fills the path, and each further round would double the queue.
-    fn watch_start(&mut self) {
-        let Phase::Startup { .. } = self.phase else {
-            return;
-        };
-        let (count, least) = self.late;
-        if count < LATE_ACKS {
-            return;
-        }
-        self.late = (0, f64::MAX);
-        if least > self.model.min_rtt + self.start_queue() {
+        if let Phase::Startup(startup) = &mut self.phase
+            && startup.sees_queue(&self.model)
+        {
             self.down();
         }
-    }
-
-    /// Seconds of queue that end start-up (HyStart++, RFC 9406, section 4.2: an eighth of the
-    /// round-trip time within 4 to 16 ms).
-    fn start_queue(&self) -> f64 {
-        (self.model.min_rtt / 8.0).clamp(0.004, 0.016) + self.model.packets(4.0)
+        self.watch_flight();
     }
 
     fn down(&mut self) {
         self.cycle += 1;
         let calm = self.model.excess_loss() < EXCESS;
         let cycles = if calm { DEEP_CYCLES_CALM } else { DEEP_CYCLES };
-        let deep = self.cycle.is_multiple_of(cycles) || self.fresh;
+        let deep = self.cycle.is_multiple_of(cycles) || (self.fresh && !self.model.knows_loss());
         let lossy = self.model.loss() > DEEP_LOSS;
         let gain = if deep && lossy { DEEP_GAIN } else { DOWN_GAIN };
         self.phase = Phase::Down { gain, since: None };
@@ -274,15 +251,20 @@ impl Core {
             self.compete(now, round);
             return;
         }
+        if let Phase::Startup(startup) = &mut self.phase {
+            if startup.on_round(&mut self.model, round) == Verdict::Full {
+                self.down();
+            }
+            return;
+        }
         match self.phase.clone() {
-            Phase::Startup { best, flat } => self.startup(best, flat, round),
             Phase::Down { since: Some(since), .. } if count >= since + 2 => self.end_down(),
-            Phase::Cruise { until } if count >= until => {
-                if self.model.min_rtt_is_old(now) {
-                    self.phase = Phase::ProbeRtt { since: None, least: f64::MAX };
-                } else {
-                    self.phase = Phase::Up { gain: UP_GAIN, best: self.model.rate(), since: count };
-                }
+            Phase::Cruise { until, .. } if count >= until && self.model.min_rtt_is_old(now) => {
+                self.phase = Phase::ProbeRtt { since: None, least: f64::MAX };
+            }
+            Phase::Cruise { until, best } if count >= until || self.is_news(best, round) => {
+                let gain = 1.0 + UP_GAIN.min(UP_QUEUE / self.model.min_rtt);
+                self.phase = Phase::Up { gain, best: self.model.rate(), since: count };
             }
             Phase::Up { gain, best, since } if count >= since + 2 => self.end_up(gain, best, round),
             Phase::ProbeRtt { since: Some(since), least } if count >= since + 2 => {
@@ -307,31 +289,12 @@ impl Core {
         }
     }
 
-    fn startup(&mut self, best: f64, flat: u32, round: &Round) {
-        let rate = self.model.rate();
-        if rate >= best * GROWTH {
-            self.start_loss = round.loss;
-            self.phase = Phase::Startup { best: rate, flat: 0 };
-            return;
-        }
-        if round.app_limited {
-            return;
-        }
-        let flat = flat + 1;
-        let full = flat >= 3 || self.model.congested() || round.loss > 0.05 + 1.5 * self.start_loss;
-        if full {
-            self.down();
-        } else {
-            self.phase = Phase::Startup { best, flat };
-        }
-    }
-
     /// Seconds of queue that, when they remain after our own part is drained, show that somebody
     /// else keeps the queue full.
     fn crowd(&self) -> f64 {
         // By the path's rate, not by what is left of our share: that would hide the queue.
         let rate = self.peak.max(self.model.rate()).max(1.0);
-        0.006 + 0.18 * self.model.min_rtt + self.least() / rate
+        0.01 + 0.1 * self.model.min_rtt + self.least() / rate
     }
 
     /// Counts rounds in which a queue stays although our part of it is small.
@@ -362,27 +325,33 @@ impl Core {
         self.cruise();
     }
 
+    /// The path carries more than it did, without a queue.
+    fn is_news(&self, best: f64, round: &Round) -> bool {
+        self.model.rate() > NEWS * best && round.queue < 0.25 * self.model.tolerance()
+    }
+
     fn end_up(&mut self, gain: f64, best: f64, round: &Round) {
         let rate = self.model.rate();
         // The path carries more than was known: find out how much at start-up's speed.
         let grown = rate >= best * (1.0 + 0.5 * (gain - 1.0));
-        if grown && !self.model.congested() && !round.app_limited {
-            self.enter_startup(rate, 1);
-        } else {
+        if !grown || self.model.congested() || round.app_limited {
             self.down();
+        } else if gain < 1.0 + UP_GAIN {
+            self.phase = Phase::Up { gain: 1.0 + UP_GAIN, best: rate, since: self.model.round };
+        } else {
+            self.enter_startup(rate, 1);
         }
     }
 
     fn enter_startup(&mut self, best: f64, flat: u32) {
-        self.slow_start = self.target();
-        self.late = (0, f64::MAX);
-        self.phase = Phase::Startup { best, flat };
+        let loss = self.model.path_loss();
+        self.phase = Phase::Startup(Startup::new(self.target(), best, flat, loss));
     }
 
     fn cruise(&mut self) {
         // Two senders must not probe in step: what was delivered so far differs between them.
         let vary = (self.sampler.delivered() / self.mtu as u64) % 3;
-        self.phase = Phase::Cruise { until: self.model.round + 3 + vary };
+        self.phase = Phase::Cruise { until: self.model.round + 3 + vary, best: self.model.rate() };
     }
 
     fn least(&self) -> f64 {
@@ -401,26 +370,16 @@ impl Core {
         SLACK + self.model.spread.min(0.25 * self.model.min_rtt + 0.005)
     }
 
-    /// Bytes that may leave in start-up's first round.
-    fn first_window(&self) -> f64 {
-        let packets = INITIAL_RATE * self.model.min_rtt / self.mtu;
-        packets.clamp(INITIAL_PACKETS, INITIAL_MOST) * self.mtu
-    }
-
     /// Bytes that should be under way.
     fn target(&self) -> f64 {
         let model = &self.model;
         if model.rate() == 0.0 {
-            return self.first_window();
+            return first_window(model.min_rtt, self.mtu);
         }
-        let rate = match self.phase {
-            Phase::Startup { .. } => model.rate() / (1.0 - self.start_loss.min(model.path_loss())),
-            _ => model.path_rate(),
-        };
+        let rate = model.path_rate();
         let product = |gain: f64| rate * (gain * model.min_rtt + self.slack());
         let window = match &self.phase {
-            Phase::Startup { flat, .. } if *flat > 0 => product(STARTUP_GAIN),
-            Phase::Startup { .. } => product(STARTUP_GAIN).max(self.slow_start).max(self.first_window()),
+            Phase::Startup(startup) => startup.window(model, self.slack()),
             Phase::Down { gain, .. } => {
                 rate * (gain * model.min_rtt + model.spread.min(0.25 * model.min_rtt))
             }

@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 /// How often the send window follows the congestion window.
-pub const PACE: Duration = Duration::from_millis(100);
+pub const PACE: Duration = Duration::from_millis(50);
 /// Least send window, bytes: what start-up grows into between two looks.
-const LEAST: u64 = 1 << 20;
+const LEAST: u64 = 4 << 20;
 /// One packet in so many may be lost so often in a row that the sender has to wait for it.
 const RARE: f64 = 1e5;
 /// Loss that is always reckoned with: it may begin at any time.
@@ -38,7 +38,7 @@ mod tests {
 
     #[test]
     fn it_has_bounds() {
-        assert_eq!(send_window(10_000, 0, 0, 64 << 20), 1 << 20);
+        assert_eq!(send_window(10_000, 0, 0, 64 << 20), 4 << 20);
         assert_eq!(send_window(100 << 20, 1000, 10, 64 << 20), 64 << 20);
         // A handful of packets says nothing of the path's loss.
         assert!(send_window(10 << 20, 10, 9, u64::MAX) < 50 << 20);

@@ -1,0 +1,167 @@
+//! Start-up: from the first window to the path's rate, in few round trips and with little beyond it.
+
+use std::time::Instant;
+
+use super::model::{Model, Round};
+use super::trains::Trains;
+
+/// A window of so many times what was delivered doubles the rate every round
+/// (draft-ietf-ccwg-bbr paces at 2.77 and bounds by 2; here the bound is all there is).
+const GAIN: f64 = 2.0;
+/// The same while the trains tell where to stop.
+const KEEN_GAIN: f64 = 4.0;
+/// The window goes so far beyond what the trains say that the path carries: enough to see a queue.
+const BEYOND: f64 = 1.25;
+/// Growth by which a round shows that the path is not full yet (draft-ietf-ccwg-bbr).
+pub const GROWTH: f64 = 1.25;
+/// Growth by which a round shows that the path was far from full in the round before.
+const LEAP: f64 = 1.4;
+/// Loss beyond twice that of the round before, among so many packets that it is not chance, ends
+/// start-up even while the rate grows.
+const CLEAR_LOSS: f64 = 0.12;
+const CLEAR_PACKETS: f64 = 300.0;
+/// Acknowledgements in a row that must all be late for start-up to see a queue.
+const LATE_ACKS: u32 = 16;
+/// Packets that may leave before anything is known. RFC 6928 allows 10; 32 is what large content
+/// networks use, and it is paced.
+pub const INITIAL_PACKETS: f64 = 32.0;
+/// On a long path more may leave in the first round: at this rate, bytes per second (8 Mbit/s), and
+/// at most so many packets. Doubling from 32 packets would take a path of 1 s three rounds longer.
+const INITIAL_RATE: f64 = 1e6;
+const INITIAL_MOST: f64 = 256.0;
+/// Jitter, seconds: the round trips of an idle path, which its own packets have not filled yet, may be
+/// so much shorter than those of a busy one without a queue.
+const JITTER: f64 = 0.025;
+
+/// Bytes that may leave in the first round.
+pub fn first_window(min_rtt: f64, mtu: f64) -> f64 {
+    (INITIAL_RATE * min_rtt / mtu).clamp(INITIAL_PACKETS, INITIAL_MOST) * mtu
+}
+
+/// What a round says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// The path may carry more.
+    Grow,
+    /// The path is full.
+    Full,
+}
+
+/// The state of start-up.
+#[derive(Clone, Debug)]
+pub struct Startup {
+    /// The rate to beat, bytes per second, and the rounds that did not.
+    best: f64,
+    flat: u32,
+    /// Grows with what is acknowledged, bytes.
+    window: f64,
+    /// Share lost in the last round that grew: it is made up for.
+    loss: f64,
+    /// Acknowledgements in a row, and the least of their round-trip times, seconds.
+    late: (u32, f64),
+    /// Least round-trip time and delivery rate of the round before, if it was a busy one.
+    before: Option<(f64, f64)>,
+    trains: Trains,
+    /// What the trains of the last round say that the path carries, bytes per second.
+    room: Option<f64>,
+}
+
+impl Startup {
+    /// Starts with a `window` of so many bytes; more than `best` is news.
+    pub fn new(window: f64, best: f64, flat: u32, loss: f64) -> Self {
+        Self {
+            best,
+            flat,
+            window,
+            loss,
+            late: (0, f64::MAX),
+            before: None,
+            trains: Trains::default(),
+            room: None,
+        }
+    }
+
+    /// A packet was acknowledged. `in_flight` counts what was under way before: a window that is not
+    /// used does not grow.
+    pub fn on_ack(
+        &mut self,
+        now: Instant,
+        sent: Instant,
+        bytes: f64,
+        rtt: f64,
+        in_flight: f64,
+        model: &Model,
+    ) {
+        self.trains.on_ack(now, sent, bytes as u64, model.min_rtt);
+        self.late = (self.late.0 + 1, self.late.1.min(rtt));
+        self.window = self.window.max(first_window(model.min_rtt, model.mtu()));
+        if 2.0 * in_flight >= self.window {
+            let gain = if self.room.is_some() { KEEN_GAIN } else { GAIN };
+            self.window += (gain - 1.0) * bytes / (1.0 - self.loss(model));
+        }
+    }
+
+    /// The newest packets were all late: what is under way by now fills the path, and each further
+    /// round would double the queue.
+    pub fn sees_queue(&mut self, model: &Model) -> bool {
+        let (count, least) = self.late;
+        if count < LATE_ACKS {
+            return false;
+        }
+        self.late = (0, f64::MAX);
+        // HyStart++, RFC 9406, section 4.2: an eighth of the round-trip time within 4 to 16 ms, beyond
+        // the round before.
+        let step = (model.min_rtt / 8.0).clamp(0.004, 0.016) + model.packets(4.0);
+        let base = match self.before {
+            Some((least, _)) => model.min_rtt.max(least),
+            None => model.min_rtt + JITTER,
+        };
+        least > base + step
+    }
+
+    /// A round is over. What it says of the round before goes into the model.
+    pub fn on_round(&mut self, model: &mut Model, round: &Round) -> Verdict {
+        let rate = model.rate();
+        self.room = self.trains.end_round();
+        if let Some((least, before)) = self.before
+            && round.busy
+            && rate >= LEAP * before
+        {
+            model.was_far_from_full(least);
+        }
+        self.before = round.busy.then_some((round.least, rate));
+        if round.loss > CLEAR_LOSS + 2.0 * self.loss && round.bytes > CLEAR_PACKETS * model.mtu() {
+            return Verdict::Full;
+        }
+        if rate >= self.best * GROWTH {
+            (self.best, self.flat, self.loss) = (rate, 0, round.loss);
+            return Verdict::Grow;
+        }
+        if round.app_limited {
+            return Verdict::Grow;
+        }
+        self.flat += 1;
+        let full = self.flat >= 3 || model.congested() || round.loss > 0.05 + 1.5 * self.loss;
+        if full { Verdict::Full } else { Verdict::Grow }
+    }
+
+    fn loss(&self, model: &Model) -> f64 {
+        self.loss.min(model.path_loss())
+    }
+
+    /// Bytes that should be under way; `slack` is in seconds beyond the round-trip time.
+    pub fn window(&self, model: &Model, slack: f64) -> f64 {
+        let first = first_window(model.min_rtt, model.mtu());
+        let product = |rate: f64, gain: f64| rate / (1.0 - self.loss(model)) * (gain * model.min_rtt + slack);
+        let doubled = product(model.rate(), GAIN);
+        if self.flat > 0 {
+            return doubled;
+        }
+        let grown = doubled.max(self.window);
+        let window = match self.room {
+            Some(room) => grown.min(product(room.max(model.rate()), BEYOND)),
+            None => grown,
+        };
+        window.max(first)
+    }
+}

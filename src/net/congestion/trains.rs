@@ -1,0 +1,145 @@
+//! How fast the path could take more: packets that leave in one burst arrive spread out by the
+//! slowest link on the way, however little is sent on the whole (packet trains, Jain and Dovrolis
+//! 2002). So start-up can see the path's rate before it has filled the path.
+
+use std::time::{Duration, Instant};
+
+/// Packets that leave within this much of a round trip make one train …
+const SPAN: f64 = 1.0 / 64.0;
+/// … or within this, on short paths.
+const LEAST_SPAN: Duration = Duration::from_millis(1);
+/// A train of fewer packets, or whose acknowledgements came in fewer batches, says nothing.
+const LEAST_PACKETS: u32 = 8;
+const LEAST_BATCHES: u32 = 3;
+/// The path has spread a train only if it took so many times as long to arrive as to leave.
+const SPREAD: f64 = 1.5;
+/// So many trains make an estimate.
+const LEAST_TRAINS: usize = 4;
+/// No more are kept.
+const MOST_TRAINS: usize = 256;
+
+/// The train whose acknowledgements are coming in.
+#[derive(Clone, Copy, Debug)]
+struct Train {
+    first_sent: Instant,
+    last_sent: Instant,
+    first_acked: Instant,
+    last_acked: Instant,
+    /// Bytes in the batches after the first.
+    bytes: u64,
+    packets: u32,
+    batches: u32,
+    rate: f64,
+}
+
+/// The trains of one round trip.
+#[derive(Clone, Debug, Default)]
+pub struct Trains {
+    train: Option<Train>,
+    rates: Vec<f64>,
+}
+
+impl Trains {
+    /// A packet of `bytes` that left at `sent` was acknowledged; `rtt` is the least round-trip time,
+    /// in seconds.
+    pub fn on_ack(&mut self, now: Instant, sent: Instant, bytes: u64, rtt: f64) {
+        let span = LEAST_SPAN.max(Duration::from_secs_f64(SPAN * rtt));
+        let Some(train) = self.train.as_mut().filter(|t| sent >= t.first_sent && sent <= t.first_sent + span)
+        else {
+            self.close();
+            self.train = Some(Train {
+                first_sent: sent,
+                last_sent: sent,
+                first_acked: now,
+                last_acked: now,
+                bytes: 0,
+                packets: 1,
+                batches: 1,
+                rate: 0.0,
+            });
+            return;
+        };
+        train.packets += 1;
+        train.last_sent = train.last_sent.max(sent);
+        if now == train.first_acked {
+            return;
+        }
+        if now != train.last_acked {
+            train.measure();
+            train.batches += 1;
+            train.last_acked = now;
+        }
+        train.bytes += bytes;
+    }
+
+    fn close(&mut self) {
+        let Some(mut train) = self.train.take() else { return };
+        train.measure();
+        if train.rate > 0.0 && self.rates.len() < MOST_TRAINS {
+            self.rates.push(train.rate);
+        }
+    }
+
+    /// The round is over: the rate at which its trains arrived, bytes per second.
+    pub fn end_round(&mut self) -> Option<f64> {
+        let mut rates = std::mem::take(&mut self.rates);
+        if rates.len() < LEAST_TRAINS {
+            return None;
+        }
+        rates.sort_by(f64::total_cmp);
+        Some(rates[rates.len() / 2])
+    }
+}
+
+impl Train {
+    /// The last packet's acknowledgement may be delayed: the best of the batches counts.
+    fn measure(&mut self) {
+        let arriving = self.last_acked.saturating_duration_since(self.first_acked).as_secs_f64();
+        let leaving = self.last_sent.saturating_duration_since(self.first_sent).as_secs_f64();
+        if self.packets >= LEAST_PACKETS && self.batches >= LEAST_BATCHES && arriving > SPREAD * leaving {
+            self.rate = self.rate.max(self.bytes as f64 / arriving);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PACKET: u64 = 1250;
+
+    /// Trains of twenty packets, one every 20 ms, which leave at once, on a path of 50 ms: packet `n` of
+    /// each is acknowledged when `arrives` says, in microseconds, two at a time.
+    fn measure(count: u64, leaves: impl Fn(u64) -> u64, arrives: impl Fn(u64) -> u64) -> Option<f64> {
+        let start = Instant::now();
+        let mut trains = Trains::default();
+        for train in 0..count {
+            for n in 0..20 {
+                let sent = start + Duration::from_micros(20_000 * train + leaves(n));
+                let now = start + Duration::from_micros(20_000 * train + 50_000 + arrives(n | 1));
+                trains.on_ack(now, sent, PACKET, 0.05);
+            }
+        }
+        trains.end_round()
+    }
+
+    #[test]
+    fn packets_that_arrive_spread_out_tell_the_slowest_links_rate() {
+        // 1250 bytes every 100 microseconds are 12.5 MB/s, although only a tenth of that is sent.
+        let rate = measure(6, |_| 0, |n| 100 * n).expect("an estimate");
+        assert!((11.9e6..13.1e6).contains(&rate), "{rate}");
+    }
+
+    #[test]
+    fn a_late_last_acknowledgement_changes_nothing() {
+        let rate = measure(6, |_| 0, |n| if n == 19 { 15_000 } else { 100 * n }).expect("an estimate");
+        assert!((11.9e6..13.1e6).contains(&rate), "{rate}");
+    }
+
+    #[test]
+    fn nothing_is_told_by_packets_that_left_spread_out_by_few_trains_or_by_one_batch() {
+        assert_eq!(measure(6, |n| 50 * n, |n| 50 * n), None);
+        assert_eq!(measure(3, |_| 0, |n| 100 * n), None);
+        assert_eq!(measure(6, |_| 0, |_| 0), None);
+    }
+}
