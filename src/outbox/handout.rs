@@ -22,6 +22,13 @@ pub(super) enum Finish {
     Stuck,
 }
 
+/// So many of the items that the peer could not take are tried again at least this often, so that it shows soon
+/// when its disk is back. The others wait longer and longer, or a large queue would be offered over and over.
+const PROBES: usize = 4;
+const PROBE: Duration = Duration::from_secs(4);
+/// When one of them gets through, so many others follow at once, and more after each of those.
+const WOKEN: usize = 64;
+
 impl Table {
     /// Takes the item whose turn it is.
     pub fn pop(&mut self) -> Option<Item> {
@@ -55,14 +62,26 @@ impl Table {
         if entry.state != State::InFlight {
             return None;
         }
+        let failed_before = entry.failures > 0;
         let hold = !self.keep && item.meta.kind == FileKind::File && entry.settle.held_open();
         let state = if hold { State::Held } else { State::Finishing };
         self.update(&item.name, |entry| entry.state = state);
+        if failed_before {
+            self.wake_some();
+        }
         if hold {
             self.held.insert(item.name.clone(), item);
             return None;
         }
         Some(item)
+    }
+
+    /// What the peer could not take may be what it can take now: those that wait the shortest are tried at once.
+    fn wake_some(&mut self) {
+        let some: Vec<_> = self.waiting.iter().take(WOKEN).map(|(_, name)| name.clone()).collect();
+        for name in some {
+            self.update(&name, |entry| entry.due = Moment(0));
+        }
     }
 
     /// An item came back. `fresh` is what stands there now.
@@ -71,13 +90,17 @@ impl Table {
             return;
         }
         let wait = self.settle;
+        let soon = now.mono.after(PROBE);
+        let probes = self.waiting.iter().take(PROBES).take_while(|(due, _)| *due <= soon).count();
         self.update(&item.name, |entry| {
             entry.attempt = entry.attempt.saturating_add(1);
             match retry {
                 Retry::Now => entry.state = entry.settled(),
                 Retry::After | Retry::WhenReadable => {
                     entry.failures = entry.failures.saturating_add(1);
-                    entry.due = now.mono.after(backoff(item.id, entry.failures));
+                    let pause = backoff(item.id, entry.failures);
+                    let probe = retry == Retry::After && probes < PROBES;
+                    entry.due = now.mono.after(if probe { pause.min(PROBE) } else { pause });
                     entry.state = if retry == Retry::After { State::Waiting } else { State::Unreadable };
                 }
                 Retry::WhenChanged => entry.state = State::Refused,

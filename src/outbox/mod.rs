@@ -120,7 +120,8 @@ impl Item {
 pub enum Retry {
     /// At once: the session was interrupted, and the file is not to blame.
     Now,
-    /// After a while: one second, doubled with each failure up to a minute.
+    /// After a while: one second, doubled with each failure up to a minute, but for a few that are tried every
+    /// four seconds. When one gets through that failed before, others follow at once.
     After,
     /// As `After`, but nobody waits for it meanwhile: it cannot be read, and that may last.
     WhenReadable,

@@ -158,6 +158,8 @@ pub(super) struct Table {
     targets: HashMap<Name, Vec<u8>>,
     pub(super) queue: Queue,
     pub(super) timers: BTreeSet<(Moment, Name)>,
+    /// Those of them that the peer could not take.
+    pub(super) waiting: BTreeSet<(Moment, Name)>,
     /// Pending entries directly in a folder, by its name.
     below: HashMap<Vec<u8>, usize>,
     /// Busy files and links in each top-level folder.
@@ -185,6 +187,7 @@ impl Table {
             targets: HashMap::new(),
             queue: Queue::default(),
             timers: BTreeSet::new(),
+            waiting: BTreeSet::new(),
             below: HashMap::new(),
             busy: HashMap::new(),
             quiet: BTreeSet::new(),
@@ -321,6 +324,7 @@ impl Table {
         if let Some(share) = before {
             if share.timed() {
                 self.timers.remove(&(share.due, name.clone()));
+                self.waiting.remove(&(share.due, name.clone()));
             } else if share.state == State::Ready {
                 self.queue.remove(share.seq);
             } else if share.state == State::Quiet {
@@ -334,6 +338,9 @@ impl Table {
         if let Some(share) = after {
             if share.timed() {
                 self.timers.insert((share.due, name.clone()));
+                if share.state == State::Waiting {
+                    self.waiting.insert((share.due, name.clone()));
+                }
             } else if share.state == State::Ready {
                 let seq = self.queue.push(name.clone(), share.size);
                 if let Some(entry) = self.entries.get_mut(name) {

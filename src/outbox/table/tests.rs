@@ -156,6 +156,48 @@ fn failures_come_back_as_they_should() {
 }
 
 #[test]
+fn when_the_peers_disk_is_back_all_follow_within_seconds() {
+    let mut table = table();
+    let metas: Vec<_> = (1..=1000).map(|n| (format!("f{n}"), file(n, 5, 10))).collect();
+    let refuse = |table: &mut Table, now: Now| {
+        let mut offered = 0;
+        while let Some(item) = table.pop() {
+            let meta = metas.iter().find(|(path, _)| name(path) == item.name).unwrap().1;
+            table.failed(&item, Retry::After, Some(meta), now);
+            offered += 1;
+        }
+        offered
+    };
+    for (path, meta) in &metas {
+        table.observe(&name(path), *meta, None, Signal::Moved, at(0), 0);
+    }
+    // It is full for ten minutes.
+    let mut offered = 0;
+    for second in 0..600 {
+        table.expire(at(second * 1000).mono, 10_000);
+        offered = if second < 300 { 0 } else { offered + refuse(&mut table, at(second * 1000)) };
+        refuse(&mut table, at(second * 1000));
+    }
+    assert!(offered < 300 * 30, "{offered} offers in 5 minutes are too many");
+    // It is back: something is tried within 5 s, and then all.
+    let due = table.next_due().unwrap();
+    assert!(due <= at(604_000).mono, "{due:?}");
+    table.expire(at(604_000).mono, 10_000);
+    let (mut rounds, mut arrived) = (0, 0);
+    while arrived < metas.len() {
+        rounds += 1;
+        assert!(rounds < 20, "{arrived} arrived");
+        let mut taken = Vec::new();
+        while let Some(item) = table.pop() {
+            taken.push(item);
+        }
+        arrived += taken.len();
+        taken.into_iter().for_each(|item| finish(&mut table, item, Finish::Gone, at(604_000)));
+        table.expire(at(604_000).mono, 10_000);
+    }
+}
+
+#[test]
 fn a_file_that_its_writer_has_open_is_sent_and_removed_when_that_is_over() {
     let mut table = table();
     let meta = file(1, 5, 1000);
