@@ -227,6 +227,58 @@ fn a_file_that_is_appended_to_waits_and_holds_nothing_up() {
     until("it is removed", || !log.exists());
 }
 
+/// A disk that cannot read the middle of a file: both users hear of it, others go on, and when it can be read again it goes on
+/// from what is there.
+#[test]
+fn a_read_error_in_the_middle_is_told_and_the_file_goes_on_from_there() {
+    let mut pair = Pair::new();
+    let flag = pair.a.dir.join("fault");
+    pair.a.failpoints = format!("send.read=EIO@{}", flag.display());
+    let (mut a, mut b) = (pair.a.start(&SLOW), pair.b.start(&[]));
+    let hash = plant_big(&pair.a.dir.join("aside"), BIG, 1);
+    fs::rename(pair.a.dir.join("aside"), pair.a.outgoing().join("big")).unwrap();
+    a.waits_for("file_progress", |event| event["path"] == "big" && event["bytes"].as_u64() > Some(1_000_000));
+    fs::write(&flag, "").unwrap();
+    a.has_or_waits_for("file_failed", |event| {
+        is_sent("big")(event)
+            && event["retry"] == true
+            && event["error"].as_str().unwrap().contains("could not read")
+    });
+    b.has_or_waits_for("file_failed", |event| event["path"] == "big" && event["direction"] == "receive");
+    fs::write(pair.b.outgoing().join("back"), "from the other side").unwrap();
+    a.has_or_waits_for("file_done", is_start_of("back"));
+    fs::remove_file(&flag).unwrap();
+    let resumed =
+        b.waits_for("file_started", |event| event["path"] == "big" && event["offset"].as_u64() > Some(0));
+    assert!(resumed.event["offset"].as_u64() < Some(BIG));
+    b.has_or_waits_for("file_done", is_start_of("big"));
+    a.has_or_waits_for("file_done", is_sent("big"));
+    assert_eq!(hash_of(&pair.b.incoming().join("big")), hash);
+    assert_eq!(fs::read_dir(pair.b.incoming()).unwrap().count(), 1);
+    until("it is removed", || !pair.a.outgoing().join("big").exists());
+    for one in [a, b] {
+        one.terminate();
+        one.ends(0);
+    }
+}
+
+/// The disk under the log is full, and was when the program began.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_log_that_cannot_be_written_stops_nothing() {
+    let pair = Pair::new();
+    let log = pair.a.dir.join("full.log");
+    symlink("/dev/full", &log).unwrap();
+    let options = ["--no-sandbox", "--drain", "--log-file", log.to_str().unwrap()];
+    let hash = plant_big(&pair.a.outgoing().join("big"), 1_000_000, 1);
+    fs::write(pair.b.outgoing().join("back"), "from the other side").unwrap();
+    let (a, b) = (pair.a.start(&options), pair.b.start(&["--drain"]));
+    a.ends(0);
+    b.ends(0);
+    assert_eq!(hash_of(&pair.b.incoming().join("big")), hash);
+    assert_eq!(fs::read_to_string(pair.a.incoming().join("back")).unwrap(), "from the other side");
+}
+
 #[test]
 fn hard_links_arrive_under_every_name() {
     let pair = Pair::new();

@@ -7,6 +7,7 @@ use super::packing::{ChunkPacker, Packing};
 use super::shared::locked;
 use crate::crypto::filehash::{FILE_CHUNK, FileHasher};
 use crate::crypto::seal::{HEADER_LEN, RecordKind, Sealer};
+use crate::failpoint;
 use crate::pack::Packer;
 use crate::proto::message::{Accept, CHUNK_SIZE, Trailer};
 use crate::store::{Folder, Meta, StoreError, meta_of};
@@ -130,7 +131,8 @@ impl Reading {
     fn fill(&mut self, buffer: &mut BytesMut, len: usize) -> Result<(), DeliverError> {
         let start = buffer.len();
         buffer.resize(start + len, 0);
-        match self.file.read_exact(&mut buffer[start..]) {
+        let read = failpoint::io("send.read").and_then(|()| self.file.read_exact(&mut buffer[start..]));
+        match read {
             Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Err(DeliverError::Changed),
             read => self.named(read),
         }
