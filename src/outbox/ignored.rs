@@ -52,6 +52,11 @@ impl Ignored {
         wrong
     }
 
+    /// Whether there are any patterns.
+    pub fn has_rules(&self) -> bool {
+        !self.rules.is_empty()
+    }
+
     /// There is a file, but what it says is not known: everything is ignored until it is.
     pub fn hide_everything(&mut self) {
         self.everything = true;

@@ -42,6 +42,8 @@ pub(super) enum Rules {
 pub(super) struct Scanner {
     folder: Arc<Folder>,
     ignored: Ignored,
+    /// An ignore file that was found empty, and had rules before.
+    emptied: Option<Meta>,
     events: EventSink,
     /// Hashes of what was warned about.
     warned: HashSet<u64>,
@@ -52,7 +54,7 @@ const MAX_WARNED: usize = 100_000;
 
 impl Scanner {
     pub fn new(folder: Arc<Folder>, events: EventSink) -> Self {
-        Self { folder, ignored: Ignored::nothing(), events, warned: HashSet::new() }
+        Self { folder, ignored: Ignored::nothing(), emptied: None, events, warned: HashSet::new() }
     }
 
     /// All entries of one folder, `None` for Outgoing itself.
@@ -78,6 +80,13 @@ impl Scanner {
             None => Ok(Vec::new()),
         };
         match text {
+            // Most programs empty a file before they write it anew. The old rules hold until the next look.
+            Ok(text)
+                if text.is_empty() && file.is_some() && self.emptied != file && self.ignored.has_rules() =>
+            {
+                self.emptied = file;
+                return Rules::Same;
+            }
             Ok(text) => {
                 for wrong in self.ignored.replace(file, &text) {
                     self.events.warn(None, wrong);

@@ -357,6 +357,26 @@ async fn what_is_ignored_stays_and_rules_may_change() {
     until("a.tmp is removed, and nothing else", || names(&world.path("")) == left).await;
 }
 
+#[test]
+fn an_ignore_file_that_is_being_rewritten_lets_nothing_out() {
+    let world = World::new();
+    world.write("a.tmp", "x");
+    let folder = Arc::new(Folder::open(&world.path(""), true).unwrap());
+    let mut scanner = scan::Scanner::new(folder, EventSink::new(|_| {}));
+    let mut is_found = |rules| {
+        world.write(".rftignore", rules);
+        let top = scanner.list(None).unwrap();
+        scanner.refresh_rules(&top);
+        top.into_iter().any(|listed| {
+            listed.leaf.as_ref().is_ok_and(|leaf| leaf == b"a.tmp") && scanner.sift(None, listed).is_some()
+        })
+    };
+    assert!(!is_found("*.tmp"));
+    assert!(!is_found(""), "its writer may have emptied it to write it anew");
+    assert!(!is_found("*.tmp\n"));
+    assert!(is_found("*.other"));
+}
+
 #[tokio::test]
 #[cfg(unix)]
 async fn odd_things_are_warned_about_once_and_hold_nothing_up() {
