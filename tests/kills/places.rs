@@ -30,7 +30,13 @@ const fn with(options: &'static [&'static str], deaths: &'static [&'static str])
 pub const START: &[Plan] = &[
     // Two folders are tried.
     plain(&["start.probe_made=kill", "start.probe_made=kill@2", "start.probed=kill", "start.probed=kill@2"]),
-    plain(&["start.locked=kill", "ledger.verified=kill", "ledger.committing=kill", "ledger.open=kill"]),
+    plain(&[
+        "start.locked=kill",
+        "ledger.verified=kill",
+        "ledger.committing=kill",
+        "ledger.open=kill",
+        "ledger.made=kill",
+    ]),
     plain(&["start.recovered=kill", "start.listening=kill", "session.begun=kill"]),
     Plan {
         deaths: &["handshake.guest_done=kill", "handshake.adopted=kill", "handshake.guest_done=kill"],

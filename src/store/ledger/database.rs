@@ -5,7 +5,6 @@ use super::too_old;
 use crate::failpoint::{self, hit};
 use crate::store::error::{Naming, StoreError};
 use crate::store::os;
-use crate::store::state::own_file;
 use cap_std::fs::Dir;
 use redb::{Durability, ReadableTable, StorageBackend, TableDefinition, WriteTransaction};
 use std::collections::HashMap;
@@ -53,11 +52,15 @@ impl Database {
         path: &Path,
         as_of: u64,
     ) -> Result<(Self, Option<PathBuf>), StoreError> {
-        let made = || own_file(dir, OsStr::new(leaf));
-        let (loaded, aside) = match load(path, made(), as_of) {
-            Err(Failure::Damaged(_)) => {
+        let ready = || {
+            make_whole(dir, leaf, path, as_of)?;
+            load(path, open_own(dir, leaf), as_of)
+        };
+        let (loaded, aside) = match ready() {
+            Err(Failure::Damaged(reason)) => {
+                tracing::error!(path = %path.display(), %reason, "the ledger is damaged");
                 let aside = move_aside(dir, leaf).naming("move aside", || path.display())?;
-                (load(path, made(), as_of), Some(path.with_file_name(aside)))
+                (ready(), Some(path.with_file_name(aside)))
             }
             loaded => (loaded, None),
         };
@@ -163,8 +166,8 @@ impl Database {
             drop(open.take());
             Ok(())
         });
-        let file = os::open_edit(&self.dir, OsStr::new(self.leaf)).map(|(file, _)| file);
-        let (db, origin) = load(&self.path, file, 0).map_err(|failure| failure.into_error(&self.path))?;
+        let (db, origin) = load(&self.path, open_own(&self.dir, self.leaf), 0)
+            .map_err(|failure| failure.into_error(&self.path))?;
         if origin != self.origin {
             return Err(self.error("another file was put in its place".to_owned()));
         }
@@ -228,6 +231,29 @@ impl Failure {
             Self::Other(error) => error,
         }
     }
+}
+
+fn open_own(dir: &Dir, leaf: &str) -> io::Result<File> {
+    os::open_edit(dir, OsStr::new(leaf)).map(|(file, _)| file)
+}
+
+/// Makes the file where there is none: under another name, and whole, since redb takes one whose making was
+/// interrupted for damaged.
+fn make_whole(dir: &Dir, leaf: &str, path: &Path, as_of: u64) -> Result<(), Failure> {
+    match os::stat(dir, OsStr::new(leaf)) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        _ => return Ok(()),
+    }
+    let new = format!("{leaf}.new");
+    let new = OsStr::new(&new);
+    let failed = |error: io::Error| Failure::Other(StoreError::new("make", path.display(), &error));
+    match os::unlink(dir, new) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed(error)),
+        _ => {}
+    }
+    drop(load(path, os::create_new(dir, new), as_of)?);
+    hit("ledger.made");
+    os::rename_new(dir, new, dir, OsStr::new(leaf)).map_err(failed)
 }
 
 fn load(path: &Path, file: io::Result<File>, as_of: u64) -> Result<(redb::Database, [u8; 16]), Failure> {

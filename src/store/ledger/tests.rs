@@ -190,3 +190,59 @@ fn what_is_never_let_go_of_is_bounded() {
     ledger.forget(&[id(3)]).unwrap();
     assert_eq!(ledger.received(id(4)).unwrap(), None);
 }
+
+/// The child of [`a_kill_at_any_write_damages_nothing`]: works until it is killed.
+#[test]
+#[cfg(feature = "failpoints")]
+#[ignore = "only as a child"]
+fn works_until_it_is_killed() {
+    let Some(dir) = std::env::var_os("RFT_TEST_LEDGER") else { return };
+    let state = StateDir::open(&Folders::in_dir(PathBuf::from(dir))).unwrap();
+    let ledger = Ledger::open(&state).unwrap();
+    assert_eq!(ledger.moved_aside(), None);
+    for n in 0..1_000_000_u32 {
+        let batch: Vec<_> = (0..n % 40).map(|k| (id_of(n % 7 * 50 + k), entry(k as u8).1)).collect();
+        let ids: Vec<_> = batch.iter().map(|(id, _)| *id).collect();
+        ledger.committing(&batch).unwrap();
+        ledger.committed(&batch).unwrap();
+        if n % 3 == 0 {
+            ledger.forget(&ids).unwrap();
+        }
+        if n % 5 == 0 {
+            ledger.mark_delivered(&ids).unwrap();
+        }
+    }
+}
+
+#[cfg(feature = "failpoints")]
+fn id_of(n: u32) -> TransferId {
+    let mut id = [0; 16];
+    id[..4].copy_from_slice(&n.wrapping_mul(0x9e37_79b9).to_le_bytes());
+    TransferId(id)
+}
+
+/// A process of its own with [`works_until_it_is_killed`], which dies where `rule` says.
+#[cfg(feature = "failpoints")]
+fn work_until(dir: &Path, rule: &str) -> std::process::Output {
+    std::process::Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "--ignored", "store::ledger::tests::works_until_it_is_killed"])
+        .env("RFT_TEST_LEDGER", dir)
+        .env("RFT_FAILPOINTS", rule)
+        .output()
+        .unwrap()
+}
+
+#[test]
+#[cfg(feature = "failpoints")]
+fn a_kill_at_any_write_damages_nothing() {
+    for kind in ["write", "sync"] {
+        for (first, again) in (1..=40).flat_map(|first| [(first, 1 + first % 13), (first, 40)]) {
+            let base = tempfile::tempdir().unwrap();
+            for time in [first, again, 200] {
+                let done = work_until(base.path(), &format!("ledger.{kind}=kill@{time}"));
+                let said = String::from_utf8_lossy(&done.stdout);
+                assert!(done.status.code().is_none(), "{kind} {first}, {again}, {time}: {said}");
+            }
+        }
+    }
+}

@@ -548,8 +548,13 @@ fn what_was_killed_before_the_power_failed_is_no_worse_off() {
 
 /// Syncs without which the promises hold all the same, by the last failpoint before them.
 const SPARE: &[(&str, &str)] = &[
-    // redb's own, before it has anything to keep.
+    // redb's own, while a new ledger is made: any one of them would do, as there is nothing to keep yet.
     ("", "base/.rft/ledger.redb"),
+    ("", "base/.rft/ledger.redb.new"),
+    ("ledger.committing", "base/.rft/ledger.redb.new"),
+    ("ledger.open", "base/.rft/ledger.redb.new"),
+    ("ledger.made", "base/.rft/ledger.redb"),
+    ("ledger.committing", "base/.rft/ledger.redb"),
     // The note of how much of a large file is there is a hint: without this sync it may cost bytes.
     ("stage.created", "base/.rft/stage/"),
 ];
