@@ -142,7 +142,7 @@ pub struct Begin {
     /// Offset in the file of the first chunk that follows.
     pub offset: u64,
     /// Chunks may be packed, so that records differ in length. Only to a peer with
-    /// [`Settings::UNPACKS`].
+    /// [`Settings::UNPACKS`](super::Settings::UNPACKS).
     pub packed: bool,
 }
 
