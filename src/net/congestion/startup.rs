@@ -22,6 +22,8 @@ const CLEAR_LOSS: f64 = 0.12;
 const CLEAR_PACKETS: f64 = 300.0;
 /// Acknowledgements in a row that must all be late for start-up to see a queue.
 const LATE_ACKS: u32 = 16;
+/// Acknowledgements of the first packets after a pause: what queue they met is not the sender's.
+const FIRST_ACKS: u32 = 8;
 /// Packets that may leave before anything is known. RFC 6928 allows 10; 32 is what large content
 /// networks use, and it is paced.
 pub const INITIAL_PACKETS: f64 = 32.0;
@@ -59,6 +61,8 @@ pub struct Startup {
     loss: f64,
     /// Acknowledgements in a row, and the least of their round-trip times, seconds.
     late: (u32, f64),
+    /// Acknowledgements since a pause, and the least round-trip time of the first of them, seconds.
+    first: (u32, f64),
     /// Least round-trip time and delivery rate of the round before, if it was a busy one.
     before: Option<(f64, f64)>,
     trains: Trains,
@@ -75,6 +79,7 @@ impl Startup {
             window,
             loss,
             late: (0, f64::MAX),
+            first: (0, f64::MAX),
             before: None,
             trains: Trains::default(),
             room: None,
@@ -94,6 +99,9 @@ impl Startup {
     ) {
         self.trains.on_ack(now, sent, bytes as u64, model.min_rtt);
         self.late = (self.late.0 + 1, self.late.1.min(rtt));
+        if self.first.0 < FIRST_ACKS {
+            self.first = (self.first.0 + 1, self.first.1.min(rtt));
+        }
         self.window = self.window.max(first_window(model.min_rtt, model.mtu()));
         if 2.0 * in_flight >= self.window {
             let gain = if self.room.is_some() { KEEN_GAIN } else { GAIN };
@@ -116,7 +124,8 @@ impl Startup {
             Some((least, _)) => model.min_rtt.max(least),
             None => model.min_rtt + JITTER,
         };
-        least > base + step
+        // A queue that stands already is somebody else's: who gave way to it at once would never get a share.
+        least > base.max(self.first.1) + step
     }
 
     /// A round is over. What it says of the round before goes into the model.
@@ -128,6 +137,9 @@ impl Startup {
             && rate >= LEAP * before
         {
             model.was_far_from_full(least);
+        }
+        if !round.busy {
+            self.first = (0, f64::MAX);
         }
         self.before = round.busy.then_some((round.least, rate));
         if round.loss > CLEAR_LOSS + 2.0 * self.loss && round.bytes > CLEAR_PACKETS * model.mtu() {
