@@ -21,7 +21,6 @@ const MOST_SAVED: f64 = 4.0;
 #[derive(Clone, Debug)]
 pub struct Allowance {
     mtu: f64,
-    in_flight: f64,
     /// Bytes of acknowledged ones that were not sent anew yet.
     saved: f64,
     /// The application holds back until then.
@@ -32,7 +31,7 @@ pub struct Allowance {
 impl Allowance {
     /// For packets of this size, bytes.
     pub fn new(mtu: u16) -> Self {
-        Self { mtu: f64::from(mtu), in_flight: 0.0, saved: 0.0, limited_until: None, room: 0.0 }
+        Self { mtu: f64::from(mtu), saved: 0.0, limited_until: None, room: 0.0 }
     }
 
     /// Packets of another size fit now.
@@ -42,38 +41,30 @@ impl Allowance {
 
     /// `bytes` left.
     pub fn on_sent(&mut self, bytes: u64) {
-        self.in_flight += bytes as f64;
         self.saved = (self.saved - bytes as f64).max(0.0);
     }
 
     /// `bytes` were acknowledged.
     pub fn on_ack(&mut self, bytes: u64) {
-        self.in_flight = (self.in_flight - bytes as f64).max(0.0);
         self.saved = (self.saved + TRICKLE * bytes as f64).min(MOST_SAVED * self.mtu);
-    }
-
-    /// `bytes` were lost.
-    pub fn on_lost(&mut self, bytes: u64) {
-        self.in_flight = (self.in_flight - bytes as f64).max(0.0);
     }
 
     /// A batch of acknowledgements is complete; so much is under way.
     pub fn on_end_acks(&mut self, now: Instant, in_flight: u64, app_limited: bool, srtt: Duration) {
-        self.in_flight = in_flight as f64;
         if app_limited {
             self.limited_until = Some(now + 2 * srtt);
-            self.room = self.in_flight + ROOM_PACKETS * self.mtu;
+            self.room = in_flight as f64 + ROOM_PACKETS * self.mtu;
         } else if self.limited_until.is_some_and(|until| now > until) {
             self.limited_until = None;
             self.room = 0.0;
         }
     }
 
-    /// The window, bytes, where congestion control alone would have it at `window`.
-    pub fn widen(&self, window: u64) -> u64 {
+    /// The window, bytes, where congestion control alone would have it at `window`, and `in_flight` are under way.
+    pub fn widen(&self, window: u64, in_flight: f64) -> u64 {
         // quinn wants room for a whole packet, and one byte more.
-        let trickles = self.saved > self.mtu && self.in_flight > FAR_TOO_MUCH * window as f64;
-        let trickle = if trickles { self.in_flight + self.saved + 1.0 } else { 0.0 };
+        let trickles = self.saved > self.mtu && in_flight > FAR_TOO_MUCH * window as f64;
+        let trickle = if trickles { in_flight + self.saved + 1.0 } else { 0.0 };
         window.max(self.room.max(trickle) as u64)
     }
 }
@@ -83,59 +74,57 @@ mod tests {
     use super::*;
 
     const RTT: Duration = Duration::from_millis(100);
+    const PACKET: u64 = 1200;
 
-    /// Whether quinn would send one more packet.
-    fn may_send(allowance: &Allowance, window: u64) -> bool {
-        allowance.in_flight as u64 + 1200 < allowance.widen(window)
+    /// Bytes of so many packets.
+    fn packets(n: u64) -> f64 {
+        (n * PACKET) as f64
     }
 
     #[test]
     fn a_queue_is_drained_without_silence() {
-        let now = Instant::now();
         let mut allowance = Allowance::new(1200);
-        allowance.on_sent(200 * 1200);
-        let mut sent = 0;
+        let (mut in_flight, mut sent) = (200, 0);
         for _ in 0..100 {
-            allowance.on_ack(1200);
-            allowance.on_end_acks(now, allowance.in_flight as u64, false, RTT);
-            while may_send(&allowance, 50 * 1200) {
-                allowance.on_sent(1200);
-                sent += 1;
+            allowance.on_ack(PACKET);
+            in_flight -= 1;
+            // Whether quinn would send one more packet.
+            while (in_flight + 1) * PACKET < allowance.widen(50 * PACKET, packets(in_flight)) {
+                allowance.on_sent(PACKET);
+                (in_flight, sent) = (in_flight + 1, sent + 1);
             }
         }
         assert!((20..=25).contains(&sent), "{sent}");
-        assert_eq!(allowance.widen(100 * 1200), 100 * 1200, "a short pause is left to the controller");
+        let short = allowance.widen(100 * PACKET, packets(in_flight));
+        assert_eq!(short, 100 * PACKET, "a short pause is left to the controller");
     }
 
     #[test]
     fn what_is_saved_up_is_little() {
         let mut allowance = Allowance::new(1200);
-        allowance.on_sent(1000 * 1200);
-        allowance.on_ack(500 * 1200);
-        assert!(allowance.widen(8 * 1200) <= 504 * 1200 + 1);
+        allowance.on_ack(500 * PACKET);
+        assert!(allowance.widen(8 * PACKET, packets(500)) <= 504 * PACKET + 1);
     }
 
     #[test]
     fn a_window_with_room_stays_as_it_is() {
         let mut allowance = Allowance::new(1200);
-        allowance.on_sent(10 * 1200);
-        allowance.on_ack(5 * 1200);
-        allowance.on_end_acks(Instant::now(), 5 * 1200, false, RTT);
-        assert_eq!(allowance.widen(50 * 1200), 50 * 1200);
+        allowance.on_ack(5 * PACKET);
+        allowance.on_end_acks(Instant::now(), 5 * PACKET, false, RTT);
+        assert_eq!(allowance.widen(50 * PACKET, packets(5)), 50 * PACKET);
     }
 
     #[test]
     fn who_has_little_to_send_is_not_held_back() {
         let now = Instant::now();
         let mut allowance = Allowance::new(1200);
-        allowance.on_sent(20 * 1200);
-        allowance.on_end_acks(now, 20 * 1200, true, RTT);
-        assert_eq!(allowance.widen(8 * 1200), 52 * 1200);
+        allowance.on_end_acks(now, 20 * PACKET, true, RTT);
+        assert_eq!(allowance.widen(8 * PACKET, packets(20)), 52 * PACKET);
         // Not even while it hears nothing for a round trip.
-        allowance.on_end_acks(now + RTT, 40 * 1200, false, RTT);
-        assert_eq!(allowance.widen(8 * 1200), 52 * 1200);
+        allowance.on_end_acks(now + RTT, 40 * PACKET, false, RTT);
+        assert_eq!(allowance.widen(8 * PACKET, packets(40)), 52 * PACKET);
         // But who goes on sending as much as is let out is held to the window again.
-        allowance.on_end_acks(now + 3 * RTT, 40 * 1200, false, RTT);
-        assert_eq!(allowance.widen(70 * 1200), 70 * 1200);
+        allowance.on_end_acks(now + 3 * RTT, 40 * PACKET, false, RTT);
+        assert_eq!(allowance.widen(70 * PACKET, packets(40)), 70 * PACKET);
     }
 }

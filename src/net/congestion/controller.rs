@@ -89,7 +89,6 @@ impl Controller for Bbr {
 
     fn on_congestion_event(&mut self, now: Instant, sent: Instant, _is_persistent: bool, lost_bytes: u64) {
         self.core.on_lost(now, sent, lost_bytes);
-        self.allowance.on_lost(lost_bytes);
     }
 
     fn on_mtu_update(&mut self, new_mtu: u16) {
@@ -98,7 +97,7 @@ impl Controller for Bbr {
     }
 
     fn window(&self) -> u64 {
-        self.allowance.widen(self.core.window())
+        self.allowance.widen(self.core.window(), self.core.in_flight())
     }
 
     fn metrics(&self) -> ControllerMetrics {

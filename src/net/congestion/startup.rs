@@ -177,3 +177,45 @@ impl Startup {
         window.max(first)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::model::Load;
+    use super::*;
+    use std::time::Duration;
+
+    /// So many acknowledgements after this round-trip time, in seconds; whether start-up sees a queue then.
+    fn acks(startup: &mut Startup, model: &Model, count: u32, rtt: f64) -> bool {
+        let sent = Instant::now();
+        for _ in 0..count {
+            startup.on_ack(sent + Duration::from_secs_f64(rtt), sent, 1200.0, rtt, 40_000.0, model);
+        }
+        startup.sees_queue(model)
+    }
+
+    /// A path of 50 ms, and a start-up on it.
+    fn begin() -> (Model, Startup) {
+        let mut model = Model::new(1200);
+        model.on_ack(Instant::now(), 0.05, 1200, Load::Full);
+        (model, Startup::new(40_000.0, 0.0, 0, 0.0))
+    }
+
+    #[test]
+    fn a_queue_that_grows_ends_it() {
+        let (model, mut startup) = begin();
+        assert!(!acks(&mut startup, &model, LATE_ACKS, 0.05));
+        assert!(acks(&mut startup, &model, LATE_ACKS, 0.12));
+    }
+
+    #[test]
+    fn a_queue_that_stood_before_the_first_packet_does_not() {
+        let (mut model, mut startup) = begin();
+        assert!(!acks(&mut startup, &model, LATE_ACKS, 0.05));
+        // A pause, in which somebody else fills the queue.
+        startup.on_round(&mut model, &Round { app_limited: true, ..Round::default() });
+        assert!(!acks(&mut startup, &model, LATE_ACKS, 0.15));
+        assert!(!acks(&mut startup, &model, LATE_ACKS, 0.15));
+        // What comes on top is our own.
+        assert!(acks(&mut startup, &model, LATE_ACKS, 0.17));
+    }
+}
