@@ -2,11 +2,13 @@
 //!
 //! `receive` reads one stream from top to bottom; `assemble` (pure) makes whole records of its pieces;
 //! `stage` opens, hashes and writes them; `commit` publishes many files at once; `active` keeps two
-//! attempts at one transfer apart.
+//! attempts at one transfer apart; `ended` tells the user how it went.
 
 mod active;
 pub mod assemble;
 mod commit;
+mod ended;
+mod error;
 #[cfg(any(test, feature = "fuzzing"))]
 pub mod fuzzing;
 mod receive;
@@ -14,4 +16,5 @@ mod stage;
 mod walk;
 
 pub use commit::Committer;
-pub use receive::{Inbox, Limits, ReceiveError};
+pub use error::ReceiveError;
+pub use receive::{Inbox, Limits};

@@ -2,7 +2,7 @@
 //! hashes and writes each chunk at its place.
 
 use super::assemble::{Layout, Whole};
-use super::receive::ReceiveError;
+use super::error::ReceiveError;
 use crate::crypto::filehash::{FILE_CHUNK, FileHasher};
 use crate::crypto::seal::{Opener, RecordKind};
 use crate::failpoint::hit;

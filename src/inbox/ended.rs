@@ -1,0 +1,70 @@
+//! How a transfer went, as the receiving user hears it.
+
+use crate::event::{Direction, Event, EventSink};
+use crate::proto::message::{Offer, Outcome, Refusal};
+use std::time::Instant;
+
+/// How a transfer went, for its events.
+pub(super) struct Ended {
+    pub offer: Offer,
+    pub outcome: Outcome,
+    /// Bytes that were here from before; none when it never began.
+    pub started: Option<u64>,
+    /// When it was offered.
+    pub offered: Instant,
+}
+
+impl Ended {
+    /// Events of the end. A receipt given again is no news.
+    pub(super) fn tell(&self, events: &EventSink) {
+        let Self { offer, outcome, started, offered } = self;
+        let (path, transfer) = (offer.name.clone(), offer.id);
+        match outcome {
+            Outcome::Done { hash, saved_as } => events.emit(Event::FileDone {
+                direction: Direction::Receive,
+                path,
+                size: offer.size(),
+                transfer,
+                blake3: *hash,
+                elapsed: offered.elapsed(),
+                offset: started.unwrap_or(0),
+                saved_as: Some(saved_as.clone()),
+            }),
+            Outcome::Have { .. } => tracing::debug!(%path, %transfer, "its receipt was given again"),
+            Outcome::Refused { reason: Refusal::Stopping, detail } if started.is_none() => {
+                tracing::debug!(%path, %transfer, %detail, "the stream ended before its file began");
+            }
+            Outcome::Refused { reason, detail } => {
+                let error = match (reason, detail.is_empty()) {
+                    (Refusal::Stopping, _) => detail.clone(),
+                    (_, true) => local_reason(*reason).to_owned(),
+                    (_, false) => format!("{}: {detail}", local_reason(*reason)),
+                };
+                events.emit(Event::FileFailed {
+                    direction: Direction::Receive,
+                    path,
+                    transfer,
+                    error,
+                    retry: reason.retry_helps(),
+                });
+            }
+        }
+    }
+}
+
+/// A refusal as the receiving user reads it.
+fn local_reason(reason: Refusal) -> &'static str {
+    match reason {
+        Refusal::Conflict => "another file stands at that name and is kept (--on-conflict skip)",
+        Refusal::NoSpace => "not enough free space in Incoming; free some, the peer tries again",
+        Refusal::Name => "this system cannot have a file of that name",
+        Refusal::Storage => "it could not be written",
+        Refusal::TooLarge => "it is larger than allowed here",
+        Refusal::Corrupt => "the bytes are not those that were announced; the peer sends it again",
+        Refusal::Busy => "an earlier attempt at it still goes on; the peer tries again",
+        Refusal::InTheWay => "a file and a folder are in each other's way in Incoming; move one of them",
+        Refusal::Link => "this symbolic link cannot be made here",
+        Refusal::Stopping => "the transfer was interrupted",
+        Refusal::Full => "Incoming holds as much as it may",
+    }
+}
