@@ -1,9 +1,11 @@
 //! The thread that keeps the table true: it takes hints and outcomes, lists folders, and looks at
 //! what is due.
 
+mod listing;
+
 use super::hints::{Hint, Hints};
 use super::observe::Observed;
-use super::scan::{Found, Look, Rules, Scanner, is_gone};
+use super::scan::{Found, Look, Scanner, is_gone};
 use super::settle::{Moment, Signal, WallClock};
 use super::shared::{Mail, Shared, locked};
 use super::table::Now;
@@ -13,7 +15,8 @@ use crate::config::AfterSend;
 use crate::event::EventSink;
 use crate::proto::message::Timestamp;
 use crate::proto::name::Name;
-use crate::store::{FileKind, Folder, Ledger, Listed, Meta, StoreError};
+use crate::store::{FileKind, Folder, Ledger, Meta};
+use listing::Listing;
 use std::collections::{BTreeSet, VecDeque};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -21,33 +24,12 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// Between two rounds of a burst: what comes meanwhile is put together.
 const PACE: Duration = Duration::from_millis(3);
-/// Listing goes on for this long before mail is looked at.
-const SLICE: Duration = Duration::from_millis(10);
 /// Entries that are taken over, or looked at, while the table is locked once.
 const CHUNK: usize = 256;
-/// Full scans are this far apart at least, and at most unless they take too long.
-const RESCAN: std::ops::RangeInclusive<Duration> = Duration::from_secs(2)..=Duration::from_secs(30);
 /// Without events: a second or two apart.
 const POLL: Duration = Duration::from_millis(1500);
-/// New folders are listed again after this: what came into them before their watch was set up had
-/// no events. What comes into them while a burst of events holds the watcher up is left to the
-/// next full scan.
-const AGAIN: Duration = Duration::from_millis(150);
-
 /// Between two warnings that the queue of events ran over.
 const OVERFLOW_PACE: Duration = Duration::from_secs(60);
-
-/// A folder to be listed.
-#[derive(Debug, Clone)]
-struct Listing {
-    /// `None` for Outgoing itself.
-    folder: Option<Name>,
-    /// Part of a full scan: known folders in it are listed too.
-    full: bool,
-    /// It was renamed to where it is, and its change time is this: what is in it and older is as
-    /// complete as what is renamed itself.
-    moved: Option<Timestamp>,
-}
 
 /// The thread's own.
 #[derive(Debug)]
@@ -317,120 +299,6 @@ impl Reconcile {
             table.known_delivered(&found.name);
         }
         observed
-    }
-
-    fn list_new(&mut self, listing: Listing, now: Moment) {
-        self.again.push_back((now.after(AGAIN), listing.clone()));
-        self.listings.push_back(listing);
-    }
-
-    /// Lists folders for a while.
-    fn list(&mut self) {
-        let now = self.moment();
-        let due = self.again.iter().filter(|(at, _)| *at <= now).map(|(_, listing)| listing.clone());
-        self.listings.extend(due);
-        self.again.retain(|(at, _)| *at > now);
-        if self.full.is_none() && now >= self.next_full {
-            self.full = Some(Duration::ZERO);
-            self.outcomes.before = self.outcomes.all;
-            self.missed = 0;
-            self.listings.push_back(Listing { folder: None, full: true, moved: None });
-        }
-        let begin = Instant::now();
-        while begin.elapsed() < SLICE
-            && let Some(listing) = self.listings.pop_front()
-        {
-            match self.scanner.list(listing.folder.as_ref()) {
-                Ok(listed) => self.merge(&listing, listed),
-                Err(error) => self.unlistable(&listing, &error),
-            }
-        }
-        if let Some(cost) = &mut self.full {
-            *cost += begin.elapsed();
-        }
-        if self.listings.is_empty()
-            && let Some(cost) = self.full.take()
-        {
-            self.scanned(cost);
-        }
-    }
-
-    fn merge(&mut self, listing: &Listing, listed: Vec<Listed>) {
-        let folder = listing.folder.as_ref();
-        // A full scan begins at the top, so all of it goes by the new rules.
-        if folder.is_none() && self.scanner.refresh_rules(&listed) == Rules::Changed && !listing.full {
-            self.want_full();
-        }
-        self.scan = self.scan.checked_add(1).unwrap_or(1);
-        let (scan, now) = (self.scan, self.now());
-        for one in listed {
-            let Some(found) = self.scanner.sift(folder, one) else { continue };
-            let older = listing.moved.is_some_and(|moved| found.meta.identity.changed < moved);
-            let signal = if older && cfg!(unix) { Signal::Moved } else { Signal::Seen };
-            let is_folder = found.meta.kind == FileKind::Folder;
-            let name = found.name.clone();
-            let observed = self.take_over(found, signal, now, scan);
-            self.missed += usize::from(listing.full && observed == Observed::New);
-            if is_folder && (listing.full || observed == Observed::New) {
-                let below = Listing { folder: Some(name), ..listing.clone() };
-                if listing.full {
-                    self.listings.push_back(below);
-                } else {
-                    self.list_new(below, now.mono);
-                }
-            }
-        }
-        locked(&self.shared.table).sweep(folder, scan);
-    }
-
-    fn unlistable(&mut self, listing: &Listing, error: &StoreError) {
-        match &listing.folder {
-            Some(name) if is_gone(error) => locked(&self.shared.table).gone(name),
-            Some(name) => {
-                self.scanner.warn_unreadable(Some(name), error);
-                locked(&self.shared.table).unlistable(name);
-            }
-            // Nothing is said to be gone, and nothing to be complete, until the top can be listed.
-            None => {
-                self.scanner.warn_unreadable(None, error);
-                if listing.full {
-                    self.full = None;
-                    self.next_full = self.moment().after(POLL);
-                }
-            }
-        }
-    }
-
-    /// A full scan is complete, after this much work.
-    fn scanned(&mut self, cost: Duration) {
-        // Never more than a twentieth of the time goes into scanning, and less when events come.
-        let wait = if self.polling {
-            (cost * 20).max(POLL)
-        } else {
-            (cost * 20).max((cost * 200).clamp(*RESCAN.start(), *RESCAN.end()))
-        };
-        let wait = if std::mem::take(&mut self.full_again) { Duration::ZERO } else { wait };
-        self.next_full = self.moment().after(wait);
-        self.outcomes.confirmed = self.outcomes.before;
-        if !self.complete {
-            self.complete = true;
-            self.prune();
-        } else if self.missed > 0
-            && let Some(watch) = &mut self.watch
-            && let Err(why) = watch.watch_all()
-        {
-            self.poll(&why);
-        }
-    }
-
-    /// The ledger need not remember what is not there any more.
-    fn prune(&self) {
-        if let Some(ledger) = &self.ledger {
-            let marks = locked(&self.shared.table).marks();
-            if let Err(error) = ledger.prune_delivered(&|mark| marks.contains(&mark)) {
-                self.events.warn(None, error.to_string());
-            }
-        }
     }
 
     /// What has been quiet for long enough is looked at once more.

@@ -15,130 +15,20 @@
 //! finished belongs to whoever has it: nothing that is observed moves it, and its outcome decides
 //! with a fresh look.
 
+mod entry;
+
 use super::identity::{delivered_mark, transfer_id};
 use super::queue::{Queue, Seq};
 use super::settle::{Moment, Settle};
 use super::{Backlog, Item};
 use crate::proto::message::{Timestamp, TransferId};
 use crate::proto::name::Name;
-use crate::store::{FileKind, Meta};
+use crate::store::Meta;
+use entry::Share;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Duration;
 
-/// Where an entry is on its way.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum State {
-    /// It must be quiet for a while yet.
-    Settling,
-    /// A folder that is settled, and waits for all beneath it.
-    Quiet,
-    /// In the queue.
-    Ready,
-    /// Handed out.
-    InFlight,
-    /// The peer holds it; it is being removed, archived or marked.
-    Finishing,
-    /// The peer holds it, but its writer still has it open: removed once that is closed.
-    Held,
-    /// Ready again after a back-off.
-    Waiting,
-    /// As `Waiting`, but it cannot be read, and nobody waits for it.
-    Unreadable,
-    /// Refused for good, until it changes or the peer is another process.
-    Refused,
-    /// The peer holds it and it stays, until it changes.
-    Done,
-}
-
-impl State {
-    /// The peer is still to get it.
-    fn pending(self) -> bool {
-        !matches!(self, Self::Held | Self::Unreadable | Self::Refused | Self::Done)
-    }
-
-    /// Something goes on with it just now.
-    fn busy(self) -> bool {
-        matches!(self, Self::Settling | Self::Ready | Self::InFlight | Self::Finishing)
-    }
-
-    /// Somebody else has it.
-    pub fn handed_out(self) -> bool {
-        matches!(self, Self::InFlight | Self::Finishing)
-    }
-}
-
-#[derive(Debug)]
-pub(super) struct Entry {
-    pub meta: Meta,
-    pub settle: Settle,
-    pub state: State,
-    /// When the wait of `Settling`, `Waiting` or `Unreadable` is over.
-    pub due: Moment,
-    seq: Seq,
-    /// How often it came back.
-    pub attempt: u32,
-    /// How often it came back with a failure.
-    pub failures: u32,
-    /// The scan that last saw it.
-    pub seen: u32,
-    /// The peer may know its id.
-    pub offered: bool,
-    /// A folder of which is known what stands in it.
-    pub listed: bool,
-}
-
-impl Entry {
-    pub fn is_folder(&self) -> bool {
-        self.meta.kind == FileKind::Folder
-    }
-
-    /// Starts over, as it is now.
-    pub fn settle_anew(&mut self, now: Moment, wait: Duration) {
-        (self.attempt, self.failures, self.offered) = (0, 0, false);
-        self.settle_again(now, wait);
-    }
-
-    /// Waits until it is quiet; for what needs no wait this is over at once.
-    pub fn settle_again(&mut self, now: Moment, wait: Duration) {
-        self.due = self.settle.due(wait);
-        self.state = if self.settle.at_once() && self.due <= now { self.settled() } else { State::Settling };
-    }
-
-    /// Where an entry goes that has settled.
-    pub fn settled(&self) -> State {
-        if self.is_folder() { State::Quiet } else { State::Ready }
-    }
-
-    fn share(&self) -> Share {
-        Share {
-            state: self.state,
-            folder: self.is_folder(),
-            size: if self.meta.kind == FileKind::File { self.meta.size } else { 0 },
-            due: self.due,
-            seq: self.seq,
-        }
-    }
-}
-
-/// What an entry adds to the indexes and sums of the table.
-#[derive(Debug, Clone, Copy)]
-struct Share {
-    state: State,
-    folder: bool,
-    size: u64,
-    due: Moment,
-    seq: Seq,
-}
-
-impl Share {
-    fn busy(&self) -> bool {
-        !self.folder && self.state.busy()
-    }
-
-    fn timed(&self) -> bool {
-        matches!(self.state, State::Settling | State::Waiting | State::Unreadable)
-    }
-}
+pub(super) use entry::{Entry, State};
 
 /// One moment on both clocks; `wall` is `None` when it cannot be trusted.
 #[derive(Debug, Clone, Copy)]

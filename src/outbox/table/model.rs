@@ -6,6 +6,7 @@ use crate::outbox::Retry;
 use crate::outbox::handout::Finish;
 use crate::outbox::settle::{AFTER_CLOSE, Signal, WallClock};
 use crate::proto::codec::Reader;
+use crate::store::FileKind;
 use crate::store::Identity;
 
 /// A file of that many bytes that was last touched then.
