@@ -121,6 +121,30 @@ impl Host {
     }
 }
 
+/// Leaves out each kind of sync that was made from a moment on, but for those that are known to be `needed`. `holds` tries a
+/// host without a kind that was first made at a moment. Gives those without which every promise is kept; `needed` is told the others.
+pub(super) fn needless_syncs(
+    host: &Host,
+    from: usize,
+    needed: &mut BTreeSet<Kind>,
+    mut holds: impl FnMut(&Host, usize) -> Result<(), String>,
+) -> BTreeSet<Kind> {
+    let mut needless = BTreeSet::new();
+    for (kind, from) in host.syncs(from) {
+        if needed.contains(&kind) {
+            continue;
+        }
+        match holds(&host.without(&kind), from) {
+            Ok(()) => needless.insert(kind),
+            Err(broken) => {
+                eprintln!("without the sync of {} after {:?}: {broken}", kind.1, kind.0);
+                needed.insert(kind)
+            }
+        };
+    }
+    needless
+}
+
 /// After which failpoint, and of what, without its number.
 pub(super) type Kind = (&'static str, String);
 

@@ -1,7 +1,7 @@
 //! Removing and archiving what was sent while the power fails: a file that the peer does not hold stays, one that is gone
 //! does not come back, and what is archived is in the archive once.
 
-use super::host::{Host, Kind, losses, seeded};
+use super::host::{Host, Kind, losses, needless_syncs, seeded};
 use crate::config::Folders;
 use crate::proto::message::Timestamp;
 use crate::proto::name::Name;
@@ -157,20 +157,9 @@ impl World {
     fn needless_syncs(&self, needed: &mut BTreeSet<Kind>) -> BTreeSet<Kind> {
         let none = Known::default();
         let (host, promises) = self.run(&self.host(), &none).unwrap();
-        let mut needless = BTreeSet::new();
-        for (kind, from) in host.syncs(host.first_promise()) {
-            if needed.contains(&kind) {
-                continue;
-            }
-            match self.first_broken(&host.without(&kind), &promises, &none, from, &mut seeded()) {
-                Ok(()) => needless.insert(kind),
-                Err(broken) => {
-                    eprintln!("without the sync of {} after {:?}: {broken}", kind.1, kind.0);
-                    needed.insert(kind)
-                }
-            };
-        }
-        needless
+        needless_syncs(&host, host.first_promise(), needed, |host, from| {
+            self.first_broken(host, &promises, &none, from, &mut seeded())
+        })
     }
 }
 

@@ -1,0 +1,173 @@
+//! The program running, once from its start on.
+
+use super::things::{What, id, is_whole, may_be_called};
+use super::{Known, Promise, Step, World};
+use crate::config::Folders;
+use crate::proto::message::Outcome;
+use crate::store::os::recorded::Recorder;
+use crate::store::{Incoming, Ledger, StateDir, StoreError, os, publish};
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// The program running.
+pub(super) struct Run<'a> {
+    pub(super) world: &'a World,
+    pub(super) root: &'a Path,
+    pub(super) known: Known,
+    pub(super) promises: Vec<Promise>,
+}
+
+impl Run<'_> {
+    fn promise(&mut self, promise: Promise) {
+        Recorder::promise(self.promises.len());
+        self.promises.push(promise);
+        self.known.learn(promise);
+    }
+
+    pub(super) fn all(&mut self) -> Result<(), String> {
+        let told = |error: StoreError| error.to_string();
+        let folders = Folders::in_dir(self.root.join("base"));
+        let state = StateDir::open(&folders).map_err(told)?;
+        let ledger = Ledger::open(&state).map_err(told)?;
+        let incoming = Incoming::open(&folders.incoming, &state).map_err(told)?;
+        incoming.recover(&ledger, self.world.on_conflict).map_err(told)?;
+        if let Some(origin) = self.known.origin {
+            if ledger.moved_aside().is_some() {
+                return Err("the ledger is damaged".into());
+            }
+            if origin != ledger.origin() {
+                return Err("the sender is another one".into());
+            }
+        }
+        self.promise(Promise::Origin(ledger.origin()));
+        for (n, thing) in self.world.things.iter().enumerate() {
+            let has = ledger.received(id(n)).map_err(told)?.is_some();
+            let forgotten = self.known.forgotten.contains(&n);
+            if self.known.stands.contains(&n) && !has && !forgotten && thing.what != What::Folder {
+                return Err(format!("{} was received, and is not known", thing.name));
+            }
+            if has && !forgotten {
+                // So it would tell the sender.
+                self.promise(Promise::Stands(n));
+            }
+            if self.known.delivered.contains(&n) && !ledger.is_delivered(id(n)).map_err(told)? {
+                return Err(format!("{} was delivered, and is not known", thing.name));
+            }
+        }
+        self.check(false)?;
+        for step in &self.world.steps {
+            self.step(step, &incoming, &ledger)?;
+        }
+        self.check(true)?;
+        match fs::read_dir(folders.state.join("stage")).unwrap().count() {
+            0 => Ok(()),
+            left => Err(format!("{left} files are left in the stage")),
+        }
+    }
+
+    fn step(&mut self, step: &Step, incoming: &Incoming, ledger: &Ledger) -> Result<(), String> {
+        match step {
+            Step::Offer(numbers) => self.offer(numbers, incoming, ledger),
+            Step::TakeAway(n) if !self.known.taken.contains(n) => {
+                self.promise(Promise::Leaving(*n));
+                let path = self.root.join("base/Incoming").join(self.world.things[*n].name);
+                let dir = os::open_root(path.parent().unwrap()).unwrap();
+                let _ = os::unlink(&dir, path.file_name().unwrap());
+                os::sync_dir(&dir).unwrap();
+                self.promise(Promise::Taken(*n));
+                Ok(())
+            }
+            Step::Forget(numbers) => {
+                numbers.iter().for_each(|n| self.promise(Promise::Forgotten(*n)));
+                let ids: Vec<_> = numbers.iter().map(|n| id(*n)).collect();
+                ledger.forget(&ids).map(|_| ()).map_err(|error| error.to_string())
+            }
+            Step::Deliver(n) => {
+                ledger.mark_delivered(&[id(*n)]).map_err(|error| error.to_string())?;
+                self.promise(Promise::Delivered(*n));
+                Ok(())
+            }
+            Step::TakeAway(_) => Ok(()),
+        }
+    }
+
+    fn offer(&mut self, numbers: &[usize], incoming: &Incoming, ledger: &Ledger) -> Result<(), String> {
+        let mut batch = Vec::new();
+        let wanted = numbers.iter().filter(|n| !self.known.stands.contains(n));
+        let wanted: Vec<usize> = wanted.copied().collect();
+        for &n in &wanted {
+            let thing = &self.world.things[n];
+            if ledger.received(id(n)).map_err(|error| error.to_string())?.is_none() {
+                batch.push(thing.arrived(n, incoming)?);
+            }
+            if let Some(old) = thing.replaces {
+                self.promise(Promise::Leaving(old));
+            }
+        }
+        for outcome in publish(incoming, ledger, self.world.on_conflict, batch) {
+            if !matches!(outcome, Outcome::Done { .. }) {
+                return Err(format!("{outcome:?}"));
+            }
+        }
+        for n in wanted {
+            self.promise(Promise::Stands(n));
+            if let Some(old) = self.world.things[n].replaces {
+                self.promise(Promise::Taken(old));
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether Incoming is as it was promised; in the `end` everything is there.
+    fn check(&self, end: bool) -> Result<(), String> {
+        let incoming = self.root.join("base/Incoming");
+        let mut found: BTreeMap<usize, Vec<PathBuf>> = BTreeMap::new();
+        for path in paths_in(&incoming) {
+            let things = self.world.things.iter().enumerate();
+            let known = things.filter(|(_, thing)| may_be_called(thing.name, &path));
+            let is = known.filter(|(n, thing)| is_whole(&incoming.join(&path), *n, thing));
+            let above = self.world.things.iter().any(|thing| Path::new(thing.name).starts_with(&path));
+            match is.map(|(n, _)| n).next() {
+                Some(n) => found.entry(n).or_default().push(path),
+                None if above && incoming.join(&path).is_dir() => {}
+                None => return Err(format!("{} is none of those that were sent", path.display())),
+            }
+        }
+        for (n, thing) in self.world.things.iter().enumerate() {
+            let count = found.get(&n).map_or(0, Vec::len);
+            let may_be_gone = self.known.leaving.contains(&n) || self.known.taken.contains(&n);
+            let must = !may_be_gone && (self.known.stands.contains(&n) || end);
+            if count == 0 && must {
+                return Err(format!("{} is lost", thing.name));
+            }
+            if count > 1 || count == 1 && self.known.taken.contains(&n) {
+                return Err(format!("{} is there once more: {:?}", thing.name, found[&n]));
+            }
+            if let Some(old) = thing.replaces
+                && self.known.leaving.contains(&old)
+                && !self.known.leaving.contains(&n)
+                && count + found.get(&old).map_or(0, Vec::len) != 1
+            {
+                return Err(format!("of {} there must be one version", thing.name));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Everything below a folder.
+fn paths_in(folder: &Path) -> Vec<PathBuf> {
+    let (mut paths, mut folders) = (Vec::new(), vec![PathBuf::new()]);
+    while let Some(path) = folders.pop() {
+        for entry in fs::read_dir(folder.join(&path)).unwrap() {
+            let entry = entry.unwrap();
+            let path = path.join(entry.file_name());
+            if entry.file_type().unwrap().is_dir() {
+                folders.push(path.clone());
+            }
+            paths.push(path);
+        }
+    }
+    paths
+}

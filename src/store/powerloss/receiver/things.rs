@@ -1,0 +1,121 @@
+//! What is sent, and whether it is what stands there.
+
+use crate::proto::message::{EntryKind, Offer, Timestamp, TransferId};
+use crate::proto::name::Name;
+use crate::store::{Arrived, Content, Incoming, Staged, StoreError, numbered};
+use bytes::Bytes;
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+
+/// Of a large file, so much is there and noted before the rest comes.
+const NOTED: usize = 5000;
+
+/// What is sent. Its number is part of its transfer's id, and of its time.
+#[derive(Clone)]
+pub(super) struct Thing {
+    pub(super) name: &'static str,
+    pub(super) what: What,
+    /// The thing of that number, when that is what `OnConflict::Overwrite` replaces.
+    pub(super) replaces: Option<usize>,
+}
+
+#[derive(Clone, PartialEq, Debug)]
+pub(super) enum What {
+    File(Vec<u8>),
+    /// Through the stage, with a note at [`NOTED`].
+    Large(Vec<u8>),
+    Link(&'static str),
+    Folder,
+}
+
+pub(super) fn id(n: usize) -> TransferId {
+    TransferId([u8::try_from(n + 1).unwrap(); 16])
+}
+
+pub(super) fn time(n: usize) -> Timestamp {
+    Timestamp { seconds: 1_000_000_000 + i64::try_from(n).unwrap(), nanos: 5 }
+}
+
+pub(super) fn name(text: &str) -> Name {
+    Name::parse(text.as_bytes()).unwrap()
+}
+
+impl Thing {
+    fn content(&self) -> &[u8] {
+        match &self.what {
+            What::File(content) | What::Large(content) => content,
+            What::Link(_) | What::Folder => &[],
+        }
+    }
+
+    pub(super) fn offer(&self, n: usize) -> Offer {
+        let kind = match self.what {
+            What::File(_) | What::Large(_) => EntryKind::File { size: self.content().len() as u64 },
+            What::Link(target) => EntryKind::Link { target: target.into() },
+            What::Folder => EntryKind::Folder,
+        };
+        let mode = Some(if self.what == What::Folder { 0o750 } else { 0o640 });
+        Offer { id: id(n), name: name(self.name), kind, modified: time(n), mode, inline: true }
+    }
+
+    /// As the inbox hands it over.
+    pub(super) fn arrived(&self, n: usize, incoming: &Incoming) -> Result<Arrived, String> {
+        let content = match &self.what {
+            What::File(content) => Content::Bytes(Bytes::copy_from_slice(content)),
+            What::Large(content) => Content::Staged(stage(n, content, incoming).map_err(|e| e.to_string())?),
+            What::Link(_) => Content::Link,
+            What::Folder => Content::Folder,
+        };
+        let hash = match self.what {
+            What::File(_) | What::Large(_) => *blake3::hash(self.content()).as_bytes(),
+            What::Link(_) | What::Folder => [0; 32],
+        };
+        Ok(Arrived { offer: self.offer(n), content, hash })
+    }
+}
+
+/// A large file: what is there from before is used when it is right, the rest written, a note made on the way.
+fn stage(n: usize, content: &[u8], incoming: &Incoming) -> Result<Staged, StoreError> {
+    let (mut staged, there) = incoming.stage(id(n))?;
+    let mut there = usize::try_from(there).unwrap();
+    let mut before = vec![0; there];
+    staged.read_at(&mut before, 0)?;
+    if content.get(..there) != Some(&before[..]) {
+        staged.truncate(0)?;
+        there = 0;
+    }
+    if there < NOTED {
+        staged.write_at(there as u64, &content[there..NOTED])?;
+        staged.checkpoint(NOTED as u64)?;
+        there = NOTED;
+    }
+    staged.write_at(there as u64, &content[there..])?;
+    Ok(staged)
+}
+
+pub(super) fn may_be_called(sent: &str, path: &Path) -> bool {
+    let names = (0..3).filter_map(|number| numbered::numbered(&name(sent), number));
+    names.into_iter().any(|name| name.as_bytes() == path.as_os_str().as_encoded_bytes())
+}
+
+pub(super) fn is_whole(path: &Path, n: usize, thing: &Thing) -> bool {
+    let meta = path.symlink_metadata().unwrap();
+    let timed = (meta.mtime(), meta.mtime_nsec()) == (time(n).seconds, i64::from(time(n).nanos));
+    timed
+        && match &thing.what {
+            What::Folder => meta.is_dir() && meta.mode() & 0o777 == 0o750,
+            What::Link(target) => meta.is_symlink() && fs::read_link(path).unwrap() == Path::new(target),
+            What::File(content) | What::Large(content) => {
+                meta.is_file() && meta.mode() & 0o777 == 0o640 && fs::read(path).unwrap() == *content
+            }
+        }
+}
+
+pub(super) fn file(text: &str) -> What {
+    What::File(text.as_bytes().to_vec())
+}
+
+pub(super) fn large(byte: u8) -> What {
+    What::Large(vec![byte; 2 * NOTED])
+}
