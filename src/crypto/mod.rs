@@ -12,6 +12,7 @@
 //! Nothing here names a socket, a runtime or a file. All integers on the wire and in derivations are big-endian.
 //! Types that hold secrets have neither `Debug` nor `Clone` and are wiped when dropped.
 
+mod cipher;
 pub mod filehash;
 #[cfg(any(test, feature = "fuzzing"))]
 pub mod fuzzing;

@@ -17,11 +17,11 @@
 
 use std::collections::BTreeSet;
 
-use aes_gcm::{AeadInOut, Aes256Gcm, KeyInit};
 use bytes::{Bytes, BytesMut};
 use hmac::{Hmac, Mac};
 use sha2::Sha256;
 
+use super::cipher::{Cipher, Refused, TAG_LEN};
 use super::handshake::Role;
 use super::schedule::{self, SessionSecret, StreamSecret};
 
@@ -34,7 +34,6 @@ pub const TRAILER_LEN: usize = TAG_LEN + MAC_LEN;
 /// What a record adds to its plaintext in bytes.
 pub const RECORD_OVERHEAD: usize = HEADER_LEN + TRAILER_LEN;
 
-const TAG_LEN: usize = 16;
 const MAC_LEN: usize = 32;
 
 /// Records a key lives for, as a power of two: 64 GiB at 256 KiB a record, 2^32 blocks of AES.
@@ -128,7 +127,7 @@ struct StreamKeys {
 
 /// AES with its key schedule, and HMAC that already has taken its key and the context block.
 struct EpochKeys {
-    aead: Aes256Gcm,
+    cipher: Cipher,
     mac: Hmac<Sha256>,
 }
 
@@ -138,18 +137,20 @@ impl StreamKeys {
         Self { secret, context: schedule::record_context(sender, stream_id), epochs: [None, None] }
     }
 
-    fn of(&mut self, index: u64) -> &EpochKeys {
+    fn of(&mut self, index: u64) -> Result<&EpochKeys, Refused> {
         let epoch = index >> EPOCH_BITS;
         let slot = &mut self.epochs[(epoch & 1) as usize];
         if slot.as_ref().is_some_and(|(kept, _)| *kept != epoch) {
             *slot = None;
         }
-        let (_, keys) = slot.get_or_insert_with(|| {
-            let aead = Aes256Gcm::new((&*self.secret.chunk_aes(epoch)).into());
-            let mac = schedule::hmac(&self.secret.chunk_mac(epoch)).chain_update(self.context);
-            (epoch, EpochKeys { aead, mac })
-        });
-        keys
+        match slot {
+            Some((_, keys)) => Ok(keys),
+            empty => {
+                let cipher = Cipher::new(&self.secret.chunk_aes(epoch))?;
+                let mac = schedule::hmac(&self.secret.chunk_mac(epoch)).chain_update(self.context);
+                Ok(&empty.insert((epoch, EpochKeys { cipher, mac })).1)
+            }
+        }
     }
 }
 
@@ -198,13 +199,10 @@ impl Sealer {
 
         let nonce = header.nonce();
         let header = header.to_bytes();
-        let keys = self.keys.of(self.next - 1);
+        let keys = self.keys.of(self.next - 1).map_err(|Refused| SealError::Cipher)?;
         let (room, plaintext) = buffer.split_at_mut(HEADER_LEN);
         room.copy_from_slice(&header);
-        let tag = keys
-            .aead
-            .encrypt_inout_detached(&nonce.into(), &header, plaintext.into())
-            .map_err(|_| SealError::Cipher)?;
+        let tag = keys.cipher.seal(nonce, &header, plaintext).map_err(|Refused| SealError::Cipher)?;
         buffer.extend_from_slice(&tag);
         buffer.extend_from_slice(&keys.mac(&header, &tag).finalize().into_bytes());
         Ok(buffer.freeze())
@@ -226,8 +224,9 @@ pub struct Opener {
 impl Opener {
     /// Opens in place the record that stands at place `index` of its stream, and gives its kind and plaintext.
     ///
-    /// `index` comes from the record's position, never from its header. A record that is refused is left as it was,
-    /// and may be opened later: an error says nothing about other records.
+    /// `index` comes from the record's position, never from its header. A record that is refused is left as it was, but
+    /// that its ciphertext may be filled with zeros; the true one may still be opened at that index. An error says
+    /// nothing about other records.
     ///
     /// # Errors
     /// Every [`OpenError`] but [`OpenError::TooLong`], which is [`Header::parse`]'s.
@@ -249,16 +248,11 @@ impl Opener {
 
         let (body, mac) = rest.split_last_chunk_mut::<MAC_LEN>().ok_or(OpenError::Truncated)?;
         let (ciphertext, tag) = body.split_last_chunk_mut::<TAG_LEN>().ok_or(OpenError::Truncated)?;
-        let keys = self.keys.of(index);
+        let keys = self.keys.of(index).map_err(|Refused| OpenError::Forged)?;
         keys.mac(header_bytes, tag).verify_slice(mac).map_err(|_| OpenError::Forged)?;
-        keys.aead
-            .decrypt_inout_detached(
-                &header.nonce().into(),
-                header_bytes,
-                (&mut *ciphertext).into(),
-                (&*tag).into(),
-            )
-            .map_err(|_| OpenError::Forged)?;
+        keys.cipher
+            .open(header.nonce(), header_bytes, ciphertext, *tag)
+            .map_err(|Refused| OpenError::Forged)?;
         self.opened(header);
         Ok((header.kind, ciphertext))
     }
