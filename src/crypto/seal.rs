@@ -25,8 +25,10 @@ use super::cipher::{Cipher, Refused, TAG_LEN};
 use super::handshake::Role;
 use super::schedule::{self, SessionSecret, StreamSecret};
 
+mod buffers;
 mod header;
 
+pub use buffers::Buffers;
 pub use header::{HEADER_LEN, Header, RecordKind};
 
 /// Length of what follows the ciphertext in bytes: GCM tag and HMAC.

@@ -4,7 +4,7 @@
 //! Where each record of a file begins and ends follows from the file's size alone, so no record waits
 //! for the one before it: a lost packet holds up its own chunk and nothing else.
 
-use crate::crypto::seal::RECORD_OVERHEAD;
+use crate::crypto::seal::{Buffers, RECORD_OVERHEAD};
 use crate::proto::message::{CHUNK_SIZE, Trailer};
 use bytes::BytesMut;
 use std::collections::BTreeMap;
@@ -109,6 +109,7 @@ pub struct Assembler {
     layout: Layout,
     /// Records that began to come: their bytes, and how many of these are there.
     partial: BTreeMap<u64, (BytesMut, usize)>,
+    buffers: Buffers,
     held: usize,
     complete: u64,
 }
@@ -116,7 +117,7 @@ pub struct Assembler {
 impl Assembler {
     /// Expects these records.
     pub fn new(layout: Layout) -> Self {
-        Self { layout, partial: BTreeMap::new(), held: 0, complete: 0 }
+        Self { layout, partial: BTreeMap::new(), buffers: Buffers::default(), held: 0, complete: 0 }
     }
 
     /// Takes a piece, no byte of which came before, and hands each record that it completes to
@@ -136,7 +137,7 @@ impl Assembler {
             let (now, later) = piece.split_at(piece.len().min(len - at));
             let (record, filled) = self.partial.entry(k).or_insert_with(|| {
                 self.held += len;
-                (BytesMut::zeroed(len), 0)
+                (self.buffers.take(len), 0)
             });
             record[at..at + now.len()].copy_from_slice(now);
             *filled += now.len();
@@ -154,6 +155,11 @@ impl Assembler {
             piece = later;
         }
         Ok(())
+    }
+
+    /// Where the buffers of its records come from, and may be given back.
+    pub fn buffers(&self) -> &Buffers {
+        &self.buffers
     }
 
     /// Whether every record was handed out.

@@ -4,7 +4,7 @@
 use super::assemble::{Layout, Whole};
 use super::error::ReceiveError;
 use crate::crypto::filehash::{FILE_CHUNK, FileHasher};
-use crate::crypto::seal::{Opener, RecordKind};
+use crate::crypto::seal::{Buffers, Opener, RecordKind};
 use crate::failpoint::hit;
 use crate::pack::Unpacker;
 use crate::proto::codec::Malformed;
@@ -76,22 +76,24 @@ impl Staging {
     }
 
     /// Opens, hashes and writes records as they come, until all are there or no more come; then what
-    /// is there can be resumed. Counts the bytes in `counter`.
+    /// is there can be resumed. Gives back their buffers, and counts the bytes in `counter`.
     pub(super) fn write_all(
         mut self,
         layout: Layout,
         mut opener: Opener,
         mut records: mpsc::Receiver<Whole>,
+        buffers: &Buffers,
         counter: &AtomicU64,
     ) -> Result<Written, ReceiveError> {
         let step = CHECKPOINT.max(self.size / 40);
         let mut saved = self.prefix;
         let mut trailer = None;
-        while let Some(whole) = records.blocking_recv() {
+        while let Some(mut whole) = records.blocking_recv() {
             let k = whole.k;
-            if let Some(last) = self.write(layout, &mut opener, whole, counter)? {
+            if let Some(last) = self.write(layout, &mut opener, &mut whole, counter)? {
                 trailer = Some(last);
             }
+            buffers.give_back(whole.record);
             if trailer.is_some() && opener.is_complete() {
                 break;
             }
@@ -121,7 +123,7 @@ impl Staging {
         &mut self,
         layout: Layout,
         opener: &mut Opener,
-        mut whole: Whole,
+        whole: &mut Whole,
         counter: &AtomicU64,
     ) -> Result<Option<Trailer>, ReceiveError> {
         let (kind, plaintext) = opener.open(layout.index(whole.k), &mut whole.record)?;

@@ -7,7 +7,7 @@
 //! there before anything is allocated, and believed when its record opens.
 
 use super::assemble::{Assembler, Layout, OutOfPlace, Whole};
-use crate::crypto::seal::{HEADER_LEN, Header, RECORD_OVERHEAD, RecordKind};
+use crate::crypto::seal::{Buffers, HEADER_LEN, Header, RECORD_OVERHEAD, RecordKind};
 use crate::proto::message::{CHUNK_SIZE, Trailer};
 use bytes::{Bytes, BytesMut};
 use std::collections::BTreeMap;
@@ -29,6 +29,7 @@ pub struct Walker {
     known: BTreeMap<u64, Partial>,
     /// Pieces from `frontier` on, by position.
     beyond: BTreeMap<u64, Bytes>,
+    buffers: Buffers,
     held: usize,
     complete: u64,
 }
@@ -49,6 +50,7 @@ impl Walker {
             frontier: layout.position(),
             known: BTreeMap::new(),
             beyond: BTreeMap::new(),
+            buffers: Buffers::default(),
             held: 0,
             complete: 0,
         }
@@ -149,7 +151,7 @@ impl Walker {
             return Err(OutOfPlace);
         }
         let len = header.len as usize + RECORD_OVERHEAD;
-        self.known.insert(self.frontier, Partial { k, record: BytesMut::zeroed(len), filled: 0 });
+        self.known.insert(self.frontier, Partial { k, record: self.buffers.take(len), filled: 0 });
         self.held += len;
         self.frontier += len as u64;
         self.next += 1;
@@ -237,6 +239,14 @@ impl Records {
         match self {
             Self::Fixed(assembler) => assembler.push(position, piece, whole),
             Self::Walked(walker) => walker.push(position, piece, whole),
+        }
+    }
+
+    /// See [`Assembler::buffers`].
+    pub fn buffers(&self) -> &Buffers {
+        match self {
+            Self::Fixed(assembler) => assembler.buffers(),
+            Self::Walked(walker) => &walker.buffers,
         }
     }
 

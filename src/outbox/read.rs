@@ -6,7 +6,7 @@ use super::deliver::{DeliverError, seal_offer};
 use super::packing::{ChunkPacker, Packing};
 use super::shared::locked;
 use crate::crypto::filehash::{FILE_CHUNK, FileHasher};
-use crate::crypto::seal::{HEADER_LEN, RecordKind, Sealer};
+use crate::crypto::seal::{Buffers, HEADER_LEN, RECORD_OVERHEAD, RecordKind, Sealer};
 use crate::failpoint;
 use crate::pack::Packer;
 use crate::proto::message::{Accept, CHUNK_SIZE, Trailer};
@@ -127,9 +127,9 @@ impl Reading {
         if meta.unchanged(&item.meta) { Ok(Self { file, meta, shown }) } else { Err(DeliverError::Changed) }
     }
 
-    /// Appends exactly `len` bytes; fewer means that the file was cut.
-    fn fill(&mut self, buffer: &mut BytesMut, len: usize) -> Result<(), DeliverError> {
-        let start = buffer.len();
+    /// Puts exactly `len` bytes behind the first `start` of the buffer; fewer means that the file was cut.
+    fn fill(&mut self, buffer: &mut BytesMut, start: usize, len: usize) -> Result<(), DeliverError> {
+        // What is there already is not cleared.
         buffer.resize(start + len, 0);
         let read = failpoint::io("send.read").and_then(|()| self.file.read_exact(&mut buffer[start..]));
         match read {
@@ -168,7 +168,7 @@ fn seal_small(
     let offer = seal_offer(item, true, &mut sealer)?;
     let size = usize::try_from(item.meta.size).map_err(|_| DeliverError::Changed)?;
     let mut chunk = Sealer::buffer(size + Trailer::LEN);
-    file.fill(&mut chunk, size)?;
+    file.fill(&mut chunk, HEADER_LEN, size)?;
     file.check_end()?;
     let hash = *blake3::hash(&chunk[HEADER_LEN..]).as_bytes();
     if let Some(effort) = packing.small(item.meta.size) {
@@ -213,8 +213,7 @@ impl Source {
         if accept.offset > 0 && accept.offset <= size {
             let mut chunk = BytesMut::new();
             while source.offset < accept.offset {
-                chunk.clear();
-                source.read_chunk(&mut chunk)?;
+                source.read_chunk(&mut chunk, 0)?;
             }
             if source.hasher.finish(accept.offset)? == accept.prefix {
                 return Ok(source);
@@ -226,11 +225,10 @@ impl Source {
         Ok(source)
     }
 
-    /// Appends the next chunk to `chunk` and takes its hash.
-    fn read_chunk(&mut self, chunk: &mut BytesMut) -> Result<(), DeliverError> {
+    /// Puts the next chunk of the file behind the first `start` bytes of the buffer and takes its hash.
+    fn read_chunk(&mut self, chunk: &mut BytesMut, start: usize) -> Result<(), DeliverError> {
         let len = usize::try_from((self.size - self.offset).min(CHUNK_SIZE as u64)).unwrap_or(CHUNK_SIZE);
-        let start = chunk.len();
-        self.file.fill(chunk, len)?;
+        self.file.fill(chunk, start, len)?;
         let index = self.offset / CHUNK_SIZE as u64;
         if len > 0 || self.size == 0 {
             self.hasher.push(index, FILE_CHUNK.hash(index, &chunk[start..])?)?;
@@ -246,9 +244,10 @@ impl Source {
         mut sealer: Sealer,
         chunks: &mpsc::Sender<SealedChunk>,
     ) -> Result<[u8; 32], DeliverError> {
+        let buffers = Buffers::default();
         loop {
-            let mut chunk = Sealer::buffer(CHUNK_SIZE + Trailer::LEN);
-            self.read_chunk(&mut chunk)?;
+            let mut chunk = buffers.take(RECORD_OVERHEAD + CHUNK_SIZE + Trailer::LEN);
+            self.read_chunk(&mut chunk, HEADER_LEN)?;
             let data = (chunk.len() - HEADER_LEN) as u64;
             if let Some(packer) = &mut self.packer {
                 packer.pack(&mut chunk, chunks.capacity() == 0);
@@ -263,7 +262,7 @@ impl Source {
                 None
             };
             let kind = if last { RecordKind::Final } else { RecordKind::Data };
-            let record = sealer.seal(kind, chunk)?;
+            let record = buffers.lend(sealer.seal(kind, chunk)?);
             let gone = chunks.blocking_send(SealedChunk { record, data }).is_err();
             if let Some(hash) = hash {
                 return Ok(hash);
@@ -296,7 +295,7 @@ mod tests {
     fn what_cannot_be_read_is_not_called_changed() {
         let shown = "Outgoing/f".to_owned();
         let mut broken = Reading { file: File::open("/proc/self/mem").unwrap(), meta: file(1, 5, 1), shown };
-        let error = broken.fill(&mut BytesMut::new(), 5).unwrap_err();
+        let error = broken.fill(&mut BytesMut::new(), 0, 5).unwrap_err();
         assert!(matches!(error, DeliverError::Source(StoreError::Io { .. })), "{error}");
         assert!(
             error.to_string().starts_with("Outgoing/f: could not read it: Input/output error"),
@@ -320,12 +319,12 @@ mod tests {
         };
         let open = || Reading::open(&folder, &item);
         let mut reading = open().unwrap();
-        assert!(matches!(reading.fill(&mut BytesMut::new(), 6), Err(DeliverError::Changed)));
+        assert!(matches!(reading.fill(&mut BytesMut::new(), 0, 6), Err(DeliverError::Changed)));
         let mut reading = open().unwrap();
-        reading.fill(&mut BytesMut::new(), 4).unwrap();
+        reading.fill(&mut BytesMut::new(), 0, 4).unwrap();
         assert!(matches!(reading.check_end(), Err(DeliverError::Changed)));
         let mut reading = open().unwrap();
-        reading.fill(&mut BytesMut::new(), 5).unwrap();
+        reading.fill(&mut BytesMut::new(), 0, 5).unwrap();
         reading.check_end().unwrap();
         std::fs::write(dir.path().join("f"), "hello!").unwrap();
         assert!(matches!(reading.check_end(), Err(DeliverError::Changed)));

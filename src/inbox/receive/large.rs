@@ -62,13 +62,15 @@ impl Inbox {
     ) -> Result<(Content, [u8; 32]), ReceiveError> {
         let Accepted { staging, mut stream, opener, layout, packed, offset } = accepted;
         let (whole, records) = mpsc::channel(BEHIND);
+        let pending = Records::new(layout, packed);
+        let buffers = pending.buffers().clone();
         let written = Arc::new(AtomicU64::new(offset));
         let counter = written.clone();
         // As above: the claim comes last.
         let worker = tokio::task::spawn_blocking(move || {
-            (staging.write_all(layout, opener, records, &counter), claim)
+            (staging.write_all(layout, opener, records, &buffers, &counter), claim)
         });
-        let fed = self.feed(offer, Records::new(layout, packed), &mut stream, whole, &written).await;
+        let fed = self.feed(offer, pending, &mut stream, whole, &written).await;
         let (written, _claim) = worker.await.map_err(|error| ReceiveError::Internal(error.to_string()))?;
         match (fed, written) {
             (Ok(()), Ok(Written::Whole(staged, hash))) => Ok((Content::Staged(staged), hash)),
