@@ -61,6 +61,7 @@ async fn play(choices: &mut Reader<'_>) {
             back: cut(what & 16 != 0, choices),
             flipped: (what & 32 != 0).then(|| number(choices, 3 * CHUNK_SIZE)),
             changed: (what & 64 != 0).then(|| number(choices, 3 * CHUNK_SIZE)),
+            fresh: what & 128 != 0,
         };
         tokio::time::timeout(Duration::from_secs(60), run(&receiver, &mut source, path, choices))
             .await
@@ -131,13 +132,13 @@ impl Source {
         self.touch();
     }
 
-    fn item(&self, folder: &Folder) -> Item {
+    fn item(&self, folder: &Folder, fresh: bool) -> Item {
         let name = Name::parse(b"f").unwrap();
         let meta = folder.stat(&name).unwrap();
         assert_eq!(meta.kind, FileKind::File);
         let mut id = TransferId([0; 16]);
         id.0.copy_from_slice(&blake3::hash(format!("{meta:?}").as_bytes()).as_bytes()[..16]);
-        Item { name, meta, kind: EntryKind::File { size: meta.size }, id, attempt: 0 }
+        Item { name, meta, kind: EntryKind::File { size: meta.size }, id, attempt: 0, fresh }
     }
 
     fn arrived(&self, folders: &Folders) -> Vec<Vec<u8>> {
@@ -207,11 +208,13 @@ struct Path {
     flipped: Option<usize>,
     /// The file is changed when so many bytes have crossed.
     changed: Option<usize>,
+    /// The sender takes it that the receiver holds nothing, and does not wait for its word. It may be wrong.
+    fresh: bool,
 }
 
 impl Path {
     fn plain() -> Self {
-        Self { there: usize::MAX, back: usize::MAX, flipped: None, changed: None }
+        Self { there: usize::MAX, back: usize::MAX, flipped: None, changed: None, fresh: false }
     }
 
     /// Nothing happens to it.
@@ -226,7 +229,7 @@ impl Path {
 /// One attempt: both ends, and what is between them.
 async fn run(receiver: &Receiver, source: &mut Source, mut path: Path, choices: &mut Reader<'_>) {
     let outgoing = Arc::new(Folder::open(&source.folder, false).unwrap());
-    let item = source.item(&outgoing);
+    let item = source.item(&outgoing, path.fresh);
     let delivery = Delivery::new(outgoing, Pace::new(None), EventSink::none());
     let ((a_send, a_recv), (mut a_far_send, mut a_far_recv)) = pipe(64 * 1024);
     let ((mut b_near_send, mut b_near_recv), (b_send, b_recv)) = pipe(64 * 1024);

@@ -19,10 +19,13 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
-use tokio::sync::{OwnedSemaphorePermit, mpsc};
+use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 
 /// Sealed chunks that wait for the stream, besides what QUIC holds.
 const AHEAD: usize = 2;
+/// Of a file of which the peer can hold nothing, so many bytes leave before its word: a round trip of most links. A peer
+/// that refuses it has cost no more than that.
+const BEFORE_ACCEPT: u64 = 8 << 20;
 /// Between two progress events of a file.
 const PROGRESS_PACE: Duration = Duration::from_millis(200);
 
@@ -91,8 +94,6 @@ pub struct Delivery {
     small: SmallReader,
     turns: AtomicU32,
 }
-
-type Answer = Pin<Box<dyn Future<Output = Result<Outcome, RecordError>> + Send>>;
 
 impl Delivery {
     /// Reads from `folder` (Outgoing), sends no faster than `pace`, and tells `events`.
@@ -190,8 +191,8 @@ impl Delivery {
         receipt(outcome(reader).await?, Some(hash), 0)
     }
 
-    /// A large file waits for the peer's word on what it holds from before, then goes chunk by chunk
-    /// while it is read, hashed and sealed on a thread of its own.
+    /// A large file waits for the peer's word on what it holds from before, if it can hold anything. It then goes chunk
+    /// by chunk while it is read, hashed and sealed on a thread of its own.
     async fn large(
         &self,
         item: &Item,
@@ -206,12 +207,13 @@ impl Delivery {
         send.set_turn(Turn::Bulk(self.turn()));
         send.write(seal_offer(item, false, &mut sealer)?).await.map_err(RecordError::from)?;
         hit("send.offered");
-        let accept = match reader.next(MAX_MESSAGE).await? {
-            (RecordKind::Answer, plaintext) => Accept::decode(&plaintext)?,
-            (RecordKind::Receipt, plaintext) => {
-                return receipt_before_the_end(Outcome::decode(&plaintext)?, 0);
+        let accept = if item.fresh {
+            Accept::NOTHING
+        } else {
+            match first_word(&mut reader).await? {
+                FirstWord::Accept(accept) => accept,
+                FirstWord::Last(outcome) => return receipt_before_the_end(outcome, 0),
             }
-            _ => return Err(Malformed.into()),
         };
         let size = item.size();
         let source = blocking(move || Source::resume(file, size, accept, &packing)).await?;
@@ -225,7 +227,7 @@ impl Delivery {
         hit("send.begun");
         let (chunks, mut ready) = mpsc::channel(AHEAD);
         let reading = tokio::task::spawn_blocking(move || source.seal_chunks(sealer, &chunks));
-        let mut answer: Answer = Box::pin(outcome(reader));
+        let mut answer = Answer::of(reader, item.fresh);
         let early = self.pump(item, offset, send, &mut ready, &mut answer).await?;
         if let Some(early) = &early
             && (!matches!(early, Outcome::Done { .. }) || ready.recv().await.is_some())
@@ -238,7 +240,7 @@ impl Delivery {
         drop(slot);
         let last = match early {
             Some(early) => early,
-            None => answer.await?,
+            None => answer.last.await?,
         };
         receipt(last, Some(hash), offset)
     }
@@ -255,9 +257,11 @@ impl Delivery {
         let mut sent = offset;
         let mut told = Instant::now();
         loop {
+            let waits = sent - offset >= BEFORE_ACCEPT && !answer.accepted.is_terminated();
             let record = tokio::select! {
-                record = ready.recv() => record,
-                early = &mut *answer => return Ok(Some(early?)),
+                record = ready.recv(), if !waits => record,
+                _ = &mut answer.accepted, if waits => continue,
+                early = &mut answer.last => return Ok(Some(early?)),
             };
             let Some(SealedChunk { record, data }) = record else { return Ok(None) };
             self.wait_for_pace(record.len()).await;
@@ -265,13 +269,13 @@ impl Delivery {
                 written = send.write(record) => {
                     if let Err(error) = written {
                         // The peer stopped reading: its answer says why, if there is one.
-                        return match answer.await {
+                        return match (&mut answer.last).await {
                             Ok(early) => Ok(Some(early)),
                             Err(_) => Err(RecordError::from(error).into()),
                         };
                     }
                 }
-                early = &mut *answer => return Ok(Some(early?)),
+                early = &mut answer.last => return Ok(Some(early?)),
             }
             hit("send.chunk");
             sent += data;
@@ -323,6 +327,45 @@ fn offer_of(item: &Item, inline: bool) -> Offer {
 
 pub(super) fn seal_offer(item: &Item, inline: bool, sealer: &mut Sealer) -> Result<Bytes, SealError> {
     seal_message(sealer, RecordKind::Offer, |out| offer_of(item, inline).encode(out))
+}
+
+/// What the peer says while a file is on its way to it.
+struct Answer {
+    /// Resolves when it has accepted the file, polled together with `last`.
+    accepted: oneshot::Receiver<()>,
+    last: Pin<Box<dyn Future<Output = Result<Outcome, RecordError>> + Send>>,
+}
+
+impl Answer {
+    /// `awaited`: the file goes ahead of the peer's first word.
+    fn of(mut reader: RecordReader, awaited: bool) -> Self {
+        let (accept, accepted) = oneshot::channel();
+        let last = Box::pin(async move {
+            if awaited && let FirstWord::Last(outcome) = first_word(&mut reader).await? {
+                return Ok(outcome);
+            }
+            // Nobody waits for it when the file has left already.
+            let _ = accept.send(());
+            outcome(reader).await
+        });
+        Self { accepted, last }
+    }
+}
+
+/// What comes first from a peer that is offered a large file.
+enum FirstWord {
+    /// It takes the file, and holds so much of it.
+    Accept(Accept),
+    /// It has it from before, or does not take it.
+    Last(Outcome),
+}
+
+async fn first_word(reader: &mut RecordReader) -> Result<FirstWord, RecordError> {
+    match reader.next(MAX_MESSAGE).await? {
+        (RecordKind::Answer, plaintext) => Ok(FirstWord::Accept(Accept::decode(&plaintext)?)),
+        (RecordKind::Receipt, plaintext) => Ok(FirstWord::Last(Outcome::decode(&plaintext)?)),
+        _ => Err(Malformed.into()),
+    }
 }
 
 /// The last word, once it comes. What it says is bounded by the size of a record.

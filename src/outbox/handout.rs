@@ -46,12 +46,13 @@ impl Table {
                 }
             };
             let (meta, attempt) = (entry.meta, entry.attempt);
+            let fresh = entry.fresh && attempt == 0;
             self.update(&name, |entry| {
                 entry.state = State::InFlight;
                 entry.offered = true;
             });
             let id = self.id(&name, &meta);
-            return Some(Item { name, meta, kind, id, attempt });
+            return Some(Item { name, meta, kind, id, attempt, fresh });
         }
     }
 
@@ -198,7 +199,7 @@ impl Table {
             let (meta, attempt) = (entry.meta, entry.attempt);
             self.update(&name, |entry| entry.state = State::Finishing);
             let id = self.id(&name, &meta);
-            items.push(Item { name, meta, kind: EntryKind::Folder, id, attempt });
+            items.push(Item { name, meta, kind: EntryKind::Folder, id, attempt, fresh: false });
         }
         items
     }

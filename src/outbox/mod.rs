@@ -103,6 +103,9 @@ pub struct Item {
     pub id: TransferId,
     /// How often it was handed out before, since it last changed.
     pub attempt: u32,
+    /// It came or changed after this process's first look at Outgoing and was never handed out: the peer can hold none of it.
+    /// Should that be wrong, what the peer holds is sent once more.
+    pub fresh: bool,
 }
 
 impl Item {

@@ -316,6 +316,7 @@ mod tests {
             kind: EntryKind::File { size: 5 },
             id: crate::proto::message::TransferId([1; 16]),
             attempt: 0,
+            fresh: false,
         };
         let open = || Reading::open(&folder, &item);
         let mut reading = open().unwrap();

@@ -65,6 +65,8 @@ pub(super) struct Table {
     /// Ids that the peer may forget.
     pub(super) forgotten: Vec<TransferId>,
     backlog: Backlog,
+    /// All of Outgoing was looked at once.
+    pub(super) known: bool,
 }
 
 impl Table {
@@ -87,6 +89,7 @@ impl Table {
             emptied: Vec::new(),
             forgotten: Vec::new(),
             backlog: Backlog { files: 0, bytes: 0 },
+            known: false,
         }
     }
 
@@ -183,6 +186,7 @@ impl Table {
             attempt: 0,
             failures: 0,
             seen: scan,
+            fresh: self.known,
             offered: false,
             listed: false,
         };

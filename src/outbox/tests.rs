@@ -123,7 +123,7 @@ async fn a_file_that_is_moved_in_goes_at_once_and_is_removed_when_it_is_held() {
     drained(&outbox).await;
     world.move_in("a", "hello");
     let item = next_named(&outbox, "a").await;
-    assert_eq!((item.size(), item.attempt), (5, 0));
+    assert_eq!((item.size(), item.attempt, item.fresh), (5, 0, true));
     // It may be handed out a moment before it is told.
     let one = Backlog { files: 1, bytes: 5 };
     timeout(LONG, outbox.backlog().wait_for(|backlog| *backlog == one)).await.unwrap().unwrap();
@@ -335,7 +335,24 @@ async fn ids_are_the_same_after_a_restart() {
     let first = next_named(&outbox, "a").await;
     drop(outbox);
     let outbox = world.start(SHORT);
-    assert_eq!(next_named(&outbox, "a").await.id, first.id);
+    let second = next_named(&outbox, "a").await;
+    assert_eq!(second.id, first.id);
+    // The peer may hold some of it from before.
+    assert!(!second.fresh);
+    outbox.failed(second, Retry::Now);
+    assert!(!next_named(&outbox, "a").await.fresh);
+}
+
+#[tokio::test]
+async fn what_was_tried_before_is_not_fresh() {
+    let world = World::new();
+    let outbox = world.start(SHORT);
+    drained(&outbox).await;
+    world.write("a", "x");
+    let first = next_named(&outbox, "a").await;
+    assert!(first.fresh);
+    outbox.failed(first, Retry::Now);
+    assert!(!next_named(&outbox, "a").await.fresh);
 }
 
 #[tokio::test]

@@ -5,7 +5,7 @@ use super::ground::Ground;
 use super::{CHUNK, GROWTH, bytes_of, enemy};
 use rft::crypto::seal::RecordKind as Kind;
 use rft::net::stream::StreamCode;
-use rft::proto::message::{Accept, Begin, CHUNK_SIZE, Control, Outcome};
+use rft::proto::message::{Accept, Begin, CHUNK_SIZE, Control, Outcome, Refusal, Trailer};
 use rft::proto::name::Name;
 use std::fs;
 use std::time::Duration;
@@ -121,4 +121,58 @@ async fn receipts_that_never_come_cost_little_and_drain_nothing() {
     other.ends(0);
     assert_eq!(events.iter().filter(|event| event["event"] == "drained").count(), 1);
     assert_eq!(fs::read_dir(guest.incoming()).unwrap().count(), FILES);
+}
+
+/// A file that came after the start goes ahead of the peer's word, but not far.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_new_waits_for_no_word_but_goes_only_so_far_without_it() {
+    const AHEAD: usize = 32;
+    const SIZE: usize = (AHEAD + 8) * CHUNK_SIZE;
+    let ground = Ground::new();
+    let (running, at) = ground.listens(&[]);
+    let enemy = Enemy::join(at).await;
+    let mut content = vec![0; SIZE];
+    blake3::Hasher::new().finalize_xof().fill(&mut content);
+    let names = ["refused", "taken"];
+    for name in names {
+        fs::write(ground.host.outgoing().join(name), &content).unwrap();
+    }
+    for (name, mut stream) in offered(&enemy, &names).await {
+        let heard = stream.hears().await;
+        assert!(matches!(heard, Heard::Begin(Begin { offset: 0, packed: false })), "{heard:?}");
+        for _ in 0..AHEAD {
+            let (kind, chunk) = stream.reader.next(CHUNK_SIZE).await.unwrap();
+            assert_eq!((kind, chunk.len()), (Kind::Data, CHUNK_SIZE));
+        }
+        // More would come at once, if it came at all.
+        let more = tokio::time::timeout(Duration::from_secs(1), stream.reader.next(CHUNK_SIZE)).await;
+        assert!(more.is_err(), "{name}: it goes on without a word");
+        if name == "refused" {
+            let refused = Outcome::Refused { reason: Refusal::TooLarge, detail: String::new() };
+            stream.says(Kind::Receipt, &bytes_of(|out| refused.encode(out))).await;
+            assert!(matches!(stream.hears().await, Heard::Gone(_)));
+            continue;
+        }
+        stream.says(Kind::Answer, &bytes_of(|out| Accept::NOTHING.encode(out))).await;
+        let left = (SIZE - AHEAD * CHUNK_SIZE) / CHUNK_SIZE;
+        for n in 0..left {
+            let (kind, _) = stream.reader.next(CHUNK_SIZE + Trailer::LEN).await.unwrap();
+            assert_eq!(kind, if n + 1 == left { Kind::Final } else { Kind::Data });
+        }
+        let hash = *blake3::hash(&content).as_bytes();
+        let done = Outcome::Done { hash, saved_as: Name::parse(name.as_bytes()).unwrap() };
+        stream.says(Kind::Receipt, &bytes_of(|out| done.encode(out))).await;
+        let path = ground.host.outgoing().join(name);
+        tokio::time::timeout(enemy::PATIENCE, async {
+            while path.exists() {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        })
+        .await
+        .expect("it is removed in time");
+    }
+    assert!(ground.host.outgoing().join("refused").exists());
+    fs::remove_file(ground.host.outgoing().join("refused")).unwrap();
+    drop(enemy);
+    ground.survives(running);
 }

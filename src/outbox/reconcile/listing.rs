@@ -127,6 +127,7 @@ impl Reconcile {
         self.outcomes.confirmed = self.outcomes.before;
         if !self.complete {
             self.complete = true;
+            locked(&self.shared.table).known = true;
             self.prune();
         } else if self.missed > 0
             && let Some(watch) = &mut self.watch

@@ -61,6 +61,8 @@ pub(in super::super) struct Entry {
     pub failures: u32,
     /// The scan that last saw it.
     pub seen: u32,
+    /// It came, or changed, after the first look at all of Outgoing.
+    pub fresh: bool,
     /// The peer may know its id.
     pub offered: bool,
     /// A folder of which is known what stands in it.
@@ -74,7 +76,7 @@ impl Entry {
 
     /// Starts over, as it is now.
     pub fn settle_anew(&mut self, now: Moment, wait: Duration) {
-        (self.attempt, self.failures, self.offered) = (0, 0, false);
+        (self.attempt, self.failures, self.offered, self.fresh) = (0, 0, false, true);
         self.settle_again(now, wait);
     }
 

@@ -119,6 +119,9 @@ pub struct Accept {
 }
 
 impl Accept {
+    /// The receiver holds none of it.
+    pub const NOTHING: Self = Self { offset: 0, prefix: [0; 32] };
+
     /// Appends the message's bytes.
     pub fn encode(&self, out: &mut BytesMut) {
         out.put_u64(self.offset);
