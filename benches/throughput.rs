@@ -64,7 +64,7 @@ async fn bare(size: u64, line: Line) -> Duration {
     let server = tokio::spawn(async move {
         let connection = right.quic.accept().await.unwrap().await.unwrap();
         // As a session has it.
-        connection.set_receive_window((128u32 << 20).into());
+        connection.set_receive_window((16u32 << 20).into());
         let (mut send, mut recv) = connection.accept_bi().await.unwrap();
         let mut got = 0;
         while let Some(chunk) = recv.read_chunk(1 << 16, false).await.unwrap() {

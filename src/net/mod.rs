@@ -2,12 +2,14 @@
 //!
 //! In the order in which a connection comes to be: [`socket`], [`tls`], [`endpoint`]; `names`, `redial`, `dial`
 //! and `guard` (out and in); [`handshake`]; [`elect`] and `liveness`; [`rendezvous`], which holds them
-//! together; then [`session`], with [`record`]s on each [`stream`]. [`congestion`] decides how fast.
+//! together; then [`session`], with [`record`]s on each [`stream`]. [`congestion`] decides how fast the link is filled,
+//! `flow` how much the peer may send ahead of us.
 
 pub mod congestion;
 mod dial;
 pub mod elect;
 pub mod endpoint;
+mod flow;
 mod guard;
 pub mod handshake;
 mod liveness;

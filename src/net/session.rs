@@ -2,6 +2,7 @@
 
 use super::congestion;
 use super::endpoint::{CloseCode, SEND_WINDOW};
+use super::flow::ReceiveWindow;
 use super::handshake::Authenticated;
 use super::record::{RecordError, RecordReader, RecordWriter};
 use super::stream::{StreamError, Turn};
@@ -12,7 +13,7 @@ use quinn::{Connection, VarInt};
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::sync::{Mutex, mpsc};
 
 /// Control messages that may wait for the daemon.
@@ -59,17 +60,18 @@ pub type ControlReceiver = mpsc::Receiver<Control>;
 
 impl Session {
     /// Takes over an adopted connection: lets the peer open `streams` file streams at once and have half of
-    /// `memory` bytes under way, and keeps at most a quarter of them for retransmission.
+    /// `memory` bytes under way at most, and keeps as many for retransmission.
     pub fn start(adopted: Authenticated, streams: u32, memory: u64) -> (Self, ControlReceiver) {
         let Authenticated { connection, established, settings, mut writer, reader } = adopted;
-        connection.set_receive_window(VarInt::from_u64(memory / 2).unwrap_or(VarInt::MAX));
+        let mut receive = ReceiveWindow::new(memory / 2, connection.rtt(), Instant::now());
+        connection.set_receive_window(var_int(receive.next(connection.rtt(), Instant::now())));
         writer.stream().set_turn(Turn::Answer);
         // The host's side has the control stream open by the peer besides.
         connection.set_max_concurrent_bi_streams(VarInt::from_u32(streams.saturating_add(1)));
         let (messages, receiver) = mpsc::channel(CONTROL_QUEUE);
         let (ending, link) = (Ending::default(), LinkRate::default());
         tokio::spawn(read_control(connection.clone(), reader, messages, ending.clone()));
-        tokio::spawn(follow_window(connection.clone(), memory, link.clone()));
+        tokio::spawn(follow_windows(connection.clone(), memory, receive, link.clone()));
         let session = Self {
             connection,
             keys: established.keys,
@@ -252,9 +254,13 @@ async fn read_control(
     }
 }
 
-/// Bounds what is handed to quinn ahead of the link. Half of the budget is for what is sent, the other
-/// for what is received.
-async fn follow_window(connection: Connection, memory: u64, link: LinkRate) {
+fn var_int(bytes: u64) -> VarInt {
+    VarInt::from_u64(bytes).unwrap_or(VarInt::MAX)
+}
+
+/// Bounds what is handed to quinn ahead of the link, and what the peer may have under way. Half of the budget is for what
+/// is sent, the other for what is received.
+async fn follow_windows(connection: Connection, memory: u64, mut receive: ReceiveWindow, link: LinkRate) {
     let most = (memory / 2).max(SEND_WINDOW);
     let mut tick = tokio::time::interval(congestion::PACE);
     loop {
@@ -267,5 +273,6 @@ async fn follow_window(connection: Connection, memory: u64, link: LinkRate) {
         link.0.store(rate as u64, Ordering::Relaxed);
         let window = congestion::send_window(path.cwnd, path.sent_packets, path.lost_packets, most);
         connection.set_send_window(window);
+        connection.set_receive_window(var_int(receive.next(path.rtt, Instant::now())));
     }
 }

@@ -23,6 +23,8 @@ use tokio::sync::mpsc;
 const BEHIND: usize = 4;
 /// Between two progress events of a file.
 const PROGRESS_PACE: Duration = Duration::from_millis(200);
+/// Pieces, of a packet each, after which the clock is looked at.
+const LOOK: u32 = 16;
 
 impl Inbox {
     /// Tells the sender what is here from before, and hears where it begins.
@@ -105,7 +107,7 @@ impl Inbox {
     ) -> Result<(), ReceiveError> {
         let mut share = Share { budget: &self.partial, held: 0 };
         let mut done = Vec::new();
-        let mut told = Instant::now();
+        let (mut told, mut pieces) = (Instant::now(), 0u32);
         while !pending.is_complete() {
             let Some((position, piece)) = stream.piece().await? else {
                 return Err(StreamError::Ended.into());
@@ -120,7 +122,8 @@ impl Inbox {
                     return Ok(());
                 }
             }
-            if told.elapsed() >= PROGRESS_PACE {
+            pieces = pieces.wrapping_add(1);
+            if pieces.is_multiple_of(LOOK) && told.elapsed() >= PROGRESS_PACE {
                 told = Instant::now();
                 self.events.emit(Event::FileProgress {
                     direction: Direction::Receive,
