@@ -9,7 +9,6 @@ use super::names::Names;
 use super::redial::{Cadence, Tries, Trouble, Verdict};
 use super::rendezvous::{Shared, await_adoption};
 use super::session::canonical;
-use super::tls::SERVER_NAME;
 use crate::event::Event;
 use quinn::Connection;
 use rand::RngExt;
@@ -171,7 +170,7 @@ async fn connect(shared: &Shared, names: &mut Names) -> Result<Connection, (Sock
         let found = names.addresses();
         let (addr, count) = (found[turn % found.len()], found.len());
         turn += 1;
-        match shared.endpoint.connect(addr, SERVER_NAME) {
+        match shared.jumbo.connect(&shared.endpoint, addr) {
             Ok(connecting) => {
                 let answer = async move { (addr, tokio::time::timeout(DEADLINE, connecting).await) };
                 tries.push(answers.spawn(answer)).as_ref().map(AbortHandle::abort);

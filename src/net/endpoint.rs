@@ -2,9 +2,12 @@
 
 use super::congestion;
 use super::socket::{self, Bound};
-use super::tls::{self, TlsError};
+use super::tls::{self, SERVER_NAME, TlsError};
 use crate::config::{Bind, Config};
-use quinn::{EndpointConfig, IdleTimeout, TokioRuntime, TransportConfig, VarInt};
+use quinn::{
+    ClientConfig, ConnectError, Connecting, ConnectionError, EndpointConfig, IdleTimeout, Incoming,
+    MtuDiscoveryConfig, ServerConfig, TokioRuntime, TransportConfig, VarInt,
+};
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -24,6 +27,11 @@ const DIAL_RTT: Duration = Duration::from_millis(3400);
 const MAX_INCOMING: usize = 64;
 /// Bytes that a stranger's connection may have buffered before it is looked at.
 const INCOMING_BUFFER: u64 = 16 << 10;
+
+/// Largest UDP payload that is tried on routes that take jumbo frames: 9,000 bytes less the headers of IPv6 and UDP.
+const JUMBO: u16 = 8952;
+/// And on all others: Ethernet's 1,500 bytes less these headers.
+const USUAL: u16 = 1452;
 
 /// How a connection is closed; the application error code of CONNECTION_CLOSE (protocol.md
 /// section 3.4).
@@ -53,8 +61,8 @@ impl CloseCode {
     }
 
     /// Whether the peer closed with this code.
-    pub fn is_reason_of(self, error: &quinn::ConnectionError) -> bool {
-        matches!(error, quinn::ConnectionError::ApplicationClosed(close) if close.error_code == self.var_int())
+    pub fn is_reason_of(self, error: &ConnectionError) -> bool {
+        matches!(error, ConnectionError::ApplicationClosed(close) if close.error_code == self.var_int())
     }
 }
 
@@ -89,6 +97,40 @@ pub struct Endpoint {
     pub ephemeral: bool,
     /// What the user should know about the socket.
     pub notes: Vec<String>,
+    /// The other settings, for routes that take jumbo frames.
+    pub jumbo: Jumbo,
+}
+
+/// Begins connections: where the route takes jumbo frames, with a search for how large packets may be on all of the path.
+/// It is not begun elsewhere, as it would go on at the smallest size for a dozen round trips, until it finds the usual.
+#[derive(Clone)]
+pub struct Jumbo {
+    client: ClientConfig,
+    server: Arc<ServerConfig>,
+}
+
+impl Jumbo {
+    /// Dials.
+    ///
+    /// # Errors
+    /// quinn's, for an address that cannot be dialled.
+    pub fn connect(&self, endpoint: &quinn::Endpoint, addr: SocketAddr) -> Result<Connecting, ConnectError> {
+        match socket::takes_jumbo_frames(addr) {
+            true => endpoint.connect_with(self.client.clone(), addr, SERVER_NAME),
+            false => endpoint.connect(addr, SERVER_NAME),
+        }
+    }
+
+    /// Accepts.
+    ///
+    /// # Errors
+    /// quinn's, when the connection's first packet cannot be used.
+    pub fn accept(&self, incoming: Incoming) -> Result<Connecting, ConnectionError> {
+        match socket::takes_jumbo_frames(incoming.remote_address()) {
+            true => incoming.accept_with(self.server.clone()),
+            false => incoming.accept(),
+        }
+    }
 }
 
 impl Endpoint {
@@ -100,27 +142,33 @@ impl Endpoint {
     pub fn open(config: &Config) -> Result<Self, EndpointError> {
         let (bound, ephemeral) = bind(config)?;
         let tls = tls::configure()?;
-        let mut dialled = transport(config);
-        dialled.initial_rtt(DIAL_RTT);
-
-        let mut server = quinn::ServerConfig::with_crypto(tls.server);
+        let mut limits = EndpointConfig::default();
+        if cfg!(target_os = "linux") {
+            // What the peer may send at most; it finds out itself what arrives.
+            let _ = limits.max_udp_payload_size(JUMBO);
+        }
+        let mut server = ServerConfig::with_crypto(tls.server);
         server
-            .transport_config(Arc::new(transport(config)))
             .max_incoming(MAX_INCOMING)
             .incoming_buffer_size(INCOMING_BUFFER)
             .incoming_buffer_size_total(MAX_INCOMING as u64 * INCOMING_BUFFER);
-        let mut client = quinn::ClientConfig::new(tls.client);
-        client.transport_config(Arc::new(dialled));
+        let mut client = ClientConfig::new(tls.client);
+        let mut set = |largest| {
+            let (accepted, mut dialled) = (transport(config, largest), transport(config, largest));
+            dialled.initial_rtt(DIAL_RTT);
+            server.transport_config(Arc::new(accepted));
+            client.transport_config(Arc::new(dialled));
+            (client.clone(), server.clone())
+        };
+        let (client, server) = set(JUMBO);
+        let jumbo = Jumbo { client, server: Arc::new(server) };
+        let (client, server) = set(USUAL);
 
-        let mut quic = quinn::Endpoint::new_with_abstract_socket(
-            EndpointConfig::default(),
-            Some(server),
-            bound.socket,
-            Arc::new(TokioRuntime),
-        )
-        .map_err(EndpointError::Drive)?;
+        let runtime = Arc::new(TokioRuntime);
+        let mut quic = quinn::Endpoint::new_with_abstract_socket(limits, Some(server), bound.socket, runtime)
+            .map_err(EndpointError::Drive)?;
         quic.set_default_client_config(client);
-        Ok(Self { quic, local: bound.local, ephemeral, notes: bound.notes })
+        Ok(Self { quic, local: bound.local, ephemeral, notes: bound.notes, jumbo })
     }
 }
 
@@ -156,8 +204,10 @@ fn bind_error(bind: Option<Bind>, port: u16, source: io::Error) -> EndpointError
     EndpointError::Bind { addr, source, advice }
 }
 
-fn transport(config: &Config) -> TransportConfig {
+fn transport(config: &Config, largest: u16) -> TransportConfig {
     let mut transport = TransportConfig::default();
+    let mut search = MtuDiscoveryConfig::default();
+    search.upper_bound(largest);
     // A promise, not a buffer: what arrives is read at once, so half of the memory budget may be
     // under way on one stream. For all together that is true of a session; a stranger gets a handshake's worth.
     let window = VarInt::from_u64(config.memory / 2).unwrap_or(VarInt::MAX);
@@ -173,6 +223,7 @@ fn transport(config: &Config) -> TransportConfig {
         .stream_receive_window(window)
         .receive_window(VarInt::from_u32(STRANGER_WINDOW))
         .send_window(SEND_WINDOW)
+        .mtu_discovery_config(Some(search))
         // Without it quinn goes on with the stream that it is at as long as that has data, whatever the
         // priority of another: bulk would hold up urgent files, receipts and the control stream for good.
         // Streams that are not to be cut up among each other have priorities of their own (`stream::Turn`).
@@ -186,3 +237,41 @@ const STRANGER_WINDOW: u32 = 64 << 10;
 
 /// Bytes that may be sent and not yet acknowledged before the session has measured the link.
 pub const SEND_WINDOW: u64 = 8 << 20;
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use super::*;
+    use crate::config::PeerAddress;
+    use std::path::Path;
+
+    /// Loopback takes packets of 64 KiB: both sides find that theirs may be jumbo frames, and send them.
+    #[tokio::test]
+    async fn jumbo_frames_are_found_where_the_route_takes_them() {
+        let open = || {
+            let peer = PeerAddress { host: "127.0.0.1".into(), port: 1 };
+            let mut config = Config::new(Some(peer), 0, Path::new("unused"));
+            config.bind = Some(Bind { addr: [127, 0, 0, 1].into(), port: Some(0) });
+            Endpoint::open(&config).unwrap()
+        };
+        let (left, right) = (open(), open());
+        let accepted =
+            async { right.jumbo.accept(right.quic.accept().await.unwrap()).unwrap().await.unwrap() };
+        let dialled = async { left.jumbo.connect(&left.quic, right.local).unwrap().await.unwrap() };
+        let (dialled, accepted) = tokio::join!(dialled, accepted);
+        let (mut send, _answers) = dialled.open_bi().await.unwrap();
+        send.write_all(&[1]).await.unwrap();
+        let (mut answer, mut recv) = accepted.accept_bi().await.unwrap();
+        let largest = |connection: &quinn::Connection| connection.stats().path.current_mtu;
+        let search = async {
+            let mut buf = [0; 100];
+            while largest(&dialled).min(largest(&accepted)) < JUMBO - 100 {
+                // The window of a stranger is small.
+                recv.read(&mut buf).await.unwrap();
+                send.write_all(&buf).await.unwrap();
+                answer.write_all(&[0]).await.unwrap();
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(60), search).await.unwrap();
+        assert!(largest(&dialled) <= JUMBO && largest(&accepted) <= JUMBO);
+    }
+}

@@ -1,5 +1,6 @@
 //! What strangers may cost: connections, memory, guesses (protocol.md section 3.6).
 
+use super::endpoint::Jumbo;
 use super::handshake::{AuthError, from_close};
 use super::session::canonical;
 use super::throttle::{HOPELESS, Pace, Throttle};
@@ -179,8 +180,12 @@ impl Place {
 
     /// Begins the QUIC handshake. The guesses of this connection come out of the throttle returned,
     /// and its seat is free when the last part is dropped.
-    pub(super) fn accept(self, guard: &Guard) -> Result<(Connecting, &Mutex<Throttle>, Seat), AuthError> {
-        let connecting = self.incoming.accept().map_err(|error| from_close(&error))?;
+    pub(super) fn accept<'a>(
+        self,
+        guard: &'a Guard,
+        jumbo: &Jumbo,
+    ) -> Result<(Connecting, &'a Mutex<Throttle>, Seat), AuthError> {
+        let connecting = jumbo.accept(self.incoming).map_err(|error| from_close(&error))?;
         Ok((connecting, &guard.share(self.caller).guesses, self.held))
     }
 }

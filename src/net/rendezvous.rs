@@ -2,7 +2,7 @@
 //! (protocol.md section 3).
 
 use super::elect::{self, Current, Verdict};
-use super::endpoint::{CloseCode, Endpoint};
+use super::endpoint::{CloseCode, Endpoint, Jumbo};
 use super::guard::{Guard, Place};
 use super::handshake::{AuthError, Authenticated, DEADLINE, as_host, from_close};
 use super::liveness::{Counters, Liveness};
@@ -32,6 +32,7 @@ const PATIENCE: Duration = Duration::from_millis(1500);
 /// All that the tasks of one peer's rendezvous share.
 pub(super) struct Shared {
     pub(super) endpoint: quinn::Endpoint,
+    pub(super) jumbo: Jumbo,
     pub(super) local: SocketAddr,
     pub(super) key: PasswordKey,
     pub(super) own: PeerId,
@@ -105,6 +106,7 @@ pub async fn run(
 ) -> Result<(), Fatal> {
     let shared = Arc::new(Shared {
         endpoint: endpoint.quic.clone(),
+        jumbo: endpoint.jumbo.clone(),
         local: endpoint.local,
         key,
         own,
@@ -204,7 +206,7 @@ async fn accept(shared: Arc<Shared>, authenticated: mpsc::Sender<Authenticated>)
 /// From a connection's first packet to its adoption, in no more than [`DEADLINE`].
 async fn welcome(shared: &Shared, place: Place) -> Result<Authenticated, AuthError> {
     let deadline = tokio::time::Instant::now() + DEADLINE;
-    let (connecting, throttle, _seat) = place.accept(&shared.guard)?;
+    let (connecting, throttle, _seat) = place.accept(&shared.guard, &shared.jumbo)?;
     let connection = within(deadline, connecting).await?.map_err(|error| from_close(&error))?;
     let proof = as_host(connection.clone(), &shared.key, shared.own, throttle, || shared.settings());
     let proven = within(deadline, proof).await.and_then(|proven| proven);

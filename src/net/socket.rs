@@ -17,6 +17,12 @@ const BUFFER: usize = 4 << 20;
 /// Below this the receiver drops packets at a few hundred Mbit/s; the user is told.
 const SMALL_BUFFER: usize = 512 << 10;
 
+/// Bytes that an interface takes at once when it is set up for jumbo frames.
+#[cfg(target_os = "linux")]
+const JUMBO_FRAME: u32 = 9000;
+/// Bytes of UDP payload that the system takes in one call: 64 KiB with the headers of IP and UDP.
+const MOST_AT_ONCE: usize = 65_000;
+
 /// A bound socket, ready for an endpoint.
 #[derive(Debug)]
 pub struct Bound {
@@ -49,7 +55,7 @@ pub fn bind(addr: SocketAddr) -> io::Result<Bound> {
                         .into(),
                 );
             }
-            socket
+            Arc::new(InParts(socket))
         }
         Err(error) => {
             notes.push(format!(
@@ -96,6 +102,79 @@ fn size_buffers(socket: &std::net::UdpSocket) -> Option<String> {
             granted >> 10
         )
     })
+}
+
+/// Whether the route to this address begins on an interface whose packets may have 9,000 bytes: loopback, and networks
+/// that are set up for jumbo frames. What all of the path takes, QUIC finds out. Only Linux tells.
+pub fn takes_jumbo_frames(peer: SocketAddr) -> bool {
+    #[cfg(target_os = "linux")]
+    {
+        use rustix::net::sockopt::{ip_mtu, ipv6_mtu};
+        let peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());
+        let any =
+            if peer.is_ipv4() { IpAddr::V4(Ipv4Addr::UNSPECIFIED) } else { Ipv6Addr::UNSPECIFIED.into() };
+        // Nothing is sent: a socket that is connected knows its route.
+        let probe = std::net::UdpSocket::bind((any, 0)).and_then(|probe| probe.connect(peer).map(|()| probe));
+        let mtu = |probe| if peer.is_ipv4() { ip_mtu(&probe) } else { ipv6_mtu(&probe) }.ok();
+        probe.ok().and_then(mtu).is_some_and(|mtu| mtu >= JUMBO_FRAME)
+    }
+    #[cfg(not(target_os = "linux"))]
+    {
+        let _ = peer;
+        false
+    }
+}
+
+/// quinn hands over up to ten packets to be sent in one call, and the system takes 64 KiB: jumbo frames go in two.
+#[derive(Debug)]
+struct InParts(Arc<dyn AsyncUdpSocket>);
+
+impl AsyncUdpSocket for InParts {
+    fn create_io_poller(self: Arc<Self>) -> Pin<Box<dyn UdpPoller>> {
+        self.0.clone().create_io_poller()
+    }
+
+    /// When the socket is full after the first part, quinn sends both again: a packet that comes twice counts once.
+    fn try_send(&self, transmit: &Transmit<'_>) -> io::Result<()> {
+        let whole = transmit.contents.len() <= MOST_AT_ONCE;
+        let Some(packet) = transmit.segment_size.filter(|_| !whole) else {
+            return self.0.try_send(transmit);
+        };
+        transmit.contents.chunks((MOST_AT_ONCE / packet).max(1) * packet).try_for_each(|part| {
+            self.0.try_send(&Transmit {
+                destination: transmit.destination,
+                ecn: transmit.ecn,
+                contents: part,
+                segment_size: (part.len() > packet).then_some(packet),
+                src_ip: transmit.src_ip,
+            })
+        })
+    }
+
+    fn poll_recv(
+        &self,
+        cx: &mut Context<'_>,
+        bufs: &mut [IoSliceMut<'_>],
+        meta: &mut [RecvMeta],
+    ) -> Poll<io::Result<usize>> {
+        self.0.poll_recv(cx, bufs, meta)
+    }
+
+    fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.0.local_addr()
+    }
+
+    fn max_transmit_segments(&self) -> usize {
+        self.0.max_transmit_segments()
+    }
+
+    fn max_receive_segments(&self) -> usize {
+        self.0.max_receive_segments()
+    }
+
+    fn may_fragment(&self) -> bool {
+        self.0.may_fragment()
+    }
 }
 
 /// UDP without any socket option, one datagram a call: for systems where `quinn-udp` cannot set
@@ -240,6 +319,43 @@ mod tests {
             .unwrap();
         assert_eq!(&storage[..meta[0].len], b"hello");
         assert_eq!(meta[0].addr, a.local_addr().unwrap());
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn loopback_takes_jumbo_frames() {
+        for addr in ["127.0.0.1:1", "[::ffff:127.0.0.1]:1"] {
+            assert!(takes_jumbo_frames(addr.parse().unwrap()), "{addr}");
+        }
+    }
+
+    /// All of them: in one call the system would take none.
+    #[cfg(target_os = "linux")]
+    #[tokio::test]
+    async fn ten_jumbo_packets_are_sent_at_once() {
+        let (a, b) =
+            (bind("127.0.0.1:0".parse().unwrap()).unwrap(), bind("127.0.0.1:0".parse().unwrap()).unwrap());
+        let contents: Vec<u8> = (0..10u8).flat_map(|n| vec![n; 8952]).collect();
+        let transmit = Transmit {
+            destination: b.local,
+            ecn: None,
+            contents: &contents,
+            segment_size: Some(8952),
+            src_ip: None,
+        };
+        let mut poller = a.socket.clone().create_io_poller();
+        std::future::poll_fn(|cx| poller.as_mut().poll_writable(cx)).await.unwrap();
+        a.socket.try_send(&transmit).unwrap();
+        let (mut came, mut storage, mut meta) = (Vec::new(), vec![0; 1 << 16], [RecvMeta::default()]);
+        while came.len() < contents.len() {
+            let receive = std::future::poll_fn(|cx| {
+                b.socket.poll_recv(cx, &mut [IoSliceMut::new(&mut storage)], &mut meta)
+            });
+            tokio::time::timeout(std::time::Duration::from_secs(30), receive).await.unwrap().unwrap();
+            assert_eq!(meta[0].stride, 8952);
+            came.extend_from_slice(&storage[..meta[0].len]);
+        }
+        assert_eq!(came, contents);
     }
 
     #[test]
