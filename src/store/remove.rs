@@ -82,9 +82,7 @@ impl Remover {
             let is_copied = entry.verb == Verb::Archive && leaves.contains(&entry.copied_leaf());
             let done = if is_copied || walk.stat(&name).is_ok_and(|outgoing| outgoing.same_inode(&found)) {
                 // What is left of half a rename: it has another name.
-                let dropped = os::unlink(&removing.dir, leaf).naming("remove", || removing.path.display());
-                Entry::drop_name_of(&removing.dir, leaf);
-                dropped.map(|()| Removed::Changed)
+                self.drop_double(&mut walk, &removing.dir, leaf, &name).map(|()| Removed::Changed)
             } else if entry.is(&found) {
                 self.taken_for_good(&mut walk, &removing.dir, &entry, &name)
                     .and_then(|()| self.finish(&mut filing, &removing.dir, entry, &name))
@@ -275,13 +273,26 @@ impl Remover {
         entry: &Entry,
         name: &Name,
     ) -> Result<(), StoreError> {
-        let parent = match walk.parent(name) {
-            _ if entry.verb == Verb::Delete => return Ok(()),
-            Err(StoreError::NotFound { .. } | StoreError::InTheWay { .. }) => None,
-            found => Some(found?.0),
-        };
-        let synced = os::sync_dir(removing).and_then(|()| parent.map_or(Ok(()), |dir| os::sync_dir(&dir)));
-        synced.naming("sync", || self.outgoing.shown(name))
+        if entry.verb == Verb::Delete {
+            return Ok(());
+        }
+        os::sync_dir(removing).naming("sync", || self.outgoing.shown(name))?;
+        self.sync_way(walk, name)
+    }
+
+    /// The name of an entry of Outgoing, or that it is gone, to stable storage, with the folders that it is in.
+    fn sync_way(&self, walk: &mut Walk<'_>, name: &Name) -> Result<(), StoreError> {
+        let mut above = name.parent();
+        loop {
+            match walk.dir(above.as_ref()) {
+                Ok(dir) => os::sync_dir(&dir).naming("sync", || self.outgoing.shown(name))?,
+                // Its user took it away: the one above tells.
+                Err(StoreError::NotFound { .. } | StoreError::InTheWay { .. }) => {}
+                Err(error) => return Err(error),
+            }
+            let Some(folder) = above else { return Ok(()) };
+            above = folder.parent();
+        }
     }
 
     /// The last step for a file that is the right one.
@@ -313,11 +324,30 @@ impl Remover {
         name: &Name,
     ) -> Result<(), StoreError> {
         let shown = || self.outgoing.shown(name);
-        if let Placed::HasBoth = place(walk, removing, held, name)?.naming("put back", shown)? {
-            os::unlink(removing, held).naming("put back", shown)?;
+        match place(walk, removing, held, name)?.naming("put back", shown)? {
+            Placed::HasBoth => self.drop_double(walk, removing, held, name),
+            Placed::Renamed => {
+                Entry::drop_name_of(removing, held);
+                self.sync_way(walk, name)?;
+                os::sync_dir(removing).naming("sync", shown)
+            }
         }
+    }
+
+    /// Takes a name out of `removing` whose file has another one. A name that is left there after a loss of power is
+    /// put back at the next start, when the file may have been sent or taken away; and of a file, one name lasts.
+    fn drop_double(
+        &self,
+        walk: &mut Walk<'_>,
+        removing: &Dir,
+        held: &OsStr,
+        name: &Name,
+    ) -> Result<(), StoreError> {
+        self.sync_way(walk, name)?;
+        let dropped = os::unlink(removing, held);
         Entry::drop_name_of(removing, held);
-        Ok(())
+        let synced = dropped.and_then(|()| os::sync_dir(removing));
+        synced.naming("put back", || self.outgoing.shown(name))
     }
 }
 
