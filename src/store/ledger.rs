@@ -8,7 +8,9 @@
 mod database;
 
 use super::age;
-use super::error::StoreError;
+use super::error::{Naming, StoreError};
+use super::folder::Folder;
+use super::os;
 use super::state::StateDir;
 use crate::proto::message::TransferId;
 use crate::proto::name::Name;
@@ -186,14 +188,34 @@ impl Ledger {
     }
 
     /// Drops the delivered transfers that `keep` does not want: those whose files are gone. They
-    /// are never dropped by age: a file that is kept for years is not sent twice.
+    /// are never dropped by age: a file that is kept for years is not sent twice. That they are gone from `outgoing`
+    /// lasts first: one that came back after a loss of power would be sent once more.
     ///
     /// # Errors
-    /// [`StoreError::Ledger`].
-    pub fn prune_delivered(&self, keep: &dyn Fn(TransferId) -> bool) -> Result<(), StoreError> {
+    /// [`StoreError`] when the ledger cannot be used, or the volume not be synced.
+    pub fn prune_delivered(
+        &self,
+        outgoing: &Folder,
+        keep: &dyn Fn(TransferId) -> bool,
+    ) -> Result<(), StoreError> {
+        let is_gone = |id: &[u8; 16]| !keep(TransferId(*id));
+        let some_are_gone = self.db.read(|db| {
+            let table = db.begin_read()?.open_table(DELIVERED)?;
+            for entry in table.iter()? {
+                if is_gone(entry?.0.value()) {
+                    return Ok(true);
+                }
+            }
+            Ok(false)
+        })?;
+        if !some_are_gone {
+            return Ok(());
+        }
+        // Where a system has no such sync there is none either that tells what was removed since when.
+        os::sync_volume(&*outgoing.root()?).naming("sync", || outgoing.path().display())?;
         self.db.write(Durability::None, |transaction| {
             let mut table = transaction.open_table(DELIVERED)?;
-            Ok(table.retain(|id, _| keep(TransferId(*id)))?)
+            Ok(table.retain(|id, _| !is_gone(id))?)
         })
     }
 

@@ -141,7 +141,7 @@ impl Reconcile {
     fn prune(&self) {
         if let Some(ledger) = &self.ledger {
             let marks = locked(&self.shared.table).marks();
-            if let Err(error) = ledger.prune_delivered(&|mark| marks.contains(&mark)) {
+            if let Err(error) = ledger.prune_delivered(&self.folder, &|mark| marks.contains(&mark)) {
                 self.events.warn(None, error.to_string());
             }
         }

@@ -33,7 +33,7 @@ fn committed_entries_are_received_until_forgotten() {
 
 #[test]
 fn what_was_committing_and_who_we_are_survive() {
-    let (_base, state) = state();
+    let (base, state) = state();
     let ledger = Ledger::open(&state).unwrap();
     let origin = ledger.origin();
     ledger.committing(&[entry(1), entry(2)]).unwrap();
@@ -45,7 +45,8 @@ fn what_was_committing_and_who_we_are_survive() {
     assert!(ledger.moved_aside().is_none());
     assert!(ledger.unfinished().unwrap().contains(&entry(1)));
     assert!(ledger.is_delivered(id(7)).unwrap() && !ledger.is_delivered(id(9)).unwrap());
-    ledger.prune_delivered(&|delivered| delivered == id(8)).unwrap();
+    let outgoing = Folder::open(base.path(), false).unwrap();
+    ledger.prune_delivered(&outgoing, &|delivered| delivered == id(8)).unwrap();
     assert!(!ledger.is_delivered(id(7)).unwrap() && ledger.is_delivered(id(8)).unwrap());
 }
 
