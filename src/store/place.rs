@@ -96,14 +96,13 @@ impl<'a> Placer<'a> {
     pub(crate) fn place(&mut self, entry: &Entry<'_>) -> Result<Name, StoreError> {
         let staged = leaf_of(entry.id);
         let stage = self.incoming.stage_dir()?.dir;
-        self.stage = Some(Arc::clone(&stage));
         let (mut number, mut races) = (0, 0);
         while number <= numbered::MOST && races < RACES {
             let Some(candidate) = numbered(entry.name, number) else { break };
             let (parent, leaf) = self.parent(&candidate)?;
             match rename_in(&stage, &staged, &parent, &leaf) {
                 Ok(()) => {
-                    self.named_in(candidate.parent(), &parent)?;
+                    self.moved(&stage, candidate.parent(), &parent)?;
                     return Ok(candidate);
                 }
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
@@ -119,7 +118,7 @@ impl<'a> Placer<'a> {
             };
             if self.stands_there(entry, number, &stage, &parent, &leaf, &there)? {
                 hit("publish.same");
-                self.named_in(candidate.parent(), &parent)?;
+                self.moved(&stage, candidate.parent(), &parent)?;
                 self.doubles.push(entry.id);
                 return Ok(candidate);
             }
@@ -133,7 +132,7 @@ impl<'a> Placer<'a> {
                     hit("publish.replacing");
                     os::rename_over(&stage, &staged, &parent, &leaf)
                         .naming("replace", || self.shown(&candidate))?;
-                    self.named_in(candidate.parent(), &parent)?;
+                    self.moved(&stage, candidate.parent(), &parent)?;
                     return Ok(candidate);
                 }
             }
@@ -186,6 +185,12 @@ impl<'a> Placer<'a> {
         }
         self.doubles.clear();
         synced.naming("sync", || self.incoming.folder().path().display())
+    }
+
+    /// An entry left the stage for this folder, or is about to since it stands there already.
+    fn moved(&mut self, stage: &Arc<Dir>, folder: Option<Name>, dir: &Arc<Dir>) -> Result<(), StoreError> {
+        self.stage = Some(Arc::clone(stage));
+        self.named_in(folder, dir)
     }
 
     /// A name was given in this folder. It lasts when the folder and all above it do, and nobody can

@@ -9,13 +9,20 @@ use crate::store::powerloss::disk::{Body, Cover, Disk, Event, Inode, Log, Node, 
 use cap_std::fs::Dir;
 use std::cell::RefCell;
 use std::collections::{BTreeMap, HashMap};
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io::{self, Result};
 use std::path::{Path, PathBuf};
 
 thread_local! {
     static RECORDER: RefCell<Option<Recorder>> = const { RefCell::new(None) };
+    static RACE: RefCell<Option<Race>> = const { RefCell::new(None) };
+}
+
+/// What somebody else does just before this name is renamed.
+struct Race {
+    leaf: OsString,
+    work: Box<dyn FnOnce()>,
 }
 
 /// Writes down what happens below one folder.
@@ -58,6 +65,11 @@ impl Recorder {
     /// A promise is given at this moment.
     pub(crate) fn promise(number: usize) {
         with(|recorder| recorder.log.events.push(Event::Promise(number)));
+    }
+
+    /// Somebody else does this just before `leaf` is renamed the next time.
+    pub(crate) fn before_rename(leaf: &OsStr, work: impl FnOnce() + 'static) {
+        RACE.set(Some(Race { leaf: leaf.to_owned(), work: Box::new(work) }));
     }
 
     fn is(&mut self, node: Node, meta: &Meta) {
@@ -212,6 +224,8 @@ fn rename(
     new: &OsStr,
     renamed: impl FnOnce(&Dir, &OsStr, &Dir, &OsStr) -> Result<()>,
 ) -> Result<()> {
+    let race = RACE.with_borrow_mut(|race| race.take_if(|race| race.leaf == old));
+    race.into_iter().for_each(|race| (race.work)());
     with(|recorder| {
         let (from_node, to_node) = (recorder.dir(from).unwrap(), recorder.dir(to).unwrap());
         if recorder.volume(from_node) != recorder.volume(to_node) {

@@ -1,50 +1,70 @@
-//! Removing and archiving what was sent while the power fails: a file that the peer does not hold stays, one that is gone
-//! does not come back, and what is archived is in the archive once.
+//! Removing, archiving and keeping what was sent while the power fails: what the peer does not hold stays, what is gone
+//! does not come back, what is archived is in the archive once, and what is kept is not sent again.
+
+mod run;
+mod things;
 
 use super::host::{Host, Kind, losses, needless_syncs, seeded};
-use crate::config::Folders;
-use crate::proto::message::Timestamp;
-use crate::proto::name::Name;
-use crate::store::os::recorded::Recorder;
-use crate::store::{Folder, Meta, Removed, Remover, StateDir, os};
+use crate::config::{AfterSend, Folders};
+use crate::store::StateDir;
 use rand::RngExt;
 use rand::rngs::StdRng;
-use std::collections::{BTreeMap, BTreeSet};
-use std::ffi::OsStr;
-use std::fs;
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use run::Run;
+use std::collections::BTreeSet;
+use things::{Thing, What};
 
-/// Files in Outgoing, by their numbers. The content is the name.
+/// What is in Outgoing, and what is done there.
 struct World {
-    names: Vec<String>,
-    archive: bool,
+    things: Vec<Thing>,
+    after_send: AfterSend,
     /// `Outgoing` is a volume of its own.
     apart: bool,
-    /// These were sent, and go together.
-    steps: Vec<Vec<usize>>,
+    steps: Vec<Step>,
 }
 
-/// What was said.
+enum Step {
+    /// The peer has got these, and they go together.
+    Send(Vec<usize>),
+    /// The user puts this one in the place of one that the peer gets just then.
+    ReplaceFirst(usize),
+    /// The same, while that one is being removed.
+    ReplaceInRemoval(usize),
+    /// The user takes one away.
+    TakeAway(usize),
+}
+
+/// What was said to somebody, and is held to.
 #[derive(Clone, Copy)]
 enum Promise {
     /// The peer holds it.
     Sent(usize),
     /// The peer was told to forget it.
-    Gone(usize),
+    Done(usize),
+    /// The user puts it there, now or in a moment.
+    Placing(usize),
+    /// It was put there.
+    Placed(usize),
+    /// Now or in a moment its user takes it away; nobody says when that lasts.
+    TakingAway(usize),
 }
 
 #[derive(Clone, Default)]
 struct Known {
     sent: BTreeSet<usize>,
-    gone: BTreeSet<usize>,
+    done: BTreeSet<usize>,
+    placing: BTreeSet<usize>,
+    placed: BTreeSet<usize>,
+    taking_away: BTreeSet<usize>,
 }
 
 impl Known {
     fn learn(&mut self, promise: Promise) {
         match promise {
             Promise::Sent(n) => self.sent.insert(n),
-            Promise::Gone(n) => self.gone.insert(n),
+            Promise::Done(n) => self.done.insert(n),
+            Promise::Placing(n) => self.placing.insert(n),
+            Promise::Placed(n) => self.placed.insert(n),
+            Promise::TakingAway(n) => self.taking_away.insert(n),
         };
     }
 
@@ -55,28 +75,74 @@ impl Known {
     }
 }
 
-/// The program running.
-struct Run<'a> {
-    world: &'a World,
-    base: PathBuf,
-    known: Known,
-    promises: Vec<Promise>,
+/// Files alone, few and many at once.
+fn files(after_send: AfterSend, apart: bool) -> World {
+    let long = ["n".repeat(150), "m".repeat(150)].join("/");
+    let mut names: Vec<_> = ["a", "d/b", "d/e/c", "d/stays", "d/f"].into_iter().map(String::from).collect();
+    names.push(long);
+    names.extend((0..8).map(|n| format!("many{n}/f")));
+    names.push("last".into());
+    let steps = [vec![0], vec![1, 2], vec![5], vec![4], (6..14).collect(), vec![14]];
+    World {
+        things: names.into_iter().map(|name| Thing::new(name, What::File)).collect(),
+        after_send,
+        apart,
+        steps: steps.into_iter().map(Step::Send).collect(),
+    }
+}
+
+/// Links, folders, and what its user replaces or takes away meanwhile.
+fn changing(after_send: AfterSend, apart: bool) -> World {
+    let replacing = |name: &str, what, old| Thing { replaces: Some(old), ..Thing::new(name, what) };
+    let things = vec![
+        Thing::new("link", What::Link),
+        Thing::new("d/deep/link", What::Link),
+        Thing::new("d/deep/f", What::File),
+        Thing::new("d/deep", What::Folder),
+        Thing::new("d", What::Folder),
+        Thing::new("empty", What::Folder),
+        Thing::new("first", What::File),
+        replacing("first", What::File, 6),
+        Thing::new("e/within", What::File),
+        replacing("e/within", What::File, 8),
+        Thing::new("e/to file", What::Link),
+        replacing("e/to file", What::File, 10),
+        Thing::new("to link", What::File),
+        replacing("to link", What::Link, 12),
+        Thing::new("e/stays", What::Link),
+    ];
+    let steps = vec![
+        Step::Send(vec![0, 5]),
+        Step::ReplaceFirst(7),
+        Step::TakeAway(0),
+        Step::ReplaceInRemoval(9),
+        Step::ReplaceInRemoval(11),
+        Step::ReplaceInRemoval(13),
+        Step::Send(vec![1, 2]),
+        Step::Send(vec![3]),
+        Step::Send(vec![4]),
+        Step::Send(vec![9, 11]),
+        Step::Send(vec![7]),
+    ];
+    World { things, after_send, apart, steps }
+}
+
+/// What is done with files, and whether Outgoing is a volume of its own.
+const WAYS: [(AfterSend, bool); 4] = [
+    (AfterSend::Delete, false),
+    (AfterSend::Archive, false),
+    (AfterSend::Archive, true),
+    (AfterSend::Keep, false),
+];
+
+fn all_worlds() -> impl Iterator<Item = World> {
+    WAYS.into_iter().flat_map(|(after_send, apart)| [files(after_send, apart), changing(after_send, apart)])
 }
 
 impl World {
-    fn new(archive: bool, apart: bool) -> Self {
-        let long = ["n".repeat(150), "m".repeat(150)].join("/");
-        let mut names: Vec<_> =
-            ["a", "d/b", "d/e/c", "d/stays", "d/f"].into_iter().map(String::from).collect();
-        names.push(long);
-        names.extend((0..8).map(|n| format!("many{n}/f")));
-        names.push("last".into());
-        Self {
-            names,
-            archive,
-            apart,
-            steps: vec![vec![0], vec![1, 2], vec![5], vec![4], (6..14).collect(), vec![14]],
-        }
+    /// The one that this one takes the place of.
+    fn replaced_by(&self, new: usize) -> usize {
+        self.things[new].replaces.unwrap()
     }
 
     /// With Outgoing as the user left it.
@@ -85,15 +151,9 @@ impl World {
         let filled = host.run(|root| {
             let folders = Folders::in_dir(root.join("base"));
             StateDir::make(&folders).map_err(|error| error.to_string())?;
-            let outgoing = Folder::open(&folders.outgoing, false).map_err(|error| error.to_string())?;
-            for (n, text) in self.names.iter().enumerate() {
-                let name = Name::parse(text.as_bytes()).unwrap();
-                let (parent, leaf) = outgoing.walk().make_parent(&name, &mut |_, _| {}).unwrap();
-                let file = os::create_new(&parent, &leaf).unwrap();
-                os::write_at(&file, text.as_bytes(), 0).unwrap();
-                let modified = Timestamp { seconds: 1_000_000_000 + i64::try_from(n).unwrap(), nanos: 0 };
-                os::set_file(&file, Some(0o640), modified).unwrap();
-            }
+            let first = |(_, thing): &(usize, &Thing)| thing.replaces.is_none();
+            let things = self.things.iter().enumerate().filter(first);
+            things.for_each(|(n, thing)| thing.put(n, &folders.outgoing));
             Ok(())
         });
         filled.unwrap().0.settled()
@@ -163,114 +223,34 @@ impl World {
     }
 }
 
-impl Run<'_> {
-    fn promise(&mut self, promise: Promise) {
-        Recorder::promise(self.promises.len());
-        self.promises.push(promise);
-        self.known.learn(promise);
-    }
-
-    fn all(&mut self) -> Result<(), String> {
-        let told = |error: crate::store::StoreError| error.to_string();
-        let folders = Folders::in_dir(&self.base);
-        let state = StateDir::open(&folders).map_err(told)?;
-        let outgoing = Arc::new(Folder::open(&folders.outgoing, true).map_err(told)?);
-        let remover = Remover::open(Arc::clone(&outgoing), &state).map_err(told)?;
-        remover.recover().map_err(told)?;
-        self.check()?;
-        for step in &self.world.steps {
-            let mut batch: Vec<(Name, Meta)> = Vec::new();
-            for &n in step {
-                let name = Name::parse(self.world.names[n].as_bytes()).unwrap();
-                if let Ok(meta) = outgoing.stat(&name) {
-                    self.promise(Promise::Sent(n));
-                    batch.push((name, meta));
-                }
-            }
-            let left = if self.world.archive { remover.archive(&batch) } else { remover.remove(&batch) };
-            for ((name, _), left) in batch.iter().zip(left) {
-                if left.map_err(told)? != Removed::Gone {
-                    return Err(format!("{name} was not removed"));
-                }
-                let n = self.world.names.iter().position(|other| other.as_bytes() == name.as_bytes());
-                self.promise(Promise::Gone(n.unwrap()));
-            }
-        }
-        self.check()?;
-        let removing = if self.world.apart { "Outgoing/.rft/removing" } else { ".rft/removing" };
-        match fs::read_dir(self.base.join(removing)).unwrap().count() {
-            0 => Ok(()),
-            left => Err(format!("{left} files are left in removing")),
-        }
-    }
-
-    fn check(&self) -> Result<(), String> {
-        let mut outgoing = contents(&self.base.join("Outgoing"))?;
-        let mut sent = contents(&self.base.join(".rft/sent"))?;
-        for (n, name) in self.world.names.iter().enumerate() {
-            let there = outgoing.remove(name).unwrap_or(0);
-            let kept = sent.remove(name).unwrap_or(0);
-            let was_sent = self.known.sent.contains(&n);
-            if there > 1 || there == 0 && !was_sent {
-                return Err(format!("{name} is in Outgoing {there} times"));
-            }
-            if there == 1 && self.known.gone.contains(&n) {
-                return Err(format!("{name} is in Outgoing again"));
-            }
-            if kept != usize::from(self.world.archive && there == 0) {
-                return Err(format!("{name} is in the archive {kept} times"));
-            }
-        }
-        match outgoing.into_keys().chain(sent.into_keys()).next() {
-            None => Ok(()),
-            Some(other) => Err(format!("{other:?} is none of the files")),
-        }
-    }
-}
-
-/// How often each content stands in a folder, under its own name or a numbered one.
-fn contents(folder: &Path) -> Result<BTreeMap<String, usize>, String> {
-    let (mut found, mut folders) = (BTreeMap::new(), vec![folder.to_owned()]);
-    while let Some(folder) = folders.pop() {
-        for entry in fs::read_dir(folder).unwrap() {
-            let path = entry.unwrap().path();
-            if path.file_name() == Some(OsStr::new(".rft")) {
-                continue;
-            }
-            if path.is_dir() {
-                folders.push(path);
-                continue;
-            }
-            let content = fs::read_to_string(&path).unwrap();
-            if content.is_empty() {
-                return Err(format!("{} is empty", path.display()));
-            }
-            *found.entry(content).or_default() += 1;
-        }
-    }
-    Ok(found)
-}
-
 #[test]
 fn what_was_sent_goes_once_and_the_rest_stays() {
-    World::new(false, false).holds();
+    files(AfterSend::Delete, false).holds();
 }
 
 #[test]
 fn what_is_archived_is_there_once() {
-    World::new(true, false).holds();
+    files(AfterSend::Archive, false).holds();
 }
 
 #[test]
 fn what_is_archived_on_another_volume_is_there_once() {
-    World::new(true, true).holds();
+    files(AfterSend::Archive, true).holds();
+}
+
+#[test]
+fn what_is_kept_is_not_sent_again() {
+    files(AfterSend::Keep, false).holds();
+}
+
+#[test]
+fn links_and_folders_go_once_and_what_is_replaced_meanwhile_stays() {
+    WAYS.into_iter().for_each(|(after_send, apart)| changing(after_send, apart).holds());
 }
 
 #[test]
 fn kills_before_the_power_fails_take_nothing_away_and_keep_nothing_twice() {
-    for (archive, apart) in [(false, false), (true, false), (true, true)] {
-        World::new(archive, apart).holds_after_kills();
-    }
+    all_worlds().for_each(|world| world.holds_after_kills());
 }
 
 /// Syncs without which the promises hold all the same, by the last failpoint before them.
@@ -282,8 +262,8 @@ const SPARE: &[(&str, &str)] = &[
 #[test]
 fn no_sync_of_the_sender_may_be_left_out() {
     let (mut needed, mut needless) = (BTreeSet::new(), BTreeSet::new());
-    for (archive, apart) in [(false, false), (true, false), (true, true)] {
-        needless.extend(World::new(archive, apart).needless_syncs(&mut needed));
+    for world in all_worlds() {
+        needless.extend(world.needless_syncs(&mut needed));
     }
     needless.retain(|kind| !needed.contains(kind) && !SPARE.contains(&(kind.0, &kind.1)));
     assert!(needless.is_empty(), "nothing is lost without these syncs: {needless:?}");

@@ -3,7 +3,7 @@
 use super::things::{What, id, is_whole, may_be_called};
 use super::{Known, Promise, Step, World};
 use crate::config::Folders;
-use crate::proto::message::Outcome;
+use crate::proto::message::{Outcome, Refusal};
 use crate::store::os::recorded::Recorder;
 use crate::store::{Incoming, Ledger, StateDir, StoreError, os, publish};
 use std::collections::BTreeMap;
@@ -73,7 +73,10 @@ impl Run<'_> {
                 self.promise(Promise::Leaving(*n));
                 let path = self.root.join("base/Incoming").join(self.world.things[*n].name);
                 let dir = os::open_root(path.parent().unwrap()).unwrap();
-                let _ = os::unlink(&dir, path.file_name().unwrap());
+                // In an earlier run it may have gone already, and another one have come.
+                if path.symlink_metadata().is_ok() && is_whole(&path, *n, &self.world.things[*n]) {
+                    os::unlink(&dir, path.file_name().unwrap()).unwrap();
+                }
                 os::sync_dir(&dir).unwrap();
                 self.promise(Promise::Taken(*n));
                 Ok(())
@@ -95,19 +98,29 @@ impl Run<'_> {
     fn offer(&mut self, numbers: &[usize], incoming: &Incoming, ledger: &Ledger) -> Result<(), String> {
         let mut batch = Vec::new();
         let wanted = numbers.iter().filter(|n| !self.known.stands.contains(n));
-        let wanted: Vec<usize> = wanted.copied().collect();
+        let mut wanted: Vec<usize> = wanted.copied().collect();
         for &n in &wanted {
             let thing = &self.world.things[n];
             if ledger.received(id(n)).map_err(|error| error.to_string())?.is_none() {
-                batch.push(thing.arrived(n, incoming)?);
+                batch.push((n, thing.arrived(n, incoming)?));
             }
             if let Some(old) = thing.replaces {
                 self.promise(Promise::Leaving(old));
             }
         }
-        for outcome in publish(incoming, ledger, self.world.on_conflict, batch) {
-            if !matches!(outcome, Outcome::Done { .. }) {
-                return Err(format!("{outcome:?}"));
+        let offered: Vec<usize> = batch.iter().map(|(n, _)| *n).collect();
+        let arrived = batch.into_iter().map(|(_, arrived)| arrived).collect();
+        let outcomes = publish(incoming, ledger, self.world.on_conflict, arrived);
+        for (n, outcome) in offered.into_iter().zip(outcomes) {
+            match (outcome, self.is_kept_out(n)) {
+                (Outcome::Done { .. }, None | Some(false)) => {}
+                (
+                    Outcome::Refused { reason: Refusal::Conflict | Refusal::InTheWay, .. },
+                    None | Some(true),
+                ) => {
+                    wanted.retain(|other| *other != n);
+                }
+                (other, _) => return Err(format!("{} ({n}): {other:?}", self.world.things[n].name)),
             }
         }
         for n in wanted {
@@ -117,6 +130,16 @@ impl Run<'_> {
             }
         }
         Ok(())
+    }
+
+    /// Whether one must be refused: something is there, or may be, or is not.
+    fn is_kept_out(&self, n: usize) -> Option<bool> {
+        let mut by = self.world.things[n].kept_out_by.iter().filter(|by| !self.known.taken.contains(by));
+        let is_there = |by: &usize| self.known.stands.contains(by) && !self.known.leaving.contains(by);
+        if by.clone().any(is_there) {
+            return Some(true);
+        }
+        by.all(|by| !self.known.leaving.contains(by)).then_some(false)
     }
 
     /// Whether Incoming is as it was promised; in the `end` everything is there.
@@ -137,9 +160,13 @@ impl Run<'_> {
         for (n, thing) in self.world.things.iter().enumerate() {
             let count = found.get(&n).map_or(0, Vec::len);
             let may_be_gone = self.known.leaving.contains(&n) || self.known.taken.contains(&n);
-            let must = !may_be_gone && (self.known.stands.contains(&n) || end);
+            let stands = self.known.stands.contains(&n);
+            let must = !may_be_gone && (stands || end && self.is_kept_out(n) == Some(false));
             if count == 0 && must {
                 return Err(format!("{} is lost", thing.name));
+            }
+            if count == 1 && !stands && self.is_kept_out(n) == Some(true) {
+                return Err(format!("{} ({n}) was refused, and is there", thing.name));
             }
             if count > 1 || count == 1 && self.known.taken.contains(&n) {
                 return Err(format!("{} is there once more: {:?}", thing.name, found[&n]));

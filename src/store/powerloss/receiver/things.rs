@@ -18,6 +18,8 @@ pub(super) struct Thing {
     pub(super) what: What,
     /// The thing of that number, when that is what `OnConflict::Overwrite` replaces.
     pub(super) replaces: Option<usize>,
+    /// While one of these stands there, this one is refused.
+    pub(super) kept_out_by: &'static [usize],
 }
 
 #[derive(Clone, PartialEq, Debug)]

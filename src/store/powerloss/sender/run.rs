@@ -1,0 +1,212 @@
+//! The program running, once from its start on.
+
+use super::things::{Thing, What, count, mark};
+use super::{Known, Promise, Step, World};
+use crate::config::{AfterSend, Folders};
+use crate::proto::name::Name;
+use crate::store::os::recorded::Recorder;
+use crate::store::{FileKind, Folder, Ledger, Meta, Removed, Remover, StateDir, StoreError, os};
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+/// The program running.
+pub(super) struct Run<'a> {
+    pub(super) world: &'a World,
+    pub(super) base: PathBuf,
+    pub(super) known: Known,
+    pub(super) promises: Vec<Promise>,
+}
+
+/// What is open while it runs.
+struct Open {
+    outgoing: Arc<Folder>,
+    remover: Remover,
+    /// Of a sender that keeps what it sent.
+    ledger: Option<Ledger>,
+}
+
+impl Run<'_> {
+    fn promise(&mut self, promise: Promise) {
+        Recorder::promise(self.promises.len());
+        self.promises.push(promise);
+        self.known.learn(promise);
+    }
+
+    pub(super) fn all(&mut self) -> Result<(), String> {
+        let open = self.open().map_err(|error| error.to_string())?;
+        self.check(&open)?;
+        self.prune(&open).map_err(|error| error.to_string())?;
+        for step in &self.world.steps {
+            match step {
+                Step::Send(numbers) => self.send(numbers, None, &open)?,
+                Step::ReplaceFirst(new) => {
+                    self.replace(*new);
+                    self.send(&[self.world.replaced_by(*new)], None, &open)?;
+                }
+                Step::ReplaceInRemoval(new) => {
+                    self.send(&[self.world.replaced_by(*new)], Some(*new), &open)?;
+                }
+                Step::TakeAway(n) => self.take_away(*n, &open),
+            }
+        }
+        self.check(&open)?;
+        let removing = if self.world.apart { "Outgoing/.rft/removing" } else { ".rft/removing" };
+        match fs::read_dir(self.base.join(removing)).unwrap().count() {
+            0 => Ok(()),
+            left => Err(format!("{left} files are left in removing")),
+        }
+    }
+
+    fn open(&self) -> Result<Open, StoreError> {
+        let folders = Folders::in_dir(&self.base);
+        let state = StateDir::open(&folders)?;
+        let outgoing = Arc::new(Folder::open(&folders.outgoing, true)?);
+        let remover = Remover::open(Arc::clone(&outgoing), &state)?;
+        remover.recover()?;
+        let keeps = self.world.after_send == AfterSend::Keep;
+        let ledger = keeps.then(|| Ledger::open(&state)).transpose()?;
+        Ok(Open { outgoing, remover, ledger })
+    }
+}
+
+impl Run<'_> {
+    fn outgoing(&self) -> PathBuf {
+        self.base.join("Outgoing")
+    }
+
+    fn stands(&self, n: usize) -> bool {
+        self.world.things[n].stands(n, &self.outgoing())
+    }
+
+    /// The peer has got those of these that stand there, and now they go. Just before the last step of that, the one
+    /// that is there is `replaced_by` another.
+    fn send(&mut self, numbers: &[usize], replaced_by: Option<usize>, open: &Open) -> Result<(), String> {
+        let told = |error: StoreError| error.to_string();
+        let mut batch: Vec<(usize, (Name, Meta))> = Vec::new();
+        for &n in numbers.iter().filter(|n| self.stands(**n)) {
+            let name = self.world.things[n].name();
+            let meta = open.outgoing.stat(&name).map_err(told)?;
+            if let Some(ledger) = &open.ledger
+                && ledger.is_delivered(mark(&name, &meta)).map_err(told)?
+            {
+                continue;
+            }
+            batch.push((n, (name, meta)));
+        }
+        let (numbers, batch): (Vec<usize>, Vec<(Name, Meta)>) = batch.into_iter().unzip();
+        numbers.iter().for_each(|n| self.promise(Promise::Sent(*n)));
+        let replaced_by = replaced_by.filter(|_| !batch.is_empty());
+        if let Some(new) = replaced_by {
+            self.promise(Promise::Placing(new));
+            let (thing, outgoing) = (self.world.things[new].clone(), self.outgoing());
+            if open.ledger.is_some() {
+                // Nothing is renamed then.
+                thing.put(new, &outgoing);
+            } else {
+                let leaf = thing.name.rsplit('/').next().unwrap().to_owned();
+                Recorder::before_rename(leaf.as_ref(), move || thing.put(new, &outgoing));
+            }
+        }
+        let left = self.finish(&batch, open).map_err(told)?;
+        let stays = replaced_by.is_some() && open.ledger.is_none();
+        let expected = if stays { Removed::Changed } else { Removed::Gone };
+        for (n, left) in numbers.into_iter().zip(left) {
+            if left != expected {
+                return Err(format!("{}: {left:?}", self.world.things[n].name));
+            }
+            self.promise(replaced_by.map_or(Promise::Done(n), Promise::Placed));
+        }
+        Ok(())
+    }
+
+    /// As the outbox does it, files and links before folders.
+    fn finish(&self, batch: &[(Name, Meta)], open: &Open) -> Result<Vec<Removed>, StoreError> {
+        if let Some(ledger) = &open.ledger {
+            let marks: Vec<_> = batch.iter().map(|(name, meta)| mark(name, meta)).collect();
+            ledger.mark_delivered(&marks)?;
+            return Ok(vec![Removed::Gone; batch.len()]);
+        }
+        let (folders, entries): (Vec<_>, Vec<_>) =
+            batch.iter().cloned().partition(|(_, meta)| meta.kind == FileKind::Folder);
+        let left = match self.world.after_send {
+            AfterSend::Archive => open.remover.archive(&entries),
+            _ => open.remover.remove(&entries),
+        };
+        let folders = folders.iter().map(|(name, _)| open.remover.remove_folder(name));
+        left.into_iter().chain(folders).collect()
+    }
+
+    /// The user puts this one in the place of another.
+    fn replace(&mut self, new: usize) {
+        if self.stands(self.world.replaced_by(new)) {
+            self.promise(Promise::Placing(new));
+            self.world.things[new].put(new, &self.outgoing());
+            self.promise(Promise::Placed(new));
+        }
+    }
+
+    /// The user takes one away that was kept, and syncs nothing.
+    fn take_away(&mut self, n: usize, open: &Open) {
+        if self.stands(n) {
+            self.promise(Promise::TakingAway(n));
+            let (parent, leaf) = open.outgoing.walk().parent(&self.world.things[n].name()).unwrap();
+            os::unlink(&parent, &leaf).unwrap();
+        }
+    }
+
+    fn check(&self, open: &Open) -> Result<(), String> {
+        let outgoing = count(&self.outgoing(), &self.world.things)?;
+        let archive = count(&self.base.join(".rft/sent"), &self.world.things)?;
+        let keeps = open.ledger.is_some();
+        for (n, thing) in self.world.things.iter().enumerate() {
+            let of = |counts: &BTreeMap<usize, usize>, n| counts.get(&n).copied().unwrap_or(0);
+            let (there, name) = (of(&outgoing, n), format!("{} ({n})", thing.name));
+            let is = |set: &BTreeSet<usize>| set.contains(&n);
+            let next = self.world.things.iter().position(|other| other.replaces == Some(n));
+            let replaced = next.is_some_and(|next| self.known.placing.contains(&next));
+            // Before the user put it there, it is not.
+            let was_put = thing.replaces.is_none() || is(&self.known.placed);
+            let may_be_gone = is(&self.known.sent) && !keeps || is(&self.known.taking_away) || replaced;
+            if there > 1 || there == 0 && was_put && !may_be_gone {
+                return Err(format!("{name} is in Outgoing {there} times"));
+            }
+            let by_now = |next| self.known.placed.contains(&next) || self.known.done.contains(&next);
+            if there == 1 && (is(&self.known.done) && !keeps || next.is_some_and(by_now)) {
+                return Err(format!("{name} is in Outgoing again"));
+            }
+            if let Some(next) = next.filter(|next| replaced && !self.known.sent.contains(next))
+                && there + of(&outgoing, next) != 1
+            {
+                return Err(format!("of {name} there must be one version"));
+            }
+            // Folders are made there for what is in them.
+            let kept = if thing.what == What::Folder { 0 } else { of(&archive, n) };
+            let goes = self.world.after_send == AfterSend::Archive && thing.what != What::Folder;
+            let may = goes && there == 0 && is(&self.known.sent) && !replaced;
+            let must = may && (was_put || is(&self.known.done));
+            if kept > usize::from(may) || kept < usize::from(must) {
+                return Err(format!("{name} is in the archive {kept} times"));
+            }
+            if let Some(ledger) = &open.ledger.as_ref().filter(|_| there == 1) {
+                let told = |error: StoreError| error.to_string();
+                let meta = open.outgoing.stat(&thing.name()).map_err(told)?;
+                let delivered = ledger.is_delivered(mark(&thing.name(), &meta)).map_err(told)?;
+                if delivered && !is(&self.known.sent) || !delivered && is(&self.known.done) {
+                    return Err(format!("{name} is delivered, says the ledger: {delivered}"));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The ledger forgets what does not stand there any more, as at the end of the first scan.
+    fn prune(&self, open: &Open) -> Result<(), StoreError> {
+        let Some(ledger) = &open.ledger else { return Ok(()) };
+        let standing = self.world.things.iter().enumerate().filter(|(n, _)| self.stands(*n));
+        let mark = |(_, thing): (_, &Thing)| Ok(mark(&thing.name(), &open.outgoing.stat(&thing.name())?));
+        let marks = standing.map(mark).collect::<Result<BTreeSet<_>, StoreError>>()?;
+        ledger.prune_delivered(&open.outgoing, &|id| marks.contains(&id))
+    }
+}
