@@ -60,7 +60,11 @@ impl Remover {
         let removing = state.beside(&outgoing, "removing")?;
         let archive = Archive::open(&state.path().join("sent"))?;
         state.sync()?;
-        Ok(Self { outgoing, removing, archive, count: AtomicU64::new(0) })
+        let at = removing.of(&outgoing)?;
+        let left = os::entries(&at.dir).naming("list", || at.path.display())?;
+        // No name is given twice, whatever an earlier run left there.
+        let count = left.iter().filter_map(|leaf| Entry::count_of(leaf)).max().map_or(0, |most| most + 1);
+        Ok(Self { outgoing, removing, archive, count: AtomicU64::new(count) })
     }
 
     /// Finishes, or undoes, what a crash left half done, and says for which files.
@@ -244,7 +248,7 @@ impl Remover {
         entry.write_name(removing, name).naming("remove", shown)?;
         let held = entry.leaf();
         hit("remove.taking");
-        match os::rename_new(&parent, &leaf, removing, &held) {
+        match os::rename_own(&parent, &leaf, removing, &held) {
             Ok(()) => {}
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 entry.drop_name(removing);

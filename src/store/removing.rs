@@ -107,7 +107,7 @@ impl Entry {
         let (before, leaf) = (self.leaf(), self.copied_leaf().to_string_lossy().into_owned());
         let copied = Self { verb: Verb::Copied, leaf, ..self };
         copied.write_name(removing, name)?;
-        os::rename_new(removing, &before, removing, &copied.leaf())?;
+        os::rename_own(removing, &before, removing, &copied.leaf())?;
         os::sync_dir(removing)?;
         Self::drop_name_of(removing, &before);
         Ok(copied)
@@ -137,6 +137,13 @@ impl Entry {
                 let _ = os::unlink(removing, leaf);
             }
         }
+    }
+
+    /// The count in an entry's name, and in that of its note.
+    pub(crate) fn count_of(leaf: &OsStr) -> Option<u64> {
+        let count = u64::from_str_radix(leaf.to_str()?.split('-').nth(1)?, 16).ok()?;
+        // What is greater was not counted, and is not counted on.
+        (count < u64::MAX).then_some(count)
     }
 
     /// What an entry of the folder is; `None` for what is not ours, or a note.

@@ -101,6 +101,10 @@ recorded! {
     /// A rename that fails with [`std::io::ErrorKind::AlreadyExists`] when anything stands at the new
     /// name.
     "os.rename": rename_new(from: &Dir, old: &OsStr, to: &Dir, new: &OsStr) -> ();
+    /// A rename to a name that is free, and that nobody but this program gives: in a folder of its own. The file keeps
+    /// its number, also where [`rename_new`] has to go by a second hard link and the file system (sshfs) then makes up
+    /// another.
+    "os.rename": rename_own(from: &Dir, old: &OsStr, to: &Dir, new: &OsStr) -> ();
     /// A rename that atomically replaces what stands at the new name.
     "os.rename": rename_over(from: &Dir, old: &OsStr, to: &Dir, new: &OsStr) -> ();
     /// Removes the name of a file or a link.

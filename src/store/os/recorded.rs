@@ -213,6 +213,10 @@ pub(super) fn rename_new(from: &Dir, old: &OsStr, to: &Dir, new: &OsStr) -> Resu
     rename(from, old, to, new, system::rename_new)
 }
 
+pub(super) fn rename_own(from: &Dir, old: &OsStr, to: &Dir, new: &OsStr) -> Result<()> {
+    rename(from, old, to, new, system::rename_own)
+}
+
 pub(super) fn rename_over(from: &Dir, old: &OsStr, to: &Dir, new: &OsStr) -> Result<()> {
     rename(from, old, to, new, system::rename_over)
 }

@@ -173,6 +173,11 @@ pub(crate) fn rename_new(from: &Dir, old: &OsStr, to: &Dir, new: &OsStr) -> io::
     }
 }
 
+/// A rename to a name that is free, and that nobody else gives.
+pub(crate) fn rename_own(from: &Dir, old: &OsStr, to: &Dir, new: &OsStr) -> io::Result<()> {
+    rename_over(from, old, to, new)
+}
+
 /// A rename that atomically replaces what stands at the new name.
 pub(crate) fn rename_over(from: &Dir, old: &OsStr, to: &Dir, new: &OsStr) -> io::Result<()> {
     Ok(fs::renameat(from, old, to, new)?)
@@ -200,7 +205,13 @@ pub(crate) fn set_dir(dir: &Dir, mode: Option<u32>, modified: Timestamp) -> io::
 
 /// The time of a link itself.
 pub(crate) fn set_link(dir: &Dir, leaf: &OsStr, modified: Timestamp) -> io::Result<()> {
-    Ok(fs::utimensat(dir, leaf, &times(modified), AtFlags::SYMLINK_NOFOLLOW)?)
+    use rustix::io::Errno;
+    match fs::utimensat(dir, leaf, &times(modified), AtFlags::SYMLINK_NOFOLLOW) {
+        // It is there, as it was just made or found. Some file systems (sshfs) cannot set the time of a link: they
+        // look at where it leads, or say so. A link without its time is better than none.
+        Err(Errno::NOENT | Errno::LOOP | Errno::NOTSUP | Errno::NOSYS) => Ok(()),
+        result => Ok(result?),
+    }
 }
 
 fn bits(mode: u32) -> Mode {

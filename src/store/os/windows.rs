@@ -228,6 +228,11 @@ pub(crate) fn rename_new(from: &Dir, old: &OsStr, to: &Dir, new: &OsStr) -> io::
     retried(|| renamore::rename_exclusive(&old, &new))
 }
 
+/// A rename to a name that is free, and that nobody else gives.
+pub(crate) fn rename_own(from: &Dir, old: &OsStr, to: &Dir, new: &OsStr) -> io::Result<()> {
+    rename_new(from, old, to, new)
+}
+
 /// A rename that atomically replaces what stands at the new name.
 pub(crate) fn rename_over(from: &Dir, old: &OsStr, to: &Dir, new: &OsStr) -> io::Result<()> {
     let (source, target) = (path_of(from, old)?, path_of(to, new)?);

@@ -144,6 +144,18 @@ fn a_note_without_its_file_goes_at_the_next_start() {
     assert_eq!(rig.left_over(), 1);
 }
 
+#[test]
+fn what_an_earlier_run_left_is_not_renamed_over() {
+    let rig = rig();
+    let (name, meta) = rig.put("a", "sent");
+    let left = rig.path(".rft/removing").join(Entry::new(Verb::Delete, 0, &name, &meta).leaf());
+    std::fs::write(&left, "precious").unwrap();
+    let again = Remover::open(Arc::clone(&rig.outgoing), &rig._state).unwrap();
+    assert_eq!(again.remove(&[(name, meta)])[0].clone().unwrap(), Removed::Gone);
+    assert_eq!(read(&left), "precious");
+    assert_eq!(rig.left_over(), 1);
+}
+
 fn rig_like(rig: &Rig) -> Remover {
     Remover {
         outgoing: Arc::clone(&rig.outgoing),
