@@ -4,7 +4,7 @@ import argparse
 import json
 import os
 import platform
-import random
+import shutil
 import statistics
 import subprocess
 import sys
@@ -15,165 +15,154 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parent))
 import bench_plot
 import bench_tools as tools
+from bench_rows import rows
 
-MB = 1_000_000
-# UDP payload bytes per second of a link, so that IP packets with 28 bytes of headers fill the rate.
-PAYLOAD = 1452 / 1480
-
-
-class Row:
-    """One kind of work: files, and the link that they cross."""
-
-    def __init__(self, name, unit, make, amount, link=None, idle=False):
-        self.name, self.unit, self.make, self.amount = name, unit, make, amount
-        self.link, self.idle = link, idle
-
-    def score(self, seconds):
-        """What is shown: milliseconds as they are, else so much a second."""
-        return seconds * 1000 if self.unit == "ms" else self.amount / seconds
+ROUNDS = {"quick": 1, "standard": 3, "full": 5}
 
 
-class Link:
-    """An emulated link: bits per second, round trip in milliseconds, percent lost each way."""
-
-    def __init__(self, mbit, rtt, loss):
-        self.mbit, self.rtt, self.loss = mbit, rtt, loss
-
-    def __str__(self):
-        return f"{self.mbit} Mbit/s, {self.rtt} ms, {self.loss:g} %"
-
-    def relay_arguments(self):
-        return [str(int(self.mbit * 1e6 / 8 * PAYLOAD)), f"{self.rtt // 2}", f"{self.loss}"]
-
-
-def random_file(size):
-    def make(folder):
-        with open(folder / "big", "wb") as file:
-            for at in range(0, size, MB):
-                file.write(os.urandom(min(MB, size - at)))
-    return make
-
-
-def text_file(size):
-    """Text from the project's own documents and sources, its lines shuffled; it repeats only far apart."""
-    def make(folder):
-        root = Path(__file__).parent.parent
-        paths = [*root.glob("docs/*.md"), *root.glob("src/**/*.rs"), *root.glob("tests/**/*.rs")]
-        lines = [line for path in sorted(paths) for line in path.read_text().splitlines(keepends=True) if line.strip()]
-        dice = random.Random(1)
-        block = "".join(dice.choices(lines, k=min(size, 16 << 20) // 20)).encode()
-        with open(folder / "text", "wb") as file:
-            while file.tell() < size:
-                file.write(block[: size - file.tell()])
-    return make
-
-
-def small_files(count, size, folders):
-    def make(folder):
-        for n in range(count):
-            into = folder / f"folder{n % folders:03}"
-            if n < folders:
-                into.mkdir()
-            (into / f"file{n:05}").write_bytes(os.urandom(size))
-    return make
-
-
-def rows(quick):
-    big = (128 if quick else 1024) << 20
-    few = 10 if quick else 1
-    far = (20 if quick else 100) * MB
-    yield Row("one big file", "MB/s", random_file(big), big / MB)
-    yield Row("one big text", "MB/s", text_file(big), big / MB)
-    yield Row(f"{10_000 // few:,} x 4 KiB", "files/s", small_files(10_000 // few, 4096, 100), 10_000 // few)
-    yield Row(f"{1000 // few:,} x 100 KiB", "MB/s", small_files(1000 // few, 100 << 10, 10), 1000 // few * 0.1024)
-    yield Row("1 KB", "ms", random_file(1000), 1, idle=True)
-    for loss in [0, 1, 5] if quick else [0, 0.1, 1, 2, 5]:
-        link = Link(100, 50, loss)
-        yield Row(f"{far // MB} MB over {link}", "MB/s", random_file(far), far / MB, link)
-    link = Link(20, 50, 0)
-    yield Row(f"{far // MB // 2} MB of text over {link}", "MB/s", text_file(far // 2), far / MB / 2, link)
-    yield Row(f"1 KB over {Link(100, 50, 0)}", "ms", random_file(1000), 1, Link(100, 50, 0), idle=True)
-
-
-def measure(row, tool, base):
+def measure(row, tool, original, want, base):
     """Seconds, or a text that says why there are none."""
     refusal = tool.refuses(row)
     if refusal:
         return refusal
     with tempfile.TemporaryDirectory(prefix="rft-bench-", dir=base) as folder:
         source = Path(folder) / "source"
-        source.mkdir()
-        row.make(source)
+        # Further names of the same files: they are in memory once, and nothing is timed but the tool.
+        shutil.copytree(original, source, copy_function=os.link)
         try:
-            return tool.run(row, source, Path(folder))
-        except tools.Failed as failed:
+            return tool.run(row, source, want, Path(folder))
+        except (tools.Failed, OSError) as failed:
             return f"failed: {failed}"
 
 
-def table(results, names):
-    widths = [max([len("work")] + [len(row["work"]) for row in results])] + [max(16, len(name)) for name in names]
-    line = lambda cells: "  ".join(str(cell)[:width].ljust(width) for cell, width in zip(cells, widths)).rstrip()
-    yield line(["work"] + names)
-    for row in results:
-        cells = []
+def measure_row(row, used, rounds, base, results):
+    """Adds to what is known of a row: a list of figures for each tool, or a note why there are none."""
+    with tempfile.TemporaryDirectory(prefix="rft-bench-", dir=base) as folder:
+        original = Path(folder)
+        row.make(original)
+        want = tools.digests(original)
+        # Round by round, so that all tools meet the same moods of the machine.
+        for _ in range(rounds):
+            for tool in used:
+                result = results.setdefault(tool.name, {"all": []})
+                if "note" in result:
+                    continue
+                outcome = measure(row, tool, original, want, base)
+                if isinstance(outcome, str):
+                    result["note"] = outcome
+                else:
+                    result["all"].append(round(row.value(outcome), 3))
+                    result["median"] = statistics.median(result["all"])
+                if not tool.refuses(row):
+                    shown = outcome if isinstance(outcome, str) else bench_plot.figure(row.value(outcome)) + " " + row.score
+                    print(f"  {row.name}: {tool.name}: {shown}", flush=True)
+
+
+def table(report, names):
+    """Lines of a table in Markdown, and below it why some of it is empty."""
+    notes, lines = [], [["work", ""] + names]
+    for row in report["rows"]:
+        line = [row["work"], row["score"]]
         for name in names:
-            found = row["tools"].get(name, {})
-            cells.append(f"{found['median']:,.4g} {row['unit']}" if "median" in found else found.get("note", "-"))
-        yield line([row["work"]] + cells)
+            result = row["tools"].get(name, {})
+            if "note" not in result:
+                line.append(bench_plot.figure(result["median"]) if "median" in result else "")
+                continue
+            note = result["note"] if not result["note"].startswith("failed") else f"{name} {result['note']}"
+            if note not in notes:
+                notes.append(note)
+            line.append(f"({notes.index(note) + 1})")
+        lines.append(line)
+    widths = [max(len(line[at]) for line in lines) for at in range(len(lines[0]))]
+    for n, line in enumerate(lines):
+        if n == 1:
+            yield "| " + " | ".join("-" * max(3, width) for width in widths) + " |"
+        yield "| " + " | ".join(cell.ljust(width) for cell, width in zip(line, widths)) + " |"
+    yield ""
+    yield from (f"({n}) {note}" for n, note in enumerate(notes, 1))
+
+
+def machine(base):
+    """What the figures depend on besides the programs."""
+    cpu = platform.processor() or platform.machine()
+    try:
+        text = Path("/proc/cpuinfo").read_text()
+        cpu = next(line.split(":", 1)[1].strip() for line in text.splitlines() if line.startswith("model name"))
+    except (OSError, StopIteration):
+        pass
+    return {"system": platform.platform(), "processor": cpu, "cores": os.cpu_count(), "files": str(base)}
+
+
+def commit():
+    """The commit that was built; with a word where its sources were changed since."""
+    git = lambda *words: subprocess.run(["git", *words], capture_output=True, text=True)
+    changed = git("diff", "--quiet", "HEAD", "--", "src", "benches", "examples", "tests/harness", "Cargo.toml", "Cargo.lock").returncode
+    return git("rev-parse", "--short", "HEAD").stdout.strip() + ("-changed" if changed else "")
+
+
+def begin(args, found, base):
+    """The report before anything is measured: an empty one, or the one that is to be added to."""
+    report = {
+        "when": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        "commit": commit(),
+        "machine": machine(base),
+        "tools": {tool.name: tool.missing or tool.version for tool in found},
+        "rows": [],
+    }
+    before = args.out / "bench.json"
+    if args.add and before.exists():
+        old = json.loads(before.read_text())
+        for key in ("commit", "machine"):
+            if old[key] != report[key]:
+                sys.exit(f"scripts/bench: {before} is of another {key}: {old[key]}, now {report[key]}; without --add it is replaced")
+        report["rows"] = old["rows"]
+    return report
+
+
+def arguments():
+    parser = argparse.ArgumentParser(prog="scripts/bench")
+    extent = parser.add_mutually_exclusive_group()
+    for name, meaning in (("quick", "small files, one round: does all work?"), ("full", "more links, five rounds")):
+        extent.add_argument(f"--{name}", dest="extent", action="store_const", const=name, help=meaning)
+    parser.add_argument("--only", action="append", default=[], help="rows or tools whose name has this in it")
+    parser.add_argument("--rounds", type=int)
+    parser.add_argument("--add", action="store_true", help="to the figures of the bench.json that is there")
+    parser.add_argument("--out", type=Path, default=Path("target/bench"))
+    parser.add_argument("--dir", type=Path, help="where the files are copied")
+    args = parser.parse_args()
+    args.extent = args.extent or "standard"
+    return args
+
+
+def chosen(words, all_rows, all_tools):
+    """The rows and the tools that `words` name; all rows where they name none, and all tools likewise."""
+    has = lambda name: any(word in name for word in words)
+    some = lambda things: [thing for thing in things if has(thing.name)] or things
+    if words and not any(has(thing.name) for thing in all_rows + all_tools):
+        sys.exit(f"scripts/bench: no row and no tool has {' or '.join(words)} in its name")
+    return some(all_rows), some(all_tools)
 
 
 def main():
-    parser = argparse.ArgumentParser(prog="scripts/bench")
-    parser.add_argument("--quick", action="store_true")
-    parser.add_argument("--only", action="append", default=[])
-    parser.add_argument("--rounds", type=int)
-    parser.add_argument("--out", type=Path, default=Path("target/bench"))
-    parser.add_argument("--dir", type=Path)
-    args = parser.parse_args()
+    args = arguments()
     base = args.dir or (Path("/dev/shm") if os.access("/dev/shm", os.W_OK) else Path(tempfile.gettempdir()))
-    rounds = args.rounds or (1 if args.quick else 3)
-
     with tools.all_tools() as found:
+        report = begin(args, found, base)
         for tool in found:
             print(f"{tool.name}: {tool.missing or tool.version}")
-        used = [tool for tool in found if not tool.missing]
-        wanted = lambda name: not args.only or any(word in name for word in args.only)
-        tool_names = any(word in tool.name for word in args.only for tool in used)
-        row_names = any(word in row.name for word in args.only for row in rows(args.quick))
-        used = [tool for tool in used if not tool_names or wanted(tool.name)]
-        results = []
-        for row in rows(args.quick):
-            if row_names and not wanted(row.name):
-                continue
-            scores, notes = {}, {}
-            # Round by round, so that all tools meet the same moods of the machine.
-            for _ in range(rounds):
-                for tool in used:
-                    if tool.name in notes:
-                        continue
-                    outcome = measure(row, tool, base)
-                    if isinstance(outcome, str):
-                        notes[tool.name] = outcome
-                    else:
-                        scores.setdefault(tool.name, []).append(row.score(outcome))
-                    shown = outcome if isinstance(outcome, str) else f"{row.score(outcome):,.4g} {row.unit}"
-                    print(f"  {row.name}: {tool.name}: {shown}", flush=True)
-            tools_of = {name: {"median": statistics.median(all), "all": all} for name, all in scores.items()}
-            tools_of.update({name: {"note": note} for name, note in notes.items()})
-            results.append({"work": row.name, "unit": row.unit, "loss": row.link.loss if row.link else None, "tools": tools_of})
-
-    names = [tool.name for tool in used]
+        order = list(rows(args.extent))
+        measured, used = chosen(args.only, order, [tool for tool in found if not tool.missing])
+        known = {row["work"]: row for row in report["rows"]}
+        for row in measured:
+            facts = {"work": row.name, "score": row.score, "limit": row.limit(), "tools": {}}
+            facts = known.setdefault(row.name, facts)
+            measure_row(row, used, args.rounds or ROUNDS[args.extent], base, facts["tools"])
+    names = [row.name for row in order]
+    report["rows"] = sorted(known.values(), key=lambda row: names.index(row["work"]) if row["work"] in names else 99)
+    names = [tool.name for tool in found if any(tool.name in row["tools"] for row in report["rows"])]
     print()
-    print("\n".join(table(results, names)))
+    print("\n".join(table(report, names)))
     args.out.mkdir(parents=True, exist_ok=True)
-    report = {
-        "when": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-        "commit": subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True).stdout.strip(),
-        "machine": {"system": platform.platform(), "cores": os.cpu_count(), "files": str(base)},
-        "rounds": rounds,
-        "tools": {tool.name: tool.missing or tool.version for tool in found},
-        "rows": results,
-    }
     (args.out / "bench.json").write_text(json.dumps(report, indent=1) + "\n")
     (args.out / "bench.svg").write_text(bench_plot.svg(report, names))
     print(f"\nwritten: {args.out}/bench.json, {args.out}/bench.svg")

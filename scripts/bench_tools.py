@@ -68,21 +68,22 @@ def process(command, **options):
                 pipe.close()
 
 
+@contextlib.contextmanager
 def lines_of(child, patience=60):
-    """Lines of a process's output; ends the process when none comes for too long."""
-    timer = None
+    """Lines of a process's output; they end, and the process, when that much time has passed."""
+    # One timer for all: a timer a line would be most of the work of reading ten thousand of them.
+    timer = threading.Timer(patience, child.kill)
+    timer.start()
     try:
-        while True:
-            timer = threading.Timer(patience, child.kill)
-            timer.start()
-            line = child.stdout.readline()
-            timer.cancel()
-            if not line:
-                return
-            yield line
+        yield child.stdout
     finally:
-        if timer:
-            timer.cancel()
+        timer.cancel()
+
+
+def last_words(path):
+    """What a program complained of last."""
+    words = path.read_text(errors="replace").strip().splitlines() if path.exists() else []
+    return f": {words[-1][:120]}" if words else ""
 
 
 def same(want, got, tool):
@@ -109,12 +110,12 @@ class Tool:
     def refuses(self, row):
         """Why this tool is not measured at this row, if it is not."""
         if row.link and not self.udp:
-            return "not over a UDP relay"
+            return "does not go over a UDP relay"
         return None
 
-    def run(self, row, source, folder):
+    def run(self, row, source, want, folder):
         """Seconds from here to there."""
-        want, target = digests(source), folder / "target"
+        target = folder / "target"
         target.mkdir()
         seconds = self.copy(source, target, folder)
         same(want, target, self.name)
@@ -129,37 +130,29 @@ def emulated(link, a, b):
         return
     command = [os.environ["RELAY"], a, b, *link.relay_arguments()]
     with process(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as relay:
-        for line in lines_of(relay):
-            if re.fullmatch(r"[\d.]+:\d+ [\d.]+:\d+\n", line):
-                yield tuple(line.split())
-                return
-        raise Failed("no relay")
+        with lines_of(relay) as lines:
+            words = next((line for line in lines if re.fullmatch(r"[\d.]+:\d+ [\d.]+:\d+\n", line)), None)
+        if not words:
+            raise Failed("the relay did not start")
+        yield tuple(words.split())
 
 
 class Rft(Tool):
     name, command, udp, options = "rft", os.environ["RFT"], True, []
 
-    def run(self, row, source, folder):
-        want = digests(source)
+    def run(self, row, source, want, folder):
         at_a = f"127.0.0.1:{free_port('127.0.0.1')}"
         at_b = f"127.0.0.2:{free_port('127.0.0.2')}"
-        (folder / "a" / "Outgoing").mkdir(parents=True)
-        environment = dict(os.environ, RFT_PASSWORD="measured in the open")
-
-        def peer(name, bind, other, **options):
-            address, port = other.rsplit(":", 1)
-            command = [self.command, "--dir", folder / name, "--bind", bind, *self.options, "--json", address, port]
-            return process(command, env=environment, stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL, **options)
-
-        with emulated(row.link, at_a, at_b) as (to_b, to_a), peer("b", at_b, to_a, stdout=subprocess.PIPE) as b:
-            with peer("a", at_a, to_b, stdout=subprocess.DEVNULL):
-                events = lines_of(b, PATIENCE)
+        outgoing = folder / "a" / "Outgoing"
+        outgoing.mkdir(parents=True)
+        with emulated(row.link, at_a, at_b) as (to_b, to_a), self.peer(folder / "b", at_b, to_a, subprocess.PIPE) as b:
+            with self.peer(folder / "a", at_a, to_b, subprocess.DEVNULL), lines_of(b, PATIENCE) as events:
                 if not any(b'"event":"connected"' in line for line in events):
-                    raise Failed("no session")
+                    raise Failed("no session" + last_words(folder / "b.complaints"))
                 time.sleep(1.0)  # the session rests, as one does that waits for files
                 begun = time.monotonic()
                 for entry in sorted(source.iterdir()):
-                    entry.rename(folder / "a" / "Outgoing" / entry.name)
+                    entry.rename(outgoing / entry.name)
                 left = len(want)
                 for line in events:
                     # Folders have no size.
@@ -169,16 +162,27 @@ class Rft(Tool):
                             break
                 seconds = time.monotonic() - begun
                 if left:
-                    raise Failed(f"{left} files are missing")
+                    raise Failed(f"{left} files are missing" + last_words(folder / "a.complaints"))
         same(want, folder / "b" / "Incoming", self.name)
         return seconds
+
+    @contextlib.contextmanager
+    def peer(self, base, bind, other, output):
+        """One side; its complaints go to a file beside its folder."""
+        address, port = other.rsplit(":", 1)
+        command = [self.command, "--dir", base, "--bind", bind, *self.options, "--json", address, port]
+        environment = dict(os.environ, RFT_PASSWORD="measured in the open")
+        with open(f"{base}.complaints", "wb") as complaints:
+            options = dict(env=environment, stdin=subprocess.DEVNULL, stdout=output, stderr=complaints)
+            with process(command, **options) as child:
+                yield child
 
 
 class RftUncompressed(Rft):
     name, options = "rft --compress never", ["--compress", "never"]
 
     def refuses(self, row):
-        return None if "text" in row.name else "same as rft"
+        return None if row.text else "the same as rft, but for text"
 
 
 class BareQuinn(Tool):
@@ -191,13 +195,12 @@ class BareQuinn(Tool):
         self.version = "benches/throughput.rs"
 
     def refuses(self, row):
-        return None if "big file" in row.name or "MB over" in row.name else "one stream only"
+        return None if row.files == 1 and row.score == "MB/s" else "one long stream only"
 
-    def run(self, row, source, folder):
-        mib = max(1, round(row.amount * 1e6 / (1 << 20)))
+    def run(self, row, source, want, folder):
         link = ["--link=" + ",".join(row.link.relay_arguments())] if row.link else []
-        _, output = run([os.environ["THROUGHPUT"], "--bare", *link, str(mib), "1"])
-        return row.amount / float(re.search(r"bare QUIC ([\d.]+) MB/s", output).group(1))
+        _, output = run([os.environ["THROUGHPUT"], "--bare", *link, str(max(1, round(row.size / (1 << 20)))), "1"])
+        return row.size / 1e6 / float(re.search(r"bare QUIC ([\d.]+) MB/s", output).group(1))
 
 
 class OverSsh(Tool):
@@ -236,8 +239,11 @@ class Qcp(OverSsh):
     name, command = "qcp", "qcp"
 
     def copy(self, source, target, folder):
-        options = ["--quiet", "--ssh-config", self.sshd, "-r"]
-        return sum(run(["qcp", *options, entry, f"bench:{target}/"])[0] for entry in sorted(source.iterdir()))
+        # The first configuration tells qcp where the host is, the second one is its ssh's.
+        ssh = ["--ssh-config", self.sshd, "-S", "-F", "-S", self.sshd, "--remote-qcp-binary", shutil.which("qcp")]
+        seconds = run(["qcp", "--quiet", *ssh, "-r", source, f"bench:{target}/"])[0]
+        unwrap(target)
+        return seconds
 
 
 class Sendme(Tool):
@@ -245,13 +251,13 @@ class Sendme(Tool):
 
     def copy(self, source, target, folder):
         begun = time.monotonic()
-        command = ["sendme", "send", source]
         options = dict(stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=folder)
-        with process(command, **options) as sender:
-            ticket = next((found.group(1) for line in lines_of(sender) if (found := re.search(r"sendme receive (\S+)", line))), None)
+        with process(["sendme", "send", "--relay", "disabled", "--ticket-type", "addresses", source], **options) as sender:
+            with lines_of(sender) as lines:
+                ticket = next((found.group(1) for line in lines if (found := re.search(r"sendme receive (\S+)", line))), None)
             if not ticket:
                 raise Failed("no ticket")
-            run(["sendme", "receive", ticket], cwd=target)
+            run(["sendme", "receive", "--relay", "disabled", ticket], cwd=target)
             seconds = time.monotonic() - begun
         unwrap(target)
         return seconds

@@ -112,6 +112,24 @@ fn what_is_lost_follows_from_the_seed() {
 }
 
 #[test]
+fn what_is_lost_has_used_the_rate() {
+    let ends = Ends::new(5);
+    // A packet takes 50 ms.
+    ends.link.edit(Way::AToB, |line| {
+        (line.rate, line.queue, line.loss) = (Some(20), Duration::from_secs(60), 1.0)
+    });
+    let begin = Instant::now();
+    (0..4).for_each(|number| ends.a_to_b(number));
+    while ends.link.counts(Way::AToB).packets < 4 {
+        std::thread::yield_now();
+    }
+    ends.link.edit(Way::AToB, |line| line.loss = 0.0);
+    ends.a_to_b(4);
+    assert_eq!(next(&ends.b).0, 4);
+    assert!(begin.elapsed() >= Duration::from_millis(250));
+}
+
+#[test]
 fn a_rate_spreads_packets_and_a_full_queue_drops_them() {
     let ends = Ends::new(3);
     // A packet takes 10 ms, and ten of them fit.

@@ -41,7 +41,7 @@ pub enum Side {
 /// What one direction does to packets.
 #[derive(Clone, Copy, Debug)]
 pub struct Line {
-    /// Probability that a packet is lost.
+    /// Probability that a packet is lost, on the wire: it has used its share of the rate.
     pub loss: f64,
     /// Time from one end to the other.
     pub delay: Duration,
@@ -223,7 +223,8 @@ impl Shared {
             direction.bytes.fetch_add(len as u64, Ordering::Release);
             direction.packets.fetch_add(1, Ordering::Release);
             let now = Instant::now();
-            if random.random_bool(line.loss) || line.cut || len > LARGEST {
+            let lost = random.random_bool(line.loss);
+            if line.cut || len > LARGEST {
                 continue;
             }
             let mut leaves = now;
@@ -234,6 +235,9 @@ impl Shared {
                 }
                 leaves += Duration::from_secs_f64(len as f64 / rate as f64);
                 free = leaves;
+            }
+            if lost {
+                continue;
             }
             last = last.max(leaves + line.delay);
             lock(&direction.queue).push_back((last, buf[..len].to_vec()));
