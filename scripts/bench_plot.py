@@ -4,8 +4,8 @@ from html import escape
 
 # For a light page and for a dark one.
 COLOURS = {
-    "rft": ("#1d4ed8", "#60a5fa"),
-    "rft --compress never": ("#93b4f5", "#34589c"),
+    "rft": ("#3b82f6", "#3b82f6"),
+    "rft --compress never": ("#a5c4f7", "#2f5596"),
     "bare quinn": ("#8b93a1", "#7b8494"),
 }
 OTHER = ("#d9a441", "#b98a35")
@@ -74,7 +74,11 @@ def draw_row(picture, row, names):
         least, best = (LEFT + value * scale for value in (min(result["all"]), max(result["all"])))
         if best - least >= 1:
             picture.line(least, best, picture.y - 5, picture.y - 5, "spread")
-        picture.text(round(max(best, LEFT + 1)) + 6, figure(result["median"]))
+        beside = round(max(best, LEFT + 1)) + 6
+        # Not across the line of the limit.
+        if limit and beside - 4 < LEFT + limit * scale < beside + 34:
+            beside = round(LEFT + limit * scale) + 6
+        picture.text(beside, figure(result["median"]))
     for name, note in failed:
         picture.y += BAR
         picture.text(LEFT - 8, name, "name faint")
