@@ -92,7 +92,8 @@ impl Enemy {
         Self { _endpoint: endpoint, connection, keys, role, control }
     }
 
-    fn stream(&self, (send, recv): (quinn::SendStream, quinn::RecvStream)) -> Stream {
+    /// A stream that was opened, with its keys.
+    pub fn stream(&self, (send, recv): (quinn::SendStream, quinn::RecvStream)) -> Stream {
         let number = u64::from(VarInt::from(send.id()));
         Stream {
             writer: RecordWriter::new(send.into(), self.keys.sealer(self.role, number)),

@@ -155,3 +155,38 @@ async fn make_cheap_offers(time: Duration, at_least: usize) {
     assert_eq!(ground.arrived(), ["there"]);
     ground.survives(running);
 }
+
+/// The limit of `net/rendezvous.rs`.
+const STREAMS: usize = 1024;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn offers_that_never_end_hold_their_streams_and_nothing_else() {
+    let ground = Ground::new();
+    let (running, at) = ground.listens(&[]);
+    let enemy = Enemy::join(at).await;
+    assert!(enemy.sends(&RawOffer::file("first", 1), b"x").await.is_done());
+    let before = running.memory();
+    let mut unfinished = Vec::new();
+    while let Ok(opened) = tokio::time::timeout(Duration::from_secs(3), enemy.connection.open_bi()).await {
+        let Stream { writer, reader } = enemy.stream(opened.unwrap());
+        let (mut send, mut sealer) = writer.into_parts();
+        // With the longest name, and without its last byte.
+        let name = vec![b"n".repeat(200); 20].join(&b'/');
+        let mut offer = enemy::sealed(&mut sealer, Kind::Offer, &RawOffer::file(name, 1).bytes());
+        offer.pop();
+        send.write(offer.into()).await.unwrap();
+        unfinished.push((send, reader));
+        assert!(unfinished.len() <= STREAMS, "there is no end to the streams");
+    }
+    assert!(unfinished.len() > STREAMS / 2, "only {} streams", unfinished.len());
+    assert_eq!(ground.staged(), 0);
+    let most = running.peak();
+    assert!(most < before + GROWTH, "from {before} to {most} bytes");
+    // A new session of the same peer owes nothing to the old one's streams.
+    let again = Enemy::join(at).await;
+    assert!(again.sends(&RawOffer::file("second", 1), b"x").await.is_done());
+    drop((unfinished, enemy));
+    assert!(again.sends(&RawOffer::file("last", 1), b"x").await.is_done());
+    assert_eq!(ground.arrived(), ["first", "last", "second"]);
+    ground.survives(running);
+}
