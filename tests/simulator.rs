@@ -218,7 +218,7 @@ fn starts_long_paths_without_overshooting() {
         // the path's own loss is lost.
         let (shares, lost) =
             files("500M 200ms", LinkConfig::new(500.0, 200.0).lossy(2.0), 100_000_000, 2, seed);
-        assert!(shares[0] > 0.54 && shares[1] > 0.74, "{shares:.2?}");
+        assert!(shares[0] > 0.59 && shares[1] > 0.74, "{shares:.2?}");
         assert!(lost < 0.025, "{lost:.3}");
         let (shares, _) = files("100M 100ms", LinkConfig::new(100.0, 100.0).lossy(1.0), 10_000_000, 1, seed);
         assert!(shares[0] > 0.65, "{shares:.2?}");

@@ -3,13 +3,13 @@
 use std::time::Instant;
 
 use super::model::{Model, Round};
-use super::trains::Trains;
+use super::trains::{Says, Trains};
 
 /// A window of so many times what was delivered doubles the rate every round
 /// (draft-ietf-ccwg-bbr paces at 2.77 and bounds by 2; here the bound is all there is).
 const GAIN: f64 = 2.0;
-/// The same while the trains tell where to stop.
-const KEEN_GAIN: f64 = 4.0;
+/// The same while the trains tell where to stop: a paced jump, as careful resume makes it (draft-ietf-tsvwg-careful-resume).
+const KEEN_GAIN: f64 = 8.0;
 /// The window goes so far beyond what the trains say that the path carries: enough to see a queue.
 const BEYOND: f64 = 1.25;
 /// Growth by which a round shows that the path is not full yet (draft-ietf-ccwg-bbr).
@@ -66,7 +66,7 @@ pub struct Startup {
     /// Least round-trip time and delivery rate of the round before, if it was a busy one.
     before: Option<(f64, f64)>,
     trains: Trains,
-    /// What the trains of the last round say that the path carries, bytes per second.
+    /// What the trains say that the path carries, bytes per second, until later ones say otherwise.
     room: Option<f64>,
 }
 
@@ -98,6 +98,11 @@ impl Startup {
         model: &Model,
     ) {
         self.trains.on_ack(now, sent, bytes as u64, model.min_rtt);
+        if self.room.is_none()
+            && let Says::Path(rate) = self.trains.say()
+        {
+            self.room = Some(rate);
+        }
         self.late = (self.late.0 + 1, self.late.1.min(rtt));
         if self.first.0 < FIRST_ACKS {
             self.first = (self.first.0 + 1, self.first.1.min(rtt));
@@ -131,7 +136,11 @@ impl Startup {
     /// A round is over. What it says of the round before goes into the model.
     pub fn on_round(&mut self, model: &mut Model, round: &Round) -> Verdict {
         let rate = model.rate();
-        self.room = self.trains.end_round();
+        self.room = match self.trains.end_round() {
+            Says::Path(rate) => Some(rate),
+            Says::AtLeast(rate) => self.room.filter(|room| BEYOND * room >= rate),
+            Says::Nothing => self.room.filter(|_| round.busy),
+        };
         if let Some((least, before)) = self.before
             && round.busy
             && rate >= LEAP * before

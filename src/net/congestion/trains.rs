@@ -10,8 +10,9 @@ const SPAN: f64 = 1.0 / 64.0;
 const LEAST_SPAN: Duration = Duration::from_millis(1);
 /// A train of fewer packets, or whose acknowledgements came in fewer batches, says nothing.
 const LEAST_PACKETS: u32 = 8;
-const LEAST_BATCHES: u32 = 3;
-/// The path has spread a train only if it took so many times as long to arrive as to leave.
+const LEAST_BATCHES: u32 = 2;
+/// The path has spread a train only if it took so many times as long to arrive as to leave; else it was no slower than the
+/// sender, and that is all it says.
 const SPREAD: f64 = 1.5;
 /// So many trains make an estimate.
 const LEAST_TRAINS: usize = 4;
@@ -29,14 +30,34 @@ struct Train {
     bytes: u64,
     packets: u32,
     batches: u32,
+    arrived: Option<Arrived>,
+}
+
+/// How a train arrived.
+#[derive(Clone, Copy, Debug)]
+struct Arrived {
+    /// Bytes per second.
     rate: f64,
+    /// Slower than it left: that is the path's rate. Else the path carries as much or more.
+    slowed: bool,
+}
+
+/// What trains say of the path, in bytes per second.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Says {
+    /// They were too few, or too short.
+    Nothing,
+    /// It carries so much.
+    Path(f64),
+    /// It carries what was sent, or more.
+    AtLeast(f64),
 }
 
 /// The trains of one round trip.
 #[derive(Clone, Debug, Default)]
 pub struct Trains {
     train: Option<Train>,
-    rates: Vec<f64>,
+    arrived: Vec<Arrived>,
 }
 
 impl Trains {
@@ -55,7 +76,7 @@ impl Trains {
                 bytes: 0,
                 packets: 1,
                 batches: 1,
-                rate: 0.0,
+                arrived: None,
             });
             return;
         };
@@ -75,19 +96,31 @@ impl Trains {
     fn close(&mut self) {
         let Some(mut train) = self.train.take() else { return };
         train.measure();
-        if train.rate > 0.0 && self.rates.len() < MOST_TRAINS {
-            self.rates.push(train.rate);
+        if let Some(arrived) = train.arrived
+            && self.arrived.len() < MOST_TRAINS
+        {
+            self.arrived.push(arrived);
         }
     }
 
-    /// The round is over: the rate at which its trains arrived, bytes per second.
-    pub fn end_round(&mut self) -> Option<f64> {
-        let mut rates = std::mem::take(&mut self.rates);
-        if rates.len() < LEAST_TRAINS {
-            return None;
+    /// What the trains of this round say so far.
+    pub fn say(&self) -> Says {
+        if self.arrived.len() < LEAST_TRAINS {
+            return Says::Nothing;
         }
+        // A minority that was slowed down had a late acknowledgement, or a timer at the receiver's.
+        let slowed = 2 * self.arrived.iter().filter(|arrived| arrived.slowed).count() > self.arrived.len();
+        let mut rates: Vec<_> = self.arrived.iter().filter(|a| a.slowed == slowed).map(|a| a.rate).collect();
         rates.sort_by(f64::total_cmp);
-        Some(rates[rates.len() / 2])
+        let median = rates[rates.len() / 2];
+        if slowed { Says::Path(median) } else { Says::AtLeast(median) }
+    }
+
+    /// The round is over: what all its trains say.
+    pub fn end_round(&mut self) -> Says {
+        let said = self.say();
+        self.arrived.clear();
+        said
     }
 }
 
@@ -96,8 +129,11 @@ impl Train {
     fn measure(&mut self) {
         let arriving = self.last_acked.saturating_duration_since(self.first_acked).as_secs_f64();
         let leaving = self.last_sent.saturating_duration_since(self.first_sent).as_secs_f64();
-        if self.packets >= LEAST_PACKETS && self.batches >= LEAST_BATCHES && arriving > SPREAD * leaving {
-            self.rate = self.rate.max(self.bytes as f64 / arriving);
+        if self.packets >= LEAST_PACKETS && self.batches >= LEAST_BATCHES && arriving > 0.0 {
+            let now = Arrived { rate: self.bytes as f64 / arriving, slowed: arriving > SPREAD * leaving };
+            if self.arrived.is_none_or(|best| now.rate > best.rate) {
+                self.arrived = Some(now);
+            }
         }
     }
 }
@@ -110,7 +146,7 @@ mod tests {
 
     /// Trains of twenty packets, one every 20 ms, which leave at once, on a path of 50 ms: packet `n` of
     /// each is acknowledged when `arrives` says, in microseconds, two at a time.
-    fn measure(count: u64, leaves: impl Fn(u64) -> u64, arrives: impl Fn(u64) -> u64) -> Option<f64> {
+    fn measure(count: u64, leaves: impl Fn(u64) -> u64, arrives: impl Fn(u64) -> u64) -> Says {
         let start = Instant::now();
         let mut trains = Trains::default();
         for train in 0..count {
@@ -126,20 +162,41 @@ mod tests {
     #[test]
     fn packets_that_arrive_spread_out_tell_the_slowest_links_rate() {
         // 1250 bytes every 100 microseconds are 12.5 MB/s, although only a tenth of that is sent.
-        let rate = measure(6, |_| 0, |n| 100 * n).expect("an estimate");
-        assert!((11.9e6..13.1e6).contains(&rate), "{rate}");
+        let says = measure(6, |_| 0, |n| 100 * n);
+        assert!(matches!(says, Says::Path(11.9e6..13.1e6)), "{says:?}");
     }
 
     #[test]
     fn a_late_last_acknowledgement_changes_nothing() {
-        let rate = measure(6, |_| 0, |n| if n == 19 { 15_000 } else { 100 * n }).expect("an estimate");
-        assert!((11.9e6..13.1e6).contains(&rate), "{rate}");
+        let says = measure(6, |_| 0, |n| if n == 19 { 15_000 } else { 100 * n });
+        assert!(matches!(says, Says::Path(11.9e6..13.1e6)), "{says:?}");
     }
 
     #[test]
-    fn nothing_is_told_by_packets_that_left_spread_out_by_few_trains_or_by_one_batch() {
-        assert_eq!(measure(6, |n| 50 * n, |n| 50 * n), None);
-        assert_eq!(measure(3, |_| 0, |n| 100 * n), None);
-        assert_eq!(measure(6, |_| 0, |_| 0), None);
+    fn a_few_trains_with_late_acknowledgements_are_not_the_path() {
+        // As fast as they leave, but every third waits 8 ms for its last acknowledgement.
+        let start = Instant::now();
+        let mut trains = Trains::default();
+        for train in 0..9 {
+            for n in 0..20 {
+                let late = if train % 3 == 0 && n >= 18 { 8_000 } else { 0 };
+                let sent = start + Duration::from_micros(20_000 * train + 50 * n);
+                let now = start + Duration::from_micros(20_000 * train + 50_000 + 50 * (n | 1) + late);
+                trains.on_ack(now, sent, PACKET, 0.05);
+            }
+        }
+        assert!(matches!(trains.end_round(), Says::AtLeast(22e6..28e6)));
+    }
+
+    #[test]
+    fn packets_that_come_as_they_left_tell_the_least() {
+        let says = measure(6, |n| 50 * n, |n| 50 * n);
+        assert!(matches!(says, Says::AtLeast(22e6..28e6)), "{says:?}");
+    }
+
+    #[test]
+    fn nothing_is_told_by_few_trains_or_by_one_batch() {
+        assert_eq!(measure(3, |_| 0, |n| 100 * n), Says::Nothing);
+        assert_eq!(measure(6, |_| 0, |_| 0), Says::Nothing);
     }
 }
