@@ -327,7 +327,7 @@ fn addresses_change() {
 fn a_bad_link_is_no_cut() {
     let seed = rand::random();
     let links =
-        [("long", 500, 0.05, 0), ("lossy", 20, 0.3, 0), ("both", 300, 0.1, 0), ("halting", 10, 0.0, 400)];
+        [("long", 500, 0.05, 0), ("lossy", 20, 0.3, 0), ("both", 300, 0.1, 0), ("halting", 10, 0.0, 250)];
     std::thread::scope(|scope| {
         for (name, delay, loss, halt) in links {
             scope.spawn(move || stays_connected(name, Duration::from_millis(delay), loss, halt, seed));
