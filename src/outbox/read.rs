@@ -87,6 +87,7 @@ impl Drop for Thread {
 impl Thread {
     /// Until no file waits.
     fn run(mut self) {
+        let mut packer = Packer::default();
         loop {
             let (folder, jobs) = {
                 let mut waiting = locked(&self.waiting);
@@ -101,7 +102,9 @@ impl Thread {
             };
             let wanted = jobs.into_iter().filter(|job| !job.answer.is_closed());
             let read: Vec<_> = wanted
-                .map(|job| (job.answer, seal_small(&folder, &job.item, job.sealer, &job.packing)))
+                .map(|Job { item, sealer, packing, answer }| {
+                    (answer, seal_small(&folder, &item, sealer, &packing, &mut packer))
+                })
                 .collect();
             for (answer, small) in read {
                 // A delivery that ended meanwhile wants none.
@@ -163,6 +166,7 @@ fn seal_small(
     item: &Item,
     mut sealer: Sealer,
     packing: &Packing,
+    packer: &mut Packer,
 ) -> Result<Small, DeliverError> {
     let mut file = Reading::open(folder, item)?;
     let offer = seal_offer(item, true, &mut sealer)?;
@@ -173,7 +177,7 @@ fn seal_small(
     let hash = *blake3::hash(&chunk[HEADER_LEN..]).as_bytes();
     if let Some(effort) = packing.small(item.meta.size) {
         let mut packed = Sealer::buffer(size + Trailer::LEN);
-        if Packer::default().pack(&chunk[HEADER_LEN..], effort, &mut packed) {
+        if packer.pack(&chunk[HEADER_LEN..], effort, &mut packed) {
             chunk = packed;
         }
     }
