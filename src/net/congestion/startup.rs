@@ -97,8 +97,9 @@ impl Startup {
         in_flight: f64,
         model: &Model,
     ) {
-        self.trains.on_ack(now, sent, bytes as u64, model.min_rtt);
-        if self.room.is_none()
+        let news = self.trains.on_ack(now, sent, bytes as u64, model.min_rtt);
+        if news
+            && self.room.is_none()
             && let Says::Path(rate) = self.trains.say()
         {
             self.room = Some(rate);

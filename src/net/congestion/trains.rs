@@ -62,8 +62,8 @@ pub struct Trains {
 
 impl Trains {
     /// A packet of `bytes` that left at `sent` was acknowledged; `rtt` is the least round-trip time,
-    /// in seconds.
-    pub fn on_ack(&mut self, now: Instant, sent: Instant, bytes: u64, rtt: f64) {
+    /// in seconds. Whether it was the first of another train, so that there is more to say.
+    pub fn on_ack(&mut self, now: Instant, sent: Instant, bytes: u64, rtt: f64) -> bool {
         let span = LEAST_SPAN.max(Duration::from_secs_f64(SPAN * rtt));
         let Some(train) = self.train.as_mut().filter(|t| sent >= t.first_sent && sent <= t.first_sent + span)
         else {
@@ -78,12 +78,12 @@ impl Trains {
                 batches: 1,
                 arrived: None,
             });
-            return;
+            return true;
         };
         train.packets += 1;
         train.last_sent = train.last_sent.max(sent);
         if now == train.first_acked {
-            return;
+            return false;
         }
         if now != train.last_acked {
             train.measure();
@@ -91,6 +91,7 @@ impl Trains {
             train.last_acked = now;
         }
         train.bytes += bytes;
+        false
     }
 
     fn close(&mut self) {
