@@ -332,6 +332,41 @@ fn a_path_that_became_slower_while_idle_is_taken_up_with_care() {
     assert!(wire.dropped < 200, "{}", wire.dropped);
 }
 
+/// A look at the path as a session takes it, two seconds long, and then a file.
+fn after_a_look(then: u64) -> FlowConfig {
+    let source = Source::Trickle { bytes: 11_000, every: 0.2, until: 2.0, then };
+    FlowConfig { source, ..bulk(Kind::Ours, 0) }
+}
+
+#[test]
+fn a_look_at_the_idle_path_saves_most_of_start_up() {
+    let mut shares = Vec::new();
+    for looks in [false, true] {
+        let trickle = Source::Trickle { bytes: 100, every: 0.2, until: 2.0, then: 60_000_000 };
+        let flow =
+            if looks { after_a_look(60_000_000) } else { FlowConfig { source: trickle, ..after_a_look(0) } };
+        let (reports, wire) = World::new(LinkConfig::new(500.0, 200.0).lossy(2.0), &[flow], 1).run(60.0);
+        // From a round trip after the first packet on, for three.
+        let share = reports[0].rate(2.2, 2.8) / 58.6e6;
+        println!("looks {looks}: {:.1} %, {} dropped", 100.0 * share, wire.dropped);
+        shares.push(share);
+        assert!(wire.dropped < 300, "{}", wire.dropped);
+    }
+    assert!(shares[1] > 2.0 * shares[0] && shares[1] > 0.7, "{shares:?}");
+}
+
+#[test]
+fn a_path_that_became_slower_after_the_look_is_taken_up_with_care() {
+    let mut link = LinkConfig::new(100.0, 50.0);
+    link.rates = vec![(0.0, 100e6), (1.9, 20e6)];
+    let (reports, wire) = World::new(link, &[after_a_look(10_000_000)], 1).run(60.0);
+    let share = reports[0].rate(2.5, 4.5) / 2.39e6;
+    println!("{:.1} % of a fifth of the rate, {} dropped", 100.0 * share, wire.dropped);
+    assert!(share > 0.85, "{share:.2}");
+    // Half of what was seen is 150 ms of the slower link.
+    assert!(wire.dropped < 450, "{}", wire.dropped);
+}
+
 #[test]
 fn same_seed_same_result() {
     let run = || {

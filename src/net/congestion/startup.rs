@@ -10,8 +10,13 @@ use super::trains::{Says, Trains};
 const GAIN: f64 = 2.0;
 /// The same while the trains tell where to stop: a paced jump, as careful resume makes it (draft-ietf-tsvwg-careful-resume).
 const KEEN_GAIN: f64 = 8.0;
+/// Of what the trains of an idle path said that it carries, the share that may be under way at once (the jump of careful
+/// resume, section 4.3 there).
+const JUMP: f64 = 0.5;
 /// The window goes so far beyond what the trains say that the path carries: enough to see a queue.
 const BEYOND: f64 = 1.25;
+/// Trains that say so many times what those before said, and that it is still not all, show that those were wrong.
+const MISTAKEN: f64 = 2.0;
 /// Growth by which a round shows that the path is not full yet (draft-ietf-ccwg-bbr).
 pub const GROWTH: f64 = 1.25;
 /// Growth by which a round shows that the path was far from full in the round before.
@@ -68,6 +73,8 @@ pub struct Startup {
     trains: Trains,
     /// What the trains say that the path carries, bytes per second, until later ones say otherwise.
     room: Option<f64>,
+    /// What they said on the idle path, before there was anything to send.
+    seen: Option<f64>,
 }
 
 impl Startup {
@@ -83,7 +90,30 @@ impl Startup {
             before: None,
             trains: Trains::default(),
             room: None,
+            seen: None,
         }
+    }
+
+    /// The path was not used for so long that it may have changed: half of what was seen of it is tried.
+    pub fn go_stale(&mut self) {
+        self.seen = self.seen.map(|rate| rate / 2.0);
+    }
+
+    /// Whether so many bytes under way are far less than the path carries, by what was seen of it when it was idle.
+    pub fn is_below(&self, in_flight: f64, model: &Model) -> bool {
+        self.seen.is_some_and(|rate| in_flight <= JUMP * rate * model.min_rtt)
+    }
+
+    /// What the path carries at the least, bytes per second, as far as the trains can tell: what is delivered is
+    /// measured over a round trip, and so comes a round trip late.
+    pub fn least_rate(&self) -> f64 {
+        self.room.map_or(0.0, |rate| rate / BEYOND)
+    }
+
+    /// Bytes that may leave in the first round on this path.
+    fn first(&self, model: &Model) -> f64 {
+        let jump = self.seen.map_or(0.0, |rate| JUMP * rate * model.min_rtt);
+        first_window(model.min_rtt, model.mtu()).max(jump)
     }
 
     /// A packet was acknowledged. `in_flight` counts what was under way before: a window that is not
@@ -108,10 +138,10 @@ impl Startup {
         if self.first.0 < FIRST_ACKS {
             self.first = (self.first.0 + 1, self.first.1.min(rtt));
         }
-        self.window = self.window.max(first_window(model.min_rtt, model.mtu()));
-        if 2.0 * in_flight >= self.window {
+        let window = self.window.max(self.first(model));
+        if 2.0 * in_flight >= window {
             let gain = if self.room.is_some() { KEEN_GAIN } else { GAIN };
-            self.window += (gain - 1.0) * bytes / (1.0 - self.loss(model));
+            self.window = window + (gain - 1.0) * bytes / (1.0 - self.loss(model));
         }
     }
 
@@ -137,11 +167,22 @@ impl Startup {
     /// A round is over. What it says of the round before goes into the model.
     pub fn on_round(&mut self, model: &mut Model, round: &Round) -> Verdict {
         let rate = model.rate();
-        self.room = match self.trains.end_round() {
-            Says::Path(rate) => Some(rate),
-            Says::AtLeast(rate) => self.room.filter(|room| BEYOND * room >= rate),
-            Says::Nothing => self.room.filter(|_| round.busy),
+        // While next to nothing is sent, trains are few: those of several rounds count together.
+        let quiet = round.bytes < first_window(model.min_rtt, model.mtu());
+        let says = if quiet { self.trains.say_idle() } else { self.trains.end_round() };
+        // Trains that came as they left say that there is room for as much, even where others said less before.
+        let raised = |said: f64, rate| {
+            (rate <= MISTAKEN * said).then_some(if rate > BEYOND * said { rate } else { said })
         };
+        match says {
+            Says::Path(rate) if !quiet => self.room = Some(rate),
+            Says::Path(rate) => (self.room, self.seen) = (None, Some(rate)),
+            Says::AtLeast(rate) => {
+                self.room = self.room.and_then(|room| raised(room, rate));
+                self.seen = self.seen.and_then(|seen| raised(seen, rate));
+            }
+            Says::Nothing => self.room = self.room.filter(|_| round.busy),
+        }
         if let Some((least, before)) = self.before
             && round.busy
             && rate >= LEAP * before
@@ -173,7 +214,7 @@ impl Startup {
 
     /// Bytes that should be under way; `slack` is in seconds beyond the round-trip time.
     pub fn window(&self, model: &Model, slack: f64) -> f64 {
-        let first = first_window(model.min_rtt, model.mtu());
+        let first = self.first(model);
         let product = |rate: f64, gain: f64| rate / (1.0 - self.loss(model)) * (gain * model.min_rtt + slack);
         let doubled = product(model.rate(), GAIN);
         if self.flat > 0 {
@@ -227,5 +268,50 @@ mod tests {
         assert!(!acks(&mut startup, &model, LATE_ACKS, 0.15));
         // What comes on top is our own.
         assert!(acks(&mut startup, &model, LATE_ACKS, 0.17));
+    }
+
+    /// Trains of ten packets on an idle path of 50 ms, one a round, whose packets come `gap` microseconds apart.
+    fn look(startup: &mut Startup, model: &mut Model, gap: u64) {
+        let begin = Instant::now();
+        for train in 0..6 {
+            for n in 0..10 {
+                let sent = begin + Duration::from_millis(200 * train);
+                let now = sent + Duration::from_millis(50) + Duration::from_micros(gap * (n | 1));
+                startup.on_ack(now, sent, 1250.0, 0.05, 12_500.0, model);
+            }
+            startup.on_round(model, &Round { app_limited: true, ..Round::default() });
+        }
+    }
+
+    #[test]
+    fn half_of_what_an_idle_path_carries_leaves_at_once() {
+        let (mut model, mut startup) = begin();
+        assert_eq!(startup.window(&model, 0.0), 50_000.0);
+        // 1,250 bytes each 100 microseconds.
+        look(&mut startup, &mut model, 100);
+        let product = 12.5e6 * 0.05;
+        let window = startup.window(&model, 0.0) / product;
+        assert!((0.45..0.6).contains(&window), "{window}");
+        assert!(startup.is_below(0.4 * product, &model) && !startup.is_below(0.7 * product, &model));
+        // Long afterwards it may have changed: a quarter.
+        startup.go_stale();
+        let window = startup.window(&model, 0.0) / product;
+        assert!((0.2..0.3).contains(&window), "{window}");
+    }
+
+    #[test]
+    fn an_idle_path_that_slows_nothing_tells_nothing() {
+        let (mut model, mut startup) = begin();
+        look(&mut startup, &mut model, 0);
+        assert_eq!(startup.window(&model, 0.0), 50_000.0);
+    }
+
+    #[test]
+    fn a_path_that_became_slower_is_seen_by_newer_trains() {
+        let (mut model, mut startup) = begin();
+        look(&mut startup, &mut model, 100);
+        look(&mut startup, &mut model, 300);
+        let window = startup.window(&model, 0.0) / (4.17e6 * 0.05);
+        assert!((0.4..0.6).contains(&window), "{window}");
     }
 }

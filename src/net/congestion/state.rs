@@ -38,8 +38,8 @@ const TRIAL: Duration = Duration::from_secs(5);
 pub enum Phase {
     /// Growing until the path is full.
     Startup(Startup),
-    /// Less than the path carries, for a round after the queue is gone.
-    Down { gain: f64, since: Option<u64> },
+    /// Less than the path carries, for a round after the queue is gone; it carries `least`, if no less was delivered yet.
+    Down { gain: f64, since: Option<u64>, least: f64 },
     /// What the path carries, until this round, or until it carries more than this rate.
     Cruise { until: u64, best: f64 },
     /// More, to see whether the path carries more: gain, the rate to beat, and since which round.
@@ -123,7 +123,8 @@ impl Core {
     /// What was known of the path is old: half of it is tried (draft-ietf-tsvwg-careful-resume, section
     /// 3.2), and the rest found out again.
     fn go_stale(&mut self) {
-        if matches!(self.phase, Phase::Startup(_)) {
+        if let Phase::Startup(startup) = &mut self.phase {
+            startup.go_stale();
             return;
         }
         let rate = self.model.rate() / 4.0;
@@ -135,6 +136,7 @@ impl Core {
         match self.phase {
             Phase::Down { gain, .. } if gain > DEEP_GAIN => Load::Full,
             Phase::Down { .. } | Phase::ProbeRtt { .. } | Phase::Trial { .. } => Load::Below,
+            Phase::Startup(ref startup) if startup.is_below(self.in_flight, &self.model) => Load::Below,
             _ => Load::Full,
         }
     }
@@ -210,19 +212,21 @@ impl Core {
         if let Phase::Startup(startup) = &mut self.phase
             && startup.sees_queue(&self.model)
         {
-            self.down();
+            let least = startup.least_rate();
+            self.down(least);
         }
         self.watch_flight();
     }
 
-    fn down(&mut self) {
+    /// From now on less than the path carries, which is `least` at the least, in bytes per second, as far as that is known.
+    fn down(&mut self, least: f64) {
         self.cycle += 1;
         let calm = self.model.excess_loss() < EXCESS;
         let cycles = if calm { DEEP_CYCLES_CALM } else { DEEP_CYCLES };
         let deep = self.cycle.is_multiple_of(cycles) || (self.fresh && !self.model.knows_loss());
         let lossy = self.model.loss() > DEEP_LOSS;
         let gain = if deep && lossy { DEEP_GAIN } else { DOWN_GAIN };
-        self.phase = Phase::Down { gain, since: None };
+        self.phase = Phase::Down { gain, since: None, least };
     }
 
     fn watch_flight(&mut self) {
@@ -247,7 +251,7 @@ impl Core {
         }
         if let Phase::Startup(startup) = &mut self.phase {
             if startup.on_round(&mut self.model, round) == Verdict::Full {
-                self.down();
+                self.down(0.0);
             }
             return;
         }
@@ -329,7 +333,7 @@ impl Core {
         // The path carries more than was known: find out how much at start-up's speed.
         let grown = rate >= best * (1.0 + 0.5 * (gain - 1.0));
         if !grown || self.model.congested() || round.app_limited {
-            self.down();
+            self.down(0.0);
         } else if gain < 1.0 + UP_GAIN {
             self.phase = Phase::Up { gain: 1.0 + UP_GAIN, best: rate, since: self.model.round };
         } else {

@@ -18,6 +18,8 @@ const SPREAD: f64 = 1.5;
 const LEAST_TRAINS: usize = 4;
 /// No more are kept.
 const MOST_TRAINS: usize = 256;
+/// And of an idle path no more.
+const IDLE_TRAINS: usize = 8;
 
 /// The train whose acknowledgements are coming in.
 #[derive(Clone, Copy, Debug)]
@@ -115,6 +117,12 @@ impl Trains {
         rates.sort_by(f64::total_cmp);
         let median = rates[rates.len() / 2];
         if slowed { Says::Path(median) } else { Says::AtLeast(median) }
+    }
+
+    /// What the trains say that came one at a time, with pauses between them: only the newest count.
+    pub fn say_idle(&mut self) -> Says {
+        self.arrived.drain(..self.arrived.len().saturating_sub(IDLE_TRAINS));
+        self.say()
     }
 
     /// The round is over: what all its trains say.

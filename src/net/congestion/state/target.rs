@@ -39,8 +39,8 @@ impl Core {
         let product = |gain: f64| rate * (gain * model.min_rtt + self.slack());
         let window = match &self.phase {
             Phase::Startup(startup) => startup.window(model, self.slack()),
-            Phase::Down { gain, .. } => {
-                rate * (gain * model.min_rtt + model.spread.min(0.25 * model.min_rtt))
+            Phase::Down { gain, least, .. } => {
+                rate.max(*least) * (gain * model.min_rtt + model.spread.min(0.25 * model.min_rtt))
             }
             Phase::Cruise { .. } => product(self.full_gain()),
             Phase::Up { gain, .. } => product(*gain),
