@@ -160,6 +160,30 @@ struct Open {
     _streams: (quinn::SendStream, quinn::RecvStream),
 }
 
+/// On a long path a new session looks what it carries, while there is nothing to send; then it is quiet.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_idle_session_looks_at_a_long_path_once() {
+    for (delay, looked) in [(Duration::from_millis(30), true), (Duration::ZERO, false)] {
+        let (at, bt) = pair();
+        let link = Relay::start(1, at, bt);
+        link.edit_both(|line| line.delay = delay);
+        let mut host = start(bt, None, [1; 32]);
+        let mut guest = start(at, Some(link.facing_a()), [1; 32]);
+        let _sessions = settle(&mut guest, &mut host).await;
+        let bytes = || [Way::AToB, Way::BToA].map(|way| link.counts(way).bytes);
+        let begun = bytes();
+        tokio::time::sleep(Duration::from_secs(4)).await;
+        let after = bytes();
+        for (way, begun) in begun.into_iter().enumerate() {
+            let look = after[way] - begun;
+            assert_eq!(look > 80_000, looked, "{look} bytes at {delay:?}");
+            assert!(look < 250_000, "{look} bytes");
+        }
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        assert!(bytes()[0] - after[0] < 10_000, "it goes on");
+    }
+}
+
 /// Serves guests as a host with this key does, until one has proved itself.
 async fn until_proof(host: &quinn::Endpoint, key: [u8; 32]) -> Open {
     // Of tries that overlap the guest goes on with one, and the others may never come to an end.

@@ -1,6 +1,7 @@
 //! The QUIC endpoint: the socket, TLS, and every transport setting with its reason.
 
 use super::congestion;
+use super::repeat::Repeats;
 use super::socket::{self, Bound};
 use super::tls::{self, SERVER_NAME, TlsError};
 use crate::config::{Bind, Config};
@@ -99,6 +100,8 @@ pub struct Endpoint {
     pub notes: Vec<String>,
     /// The other settings, for routes that take jumbo frames.
     pub jumbo: Jumbo,
+    /// Packets that are sent twice.
+    pub repeats: Repeats,
 }
 
 /// Begins connections: where the route takes jumbo frames, with a search for how large packets may be on all of the path.
@@ -168,7 +171,7 @@ impl Endpoint {
         let mut quic = quinn::Endpoint::new_with_abstract_socket(limits, Some(server), bound.socket, runtime)
             .map_err(EndpointError::Drive)?;
         quic.set_default_client_config(client);
-        Ok(Self { quic, local: bound.local, ephemeral, notes: bound.notes, jumbo })
+        Ok(Self { quic, local: bound.local, ephemeral, notes: bound.notes, jumbo, repeats: bound.repeats })
     }
 }
 
@@ -215,7 +218,7 @@ fn transport(config: &Config, largest: u16) -> TransportConfig {
         // Strangers get one stream, for the handshake; an authenticated session raises this.
         .max_concurrent_bidi_streams(VarInt::from_u32(1))
         .max_concurrent_uni_streams(VarInt::from_u32(0))
-        .datagram_receive_buffer_size(None)
+        .datagram_receive_buffer_size(Some(LOOK_BUFFER))
         .max_idle_timeout(Some(
             IdleTimeout::try_from(IDLE_TIMEOUT).unwrap_or(VarInt::from_u32(30_000).into()),
         ))
@@ -234,6 +237,9 @@ fn transport(config: &Config, largest: u16) -> TransportConfig {
 
 /// Bytes that the other side may send and we not yet have read before it has shown that it knows the password.
 const STRANGER_WINDOW: u32 = 64 << 10;
+
+/// Bytes of datagrams that are kept: nobody reads what a look at the path consists of ([`super::look`]), and one must fit.
+const LOOK_BUFFER: usize = 2048;
 
 /// Bytes that may be sent and not yet acknowledged before the session has measured the link.
 pub const SEND_WINDOW: u64 = 8 << 20;

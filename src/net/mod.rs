@@ -3,7 +3,7 @@
 //! In the order in which a connection comes to be: [`socket`], [`tls`], [`endpoint`]; `names`, `redial`, `dial`
 //! and `guard` (out and in); [`handshake`]; [`elect`] and `liveness`; [`rendezvous`], which holds them
 //! together; then [`session`], with [`record`]s on each [`stream`]. [`congestion`] decides how fast the link is filled,
-//! `flow` how much the peer may send ahead of us.
+//! `flow` how much the peer may send ahead of us; `look` and [`repeat`] use what room it has left.
 
 pub mod congestion;
 mod dial;
@@ -13,10 +13,12 @@ mod flow;
 mod guard;
 pub mod handshake;
 mod liveness;
+mod look;
 mod names;
 pub mod record;
 mod redial;
 pub mod rendezvous;
+pub mod repeat;
 pub mod session;
 pub mod socket;
 pub mod stream;

@@ -6,6 +6,7 @@ use super::endpoint::{CloseCode, Endpoint, Jumbo};
 use super::guard::{Guard, Place};
 use super::handshake::{AuthError, Authenticated, DEADLINE, as_host, from_close};
 use super::liveness::{Counters, Liveness};
+use super::repeat::Repeats;
 use super::session::{ControlReceiver, Session, canonical};
 use super::{Fatal, dial};
 use crate::config::{Config, PeerAddress};
@@ -33,6 +34,7 @@ const PATIENCE: Duration = Duration::from_millis(1500);
 pub(super) struct Shared {
     pub(super) endpoint: quinn::Endpoint,
     pub(super) jumbo: Jumbo,
+    repeats: Repeats,
     pub(super) local: SocketAddr,
     pub(super) key: PasswordKey,
     pub(super) own: PeerId,
@@ -107,6 +109,7 @@ pub async fn run(
     let shared = Arc::new(Shared {
         endpoint: endpoint.quic.clone(),
         jumbo: endpoint.jumbo.clone(),
+        repeats: endpoint.repeats.clone(),
         local: endpoint.local,
         key,
         own,
@@ -302,5 +305,5 @@ async fn adopt(shared: &Shared, mut done: Authenticated) -> Option<(Session, Con
     if let Some(old) = shared.held().replace(new) {
         old.connection.close(CloseCode::Superseded.var_int(), b"");
     }
-    Some(Session::start(done, shared.streams, shared.memory))
+    Some(Session::start(done, shared.streams, shared.memory, shared.repeats.clone()))
 }

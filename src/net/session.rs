@@ -4,7 +4,9 @@ use super::congestion;
 use super::endpoint::{CloseCode, SEND_WINDOW};
 use super::flow::ReceiveWindow;
 use super::handshake::Authenticated;
+use super::look;
 use super::record::{RecordError, RecordReader, RecordWriter};
+use super::repeat::Repeats;
 use super::stream::{StreamError, Turn};
 use crate::crypto::handshake::{PeerId, Role};
 use crate::crypto::seal::{RecordKind, SessionKeys};
@@ -61,7 +63,13 @@ pub type ControlReceiver = mpsc::Receiver<Control>;
 impl Session {
     /// Takes over an adopted connection: lets the peer open `streams` file streams at once and have half of
     /// `memory` bytes under way at most, and keeps as many for retransmission.
-    pub fn start(adopted: Authenticated, streams: u32, memory: u64) -> (Self, ControlReceiver) {
+    /// On its path packets are repeated where that helps.
+    pub fn start(
+        adopted: Authenticated,
+        streams: u32,
+        memory: u64,
+        repeats: Repeats,
+    ) -> (Self, ControlReceiver) {
         let Authenticated { connection, established, settings, mut writer, reader } = adopted;
         let mut receive = ReceiveWindow::new(memory / 2, connection.rtt(), Instant::now());
         connection.set_receive_window(var_int(receive.next(connection.rtt(), Instant::now())));
@@ -71,7 +79,8 @@ impl Session {
         let (messages, receiver) = mpsc::channel(CONTROL_QUEUE);
         let (ending, link) = (Ending::default(), LinkRate::default());
         tokio::spawn(read_control(connection.clone(), reader, messages, ending.clone()));
-        tokio::spawn(follow_windows(connection.clone(), memory, receive, link.clone()));
+        tokio::spawn(look::at_path(connection.clone()));
+        tokio::spawn(follow_windows(connection.clone(), memory, receive, link.clone(), repeats));
         let session = Self {
             connection,
             keys: established.keys,
@@ -260,13 +269,28 @@ fn var_int(bytes: u64) -> VarInt {
 
 /// Bounds what is handed to quinn ahead of the link, and what the peer may have under way. Half of the budget is for what
 /// is sent, the other for what is received.
-async fn follow_windows(connection: Connection, memory: u64, mut receive: ReceiveWindow, link: LinkRate) {
+async fn follow_windows(
+    connection: Connection,
+    memory: u64,
+    mut receive: ReceiveWindow,
+    link: LinkRate,
+    repeats: Repeats,
+) {
+    let mut followed = None;
     let most = (memory / 2).max(SEND_WINDOW);
     let mut tick = tokio::time::interval(congestion::PACE);
     loop {
         tokio::select! {
             _ = tick.tick() => {}
             _ = connection.closed() => return,
+        }
+        // Another address is another path, with a controller of its own.
+        let peer = connection.remote_address();
+        if followed != Some(peer)
+            && let Some(estimate) = congestion::estimate(connection.congestion_state().into_any())
+        {
+            repeats.follow(peer, estimate);
+            followed = Some(peer);
         }
         let path = connection.stats().path;
         let rate = path.cwnd as f64 / path.rtt.as_secs_f64().max(1e-6);

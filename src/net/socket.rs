@@ -1,6 +1,7 @@
 //! The one UDP socket of a peer: it listens and dials, so that a firewall needs one rule and NAT
 //! mappings line up.
 
+use super::repeat::Repeats;
 use quinn::udp::{RecvMeta, Transmit};
 use quinn::{AsyncUdpSocket, Runtime, TokioRuntime, UdpPoller};
 use socket2::{Domain, Protocol, Socket, Type};
@@ -32,6 +33,8 @@ pub struct Bound {
     pub local: SocketAddr,
     /// What the user should know about it: options that this system does not have.
     pub notes: Vec<String>,
+    /// To be told of the session's path, so that packets are repeated where that helps.
+    pub repeats: Repeats,
 }
 
 /// Binds `addr`; an unspecified IPv6 address serves both families.
@@ -41,7 +44,7 @@ pub struct Bound {
 pub fn bind(addr: SocketAddr) -> io::Result<Bound> {
     let std_socket = open(addr)?;
     let local = std_socket.local_addr()?;
-    let mut notes = Vec::new();
+    let (mut notes, repeats) = (Vec::new(), Repeats::default());
     if let Some(note) = size_buffers(&std_socket) {
         notes.push(note);
     }
@@ -55,7 +58,7 @@ pub fn bind(addr: SocketAddr) -> io::Result<Bound> {
                         .into(),
                 );
             }
-            Arc::new(InParts(socket))
+            Arc::new(InParts { socket, repeats: repeats.clone() })
         }
         Err(error) => {
             notes.push(format!(
@@ -64,7 +67,7 @@ pub fn bind(addr: SocketAddr) -> io::Result<Bound> {
             Arc::new(PlainSocket::new(plain)?)
         }
     };
-    Ok(Bound { socket, local, notes })
+    Ok(Bound { socket, local, notes, repeats })
 }
 
 /// Binds all addresses of both families, or of IPv4 alone where there is no IPv6.
@@ -127,21 +130,26 @@ pub fn takes_jumbo_frames(peer: SocketAddr) -> bool {
 
 /// quinn hands over up to ten packets to be sent in one call, and the system takes 64 KiB: jumbo frames go in two.
 #[derive(Debug)]
-struct InParts(Arc<dyn AsyncUdpSocket>);
+struct InParts {
+    socket: Arc<dyn AsyncUdpSocket>,
+    repeats: Repeats,
+}
 
 impl AsyncUdpSocket for InParts {
     fn create_io_poller(self: Arc<Self>) -> Pin<Box<dyn UdpPoller>> {
-        self.0.clone().create_io_poller()
+        self.socket.clone().create_io_poller()
     }
 
     /// When the socket is full after the first part, quinn sends both again: a packet that comes twice counts once.
     fn try_send(&self, transmit: &Transmit<'_>) -> io::Result<()> {
         let whole = transmit.contents.len() <= MOST_AT_ONCE;
         let Some(packet) = transmit.segment_size.filter(|_| !whole) else {
-            return self.0.try_send(transmit);
+            self.socket.try_send(transmit)?;
+            self.repeats.sent(&self.socket, transmit);
+            return Ok(());
         };
         transmit.contents.chunks((MOST_AT_ONCE / packet).max(1) * packet).try_for_each(|part| {
-            self.0.try_send(&Transmit {
+            self.socket.try_send(&Transmit {
                 destination: transmit.destination,
                 ecn: transmit.ecn,
                 contents: part,
@@ -157,23 +165,23 @@ impl AsyncUdpSocket for InParts {
         bufs: &mut [IoSliceMut<'_>],
         meta: &mut [RecvMeta],
     ) -> Poll<io::Result<usize>> {
-        self.0.poll_recv(cx, bufs, meta)
+        self.socket.poll_recv(cx, bufs, meta)
     }
 
     fn local_addr(&self) -> io::Result<SocketAddr> {
-        self.0.local_addr()
+        self.socket.local_addr()
     }
 
     fn max_transmit_segments(&self) -> usize {
-        self.0.max_transmit_segments()
+        self.socket.max_transmit_segments()
     }
 
     fn max_receive_segments(&self) -> usize {
-        self.0.max_receive_segments()
+        self.socket.max_receive_segments()
     }
 
     fn may_fragment(&self) -> bool {
-        self.0.may_fragment()
+        self.socket.may_fragment()
     }
 }
 
@@ -272,6 +280,7 @@ pub fn reachable_addresses(local: SocketAddr) -> Vec<SocketAddr> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::congestion::PathEstimate;
     use super::*;
 
     #[tokio::test]
@@ -356,6 +365,33 @@ mod tests {
             came.extend_from_slice(&storage[..meta[0].len]);
         }
         assert_eq!(came, contents);
+    }
+
+    #[tokio::test]
+    async fn what_is_to_be_repeated_comes_twice() {
+        let (a, b) =
+            (bind("127.0.0.1:0".parse().unwrap()).unwrap(), bind("127.0.0.1:0".parse().unwrap()).unwrap());
+        let path = Arc::new(PathEstimate::of(1_000_000, std::time::Duration::from_millis(40)));
+        a.repeats.follow(b.local, path.clone());
+        let mut poller = a.socket.clone().create_io_poller();
+        std::future::poll_fn(|cx| poller.as_mut().poll_writable(cx)).await.unwrap();
+        for (contents, has_room) in [(b"once", false), (b"more", true)] {
+            path.set_room(has_room.then(|| std::time::Instant::now() + std::time::Duration::from_secs(60)));
+            let transmit =
+                Transmit { destination: b.local, ecn: None, contents, segment_size: None, src_ip: None };
+            a.socket.try_send(&transmit).unwrap();
+        }
+        let mut came = Vec::new();
+        let (mut storage, mut meta) = (vec![0; 1 << 16], [RecvMeta::default()]);
+        while came.len() < 3 {
+            let receive = std::future::poll_fn(|cx| {
+                b.socket.poll_recv(cx, &mut [IoSliceMut::new(&mut storage)], &mut meta)
+            });
+            tokio::time::timeout(std::time::Duration::from_secs(30), receive).await.unwrap().unwrap();
+            // Where the system joins datagrams, two may come in one.
+            came.extend(storage[..meta[0].len].chunks(meta[0].stride).map(<[u8]>::to_vec));
+        }
+        assert_eq!(came, [b"once", b"more", b"more"]);
     }
 
     #[test]
