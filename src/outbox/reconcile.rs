@@ -44,7 +44,11 @@ pub(super) struct Reconcile {
     clock: WallClock,
     watch_path: Option<PathBuf>,
     watch: Option<Watch>,
+    /// Of which Outgoing the watch is ([`Folder::times_replaced`]).
+    watched: u64,
     polling: bool,
+    /// Outgoing itself could not be listed the last time.
+    unlistable: bool,
     /// A queue of events that ran over is not told again before then.
     overflow_told: Moment,
     listings: VecDeque<Listing>,
@@ -88,7 +92,9 @@ impl Reconcile {
             clock: WallClock::new(Moment(0), wall_clock()),
             watch_path: config.watch.then(|| config.outgoing.path().to_path_buf()),
             watch: None,
+            watched: 0,
             polling: !config.watch,
+            unlistable: false,
             overflow_told: Moment(0),
             listings: VecDeque::new(),
             again: VecDeque::new(),
@@ -106,9 +112,7 @@ impl Reconcile {
     /// The thread: until it is told to stop.
     pub fn run(mut self) {
         // First the watch, then the scan: what comes in between is seen by one of them.
-        if let Some(path) = self.watch_path.take() {
-            self.start_watch(&path);
-        }
+        self.start_watch();
         let mut last = None;
         loop {
             let mail = self.shared.take_mail(self.patience());
@@ -132,13 +136,18 @@ impl Reconcile {
         }
     }
 
-    fn start_watch(&mut self, path: &std::path::Path) {
+    fn start_watch(&mut self) {
+        self.watched = self.folder.times_replaced();
+        let Some(path) = &self.watch_path else { return };
+        // Of one that was moved away events would still come, under the names of this one.
+        self.watch = None;
+        let watched = Watch::start(path, Arc::clone(&self.shared));
         if self.folder.is_remote() {
             self.poll(
                 "Outgoing is on a network file system (or FUSE), which does not tell what other hosts do",
             );
         }
-        match Watch::start(path, Arc::clone(&self.shared)) {
+        match watched {
             Watched::Whole(watch) => self.watch = Some(watch),
             Watched::Part(watch, why) => {
                 self.watch = Some(watch);
@@ -210,7 +219,7 @@ impl Reconcile {
             }
             // It is still what it was as far as anybody can tell, and is tried again.
             Err(error) => {
-                self.scanner.warn_unreadable(Some(&item.name), &error);
+                self.scanner.warn_unreadable(&item.name, &error);
                 Some(item.meta)
             }
         }
@@ -317,7 +326,7 @@ impl Reconcile {
                 Ok(meta) => locked(&self.shared.table).folder_checked(&name, meta, now),
                 Err(error) if is_gone(&error) => locked(&self.shared.table).gone(&name),
                 Err(error) => {
-                    self.scanner.warn_unreadable(Some(&name), &error);
+                    self.scanner.warn_unreadable(&name, &error);
                     locked(&self.shared.table).postpone(&name, now.mono);
                 }
             }

@@ -136,7 +136,7 @@ impl Scanner {
             Ok(meta) => self.pick(name.clone(), meta).map_or(Look::Skipped, Look::Found),
             Err(error) if is_gone(&error) => Look::Gone,
             Err(error) => {
-                self.warn_unreadable(Some(name), &error);
+                self.warn_unreadable(name, &error);
                 Look::Skipped
             }
         }
@@ -153,7 +153,7 @@ impl Scanner {
                     Ok(target) => target,
                     Err(error) if is_gone(&error) => return None,
                     Err(error) => {
-                        self.warn_unreadable(Some(&name), &error);
+                        self.warn_unreadable(&name, &error);
                         return None;
                     }
                 };
@@ -178,8 +178,8 @@ impl Scanner {
     }
 
     /// Warns that a folder or an entry cannot be looked at.
-    pub fn warn_unreadable(&mut self, name: Option<&Name>, error: &StoreError) {
-        self.warn_once(name, &format!("{error}; until then it is not sent"));
+    pub fn warn_unreadable(&mut self, name: &Name, error: &StoreError) {
+        self.warn_once(Some(name), &format!("{error}; until then it is not sent"));
     }
 
     fn warn_unnamed(&mut self, folder: Option<&Name>, leaf: &[u8], error: NameError) {

@@ -289,6 +289,43 @@ async fn what_no_event_tells_is_found_before_the_backlog_is_empty() {
     assert_eq!(take_all(&outbox).await, ["new/a", "new"]);
 }
 
+/// The numbers of the files and folders that this process watches.
+#[cfg(target_os = "linux")]
+fn watched() -> Vec<u64> {
+    let infos = fs::read_dir("/proc/self/fdinfo").unwrap().flatten();
+    let texts: Vec<_> = infos.filter_map(|info| fs::read_to_string(info.path()).ok()).collect();
+    let lines = texts.iter().flat_map(|text| text.lines()).filter(|line| line.starts_with("inotify "));
+    let numbers = lines.filter_map(|line| line.split(" ino:").nth(1)?.split(' ').next());
+    numbers.map(|number| u64::from_str_radix(number, 16).unwrap()).collect()
+}
+
+/// Not only once a scan has found something there that no event told.
+#[tokio::test]
+#[cfg(target_os = "linux")]
+async fn a_folder_that_took_the_place_of_outgoing_is_watched() {
+    use std::os::unix::fs::MetadataExt;
+    let world = World::new();
+    let outbox = world.start(NEVER);
+    drained(&outbox).await;
+    for way in ["moved away", "removed"] {
+        let number = world.path("").metadata().unwrap().ino();
+        match way {
+            "removed" => fs::remove_dir(world.path("")).unwrap(),
+            _ => fs::rename(world.path(""), world.dir.path().join("older")).unwrap(),
+        }
+        fs::create_dir(world.path("")).unwrap();
+        let new = world.path("").metadata().unwrap().ino();
+        until(way, || watched().contains(&new) && !watched().contains(&number)).await;
+        // What a scan finds would rest for ever.
+        world.move_in(way, "hello");
+        let item = next_named(&outbox, way).await;
+        outbox.delivered(item);
+        until("it is removed", || !world.path(way).exists()).await;
+    }
+    let told = world.warnings.lock().unwrap().iter().map(|one| one.1.clone()).collect::<Vec<_>>();
+    assert!(told.iter().all(|text| text.contains("nothing is sent")), "{told:?}");
+}
+
 #[tokio::test]
 async fn a_refused_file_waits_for_a_change() {
     let world = World::new();

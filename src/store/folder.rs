@@ -31,13 +31,15 @@ pub struct Folder {
 struct Root {
     dir: Arc<Dir>,
     meta: Meta,
+    /// How many were held before it.
+    number: u64,
 }
 
 impl Root {
-    fn open(path: &Path) -> io::Result<Arc<Self>> {
+    fn open(path: &Path, number: u64) -> io::Result<Arc<Self>> {
         let dir = os::open_root(path)?;
         let meta = os::stat_dir(&dir)?;
-        Ok(Arc::new(Self { dir: Arc::new(dir), meta }))
+        Ok(Arc::new(Self { dir: Arc::new(dir), meta, number }))
     }
 }
 
@@ -60,7 +62,7 @@ impl Folder {
         if create {
             make_path(path, false).naming("create", || path.display())?;
         }
-        let held = Root::open(path).naming("open", || path.display())?;
+        let held = Root::open(path, 0).naming("open", || path.display())?;
         let real = path.canonicalize().naming("open", || path.display())?;
         Ok(Self { path: path.to_owned(), real, held: RwLock::new(held) })
     }
@@ -68,6 +70,11 @@ impl Folder {
     /// Where it was opened; for messages only.
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// How often another folder took the place of the one that was held.
+    pub fn times_replaced(&self) -> u64 {
+        self.held.read().unwrap_or_else(PoisonError::into_inner).number
     }
 
     /// The metadata of an entry, of a link itself.
@@ -186,7 +193,7 @@ impl Folder {
     /// before: an empty one is where a disk is to be mounted.
     fn reopen(&self, before: &Arc<Root>) -> Result<Arc<Dir>, StoreError> {
         let real = self.path.canonicalize().naming("open", || self.path.display())?;
-        let now = Root::open(&self.path).naming("open", || self.path.display())?;
+        let now = Root::open(&self.path, before.number + 1).naming("open", || self.path.display())?;
         let used = || os::stat(&now.dir, OsStr::new(HIDDEN)).is_ok_and(|meta| meta.kind == FileKind::Folder);
         let same_volume = now.meta.identity.device == before.meta.identity.device;
         if real != self.real || !(same_volume || used()) {

@@ -70,6 +70,12 @@ impl Reconcile {
 
     fn merge(&mut self, listing: &Listing, listed: Vec<Listed>) {
         let folder = listing.folder.as_ref();
+        self.unlistable &= folder.is_some();
+        if self.watched != self.folder.times_replaced() {
+            // First the watch, then a scan, as at the start.
+            self.start_watch();
+            self.want_full();
+        }
         // A full scan begins at the top, so all of it goes by the new rules.
         if folder.is_none() && self.scanner.refresh_rules(&listed) == Rules::Changed && !listing.full {
             self.want_full();
@@ -100,12 +106,15 @@ impl Reconcile {
         match &listing.folder {
             Some(name) if is_gone(error) => locked(&self.shared.table).gone(name),
             Some(name) => {
-                self.scanner.warn_unreadable(Some(name), error);
+                self.scanner.warn_unreadable(name, error);
                 locked(&self.shared.table).unlistable(name);
             }
             // Nothing is said to be gone, and nothing to be complete, until the top can be listed.
             None => {
-                self.scanner.warn_unreadable(None, error);
+                // Each time anew, unlike a file's: it is told once that a disk is gone, and next month again.
+                if !std::mem::replace(&mut self.unlistable, true) {
+                    self.events.warn(None, format!("{error}; until then nothing is sent"));
+                }
                 if listing.full {
                     self.full = None;
                     self.next_full = self.moment().after(POLL);
