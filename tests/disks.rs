@@ -5,6 +5,8 @@
 #![cfg(unix)]
 
 mod harness;
+#[path = "disks/volumes.rs"]
+mod volumes;
 
 use harness::files::{hash_of, plant_big};
 use harness::peer::{Host, Pair, Running};
@@ -174,7 +176,7 @@ fn remove_once_empty(folder: &Path) {
 #[test]
 fn a_folder_that_was_removed_under_our_feet_is_taken_when_it_is_back() {
     let pair = Pair::new();
-    let (mut a, mut b) = connect(&pair, &["--no-sandbox"], &["--no-sandbox"]);
+    let (mut a, mut b) = connect(&pair, &[], &[]);
     let to = pair.b.incoming();
     fs::remove_dir(&to).unwrap();
     let mut way = Way { from: &pair.a, sender: &mut a, to: to.clone(), receiver: &mut b };
@@ -207,9 +209,11 @@ fn a_folder_that_was_removed_under_our_feet_is_taken_when_it_is_back() {
     stop([a, b]);
 }
 
+/// A new folder is none of those to which the process is confined, unless the one above it is one of them.
 #[test]
-fn a_confined_process_ends_when_its_folder_is_replaced() {
+fn who_is_confined_to_the_folders_alone_ends_when_one_is_replaced() {
     let pair = Pair::new();
+    fs::write(pair.b.dir.join("notes"), "not rft's").unwrap();
     let (a, b) = connect(&pair, &[], &[]);
     if !fs::read_to_string(pair.b.state().join("rft.log")).unwrap().contains("confined: nothing") {
         eprintln!("NOT TESTED: this kernel confines nobody");
@@ -223,6 +227,42 @@ fn a_confined_process_ends_when_its_folder_is_replaced() {
     drop_in(&pair.a, "later", 10);
     let mut b = pair.b.start(&[]);
     b.waits_for("file_done", of("later", "receive"));
+    stop([a, b]);
+}
+
+/// Starts the program without root's right to write everywhere. `false`, said aloud, where that cannot be.
+fn as_nobody_special(host: &mut Host) -> bool {
+    if !rustix::process::geteuid().is_root() {
+        return true;
+    }
+    host.wrapper = ["setpriv", "--bounding-set=-dac_override,-dac_read_search"].map(str::to_owned).to_vec();
+    let may = Command::new(&host.wrapper[0]).args(&host.wrapper[1..]).arg("true").status();
+    let can = may.is_ok_and(|status| status.success());
+    if !can {
+        eprintln!("NOT TESTED: root may write everywhere, and cannot be hindered here");
+    }
+    can
+}
+
+#[test]
+fn a_new_folder_that_may_not_be_written_to_is_told_and_is_no_reason_to_end() {
+    use std::os::unix::fs::PermissionsExt;
+    let mut pair = Pair::new();
+    if !as_nobody_special(&mut pair.b) {
+        return;
+    }
+    let (mut a, mut b) = connect(&pair, &[], &[]);
+    let to = pair.b.incoming();
+    let mode = |mode| fs::set_permissions(&to, fs::Permissions::from_mode(mode)).unwrap();
+    fs::rename(&to, pair.b.dir.join("older")).unwrap();
+    let other = pair.b.dir.join("other");
+    fs::create_dir(&other).unwrap();
+    fs::set_permissions(&other, fs::Permissions::from_mode(0o555)).unwrap();
+    fs::rename(&other, &to).unwrap();
+    let mut way = Way { from: &pair.a, sender: &mut a, to: to.clone(), receiver: &mut b };
+    let files = way.is_refused("locked", "permission denied");
+    mode(0o755);
+    way.follows(&files);
     stop([a, b]);
 }
 
@@ -302,83 +342,4 @@ fn a_damaged_partial_file_is_begun_anew() {
     let begun = events.iter().find(|event| event["event"] == "file_started").unwrap();
     assert_eq!(begun["offset"], 0, "{begun}");
     assert_eq!(hash_of(&pair.b.incoming().join("big")), hash);
-}
-
-/// A volume of its own at a path, seen by the process alone that is started through [`Host::wrapper`].
-struct Volume {
-    path: PathBuf,
-}
-
-impl Volume {
-    /// `None`, said aloud, where this user may not mount.
-    fn of(host: &mut Host, options: &str) -> Option<Self> {
-        let may = Command::new("unshare").args(["--mount", "mount", "-t", "tmpfs", "none", "/mnt"]).output();
-        if !may.is_ok_and(|done| done.status.success()) {
-            eprintln!("NOT TESTED on a real volume: this user may not mount; the injected faults are tested");
-            return None;
-        }
-        let path = host.dir.join("disk");
-        fs::create_dir_all(&path).unwrap();
-        let mount = format!(r#"mount -t tmpfs -o {options} rft-test {} && exec "$0" "$@""#, path.display());
-        host.wrapper = ["unshare", "--mount", "sh", "-c", &mount].map(str::to_owned).to_vec();
-        Some(Self { path })
-    }
-
-    /// As this process sees it.
-    fn seen_by(&self, running: &Running) -> PathBuf {
-        let path = self.path.strip_prefix("/").unwrap();
-        PathBuf::from(format!("/proc/{}/root", running.id())).join(path)
-    }
-
-    fn mount(running: &Running, arguments: &[&str]) {
-        let process = running.id().to_string();
-        let done =
-            Command::new("nsenter").args(["-t", &process, "-m", "mount"]).args(arguments).output().unwrap();
-        assert!(done.status.success(), "{done:?}");
-    }
-}
-
-#[test]
-fn real_volumes_that_are_full_or_unplugged() {
-    let mut pair = Pair::new();
-    let Some(volume) = Volume::of(&mut pair.b, "size=4m,nr_inodes=40") else { return };
-    let incoming = volume.path.join("Incoming");
-    let options = ["--incoming", incoming.to_str().unwrap(), "--min-free", "0"];
-    let (mut a, mut b) = connect(&pair, &[], &options);
-    let disk = volume.seen_by(&b);
-    let to = disk.join("Incoming");
-
-    // Full.
-    let filler = disk.join("filler");
-    let mut size = 4 << 20;
-    while fs::write(&filler, vec![0; size]).is_err() {
-        size -= 4096;
-    }
-    let mut way = Way { from: &pair.a, sender: &mut a, to: to.clone(), receiver: &mut b };
-    let files = way.is_refused("full", "no space");
-    fs::remove_file(&filler).unwrap();
-    way.follows(&files);
-
-    // No inode is left.
-    let mut more = 0;
-    while fs::write(disk.join(format!("inode-{more}")), "").is_ok() {
-        more += 1;
-    }
-    let files = way.is_refused("inodes", "no inode");
-    for number in 0..more {
-        fs::remove_file(disk.join(format!("inode-{number}"))).unwrap();
-    }
-    way.follows(&files);
-
-    // Unplugged: its mount point is there, empty, and nothing may be put there.
-    let away = pair.b.dir.join("away");
-    fs::create_dir(&away).unwrap();
-    fs::create_dir(volume.path.join("Incoming")).unwrap();
-    let path = volume.path.to_str().unwrap();
-    Volume::mount(way.receiver, &["--move", path, away.to_str().unwrap()]);
-    let files = way.is_refused("unplugged", "the folder is gone");
-    assert_eq!(fs::read_dir(&incoming).unwrap().count(), 0);
-    Volume::mount(way.receiver, &["--move", away.to_str().unwrap(), path]);
-    way.follows(&files);
-    stop([a, b]);
 }

@@ -3,7 +3,68 @@
 //!
 //! Reading is not confined: names are resolved by libraries of the system that read where they like.
 
-use std::path::Path;
+use rft::config::Folders;
+use std::path::{Path, PathBuf};
+
+/// What the process writes to: its folders, those above them that hold nothing else, and that of the log. A rule of
+/// Landlock is for a folder, not for its path. So the one that takes the place of Incoming, made anew or on a disk
+/// that is back, has none of its own and is written to by that for the folder above it.
+pub(crate) fn folders_of(own: &Folders, log: Option<&Path>) -> Vec<PathBuf> {
+    let own_three = [&own.outgoing, &own.incoming, &own.state];
+    let mut ours: Vec<_> =
+        own_three.iter().flat_map(|path| [path.canonicalize().ok(), named(path)]).flatten().collect();
+    let begin = ours.clone();
+    ours.extend(log.and_then(named));
+    let state = own.state.canonicalize().unwrap_or_else(|_| own.state.clone());
+    let mut rules: Vec<_> = own_three.into_iter().cloned().collect();
+    rules.extend(log.filter(|log| *log != own.state).map(Path::to_owned));
+    for path in begin {
+        let mut inner = path;
+        while let Some(above) = inner.parent().filter(|above| holds_only(above, &ours)).map(Path::to_owned) {
+            let comes_and_goes = is_mount_point(&above) && !state.starts_with(&above);
+            if !rules.contains(&above) {
+                rules.push(above.clone());
+            }
+            if !comes_and_goes {
+                break;
+            }
+            // Its disk is mounted there: what is mounted there later is another folder.
+            ours.push(above.clone());
+            inner = above;
+        }
+    }
+    rules
+}
+
+/// A path without the links above it: its last one is where the user put it.
+fn named(path: &Path) -> Option<PathBuf> {
+    let path = std::path::absolute(path).ok()?;
+    Some(path.parent()?.canonicalize().ok()?.join(path.file_name()?))
+}
+
+/// What ext4 makes on each disk, for what it may find one day.
+const EMPTY_DISK: &str = "lost+found";
+
+/// Whether nothing else stands in a folder.
+fn holds_only(folder: &Path, ours: &[PathBuf]) -> bool {
+    std::fs::read_dir(folder).is_ok_and(|mut entries| {
+        entries.all(|entry| {
+            entry.is_ok_and(|entry| entry.file_name() == EMPTY_DISK || ours.contains(&entry.path()))
+        })
+    })
+}
+
+#[cfg(unix)]
+fn is_mount_point(folder: &Path) -> bool {
+    use std::os::unix::fs::MetadataExt;
+    let device = |path: &Path| path.metadata().map(|meta| meta.dev()).ok();
+    folder.parent().is_some_and(|above| device(above) != device(folder))
+}
+
+#[cfg(not(unix))]
+fn is_mount_point(_folder: &Path) -> bool {
+    false
+}
 
 /// Why the process is not confined.
 #[derive(Debug, thiserror::Error)]
@@ -23,7 +84,7 @@ pub(crate) enum NotConfined {
 /// # Errors
 /// [`NotConfined`]; the thread may then do what it could before.
 #[cfg(target_os = "linux")]
-pub(crate) fn to_folders(folders: &[&Path]) -> Result<(), NotConfined> {
+pub(crate) fn to_folders(folders: &[PathBuf]) -> Result<(), NotConfined> {
     use landlock::{
         ABI, AccessFs, CompatLevel, Compatible, PathBeneath, PathFd, Ruleset, RulesetAttr,
         RulesetCreatedAttr, RulesetError, RulesetStatus,
@@ -63,8 +124,82 @@ pub(crate) fn to_folders(folders: &[&Path]) -> Result<(), NotConfined> {
 
 /// See the other one.
 #[cfg(not(target_os = "linux"))]
-pub(crate) fn to_folders(_folders: &[&Path]) -> Result<(), NotConfined> {
+pub(crate) fn to_folders(_folders: &[PathBuf]) -> Result<(), NotConfined> {
     Err(NotConfined::Unsupported)
+}
+
+#[cfg(unix)]
+#[cfg(test)]
+mod rules {
+    use super::*;
+    use std::fs::{self, create_dir_all};
+
+    /// The rules beyond those of the three, relative to the base, with what a test makes of the base and its folders.
+    fn beyond(log: Option<&str>, make: impl FnOnce(&Path, &mut Folders)) -> Vec<PathBuf> {
+        let base = tempfile::tempdir().unwrap();
+        let root = base.path().canonicalize().unwrap();
+        let mut own = Folders::in_dir(root.join("dir"));
+        make(&root, &mut own);
+        for folder in [&own.outgoing, &own.incoming, &own.state] {
+            create_dir_all(folder).unwrap();
+        }
+        let log = log.map(|log| root.join(log));
+        let rules = folders_of(&own, log.as_deref());
+        assert_eq!(rules[..3], [own.outgoing, own.incoming, own.state]);
+        rules[3..].iter().map(|rule| rule.strip_prefix(&root).unwrap().to_owned()).collect()
+    }
+
+    fn paths(paths: &[&str]) -> Vec<PathBuf> {
+        paths.iter().map(PathBuf::from).collect()
+    }
+
+    #[test]
+    fn a_base_folder_of_its_own_is_one_of_them_and_a_shared_one_is_not() {
+        let other = |_: &Path, _: &mut Folders| {};
+        assert_eq!(beyond(None, other), paths(&["dir"]));
+        assert_eq!(beyond(Some("dir/.rft"), other), paths(&["dir"]));
+        assert_eq!(beyond(Some("dir/log"), other), paths(&["dir/log", "dir"]));
+        for beside in ["dir/notes", "dir/.config/x"] {
+            assert_eq!(beyond(None, |root, _| create_dir_all(root.join(beside)).unwrap()), paths(&[]));
+        }
+        let file = |root: &Path, _: &mut Folders| {
+            create_dir_all(root.join("dir")).unwrap();
+            fs::write(root.join("dir/password"), "x").unwrap();
+        };
+        assert_eq!(beyond(None, file), paths(&[]));
+    }
+
+    #[test]
+    fn a_folder_elsewhere_counts_where_it_is() {
+        let alone = |root: &Path, own: &mut Folders| own.incoming = root.join("disk/in");
+        assert_eq!(beyond(None, alone), paths(&["dir", "disk"]));
+        let new_disk = |root: &Path, own: &mut Folders| {
+            own.incoming = root.join("disk/in");
+            create_dir_all(root.join("disk/lost+found")).unwrap();
+        };
+        assert_eq!(beyond(None, new_disk), paths(&["dir", "disk"]));
+        let shared = |root: &Path, own: &mut Folders| {
+            own.incoming = root.join("disk/in");
+            create_dir_all(root.join("disk/photos")).unwrap();
+        };
+        assert_eq!(beyond(None, shared), paths(&["dir"]));
+        // Left over from before.
+        let unused = |root: &Path, own: &mut Folders| {
+            own.incoming = root.join("disk/in");
+            create_dir_all(root.join("dir/Incoming")).unwrap();
+        };
+        assert_eq!(beyond(None, unused), paths(&["disk"]));
+    }
+
+    #[test]
+    fn a_link_to_a_folder_counts_as_that_folder() {
+        let linked = |root: &Path, own: &mut Folders| {
+            create_dir_all(root.join("disk/in")).unwrap();
+            create_dir_all(root.join("dir")).unwrap();
+            std::os::unix::fs::symlink(root.join("disk/in"), &own.incoming).unwrap();
+        };
+        assert_eq!(beyond(None, linked), paths(&["dir", "disk"]));
+    }
 }
 
 #[cfg(target_os = "linux")]
@@ -75,6 +210,7 @@ mod tests {
     use std::io::ErrorKind::{CrossesDevices, PermissionDenied};
     use std::net::ToSocketAddrs;
     use std::os::unix::fs::symlink;
+    use std::sync::{Arc, Barrier};
 
     #[test]
     fn writes_outside_fail_and_inside_they_do_not() {
@@ -88,7 +224,7 @@ mod tests {
         let (incoming, state) = (at("Incoming"), at(".rft"));
         // A thread of its own: the others of this test program stay free. A thread of a confined one is confined.
         let confined = std::thread::spawn(move || {
-            to_folders(&[&incoming, &state])?;
+            to_folders(&[incoming.clone(), state.clone()])?;
             let work = move || {
                 fs::write(state.join("stage/a"), "a")?;
                 fs::create_dir(incoming.join("d"))?;
@@ -126,11 +262,52 @@ mod tests {
         assert_eq!(fs::read_dir(at("outside")).unwrap().count(), 1);
     }
 
+    /// Whether a confined thread may write to an Incoming that took the place of the one it was confined to.
+    fn a_new_incoming_is_written_to(base: &Path) -> Option<bool> {
+        let incoming = base.join("Incoming");
+        let rules = folders_of(&Folders::in_dir(base), None);
+        let (path, step) = (incoming.clone(), Arc::new(Barrier::new(2)));
+        let steps = Arc::clone(&step);
+        let confined = std::thread::spawn(move || {
+            let confined = to_folders(&rules);
+            // It is made anew between these two.
+            steps.wait();
+            steps.wait();
+            confined.map(|()| fs::write(path.join("new"), "x").map_err(|error| error.kind()))
+        });
+        step.wait();
+        fs::rename(&incoming, base.join("away")).unwrap();
+        fs::create_dir(&incoming).unwrap();
+        step.wait();
+        match confined.join().unwrap() {
+            Ok(Ok(())) => Some(true),
+            Ok(Err(PermissionDenied)) => Some(false),
+            Ok(Err(error)) => panic!("{error}"),
+            Err(NotConfined::Unsupported) => {
+                eprintln!("this kernel has no Landlock: nothing was tested");
+                None
+            }
+            Err(error) => panic!("{error}"),
+        }
+    }
+
+    #[test]
+    fn a_folder_made_anew_is_written_to_where_the_one_above_holds_nothing_else() {
+        for (beside, expected) in [(None, true), (Some("notes"), false)] {
+            let base = tempfile::tempdir().unwrap();
+            for folder in ["Incoming", "Outgoing", ".rft"].into_iter().chain(beside) {
+                fs::create_dir(base.path().join(folder)).unwrap();
+            }
+            let written = a_new_incoming_is_written_to(base.path());
+            assert!(written.is_none_or(|written| written == expected), "beside {beside:?}: {written:?}");
+        }
+    }
+
     #[test]
     fn a_folder_that_is_not_there_is_an_error() {
         let base = tempfile::tempdir().unwrap();
         let missing = base.path().join("missing");
-        std::thread::spawn(move || assert!(to_folders(&[&missing]).is_err())).join().unwrap();
+        std::thread::spawn(move || assert!(to_folders(&[missing]).is_err())).join().unwrap();
         fs::write(base.path().join("free"), "still").unwrap();
     }
 }

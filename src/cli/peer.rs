@@ -13,7 +13,7 @@ use rft::crypto::password::PasswordKey;
 use rft::daemon::{self, Finished};
 use rft::event::Event;
 use std::io::{self, BufWriter, IsTerminal};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 use tokio::runtime::Runtime;
@@ -56,8 +56,8 @@ pub(crate) fn run(line: &CommandLine) -> ExitCode {
 /// What is done before anything else runs.
 struct Prepared {
     config: Config,
-    /// `None` with `--no-sandbox`.
-    confined: Option<Result<(), NotConfined>>,
+    /// To which folders; `None` with `--no-sandbox`.
+    confined: Option<Result<Vec<PathBuf>, NotConfined>>,
 }
 
 /// Makes the folders, and confines the process to them.
@@ -68,11 +68,10 @@ fn prepare(line: &CommandLine) -> Result<Prepared, Failure> {
     let log_file = line.log_file();
     let log_folder = log::folder_of(&log_file);
     let confine = || {
-        let folders = &config.folders;
-        let own: [&Path; 3] = [&folders.outgoing, &folders.incoming, &folders.state];
         // A log that cannot be had is told later, and costs nothing else.
         let logs = log::create_folder(log_folder).is_ok().then_some(log_folder);
-        confine::to_folders(&own.into_iter().chain(logs).collect::<Vec<_>>())
+        let folders = confine::folders_of(&config.folders, logs);
+        confine::to_folders(&folders).map(|()| folders)
     };
     let confined = (!line.options.no_sandbox).then(confine);
     Ok(Prepared { config, confined })
@@ -93,7 +92,9 @@ fn serve(
     log::start(&line.log_file(), line.options.verbose, output).into_iter().for_each(&mut warn);
     tracing::info!(version = env!("CARGO_PKG_VERSION"), ?config, "started");
     match confined {
-        Some(Ok(())) => tracing::info!("confined: nothing is written outside its folders, nothing executed"),
+        Some(Ok(folders)) => {
+            tracing::info!(?folders, "confined: nothing is written outside these folders, nothing executed");
+        }
         Some(Err(NotConfined::Unsupported)) => tracing::info!("not confined: {}", NotConfined::Unsupported),
         #[cfg(target_os = "linux")]
         Some(Err(error)) => warn(error.to_string()),

@@ -59,7 +59,8 @@ pub enum StoreError {
     /// Another folder stands there, and the process is confined to the one that it began with.
     #[error(
         "{path}: another folder stands there now, and this process may only write into the one it began with; start \
-         rft again (with --no-sandbox it takes the new one by itself)"
+         rft again (where the folder above holds nothing but rft's own, or with --no-sandbox, it takes a new one by \
+         itself)"
     )]
     Replaced {
         /// The folder.

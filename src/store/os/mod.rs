@@ -24,7 +24,7 @@ use std::fs::File;
 use std::io::Result;
 use std::path::Path;
 
-pub(crate) use system::{SYNC_VOLUME_FROM, can_sync_volume, is_remote, leaf_bytes};
+pub(crate) use system::{SYNC_VOLUME_FROM, can_sync_volume, is_confined_out, is_remote, leaf_bytes};
 
 macro_rules! calls {
     ($($(#[$doc:meta])* $point:literal: $name:ident($($arg:ident: $type:ty),*) -> $result:ty;)*) => {

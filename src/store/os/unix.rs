@@ -281,6 +281,18 @@ pub(crate) fn free_space(dir: &Dir, _path: &Path) -> io::Result<u64> {
     Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
 }
 
+/// Whether a folder's modes let this user write into it: if it cannot, the process is confined to others. Landlock
+/// has no say in access(2).
+#[cfg(target_os = "linux")]
+pub(crate) fn is_confined_out(dir: &Dir) -> bool {
+    fs::accessat(dir, ".", fs::Access::WRITE_OK | fs::Access::EXEC_OK, AtFlags::empty()).is_ok()
+}
+
+#[cfg(not(target_os = "linux"))]
+pub(crate) fn is_confined_out(_dir: &Dir) -> bool {
+    false
+}
+
 /// Whether a folder lies on a file system whose changes by other hosts no event of this one tells.
 #[cfg(target_os = "linux")]
 pub(crate) fn is_remote(dir: &Dir, _path: &Path) -> bool {

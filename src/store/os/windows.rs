@@ -358,6 +358,11 @@ pub(crate) fn free_space(dir: &Dir, _path: &Path) -> io::Result<u64> {
     fs4::available_space(path_of_dir(dir)?)
 }
 
+/// Nothing confines the process here.
+pub(crate) fn is_confined_out(_dir: &Dir) -> bool {
+    false
+}
+
 /// Whether a folder lies on a share: the true path of a mapped drive is `\\?\UNC\server\share`.
 pub(crate) fn is_remote(dir: &Dir, _path: &Path) -> bool {
     use std::path::{Component, Prefix};
