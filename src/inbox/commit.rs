@@ -138,7 +138,7 @@ mod tests {
             let held = (active.claim(small.offer.id).await, None);
             drop(committer.commit(small, held));
         }
-        let (mut staged, _) = incoming.stage(last).unwrap();
+        let (staged, _) = incoming.stage(last).unwrap();
         staged.write_at(0, b"hello").unwrap();
         staged.checkpoint(5).unwrap();
         let held = (active.claim(last).await, None);

@@ -1,7 +1,7 @@
 //! Receiving: one file off one stream, into Incoming.
 //!
 //! `receive` reads one stream from top to bottom; `assemble` (pure) makes whole records of its pieces;
-//! `stage` opens, hashes and writes them; `commit` publishes many files at once; `active` keeps two
+//! `stage` opens, hashes and writes them; `notes` syncs meanwhile what is there already; `commit` publishes many files at once; `active` keeps two
 //! attempts at one transfer apart; `ended` tells the user how it went.
 
 mod active;
@@ -11,6 +11,7 @@ mod ended;
 mod error;
 #[cfg(any(test, feature = "fuzzing"))]
 pub mod fuzzing;
+mod notes;
 mod receive;
 mod stage;
 mod walk;

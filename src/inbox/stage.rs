@@ -3,6 +3,7 @@
 
 use super::assemble::{Layout, Whole};
 use super::error::ReceiveError;
+use super::notes::Notes;
 use crate::crypto::filehash::{FILE_CHUNK, FileHasher};
 use crate::crypto::seal::{Buffers, Opener, RecordKind};
 use crate::failpoint::hit;
@@ -10,16 +11,20 @@ use crate::pack::Unpacker;
 use crate::proto::codec::Malformed;
 use crate::proto::message::{CHUNK_SIZE, Refusal, Trailer, TransferId};
 use crate::store::{Incoming, Staged, StoreError};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use tokio::sync::mpsc;
 
-/// A checkpoint is made when this much more of the prefix is written, or a fortieth of the file: what
-/// is sent again after a cut stays below 8 MiB or 5 % of the file.
-const CHECKPOINT: u64 = 4 << 20;
+/// What is sent again after a cut stays below this, or the part of the file that is below. A checkpoint is begun at
+/// half of it, when the one before is finished.
+const LOST: u64 = 8 << 20;
+const LOST_PART: u64 = 20;
 
 /// A staged file and the hash of the prefix that is there.
 pub(super) struct Staging {
-    staged: Staged,
+    // Before the file: whoever drops this waits for the thread.
+    notes: Notes,
+    staged: Arc<Staged>,
     size: u64,
     /// Bytes from the start that are there and hashed.
     pub(super) prefix: u64,
@@ -41,7 +46,8 @@ impl Staging {
     pub(super) fn open(incoming: &Incoming, id: TransferId, size: u64) -> Result<Self, StoreError> {
         let (staged, there) = incoming.stage(id)?;
         let (hasher, unpacker) = (FileHasher::new(FILE_CHUNK), Unpacker::default());
-        let mut staging = Self { staged, size, prefix: 0, hasher, unpacker };
+        let mut staging =
+            Self { notes: Notes::default(), staged: Arc::new(staged), size, prefix: 0, hasher, unpacker };
         if there > 0 && there <= size {
             staging.hash_prefix(there)?;
         }
@@ -85,7 +91,7 @@ impl Staging {
         buffers: &Buffers,
         counter: &AtomicU64,
     ) -> Result<Written, ReceiveError> {
-        let step = CHECKPOINT.max(self.size / 40);
+        let step = LOST.max(self.size / LOST_PART) / 2 - CHUNK_SIZE as u64;
         let mut saved = self.prefix;
         let mut trailer = None;
         while let Some(mut whole) = records.blocking_recv() {
@@ -100,22 +106,26 @@ impl Staging {
             // The records that are opened without a gap end here.
             self.prefix = layout.file_offset(opener.contiguous().saturating_sub(layout.index(0)));
             if self.prefix >= saved + step && !layout.is_last(k) {
-                self.staged.checkpoint(self.prefix)?;
+                self.notes.note(&self.staged, self.prefix)?;
                 saved = self.prefix;
             }
         }
+        // A write that failed may have been told to its last sync alone.
+        self.notes.finish()?;
         let Some(trailer) = trailer.filter(|_| opener.is_complete()) else {
             if self.prefix > saved {
                 self.staged.checkpoint(self.prefix)?;
             }
             return Ok(Written::Part);
         };
+        let staged = Arc::into_inner(self.staged)
+            .ok_or_else(|| ReceiveError::Internal("the thread that notes is still there".into()))?;
         if trailer.size != self.size || self.hasher.finish(self.size)? != trailer.hash {
-            self.staged.discard()?;
+            staged.discard()?;
             let detail = "its hash is not the announced one".into();
             return Err(ReceiveError::Refused { reason: Refusal::Corrupt, detail });
         }
-        Ok(Written::Whole(self.staged, trailer.hash))
+        Ok(Written::Whole(staged, trailer.hash))
     }
 
     /// One record: opened in place, unpacked if it is packed, hashed, written. The last gives its trailer.

@@ -8,6 +8,8 @@ use crate::proto::message::{Timestamp, TransferId};
 use std::ffi::OsString;
 use std::fs::File;
 use std::io;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// What the note beside a staged file is called beyond it.
 pub(crate) const HINT_SUFFIX: &str = ".prefix";
@@ -19,15 +21,15 @@ pub struct Staged {
     stage: Beside,
     file: File,
     /// Where the length of the prefix is noted, once there is one.
-    hint: Option<File>,
+    hint: OnceLock<File>,
     /// Nothing of it can be resumed, and it is not to be published: it goes when it is dropped, so that
     /// offers that nothing follows leave nothing.
-    fleeting: bool,
+    fleeting: AtomicBool,
 }
 
 impl Drop for Staged {
     fn drop(&mut self) {
-        if self.fleeting {
+        if *self.fleeting.get_mut() {
             self.drop_note();
             let _: io::Result<()> = os::unlink(&self.stage.dir, &leaf_of(self.id));
         }
@@ -65,7 +67,8 @@ impl Staged {
             Err(error) => return Err(StoreError::new("open", shown(), &error)),
         };
         let hint = os::open_edit(&stage.dir, &Self::hint_leaf(id)).ok().map(|(file, _)| file);
-        let mut staged = Self { id, stage: stage.clone(), file, hint, fleeting: false };
+        let hint = hint.map_or_else(OnceLock::new, OnceLock::from);
+        let staged = Self { id, stage: stage.clone(), file, hint, fleeting: AtomicBool::new(false) };
         let there = staged.noted()?;
         if there == 0 {
             staged.truncate(0)?;
@@ -87,14 +90,14 @@ impl Staged {
             id,
             stage: stage.clone(),
             file: file.naming("create", shown)?,
-            hint: None,
-            fleeting: false,
+            hint: OnceLock::new(),
+            fleeting: AtomicBool::new(false),
         })
     }
 
     /// The length that was noted, as far as the file reaches.
     fn noted(&self) -> Result<u64, StoreError> {
-        let Some(hint) = &self.hint else { return Ok(0) };
+        let Some(hint) = self.hint.get() else { return Ok(0) };
         let mut bytes = [0; 8];
         match os::read_at(hint, &mut bytes, 0) {
             Ok(8) => {
@@ -140,23 +143,26 @@ impl Staged {
 
     /// The first `prefix` bytes are written: they are synced, and then noted, so that a later attempt
     /// can go on behind them. The note itself is not synced: that survives a kill, and after a power
-    /// cut a shorter or wrong note costs bytes, never truth, as the hash is compared.
+    /// cut a shorter or wrong note costs bytes, never truth, as the hash is compared. One thread at a
+    /// time, but others may write beyond the prefix meanwhile.
     ///
     /// # Errors
     /// [`StoreError`] when either cannot be written.
-    pub fn checkpoint(&mut self, prefix: u64) -> Result<(), StoreError> {
+    pub fn checkpoint(&self, prefix: u64) -> Result<(), StoreError> {
         os::sync_data(&self.file).naming("sync", || self.shown())?;
         hit("stage.synced");
-        let hint = match self.hint.take() {
+        let hint = match self.hint.get() {
             Some(hint) => hint,
-            None => os::create_new(&self.stage.dir, &Self::hint_leaf(self.id))
-                .naming("create", || self.shown())?,
+            None => {
+                let made = os::create_new(&self.stage.dir, &Self::hint_leaf(self.id))
+                    .naming("create", || self.shown())?;
+                self.hint.get_or_init(|| made)
+            }
         };
         hit("stage.note_made");
-        os::write_at(&hint, &prefix.to_be_bytes(), 0).naming("write", || self.shown())?;
+        os::write_at(hint, &prefix.to_be_bytes(), 0).naming("write", || self.shown())?;
         hit("stage.noted");
-        self.hint = Some(hint);
-        self.fleeting = prefix == 0;
+        self.fleeting.store(prefix == 0, Ordering::Relaxed);
         Ok(())
     }
 
@@ -164,9 +170,9 @@ impl Staged {
     ///
     /// # Errors
     /// [`StoreError`] when it cannot be changed.
-    pub fn truncate(&mut self, len: u64) -> Result<(), StoreError> {
-        self.fleeting = true;
-        if let Some(hint) = &self.hint {
+    pub fn truncate(&self, len: u64) -> Result<(), StoreError> {
+        self.fleeting.store(true, Ordering::Relaxed);
+        if let Some(hint) = self.hint.get() {
             os::write_at(hint, &0u64.to_be_bytes(), 0).naming("write", || self.shown())?;
         }
         os::set_len(&self.file, len).naming("cut", || self.shown())
@@ -177,18 +183,18 @@ impl Staged {
     /// # Errors
     /// [`StoreError`] when it cannot be removed.
     pub fn discard(mut self) -> Result<(), StoreError> {
-        self.fleeting = false;
+        *self.fleeting.get_mut() = false;
         self.drop_note();
         os::unlink(&self.stage.dir, &leaf_of(self.id)).naming("remove", || self.shown())
     }
 
     /// Whether the length of a prefix is noted beside it.
     pub(crate) fn is_noted(&self) -> bool {
-        self.hint.is_some()
+        self.hint.get().is_some()
     }
 
     fn drop_note(&self) {
-        if self.hint.is_some() {
+        if self.hint.get().is_some() {
             let _: io::Result<()> = os::unlink(&self.stage.dir, &Self::hint_leaf(self.id));
         }
     }
@@ -201,7 +207,7 @@ impl Staged {
         mode: Option<u32>,
         modified: Timestamp,
     ) -> Result<(), StoreError> {
-        self.fleeting = false;
+        *self.fleeting.get_mut() = false;
         let length = os::stat_file(&self.file).naming("look at", || self.shown())?.size;
         if length < size {
             return Err(StoreError::new("read", self.shown(), &io::ErrorKind::UnexpectedEof.into()));

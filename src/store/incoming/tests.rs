@@ -62,7 +62,7 @@ fn incoming_holds_no_more_than_it_may() {
     drop(fits_at_last(&incoming, 2, 400));
     // What is staged counts, for all but the transfer that it belongs to.
     let id = TransferId([3; 16]);
-    let (mut staged, _) = incoming.stage(id).unwrap();
+    let (staged, _) = incoming.stage(id).unwrap();
     let held = fits_at_last(&incoming, 3, 350);
     staged.write_at(0, &[0; 200]).unwrap();
     staged.checkpoint(200).unwrap();
@@ -92,7 +92,7 @@ fn what_is_staged_is_found_again_and_dropped_when_old() {
     let base = tempfile::tempdir().unwrap();
     let (state, incoming) = incoming(base.path());
     let id = TransferId([3; 16]);
-    let (mut staged, there) = incoming.stage(id).unwrap();
+    let (staged, there) = incoming.stage(id).unwrap();
     assert_eq!(there, 0);
     staged.write_at(0, b"hello").unwrap();
     staged.checkpoint(5).unwrap();
@@ -120,7 +120,7 @@ fn what_is_staged_is_found_again_and_dropped_when_old() {
     // A death left half of what belongs together.
     std::fs::write(stage.join("no note"), "x").unwrap();
     std::fs::write(stage.join("no file.prefix"), "x").unwrap();
-    let (mut staged, _) = incoming.stage(id).unwrap();
+    let (staged, _) = incoming.stage(id).unwrap();
     staged.write_at(0, b"hello").unwrap();
     staged.checkpoint(5).unwrap();
     // A whole file has the time of its source.
@@ -140,7 +140,7 @@ fn of_unfinished_files_the_newest_are_kept() {
     let (_state, incoming) = incoming(base.path());
     let at = |n: u8| base.path().join(format!(".rft/stage/{}", TransferId([n; 16])));
     for n in 0..10 {
-        let (mut staged, _) = incoming.stage(TransferId([n; 16])).unwrap();
+        let (staged, _) = incoming.stage(TransferId([n; 16])).unwrap();
         staged.write_at(0, b"hello").unwrap();
         staged.checkpoint(5).unwrap();
         drop(staged);
@@ -168,13 +168,13 @@ fn what_cannot_be_resumed_goes_with_its_transfer() {
     assert!(at.exists());
     drop(staged);
     assert!(!at.exists());
-    let (mut staged, _) = incoming.stage(id).unwrap();
+    let (staged, _) = incoming.stage(id).unwrap();
     staged.write_at(0, b"hello").unwrap();
     staged.checkpoint(5).unwrap();
     drop(staged);
     assert!(at.exists());
     // Begun anew, it is as new.
-    let (mut staged, there) = incoming.stage(id).unwrap();
+    let (staged, there) = incoming.stage(id).unwrap();
     assert_eq!(there, 5);
     staged.truncate(0).unwrap();
     drop(staged);

@@ -109,7 +109,7 @@ fn refused(outcome: &Outcome) -> Refusal {
 #[test]
 fn files_links_and_folders_arrive_with_time_and_mode() {
     let rig = rig();
-    let mut staged = rig.incoming.stage(TransferId([9; 16])).unwrap().0;
+    let staged = rig.incoming.stage(TransferId([9; 16])).unwrap().0;
     staged.write_at(0, b"from the stage, and what an earlier attempt left").unwrap();
     staged.checkpoint(14).unwrap();
     let large = Arrived { content: Content::Staged(staged), ..file(9, "d/large", "from the stage") };
@@ -244,13 +244,13 @@ fn a_crash_doubles_nothing_that_stood_there_before() {
 #[test]
 fn a_whole_file_that_the_ledger_does_not_know_yet_can_be_resumed() {
     let rig = rig();
-    let mut staged = rig.incoming.stage(TransferId([9; 16])).unwrap().0;
+    let staged = rig.incoming.stage(TransferId([9; 16])).unwrap().0;
     staged.write_at(0, b"from the stage").unwrap();
     staged.checkpoint(5).unwrap();
     let large = Arrived { content: Content::Staged(staged), ..file(9, "large", "from the stage") };
     stage(&rig.incoming, &mut Placer::new(&rig.incoming, OnConflict::Rename), large, true);
     let rig = rig.restart(OnConflict::Rename);
-    let (mut staged, there) = rig.incoming.stage(TransferId([9; 16])).unwrap();
+    let (staged, there) = rig.incoming.stage(TransferId([9; 16])).unwrap();
     assert_eq!(there, 5);
     staged.checkpoint(14).unwrap();
     let large = Arrived { content: Content::Staged(staged), ..file(9, "large", "from the stage") };

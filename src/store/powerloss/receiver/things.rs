@@ -79,7 +79,7 @@ impl Thing {
 
 /// A large file: what is there from before is used when it is right, the rest written, a note made on the way.
 fn stage(n: usize, content: &[u8], incoming: &Incoming) -> Result<Staged, StoreError> {
-    let (mut staged, there) = incoming.stage(id(n))?;
+    let (staged, there) = incoming.stage(id(n))?;
     let mut there = usize::try_from(there).unwrap();
     let mut before = vec![0; there];
     staged.read_at(&mut before, 0)?;
