@@ -147,9 +147,14 @@ fn whatever_call_fails_both_are_told_and_the_file_follows_when_it_works_again() 
 
 #[test]
 fn a_file_whose_sync_failed_is_sent_anew_and_not_believed() {
+    // When it is whole, and on its way.
+    ["os.sync_file", "os.sync_data"].into_iter().for_each(is_sent_anew_without);
+}
+
+fn is_sent_anew_without(call: &str) {
     let mut pair = Pair::new();
     let flag = pair.b.dir.join("fault");
-    pair.b.failpoints = format!("os.sync_file=EIO@{}", flag.display());
+    pair.b.failpoints = format!("{call}=EIO@{}", flag.display());
     let (mut a, mut b) = connect(&pair, &[], &[]);
     fs::write(&flag, "").unwrap();
     // Large enough for notes on how far it is.
