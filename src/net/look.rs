@@ -15,7 +15,7 @@ const PACKETS: u32 = 10;
 /// Between two trains at least, and a round trip: at most 70 kB a second are sent for them, so that who wants to send
 /// something meanwhile over a slow link hardly notices.
 const PAUSE: Duration = Duration::from_millis(200);
-/// Round trips that became longer by so much show that even this is too much for the link.
+/// Round trips that became longer by so much, and by half, show that even this is too much for the link.
 const MOST_QUEUE: Duration = Duration::from_millis(50);
 
 /// Sends the trains, until they have been sent or there is something else to send: that tells as much.
@@ -30,7 +30,7 @@ pub(super) async fn at_path(connection: Connection) {
         tokio::time::sleep(PAUSE.max(connection.rtt())).await;
         // A message on the control stream now and then is one or two frames.
         let busy = frames() - before > u64::from(PACKETS);
-        if busy || connection.rtt() > first + MOST_QUEUE {
+        if busy || connection.rtt() > first * 3 / 2 + MOST_QUEUE {
             return;
         }
         let Some(size) = connection.max_datagram_size() else { return };
