@@ -344,7 +344,7 @@ fn stays_connected(name: &str, delay: Duration, loss: f64, halt: u64, seed: u64)
         side.waits_for("connected", |_| true);
     });
     // Dials that crossed are over.
-    sleep(Duration::from_secs(3));
+    sleep(Duration::from_secs(3) + 10 * delay);
     let before = running.each_mut().map(connections);
     for host in [&hosts.a, &hosts.b] {
         plant_big(&host.dir.join("big"), 6 << 20, seed);
