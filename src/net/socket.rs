@@ -58,7 +58,7 @@ pub fn bind(addr: SocketAddr) -> io::Result<Bound> {
                         .into(),
                 );
             }
-            Arc::new(InParts { socket, repeats: repeats.clone() })
+            socket
         }
         Err(error) => {
             notes.push(format!(
@@ -67,6 +67,7 @@ pub fn bind(addr: SocketAddr) -> io::Result<Bound> {
             Arc::new(PlainSocket::new(plain)?)
         }
     };
+    let socket = Arc::new(Outbound { socket, repeats: repeats.clone() });
     Ok(Bound { socket, local, notes, repeats })
 }
 
@@ -128,14 +129,15 @@ pub fn takes_jumbo_frames(peer: SocketAddr) -> bool {
     }
 }
 
-/// quinn hands over up to ten packets to be sent in one call, and the system takes 64 KiB: jumbo frames go in two.
+/// Of either socket, with what is done to what leaves: quinn hands over up to ten packets to be sent in one call, and the
+/// system takes 64 KiB, so jumbo frames go in two; and some are repeated.
 #[derive(Debug)]
-struct InParts {
+struct Outbound {
     socket: Arc<dyn AsyncUdpSocket>,
     repeats: Repeats,
 }
 
-impl AsyncUdpSocket for InParts {
+impl AsyncUdpSocket for Outbound {
     fn create_io_poller(self: Arc<Self>) -> Pin<Box<dyn UdpPoller>> {
         self.socket.clone().create_io_poller()
     }
