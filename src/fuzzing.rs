@@ -11,6 +11,7 @@ mod transfer;
 
 pub use crate::crypto::fuzzing::{handshake, records};
 pub use crate::inbox::fuzzing::{assemble, claims};
+pub use crate::net::fec::fuzzing::repair;
 pub use crate::outbox::fuzzing::{ignore_file, table};
 pub use messages::{messages, names};
 pub use transfer::transfer;
@@ -24,6 +25,7 @@ pub const TARGETS: &[(&str, fn(&[u8]), u32)] = &[
     ("handshake", handshake, 200),
     ("assemble", assemble, 300),
     ("claims", claims, 2_000),
+    ("repair", repair, 200),
     ("table", table, 500),
     ("ignore_file", ignore_file, 300),
     ("transfer", transfer, 30),

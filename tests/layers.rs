@@ -32,7 +32,7 @@ const LAYERS: &[Layer] = &[
     Layer { name: "inbox", layers: &["net", "store", "pack", "proto", "crypto", "config", "event", "failpoint"],
         crates: &["blake3", "bytes", "rand", "thiserror", "tokio", "tracing"] },
     Layer { name: "net", layers: &["proto", "crypto", "config", "event", "failpoint"],
-        crates: &["bytes", "if_addrs", "quinn", "quinn_proto", "rand", "rcgen", "rustix", "rustls", "socket2", "thiserror", "tokio", "tracing", "zeroize"] },
+        crates: &["bytes", "if_addrs", "quinn", "quinn_proto", "rand", "rcgen", "reed_solomon_simd", "rustix", "rustls", "socket2", "thiserror", "tokio", "tracing", "zeroize"] },
     // a name off the wire is `proto`'s type, and what the folders take
     Layer { name: "store", layers: &["proto", "config", "event", "failpoint"],
         crates: &["blake3", "bytes", "cap_fs_ext", "cap_std", "fs4", "ignore", "rand", "redb", "renamore", "rustix", "thiserror", "tokio", "tracing",
@@ -58,6 +58,7 @@ const OWNED: &[(&str, &str)] = &[
     ("quinn_proto", "net"),
     ("rustls", "net"),
     ("rcgen", "net"),
+    ("reed_solomon_simd", "net"),
     ("redb", "store"),
     ("zstd", "pack"),
     ("cap_std", "store"),

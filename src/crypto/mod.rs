@@ -7,7 +7,8 @@
 //! 3. [`handshake`]: four messages of fixed length prove both sides to each other and hand over the session's keys.
 //! 4. `schedule`: the one table of labels, and every derivation that uses one.
 //! 5. [`seal`]: each record of each stream under AES-256-GCM and a committing HMAC.
-//! 6. [`filehash`]: the BLAKE3 hash of a whole file, chunk by chunk in any order.
+//! 6. [`repair`]: the packets by which lost ones are made again carry a short HMAC.
+//! 7. [`filehash`]: the BLAKE3 hash of a whole file, chunk by chunk in any order.
 //!
 //! Nothing here names a socket, a runtime or a file. All integers on the wire and in derivations are big-endian.
 //! Types that hold secrets have neither `Debug` nor `Clone` and are wiped when dropped.
@@ -19,6 +20,7 @@ pub mod fuzzing;
 pub mod handshake;
 mod pake;
 pub mod password;
+pub mod repair;
 mod schedule;
 pub mod seal;
 #[cfg(test)]
@@ -30,5 +32,6 @@ pub use handshake::{
     HostAwaitingM3, PeerId, Role,
 };
 pub use password::{CryptoError, Password, PasswordKey};
+pub use repair::RepairKey;
 pub use schedule::EXPORTER_LABEL;
 pub use seal::{Header, OpenError, Opener, RecordKind, SealError, Sealer, SessionKeys};

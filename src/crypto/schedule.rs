@@ -43,6 +43,8 @@ pub(super) mod label {
     pub const CHUNK_AES: &[u8] = b"rft/1 chunk aes";
     /// HMAC key of one epoch of a stream.
     pub const CHUNK_MAC: &[u8] = b"rft/1 chunk mac";
+    /// HMAC key of one direction's repair packets.
+    pub const REPAIR: &[u8] = b"rft/1 repair";
     /// Start of the block that every record's HMAC begins with.
     pub const RECORD: &[u8] = b"rft/1 ";
 }
@@ -166,6 +168,11 @@ impl SessionSecret {
     pub(super) fn stream(&self, sender: Role, stream_id: u64) -> StreamSecret {
         let secret = self.0.expand(label::STREAM, &[&[sender.letter()], &stream_id.to_be_bytes()]);
         StreamSecret(Prk::new(&secret))
+    }
+
+    /// Kr, the key of the repair packets that `sender` makes.
+    pub(super) fn repair(&self, sender: Role) -> Secret {
+        self.0.expand(label::REPAIR, &[&[sender.letter()]])
     }
 }
 

@@ -23,6 +23,7 @@ use sha2::Sha256;
 
 use super::cipher::{Cipher, Refused, TAG_LEN};
 use super::handshake::Role;
+use super::repair::RepairKey;
 use super::schedule::{self, SessionSecret, StreamSecret};
 
 mod buffers;
@@ -105,6 +106,11 @@ impl SessionKeys {
     /// Call it **once** a stream: a second sealer of the same stream would use the same nonces again.
     pub fn sealer(&self, sender: Role, stream_id: u64) -> Sealer {
         Sealer { keys: StreamKeys::new(self, sender, stream_id), next: 0, ended: false }
+    }
+
+    /// The key of the repair packets that `sender` makes.
+    pub fn repair(&self, sender: Role) -> RepairKey {
+        RepairKey::new(&self.0.repair(sender))
     }
 
     /// The opener of what `sender` (the peer's role) has put on the stream with QUIC's `stream_id`.

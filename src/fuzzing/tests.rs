@@ -107,3 +107,8 @@ fn every_target_is_replayed_and_can_be_run() {
         assert!(tests.contains(&format!("replay(\"{name}\")")), "{name} is not replayed");
     }
 }
+
+#[test]
+fn repair() {
+    replay("repair");
+}

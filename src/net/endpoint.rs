@@ -1,7 +1,7 @@
 //! The QUIC endpoint: the socket, TLS, and every transport setting with its reason.
 
 use super::congestion;
-use super::repeat::Repeats;
+use super::fec::Fec;
 use super::socket::{self, Bound};
 use super::tls::{self, SERVER_NAME, TlsError};
 use crate::config::{Bind, Config};
@@ -100,8 +100,8 @@ pub struct Endpoint {
     pub notes: Vec<String>,
     /// The other settings, for routes that take jumbo frames.
     pub jumbo: Jumbo,
-    /// Packets that are sent twice.
-    pub repeats: Repeats,
+    /// What makes lost packets again.
+    pub fec: Fec,
 }
 
 /// Begins connections: where the route takes jumbo frames, with a search for how large packets may be on all of the path.
@@ -150,6 +150,8 @@ impl Endpoint {
             // What the peer may send at most; it finds out itself what arrives.
             let _ = limits.max_udp_payload_size(JUMBO);
         }
+        // So that a packet without it is none of QUIC's (`fec`).
+        limits.grease_quic_bit(false);
         let mut server = ServerConfig::with_crypto(tls.server);
         server
             .max_incoming(MAX_INCOMING)
@@ -171,7 +173,7 @@ impl Endpoint {
         let mut quic = quinn::Endpoint::new_with_abstract_socket(limits, Some(server), bound.socket, runtime)
             .map_err(EndpointError::Drive)?;
         quic.set_default_client_config(client);
-        Ok(Self { quic, local: bound.local, ephemeral, notes: bound.notes, jumbo, repeats: bound.repeats })
+        Ok(Self { quic, local: bound.local, ephemeral, notes: bound.notes, jumbo, fec: bound.fec })
     }
 }
 

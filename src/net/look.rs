@@ -2,6 +2,7 @@
 //! what the path carries when the first file comes (docs/congestion.md). They are unreliable datagrams (RFC 9221) that say
 //! nothing, and nobody reads them.
 
+use super::congestion;
 use bytes::Bytes;
 use quinn::Connection;
 use std::time::Duration;
@@ -9,11 +10,13 @@ use std::time::Duration;
 /// On a shorter round trip start-up takes no time that anybody notices.
 const LEAST_RTT: Duration = Duration::from_millis(20);
 /// More than make an estimate: some are lost in part.
-const TRAINS: u32 = 10;
-/// Packets of a train: as many as leave at once without being paced.
-const PACKETS: u32 = 10;
-/// Between two trains at least, and a round trip: at most 70 kB a second are sent for them, so that who wants to send
-/// something meanwhile over a slow link hardly notices.
+const TRAINS: u32 = 12;
+/// Packets of a train: ten, and once the first trains said what the path carries, as many as it carries within `LENGTH`.
+/// Timers and batches on the way distort a short train more than a long one.
+const PACKETS: [f64; 2] = [10.0, 64.0];
+const LENGTH: Duration = Duration::from_millis(2);
+/// Between two trains at least, and a round trip: so that who wants to send something meanwhile over a slow link hardly
+/// notices, who has no more than 70 kB of them a second.
 const PAUSE: Duration = Duration::from_millis(200);
 /// Round trips that became longer by so much, and by half, show that even this is too much for the link.
 const MOST_QUEUE: Duration = Duration::from_millis(50);
@@ -21,6 +24,7 @@ const MOST_QUEUE: Duration = Duration::from_millis(50);
 /// Sends the trains, until they have been sent or there is something else to send: that tells as much.
 pub(super) async fn at_path(connection: Connection) {
     let first = connection.rtt();
+    let Some(path) = congestion::estimate(connection.congestion_state().into_any()) else { return };
     if first < LEAST_RTT {
         return;
     }
@@ -29,13 +33,16 @@ pub(super) async fn at_path(connection: Connection) {
         let before = frames();
         tokio::time::sleep(PAUSE.max(connection.rtt())).await;
         // A message on the control stream now and then is one or two frames.
-        let busy = frames() - before > u64::from(PACKETS);
+        let busy = frames() - before > PACKETS[0] as u64;
         if busy || connection.rtt() > first * 3 / 2 + MOST_QUEUE {
             return;
         }
         let Some(size) = connection.max_datagram_size() else { return };
         let nothing = Bytes::from(vec![0; size]);
-        for _ in 0..PACKETS {
+        let carried = path.seen().unwrap_or(0) as f64 * LENGTH.as_secs_f64() / size as f64;
+        // No more than may leave in the first round: that much is no load yet.
+        let most = congestion::first_window(first.as_secs_f64(), size as f64) / size as f64 - 2.0;
+        for _ in 0..path.burst(carried.min(most).clamp(PACKETS[0], PACKETS[1]) as u32) {
             if connection.send_datagram(nothing.clone()).is_err() {
                 return;
             }

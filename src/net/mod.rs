@@ -3,12 +3,14 @@
 //! In the order in which a connection comes to be: [`socket`], [`tls`], [`endpoint`]; `names`, `redial`, `dial`
 //! and `guard` (out and in); [`handshake`]; [`elect`] and `liveness`; [`rendezvous`], which holds them
 //! together; then [`session`], with [`record`]s on each [`stream`]. [`congestion`] decides how fast the link is filled,
-//! `flow` how much the peer may send ahead of us; `look` and [`repeat`] use what room it has left.
+//! `flow` how much the peer may send ahead of us; `look` asks what an idle path carries, [`fec`] repairs what is lost at a
+//! file's end.
 
 pub mod congestion;
 mod dial;
 pub mod elect;
 pub mod endpoint;
+pub mod fec;
 mod flow;
 mod guard;
 pub mod handshake;
@@ -18,7 +20,6 @@ mod names;
 pub mod record;
 mod redial;
 pub mod rendezvous;
-pub mod repeat;
 pub mod session;
 pub mod socket;
 pub mod stream;

@@ -3,10 +3,10 @@
 
 use super::elect::{self, Current, Verdict};
 use super::endpoint::{CloseCode, Endpoint, Jumbo};
+use super::fec::Fec;
 use super::guard::{Guard, Place};
 use super::handshake::{AuthError, Authenticated, DEADLINE, as_host, from_close};
 use super::liveness::{Counters, Liveness};
-use super::repeat::Repeats;
 use super::session::{ControlReceiver, Session, canonical};
 use super::{Fatal, dial};
 use crate::config::{Config, PeerAddress};
@@ -34,7 +34,7 @@ const PATIENCE: Duration = Duration::from_millis(1500);
 pub(super) struct Shared {
     pub(super) endpoint: quinn::Endpoint,
     pub(super) jumbo: Jumbo,
-    repeats: Repeats,
+    fec: Fec,
     pub(super) local: SocketAddr,
     pub(super) key: PasswordKey,
     pub(super) own: PeerId,
@@ -77,7 +77,12 @@ impl Shared {
             Some(held) => (held.id, held.alive(Instant::now())),
             None => ([0; 16], false),
         };
-        Settings { last_session, last_alive, streams: self.streams, capabilities: Settings::UNPACKS }
+        Settings {
+            last_session,
+            last_alive,
+            streams: self.streams,
+            capabilities: Settings::UNPACKS | Settings::RECOVERS,
+        }
     }
 
     /// Whether a session was ever adopted: then failures are retried, not fatal.
@@ -109,7 +114,7 @@ pub async fn run(
     let shared = Arc::new(Shared {
         endpoint: endpoint.quic.clone(),
         jumbo: endpoint.jumbo.clone(),
-        repeats: endpoint.repeats.clone(),
+        fec: endpoint.fec.clone(),
         local: endpoint.local,
         key,
         own,
@@ -305,5 +310,5 @@ async fn adopt(shared: &Shared, mut done: Authenticated) -> Option<(Session, Con
     if let Some(old) = shared.held().replace(new) {
         old.connection.close(CloseCode::Superseded.var_int(), b"");
     }
-    Some(Session::start(done, shared.streams, shared.memory, shared.repeats.clone()))
+    Some(Session::start(done, shared.streams, shared.memory, &shared.fec))
 }

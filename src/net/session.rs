@@ -2,12 +2,12 @@
 
 use super::congestion;
 use super::endpoint::{CloseCode, SEND_WINDOW};
+use super::fec::{self, Fec, SessionRepair};
 use super::flow::ReceiveWindow;
 use super::handshake::Authenticated;
 use super::look;
 use super::record::{RecordError, RecordReader, RecordWriter};
-use super::repeat::Repeats;
-use super::stream::{StreamError, Turn};
+use super::stream::{SendHalf, StreamError, Turn, Waiting};
 use crate::crypto::handshake::{PeerId, Role};
 use crate::crypto::seal::{RecordKind, SessionKeys};
 use crate::proto::message::{Control, MAX_MESSAGE, Settings};
@@ -33,6 +33,7 @@ pub struct Session {
     grant: u32,
     unpacks: bool,
     link: LinkRate,
+    waiting: Waiting,
     writer: Mutex<RecordWriter>,
     ending: Ending,
 }
@@ -63,13 +64,8 @@ pub type ControlReceiver = mpsc::Receiver<Control>;
 impl Session {
     /// Takes over an adopted connection: lets the peer open `streams` file streams at once and have half of
     /// `memory` bytes under way at most, and keeps as many for retransmission.
-    /// On its path packets are repeated where that helps.
-    pub fn start(
-        adopted: Authenticated,
-        streams: u32,
-        memory: u64,
-        repeats: Repeats,
-    ) -> (Self, ControlReceiver) {
+    /// On its path lost packets are repaired where that helps.
+    pub fn start(adopted: Authenticated, streams: u32, memory: u64, fec: &Fec) -> (Self, ControlReceiver) {
         let Authenticated { connection, established, settings, mut writer, reader } = adopted;
         let mut receive = ReceiveWindow::new(memory / 2, connection.rtt(), Instant::now());
         connection.set_receive_window(var_int(receive.next(connection.rtt(), Instant::now())));
@@ -77,19 +73,28 @@ impl Session {
         // The host's side has the control stream open by the peer besides.
         connection.set_max_concurrent_bi_streams(VarInt::from_u32(streams.saturating_add(1)));
         let (messages, receiver) = mpsc::channel(CONTROL_QUEUE);
-        let (ending, link) = (Ending::default(), LinkRate::default());
+        let (ending, link, waiting) = (Ending::default(), LinkRate::default(), Waiting::default());
+        let keys = established.keys;
+        fec.begin(SessionRepair {
+            own: keys.repair(established.role),
+            peers: keys.repair(established.role.other()),
+            taken: settings.capabilities & Settings::RECOVERS != 0,
+            waiting: waiting.clone(),
+        });
         tokio::spawn(read_control(connection.clone(), reader, messages, ending.clone()));
         tokio::spawn(look::at_path(connection.clone()));
-        tokio::spawn(follow_windows(connection.clone(), memory, receive, link.clone(), repeats));
+        tokio::task::spawn_blocking(fec::prepare);
+        tokio::spawn(follow_windows(connection.clone(), memory, receive, link.clone(), fec.clone()));
         let session = Self {
             connection,
-            keys: established.keys,
+            keys,
             role: established.role,
             peer: established.peer,
             id: established.session_id,
             grant: settings.streams,
             unpacks: settings.capabilities & Settings::UNPACKS != 0,
             link,
+            waiting,
             writer: Mutex::new(writer),
             ending,
         };
@@ -156,7 +161,8 @@ impl Session {
 
     fn sealed(&self, (send, recv): (quinn::SendStream, quinn::RecvStream)) -> (RecordWriter, RecordReader) {
         let stream = u64::from(VarInt::from(send.id()));
-        let writer = RecordWriter::new(send.into(), self.keys.sealer(self.role, stream));
+        let send = SendHalf::from(send).counted(&self.waiting);
+        let writer = RecordWriter::new(send, self.keys.sealer(self.role, stream));
         let reader = RecordReader::new(recv.into(), self.keys.opener(self.role.other(), stream));
         (writer, reader)
     }
@@ -274,7 +280,7 @@ async fn follow_windows(
     memory: u64,
     mut receive: ReceiveWindow,
     link: LinkRate,
-    repeats: Repeats,
+    fec: Fec,
 ) {
     let mut followed = None;
     let most = (memory / 2).max(SEND_WINDOW);
@@ -286,10 +292,12 @@ async fn follow_windows(
         }
         // Another address is another path, with a controller of its own.
         let peer = connection.remote_address();
-        if followed != Some(peer)
-            && let Some(estimate) = congestion::estimate(connection.congestion_state().into_any())
-        {
-            repeats.follow(peer, estimate);
+        if followed != Some(peer) {
+            fec.follow(
+                peer,
+                connection.rtt(),
+                congestion::estimate(connection.congestion_state().into_any()),
+            );
             followed = Some(peer);
         }
         let path = connection.stats().path;

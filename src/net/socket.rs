@@ -1,7 +1,7 @@
 //! The one UDP socket of a peer: it listens and dials, so that a firewall needs one rule and NAT
 //! mappings line up.
 
-use super::repeat::Repeats;
+use super::fec::Fec;
 use quinn::udp::{RecvMeta, Transmit};
 use quinn::{AsyncUdpSocket, Runtime, TokioRuntime, UdpPoller};
 use socket2::{Domain, Protocol, Socket, Type};
@@ -22,7 +22,7 @@ const SMALL_BUFFER: usize = 512 << 10;
 #[cfg(target_os = "linux")]
 const JUMBO_FRAME: u32 = 9000;
 /// Bytes of UDP payload that the system takes in one call: 64 KiB with the headers of IP and UDP.
-const MOST_AT_ONCE: usize = 65_000;
+pub(super) const MOST_AT_ONCE: usize = 65_000;
 
 /// A bound socket, ready for an endpoint.
 #[derive(Debug)]
@@ -33,8 +33,8 @@ pub struct Bound {
     pub local: SocketAddr,
     /// What the user should know about it: options that this system does not have.
     pub notes: Vec<String>,
-    /// To be told of the session's path, so that packets are repeated where that helps.
-    pub repeats: Repeats,
+    /// To be told of the session, so that what is lost on its path is repaired where that helps.
+    pub fec: Fec,
 }
 
 /// Binds `addr`; an unspecified IPv6 address serves both families.
@@ -44,7 +44,7 @@ pub struct Bound {
 pub fn bind(addr: SocketAddr) -> io::Result<Bound> {
     let std_socket = open(addr)?;
     let local = std_socket.local_addr()?;
-    let (mut notes, repeats) = (Vec::new(), Repeats::default());
+    let (mut notes, fec) = (Vec::new(), Fec::default());
     if let Some(note) = size_buffers(&std_socket) {
         notes.push(note);
     }
@@ -67,8 +67,8 @@ pub fn bind(addr: SocketAddr) -> io::Result<Bound> {
             Arc::new(PlainSocket::new(plain)?)
         }
     };
-    let socket = Arc::new(Outbound { socket, repeats: repeats.clone() });
-    Ok(Bound { socket, local, notes, repeats })
+    let socket = Arc::new(Wire { socket, fec: fec.clone() });
+    Ok(Bound { socket, local, notes, fec })
 }
 
 /// Binds all addresses of both families, or of IPv4 alone where there is no IPv6.
@@ -129,15 +129,15 @@ pub fn takes_jumbo_frames(peer: SocketAddr) -> bool {
     }
 }
 
-/// Of either socket, with what is done to what leaves: quinn hands over up to ten packets to be sent in one call, and the
-/// system takes 64 KiB, so jumbo frames go in two; and some are repeated.
+/// Of either socket, with what is done besides: quinn hands over up to ten packets to be sent in one call, and the
+/// system takes 64 KiB, so jumbo frames go in two; and what is lost may be repaired.
 #[derive(Debug)]
-struct Outbound {
+struct Wire {
     socket: Arc<dyn AsyncUdpSocket>,
-    repeats: Repeats,
+    fec: Fec,
 }
 
-impl AsyncUdpSocket for Outbound {
+impl AsyncUdpSocket for Wire {
     fn create_io_poller(self: Arc<Self>) -> Pin<Box<dyn UdpPoller>> {
         self.socket.clone().create_io_poller()
     }
@@ -147,7 +147,7 @@ impl AsyncUdpSocket for Outbound {
         let whole = transmit.contents.len() <= MOST_AT_ONCE;
         let Some(packet) = transmit.segment_size.filter(|_| !whole) else {
             self.socket.try_send(transmit)?;
-            self.repeats.sent(&self.socket, transmit);
+            self.fec.sent(&self.socket, transmit);
             return Ok(());
         };
         transmit.contents.chunks((MOST_AT_ONCE / packet).max(1) * packet).try_for_each(|part| {
@@ -167,7 +167,13 @@ impl AsyncUdpSocket for Outbound {
         bufs: &mut [IoSliceMut<'_>],
         meta: &mut [RecvMeta],
     ) -> Poll<io::Result<usize>> {
-        self.socket.poll_recv(cx, bufs, meta)
+        let recovered = self.fec.recovered(bufs, meta);
+        if recovered > 0 {
+            return Poll::Ready(Ok(recovered));
+        }
+        let came = ready!(self.socket.poll_recv(cx, bufs, meta))?;
+        self.fec.received(&bufs[..came], &meta[..came]);
+        Poll::Ready(Ok(came))
     }
 
     fn local_addr(&self) -> io::Result<SocketAddr> {
@@ -282,7 +288,6 @@ pub fn reachable_addresses(local: SocketAddr) -> Vec<SocketAddr> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::congestion::PathEstimate;
     use super::*;
 
     #[tokio::test]
@@ -367,33 +372,6 @@ mod tests {
             came.extend_from_slice(&storage[..meta[0].len]);
         }
         assert_eq!(came, contents);
-    }
-
-    #[tokio::test]
-    async fn what_is_to_be_repeated_comes_twice() {
-        let (a, b) =
-            (bind("127.0.0.1:0".parse().unwrap()).unwrap(), bind("127.0.0.1:0".parse().unwrap()).unwrap());
-        let path = Arc::new(PathEstimate::of(1_000_000, std::time::Duration::from_millis(40)));
-        a.repeats.follow(b.local, path.clone());
-        let mut poller = a.socket.clone().create_io_poller();
-        std::future::poll_fn(|cx| poller.as_mut().poll_writable(cx)).await.unwrap();
-        for (contents, has_room) in [(b"once", false), (b"more", true)] {
-            path.set_room(has_room.then(|| std::time::Instant::now() + std::time::Duration::from_secs(60)));
-            let transmit =
-                Transmit { destination: b.local, ecn: None, contents, segment_size: None, src_ip: None };
-            a.socket.try_send(&transmit).unwrap();
-        }
-        let mut came = Vec::new();
-        let (mut storage, mut meta) = (vec![0; 1 << 16], [RecvMeta::default()]);
-        while came.len() < 3 {
-            let receive = std::future::poll_fn(|cx| {
-                b.socket.poll_recv(cx, &mut [IoSliceMut::new(&mut storage)], &mut meta)
-            });
-            tokio::time::timeout(std::time::Duration::from_secs(30), receive).await.unwrap().unwrap();
-            // Where the system joins datagrams, two may come in one.
-            came.extend(storage[..meta[0].len].chunks(meta[0].stride).map(<[u8]>::to_vec));
-        }
-        assert_eq!(came, [b"once", b"more", b"more"]);
     }
 
     #[test]

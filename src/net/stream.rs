@@ -6,6 +6,8 @@
 use bytes::Bytes;
 use quinn::VarInt;
 use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 /// Largest piece that is read at once.
@@ -68,12 +70,49 @@ impl Turn {
     }
 }
 
+/// Who waits for QUIC to take what they have: while nobody does, QUIC has all that there is to send. All clones are one.
+#[derive(Debug, Clone, Default)]
+pub struct Waiting(Arc<Writers>);
+
+#[derive(Debug, Default)]
+struct Writers {
+    waiting: AtomicUsize,
+    written: AtomicU64,
+}
+
+impl Waiting {
+    /// Whether anybody does.
+    pub fn any(&self) -> bool {
+        self.0.waiting.load(Ordering::Relaxed) > 0
+    }
+
+    /// Bytes that QUIC took so far.
+    pub fn written(&self) -> u64 {
+        self.0.written.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn one(&self) -> OneWaits {
+        self.0.waiting.fetch_add(1, Ordering::Relaxed);
+        OneWaits(self.clone())
+    }
+}
+
+/// One who waits, until this is dropped.
+pub(super) struct OneWaits(Waiting);
+
+impl Drop for OneWaits {
+    fn drop(&mut self) {
+        self.0.0.waiting.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
 /// The sending half. Dropped before it is finished, it is reset: the other side never takes what came
 /// until then for all.
 #[derive(Debug)]
 pub struct SendHalf {
     inner: SendInner,
     over: bool,
+    waiting: Waiting,
 }
 
 #[derive(Debug)]
@@ -98,7 +137,7 @@ pub fn pipe(buffer: usize) -> ((SendHalf, RecvHalf), (SendHalf, RecvHalf)) {
     let end = |stream| {
         let (read, write) = tokio::io::split(stream);
         (
-            SendHalf { inner: SendInner::Pipe(write), over: false },
+            SendHalf { inner: SendInner::Pipe(write), over: false, waiting: Waiting::default() },
             RecvHalf(RecvInner::Pipe { read, offset: 0 }),
         )
     };
@@ -107,7 +146,7 @@ pub fn pipe(buffer: usize) -> ((SendHalf, RecvHalf), (SendHalf, RecvHalf)) {
 
 impl From<quinn::SendStream> for SendHalf {
     fn from(stream: quinn::SendStream) -> Self {
-        Self { inner: SendInner::Quic(stream), over: false }
+        Self { inner: SendInner::Quic(stream), over: false, waiting: Waiting::default() }
     }
 }
 
@@ -118,13 +157,25 @@ impl From<quinn::RecvStream> for RecvHalf {
 }
 
 impl SendHalf {
+    /// Its writers are counted there.
+    pub fn counted(mut self, waiting: &Waiting) -> Self {
+        self.waiting = waiting.clone();
+        self
+    }
+
     /// Hands bytes to the stream without copying them; waits while its window is full.
     ///
     /// # Errors
     /// [`StreamError`] when nobody will read them.
     pub async fn write(&mut self, bytes: Bytes) -> Result<(), StreamError> {
+        let _waits = self.waiting.one();
+        let length = bytes.len() as u64;
         match &mut self.inner {
-            SendInner::Quic(stream) => stream.write_chunk(bytes).await.map_err(write_error),
+            SendInner::Quic(stream) => {
+                stream.write_chunk(bytes).await.map_err(write_error)?;
+                self.waiting.0.written.fetch_add(length, Ordering::Relaxed);
+                Ok(())
+            }
             SendInner::Pipe(write) => write.write_all(&bytes).await.map_err(pipe_error),
         }
     }

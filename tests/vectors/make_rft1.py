@@ -184,6 +184,11 @@ def record(s, role, stream, kind, index, plaintext):
     }
 
 
+def repair(s, role, rest):
+    key = expand(s, b"rft/1 repair", role)
+    return {"role": role.decode(), "key": key.hex(), "rest": rest.hex(), "tag": hmac(key, rest)[:8].hex()}
+
+
 def stream_of(name, n):
     return hashlib.shake_256(b"rft/1 test vector " + name).digest(n)
 
@@ -238,7 +243,9 @@ def main():
         record(s, b"G", 2**62 - 4, 0x01, 2**18, b"first of epoch 1"),
         record(s, b"H", 8, 0x01, 2**40 + 7, b"far away"),
     ]
-    print(json.dumps({"password": password, **{n: v.hex() for n, v in values.items()}, "records": records}, indent=1))
+    repairs = [repair(s, b"G", b"\x01" + stream_of(b"repair", 40)), repair(s, b"H", b"")]
+    values = {n: v.hex() for n, v in values.items()}
+    print(json.dumps({"password": password, **values, "records": records, "repairs": repairs}, indent=1))
 
 
 main()

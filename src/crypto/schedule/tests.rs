@@ -20,6 +20,7 @@ fn labels_are_distinct_and_hold_no_zero() {
         label::STREAM,
         label::CHUNK_AES,
         label::CHUNK_MAC,
+        label::REPAIR,
         label::RECORD,
     ];
     for (i, one) in all.iter().enumerate() {

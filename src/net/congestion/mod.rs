@@ -22,6 +22,7 @@ mod trains;
 mod window;
 
 pub use controller::{Bbr, BbrFactory, PathEstimate};
+pub(super) use startup::first_window;
 pub use window::{PACE, send_window};
 
 pub use crate::config::Congestion;

@@ -109,6 +109,14 @@ impl Core {
         &self.phase
     }
 
+    /// What the idle path's trains said that it carries, bytes per second.
+    pub fn seen(&self) -> Option<f64> {
+        match &self.phase {
+            Phase::Startup(startup) => startup.seen(),
+            _ => None,
+        }
+    }
+
     /// `bytes` left at `now`.
     pub fn on_sent(&mut self, now: Instant, bytes: u64) {
         let idle = self.in_flight <= 0.0;

@@ -42,6 +42,8 @@ struct Arrived {
     rate: f64,
     /// Slower than it left: that is the path's rate. Else the path carries as much or more.
     slowed: bool,
+    /// Of so many packets.
+    packets: u32,
 }
 
 /// What trains say of the path, in bytes per second.
@@ -134,13 +136,15 @@ impl Trains {
 }
 
 impl Train {
-    /// The last packet's acknowledgement may be delayed: the best of the batches counts.
+    /// The last packet's acknowledgement may be delayed: the best of the batches counts, of those that more than half of the
+    /// train had come with, as a few packets may have come too close together.
     fn measure(&mut self) {
         let arriving = self.last_acked.saturating_duration_since(self.first_acked).as_secs_f64();
         let leaving = self.last_sent.saturating_duration_since(self.first_sent).as_secs_f64();
         if self.packets >= LEAST_PACKETS && self.batches >= LEAST_BATCHES && arriving > 0.0 {
-            let now = Arrived { rate: self.bytes as f64 / arriving, slowed: arriving > SPREAD * leaving };
-            if self.arrived.is_none_or(|best| now.rate > best.rate) {
+            let (rate, slowed) = (self.bytes as f64 / arriving, arriving > SPREAD * leaving);
+            let now = Arrived { rate, slowed, packets: self.packets };
+            if self.arrived.is_none_or(|best| now.rate > best.rate || now.packets > 2 * best.packets) {
                 self.arrived = Some(now);
             }
         }

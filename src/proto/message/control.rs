@@ -21,6 +21,8 @@ pub struct Settings {
 impl Settings {
     /// Capability: takes packed chunks.
     pub const UNPACKS: u32 = 1;
+    /// Capability: makes lost packets of repair (protocol.md section 7).
+    pub const RECOVERS: u32 = 2;
 
     /// Appends the message's bytes.
     pub fn encode(&self, out: &mut BytesMut) {

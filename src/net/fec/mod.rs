@@ -1,0 +1,237 @@
+//! Forward error correction for what nobody would send again in time (RFC 6363 has the terms).
+//!
+//! A file ends with a round trip for what was lost of it, and another for what of that was lost again, while the link
+//! carries next to nothing. So where a path loses packets by itself, what leaves once QUIC has all that there is to send is
+//! followed by repair: of each block of up to 64 packets a few symbols of a Reed-Solomon code, of which the receiver makes what did not come.
+//! All of it is below QUIC, which sees a packet that came late: [`Fec`] stands between it and the socket. Nothing of it
+//! need be trusted: a packet that was made wrongly does not open.
+//!
+//! `packet` is what crosses, [`source`] the sender's half and [`recovery`] the receiver's; both are free of sockets and clocks.
+
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzzing;
+mod packet;
+pub mod recovery;
+pub mod source;
+mod tail;
+#[cfg(test)]
+mod tests;
+
+use super::congestion::PathEstimate;
+use super::socket::MOST_AT_ONCE;
+use super::stream::Waiting;
+use crate::crypto::repair::RepairKey;
+use quinn::AsyncUdpSocket;
+use quinn::udp::{EcnCodepoint, RecvMeta, Transmit};
+use recovery::Recovery;
+use source::{Repairs, SourceBlock};
+use std::io::IoSliceMut;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+use tail::{Counts, Tail};
+
+/// Packets of a block at most. QUIC takes no packet for new that comes 128 packets late.
+pub const MOST: usize = 64;
+/// Smaller packets are acknowledgements, which the next ones say again, and receipts, for which nobody waits.
+pub const LEAST: usize = 300;
+/// On a shorter round trip a lost packet is soon sent again.
+const LEAST_RTT: Duration = Duration::from_millis(10);
+/// The receiver takes a shorter one for long enough, as the two sides do not measure the same.
+const LEAST_RTT_TO_KEEP: Duration = Duration::from_millis(4);
+/// A path that loses more than this by itself, of all packets, is one that loses packets.
+const LOSSY: f64 = 0.002;
+/// A block that is not full ends this part of a round trip after its first packet, …
+const DELAY: f64 = 1.0 / 8.0;
+/// … and within these.
+const DELAYS: [Duration; 2] = [Duration::from_millis(1), Duration::from_millis(15)];
+
+/// Stands between QUIC and the socket. All clones are one.
+#[derive(Debug, Clone, Default)]
+pub struct Fec(Arc<Halves>);
+
+#[derive(Debug, Default)]
+struct Halves {
+    sending: Mutex<Option<Sending>>,
+    receiving: Mutex<Option<Receiving>>,
+}
+
+#[derive(Debug)]
+struct Sending {
+    block: SourceBlock,
+    tail: Tail,
+    waiting: Waiting,
+    /// The peer takes repair.
+    taken: bool,
+    path: Option<(SocketAddr, Arc<PathEstimate>)>,
+    ecn: Option<EcnCodepoint>,
+    src_ip: Option<IpAddr>,
+}
+
+#[derive(Debug)]
+struct Receiving {
+    recovery: Recovery,
+    peer: Option<SocketAddr>,
+    /// How the last repair came.
+    meta: RecvMeta,
+}
+
+/// What a session has that repair needs.
+#[derive(Debug)]
+pub struct SessionRepair {
+    /// Authenticates what we send, …
+    pub own: RepairKey,
+    /// … and what the peer sends.
+    pub peers: RepairKey,
+    /// The peer takes it.
+    pub taken: bool,
+    /// Who still has something to hand to QUIC.
+    pub waiting: Waiting,
+}
+
+impl Fec {
+    /// A new session: nothing is left of the one before.
+    pub fn begin(&self, session: SessionRepair) {
+        *lock(&self.0.sending) = Some(Sending {
+            block: SourceBlock::new(session.own),
+            tail: Tail::default(),
+            waiting: session.waiting,
+            taken: session.taken,
+            path: None,
+            ecn: None,
+            src_ip: None,
+        });
+        *lock(&self.0.receiving) =
+            Some(Receiving { recovery: Recovery::new(session.peers), peer: None, meta: RecvMeta::default() });
+    }
+
+    /// The session's path is the one to this address now, and takes about `rtt`. Without an estimate nothing is repaired on
+    /// the way there.
+    pub fn follow(&self, peer: SocketAddr, rtt: Duration, path: Option<Arc<PathEstimate>>) {
+        if let Some(sending) = &mut *lock(&self.0.sending) {
+            sending.path = path.map(|path| (peer, path));
+            if let Some(counts) = sending.counts() {
+                sending.tail.begin(counts);
+            }
+        }
+        if let Some(receiving) = &mut *lock(&self.0.receiving) {
+            receiving.peer = (rtt >= LEAST_RTT_TO_KEEP).then_some(peer);
+        }
+    }
+
+    /// What just left through `socket`.
+    pub(super) fn sent(&self, socket: &Arc<dyn AsyncUdpSocket>, transmit: &Transmit<'_>) {
+        let mut sending = lock(&self.0.sending);
+        let Some(sending) = sending.as_mut() else { return };
+        let size = transmit.segment_size.unwrap_or(transmit.contents.len()).max(1);
+        let Some(loss) = sending.loss_to(transmit.destination, transmit.contents.len(), size) else { return };
+        (sending.ecn, sending.src_ip) = (transmit.ecn, transmit.src_ip);
+        for packet in transmit.contents.chunks(size) {
+            let was_empty = sending.block.packets() == 0;
+            if sending.block.add(packet) {
+                sending.close(socket, loss);
+            } else if was_empty && sending.block.packets() == 1 {
+                tokio::spawn(self.clone().close_later(
+                    socket.clone(),
+                    sending.block.number(),
+                    sending.delay(),
+                ));
+            }
+        }
+    }
+
+    /// Ends a block that does not fill.
+    async fn close_later(self, socket: Arc<dyn AsyncUdpSocket>, number: u32, delay: Duration) {
+        tokio::time::sleep(delay).await;
+        if let Some(sending) =
+            lock(&self.0.sending).as_mut().filter(|sending| sending.block.number() == number)
+            && let Some((_, path)) = &sending.path
+        {
+            let loss = path.loss();
+            sending.close(&socket, loss);
+        }
+    }
+
+    /// What just came.
+    pub(super) fn received(&self, bufs: &[IoSliceMut<'_>], metas: &[RecvMeta]) {
+        let mut receiving = lock(&self.0.receiving);
+        let Some(receiving) = receiving.as_mut().filter(|receiving| receiving.peer.is_some()) else { return };
+        for (buf, meta) in bufs.iter().zip(metas).filter(|(_, meta)| Some(meta.addr) == receiving.peer) {
+            for packet in buf[..meta.len].chunks(meta.stride.max(1)) {
+                if receiving.recovery.take(packet) {
+                    receiving.meta = *meta;
+                }
+            }
+        }
+    }
+
+    /// Puts packets that were lost and are here again where those that came would be; how many.
+    pub(super) fn recovered(&self, bufs: &mut [IoSliceMut<'_>], metas: &mut [RecvMeta]) -> usize {
+        let mut receiving = lock(&self.0.receiving);
+        let Some(receiving) = receiving.as_mut() else { return 0 };
+        let mut count = 0;
+        for (buf, meta) in bufs.iter_mut().zip(metas) {
+            let Some(packet) = receiving.recovery.next() else { break };
+            let Some(place) = buf.get_mut(..packet.len()) else { break };
+            place.copy_from_slice(&packet);
+            *meta = RecvMeta { len: packet.len(), stride: packet.len(), ..receiving.meta };
+            count += 1;
+        }
+        count
+    }
+}
+
+fn lock<T>(half: &Mutex<T>) -> MutexGuard<'_, T> {
+    half.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Sending {
+    /// What the path to this address loses, if the packets of up to `size` bytes that leave now are to be repaired.
+    fn loss_to(&mut self, to: SocketAddr, bytes: usize, size: usize) -> Option<f64> {
+        let (_, path) = self.path.as_ref().filter(|(peer, _)| self.taken && *peer == to)?;
+        let ends = self.tail.sends(bytes, bytes.div_ceil(size), self.counts()?, path.bdp());
+        let loss = path.loss();
+        let wanted = loss > LOSSY && path.min_rtt() >= Some(LEAST_RTT) && ends && !self.waiting.any();
+        if !wanted {
+            path.set_repair_share(0.0);
+        }
+        wanted.then_some(loss)
+    }
+
+    fn counts(&self) -> Option<Counts> {
+        let (lost, flights) = self.path.as_ref()?.1.lost_and_flights();
+        Some(Counts { written: self.waiting.written(), lost, flights })
+    }
+
+    fn delay(&self) -> Duration {
+        let rtt = self.path.as_ref().and_then(|(_, path)| path.min_rtt()).unwrap_or_default();
+        rtt.mul_f64(DELAY).clamp(DELAYS[0], DELAYS[1])
+    }
+
+    /// Ends the block and sends its repair. Where the socket is full there is no room for it.
+    fn close(&mut self, socket: &Arc<dyn AsyncUdpSocket>, loss: f64) {
+        let full = self.block.packets() >= MOST;
+        let Some(((peer, path), Repairs { bytes, size, share })) =
+            self.path.as_ref().zip(self.block.close(loss))
+        else {
+            return;
+        };
+        // What does not even fill a block fills no link.
+        path.set_repair_share(if full { share } else { 0.0 });
+        let at_once = socket.max_transmit_segments().min(MOST_AT_ONCE / size).max(1);
+        for part in bytes.chunks(size * at_once) {
+            let _ = socket.try_send(&Transmit {
+                destination: *peer,
+                ecn: self.ecn,
+                contents: part,
+                segment_size: (part.len() > size).then_some(size),
+                src_ip: self.src_ip,
+            });
+        }
+    }
+}
+
+/// Has the code's tables made, some MiB: otherwise the first block that is repaired waits for them.
+pub fn prepare() {
+    let _ = reed_solomon_simd::encode(2, 2, [[0u8; 64]; 2]);
+}
