@@ -23,9 +23,9 @@ use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 
 /// Sealed chunks that wait for the stream, besides what QUIC holds.
 const AHEAD: usize = 2;
-/// Of a file of which the peer can hold nothing, so many bytes leave before its word: a round trip of most links. A peer
-/// that refuses it has cost no more than that.
-const BEFORE_ACCEPT: u64 = 8 << 20;
+/// Of a file of which the peer can hold nothing, so many bytes leave before its word: a few round trips of most links, as the
+/// word may be lost. A peer that refuses the file has cost no more than that, and no more than what leaves in one.
+const BEFORE_ACCEPT: u64 = 32 << 20;
 /// Between two progress events of a file.
 const PROGRESS_PACE: Duration = Duration::from_millis(200);
 
