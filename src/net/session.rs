@@ -288,7 +288,10 @@ async fn follow_windows(
     loop {
         tokio::select! {
             _ = tick.tick() => {}
-            _ = connection.closed() => return,
+            _ = connection.closed() => {
+                tracing::debug!(made = fec.made(), "packets that were lost and made again");
+                return;
+            }
         }
         // Another address is another path, with a controller of its own.
         let peer = connection.remote_address();

@@ -57,7 +57,7 @@ pub fn repair(data: &[u8]) {
             repair[at] ^= change;
             assert_eq!(recovery.take(&repair), change == 0);
         }
-        while let Some(made) = recovery.next() {
+        while let Some(made) = recovery.recovered() {
             let place = lost.iter().position(|packet| *packet == made);
             lost.remove(place.expect("was sent, did not come and was not made yet"));
         }
@@ -76,7 +76,7 @@ fn made_up(choices: &mut Choices<'_>, recovery: &mut Recovery) {
         Repair { number, symbols, index, ids: &ids, symbol: &symbol }.encode(&key(), &mut bytes);
         recovery.take(&bytes);
     }
-    while let Some(made) = recovery.next() {
+    while let Some(made) = recovery.recovered() {
         assert!(is_source(&made) && ids.chunks(ID_LEN).any(|known| known == id(&made)));
     }
 }

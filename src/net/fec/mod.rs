@@ -119,6 +119,11 @@ impl Fec {
         }
     }
 
+    /// How many packets that were lost this side made again in the session.
+    pub fn made(&self) -> u64 {
+        lock(&self.0.receiving).as_ref().map_or(0, |receiving| receiving.recovery.made())
+    }
+
     /// What just left through `socket`.
     pub(super) fn sent(&self, socket: &Arc<dyn AsyncUdpSocket>, transmit: &Transmit<'_>) {
         let mut sending = lock(&self.0.sending);
@@ -171,7 +176,7 @@ impl Fec {
         let Some(receiving) = receiving.as_mut() else { return 0 };
         let mut count = 0;
         for (buf, meta) in bufs.iter_mut().zip(metas) {
-            let Some(packet) = receiving.recovery.next() else { break };
+            let Some(packet) = receiving.recovery.recovered() else { break };
             let Some(place) = buf.get_mut(..packet.len()) else { break };
             place.copy_from_slice(&packet);
             *meta = RecvMeta { len: packet.len(), stride: packet.len(), ..receiving.meta };

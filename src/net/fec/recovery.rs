@@ -18,6 +18,7 @@ pub struct Recovery {
     kept: Kept,
     blocks: VecDeque<Block>,
     recovered: VecDeque<Vec<u8>>,
+    made: u64,
 }
 
 /// The last packets, with their ids.
@@ -42,7 +43,7 @@ struct Block {
 impl Recovery {
     /// Before the session's first packet.
     pub fn new(key: RepairKey) -> Self {
-        Self { key, kept: Kept::default(), blocks: VecDeque::new(), recovered: VecDeque::new() }
+        Self { key, kept: Kept::default(), blocks: VecDeque::new(), recovered: VecDeque::new(), made: 0 }
     }
 
     /// Takes what came: packets are kept, repair is used. Whether it was repair of the peer's.
@@ -63,8 +64,15 @@ impl Recovery {
     }
 
     /// The next packet that was lost and is here again.
-    pub fn next(&mut self) -> Option<Vec<u8>> {
-        self.recovered.pop_front()
+    pub fn recovered(&mut self) -> Option<Vec<u8>> {
+        let packet = self.recovered.pop_front();
+        self.made += u64::from(packet.is_some());
+        packet
+    }
+
+    /// How many there were.
+    pub fn made(&self) -> u64 {
+        self.made
     }
 }
 

@@ -23,7 +23,7 @@ fn packet(random: &mut StdRng, length: usize) -> Vec<u8> {
 }
 
 fn recovered(recovery: &mut Recovery) -> Vec<Vec<u8>> {
-    std::iter::from_fn(|| recovery.next()).collect()
+    std::iter::from_fn(|| recovery.recovered()).collect()
 }
 
 /// What the receiver makes of a block of these packets when those at `lost` do not come, nor the repairs at `lost_repairs`.
@@ -67,7 +67,7 @@ proptest! {
         }
         let mut recovery = Recovery::new(key());
         prop_assert!(!recovery.take(&bytes));
-        prop_assert_eq!(recovery.next(), None);
+        prop_assert_eq!(recovery.recovered(), None);
     }
 
     /// Whoever has the key may say what it likes.
@@ -86,7 +86,7 @@ proptest! {
         let mut recovery = Recovery::new(key());
         recovery.take(&bytes);
         recovery.take(&bytes);
-        prop_assert_eq!(recovery.next(), None);
+        prop_assert_eq!(recovery.recovered(), None);
     }
 }
 
@@ -158,7 +158,7 @@ fn a_packet_that_would_not_have_its_id_is_not_made() {
     recovery.take(&other);
     recovery.take(&packets[3]);
     repairs.bytes.chunks(repairs.size).for_each(|repair| assert!(recovery.take(repair)));
-    assert_eq!(recovery.next(), None);
+    assert_eq!(recovery.recovered(), None);
 }
 
 /// Old blocks are forgotten, and old packets.
