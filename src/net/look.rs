@@ -42,7 +42,9 @@ pub(super) async fn at_path(connection: Connection) {
         let carried = path.seen().unwrap_or(0) as f64 * LENGTH.as_secs_f64() / size as f64;
         // No more than may leave in the first round: that much is no load yet.
         let most = congestion::first_window(first.as_secs_f64(), size as f64) / size as f64 - 2.0;
-        for _ in 0..path.burst(carried.min(most).clamp(PACKETS[0], PACKETS[1]) as u32) {
+        let packets = carried.min(most).clamp(PACKETS[0], PACKETS[1]) as u32;
+        path.allow_burst(packets);
+        for _ in 0..packets {
             if connection.send_datagram(nothing.clone()).is_err() {
                 return;
             }

@@ -2,12 +2,12 @@
 
 use super::congestion;
 use super::endpoint::{CloseCode, SEND_WINDOW};
-use super::fec::{self, Fec, SessionRepair};
+use super::fec::{Fec, SessionRepair};
 use super::flow::ReceiveWindow;
 use super::handshake::Authenticated;
 use super::look;
 use super::record::{RecordError, RecordReader, RecordWriter};
-use super::stream::{SendHalf, StreamError, Turn, Waiting};
+use super::stream::{SendHalf, StreamError, Turn, Writers};
 use crate::crypto::handshake::{PeerId, Role};
 use crate::crypto::seal::{RecordKind, SessionKeys};
 use crate::proto::message::{Control, MAX_MESSAGE, Settings};
@@ -33,7 +33,7 @@ pub struct Session {
     grant: u32,
     unpacks: bool,
     link: LinkRate,
-    waiting: Waiting,
+    writers: Writers,
     writer: Mutex<RecordWriter>,
     ending: Ending,
 }
@@ -73,17 +73,16 @@ impl Session {
         // The host's side has the control stream open by the peer besides.
         connection.set_max_concurrent_bi_streams(VarInt::from_u32(streams.saturating_add(1)));
         let (messages, receiver) = mpsc::channel(CONTROL_QUEUE);
-        let (ending, link, waiting) = (Ending::default(), LinkRate::default(), Waiting::default());
+        let (ending, link, writers) = (Ending::default(), LinkRate::default(), Writers::default());
         let keys = established.keys;
         fec.begin(SessionRepair {
             own: keys.repair(established.role),
             peers: keys.repair(established.role.other()),
             taken: settings.capabilities & Settings::RECOVERS != 0,
-            waiting: waiting.clone(),
+            writers: writers.clone(),
         });
         tokio::spawn(read_control(connection.clone(), reader, messages, ending.clone()));
         tokio::spawn(look::at_path(connection.clone()));
-        tokio::task::spawn_blocking(fec::prepare);
         tokio::spawn(follow_windows(connection.clone(), memory, receive, link.clone(), fec.clone()));
         let session = Self {
             connection,
@@ -94,7 +93,7 @@ impl Session {
             grant: settings.streams,
             unpacks: settings.capabilities & Settings::UNPACKS != 0,
             link,
-            waiting,
+            writers,
             writer: Mutex::new(writer),
             ending,
         };
@@ -161,7 +160,7 @@ impl Session {
 
     fn sealed(&self, (send, recv): (quinn::SendStream, quinn::RecvStream)) -> (RecordWriter, RecordReader) {
         let stream = u64::from(VarInt::from(send.id()));
-        let send = SendHalf::from(send).counted(&self.waiting);
+        let send = SendHalf::from(send).counted(&self.writers);
         let writer = RecordWriter::new(send, self.keys.sealer(self.role, stream));
         let reader = RecordReader::new(recv.into(), self.keys.opener(self.role.other(), stream));
         (writer, reader)

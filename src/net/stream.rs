@@ -70,19 +70,20 @@ impl Turn {
     }
 }
 
-/// Who waits for QUIC to take what they have: while nobody does, QUIC has all that there is to send. All clones are one.
+/// All who write to streams of a session. While nobody waits for QUIC to take what he has, QUIC has all that there is to
+/// send. All clones are one.
 #[derive(Debug, Clone, Default)]
-pub struct Waiting(Arc<Writers>);
+pub struct Writers(Arc<WriterCounts>);
 
 #[derive(Debug, Default)]
-struct Writers {
+struct WriterCounts {
     waiting: AtomicUsize,
     written: AtomicU64,
 }
 
-impl Waiting {
-    /// Whether anybody does.
-    pub fn any(&self) -> bool {
+impl Writers {
+    /// Whether anybody waits.
+    pub fn any_waits(&self) -> bool {
         self.0.waiting.load(Ordering::Relaxed) > 0
     }
 
@@ -91,14 +92,14 @@ impl Waiting {
         self.0.written.load(Ordering::Relaxed)
     }
 
-    pub(super) fn one(&self) -> OneWaits {
+    pub(super) fn one_waits(&self) -> OneWaits {
         self.0.waiting.fetch_add(1, Ordering::Relaxed);
         OneWaits(self.clone())
     }
 }
 
 /// One who waits, until this is dropped.
-pub(super) struct OneWaits(Waiting);
+pub(super) struct OneWaits(Writers);
 
 impl Drop for OneWaits {
     fn drop(&mut self) {
@@ -112,7 +113,7 @@ impl Drop for OneWaits {
 pub struct SendHalf {
     inner: SendInner,
     over: bool,
-    waiting: Waiting,
+    writers: Writers,
 }
 
 #[derive(Debug)]
@@ -137,7 +138,7 @@ pub fn pipe(buffer: usize) -> ((SendHalf, RecvHalf), (SendHalf, RecvHalf)) {
     let end = |stream| {
         let (read, write) = tokio::io::split(stream);
         (
-            SendHalf { inner: SendInner::Pipe(write), over: false, waiting: Waiting::default() },
+            SendHalf { inner: SendInner::Pipe(write), over: false, writers: Writers::default() },
             RecvHalf(RecvInner::Pipe { read, offset: 0 }),
         )
     };
@@ -146,7 +147,7 @@ pub fn pipe(buffer: usize) -> ((SendHalf, RecvHalf), (SendHalf, RecvHalf)) {
 
 impl From<quinn::SendStream> for SendHalf {
     fn from(stream: quinn::SendStream) -> Self {
-        Self { inner: SendInner::Quic(stream), over: false, waiting: Waiting::default() }
+        Self { inner: SendInner::Quic(stream), over: false, writers: Writers::default() }
     }
 }
 
@@ -158,8 +159,8 @@ impl From<quinn::RecvStream> for RecvHalf {
 
 impl SendHalf {
     /// Its writers are counted there.
-    pub fn counted(mut self, waiting: &Waiting) -> Self {
-        self.waiting = waiting.clone();
+    pub fn counted(mut self, writers: &Writers) -> Self {
+        self.writers = writers.clone();
         self
     }
 
@@ -168,12 +169,12 @@ impl SendHalf {
     /// # Errors
     /// [`StreamError`] when nobody will read them.
     pub async fn write(&mut self, bytes: Bytes) -> Result<(), StreamError> {
-        let _waits = self.waiting.one();
+        let _waits = self.writers.one_waits();
         let length = bytes.len() as u64;
         match &mut self.inner {
             SendInner::Quic(stream) => {
                 stream.write_chunk(bytes).await.map_err(write_error)?;
-                self.waiting.0.written.fetch_add(length, Ordering::Relaxed);
+                self.writers.0.written.fetch_add(length, Ordering::Relaxed);
                 Ok(())
             }
             SendInner::Pipe(write) => write.write_all(&bytes).await.map_err(pipe_error),

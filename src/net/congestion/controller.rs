@@ -62,15 +62,17 @@ impl PathEstimate {
         (self.lost.load(Ordering::Relaxed), self.flights.load(Ordering::Relaxed))
     }
 
+    /// Something is sent, and nothing is under way.
     pub(in crate::net) fn count_flight(&self) {
         self.flights.fetch_add(1, Ordering::Relaxed);
     }
 
+    /// So many bytes are lost, and will be sent again.
     pub(in crate::net) fn count_lost(&self, bytes: u64) {
         self.lost.fetch_add(bytes, Ordering::Relaxed);
     }
 
-    /// What [`PathEstimate::set_repair_share`] said.
+    /// Bytes of repair that go below QUIC beside each byte that QUIC sends.
     pub fn repair_share(&self) -> f64 {
         f64::from_bits(self.repair_share.load(Ordering::Relaxed))
     }
@@ -80,10 +82,9 @@ impl PathEstimate {
         Some(self.seen.load(Ordering::Relaxed)).filter(|&rate| rate > 0)
     }
 
-    /// Lets the next packets, about so many, leave in one train: how many they may be.
-    pub(in crate::net) fn burst(&self, packets: u32) -> u32 {
+    /// Lets so many packets leave in one train, before the next acknowledgement comes.
+    pub(in crate::net) fn allow_burst(&self, packets: u32) {
         self.burst.store(packets.into(), Ordering::Relaxed);
-        packets
     }
 
     /// Bandwidth-delay product in bytes: what must be under way to fill the path.
@@ -194,5 +195,64 @@ pub struct BbrFactory;
 impl ControllerFactory for BbrFactory {
     fn build(self: Arc<Self>, now: Instant, current_mtu: u16) -> Box<dyn Controller> {
         Box::new(Bbr::new(now, current_mtu))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PACKET: u64 = 1200;
+    const RTT: Duration = Duration::from_millis(50);
+
+    /// After a round of so many packets.
+    fn after_a_round(packets: u64) -> Bbr {
+        let begin = Instant::now();
+        let mut bbr = Bbr::new(begin, PACKET as u16);
+        for n in 0..packets {
+            bbr.on_sent(begin, PACKET, n);
+        }
+        for _ in 0..packets {
+            bbr.core.on_ack(begin + RTT, begin, PACKET, RTT);
+        }
+        bbr.on_end_acks(begin + RTT, 0, true, None);
+        bbr
+    }
+
+    #[test]
+    fn the_window_makes_room_for_repair() {
+        let bbr = after_a_round(32);
+        let before = bbr.window();
+        bbr.estimate().set_repair_share(0.25);
+        assert_eq!(bbr.window(), before * 4 / 5);
+        bbr.estimate().set_repair_share(0.0);
+        assert_eq!(bbr.window(), before);
+    }
+
+    /// quinn's pacer lets so much out at once: what a window carries in its interval.
+    #[test]
+    fn a_train_may_leave_at_once_and_no_more() {
+        let mut bbr = after_a_round(32);
+        let at_once = |bbr: &Bbr| bbr.window() as f64 * PACER_INTERVAL / RTT.as_secs_f64() / PACKET as f64;
+        let before = bbr.window();
+        bbr.estimate().allow_burst(64);
+        assert!((63.9..64.1).contains(&at_once(&bbr)), "{}", at_once(&bbr));
+        for n in 0..64 {
+            bbr.on_sent(Instant::now(), PACKET, n);
+        }
+        assert_eq!(bbr.window(), before);
+        bbr.estimate().allow_burst(64);
+        bbr.on_end_acks(Instant::now(), 0, true, None);
+        assert!(bbr.window() < 2 * before, "what was not used is over");
+    }
+
+    #[test]
+    fn a_flight_begins_where_nothing_is_under_way() {
+        let mut bbr = after_a_round(32);
+        assert_eq!(bbr.estimate().lost_and_flights(), (0, 1));
+        bbr.on_sent(Instant::now(), PACKET, 32);
+        bbr.on_sent(Instant::now(), PACKET, 33);
+        bbr.on_congestion_event(Instant::now(), Instant::now(), false, PACKET);
+        assert_eq!(bbr.estimate().lost_and_flights(), (PACKET, 2));
     }
 }

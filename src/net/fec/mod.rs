@@ -19,7 +19,7 @@ mod tests;
 
 use super::congestion::PathEstimate;
 use super::socket::MOST_AT_ONCE;
-use super::stream::Waiting;
+use super::stream::Writers;
 use crate::crypto::repair::RepairKey;
 use quinn::AsyncUdpSocket;
 use quinn::udp::{EcnCodepoint, RecvMeta, Transmit};
@@ -60,7 +60,7 @@ struct Halves {
 struct Sending {
     block: SourceBlock,
     tail: Tail,
-    waiting: Waiting,
+    writers: Writers,
     /// The peer takes repair.
     taken: bool,
     path: Option<(SocketAddr, Arc<PathEstimate>)>,
@@ -86,7 +86,7 @@ pub struct SessionRepair {
     /// The peer takes it.
     pub taken: bool,
     /// Who still has something to hand to QUIC.
-    pub waiting: Waiting,
+    pub writers: Writers,
 }
 
 impl Fec {
@@ -95,7 +95,7 @@ impl Fec {
         *lock(&self.0.sending) = Some(Sending {
             block: SourceBlock::new(session.own),
             tail: Tail::default(),
-            waiting: session.waiting,
+            writers: session.writers,
             taken: session.taken,
             path: None,
             ecn: None,
@@ -116,6 +116,9 @@ impl Fec {
         }
         if let Some(receiving) = &mut *lock(&self.0.receiving) {
             receiving.peer = (rtt >= LEAST_RTT_TO_KEEP).then_some(peer);
+            if receiving.peer.is_some() {
+                tokio::task::spawn_blocking(make_tables);
+            }
         }
     }
 
@@ -196,7 +199,7 @@ impl Sending {
         let (_, path) = self.path.as_ref().filter(|(peer, _)| self.taken && *peer == to)?;
         let ends = self.tail.sends(bytes, bytes.div_ceil(size), self.counts()?, path.bdp());
         let loss = path.loss();
-        let wanted = loss > LOSSY && path.min_rtt() >= Some(LEAST_RTT) && ends && !self.waiting.any();
+        let wanted = loss > LOSSY && path.min_rtt() >= Some(LEAST_RTT) && ends && !self.writers.any_waits();
         if !wanted {
             path.set_repair_share(0.0);
         }
@@ -205,7 +208,7 @@ impl Sending {
 
     fn counts(&self) -> Option<Counts> {
         let (lost, flights) = self.path.as_ref()?.1.lost_and_flights();
-        Some(Counts { written: self.waiting.written(), lost, flights })
+        Some(Counts { written: self.writers.written(), lost, flights })
     }
 
     fn delay(&self) -> Duration {
@@ -236,7 +239,7 @@ impl Sending {
     }
 }
 
-/// Has the code's tables made, some MiB: otherwise the first block that is repaired waits for them.
-pub fn prepare() {
+/// Has the code's tables made, some MiB, the first time: otherwise the first block that is repaired waits for them.
+fn make_tables() {
     let _ = reed_solomon_simd::encode(2, 2, [[0u8; 64]; 2]);
 }

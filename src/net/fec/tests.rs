@@ -185,15 +185,15 @@ struct Pair {
     from: crate::net::socket::Bound,
     to: crate::net::socket::Bound,
     path: Arc<PathEstimate>,
-    waiting: Waiting,
+    writers: Writers,
 }
 
 impl Pair {
     async fn new(taken: bool) -> Self {
         let bound = || bind("127.0.0.1:0".parse().unwrap()).unwrap();
         let (from, to) = (bound(), bound());
-        let waiting = Waiting::default();
-        let session = || SessionRepair { own: key(), peers: key(), taken, waiting: waiting.clone() };
+        let writers = Writers::default();
+        let session = || SessionRepair { own: key(), peers: key(), taken, writers: writers.clone() };
         from.fec.begin(session());
         to.fec.begin(session());
         let rtt = Duration::from_millis(40);
@@ -202,7 +202,7 @@ impl Pair {
         to.fec.follow(from.local, rtt, None);
         let mut poller: Pin<Box<dyn UdpPoller>> = from.socket.clone().create_io_poller();
         std::future::poll_fn(|cx| poller.as_mut().poll_writable(cx)).await.unwrap();
-        Self { from, to, path, waiting }
+        Self { from, to, path, writers }
     }
 
     /// Sends all packets but the `lost`, of which the sender knows nothing.
@@ -258,7 +258,7 @@ async fn nothing_is_repaired_that_nobody_asked_for() {
     let without = Pair::new(false).await;
     without.send(&packets, 2);
     let busy = Pair::new(true).await;
-    let _waits = busy.waiting.one();
+    let _waits = busy.writers.one_waits();
     busy.send(&packets, 2);
     let clean = Pair::new(true).await;
     clean.from.fec.follow(
@@ -285,7 +285,7 @@ async fn full_blocks_make_the_window_smaller_and_others_do_not() {
     pair.send(&packets, MOST);
     let share = pair.path.repair_share();
     assert!((0.05..0.2).contains(&share), "{share}");
-    let _waits = pair.waiting.one();
+    let _waits = pair.writers.one_waits();
     pair.send(&packets[..1], MOST);
     assert_eq!(pair.path.repair_share(), 0.0);
 }
