@@ -44,17 +44,39 @@ fn start(local: SocketAddr, peer: Option<SocketAddr>, congestion: Congestion) ->
     Peer { sessions, fec }
 }
 
-/// One file as small files are sent: what is written is all that there is to send.
-async fn cross(from: &Session, to: &Session) {
-    let (mut writer, _answers) = from.open_file().await.unwrap();
-    for n in 0..RECORDS {
-        writer.send(RecordKind::Data, |out| out.extend_from_slice(&[n; RECORD])).await.unwrap();
+impl Peer {
+    async fn session(&mut self) -> (Session, ControlReceiver) {
+        tokio::time::timeout(PATIENCE, self.sessions.recv()).await.expect("a session in time").unwrap()
     }
-    let (_answer, mut reader) = to.accept_file().await.unwrap();
+}
+
+/// The sessions on which both are: a busy machine, or the loss, may have them begin anew.
+async fn settle(
+    guest: &mut Peer,
+    host: &mut Peer,
+) -> ((Session, ControlReceiver), (Session, ControlReceiver)) {
+    let (mut from, mut to) = tokio::join!(guest.session(), host.session());
+    while from.0.id() != to.0.id() {
+        tokio::select! {
+            newer = guest.session() => from = newer,
+            newer = host.session() => to = newer,
+        }
+    }
+    (from, to)
+}
+
+/// One file as small files are sent: what is written is all that there is to send. `None` if the session ended meanwhile.
+async fn cross(from: &Session, to: &Session) -> Option<()> {
+    let (mut writer, _answers) = from.open_file().await.ok()?;
     for n in 0..RECORDS {
-        let (kind, plaintext) = reader.next(RECORD).await.unwrap();
+        writer.send(RecordKind::Data, |out| out.extend_from_slice(&[n; RECORD])).await.ok()?;
+    }
+    let (_answer, mut reader) = to.accept_file().await.ok()?;
+    for n in 0..RECORDS {
+        let (kind, plaintext) = reader.next(RECORD).await.ok()?;
         assert_eq!((kind, &plaintext[..]), (RecordKind::Data, &[n; RECORD][..]));
     }
+    Some(())
 }
 
 /// Sends files over a link that loses every twentieth packet, until the receiver made one again or `most` have crossed;
@@ -66,13 +88,15 @@ async fn made_again(congestion: Congestion, most: u32) -> u64 {
     link.edit_both(|line| (line.loss, line.delay) = (0.05, Duration::from_millis(20)));
     let mut host = start(bt, None, Congestion::Bbr);
     let mut guest = start(at, Some(link.facing_a()), congestion);
-    let (from, _control) = tokio::time::timeout(PATIENCE, guest.sessions.recv()).await.unwrap().unwrap();
-    let (to, _control) = tokio::time::timeout(PATIENCE, host.sessions.recv()).await.unwrap().unwrap();
+    let (mut from, mut to) = settle(&mut guest, &mut host).await;
     for _ in 0..most {
         if host.fec.made() > 0 {
             break;
         }
-        tokio::time::timeout(PATIENCE, cross(&from, &to)).await.expect("a file in time");
+        let crossed = tokio::time::timeout(PATIENCE, cross(&from.0, &to.0)).await.expect("a file in time");
+        if crossed.is_none() {
+            (from, to) = settle(&mut guest, &mut host).await;
+        }
     }
     host.fec.made()
 }

@@ -126,7 +126,7 @@ async fn receipts_that_never_come_cost_little_and_drain_nothing() {
 /// A file that came after the start goes ahead of the peer's word, but not far.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_is_new_waits_for_no_word_but_goes_only_so_far_without_it() {
-    const AHEAD: usize = 32;
+    const AHEAD: usize = 128;
     const SIZE: usize = (AHEAD + 8) * CHUNK_SIZE;
     let ground = Ground::new();
     let (running, at) = ground.listens(&[]);

@@ -307,3 +307,17 @@ async fn another_path_is_followed_from_its_beginning() {
     pair.send(&packets[4..], 2);
     assert_eq!(pair.come().await.last(), Some(&packets[6]));
 }
+
+/// Another version of the library that made another code of it would not understand this one.
+#[test]
+fn the_code_is_what_it_was() {
+    let mut block = SourceBlock::new(key());
+    for n in 0..5u8 {
+        let mut packet = vec![n; LEAST + usize::from(n)];
+        packet[0] = 0x40;
+        assert!(!block.add(&packet));
+    }
+    let repairs = block.close(0.05).unwrap();
+    let hash = blake3::hash(&repairs.bytes).to_hex();
+    assert_eq!((repairs.size, repairs.bytes.len(), &hash[..16]), (190, 950, "4dbaaad841b51ba4"));
+}
