@@ -26,6 +26,8 @@ pub struct PathEstimate {
     seen: AtomicU64,
     /// Packets that may still leave without being paced.
     burst: AtomicU64,
+    /// Bytes of the largest packet that is known to arrive.
+    mtu: AtomicU64,
 }
 
 impl PathEstimate {
@@ -33,7 +35,12 @@ impl PathEstimate {
     #[cfg(test)]
     pub fn of(rate: u64, min_rtt: Duration, loss: f64) -> Self {
         let min_rtt = AtomicU64::new(min_rtt.as_nanos() as u64);
-        Self { rate: rate.into(), min_rtt, loss: loss.to_bits().into(), ..Self::default() }
+        Self { rate: rate.into(), min_rtt, loss: loss.to_bits().into(), mtu: 1452.into(), ..Self::default() }
+    }
+
+    /// Bytes of UDP payload of the largest packet that is known to arrive.
+    pub fn mtu(&self) -> usize {
+        self.mtu.load(Ordering::Relaxed) as usize
     }
 
     /// What the path loses by itself, of all packets.
@@ -108,7 +115,8 @@ pub struct Bbr {
 impl Bbr {
     /// A controller for a new path.
     pub fn new(now: Instant, mtu: u16) -> Self {
-        Self { core: Core::new(now, mtu), allowance: Allowance::new(mtu), estimate: Arc::default() }
+        let estimate = PathEstimate { mtu: u64::from(mtu).into(), ..PathEstimate::default() };
+        Self { core: Core::new(now, mtu), allowance: Allowance::new(mtu), estimate: Arc::new(estimate) }
     }
 
     /// The estimate, which follows the connection's controller for as long as that stays on its
@@ -159,6 +167,7 @@ impl Controller for Bbr {
     fn on_mtu_update(&mut self, new_mtu: u16) {
         self.core.set_mtu(new_mtu);
         self.allowance.set_mtu(new_mtu);
+        self.estimate.mtu.store(new_mtu.into(), Ordering::Relaxed);
     }
 
     fn window(&self) -> u64 {

@@ -134,7 +134,10 @@ impl Fec {
         let size = transmit.segment_size.unwrap_or(transmit.contents.len()).max(1);
         let Some(loss) = sending.loss_to(transmit.destination, transmit.contents.len(), size) else { return };
         (sending.ecn, sending.src_ip) = (transmit.ecn, transmit.src_ip);
-        for packet in transmit.contents.chunks(size) {
+        // QUIC asks with larger ones whether they arrive. The answer is the path's: repair, whose packets are half as large,
+        // would bring all of them.
+        let known = sending.path.as_ref().map_or(0, |(_, path)| path.mtu());
+        for packet in transmit.contents.chunks(size).filter(|packet| packet.len() <= known) {
             let was_empty = sending.block.packets() == 0;
             if sending.block.add(packet) {
                 sending.close(socket, loss);

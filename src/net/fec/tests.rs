@@ -290,6 +290,16 @@ async fn full_blocks_make_the_window_smaller_and_others_do_not() {
     assert_eq!(pair.path.repair_share(), 0.0);
 }
 
+/// A packet that is larger than any that is known to arrive is QUIC's question whether it does.
+#[tokio::test]
+async fn a_probe_of_the_path_is_not_made_again() {
+    let pair = Pair::new(true).await;
+    let mut random = StdRng::seed_from_u64(10);
+    let packets = [packet(&mut random, 1452), packet(&mut random, 1453), packet(&mut random, 1452)];
+    pair.send(&packets, 1);
+    assert_eq!(pair.come().await, [packets[0].clone(), packets[2].clone()]);
+}
+
 /// The counts of another path begin at zero.
 #[tokio::test]
 async fn another_path_is_followed_from_its_beginning() {
