@@ -137,8 +137,10 @@ impl Controller for Bbr {
             self.estimate.count_flight();
         }
         self.core.on_sent(now, bytes);
+        // quinn tells of all packets that leave in one call at once.
+        let packets = (bytes as f64 / self.core.model.mtu()).ceil() as u64;
         let burst = self.estimate.burst.load(Ordering::Relaxed);
-        self.estimate.burst.store(burst.saturating_sub(1), Ordering::Relaxed);
+        self.estimate.burst.store(burst.saturating_sub(packets), Ordering::Relaxed);
         self.allowance.on_sent(bytes);
     }
 
@@ -246,9 +248,12 @@ mod tests {
         let before = bbr.window();
         bbr.estimate().allow_burst(64);
         assert!((63.9..64.1).contains(&at_once(&bbr)), "{}", at_once(&bbr));
-        for n in 0..64 {
-            bbr.on_sent(Instant::now(), PACKET, n);
+        // As quinn tells it: ten in one call.
+        for n in 0..6 {
+            bbr.on_sent(Instant::now(), 10 * PACKET, 10 * n + 9);
         }
+        assert!((3.9..4.1).contains(&at_once(&bbr)), "{}", at_once(&bbr));
+        bbr.on_sent(Instant::now(), 4 * PACKET, 63);
         assert_eq!(bbr.window(), before);
         bbr.estimate().allow_burst(64);
         bbr.on_end_acks(Instant::now(), 0, true, None);
