@@ -32,12 +32,6 @@ impl RepairKey {
     }
 }
 
-impl std::fmt::Debug for RepairKey {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("RepairKey")
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::super::handshake::Role;

@@ -12,7 +12,6 @@ const KEPT: usize = 256;
 const BLOCKS: usize = 8;
 
 /// What came of late.
-#[derive(Debug)]
 pub struct Recovery {
     key: RepairKey,
     kept: Kept,

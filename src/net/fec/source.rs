@@ -11,7 +11,6 @@ const DEVIATIONS: f64 = 3.0;
 const MOST_LOSS: f64 = 0.2;
 
 /// The packets since the last repair, and the numbers of blocks.
-#[derive(Debug)]
 pub struct SourceBlock {
     key: RepairKey,
     number: u32,

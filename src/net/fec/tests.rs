@@ -280,7 +280,7 @@ async fn full_blocks_make_the_window_smaller_and_others_do_not() {
     let mut random = StdRng::seed_from_u64(8);
     let packets: Vec<_> = (0..MOST).map(|_| packet(&mut random, 1200)).collect();
     pair.send(&packets[..5], MOST);
-    tokio::time::sleep(Duration::from_millis(100)).await;
+    assert_eq!(pair.come().await.len(), 5, "all come, and the repair after them");
     assert_eq!(pair.path.repair_share(), 0.0);
     pair.send(&packets, MOST);
     let share = pair.path.repair_share();
