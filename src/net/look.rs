@@ -1,8 +1,10 @@
 //! A look at the path before there is anything to send: a few short trains of packets, by whose arrival start-up knows
 //! what the path carries when the first file comes (docs/congestion.md). They are unreliable datagrams (RFC 9221) that say
 //! nothing, and nobody reads them.
+//!
+//! [`Look`] decides which trains there are, and when; the session, or a simulator, has the connection and the clock.
 
-use super::congestion;
+use super::congestion::{self, PathEstimate};
 use bytes::Bytes;
 use quinn::Connection;
 use std::time::Duration;
@@ -21,33 +23,126 @@ const PAUSE: Duration = Duration::from_millis(200);
 /// Round trips that became longer by so much, and by half, show that even this is too much for the link.
 const MOST_QUEUE: Duration = Duration::from_millis(50);
 
-/// Sends the trains, until they have been sent or there is something else to send: that tells as much.
-pub(super) async fn at_path(connection: Connection) {
-    let first = connection.rtt();
-    let Some(path) = congestion::estimate(connection.congestion_state().into_any()) else { return };
-    if first < LEAST_RTT {
-        return;
+/// The trains that are still to be sent. Pure.
+#[derive(Debug)]
+pub struct Look {
+    /// The round trip before the first of them.
+    first: Duration,
+    left: u32,
+    /// STREAM frames that had been sent when the last pause began.
+    frames: u64,
+}
+
+/// What a connection says of itself.
+#[derive(Debug, Clone, Copy)]
+pub struct Seen {
+    /// Its round trip.
+    pub rtt: Duration,
+    /// STREAM frames that it sent so far.
+    pub frames: u64,
+    /// Bytes of the largest datagram that fits into its packets; `None` if the peer takes none.
+    pub largest: Option<usize>,
+}
+
+/// Datagrams that are to be sent at once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Train {
+    /// How many.
+    pub packets: u32,
+    /// Bytes of each.
+    pub size: usize,
+}
+
+impl Look {
+    /// A look at an idle path whose round trip is `rtt`; `None` if it is too short for one.
+    pub fn new(rtt: Duration) -> Option<Self> {
+        (rtt >= LEAST_RTT).then_some(Self { first: rtt, left: TRAINS, frames: 0 })
     }
-    let frames = || connection.stats().frame_tx.stream;
-    for _ in 0..TRAINS {
-        let before = frames();
-        tokio::time::sleep(PAUSE.max(connection.rtt())).await;
+
+    /// How long to wait for the next train, from now on; `None` when all have been sent.
+    pub fn pause(&mut self, now: Seen) -> Option<Duration> {
+        self.left = self.left.checked_sub(1)?;
+        self.frames = now.frames;
+        Some(PAUSE.max(now.rtt))
+    }
+
+    /// The train that is to leave after the pause, which `path` lets out at once; `None` if the look is over: there is
+    /// something else to send, which tells as much, or the link has too much of it.
+    pub fn train(&self, now: Seen, path: &PathEstimate) -> Option<Train> {
         // A message on the control stream now and then is one or two frames.
-        let busy = frames() - before > PACKETS[0] as u64;
-        if busy || connection.rtt() > first * 3 / 2 + MOST_QUEUE {
-            return;
+        let busy = now.frames - self.frames > PACKETS[0] as u64;
+        if busy || now.rtt > self.first * 3 / 2 + MOST_QUEUE {
+            return None;
         }
-        let Some(size) = connection.max_datagram_size() else { return };
-        let nothing = Bytes::from(vec![0; size]);
+        let size = now.largest?;
         let carried = path.seen().unwrap_or(0) as f64 * LENGTH.as_secs_f64() / size as f64;
         // No more than may leave in the first round: that much is no load yet.
-        let most = congestion::first_window(first.as_secs_f64(), size as f64) / size as f64 - 2.0;
+        let most = congestion::first_window(self.first.as_secs_f64(), size as f64) / size as f64 - 2.0;
         let packets = carried.min(most).clamp(PACKETS[0], PACKETS[1]) as u32;
         path.allow_burst(packets);
-        for _ in 0..packets {
+        Some(Train { packets, size })
+    }
+}
+
+/// Sends the trains of a session that begins.
+pub(super) async fn at_path(connection: Connection) {
+    let Some(path) = congestion::estimate(connection.congestion_state().into_any()) else { return };
+    let seen = || Seen {
+        rtt: connection.rtt(),
+        frames: connection.stats().frame_tx.stream,
+        largest: connection.max_datagram_size(),
+    };
+    let Some(mut look) = Look::new(connection.rtt()) else { return };
+    while let Some(pause) = look.pause(seen()) {
+        tokio::time::sleep(pause).await;
+        let Some(train) = look.train(seen(), &path) else { return };
+        let nothing = Bytes::from(vec![0; train.size]);
+        for _ in 0..train.packets {
             if connection.send_datagram(nothing.clone()).is_err() {
                 return;
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const RTT: Duration = Duration::from_millis(100);
+    const IDLE: Seen = Seen { rtt: RTT, frames: 7, largest: Some(1400) };
+
+    /// The next train, if one comes: `before` is what the connection says when the pause begins, `now` when it is over.
+    fn train(look: &mut Look, path: &PathEstimate, before: Seen, now: Seen) -> Option<Train> {
+        look.pause(before).and_then(|_| look.train(now, path))
+    }
+
+    #[test]
+    fn twelve_trains_cross_an_idle_path_and_none_a_short_one() {
+        let (mut look, path) = (Look::new(RTT).unwrap(), PathEstimate::default());
+        for _ in 0..12 {
+            let train = train(&mut look, &path, IDLE, IDLE);
+            assert_eq!(train, Some(Train { packets: 10, size: 1400 }));
+        }
+        assert_eq!(look.pause(IDLE), None);
+        assert!(Look::new(Duration::from_millis(19)).is_none());
+    }
+
+    #[test]
+    fn a_pause_is_a_round_trip_or_more() {
+        let mut look = Look::new(RTT).unwrap();
+        assert_eq!(look.pause(IDLE), Some(Duration::from_millis(200)));
+        assert_eq!(look.pause(Seen { rtt: 3 * RTT, ..IDLE }), Some(3 * RTT));
+    }
+
+    #[test]
+    fn what_is_sent_besides_or_a_queue_ends_the_look() {
+        let path = PathEstimate::default();
+        let goes_on = |now| train(&mut Look::new(RTT).unwrap(), &path, IDLE, now).is_some();
+        assert!(goes_on(Seen { frames: IDLE.frames + 10, ..IDLE }), "a few messages");
+        assert!(!goes_on(Seen { frames: IDLE.frames + 11, ..IDLE }), "a file");
+        assert!(goes_on(Seen { rtt: 2 * RTT, ..IDLE }));
+        assert!(!goes_on(Seen { rtt: 2 * RTT + Duration::from_millis(1), ..IDLE }), "a queue");
+        assert!(!goes_on(Seen { largest: None, ..IDLE }), "the peer takes no datagrams");
     }
 }

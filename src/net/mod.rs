@@ -15,7 +15,7 @@ mod flow;
 mod guard;
 pub mod handshake;
 mod liveness;
-mod look;
+pub mod look;
 mod names;
 pub mod record;
 mod redial;

@@ -1,7 +1,8 @@
 //! Fuzz body of the repair.
 
 use super::packet::{ID_LEN, Repair, id, is_source};
-use super::{LEAST, MOST, Recovery, SourceBlock};
+use super::source::SourceBlock;
+use super::{LEAST, MOST, Recovery};
 use crate::crypto::repair::RepairKey;
 
 fn key() -> RepairKey {

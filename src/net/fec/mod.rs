@@ -6,12 +6,14 @@
 //! All of it is below QUIC, which sees a packet that came late: [`Fec`] stands between it and the socket. Nothing of it
 //! need be trusted: a packet that was made wrongly does not open.
 //!
-//! `packet` is what crosses, [`source`] the sender's half and [`recovery`] the receiver's; both are free of sockets and clocks.
+//! `packet` is what crosses, [`source`] makes repair, [`sender`] decides of what and when (`tail`: near the end), [`recovery`] is the
+//! receiver's half; all are free of sockets and clocks.
 
 #[cfg(any(test, feature = "fuzzing"))]
 pub mod fuzzing;
 mod packet;
 pub mod recovery;
+pub mod sender;
 pub mod source;
 mod tail;
 #[cfg(test)]
@@ -24,12 +26,12 @@ use crate::crypto::repair::RepairKey;
 use quinn::AsyncUdpSocket;
 use quinn::udp::{EcnCodepoint, RecvMeta, Transmit};
 use recovery::Recovery;
-use source::{Repairs, SourceBlock};
+use sender::{Handed, Next, Sender};
+use source::Repairs;
 use std::io::IoSliceMut;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
-use tail::{Counts, Tail};
 
 /// Packets of a block at most. QUIC takes no packet for new that comes 128 packets late.
 pub const MOST: usize = 64;
@@ -64,12 +66,11 @@ struct Halves {
 }
 
 struct Sending {
-    block: SourceBlock,
-    tail: Tail,
+    sender: Sender,
     writers: Writers,
     /// The peer takes repair.
     taken: bool,
-    path: Option<(SocketAddr, Arc<PathEstimate>)>,
+    peer: Option<SocketAddr>,
     ecn: Option<EcnCodepoint>,
     src_ip: Option<IpAddr>,
 }
@@ -97,11 +98,10 @@ impl Fec {
     /// A new session: nothing is left of the one before.
     pub fn begin(&self, session: SessionRepair) {
         *lock(&self.0.sending) = Some(Sending {
-            block: SourceBlock::new(session.own),
-            tail: Tail::default(),
+            sender: Sender::new(session.own),
             writers: session.writers,
             taken: session.taken,
-            path: None,
+            peer: None,
             ecn: None,
             src_ip: None,
         });
@@ -113,10 +113,8 @@ impl Fec {
     /// the way there.
     pub fn follow(&self, peer: SocketAddr, rtt: Duration, path: Option<Arc<PathEstimate>>) {
         if let Some(sending) = &mut *lock(&self.0.sending) {
-            sending.path = path.map(|path| (peer, path));
-            if let Some(counts) = sending.counts() {
-                sending.tail.begin(counts);
-            }
+            sending.peer = Some(peer);
+            sending.sender.follow(path, sending.writers.written());
         }
         if let Some(receiving) = &mut *lock(&self.0.receiving) {
             receiving.peer = (rtt >= LEAST_RTT_TO_KEEP).then_some(peer);
@@ -134,23 +132,23 @@ impl Fec {
     /// What just left through `socket`.
     pub(super) fn sent(&self, socket: &Arc<dyn AsyncUdpSocket>, transmit: &Transmit<'_>) {
         let mut sending = lock(&self.0.sending);
-        let Some(sending) = sending.as_mut() else { return };
+        let Some(sending) = sending.as_mut().filter(|s| s.taken && s.peer == Some(transmit.destination))
+        else {
+            return;
+        };
         let size = transmit.segment_size.unwrap_or(transmit.contents.len()).max(1);
-        let Some(loss) = sending.loss_to(transmit.destination, transmit.contents.len(), size) else { return };
+        let handed = Handed { written: sending.writers.written(), waits: sending.writers.any_waits() };
+        if !sending.sender.repairs(transmit.contents.len(), size, handed) {
+            return;
+        }
         (sending.ecn, sending.src_ip) = (transmit.ecn, transmit.src_ip);
-        // QUIC asks with larger ones whether they arrive. The answer is the path's: repair, whose packets are half as large,
-        // would bring all of them.
-        let known = sending.path.as_ref().map_or(0, |(_, path)| path.mtu());
-        for packet in transmit.contents.chunks(size).filter(|packet| packet.len() <= known) {
-            let was_empty = sending.block.packets() == 0;
-            if sending.block.add(packet) {
-                sending.close(socket, loss);
-            } else if was_empty && sending.block.packets() == 1 {
-                tokio::spawn(self.clone().close_later(
-                    socket.clone(),
-                    sending.block.number(),
-                    sending.delay(),
-                ));
+        for packet in transmit.contents.chunks(size) {
+            match sending.sender.add(packet) {
+                Next::Nothing => {}
+                Next::Close(number, delay) => {
+                    tokio::spawn(self.clone().close_later(socket.clone(), number, delay));
+                }
+                Next::Send(repairs) => sending.send(socket, &repairs),
             }
         }
     }
@@ -158,12 +156,10 @@ impl Fec {
     /// Ends a block that does not fill.
     async fn close_later(self, socket: Arc<dyn AsyncUdpSocket>, number: u32, delay: Duration) {
         tokio::time::sleep(delay).await;
-        if let Some(sending) =
-            lock(&self.0.sending).as_mut().filter(|sending| sending.block.number() == number)
-            && let Some((_, path)) = &sending.path
+        if let Some(sending) = lock(&self.0.sending).as_mut()
+            && let Some(repairs) = sending.sender.close(number)
         {
-            let loss = path.loss();
-            sending.close(&socket, loss);
+            sending.send(&socket, &repairs);
         }
     }
 
@@ -201,45 +197,16 @@ fn lock<T>(half: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Sending {
-    /// What the path to this address loses, if the packets of up to `size` bytes that leave now are to be repaired.
-    fn loss_to(&mut self, to: SocketAddr, bytes: usize, size: usize) -> Option<f64> {
-        let (_, path) = self.path.as_ref().filter(|(peer, _)| self.taken && *peer == to)?;
-        let ends = self.tail.sends(bytes, bytes.div_ceil(size), self.counts()?, path.bdp());
-        let loss = path.loss();
-        let wanted = loss > LOSSY && path.min_rtt() >= Some(LEAST_RTT) && ends && !self.writers.any_waits();
-        if !wanted {
-            path.set_repair_share(0.0);
-        }
-        wanted.then_some(loss)
-    }
-
-    fn counts(&self) -> Option<Counts> {
-        let (lost, flights) = self.path.as_ref()?.1.lost_and_flights();
-        Some(Counts { written: self.writers.written(), lost, flights })
-    }
-
-    fn delay(&self) -> Duration {
-        let rtt = self.path.as_ref().and_then(|(_, path)| path.min_rtt()).unwrap_or_default();
-        rtt.mul_f64(DELAY).clamp(DELAYS[0], DELAYS[1])
-    }
-
-    /// Ends the block and sends its repair. Where the socket is full there is no room for it.
-    fn close(&mut self, socket: &Arc<dyn AsyncUdpSocket>, loss: f64) {
-        let full = self.block.packets() >= MOST;
-        let Some(((peer, path), Repairs { bytes, size, share })) =
-            self.path.as_ref().zip(self.block.close(loss))
-        else {
-            return;
-        };
-        // What does not even fill a block fills no link.
-        path.set_repair_share(if full { share } else { 0.0 });
-        let at_once = socket.max_transmit_segments().min(MOST_AT_ONCE / size).max(1);
-        for part in bytes.chunks(size * at_once) {
+    /// Where the socket is full there is no room for it.
+    fn send(&self, socket: &Arc<dyn AsyncUdpSocket>, repairs: &Repairs) {
+        let Some(destination) = self.peer else { return };
+        let at_once = socket.max_transmit_segments().min(MOST_AT_ONCE / repairs.size).max(1);
+        for part in repairs.bytes.chunks(repairs.size * at_once) {
             let _ = socket.try_send(&Transmit {
-                destination: *peer,
+                destination,
                 ecn: self.ecn,
                 contents: part,
-                segment_size: (part.len() > size).then_some(size),
+                segment_size: (part.len() > repairs.size).then_some(repairs.size),
                 src_ip: self.src_ip,
             });
         }

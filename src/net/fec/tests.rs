@@ -1,5 +1,5 @@
 use super::packet::{ID_LEN, Repair};
-use super::source::symbols;
+use super::source::{SourceBlock, symbols};
 use super::*;
 use crate::net::socket::bind;
 use proptest::prelude::*;
