@@ -82,7 +82,7 @@ impl Session {
             writers: writers.clone(),
         });
         tokio::spawn(read_control(connection.clone(), reader, messages, ending.clone()));
-        tokio::spawn(look::at_path(connection.clone()));
+        tokio::spawn(look::at_path(connection.clone(), established.role));
         tokio::spawn(follow_windows(connection.clone(), memory, receive, link.clone(), fec.clone()));
         let session = Self {
             connection,
