@@ -7,17 +7,28 @@ mod sim;
 use sim::{FlowConfig, Kind, LinkConfig, Loss, Report, Source, World};
 
 fn bulk(kind: Kind, bytes: u64) -> FlowConfig {
-    FlowConfig { kind, start: 0.0, source: Source::Bulk(bytes), mtu: 1452, window: 128 << 20 }
+    let (look, repair) = (false, false);
+    FlowConfig { kind, start: 0.0, source: Source::Bulk(bytes), mtu: 1452, window: 128 << 20, look, repair }
+}
+
+/// As a session sends a file that is dropped when it has been idle for a while.
+fn whole(bytes: u64) -> FlowConfig {
+    FlowConfig { look: true, repair: true, ..bulk(Kind::Ours, bytes) }
 }
 
 fn one(name: &str, link: LinkConfig, bytes: u64) -> Report {
+    one_as(name, link, whole(bytes))
+}
+
+fn one_as(name: &str, link: LinkConfig, flow: FlowConfig) -> Report {
+    let seed = std::env::var("SEED").ok().and_then(|v| v.parse().ok()).unwrap_or(1);
     let left = 1.0 - link.mean_loss();
     let best = link.rates[0].1 / 8.0 * left * 0.957;
     let start = std::time::Instant::now();
-    let (reports, wire) = World::new(link, &[bulk(Kind::Ours, bytes)], 1).run(600.0);
+    let (reports, wire) = World::new(link, &[flow], seed).run(600.0);
     let r = reports[0].clone();
     println!(
-        "{name:30} {:6.2} MB/s = {:5.1} % of {:.2}  lost {}/{} queue drops {} mean queue {:.1} ms max {:.1} ({:.1} s real) {:?}",
+        "{name:30} {:6.2} MB/s = {:5.1} % of {:.2}  lost {}/{} queue drops {} mean queue {:.1} ms max {:.1} ({:.1} s real) made {} {:?}",
         r.goodput() / 1e6,
         100.0 * r.goodput() / best,
         best / 1e6,
@@ -27,6 +38,7 @@ fn one(name: &str, link: LinkConfig, bytes: u64) -> Report {
         1e3 * wire.queue_sum / wire.offered as f64,
         1e3 * wire.queue_max,
         start.elapsed().as_secs_f64(),
+        r.made,
         r.failure,
     );
     r
@@ -53,7 +65,8 @@ fn survey() {
     one("100M 50ms q10", LinkConfig::new(100.0, 50.0).queue_ms(10.0), 100 * mb);
     let mut link = LinkConfig::new(1000.0, 50.0);
     link.policer = Some(sim::Policer { rate: 12.5e6, bucket: 125e3 });
-    one("policer 100M (of 1G)", link, 100 * mb);
+    one("policer 100M (of 1G)", link.clone(), 100 * mb);
+    one_as("same, without a look", link, FlowConfig { look: false, ..whole(100 * mb) });
 }
 
 fn two(name: &str, link: LinkConfig, kinds: [Kind; 2], stagger: f64, seconds: f64) -> f64 {
@@ -130,7 +143,8 @@ fn course() {
         two("course", link, kinds, 5.0, 40.0);
         return;
     }
-    one("course", link, (number("MB", 20.0) * 1e6) as u64);
+    let (look, repair) = (number("LOOK", 1.0) > 0.0, number("REPAIR", 1.0) > 0.0);
+    one_as("course", link, FlowConfig { look, repair, ..whole((number("MB", 20.0) * 1e6) as u64) });
 }
 
 /// Share, in percent, of what loss leaves of the link: the whole transfer, and its second half.
@@ -142,7 +156,7 @@ fn cell(mbit: f64, rtt_ms: f64, loss: f64) -> (f64, f64, Option<String>) {
     let bytes = bytes.max(30.0 * f64::from(mtu)) as u64;
     let link = LinkConfig::new(mbit, rtt_ms).lossy(loss);
     let window = (256 << 20).max(16 * product as u64);
-    let flow = FlowConfig { mtu, window, ..bulk(Kind::Ours, bytes) };
+    let flow = FlowConfig { mtu, window, ..whole(bytes) };
     let (reports, _) = World::new(link, &[flow], 1).run(3600.0);
     let payload = (f64::from(mtu) - 36.0) / (f64::from(mtu) + 28.0);
     let best = mbit * 1e6 / 8.0 * (1.0 - loss / 100.0) * payload;
@@ -170,16 +184,15 @@ fn grid() {
 #[test]
 fn fills_lossy_links() {
     for (loss, least) in
-        [(0.0, 11.4), (0.1, 11.4), (1.0, 11.2), (2.0, 11.0), (5.0, 10.4), (10.0, 9.8), (20.0, 8.6)]
+        [(0.0, 11.7), (0.1, 11.65), (1.0, 11.5), (2.0, 11.2), (5.0, 10.9), (10.0, 10.3), (20.0, 9.1)]
     {
         let r = one(&format!("100M 50ms {loss}"), LinkConfig::new(100.0, 50.0).lossy(loss), 100_000_000);
         assert!(r.goodput() > least * 1e6, "{loss} %: {:.2} MB/s", r.goodput() / 1e6);
     }
     let r = one("100M 100ms 10", LinkConfig::new(100.0, 100.0).lossy(10.0), 100_000_000);
-    assert!(r.goodput() > 0.85 * 10.77e6);
-    // Loss leaves 2.37 MB/s; start-up and the tail cost more than the figure wanted, 2.2, leaves with an offer.
+    assert!(r.goodput() > 0.93 * 10.77e6);
     let r = one("20M 200ms 1", LinkConfig::new(20.0, 200.0).lossy(1.0), 20_000_000);
-    assert!(r.goodput() > 2.15e6);
+    assert!(r.goodput() > 2.24e6);
 }
 
 #[test]
@@ -197,12 +210,12 @@ fn keeps_long_links_full_once_started() {
     }
 }
 
-/// Files dropped one after another on an idle session: what each reaches of what loss leaves, and the
+/// Files dropped one after another on an idle session, the first when it has looked at the path: what each reaches of what loss leaves, and the
 /// share of packets lost.
 fn files(name: &str, link: LinkConfig, bytes: u64, count: u32, seed: u64) -> (Vec<f64>, f64) {
     let best = link.rates[0].1 / 8.0 * (1.0 - link.mean_loss()) * 0.957;
-    let source = Source::Files { after: 1.5 + 0.0137 * seed as f64, bytes, pause: 3.0, count };
-    let (reports, _) = World::new(link, &[FlowConfig { source, ..bulk(Kind::Ours, 0) }], seed).run(600.0);
+    let source = Source::Files { after: 0.0137 * seed as f64, bytes, pause: 3.0, count };
+    let (reports, _) = World::new(link, &[FlowConfig { source, ..whole(0) }], seed).run(600.0);
     let r = &reports[0];
     assert!(r.failure.is_none() && r.files.len() == count as usize, "{name}: {:?}", r.failure);
     let shares: Vec<f64> = r.files.iter().map(|seconds| bytes as f64 / seconds / best).collect();
@@ -218,10 +231,10 @@ fn starts_long_paths_without_overshooting() {
         // the path's own loss is lost.
         let (shares, lost) =
             files("500M 200ms", LinkConfig::new(500.0, 200.0).lossy(2.0), 100_000_000, 2, seed);
-        assert!(shares[0] > 0.59 && shares[1] > 0.74, "{shares:.2?}");
+        assert!(shares[0] > 0.76 && shares[1] > 0.84, "{shares:.2?}");
         assert!(lost < 0.025, "{lost:.3}");
         let (shares, _) = files("100M 100ms", LinkConfig::new(100.0, 100.0).lossy(1.0), 10_000_000, 1, seed);
-        assert!(shares[0] > 0.65, "{shares:.2?}");
+        assert!(shares[0] > 0.84, "{shares:.2?}");
     }
 }
 
@@ -258,7 +271,8 @@ fn wastes_little_where_there_is_no_queue() {
     assert!((r.packets.1 as f64) < 0.06 * r.packets.0 as f64, "lost {:?}", r.packets);
     let mut link = LinkConfig::new(1000.0, 50.0);
     link.policer = Some(sim::Policer { rate: 12.5e6, bucket: 125e3 });
-    let r = one("policer", link, 100_000_000);
+    // Without a look: it takes the bucket for the path, and twice as much is lost (docs/congestion.md).
+    let r = one_as("policer", link, bulk(Kind::Ours, 100_000_000));
     assert!(r.goodput() > 10.5e6);
     assert!((r.packets.1 as f64) < 0.25 * r.packets.0 as f64, "lost {:?}", r.packets);
 }
@@ -332,37 +346,72 @@ fn a_path_that_became_slower_while_idle_is_taken_up_with_care() {
     assert!(wire.dropped < 200, "{}", wire.dropped);
 }
 
-/// A look at the path as a session takes it, two seconds long, and then a file.
-fn after_a_look(then: u64) -> FlowConfig {
-    let source = Source::Trickle { bytes: 11_000, every: 0.2, until: 2.0, then };
-    FlowConfig { source, ..bulk(Kind::Ours, 0) }
+/// Bytes of five bandwidth-delay products: so few that start and end are most of the time.
+fn short_file(mbit: f64, rtt_ms: f64) -> u64 {
+    (5.0 * mbit * 1e6 / 8.0 * rtt_ms / 1e3) as u64
+}
+
+/// What is better in the mean of four files, each the first of a session, when both things are done than when one is not:
+/// round trips that are saved, and with both the round trips from 99 % of the bytes to all.
+fn gain(mbit: f64, rtt_ms: f64, loss: f64, less: impl Fn(&mut FlowConfig)) -> (f64, f64) {
+    let link = LinkConfig::new(mbit, rtt_ms).lossy(loss);
+    let seeds = [1, 2, 3, 4];
+    let gains = seeds.map(|seed| {
+        let [without, with] = [true, false].map(|without| {
+            let mut flow = whole(short_file(mbit, rtt_ms));
+            if without {
+                less(&mut flow);
+            }
+            World::new(link.clone(), &[flow], seed).run(60.0).0[0].clone()
+        });
+        let (saved, end) = ((without.seconds - with.seconds) / link.rtt, with.end / link.rtt);
+        println!(
+            "{mbit} Mbit/s {rtt_ms} ms {loss} % seed {seed}: {:.3} -> {:.3} s, {saved:.2} round trips less; the end {:.2} -> {end:.2}",
+            without.seconds, with.seconds, without.end / link.rtt
+        );
+        (saved, end)
+    });
+    let mean = |of: fn(&(f64, f64)) -> f64| gains.iter().map(of).sum::<f64>() / seeds.len() as f64;
+    (mean(|gain| gain.0), mean(|gain| gain.1))
 }
 
 #[test]
 fn a_look_at_the_idle_path_saves_most_of_start_up() {
-    let mut shares = Vec::new();
-    for looks in [false, true] {
-        let trickle = Source::Trickle { bytes: 100, every: 0.2, until: 2.0, then: 60_000_000 };
-        let flow =
-            if looks { after_a_look(60_000_000) } else { FlowConfig { source: trickle, ..after_a_look(0) } };
-        let (reports, wire) = World::new(LinkConfig::new(500.0, 200.0).lossy(2.0), &[flow], 1).run(60.0);
-        // From a round trip after the first packet on, for three.
-        let share = reports[0].rate(2.2, 2.8) / 58.6e6;
-        println!("looks {looks}: {:.1} %, {} dropped", 100.0 * share, wire.dropped);
-        shares.push(share);
-        assert!(wire.dropped < 300, "{}", wire.dropped);
+    for (mbit, rtt, loss, least) in [(500.0, 200.0, 2.0, 1.5), (100.0, 100.0, 1.0, 1.2)] {
+        let (saved, _) = gain(mbit, rtt, loss, |flow| flow.look = false);
+        assert!(saved > least, "{mbit} Mbit/s, {rtt} ms: {saved:.2} round trips");
     }
-    assert!(shares[1] > 2.0 * shares[0] && shares[1] > 0.7, "{shares:?}");
+}
+
+#[test]
+fn repair_saves_the_wait_for_a_files_end() {
+    for (mbit, rtt, loss, least) in [(500.0, 200.0, 2.0, 1.2), (100.0, 300.0, 5.0, 1.3)] {
+        let (saved, end) = gain(mbit, rtt, loss, |flow| flow.repair = false);
+        assert!(saved > least, "{mbit} Mbit/s, {rtt} ms: {saved:.2} round trips");
+        assert!(end < 0.5, "{mbit} Mbit/s, {rtt} ms: the end took {end:.2} round trips");
+    }
+}
+
+/// The two sides' trains, which begin with each other, must not meet: acknowledgements that wait behind a train say that
+/// the path is many times as fast.
+#[test]
+fn a_look_does_not_take_the_path_for_a_faster_one() {
+    for rtt in [30.0, 50.0, 100.0, 200.0] {
+        let link = LinkConfig::new(500.0, rtt).lossy(2.0);
+        let (reports, wire) = World::new(link, &[whole(20_000_000)], 1).run(60.0);
+        println!("{rtt} ms: {:?} lost, {} dropped", reports[0].packets, wire.dropped);
+        assert!(wire.dropped < 100, "{rtt} ms: {}", wire.dropped);
+    }
 }
 
 #[test]
 fn a_path_that_became_slower_after_the_look_is_taken_up_with_care() {
     let mut link = LinkConfig::new(100.0, 50.0);
-    link.rates = vec![(0.0, 100e6), (1.9, 20e6)];
-    let (reports, wire) = World::new(link, &[after_a_look(10_000_000)], 1).run(60.0);
-    let share = reports[0].rate(2.5, 4.5) / 2.39e6;
+    link.rates = vec![(0.0, 100e6), (4.9, 20e6)];
+    let (reports, wire) = World::new(link, &[whole(10_000_000)], 1).run(60.0);
+    let share = reports[0].rate(5.5, 7.5) / 2.39e6;
     println!("{:.1} % of a fifth of the rate, {} dropped", 100.0 * share, wire.dropped);
-    assert!(share > 0.85, "{share:.2}");
+    assert!(share > 0.95, "{share:.2}");
     // Half of what was seen is 150 ms of the slower link.
     assert!(wire.dropped < 450, "{}", wire.dropped);
 }
@@ -371,7 +420,7 @@ fn a_path_that_became_slower_after_the_look_is_taken_up_with_care() {
 fn same_seed_same_result() {
     let run = || {
         let link = LinkConfig::new(50.0, 30.0).lossy(3.0);
-        World::new(link, &[bulk(Kind::Ours, 5_000_000)], 7).run(60.0).0[0].clone()
+        World::new(link, &[whole(5_000_000)], 7).run(60.0).0[0].clone()
     };
     let (a, b) = (run(), run());
     assert_eq!((a.seconds, a.packets, a.progress), (b.seconds, b.packets, b.progress));

@@ -2,7 +2,9 @@
 //! virtual time. Same seed, same result; no sockets, no threads, no clock.
 
 pub mod link;
+pub mod look;
 pub mod node;
+pub mod repair;
 pub mod world;
 
 pub use link::{Link, LinkConfig, Loss, Policer};

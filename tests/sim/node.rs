@@ -11,7 +11,12 @@ use quinn_proto::{
     ClientConfig, Connection, ConnectionHandle, DatagramEvent, Dir, Endpoint, EndpointConfig, Event,
     ServerConfig, StreamId, TransportConfig, VarInt,
 };
-use rft::net::congestion::{Congestion, PACE, factory, send_window};
+use rft::crypto::handshake::Role;
+use rft::net::congestion::{Congestion, PACE, estimate, factory, send_window};
+use rft::net::fec::sender::Handed;
+
+use super::look::Looking;
+use super::repair::Repair;
 
 /// Which controller the sender runs.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -65,7 +70,15 @@ pub struct FlowConfig {
     pub mtu: u16,
     /// Flow-control windows, bytes; also the most that the sender keeps for retransmission.
     pub window: u64,
+    /// Both ends take a look at the idle path, as a session does, and there is nothing to send before the connection is
+    /// [`IDLE`] old. What `source` says of times is counted from then on.
+    pub look: bool,
+    /// Both ends repair what is lost near the end.
+    pub repair: bool,
 }
+
+/// So long a session is idle that takes a look, seconds.
+pub const IDLE: f64 = 5.0;
 
 /// One endpoint with its one connection.
 pub struct Node {
@@ -76,8 +89,12 @@ pub struct Node {
     window: u64,
     window_due: f64,
     stream: Option<StreamId>,
-    /// Bytes still to be written.
+    /// Bytes still to be written, and bytes that QUIC took.
     to_write: u64,
+    written: u64,
+    looks: bool,
+    look: Option<Looking>,
+    repair: Option<Repair>,
     /// Bytes read by the application.
     pub read: u64,
     /// When the connection was established, seconds.
@@ -114,7 +131,8 @@ impl Node {
         let mut config = EndpointConfig::default();
         let mut bytes = [7u8; 32];
         bytes[..8].copy_from_slice(&seed.to_le_bytes());
-        config.rng_seed(Some(bytes));
+        // As the program's endpoint: repair tells QUIC's packets by that bit.
+        config.rng_seed(Some(bytes)).grease_quic_bit(false);
         config.max_udp_payload_size(flow.mtu.max(1472)).expect("payload size");
         Self {
             sends: server.is_none(),
@@ -125,6 +143,10 @@ impl Node {
             peer,
             stream: None,
             to_write: 0,
+            written: 0,
+            looks: flow.look,
+            look: None,
+            repair: flow.repair.then(Repair::new),
             read: 0,
             connected: None,
             failure: None,
@@ -139,6 +161,15 @@ impl Node {
 
     /// A datagram arrives at `now`.
     pub fn receive(&mut self, now: Instant, data: &[u8]) {
+        if !self.repair.as_mut().is_some_and(|repair| repair.came(data)) {
+            self.handle(now, data);
+        }
+        while let Some(packet) = self.repair.as_mut().and_then(Repair::recovered) {
+            self.handle(now, &packet);
+        }
+    }
+
+    fn handle(&mut self, now: Instant, data: &[u8]) {
         self.buffer.clear();
         let event = self.endpoint.handle(now, self.peer, None, None, BytesMut::from(data), &mut self.buffer);
         match event {
@@ -157,7 +188,10 @@ impl Node {
 
     /// When its timers want to be called next.
     pub fn timeout(&mut self) -> Option<Instant> {
-        self.connection.as_mut().and_then(|c| c.1.poll_timeout())
+        let quic = self.connection.as_mut().and_then(|c| c.1.poll_timeout());
+        let train = self.look.as_ref().map(Looking::due);
+        let block = self.repair.as_ref().and_then(Repair::due);
+        [quic, train, block].into_iter().flatten().min()
     }
 
     /// Runs due timers.
@@ -167,6 +201,9 @@ impl Node {
         {
             connection.handle_timeout(now);
         }
+        if let Some((_, connection)) = &mut self.connection {
+            self.look = self.look.take().and_then(|look| look.send(now, connection));
+        }
     }
 
     /// Lets the application read and write, then hands each outgoing datagram to `send`.
@@ -174,27 +211,35 @@ impl Node {
         let Some((handle, mut connection)) = self.connection.take() else {
             return;
         };
+        if let Some(repair) = &mut self.repair {
+            repair.expire(now, &mut send);
+        }
         loop {
             while let Some(event) = connection.poll_endpoint_events() {
                 if let Some(event) = self.endpoint.handle_event(handle, event) {
                     connection.handle_event(event);
                 }
             }
-            self.application(&mut connection, seconds);
+            self.application(&mut connection, now, seconds);
             self.buffer.clear();
             let Some(transmit) = connection.poll_transmit(now, BATCH, &mut self.buffer) else {
                 break;
             };
             let segment = transmit.segment_size.unwrap_or(transmit.size).max(1);
-            self.buffer[..transmit.size].chunks(segment).for_each(&mut send);
+            let packets = &self.buffer[..transmit.size];
+            packets.chunks(segment).for_each(&mut send);
+            if let Some(repair) = &mut self.repair {
+                let handed = Handed { written: self.written, waits: self.to_write > 0 };
+                repair.sent(now, packets, segment, handed, &mut send);
+            }
         }
         self.connection = Some((handle, connection));
     }
 
-    fn application(&mut self, connection: &mut Connection, seconds: f64) {
+    fn application(&mut self, connection: &mut Connection, now: Instant, seconds: f64) {
         while let Some(event) = connection.poll() {
             match event {
-                Event::Connected => self.connected = Some(seconds),
+                Event::Connected => self.connect(connection, now, seconds),
                 Event::ConnectionLost { reason } => self.failure = Some(reason.to_string()),
                 _ => {}
             }
@@ -211,6 +256,17 @@ impl Node {
             self.stream = connection.streams().accept(Dir::Uni);
         }
         self.read_all(connection);
+    }
+
+    /// The session begins.
+    fn connect(&mut self, connection: &mut Connection, now: Instant, seconds: f64) {
+        self.connected = Some(seconds);
+        if let Some(repair) = &mut self.repair {
+            repair.follow(estimate(connection.congestion_state().clone_box().into_any()));
+        }
+        if self.looks {
+            self.look = Looking::begin(now, connection, if self.sends { Role::Guest } else { Role::Host });
+        }
     }
 
     /// As a session does.
@@ -231,7 +287,10 @@ impl Node {
         while let Some(id) = self.stream.filter(|_| self.to_write > 0) {
             let block = BLOCK.slice(..(self.to_write.min(65536) as usize));
             match connection.send_stream(id).write_chunks(&mut [block]) {
-                Ok(written) => self.to_write -= written.bytes as u64,
+                Ok(taken) => {
+                    self.to_write -= taken.bytes as u64;
+                    self.written += taken.bytes as u64;
+                }
                 Err(_) => break,
             }
         }
@@ -247,6 +306,11 @@ impl Node {
             self.read += chunk.bytes.len() as u64;
         }
         let _ = chunks.finalize();
+    }
+
+    /// How many packets that were lost it made again.
+    pub fn made(&self) -> u64 {
+        self.repair.as_ref().map_or(0, Repair::made)
     }
 
     /// The connection's counters and its controller's window, for reports.
@@ -267,6 +331,9 @@ fn transport(flow: &FlowConfig) -> TransportConfig {
         .stream_receive_window(window)
         .receive_window(window)
         .send_window(flow.window)
+        // One datagram of a look, which nobody reads, and the packets of a train.
+        .datagram_receive_buffer_size(Some(usize::from(flow.mtu).max(2048)))
+        .datagram_send_buffer_size(1 << 23)
         .keep_alive_interval(Some(Duration::from_secs(1)))
         .max_idle_timeout(Some(VarInt::from_u32(60_000).into()));
     if flow.mtu > 1452 {

@@ -4,7 +4,7 @@ use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::time::{Duration, Instant};
 
-use super::node::Node;
+use super::node::{IDLE, Node};
 use super::{FlowConfig, Link, LinkConfig, Source};
 
 /// tokio's timers have a resolution of a millisecond and round up: so do these.
@@ -15,10 +15,12 @@ const TIMER: f64 = 1e-3;
 pub struct Report {
     /// Bytes that arrived.
     pub bytes: u64,
-    /// Seconds from the established connection to the last byte.
+    /// Seconds from the established connection, or the end of the idle time, to the last byte.
     pub seconds: f64,
     /// Seconds from half of the bytes to all.
     pub half: f64,
+    /// Seconds from 99 % of the bytes to all.
+    pub end: f64,
     /// Bytes read after each tenth of a second of the whole run.
     pub progress: Vec<u64>,
     /// Smoothed round-trip time at each tenth of a second, seconds.
@@ -29,6 +31,8 @@ pub struct Report {
     pub files: Vec<f64>,
     /// Packets sent and packets declared lost by the sender.
     pub packets: (u64, u64),
+    /// Packets that were lost and that the receiver made again.
+    pub made: u64,
     /// Why the connection died.
     pub failure: Option<String>,
 }
@@ -70,15 +74,33 @@ struct Flow {
     receiver: Node,
     wanted: u64,
     given: u64,
-    /// When the next file is dropped, where there are several, and how long each took.
+    /// When the file after this one is dropped, where there are several, and how long each took.
     next_file: f64,
     dropped: f64,
     files: Vec<f64>,
     done: Option<f64>,
     half: Option<f64>,
+    nearly: Option<f64>,
     progress: Vec<u64>,
     rtt: Vec<f64>,
     estimate: Vec<f64>,
+}
+
+impl Flow {
+    /// When its source begins.
+    fn begin(&self) -> f64 {
+        match self.config.look {
+            true => self.sender.connected.map_or(f64::MAX, |at| at + IDLE),
+            false => self.config.start,
+        }
+    }
+
+    fn next_file(&self) -> f64 {
+        match self.config.source {
+            Source::Files { after, .. } if self.given == 0 => self.begin() + after,
+            _ => self.next_file,
+        }
+    }
 }
 
 /// A link and its flows.
@@ -108,21 +130,18 @@ impl World {
                 Source::Trickle { bytes, every, until, then } => (until / every) as u64 * bytes + then,
                 Source::Files { bytes, count, .. } => bytes * u64::from(count),
             };
-            let next_file = match config.source {
-                Source::Files { after, .. } => config.start + after,
-                _ => f64::MAX,
-            };
             Flow {
                 config: *config,
                 sender,
                 receiver,
                 wanted,
                 given: 0,
-                next_file,
+                next_file: f64::MAX,
                 dropped: 0.0,
                 files: Vec::new(),
                 done: None,
                 half: None,
+                nearly: None,
                 progress: Vec::new(),
                 rtt: Vec::new(),
                 estimate: Vec::new(),
@@ -158,17 +177,19 @@ impl World {
         }
         self.sample();
         let reports = self.flows.iter_mut().map(|f| {
-            let start = f.sender.connected.unwrap_or(0.0);
+            let start = if f.config.look { f.begin() } else { f.sender.connected.unwrap_or(0.0) };
             let stats = f.sender.connection().map(|c| c.stats());
             Report {
                 bytes: f.receiver.read,
                 seconds: f.done.unwrap_or(self.now) - start,
                 half: f.done.unwrap_or(self.now) - f.half.unwrap_or(start),
+                end: f.done.unwrap_or(self.now) - f.nearly.unwrap_or(start),
                 progress: f.progress.clone(),
                 rtt: f.rtt.clone(),
                 estimate: f.estimate.clone(),
                 files: f.files.clone(),
                 packets: stats.map_or((0, 0), |s| (s.path.sent_packets, s.path.lost_packets)),
+                made: f.receiver.made(),
                 failure: f.sender.failure.clone().or(f.receiver.failure.clone()),
             }
         });
@@ -188,15 +209,20 @@ impl World {
                 t = t.min(until);
                 continue;
             }
+            let begin = flow.begin();
+            if begin > self.now {
+                t = t.min(begin);
+            }
             if let Source::Trickle { every, .. } = flow.config.source
+                && begin <= self.now
                 && flow.given < flow.wanted
             {
-                let turn = ((self.now - flow.config.start) / every).floor() + 1.0;
-                let next = flow.config.start + turn * every;
+                let turn = ((self.now - begin) / every).floor() + 1.0;
+                let next = begin + turn * every;
                 t = t.min(next.max(self.now + 1e-6));
             }
-            if flow.next_file > self.now {
-                t = t.min(flow.next_file);
+            if flow.next_file() > self.now {
+                t = t.min(flow.next_file());
             }
             for node in [&mut flow.sender, &mut flow.receiver] {
                 if let Some(due) = node.timeout() {
@@ -223,13 +249,20 @@ impl World {
 
     fn feed(&mut self, i: usize) {
         let flow = &mut self.flows[i];
+        let age = self.now - flow.begin();
+        if age < 0.0 {
+            return;
+        }
         let due = match flow.config.source {
             Source::Bulk(n) => n,
             Source::Trickle { bytes, every, until, .. } => {
-                let age = self.now - flow.config.start;
-                if age >= until { flow.wanted } else { (age / every).max(0.0) as u64 * bytes }
+                if age >= until {
+                    flow.wanted
+                } else {
+                    (age / every) as u64 * bytes
+                }
             }
-            Source::Files { bytes, .. } => flow.given + if self.now >= flow.next_file { bytes } else { 0 },
+            Source::Files { bytes, .. } => flow.given + if self.now >= flow.next_file() { bytes } else { 0 },
         };
         if due > flow.given {
             flow.sender.give(due - flow.given);
@@ -263,7 +296,11 @@ impl World {
         if flow.half.is_none() && flow.receiver.read * 2 >= flow.wanted {
             flow.half = Some(self.now);
         }
+        if flow.nearly.is_none() && flow.receiver.read >= flow.wanted / 100 * 99 {
+            flow.nearly = Some(self.now);
+        }
         if let Source::Files { pause, .. } = flow.config.source
+            && flow.given > 0
             && flow.next_file == f64::MAX
             && flow.receiver.read >= flow.given
         {

@@ -1,0 +1,56 @@
+//! A session's look at the idle path, with virtual time for its clock.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use bytes::Bytes;
+use quinn_proto::Connection;
+use rft::crypto::handshake::Role;
+use rft::net::congestion::{PathEstimate, estimate};
+use rft::net::look::{Look, Seen};
+
+/// A look that goes on.
+pub struct Looking {
+    look: Look,
+    path: Arc<PathEstimate>,
+    due: Instant,
+}
+
+fn seen(connection: &mut Connection) -> Seen {
+    Seen {
+        rtt: connection.rtt(),
+        frames: connection.stats().frame_tx.stream,
+        largest: connection.datagrams().max_size(),
+    }
+}
+
+impl Looking {
+    /// Begins one, if there is one to be taken of this path.
+    pub fn begin(now: Instant, connection: &mut Connection, role: Role) -> Option<Self> {
+        let path = estimate(connection.congestion_state().clone_box().into_any())?;
+        Self { look: Look::new(connection.rtt(), role)?, path, due: now }.pause(now, connection)
+    }
+
+    /// When the next train leaves.
+    pub fn due(&self) -> Instant {
+        self.due
+    }
+
+    /// Sends the train that is due; what is left of the look.
+    pub fn send(self, now: Instant, connection: &mut Connection) -> Option<Self> {
+        if now < self.due {
+            return Some(self);
+        }
+        let train = self.look.train(seen(connection), &self.path)?;
+        let nothing = Bytes::from(vec![0; train.size]);
+        for _ in 0..train.packets {
+            connection.datagrams().send(nothing.clone(), true).ok()?;
+        }
+        self.pause(now, connection)
+    }
+
+    fn pause(mut self, now: Instant, connection: &mut Connection) -> Option<Self> {
+        self.due = now + self.look.pause(seen(connection))?;
+        Some(self)
+    }
+}
