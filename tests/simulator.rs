@@ -392,6 +392,18 @@ fn repair_saves_the_wait_for_a_files_end() {
     }
 }
 
+/// Where a few packets are all that is under way, often all of them are lost: that is not the file's end.
+#[test]
+fn repair_is_for_the_end_on_slow_lossy_paths_too() {
+    let dropped = [1, 2, 3, 4].map(|seed| {
+        let (reports, wire) =
+            World::new(LinkConfig::new(1.0, 20.0).lossy(20.0), &[whole(625_000)], seed).run(60.0);
+        println!("seed {seed}: {:.1} kB/s, {} dropped", reports[0].goodput() / 1e3, wire.dropped);
+        wire.dropped
+    });
+    assert!(dropped.iter().sum::<u64>() < 1500, "{dropped:?}");
+}
+
 /// The two sides' trains, which begin with each other, must not meet: acknowledgements that wait behind a train say that
 /// the path is many times as fast.
 #[test]

@@ -19,7 +19,7 @@ pub struct PathEstimate {
     /// Bits of an `f64`, as the next.
     loss: AtomicU64,
     repair_share: AtomicU64,
-    /// Bytes that were lost; times that something was sent when nothing was under way.
+    /// Bytes that were lost; times that something was sent after all had arrived and there was nothing more.
     lost: AtomicU64,
     flights: AtomicU64,
     /// Bytes per second that trains of the idle path said.
@@ -64,12 +64,12 @@ impl PathEstimate {
         (nanos > 0).then(|| Duration::from_nanos(nanos))
     }
 
-    /// Bytes that were lost so far, and how often nothing was under way when something was sent.
+    /// Bytes that were lost so far, and how often something was sent after all had arrived and there was nothing more.
     pub(in crate::net) fn lost_and_flights(&self) -> (u64, u64) {
         (self.lost.load(Ordering::Relaxed), self.flights.load(Ordering::Relaxed))
     }
 
-    /// Something is sent, and nothing is under way.
+    /// Something is sent, after all had arrived and there was nothing more.
     pub(in crate::net) fn count_flight(&self) {
         self.flights.fetch_add(1, Ordering::Relaxed);
     }
@@ -110,13 +110,16 @@ pub struct Bbr {
     core: Core,
     allowance: Allowance,
     estimate: Arc<PathEstimate>,
+    /// All that was sent was acknowledged, and there was nothing more.
+    quiet: bool,
 }
 
 impl Bbr {
     /// A controller for a new path.
     pub fn new(now: Instant, mtu: u16) -> Self {
         let estimate = PathEstimate { mtu: u64::from(mtu).into(), ..PathEstimate::default() };
-        Self { core: Core::new(now, mtu), allowance: Allowance::new(mtu), estimate: Arc::new(estimate) }
+        let (core, allowance) = (Core::new(now, mtu), Allowance::new(mtu));
+        Self { core, allowance, estimate: Arc::new(estimate), quiet: true }
     }
 
     /// The estimate, which follows the connection's controller for as long as that stays on its
@@ -133,7 +136,7 @@ impl Bbr {
 
 impl Controller for Bbr {
     fn on_sent(&mut self, now: Instant, bytes: u64, _last_packet_number: u64) {
-        if self.core.in_flight() <= 0.0 {
+        if std::mem::take(&mut self.quiet) {
             self.estimate.count_flight();
         }
         self.core.on_sent(now, bytes);
@@ -152,6 +155,7 @@ impl Controller for Bbr {
     fn on_end_acks(&mut self, now: Instant, in_flight: u64, app_limited: bool, _largest: Option<u64>) {
         self.core.on_end_acks(now, in_flight, app_limited);
         self.allowance.on_end_acks(now, in_flight, app_limited, self.core.srtt());
+        self.quiet = in_flight == 0 && app_limited;
         self.estimate.burst.store(0, Ordering::Relaxed);
         self.estimate.seen.store(self.core.seen().unwrap_or_default() as u64, Ordering::Relaxed);
         self.estimate.loss.store(self.core.model.path_loss().to_bits(), Ordering::Relaxed);
@@ -267,6 +271,20 @@ mod tests {
         bbr.on_sent(Instant::now(), PACKET, 32);
         bbr.on_sent(Instant::now(), PACKET, 33);
         bbr.on_congestion_event(Instant::now(), Instant::now(), false, PACKET);
+        assert_eq!(bbr.estimate().lost_and_flights(), (PACKET, 2));
+    }
+
+    /// On a path of a few packets' product it happens often.
+    #[test]
+    fn none_begins_where_all_that_was_under_way_is_lost() {
+        let mut bbr = after_a_round(32);
+        let begin = Instant::now();
+        bbr.on_sent(begin, PACKET, 32);
+        bbr.on_sent(begin, PACKET, 33);
+        bbr.core.on_ack(begin + RTT, begin, PACKET, RTT);
+        bbr.on_end_acks(begin + RTT, PACKET, false, None);
+        bbr.on_congestion_event(begin + RTT, begin, false, PACKET);
+        bbr.on_sent(begin + RTT, PACKET, 34);
         assert_eq!(bbr.estimate().lost_and_flights(), (PACKET, 2));
     }
 }

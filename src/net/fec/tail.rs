@@ -14,7 +14,7 @@ pub(super) struct Counts {
     pub written: u64,
     /// Lost, as the sender takes it, and so sent again.
     pub lost: u64,
-    /// How often there was nothing under way when something was sent.
+    /// How often something was sent after all had arrived and there was nothing more.
     pub flights: u64,
 }
 
