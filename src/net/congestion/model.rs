@@ -72,8 +72,13 @@ pub struct Round {
     pub queue: f64,
     /// Least round-trip time, seconds.
     pub least: f64,
+    /// Mean round-trip time, seconds.
+    pub mean: f64,
     /// Share of bytes lost.
     pub loss: f64,
+    /// The same, where what is found lost at one time counts for no more than two packets: a burst of losses is one mishap,
+    /// while a path that is too full loses packets all the time.
+    pub scattered_loss: f64,
     /// Bytes acknowledged and lost.
     pub bytes: f64,
     /// Enough was sent to tell how the path is under load.
@@ -100,6 +105,8 @@ pub struct Model {
     all: Tally,
     now_below: Tally,
     now_all: Tally,
+    /// Lost in this round, where what is found lost at one time counts for no more than two packets, bytes.
+    scattered: f64,
     /// The last rounds' counts, newest first.
     past: [Tally; 2],
     /// Rounds in which the application did not hold back: only they make rates old.
@@ -136,6 +143,7 @@ impl Model {
             all: Tally::default(),
             now_below: Tally::default(),
             now_all: Tally::default(),
+            scattered: 0.0,
             past: [Tally::default(); 2],
             busy_rounds: 0,
             loaded: false,
@@ -182,6 +190,7 @@ impl Model {
     /// Bytes were lost.
     pub fn on_lost(&mut self, bytes: u64, load: Load) {
         self.now_all.lost += bytes as f64;
+        self.scattered += (bytes as f64).min(2.0 * self.mtu);
         if load == Load::Below {
             self.now_below.lost += bytes as f64;
         }
@@ -232,9 +241,11 @@ impl Model {
             rate: self.rate_last,
             queue: self.queue,
             least: self.rtt_least,
+            mean: self.rtt_sum / self.rtt_count.max(1.0),
             bytes: self.now_all.acked + self.now_all.lost,
             busy,
             loss: self.now_all.share(),
+            scattered_loss: Tally { lost: self.scattered, ..self.now_all }.share(),
             app_limited: self.app_limited,
         };
         if !self.congested() {
@@ -245,6 +256,7 @@ impl Model {
         self.past = [self.now_all, self.past[0]];
         self.now_below = Tally::default();
         self.now_all = Tally::default();
+        self.scattered = 0.0;
         (self.rtt_least, self.rtt_sum, self.rtt_count) = (f64::MAX, 0.0, 0.0);
         self.rate_last = 0.0;
         self.app_limited = false;

@@ -55,6 +55,16 @@ pub enum Verdict {
     Full,
 }
 
+/// What start-up remembers of a round.
+#[derive(Clone, Copy, Debug)]
+struct Before {
+    /// Least and mean round-trip time, seconds.
+    least: f64,
+    mean: f64,
+    /// Delivery rate, bytes per second.
+    rate: f64,
+}
+
 /// The state of start-up.
 #[derive(Clone, Debug)]
 pub struct Startup {
@@ -69,8 +79,8 @@ pub struct Startup {
     late: (u32, f64),
     /// Acknowledgements since a pause, and the least round-trip time of the first of them, seconds.
     first: (u32, f64),
-    /// Least round-trip time and delivery rate of the round before, if it was a busy one.
-    before: Option<(f64, f64)>,
+    /// The round before, if it was a busy one.
+    before: Option<Before>,
     trains: Trains,
     /// What the trains say that the path carries, bytes per second, until later ones say otherwise.
     room: Option<f64>,
@@ -163,7 +173,7 @@ impl Startup {
         // the round before.
         let step = (model.min_rtt / 8.0).clamp(0.004, 0.016) + model.packets(4.0);
         let base = match self.before {
-            Some((least, _)) => model.min_rtt.max(least),
+            Some(before) => model.min_rtt.max(before.mean),
             None => model.min_rtt + JITTER,
         };
         // A queue that stands already is somebody else's: who gave way to it at once would never get a share.
@@ -189,17 +199,17 @@ impl Startup {
             }
             Says::Nothing => self.room = self.room.filter(|_| round.busy),
         }
-        if let Some((least, before)) = self.before
+        if let Some(before) = self.before
             && round.busy
-            && rate >= LEAP * before
+            && rate >= LEAP * before.rate
         {
-            model.was_far_from_full(least);
+            model.was_far_from_full(before.least);
         }
         if !round.busy {
             self.first = (0, f64::MAX);
         }
-        self.before = round.busy.then_some((round.least, rate));
-        if round.loss > CLEAR_LOSS + 2.0 * self.loss && round.bytes > CLEAR_PACKETS * model.mtu() {
+        self.before = round.busy.then_some(Before { least: round.least, mean: round.mean, rate });
+        if round.scattered_loss > CLEAR_LOSS + 2.0 * self.loss && round.bytes > CLEAR_PACKETS * model.mtu() {
             return Verdict::Full;
         }
         if rate >= self.best * GROWTH {
@@ -210,7 +220,7 @@ impl Startup {
             return Verdict::Grow;
         }
         self.flat += 1;
-        let full = self.flat >= 3 || model.congested() || round.loss > 0.05 + 1.5 * self.loss;
+        let full = self.flat >= 3 || model.congested() || round.scattered_loss > 0.05 + 1.5 * self.loss;
         if full { Verdict::Full } else { Verdict::Grow }
     }
 
@@ -274,6 +284,27 @@ mod tests {
         assert!(!acks(&mut startup, &model, LATE_ACKS, 0.15));
         // What comes on top is our own.
         assert!(acks(&mut startup, &model, LATE_ACKS, 0.17));
+    }
+
+    #[test]
+    fn what_jitter_makes_late_is_no_queue() {
+        let (mut model, mut startup) = begin();
+        assert!(!acks(&mut startup, &model, LATE_ACKS, 0.05));
+        let round = Round { least: 0.05, mean: 0.06, busy: true, ..Round::default() };
+        startup.on_round(&mut model, &round);
+        // A clump of acknowledgements that waited for a late one.
+        assert!(!acks(&mut startup, &model, LATE_ACKS, 0.065));
+        assert!(acks(&mut startup, &model, LATE_ACKS, 0.075));
+    }
+
+    #[test]
+    fn losses_all_the_time_end_it_and_a_burst_of_losses_does_not() {
+        let full = |scattered_loss| {
+            let (mut model, mut startup) = begin();
+            let round = Round { loss: 0.2, scattered_loss, bytes: 600_000.0, busy: true, ..Round::default() };
+            startup.on_round(&mut model, &round) == Verdict::Full
+        };
+        assert!(full(0.2) && !full(0.05));
     }
 
     /// Trains of ten packets on an idle path of 50 ms, one a round, whose packets come `gap` microseconds apart.

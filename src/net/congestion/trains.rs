@@ -14,6 +14,8 @@ const LEAST_BATCHES: u32 = 2;
 /// The path has spread a train only if it took so many times as long to arrive as to leave; else it was no slower than the
 /// sender, and that is all it says.
 const SPREAD: f64 = 1.5;
+/// Where a quarter of them came at more than so many times the rate of another quarter, it was jitter that spread them.
+const APART: f64 = 1.5;
 /// So many trains make an estimate.
 const LEAST_TRAINS: usize = 4;
 /// No more are kept.
@@ -49,7 +51,7 @@ struct Arrived {
 /// What trains say of the path, in bytes per second.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Says {
-    /// They were too few, or too short.
+    /// They were too few, too short, or too different.
     Nothing,
     /// It carries so much.
     Path(f64),
@@ -110,6 +112,11 @@ impl Trains {
 
     /// What the trains of this round say so far.
     pub fn say(&self) -> Says {
+        self.agree_within(APART)
+    }
+
+    /// What they say if they are not further apart than this.
+    fn agree_within(&self, apart: f64) -> Says {
         if self.arrived.len() < LEAST_TRAINS {
             return Says::Nothing;
         }
@@ -118,13 +125,19 @@ impl Trains {
         let mut rates: Vec<_> = self.arrived.iter().filter(|a| a.slowed == slowed).map(|a| a.rate).collect();
         rates.sort_by(f64::total_cmp);
         let median = rates[rates.len() / 2];
-        if slowed { Says::Path(median) } else { Says::AtLeast(median) }
+        let agree = rates[rates.len() * 3 / 4] <= apart * rates[rates.len() / 4];
+        match (slowed, agree) {
+            (true, true) => Says::Path(median),
+            (true, false) => Says::Nothing,
+            (false, _) => Says::AtLeast(median),
+        }
     }
 
-    /// What the trains say that came one at a time, with pauses between them: only the newest count.
+    /// What the trains say that came one at a time, with pauses between them: only the newest count. As they say only what
+    /// leaves at first, too little does no harm.
     pub fn say_idle(&mut self) -> Says {
         self.arrived.drain(..self.arrived.len().saturating_sub(IDLE_TRAINS));
-        self.say()
+        self.agree_within(f64::MAX)
     }
 
     /// The round is over: what all its trains say.
@@ -205,6 +218,22 @@ mod tests {
     fn packets_that_come_as_they_left_tell_the_least() {
         let says = measure(6, |n| 50 * n, |n| 50 * n);
         assert!(matches!(says, Says::AtLeast(22e6..28e6)), "{says:?}");
+    }
+
+    #[test]
+    fn trains_that_jitter_spread_say_nothing_of_a_busy_path() {
+        // One packet every 40, 80, … 240 microseconds.
+        let start = Instant::now();
+        let mut trains = Trains::default();
+        for train in 0..6 {
+            for n in 0..20 {
+                let sent = start + Duration::from_micros(20_000 * train);
+                let now = sent + Duration::from_micros(50_000 + 40 * (train + 1) * (n | 1));
+                trains.on_ack(now, sent, PACKET, 0.05);
+            }
+        }
+        assert!(matches!(trains.clone().say_idle(), Says::Path(_)));
+        assert_eq!(trains.end_round(), Says::Nothing);
     }
 
     #[test]
