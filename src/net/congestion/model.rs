@@ -31,6 +31,8 @@ pub enum Load {
 /// How large the window was in a round, beside what the path needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Window {
+    /// So much smaller that the path is not full.
+    Tiny,
     /// Smaller.
     Small,
     /// About as large.
@@ -267,10 +269,12 @@ impl Model {
     }
 
     /// A queue and a lower rate for two rounds (one, if much lower), although the window was modest: the path has become
-    /// slower, and what was measured before says nothing any more.
+    /// slower, and what was measured before says nothing any more. Where the window does not fill the path a lower rate is
+    /// no news, and what seems a queue is jitter, or what is left of one.
     fn doubt(&mut self, window: Window, round: &Round) {
         let much = round.rate < 0.6 * self.rate();
-        if (window != Window::Large || much)
+        if window != Window::Tiny
+            && (window != Window::Large || much)
             && self.congested()
             && !round.app_limited
             && round.rate > 0.0
@@ -371,5 +375,38 @@ impl Model {
     pub fn set_min_rtt(&mut self, now: Instant, rtt: f64) {
         self.min_rtt = rtt;
         self.min_rtt_met = Some(now);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What is known of a path of 10 MB/s and 50 ms after a round with 20 ms of queue in which 4 MB/s came.
+    fn after_a_slow_round(window: Window) -> f64 {
+        let mut model = Model::new(1250);
+        let now = Instant::now();
+        let mut round = |rtt, rate, window| {
+            let delivered = model.round_end + 1;
+            for _ in 0..20 {
+                model.on_ack(now, rtt, 1250, Load::Full);
+            }
+            model.on_rate(rate, 0.05, false);
+            model.end_round(model.round_end, delivered, window);
+            model.rate()
+        };
+        assert_eq!(round(0.05, 10e6, Window::Level), 10e6);
+        round(0.07, 4e6, window)
+    }
+
+    #[test]
+    fn less_arrives_and_there_is_a_queue_so_the_path_has_become_slower() {
+        assert_eq!(after_a_slow_round(Window::Small), 4e6);
+        assert_eq!(after_a_slow_round(Window::Level), 4e6);
+    }
+
+    #[test]
+    fn less_arrives_where_less_is_sent_and_the_path_is_what_it_was() {
+        assert_eq!(after_a_slow_round(Window::Tiny), 10e6);
     }
 }

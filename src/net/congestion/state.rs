@@ -205,7 +205,8 @@ impl Core {
         let window = match self.phase {
             Phase::Startup(_) | Phase::Up { .. } | Phase::Compete(_) => Window::Large,
             Phase::Cruise { .. } => Window::Level,
-            _ => Window::Small,
+            Phase::Down { gain, .. } if gain > DEEP_GAIN => Window::Small,
+            Phase::Down { .. } | Phase::ProbeRtt { .. } | Phase::Trial { .. } => Window::Tiny,
         };
         let delivered = self.sampler.delivered();
         let round = self.model.end_round(sample.delivered_before, delivered, window);
