@@ -1,7 +1,7 @@
 //! The figures of docs/congestion.md, which nothing asserts: `--ignored`, in minutes.
 
 use crate::sim::{FlowConfig, Kind, LinkConfig, Loss, Policer, World};
-use crate::{bulk, one, one_as, rough, seeded, two, whole};
+use crate::{one, one_as, rough, seeded, two, whole};
 
 #[test]
 #[ignore = "a survey, not a test"]
