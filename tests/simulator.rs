@@ -296,7 +296,9 @@ fn a_look_at_the_idle_path_saves_most_of_start_up() {
 
 #[test]
 fn repair_saves_the_wait_for_a_files_end() {
-    for (mbit, rtt, loss, least) in [(500.0, 200.0, 2.0, 1.2), (100.0, 300.0, 5.0, 1.3)] {
+    for (mbit, rtt, loss, least) in
+        [(500.0, 200.0, 0.1, 0.6), (500.0, 200.0, 2.0, 1.2), (100.0, 300.0, 5.0, 1.3)]
+    {
         let (saved, end) = gain(mbit, rtt, loss, |flow| flow.repair = false);
         assert!(saved > least, "{mbit} Mbit/s, {rtt} ms: {saved:.2} round trips");
         assert!(end < 0.5, "{mbit} Mbit/s, {rtt} ms: the end took {end:.2} round trips");

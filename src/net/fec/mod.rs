@@ -42,7 +42,7 @@ const LEAST_RTT: Duration = Duration::from_millis(10);
 /// The receiver takes a shorter one for long enough, as the two sides do not measure the same.
 const LEAST_RTT_TO_KEEP: Duration = Duration::from_millis(4);
 /// A path that loses more than this by itself, of all packets, is one that loses packets.
-const LOSSY: f64 = 0.002;
+const LOSSY: f64 = 0.0003;
 /// A block that is not full ends this part of a round trip after its first packet, …
 const DELAY: f64 = 1.0 / 8.0;
 /// … and within these.
