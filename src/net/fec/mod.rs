@@ -2,12 +2,13 @@
 //!
 //! A file ends with a round trip for what was lost of it, and another for what of that was lost again, while the link
 //! carries next to nothing. So where a path loses packets by itself, what leaves once QUIC has all that there is to send is
-//! followed by repair: of each block of up to 64 packets a few symbols of a Reed-Solomon code, of which the receiver makes what did not come.
+//! followed by repair: of each block of up to 64 packets a few symbols of a Reed-Solomon code, of which the receiver makes
+//! what did not come.
 //! All of it is below QUIC, which sees a packet that came late: [`Fec`] stands between it and the socket. Nothing of it
 //! need be trusted: a packet that was made wrongly does not open.
 //!
-//! `packet` is what crosses, [`source`] makes repair, [`sender`] decides of what and when (`tail`: near the end), [`recovery`] is the
-//! receiver's half; all are free of sockets and clocks.
+//! `packet` is what crosses, [`source`] makes repair, [`sender`] decides of what and when (`tail`: near the end),
+//! [`recovery`] is the receiver's half; all are free of sockets and clocks.
 
 #[cfg(any(test, feature = "fuzzing"))]
 pub mod fuzzing;
@@ -41,7 +42,8 @@ pub const LEAST: usize = 300;
 const LEAST_RTT: Duration = Duration::from_millis(10);
 /// The receiver takes a shorter one for long enough, as the two sides do not measure the same.
 const LEAST_RTT_TO_KEEP: Duration = Duration::from_millis(4);
-/// A path that loses more than this by itself, of all packets, is one that loses packets.
+/// A path that loses more than this by itself, of all packets, is one that loses packets: one in a thousand is enough for
+/// some of a fast path's last round to be lost nearly every time.
 const LOSSY: f64 = 0.0003;
 /// A block that is not full ends this part of a round trip after its first packet, …
 const DELAY: f64 = 1.0 / 8.0;
@@ -197,7 +199,7 @@ fn lock<T>(half: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Sending {
-    /// Where the socket is full there is no room for it.
+    /// Sends repair to the peer. Where the socket is full there is no room for it.
     fn send(&self, socket: &Arc<dyn AsyncUdpSocket>, repairs: &Repairs) {
         let Some(destination) = self.peer else { return };
         let at_once = socket.max_transmit_segments().min(MOST_AT_ONCE / repairs.size).max(1);

@@ -5,10 +5,10 @@ use super::packet::{ID_LEN, Repair, id, is_source};
 use crate::crypto::repair::RepairKey;
 use reed_solomon_simd::ReedSolomonEncoder;
 
-/// Standard deviations beyond the mean that a block's losses may lie and still be repaired: one block in a thousand or two is not.
-/// With three it is one in some hundreds, and the end of a file on a fast long path has nearly two hundred.
+/// Standard deviations beyond the mean that a block's losses may lie and still be repaired: less than one block in a
+/// thousand is not. With three it is one in some hundreds, and the end of a file on a fast long path has nearly two hundred.
 const DEVIATIONS: f64 = 4.0;
-/// Loss above which no more repair is made: the path is broken.
+/// What loses more than this gets no more repair than what loses this: the path is broken.
 const MOST_LOSS: f64 = 0.2;
 
 /// The packets since the last repair, and the numbers of blocks.

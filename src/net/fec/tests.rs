@@ -102,7 +102,7 @@ fn less_repair_than_was_lost_makes_nothing() {
     assert_eq!(cross(&packets, 0.05, &[], &[]), Vec::<Vec<u8>>::new());
 }
 
-/// A block in some hundreds may fail, no more; and repair takes little more than is lost.
+/// A block in a thousand may fail, no more; and repair takes little more than is lost.
 #[test]
 fn enough_repair_is_made_for_the_loss() {
     let mut random = StdRng::seed_from_u64(2);
@@ -124,7 +124,7 @@ fn enough_repair_is_made_for_the_loss() {
             2 * packets > count - repairs
         });
         let failed = failed.count();
-        assert!(failed < 30, "{packets} packets, {loss}: {failed} of 10,000");
+        assert!(failed <= 10, "{packets} packets, {loss}: {failed} of 10,000");
     }
 }
 
