@@ -28,7 +28,7 @@ const HOSTS_EIGHTHS: u32 = 9;
 /// Round trips that became longer by so much, and by half, show that even this is too much for the link.
 const MOST_QUEUE: Duration = Duration::from_millis(50);
 
-/// The trains that are still to be sent. Pure.
+/// The trains that are still to be sent. It has neither socket nor clock.
 #[derive(Debug)]
 pub struct Look {
     /// The round trip before the first of them.
@@ -73,8 +73,8 @@ impl Look {
         Some(if self.role == Role::Host { pause * HOSTS_EIGHTHS / 8 } else { pause })
     }
 
-    /// The train that is to leave after the pause, which `path` lets out at once; `None` if the look is over: there is
-    /// something else to send, which tells as much, or the link has too much of it.
+    /// The train that is to leave after the pause, which `path` is told to let out at once; `None` if the look is over:
+    /// there is something else to send, which tells as much, or the link has too much of it.
     pub fn train(&self, now: Seen, path: &PathEstimate) -> Option<Train> {
         // A message on the control stream now and then is one or two frames.
         let busy = now.frames - self.frames > PACKETS[0] as u64;
@@ -155,9 +155,12 @@ mod tests {
         };
         let (guest, host) = (times(Role::Guest), times(Role::Host));
         for way in (0..1000).map(Duration::from_millis) {
-            let meets = |at: &Duration| host.iter().any(|host| (*host + way).abs_diff(*at) < 2 * LENGTH);
-            let met = guest.iter().filter(|at| meets(at)).count();
-            assert!(met <= 2, "{way:?} later {met} meet");
+            for (leave, come) in [(&guest, &host), (&host, &guest)] {
+                let meets =
+                    |at: &&Duration| come.iter().any(|come| (*come + way).abs_diff(**at) < 2 * LENGTH);
+                let met = leave.iter().filter(meets).count();
+                assert!(met <= 2, "{way:?} later {met} meet");
+            }
         }
     }
 

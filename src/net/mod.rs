@@ -3,7 +3,7 @@
 //! In the order in which a connection comes to be: [`socket`], [`tls`], [`endpoint`]; `names`, `redial`, `dial`
 //! and `guard` (out and in); [`handshake`]; [`elect`] and `liveness`; [`rendezvous`], which holds them
 //! together; then [`session`], with [`record`]s on each [`stream`]. [`congestion`] decides how fast the link is filled,
-//! `flow` how much the peer may send ahead of us; `look` asks what an idle path carries, [`fec`] repairs what is lost at a
+//! `flow` how much the peer may send ahead of us; [`look`] asks what an idle path carries, [`fec`] repairs what is lost at a
 //! file's end.
 
 pub mod congestion;
