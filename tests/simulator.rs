@@ -119,8 +119,8 @@ fn keeps_long_links_full_once_started() {
     }
 }
 
-/// Files dropped one after another on an idle session, the first when it has looked at the path: what each reaches of what loss leaves, and the
-/// share of packets lost.
+/// Files dropped one after another on an idle session, the first when it has looked at the path: what each reaches of what
+/// loss leaves, and the share of packets lost.
 fn files(name: &str, link: LinkConfig, bytes: u64, count: u32, seed: u64) -> (Vec<f64>, f64) {
     let best = link.rates[0].1 / 8.0 * (1.0 - link.mean_loss()) * 0.957;
     let source = Source::Files { after: 0.0137 * seed as f64, bytes, pause: 3.0, count };
@@ -182,7 +182,8 @@ fn wastes_little_where_there_is_no_queue() {
     assert!((r.packets.1 as f64) < 0.06 * r.packets.0 as f64, "lost {:?}", r.packets);
     let mut link = LinkConfig::new(1000.0, 50.0);
     link.policer = Some(sim::Policer { rate: 12.5e6, bucket: 125e3 });
-    // The look takes the line before the policer for the path, and most of the first flight is lost: that must not pass for the path's own loss.
+    // The look takes the line before the policer for the path, and most of the first flight is lost: that must not pass
+    // for the path's own loss.
     let r = one("policer", link, 100_000_000);
     assert!(r.goodput() > 10.5e6);
     assert!((r.packets.1 as f64) < 0.25 * r.packets.0 as f64, "lost {:?}", r.packets);

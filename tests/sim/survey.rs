@@ -64,6 +64,8 @@ fn seeds() {
     }
 }
 
+/// The link and the file are those of RATE, RTT, LOSS, QUEUE, MB, LOOK and REPAIR; with COMPETE=first it is beside a CUBIC
+/// flow that was there first, with COMPETE=second beside one that comes later.
 #[test]
 #[ignore = "prints one link's course: SIM_TRACE=1"]
 fn course() {

@@ -81,8 +81,8 @@ pub struct Round {
     pub mean: f64,
     /// Share of bytes lost.
     pub loss: f64,
-    /// The same, where what is found lost at one time counts for no more than two packets: a burst of losses is one mishap,
-    /// while a path that is too full loses packets all the time.
+    /// The same, where what is found lost at one time counts for no more than two packets: a burst of losses is one
+    /// mishap, while a path that is too full loses packets all the time.
     pub scattered_loss: f64,
     /// Bytes acknowledged and lost.
     pub bytes: f64,
