@@ -1,24 +1,25 @@
 //! What is known of the path: its delivery rate, its round-trip time without a queue, the queue's
 //! delay, and how much it loses by itself. All of it is counted in round trips.
 
+mod tally;
 #[cfg(test)]
 mod tests;
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
+use tally::{MOST_LOSS, Tally};
+
 /// Rounds for which the largest delivery rate is remembered: longer than a probe cycle, so that the
 /// rate found by the last probe up is still known at the next one.
 const RATE_ROUNDS: u64 = 12;
 /// The least round-trip time is looked for anew after this (draft-ietf-ccwg-bbr: 10 s).
 pub const MIN_RTT_LIFE: Duration = Duration::from_secs(10);
-/// Loss beyond this is not made up for: what delivers two packets of three is broken.
-const MOST_LOSS: f64 = 0.33;
-/// Share of the counts of loss that is forgotten each cycle.
-const FORGET: f64 = 0.25;
 
 /// Acknowledgements that make a round a busy one, whatever the application gives.
 const BUSY_ACKS: f64 = 16.0;
+/// Of what arrived with the news of a loss, the share that the loss counts for at the most.
+const SCATTERED: f64 = 0.25;
 /// Packets by which the path's own loss is known.
 const SURE_PACKETS: f64 = 500.0;
 
@@ -44,29 +45,6 @@ pub enum Window {
     Large,
 }
 
-/// Acknowledged and lost bytes.
-#[derive(Clone, Copy, Debug, Default)]
-struct Tally {
-    acked: f64,
-    lost: f64,
-}
-
-impl Tally {
-    fn share(self) -> f64 {
-        self.lost / (self.acked + self.lost).max(1.0)
-    }
-
-    fn add(&mut self, other: Self) {
-        self.acked += other.acked;
-        self.lost += other.lost;
-    }
-
-    fn forget(&mut self) {
-        self.acked *= 1.0 - FORGET;
-        self.lost *= 1.0 - FORGET;
-    }
-}
-
 /// One finished round trip.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Round {
@@ -81,8 +59,8 @@ pub struct Round {
     pub mean: f64,
     /// Share of bytes lost.
     pub loss: f64,
-    /// The same, where what is found lost at one time counts for no more than two packets: a burst of losses is one
-    /// mishap, while a path that is too full loses packets all the time.
+    /// The same, where what is found lost at one time counts for no more than two packets, or a quarter of what arrived
+    /// then: a burst of losses is one mishap, while a path that is too full loses packets all the time.
     pub scattered_loss: f64,
     /// Bytes acknowledged and lost.
     pub bytes: f64,
@@ -110,8 +88,10 @@ pub struct Model {
     all: Tally,
     now_below: Tally,
     now_all: Tally,
-    /// Lost in this round, where what is found lost at one time counts for no more than two packets, bytes.
+    /// Lost in this round, as [`Round::scattered_loss`] counts, bytes.
     scattered: f64,
+    /// When the last acknowledgements came, and bytes in them.
+    batch: (Option<Instant>, f64),
     /// The last rounds' counts, newest first.
     past: [Tally; 2],
     /// Rounds in which the application did not hold back: only they make rates old.
@@ -123,6 +103,7 @@ pub struct Model {
     rtt_count: f64,
     rate_last: f64,
     app_limited: bool,
+    window_before: Window,
     slow_rounds: u32,
     slow_rate: f64,
     mtu: f64,
@@ -149,6 +130,7 @@ impl Model {
             now_below: Tally::default(),
             now_all: Tally::default(),
             scattered: 0.0,
+            batch: (None, 0.0),
             past: [Tally::default(); 2],
             busy_rounds: 0,
             loaded: false,
@@ -157,6 +139,7 @@ impl Model {
             rtt_count: 0.0,
             rate_last: 0.0,
             app_limited: false,
+            window_before: Window::Large,
             slow_rounds: 0,
             slow_rate: 0.0,
             mtu: f64::from(mtu),
@@ -176,6 +159,8 @@ impl Model {
     /// A packet was acknowledged.
     pub fn on_ack(&mut self, now: Instant, rtt: f64, bytes: u64, load: Load) {
         self.now_all.acked += bytes as f64;
+        let batch = if self.batch.0 == Some(now) { self.batch.1 } else { 0.0 };
+        self.batch = (Some(now), batch + bytes as f64);
         if load == Load::Below {
             self.now_below.acked += bytes as f64;
         }
@@ -195,7 +180,7 @@ impl Model {
     /// Bytes were lost.
     pub fn on_lost(&mut self, bytes: u64, load: Load) {
         self.now_all.lost += bytes as f64;
-        self.scattered += (bytes as f64).min(2.0 * self.mtu);
+        self.scattered += (bytes as f64).min((2.0 * self.mtu).max(SCATTERED * self.batch.1));
         if load == Load::Below {
             self.now_below.lost += bytes as f64;
         }
@@ -256,7 +241,7 @@ impl Model {
         if !self.congested() {
             // Who loses so much was not below the path's rate, whatever an idle path seemed to carry: a policer lets a few
             // packets through as if there were none.
-            if self.now_below.share() <= MOST_LOSS {
+            if self.now_below.is_plausible(self.mtu) {
                 self.below.add(self.now_below);
             }
             self.all.add(self.now_all);
@@ -280,7 +265,10 @@ impl Model {
     /// no news, and what seems a queue is jitter, or what is left of one.
     fn doubt(&mut self, window: Window, round: &Round) {
         let much = round.rate < 0.6 * self.rate();
-        if window != Window::Tiny
+        // The packet that ends a round left when the one before it ended.
+        let before = std::mem::replace(&mut self.window_before, window);
+        let tiny = window == Window::Tiny || before == Window::Tiny;
+        if !tiny
             && (window != Window::Large || much)
             && self.congested()
             && !round.app_limited
@@ -303,7 +291,9 @@ impl Model {
     pub fn was_far_from_full(&mut self, least: f64) {
         self.loaded = true;
         self.min_rtt = self.min_rtt.max(least);
-        self.below.add(self.past[1]);
+        if self.past[1].is_plausible(self.mtu) {
+            self.below.add(self.past[1]);
+        }
     }
 
     /// Enough was seen below the path's rate to tell its own loss.
