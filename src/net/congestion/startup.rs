@@ -128,8 +128,10 @@ impl Startup {
 
     /// Bytes that may leave in the first round on this path.
     fn first(&self, model: &Model) -> f64 {
-        let jump = self.seen.map_or(0.0, |rate| JUMP * rate * model.min_rtt);
-        first_window(model.min_rtt, model.mtu()).max(jump)
+        match self.seen {
+            Some(rate) => (JUMP * rate * model.min_rtt).max(INITIAL_PACKETS * model.mtu()),
+            None => first_window(model.min_rtt, model.mtu()),
+        }
     }
 
     /// A packet was acknowledged. `in_flight` counts what was under way before: a window that is not
@@ -334,6 +336,15 @@ mod tests {
         startup.go_stale();
         let window = startup.window(&model, 0.0) / product;
         assert!((0.3..0.38).contains(&window), "{window}");
+    }
+
+    #[test]
+    fn an_idle_path_that_is_slow_gets_no_more_than_an_unknown_short_one() {
+        let (mut model, mut startup) = begin();
+        // 1,250 bytes each 10 ms: one megabit a second.
+        look(&mut startup, &mut model, 10_000);
+        assert_eq!(startup.first(&model), INITIAL_PACKETS * 1200.0);
+        assert_eq!(startup.window(&model, 0.0), 40_000.0);
     }
 
     #[test]
