@@ -205,8 +205,9 @@ impl Core {
         let window = match self.phase {
             Phase::Startup(_) | Phase::Up { .. } | Phase::Compete(_) => Window::Large,
             Phase::Cruise { .. } => Window::Level,
-            Phase::Down { gain, .. } if gain > DEEP_GAIN => Window::Small,
-            Phase::Down { .. } | Phase::ProbeRtt { .. } | Phase::Trial { .. } => Window::Tiny,
+            Phase::Down { gain, .. } if gain <= DEEP_GAIN => Window::Tiny,
+            // A pause that finds a queue all the same shows that somebody else sends too: there the lower rate is ours.
+            Phase::Down { .. } | Phase::ProbeRtt { .. } | Phase::Trial { .. } => Window::Small,
         };
         let delivered = self.sampler.delivered();
         let round = self.model.end_round(sample.delivered_before, delivered, window);
