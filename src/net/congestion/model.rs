@@ -35,7 +35,7 @@ pub enum Load {
 /// How large the window was in a round, beside what the path needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Window {
-    /// So much smaller that the path is not full.
+    /// So much smaller, on a path that loses packets, that the path is not full.
     Tiny,
     /// Smaller.
     Small,
@@ -261,8 +261,8 @@ impl Model {
     }
 
     /// A queue and a lower rate for two rounds (one, if much lower), although the window was modest: the path has become
-    /// slower, and what was measured before says nothing any more. Where the window does not fill the path a lower rate is
-    /// no news, and what seems a queue is jitter, or what is left of one.
+    /// slower, and what was measured before says nothing any more. In a tiny window a lower rate is no news, and what seems a
+    /// queue is jitter, or what is left of one.
     fn doubt(&mut self, window: Window, round: &Round) {
         let much = round.rate < 0.6 * self.rate();
         // The packet that ends a round left when the one before it ended.
