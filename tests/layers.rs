@@ -35,7 +35,7 @@ const LAYERS: &[Layer] = &[
         crates: &["bytes", "if_addrs", "quinn", "quinn_proto", "rand", "rcgen", "reed_solomon_simd", "rustix", "rustls", "socket2", "thiserror", "tokio", "tracing", "zeroize"] },
     // a name off the wire is `proto`'s type, and what the folders take
     Layer { name: "store", layers: &["proto", "config", "event", "failpoint"],
-        crates: &["blake3", "bytes", "cap_fs_ext", "cap_std", "fs4", "ignore", "rand", "redb", "renamore", "rustix", "thiserror", "tokio", "tracing",
+        crates: &["blake3", "bytes", "cap_fs_ext", "cap_std", "fs4", "ignore", "open_writers", "rand", "redb", "renamore", "rustix", "thiserror", "tokio", "tracing",
                   "winx"] },
     Layer { name: "crypto", layers: &[],
         crates: &["aes_gcm", "argon2", "blake3", "bytes", "curve25519_dalek", "data_encoding", "hmac", "rand", "ring", "sha2", "thiserror",
@@ -63,6 +63,7 @@ const OWNED: &[(&str, &str)] = &[
     ("zstd", "pack"),
     ("cap_std", "store"),
     ("notify", "outbox"),
+    ("open_writers", "store"),
     ("aes_gcm", "crypto"),
     ("hmac", "crypto"),
     ("ring", "crypto"),
