@@ -19,7 +19,7 @@ use bytes::{Bytes, BytesMut};
 use rft::config::{Folders, OnConflict};
 use rft::proto::message::{EntryKind, Offer, Outcome, Timestamp, TransferId};
 use rft::proto::name::Name;
-use rft::store::{Arrived, Content, Incoming, Ledger, StateDir, publish};
+use rft::store::{Arrived, Content, Delivered, Incoming, Ledger, StateDir, publish};
 
 const SAMPLES: usize = 9;
 const SIZE: usize = 4096;
@@ -87,7 +87,7 @@ fn messages() {
 fn commits(ledger: &Ledger, count: u64) {
     let mut next = 0;
     each(&format!("ledger, {count} an fsync"), count, || {
-        let ids: Vec<TransferId> = (next..next + count).map(id).collect();
+        let ids: Vec<_> = (next..next + count).map(|n| (id(n), Delivered::default())).collect();
         next += count;
         ledger.mark_delivered(&ids).expect("marks");
     });

@@ -23,6 +23,11 @@ pub struct Config {
     pub drain: bool,
     /// How long a file that was written in place must be quiet before it is sent.
     pub settle: Duration,
+    /// After so much quiet, a snapshot is sent of a file that a program keeps open for writing; `None`: it waits.
+    pub send_open: Option<Duration>,
+    /// How long a sent file is set aside before it is removed, where the system cannot tell whether a program has it
+    /// open for writing.
+    pub grace: Duration,
     /// Cap of what this side sends, in bytes per second.
     pub limit_rate: Option<u64>,
     /// Congestion control of what this side sends.
@@ -55,6 +60,8 @@ impl Config {
             on_conflict: OnConflict::Rename,
             drain: false,
             settle: Duration::from_secs(1),
+            send_open: None,
+            grace: Duration::from_secs(10),
             limit_rate: None,
             congestion: Congestion::Bbr,
             compress: Compress::Auto,

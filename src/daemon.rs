@@ -2,7 +2,7 @@
 
 mod link;
 
-use crate::config::{Compress, Config, Folders, OnConflict};
+use crate::config::{AfterSend, Compress, Config, Folders, OnConflict};
 use crate::crypto::handshake::PeerId;
 use crate::crypto::password::PasswordKey;
 use crate::event::{Event, EventSink};
@@ -232,7 +232,15 @@ fn open(config: &Config, events: &EventSink) -> Result<Shared, RunError> {
         Arc::new(Incoming::open(&config.folders.incoming, &state)?.limited(config.max_incoming_bytes));
     incoming.recover(&ledger, config.on_conflict)?;
     hit("start.recovered");
-    let remover = Remover::open(outgoing.clone(), &state)?;
+    let remover = match Remover::open(outgoing.clone(), &state) {
+        Ok(remover) => Some(remover),
+        // Nothing is renamed then: Outgoing may be read-only.
+        Err(error) if config.after_send == AfterSend::Keep => {
+            tracing::info!(%error, "nothing can be removed from Outgoing, and nothing has to be");
+            None
+        }
+        Err(error) => return Err(error.into()),
+    };
     let committer = Committer::start(incoming.clone(), ledger.clone(), config.on_conflict)?;
     let limits = Limits {
         max_file_size: config.max_file_size,
@@ -248,6 +256,8 @@ fn open(config: &Config, events: &EventSink) -> Result<Shared, RunError> {
             ledger: ledger.clone(),
             after_send: config.after_send,
             settle: config.settle,
+            send_open: config.send_open,
+            grace: config.grace,
             watch: true,
             confirm: config.drain,
         },

@@ -139,6 +139,15 @@ pub enum Event {
         /// The name that it was given in Incoming.
         saved_as: Option<Name>,
     },
+    /// A file is not sent for now.
+    FileWaiting {
+        /// Which way.
+        direction: Direction,
+        /// Its name.
+        path: Name,
+        /// For what it waits.
+        reason: String,
+    },
     /// A file did not arrive this time.
     FileFailed {
         /// Which way.

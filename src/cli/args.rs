@@ -125,6 +125,20 @@ pub(crate) struct Options {
         help_heading = "Files"
     )]
     settle: String,
+    /// Send a snapshot of a file that a program keeps open for writing, after so much quiet; else it waits until it is
+    /// closed
+    #[arg(long, value_name = "DURATION", allow_negative_numbers = true, help_heading = "Files")]
+    send_open: Option<String>,
+    /// How long a sent file is held aside before it is removed, where the system cannot tell whether a program has it
+    /// open (another user's file, a network file system)
+    #[arg(
+        long,
+        value_name = "DURATION",
+        default_value = "10s",
+        allow_negative_numbers = true,
+        help_heading = "Files"
+    )]
+    grace: String,
     /// Refuse larger files from the peer
     #[arg(long, value_name = "SIZE", allow_negative_numbers = true, help_heading = "Files")]
     max_file_size: Option<String>,
@@ -209,6 +223,9 @@ impl CommandLine {
         config.on_conflict = options.on_conflict.into();
         config.drain = options.drain;
         config.settle = units::duration("--settle", &options.settle)?;
+        let send_open = options.send_open.as_deref();
+        config.send_open = send_open.map(|text| units::duration("--send-open", text)).transpose()?;
+        config.grace = units::duration("--grace", &options.grace)?;
         let limit_rate = options.limit_rate.as_deref();
         config.limit_rate = limit_rate.map(|text| units::rate("--limit-rate", text)).transpose()?;
         config.congestion = options.congestion.into();

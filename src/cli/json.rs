@@ -90,11 +90,15 @@ impl Line {
     }
 
     fn file(self, direction: Direction, path: &Name, transfer: TransferId) -> Self {
+        self.direction(direction).name("path", path).text("transfer", &transfer.to_string())
+    }
+
+    fn direction(self, direction: Direction) -> Self {
         let direction = match direction {
             Direction::Send => "send",
             Direction::Receive => "receive",
         };
-        self.text("direction", direction).name("path", path).text("transfer", &transfer.to_string())
+        self.text("direction", direction)
     }
 
     fn seconds(self, elapsed: Duration) -> Self {
@@ -140,6 +144,9 @@ fn line_of(time: SystemTime, event: &Event) -> Option<Line> {
                 (Direction::Receive, None) => done.name("saved_as", path),
                 (Direction::Send, None) => done,
             }
+        }
+        Event::FileWaiting { direction, path, reason } => {
+            line("file_waiting").direction(*direction).name("path", path).text("reason", reason)
         }
         Event::FileFailed { direction, path, transfer, error, retry } => {
             line("file_failed").file(*direction, path, *transfer).text("error", error).number("retry", retry)

@@ -131,6 +131,9 @@ impl Terminal {
                 let again = if *retry { " (it will be tried again)" } else { "" };
                 self.line(format!("{}: {path}: {}{again}", palette.bad(what), text::printable(error)));
             }
+            Event::FileWaiting { path, reason, .. } => {
+                self.line(format!("{}: {path}: {}", palette.warn("waiting"), text::printable(reason)));
+            }
             Event::Warning { path, message } => self.warning(path.as_ref(), message),
             Event::Drained { files, bytes, elapsed } => self.line(format!(
                 "{}: {} sent, {}, in {}",

@@ -106,13 +106,16 @@ fn is_interruption(error: &DeliverError) -> bool {
         || matches!(error, DeliverError::Refused { reason: Refusal::Stopping, .. })
 }
 
-fn finish(shared: &Shared, item: Item, result: Result<Delivered, DeliverError>, begun: Instant) {
+fn finish(shared: &Shared, mut item: Item, result: Result<Delivered, DeliverError>, begun: Instant) {
     let (path, transfer) = (item.name.clone(), item.id);
     let error = match result {
         Ok(delivered) => {
             hit("send.receipted");
             let size = if let EntryKind::File { size } = item.kind { size } else { 0 };
             shared.sent(&path, size);
+            if let Some(meta) = delivered.meta {
+                (item.meta, item.content) = (meta, Some(delivered.hash));
+            }
             shared.outbox.delivered(item);
             shared.events.emit(Event::FileDone {
                 direction: Direction::Send,
@@ -131,6 +134,8 @@ fn finish(shared: &Shared, item: Item, result: Result<Delivered, DeliverError>, 
     tracing::info!(%path, %transfer, %error, "not delivered");
     let retry = match &error {
         DeliverError::Changed => Retry::Changed,
+        DeliverError::Open | DeliverError::Opened => Retry::Open,
+        DeliverError::OtherContent => Retry::Forget,
         DeliverError::Source(error) if error.is_not_found() => Retry::Changed,
         DeliverError::Source(_) => Retry::WhenReadable,
         DeliverError::Refused { reason, .. } if !reason.retry_helps() => Retry::WhenChanged,
@@ -145,6 +150,10 @@ fn finish(shared: &Shared, item: Item, result: Result<Delivered, DeliverError>, 
     let skipped = matches!(error, DeliverError::Refused { reason: Refusal::Conflict, .. });
     if matches!(retry, Retry::WhenChanged | Retry::WhenReadable) && !skipped {
         shared.left_behind(&path);
+    }
+    if matches!(error, DeliverError::Open) {
+        // Nothing was sent, and nothing is wrong: the outbox tells that it waits.
+        return shared.outbox.failed(item, retry);
     }
     shared.events.emit(Event::FileFailed {
         direction: Direction::Send,

@@ -138,7 +138,16 @@ impl Source {
         assert_eq!(meta.kind, FileKind::File);
         let mut id = TransferId([0; 16]);
         id.0.copy_from_slice(&blake3::hash(format!("{meta:?}").as_bytes()).as_bytes()[..16]);
-        Item { name, meta, kind: EntryKind::File { size: meta.size }, id, attempt: 0, fresh }
+        Item {
+            name,
+            meta,
+            kind: EntryKind::File { size: meta.size },
+            id,
+            attempt: 0,
+            fresh,
+            snapshot: false,
+            content: None,
+        }
     }
 
     fn arrived(&self, folders: &Folders) -> Vec<Vec<u8>> {

@@ -3,7 +3,7 @@
 use super::Item;
 use super::pace::Pace;
 use super::packing::Packing;
-use super::read::{Reading, SealedChunk, SmallReader, Source, blocking};
+use super::read::{ReadFile, Reading, SealedChunk, SmallReader, Source, blocking};
 use crate::crypto::filehash::{FILE_CHUNK, FileHashError};
 use crate::crypto::seal::{RecordKind, SealError, Sealer};
 use crate::event::{Direction, Event, EventSink};
@@ -13,7 +13,7 @@ use crate::net::stream::{SendHalf, StreamCode, Turn};
 use crate::proto::codec::Malformed;
 use crate::proto::message::{Accept, Begin, CHUNK_SIZE, EntryKind, MAX_MESSAGE, Offer, Outcome, Refusal};
 use crate::proto::name::Name;
-use crate::store::{Folder, StoreError};
+use crate::store::{Folder, Meta, StoreError};
 use bytes::Bytes;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -40,6 +40,8 @@ pub struct Delivered {
     pub saved_as: Name,
     /// Bytes that were there from before.
     pub offset: u64,
+    /// The file as it was when the last of it was read; `None` for folders and links.
+    pub meta: Option<Meta>,
 }
 
 /// Why a file was not delivered this time.
@@ -51,6 +53,15 @@ pub enum DeliverError {
     /// It is not the file any more that was offered.
     #[error("it changed while it was sent; it is sent again when it has settled")]
     Changed,
+    /// A program had it open for writing before anything was sent.
+    #[error("a program has it open for writing; it is sent when it is closed")]
+    Open,
+    /// A program opened it for writing while it was sent.
+    #[error("a program opened it for writing while it was sent; it is sent again when it is closed")]
+    Opened,
+    /// The peer holds another content under the id of this transfer.
+    #[error("the peer holds an older content of it; it is sent again")]
+    OtherContent,
     /// It cannot be read, now.
     #[error("{0}; rft goes on trying")]
     Source(#[from] StoreError),
@@ -132,7 +143,11 @@ impl Delivery {
         };
         if let Err(error) = &result {
             send.reset(match error {
-                DeliverError::Changed => StreamCode::SourceChanged,
+                DeliverError::Changed | DeliverError::Opened | DeliverError::OtherContent => {
+                    StreamCode::SourceChanged
+                }
+                // Nothing was sent of it.
+                DeliverError::Open => StreamCode::Done,
                 // The same content may come again, behind what the peer holds of it.
                 DeliverError::Source(_) => StreamCode::SourceUnreadable,
                 DeliverError::Refused { .. } => StreamCode::Done,
@@ -175,7 +190,7 @@ impl Delivery {
         slot: OwnedSemaphorePermit,
         packing: Packing,
     ) -> Result<Delivered, DeliverError> {
-        let (hash, records) = self.small.read(item.clone(), sealer, packing).await?;
+        let (read, records) = self.small.read(item.clone(), sealer, packing).await?;
         self.started(item, 0);
         send.set_turn(Turn::Small(self.turn()));
         for record in records {
@@ -188,7 +203,7 @@ impl Delivery {
         hit("send.small");
         send.finish().await;
         drop(slot);
-        receipt(outcome(reader).await?, Some(hash), 0)
+        receipt(outcome(reader).await?, Some(read), 0)
     }
 
     /// A large file waits for the peer's word on what it holds from before, if it can hold anything. It then goes chunk
@@ -212,7 +227,7 @@ impl Delivery {
         } else {
             match first_word(&mut reader).await? {
                 FirstWord::Accept(accept) => accept,
-                FirstWord::Last(outcome) => return receipt_before_the_end(outcome, 0),
+                FirstWord::Last(outcome) => return self.receipt_before_the_end(item, outcome, 0).await,
             }
         };
         let size = item.size();
@@ -226,15 +241,17 @@ impl Delivery {
 
         hit("send.begun");
         let (chunks, mut ready) = mpsc::channel(AHEAD);
-        let reading = tokio::task::spawn_blocking(move || source.seal_chunks(sealer, &chunks));
+        let (folder, name) = (self.folder.clone(), item.name.clone());
+        let still_there = move |meta: &Meta| folder.stat(&name).is_ok_and(|now| now.same_file(meta));
+        let reading = tokio::task::spawn_blocking(move || source.seal_chunks(sealer, &chunks, still_there));
         let mut answer = Answer::of(reader, item.fresh);
         let early = self.pump(item, offset, send, &mut ready, &mut answer).await?;
         if let Some(early) = &early
             && (!matches!(early, Outcome::Done { .. }) || ready.recv().await.is_some())
         {
-            return receipt_before_the_end(early.clone(), offset);
+            return self.receipt_before_the_end(item, early.clone(), offset).await;
         }
-        let hash = reading.await.map_err(|error| DeliverError::Internal(error.to_string()))??;
+        let read = reading.await.map_err(|error| DeliverError::Internal(error.to_string()))??;
         hit("send.last_chunk");
         send.finish().await;
         drop(slot);
@@ -242,7 +259,26 @@ impl Delivery {
             Some(early) => early,
             None => answer.last.await?,
         };
-        receipt(last, Some(hash), offset)
+        receipt(last, Some(read), offset)
+    }
+
+    /// What the peer may say before it has the whole file: that it has it from before, or does not take it. That it
+    /// has it counts only if the file still has that content.
+    async fn receipt_before_the_end(
+        &self,
+        item: &Item,
+        outcome: Outcome,
+        offset: u64,
+    ) -> Result<Delivered, DeliverError> {
+        match outcome {
+            Outcome::Done { .. } => Err(Malformed.into()),
+            Outcome::Have { hash, .. } => {
+                let (folder, job) = (self.folder.clone(), item.clone());
+                let read = blocking(move || Reading::open(&folder, &job)?.verify(hash)).await?;
+                receipt(outcome, Some(read), offset)
+            }
+            Outcome::Refused { .. } => receipt(outcome, None, offset),
+        }
     }
 
     /// Moves sealed chunks to the stream. An answer before the last chunk ends it.
@@ -373,24 +409,19 @@ async fn outcome(mut reader: RecordReader) -> Result<Outcome, RecordError> {
     reader.message(RecordKind::Receipt, Outcome::decode).await
 }
 
-/// What the peer may say before it has the whole file: that it has it from before, or does not take it.
-fn receipt_before_the_end(outcome: Outcome, offset: u64) -> Result<Delivered, DeliverError> {
+/// The file counts as delivered only under the hash of what was read.
+fn receipt(outcome: Outcome, read: Option<ReadFile>, offset: u64) -> Result<Delivered, DeliverError> {
     match outcome {
-        Outcome::Done { .. } => Err(Malformed.into()),
-        other => receipt(other, None, offset),
-    }
-}
-
-/// The file counts as delivered only under the hash that we sent.
-fn receipt(outcome: Outcome, sent: Option<[u8; 32]>, offset: u64) -> Result<Delivered, DeliverError> {
-    match outcome {
-        Outcome::Done { hash, saved_as } | Outcome::Have { hash, saved_as } => match sent {
-            Some(sent) if sent != hash => Err(DeliverError::Refused {
-                reason: Refusal::Corrupt,
-                detail: "the receipt is for other content".into(),
-            }),
-            _ => Ok(Delivered { hash, saved_as, offset }),
-        },
+        Outcome::Have { hash, .. } if read.is_some_and(|read| read.hash != hash) => {
+            Err(DeliverError::OtherContent)
+        }
+        Outcome::Done { hash, .. } if read.is_some_and(|read| read.hash != hash) => {
+            let detail = "the receipt is for other content".into();
+            Err(DeliverError::Refused { reason: Refusal::Corrupt, detail })
+        }
+        Outcome::Done { hash, saved_as } | Outcome::Have { hash, saved_as } => {
+            Ok(Delivered { hash, saved_as, offset, meta: read.map(|read| read.meta) })
+        }
         Outcome::Refused { reason, detail } => {
             Err(DeliverError::Refused { reason, detail: crate::proto::name::escape(detail.as_bytes()) })
         }

@@ -9,7 +9,11 @@ use crate::event::EventSink;
 use crate::failpoint::hit;
 use crate::proto::message::TransferId;
 use crate::proto::name::Name;
-use crate::store::{FileKind, Folder, Ledger, Meta, Removed, Remover, StoreError};
+use crate::store::{
+    Delivered, FileKind, Folder, Hold, Ledger, Meta, Removed, Remover, Sent, StoreError, Writers, meta_of,
+    writers_of,
+};
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
@@ -32,6 +36,19 @@ pub(super) struct Finisher {
     shared: Arc<Shared>,
     events: EventSink,
     again: Vec<Again>,
+    /// How long a file is set aside of which the system does not say whether a program writes it.
+    grace: Duration,
+    holds: Vec<OnHold>,
+    /// What was said of a mount, from which nothing can be removed.
+    told_mounts: HashSet<String>,
+}
+
+/// An item that is set aside until it is known that no program writes it.
+#[derive(Debug)]
+struct OnHold {
+    item: Item,
+    hold: Hold,
+    until: Instant,
 }
 
 /// An item that could not be finished yet.
@@ -54,22 +71,27 @@ impl Finisher {
             shared,
             events,
             again: Vec::new(),
+            grace: config.grace,
+            holds: Vec::new(),
+            told_mounts: HashSet::new(),
         }
     }
 
     /// The thread: until it is told to stop.
-    pub fn run(mut self, remover: &Remover, jobs: &Receiver<Job>) {
+    pub fn run(mut self, remover: Option<&Remover>, jobs: &Receiver<Job>) {
         let mut stop = false;
         while !stop {
             let mut batch = Vec::new();
             match jobs.recv_timeout(self.patience()) {
                 Ok(Job::Finish(item)) => batch.push((item, 0)),
+                Ok(Job::Verify(item)) => self.verify(item),
                 Ok(Job::Stop) | Err(RecvTimeoutError::Disconnected) => stop = true,
                 Err(RecvTimeoutError::Timeout) => {}
             }
             while batch.len() < MAX_BATCH && !stop {
                 match jobs.try_recv() {
                     Ok(Job::Finish(item)) => batch.push((item, 0)),
+                    Ok(Job::Verify(item)) => self.verify(item),
                     Ok(Job::Stop) => stop = true,
                     Err(_) => break,
                 }
@@ -79,20 +101,23 @@ impl Finisher {
             if !batch.is_empty() {
                 self.finish(remover, batch);
             }
+            if let Some(remover) = remover {
+                self.settle_holds(remover);
+            }
         }
     }
 
     fn patience(&self) -> Duration {
-        let next = self.again.iter().map(|again| again.at).min();
+        let next = self.again.iter().map(|again| again.at).chain(self.holds.iter().map(|on| on.until)).min();
         next.map_or(Duration::from_secs(60), |at| at.saturating_duration_since(Instant::now()))
     }
 
     /// Finishes a batch, files and links before folders.
-    fn finish(&mut self, remover: &Remover, batch: Vec<(Item, u32)>) {
+    fn finish(&mut self, remover: Option<&Remover>, batch: Vec<(Item, u32)>) {
         let (folders, entries): (Vec<_>, Vec<_>) =
             batch.into_iter().partition(|(item, _)| item.meta.kind == FileKind::Folder);
         let mut outcomes = Vec::with_capacity(entries.len());
-        if self.after_send == AfterSend::Keep {
+        let Some(remover) = remover.filter(|_| self.after_send != AfterSend::Keep) else {
             let all: Vec<_> = entries.into_iter().chain(folders).collect();
             hit("keep.marking");
             let marked = self.mark(&all);
@@ -101,22 +126,32 @@ impl Finisher {
                 let outcome = marked.clone().map(|()| Finish::Kept(self.fresh(&item.name)));
                 (item, tries, outcome)
             }));
-        } else {
-            let names: Vec<(Name, Meta)> =
-                entries.iter().map(|(item, _)| (item.name.clone(), item.meta)).collect();
-            let removed = match self.after_send {
-                AfterSend::Archive => remover.archive(&names),
-                AfterSend::Delete | AfterSend::Keep => remover.remove(&names),
-            };
-            for ((item, tries), removed) in entries.into_iter().zip(removed) {
-                let outcome = self.removed(&item, removed);
-                outcomes.push((item, tries, outcome));
-            }
-            for (item, tries) in folders {
-                let outcome = self.removed(&item, remover.remove_folder(&item.name));
-                outcomes.push((item, tries, outcome));
+            return self.report(outcomes);
+        };
+        let sent =
+            |(item, _): &(Item, u32)| Sent { name: item.name.clone(), meta: item.meta, hash: item.content };
+        let batch: Vec<Sent> = entries.iter().map(sent).collect();
+        let removed = match self.after_send {
+            AfterSend::Archive => remover.archive(&batch),
+            AfterSend::Delete | AfterSend::Keep => remover.remove(&batch),
+        };
+        for ((item, tries), removed) in entries.into_iter().zip(removed) {
+            match removed {
+                Ok(Removed::OnHold(hold)) => self.set_aside(item, hold),
+                removed => {
+                    let outcome = removed.map(|removed| self.removed(&item, &removed));
+                    outcomes.push((item, tries, outcome));
+                }
             }
         }
+        for (item, tries) in folders {
+            let outcome = remover.remove_folder(&item.name).map(|removed| self.removed(&item, &removed));
+            outcomes.push((item, tries, outcome));
+        }
+        self.report(outcomes);
+    }
+
+    fn report(&mut self, outcomes: Vec<(Item, u32, Outcome)>) {
         let finished: Vec<_> = outcomes
             .into_iter()
             .filter_map(|(item, tries, outcome)| self.settle(item, tries, outcome))
@@ -125,18 +160,73 @@ impl Finisher {
     }
 
     fn mark(&self, batch: &[(Item, u32)]) -> Result<(), StoreError> {
-        let marks: Vec<TransferId> = {
+        let marks: Vec<(TransferId, Delivered)> = {
             let table = locked(&self.shared.table);
-            batch.iter().filter_map(|(item, _)| table.mark(&item.name)).collect()
+            let mark = |(item, _): &(Item, u32)| {
+                let delivered = Delivered { changed: item.meta.identity.changed, hash: item.content };
+                Some((table.mark(&item.name)?, delivered))
+            };
+            batch.iter().filter_map(mark).collect()
         };
         self.ledger.mark_delivered(&marks)
     }
 
-    fn removed(&self, item: &Item, removed: Result<Removed, StoreError>) -> Outcome {
-        Ok(match removed? {
+    fn set_aside(&mut self, item: Item, hold: Hold) {
+        tracing::info!(
+            path = %item.name, seconds = self.grace.as_secs(),
+            "the system cannot tell whether a program writes it; it is removed if nothing changes meanwhile"
+        );
+        self.holds.push(OnHold { item, hold, until: Instant::now() + self.grace });
+    }
+
+    /// Decides about the files whose time aside is over.
+    fn settle_holds(&mut self, remover: &Remover) {
+        let now = Instant::now();
+        let over: Vec<_> = self.holds.extract_if(.., |on| on.until <= now).collect();
+        let mut outcomes = Vec::with_capacity(over.len());
+        for OnHold { item, hold, .. } in over {
+            let outcome = remover.settle(hold).map(|removed| self.removed(&item, &removed));
+            outcomes.push((item, 0, outcome));
+        }
+        if !outcomes.is_empty() {
+            self.report(outcomes);
+        }
+    }
+
+    /// A kept file has another change time than when it was delivered. If its content is the same, that is
+    /// written down; else it is sent again.
+    fn verify(&mut self, item: Item) {
+        let finish = match self.has_content(&item) {
+            Some(meta) => {
+                // If it cannot be written down, it is verified again at the next start.
+                if let Err(error) = self.mark(&[(Item { meta, ..item.clone() }, 0)]) {
+                    tracing::warn!(path = %item.name, %error, "the new change time of a kept file is not noted");
+                }
+                Finish::Kept(Some(meta))
+            }
+            None => Finish::Changed(self.fresh(&item.name)),
+        };
+        self.shared.mail(|mail| mail.finished.push((item, finish)));
+    }
+
+    /// Its metadata if it is still the content that the peer holds.
+    fn has_content(&self, item: &Item) -> Option<Meta> {
+        let (file, meta) = self.outgoing.open_file(&item.name).ok()?;
+        let mut hasher = blake3::Hasher::new();
+        hasher.update_reader(&file).ok()?;
+        let same = Some(*hasher.finalize().as_bytes()) == item.content;
+        let rested =
+            meta_of(&file).is_ok_and(|now| now.unchanged(&meta)) && writers_of(&file) != Writers::Some;
+        (same && rested).then_some(meta)
+    }
+
+    fn removed(&self, item: &Item, removed: &Removed) -> Finish {
+        match removed {
             Removed::Gone => Finish::Gone,
-            Removed::Changed => Finish::Changed(self.fresh(&item.name)),
-        })
+            // What is on hold does not come here.
+            Removed::Changed | Removed::OnHold(_) => Finish::Changed(self.fresh(&item.name)),
+            Removed::InUse => Finish::InUse(self.fresh(&item.name)),
+        }
     }
 
     fn fresh(&self, name: &Name) -> Option<Meta> {
@@ -150,6 +240,14 @@ impl Finisher {
             Err(error) => error,
         };
         let tries = tries + 1;
+        if let StoreError::OtherVolume { path } = &error {
+            // Trying again does not help, and one sentence is enough for all that stands there.
+            self.shared.removal_failed.store(true, Ordering::Relaxed);
+            if self.told_mounts.insert(path.clone()) {
+                self.events.warn(None, format!("what the peer has received stays in Outgoing: {error}"));
+            }
+            return Some((item, Finish::Stuck));
+        }
         if tries < TRIES {
             let at = Instant::now() + TRY_AGAIN * 4u32.pow(tries - 1);
             self.again.push(Again { item, tries, at });

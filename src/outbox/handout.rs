@@ -1,6 +1,7 @@
 //! Pure: how entries leave the table by the queue, and come back as outcomes.
 
 use super::observe::differs;
+use super::open::ASK_AGAIN;
 use super::settle::{Moment, Signal};
 use super::table::{Now, State, Table};
 use super::{Item, Retry};
@@ -18,8 +19,19 @@ pub(super) enum Finish {
     Kept(Option<Meta>),
     /// Something else stands there now (or nothing), or a folder is not empty.
     Changed(Option<Meta>),
+    /// A program has it open for writing: it stays until that ends.
+    InUse(Option<Meta>),
     /// It could not be removed.
     Stuck,
+}
+
+/// An entry whose wait is over.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Due {
+    /// It was quiet for long enough: it is ready if [`Table::checked`] finds it unchanged.
+    Settled(Name),
+    /// A program had it open: the system is asked again, for [`Table::asked`].
+    Open(Name),
 }
 
 /// So many of the items that the peer could not take are tried again at least this often, so that it shows soon
@@ -47,12 +59,13 @@ impl Table {
             };
             let (meta, attempt) = (entry.meta, entry.attempt);
             let fresh = entry.fresh && attempt == 0;
+            let snapshot = entry.snapshot;
             self.update(&name, |entry| {
                 entry.state = State::InFlight;
                 entry.offered = true;
             });
             let id = self.id(&name, &meta);
-            return Some(Item { name, meta, kind, id, attempt, fresh });
+            return Some(Item { name, meta, kind, id, attempt, fresh, snapshot, content: None });
         }
     }
 
@@ -66,7 +79,14 @@ impl Table {
         let failed_before = entry.failures > 0;
         let hold = !self.keep && item.meta.kind == FileKind::File && entry.settle.held_open();
         let state = if hold { State::Held } else { State::Finishing };
-        self.update(&item.name, |entry| entry.state = state);
+        self.update(&item.name, |entry| {
+            entry.state = state;
+            // The next look at what stands there is compared with what the peer holds.
+            entry.meta = item.meta;
+            entry.open = None;
+            // The system is asked at once: events may be wrong about the writer.
+            entry.due = Moment(0);
+        });
         if failed_before {
             self.wake_some();
         }
@@ -90,6 +110,9 @@ impl Table {
         if self.entries.get(&item.name).is_none_or(|e| e.state != State::InFlight) {
             return;
         }
+        if retry == Retry::Forget {
+            self.forgotten.push(item.id);
+        }
         let wait = self.settle;
         let soon = now.mono.after(PROBE);
         let probes = self.waiting.iter().take(PROBES).take_while(|(due, _)| *due <= soon).count();
@@ -97,20 +120,26 @@ impl Table {
             entry.attempt = entry.attempt.saturating_add(1);
             match retry {
                 Retry::Now => entry.state = entry.settled(),
-                Retry::After | Retry::WhenReadable => {
+                Retry::After | Retry::Forget | Retry::WhenReadable => {
                     entry.failures = entry.failures.saturating_add(1);
                     let pause = backoff(item.id, entry.failures);
                     let probe = retry == Retry::After && probes < PROBES;
                     entry.due = now.mono.after(if probe { pause.min(PROBE) } else { pause });
-                    entry.state = if retry == Retry::After { State::Waiting } else { State::Unreadable };
+                    let unreadable = retry == Retry::WhenReadable;
+                    entry.state = if unreadable { State::Unreadable } else { State::Waiting };
                 }
                 Retry::WhenChanged => entry.state = State::Refused,
                 Retry::Changed => {
                     entry.settle.disturbed(now.mono);
                     entry.settle_again(now.mono, wait);
                 }
+                // The next question to the system is due at once.
+                Retry::Open => entry.state = State::Settling,
             }
         });
+        if retry == Retry::Open {
+            self.found_open(&item.name, now.mono, now.mono);
+        }
         self.look(&item.name, fresh, now);
     }
 
@@ -161,6 +190,7 @@ impl Table {
                 });
                 self.look(&item.name, fresh, now);
             }
+            Finish::InUse(fresh) => self.finished_in_use(item, fresh, now.mono.after(ASK_AGAIN)),
             Finish::Stuck => self.update(&item.name, |entry| entry.state = State::Done),
         }
     }
@@ -199,14 +229,22 @@ impl Table {
             let (meta, attempt) = (entry.meta, entry.attempt);
             self.update(&name, |entry| entry.state = State::Finishing);
             let id = self.id(&name, &meta);
-            items.push(Item { name, meta, kind: EntryKind::Folder, id, attempt, fresh: false });
+            items.push(Item {
+                name,
+                meta,
+                kind: EntryKind::Folder,
+                id,
+                attempt,
+                fresh: false,
+                snapshot: false,
+                content: None,
+            });
         }
         items
     }
 
-    /// Waits that are over. Returns the files and links that are to be looked at once more, by
-    /// [`Table::checked`], before they are ready; at most `max` of them.
-    pub fn expire(&mut self, now: Moment, max: usize) -> Vec<Name> {
+    /// Waits that are over, at most `max` of them. Those that are returned are to be looked at.
+    pub fn expire(&mut self, now: Moment, max: usize) -> Vec<Due> {
         let mut look = Vec::new();
         while look.len() < max {
             let Some((due, name)) = self.timers.first().cloned() else { break };
@@ -216,12 +254,13 @@ impl Table {
             let wait = self.settle;
             self.update(&name, |entry| {
                 let again = matches!(entry.state, State::Waiting | State::Unreadable);
-                if again || entry.is_folder() || entry.settle.at_once() {
+                let open = matches!(entry.state, State::Open | State::Held);
+                if again || (!open && (entry.is_folder() || entry.settle.at_once())) {
                     entry.state = entry.settled();
                 } else {
                     // Should the look fail, there is another one.
                     entry.due = now.after(wait.max(Duration::from_millis(100)));
-                    look.push(name.clone());
+                    look.push(if open { Due::Open(name.clone()) } else { Due::Settled(name.clone()) });
                 }
             });
         }
@@ -230,7 +269,8 @@ impl Table {
 
     /// The second look at a file that was quiet for long enough.
     pub fn checked(&mut self, name: &Name, meta: Meta, now: Now) {
-        if meta.kind == FileKind::Other || self.is_other(name, &meta) {
+        let touched = self.entries.get(name).is_none_or(|entry| !entry.meta.unchanged(&meta));
+        if meta.kind == FileKind::Other || touched {
             self.look(name, Some(meta), now);
             return;
         }

@@ -1,7 +1,7 @@
 //! What a transfer is called: the id that both sides find again after any restart (protocol.md
 //! section 5.1).
 
-use crate::proto::message::{Timestamp, TransferId};
+use crate::proto::message::TransferId;
 use crate::proto::name::Name;
 use crate::store::{FileKind, Meta};
 
@@ -19,34 +19,25 @@ const DELIVERED: &str = "rft 1 delivered mark";
 /// | 4 | permission bits, `ffffffff` where the sender has none |
 /// | 8 | size in bytes, 0 for folders and links |
 /// | 8 + 4 | modification time: seconds since 1970 (signed), nanoseconds |
-/// | 8 + 4 | change time (Windows: creation time); zero for folders, whose own removals change it |
 /// | 8 | inode, or the file index of Windows |
 /// | 2 + n | name, behind its length |
 /// | 2 + n | target of a link, behind its length; empty for others |
 ///
-/// all big-endian. Same file, same id, with no journal; the device number is left out, because
-/// some volumes get another at every boot.
+/// all big-endian. Same file, same id, with no journal. The device number is left out, because some volumes
+/// get another at every boot. So is the change time, which a new hard link, an attribute or a rename changes too:
+/// that a file whose modification time was put back has another content is told by its hash, before the sender
+/// takes the receiver's word that it holds this transfer.
 pub(super) fn transfer_id(origin: &[u8; 16], name: &Name, meta: &Meta, target: &[u8]) -> TransferId {
-    let changed = if meta.kind == FileKind::Folder { NEVER } else { meta.identity.changed };
-    derive(TRANSFER, origin, name, meta, changed, target)
+    derive(TRANSFER, origin, name, meta, target)
 }
 
 /// What the ledger remembers a kept file by: as [`transfer_id`], under the context `rft 1 delivered
-/// mark`, with a change time of zero. A new hard link or owner is no reason to send a file again.
+/// mark`.
 pub(super) fn delivered_mark(origin: &[u8; 16], name: &Name, meta: &Meta, target: &[u8]) -> TransferId {
-    derive(DELIVERED, origin, name, meta, NEVER, target)
+    derive(DELIVERED, origin, name, meta, target)
 }
 
-const NEVER: Timestamp = Timestamp { seconds: 0, nanos: 0 };
-
-fn derive(
-    context: &str,
-    origin: &[u8; 16],
-    name: &Name,
-    meta: &Meta,
-    changed: Timestamp,
-    target: &[u8],
-) -> TransferId {
+fn derive(context: &str, origin: &[u8; 16], name: &Name, meta: &Meta, target: &[u8]) -> TransferId {
     let (kind, size) = match meta.kind {
         FileKind::File => (0, meta.size),
         FileKind::Folder => (1, 0),
@@ -58,10 +49,8 @@ fn derive(
     fields.push(kind);
     fields.extend_from_slice(&meta.mode.unwrap_or(u32::MAX).to_be_bytes());
     fields.extend_from_slice(&size.to_be_bytes());
-    for time in [meta.modified, changed] {
-        fields.extend_from_slice(&time.seconds.to_be_bytes());
-        fields.extend_from_slice(&time.nanos.to_be_bytes());
-    }
+    fields.extend_from_slice(&meta.modified.seconds.to_be_bytes());
+    fields.extend_from_slice(&meta.modified.nanos.to_be_bytes());
     fields.extend_from_slice(&meta.identity.inode.to_be_bytes());
     for bytes in [name.as_bytes(), target] {
         // Names and targets are at most 4,096 bytes long.
@@ -95,11 +84,10 @@ mod tests {
             transfer_id(&[1; 16], &name("a"), &base, b"t"),
             delivered_mark(&[1; 16], &name("a"), &base, b""),
         ];
-        let changes: [fn(&mut Meta); 8] = [
+        let changes: [fn(&mut Meta); 7] = [
             |m| m.size += 1,
             |m| m.modified.seconds += 1,
             |m| m.modified.nanos += 1,
-            |m| m.identity.changed.nanos += 1,
             |m| m.identity.inode += 1,
             |m| m.mode = None,
             |m| m.mode = Some(0o600),
@@ -118,20 +106,17 @@ mod tests {
     }
 
     #[test]
-    fn the_device_and_a_folders_change_time_are_not() {
+    fn the_device_and_the_change_time_are_not() {
         let mut meta = file(1, 10, 100);
         let id = transfer_id(&[1; 16], &name("a"), &meta, b"");
         meta.identity.device += 1;
+        meta.identity.changed.seconds += 1;
         assert_eq!(id, transfer_id(&[1; 16], &name("a"), &meta, b""));
         let mut dir = folder(1, 100);
         let id = transfer_id(&[1; 16], &name("d"), &dir, b"");
         dir.identity.changed.seconds += 1;
         dir.size += 4096;
         assert_eq!(id, transfer_id(&[1; 16], &name("d"), &dir, b""));
-        let mark = delivered_mark(&[1; 16], &name("a"), &file(1, 10, 100), b"");
-        let mut linked = file(1, 10, 100);
-        linked.identity.changed.seconds += 5;
-        assert_eq!(mark, delivered_mark(&[1; 16], &name("a"), &linked, b""));
     }
 
     #[test]
@@ -141,10 +126,8 @@ mod tests {
         bytes.push(0);
         bytes.extend([0, 0, 1, 0xa4]);
         bytes.extend(10u64.to_be_bytes());
-        for _ in 0..2 {
-            bytes.extend(100i64.to_be_bytes());
-            bytes.extend([0; 4]);
-        }
+        bytes.extend(100i64.to_be_bytes());
+        bytes.extend([0; 4]);
         bytes.extend(7u64.to_be_bytes());
         bytes.extend([0, 1, b'a', 0, 0]);
         let expected = blake3::derive_key("rft 1 transfer id", &bytes);

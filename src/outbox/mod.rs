@@ -27,6 +27,7 @@ mod hints;
 mod identity;
 mod ignored;
 mod observe;
+mod open;
 mod pace;
 mod packing;
 mod queue;
@@ -65,14 +66,18 @@ use tokio::sync::watch::Receiver;
 pub struct OutboxConfig {
     /// The folder whose entries are sent.
     pub outgoing: Arc<Folder>,
-    /// Takes away what the peer holds.
-    pub remover: Remover,
+    /// Takes away what the peer holds; not needed where that is kept.
+    pub remover: Option<Remover>,
     /// Gives ids their origin, and remembers what was delivered and kept.
     pub ledger: Arc<Ledger>,
     /// What happens to an entry once the peer holds it.
     pub after_send: AfterSend,
     /// How long an entry that was written in place must be quiet.
     pub settle: Duration,
+    /// After so much quiet, a snapshot is sent of a file that a program keeps open.
+    pub send_open: Option<Duration>,
+    /// How long a file is set aside before it is removed, where the system cannot tell whether a program writes it.
+    pub grace: Duration,
     /// Use the system's events. Without them the folder is scanned every second or two.
     pub watch: bool,
     /// Before the backlog is said to be empty, look through the whole folder once more. Costs a scan
@@ -106,6 +111,10 @@ pub struct Item {
     /// It came or changed after this process's first look at Outgoing and was never handed out: the peer can hold none of it.
     /// Should that be wrong, what the peer holds is sent once more.
     pub fresh: bool,
+    /// A program has it open for writing, and it is sent all the same (`--send-open`).
+    pub snapshot: bool,
+    /// BLAKE3 of a file's content, once the peer holds it; [`Item::meta`] is of the same moment.
+    pub content: Option<[u8; 32]>,
 }
 
 impl Item {
@@ -130,8 +139,12 @@ pub enum Retry {
     WhenReadable,
     /// Not before it changes or one of the two programs is started anew: it was refused for good.
     WhenChanged,
-    /// When it has settled anew: it changed, or vanished, or has a writer.
+    /// When it has settled anew: it changed, or vanished.
     Changed,
+    /// When no program has it open for writing any more.
+    Open,
+    /// As `After`; the peer is told first to forget the id, under which it holds another content.
+    Forget,
 }
 
 /// What the peer does not hold yet.
@@ -192,18 +205,22 @@ impl Outbox {
     /// [`OutboxError::Thread`].
     pub fn start(config: OutboxConfig, events: EventSink) -> Result<Self, OutboxError> {
         // What a crash left half removed is finished or put back before anything is seen.
-        if let Err(error) = config.remover.recover() {
+        if let Some(Err(error)) = config.remover.as_ref().map(Remover::recover) {
             events.warn(None, format!("{error}; files that were being removed when rft stopped stay aside"));
         }
         let keep = config.after_send == AfterSend::Keep;
         let (jobs, inbox) = mpsc::channel();
         let shared = Arc::new(Shared::new(config.ledger.origin(), config.settle, keep, jobs));
+        locked(&shared.table).send_open = config.send_open;
         let mut threads = Threads { shared: Arc::clone(&shared), handles: Vec::new() };
         let finisher = Finisher::new(&config, Arc::clone(&shared), events.clone());
         let reconcile = Reconcile::new(&config, Arc::clone(&shared), events);
         let remover = config.remover;
         for (name, work) in [
-            ("rft-finish", Box::new(move || finisher.run(&remover, &inbox)) as Box<dyn FnOnce() + Send>),
+            (
+                "rft-finish",
+                Box::new(move || finisher.run(remover.as_ref(), &inbox)) as Box<dyn FnOnce() + Send>,
+            ),
             ("rft-scan", Box::new(move || reconcile.run())),
         ] {
             let thread = std::thread::Builder::new().name(name.into());
@@ -231,8 +248,8 @@ impl Outbox {
         locked(&self.shared.table).pop()
     }
 
-    /// The peer holds the item on stable storage: it is removed, archived, or remembered and kept,
-    /// in a batch with others. One whose writer still has it open stays until that is closed.
+    /// The peer holds the item on stable storage: it is removed, archived, or remembered and kept, in a batch
+    /// with others. One that a program has open for writing stays until it is closed.
     pub fn delivered(&self, item: Item) {
         {
             let mut sent = locked(&self.shared.sent);

@@ -48,6 +48,13 @@ impl Table {
                 }
                 return Observed::Same;
             }
+            State::Open if entry.meta.same_inode(&meta) => {
+                if !entry.meta.unchanged(&meta) {
+                    self.changed_while_open(name, meta, now.mono);
+                }
+                self.signal(name, signal, now.mono);
+                return Observed::Same;
+            }
             _ => {}
         }
         let another = entry.meta.kind != meta.kind || entry.meta.identity.inode != meta.identity.inode;
@@ -71,8 +78,24 @@ impl Table {
             });
             return if another { Observed::New } else { Observed::Changed };
         }
+        if !entry.is_folder() && !entry.meta.unchanged(&meta) && !entry.state.stays() {
+            self.touched(name, meta, now.mono);
+        }
         self.signal(name, signal, now.mono);
         Observed::Same
+    }
+
+    /// Its attributes changed (a new hard link, an owner, a rename to where it was): the same content is sent under
+    /// the same id, once it is quiet.
+    fn touched(&mut self, name: &Name, meta: Meta, now: Moment) {
+        let wait = self.settle;
+        self.update(name, |entry| {
+            entry.meta = meta;
+            if entry.state == State::Settling {
+                entry.settle.changed(now);
+                entry.due = entry.settle.due(wait);
+            }
+        });
     }
 
     /// An event told something about a known entry; its metadata need not be looked at for that.
@@ -91,13 +114,13 @@ impl Table {
                 }
                 true
             }
-            State::Settling if matches!(signal, Signal::Written | Signal::Closed) => {
+            State::Settling | State::Open if matches!(signal, Signal::Written | Signal::Closed) => {
                 self.signal(name, signal, now);
                 true
             }
             // Removals beneath it put a folder's times back: its turn comes with a look of its own.
             State::Settling | State::Quiet | State::Ready => entry.is_folder() && signal == Signal::Seen,
-            State::Waiting | State::Unreadable | State::Refused | State::Done => false,
+            State::Open | State::Waiting | State::Unreadable | State::Refused | State::Done => false,
         }
     }
 
@@ -107,6 +130,12 @@ impl Table {
         let again = match entry.state {
             State::Settling => signal != Signal::Seen,
             State::Ready => signal == Signal::Written,
+            // The system is asked after the wait: another program may still have it open.
+            State::Open if signal == Signal::Closed => true,
+            State::Open if signal == Signal::Written => {
+                self.update(name, |entry| entry.settle.signal(signal, now));
+                false
+            }
             // It stays where it is; what its writer does is known when it changes.
             State::Waiting | State::Unreadable | State::Refused | State::Done => {
                 self.update(name, |entry| entry.settle.signal(signal, now));
@@ -194,7 +223,7 @@ impl Table {
         }
     }
 
-    fn release(&mut self, name: &Name) {
+    pub(super) fn release(&mut self, name: &Name) {
         if let Some(item) = self.held.remove(name) {
             self.released.push(item);
             self.update(name, |entry| entry.state = State::Finishing);
@@ -213,8 +242,9 @@ pub(super) fn differs(entry: &Entry, meta: &Meta) -> bool {
             || meta.identity.inode != old.identity.inode;
     }
     match entry.state {
+        // A new owner or access list may make it readable.
+        State::Unreadable => !old.unchanged(meta),
         // A new owner or hard link is no new content.
-        State::Done | State::Refused => !old.same_file(meta) || old.mode != meta.mode,
-        _ => !old.unchanged(meta),
+        _ => !old.same_file(meta) || old.mode != meta.mode,
     }
 }

@@ -10,7 +10,7 @@ use crate::crypto::seal::{Buffers, HEADER_LEN, RECORD_OVERHEAD, RecordKind, Seal
 use crate::failpoint;
 use crate::pack::Packer;
 use crate::proto::message::{Accept, CHUNK_SIZE, Trailer};
-use crate::store::{Folder, Meta, StoreError, meta_of};
+use crate::store::{Folder, Meta, StoreError, Writers, meta_of, writers_of};
 use bytes::{Bytes, BytesMut};
 use std::collections::VecDeque;
 use std::fs::File;
@@ -23,8 +23,17 @@ use tokio::sync::{mpsc, oneshot};
 /// several requests at a time.
 const TOGETHER: usize = 8;
 
-/// A small file, sealed: its hash, its offer and its content.
-type Small = ([u8; 32], [Bytes; 2]);
+/// A small file, sealed: what was read, its offer and its content.
+type Small = (ReadFile, [Bytes; 2]);
+
+/// A file that was read to its end.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct ReadFile {
+    /// BLAKE3 of its content.
+    pub hash: [u8; 32],
+    /// As it was at the end.
+    pub meta: Meta,
+}
 
 /// Reads small files, those that wait at the same time on the same thread.
 pub(super) struct SmallReader {
@@ -117,17 +126,31 @@ impl Thread {
 /// A file being read that was queued, and no other.
 pub(super) struct Reading {
     file: File,
-    /// As it was queued.
+    /// As it was opened.
     meta: Meta,
     /// Where it is, for messages.
     shown: String,
+    /// It is read although a program has it open for writing.
+    snapshot: bool,
 }
 
 impl Reading {
+    /// # Errors
+    /// [`DeliverError::Open`] while a program has it open for writing.
     pub fn open(folder: &Folder, item: &Item) -> Result<Self, DeliverError> {
-        let (file, meta) = folder.open_file(&item.name)?;
-        let shown = folder.shown(&item.name);
-        if meta.unchanged(&item.meta) { Ok(Self { file, meta, shown }) } else { Err(DeliverError::Changed) }
+        let (file, meta) = match folder.open_file(&item.name) {
+            // Windows: a program that writes it does not share it.
+            Err(StoreError::Busy { .. }) => return Err(DeliverError::Open),
+            opened => opened?,
+        };
+        let (shown, snapshot) = (folder.shown(&item.name), item.snapshot);
+        if !meta.same_file(&item.meta) || meta.mode != item.meta.mode {
+            return Err(DeliverError::Changed);
+        }
+        if !snapshot && writers_of(&file) == Writers::Some {
+            return Err(DeliverError::Open);
+        }
+        Ok(Self { file, meta, shown, snapshot })
     }
 
     /// Puts exactly `len` bytes behind the first `start` of the buffer; fewer means that the file was cut.
@@ -141,13 +164,52 @@ impl Reading {
         }
     }
 
-    /// Nothing happened to the file since it was queued, and it ends here: what was read of it is one
-    /// content.
-    fn check_end(&mut self) -> Result<(), DeliverError> {
+    /// What was read, with this hash, is one content: the file ends here, no program has it open for writing, and
+    /// its size and time are as when it was opened. In this order: what a program writes that opened it after the
+    /// question shows in the times.
+    fn check_end(&mut self, hash: [u8; 32]) -> Result<ReadFile, DeliverError> {
         let more = self.file.read(&mut [0]);
-        let grown = self.named(more)? > 0;
-        let now = self.named(meta_of(&self.file))?;
-        if grown || !now.unchanged(&self.meta) { Err(DeliverError::Changed) } else { Ok(()) }
+        if self.named(more)? > 0 {
+            return Err(DeliverError::Changed);
+        }
+        if !self.snapshot && writers_of(&self.file) == Writers::Some {
+            return Err(DeliverError::Opened);
+        }
+        let mut meta = self.named(meta_of(&self.file))?;
+        if meta.same_file(&self.meta) && !meta.unchanged(&self.meta) {
+            // It was touched: new permissions, an attribute, another hard link; or written, and its time put back.
+            // Only its content tells.
+            meta = self.read_again(hash)?;
+        }
+        if !meta.same_file(&self.meta) {
+            return Err(DeliverError::Changed);
+        }
+        Ok(ReadFile { hash, meta })
+    }
+
+    /// Reads the whole file once more: it must have this hash, and stay untouched meanwhile.
+    fn read_again(&mut self, hash: [u8; 32]) -> Result<Meta, DeliverError> {
+        let before = self.named(meta_of(&self.file))?;
+        self.start_over()?;
+        let mut hasher = blake3::Hasher::new();
+        let read = hasher.update_reader(&self.file).map(|_| ());
+        self.named(read)?;
+        let after = self.named(meta_of(&self.file))?;
+        if *hasher.finalize().as_bytes() == hash && after.unchanged(&before) {
+            Ok(after)
+        } else {
+            Err(DeliverError::Changed)
+        }
+    }
+
+    /// Whether the whole file has this hash: the peer says that it holds it.
+    pub fn verify(&mut self, hash: [u8; 32]) -> Result<ReadFile, DeliverError> {
+        let meta = match self.read_again(hash) {
+            Err(DeliverError::Changed) => return Err(DeliverError::OtherContent),
+            read => read?,
+        };
+        self.meta = meta;
+        self.check_end(hash)
     }
 
     fn start_over(&mut self) -> Result<(), DeliverError> {
@@ -173,8 +235,8 @@ fn seal_small(
     let size = usize::try_from(item.meta.size).map_err(|_| DeliverError::Changed)?;
     let mut chunk = Sealer::buffer(size + Trailer::LEN);
     file.fill(&mut chunk, HEADER_LEN, size)?;
-    file.check_end()?;
     let hash = *blake3::hash(&chunk[HEADER_LEN..]).as_bytes();
+    let read = file.check_end(hash)?;
     if let Some(effort) = packing.small(item.meta.size) {
         let mut packed = Sealer::buffer(size + Trailer::LEN);
         if packer.pack(&chunk[HEADER_LEN..], effort, &mut packed) {
@@ -182,7 +244,7 @@ fn seal_small(
         }
     }
     Trailer { size: item.meta.size, hash }.encode(&mut chunk);
-    Ok((hash, [offer, sealer.seal(RecordKind::Final, chunk)?]))
+    Ok((read, [offer, sealer.seal(RecordKind::Final, chunk)?]))
 }
 
 /// A chunk ready for the stream.
@@ -242,12 +304,14 @@ impl Source {
     }
 
     /// Reads, hashes and seals the rest. The last chunk is sealed only when the file is still the one
-    /// that was queued, so that a mixture of two contents is never complete.
+    /// that was queued, and still stands in Outgoing under the name that was offered: a mixture of two contents is
+    /// never complete, and what its user took back does not arrive.
     pub fn seal_chunks(
         mut self,
         mut sealer: Sealer,
         chunks: &mpsc::Sender<SealedChunk>,
-    ) -> Result<[u8; 32], DeliverError> {
+        still_there: impl Fn(&Meta) -> bool,
+    ) -> Result<ReadFile, DeliverError> {
         let buffers = Buffers::default();
         loop {
             let mut chunk = buffers.take(RECORD_OVERHEAD + CHUNK_SIZE + Trailer::LEN);
@@ -257,19 +321,22 @@ impl Source {
                 packer.pack(&mut chunk, chunks.capacity() == 0);
             }
             let last = self.offset == self.size;
-            let hash = if last {
-                self.file.check_end()?;
+            let read = if last {
                 let hash = self.hasher.finish(self.size)?;
+                let read = self.file.check_end(hash)?;
+                if !still_there(&read.meta) {
+                    return Err(DeliverError::Changed);
+                }
                 Trailer { size: self.size, hash }.encode(&mut chunk);
-                Some(hash)
+                Some(read)
             } else {
                 None
             };
             let kind = if last { RecordKind::Final } else { RecordKind::Data };
             let record = buffers.lend(sealer.seal(kind, chunk)?);
             let gone = chunks.blocking_send(SealedChunk { record, data }).is_err();
-            if let Some(hash) = hash {
-                return Ok(hash);
+            if let Some(read) = read {
+                return Ok(read);
             }
             if gone {
                 return Err(DeliverError::Internal("the stream was given up".into()));
@@ -298,14 +365,15 @@ mod tests {
     #[test]
     fn what_cannot_be_read_is_not_called_changed() {
         let shown = "Outgoing/f".to_owned();
-        let mut broken = Reading { file: File::open("/proc/self/mem").unwrap(), meta: file(1, 5, 1), shown };
+        let file_of_memory = File::open("/proc/self/mem").unwrap();
+        let mut broken = Reading { file: file_of_memory, meta: file(1, 5, 1), shown, snapshot: false };
         let error = broken.fill(&mut BytesMut::new(), 0, 5).unwrap_err();
         assert!(matches!(error, DeliverError::Source(StoreError::Io { .. })), "{error}");
         assert!(
             error.to_string().starts_with("Outgoing/f: could not read it: Input/output error"),
             "{error}"
         );
-        assert!(matches!(broken.check_end().unwrap_err(), DeliverError::Source(_)));
+        assert!(matches!(broken.check_end([0; 32]).unwrap_err(), DeliverError::Source(_)));
     }
 
     #[test]
@@ -321,18 +389,21 @@ mod tests {
             id: crate::proto::message::TransferId([1; 16]),
             attempt: 0,
             fresh: false,
+            snapshot: false,
+            content: None,
         };
+        let hash = *blake3::hash(b"hello").as_bytes();
         let open = || Reading::open(&folder, &item);
         let mut reading = open().unwrap();
         assert!(matches!(reading.fill(&mut BytesMut::new(), 0, 6), Err(DeliverError::Changed)));
         let mut reading = open().unwrap();
         reading.fill(&mut BytesMut::new(), 0, 4).unwrap();
-        assert!(matches!(reading.check_end(), Err(DeliverError::Changed)));
+        assert!(matches!(reading.check_end(hash), Err(DeliverError::Changed)));
         let mut reading = open().unwrap();
         reading.fill(&mut BytesMut::new(), 0, 5).unwrap();
-        reading.check_end().unwrap();
+        reading.check_end(hash).unwrap();
         std::fs::write(dir.path().join("f"), "hello!").unwrap();
-        assert!(matches!(reading.check_end(), Err(DeliverError::Changed)));
+        assert!(matches!(reading.check_end(hash), Err(DeliverError::Changed)));
         assert!(matches!(open(), Err(DeliverError::Changed)));
     }
 }

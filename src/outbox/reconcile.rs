@@ -1,6 +1,7 @@
 //! The thread that keeps the table true: it takes hints and outcomes, lists folders, and looks at
 //! what is due.
 
+mod due;
 mod listing;
 
 use super::hints::{Hint, Hints};
@@ -300,26 +301,25 @@ impl Reconcile {
         let mut table = locked(&self.shared.table);
         let observed = table.observe(&found.name, found.meta, found.target, signal, now, scan);
         if let Some(ledger) = &self.ledger
-            && observed != Observed::Same
+            && (observed != Observed::Same || table.is_touched(&found.name, &found.meta))
             && let Some(mark) = table.mark(&found.name)
             // An unreadable ledger tells of itself when the mark is written.
-            && ledger.is_delivered(mark).unwrap_or(false)
+            && let Ok(Some(delivered)) = ledger.delivered(mark)
         {
             table.known_delivered(&found.name);
+            if delivered.changed != found.meta.identity.changed
+                && let Some(item) = table.to_verify(&found.name, found.meta, delivered.hash)
+            {
+                self.shared.verify(item);
+            }
         }
         observed
     }
 
     /// What has been quiet for long enough is looked at once more.
     fn timers(&mut self) {
+        self.due_entries();
         let now = self.now();
-        let due = locked(&self.shared.table).expire(now.mono, CHUNK);
-        for name in due {
-            match self.scanner.look(&name) {
-                Look::Found(found) => locked(&self.shared.table).checked(&name, found.meta, now),
-                Look::Gone | Look::Skipped => locked(&self.shared.table).gone(&name),
-            }
-        }
         let ripe = locked(&self.shared.table).ripe();
         for name in ripe {
             match self.folder.stat(&name) {

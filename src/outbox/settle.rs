@@ -15,8 +15,8 @@ use crate::store::Meta;
 use std::time::Duration;
 
 /// How long a file must stay as it is after its writer closed it: time for the `chmod` and
-/// `utimes` that copying programs do last.
-pub(super) const AFTER_CLOSE: Duration = Duration::from_millis(100);
+/// `utimes` that copying programs do last. The file is on its way within 100 ms of the close.
+pub(super) const AFTER_CLOSE: Duration = Duration::from_millis(80);
 
 /// A point on the monotonic clock: nanoseconds since the outbox was started.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -136,6 +136,16 @@ impl Settle {
         }
     }
 
+    /// Whether its last known event is that a writer closed it.
+    pub fn was_closed(&self) -> bool {
+        self.writer == Writer::Closed
+    }
+
+    /// Since when nothing is known to have changed.
+    pub fn quiet_since(&self) -> Moment {
+        self.since
+    }
+
     /// It is ready with no second look.
     pub fn at_once(&self) -> bool {
         matches!(self.writer, Writer::Moved | Writer::Aged)
@@ -207,7 +217,7 @@ mod tests {
     fn each_kind_of_knowledge_has_its_wait() {
         let fresh = file(1, 5, WALL.seconds);
         for (signal, due) in
-            [(Signal::Seen, 1500), (Signal::Written, 1500), (Signal::Closed, 600), (Signal::Moved, 500)]
+            [(Signal::Seen, 1500), (Signal::Written, 1500), (Signal::Closed, 580), (Signal::Moved, 500)]
         {
             let settle = Settle::first_seen(&fresh, signal, ms(500), Some(WALL), SETTLE);
             assert_eq!(settle.due(SETTLE), ms(due), "{signal:?}");
@@ -243,10 +253,10 @@ mod tests {
         assert_eq!(settle.due(SETTLE), ms(1900));
         assert!(settle.held_open());
         settle.signal(Signal::Closed, ms(1000));
-        assert_eq!(settle.due(SETTLE), ms(1100));
+        assert_eq!(settle.due(SETTLE), ms(1080));
         assert!(!settle.held_open());
         settle.changed(ms(1050));
-        assert_eq!(settle.due(SETTLE), ms(1150));
+        assert_eq!(settle.due(SETTLE), ms(1130));
         settle.signal(Signal::Written, ms(1100));
         assert_eq!(settle.due(SETTLE), ms(2100));
         settle.signal(Signal::Moved, ms(1200));

@@ -18,6 +18,8 @@ use tokio::sync::watch;
 pub(super) enum Job {
     /// The peer holds this.
     Finish(Item),
+    /// A kept file was touched: does it still have this content?
+    Verify(Item),
     /// Leave when what came before is done.
     Stop,
 }
@@ -110,6 +112,11 @@ impl Shared {
     pub fn finish(&self, item: Item) {
         // After the end of that thread nobody cares: a restart finds the item where it is.
         let _ = self.jobs.send(Job::Finish(item));
+    }
+
+    /// Has the thread that finishes look whether a kept file still has the content that the peer holds.
+    pub fn verify(&self, item: Item) {
+        let _ = self.jobs.send(Job::Verify(item));
     }
 
     /// Both threads leave soon.

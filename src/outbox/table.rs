@@ -5,13 +5,14 @@
 //!              v                                                              |
 //! observe -> Settling -> Ready -> InFlight -> Finishing -> (gone) or Done ----+
 //!              |  ^        ^        |   |        ^                            |
-//!   a folder:  v  |        |        |   +-> Held +   (a writer has it open)   |
+//!   a folder:  v  |        |        |   +-> Held +   (a program has it open)  |
 //!            Quiet --------+        +-> Waiting -> Ready                      |
 //!                                   +-> Refused ------------------------------+
+//!    a program has it open: Settling or InFlight -> Open -> Settling
 //! ```
 //!
 //! The table and its indexes are in this file; what is seen moves entries in `observe`, and how they
-//! leave by the queue and come back as outcomes is in `handout`. An entry that is in flight or being
+//! leave by the queue and come back as outcomes is in `handout`, those that a program has open in `open`. An entry that is in flight or being
 //! finished belongs to whoever has it: nothing that is observed moves it, and its outcome decides
 //! with a fresh look.
 
@@ -21,14 +22,14 @@ use super::identity::{delivered_mark, transfer_id};
 use super::queue::{Queue, Seq};
 use super::settle::{Moment, Settle};
 use super::{Backlog, Item};
-use crate::proto::message::{Timestamp, TransferId};
+use crate::proto::message::{EntryKind, Timestamp, TransferId};
 use crate::proto::name::Name;
-use crate::store::Meta;
+use crate::store::{FileKind, Meta};
 use entry::Share;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Duration;
 
-pub(super) use entry::{Entry, State};
+pub(super) use entry::{Entry, OpenSince, State, Told};
 
 /// One moment on both clocks; `wall` is `None` when it cannot be trusted.
 #[derive(Debug, Clone, Copy)]
@@ -42,6 +43,8 @@ pub(super) struct Now {
 pub(super) struct Table {
     origin: [u8; 16],
     pub(super) settle: Duration,
+    /// After so much quiet, a snapshot of an open file is sent (`--send-open`).
+    pub(super) send_open: Option<Duration>,
     /// What is delivered stays where it is (`--after-send keep`).
     pub(super) keep: bool,
     pub(super) entries: BTreeMap<Name, Entry>,
@@ -58,6 +61,8 @@ pub(super) struct Table {
     /// Quiet folders for which something may just have come to its end.
     pub(super) maybe_ripe: BTreeSet<Name>,
     pub(super) held: HashMap<Name, Item>,
+    /// Entries in the state `Open`.
+    pub(super) open: usize,
     /// Held items whose wait is over.
     pub(super) released: Vec<Item>,
     /// Folders that were sent and stayed, and lost something they held.
@@ -74,6 +79,7 @@ impl Table {
         Self {
             origin,
             settle,
+            send_open: None,
             keep,
             entries: BTreeMap::new(),
             targets: HashMap::new(),
@@ -85,6 +91,7 @@ impl Table {
             quiet: BTreeSet::new(),
             maybe_ripe: BTreeSet::new(),
             held: HashMap::new(),
+            open: 0,
             released: Vec::new(),
             emptied: Vec::new(),
             forgotten: Vec::new(),
@@ -119,6 +126,25 @@ impl Table {
         if self.entries.get(name).is_some_and(|e| !e.state.handed_out() && e.state != State::Held) {
             self.update(name, |entry| entry.state = State::Done);
         }
+    }
+
+    /// Whether an entry that the peer holds and that stays has another change time than when it was delivered.
+    pub fn is_touched(&self, name: &Name, meta: &Meta) -> bool {
+        self.entries.get(name).is_some_and(|entry| {
+            entry.state == State::Done
+                && meta.kind == FileKind::File
+                && entry.meta.identity.changed != meta.identity.changed
+        })
+    }
+
+    /// A kept file was touched since the peer got this content. It is handed out to be verified.
+    pub fn to_verify(&mut self, name: &Name, meta: Meta, content: Option<[u8; 32]>) -> Option<Item> {
+        if meta.kind != FileKind::File || self.entries.get(name)?.state != State::Done {
+            return None;
+        }
+        self.update(name, |entry| entry.state = State::Finishing);
+        let (id, kind) = (self.id(name, &meta), EntryKind::File { size: meta.size });
+        Some(Item { name: name.clone(), meta, kind, id, attempt: 0, fresh: false, snapshot: false, content })
     }
 
     /// The id of the transfer of an entry as it is.
@@ -189,6 +215,8 @@ impl Table {
             fresh: self.known,
             offered: false,
             listed: false,
+            open: None,
+            snapshot: false,
         };
         entry.settle_again(now, self.settle);
         let share = entry.share();
@@ -249,6 +277,9 @@ impl Table {
                 self.backlog.bytes += share.size;
             }
         }
+        let is_open =
+            |share: Option<Share>| usize::from(share.is_some_and(|share| share.state == State::Open));
+        self.open = self.open + is_open(after) - is_open(before);
         let was = |f: fn(&Share) -> bool| (before.is_some_and(|s| f(&s)), after.is_some_and(|s| f(&s)));
         self.shift_below(name, was(|s| s.state.pending()));
         self.shift_busy(name, was(Share::busy));

@@ -52,7 +52,17 @@ impl World {
             }
         });
         let confirm = true;
-        let config = OutboxConfig { outgoing, remover, ledger, after_send, settle, watch, confirm };
+        let config = OutboxConfig {
+            outgoing,
+            remover: Some(remover),
+            ledger,
+            after_send,
+            settle,
+            send_open: None,
+            grace: Duration::from_millis(300),
+            watch,
+            confirm,
+        };
         Outbox::start(config, events).unwrap()
     }
 
@@ -138,7 +148,7 @@ async fn a_file_that_is_moved_in_goes_at_once_and_is_removed_when_it_is_held() {
 
 #[tokio::test]
 #[cfg(target_os = "linux")]
-async fn a_closed_file_waits_briefly_and_an_open_one_until_it_is_quiet() {
+async fn a_closed_file_waits_briefly_and_an_open_one_until_it_is_closed() {
     use std::io::Write;
     let world = World::new();
     let outbox = world.start(Duration::from_millis(1500));
@@ -150,13 +160,19 @@ async fn a_closed_file_waits_briefly_and_an_open_one_until_it_is_quiet() {
     let quick = next_named(&outbox, "quick").await;
     assert!(begin.elapsed() >= settle::AFTER_CLOSE && begin.elapsed() < Duration::from_millis(1400));
     outbox.delivered(quick);
+    assert!(timeout(Duration::from_millis(2500), outbox.next()).await.is_err(), "it is still open");
+    drop(slow);
     let item = next_named(&outbox, "slow").await;
-    assert!(begin.elapsed() >= Duration::from_millis(1500));
-    // Its writer would lose what comes next, so it stays until that is closed.
+    // The peer has it, and it is opened once more before it is removed.
+    let mut slow = fs::OpenOptions::new().append(true).open(world.path("slow")).unwrap();
     outbox.delivered(item);
     drained(&outbox).await;
     assert!(world.path("slow").exists());
+    slow.write_all(b", and the other half").unwrap();
     drop(slow);
+    let item = next_named(&outbox, "slow").await;
+    assert_eq!(item.size(), 24);
+    outbox.delivered(item);
     until("it is removed", || !world.path("slow").exists()).await;
 }
 

@@ -98,7 +98,7 @@ enum Heard {
 
 /// Only inotify tells when a writer has closed a file: elsewhere that somebody writes says no more
 /// than that it changed.
-const TELLS_CLOSES: bool = cfg!(target_os = "linux");
+pub(super) const TELLS_CLOSES: bool = cfg!(target_os = "linux");
 
 fn meaning(kind: &EventKind) -> Option<Heard> {
     Some(match kind {

@@ -92,6 +92,15 @@ pub enum StoreError {
         /// The file.
         path: String,
     },
+    /// A mount inside Outgoing: what stands there cannot be renamed into rft's own folder.
+    #[error(
+        "{path}: this folder is a mount inside Outgoing, and rft cannot move sent files out of it; use --after-send \
+         keep, or give the folder an rft of its own with --outgoing"
+    )]
+    OtherVolume {
+        /// The folder.
+        path: String,
+    },
     /// This system cannot have a file of that name.
     #[error("{path}: this system cannot have a file of this name; rename it at the source")]
     Name {
@@ -181,6 +190,7 @@ impl StoreError {
             | Self::StateGone { .. }
             | Self::InUse { .. }
             | Self::Nested { .. }
+            | Self::OtherVolume { .. }
             | Self::Ledger { .. }
             | Self::LedgerFull { .. }
             | Self::Io { .. } => Refusal::Storage,
@@ -194,7 +204,8 @@ impl StoreError {
 
     /// Whether doing the same again, with nobody doing anything, may end otherwise.
     pub fn retry_helps(&self) -> bool {
-        self.refusal().retry_helps() && !matches!(self, Self::Nested { .. } | Self::InUse { .. })
+        self.refusal().retry_helps()
+            && !matches!(self, Self::Nested { .. } | Self::InUse { .. } | Self::OtherVolume { .. })
     }
 }
 

@@ -5,6 +5,7 @@ use super::error::{Naming, StoreError};
 use super::meta::{FileKind, Meta};
 use super::os;
 use super::state::{HIDDEN, make_path, sync_names_above};
+use super::{Writers, writers_of};
 use crate::proto::name::{Name, NameError};
 use cap_std::fs::Dir;
 use std::ffi::{OsStr, OsString};
@@ -93,6 +94,18 @@ impl Folder {
     pub fn open_file(&self, name: &Name) -> Result<(File, Meta), StoreError> {
         let (parent, leaf) = self.walk().parent(name)?;
         os::open_read(&parent, &leaf).naming("read", || self.shown(name))
+    }
+
+    /// Whether any program has a file open for writing.
+    ///
+    /// # Errors
+    /// As [`Folder::open_file`], but for a file that is busy: that is the answer.
+    pub fn writers(&self, name: &Name) -> Result<Writers, StoreError> {
+        match self.open_file(name) {
+            Ok((file, _)) => Ok(writers_of(&file)),
+            Err(StoreError::Busy { .. }) => Ok(Writers::Some),
+            Err(error) => Err(error),
+        }
     }
 
     /// What stands in a file of the program's own at the top (no [`Name`] leads there), of at most `max`

@@ -12,7 +12,7 @@ use super::error::{Naming, StoreError};
 use super::folder::Folder;
 use super::os;
 use super::state::StateDir;
-use crate::proto::message::TransferId;
+use crate::proto::message::{Timestamp, TransferId};
 use crate::proto::name::Name;
 use database::{DELIVERED, Database, RECEIVED};
 use redb::{Durability, ReadableDatabase, ReadableTable, ReadableTableMetadata};
@@ -33,6 +33,15 @@ pub struct Received {
     pub hash: [u8; 32],
     /// The name it was given in Incoming.
     pub saved_as: Name,
+}
+
+/// A file of Outgoing that the peer holds and that is kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Delivered {
+    /// Its change time then: another one says that it was touched since.
+    pub changed: Timestamp,
+    /// BLAKE3 of its content; none for folders and links.
+    pub hash: Option<[u8; 32]>,
 }
 
 /// The ledger, shared by both directions.
@@ -168,23 +177,25 @@ impl Ledger {
     ///
     /// # Errors
     /// [`StoreError::Ledger`].
-    pub fn mark_delivered(&self, ids: &[TransferId]) -> Result<(), StoreError> {
-        let when = now();
+    pub fn mark_delivered(&self, marks: &[(TransferId, Delivered)]) -> Result<(), StoreError> {
         self.db.write(Durability::Immediate, |transaction| {
             let mut table = transaction.open_table(DELIVERED)?;
-            for id in ids {
-                table.insert(&id.0, when)?;
+            for (id, delivered) in marks {
+                table.insert(&id.0, &encode_delivered(delivered)[..])?;
             }
             Ok(())
         })
     }
 
-    /// Whether [`Ledger::mark_delivered`] was said of it.
+    /// What [`Ledger::mark_delivered`] was told of it.
     ///
     /// # Errors
     /// [`StoreError::Ledger`].
-    pub fn is_delivered(&self, id: TransferId) -> Result<bool, StoreError> {
-        self.db.read(|db| Ok(db.begin_read()?.open_table(DELIVERED)?.get(&id.0)?.is_some()))
+    pub fn delivered(&self, id: TransferId) -> Result<Option<Delivered>, StoreError> {
+        self.db.read(|db| {
+            let value = db.begin_read()?.open_table(DELIVERED)?.get(&id.0)?;
+            Ok(value.and_then(|value| decode_delivered(value.value())))
+        })
     }
 
     /// Drops the delivered transfers that `keep` does not want: those whose files are gone. They
@@ -253,6 +264,22 @@ fn now() -> u64 {
 /// Since 1970.
 fn seconds(time: SystemTime) -> u64 {
     time.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
+}
+
+/// Change time (seconds and nanoseconds, little-endian), and the hash if there is one.
+fn encode_delivered(delivered: &Delivered) -> Vec<u8> {
+    let mut value = delivered.changed.seconds.to_le_bytes().to_vec();
+    value.extend_from_slice(&delivered.changed.nanos.to_le_bytes());
+    value.extend_from_slice(delivered.hash.as_ref().map_or(&[], |hash| &hash[..]));
+    value
+}
+
+fn decode_delivered(value: &[u8]) -> Option<Delivered> {
+    let (seconds, rest) = value.split_first_chunk::<8>()?;
+    let (nanos, hash) = rest.split_first_chunk::<4>()?;
+    let changed = Timestamp { seconds: i64::from_le_bytes(*seconds), nanos: u32::from_le_bytes(*nanos) };
+    let hash = if hash.is_empty() { None } else { Some(hash.try_into().ok()?) };
+    Some(Delivered { changed, hash })
 }
 
 /// State, seconds since 1970 (little-endian), hash, name.

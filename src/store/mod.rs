@@ -26,10 +26,12 @@ mod sync;
 pub use error::StoreError;
 pub use folder::{Folder, Listed};
 pub use incoming::{Incoming, Reservation};
-pub use ledger::{Ledger, Received};
+pub use ledger::{Delivered, Ledger, Received};
 pub use meta::{FileKind, Identity, Meta};
+pub use open_writers::Writers;
+pub use os::Program;
 pub use publish::{Arrived, Content, publish};
-pub use remove::{Removed, Remover};
+pub use remove::{Hold, Removed, Remover, Sent};
 pub use stage::Staged;
 pub use state::StateDir;
 
@@ -39,4 +41,14 @@ pub use state::StateDir;
 /// What the system says.
 pub fn meta_of(file: &std::fs::File) -> std::io::Result<Meta> {
     os::stat_file(file)
+}
+
+/// Which program has a file open for writing, where this user may know.
+pub fn writer_of(file: &Meta) -> Option<Program> {
+    os::writer_of(file)
+}
+
+/// Whether any program has the file open for writing; `file` is open for reading.
+pub fn writers_of(file: &std::fs::File) -> Writers {
+    os::writers(file).unwrap_or(Writers::Unknown)
 }

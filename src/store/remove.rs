@@ -5,6 +5,9 @@
 //! at there. Its name there says which file it should be and where it came from, so that the next
 //! start finishes what a crash left, or undoes it.
 
+mod hold;
+
+use super::Writers;
 use super::archive::{Archive, Filing, Placed, place};
 use super::error::{Naming, StoreError};
 use super::folder::{Folder, Walk};
@@ -22,16 +25,35 @@ use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+pub use hold::Hold;
+
 /// Files handled between two syncs; also bounds the open folders.
 const BATCH: usize = 128;
 
+/// A file or link that the peer holds.
+#[derive(Debug, Clone)]
+pub struct Sent {
+    /// Where it stood in Outgoing.
+    pub name: Name,
+    /// As it was when the last of it was read.
+    pub meta: Meta,
+    /// BLAKE3 of a file's content as the peer holds it. Without it, a file whose change time is another now
+    /// counts as changed.
+    pub hash: Option<[u8; 32]>,
+}
+
 /// What became of a file that was to leave Outgoing.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Removed {
     /// It is gone, durably, or was gone already.
     Gone,
-    /// Another file stands there now; it was not touched, or put back.
+    /// It has another content now, or another file stands there; it was not touched, or put back.
     Changed,
+    /// A program has it open for writing; it was put back.
+    InUse,
+    /// The system cannot tell whether a program has it open for writing. It is set aside, and
+    /// [`Remover::settle`] decides after a while.
+    OnHold(Hold),
 }
 
 /// Takes files out of Outgoing.
@@ -87,7 +109,7 @@ impl Remover {
             let done = if is_copied || walk.stat(&name).is_ok_and(|outgoing| outgoing.same_inode(&found)) {
                 // What is left of half a rename: it has another name.
                 self.drop_double(&mut walk, &removing.dir, leaf, &name).map(|()| Removed::Changed)
-            } else if entry.is(&found) {
+            } else if entry.is(&found) && hold::writers_of(&removing.dir, leaf, found.kind) == Writers::None {
                 self.taken_for_good(&mut walk, &removing.dir, &entry, &name)
                     .and_then(|()| self.finish(&mut filing, &removing.dir, entry, &name))
                     .map(|()| Removed::Gone)
@@ -106,15 +128,16 @@ impl Remover {
         Ok(settled)
     }
 
-    /// Removes files and links that the peer holds. Each goes only if it is still
-    /// [`Meta::same_file`]. The times of the folders that held them are put back, so that a folder
+    /// Removes files and links that the peer holds. Each goes only if it still has the content that was
+    /// sent, and if the system says that no program has it open for writing, asked when no program can open
+    /// it by name any more. The times of the folders that held them are put back, so that a folder
     /// which is sent after its files arrives with the time it had.
-    pub fn remove(&self, batch: &[(Name, Meta)]) -> Vec<Result<Removed, StoreError>> {
+    pub fn remove(&self, batch: &[Sent]) -> Vec<Result<Removed, StoreError>> {
         self.leave(Verb::Delete, batch)
     }
 
     /// The same, into `.rft/sent/` under the same name (or `name (1).ext`) instead of away.
-    pub fn archive(&self, batch: &[(Name, Meta)]) -> Vec<Result<Removed, StoreError>> {
+    pub fn archive(&self, batch: &[Sent]) -> Vec<Result<Removed, StoreError>> {
         self.leave(Verb::Archive, batch)
     }
 
@@ -148,11 +171,11 @@ impl Remover {
         Ok(Removed::Gone)
     }
 
-    fn leave(&self, verb: Verb, batch: &[(Name, Meta)]) -> Vec<Result<Removed, StoreError>> {
+    fn leave(&self, verb: Verb, batch: &[Sent]) -> Vec<Result<Removed, StoreError>> {
         batch.chunks(BATCH).flat_map(|part| self.leave_some(verb, part)).collect()
     }
 
-    fn leave_some(&self, verb: Verb, batch: &[(Name, Meta)]) -> Vec<Result<Removed, StoreError>> {
+    fn leave_some(&self, verb: Verb, batch: &[Sent]) -> Vec<Result<Removed, StoreError>> {
         let removing = match self.removing.of(&self.outgoing) {
             Ok(removing) => removing.dir,
             Err(error) => return batch.iter().map(|_| Err(error.clone())).collect(),
@@ -160,8 +183,8 @@ impl Remover {
         let mut walk = self.outgoing.walk();
         let mut touched = Vec::new();
         let mut taken = Vec::with_capacity(batch.len());
-        for (name, meta) in batch {
-            taken.push(self.take(&mut walk, &mut touched, &removing, verb, name, meta));
+        for sent in batch {
+            taken.push(self.take(&mut walk, &mut touched, &removing, verb, sent));
         }
         // Before the peer is told to forget these transfers, they must not come back after a loss of
         // power: what is durably in `removing` will not. What is archived must be there first.
@@ -173,9 +196,13 @@ impl Remover {
         let mut results: Vec<_> = batch
             .iter()
             .zip(taken)
-            .map(|((name, _), taken)| {
+            .map(|(Sent { name, .. }, taken)| {
                 let entry = match taken? {
                     Taken::Held(entry) => entry,
+                    Taken::OnHold(hold) => match &synced {
+                        Ok(()) => return Ok(Removed::OnHold(hold)),
+                        Err(_) => hold.into_entry(),
+                    },
                     Taken::Not(Removed::Gone) => {
                         return match &synced {
                             Ok(()) => Ok(Removed::Gone),
@@ -221,16 +248,21 @@ impl Remover {
         touched: &mut Vec<Touched>,
         removing: &Dir,
         verb: Verb,
-        name: &Name,
-        meta: &Meta,
+        sent: &Sent,
     ) -> Result<Taken, StoreError> {
+        let Sent { name, meta, .. } = sent;
         let shown = || self.outgoing.shown(name);
         let (parent, leaf) = match walk.parent(name) {
             Err(StoreError::NotFound { .. }) => return Ok(Taken::Not(Removed::Gone)),
             other => other?,
         };
         let there = match os::stat(&parent, &leaf) {
-            Ok(found) if found.same_file(meta) && found.kind != FileKind::Folder => true,
+            Ok(found) if found.kind != FileKind::Folder && found.same_file(meta) => {
+                if !hold::has_content_of(sent, &found, &parent, &leaf).naming("read", shown)? {
+                    return Ok(Taken::Not(Removed::Changed));
+                }
+                true
+            }
             Ok(_) => return Ok(Taken::Not(Removed::Changed)),
             // Somebody removed it, which must last too before the peer forgets it.
             Err(error) if error.kind() == io::ErrorKind::NotFound => false,
@@ -256,16 +288,16 @@ impl Remover {
             }
             Err(error) => {
                 entry.drop_name(removing);
-                return Err(StoreError::new("remove", shown(), &error));
+                return match error.kind() {
+                    // Windows: a program that has it open does not share its name.
+                    io::ErrorKind::ResourceBusy => Ok(Taken::Not(Removed::InUse)),
+                    io::ErrorKind::CrossesDevices => Err(self.on_other_volume(walk, name)),
+                    _ => Err(StoreError::new("remove", shown(), &error)),
+                };
             }
         }
         hit("remove.taken");
-        let found = os::stat(removing, &held).naming("look at", shown)?;
-        if found.same_file(meta) {
-            return Ok(Taken::Held(entry));
-        }
-        self.put_back(walk, removing, &held, name)?;
-        Ok(Taken::Not(Removed::Changed))
+        self.look_at_taken(walk, removing, entry, sent)
     }
 
     /// What is archived must not come back to Outgoing, or it is sent and archived once more. The run that took it
@@ -356,7 +388,11 @@ impl Remover {
 }
 
 enum Taken {
+    /// It stands in `removing`, and may go.
     Held(Entry),
+    /// It stands in `removing`, and stays there for a while.
+    OnHold(Hold),
+    /// It does not stand in `removing`.
     Not(Removed),
 }
 

@@ -32,7 +32,7 @@ impl Verb {
 }
 
 /// A file on its way out.
-#[derive(Debug)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Entry {
     pub(crate) verb: Verb,
     inode: u64,

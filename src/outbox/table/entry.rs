@@ -14,11 +14,13 @@ pub(in super::super) enum State {
     Quiet,
     /// In the queue.
     Ready,
+    /// A program has it open for writing, as the system says: it is not sent before that ends.
+    Open,
     /// Handed out.
     InFlight,
     /// The peer holds it; it is being removed, archived or marked.
     Finishing,
-    /// The peer holds it, but its writer still has it open: removed once that is closed.
+    /// The peer holds it, but a program has it open: removed once it is closed.
     Held,
     /// Ready again after a back-off.
     Waiting,
@@ -41,6 +43,11 @@ impl State {
         matches!(self, Self::Settling | Self::Ready | Self::InFlight | Self::Finishing)
     }
 
+    /// It stays as it is until its content changes.
+    pub fn stays(self) -> bool {
+        matches!(self, Self::Refused | Self::Done)
+    }
+
     /// Somebody else has it.
     pub fn handed_out(self) -> bool {
         matches!(self, Self::InFlight | Self::Finishing)
@@ -52,7 +59,8 @@ pub(in super::super) struct Entry {
     pub meta: Meta,
     pub settle: Settle,
     pub state: State,
-    /// When the wait of `Settling`, `Waiting` or `Unreadable` is over.
+    /// When the wait of `Settling`, `Waiting` or `Unreadable` is over, or the system is asked again
+    /// (`Open`, `Held`).
     pub due: Moment,
     pub seq: Seq,
     /// How often it came back.
@@ -67,6 +75,27 @@ pub(in super::super) struct Entry {
     pub offered: bool,
     /// A folder of which is known what stands in it.
     pub listed: bool,
+    /// A program was found to have it open, and it has not been sent since.
+    pub open: Option<OpenSince>,
+    /// It is sent although a program has it open (`--send-open`).
+    pub snapshot: bool,
+}
+
+/// How long a program has had an entry open, and what was told about that.
+#[derive(Debug, Clone, Copy)]
+pub(in super::super) struct OpenSince {
+    pub since: Moment,
+    pub told: Told,
+}
+
+/// What a person was told about an open file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(in super::super) enum Told {
+    Nothing,
+    /// That it waits.
+    Waits,
+    /// That it stays, which program has it open, and what to do.
+    Stays,
 }
 
 impl Entry {
@@ -77,6 +106,7 @@ impl Entry {
     /// Starts over, as it is now.
     pub fn settle_anew(&mut self, now: Moment, wait: Duration) {
         (self.attempt, self.failures, self.offered, self.fresh) = (0, 0, false, true);
+        self.snapshot = false;
         self.settle_again(now, wait);
     }
 
@@ -118,6 +148,6 @@ impl Share {
     }
 
     pub fn timed(&self) -> bool {
-        matches!(self.state, State::Settling | State::Waiting | State::Unreadable)
+        matches!(self.state, State::Settling | State::Waiting | State::Unreadable | State::Open | State::Held)
     }
 }

@@ -3,11 +3,12 @@
 
 use super::*;
 use crate::outbox::Retry;
-use crate::outbox::handout::Finish;
+use crate::outbox::handout::{Due, Finish};
+use crate::outbox::open::ASK_AGAIN;
 use crate::outbox::settle::{AFTER_CLOSE, Signal, WallClock};
 use crate::proto::codec::Reader;
 use crate::store::FileKind;
-use crate::store::Identity;
+use crate::store::{Identity, Writers};
 
 /// A file of that many bytes that was last touched then.
 pub(in crate::outbox) fn file(inode: u64, size: u64, seconds: i64) -> Meta {
@@ -128,6 +129,8 @@ pub(in crate::outbox) struct World {
     disk: BTreeMap<&'static str, Meta>,
     flight: Vec<Item>,
     refused: BTreeMap<Name, Meta>,
+    /// Files that a program has open for writing.
+    open: BTreeSet<&'static str>,
     touched: BTreeMap<&'static str, Touched>,
     version: u64,
     scan: u32,
@@ -144,6 +147,7 @@ impl World {
             disk: BTreeMap::new(),
             flight: Vec::new(),
             refused: BTreeMap::new(),
+            open: BTreeSet::new(),
             touched: BTreeMap::new(),
             version: 0,
             scan: 1,
@@ -165,6 +169,7 @@ impl World {
             world.step(step);
         }
         world.table.events_lost();
+        world.open.clear();
         for _ in 0..200 {
             world.ms += 61_000;
             world.scan();
@@ -224,6 +229,7 @@ impl World {
     fn finish(&mut self, item: &Item) {
         let fresh = self.fresh(item);
         let finish = match fresh {
+            Some(meta) if meta.same_file(&item.meta) && self.is_open(&item.name) => Finish::InUse(Some(meta)),
             Some(meta) if item.meta.kind == FileKind::Folder => Finish::Changed(Some(meta)),
             Some(meta) if meta.same_file(&item.meta) => {
                 self.disk.retain(|path, _| name(path) != item.name);
@@ -236,12 +242,31 @@ impl World {
         self.table.finished(item, finish, now);
     }
 
+    /// What the system says.
+    fn is_open(&self, path: &Name) -> bool {
+        self.open.iter().any(|open| name(open) == *path)
+    }
+
     fn tick(&mut self) {
         let now = self.now();
+        let again = now.mono.after(ASK_AGAIN);
         for due in self.table.expire(now.mono, 100) {
-            match self.disk.iter().find(|(path, _)| name(path) == due) {
-                Some((_, meta)) => self.table.checked(&due, *meta, now),
-                None => self.table.gone(&due),
+            let (Due::Settled(path) | Due::Open(path)) = &due;
+            let Some((_, meta)) = self.disk.iter().find(|(own, _)| name(own) == *path) else {
+                self.table.gone(path);
+                continue;
+            };
+            let (meta, open) = (*meta, self.is_open(path));
+            match due {
+                Due::Settled(path) if self.table.must_ask(&path) && open => {
+                    self.table.found_open(&path, now.mono, again);
+                    self.table.changed_while_open(&path, meta, now.mono);
+                }
+                Due::Settled(path) => self.table.checked(&path, meta, now),
+                Due::Open(path) => {
+                    let writers = if open { Writers::Some } else { Writers::None };
+                    self.table.asked(&path, meta, writers, now.mono, again);
+                }
             }
         }
         for ripe in self.table.ripe() {
@@ -255,6 +280,12 @@ impl World {
 
     fn pop(&mut self) {
         let Some(item) = self.table.pop() else { return };
+        // The one who opens it to read it asks the system first.
+        if self.is_open(&item.name) {
+            let (fresh, now) = (self.fresh(&item), self.now());
+            self.table.failed(&item, Retry::Open, fresh, now);
+            return;
+        }
         assert!(self.flight.iter().all(|other| other.name != item.name), "{} twice", item.name);
         // Nothing that is still as it was offered was touched a moment ago, whatever the clock says.
         if let Some((path, meta)) = self.disk.iter().find(|(path, _)| name(path) == item.name)
@@ -294,6 +325,7 @@ impl World {
         meta.modified = Self::wall(self.ms, self.hours);
         meta.identity.changed = meta.modified;
         self.disk.insert(path, meta);
+        self.open.insert(path);
         // What no event tells, after a close, is taken for what copying programs do last.
         let closed = !told && self.touched.get(path).is_some_and(|touched| touched.closed);
         let rest = if closed { AFTER_CLOSE } else { WAIT };
@@ -309,6 +341,11 @@ impl World {
             meta.identity.changed = Self::wall(self.ms, self.hours);
             meta.identity.changed.nanos += u32::try_from(self.version).unwrap();
             self.disk.insert(to, meta);
+            let open = self.open.remove(from);
+            self.open.remove(to);
+            if open {
+                self.open.insert(to);
+            }
             self.touched.insert(to, Touched { ms: self.ms, rest: Duration::ZERO, closed: false });
             self.hear(from, Signal::Seen);
             self.hear(to, Signal::Moved);
@@ -319,6 +356,7 @@ impl World {
         match step {
             Step::Write(i, told) => self.write(PATHS[i], told),
             Step::Close(i) => {
+                self.open.remove(PATHS[i]);
                 if let Some(touched) = self.touched.get_mut(PATHS[i]) {
                     touched.closed = true;
                     // One that has rested already may be on its way.
@@ -331,6 +369,7 @@ impl World {
             Step::Rename(a, b) => self.rename(PATHS[a], PATHS[b]),
             Step::Delete(i, told) => {
                 self.disk.remove(PATHS[i]);
+                self.open.remove(PATHS[i]);
                 if told {
                     self.table.gone(&name(PATHS[i]));
                 }

@@ -3,10 +3,12 @@
 use super::model::{Step, WAIT, World, at, file, folder, name, table};
 use super::*;
 use crate::outbox::Retry;
-use crate::outbox::handout::Finish;
+use crate::outbox::handout::{Due, Finish};
 use crate::outbox::observe::Observed;
+use crate::outbox::open::Tell;
 use crate::outbox::settle::Signal;
 use crate::proto::message::EntryKind;
+use crate::store::Writers;
 
 fn see(table: &mut Table, path: &str, meta: Meta, now: Now) -> Observed {
     table.observe(&name(path), meta, None, Signal::Seen, now, 1)
@@ -30,6 +32,7 @@ fn finish(table: &mut Table, item: Item, finish: Finish, now: Now) {
 /// Looks at whatever is due, as `metas` has it.
 fn look(table: &mut Table, metas: &[(&str, Meta)], now: Now) {
     for due in table.expire(now.mono, 100) {
+        let Due::Settled(due) = due else { panic!("nothing is open: {due:?}") };
         match metas.iter().find(|(path, _)| name(path) == due) {
             Some((_, meta)) => table.checked(&due, *meta, now),
             None => table.gone(&due),
@@ -402,4 +405,104 @@ proptest::proptest! {
     ) {
         World::live(steps);
     }
+}
+
+#[test]
+fn a_file_that_a_program_has_open_waits_until_the_last_close() {
+    let mut table = table();
+    let open = |table: &mut Table, ms: u64, meta: Meta, writers| {
+        let due = table.expire(at(ms).mono, 10);
+        assert_eq!(due, [Due::Open(name("log"))]);
+        table.asked(&name("log"), meta, writers, at(ms).mono, at(ms + 1000).mono)
+    };
+    table.observe(&name("log"), file(1, 5, 990), None, Signal::Written, at(0), 1);
+    assert_eq!(table.expire(at(1000).mono, 10), [Due::Settled(name("log"))]);
+    assert!(table.must_ask(&name("log")));
+    table.found_open(&name("log"), at(1000).mono, at(2000).mono);
+    assert_eq!((state(&table, "log"), table.backlog().files, table.count_open()), (Some(State::Open), 1, 1));
+    // It grows, and a person is told once that it waits, and once that it stays.
+    assert_eq!(open(&mut table, 2000, file(1, 6, 1001), Writers::Some), Tell::Waits);
+    table.note(&name("log"), Signal::Written, at(2500).mono);
+    assert_eq!(open(&mut table, 3000, file(1, 6, 1001), Writers::Some), Tell::Nothing);
+    assert_eq!(open(&mut table, 61_000, file(1, 6, 1001), Writers::Some), Tell::Stays);
+    assert_eq!(open(&mut table, 62_000, file(1, 6, 1001), Writers::Some), Tell::Nothing);
+    // One of its writers closes it: the system is asked again.
+    table.note(&name("log"), Signal::Closed, at(62_100).mono);
+    assert_eq!(table.expire(at(62_180).mono, 10), [Due::Settled(name("log"))]);
+    assert!(table.must_ask(&name("log")));
+    table.found_open(&name("log"), at(62_180).mono, at(63_180).mono);
+    // The close of the last one was in no event.
+    assert_eq!(open(&mut table, 63_180, file(1, 6, 1001), Writers::None), Tell::Nothing);
+    assert_eq!(table.expire(at(63_180).mono, 10), [Due::Settled(name("log"))]);
+    table.checked(&name("log"), file(1, 6, 1001), at(63_180));
+    let item = pop(&mut table, "log");
+    assert!(!item.snapshot && table.count_open() == 0);
+    assert_eq!(table.delivered(item.clone()), Some(item));
+}
+
+#[test]
+fn a_snapshot_goes_after_the_quiet_and_the_file_stays() {
+    let mut table = table();
+    table.send_open = Some(Duration::from_secs(5));
+    table.observe(&name("log"), file(1, 5, 990), None, Signal::Closed, at(0), 1);
+    table.expire(at(80).mono, 10);
+    table.checked(&name("log"), file(1, 5, 990), at(80));
+    let item = pop(&mut table, "log");
+    table.failed(&item, Retry::Open, Some(item.meta), at(100));
+    assert_eq!(state(&table, "log"), Some(State::Open));
+    for ms in [100, 1100, 2100] {
+        assert_eq!(table.expire(at(ms).mono, 10), [Due::Open(name("log"))]);
+        table.asked(&name("log"), file(1, 5, 990), Writers::Some, at(ms).mono, at(ms + 1000).mono);
+    }
+    // More is written: the quiet begins again.
+    table.expire(at(3100).mono, 10);
+    table.asked(&name("log"), file(1, 9, 1003), Writers::Some, at(3100).mono, at(8200).mono);
+    assert!(table.expire(at(8000).mono, 10).is_empty());
+    assert_eq!(table.expire(at(8100).mono, 10), [Due::Open(name("log"))]);
+    table.asked(&name("log"), file(1, 9, 1003), Writers::Some, at(8100).mono, at(9100).mono);
+    let item = pop(&mut table, "log");
+    assert!(item.snapshot && item.meta.size == 9);
+    let item = table.delivered(item).unwrap();
+    table.finished(&item, Finish::InUse(Some(item.meta)), at(8200));
+    assert_eq!((state(&table, "log"), table.backlog().files), (Some(State::Held), 0));
+    // The next line makes it go through all that again.
+    table.note(&name("log"), Signal::Written, at(9000).mono);
+    let [released] = &std::mem::take(&mut table.released)[..] else { panic!("it is released") };
+    table.finished(released, Finish::Changed(Some(file(1, 12, 1009))), at(9000));
+    assert_eq!(state(&table, "log"), Some(State::Settling));
+}
+
+#[test]
+fn what_is_only_touched_keeps_its_id() {
+    let mut table = table();
+    let mut meta = file(1, 5, 990);
+    table.observe(&name("a"), meta, None, Signal::Moved, at(0), 1);
+    let item = pop(&mut table, "a");
+    table.failed(&item, Retry::After, Some(meta), at(10));
+    meta.identity.changed.seconds += 9;
+    see(&mut table, "a", meta, at(20));
+    assert_eq!(state(&table, "a"), Some(State::Waiting));
+    assert!(table.forgotten.is_empty());
+    table.expire(at(5000).mono, 10);
+    let again = pop(&mut table, "a");
+    assert_eq!((again.id, again.meta), (item.id, meta));
+    // The peer holds another content under this id: it is told to forget that.
+    table.failed(&again, Retry::Forget, Some(meta), at(6000));
+    assert_eq!((state(&table, "a"), &table.forgotten[..]), (Some(State::Waiting), &[item.id][..]));
+}
+
+#[test]
+fn a_kept_file_that_is_touched_is_verified() {
+    let mut table = Table::new([1; 16], WAIT, true);
+    let mut meta = file(1, 5, 990);
+    table.observe(&name("a"), meta, None, Signal::Moved, at(0), 1);
+    table.known_delivered(&name("a"));
+    assert!(!table.is_touched(&name("a"), &meta));
+    meta.identity.changed.seconds += 9;
+    see(&mut table, "a", meta, at(20));
+    assert!(table.is_touched(&name("a"), &meta));
+    let item = table.to_verify(&name("a"), meta, Some([7; 32])).unwrap();
+    assert!(table.to_verify(&name("a"), meta, None).is_none());
+    table.finished(&item, Finish::Changed(Some(meta)), at(30));
+    assert_eq!(state(&table, "a"), Some(State::Settling));
 }

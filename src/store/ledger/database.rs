@@ -18,7 +18,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 pub(super) const RECEIVED: TableDefinition<'_, &[u8; 16], &[u8]> = TableDefinition::new("received");
-pub(super) const DELIVERED: TableDefinition<'_, &[u8; 16], u64> = TableDefinition::new("delivered");
+pub(super) const DELIVERED: TableDefinition<'_, &[u8; 16], &[u8]> = TableDefinition::new("delivered files");
 const META: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("meta");
 const ORIGIN: &str = "origin";
 /// The ledger is small and mostly written; redb's own default would be 1 GiB.

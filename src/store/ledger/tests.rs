@@ -16,6 +16,9 @@ fn state() -> (tempfile::TempDir, StateDir) {
     (base, state)
 }
 
+/// A file that was delivered.
+const DELIVERED: Delivered = Delivered { changed: Timestamp { seconds: -5, nanos: 7 }, hash: Some([9; 32]) };
+
 #[test]
 fn committed_entries_are_received_until_forgotten() {
     let (_base, state) = state();
@@ -38,16 +41,18 @@ fn what_was_committing_and_who_we_are_survive() {
     let origin = ledger.origin();
     ledger.committing(&[entry(1), entry(2)]).unwrap();
     ledger.committed(&[entry(2)]).unwrap();
-    ledger.mark_delivered(&[id(7), id(8)]).unwrap();
+    ledger.mark_delivered(&[(id(7), DELIVERED), (id(8), Delivered::default())]).unwrap();
     drop(ledger);
     let ledger = Ledger::open(&state).unwrap();
     assert_eq!(ledger.origin(), origin);
     assert!(ledger.moved_aside().is_none());
     assert!(ledger.unfinished().unwrap().contains(&entry(1)));
-    assert!(ledger.is_delivered(id(7)).unwrap() && !ledger.is_delivered(id(9)).unwrap());
+    assert_eq!(ledger.delivered(id(7)).unwrap(), Some(DELIVERED));
+    assert_eq!(ledger.delivered(id(8)).unwrap(), Some(Delivered::default()));
+    assert_eq!(ledger.delivered(id(9)).unwrap(), None);
     let outgoing = Folder::open(base.path(), false).unwrap();
     ledger.prune_delivered(&outgoing, &|delivered| delivered == id(8)).unwrap();
-    assert!(!ledger.is_delivered(id(7)).unwrap() && ledger.is_delivered(id(8)).unwrap());
+    assert!(ledger.delivered(id(7)).unwrap().is_none() && ledger.delivered(id(8)).unwrap().is_some());
 }
 
 #[test]
@@ -129,7 +134,7 @@ fn sample(state: &StateDir) -> Vec<u8> {
         ledger.committing(&[entry(n)]).unwrap();
     }
     ledger.committed(&(0..200).map(entry).collect::<Vec<_>>()).unwrap();
-    ledger.mark_delivered(&[id(1)]).unwrap();
+    ledger.mark_delivered(&[(id(1), DELIVERED)]).unwrap();
     drop(ledger);
     std::fs::read(state.path().join(FILE)).unwrap()
 }
@@ -210,7 +215,7 @@ fn works_until_it_is_killed() {
             ledger.forget(&ids).unwrap();
         }
         if n % 5 == 0 {
-            ledger.mark_delivered(&ids).unwrap();
+            ledger.mark_delivered(&ids.iter().map(|id| (*id, DELIVERED)).collect::<Vec<_>>()).unwrap();
         }
     }
 }

@@ -12,6 +12,7 @@ mod system;
 #[path = "windows.rs"]
 mod system;
 
+mod programs;
 #[cfg(all(test, target_os = "linux", feature = "failpoints"))]
 pub(crate) mod recorded;
 
@@ -19,11 +20,14 @@ use super::meta::Meta;
 use crate::failpoint;
 use crate::proto::message::Timestamp;
 use cap_std::fs::Dir;
+use open_writers::Writers;
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io::Result;
 use std::path::Path;
 
+pub use programs::Program;
+pub(crate) use programs::writer_of;
 pub(crate) use system::{SYNC_VOLUME_FROM, can_sync_volume, is_confined_out, is_remote, leaf_bytes};
 
 macro_rules! calls {
@@ -58,6 +62,8 @@ calls! {
     "os.list": entries(dir: &Dir) -> Vec<OsString>;
     /// Reads some bytes from an offset.
     "os.read": read_at(file: &File, buffer: &mut [u8], offset: u64) -> usize;
+    /// Whether a program has a file open for writing that is open here for reading.
+    "os.writers": writers(file: &File) -> Writers;
     /// The target of a symbolic link, `/`-separated.
     "os.read_link": read_link(dir: &Dir, leaf: &OsStr) -> Vec<u8>;
     /// Bytes that this user may still write on the folder's volume.

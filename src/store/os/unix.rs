@@ -3,10 +3,12 @@
 use crate::proto::message::Timestamp;
 use crate::store::meta::{FileKind, Identity, Meta};
 use cap_std::fs::Dir;
+use open_writers::Writers;
 use rustix::fs::{self, AtFlags, FileType, Mode, OFlags, Timespec, Timestamps};
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io;
+use std::os::fd::AsFd;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
@@ -134,6 +136,15 @@ pub(crate) fn write_at(file: &File, data: &[u8], offset: u64) -> io::Result<()> 
 
 pub(crate) fn set_len(file: &File, length: u64) -> io::Result<()> {
     file.set_len(length)
+}
+
+/// Whether a program has a file open for writing. On a file system whose files other hosts can write, the
+/// kernel of this one only knows its own writers, so that "none" is no answer there.
+pub(crate) fn writers(file: &File) -> io::Result<Writers> {
+    Ok(match open_writers::writers(file) {
+        Writers::None if is_on_remote(file) => Writers::Unknown,
+        answer => answer,
+    })
 }
 
 pub(crate) fn read_at(file: &File, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
@@ -296,9 +307,14 @@ pub(crate) fn is_confined_out(_dir: &Dir) -> bool {
 /// Whether a folder lies on a file system whose changes by other hosts no event of this one tells.
 #[cfg(target_os = "linux")]
 pub(crate) fn is_remote(dir: &Dir, _path: &Path) -> bool {
+    is_on_remote(dir)
+}
+
+#[cfg(target_os = "linux")]
+fn is_on_remote(file: impl AsFd) -> bool {
     // The type of this field differs between architectures; every number is one of 32 bits.
     #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, clippy::unnecessary_cast)]
-    fs::fstatfs(dir).is_ok_and(|stat| REMOTE.contains(&(stat.f_type as u32)))
+    fs::fstatfs(file).is_ok_and(|stat| REMOTE.contains(&(stat.f_type as u32)))
 }
 
 /// statfs(2), linux/magic.h, and each file system's own source. Not everything behind FUSE is remote,
@@ -324,5 +340,10 @@ const REMOTE: [u32; 15] = [
 
 #[cfg(not(target_os = "linux"))]
 pub(crate) fn is_remote(_dir: &Dir, _path: &Path) -> bool {
+    false
+}
+
+#[cfg(not(target_os = "linux"))]
+fn is_on_remote(_file: impl AsFd) -> bool {
     false
 }

@@ -8,6 +8,7 @@ use crate::proto::message::Timestamp;
 use crate::store::meta::{FileKind, Identity, Meta, system_time_of, timestamp_of};
 use cap_fs_ext::{FollowSymlinks, MetadataExt, OpenOptionsFollowExt};
 use cap_std::fs::{Dir, Metadata, OpenOptions, OpenOptionsExt};
+use open_writers::Writers;
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, File, FileTimes};
 use std::io;
@@ -179,6 +180,12 @@ fn open_regular(dir: &Dir, leaf: &OsStr, options: &mut OpenOptions) -> io::Resul
     let file = open(dir, leaf, options)?;
     let meta = meta_of(&file)?;
     if meta.kind == FileKind::File { Ok((file, meta)) } else { Err(io::ErrorKind::NotADirectory.into()) }
+}
+
+/// [`open_read`] shares the file with readers only, so it fails while a program has the file open for writing, and
+/// none can open it so while the handle is open.
+pub(crate) fn writers(_file: &File) -> io::Result<Writers> {
+    Ok(Writers::None)
 }
 
 pub(crate) fn create_new(dir: &Dir, leaf: &OsStr) -> io::Result<File> {

@@ -23,13 +23,13 @@ impl Rig {
         self.base.path().join(text)
     }
 
-    fn put(&self, text: &str, content: &str) -> (Name, Meta) {
+    fn put(&self, text: &str, content: &str) -> Sent {
         let path = self.path("Outgoing").join(text);
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();
         std::fs::write(path, content).unwrap();
         let name = name(text);
         let meta = self.outgoing.stat(&name).unwrap();
-        (name, meta)
+        Sent { name, meta, hash: Some(*blake3::hash(content.as_bytes()).as_bytes()) }
     }
 
     fn left_over(&self) -> usize {
@@ -68,7 +68,7 @@ fn another_file_at_that_name_stays() {
     let mut batch = vec![rig.put("d/a", "old"), rig.put("b", "old"), rig.put("c", "old")];
     std::fs::write(rig.path("Outgoing/new"), "new").unwrap();
     std::fs::rename(rig.path("Outgoing/new"), rig.path("Outgoing/d/a")).unwrap();
-    batch[1].1.size += 1;
+    batch[1].meta.size += 1;
     let results = rig.remover.remove(&batch);
     let results: Vec<_> = results.into_iter().map(Result::unwrap).collect();
     assert_eq!(results, [Removed::Changed, Removed::Changed, Removed::Gone]);
@@ -80,7 +80,7 @@ fn another_file_at_that_name_stays() {
 fn a_file_renamed_over_it_after_the_check_is_put_back() {
     // What stands in `removing` after the race is lost: another file under the entry's name.
     let rig = rig();
-    let (name, meta) = rig.put("d/a.txt", "sent");
+    let Sent { name, meta, .. } = rig.put("d/a.txt", "sent");
     let entry = Entry::new(Verb::Delete, 0, &name, &meta);
     std::fs::write(rig.path(".rft/removing").join(entry.leaf()), "other").unwrap();
     assert_eq!(rig.remover.recover().unwrap(), [(name, Removed::Changed)]);
@@ -104,9 +104,10 @@ fn a_writer_that_keeps_replacing_the_file_loses_nothing() {
         }
     });
     for _ in 0..300 {
-        let (cold, meta) = rig.put("cold", "sent");
-        let hot = (name("hot"), Meta { modified: Timestamp::default(), ..meta });
-        let results = rig.remover.remove(&[(cold, meta), hot]);
+        let cold = rig.put("cold", "sent");
+        let meta = Meta { modified: Timestamp::default(), ..cold.meta };
+        let hot = Sent { name: name("hot"), meta, hash: None };
+        let results = rig.remover.remove(&[cold, hot]);
         assert_eq!(results[0].clone().unwrap(), Removed::Gone);
     }
     stop.store(true, Ordering::Relaxed);
@@ -120,13 +121,13 @@ fn a_crash_between_rename_and_unlink_is_finished() {
     let rig = rig();
     let long = vec!["a long name"; 40].join("/");
     for (text, verb) in [("d/a", Verb::Delete), (long.as_str(), Verb::Delete), ("b/c", Verb::Archive)] {
-        let (name, meta) = rig.put(text, "sent");
+        let sent = rig.put(text, "sent");
         let mut touched = Vec::new();
         let held = rig.remover.removing.of(&rig.outgoing).unwrap().dir;
-        let taken = rig.remover.take(&mut rig.outgoing.walk(), &mut touched, &held, verb, &name, &meta);
+        let taken = rig.remover.take(&mut rig.outgoing.walk(), &mut touched, &held, verb, &sent);
         assert!(matches!(taken, Ok(Taken::Held(_))));
         let again = Remover { count: AtomicU64::new(0), ..rig_like(&rig) };
-        assert_eq!(again.recover().unwrap(), [(name, Removed::Gone)]);
+        assert_eq!(again.recover().unwrap(), [(sent.name, Removed::Gone)]);
         assert!(!rig.path("Outgoing").join(text).exists());
         assert_eq!(rig.left_over(), 0);
     }
@@ -147,11 +148,11 @@ fn a_note_without_its_file_goes_at_the_next_start() {
 #[test]
 fn what_an_earlier_run_left_is_not_renamed_over() {
     let rig = rig();
-    let (name, meta) = rig.put("a", "sent");
-    let left = rig.path(".rft/removing").join(Entry::new(Verb::Delete, 0, &name, &meta).leaf());
+    let sent = rig.put("a", "sent");
+    let left = rig.path(".rft/removing").join(Entry::new(Verb::Delete, 0, &sent.name, &sent.meta).leaf());
     std::fs::write(&left, "precious").unwrap();
     let again = Remover::open(Arc::clone(&rig.outgoing), &rig._state).unwrap();
-    assert_eq!(again.remove(&[(name, meta)])[0].clone().unwrap(), Removed::Gone);
+    assert_eq!(again.remove(&[sent])[0].clone().unwrap(), Removed::Gone);
     assert_eq!(read(&left), "precious");
     assert_eq!(rig.left_over(), 1);
 }
@@ -189,13 +190,14 @@ fn the_archive_on_another_volume_is_a_copy_with_time_and_mode() {
     std::fs::create_dir(folders.outgoing.join("d")).unwrap();
     std::fs::write(folders.outgoing.join("d/f"), "content").unwrap();
     std::os::unix::fs::symlink("f", folders.outgoing.join("d/l")).unwrap();
-    let batch: Vec<_> = ["d/f", "d/l"].map(|text| (name(text), outgoing.stat(&name(text)).unwrap())).to_vec();
+    let sent = |text| Sent { name: name(text), meta: outgoing.stat(&name(text)).unwrap(), hash: None };
+    let batch = ["d/f", "d/l"].map(sent);
     for result in remover.archive(&batch) {
         assert_eq!(result.unwrap(), Removed::Gone);
     }
     let sent = Folder::open(&folders.state.join("sent"), false).unwrap();
     let kept = sent.stat(&name("d/f")).unwrap();
-    assert_eq!((kept.size, kept.modified, kept.mode), (7, batch[0].1.modified, batch[0].1.mode));
+    assert_eq!((kept.size, kept.modified, kept.mode), (7, batch[0].meta.modified, batch[0].meta.mode));
     assert_eq!(sent.read_link(&name("d/l")).unwrap(), b"f");
     assert!(outgoing.list(Some(&name("d"))).unwrap().is_empty());
 }
@@ -205,14 +207,98 @@ fn the_archive_on_another_volume_is_a_copy_with_time_and_mode() {
 fn a_swapped_parent_link_deletes_nothing_outside() {
     let rig = rig();
     let outside = tempfile::tempdir().unwrap();
-    let (held, _) = rig.put("d/a", "sent");
+    let held = rig.put("d/a", "sent").name;
     std::fs::rename(rig.path("Outgoing/d"), outside.path().join("d")).unwrap();
     std::os::unix::fs::symlink(outside.path().join("d"), rig.path("Outgoing/d")).unwrap();
     let meta = Folder::open(outside.path(), false).unwrap().stat(&held).unwrap();
-    for result in rig.remover.remove(&[(held.clone(), meta)]) {
+    for result in rig.remover.remove(&[Sent { name: held.clone(), meta, hash: None }]) {
         assert!(matches!(result, Err(StoreError::InTheWay { .. })));
     }
     assert!(matches!(rig.remover.remove_folder(&held), Err(StoreError::InTheWay { .. })));
     assert_eq!(rig.remover.remove_folder(&name("d")).unwrap(), Removed::Changed);
     assert_eq!(read(&outside.path().join("d/a")), "sent");
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_file_with_a_writer_is_put_back_whoever_looks() {
+    let rig = rig();
+    for verb in [Verb::Delete, Verb::Archive] {
+        let sent = rig.put("d/a", "sent");
+        let writer = std::fs::OpenOptions::new().append(true).open(rig.path("Outgoing/d/a")).unwrap();
+        assert_eq!(rig.remover.leave(verb, &[sent.clone()])[0].clone().unwrap(), Removed::InUse);
+        assert_eq!(read(&rig.path("Outgoing/d/a")), "sent");
+        // What a crash left is not finished either as long as a program has it open.
+        let meta = rig.outgoing.stat(&sent.name).unwrap();
+        let leaf = Entry::new(verb, 7, &sent.name, &meta).leaf();
+        std::fs::rename(rig.path("Outgoing/d/a"), rig.path(".rft/removing").join(leaf)).unwrap();
+        assert_eq!(rig.remover.recover().unwrap(), [(sent.name.clone(), Removed::Changed)]);
+        assert_eq!(read(&rig.path("Outgoing/d/a")), "sent");
+        drop(writer);
+        assert_eq!(rig.remover.leave(verb, &[sent])[0].clone().unwrap(), Removed::Gone);
+        assert_eq!(rig.left_over(), 0);
+    }
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_change_whose_time_was_put_back_is_seen() {
+    let rig = rig();
+    let (touched, changed) = (rig.put("touched", "sent"), rig.put("changed", "sent"));
+    let path = rig.path("Outgoing/changed");
+    let time = std::fs::metadata(&path).unwrap().modified().unwrap();
+    std::fs::write(&path, "next").unwrap();
+    std::fs::File::options().append(true).open(&path).unwrap().set_modified(time).unwrap();
+    std::fs::hard_link(rig.path("Outgoing/touched"), rig.path("another name")).unwrap();
+    let removed = rig.remover.remove(&[touched, changed.clone()]);
+    assert_eq!(
+        removed.into_iter().map(Result::unwrap).collect::<Vec<_>>(),
+        [Removed::Gone, Removed::Changed]
+    );
+    assert_eq!(read(&path), "next");
+    // Without a hash to compare with, it counts as changed.
+    let meta = rig.outgoing.stat(&changed.name).unwrap();
+    let unknown =
+        Sent { name: changed.name, meta: Meta { identity: changed.meta.identity, ..meta }, hash: None };
+    assert_eq!(rig.remover.remove(&[unknown])[0].clone().unwrap(), Removed::Changed);
+}
+
+/// Where the system cannot tell: every question about writers fails.
+#[cfg(all(unix, feature = "failpoints"))]
+#[test]
+fn what_the_system_cannot_tell_is_held_and_looked_at_again() {
+    let rig = rig();
+    crate::failpoint::set("os.writers=EIO");
+    let on_hold = |sent: &Sent| match rig.remover.remove(&[sent.clone()]).remove(0).unwrap() {
+        Removed::OnHold(hold) => hold,
+        other => panic!("{other:?}"),
+    };
+    // Nothing happens: it goes.
+    let sent = rig.put("d/a", "sent");
+    let hold = on_hold(&sent);
+    assert!(!rig.path("Outgoing/d/a").exists());
+    assert_eq!(rig.remover.settle(hold).unwrap(), Removed::Gone);
+    assert_eq!(rig.left_over(), 0);
+    // A program that opened it before goes on: it comes back whole, whatever times the program sets.
+    for keep_time in [false, true] {
+        let sent = rig.put("d/a", "sent");
+        let path = rig.path("Outgoing/d/a");
+        let time = std::fs::metadata(&path).unwrap().modified().unwrap();
+        let mut writer = std::fs::OpenOptions::new().write(true).open(&path).unwrap();
+        let hold = on_hold(&sent);
+        io::Write::write_all(&mut writer, b"more").unwrap();
+        if keep_time {
+            writer.set_modified(time).unwrap();
+        }
+        drop(writer);
+        assert_eq!(rig.remover.settle(hold).unwrap(), Removed::Changed);
+        assert_eq!(read(&path), "more");
+        assert_eq!(rig.left_over(), 0);
+    }
+    // The next start puts it back: it is offered again, and the peer knows its id.
+    let sent = rig.put("d/a", "sent");
+    let _hold = on_hold(&sent);
+    assert_eq!(rig.remover.recover().unwrap(), [(sent.name, Removed::Changed)]);
+    assert_eq!(read(&rig.path("Outgoing/d/a")), "sent");
+    crate::failpoint::set("");
 }

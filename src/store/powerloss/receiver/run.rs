@@ -4,6 +4,7 @@ use super::things::{What, id, is_whole, may_be_called};
 use super::{Known, Promise, Step, World};
 use crate::config::Folders;
 use crate::proto::message::{Outcome, Refusal};
+use crate::store::Delivered;
 use crate::store::os::recorded::Recorder;
 use crate::store::{Incoming, Ledger, StateDir, StoreError, os, publish};
 use std::collections::BTreeMap;
@@ -51,7 +52,7 @@ impl Run<'_> {
                 // So it would tell the sender.
                 self.promise(Promise::Stands(n));
             }
-            if self.known.delivered.contains(&n) && !ledger.is_delivered(id(n)).map_err(told)? {
+            if self.known.delivered.contains(&n) && ledger.delivered(id(n)).map_err(told)?.is_none() {
                 return Err(format!("{} was delivered, and is not known", thing.name));
             }
         }
@@ -87,7 +88,9 @@ impl Run<'_> {
                 ledger.forget(&ids).map(|_| ()).map_err(|error| error.to_string())
             }
             Step::Deliver(n) => {
-                ledger.mark_delivered(&[id(*n)]).map_err(|error| error.to_string())?;
+                ledger
+                    .mark_delivered(&[(id(*n), Delivered::default())])
+                    .map_err(|error| error.to_string())?;
                 self.promise(Promise::Delivered(*n));
                 Ok(())
             }

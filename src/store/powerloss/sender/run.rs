@@ -5,7 +5,9 @@ use super::{Known, Promise, Step, World};
 use crate::config::{AfterSend, Folders};
 use crate::proto::name::Name;
 use crate::store::os::recorded::Recorder;
-use crate::store::{FileKind, Folder, Ledger, Meta, Removed, Remover, StateDir, StoreError, os};
+use crate::store::{
+    Delivered, FileKind, Folder, Ledger, Meta, Removed, Remover, Sent, StateDir, StoreError, os,
+};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::PathBuf;
@@ -89,7 +91,7 @@ impl Run<'_> {
             let name = self.world.things[n].name();
             let meta = open.outgoing.stat(&name).map_err(told)?;
             if let Some(ledger) = &open.ledger
-                && ledger.is_delivered(mark(&name, &meta)).map_err(told)?
+                && ledger.delivered(mark(&name, &meta)).map_err(told)?.is_some()
             {
                 continue;
             }
@@ -124,12 +126,15 @@ impl Run<'_> {
     /// As the outbox does it, files and links before folders.
     fn finish(&self, batch: &[(Name, Meta)], open: &Open) -> Result<Vec<Removed>, StoreError> {
         if let Some(ledger) = &open.ledger {
-            let marks: Vec<_> = batch.iter().map(|(name, meta)| mark(name, meta)).collect();
+            let marks: Vec<_> =
+                batch.iter().map(|(name, meta)| (mark(name, meta), Delivered::default())).collect();
             ledger.mark_delivered(&marks)?;
             return Ok(vec![Removed::Gone; batch.len()]);
         }
-        let (folders, entries): (Vec<_>, Vec<_>) =
+        let (folders, entries): (Vec<(Name, Meta)>, Vec<_>) =
             batch.iter().cloned().partition(|(_, meta)| meta.kind == FileKind::Folder);
+        let sent = |(name, meta)| Sent { name, meta, hash: None };
+        let entries: Vec<_> = entries.into_iter().map(sent).collect();
         let left = match self.world.after_send {
             AfterSend::Archive => open.remover.archive(&entries),
             _ => open.remover.remove(&entries),
@@ -192,7 +197,7 @@ impl Run<'_> {
             if let Some(ledger) = &open.ledger.as_ref().filter(|_| there == 1) {
                 let told = |error: StoreError| error.to_string();
                 let meta = open.outgoing.stat(&thing.name()).map_err(told)?;
-                let delivered = ledger.is_delivered(mark(&thing.name(), &meta)).map_err(told)?;
+                let delivered = ledger.delivered(mark(&thing.name(), &meta)).map_err(told)?.is_some();
                 if delivered && !is(&self.known.sent) || !delivered && is(&self.known.done) {
                     return Err(format!("{name} is delivered, says the ledger: {delivered}"));
                 }
