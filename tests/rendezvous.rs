@@ -187,6 +187,74 @@ async fn an_idle_session_looks_at_a_long_path_once() {
     assert!(last.into_iter().zip(begun).all(|(now, begun)| now - begun < 250_000), "{begun:?}, {last:?}");
 }
 
+/// Bytes of the headers of IPv4 and UDP.
+const HEADERS: usize = 28;
+/// MTUs of a path: the smallest that QUIC runs on, common ones, those around the old limit of a
+/// datagram (2,048 bytes), and jumbo frames.
+const MTUS: [usize; 20] = [
+    1280, 1281, 1400, 1492, 1500, 1501, 1600, 2000, 2047, 2048, 2076, 2083, 2084, 2106, 2200, 2304, 3000,
+    4352, 8999, 9000,
+];
+
+/// Starts two peers over a link of 30 ms round-trip time that drops packets above `mtus` (A to B, B to
+/// A), waits until both have probed the path, and says what became of their session.
+async fn probe_at(mtus: [usize; 2]) -> Result<(), String> {
+    let (at, bt) = pair();
+    let link = Relay::start(1, at, bt);
+    for (way, mtu) in BOTH.into_iter().zip(mtus) {
+        link.edit(way, |line| (line.delay, line.largest) = (Duration::from_millis(15), mtu - HEADERS));
+    }
+    let mut host = start(bt, None, [1; 32]);
+    let mut guest = start(at, Some(link.facing_a()), [1; 32]);
+    let ((at_guest, mut guest_hears), (at_host, mut host_hears)) = settle(&mut guest, &mut host).await;
+    let bytes = || [Way::AToB, Way::BToA].map(|way| link.counts(way).bytes);
+    let (begun, deadline) = (bytes(), tokio::time::Instant::now() + PATIENCE);
+    let mut last = begun;
+    loop {
+        tokio::select! {
+            reason = at_guest.closed() => return Err(format!("the guest lost the session: {reason}")),
+            reason = at_host.closed() => return Err(format!("the host lost the session: {reason}")),
+            () = tokio::time::sleep(Duration::from_secs(1)) => {}
+        }
+        let now = bytes();
+        let quiet = now.into_iter().zip(last).all(|(now, last)| now - last < 5_000);
+        if quiet && now.into_iter().zip(begun).all(|(now, begun)| now - begun > 60_000) {
+            break;
+        }
+        if tokio::time::Instant::now() > deadline {
+            return Err(format!("the probe does not end: {begun:?}, {last:?}, {now:?}"));
+        }
+        last = now;
+    }
+    for (from, to) in [(&at_guest, &mut host_hears), (&at_host, &mut guest_hears)] {
+        let message = Control::Backlog { files: 5, bytes: 6 };
+        from.tell(&message).await.map_err(|error| error.to_string())?;
+        let heard = tokio::time::timeout(PATIENCE, to.recv()).await;
+        if heard != Ok(Some(message)) {
+            return Err(format!("a message did not arrive: {heard:?}"));
+        }
+    }
+    Ok(())
+}
+
+/// On no path does the probe of an idle session end it: not where both sides have the same MTU, not
+/// where they differ, and not where a link in the middle has a smaller one (which drops the packet,
+/// as the relay does).
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_session_holds_on_a_path_of_any_mtu() {
+    let equal = MTUS.map(|mtu| [mtu, mtu]);
+    let unequal = [[1280, 9000], [9000, 1280], [1500, 9000], [9000, 2100], [2084, 2083], [4352, 9000]];
+    for part in [&equal[..], &unequal].concat().chunks(9) {
+        let mut paths = tokio::task::JoinSet::new();
+        for mtus in part.iter().copied() {
+            paths.spawn(async move { (mtus, probe_at(mtus).await) });
+        }
+        let ended: Vec<_> =
+            paths.join_all().await.into_iter().filter(|(_, result)| result.is_err()).collect();
+        assert!(ended.is_empty(), "MTU from A to B, from B to A, and what happened: {ended:#?}");
+    }
+}
+
 /// Serves guests as a host with this key does, until one has proved itself.
 async fn until_proof(host: &quinn::Endpoint, key: [u8; 32]) -> Open {
     // Of tries that overlap the guest goes on with one, and the others may never come to an end.

@@ -300,7 +300,7 @@ async fn there_is_one_stream_and_no_more_before_the_password() {
         assert!(second.is_err(), "a second stream, answered: {answered}");
         assert!(uni.is_err(), "a unidirectional stream, answered: {answered}");
         // Of these the last is kept, and nobody reads it.
-        assert!(connection.max_datagram_size().is_none_or(|most| most <= 2048), "large datagrams");
+        assert!(connection.max_datagram_size().is_none_or(|most| most <= 9 << 10), "large datagrams");
         assert_eq!(connection.close_reason(), None);
     }
     host.stays_unmoved(0).await;

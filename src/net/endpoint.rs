@@ -240,8 +240,9 @@ fn transport(config: &Config, largest: u16) -> TransportConfig {
 /// Bytes that the other side may send and we not yet have read before it has shown that it knows the password.
 const STRANGER_WINDOW: u32 = 64 << 10;
 
-/// Bytes of datagrams that are kept: nobody reads what a look at the path consists of ([`super::look`]), and one must fit.
-const LOOK_BUFFER: usize = 2048;
+/// Receive buffer of datagrams, in bytes, which is also the limit that is announced to the peer. Nobody
+/// reads the datagrams of a path probe ([`super::look`]), so one of the largest packet is enough.
+const LOOK_BUFFER: usize = 9 << 10;
 
 /// Bytes that may be sent and not yet acknowledged before the session has measured the link.
 pub const SEND_WINDOW: u64 = 8 << 20;

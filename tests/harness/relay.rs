@@ -18,7 +18,8 @@ const LOOK: Duration = Duration::from_millis(20);
 /// What the kernel is asked to buffer for each socket, in bytes.
 const BUFFER: usize = 4 << 20;
 
-/// UDP payload of the largest packet that goes through, as on Ethernet: loopback would take 64 KiB.
+/// UDP payload of the largest packet that goes through by default, as on Ethernet: loopback would take
+/// 64 KiB.
 const LARGEST: usize = 1472;
 
 /// A direction.
@@ -51,11 +52,20 @@ pub struct Line {
     pub queue: Duration,
     /// Nothing goes through, and what is under way is lost.
     pub cut: bool,
+    /// UDP payload of the largest packet that goes through, in bytes.
+    pub largest: usize,
 }
 
 impl Default for Line {
     fn default() -> Self {
-        Self { loss: 0.0, delay: Duration::ZERO, rate: None, queue: Duration::from_millis(100), cut: false }
+        Self {
+            loss: 0.0,
+            delay: Duration::ZERO,
+            rate: None,
+            queue: Duration::from_millis(100),
+            cut: false,
+            largest: LARGEST,
+        }
     }
 }
 
@@ -224,7 +234,7 @@ impl Shared {
             direction.packets.fetch_add(1, Ordering::Release);
             let now = Instant::now();
             let lost = random.random_bool(line.loss);
-            if line.cut || len > LARGEST {
+            if line.cut || len > line.largest {
                 continue;
             }
             let mut leaves = now;
