@@ -308,7 +308,7 @@ impl Reconcile {
         {
             table.known_delivered(&found.name);
             if delivered.changed != found.meta.identity.changed
-                && let Some(item) = table.to_verify(&found.name, found.meta, delivered.hash)
+                && let Some(item) = table.take_to_verify(&found.name, found.meta, delivered.hash)
             {
                 self.shared.verify(item);
             }

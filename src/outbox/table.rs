@@ -138,7 +138,7 @@ impl Table {
     }
 
     /// A kept file was touched since the peer got this content. It is handed out to be verified.
-    pub fn to_verify(&mut self, name: &Name, meta: Meta, content: Option<[u8; 32]>) -> Option<Item> {
+    pub fn take_to_verify(&mut self, name: &Name, meta: Meta, content: Option<[u8; 32]>) -> Option<Item> {
         if meta.kind != FileKind::File || self.entries.get(name)?.state != State::Done {
             return None;
         }

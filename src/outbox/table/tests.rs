@@ -501,8 +501,8 @@ fn a_kept_file_that_is_touched_is_verified() {
     meta.identity.changed.seconds += 9;
     see(&mut table, "a", meta, at(20));
     assert!(table.is_touched(&name("a"), &meta));
-    let item = table.to_verify(&name("a"), meta, Some([7; 32])).unwrap();
-    assert!(table.to_verify(&name("a"), meta, None).is_none());
+    let item = table.take_to_verify(&name("a"), meta, Some([7; 32])).unwrap();
+    assert!(table.take_to_verify(&name("a"), meta, None).is_none());
     table.finished(&item, Finish::Changed(Some(meta)), at(30));
     assert_eq!(state(&table, "a"), Some(State::Settling));
 }

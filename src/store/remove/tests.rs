@@ -226,7 +226,7 @@ fn a_file_with_a_writer_is_put_back_whoever_looks() {
     for verb in [Verb::Delete, Verb::Archive] {
         let sent = rig.put("d/a", "sent");
         let writer = std::fs::OpenOptions::new().append(true).open(rig.path("Outgoing/d/a")).unwrap();
-        assert_eq!(rig.remover.leave(verb, &[sent.clone()])[0].clone().unwrap(), Removed::InUse);
+        assert_eq!(rig.remover.leave(verb, std::slice::from_ref(&sent))[0].clone().unwrap(), Removed::InUse);
         assert_eq!(read(&rig.path("Outgoing/d/a")), "sent");
         // What a crash left is not finished either as long as a program has it open.
         let meta = rig.outgoing.stat(&sent.name).unwrap();
@@ -269,7 +269,7 @@ fn a_change_whose_time_was_put_back_is_seen() {
 fn what_the_system_cannot_tell_is_held_and_looked_at_again() {
     let rig = rig();
     crate::failpoint::set("os.writers=EIO");
-    let on_hold = |sent: &Sent| match rig.remover.remove(&[sent.clone()]).remove(0).unwrap() {
+    let on_hold = |sent: &Sent| match rig.remover.remove(std::slice::from_ref(sent)).remove(0).unwrap() {
         Removed::OnHold(hold) => hold,
         other => panic!("{other:?}"),
     };
