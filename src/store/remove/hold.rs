@@ -11,7 +11,6 @@ use super::super::meta::{FileKind, Meta};
 use super::super::removing::Entry;
 use super::super::{Writers, os};
 use super::{Removed, Remover, Sent, Taken};
-use crate::failpoint::hit;
 use crate::proto::name::Name;
 use cap_std::fs::Dir;
 use std::ffi::OsStr;
@@ -98,7 +97,6 @@ impl Remover {
         let removing = self.removing.of(&self.outgoing)?.dir;
         let mut walk = self.outgoing.walk();
         let (held, name) = (hold.entry.leaf(), hold.name.clone());
-        hit("remove.settling");
         let settled = self.settle_held(&removing, hold);
         match &settled {
             Ok(Removed::Gone) => {}
