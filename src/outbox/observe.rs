@@ -43,8 +43,10 @@ impl Table {
             }
             State::Held => {
                 entry.settle.signal(signal, now.mono);
-                if signal != Signal::Seen || !entry.meta.same_file(&meta) {
+                if !entry.meta.same_file(&meta) {
                     self.release(name);
+                } else if signal != Signal::Seen {
+                    self.ask_now(name);
                 }
                 return Observed::Same;
             }
@@ -110,7 +112,7 @@ impl Table {
             State::Held => {
                 entry.settle.signal(signal, now);
                 if signal != Signal::Seen {
-                    self.release(name);
+                    self.ask_now(name);
                 }
                 true
             }
@@ -159,7 +161,8 @@ impl Table {
         for name in names {
             match self.entries.get(&name).map(|e| e.state) {
                 None | Some(State::InFlight | State::Finishing) => {}
-                Some(State::Held) => self.release(&name),
+                // Our own rename out of Outgoing and back is told like that.
+                Some(State::Held) => self.ask_now(&name),
                 Some(_) => {
                     self.forget_offer(&name);
                     self.drop_entry(&name);
@@ -219,14 +222,7 @@ impl Table {
         }
         let held: Vec<Name> = self.held.keys().cloned().collect();
         for name in held {
-            self.release(&name);
-        }
-    }
-
-    pub(super) fn release(&mut self, name: &Name) {
-        if let Some(item) = self.held.remove(name) {
-            self.released.push(item);
-            self.update(name, |entry| entry.state = State::Finishing);
+            self.ask_now(&name);
         }
     }
 }

@@ -82,6 +82,29 @@ impl Table {
         Tell::Nothing
     }
 
+    /// An event told something about an entry in the state `Held`: the system is asked before it is finished. To
+    /// finish it is to rename it out of Outgoing, and back while it is open, which is an event too.
+    pub fn ask_now(&mut self, name: &Name) {
+        self.update(name, |entry| entry.due = Moment(0));
+    }
+
+    /// Nothing stands there any more, as a look just showed.
+    pub fn found_gone(&mut self, name: &Name) {
+        if self.held.contains_key(name) {
+            self.release(name);
+        } else {
+            self.gone(name);
+        }
+    }
+
+    /// A held entry is finished now.
+    pub fn release(&mut self, name: &Name) {
+        if let Some(item) = self.held.remove(name) {
+            self.released.push(item);
+            self.update(name, |entry| entry.state = State::Finishing);
+        }
+    }
+
     /// The content of an open file changed, or its attributes.
     pub fn changed_while_open(&mut self, name: &Name, meta: Meta, now: Moment) {
         let content = self.entries.get(name).is_some_and(|entry| !entry.meta.same_file(&meta));

@@ -13,7 +13,7 @@ use crate::proto::name::{Name, escape};
 use crate::store::{Meta, Writers, writer_of};
 use std::time::Duration;
 
-/// Questions about open files take no more than this part of the time: one takes some microseconds.
+/// Minimum interval between two questions, counted over all open files. One takes some microseconds.
 const ASK_COST: Duration = Duration::from_millis(1);
 
 impl Reconcile {
@@ -59,7 +59,7 @@ impl Reconcile {
     fn ask(&mut self, name: &Name, now: Now, again: Moment) {
         let meta = match self.folder.stat(name) {
             Ok(meta) => meta,
-            Err(error) if is_gone(&error) => return locked(&self.shared.table).gone(name),
+            Err(error) if is_gone(&error) => return locked(&self.shared.table).found_gone(name),
             // It is asked again when its next wait is over.
             Err(error) => return self.scanner.warn_unreadable(name, &error),
         };
@@ -69,7 +69,10 @@ impl Reconcile {
         match tell {
             Tell::Nothing => {}
             Tell::Waits => {
-                let reason = "a program has it open for writing; it is sent when it is closed";
+                let reason = match locked(&self.shared.table).send_open {
+                    None => "a program has it open for writing; it is sent when it is closed",
+                    Some(_) => "a program has it open for writing; a snapshot is sent when it is quiet",
+                };
                 tracing::info!(path = %name, "waiting: a program has it open");
                 self.events.emit(Event::FileWaiting {
                     direction: Direction::Send,

@@ -253,7 +253,7 @@ impl World {
         for due in self.table.expire(now.mono, 100) {
             let (Due::Settled(path) | Due::Open(path)) = &due;
             let Some((_, meta)) = self.disk.iter().find(|(own, _)| name(own) == *path) else {
-                self.table.gone(path);
+                self.table.found_gone(path);
                 continue;
             };
             let (meta, open) = (*meta, self.is_open(path));

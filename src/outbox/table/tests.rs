@@ -209,7 +209,18 @@ fn a_file_that_its_writer_has_open_is_sent_and_removed_when_that_is_over() {
     let item = pop(&mut table, "a");
     assert!(table.delivered(item.clone()).is_none());
     assert!(table.backlog().is_empty(), "the peer holds it");
+    let ask = |table: &mut Table, writers| {
+        assert_eq!(table.expire(at(5000).mono, 10), [Due::Open(name("a"))]);
+        table.asked(&name("a"), meta, writers, at(5000).mono, at(6000).mono);
+    };
+    // Our own rename and its way back is no reason to try that again, over and over.
+    ask(&mut table, Writers::Some);
+    table.gone(&name("a"));
+    table.note(&name("a"), Signal::Moved, at(5000).mono);
+    ask(&mut table, Writers::Some);
+    assert!(table.released.is_empty() && table.expire(at(5000).mono, 10).is_empty());
     assert!(table.note(&name("a"), Signal::Closed, at(5000).mono));
+    ask(&mut table, Writers::None);
     assert_eq!(table.released, std::slice::from_ref(&item));
     table.finished(&item, Finish::Gone, at(5001));
     assert!(table.entries.is_empty());
@@ -228,6 +239,8 @@ fn held_files_are_released_when_events_are_lost_and_when_they_change() {
         assert!(table.released.is_empty());
         if lost {
             table.events_lost();
+            assert_eq!(table.expire(at(1500).mono, 10), [Due::Open(name("a"))]);
+            table.asked(&name("a"), meta, Writers::Unknown, at(1500).mono, at(2500).mono);
         } else {
             see(&mut table, "a", file(1, 9, 1001), at(2000));
         }
@@ -467,6 +480,8 @@ fn a_snapshot_goes_after_the_quiet_and_the_file_stays() {
     assert_eq!((state(&table, "log"), table.backlog().files), (Some(State::Held), 0));
     // The next line makes it go through all that again.
     table.note(&name("log"), Signal::Written, at(9000).mono);
+    assert_eq!(table.expire(at(9000).mono, 10), [Due::Open(name("log"))]);
+    table.asked(&name("log"), file(1, 12, 1009), Writers::Some, at(9000).mono, at(10_000).mono);
     let [released] = &std::mem::take(&mut table.released)[..] else { panic!("it is released") };
     table.finished(released, Finish::Changed(Some(file(1, 12, 1009))), at(9000));
     assert_eq!(state(&table, "log"), Some(State::Settling));
