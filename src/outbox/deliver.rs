@@ -1,9 +1,11 @@
 //! One file onto one stream, top to bottom: offer, answer, chunks, receipt (protocol.md section 5).
 
+mod answer;
+
 use super::Item;
 use super::pace::Pace;
 use super::packing::Packing;
-use super::read::{ReadFile, Reading, SealedChunk, SmallReader, Source, blocking};
+use super::read::{Reading, SealedChunk, SmallReader, Source, blocking};
 use crate::crypto::filehash::{FILE_CHUNK, FileHashError};
 use crate::crypto::seal::{RecordKind, SealError, Sealer};
 use crate::event::{Direction, Event, EventSink};
@@ -11,15 +13,15 @@ use crate::failpoint::hit;
 use crate::net::record::{RecordError, RecordReader, RecordWriter, seal_message};
 use crate::net::stream::{SendHalf, StreamCode, Turn};
 use crate::proto::codec::Malformed;
-use crate::proto::message::{Accept, Begin, CHUNK_SIZE, EntryKind, MAX_MESSAGE, Offer, Outcome, Refusal};
+use crate::proto::message::{Accept, Begin, CHUNK_SIZE, EntryKind, Offer, Outcome, Refusal};
 use crate::proto::name::Name;
 use crate::store::{Folder, Meta, StoreError};
+use answer::{Answer, FirstWord, first_word, outcome, receipt};
 use bytes::Bytes;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
-use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, mpsc};
 
 /// Sealed chunks that wait for the stream, besides what QUIC holds.
 const AHEAD: usize = 2;
@@ -363,67 +365,4 @@ fn offer_of(item: &Item, inline: bool) -> Offer {
 
 pub(super) fn seal_offer(item: &Item, inline: bool, sealer: &mut Sealer) -> Result<Bytes, SealError> {
     seal_message(sealer, RecordKind::Offer, |out| offer_of(item, inline).encode(out))
-}
-
-/// What the peer says while a file is on its way to it.
-struct Answer {
-    /// Resolves when it has accepted the file, polled together with `last`.
-    accepted: oneshot::Receiver<()>,
-    last: Pin<Box<dyn Future<Output = Result<Outcome, RecordError>> + Send>>,
-}
-
-impl Answer {
-    /// `awaited`: the file goes ahead of the peer's first word.
-    fn of(mut reader: RecordReader, awaited: bool) -> Self {
-        let (accept, accepted) = oneshot::channel();
-        let last = Box::pin(async move {
-            if awaited && let FirstWord::Last(outcome) = first_word(&mut reader).await? {
-                return Ok(outcome);
-            }
-            // Nobody waits for it when the file has left already.
-            let _ = accept.send(());
-            outcome(reader).await
-        });
-        Self { accepted, last }
-    }
-}
-
-/// What comes first from a peer that is offered a large file.
-enum FirstWord {
-    /// It takes the file, and holds so much of it.
-    Accept(Accept),
-    /// It has it from before, or does not take it.
-    Last(Outcome),
-}
-
-async fn first_word(reader: &mut RecordReader) -> Result<FirstWord, RecordError> {
-    match reader.next(MAX_MESSAGE).await? {
-        (RecordKind::Answer, plaintext) => Ok(FirstWord::Accept(Accept::decode(&plaintext)?)),
-        (RecordKind::Receipt, plaintext) => Ok(FirstWord::Last(Outcome::decode(&plaintext)?)),
-        _ => Err(Malformed.into()),
-    }
-}
-
-/// The last word, once it comes. What it says is bounded by the size of a record.
-async fn outcome(mut reader: RecordReader) -> Result<Outcome, RecordError> {
-    reader.message(RecordKind::Receipt, Outcome::decode).await
-}
-
-/// The file counts as delivered only under the hash of what was read.
-fn receipt(outcome: Outcome, read: Option<ReadFile>, offset: u64) -> Result<Delivered, DeliverError> {
-    match outcome {
-        Outcome::Have { hash, .. } if read.is_some_and(|read| read.hash != hash) => {
-            Err(DeliverError::OtherContent)
-        }
-        Outcome::Done { hash, .. } if read.is_some_and(|read| read.hash != hash) => {
-            let detail = "the receipt is for other content".into();
-            Err(DeliverError::Refused { reason: Refusal::Corrupt, detail })
-        }
-        Outcome::Done { hash, saved_as } | Outcome::Have { hash, saved_as } => {
-            Ok(Delivered { hash, saved_as, offset, meta: read.map(|read| read.meta) })
-        }
-        Outcome::Refused { reason, detail } => {
-            Err(DeliverError::Refused { reason, detail: crate::proto::name::escape(detail.as_bytes()) })
-        }
-    }
 }
