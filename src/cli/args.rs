@@ -60,8 +60,7 @@ pub(crate) struct CommandLine {
 pub(crate) enum Command {
     /// Run two real peers on this machine and watch a few files move
     Demo(DemoArgs),
-    /// Print a random pass phrase that is easy to read out: 80 bits from the system's random generator,
-    /// as five pronounceable words
+    /// Print a random pass phrase of 80 bits that is easy to read out
     Passphrase,
     /// Print the completions for a shell
     Completions {
@@ -107,7 +106,7 @@ pub(crate) struct Options {
     #[arg(long, help_heading = "Password")]
     exit_on_auth_failure: bool,
 
-    /// What happens to a file in Outgoing once the peer has it on stable storage
+    /// What happens to a file in Outgoing once the peer has it durably
     #[arg(long, value_name = "WHAT", value_enum, default_value_t, help_heading = "Files")]
     after_send: AfterSendArg,
     /// When another file stands at that name in Incoming: keep both, replace it, or leave it
@@ -125,12 +124,10 @@ pub(crate) struct Options {
         help_heading = "Files"
     )]
     settle: String,
-    /// Send a snapshot of a file that a program keeps open for writing, after so much quiet; else it waits until it is
-    /// closed
+    /// Send a snapshot of a file that stays open, after so much quiet
     #[arg(long, value_name = "DURATION", allow_negative_numbers = true, help_heading = "Files")]
     send_open: Option<String>,
-    /// How long a sent file is held aside before it is removed, where the system cannot tell whether a program has it
-    /// open (another user's file, a network file system)
+    /// Hold sent files aside for so long where the system cannot tell who writes them
     #[arg(
         long,
         value_name = "DURATION",
@@ -142,8 +139,7 @@ pub(crate) struct Options {
     /// Refuse larger files from the peer
     #[arg(long, value_name = "SIZE", allow_negative_numbers = true, help_heading = "Files")]
     max_file_size: Option<String>,
-    /// Let Incoming hold no more than this, with what is being received; more is taken when files were
-    /// taken out of it
+    /// Let Incoming hold no more than this, with what is being received
     #[arg(long, value_name = "SIZE", allow_negative_numbers = true, help_heading = "Files")]
     max_incoming_bytes: Option<String>,
     /// Take nothing that leaves less space than this in Incoming
