@@ -447,6 +447,12 @@ fn what_is_taken_back_or_renamed_on_the_way_does_not_arrive_under_its_old_name()
         work.a.waits_for("file_progress", |_| true);
         let target = if renamed { work.outgoing("e") } else { work.pair.a.dir.join("back") };
         fs::rename(work.outgoing("d"), &target).unwrap();
+        if renamed {
+            work.b.has_or_waits_for("file_done", about("e/f0"));
+            work.b.has_or_waits_for("file_done", about("e/f1"));
+        }
+        let stage = work.pair.b.state().join("stage");
+        until("the peer drops what it had of them", || names(&stage).is_empty());
         let (pair, _) = work.drains();
         let arrived = |folder: &str| fs::read_dir(pair.b.incoming().join(folder)).map_or(0, Iterator::count);
         let expected = if renamed { 2 } else { 0 };
