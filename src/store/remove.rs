@@ -161,6 +161,10 @@ impl Remover {
                     io::ErrorKind::DirectoryNotEmpty
                     | io::ErrorKind::AlreadyExists
                     | io::ErrorKind::NotADirectory => Ok(Removed::Changed),
+                    // EBUSY of rmdir(2): a mount point.
+                    io::ErrorKind::ResourceBusy if cfg!(unix) => {
+                        Err(StoreError::OtherVolume { path: self.outgoing.shown(name) })
+                    }
                     _ => Err(StoreError::new("remove", self.outgoing.shown(name), &error)),
                 };
             }
