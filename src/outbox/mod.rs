@@ -13,6 +13,7 @@
 //! | `scan` | lists folders and looks at entries; skips what is not sent |
 //! | `settle` | pure: when an entry is complete |
 //! | `table`, `queue`, `handout` | pure: all entries, the order they go in, what becomes of them |
+//! | `open` | pure: entries that a program has open for writing |
 //! | `reconcile` | the thread that feeds the table |
 //! | `finish` | the thread that removes, archives or marks what the peer holds |
 //! | `identity` | the ids of transfers |
