@@ -21,8 +21,11 @@ pub struct Config {
     pub on_conflict: OnConflict,
     /// Leave once both queues are empty.
     pub drain: bool,
-    /// How long a file that was written in place must be quiet before it is sent.
-    pub settle: Duration,
+    /// How long files and folders are left alone before they are sent, and folders before they are
+    /// removed.
+    pub waits: Waits,
+    /// Whether files with the names that programs give to unfinished files are left alone.
+    pub temp_names: TempNames,
     /// After so much quiet, a snapshot is sent of a file that a program keeps open for writing; `None`: it waits.
     pub send_open: Option<Duration>,
     /// How long a sent file is set aside before it is removed, where the system cannot tell whether a program has it
@@ -59,7 +62,8 @@ impl Config {
             after_send: AfterSend::Delete,
             on_conflict: OnConflict::Rename,
             drain: false,
-            settle: Duration::from_secs(1),
+            waits: Waits::DEFAULT,
+            temp_names: TempNames::LeaveAlone,
             send_open: None,
             grace: Duration::from_secs(10),
             limit_rate: None,
@@ -117,6 +121,54 @@ impl Folders {
         let dir = dir.into();
         Self { outgoing: dir.join("Outgoing"), incoming: dir.join("Incoming"), state: dir.join(".rft") }
     }
+}
+
+/// How long entries of Outgoing are left alone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Waits {
+    /// How long a file that was written in place must be quiet before it is sent (`--settle`).
+    pub settle: Duration,
+    /// The same, for a file whose last writer was seen to close it. `--settle` sets this too.
+    pub after_close: Duration,
+    /// How long an empty folder that was made in place stays before it is sent and removed: its user
+    /// is about to name or to fill it.
+    pub empty_folder: Duration,
+    /// How long a folder stays after the last file in it came or went. It is sent before, and
+    /// removed then.
+    pub emptied_folder: Duration,
+}
+
+impl Waits {
+    /// What holds unless the user says otherwise.
+    pub const DEFAULT: Self = Self {
+        settle: Duration::from_secs(1),
+        after_close: Duration::from_millis(80),
+        empty_folder: Duration::from_secs(60),
+        emptied_folder: Duration::from_secs(10),
+    };
+}
+
+/// `--temp-names`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum TempNames {
+    /// A file whose name says that it is unfinished stays where it is until it is renamed.
+    #[default]
+    LeaveAlone,
+    /// Every name is sent.
+    Send,
+}
+
+impl TempNames {
+    /// The names that [`TempNames::LeaveAlone`] is about, for people. `*` is one byte or more, `X` a
+    /// letter or a digit, `/` at the end a folder.
+    pub const LIST: &str = "*.part *.part-Frag* *.crdownload *.opdownload *.wkdownload *.download/ \
+        *.partial *.filepart *.fdmdownload *.dtapart *.ytdl *.aria2 (and the file beside it) *.!ut *.!qB \
+        *.bc! *.!sync *.part.minio *_.gstmp .azDownload-* .com.google.Chrome.XXXXXX \
+        .org.chromium.Chromium.XXXXXX .~tmp~/ .rsync-partial/ .*.XXXXXX .*.XXXXXXXXXX .in.*. \
+        .pureftpd-upload.* .syncthing.*.tmp ~syncthing~*.tmp .*.~* .unison.*.unison.tmp \
+        .mutagen-temporary-* .pending-* .goutputstream-XXXXXX *.sb-XXXXXXXX-XXXXXX/ .~lock.*# ~$* ~WR*.tmp \
+        4913 (empty) .*.swp .*.swo .*.swn .*.swx .*.kate-swp .#* #*# *___jb_tmp___ *___jb_old___ .nfsXXXXXXXXXXXX* \
+        .fuse_hidden* .smbdeleteXXX*";
 }
 
 /// `--after-send`.

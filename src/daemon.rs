@@ -29,7 +29,10 @@ pub enum Finished {
     /// Told to stop.
     Stopped,
     /// `--drain`: both queues are empty.
-    Drained,
+    Drained {
+        /// Unfinished files that stay in Outgoing (`--temp-names`).
+        left_alone: u64,
+    },
 }
 
 /// Why a peer cannot go on.
@@ -98,6 +101,8 @@ impl RunError {
 
 /// Records in a row that may fail to open before `--drain` gives up.
 const MAX_UNOPENED: u32 = 5;
+/// Names in one message.
+const MAX_NAMES_TOLD: usize = 5;
 /// How long the last packets may take to leave.
 const LINGER: Duration = Duration::from_millis(500);
 /// How often it is looked whether the folders are still there.
@@ -255,7 +260,8 @@ fn open(config: &Config, events: &EventSink) -> Result<Shared, RunError> {
             remover,
             ledger: ledger.clone(),
             after_send: config.after_send,
-            settle: config.settle,
+            waits: config.waits,
+            temp_names: config.temp_names,
             send_open: config.send_open,
             grace: config.grace,
             watch: true,
@@ -307,7 +313,7 @@ async fn serve(
             Some(_) = links.join_next() => {}
             () = shared.failed.notified() => break Ok(Finished::Stopped),
             error = folder_lost(shared) => break Err(error.into()),
-            () = drained(shared), if shared.drain => break Ok(Finished::Drained),
+            () = drained(shared), if shared.drain => break Ok(Finished::Drained { left_alone: 0 }),
             () = &mut shutdown => break Ok(Finished::Stopped),
         }
     };
@@ -352,7 +358,7 @@ fn conclude(shared: &Shared, result: Result<Finished, RunError>) -> Result<Finis
     if let Some(error) = shared.failure.lock().unwrap_or_else(PoisonError::into_inner).take() {
         return Err(error);
     }
-    if finished == Finished::Drained {
+    if finished != Finished::Stopped {
         // Those that somebody took away meanwhile are nobody's worry.
         let gone = |name: &Name| shared.delivery.folder().stat(name).is_err_and(|e| e.is_not_found());
         let left = shared.left().iter().filter(|name| !gone(name)).count() as u64;
@@ -362,11 +368,32 @@ fn conclude(shared: &Shared, result: Result<Finished, RunError>) -> Result<Finis
         if left > 0 {
             return Err(RunError::LeftBehind(left));
         }
+        let unfinished = shared.outbox.left_alone();
+        let left_alone = unfinished.len() as u64;
+        if let Some(message) = unfinished_stay(&unfinished) {
+            shared.events.warn(None, message);
+        }
         shared.events.emit(Event::Drained {
             files: shared.files_sent.load(Ordering::Relaxed),
             bytes: shared.bytes_sent.load(Ordering::Relaxed),
             elapsed: shared.begun.elapsed(),
+            left_alone,
         });
+        return Ok(Finished::Drained { left_alone });
     }
     Ok(finished)
+}
+
+/// What a drain leaves in Outgoing because it is unfinished, for people.
+fn unfinished_stay(names: &[Name]) -> Option<String> {
+    let shown: Vec<_> = names.iter().take(MAX_NAMES_TOLD).map(Name::to_string).collect();
+    let more = if names.len() > shown.len() { ", ..." } else { "" };
+    (!names.is_empty()).then(|| {
+        format!(
+            "these stay in Outgoing, as their names are those of unfinished files ({} in all): {}{more}; rename \
+             them when they are complete, or use --temp-names none",
+            names.len(),
+            shown.join(", ")
+        )
+    })
 }

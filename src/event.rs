@@ -185,5 +185,7 @@ pub enum Event {
         bytes: u64,
         /// Since the start.
         elapsed: Duration,
+        /// Unfinished files that stay in Outgoing (`--temp-names`).
+        left_alone: u64,
     },
 }

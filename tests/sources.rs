@@ -3,6 +3,8 @@
 #![cfg(unix)]
 
 mod harness;
+#[path = "sources/waits.rs"]
+mod waits;
 
 use harness::files::{hash_of, plant_big};
 use harness::peer::{Host, PASSWORD, Pair, Running};
@@ -49,7 +51,8 @@ fn contents(folder: &Path) -> BTreeMap<String, Vec<u8>> {
 /// A peer that dials, started by another command: the program's arguments follow that command's.
 fn start_by(host: &Host, mut command: Command, options: &[&str]) -> Running {
     let port = host.port.to_string();
-    let common = ["--bind", &host.bind, "--settle", "100ms", &host.peer, &port];
+    let waits = ["--settle", "100ms", "--folder-wait", "100ms"];
+    let common = [&["--bind", &host.bind][..], &waits, &[&host.peer, &port]].concat();
     command.args(host.command(PASSWORD, &[options, &common].concat()).get_args());
     command.env("RFT_PASSWORD", PASSWORD);
     Running::spawn(command)

@@ -1,10 +1,10 @@
 //! The command line: what clap takes apart, and the [`Config`] that it means.
 
-use super::choices::{AfterSendArg, CompressArg, CongestionArg, OnConflictArg, Progress};
+use super::choices::{AfterSendArg, CompressArg, CongestionArg, OnConflictArg, Progress, TempNamesArg};
 use super::exit::Failure;
 use super::{address, units};
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueHint};
-use rft::config::{Config, Folders, PeerAddress};
+use rft::config::{Config, Folders, PeerAddress, TempNames, Waits};
 use std::path::{Path, PathBuf};
 
 /// PEER that stands for "wait for any peer".
@@ -26,13 +26,18 @@ What is dropped into alice's ./Outgoing lands in bob's ./Incoming, and the other
 
 `rft demo` shows it on this machine alone; `rft passphrase` makes a good password.";
 
+/// What stands below the options: examples, and the names that `--temp-names` is about.
+fn after_help() -> clap::builder::StyledStr {
+    format!("{EXAMPLES}\n\nNames of unfinished files (--temp-names): {}", TempNames::LIST).into()
+}
+
 /// Drop files into Outgoing; they land, encrypted on the way, in the peer's Incoming.
 #[derive(Debug, Parser)]
 #[command(
     name = "rft",
     version,
     override_usage = USAGE,
-    after_help = EXAMPLES,
+    after_help = after_help(),
     subcommand_negates_reqs = true,
     args_conflicts_with_subcommands = true,
     disable_help_subcommand = true,
@@ -115,15 +120,17 @@ pub(crate) struct Options {
     /// Leave with code 0 once both sides have nothing more to send
     #[arg(long, help_heading = "Files")]
     drain: bool,
-    /// How long a file written in place must be quiet before it is sent: 250ms, 1s, 2m
-    #[arg(
-        long,
-        value_name = "DURATION",
-        default_value = "1s",
-        allow_negative_numbers = true,
-        help_heading = "Files"
-    )]
-    settle: String,
+    /// How long a file written in place must be quiet before it is sent, also after it was closed: 250ms,
+    /// 2m [default: 1s; 80ms after a close]
+    #[arg(long, value_name = "DURATION", allow_negative_numbers = true, help_heading = "Files")]
+    settle: Option<String>,
+    /// Leave files with names of unfinished files (listed below) alone until they are renamed, or send
+    /// them (none)
+    #[arg(long, value_name = "WHICH", value_enum, default_value_t, help_heading = "Files")]
+    temp_names: TempNamesArg,
+    /// How long a folder that was made in place stays, empty or after the last file in it
+    #[arg(long, value_name = "DURATION", hide = true, allow_negative_numbers = true)]
+    folder_wait: Option<String>,
     /// Send a snapshot of a file that stays open, after so much quiet
     #[arg(long, value_name = "DURATION", allow_negative_numbers = true, help_heading = "Files")]
     send_open: Option<String>,
@@ -218,7 +225,8 @@ impl CommandLine {
         config.after_send = options.after_send.into();
         config.on_conflict = options.on_conflict.into();
         config.drain = options.drain;
-        config.settle = units::duration("--settle", &options.settle)?;
+        config.waits = options.waits()?;
+        config.temp_names = options.temp_names.into();
         let send_open = options.send_open.as_deref();
         config.send_open = send_open.map(|text| units::duration("--send-open", text)).transpose()?;
         config.grace = units::duration("--grace", &options.grace)?;
@@ -246,6 +254,20 @@ impl CommandLine {
 }
 
 impl Options {
+    /// A user who says how long a file must be quiet means it after a close too.
+    fn waits(&self) -> Result<Waits, Failure> {
+        let mut waits = Waits::DEFAULT;
+        if let Some(text) = &self.settle {
+            waits.settle = units::duration("--settle", text)?;
+            waits.after_close = waits.settle;
+        }
+        if let Some(text) = &self.folder_wait {
+            waits.empty_folder = units::duration("--folder-wait", text)?;
+            waits.emptied_folder = waits.empty_folder;
+        }
+        Ok(waits)
+    }
+
     /// Outgoing and Incoming apart from each other: else all that arrives would be sent back, for ever.
     fn folders(&self) -> Result<Folders, Failure> {
         let mut folders = Folders::in_dir(&self.dir);
@@ -312,7 +334,8 @@ mod tests {
         assert_eq!(config.folders, Folders::in_dir("."));
         assert_eq!((config.after_send, config.on_conflict), (AfterSend::Delete, OnConflict::Rename));
         assert_eq!((config.drain, config.exit_on_auth_failure), (false, false));
-        assert_eq!((config.settle, config.limit_rate), (Duration::from_secs(1), None));
+        assert_eq!((config.waits, config.temp_names), (Waits::DEFAULT, TempNames::LeaveAlone));
+        assert_eq!(config.limit_rate, None);
         assert_eq!((config.congestion, config.in_flight), (Congestion::Bbr, 64));
         assert_eq!(config.compress, Compress::Auto);
         let engine = Config::new(None, 1, ".");
@@ -334,7 +357,7 @@ mod tests {
     fn every_option() {
         let config = config(
             "--dir d --outgoing o --incoming i --bind [::1]:5000 --password-file p --after-send archive \
-             --on-conflict skip --drain --settle 250ms --json --progress never -vv --log-file l --limit-rate 20M \
+             --on-conflict skip --drain --settle 250ms --temp-names none --json --progress never -vv --log-file l --limit-rate 20M \
              --congestion cubic --compress never --exit-on-auth-failure --in-flight 8 --max-file-size 1Gi --min-free 1G \
              --memory 64Mi fe80::1%eth0 65535",
         )
@@ -346,7 +369,9 @@ mod tests {
         assert_eq!(config.folders.state, Path::new("d").join(".rft"));
         assert_eq!((config.after_send, config.on_conflict), (AfterSend::Archive, OnConflict::Skip));
         assert!(config.drain && config.exit_on_auth_failure);
-        assert_eq!((config.settle, config.limit_rate), (Duration::from_millis(250), Some(20_000_000)));
+        let quiet = Duration::from_millis(250);
+        assert_eq!(config.waits, Waits { settle: quiet, after_close: quiet, ..Waits::DEFAULT });
+        assert_eq!((config.temp_names, config.limit_rate), (TempNames::Send, Some(20_000_000)));
         assert_eq!((config.congestion, config.in_flight), (Congestion::Cubic, 8));
         assert_eq!(config.compress, Compress::Never);
         assert_eq!(config.max_file_size, Some(1 << 30));
@@ -384,6 +409,7 @@ mod tests {
             ("bob 4000 --bind 127.0.0.1:99999", 4),
             ("bob 4000 --settle soon", 14),
             ("bob 4000 --settle -1", 14),
+            ("bob 4000 --temp-names some", 2),
             ("bob 4000 --limit-rate fast", 14),
             ("bob 4000 --limit-rate 0", 14),
             ("bob 4000 --limit-rate -5", 14),
@@ -401,7 +427,8 @@ mod tests {
     #[test]
     fn help_is_short_and_names_every_command() {
         let help = CommandLine::command().term_width(100).render_help().to_string();
-        assert!(help.lines().count() <= 75, "{help}");
+        let (options, names) = help.split_once("Names of unfinished files").unwrap();
+        assert!(options.lines().count() <= 78 && names.lines().count() <= 10, "{help}");
         for word in ["listen <PORT>", "demo", "passphrase", "completions", "alice$ rft bob"] {
             assert!(help.contains(word), "{word} is missing:\n{help}");
         }

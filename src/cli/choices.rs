@@ -1,7 +1,7 @@
 //! Arguments that are one of a few words.
 
 use clap::ValueEnum;
-use rft::config::{AfterSend, Compress, Congestion, OnConflict};
+use rft::config::{AfterSend, Compress, Congestion, OnConflict, TempNames};
 
 /// `--progress`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
@@ -57,6 +57,25 @@ pub(super) enum CompressArg {
     Auto,
     /// Nothing
     Never,
+}
+
+/// `--temp-names`.
+#[derive(Debug, Clone, Copy, Default, ValueEnum)]
+pub(super) enum TempNamesArg {
+    /// Leave them alone until they are renamed
+    #[default]
+    Default,
+    /// Send them as any others
+    None,
+}
+
+impl From<TempNamesArg> for TempNames {
+    fn from(arg: TempNamesArg) -> Self {
+        match arg {
+            TempNamesArg::Default => Self::LeaveAlone,
+            TempNamesArg::None => Self::Send,
+        }
+    }
 }
 
 impl From<AfterSendArg> for AfterSend {

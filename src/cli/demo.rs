@@ -108,6 +108,8 @@ impl Peers {
             let peer = PeerAddress { host: localhost.to_string(), port: other };
             let mut config = Config::new(Some(peer), own, base.join(who.name()));
             config.bind = Some(Bind { addr: localhost, port: Some(own) });
+            // Nobody adds anything to a folder of the demo later, so it need not stay.
+            config.waits.emptied_folder = Duration::ZERO;
             let key = PasswordKey::derive(password).map_err(|error| failed("the pass phrase", &error))?;
             let sender = sender.clone();
             let sink = EventSink::new(move |event| drop(sender.send((who, event))));

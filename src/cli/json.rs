@@ -158,9 +158,11 @@ fn line_of(time: SystemTime, event: &Event) -> Option<Line> {
                 None => warning,
             }
         }
-        Event::Drained { files, bytes, elapsed } => {
-            line("drained").number("files", files).number("bytes", bytes).seconds(*elapsed)
-        }
+        Event::Drained { files, bytes, elapsed, left_alone } => line("drained")
+            .number("files", files)
+            .number("bytes", bytes)
+            .seconds(*elapsed)
+            .number("left_alone", left_alone),
         _ => return None,
     })
 }
@@ -218,9 +220,9 @@ mod tests {
             (warning(None), "warning", vec!["message"]),
             (warning(Some(path)), "warning", vec!["message", "path"]),
             (
-                Event::Drained { files: 1, bytes: 9, elapsed: Duration::from_secs(2) },
+                Event::Drained { files: 1, bytes: 9, elapsed: Duration::from_secs(2), left_alone: 0 },
                 "drained",
-                vec!["files", "bytes", "seconds"],
+                vec!["files", "bytes", "seconds", "left_alone"],
             ),
         ];
         for (event, name, fields) in table {

@@ -42,7 +42,10 @@ pub(crate) fn run(line: &CommandLine) -> ExitCode {
     };
     let (code, reason) = match result {
         Ok(Finished::Stopped) => (exit::DONE, "stopped".to_owned()),
-        Ok(Finished::Drained) => (exit::DONE, "drained".to_owned()),
+        Ok(Finished::Drained { left_alone: 0 }) => (exit::DONE, "drained".to_owned()),
+        Ok(Finished::Drained { left_alone }) => {
+            (exit::DONE, format!("drained; unfinished files that stay in Outgoing: {left_alone}"))
+        }
         Err(failure) => (failure.code, failure.reason),
     };
     // Before the runtime ends, which hears a second Ctrl-C while a reader of events keeps this waiting.

@@ -135,7 +135,7 @@ impl Terminal {
                 self.line(format!("{}: {path}: {}", palette.warn("waiting"), text::printable(reason)));
             }
             Event::Warning { path, message } => self.warning(path.as_ref(), message),
-            Event::Drained { files, bytes, elapsed } => self.line(format!(
+            Event::Drained { files, bytes, elapsed, .. } => self.line(format!(
                 "{}: {} sent, {}, in {}",
                 palette.good("drained"),
                 text::files(*files),

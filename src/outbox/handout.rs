@@ -50,7 +50,9 @@ impl Table {
             let kind = match entry.meta.kind {
                 FileKind::File => EntryKind::File { size: entry.meta.size },
                 FileKind::Link => EntryKind::Link { target: self.target(&name).to_vec() },
-                FileKind::Folder if self.clear_beneath(&name) => EntryKind::Folder,
+                FileKind::Folder if self.clear_beneath(&name) && !self.holds_unfinished(&name) => {
+                    EntryKind::Folder
+                }
                 // Something came in beneath it since it was found ready.
                 FileKind::Folder | FileKind::Other => {
                     self.update(&name, |entry| entry.state = State::Quiet);
@@ -92,6 +94,9 @@ impl Table {
         }
         if hold {
             self.held.insert(item.name.clone(), item);
+            return None;
+        }
+        if self.rests(&item.name) {
             return None;
         }
         Some(item)
@@ -165,6 +170,9 @@ impl Table {
                     self.gone(&item.name);
                 }
                 self.emptied.extend(item.name.parent());
+                if item.meta.kind != FileKind::Folder {
+                    self.has_file(&item.name, now.mono);
+                }
             }
             Finish::Kept(fresh) => {
                 self.forgotten.push(item.id);
@@ -227,6 +235,9 @@ impl Table {
                 continue;
             }
             let (meta, attempt) = (entry.meta, entry.attempt);
+            if self.rests(&name) {
+                continue;
+            }
             self.update(&name, |entry| entry.state = State::Finishing);
             let id = self.id(&name, &meta);
             items.push(Item {
@@ -255,11 +266,12 @@ impl Table {
             self.update(&name, |entry| {
                 let again = matches!(entry.state, State::Waiting | State::Unreadable);
                 let open = matches!(entry.state, State::Open | State::Held);
-                if again || (!open && (entry.is_folder() || entry.settle.at_once())) {
+                let rests = entry.state == State::Resting;
+                if again || (!open && !rests && (entry.is_folder() || entry.settle.at_once())) {
                     entry.state = entry.settled();
                 } else {
                     // Should the look fail, there is another one.
-                    entry.due = now.after(wait.max(Duration::from_millis(100)));
+                    entry.due = now.after(wait.settle.max(Duration::from_millis(100)));
                     look.push(if open { Due::Open(name.clone()) } else { Due::Settled(name.clone()) });
                 }
             });
@@ -269,6 +281,9 @@ impl Table {
 
     /// The second look at a file that was quiet for long enough.
     pub fn checked(&mut self, name: &Name, meta: Meta, now: Now) {
+        if self.rested(name, &meta, now) {
+            return;
+        }
         let touched = self.entries.get(name).is_none_or(|entry| !entry.meta.unchanged(&meta));
         if meta.kind == FileKind::Other || touched {
             self.look(name, Some(meta), now);
@@ -288,11 +303,12 @@ impl Table {
     /// Quiet folders that nothing beneath holds up any more, to be looked at once more, by
     /// [`Table::folder_checked`].
     pub fn ripe(&mut self) -> Vec<Name> {
-        std::mem::take(&mut self.maybe_ripe)
+        let ripe = std::mem::take(&mut self.maybe_ripe)
             .into_iter()
             .filter(|name| self.entries.get(name).is_some_and(|e| e.state == State::Quiet))
             .filter(|name| self.clear_beneath(name))
-            .collect()
+            .collect();
+        self.without_unfinished(ripe)
     }
 
     /// The second look at a folder that everything beneath has left.
@@ -303,14 +319,14 @@ impl Table {
         }
         if differs(entry, &meta) {
             self.look(name, Some(meta), now);
-        } else {
+        } else if !self.waits_for_its_user(name, now.mono) {
             self.update(name, |entry| entry.state = State::Ready);
         }
     }
 
     /// When something is due next.
     pub fn next_due(&self) -> Option<Moment> {
-        self.timers.first().map(|(due, _)| *due)
+        self.timers.first().map(|(due, _)| *due).into_iter().chain(self.left.next_due()).min()
     }
 }
 

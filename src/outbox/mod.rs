@@ -11,8 +11,10 @@
 //! | --- | --- |
 //! | `watch` | turns the system's events into hints |
 //! | `scan` | lists folders and looks at entries; skips what is not sent |
+//! | `temp_names` | pure: names of unfinished files, which are left alone |
 //! | `settle` | pure: when an entry is complete |
 //! | `table`, `queue`, `handout` | pure: all entries, the order they go in, what becomes of them |
+//! | `folders`, `left_alone` | pure: how long folders stay; unfinished files and the folders that hold them |
 //! | `open` | pure: entries that a program has open for writing |
 //! | `reconcile` | the thread that feeds the table |
 //! | `finish` | the thread that removes, archives or marks what the peer holds |
@@ -21,12 +23,14 @@
 
 mod deliver;
 mod finish;
+mod folders;
 #[cfg(any(test, feature = "fuzzing"))]
 pub mod fuzzing;
 mod handout;
 mod hints;
 mod identity;
 mod ignored;
+mod left_alone;
 mod observe;
 mod open;
 mod pace;
@@ -38,6 +42,7 @@ mod scan;
 mod settle;
 mod shared;
 mod table;
+mod temp_names;
 #[cfg(test)]
 mod tests;
 mod watch;
@@ -46,7 +51,7 @@ pub use deliver::{DeliverError, Delivered, Delivery};
 pub use pace::Pace;
 pub use packing::Packing;
 
-use crate::config::AfterSend;
+use crate::config::{AfterSend, TempNames, Waits};
 use crate::event::EventSink;
 use crate::proto::message::{EntryKind, MAX_FORGET, TransferId};
 use crate::proto::name::Name;
@@ -73,8 +78,10 @@ pub struct OutboxConfig {
     pub ledger: Arc<Ledger>,
     /// What happens to an entry once the peer holds it.
     pub after_send: AfterSend,
-    /// How long an entry that was written in place must be quiet.
-    pub settle: Duration,
+    /// How long entries are left alone.
+    pub waits: Waits,
+    /// Whether names of unfinished files are.
+    pub temp_names: TempNames,
     /// After so much quiet, a snapshot is sent of a file that a program keeps open.
     pub send_open: Option<Duration>,
     /// How long a file is set aside before it is removed, where the system cannot tell whether a program writes it.
@@ -82,7 +89,8 @@ pub struct OutboxConfig {
     /// Use the system's events. Without them the folder is scanned every second or two.
     pub watch: bool,
     /// Before the backlog is said to be empty, look through the whole folder once more. Costs a scan
-    /// each time the last entry is finished: for `--drain`.
+    /// each time the last entry is finished: for `--drain`. Folders that stand there at the start go
+    /// at once.
     pub confirm: bool,
 }
 
@@ -152,7 +160,7 @@ pub enum Retry {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Backlog {
     /// Entries: settling, ready, in flight, waiting to be tried again, or being removed after they
-    /// were received. Neither what was refused for good or cannot be read, nor what stays. Never 0 before
+    /// were received. Neither what was refused for good or cannot be read, nor what stays or is unfinished. Never 0 before
     /// the first scan is complete.
     pub files: u64,
     /// Their bytes.
@@ -211,8 +219,11 @@ impl Outbox {
         }
         let keep = config.after_send == AfterSend::Keep;
         let (jobs, inbox) = mpsc::channel();
-        let shared = Arc::new(Shared::new(config.ledger.origin(), config.settle, keep, jobs));
-        locked(&shared.table).send_open = config.send_open;
+        let shared = Arc::new(Shared::new(config.ledger.origin(), config.waits, keep, jobs));
+        {
+            let mut table = locked(&shared.table);
+            (table.send_open, table.drain) = (config.send_open, config.confirm);
+        }
         let mut threads = Threads { shared: Arc::clone(&shared), handles: Vec::new() };
         let finisher = Finisher::new(&config, Arc::clone(&shared), events.clone());
         let reconcile = Reconcile::new(&config, Arc::clone(&shared), events);
@@ -304,6 +315,11 @@ impl Outbox {
     /// What was delivered since the start.
     pub fn totals(&self) -> Totals {
         *locked(&self.shared.sent)
+    }
+
+    /// What is left alone because its name, or what stands beside it, says that it is unfinished.
+    pub fn left_alone(&self) -> Vec<Name> {
+        locked(&self.shared.table).left.names()
     }
 
     /// Something that the peer holds could not be removed in three tries (exit code 15).

@@ -33,6 +33,7 @@ impl Table {
             let settle = Settle::first_seen(&meta, signal, now.mono, now.wall, wait);
             self.insert(name, meta, settle, now.mono, scan);
             self.set_target(name, target);
+            self.came(name, &meta, signal, now);
             return Observed::New;
         };
         entry.seen = scan;
@@ -61,6 +62,10 @@ impl Table {
         }
         let another = entry.meta.kind != meta.kind || entry.meta.identity.inode != meta.identity.inode;
         let Some(entry) = self.entries.get(name) else { return Observed::Same };
+        // Its own look comes when its rest is over.
+        if entry.state == State::Resting && !another {
+            return Observed::Same;
+        }
         // Removals beneath a folder change its times for a moment; once nothing beneath holds it up
         // any more it is looked at again.
         let passing = entry.is_folder() && !another && !self.clear_beneath(name);
@@ -78,7 +83,11 @@ impl Table {
                 entry.meta = meta;
                 entry.settle_anew(now.mono, wait);
             });
-            return if another { Observed::New } else { Observed::Changed };
+            if !another {
+                return Observed::Changed;
+            }
+            self.came(name, &meta, signal, now);
+            return Observed::New;
         }
         if !entry.is_folder() && !entry.meta.unchanged(&meta) && !entry.state.stays() {
             self.touched(name, meta, now.mono);
@@ -116,13 +125,25 @@ impl Table {
                 }
                 true
             }
-            State::Settling | State::Open if matches!(signal, Signal::Written | Signal::Closed) => {
+            State::Open if matches!(signal, Signal::Written | Signal::Closed) => {
+                self.signal(name, signal, now);
+                true
+            }
+            // What a close leaves is looked at: found out at the end of the wait, it would begin anew.
+            State::Settling if signal == Signal::Written => {
                 self.signal(name, signal, now);
                 true
             }
             // Removals beneath it put a folder's times back: its turn comes with a look of its own.
-            State::Settling | State::Quiet | State::Ready => entry.is_folder() && signal == Signal::Seen,
-            State::Open | State::Waiting | State::Unreadable | State::Refused | State::Done => false,
+            State::Settling | State::Quiet | State::Ready | State::Resting => {
+                entry.is_folder() && signal == Signal::Seen
+            }
+            State::Open
+            | State::Unfinished
+            | State::Waiting
+            | State::Unreadable
+            | State::Refused
+            | State::Done => false,
         }
     }
 
@@ -156,6 +177,7 @@ impl Table {
     /// Nothing stands there any more: it and all beneath it is dropped. What is in flight stays
     /// until its outcome is known.
     pub fn gone(&mut self, name: &Name) {
+        self.left_is_gone(name);
         let mut names = self.beneath(name);
         names.push(name.clone());
         for name in names {
@@ -182,6 +204,7 @@ impl Table {
         for name in unseen {
             self.gone(&name);
         }
+        self.sweep_left(folder, scan);
         if let Some(folder) = folder
             && self.entries.get(folder).is_some_and(|e| !e.listed)
         {
@@ -206,7 +229,7 @@ impl Table {
 
     /// A quiet folder could not be looked at: it has its turn again after a while.
     pub fn postpone(&mut self, folder: &Name, now: Moment) {
-        let wait = self.settle.max(Duration::from_secs(1));
+        let wait = self.settle.settle.max(Duration::from_secs(1));
         self.update(folder, |entry| {
             if entry.state == State::Quiet {
                 entry.due = now.after(wait);

@@ -10,6 +10,7 @@ use super::scan::{Found, Look, Scanner, is_gone};
 use super::settle::{Moment, Signal, WallClock};
 use super::shared::{Mail, Shared, locked};
 use super::table::Now;
+use super::temp_names::is_backup_name;
 use super::watch::{OVERFLOW, Watch, Watched, no_watches};
 use super::{Backlog, Item, OutboxConfig, Retry};
 use crate::config::AfterSend;
@@ -86,7 +87,7 @@ impl Reconcile {
         Self {
             shared,
             folder: Arc::clone(&config.outgoing),
-            scanner: Scanner::new(Arc::clone(&config.outgoing), events.clone()),
+            scanner: Scanner::new(Arc::clone(&config.outgoing), config.temp_names, events.clone()),
             events,
             ledger: (config.after_send == AfterSend::Keep).then(|| Arc::clone(&config.ledger)),
             start: Instant::now(),
@@ -172,7 +173,7 @@ impl Reconcile {
 
     fn now(&mut self) -> Now {
         let mono = self.moment();
-        let settle = locked(&self.shared.table).settle;
+        let settle = locked(&self.shared.table).settle.settle;
         Now { mono, wall: self.clock.trusted(mono, wall_clock(), settle) }
     }
 
@@ -248,9 +249,13 @@ impl Reconcile {
         let mut unknown = BTreeSet::new();
         for (name, hint) in paths {
             if hint == Hint::Gone {
-                locked(&self.shared.table).gone(&name);
+                let mut table = locked(&self.shared.table);
+                table.leaves(&name, now.mono);
+                table.gone(&name);
             } else if !locked(&self.shared.table).note(&name, hint.signal(), now.mono) {
-                self.look(&name, hint.signal(), now, &mut unknown);
+                let backup = hint == Hint::Moved && is_backup_name(name.leaf());
+                let signal = if backup { Signal::Seen } else { hint.signal() };
+                self.look(&name, signal, now, &mut unknown);
             }
         }
         for folder in unknown {
@@ -299,6 +304,11 @@ impl Reconcile {
     /// Tells the table of an entry; asks the ledger whether the peer holds it already.
     fn take_over(&self, found: Found, signal: Signal, now: Now, scan: u32) -> Observed {
         let mut table = locked(&self.shared.table);
+        if self.scanner.leaves_alone()
+            && table.leave_alone(&found.name, &found.meta, found.unfinished, now.mono, scan)
+        {
+            return Observed::Same;
+        }
         let observed = table.observe(&found.name, found.meta, found.target, signal, now, scan);
         if let Some(ledger) = &self.ledger
             && (observed != Observed::Same || table.is_touched(&found.name, &found.meta))
@@ -320,6 +330,10 @@ impl Reconcile {
     fn timers(&mut self) {
         self.due_entries();
         let now = self.now();
+        let left = locked(&self.shared.table).left_to_tell(now.mono);
+        for (name, why) in left {
+            self.scanner.warn_once(Some(&name), &why.message());
+        }
         let ripe = locked(&self.shared.table).ripe();
         for name in ripe {
             match self.folder.stat(&name) {
@@ -339,7 +353,10 @@ impl Reconcile {
             let mut table = locked(&self.shared.table);
             let mut finish = std::mem::take(&mut table.released);
             finish.extend(table.take_emptied());
-            (finish, std::mem::take(&mut table.forgotten), table.backlog(), table.queue.len() > 0)
+            let mut backlog = table.backlog();
+            // The peer holds them, but who drains wants to see Outgoing empty.
+            backlog.files += if table.drain { table.resting } else { 0 };
+            (finish, std::mem::take(&mut table.forgotten), backlog, table.queue.len() > 0)
         };
         for item in finish {
             self.shared.finish(item);

@@ -2,6 +2,8 @@
 //! one warning where a person should know.
 
 use super::ignored::{IGNORE_FILE, Ignored, MAX_IGNORE_FILE};
+use super::temp_names;
+use crate::config::TempNames;
 use crate::event::EventSink;
 use crate::proto::name::{Name, NameError, escape, link_stays_inside};
 use crate::store::{FileKind, Folder, Listed, Meta, StoreError};
@@ -17,6 +19,8 @@ pub(super) struct Found {
     pub meta: Meta,
     /// A link's.
     pub target: Option<Vec<u8>>,
+    /// It has a name that these programs give to unfinished files.
+    pub unfinished: Option<&'static str>,
 }
 
 /// What one look at one name shows.
@@ -42,6 +46,7 @@ pub(super) enum Rules {
 pub(super) struct Scanner {
     folder: Arc<Folder>,
     ignored: Ignored,
+    temp_names: TempNames,
     /// An ignore file that was found empty, and had rules before.
     emptied: Option<Meta>,
     events: EventSink,
@@ -53,8 +58,9 @@ pub(super) struct Scanner {
 const MAX_WARNED: usize = 100_000;
 
 impl Scanner {
-    pub fn new(folder: Arc<Folder>, events: EventSink) -> Self {
-        Self { folder, ignored: Ignored::nothing(), emptied: None, events, warned: HashSet::new() }
+    pub fn new(folder: Arc<Folder>, temp_names: TempNames, events: EventSink) -> Self {
+        let (ignored, warned) = (Ignored::nothing(), HashSet::new());
+        Self { folder, ignored, temp_names, emptied: None, events, warned }
     }
 
     /// All entries of one folder, `None` for Outgoing itself.
@@ -133,6 +139,7 @@ impl Scanner {
     pub fn look(&mut self, name: &Name) -> Look {
         match self.folder.stat(name) {
             Ok(meta) if self.ignored.matches_above(name, meta.kind == FileKind::Folder) => Look::Skipped,
+            Ok(_) if self.leaves_alone() && temp_names::is_in_one(name) => Look::Skipped,
             Ok(meta) => self.pick(name.clone(), meta).map_or(Look::Skipped, Look::Found),
             Err(error) if is_gone(&error) => Look::Gone,
             Err(error) => {
@@ -146,8 +153,13 @@ impl Scanner {
         if self.ignored.matches(&name, meta.kind == FileKind::Folder) {
             return None;
         }
+        let seen = temp_names::Seen { folder: meta.kind == FileKind::Folder, size: meta.size };
+        let used_by = self.leaves_alone().then(|| temp_names::used_by(name.leaf(), seen)).flatten();
+        if used_by.is_some() && meta.kind != FileKind::Other {
+            return Some(Found { name, meta, target: None, unfinished: used_by });
+        }
         match meta.kind {
-            FileKind::File | FileKind::Folder => Some(Found { name, meta, target: None }),
+            FileKind::File | FileKind::Folder => Some(Found { name, meta, target: None, unfinished: None }),
             FileKind::Link => {
                 let target = match self.folder.read_link(&name) {
                     Ok(target) => target,
@@ -158,7 +170,7 @@ impl Scanner {
                     }
                 };
                 if link_stays_inside(&name, &target) {
-                    return Some(Found { name, meta, target: Some(target) });
+                    return Some(Found { name, meta, target: Some(target), unfinished: None });
                 }
                 let message = format!(
                     "the symbolic link leaves Outgoing (it points to {}) and is not sent; put what it \
@@ -174,6 +186,20 @@ impl Scanner {
                 self.warn_once(Some(&name), message);
                 None
             }
+        }
+    }
+
+    /// Whether names of unfinished files are left alone.
+    pub fn leaves_alone(&self) -> bool {
+        self.temp_names == TempNames::LeaveAlone
+    }
+
+    /// Puts names first that say something about the files beside them.
+    pub fn put_in_order(&self, listed: &mut [Listed]) {
+        if self.leaves_alone() {
+            listed.sort_by_key(|listed| {
+                !listed.leaf.as_ref().is_ok_and(|leaf| temp_names::says_of_others(leaf))
+            });
         }
     }
 

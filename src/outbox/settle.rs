@@ -3,23 +3,20 @@
 //! | what is known | it is ready |
 //! | --- | --- |
 //! | it was renamed to where it is | at once |
-//! | its writer closed it | when it then stays as it is for [`AFTER_CLOSE`] |
+//! | its writer closed it | when it then stays as it is for `after_close` |
 //! | its times are older than `settle` when it is first seen, by a clock that has been steady | at once |
 //! | anything else | when nothing about it has been seen to change for `settle` |
 //!
 //! Any change that is seen starts the wait anew. Waits run on the monotonic clock alone, so that
 //! no step of the wall clock rushes or blocks a file.
 
+use crate::config::Waits;
 use crate::proto::message::Timestamp;
 use crate::store::Meta;
 use std::time::Duration;
 
-/// How long a file must stay as it is after its writer closed it: time for the `chmod` and
-/// `utimes` that copying programs do last. The file is on its way within 100 ms of the close.
-pub(super) const AFTER_CLOSE: Duration = Duration::from_millis(80);
-
 /// A point on the monotonic clock: nanoseconds since the outbox was started.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) struct Moment(pub u64);
 
 impl Moment {
@@ -77,11 +74,11 @@ impl Settle {
         signal: Signal,
         now: Moment,
         wall: Option<Timestamp>,
-        settle: Duration,
+        waits: Waits,
     ) -> Self {
-        let old = wall.is_some_and(|wall| {
-            older(meta.modified, wall, settle) && older(meta.identity.changed, wall, settle)
-        });
+        let age = waits.settle.max(waits.after_close);
+        let old = wall
+            .is_some_and(|wall| older(meta.modified, wall, age) && older(meta.identity.changed, wall, age));
         let writer = match signal {
             Signal::Seen if old => Writer::Aged,
             Signal::Seen => Writer::Unknown,
@@ -128,11 +125,12 @@ impl Settle {
     }
 
     /// When it is ready, if nothing is seen to change until then.
-    pub fn due(&self, settle: Duration) -> Moment {
+    pub fn due(&self, waits: Waits) -> Moment {
         match self.writer {
             Writer::Moved | Writer::Aged => self.since,
-            Writer::Closed => self.since.after(AFTER_CLOSE.min(settle)),
-            Writer::Unknown | Writer::Open | Writer::Disturbed => self.since.after(settle),
+            // Time for the `chmod` and `utimes` that copying programs do last.
+            Writer::Closed => self.since.after(waits.after_close),
+            Writer::Unknown | Writer::Open | Writer::Disturbed => self.since.after(waits.settle),
         }
     }
 
@@ -159,7 +157,7 @@ impl Settle {
 }
 
 /// Whether `time` lies at least `age` before `now`. Times of the future are not old.
-fn older(time: Timestamp, now: Timestamp, age: Duration) -> bool {
+pub(super) fn older(time: Timestamp, now: Timestamp, age: Duration) -> bool {
     nanos(time) + i128::try_from(age.as_nanos()).unwrap_or(i128::MAX / 2) <= nanos(now)
 }
 
@@ -202,7 +200,7 @@ mod tests {
     use super::*;
     use crate::outbox::table::model::file;
 
-    const SETTLE: Duration = Duration::from_secs(1);
+    const SETTLE: Waits = Waits::DEFAULT;
     const WALL: Timestamp = Timestamp { seconds: 1_000_000, nanos: 0 };
 
     fn ms(n: u64) -> Moment {
@@ -276,19 +274,30 @@ mod tests {
     }
 
     #[test]
-    fn a_short_settle_is_kept_after_a_close_too() {
-        let settle = Settle::first_seen(&file(1, 5, 0), Signal::Closed, ms(0), None, Duration::ZERO);
-        assert_eq!(settle.due(Duration::ZERO), ms(0));
+    fn the_wait_after_a_close_is_as_the_user_says() {
+        for wait in [0, 50, 5000] {
+            let waits = Waits { after_close: Duration::from_millis(wait), ..SETTLE };
+            let mut settle = Settle::first_seen(&file(1, 5, 0), Signal::Closed, ms(0), None, waits);
+            assert_eq!(settle.due(waits), ms(wait));
+            // A scanner that opens its file for each page: the last close counts.
+            settle.signal(Signal::Written, ms(300));
+            settle.signal(Signal::Closed, ms(400));
+            assert_eq!(settle.due(waits), ms(400 + wait));
+            // What was moved in goes at once all the same.
+            settle.signal(Signal::Moved, ms(500));
+            assert_eq!(settle.due(waits), ms(500));
+        }
     }
 
     #[test]
     fn a_step_of_the_clock_is_found_and_outlived() {
         for step in [3600, -3600] {
             let mut clock = WallClock::new(ms(0), at(1000));
-            assert_eq!(clock.trusted(ms(30_000), at(1030), SETTLE), Some(at(1030)));
-            assert_eq!(clock.trusted(ms(60_000), at(1060 + step), SETTLE), None);
-            assert_eq!(clock.trusted(ms(61_000), at(1061 + step), SETTLE), None);
-            assert_eq!(clock.trusted(ms(62_000), at(1062 + step), SETTLE), Some(at(1062 + step)));
+            let wait = SETTLE.settle;
+            assert_eq!(clock.trusted(ms(30_000), at(1030), wait), Some(at(1030)));
+            assert_eq!(clock.trusted(ms(60_000), at(1060 + step), wait), None);
+            assert_eq!(clock.trusted(ms(61_000), at(1061 + step), wait), None);
+            assert_eq!(clock.trusted(ms(62_000), at(1062 + step), wait), Some(at(1062 + step)));
         }
     }
 }

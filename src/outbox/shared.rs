@@ -4,6 +4,7 @@ use super::handout::Finish;
 use super::hints::Hints;
 use super::table::Table;
 use super::{Backlog, Item, Retry, Totals};
+use crate::config::Waits;
 use crate::proto::message::TransferId;
 use std::collections::VecDeque;
 use std::sync::atomic::AtomicBool;
@@ -62,9 +63,9 @@ pub(super) struct Shared {
 }
 
 impl Shared {
-    pub fn new(origin: [u8; 16], settle: Duration, keep: bool, jobs: Sender<Job>) -> Self {
+    pub fn new(origin: [u8; 16], waits: Waits, keep: bool, jobs: Sender<Job>) -> Self {
         Self {
-            table: Mutex::new(Table::new(origin, settle, keep)),
+            table: Mutex::new(Table::new(origin, waits, keep)),
             ready: Notify::new(),
             mailbox: Mutex::default(),
             mailed: Condvar::new(),

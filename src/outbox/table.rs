@@ -11,6 +11,9 @@
 //!    a program has it open: Settling or InFlight -> Open -> Settling
 //! ```
 //!
+//! A folder that is delivered may rest before it is finished (`folders`), and one that holds an
+//! unfinished file waits as `Unfinished` before it is ready (`left_alone`).
+//!
 //! The table and its indexes are in this file; what is seen moves entries in `observe`, and how they
 //! leave by the queue and come back as outcomes is in `handout`, those that a program has open in `open`. An entry that is in flight or being
 //! finished belongs to whoever has it: nothing that is observed moves it, and its outcome decides
@@ -18,10 +21,13 @@
 
 mod entry;
 
+use super::folders::{Renamed, Stay};
 use super::identity::{delivered_mark, transfer_id};
+use super::left_alone::LeftAlone;
 use super::queue::{Queue, Seq};
 use super::settle::{Moment, Settle};
 use super::{Backlog, Item};
+use crate::config::Waits;
 use crate::proto::message::{EntryKind, Timestamp, TransferId};
 use crate::proto::name::Name;
 use crate::store::{FileKind, Meta};
@@ -42,7 +48,7 @@ pub(super) struct Now {
 #[derive(Debug)]
 pub(super) struct Table {
     origin: [u8; 16],
-    pub(super) settle: Duration,
+    pub(super) settle: Waits,
     /// After so much quiet, a snapshot of an open file is sent (`--send-open`).
     pub(super) send_open: Option<Duration>,
     /// What is delivered stays where it is (`--after-send keep`).
@@ -72,10 +78,17 @@ pub(super) struct Table {
     backlog: Backlog,
     /// All of Outgoing was looked at once.
     pub(super) known: bool,
+    /// The user waits for the end (`--drain`).
+    pub(super) drain: bool,
+    /// What is unfinished by its name.
+    pub(super) left: LeftAlone,
+    pub(super) renamed: Renamed,
+    /// Folders in [`State::Resting`].
+    pub(super) resting: u64,
 }
 
 impl Table {
-    pub fn new(origin: [u8; 16], settle: Duration, keep: bool) -> Self {
+    pub fn new(origin: [u8; 16], settle: Waits, keep: bool) -> Self {
         Self {
             origin,
             settle,
@@ -97,6 +110,10 @@ impl Table {
             forgotten: Vec::new(),
             backlog: Backlog { files: 0, bytes: 0 },
             known: false,
+            drain: false,
+            left: LeftAlone::default(),
+            renamed: Renamed::default(),
+            resting: 0,
         }
     }
 
@@ -217,6 +234,7 @@ impl Table {
             listed: false,
             open: None,
             snapshot: false,
+            stay: Stay::default(),
         };
         entry.settle_again(now, self.settle);
         let share = entry.share();
@@ -252,6 +270,7 @@ impl Table {
             } else if share.state == State::Quiet {
                 self.quiet.remove(name);
             }
+            self.resting -= u64::from(share.state == State::Resting);
             if share.state.pending() {
                 self.backlog.files -= 1;
                 self.backlog.bytes -= share.size;
@@ -272,6 +291,7 @@ impl Table {
                 self.quiet.insert(name.clone());
                 self.maybe_ripe.insert(name.clone());
             }
+            self.resting += u64::from(share.state == State::Resting);
             if share.state.pending() {
                 self.backlog.files += 1;
                 self.backlog.bytes += share.size;

@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use tokio::time::timeout;
 
 const LONG: Duration = Duration::from_secs(30);
@@ -52,12 +52,15 @@ impl World {
             }
         });
         let confirm = true;
+        let brief = SHORT.min(settle);
+        let after_close = Waits::DEFAULT.after_close.min(settle);
         let config = OutboxConfig {
             outgoing,
             remover: Some(remover),
             ledger,
             after_send,
-            settle,
+            waits: Waits { settle, after_close, empty_folder: brief, emptied_folder: brief },
+            temp_names: TempNames::LeaveAlone,
             send_open: None,
             grace: Duration::from_millis(300),
             watch,
@@ -158,7 +161,7 @@ async fn a_closed_file_waits_briefly_and_an_open_one_until_it_is_closed() {
     slow.write_all(b"half").unwrap();
     world.write("quick", "whole");
     let quick = next_named(&outbox, "quick").await;
-    assert!(begin.elapsed() >= settle::AFTER_CLOSE && begin.elapsed() < Duration::from_millis(1400));
+    assert!(begin.elapsed() >= Waits::DEFAULT.after_close && begin.elapsed() < Duration::from_millis(1400));
     outbox.delivered(quick);
     assert!(timeout(Duration::from_millis(2500), outbox.next()).await.is_err(), "it is still open");
     drop(slow);
@@ -432,7 +435,7 @@ fn an_ignore_file_that_is_being_rewritten_lets_nothing_out() {
     let world = World::new();
     world.write("a.tmp", "x");
     let folder = Arc::new(Folder::open(&world.path(""), true).unwrap());
-    let mut scanner = scan::Scanner::new(folder, EventSink::new(|_| {}));
+    let mut scanner = scan::Scanner::new(folder, TempNames::LeaveAlone, EventSink::none());
     let mut is_found = |rules| {
         world.write(".rftignore", rules);
         let top = scanner.list(None).unwrap();

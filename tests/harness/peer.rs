@@ -110,14 +110,14 @@ impl Host {
 
     pub fn start_with_password(&self, password: &str, options: &[&str]) -> Running {
         let port = self.port.to_string();
-        let common = ["--bind", &self.bind, "--settle", "100ms", &self.peer, &port];
+        let common = ["--bind", &self.bind, "--settle", "100ms", "--folder-wait", "100ms", &self.peer, &port];
         Running::spawn(self.command(password, &[options, &common].concat()))
     }
 
     /// A peer that only waits. It binds [`Host::port`] unless [`Host::bind`] has a port.
     pub fn listen(&self, options: &[&str]) -> Running {
         let port = self.port.to_string();
-        let common = ["--bind", &self.bind, "--settle", "100ms", "listen", &port];
+        let common = ["--bind", &self.bind, "--settle", "100ms", "--folder-wait", "100ms", "listen", &port];
         Running::spawn(self.command(PASSWORD, &[options, &common].concat()))
     }
 

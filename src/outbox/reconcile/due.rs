@@ -52,7 +52,12 @@ impl Reconcile {
             table.changed_while_open(name, found.meta, now.mono);
             return;
         }
-        locked(&self.shared.table).checked(name, found.meta, now);
+        let mut table = locked(&self.shared.table);
+        if !self.scanner.leaves_alone()
+            || !table.leave_alone(name, &found.meta, found.unfinished, now.mono, 0)
+        {
+            table.checked(name, found.meta, now);
+        }
     }
 
     /// Whether a program still has an open file open.

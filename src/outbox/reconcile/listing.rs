@@ -68,7 +68,7 @@ impl Reconcile {
         }
     }
 
-    fn merge(&mut self, listing: &Listing, listed: Vec<Listed>) {
+    fn merge(&mut self, listing: &Listing, mut listed: Vec<Listed>) {
         let folder = listing.folder.as_ref();
         self.unlistable &= folder.is_some();
         if self.watched != self.folder.times_replaced() {
@@ -80,13 +80,14 @@ impl Reconcile {
         if folder.is_none() && self.scanner.refresh_rules(&listed) == Rules::Changed && !listing.full {
             self.want_full();
         }
+        self.scanner.put_in_order(&mut listed);
         self.scan = self.scan.checked_add(1).unwrap_or(1);
         let (scan, now) = (self.scan, self.now());
         for one in listed {
             let Some(found) = self.scanner.sift(folder, one) else { continue };
             let older = listing.moved.is_some_and(|moved| found.meta.identity.changed < moved);
             let signal = if older && cfg!(unix) { Signal::Moved } else { Signal::Seen };
-            let is_folder = found.meta.kind == FileKind::Folder;
+            let is_folder = found.meta.kind == FileKind::Folder && found.unfinished.is_none();
             let name = found.name.clone();
             let observed = self.take_over(found, signal, now, scan);
             self.missed += usize::from(listing.full && observed == Observed::New);

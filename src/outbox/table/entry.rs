@@ -1,9 +1,10 @@
 //! One entry of Outgoing: where it is on its way, and what it adds to the sums.
 
+use super::super::folders::Stay;
 use super::super::settle::{Moment, Settle};
 use super::Seq;
+use crate::config::Waits;
 use crate::store::{FileKind, Meta};
-use std::time::Duration;
 
 /// Where an entry is on its way.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -22,6 +23,10 @@ pub(in super::super) enum State {
     Finishing,
     /// The peer holds it, but a program has it open: removed once it is closed.
     Held,
+    /// A folder that the peer holds: it is removed when no file came into it for a while.
+    Resting,
+    /// A folder that holds an unfinished file, which is left alone.
+    Unfinished,
     /// Ready again after a back-off.
     Waiting,
     /// As `Waiting`, but it cannot be read, and nobody waits for it.
@@ -35,7 +40,10 @@ pub(in super::super) enum State {
 impl State {
     /// The peer is still to get it.
     pub fn pending(self) -> bool {
-        !matches!(self, Self::Held | Self::Unreadable | Self::Refused | Self::Done)
+        !matches!(
+            self,
+            Self::Held | Self::Resting | Self::Unfinished | Self::Unreadable | Self::Refused | Self::Done
+        )
     }
 
     /// Something goes on with it just now.
@@ -59,8 +67,8 @@ pub(in super::super) struct Entry {
     pub meta: Meta,
     pub settle: Settle,
     pub state: State,
-    /// When the wait of `Settling`, `Waiting` or `Unreadable` is over, or the system is asked again
-    /// (`Open`, `Held`).
+    /// When the wait of `Settling`, `Resting`, `Waiting` or `Unreadable` is over, or the system is asked
+    /// again (`Open`, `Held`).
     pub due: Moment,
     pub seq: Seq,
     /// How often it came back.
@@ -79,6 +87,8 @@ pub(in super::super) struct Entry {
     pub open: Option<OpenSince>,
     /// It is sent although a program has it open (`--send-open`).
     pub snapshot: bool,
+    /// How long a folder stays.
+    pub stay: Stay,
 }
 
 /// How long a program has had an entry open, and what was told about that.
@@ -104,14 +114,14 @@ impl Entry {
     }
 
     /// Starts over, as it is now.
-    pub fn settle_anew(&mut self, now: Moment, wait: Duration) {
+    pub fn settle_anew(&mut self, now: Moment, wait: Waits) {
         (self.attempt, self.failures, self.offered, self.fresh) = (0, 0, false, true);
         self.snapshot = false;
         self.settle_again(now, wait);
     }
 
     /// Waits until it is quiet; for what needs no wait this is over at once.
-    pub fn settle_again(&mut self, now: Moment, wait: Duration) {
+    pub fn settle_again(&mut self, now: Moment, wait: Waits) {
         self.due = self.settle.due(wait);
         self.state = if self.settle.at_once() && self.due <= now { self.settled() } else { State::Settling };
     }
@@ -148,6 +158,9 @@ impl Share {
     }
 
     pub fn timed(&self) -> bool {
-        matches!(self.state, State::Settling | State::Waiting | State::Unreadable | State::Open | State::Held)
+        matches!(
+            self.state,
+            State::Settling | State::Resting | State::Waiting | State::Unreadable | State::Open | State::Held
+        )
     }
 }

@@ -5,10 +5,12 @@ use super::*;
 use crate::outbox::Retry;
 use crate::outbox::handout::{Due, Finish};
 use crate::outbox::open::ASK_AGAIN;
-use crate::outbox::settle::{AFTER_CLOSE, Signal, WallClock};
+use crate::outbox::settle::{Signal, WallClock};
+use crate::outbox::temp_names;
 use crate::proto::codec::Reader;
 use crate::store::FileKind;
 use crate::store::{Identity, Writers};
+use std::time::Duration;
 
 /// A file of that many bytes that was last touched then.
 pub(in crate::outbox) fn file(inode: u64, size: u64, seconds: i64) -> Meta {
@@ -35,9 +37,18 @@ pub(in crate::outbox) fn name(text: &str) -> Name {
 /// How long a file must be quiet.
 pub(in crate::outbox) const WAIT: Duration = Duration::from_secs(1);
 
+/// All waits; those of folders are longer than most steps.
+pub(in crate::outbox) const WAITS: Waits = Waits {
+    settle: WAIT,
+    after_close: AFTER_CLOSE,
+    empty_folder: Duration::from_secs(60),
+    emptied_folder: Duration::from_secs(10),
+};
+const AFTER_CLOSE: Duration = Duration::from_millis(80);
+
 /// An empty table.
 pub(in crate::outbox) fn table() -> Table {
-    Table::new([1; 16], WAIT, false)
+    Table::new([1; 16], WAITS, false)
 }
 
 /// `ms` after the start; the wall clock stands at 1,000 s then.
@@ -109,7 +120,8 @@ impl Step {
     }
 }
 
-const PATHS: [&str; 6] = ["a", "b", "A", "d/a", "d/b", "d/e/a"];
+/// The last one is the name of an unfinished file.
+const PATHS: [&str; 7] = ["a", "b", "A", "d/a", "d/b", "d/e/a", "d/e/x.part"];
 const DIRS: [(&str, u64); 2] = [("d", 900), ("d/e", 901)];
 
 /// What was last done to a file.
@@ -178,7 +190,12 @@ impl World {
             world.deliver(0);
         }
         assert_eq!(world.table.backlog(), Backlog::default());
-        for (path, meta) in &world.disk {
+        let left = world.table.left.names();
+        assert_eq!(
+            left,
+            world.disk.keys().map(|path| name(path)).filter(|n| n.leaf() == b"x.part").collect::<Vec<_>>()
+        );
+        for (path, meta) in world.disk.iter().filter(|(path, _)| !left.contains(&name(path))) {
             let refused = world.refused.get(&name(path));
             assert!(refused.is_some_and(|old| old.same_file(meta)), "{path} is left");
         }
@@ -201,13 +218,22 @@ impl World {
         self.scan += 1;
         let now = self.now();
         for (path, inode) in DIRS {
-            self.table.observe(&name(path), folder(inode, 1), None, Signal::Seen, now, self.scan);
+            self.see(path, folder(inode, 1), Signal::Seen, now, self.scan);
         }
-        for (path, meta) in &self.disk {
-            self.table.observe(&name(path), *meta, None, Signal::Seen, now, self.scan);
+        for (path, meta) in self.disk.clone() {
+            self.see(path, meta, Signal::Seen, now, self.scan);
         }
         for folder in [None, Some(name("d")), Some(name("d/e"))] {
             self.table.sweep(folder.as_ref(), self.scan);
+        }
+    }
+
+    fn see(&mut self, path: &str, meta: Meta, signal: Signal, now: Now, scan: u32) {
+        let name = name(path);
+        let seen = temp_names::Seen { folder: meta.kind == FileKind::Folder, size: meta.size };
+        let used_by = temp_names::used_by(name.leaf(), seen);
+        if !self.table.leave_alone(&name, &meta, used_by, now.mono, scan) {
+            self.table.observe(&name, meta, None, signal, now, scan);
         }
     }
 
@@ -215,8 +241,11 @@ impl World {
         let now = self.now();
         if !self.table.note(&name(path), signal, now.mono) {
             match self.disk.get(path) {
-                Some(meta) => drop(self.table.observe(&name(path), *meta, None, signal, now, 0)),
-                None => self.table.gone(&name(path)),
+                Some(meta) => self.see(path, *meta, signal, now, 0),
+                None => {
+                    self.table.leaves(&name(path), now.mono);
+                    self.table.gone(&name(path));
+                }
             }
         }
     }
@@ -252,11 +281,13 @@ impl World {
         let again = now.mono.after(ASK_AGAIN);
         for due in self.table.expire(now.mono, 100) {
             let (Due::Settled(path) | Due::Open(path)) = &due;
-            let Some((_, meta)) = self.disk.iter().find(|(own, _)| name(own) == *path) else {
+            let dir = DIRS.iter().find(|(own, _)| name(own) == *path);
+            let file = self.disk.iter().find(|(own, _)| name(own) == *path).map(|(_, meta)| *meta);
+            let Some(meta) = file.or(dir.map(|(_, inode)| folder(*inode, 1))) else {
                 self.table.found_gone(path);
                 continue;
             };
-            let (meta, open) = (*meta, self.is_open(path));
+            let open = self.is_open(path);
             match due {
                 Due::Settled(path) if self.table.must_ask(&path) && open => {
                     self.table.found_open(&path, now.mono, again);
@@ -269,11 +300,13 @@ impl World {
                 }
             }
         }
+        self.table.left_to_tell(now.mono);
         for ripe in self.table.ripe() {
             let inode = DIRS.iter().find(|(path, _)| name(path) == ripe).unwrap().1;
             self.table.folder_checked(&ripe, folder(inode, 1), now);
         }
-        for item in std::mem::take(&mut self.table.released) {
+        let released = std::mem::take(&mut self.table.released);
+        for item in released.into_iter().chain(self.table.take_emptied()) {
             self.finish(&item);
         }
     }
@@ -287,6 +320,8 @@ impl World {
             return;
         }
         assert!(self.flight.iter().all(|other| other.name != item.name), "{} twice", item.name);
+        assert!(!item.name.leaf().ends_with(b".part"), "{} is unfinished", item.name);
+        assert!(!self.table.holds_unfinished(&item.name), "{} holds an unfinished file", item.name);
         // Nothing that is still as it was offered was touched a moment ago, whatever the clock says.
         if let Some((path, meta)) = self.disk.iter().find(|(path, _)| name(path) == item.name)
             && *meta == item.meta

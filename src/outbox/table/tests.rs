@@ -1,6 +1,6 @@
 //! The life of entries, in simulated time.
 
-use super::model::{Step, WAIT, World, at, file, folder, name, table};
+use super::model::{Step, WAITS, World, at, file, folder, name, table};
 use super::*;
 use crate::outbox::Retry;
 use crate::outbox::handout::{Due, Finish};
@@ -87,9 +87,10 @@ fn what_is_moved_in_is_ready_at_once_and_what_is_written_on_is_not() {
     assert_eq!(state(&table, "a"), Some(State::Ready));
     table.observe(&name("a"), file(1, 6, 1001), None, Signal::Written, at(1), 0);
     assert_eq!(state(&table, "a"), Some(State::Settling));
-    assert!(table.note(&name("a"), Signal::Closed, at(500).mono));
-    look(&mut table, &[("a", file(1, 6, 1001))], at(600));
-    assert_eq!(pop(&mut table, "a").meta.size, 6);
+    assert!(!table.note(&name("a"), Signal::Closed, at(500).mono), "its last bytes are not known yet");
+    table.observe(&name("a"), file(1, 9, 1001), None, Signal::Closed, at(500), 0);
+    look(&mut table, &[("a", file(1, 9, 1001))], at(600));
+    assert_eq!(pop(&mut table, "a").meta.size, 9);
 }
 
 #[test]
@@ -396,7 +397,7 @@ fn a_sweep_drops_what_a_listing_did_not_see() {
 
 #[test]
 fn kept_files_are_known_until_they_change() {
-    let mut table = Table::new([1; 16], WAIT, true);
+    let mut table = Table::new([1; 16], WAITS, true);
     table.observe(&name("a"), file(1, 5, 10), None, Signal::Moved, at(0), 0);
     let item = pop(&mut table, "a");
     finish(&mut table, item, Finish::Kept(Some(file(1, 5, 10))), at(1));
@@ -508,7 +509,7 @@ fn what_is_only_touched_keeps_its_id() {
 
 #[test]
 fn a_kept_file_that_is_touched_is_verified() {
-    let mut table = Table::new([1; 16], WAIT, true);
+    let mut table = Table::new([1; 16], WAITS, true);
     let mut meta = file(1, 5, 990);
     table.observe(&name("a"), meta, None, Signal::Moved, at(0), 1);
     table.known_delivered(&name("a"));
