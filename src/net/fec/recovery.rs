@@ -8,14 +8,16 @@ use std::collections::VecDeque;
 
 /// Packets that are kept: a block's, and what overtook them. What is further behind QUIC takes for a duplicate.
 const KEPT: usize = 256;
-/// Blocks of which something came, the last ones.
-const BLOCKS: usize = 8;
+/// Blocks that are kept: those with the last numbers. Repair of an older one is a replay, or of no use any more.
+const BLOCKS: u32 = 8;
 
 /// What came of late.
 pub struct Recovery {
     key: RepairKey,
     kept: Kept,
-    blocks: VecDeque<Block>,
+    blocks: Vec<Block>,
+    /// The last number of all.
+    newest: Option<u32>,
     recovered: VecDeque<Vec<u8>>,
     made: u64,
 }
@@ -42,7 +44,14 @@ struct Block {
 impl Recovery {
     /// Before the session's first packet.
     pub fn new(key: RepairKey) -> Self {
-        Self { key, kept: Kept::default(), blocks: VecDeque::new(), recovered: VecDeque::new(), made: 0 }
+        Self {
+            key,
+            kept: Kept::default(),
+            blocks: Vec::new(),
+            newest: None,
+            recovered: VecDeque::new(),
+            made: 0,
+        }
     }
 
     /// Takes what came: packets are kept, repair is used. Whether it was repair of the peer's.
@@ -54,11 +63,26 @@ impl Recovery {
             return false;
         }
         let Some(repair) = Repair::decode(&self.key, packet) else { return false };
+        if !self.advance_to(repair.number) {
+            return true;
+        }
         let Some(block) = block_of(&mut self.blocks, &repair) else { return true };
         if !block.done && block.symbols.iter().all(|(index, _)| *index != repair.index) {
             block.symbols.push((repair.index, repair.symbol.to_vec()));
             block.repair(&self.kept, &mut self.recovered);
         }
+        true
+    }
+
+    /// Lets go of the blocks that are too far behind this number; whether it is not itself. So nobody who
+    /// sends old repair again takes the place of a block that is still of use. Numbers begin again after 2^32.
+    fn advance_to(&mut self, number: u32) -> bool {
+        let newest = *self.newest.get_or_insert(number);
+        if newest.wrapping_sub(number) <= u32::MAX / 2 {
+            return newest.wrapping_sub(number) < BLOCKS;
+        }
+        self.newest = Some(number);
+        self.blocks.retain(|block| number.wrapping_sub(block.number) < BLOCKS);
         true
     }
 
@@ -76,12 +100,9 @@ impl Recovery {
 }
 
 /// The block that this repair is of, a new one if it is the first; `None` if it is not like the first.
-fn block_of<'a>(blocks: &'a mut VecDeque<Block>, repair: &Repair<'_>) -> Option<&'a mut Block> {
+fn block_of<'a>(blocks: &'a mut Vec<Block>, repair: &Repair<'_>) -> Option<&'a mut Block> {
     let at = blocks.iter().position(|block| block.number == repair.number).unwrap_or_else(|| {
-        if blocks.len() >= BLOCKS {
-            blocks.pop_front();
-        }
-        blocks.push_back(Block {
+        blocks.push(Block {
             number: repair.number,
             count: repair.symbols,
             ids: repair.ids.to_vec(),

@@ -181,6 +181,51 @@ fn what_is_kept_is_bounded_and_the_newest() {
     }
 }
 
+/// Repair that somebody recorded and sends again, of many blocks, while the last one still waits for its own.
+#[test]
+fn old_repair_that_is_sent_again_takes_no_blocks_place() {
+    for first in [0, u32::MAX - 5] {
+        let mut random = StdRng::seed_from_u64(6);
+        let (mut block, mut recovery) = (SourceBlock::new(key()), Recovery::new(key()));
+        let (mut recorded, mut last, mut lost) = (Vec::new(), Vec::new(), Vec::new());
+        for n in 0..20 {
+            let packets: Vec<_> = (0..8).map(|_| packet(&mut random, 1000)).collect();
+            for (n, packet) in packets.iter().enumerate() {
+                block.add(packet);
+                if n != 3 {
+                    recovery.take(packet);
+                }
+            }
+            let repairs = block.close(0.1).unwrap();
+            last = repairs.bytes.chunks(repairs.size).map(|repair| numbered(repair, first, n)).collect();
+            lost = vec![packets[3].clone()];
+            // Of the last block one symbol comes, which is not enough.
+            assert!(recovery.take(&last[0]));
+            recorded.extend(last.iter().skip(1).cloned());
+            if n < 19 {
+                last.iter().skip(1).for_each(|repair| assert!(recovery.take(repair)));
+                assert_eq!(recovered(&mut recovery), lost);
+            }
+        }
+        let of_the_last = last.len() - 1;
+        for old in &recorded[..recorded.len() - of_the_last] {
+            assert!(recovery.take(old));
+            assert_eq!(recovery.recovered(), None, "it was made once");
+        }
+        // It is still remembered that one symbol came: one more is enough for one packet.
+        assert!(recovery.take(&last[1]));
+        assert_eq!(recovered(&mut recovery), lost);
+    }
+}
+
+/// The same repair of the block with this number.
+fn numbered(repair: &[u8], first: u32, n: u32) -> Vec<u8> {
+    let repair = Repair::decode(&key(), repair).unwrap();
+    let mut bytes = Vec::new();
+    Repair { number: first.wrapping_add(n), ..repair }.encode(&key(), &mut bytes);
+    bytes
+}
+
 /// Two sockets, the first of which sends repair to the second over a path that loses packets.
 struct Pair {
     from: crate::net::socket::Bound,
