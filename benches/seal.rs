@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 use bytes::BytesMut;
 use rand::SeedableRng;
 use rand::rngs::StdRng;
-use rft::crypto::seal::HEADER_LEN;
+use rft::crypto::seal::{HEADER_LEN, UnsealedHalf};
 use rft::crypto::{
     ChannelBinding, ChunkSize, Guest, Host, PasswordKey, PeerId, RecordKind, Role, Sealer, SessionKeys,
 };
@@ -34,12 +34,25 @@ fn main() {
     handshakes();
 }
 
+/// A stream that is a number and nothing else.
+struct Number(u64);
+
+impl UnsealedHalf for Number {
+    type Opened = ();
+
+    fn stream_id(&self) -> u64 {
+        self.0
+    }
+
+    fn opened(self) {}
+}
+
 /// Seals and opens 64 MiB in records of `len` bytes a sample.
 fn records(keys: &SessionKeys, len: usize) {
     let count = 64 * 1024 * 1024 / len;
     let (mut sealing, mut opening) = (Vec::new(), Vec::new());
     for stream in 0..SAMPLES as u64 {
-        let mut sealer = keys.sealer(Role::Host, stream);
+        let mut sealer = keys.sealer(Role::Host, Number(stream)).1;
         let mut opener = keys.opener(Role::Host, stream);
         let mut buffer = Sealer::buffer(len);
         let (mut seal_time, mut open_time) = (Duration::ZERO, Duration::ZERO);
@@ -80,7 +93,7 @@ fn streams(keys: &SessionKeys) {
     for sample in 0..SAMPLES as u64 {
         let start = Instant::now();
         for stream in 0..10_000 {
-            let mut sealer = keys.sealer(Role::Guest, sample << 32 | stream);
+            let mut sealer = keys.sealer(Role::Guest, Number(sample << 32 | stream)).1;
             black_box(sealer.seal(RecordKind::Offer, Sealer::buffer(0)).expect("seals"));
         }
         times.push(start.elapsed());

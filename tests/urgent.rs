@@ -4,8 +4,9 @@
 
 use bytes::Bytes;
 use rft::config::{Bind, Config};
+use rft::crypto::seal::UnsealedHalf;
 use rft::net::endpoint::Endpoint;
-use rft::net::stream::{SendHalf, Turn};
+use rft::net::stream::Turn;
 use rft::net::tls::SERVER_NAME;
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::Path;
@@ -39,7 +40,7 @@ async fn what_is_urgent_overtakes_bulk_that_is_queued() {
     let (bulk, _) = connection.open_bi().await.unwrap();
     let (urgent, _) =
         tokio::time::timeout(Duration::from_secs(30), connection.open_bi()).await.unwrap().unwrap();
-    let (mut bulk, mut urgent) = (SendHalf::from(bulk), SendHalf::from(urgent));
+    let (mut bulk, mut urgent) = (bulk.opened(), urgent.opened());
     bulk.set_turn(Turn::Bulk(0));
     bulk.write(Bytes::from(vec![0; BULK])).await.unwrap();
     // The connection has begun with the bulk when the other comes.

@@ -4,7 +4,7 @@ use super::handshake::{
     ChannelBinding, Established, Guest, HandshakeError, Host, M1_LEN, M2_LEN, M3_LEN, M4_LEN, PeerId, Role,
 };
 use super::schedule::SessionSecret;
-use super::seal::{HEADER_LEN, Header, OpenError, RecordKind, SealError, SessionKeys, TRAILER_LEN};
+use super::seal::{HEADER_LEN, Header, Numbered, OpenError, RecordKind, SealError, SessionKeys, TRAILER_LEN};
 use super::{PasswordKey, Sealer};
 use rand::SeedableRng;
 use rand::rngs::StdRng;
@@ -46,7 +46,7 @@ pub fn records(data: &[u8]) {
     header(data);
     let mut choices = Choices(data.iter());
     let keys = keys();
-    let mut sealer = keys.sealer(Role::Guest, 4);
+    let mut sealer = keys.sealer(Role::Guest, Numbered((), 4)).1;
     let (mut sealed, mut ended) = (Vec::new(), false);
     for _ in 0..1 + choices.below(12) {
         let kind = KINDS[choices.below(KINDS.len())];

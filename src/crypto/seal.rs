@@ -93,6 +93,38 @@ pub enum OpenError {
     Forged,
 }
 
+/// The sending half of a stream for which there is no sealer yet. [`SessionKeys::sealer`] uses it up, so that there is
+/// never a second sealer of the same stream, which would use the same nonces again.
+///
+/// It is for types that own the half: they cannot be cloned, and there is no way back from `Opened`.
+pub trait UnsealedHalf {
+    /// The half once it has a sealer.
+    type Opened;
+
+    /// QUIC's number of the stream.
+    fn stream_id(&self) -> u64;
+
+    /// The half, to be written to.
+    fn opened(self) -> Self::Opened;
+}
+
+/// A stand-in for a stream, with a number.
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) struct Numbered<T>(pub(crate) T, pub(crate) u64);
+
+#[cfg(any(test, feature = "fuzzing"))]
+impl<T> UnsealedHalf for Numbered<T> {
+    type Opened = T;
+
+    fn stream_id(&self) -> u64 {
+        self.1
+    }
+
+    fn opened(self) -> T {
+        self.0
+    }
+}
+
 /// The keys of a session, from which those of its streams are derived. Wiped when dropped.
 pub struct SessionKeys(SessionSecret);
 
@@ -101,11 +133,10 @@ impl SessionKeys {
         Self(secret)
     }
 
-    /// The sealer of what `sender` (the own role) puts on the stream with QUIC's `stream_id`.
-    ///
-    /// Call it **once** a stream: a second sealer of the same stream would use the same nonces again.
-    pub fn sealer(&self, sender: Role, stream_id: u64) -> Sealer {
-        Sealer { keys: StreamKeys::new(self, sender, stream_id), next: 0, ended: false }
+    /// The sealer of what `sender` (the own role) puts on this stream, and the stream to put it on.
+    pub fn sealer<H: UnsealedHalf>(&self, sender: Role, half: H) -> (H::Opened, Sealer) {
+        let keys = StreamKeys::new(self, sender, half.stream_id());
+        (half.opened(), Sealer { keys, next: 0, ended: false })
     }
 
     /// The key of the repair packets that `sender` makes.

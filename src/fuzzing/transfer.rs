@@ -4,6 +4,7 @@
 use crate::config::{Folders, OnConflict};
 use crate::crypto::Role;
 use crate::crypto::fuzzing::keys;
+use crate::crypto::seal::Numbered;
 use crate::event::EventSink;
 use crate::inbox::{Committer, Inbox, Limits};
 use crate::net::record::{RecordReader, RecordWriter};
@@ -243,17 +244,17 @@ async fn run(receiver: &Receiver, source: &mut Source, mut path: Path, choices: 
     let ((a_send, a_recv), (mut a_far_send, mut a_far_recv)) = pipe(64 * 1024);
     let ((mut b_near_send, mut b_near_recv), (b_send, b_recv)) = pipe(64 * 1024);
     let keys = keys();
-    let sender = (
-        RecordWriter::new(a_send, keys.sealer(Role::Guest, 0)),
-        RecordReader::new(a_recv, keys.opener(Role::Host, 0)),
-    );
+    let writer = |half, role| {
+        let (half, sealer) = keys.sealer(role, Numbered(half, 0));
+        RecordWriter::new(half, sealer)
+    };
+    let sender = (writer(a_send, Role::Guest), RecordReader::new(a_recv, keys.opener(Role::Host, 0)));
     let slot = Arc::new(Semaphore::new(1)).acquire_owned().await.unwrap();
     let packing = Packing::new(true, LinkRate::new(0));
     let deliver = delivery.deliver(&item, sender.0, sender.1, slot, packing);
-    let receive = receiver.inbox.receive(
-        RecordWriter::new(b_send, keys.sealer(Role::Host, 0)),
-        RecordReader::new(b_recv, keys.opener(Role::Guest, 0)),
-    );
+    let receive = receiver
+        .inbox
+        .receive(writer(b_send, Role::Host), RecordReader::new(b_recv, keys.opener(Role::Guest, 0)));
     let honest = path.is_plain();
     let versions = &mut *source;
     let there = async move {

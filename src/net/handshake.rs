@@ -159,7 +159,8 @@ async fn exchange_settings(
 ) -> Result<Authenticated, AuthError> {
     let stream = u64::from(quinn::VarInt::from(send.id()));
     let peer_role = established.role.other();
-    let mut writer = RecordWriter::new(send.into(), established.keys.sealer(established.role, stream));
+    let (send, sealer) = established.keys.sealer(established.role, send);
+    let mut writer = RecordWriter::new(send, sealer);
     let mut reader = RecordReader::new(recv.into(), established.keys.opener(peer_role, stream));
     let lost = |error: RecordError| match connection.close_reason() {
         Some(reason) if established.role == Role::Host && CloseCode::KeysRefused.is_reason_of(&reason) => {

@@ -7,7 +7,7 @@ use super::flow::ReceiveWindow;
 use super::handshake::Authenticated;
 use super::look;
 use super::record::{RecordError, RecordReader, RecordWriter};
-use super::stream::{SendHalf, StreamError, Turn, Writers};
+use super::stream::{StreamError, Turn, Writers};
 use crate::crypto::handshake::{PeerId, Role};
 use crate::crypto::seal::{RecordKind, SessionKeys};
 use crate::proto::message::{Control, MAX_MESSAGE, Settings};
@@ -160,8 +160,8 @@ impl Session {
 
     fn sealed(&self, (send, recv): (quinn::SendStream, quinn::RecvStream)) -> (RecordWriter, RecordReader) {
         let stream = u64::from(VarInt::from(send.id()));
-        let send = SendHalf::from(send).counted(&self.writers);
-        let writer = RecordWriter::new(send, self.keys.sealer(self.role, stream));
+        let (send, sealer) = self.keys.sealer(self.role, send);
+        let writer = RecordWriter::new(send.counted(&self.writers), sealer);
         let reader = RecordReader::new(recv.into(), self.keys.opener(self.role.other(), stream));
         (writer, reader)
     }

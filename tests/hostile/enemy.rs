@@ -95,8 +95,9 @@ impl Enemy {
     /// A stream that was opened, with its keys.
     pub fn stream(&self, (send, recv): (quinn::SendStream, quinn::RecvStream)) -> Stream {
         let number = u64::from(VarInt::from(send.id()));
+        let (send, sealer) = self.keys.sealer(self.role, send);
         Stream {
-            writer: RecordWriter::new(send.into(), self.keys.sealer(self.role, number)),
+            writer: RecordWriter::new(send, sealer),
             reader: RecordReader::new(recv.into(), self.keys.opener(self.role.other(), number)),
         }
     }

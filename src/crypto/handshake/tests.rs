@@ -1,6 +1,6 @@
 use super::hello::PREFIX_LEN;
 use super::*;
-use crate::crypto::seal::{RecordKind, Sealer};
+use crate::crypto::seal::{Numbered, RecordKind, Sealer};
 use crate::crypto::vectors::{Script, Vectors, seeded};
 
 const GUEST_ID: PeerId = PeerId([0xaa; 16]);
@@ -69,7 +69,8 @@ fn both_ends_agree() {
     for (sender, from, to) in [(Role::Guest, &guest, &host), (Role::Host, &host, &guest)] {
         let mut buffer = Sealer::buffer(5);
         buffer.extend_from_slice(b"hello");
-        let mut record = from.keys.sealer(sender, 0).seal(RecordKind::Settings, buffer).unwrap().to_vec();
+        let mut record =
+            from.keys.sealer(sender, Numbered((), 0)).1.seal(RecordKind::Settings, buffer).unwrap().to_vec();
         let (kind, plaintext) = to.keys.opener(sender, 0).open(0, &mut record).unwrap();
         assert_eq!((kind, &*plaintext), (RecordKind::Settings, &b"hello"[..]));
     }

@@ -23,7 +23,7 @@ fn seal(sealer: &mut Sealer, kind: RecordKind, plaintext: &[u8]) -> Vec<u8> {
 
 /// `count` data records whose plaintext is their index.
 fn records(count: u64) -> Vec<Vec<u8>> {
-    let mut sealer = session().sealer(Role::Guest, 4);
+    let mut sealer = session().sealer(Role::Guest, Numbered((), 4)).1;
     (0..count).map(|i| seal(&mut sealer, RecordKind::Data, &i.to_be_bytes())).collect()
 }
 
@@ -45,7 +45,7 @@ fn known_answers() {
         let kind = RecordKind::from_wire(v.number("kind") as u8).unwrap();
         let (plaintext, record) = (v.bytes("plaintext"), v.bytes("record"));
 
-        let mut sealer = keys.sealer(sender, stream);
+        let mut sealer = keys.sealer(sender, Numbered((), stream)).1;
         sealer.next = index;
         assert_eq!(seal(&mut sealer, kind, &plaintext), record, "record {index} of stream {stream}");
         assert_eq!(sealer.next_index(), index + 1);
@@ -59,7 +59,7 @@ fn sealed_in_place() {
     assert_eq!((buffer.len(), buffer.capacity() >= 1000 + RECORD_OVERHEAD), (HEADER_LEN, true));
     buffer.resize(HEADER_LEN + 1000, 7);
     let at = buffer.as_ptr();
-    let record = session().sealer(Role::Host, 0).seal(RecordKind::Data, buffer).unwrap();
+    let record = session().sealer(Role::Host, Numbered((), 0)).1.seal(RecordKind::Data, buffer).unwrap();
     assert_eq!(record.as_ptr(), at);
     assert_eq!(record.len(), 1000 + RECORD_OVERHEAD);
     let header = Header::parse(record.first_chunk().unwrap(), 1000).unwrap();
@@ -69,7 +69,7 @@ fn sealed_in_place() {
 
 #[test]
 fn an_empty_record_is_a_record() {
-    let record = seal(&mut session().sealer(Role::Host, 0), RecordKind::Final, b"");
+    let record = seal(&mut session().sealer(Role::Host, Numbered((), 0)).1, RecordKind::Final, b"");
     assert_eq!(record.len(), RECORD_OVERHEAD);
     assert_eq!(open(&mut session().opener(Role::Host, 0), 0, &record), Ok((RecordKind::Final, vec![])));
 }
@@ -157,7 +157,7 @@ fn a_cut_or_padded_record_is_refused() {
 
 #[test]
 fn nothing_follows_the_final_record() {
-    let mut sealer = session().sealer(Role::Guest, 4);
+    let mut sealer = session().sealer(Role::Guest, Numbered((), 4)).1;
     let data = seal(&mut sealer, RecordKind::Data, b"a");
     let last = seal(&mut sealer, RecordKind::Final, b"b");
     assert_eq!(sealer.seal(RecordKind::Data, filled(b"c")).err(), Some(SealError::Ended));
@@ -180,7 +180,7 @@ fn nothing_follows_the_final_record() {
 #[test]
 fn keys_change_with_the_epoch() {
     let keys = session();
-    let mut sealer = keys.sealer(Role::Guest, 4);
+    let mut sealer = keys.sealer(Role::Guest, Numbered((), 4)).1;
     sealer.next = LAST_OF_EPOCH - 1;
     let records: Vec<_> = (0..4).map(|_| seal(&mut sealer, RecordKind::Data, b"x")).collect();
     let mut opener = keys.opener(Role::Guest, 4);
@@ -200,7 +200,7 @@ fn keys_change_with_the_epoch() {
 
 #[test]
 fn a_sealer_does_not_wrap_around() {
-    let mut sealer = session().sealer(Role::Guest, 4);
+    let mut sealer = session().sealer(Role::Guest, Numbered((), 4)).1;
     sealer.next = u64::MAX;
     assert_eq!(sealer.seal(RecordKind::Data, filled(b"x")).err(), Some(SealError::Ended));
     assert_eq!(sealer.seal(RecordKind::Data, filled(b"x")).err(), Some(SealError::Ended));
@@ -209,7 +209,7 @@ fn a_sealer_does_not_wrap_around() {
 
 #[test]
 fn a_buffer_without_room_is_refused() {
-    let mut sealer = session().sealer(Role::Guest, 4);
+    let mut sealer = session().sealer(Role::Guest, Numbered((), 4)).1;
     assert_eq!(sealer.seal(RecordKind::Data, BytesMut::zeroed(15)).err(), Some(SealError::NoHeaderRoom));
     assert_eq!(sealer.next_index(), 0);
 }
@@ -239,7 +239,7 @@ fn headers_are_checked_before_anything_is_allocated() {
 
 #[test]
 fn memory_ahead_of_a_gap_is_bounded() {
-    let mut sealer = session().sealer(Role::Guest, 4);
+    let mut sealer = session().sealer(Role::Guest, Numbered((), 4)).1;
     let mut opener = session().opener(Role::Guest, 4);
     let first = seal(&mut sealer, RecordKind::Data, b"");
     for index in 1..=MAX_AHEAD as u64 {
@@ -260,7 +260,7 @@ fn a_stream_is_cheap() {
     let keys = session();
     let start = Instant::now();
     for stream in 0..1000 {
-        seal(&mut keys.sealer(Role::Guest, stream), RecordKind::Offer, b"");
+        seal(&mut keys.sealer(Role::Guest, Numbered((), stream)).1, RecordKind::Offer, b"");
     }
     assert!(start.elapsed() < Duration::from_secs(2));
 }
