@@ -8,7 +8,8 @@
 //! ```
 //!
 //! The rule holds for the `FROM`th to the `TO`th time that the place is passed, counted from 1; `@FROM` alone is that
-//! one time, `@/FILE` is as long as this file exists, and a rule without `@` always holds. Actions: `kill` (the process is gone at once, as by SIGKILL), and the
+//! one time, `@/FILE` is as long as this file exists, and a rule without `@` always holds. Actions: `kill` (the process is gone at once, as by SIGKILL),
+//! `panic` (a bug in the task that passes there), and the
 //! errors `EIO`, `ENOSPC`, `EDQUOT`, `EROFS`, `EACCES`, `ENOENT`.
 
 /// Passes a place that a test may kill the program at.
@@ -50,6 +51,7 @@ mod active {
     #[derive(Clone, Copy)]
     enum Action {
         Kill,
+        Panic,
         Fail(Errno),
     }
 
@@ -111,6 +113,7 @@ mod active {
         LAST.get()
     }
 
+    #[allow(clippy::panic)] // what the test asked for
     pub(super) fn pass(name: &'static str, may_fail: bool) -> Option<io::Error> {
         if !may_fail {
             LAST.set(name);
@@ -124,6 +127,7 @@ mod active {
         };
         match action {
             Action::Kill => die(),
+            Action::Panic => panic!("failpoint {name}"),
             Action::Fail(Errno(_number, _kind)) if may_fail => {
                 #[cfg(unix)]
                 return Some(io::Error::from_raw_os_error(_number));
@@ -168,6 +172,7 @@ mod active {
         };
         let action = match action {
             "kill" => Action::Kill,
+            "panic" => Action::Panic,
             "EIO" => Action::Fail(Errno(5, io::ErrorKind::Other)),
             "ENOSPC" => Action::Fail(Errno(28, io::ErrorKind::StorageFull)),
             "EDQUOT" => Action::Fail(Errno(122, io::ErrorKind::QuotaExceeded)),

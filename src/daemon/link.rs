@@ -18,6 +18,7 @@ const BACKLOG_PACE: Duration = Duration::from_millis(200);
 
 /// Serves one session until its connection ends.
 pub(super) async fn run(shared: Arc<Shared>, session: Arc<Session>, control: ControlReceiver) {
+    let _guard = session.closes_on_panic();
     let peer = session.remote_address();
     let role = match session.role() {
         Role::Host => SessionRole::Host,
@@ -34,7 +35,7 @@ pub(super) async fn run(shared: Arc<Shared>, session: Arc<Session>, control: Con
     parts.spawn(receive_files(shared.clone(), session.clone()));
     parts.spawn(tell_backlog(shared.clone(), session.clone()));
     parts.spawn(tell_forgotten(shared.clone(), session.clone()));
-    let heard = tokio::spawn(listen(shared.clone(), control));
+    let heard = tokio::spawn(listen(shared.clone(), session.clone(), control));
     let reason = session.closed().await;
     // What came before the end is heard to the end: it may be that nothing is left to wait for.
     let _ = heard.await;
@@ -46,6 +47,7 @@ pub(super) async fn run(shared: Arc<Shared>, session: Arc<Session>, control: Con
 
 /// Takes whatever is ready and delivers it, many at once.
 async fn send_files(shared: Arc<Shared>, session: Arc<Session>) {
+    let _guard = session.closes_on_panic();
     let slots = Arc::new(Semaphore::new(shared.in_flight));
     let streams = Arc::new(Semaphore::new(session.grant().min(MAX_STREAMS) as usize));
     let packing = Packing::new(shared.compress && session.unpacks(), session.link_rate());
@@ -95,7 +97,9 @@ impl Handed {
 impl Drop for Handed {
     fn drop(&mut self) {
         if let Some(item) = self.item.take() {
-            self.shared.outbox.failed(item, Retry::Now);
+            // A bug that this file brings about would do so again at once.
+            let retry = if std::thread::panicking() { Retry::After } else { Retry::Now };
+            self.shared.outbox.failed(item, retry);
         }
     }
 }
@@ -167,6 +171,7 @@ fn finish(shared: &Shared, mut item: Item, result: Result<Delivered, DeliverErro
 
 /// Serves every stream that the peer opens.
 async fn receive_files(shared: Arc<Shared>, session: Arc<Session>) {
+    let _guard = session.closes_on_panic();
     let mut files = JoinSet::new();
     while let Ok((writer, reader)) = session.accept_file().await {
         while files.try_join_next().is_some() {}
@@ -186,6 +191,7 @@ async fn receive_files(shared: Arc<Shared>, session: Arc<Session>) {
 
 /// Tells the peer how much it has still to expect.
 async fn tell_backlog(shared: Arc<Shared>, session: Arc<Session>) {
+    let _guard = session.closes_on_panic();
     let mut backlog = shared.outbox.backlog();
     let mut last = None;
     loop {
@@ -215,6 +221,7 @@ async fn tell_backlog(shared: Arc<Shared>, session: Arc<Session>) {
 
 /// Tells the peer which transfers it need not remember.
 async fn tell_forgotten(shared: Arc<Shared>, session: Arc<Session>) {
+    let _guard = session.closes_on_panic();
     loop {
         let ids = shared.outbox.forgotten().await;
         hit("send.forgetting");
@@ -239,7 +246,8 @@ pub(super) async fn tell_last_forgotten(shared: &Shared, session: &Session) {
 }
 
 /// Hears the peer.
-async fn listen(shared: Arc<Shared>, mut control: ControlReceiver) {
+async fn listen(shared: Arc<Shared>, session: Arc<Session>, mut control: ControlReceiver) {
+    let _guard = session.closes_on_panic();
     while let Some(message) = control.recv().await {
         match message {
             Control::Backlog { files, bytes } => {

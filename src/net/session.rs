@@ -195,9 +195,27 @@ impl Session {
         self.close(CloseCode::Goodbye);
     }
 
+    /// To be held by each task that does a part of the session's work.
+    pub fn closes_on_panic(&self) -> ClosesOnPanic {
+        ClosesOnPanic(self.connection.clone())
+    }
+
     /// Closes the connection at once.
     pub fn close(&self, code: CloseCode) {
         self.connection.close(code.var_int(), b"");
+    }
+}
+
+/// Closes the connection when a panic drops it. Without one of its tasks a session would go on and do half of its
+/// work; both sides begin another one instead.
+pub struct ClosesOnPanic(Connection);
+
+impl Drop for ClosesOnPanic {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            tracing::error!("a part of the session ended by a bug; please report it");
+            self.0.close(CloseCode::Goodbye.var_int(), b"");
+        }
     }
 }
 
@@ -235,6 +253,7 @@ async fn read_control(
     messages: mpsc::Sender<Control>,
     ending: Ending,
 ) {
+    let _guard = ClosesOnPanic(connection.clone());
     loop {
         let message = match reader.next(MAX_MESSAGE).await {
             Ok((RecordKind::Control, plaintext)) => Control::decode(&plaintext).map_err(RecordError::from),
@@ -281,6 +300,7 @@ async fn follow_windows(
     link: LinkRate,
     fec: Fec,
 ) {
+    let _guard = ClosesOnPanic(connection.clone());
     let mut followed = None;
     let most = (memory / 2).max(SEND_WINDOW);
     let mut tick = tokio::time::interval(congestion::PACE);
