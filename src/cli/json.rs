@@ -5,7 +5,7 @@ use data_encoding::{BASE64, HEXLOWER};
 use jiff::Timestamp;
 use rft::event::{Direction, Event};
 use rft::proto::message::TransferId;
-use rft::proto::name::Name;
+use rft::proto::name::{Name, is_unprintable};
 use std::fmt::Display;
 use std::io::{self, Write};
 use std::time::{Duration, SystemTime};
@@ -69,7 +69,15 @@ impl Line {
     }
 
     fn text(mut self, field: &str, value: &str) -> Self {
-        self.0.push_str(&format!(r#","{field}":{}"#, serde_json::Value::from(value)));
+        let quoted = serde_json::Value::from(value).to_string();
+        self.0.push_str(&format!(r#","{field}":"#));
+        // The events may be shown on a terminal as well.
+        for c in quoted.chars() {
+            match c {
+                c if is_unprintable(c) => self.0.push_str(&format!("\\u{:04x}", u32::from(c))),
+                c => self.0.push(c),
+            }
+        }
         self
     }
 
@@ -258,6 +266,16 @@ mod tests {
             BASE64.decode(object["path_bytes"].as_str().unwrap().as_bytes()).unwrap(),
             b"caf\xe9/\"\x1b.txt"
         );
+    }
+
+    #[test]
+    fn a_line_steers_no_terminal_and_says_the_same() {
+        let hostile = "a\u{1b}[2J\n\u{9b}31m\u{202e}\u{7f}\u{feff}\"\\";
+        let event = Event::Warning { path: Some(sample::name(hostile)), message: hostile.into() };
+        let line = line_of(UNIX_EPOCH, &event).unwrap().0;
+        assert_eq!(line.chars().find(|c| is_unprintable(*c)), None, "{line:?}");
+        assert_eq!(parse(&event)["message"], hostile);
+        assert_eq!(parse(&event)["path"], hostile);
     }
 
     #[test]

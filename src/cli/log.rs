@@ -1,6 +1,7 @@
 //! The full log in a file that is turned over by size, and log lines on the terminal.
 
 use super::output::Output;
+use super::text::log_line;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -16,7 +17,8 @@ const MAX_SIZE: u64 = 10 << 20;
 const FILES: u32 = 3;
 /// Filters what the file gets, in the syntax of tracing's `EnvFilter`.
 const VARIABLE: &str = "RFT_LOG";
-const FULL: &str = "warn,rft=debug";
+/// quinn warns of single packets, of which a stranger can send any number.
+const FULL: &str = "warn,quinn=error,quinn_proto=error,rft=debug";
 
 /// Sends the log to `path` and, with `-v`, to the terminal. A file that cannot be had costs the log, not
 /// the run: what went wrong is returned, for a warning.
@@ -40,7 +42,8 @@ pub(crate) fn start(path: &Path, verbose: u8, output: &Output) -> Vec<String> {
         tracing_subscriber::fmt::layer().with_ansi(false).with_writer(Mutex::new(file)).with_filter(filter)
     });
     let to_terminal = (verbose > 0).then(|| {
-        let filter = EnvFilter::new(if verbose == 1 { "warn,rft=info" } else { FULL });
+        let filter =
+            EnvFilter::new(if verbose == 1 { "warn,quinn=error,quinn_proto=error,rft=info" } else { FULL });
         tracing_subscriber::fmt::layer()
             .with_ansi(false)
             .with_writer(Lines(output.clone()))
@@ -96,16 +99,18 @@ impl RotatingFile {
 }
 
 impl Write for RotatingFile {
-    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+    /// Takes one whole event at a time, as the formatter writes it.
+    fn write(&mut self, event: &[u8]) -> io::Result<usize> {
+        let line = log_line(event);
         if self.file.is_none() || (self.size > 0 && self.size + line.len() as u64 > self.max_size) {
             self.turn_over()?;
         }
         let Some(file) = &mut self.file else {
             return Err(io::ErrorKind::NotFound.into());
         };
-        let written = file.write(line)?;
-        self.size += written as u64;
-        Ok(written)
+        file.write_all(line.as_bytes())?;
+        self.size += line.len() as u64;
+        Ok(event.len())
     }
 
     fn flush(&mut self) -> io::Result<()> {
@@ -157,7 +162,7 @@ struct LineWriter<'a>(&'a Output);
 
 impl Write for LineWriter<'_> {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
-        self.0.line(String::from_utf8_lossy(line).trim_end().to_owned());
+        self.0.line(log_line(line).trim_end().to_owned());
         Ok(line.len())
     }
 
@@ -183,6 +188,26 @@ mod tests {
         assert_eq!(read("rft.log.1"), "four\nfive\n");
         assert_eq!(read("rft.log.2"), "three\n");
         assert_eq!(fs::read_dir(path.parent().unwrap()).unwrap().count(), 3);
+    }
+
+    /// Whatever text gets into an event, through the formatter and the writer of the file.
+    #[test]
+    fn an_event_is_one_line_that_steers_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("x.log");
+        let file = Mutex::new(RotatingFile::open(&path, 1 << 20).unwrap());
+        let layer = tracing_subscriber::fmt::layer().with_ansi(false).with_writer(file);
+        let text = "x\n2026-01-01 INFO forged\r\u{1b}[2J\u{1b}]0;title\u{7}\u{9b}31m\u{202e}\u{2028}\u{7f}";
+        tracing::subscriber::with_default(tracing_subscriber::registry().with(layer), || {
+            tracing::warn!("{text}");
+            tracing::warn!(text, "field");
+            tracing::warn!(%text, "shown");
+            tracing::warn!(error = ?text, "debug");
+        });
+        let log = fs::read_to_string(&path).unwrap();
+        assert_eq!(log.lines().count(), 4, "{log:?}");
+        let steers = |c: &char| rft::proto::name::is_unprintable(*c) && *c != '\n';
+        assert_eq!(log.chars().find(steers), None, "{log:?}");
     }
 
     #[test]

@@ -203,6 +203,8 @@ impl Terminal {
         if let Some(area) = &mut self.area {
             let width = usize::from(area.term.size().1);
             let lines = self.progress.lines(width.saturating_sub(1), now, self.palette);
+            let lines: Vec<_> =
+                lines.iter().map(|line| text::for_terminal(line, self.palette.colours)).collect();
             area.empty = lines.is_empty();
             area.bar.set_message(lines.join("\n"));
         }
@@ -215,8 +217,8 @@ impl Terminal {
         if self.lines.is_empty() {
             return;
         }
-        let text = self.lines.join("\n");
-        self.lines.clear();
+        let lines = self.lines.drain(..).map(|line| text::for_terminal(&line, self.palette.colours));
+        let text = lines.collect::<Vec<_>>().join("\n");
         match &self.area {
             Some(area) => area.bar.println(text),
             None => drop(writeln!(self.out, "{text}")),
@@ -366,6 +368,42 @@ sent 1 file (3.00 MB), received 1 file (12 B)
 rft: the port 4000 is taken; name another one
 ";
         assert_eq!(screen.text(), expected);
+    }
+
+    /// Whatever text is in an event, a line of the log or the last message.
+    #[test]
+    fn nothing_but_styles_and_lines_reaches_the_screen() {
+        let hostile = "a\u{1b}[2J\u{1b}]0;title\u{7}\rb\n\u{9b}31m\u{202e}\u{7f}";
+        for colours in [false, true] {
+            let screen = Screen::default();
+            let mut terminal = Terminal::new(Show::Lines, Palette { colours }, false, screen.clone());
+            let events = [
+                Event::Waiting { peer: Some(hostile.into()), local: vec![] },
+                Event::Connected {
+                    peer: ([192, 0, 2, 7], 1).into(),
+                    role: rft::event::SessionRole::Host,
+                    session: hostile.into(),
+                },
+                Event::Disconnected { peer: ([192, 0, 2, 7], 1).into(), reason: hostile.into() },
+                Event::Warning { path: Some(sample::name(hostile)), message: hostile.into() },
+                sample::failed(Direction::Send, hostile),
+                sample::done(Direction::Receive, hostile, 1),
+            ];
+            for event in &events {
+                terminal.event(event, Instant::now());
+            }
+            terminal.line(hostile.into());
+            terminal.end(Some(hostile));
+            let text = screen.text();
+            assert_eq!(text.lines().count(), events.len() + 3, "{text:?}");
+            let plain = console::strip_ansi_codes(&text).replace('\n', "");
+            assert_eq!(plain.chars().find(|c| rft::proto::name::is_unprintable(*c)), None, "{text:?}");
+            let others = text.replace("\u{1b}[0m", "").split('\u{1b}').skip(1).find_map(|after| {
+                let style = after.strip_prefix('[')?.split('m').next()?;
+                style.parse::<u8>().is_err().then(|| after.to_owned())
+            });
+            assert_eq!(others, None, "{text:?}");
+        }
     }
 
     #[test]

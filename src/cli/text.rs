@@ -113,6 +113,32 @@ pub(crate) fn printable(text: &str) -> String {
     escape(text.as_bytes()).replace("\\\\", "\\")
 }
 
+/// A line as it goes to a terminal, whatever its text is: of all that steers a terminal only the styles of
+/// [`Palette`] are left, and not even those where there are no `colours`.
+pub(crate) fn for_terminal(line: &str, colours: bool) -> String {
+    let mut parts = line.split('\u{1b}');
+    let mut out = printable(parts.next().unwrap_or_default());
+    for part in parts {
+        let style = part.strip_prefix('[').and_then(|rest| {
+            let (style, _) = rest.split_once('m')?;
+            style.bytes().all(|byte| byte.is_ascii_digit() || byte == b';').then_some(style.len() + 2)
+        });
+        let (style, text) = part.split_at(style.filter(|_| colours).unwrap_or(0));
+        out.push_str(if style.is_empty() { "\\x1b" } else { "\u{1b}" });
+        out.push_str(style);
+        out.push_str(&printable(text));
+    }
+    out
+}
+
+/// An event of the log as one line: nothing in it can begin another, or steer a terminal that shows the file.
+pub(crate) fn log_line(event: &[u8]) -> String {
+    let text = String::from_utf8_lossy(event);
+    let mut line = printable(text.strip_suffix('\n').unwrap_or(&text));
+    line.push('\n');
+    line
+}
+
 /// The styles of lines; plain where no colours are wanted.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Palette {
@@ -203,6 +229,16 @@ mod tests {
     #[test]
     fn nothing_steers_the_terminal() {
         assert_eq!(printable("a\\x1b b\u{1b}[2J\u{202e}"), "a\\x1b b\\x1b[2J\\u{202e}");
+    }
+
+    #[test]
+    fn a_line_keeps_its_styles_and_nothing_else() {
+        let line = "\u{1b}[31m\u{1b}[1mbad\u{1b}[0m a\\x1b\u{1b}]0;t\u{7}\u{1b}[2J\r\n\u{9b}\u{202e}";
+        let rest = "\\x1b]0;t\\x07\\x1b[2J\\x0d\\x0a\\u{9b}\\u{202e}";
+        let styled = format!("\u{1b}[31m\u{1b}[1mbad\u{1b}[0m a\\x1b{rest}");
+        assert_eq!(for_terminal(line, true), styled);
+        let plain = format!("\\x1b[31m\\x1b[1mbad\\x1b[0m a\\x1b{rest}");
+        assert_eq!(for_terminal(line, false), plain);
     }
 
     #[test]

@@ -197,7 +197,7 @@ pub fn escape(bytes: &[u8]) -> String {
             match c {
                 '\\' => out.push_str("\\\\"),
                 c if c.is_control() && c.is_ascii() => out.push_str(&format!("\\x{:02x}", c as u32)),
-                c if c.is_control() || reorders_text(c) => out.extend(c.escape_unicode()),
+                c if is_unprintable(c) => out.extend(c.escape_unicode()),
                 c => out.push(c),
             }
         }
@@ -206,6 +206,12 @@ pub fn escape(bytes: &[u8]) -> String {
         }
     }
     out
+}
+
+/// Whether a terminal or a reader of a log may take this character for more than text: control characters, and
+/// invisible ones that reorder or hide what is around them.
+pub fn is_unprintable(c: char) -> bool {
+    c.is_control() || reorders_text(c)
 }
 
 /// Invisible characters that change how the text around them is shown (Unicode TR 36).
