@@ -150,7 +150,9 @@ impl Endpoint {
             // What the peer may send at most; it finds out itself what arrives.
             let _ = limits.max_udp_payload_size(JUMBO);
         }
-        // So that a packet without it is none of QUIC's (`fec`).
+        // No drafts of it: the protocol is version 1, and `first_packet` knows no other.
+        limits.supported_versions(vec![1]);
+        // So that a packet without it is none of QUIC's (`fec`, `first_packet`).
         limits.grease_quic_bit(false);
         let mut server = ServerConfig::with_crypto(tls.server);
         server

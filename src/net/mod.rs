@@ -1,6 +1,6 @@
 //! The network: the only place that names quinn, rustls and rcgen.
 //!
-//! In the order in which a connection comes to be: [`socket`], [`tls`], [`endpoint`]; `names`, `redial`, `dial`
+//! In the order in which a connection comes to be: [`socket`] (and `first_packet`), [`tls`], [`endpoint`]; `names`, `redial`, `dial`
 //! and `guard` (out and in); [`handshake`]; [`elect`] and `liveness`; [`rendezvous`], which holds them
 //! together; then [`session`], with [`record`]s on each [`stream`]. [`congestion`] decides how fast the link is filled,
 //! `flow` how much the peer may send ahead of us; [`look`] asks what an idle path carries, [`fec`] repairs what is lost at a
@@ -11,6 +11,7 @@ mod dial;
 pub mod elect;
 pub mod endpoint;
 pub mod fec;
+mod first_packet;
 mod flow;
 mod guard;
 pub mod handshake;

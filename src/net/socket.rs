@@ -2,6 +2,7 @@
 //! mappings line up.
 
 use super::fec::Fec;
+use super::first_packet;
 use quinn::udp::{RecvMeta, Transmit};
 use quinn::{AsyncUdpSocket, Runtime, TokioRuntime, UdpPoller};
 use socket2::{Domain, Protocol, Socket, Type};
@@ -173,6 +174,9 @@ impl AsyncUdpSocket for Wire {
         }
         let came = ready!(self.socket.poll_recv(cx, bufs, meta))?;
         self.fec.received(&bufs[..came], &meta[..came]);
+        for (buf, meta) in bufs.iter_mut().zip(meta.iter()).take(came) {
+            drop_first_packets_that_close(&mut buf[..meta.len], meta.stride);
+        }
         Poll::Ready(Ok(came))
     }
 
@@ -190,6 +194,16 @@ impl AsyncUdpSocket for Wire {
 
     fn may_fragment(&self) -> bool {
         self.socket.may_fragment()
+    }
+}
+
+/// Of the datagrams of `stride` bytes in `buf`, has QUIC drop those that would begin a connection only to end it.
+fn drop_first_packets_that_close(buf: &mut [u8], stride: usize) {
+    for datagram in buf.chunks_mut(stride.max(1)) {
+        if first_packet::only_closes(datagram) {
+            // Without the fixed bit it is no packet of QUIC's (RFC 9000 section 17.2).
+            datagram[0] = 0;
+        }
     }
 }
 
