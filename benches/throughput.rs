@@ -64,7 +64,7 @@ async fn bare(size: u64, line: Line, jumbo: bool) -> Duration {
     let (left, right) = (open(sides.left, sides.ahead.0), open(sides.right, sides.ahead.1));
     let server = tokio::spawn(async move {
         let incoming = right.quic.accept().await.unwrap();
-        let connection = right.jumbo.accept(incoming).unwrap().await.unwrap();
+        let connection = right.jumbo.accept(incoming, |factory| factory).unwrap().await.unwrap();
         // As a session has it.
         connection.set_receive_window((16u32 << 20).into());
         let (mut send, mut recv) = connection.accept_bi().await.unwrap();

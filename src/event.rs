@@ -82,10 +82,12 @@ pub enum Event {
         /// Names the session in logs of both sides; no secret.
         session: String,
     },
-    /// Somebody did not know the password.
+    /// Somebody did not know the password; at most once a minute for each source.
     AuthFailed {
         /// From there.
         peer: SocketAddr,
+        /// How often, since the last such event of this source.
+        count: u32,
     },
     /// The session is over.
     Disconnected {

@@ -239,3 +239,45 @@ fn every_thread_is_confined_to_the_folders() {
         drop((a, b));
     }
 }
+
+/// A bug in the task of one connection, session or file: it costs that one, and both peers go on.
+#[cfg(feature = "failpoints")]
+#[test]
+fn a_panic_in_one_task_leaves_the_peers_up() {
+    // The second peer dials the first, and sends to it.
+    let places = [
+        ("handshake.host_sure=panic@1", ""),
+        ("session.begun=panic@1", ""),
+        ("receive.offer=panic@1", ""),
+        ("", "handshake.guest_done=panic@1"),
+        ("", "session.begun=panic@1"),
+        ("", "send.handed_out=panic@1"),
+        ("", "send.forgetting=panic@1"),
+    ];
+    std::thread::scope(|scope| {
+        for (at_a, at_b) in places {
+            scope.spawn(move || {
+                let mut pair = Pair::new();
+                (pair.a.failpoints, pair.b.failpoints) = (at_a.into(), at_b.into());
+                let (mut a, mut b) = (pair.a.listen(&[]), pair.b.start(&[]));
+                for name in ["one", "two"] {
+                    put(&pair.b, name, name);
+                    a.waits_for("file_done", |event| event["path"] == name);
+                    assert_eq!(fs::read_to_string(pair.a.incoming().join(name)).unwrap(), name);
+                    // It is told of what may be forgotten in the same session.
+                    b.waits_for("file_done", |event| event["path"] == name);
+                }
+                for (mut peer, place) in [(a, at_a), (b, at_b)] {
+                    peer.terminate();
+                    let (code, errors) = peer.wait();
+                    assert_eq!(code, Some(0), "{place}: {errors}");
+                    assert_eq!(
+                        errors.matches("panicked at").count(),
+                        usize::from(!place.is_empty()),
+                        "{errors}"
+                    );
+                }
+            });
+        }
+    });
+}

@@ -3,6 +3,8 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // a test's own helpers
 
+#[path = "stranger/forged.rs"]
+mod forged;
 mod harness;
 
 use harness::raw::{Noise, binding, client, client_at, first_message};
@@ -18,8 +20,8 @@ use rft::net::tls::{self, SERVER_NAME};
 use rft::net::{Fatal, rendezvous};
 use rft::proto::message::{Control, Settings};
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
 use tokio::task::{JoinHandle, JoinSet};
@@ -38,6 +40,8 @@ struct Peer {
     sessions: mpsc::Receiver<(Session, ControlReceiver)>,
     run: JoinHandle<Result<(), Fatal>>,
     auth_failures: Arc<AtomicUsize>,
+    warnings: Arc<Mutex<Vec<String>>>,
+    quic: quinn::Endpoint,
 }
 
 fn start(peer: Option<SocketAddr>) -> Peer {
@@ -48,22 +52,36 @@ fn start(peer: Option<SocketAddr>) -> Peer {
     let local = endpoint.local;
     let own = PeerId::random(&mut rand::rngs::SysRng).unwrap();
     let auth_failures = Arc::new(AtomicUsize::new(0));
-    let counter = auth_failures.clone();
-    let events = EventSink::new(move |event| {
-        if matches!(event, Event::AuthFailed { .. }) {
-            counter.fetch_add(1, Ordering::SeqCst);
+    let (counter, warnings) = (auth_failures.clone(), Arc::<Mutex<Vec<_>>>::default());
+    let warned = warnings.clone();
+    let events = EventSink::new(move |event| match event {
+        Event::AuthFailed { count, .. } => {
+            counter.fetch_add(usize::try_from(count).unwrap(), Ordering::SeqCst);
         }
+        Event::Warning { message, .. } => warned.lock().unwrap().push(message),
+        _ => {}
     });
+    let quic = endpoint.quic.clone();
     let (adopted, sessions) = mpsc::channel(1);
     let run = tokio::spawn(async move {
         rendezvous::run(&endpoint, &config, PasswordKey::from_bytes(KEY), own, events, adopted).await
     });
-    Peer { local, sessions, run, auth_failures }
+    Peer { local, sessions, run, auth_failures, warnings, quic }
 }
 
 impl Peer {
     async fn session(&mut self) -> (Session, ControlReceiver) {
         tokio::time::timeout(PATIENCE, self.sessions.recv()).await.expect("in time").expect("a session")
+    }
+
+    /// Whether the user is warned with a message that begins so.
+    async fn is_warned_within(&self, time: Duration, begin: &str) -> bool {
+        let deadline = Instant::now() + time;
+        let is_warned = || self.warnings.lock().unwrap().iter().any(|message| message.starts_with(begin));
+        while !is_warned() && Instant::now() < deadline {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        is_warned()
     }
 
     /// Nobody got in, the peer still serves, and knows of so many wrong passwords.
@@ -252,9 +270,10 @@ async fn another_protocol_name_fails_in_tls() {
     host.stays_unmoved(0).await;
 }
 
-/// Who dials a host that speaks only a later version hears of it by its address, and does not dial for ever.
+/// Who dials a host that speaks only a later version hears of it by its address, once, and goes on dialling: before TLS is
+/// up anybody on the path can say so.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_host_of_another_version_ends_who_dials_it() {
+async fn a_host_of_another_version_is_told_and_dialled_again() {
     let made = rcgen::generate_simple_self_signed(vec![SERVER_NAME.to_owned()]).unwrap();
     let key = rustls::pki_types::PrivatePkcs8KeyDer::from(made.signing_key.serialize_der());
     let provider = Arc::new(rustls::crypto::ring::default_provider());
@@ -269,17 +288,27 @@ async fn a_host_of_another_version_ends_who_dials_it() {
     let config = quinn::ServerConfig::with_crypto(Arc::new(crypto));
     let later = quinn::Endpoint::server(config, SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
     let address = later.local_addr().unwrap();
+    let dials = Arc::new(AtomicUsize::new(0));
+    let counter = dials.clone();
     tokio::spawn(async move {
         while let Some(incoming) = later.accept().await {
+            counter.fetch_add(1, Ordering::SeqCst);
             // No common protocol: this fails in TLS.
             let _ = incoming.await;
         }
     });
     let guest = start(Some(address));
-    let ended = tokio::time::timeout(PATIENCE, guest.run).await.expect("an end in time").unwrap();
-    let Err(fatal @ Fatal::NotRft { peer }) = ended else { panic!("{ended:?}") };
-    assert_eq!(peer, address);
-    assert_eq!(rft::daemon::RunError::from(fatal).exit_code(), 7);
+    let told = guest.is_warned_within(PATIENCE, &format!("{address} answers, but not as rft/1")).await;
+    assert!(told, "{:?}", guest.warnings);
+    let so_far = dials.load(Ordering::SeqCst);
+    assert!(so_far >= 5, "{so_far} dials");
+    let deadline = Instant::now() + PATIENCE;
+    while dials.load(Ordering::SeqCst) < so_far + 2 {
+        assert!(Instant::now() < deadline, "it does not dial any more");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    assert_eq!(guest.warnings.lock().unwrap().len(), 1);
+    guest.stays_unmoved(0).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -128,7 +128,9 @@ fn line_of(time: SystemTime, event: &Event) -> Option<Line> {
             .text("peer", &peer.to_string())
             .text("role", role_name(*role))
             .text("session", session),
-        Event::AuthFailed { peer } => line("auth_failed").text("peer", &peer.to_string()),
+        Event::AuthFailed { peer, count } => {
+            line("auth_failed").text("peer", &peer.to_string()).number("count", count)
+        }
         Event::Disconnected { peer, reason } => {
             line("disconnected").text("peer", &peer.to_string()).text("reason", reason)
         }
@@ -198,7 +200,7 @@ mod tests {
             (sample::listening(), "listening", vec!["local"]),
             (sample::waiting(), "waiting", vec!["peer", "local"]),
             (sample::connected(), "connected", vec!["peer", "role", "session"]),
-            (sample::auth_failed(), "auth_failed", vec!["peer"]),
+            (sample::auth_failed(), "auth_failed", vec!["peer", "count"]),
             (sample::disconnected(), "disconnected", vec!["peer", "reason"]),
             (
                 sample::started(Direction::Send, "a/b.txt", 9),

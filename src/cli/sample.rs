@@ -33,7 +33,7 @@ pub(crate) fn connected() -> Event {
 }
 
 pub(crate) fn auth_failed() -> Event {
-    Event::AuthFailed { peer: addr() }
+    Event::AuthFailed { peer: addr(), count: 1 }
 }
 
 pub(crate) fn disconnected() -> Event {

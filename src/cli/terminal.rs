@@ -111,11 +111,12 @@ impl Terminal {
                 let session = palette.dim(&format!("({role}, session {})", text::printable(session)));
                 self.line(format!("{} to {peer} {session}", palette.good("connected")));
             }
-            Event::AuthFailed { peer } => {
+            Event::AuthFailed { peer, count } => {
                 let advice = "if that is your peer, check the password on both hosts";
+                let times = if *count > 1 { format!(" ({count} tries)") } else { String::new() };
                 self.line(format!(
                     "{}; {advice}",
-                    palette.warn(&format!("{peer} does not know the password"))
+                    palette.warn(&format!("{peer} does not know the password{times}"))
                 ));
             }
             Event::Disconnected { peer, reason } => {

@@ -2,14 +2,15 @@
 //! of the handshake (protocol.md section 3).
 
 use super::Fatal;
+use super::close::{self, Phase};
 use super::endpoint::CloseCode;
-use super::handshake::{AuthError, Authenticated, DEADLINE, as_guest, from_close};
+use super::handshake::{AuthError, Authenticated, DEADLINE, as_guest};
 use super::liveness::{Counters, Liveness};
 use super::names::Names;
 use super::redial::{Cadence, Tries, Trouble, Verdict};
 use super::rendezvous::{Shared, await_adoption};
 use super::session::canonical;
-use crate::event::Event;
+use crate::crypto::handshake::Role;
 use quinn::Connection;
 use rand::RngExt;
 use std::net::SocketAddr;
@@ -43,7 +44,7 @@ pub(super) async fn run(
         let wait = trouble.wait(Instant::now());
         let dial = async {
             tokio::time::sleep(wait).await;
-            connect(&shared, &mut names).await
+            connect(&shared, &mut names, &mut trouble).await
         };
         let connection = tokio::select! {
             connection = dial => connection,
@@ -54,12 +55,8 @@ pub(super) async fn run(
                 continue;
             }
         };
-        let remote = connection.as_ref().map_or_else(|(at, _)| *at, |c| canonical(c.remote_address()));
-        let result = match connection {
-            Err((_, error)) => Err(error),
-            Ok(connection) => prove(&shared, connection, &mut trouble).await,
-        };
-        let pause = match result {
+        let remote = canonical(connection.remote_address());
+        let pause = match prove(&shared, connection, &mut trouble).await {
             Ok(done) => {
                 if authenticated.send(done).await.is_err() {
                     return Ok(());
@@ -73,17 +70,51 @@ pub(super) async fn run(
     }
 }
 
+/// How far a dial has come.
+#[derive(Default)]
+struct Progress {
+    proof_sent: AtomicBool,
+    authenticated: AtomicBool,
+}
+
+/// The guest's part of the handshake, in a task of its own: a bug in it costs this connection and no more.
 async fn prove(
-    shared: &Shared,
+    shared: &Arc<Shared>,
     connection: Connection,
     trouble: &mut Trouble,
 ) -> Result<Authenticated, AuthError> {
-    let (proof_sent, authenticated) = (AtomicBool::new(false), AtomicBool::new(false));
+    let progress = Arc::new(Progress::default());
+    // Aborted when this is dropped.
+    let mut task = JoinSet::new();
+    task.spawn(attempt(shared.clone(), connection, progress.clone()));
+    let result = match task.join_next().await {
+        Some(Ok(result)) => result,
+        Some(Err(panic)) => {
+            tracing::error!(%panic, "a handshake ended by a bug; please report it");
+            Err(AuthError::Lost("a bug".into()))
+        }
+        None => Err(AuthError::Lost("it was not begun".into())),
+    };
+    if progress.proof_sent.load(Ordering::Relaxed) {
+        trouble.proved(Instant::now());
+    }
+    if progress.authenticated.load(Ordering::Relaxed) {
+        trouble.over();
+    }
+    result
+}
+
+async fn attempt(
+    shared: Arc<Shared>,
+    connection: Connection,
+    progress: Arc<Progress>,
+) -> Result<Authenticated, AuthError> {
+    let Progress { proof_sent, authenticated } = &*progress;
     let handshake = async {
         let settings = || shared.settings();
-        let done = as_guest(connection.clone(), &shared.key, shared.own, &proof_sent, settings).await?;
+        let done = as_guest(connection.clone(), &shared.key, shared.own, proof_sent, settings).await?;
         authenticated.store(true, Ordering::Relaxed);
-        await_adoption(shared, done).await
+        await_adoption(&shared, done).await
     };
     let (begun, liveness) = (Instant::now(), Mutex::new(Liveness::new(Instant::now())));
     let alive = || look(&connection, &mut liveness.lock().unwrap_or_else(PoisonError::into_inner));
@@ -97,18 +128,12 @@ async fn prove(
         () = tokio::time::sleep(DEADLINE) => Err("it took too long"),
         () = until_dead(&alive) => Err("the peer fell silent"),
     };
-    let (proof_sent, authenticated) = (proof_sent.into_inner(), authenticated.into_inner());
-    if proof_sent {
-        trouble.proved(Instant::now());
-    }
-    if authenticated {
-        trouble.over();
-    }
     given_up.unwrap_or_else(|reason| {
         let there = alive();
         connection.close(CloseCode::Authentication.var_int(), b"");
         // A host that hears us, and that we hear, has had its time to answer.
-        let unexplained = there && proof_sent && !authenticated;
+        let unexplained =
+            there && proof_sent.load(Ordering::Relaxed) && !authenticated.load(Ordering::Relaxed);
         Err(if unexplained { AuthError::Unexplained } else { AuthError::Lost(reason.into()) })
     })
 }
@@ -136,8 +161,10 @@ fn after(
     tracing::info!(%remote, %error, "dialling did not lead to a session");
     let first = !shared.had_session();
     match error {
+        // Only a peer that has proved that it knows the password ends this process.
         AuthError::NotRft if first => return Err(Fatal::NotRft { peer: remote }),
         AuthError::Unwrap if first => return Err(Fatal::Unwrap { peer: remote }),
+        AuthError::OtherVersion => warn_of_another_version(shared, remote, trouble),
         AuthError::Itself if trouble.is_news() => {
             let text = "the peer's address leads back to this very rft; waiting for the peer to dial";
             shared.events.warn(None, text);
@@ -147,7 +174,7 @@ fn after(
     match trouble.verdict(&error) {
         Verdict::Again(wait) => Ok(jittered(wait)),
         Verdict::Refused(wait) => {
-            shared.events.emit(Event::AuthFailed { peer: remote });
+            shared.auth_failed(remote);
             if first {
                 return Err(Fatal::WrongPassword { peer: remote });
             }
@@ -156,9 +183,21 @@ fn after(
     }
 }
 
+/// Says so once, if it goes on: before TLS is up such an answer may be anybody's.
+fn warn_of_another_version(shared: &Shared, remote: SocketAddr, trouble: &mut Trouble) {
+    if trouble.answered_as_another(Instant::now()) {
+        let text = format!(
+            "{remote} answers, but not as rft/1: another program or another version of rft runs there; run the \
+             same version of rft on both sides. Dialling goes on"
+        );
+        shared.events.warn(None, text);
+    }
+}
+
 /// Tries the addresses in turn until a QUIC handshake completes. Tries overlap, so that a lost packet
 /// or a long round trip does not hold up the next one; all but the first that answers are dropped.
-async fn connect(shared: &Shared, names: &mut Names) -> Result<Connection, (SocketAddr, AuthError)> {
+/// However a try ends before TLS is up, another follows: anybody on the path can end one.
+async fn connect(shared: &Shared, names: &mut Names, trouble: &mut Trouble) -> Connection {
     let mut cadence = Cadence::new(Instant::now());
     let mut answers = JoinSet::new();
     let mut tries = Tries::new();
@@ -182,11 +221,14 @@ async fn connect(shared: &Shared, names: &mut Names) -> Result<Connection, (Sock
         loop {
             tokio::select! {
                 Some(done) = answers.join_next() => match done {
-                    Ok((_, Ok(Ok(connection)))) => return Ok(connection),
-                    Ok((addr, Ok(Err(error)))) => match from_close(&error) {
-                        AuthError::Lost(reason) => tracing::debug!(%addr, %reason, "no answer"),
-                        error => return Err((addr, error)),
-                    },
+                    Ok((_, Ok(Ok(connection)))) => return connection,
+                    Ok((addr, Ok(Err(error)))) => {
+                        let error = close::ended(Role::Guest, Phase::Tls, &error);
+                        tracing::debug!(%addr, %error, "no answer");
+                        if matches!(error, AuthError::OtherVersion) {
+                            warn_of_another_version(shared, canonical(addr), trouble);
+                        }
+                    }
                     Ok((_, Err(_))) | Err(_) => {}
                 },
                 () = tokio::time::sleep_until(next) => break,

@@ -4,11 +4,12 @@ use super::congestion;
 use super::fec::Fec;
 use super::socket::{self, Bound};
 use super::tls::{self, SERVER_NAME, TlsError};
-use crate::config::{Bind, Config};
+use crate::config::{Bind, Config, Congestion};
 use quinn::{
     ClientConfig, ConnectError, Connecting, ConnectionError, EndpointConfig, IdleTimeout, Incoming,
     MtuDiscoveryConfig, ServerConfig, TokioRuntime, TransportConfig, VarInt,
 };
+use quinn_proto::congestion::ControllerFactory;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -104,12 +105,16 @@ pub struct Endpoint {
     pub fec: Fec,
 }
 
+/// What makes the congestion controllers of a connection.
+pub type Factory = Arc<dyn ControllerFactory + Send + Sync>;
+
 /// Begins connections: where the route takes jumbo frames, with a search for how large packets may be on all of the path.
 /// It is not begun elsewhere, as it would go on at the smallest size for a dozen round trips, until it finds the usual.
 #[derive(Clone)]
 pub struct Jumbo {
     client: ClientConfig,
-    server: Arc<ServerConfig>,
+    server: ServerConfig,
+    congestion: Congestion,
 }
 
 impl Jumbo {
@@ -124,15 +129,22 @@ impl Jumbo {
         }
     }
 
-    /// Accepts.
+    /// Accepts. `hold` gets the factory of the connection's congestion controllers, which QUIC keeps for as long
+    /// as it keeps the connection, and gives one that may hold more than that.
     ///
     /// # Errors
     /// quinn's, when the connection's first packet cannot be used.
-    pub fn accept(&self, incoming: Incoming) -> Result<Connecting, ConnectionError> {
-        match socket::takes_jumbo_frames(incoming.remote_address()) {
-            true => incoming.accept_with(self.server.clone()),
-            false => incoming.accept(),
-        }
+    pub fn accept(
+        &self,
+        incoming: Incoming,
+        hold: impl FnOnce(Factory) -> Factory,
+    ) -> Result<Connecting, ConnectionError> {
+        let largest = if socket::takes_jumbo_frames(incoming.remote_address()) { JUMBO } else { USUAL };
+        let mut transport = transport(self.congestion, largest);
+        transport.congestion_controller_factory(hold(congestion::factory(self.congestion)));
+        let mut server = self.server.clone();
+        server.transport_config(Arc::new(transport));
+        incoming.accept_with(Arc::new(server))
     }
 }
 
@@ -160,16 +172,15 @@ impl Endpoint {
             .incoming_buffer_size(INCOMING_BUFFER)
             .incoming_buffer_size_total(MAX_INCOMING as u64 * INCOMING_BUFFER);
         let mut client = ClientConfig::new(tls.client);
-        let mut set = |largest| {
-            let (accepted, mut dialled) = (transport(config, largest), transport(config, largest));
+        server.transport_config(Arc::new(transport(config.congestion, USUAL)));
+        let mut dial = |largest| {
+            let mut dialled = transport(config.congestion, largest);
             dialled.initial_rtt(DIAL_RTT);
-            server.transport_config(Arc::new(accepted));
             client.transport_config(Arc::new(dialled));
-            (client.clone(), server.clone())
+            client.clone()
         };
-        let (client, server) = set(JUMBO);
-        let jumbo = Jumbo { client, server: Arc::new(server) };
-        let (client, server) = set(USUAL);
+        let jumbo = Jumbo { client: dial(JUMBO), server: server.clone(), congestion: config.congestion };
+        let client = dial(USUAL);
 
         let runtime = Arc::new(TokioRuntime);
         let mut quic = quinn::Endpoint::new_with_abstract_socket(limits, Some(server), bound.socket, runtime)
@@ -211,13 +222,11 @@ fn bind_error(bind: Option<Bind>, port: u16, source: io::Error) -> EndpointError
     EndpointError::Bind { addr, source, advice }
 }
 
-fn transport(config: &Config, largest: u16) -> TransportConfig {
+/// Everything in it that the peer is told is the same whatever the user configured: strangers get it too.
+fn transport(kind: Congestion, largest: u16) -> TransportConfig {
     let mut transport = TransportConfig::default();
     let mut search = MtuDiscoveryConfig::default();
     search.upper_bound(largest);
-    // A promise, not a buffer: what arrives is read at once, so half of the memory budget may be
-    // under way on one stream. For all together that is true of a session; a stranger gets a handshake's worth.
-    let window = VarInt::from_u64(config.memory / 2).unwrap_or(VarInt::MAX);
     transport
         // Strangers get one stream, for the handshake; an authenticated session raises this.
         .max_concurrent_bidi_streams(VarInt::from_u32(1))
@@ -227,7 +236,7 @@ fn transport(config: &Config, largest: u16) -> TransportConfig {
             IdleTimeout::try_from(IDLE_TIMEOUT).unwrap_or(VarInt::from_u32(30_000).into()),
         ))
         .keep_alive_interval(Some(KEEP_ALIVE))
-        .stream_receive_window(window)
+        .stream_receive_window(VarInt::from_u32(STREAM_WINDOW))
         .receive_window(VarInt::from_u32(STRANGER_WINDOW))
         .send_window(SEND_WINDOW)
         .mtu_discovery_config(Some(search))
@@ -235,9 +244,13 @@ fn transport(config: &Config, largest: u16) -> TransportConfig {
         // priority of another: bulk would hold up urgent files, receipts and the control stream for good.
         // Streams that are not to be cut up among each other have priorities of their own (`stream::Turn`).
         .send_fairness(true)
-        .congestion_controller_factory(congestion::factory(config.congestion));
+        .congestion_controller_factory(congestion::factory(kind));
     transport
 }
+
+/// Receive window of each stream, in bytes: no limit beside that of the connection, which is a handshake's worth
+/// for a stranger and follows `--memory` in a session. QUIC tells it to everybody, so it does not.
+const STREAM_WINDOW: u32 = u32::MAX;
 
 /// Bytes that the other side may send and we not yet have read before it has shown that it knows the password.
 const STRANGER_WINDOW: u32 = 64 << 10;
@@ -249,8 +262,24 @@ const LOOK_BUFFER: usize = 9 << 10;
 /// Bytes that may be sent and not yet acknowledged before the session has measured the link.
 pub const SEND_WINDOW: u64 = 8 << 20;
 
-#[cfg(all(test, target_os = "linux"))]
+#[cfg(test)]
 mod tests {
+    use super::*;
+
+    /// Transport parameters are told to everybody who finishes TLS, so they give nothing of the user's choices
+    /// away: `--memory` and the like come in with a session.
+    #[test]
+    fn what_strangers_are_told_does_not_depend_on_the_configuration() {
+        for largest in [USUAL, JUMBO] {
+            let told = |kind| format!("{:?}", transport(kind, largest));
+            assert_eq!(told(Congestion::Bbr), told(Congestion::Cubic));
+            assert!(told(Congestion::Bbr).contains(&format!("stream_receive_window: {STREAM_WINDOW}")));
+        }
+    }
+}
+
+#[cfg(all(test, target_os = "linux"))]
+mod jumbo_tests {
     use super::*;
     use crate::config::PeerAddress;
     use std::path::Path;
@@ -265,8 +294,10 @@ mod tests {
             Endpoint::open(&config).unwrap()
         };
         let (left, right) = (open(), open());
-        let accepted =
-            async { right.jumbo.accept(right.quic.accept().await.unwrap()).unwrap().await.unwrap() };
+        let accepted = async {
+            let incoming = right.quic.accept().await.unwrap();
+            right.jumbo.accept(incoming, |factory| factory).unwrap().await.unwrap()
+        };
         let dialled = async { left.jumbo.connect(&left.quic, right.local).unwrap().await.unwrap() };
         let (dialled, accepted) = tokio::join!(dialled, accepted);
         let (mut send, _answers) = dialled.open_bi().await.unwrap();

@@ -1,20 +1,24 @@
 //! What strangers may cost: connections, memory, guesses (protocol.md section 3.6).
 
+use super::close::{self, Phase};
 use super::endpoint::Jumbo;
-use super::handshake::{AuthError, from_close};
+use super::handshake::AuthError;
 use super::session::canonical;
 use super::throttle::{HOPELESS, Pace, Throttle};
+use crate::crypto::handshake::Role;
 use quinn::{Connecting, Incoming};
+use quinn_proto::congestion::{Controller, ControllerFactory};
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 /// Connections of strangers that may be unauthenticated at once.
 const MAX_STRANGERS: usize = 8;
 /// Connections from the address that the user named, beside those: from the port that the user named, and as
-/// many from others.
-const MAX_NAMED: usize = 4;
+/// many from others. Of the dials of one peer, which overlap, all but one are closed, and hold their slots for
+/// some round trips more.
+const MAX_NAMED: usize = 8;
 /// With this many unauthenticated, who comes next must first show that it receives at its address
 /// (stateless Retry, RFC 9000 section 8.1.2).
 const RETRY_FROM: usize = 2;
@@ -118,7 +122,7 @@ impl Guard {
             return None;
         }
         share.pending.fetch_add(1, Ordering::Relaxed);
-        Some(Place { incoming, held: Seat(share.pending.clone()), caller })
+        Some(Place { incoming, held: Seat::new(share.pending.clone()), caller })
     }
 
     /// What the user should know about guesses that were not right, when there is news: after 20 in a row, and
@@ -164,12 +168,59 @@ pub(super) struct Place {
     caller: Caller,
 }
 
-/// Given back when dropped.
-pub(super) struct Seat(Arc<AtomicUsize>);
+/// A slot among the unauthenticated, already counted. It is free again once the peer has proved itself, or when
+/// QUIC has let go of the connection: for some round trips after a connection was closed QUIC keeps all of it,
+/// 20 kB and more, to answer what still comes (RFC 9000 section 10.2). All clones are one.
+#[derive(Clone)]
+pub(super) struct Seat(Arc<Taken>);
 
-impl Drop for Seat {
+struct Taken {
+    pending: Arc<AtomicUsize>,
+    released: AtomicBool,
+}
+
+impl Seat {
+    fn new(pending: Arc<AtomicUsize>) -> Self {
+        Self(Arc::new(Taken { pending, released: AtomicBool::new(false) }))
+    }
+
+    /// The peer has proved that it knows the password.
+    pub(super) fn release(&self) {
+        self.0.release();
+    }
+
+    /// The same factory of congestion controllers, which holds this slot. QUIC keeps the factory of a
+    /// connection as long as the connection's state, and drops both together.
+    pub(super) fn held_by(
+        &self,
+        factory: Arc<dyn ControllerFactory + Send + Sync>,
+    ) -> Arc<dyn ControllerFactory + Send + Sync> {
+        Arc::new(Holding { factory, _seat: self.clone() })
+    }
+}
+
+impl Taken {
+    fn release(&self) {
+        if !self.released.swap(true, Ordering::Relaxed) {
+            self.pending.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+}
+
+impl Drop for Taken {
     fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
+        self.release();
+    }
+}
+
+struct Holding {
+    factory: Arc<dyn ControllerFactory + Send + Sync>,
+    _seat: Seat,
+}
+
+impl ControllerFactory for Holding {
+    fn build(self: Arc<Self>, now: Instant, current_mtu: u16) -> Box<dyn Controller> {
+        self.factory.clone().build(now, current_mtu)
     }
 }
 
@@ -178,14 +229,15 @@ impl Place {
         self.incoming.remote_address()
     }
 
-    /// Begins the QUIC handshake. The guesses of this connection come out of the throttle returned,
-    /// and its seat is free when the last part is dropped.
+    /// Begins the QUIC handshake. The guesses of this connection come out of the throttle returned.
     pub(super) fn accept<'a>(
         self,
         guard: &'a Guard,
         jumbo: &Jumbo,
     ) -> Result<(Connecting, &'a Mutex<Throttle>, Seat), AuthError> {
-        let connecting = jumbo.accept(self.incoming).map_err(|error| from_close(&error))?;
+        let connecting = jumbo
+            .accept(self.incoming, |factory| self.held.held_by(factory))
+            .map_err(|error| close::ended(Role::Host, Phase::Tls, &error))?;
         Ok((connecting, &guard.share(self.caller).guesses, self.held))
     }
 }

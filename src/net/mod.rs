@@ -1,11 +1,13 @@
 //! The network: the only place that names quinn, rustls and rcgen.
 //!
 //! In the order in which a connection comes to be: [`socket`] (and `first_packet`), [`tls`], [`endpoint`]; `names`, `redial`, `dial`
-//! and `guard` (out and in); [`handshake`]; [`elect`] and `liveness`; [`rendezvous`], which holds them
+//! and `guard` (out and in); [`handshake`], [`close`] (what its end means) and `reports` (what the user is
+//! told of strangers); [`elect`] and `liveness`; [`rendezvous`], which holds them
 //! together; then [`session`], with [`record`]s on each [`stream`]. [`congestion`] decides how fast the link is filled,
 //! `flow` how much the peer may send ahead of us; [`look`] asks what an idle path carries, [`fec`] repairs what is lost at a
 //! file's end.
 
+pub mod close;
 pub mod congestion;
 mod dial;
 pub mod elect;
@@ -21,6 +23,7 @@ mod names;
 pub mod record;
 mod redial;
 pub mod rendezvous;
+mod reports;
 pub mod session;
 pub mod socket;
 pub mod stream;
@@ -52,9 +55,9 @@ pub enum Fatal {
         /// The guest.
         peer: SocketAddr,
     },
-    /// The peer's port answers with something else, or another version.
+    /// A peer that has proved that it knows the password says what cannot be parsed.
     #[error(
-        "{peer} does not speak rft/1: another program or version runs there; run the same version of rft on both sides"
+        "{peer} knows the password, and yet does not speak rft/1 as this side does; run the same version of rft on both sides"
     )]
     NotRft {
         /// The peer.

@@ -24,6 +24,10 @@ const AFTER_REFUSAL: Duration = Duration::from_secs(30);
 const MAX_DOUBLINGS: u32 = 4;
 /// Proofs that a host which is there may leave without an answer before that counts as a refusal.
 const MAX_UNEXPLAINED: u32 = 3;
+/// Answers of another version, and the time between the first and the last of them, after which the user is
+/// told. Before TLS is up anybody on the path can forge one, but hardly all of them.
+const MIN_ANSWERS: u32 = 5;
+const MIN_ANSWERS_TIME: Duration = Duration::from_secs(4);
 
 /// How soon one try follows another.
 #[derive(Debug)]
@@ -79,13 +83,39 @@ pub(super) struct Trouble {
     refused: u32,
     unexplained: u32,
     told_self: bool,
+    other_version: OtherVersion,
     /// A host to which we proved ourselves can test a password by that, whatever becomes of the connection.
     proofs: Throttle,
 }
 
+/// Answers of another version since the last authenticated connection.
+#[derive(Debug, Default)]
+struct OtherVersion {
+    first: Option<Instant>,
+    answers: u32,
+    told: bool,
+}
+
 impl Trouble {
     pub(super) fn new(now: Instant) -> Self {
-        Self { lost: 0, refused: 0, unexplained: 0, told_self: false, proofs: Throttle::new(Pace::Peer, now) }
+        Self {
+            lost: 0,
+            refused: 0,
+            unexplained: 0,
+            told_self: false,
+            other_version: OtherVersion::default(),
+            proofs: Throttle::new(Pace::Peer, now),
+        }
+    }
+
+    /// The peer's address answered as another program or version does. Whether the user is to be told: once,
+    /// after several answers over several seconds.
+    pub(super) fn answered_as_another(&mut self, now: Instant) -> bool {
+        let seen = &mut self.other_version;
+        let first = *seen.first.get_or_insert(now);
+        seen.answers = seen.answers.saturating_add(1);
+        let enough = seen.answers >= MIN_ANSWERS && now.saturating_duration_since(first) >= MIN_ANSWERS_TIME;
+        enough && !std::mem::replace(&mut seen.told, true)
     }
 
     /// The host has got our proof. To be called whether it was answered or not, before the verdict.
@@ -97,6 +127,7 @@ impl Trouble {
     pub(super) fn over(&mut self) {
         self.proofs.give_back();
         (self.lost, self.refused, self.unexplained) = (0, 0, 0);
+        self.other_version = OtherVersion::default();
     }
 
     /// Whether it is the first time that our own address answered.
@@ -122,6 +153,7 @@ impl Trouble {
             }
             AuthError::Itself => Duration::from_secs(10),
             AuthError::Busy | AuthError::NotRft | AuthError::Unwrap => Duration::from_secs(5),
+            AuthError::OtherVersion => STEADY_PACE,
             AuthError::Duplicate => Duration::from_secs(1),
             // It took a while already to find out.
             AuthError::Lost(_) | AuthError::Wrap | AuthError::KeysRefused => {
@@ -236,6 +268,30 @@ mod tests {
         assert_eq!(waits[5], Verdict::Refused(Duration::from_secs(8 * 60)));
         trouble.over();
         assert_eq!(trouble.verdict(&AuthError::WrongPassword), Verdict::Refused(AFTER_REFUSAL));
+    }
+
+    #[test]
+    fn another_version_is_told_once_after_several_answers_over_several_seconds() {
+        let begin = Instant::now();
+        let told = |answers: &[f64]| {
+            let mut trouble = Trouble::new(begin);
+            let at = |seconds: &f64| begin + Duration::from_secs_f64(*seconds);
+            answers.iter().map(|seconds| trouble.answered_as_another(at(seconds))).collect::<Vec<_>>()
+        };
+        assert_eq!(told(&[0.0; 100]), [false; 100], "a burst");
+        assert_eq!(told(&[0.0, 60.0, 120.0, 180.0]), [false; 4], "a few");
+        assert_eq!(
+            told(&[0.0, 1.0, 2.0, 3.0, 3.9, 4.0, 5.0]),
+            [false, false, false, false, false, true, false]
+        );
+        let mut trouble = Trouble::new(begin);
+        for n in 0..20u64 {
+            let news = trouble.answered_as_another(begin + Duration::from_secs(n));
+            assert_eq!(news, n == 4 || n == 14, "{n}");
+            if n == 9 {
+                trouble.over();
+            }
+        }
     }
 
     /// Somebody on the path who lets each connection die when it has our proof, and now and then lets one through.

@@ -1,12 +1,14 @@
 //! Finding each other: dialling, being dialled, the handshake, and one session in the end
 //! (protocol.md section 3).
 
+use super::close::{self, Phase};
 use super::elect::{self, Current, Verdict};
 use super::endpoint::{CloseCode, Endpoint, Jumbo};
 use super::fec::Fec;
 use super::guard::{Guard, Place};
-use super::handshake::{AuthError, Authenticated, DEADLINE, as_host, from_close};
+use super::handshake::{AuthError, Authenticated, DEADLINE, as_host, lost_when_proven};
 use super::liveness::{Counters, Liveness};
+use super::reports::{FailedGuesses, LogLines};
 use super::session::{ControlReceiver, Session, canonical};
 use super::{Fatal, dial};
 use crate::config::{Config, PeerAddress};
@@ -15,11 +17,12 @@ use crate::crypto::password::PasswordKey;
 use crate::crypto::seal::RecordKind;
 use crate::event::{Event, EventSink};
 use crate::failpoint::hit;
+use crate::proto::codec::Malformed;
 use crate::proto::message::{Control, Settings};
 use quinn::Connection;
 use std::future::Future;
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
@@ -45,6 +48,8 @@ pub(super) struct Shared {
     streams: u32,
     memory: u64,
     held: Mutex<Option<Held>>,
+    failed_guesses: Mutex<FailedGuesses>,
+    log_lines: Mutex<LogLines>,
 }
 
 /// The session that this side last adopted, alive or not.
@@ -66,8 +71,8 @@ impl Held {
 }
 
 impl Shared {
-    fn held(&self) -> std::sync::MutexGuard<'_, Option<Held>> {
-        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    fn held(&self) -> MutexGuard<'_, Option<Held>> {
+        lock(&self.held)
     }
 
     /// What this side says first on a new connection.
@@ -90,9 +95,29 @@ impl Shared {
         self.held().is_some()
     }
 
+    /// Somebody at `peer` does not know the password. The user is told, but not each time.
+    pub(super) fn auth_failed(&self, peer: SocketAddr) {
+        let count = lock(&self.failed_guesses).count(peer, Instant::now());
+        if let Some(count) = count {
+            self.events.emit(Event::AuthFailed { peer, count });
+        }
+    }
+
+    /// Tells of failures that had to wait for their turn.
+    fn tell_failures(&self) {
+        let due = lock(&self.failed_guesses).due(Instant::now());
+        for (peer, count) in due {
+            self.events.emit(Event::AuthFailed { peer, count });
+        }
+    }
+
     fn alive(&self) -> bool {
         self.held().as_mut().is_some_and(|held| held.alive(Instant::now()))
     }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Sessions as they are adopted, the newest last; each ends the one before.
@@ -125,6 +150,8 @@ pub async fn run(
         streams: MAX_STREAMS,
         memory: config.memory,
         held: Mutex::new(None),
+        failed_guesses: Mutex::default(),
+        log_lines: Mutex::new(LogLines::new(Instant::now())),
     });
     let (needed, watch_needed) = watch::channel(true);
     let (authenticated, mut arrivals) = mpsc::channel(8);
@@ -155,6 +182,7 @@ pub async fn run(
         let alive = shared.alive();
         needed.send_if_modified(|needed| std::mem::replace(needed, !alive) == alive);
         waiting.tell(&shared);
+        shared.tell_failures();
     }
 }
 
@@ -189,8 +217,10 @@ async fn accept(shared: Arc<Shared>, authenticated: mpsc::Sender<Authenticated>)
         let incoming = tokio::select! {
             incoming = shared.endpoint.accept() => incoming,
             Some(ended) = handshakes.join_next() => {
-                if let Ok(result) = ended {
-                    result?;
+                match ended {
+                    Ok(result) => result?,
+                    // One connection's handshake is no reason to end all others.
+                    Err(panic) => tracing::error!(%panic, "a handshake ended by a bug; please report it"),
                 }
                 continue;
             }
@@ -214,13 +244,16 @@ async fn accept(shared: Arc<Shared>, authenticated: mpsc::Sender<Authenticated>)
 /// From a connection's first packet to its adoption, in no more than [`DEADLINE`].
 async fn welcome(shared: &Shared, place: Place) -> Result<Authenticated, AuthError> {
     let deadline = tokio::time::Instant::now() + DEADLINE;
-    let (connecting, throttle, _seat) = place.accept(&shared.guard, &shared.jumbo)?;
-    let connection = within(deadline, connecting).await?.map_err(|error| from_close(&error))?;
+    let (connecting, throttle, seat) = place.accept(&shared.guard, &shared.jumbo)?;
+    let connecting = within(deadline, connecting).await?;
+    let connection = connecting.map_err(|error| close::ended(Role::Host, Phase::Tls, &error))?;
     let proof = as_host(connection.clone(), &shared.key, shared.own, throttle, || shared.settings());
     let proven = within(deadline, proof).await.and_then(|proven| proven);
     // A stranger is not to learn from the code what went wrong. Where the connection was closed with a reason
     // already, this changes nothing.
     let done = proven.inspect_err(|_| connection.close(CloseCode::Authentication.var_int(), b""))?;
+    // From here on it is no stranger's connection any more, however long it lives.
+    seat.release();
     within(deadline, await_adoption(shared, done)).await?
 }
 
@@ -229,18 +262,20 @@ async fn within<T>(deadline: tokio::time::Instant, work: impl Future<Output = T>
 }
 
 fn host_failed(shared: &Shared, remote: SocketAddr, error: AuthError) -> Result<(), Fatal> {
-    tracing::info!(%remote, %error, "an incoming connection was not accepted");
+    if let Some(left_out) = lock(&shared.log_lines).take(Instant::now()) {
+        tracing::info!(%remote, %error, left_out, "an incoming connection was not accepted");
+    }
     if let Some(text) = shared.guard.alarm() {
         shared.events.warn(None, text);
     }
     match error {
         AuthError::WrongPassword => {
-            shared.events.emit(Event::AuthFailed { peer: remote });
+            shared.auth_failed(remote);
             if shared.exit_on_auth_failure {
                 return Err(Fatal::GuestRefused { peer: remote });
             }
         }
-        AuthError::NotRft if shared.guard.may_warn(Instant::now()) => {
+        AuthError::OtherVersion if shared.guard.may_warn(Instant::now()) => {
             let text =
                 format!("something at {remote} knocks on our port and does not speak rft/1; it is ignored");
             shared.events.warn(None, text);
@@ -262,14 +297,8 @@ pub(super) async fn await_adoption(
     }
     match done.reader.message(RecordKind::Control, Control::decode).await {
         Ok(Control::Adopt) => Ok(done),
-        Ok(_) => {
-            done.connection.close(CloseCode::Protocol.var_int(), b"");
-            Err(AuthError::NotRft)
-        }
-        Err(error) => Err(match done.connection.close_reason() {
-            Some(reason) => from_close(&reason).after_proof(),
-            None => AuthError::Lost(error.to_string()),
-        }),
+        Ok(_) => Err(lost_when_proven(&done.connection, done.established.role, Malformed.into())),
+        Err(error) => Err(lost_when_proven(&done.connection, done.established.role, error)),
     }
 }
 

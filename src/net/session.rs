@@ -1,5 +1,6 @@
 //! One authenticated, adopted connection: file streams both ways and the control stream.
 
+use super::close;
 use super::congestion;
 use super::endpoint::{CloseCode, SEND_WINDOW};
 use super::fec::{Fec, SessionRepair};
@@ -141,8 +142,7 @@ impl Session {
     /// # Errors
     /// [`StreamError`] when the connection is lost.
     pub async fn open_file(&self) -> Result<(RecordWriter, RecordReader), StreamError> {
-        let streams =
-            self.connection.open_bi().await.map_err(|error| StreamError::Lost(error.to_string()))?;
+        let streams = self.connection.open_bi().await.map_err(|error| StreamError::Lost(describe(&error)))?;
         Ok(self.sealed(streams))
     }
 
@@ -152,7 +152,7 @@ impl Session {
     /// [`StreamError`] when the connection is lost.
     pub async fn accept_file(&self) -> Result<(RecordWriter, RecordReader), StreamError> {
         let streams =
-            self.connection.accept_bi().await.map_err(|error| StreamError::Lost(error.to_string()))?;
+            self.connection.accept_bi().await.map_err(|error| StreamError::Lost(describe(&error)))?;
         let (mut writer, reader) = self.sealed(streams);
         writer.stream().set_turn(Turn::Answer);
         Ok((writer, reader))
@@ -234,11 +234,9 @@ pub fn describe(error: &quinn::ConnectionError) -> String {
         e if CloseCode::Protocol.is_reason_of(e) => {
             "the peer says that we broke the protocol; both sides should run the same version of rft".into()
         }
-        quinn::ConnectionError::TimedOut => "nothing came from the peer any more".into(),
-        quinn::ConnectionError::Reset => "the peer was restarted".into(),
         // Whoever closes here for another reason has said so before ([`Session::closed`]).
         quinn::ConnectionError::LocallyClosed => "a newer session took its place".into(),
-        other => other.to_string(),
+        other => close::describe(other),
     }
 }
 

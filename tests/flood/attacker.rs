@@ -1,5 +1,6 @@
 //! Who does not know the password, in thousands: raw datagrams and raw QUIC from many ports.
 
+use super::harness::forge::{application_close, first_packet};
 use super::harness::raw::{Noise, binding, client, first_message};
 use quinn::{Connection, ConnectionError};
 use rft::crypto::handshake::{M1_LEN, M2_LEN};
@@ -43,6 +44,8 @@ pub struct Tally {
     pub half_open: AtomicUsize,
     /// Of these, how many were answered with a Retry, which costs the host no memory.
     pub retries: AtomicUsize,
+    /// Valid first packets with CONNECTION_CLOSE 0x1d in them, of connections that nobody stands behind.
+    pub closed_first: AtomicUsize,
     /// By clients that went on if they could.
     pub dialled: AtomicUsize,
     /// Connections that these have at this moment, and the most that they ever had.
@@ -56,12 +59,15 @@ pub struct Tally {
     pub streams_denied: AtomicUsize,
     /// ... that guessed, and were answered with M2, or told that there are no guesses left.
     pub guesses_answered: AtomicUsize,
+    /// ... that closed at once, with each code in its turn.
+    pub closed_at_once: AtomicUsize,
     pub guesses_denied: AtomicUsize,
 }
 
 impl Tally {
     pub fn total(&self) -> usize {
-        [&self.noise, &self.half_open, &self.dialled].map(|n| n.load(Ordering::Relaxed)).iter().sum()
+        let begun = [&self.noise, &self.half_open, &self.closed_first, &self.dialled];
+        begun.map(|n| n.load(Ordering::Relaxed)).iter().sum()
     }
 
     fn count(&self, outcome: Option<fn(&Self) -> &AtomicUsize>) {
@@ -87,6 +93,7 @@ impl Attack {
         let mut tasks = JoinSet::new();
         tasks.spawn(noise(on, tally.clone()));
         tasks.spawn(half_open(on, tally.clone()));
+        tasks.spawn(closes_first(on, tally.clone()));
         for n in 0..SLOW {
             let (tally, slow) = (tally.clone(), slow.clone());
             tasks.spawn(async move {
@@ -98,6 +105,7 @@ impl Attack {
             tasks.spawn(each(on, tally.clone(), oversized));
             tasks.spawn(each(on, tally.clone(), streams));
             tasks.spawn(each(on, tally.clone(), guess));
+            tasks.spawn(each(on, tally.clone(), closes_at_once));
         }
         Self { tally, slow, _tasks: tasks }
     }
@@ -145,6 +153,24 @@ async fn noise(on: SocketAddr, tally: Arc<Tally>) {
             if ports[noise.below(PORTS)].send_to(&datagram, on).is_ok() {
                 tally.noise.fetch_add(1, Ordering::Relaxed);
             }
+        }
+    }
+}
+
+/// What a closing connection says to a log.
+const REASON: &[u8] = b"closed\nforged\x1b[2J";
+
+/// First packets that end the connection that they begin, with all codes of the protocol.
+async fn closes_first(on: SocketAddr, tally: Arc<Tally>) {
+    let ports = ports();
+    let mut tick = tokio::time::interval(PACE);
+    for id in 0.. {
+        if id % 6 == 0 {
+            tick.tick().await;
+        }
+        let packet = first_packet(id, &application_close(id % 8, REASON));
+        if ports[id as usize % PORTS].send_to(&packet, on).is_ok() {
+            tally.closed_first.fetch_add(1, Ordering::Relaxed);
         }
     }
 }
@@ -229,6 +255,14 @@ async fn byte_a_second(connection: Connection) -> Outcome {
         () = speak => None,
         outcome = mute(connection.clone()) => outcome,
     }
+}
+
+/// Nothing is wanted of it.
+async fn closes_at_once(connection: Connection) -> Outcome {
+    static NEXT: AtomicUsize = AtomicUsize::new(0);
+    let code = NEXT.fetch_add(1, Ordering::Relaxed) % 8;
+    connection.close(quinn::VarInt::from_u32(code as u32), REASON);
+    Some(|tally| &tally.closed_at_once)
 }
 
 /// As much as is taken.

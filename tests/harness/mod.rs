@@ -5,6 +5,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout)] // a test's own
 
 pub mod files;
+pub mod forge;
 pub mod peer;
 pub mod raw;
 pub mod relay;

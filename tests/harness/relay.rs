@@ -54,7 +54,13 @@ pub struct Line {
     pub cut: bool,
     /// UDP payload of the largest packet that goes through, in bytes.
     pub largest: usize,
+    /// How somebody on the side answers each first packet, before the other end can. It also does so while
+    /// the link is cut.
+    pub forgery: Option<Answer>,
 }
+
+/// What somebody on the side answers to a packet, if anything.
+pub type Answer = fn(&[u8]) -> Option<Vec<u8>>;
 
 impl Default for Line {
     fn default() -> Self {
@@ -65,6 +71,7 @@ impl Default for Line {
             queue: Duration::from_millis(100),
             cut: false,
             largest: LARGEST,
+            forgery: None,
         }
     }
 }
@@ -80,6 +87,8 @@ pub struct Counts {
     pub delivered_packets: u64,
     /// Their bytes.
     pub delivered_bytes: u64,
+    /// Packets that somebody on the side answered.
+    pub forged: u64,
 }
 
 /// The link; it ends when dropped.
@@ -107,6 +116,7 @@ struct Direction {
     bytes: AtomicU64,
     delivered_packets: AtomicU64,
     delivered_bytes: AtomicU64,
+    forged: AtomicU64,
 }
 
 impl Relay {
@@ -122,6 +132,7 @@ impl Relay {
             bytes: AtomicU64::new(0),
             delivered_packets: AtomicU64::new(0),
             delivered_bytes: AtomicU64::new(0),
+            forged: AtomicU64::new(0),
         };
         let shared = Arc::new(Shared {
             stop: AtomicBool::new(false),
@@ -192,6 +203,7 @@ impl Relay {
             bytes: of(&way.bytes),
             delivered_packets: of(&way.delivered_packets),
             delivered_bytes: of(&way.delivered_bytes),
+            forged: of(&way.forged),
         }
     }
 }
@@ -232,6 +244,10 @@ impl Shared {
             // Who sees a packet counted may change the line: this one is not affected any more.
             direction.bytes.fetch_add(len as u64, Ordering::Release);
             direction.packets.fetch_add(1, Ordering::Release);
+            if let Some(answer) = line.forgery.and_then(|answer| answer(&buf[..len])) {
+                let _ = socket.send_to(&answer, from);
+                direction.forged.fetch_add(1, Ordering::Release);
+            }
             let now = Instant::now();
             let lost = random.random_bool(line.loss);
             if line.cut || len > line.largest {

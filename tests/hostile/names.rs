@@ -9,9 +9,23 @@ use rft::proto::message::Refusal;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn names_and_numbers_lead_nowhere_else() {
+    lead_nowhere_else("rename").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn names_lead_nowhere_else_when_files_are_replaced() {
+    lead_nowhere_else("overwrite").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn names_lead_nowhere_else_when_files_are_kept() {
+    lead_nowhere_else("skip").await;
+}
+
+async fn lead_nowhere_else(on_conflict: &str) {
     let mut ground = Ground::new();
     ground.is_so_from_now_on();
-    let (running, at) = ground.listens(&[]);
+    let (running, at) = ground.listens(&["--on-conflict", on_conflict]);
     let enemy = Enemy::join(at).await;
     let long = "n".repeat(256);
     let deep = [&"d/".repeat(2048)[..], "f"].concat();
