@@ -10,6 +10,8 @@
 //! 6. [`repair`]: the packets by which lost ones are made again carry a short HMAC.
 //! 7. [`filehash`]: the BLAKE3 hash of a whole file, chunk by chunk in any order.
 //!
+//! Before all of these stands [`kem`]: ML-KEM-768, which TLS uses beside X25519.
+//!
 //! Nothing here names a socket, a runtime or a file. All integers on the wire and in derivations are big-endian.
 //! Types that hold secrets have neither `Debug` nor `Clone` and are wiped when dropped.
 
@@ -18,6 +20,7 @@ pub mod filehash;
 #[cfg(any(test, feature = "fuzzing"))]
 pub mod fuzzing;
 pub mod handshake;
+pub mod kem;
 mod pake;
 pub mod password;
 pub mod repair;

@@ -1,14 +1,28 @@
 //! TLS 1.3 with a certificate made at start: it hides what passes, and binds the password exchange
 //! to this very connection (protocol.md section 1). It proves nothing about who the peer is; that
 //! is the handshake's task.
+//!
+//! The key exchange is X25519MLKEM768, so that traffic recorded today stays closed to a quantum computer
+//! of tomorrow; X25519 with a peer that has no more.
 
-use quinn::crypto::rustls::{NoInitialCipherSuite, QuicClientConfig, QuicServerConfig};
+use quinn::Connection;
+use quinn::crypto::rustls::NoInitialCipherSuite;
 use rustls::client::Resumption;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::crypto::{CryptoProvider, verify_tls13_signature};
+use rustls::crypto::ring::kx_group;
+use rustls::crypto::{CryptoProvider, SupportedKxGroup, verify_tls13_signature};
 use rustls::pki_types::{CertificateDer, PrivatePkcs8KeyDer, ServerName, UnixTime};
-use rustls::{DigitallySignedStruct, Error, SignatureScheme};
+use rustls::{DigitallySignedStruct, Error, NamedGroup, SignatureScheme};
 use std::sync::Arc;
+
+mod hybrid;
+mod negotiated;
+#[cfg(test)]
+mod tests;
+
+use hybrid::{Hybrid, X25519MLKEM768};
+use negotiated::{Client, Negotiated, Recorded, Server};
+use rand::rngs::SysRng;
 
 /// The only protocol that is spoken; another version has another name and fails in TLS.
 pub const ALPN: &[u8] = b"rft/1";
@@ -32,10 +46,15 @@ pub enum TlsError {
 /// Both sides' configuration, for one process's life.
 pub struct Tls {
     /// For who dials us.
-    pub server: Arc<QuicServerConfig>,
+    pub server: Arc<dyn quinn::crypto::ServerConfig>,
     /// For whom we dial.
-    pub client: Arc<QuicClientConfig>,
+    pub client: Arc<dyn quinn::crypto::ClientConfig>,
 }
+
+/// The key exchange groups, the preferred one first. The client sends a share for both at once (`hybrid`).
+static GROUPS: [&dyn SupportedKxGroup; 2] = [&HYBRID, &X25519];
+static HYBRID: Recorded<Hybrid<SysRng>> = Recorded(&X25519MLKEM768);
+static X25519: Recorded<dyn SupportedKxGroup> = Recorded(kx_group::X25519);
 
 /// Makes a key and a self-signed certificate, and TLS 1.3 around them: no 0-RTT, no tickets, no
 /// resumption, no client certificate.
@@ -43,7 +62,34 @@ pub struct Tls {
 /// # Errors
 /// [`TlsError`] when a library fails.
 pub fn configure() -> Result<Tls, TlsError> {
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    configure_with(&GROUPS)
+}
+
+/// [`configure`] with these key exchange groups.
+fn configure_with(groups: &[&'static dyn SupportedKxGroup]) -> Result<Tls, TlsError> {
+    let (server, client) = rustls_configs(groups)?;
+    let preferred = groups.first().copied().unwrap_or(&HYBRID);
+    Ok(Tls {
+        server: Arc::new(Server(Arc::new(server.try_into()?))),
+        client: Arc::new(Client { config: Arc::new(client.try_into()?), preferred }),
+    })
+}
+
+/// The name of the key exchange group that a connection negotiated, as IANA lists it.
+pub fn key_exchange(connection: &Connection) -> Option<&'static str> {
+    let negotiated = connection.handshake_data()?.downcast::<Negotiated>().ok()?;
+    match negotiated.group {
+        NamedGroup::X25519MLKEM768 => Some("X25519MLKEM768"),
+        NamedGroup::X25519 => Some("X25519"),
+        _ => None,
+    }
+}
+
+fn rustls_configs(
+    groups: &[&'static dyn SupportedKxGroup],
+) -> Result<(rustls::ServerConfig, rustls::ClientConfig), TlsError> {
+    let provider = CryptoProvider { kx_groups: groups.to_vec(), ..rustls::crypto::ring::default_provider() };
+    let provider = Arc::new(provider);
     let made = rcgen::generate_simple_self_signed(vec![SERVER_NAME.to_owned()])?;
     let key = PrivatePkcs8KeyDer::from(made.signing_key.serialize_der());
 
@@ -64,7 +110,7 @@ pub fn configure() -> Result<Tls, TlsError> {
     client.resumption = Resumption::disabled();
     client.enable_early_data = false;
 
-    Ok(Tls { server: Arc::new(server.try_into()?), client: Arc::new(client.try_into()?) })
+    Ok((server, client))
 }
 
 /// Takes any certificate, but checks that the server holds its key: else the exporter, to which the
