@@ -81,6 +81,8 @@ pub enum Event {
         role: SessionRole,
         /// Names the session in logs of both sides; no secret.
         session: String,
+        /// The key exchange group that TLS negotiated, by its name in IANA's registry.
+        kx: &'static str,
     },
     /// Somebody did not know the password; at most once a minute for each source.
     AuthFailed {

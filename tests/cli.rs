@@ -188,8 +188,10 @@ fn a_receiver_that_is_killed_goes_on_where_it_was() {
 fn a_signal_to_terminate_ends_it_in_order() {
     let pair = Pair::new();
     let (mut a, mut b) = (pair.a.start(&[]), pair.b.start(&[]));
-    a.waits_for("connected", |_| true);
-    b.waits_for("connected", |_| true);
+    for peer in [&mut a, &mut b] {
+        let connected = peer.waits_for("connected", |_| true).event;
+        assert_eq!(connected["kx"], "X25519MLKEM768", "{connected}");
+    }
     a.terminate();
     let events = a.ends(0);
     assert_eq!(events.last().unwrap()["reason"], "stopped");

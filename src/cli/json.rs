@@ -124,10 +124,11 @@ fn line_of(time: SystemTime, event: &Event) -> Option<Line> {
                 .maybe_text("peer", peer.as_deref())
                 .number("local", serde_json::Value::from(local))
         }
-        Event::Connected { peer, role, session } => line("connected")
+        Event::Connected { peer, role, session, kx } => line("connected")
             .text("peer", &peer.to_string())
             .text("role", role_name(*role))
-            .text("session", session),
+            .text("session", session)
+            .text("kx", kx),
         Event::AuthFailed { peer, count } => {
             line("auth_failed").text("peer", &peer.to_string()).number("count", count)
         }
@@ -199,7 +200,7 @@ mod tests {
         let table: Vec<(Event, &str, Vec<&str>)> = vec![
             (sample::listening(), "listening", vec!["local"]),
             (sample::waiting(), "waiting", vec!["peer", "local"]),
-            (sample::connected(), "connected", vec!["peer", "role", "session"]),
+            (sample::connected(), "connected", vec!["peer", "role", "session", "kx"]),
             (sample::auth_failed(), "auth_failed", vec!["peer", "count"]),
             (sample::disconnected(), "disconnected", vec!["peer", "reason"]),
             (
@@ -257,6 +258,7 @@ mod tests {
         assert_eq!(object["transfer"].as_str().unwrap().len(), 32);
         assert_eq!(parse(&sample::failed(Direction::Send, "x"))["retry"], true);
         assert_eq!(parse(&sample::connected())["role"], "guest");
+        assert_eq!(parse(&sample::connected())["kx"], "X25519MLKEM768");
     }
 
     #[test]

@@ -29,7 +29,7 @@ pub(crate) fn waiting() -> Event {
 }
 
 pub(crate) fn connected() -> Event {
-    Event::Connected { peer: addr(), role: SessionRole::Guest, session: "5e55".into() }
+    Event::Connected { peer: addr(), role: SessionRole::Guest, session: "5e55".into(), kx: "X25519MLKEM768" }
 }
 
 pub(crate) fn auth_failed() -> Event {

@@ -106,7 +106,7 @@ impl Terminal {
         match event {
             Event::Listening { local } => self.line(format!("listening on {local} (UDP)")),
             Event::Waiting { peer, local } => self.waiting(peer.as_deref(), local),
-            Event::Connected { peer, role, session } => {
+            Event::Connected { peer, role, session, .. } => {
                 let role = text::role_name(*role);
                 let session = palette.dim(&format!("({role}, session {})", text::printable(session)));
                 self.line(format!("{} to {peer} {session}", palette.good("connected")));
@@ -384,6 +384,7 @@ rft: the port 4000 is taken; name another one
                     peer: ([192, 0, 2, 7], 1).into(),
                     role: rft::event::SessionRole::Host,
                     session: hostile.into(),
+                    kx: "X25519",
                 },
                 Event::Disconnected { peer: ([192, 0, 2, 7], 1).into(), reason: hostile.into() },
                 Event::Warning { path: Some(sample::name(hostile)), message: hostile.into() },

@@ -25,8 +25,9 @@ pub(super) async fn run(shared: Arc<Shared>, session: Arc<Session>, control: Con
         Role::Guest => SessionRole::Guest,
     };
     let name = session.id().iter().map(|byte| format!("{byte:02x}")).collect::<String>();
-    tracing::info!(%peer, ?role, session = name, "connected");
-    shared.events.emit(Event::Connected { peer, role, session: name });
+    let kx = session.key_exchange();
+    tracing::info!(%peer, ?role, session = name, kx, "connected");
+    shared.events.emit(Event::Connected { peer, role, session: name, kx });
     shared.peer_backlog.send_replace(None);
     hit("session.begun");
 

@@ -9,6 +9,7 @@ use super::handshake::Authenticated;
 use super::look;
 use super::record::{RecordError, RecordReader, RecordWriter};
 use super::stream::{StreamError, Turn, Writers};
+use super::tls;
 use crate::crypto::handshake::{PeerId, Role};
 use crate::crypto::seal::{RecordKind, SessionKeys};
 use crate::proto::message::{Control, MAX_MESSAGE, Settings};
@@ -104,6 +105,11 @@ impl Session {
     /// The peer's address now; it may change while the session lives.
     pub fn remote_address(&self) -> SocketAddr {
         canonical(self.connection.remote_address())
+    }
+
+    /// The key exchange group of its TLS, by its name in IANA's registry.
+    pub fn key_exchange(&self) -> &'static str {
+        tls::key_exchange(&self.connection).unwrap_or("unknown")
     }
 
     /// Our role in the handshake.
