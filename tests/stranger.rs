@@ -7,7 +7,7 @@
 mod forged;
 mod harness;
 
-use harness::raw::{Noise, binding, client, client_at, first_message};
+use harness::raw::{Noise, binding, client, client_at, first_message, initial_dcid, is_retry};
 use quinn::{ApplicationClose, Connection, ConnectionError, VarInt};
 use rft::config::{Bind, Config, PeerAddress};
 use rft::crypto::handshake::{M1_LEN, M2_LEN, M4_LEN, PeerId};
@@ -23,6 +23,7 @@ use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
+use tokio::net::UdpSocket;
 use tokio::sync::mpsc;
 use tokio::task::{JoinHandle, JoinSet};
 
@@ -367,8 +368,8 @@ async fn besiege(host: SocketAddr, from: SocketAddr, held: Arc<AtomicUsize>) {
 
 /// First packets from this address to which nobody listens: what somebody sends who only writes it on them.
 async fn knock_and_run(host: SocketAddr, from: SocketAddr) {
-    let (trap, client) = (tokio::net::UdpSocket::bind("127.0.0.1:0").await.unwrap(), client());
-    let address = tokio::net::UdpSocket::bind(from).await.unwrap();
+    let (trap, client) = (UdpSocket::bind("127.0.0.1:0").await.unwrap(), client());
+    let address = UdpSocket::bind(from).await.unwrap();
     let mut packet = [0; 2048];
     for _ in 0..50 {
         let _pending = client.connect(trap.local_addr().unwrap(), SERVER_NAME).unwrap();
@@ -405,6 +406,120 @@ async fn who_shares_the_named_address_does_not_keep_the_peer_out() {
     assert!(begun.elapsed() < Duration::from_secs(15), "it took {:?}", begun.elapsed());
     siege.abort();
     assert!(!host.run.is_finished());
+}
+
+/// The two Initial packets of a dial, caught on the way.
+async fn client_hello(client: &quinn::Endpoint, trap: &UdpSocket) -> [Vec<u8>; 2] {
+    let _dial = client.connect(trap.local_addr().unwrap(), SERVER_NAME).unwrap();
+    let mut halves = Vec::new();
+    let mut packet = [0; 2048];
+    while halves.len() < 2 {
+        let length = trap.recv(&mut packet).await.unwrap();
+        let is_of_this_dial = halves.first().is_none_or(|first: &Vec<u8>| {
+            initial_dcid(first) == initial_dcid(&packet[..length]) && first[..] != packet[..length]
+        });
+        // What is left of a dial before, given up, is its close.
+        if is_of_this_dial && length >= 1200 {
+            halves.push(packet[..length].to_vec());
+        }
+    }
+    halves.try_into().unwrap()
+}
+
+/// Sends a packet to the host, and gives what it answers.
+async fn answer(socket: &UdpSocket, packet: &[u8], host: SocketAddr) -> Vec<u8> {
+    socket.send_to(packet, host).await.unwrap();
+    let mut answer = [0; 2048];
+    let length = tokio::time::timeout(PATIENCE, socket.recv(&mut answer)).await.expect("an answer").unwrap();
+    answer[..length].to_vec()
+}
+
+/// The second packet of a ClientHello comes when the first has been answered by a Retry, and there is room again.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_late_half_of_a_client_hello_holds_no_place() {
+    let host = start(None);
+    let (client, free) = (client(), || UdpSocket::bind("127.0.0.1:0"));
+    let crowd = [connect(&client, host.local).await, connect(&client, host.local).await];
+    let mut late = Vec::new();
+    for _ in 0..3 {
+        let (dialler, trap, socket) = (harness::raw::client(), free().await.unwrap(), free().await.unwrap());
+        let [first, second] = client_hello(&dialler, &trap).await;
+        assert!(is_retry(&answer(&socket, &first, host.local).await));
+        late.push((socket, second));
+    }
+    for connection in crowd {
+        connection.close(0u32.into(), b"");
+    }
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let (dialler, trap, socket) = (harness::raw::client(), free().await.unwrap(), free().await.unwrap());
+        let [first, _] = client_hello(&dialler, &trap).await;
+        if !is_retry(&answer(&socket, &first, host.local).await) {
+            break;
+        }
+        assert!(Instant::now() < deadline, "there is no room again");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    for (socket, second) in late {
+        // One that had a place would be acknowledged.
+        assert!(is_retry(&answer(&socket, &second, host.local).await));
+    }
+    host.stays_unmoved(0).await;
+}
+
+/// Between one who dials and the host: only the first packet gets through, and after a Retry the first again. `held`
+/// counts what the host acknowledged.
+async fn pass_on_half(front: UdpSocket, host: SocketAddr, held: Arc<AtomicUsize>) {
+    let back = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    back.connect(host).await.unwrap();
+    let (mut packet, mut answer) = ([0; 2048], [0; 2048]);
+    let (mut dialler, mut passes, mut acknowledged) = (None, true, false);
+    loop {
+        tokio::select! {
+            Ok((length, from)) = front.recv_from(&mut packet) => {
+                dialler = Some(from);
+                if std::mem::take(&mut passes) {
+                    back.send(&packet[..length]).await.unwrap();
+                }
+            }
+            Ok(length) = back.recv(&mut answer) => {
+                if is_retry(&answer[..length]) {
+                    passes = true;
+                    front.send_to(&answer[..length], dialler.unwrap()).await.unwrap();
+                } else if !std::mem::replace(&mut acknowledged, true) {
+                    held.fetch_add(1, Ordering::SeqCst);
+                }
+            }
+        }
+    }
+}
+
+/// Slow: it waits for the handshake's deadline of ten seconds.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn half_client_hellos_from_a_hundred_ports_do_not_keep_a_peer_out() {
+    const PORTS: usize = 100;
+    const PLACES: usize = 8;
+    let mut host = start(None);
+    let (strangers, held) = (client(), Arc::new(AtomicUsize::new(0)));
+    let (mut dials, mut relays) = (Vec::new(), JoinSet::new());
+    for _ in 0..PORTS {
+        let front = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+        let to = front.local_addr().unwrap();
+        relays.spawn(pass_on_half(front, host.local, held.clone()));
+        dials.push(strangers.connect(to, SERVER_NAME).unwrap());
+    }
+    let deadline = Instant::now() + PATIENCE;
+    while held.load(Ordering::SeqCst) < PLACES {
+        assert!(Instant::now() < deadline, "the places are not taken: {held:?}");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    let begun = Instant::now();
+    let mut honest = start(Some(host.local));
+    let (session, _control) = host.session().await;
+    assert!(begun.elapsed() < Duration::from_secs(15), "it took {:?}", begun.elapsed());
+    assert_eq!(session.key_exchange(), "X25519MLKEM768");
+    let _ = honest.session().await;
+    assert!(held.load(Ordering::SeqCst) <= PLACES, "{held:?}");
 }
 
 /// Slow: it waits for the handshake's deadline of ten seconds.
@@ -458,7 +573,7 @@ async fn garbage_datagrams_do_not_disturb_a_session() {
     let (at_host, mut heard) = host.session().await;
     let (at_guest, _control) = guest.session().await;
     assert_eq!(at_host.id(), at_guest.id());
-    let socket = tokio::net::UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
     for (n, datagram) in garbage().enumerate() {
         // Errors of ICMP on this socket mean nothing.
         let _ = socket.send_to(&datagram, host.local).await;

@@ -1,5 +1,6 @@
 //! What strangers may cost: connections, memory, guesses (protocol.md section 3.6).
 
+use super::attempts::{Attempt, Attempts};
 use super::close::{self, Phase};
 use super::endpoint::Jumbo;
 use super::handshake::AuthError;
@@ -46,6 +47,7 @@ pub(super) struct Guard {
     peer: Share,
     neighbours: Share,
     strangers: Share,
+    attempts: Mutex<Attempts>,
     /// The addresses that the peer's name has now.
     named: Mutex<Vec<SocketAddr>>,
     warned: Mutex<Option<Instant>>,
@@ -76,6 +78,7 @@ impl Guard {
             peer: Share::new(MAX_NAMED, Pace::Peer, now),
             neighbours: Share::new(MAX_NAMED, Pace::Neighbours, now),
             strangers: Share::new(MAX_STRANGERS, Pace::Strangers, now),
+            attempts: Mutex::default(),
             named: Mutex::default(),
             warned: Mutex::new(None),
             alarm: AtomicU32::new(FIRST_ALARM),
@@ -113,16 +116,28 @@ impl Guard {
         let caller = self.caller(incoming.remote_address());
         let share = self.share(caller);
         let now = share.pending.load(Ordering::Relaxed);
-        if now >= RETRY_FROM && !incoming.remote_address_validated() && incoming.may_retry() {
+        // What is left of an attempt that was looked at before holds no place. A Retry costs none, and
+        // helps a client that has not got the first one.
+        let rest = !self.is_new(&incoming);
+        if (now >= RETRY_FROM || rest) && !incoming.remote_address_validated() && incoming.may_retry() {
             let _ = incoming.retry();
             return None;
         }
-        if now >= share.most {
+        if now >= share.most || rest {
             incoming.ignore();
             return None;
         }
         share.pending.fetch_add(1, Ordering::Relaxed);
         Some(Place { incoming, held: Seat::new(share.pending.clone()), caller })
+    }
+
+    fn is_new(&self, incoming: &Incoming) -> bool {
+        let attempt = Attempt {
+            from: canonical(incoming.remote_address()),
+            id: incoming.orig_dst_cid(),
+            validated: incoming.remote_address_validated(),
+        };
+        self.attempts.lock().unwrap_or_else(PoisonError::into_inner).is_new(attempt, Instant::now())
     }
 
     /// What the user should know about guesses that were not right, when there is news: after 20 in a row, and

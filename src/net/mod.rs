@@ -7,6 +7,7 @@
 //! `flow` how much the peer may send ahead of us; [`look`] asks what an idle path carries, [`fec`] repairs what is lost at a
 //! file's end.
 
+mod attempts;
 pub mod close;
 pub mod congestion;
 mod dial;

@@ -19,6 +19,17 @@ pub fn client() -> quinn::Endpoint {
     client_at(SocketAddr::from(([127, 0, 0, 1], 0)))
 }
 
+/// The destination connection ID of an Initial packet of QUIC version 1; none of any other packet.
+pub fn initial_dcid(packet: &[u8]) -> Option<&[u8]> {
+    (packet.first()? & 0xf0 == 0xc0 && packet.get(1..5)? == [0, 0, 0, 1]).then_some(())?;
+    packet.get(6..6 + usize::from(*packet.get(5)?))
+}
+
+/// Whether this is a Retry packet of QUIC version 1.
+pub fn is_retry(packet: &[u8]) -> bool {
+    packet.len() > 5 && packet[0] & 0xf0 == 0xf0 && packet[1..5] == [0, 0, 0, 1]
+}
+
 /// What the password exchange is bound to.
 pub fn binding(connection: &Connection) -> ChannelBinding {
     let mut exported = [0; 96];
