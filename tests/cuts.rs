@@ -29,9 +29,9 @@ const LONG: Duration = Duration::from_secs(36);
 const BACK: Duration = Duration::from_secs(2);
 /// And within this on any.
 const BACK_AT_LAST: Duration = Duration::from_secs(10);
-/// What a side sends at most while it is not answered, in bytes a second: two packets for each dial, one a second,
+/// What a side sends at most while it is not answered, in bytes a second: three packets for each dial, one a second,
 /// and some of the old connection.
-const KNOCKING: u64 = 5000;
+const KNOCKING: u64 = 6200;
 /// No wait is longer.
 const PATIENCE: Duration = Duration::from_secs(120);
 /// Of the file that crosses each way, in bytes.

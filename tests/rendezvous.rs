@@ -4,6 +4,7 @@
 
 mod harness;
 
+use harness::raw::{client, initial_dcid};
 use harness::relay::{BOTH, Relay, Side, Way};
 use rft::config::{Bind, Config, PeerAddress};
 use rft::crypto::EXPORTER_LABEL;
@@ -12,10 +13,14 @@ use rft::crypto::password::PasswordKey;
 use rft::event::EventSink;
 use rft::net::endpoint::Endpoint;
 use rft::net::session::{ControlReceiver, Session};
+use rft::net::tls::SERVER_NAME;
 use rft::net::{Fatal, rendezvous, tls};
 use rft::proto::message::Control;
+use std::collections::HashMap;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
+use tokio::net::UdpSocket;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
@@ -324,6 +329,90 @@ async fn handshakes_that_die_after_the_proof_are_no_wrong_password() {
     let mut host = start(pair().1, None, [1; 32]);
     link.replace(Side::B, host.local);
     settle(&mut dialler, &mut host).await;
+}
+
+/// What becomes of the two Initial packets with a ClientHello in them.
+#[derive(Clone, Copy, Debug)]
+enum Fate {
+    FirstLost,
+    SecondLost,
+    FirstLate,
+    SecondLate,
+}
+
+/// Passes packets on between a guest and a host. The first two packets of each destination connection ID that
+/// the guest chose, or was given by a Retry, meet their fate; all others pass.
+async fn pass_on(front: UdpSocket, host: SocketAddr, fate: Fate) {
+    /// Longer than the answer to the other packet takes, so that the late one finds a Retry sent.
+    const LATE: Duration = Duration::from_millis(100);
+    let back = Arc::new(UdpSocket::bind("127.0.0.1:0").await.unwrap());
+    back.connect(host).await.unwrap();
+    let (mut packet, mut answer, mut guest) = ([0; 2048], [0; 2048], None);
+    let mut seen: HashMap<Vec<u8>, usize> = HashMap::new();
+    loop {
+        tokio::select! {
+            Ok((length, from)) = front.recv_from(&mut packet) => {
+                guest = Some(from);
+                let packet = packet[..length].to_vec();
+                let nth = match initial_dcid(&packet) {
+                    Some(id) => {
+                        let nth = seen.entry(id.to_vec()).or_default();
+                        *nth += 1;
+                        *nth
+                    }
+                    None => 0,
+                };
+                match (fate, nth) {
+                    (Fate::FirstLost, 1) | (Fate::SecondLost, 2) => {}
+                    (Fate::FirstLate, 1) | (Fate::SecondLate, 2) => {
+                        let back = back.clone();
+                        tokio::spawn(async move {
+                            tokio::time::sleep(LATE).await;
+                            let _ = back.send(&packet).await;
+                        });
+                    }
+                    _ => {
+                        let _ = back.send(&packet).await;
+                    }
+                }
+            }
+            Ok(length) = back.recv(&mut answer) => {
+                let _ = front.send_to(&answer[..length], guest.unwrap()).await;
+            }
+        }
+    }
+}
+
+/// A ClientHello with X25519MLKEM768 needs two packets. Whatever happens to one of them, also when the host
+/// answers with a Retry first, the peers find each other soon.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn either_half_of_a_client_hello_may_be_lost_or_late() {
+    for retry in [false, true] {
+        for fate in [Fate::FirstLost, Fate::SecondLost, Fate::FirstLate, Fate::SecondLate] {
+            let (at, bt) = pair();
+            let mut host = start(bt, None, [1; 32]);
+            // With two connections that are not authenticated, all others get a Retry.
+            let (crowd, mut silent) = (client(), Vec::new());
+            if retry {
+                for _ in 0..2 {
+                    silent.push(crowd.connect(host.local, SERVER_NAME).unwrap().await.unwrap());
+                }
+            }
+            let front = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+            let dialled = front.local_addr().unwrap();
+            let relay = tokio::spawn(pass_on(front, bt, fate));
+            let begun = tokio::time::Instant::now();
+            let mut guest = start(at, Some(dialled), [1; 32]);
+            let (there, here) = settle(&mut guest, &mut host).await;
+            let took = begun.elapsed();
+            println!("{fate:?}, Retry {retry}: {took:?}");
+            assert!(took < Duration::from_secs(4), "{fate:?}, Retry {retry}: {took:?}");
+            for session in [there.0, here.0] {
+                assert_eq!(session.key_exchange(), "X25519MLKEM768", "{fate:?}, Retry {retry}");
+            }
+            relay.abort();
+        }
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

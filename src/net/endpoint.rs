@@ -21,7 +21,7 @@ const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
 /// Something is sent at least this often: it holds NAT and firewall state, and silence can be told
 /// from idleness.
 pub const KEEP_ALIVE: Duration = Duration::from_secs(1);
-/// What a connection that is dialled takes for its round trip until it knows it. By that QUIC sends its first packet
+/// What a connection that is dialled takes for its round trip until it knows it. By that QUIC sends its first packets
 /// again after three times as long, which is never: who dials begins another connection before (`redial`), and in
 /// a long cut the repetitions of all of them would be most of what is sent.
 const DIAL_RTT: Duration = Duration::from_millis(3400);

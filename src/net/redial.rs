@@ -8,8 +8,9 @@ use std::time::{Duration, Instant};
 
 /// Between the first two tries.
 const FIRST_PACE: Duration = Duration::from_millis(200);
-/// Between tries later, so that a link that comes back is used within two seconds, handshake and all. Each is one
-/// packet of 1,200 bytes, and another when it is given up: QUIC's own repetitions are off (`endpoint::DIAL_RTT`).
+/// Between tries later, so that a link that comes back is used within two seconds, handshake and all. Each is two
+/// packets of 1,200 bytes, the ClientHello, and another when it is given up: QUIC's own repetitions are off
+/// (`endpoint::DIAL_RTT`).
 const STEADY_PACE: Duration = Duration::from_secs(1);
 /// Between tries when there was never a session, and nobody came for [`LONG`].
 const LAZY_PACE: Duration = Duration::from_secs(8);
@@ -195,7 +196,7 @@ mod tests {
     fn a_link_is_tried_once_a_second_for_as_long_as_it_is_away() {
         let day = tries(24 * HOUR, 1, true);
         assert_eq!(longest_gap(&day), Duration::from_secs(1));
-        // And 2.4 kB a second are sent for it.
+        // And 3.6 kB a second are sent for it.
         assert!(day.len() < 24 * 3600 + 10, "{} tries", day.len());
         // The first few come sooner: most links are not away.
         assert!(day.iter().filter(|at| at.as_secs() < 2).count() >= 4);
