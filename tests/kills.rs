@@ -12,6 +12,8 @@ mod source;
 mod witness;
 #[path = "kills/world.rs"]
 mod world;
+#[path = "kills/writers.rs"]
+mod writers;
 
 use places::{CONFLICTS, Plan, RECEIVER, SENDER, START};
 use std::collections::BTreeSet;

@@ -1,5 +1,6 @@
 //! What is dropped into an Outgoing, and what must have become of it in the end.
 
+use super::writers::{self, Way, Work};
 use crate::harness::tree::Entry;
 use rand::rngs::StdRng;
 use rand::seq::IndexedRandom;
@@ -12,6 +13,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 const CHUNK: u64 = 256 * 1024;
@@ -53,13 +55,15 @@ pub struct Source {
     count: u32,
     pub bytes: u64,
     expected: Arc<Mutex<Expected>>,
+    writers: Vec<JoinHandle<()>>,
 }
 
 impl Source {
     pub fn new(outgoing: PathBuf, workshop: PathBuf, seed: u64) -> Self {
         fs::create_dir_all(&workshop).unwrap();
         let random = StdRng::seed_from_u64(seed);
-        Self { outgoing, workshop, random, count: 0, bytes: 0, expected: Arc::default() }
+        let (expected, writers) = (Arc::default(), Vec::new());
+        Self { outgoing, workshop, random, count: 0, bytes: 0, expected, writers }
     }
 
     pub fn expected(&self) -> Arc<Mutex<Expected>> {
@@ -75,14 +79,23 @@ impl Source {
         self.long_name();
         self.folder();
         self.write(400);
+        // Those whose close is an event: the others are sent a second after it.
+        for way in [Way::Two, Way::MovedIn, Way::Renamed] {
+            self.hold_open(way, Duration::from_millis(20));
+        }
     }
 
     /// Something, somehow.
     pub fn anything(&mut self) {
-        match self.random.random_range(0..20) {
+        match self.random.random_range(0..24) {
             0 => self.folder(),
             1 => self.long_name(),
             2 | 3 => self.write_some(),
+            20.. => {
+                let way = *Way::ALL.choose(&mut self.random).unwrap();
+                let pause = Duration::from_millis(self.random.random_range(1..400));
+                self.hold_open(way, pause);
+            }
             // Not too often, as the link is slow.
             4 => self.move_in(SIZES[9]),
             _ => {
@@ -199,6 +212,30 @@ impl Source {
         file.set_modified(modified).unwrap();
     }
 
+    /// A file that a program has open for a while.
+    fn hold_open(&mut self, way: Way, pause: Duration) {
+        let size = *SIZES[1..9].choose(&mut self.random).unwrap();
+        let bytes = self.content(size);
+        let (mode, modified) = self.properties();
+        let work = Work { bytes, mode, modified, pause };
+        let mut name = PathBuf::from(format!("{} {way:?}", self.number()));
+        let mut entries = Vec::new();
+        if way == Way::NewFolder {
+            entries.push((name.clone(), Entry::Folder { mode: 0o755 }));
+            name.push("file");
+        }
+        entries.push((name.clone(), work.entry()));
+        self.note(entries);
+        self.writers.push(writers::start(way, work, &self.outgoing, name, &self.workshop));
+    }
+
+    /// Waits until no program has a file open any more.
+    pub fn all_closed(&mut self) {
+        for writer in self.writers.drain(..) {
+            writer.join().unwrap();
+        }
+    }
+
     fn moved(&mut self, made: &Path, entries: Vec<(PathBuf, Entry)>, name: &Path) {
         // First: it may arrive before the next statement.
         self.note(entries);
@@ -255,7 +292,7 @@ fn set(path: &Path, size: u64, hash: blake3::Hash, mode: u32, modified: SystemTi
     Entry::File { size, hash, mode, seconds, nanos }
 }
 
-fn since_1970(time: SystemTime) -> (i64, i64) {
+pub fn since_1970(time: SystemTime) -> (i64, i64) {
     let since = time.duration_since(UNIX_EPOCH).unwrap();
     (since.as_secs().cast_signed(), since.subsec_nanos().into())
 }

@@ -31,7 +31,7 @@ impl Side {
         }
         let port = self.host.port.to_string();
         let peer = if self.listens { "listen" } else { &self.host.peer };
-        let common = ["--bind", &self.host.bind, peer, &port];
+        let common = ["--bind", &self.host.bind, "--folder-wait", "300ms", peer, &port];
         let mut command = self.host.command(PASSWORD, &[more, &self.options, &common].concat());
         command.env("RFT_FAILPOINTS", failpoints);
         self.running = Some(Running::spawn(command).patient(PATIENCE));
@@ -148,6 +148,7 @@ impl World {
             self.kills += 1;
         }
         self.start(0, &["--drain"], "");
+        self.sides.iter_mut().for_each(|side| side.source.all_closed());
         self.ends(0);
         self.sides[1].running.as_ref().unwrap().terminate();
         self.ends(1);
@@ -190,6 +191,7 @@ impl World {
         }
         self.start(0, &["--drain"], "");
         self.start(1, &["--drain"], "");
+        self.sides.iter_mut().for_each(|side| side.source.all_closed());
         self.ends(0);
         self.ends(1);
         self.judge()
