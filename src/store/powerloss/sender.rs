@@ -29,6 +29,8 @@ enum Step {
     ReplaceFirst(usize),
     /// The same, while that one is being removed.
     ReplaceInRemoval(usize),
+    /// The peer has got this one, and a program has it open for writing when it goes.
+    OpenInRemoval(usize),
     /// The user takes one away.
     TakeAway(usize),
 }
@@ -110,6 +112,8 @@ fn changing(after_send: AfterSend, apart: bool) -> World {
         Thing::new("to link", What::File),
         replacing("to link", What::Link, 12),
         Thing::new("e/stays", What::Link),
+        Thing::new("open", What::File),
+        Thing::new("e/open", What::File),
     ];
     let steps = vec![
         Step::Send(vec![0, 5]),
@@ -118,10 +122,12 @@ fn changing(after_send: AfterSend, apart: bool) -> World {
         Step::ReplaceInRemoval(9),
         Step::ReplaceInRemoval(11),
         Step::ReplaceInRemoval(13),
+        Step::OpenInRemoval(15),
+        Step::OpenInRemoval(16),
         Step::Send(vec![1, 2]),
         Step::Send(vec![3]),
         Step::Send(vec![4]),
-        Step::Send(vec![9, 11]),
+        Step::Send(vec![9, 11, 15]),
         Step::Send(vec![7]),
     ];
     World { things, after_send, apart, steps }

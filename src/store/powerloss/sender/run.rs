@@ -50,6 +50,7 @@ impl Run<'_> {
                 Step::ReplaceInRemoval(new) => {
                     self.send(&[self.world.replaced_by(*new)], Some(*new), &open)?;
                 }
+                Step::OpenInRemoval(n) => self.send_open(*n, &open)?,
                 Step::TakeAway(n) => self.take_away(*n, &open),
             }
         }
@@ -121,6 +122,22 @@ impl Run<'_> {
             self.promise(replaced_by.map_or(Promise::Done(n), Promise::Placed));
         }
         Ok(())
+    }
+
+    /// The peer has got this one, but a program has it open for writing: it stays.
+    fn send_open(&mut self, n: usize, open: &Open) -> Result<(), String> {
+        if open.ledger.is_some() || !self.stands(n) {
+            return Ok(());
+        }
+        let thing = &self.world.things[n];
+        let told = |error: StoreError| error.to_string();
+        let meta = open.outgoing.stat(&thing.name()).map_err(told)?;
+        let writer = fs::File::options().append(true).open(self.outgoing().join(&thing.name)).unwrap();
+        self.promise(Promise::Sent(n));
+        let left = self.finish(&[(thing.name(), meta)], open).map_err(told)?;
+        let stays = left == [Removed::InUse] && self.stands(n);
+        drop(writer);
+        if stays { Ok(()) } else { Err(format!("{} is open: {left:?}", thing.name)) }
     }
 
     /// As the outbox does it, files and links before folders.
