@@ -10,8 +10,7 @@ use crate::failpoint::hit;
 use crate::proto::message::TransferId;
 use crate::proto::name::Name;
 use crate::store::{
-    Delivered, FileKind, Folder, Hold, Ledger, Meta, Removed, Remover, Sent, StoreError, Writers, meta_of,
-    writers_of,
+    Delivered, FileKind, Folder, Hold, Ledger, Meta, Removed, Remover, Sent, StoreError, has_writer, meta_of,
 };
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -215,8 +214,7 @@ impl Finisher {
         let mut hasher = blake3::Hasher::new();
         hasher.update_reader(&file).ok()?;
         let same = Some(*hasher.finalize().as_bytes()) == item.content;
-        let rested =
-            meta_of(&file).is_ok_and(|now| now.unchanged(&meta)) && writers_of(&file) != Writers::Some;
+        let rested = meta_of(&file).is_ok_and(|now| now.unchanged(&meta)) && !has_writer(&file);
         (same && rested).then_some(meta)
     }
 

@@ -48,6 +48,11 @@ pub fn writer_of(file: &Meta) -> Option<Program> {
     os::writer_of(file)
 }
 
+/// Whether a program of this host is known to have the file open for writing; `file` is open for reading.
+pub fn has_writer(file: &std::fs::File) -> bool {
+    os::has_writer(file).unwrap_or(false)
+}
+
 /// Whether any program has the file open for writing; `file` is open for reading.
 pub fn writers_of(file: &std::fs::File) -> Writers {
     os::writers(file).unwrap_or(Writers::Unknown)

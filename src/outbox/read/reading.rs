@@ -3,7 +3,7 @@
 use super::super::Item;
 use super::super::deliver::DeliverError;
 use crate::failpoint;
-use crate::store::{Folder, Meta, StoreError, Writers, meta_of, writers_of};
+use crate::store::{Folder, Meta, StoreError, has_writer, meta_of};
 use bytes::BytesMut;
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
@@ -41,7 +41,7 @@ impl Reading {
         if !meta.same_file(&item.meta) || meta.mode != item.meta.mode {
             return Err(DeliverError::Changed);
         }
-        if !snapshot && writers_of(&file) == Writers::Some {
+        if !snapshot && has_writer(&file) {
             return Err(DeliverError::Open);
         }
         Ok(Self { file, meta, shown, snapshot })
@@ -66,7 +66,7 @@ impl Reading {
         if self.named(more)? > 0 {
             return Err(DeliverError::Changed);
         }
-        if !self.snapshot && writers_of(&self.file) == Writers::Some {
+        if !self.snapshot && has_writer(&self.file) {
             return Err(DeliverError::Opened);
         }
         let mut meta = self.named(meta_of(&self.file))?;

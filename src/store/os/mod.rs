@@ -64,6 +64,8 @@ calls! {
     "os.read": read_at(file: &File, buffer: &mut [u8], offset: u64) -> usize;
     /// Whether a program has a file open for writing that is open here for reading.
     "os.writers": writers(file: &File) -> Writers;
+    /// The same, of this host's programs alone: a question less.
+    "os.writers": has_writer(file: &File) -> bool;
     /// The target of a symbolic link, `/`-separated.
     "os.read_link": read_link(dir: &Dir, leaf: &OsStr) -> Vec<u8>;
     /// Bytes that this user may still write on the folder's volume.

@@ -147,6 +147,10 @@ pub(crate) fn writers(file: &File) -> io::Result<Writers> {
     })
 }
 
+pub(crate) fn has_writer(file: &File) -> io::Result<bool> {
+    Ok(open_writers::writers(file) == Writers::Some)
+}
+
 pub(crate) fn read_at(file: &File, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
     file.read_at(buffer, offset)
 }

@@ -188,6 +188,10 @@ pub(crate) fn writers(_file: &File) -> io::Result<Writers> {
     Ok(Writers::None)
 }
 
+pub(crate) fn has_writer(_file: &File) -> io::Result<bool> {
+    Ok(false)
+}
+
 pub(crate) fn create_new(dir: &Dir, leaf: &OsStr) -> io::Result<File> {
     open(dir, leaf, OpenOptions::new().read(true).write(true).create_new(true))
 }
