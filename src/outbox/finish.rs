@@ -25,6 +25,8 @@ const TRIES: u32 = 3;
 /// The wait before the second try, and four times that before the third: virus scanners and the
 /// like hold a file for a moment.
 const TRY_AGAIN: Duration = Duration::from_millis(250);
+/// The wait before another try where no space is left: somebody has to make room first.
+const ROOM_INTERVAL: Duration = Duration::from_secs(5);
 
 /// Works off what was delivered.
 #[derive(Debug)]
@@ -38,6 +40,8 @@ pub(super) struct Finisher {
     /// How long a file is set aside of which the system does not say whether a program writes it.
     grace: Duration,
     holds: Vec<OnHold>,
+    /// The user knows that no space is left.
+    full_told: bool,
     /// What was said of a mount, from which nothing can be removed.
     told_mounts: HashSet<String>,
 }
@@ -70,6 +74,7 @@ impl Finisher {
             shared,
             events,
             again: Vec::new(),
+            full_told: false,
             grace: config.grace,
             holds: Vec::new(),
             told_mounts: HashSet::new(),
@@ -234,9 +239,21 @@ impl Finisher {
     /// What goes back to the table, or nothing yet when it is tried again.
     fn settle(&mut self, item: Item, tries: u32, outcome: Outcome) -> Option<(Item, Finish)> {
         let error = match outcome {
-            Ok(finish) => return Some((item, finish)),
+            Ok(finish) => {
+                self.full_told = false;
+                return Some((item, finish));
+            }
             Err(error) => error,
         };
+        if let StoreError::NoSpace { .. } = error {
+            // Not one of its tries, however long it takes: it needs no more than room.
+            if !std::mem::replace(&mut self.full_told, true) {
+                let text = format!("the peer has it, but it cannot leave Outgoing: {error}");
+                self.events.warn(Some(item.name.clone()), text);
+            }
+            self.again.push(Again { item, tries, at: Instant::now() + ROOM_INTERVAL });
+            return None;
+        }
         let tries = tries + 1;
         if let StoreError::OtherVolume { path } = &error {
             // Trying again does not help, and one sentence is enough for all that stands there.

@@ -20,6 +20,8 @@ use std::sync::Arc;
 
 /// Bytes that are copied at once.
 const COPIED_AT_ONCE: usize = 256 * 1024;
+/// Free bytes that a copy leaves on the archive's volume, which is the volume of the ledger and the log too.
+const MIN_FREE: u64 = 1 << 20;
 
 /// The archive.
 #[derive(Debug)]
@@ -35,10 +37,43 @@ pub(super) struct Filing<'a> {
     changed: Vec<(Option<Name>, Arc<Dir>)>,
 }
 
+/// The room in the archive for one batch.
+pub(super) struct Room {
+    /// Bytes; `None` where the archive takes files by a rename, which needs no room.
+    free: Result<Option<u64>, StoreError>,
+    archive: String,
+}
+
+impl Room {
+    /// A file of this size is to be archived.
+    ///
+    /// # Errors
+    /// [`StoreError::NoSpace`] when it does not fit beside those before it.
+    pub(super) fn take(&mut self, size: u64) -> Result<(), StoreError> {
+        let Some(free) = self.free.as_mut().map_err(|error| error.clone())? else { return Ok(()) };
+        *free = free.checked_sub(size).ok_or_else(|| StoreError::NoSpace { path: self.archive.clone() })?;
+        Ok(())
+    }
+}
+
 impl Archive {
     /// Makes the folder when it is missing.
     pub(super) fn open(path: &Path) -> Result<Self, StoreError> {
         Ok(Self { sent: Folder::open(path, true)? })
+    }
+
+    /// The room that there is now for what is taken out of Outgoing into `removing`.
+    pub(super) fn room(&self, removing: &Dir) -> Room {
+        let shown = || self.sent.path().display();
+        let free = || {
+            let (from, to) = (os::stat_dir(removing), os::stat_dir(&*self.sent.root()?));
+            let (from, to) = (from.naming("look at", shown)?, to.naming("look at", shown)?);
+            if from.identity.device == to.identity.device {
+                return Ok(None);
+            }
+            Ok(Some(self.sent.free_space()?.saturating_sub(MIN_FREE)))
+        };
+        Room { free: free(), archive: shown().to_string() }
     }
 
     pub(super) fn filing(&self) -> Filing<'_> {
@@ -162,8 +197,17 @@ pub(super) fn place(
     Ok(Err(io::ErrorKind::AlreadyExists.into()))
 }
 
-/// Copies a file or a link to another volume, whole and synced.
+/// Copies a file or a link to another volume, whole and synced. A copy that fails is removed at once: on a full
+/// volume it takes the room that the ledger and the log need.
 fn copy_one(from: &Dir, held: &OsStr, to: &Dir, leaf: &OsStr) -> io::Result<()> {
+    let copied = copy_whole(from, held, to, leaf);
+    if copied.is_err() {
+        let _: io::Result<()> = os::unlink(to, leaf);
+    }
+    copied
+}
+
+fn copy_whole(from: &Dir, held: &OsStr, to: &Dir, leaf: &OsStr) -> io::Result<()> {
     // What a crash left of an earlier try.
     match os::unlink(to, leaf) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),

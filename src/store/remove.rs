@@ -187,8 +187,11 @@ impl Remover {
         let mut walk = self.outgoing.walk();
         let mut touched = Vec::new();
         let mut taken = Vec::with_capacity(batch.len());
+        let mut room = (verb == Verb::Archive).then(|| self.archive.room(&removing));
         for sent in batch {
-            taken.push(self.take(&mut walk, &mut touched, &removing, verb, sent));
+            // A file that the archive has no room for stays where it is.
+            let fits = room.as_mut().map_or(Ok(()), |room| room.take(sent.meta.size));
+            taken.push(fits.and_then(|()| self.take(&mut walk, &mut touched, &removing, verb, sent)));
         }
         // Before the peer is told to forget these transfers, they must not come back after a loss of
         // power: what is durably in `removing` will not. What is archived must be there first.

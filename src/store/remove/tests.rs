@@ -202,6 +202,44 @@ fn the_archive_on_another_volume_is_a_copy_with_time_and_mode() {
     assert!(outgoing.list(Some(&name("d"))).unwrap().is_empty());
 }
 
+#[cfg(all(target_os = "linux", feature = "failpoints"))]
+#[test]
+fn of_a_copy_that_fails_nothing_is_left() {
+    let (Ok(other), base) = (tempfile::tempdir_in("/dev/shm"), tempfile::tempdir().unwrap()) else {
+        return;
+    };
+    let folders = Folders { outgoing: other.path().join("out"), ..Folders::in_dir(base.path()) };
+    let state = StateDir::open(&folders).unwrap();
+    let outgoing = Arc::new(Folder::open(&folders.outgoing, true).unwrap());
+    let remover = Remover::open(Arc::clone(&outgoing), &state).unwrap();
+    std::fs::write(folders.outgoing.join("f"), vec![7; 1 << 20]).unwrap();
+    let sent = |leaf: &str| {
+        let hash = blake3::hash(&std::fs::read(folders.outgoing.join(leaf)).unwrap());
+        Sent { name: name(leaf), meta: outgoing.stat(&name(leaf)).unwrap(), hash: Some(*hash.as_bytes()) }
+    };
+    let batch = [sent("f")];
+    // Half of it is written.
+    crate::failpoint::set("os.write=ENOSPC@3");
+    let failed = remover.archive(&batch).pop().unwrap();
+    if folders.outgoing.join("f").exists() {
+        assert!(matches!(failed, Err(StoreError::NoSpace { .. })), "{failed:?}");
+        assert_eq!(std::fs::read_dir(folders.state.join("sent")).unwrap().count(), 0);
+        assert_eq!(remover.archive(&batch).pop().unwrap().unwrap(), Removed::Gone);
+    }
+    assert_eq!(std::fs::read(folders.state.join("sent/f")).unwrap(), vec![7; 1 << 20]);
+    // What can never fit is not begun.
+    let mut room = Archive::open(&folders.state.join("sent"))
+        .unwrap()
+        .room(&remover.removing.of(&outgoing).unwrap().dir);
+    if room.take(u64::MAX).is_err() {
+        std::fs::write(folders.outgoing.join("g"), "g").unwrap();
+        let large = sent("g");
+        let large = Sent { meta: Meta { size: u64::MAX, ..large.meta }, ..large };
+        let refused = remover.archive(&[large]).pop().unwrap();
+        assert!(matches!(refused, Err(StoreError::NoSpace { .. })), "{refused:?}");
+    }
+}
+
 #[cfg(unix)]
 #[test]
 fn a_swapped_parent_link_deletes_nothing_outside() {
