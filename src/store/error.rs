@@ -86,6 +86,15 @@ pub enum StoreError {
         /// The file or folder that was wanted.
         path: String,
     },
+    /// A folder in Incoming is a mount point, and a rename does not cross volumes.
+    #[error(
+        "{path}: another volume is mounted there, and a file arrives by a rename, which does not cross volumes; unmount \
+         it, or receive onto that volume (--incoming)"
+    )]
+    Mounted {
+        /// The mount point, or the folder in it.
+        path: String,
+    },
     /// Another program, or another transfer, holds the file open.
     #[error("{path}: it is in use; it is tried again")]
     Busy {
@@ -177,7 +186,7 @@ impl StoreError {
         match self {
             Self::NoSpace { .. } => Refusal::NoSpace,
             Self::Full { .. } => Refusal::Full,
-            Self::InTheWay { .. } => Refusal::InTheWay,
+            Self::InTheWay { .. } | Self::Mounted { .. } => Refusal::InTheWay,
             Self::Busy { .. } => Refusal::Busy,
             Self::Name { .. } => Refusal::Name,
             Self::Link { .. } => Refusal::Link,

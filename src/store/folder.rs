@@ -310,7 +310,8 @@ impl Walk<'_> {
         Ok(self.hold(name, dir))
     }
 
-    /// The folder of that name, made with what is missing above it.
+    /// The folder of that name, made with what is missing above it. A folder that is made is for this user alone:
+    /// who else may enter it is decided when everything in it has arrived.
     pub(crate) fn make_dir(
         &mut self,
         name: &Name,
@@ -323,7 +324,7 @@ impl Walk<'_> {
         let shown = || self.folder.shown(name);
         let dir = match os::open_dir(&parent, &leaf) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                match os::make_dir(&parent, &leaf, false) {
+                match os::make_dir(&parent, &leaf, true) {
                     Ok(()) => {}
                     // Another one made it meanwhile.
                     Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}

@@ -13,12 +13,15 @@ use crate::proto::message::TransferId;
 use std::collections::{HashMap, HashSet};
 use std::ffi::{OsStr, OsString};
 use std::path::Path;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 /// A staged file that nobody resumed for so long is dropped.
 const STALE: u64 = 30 * 24 * 3600;
 /// Of smaller files, in bytes, it does not matter how much is written already.
 const LOOKED_AT: u64 = 4 << 20;
+
+/// A folder that is made to see which permissions it gets.
+const USUAL: &str = ".folder";
 
 /// Unfinished files that wait to be resumed. For a new one the oldest goes: whoever begins many and finishes none
 /// fills the stage no further, and an honest peer has no more than it may have streams.
@@ -31,6 +34,7 @@ pub struct Incoming {
     stage: Aside,
     promised: Arc<Promises>,
     quota: Option<Arc<Quota>>,
+    usual_mode: OnceLock<u32>,
 }
 
 /// Bytes of the transfers under way, whole.
@@ -44,7 +48,7 @@ impl Incoming {
     pub fn open(path: &Path, state: &StateDir) -> Result<Self, StoreError> {
         let folder = Folder::open(path, true)?;
         let stage = state.beside(&folder, "stage")?;
-        Ok(Self { folder, stage, promised: Arc::default(), quota: None })
+        Ok(Self { folder, stage, promised: Arc::default(), quota: None, usual_mode: OnceLock::new() })
     }
 
     /// The same, holding at most so many bytes with what is being received and what is staged.
@@ -144,6 +148,20 @@ impl Incoming {
         }
     }
 
+    /// The permissions of a folder that any program makes here, for one whose sender has none. The system tells them
+    /// only by making a folder.
+    pub(crate) fn usual_mode(&self) -> Option<u32> {
+        if let Some(mode) = self.usual_mode.get() {
+            return Some(*mode);
+        }
+        let (stage, leaf) = (self.stage_dir().ok()?, OsStr::new(USUAL));
+        os::make_dir(&stage.dir, leaf, false).ok()?;
+        let made = os::stat(&stage.dir, leaf);
+        let _: Result<(), _> = os::remove_dir(&stage.dir, leaf);
+        let mode = made.ok()?.mode?;
+        Some(*self.usual_mode.get_or_init(|| mode))
+    }
+
     /// Drops what is staged of a transfer, if anything is.
     ///
     /// # Errors
@@ -185,6 +203,7 @@ impl Incoming {
         for leaf in leaves.iter().filter(|leaf| !kept.contains(*leaf)) {
             let _: Result<(), _> = os::unlink(&stage.dir, leaf);
         }
+        let _: Result<(), _> = os::remove_dir(&stage.dir, OsStr::new(USUAL));
         Ok(())
     }
 

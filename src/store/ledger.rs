@@ -3,7 +3,8 @@
 //!
 //! A received transfer is first `committing` (durable before its file is renamed into place), then
 //! `committed`. A crash in between is settled at the next start by looking for the staged file: see
-//! `publish::recover`.
+//! `publish::recover`. A folder that is made on the way to a file is `filling` until its own entry arrives: so a folder
+//! that was made here is told from one of the user's.
 
 mod database;
 
@@ -14,8 +15,9 @@ use super::os;
 use super::state::StateDir;
 use crate::proto::message::{Timestamp, TransferId};
 use crate::proto::name::Name;
-use database::{DELIVERED, Database, RECEIVED};
+use database::{Changes, DELIVERED, Database, RECEIVED};
 use redb::{Durability, ReadableDatabase, ReadableTable, ReadableTableMetadata};
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -56,6 +58,8 @@ pub struct Ledger {
 enum State {
     Committing = 0,
     Committed = 1,
+    /// A folder that was made here, and whose own permissions have not arrived yet.
+    Filling = 2,
 }
 
 impl Ledger {
@@ -112,22 +116,59 @@ impl Ledger {
             for id in ids {
                 found.push(table.get(&id.0)?.and_then(|value| match decode(value.value())? {
                     (State::Committed, received) => Some(received),
-                    (State::Committing, _) => None,
+                    (State::Committing | State::Filling, _) => None,
                 }));
             }
             Ok(found)
         })
     }
 
-    /// Durable before the files are renamed: these staged files are whole, and about to be placed.
-    pub(crate) fn committing(&self, entries: &[(TransferId, Received)]) -> Result<(), StoreError> {
-        self.put(entries, State::Committing, Durability::Immediate)
+    /// Durable before the files are renamed: these staged files are whole, and about to be placed, and these
+    /// folders are about to be made.
+    pub(crate) fn committing(
+        &self,
+        entries: &[(TransferId, Received)],
+        folders: &[Name],
+    ) -> Result<(), StoreError> {
+        let mut changes = changes(entries, State::Committing);
+        changes.extend(folders.iter().map(|name| (folder_key(name), Some(filling(name)))));
+        self.db.change(changes, Durability::Immediate)
     }
 
-    /// The files are in place, durably. This need not be durable itself: after a crash, "committing"
-    /// with no staged file left means the same.
-    pub(crate) fn committed(&self, entries: &[(TransferId, Received)]) -> Result<(), StoreError> {
-        self.put(entries, State::Committed, Durability::None)
+    /// The files are in place, durably, and the folders have their permissions. This need not be durable itself: after
+    /// a crash, "committing" with no staged file left means the same.
+    pub(crate) fn committed(
+        &self,
+        entries: &[(TransferId, Received)],
+        folders: &[Name],
+    ) -> Result<(), StoreError> {
+        let mut changes = changes(entries, State::Committed);
+        changes.extend(folders.iter().map(|name| (folder_key(name), None)));
+        self.db.change(changes, Durability::None)
+    }
+
+    /// Those of the folders that were made here and wait for their permissions.
+    pub(crate) fn filling_of(&self, folders: Vec<Name>) -> Result<HashSet<Name>, StoreError> {
+        if folders.is_empty() {
+            return Ok(HashSet::new());
+        }
+        self.db.read(|db| {
+            let table = db.begin_read()?.open_table(RECEIVED)?;
+            let mut found = HashSet::new();
+            for name in folders {
+                let known = table.get(&folder_key(&name))?.and_then(|value| decode(value.value()));
+                if known.is_some_and(|(state, folder)| state == State::Filling && folder.saved_as == name) {
+                    found.insert(name);
+                }
+            }
+            Ok(found)
+        })
+    }
+
+    /// All of them.
+    pub(crate) fn filling(&self) -> Result<Vec<Name>, StoreError> {
+        let filling = self.all(State::Filling)?;
+        Ok(filling.into_iter().map(|(_, folder)| folder.saved_as).collect())
     }
 
     /// Durable before the staged files of these are dropped: they were not placed. In the other
@@ -138,13 +179,20 @@ impl Ledger {
 
     /// What a crash left between `committing` and `committed`.
     pub(crate) fn unfinished(&self) -> Result<Vec<(TransferId, Received)>, StoreError> {
+        self.all(State::Committing)
+    }
+
+    fn all(&self, wanted: State) -> Result<Vec<(TransferId, Received)>, StoreError> {
         self.db.read(|db| {
             let table = db.begin_read()?.open_table(RECEIVED)?;
             let mut found = Vec::new();
             for entry in table.iter()? {
                 let (id, value) = entry?;
-                if let Some((State::Committing, received)) = decode(value.value()) {
-                    found.push((TransferId(*id.value()), received));
+                match decode(value.value()) {
+                    Some((state, received)) if state == wanted => {
+                        found.push((TransferId(*id.value()), received));
+                    }
+                    _ => {}
                 }
             }
             Ok(found)
@@ -230,22 +278,6 @@ impl Ledger {
         })
     }
 
-    fn put(
-        &self,
-        entries: &[(TransferId, Received)],
-        state: State,
-        durability: Durability,
-    ) -> Result<(), StoreError> {
-        let when = now();
-        let value = |received| {
-            let mut value = Vec::new();
-            encode(&mut value, state, when, received);
-            value
-        };
-        let changes = entries.iter().map(|(id, received)| (id.0, Some(value(received))));
-        self.db.change(changes.collect(), durability)
-    }
-
     fn remove(&self, ids: &[TransferId], durability: Durability) -> Result<(), StoreError> {
         self.db.change(ids.iter().map(|id| (id.0, None)).collect(), durability)
     }
@@ -255,6 +287,34 @@ impl std::fmt::Debug for Ledger {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "Ledger({:?})", self.db)
     }
+}
+
+/// Entries of one state, as they are written.
+fn changes(entries: &[(TransferId, Received)], state: State) -> Changes {
+    let when = now();
+    let value = |received| {
+        let mut value = Vec::new();
+        encode(&mut value, state, when, received);
+        value
+    };
+    entries.iter().map(|(id, received)| (id.0, Some(value(received)))).collect()
+}
+
+/// A folder's key among the transfers: as random as their ids, which are hashes too.
+fn folder_key(name: &Name) -> [u8; 16] {
+    let hash = *blake3::Hasher::new_derive_key("rft 1 folder that fills")
+        .update(name.as_bytes())
+        .finalize()
+        .as_bytes();
+    let mut key = [0; 16];
+    key.copy_from_slice(&hash[..16]);
+    key
+}
+
+fn filling(name: &Name) -> Vec<u8> {
+    let mut value = Vec::new();
+    encode(&mut value, State::Filling, now(), &Received { hash: [0; 32], saved_as: name.clone() });
+    value
 }
 
 fn now() -> u64 {
@@ -296,6 +356,7 @@ fn decode(value: &[u8]) -> Option<(State, Received)> {
     let state = match state {
         0 => State::Committing,
         1 => State::Committed,
+        2 => State::Filling,
         _ => return None,
     };
     let (_when, rest) = rest.split_first_chunk::<8>()?;
@@ -303,10 +364,10 @@ fn decode(value: &[u8]) -> Option<(State, Received)> {
     Some((state, Received { hash: *hash, saved_as: Name::parse(name).ok()? }))
 }
 
-/// What is not settled yet is never too old.
+/// A transfer that is not settled yet is never too old.
 fn too_old(value: &[u8], as_of: u64) -> bool {
     match value.split_first() {
-        Some((&state, rest)) if state == State::Committed as u8 => {
+        Some((&state, rest)) if state == State::Committed as u8 || state == State::Filling as u8 => {
             let when = rest.first_chunk::<8>().map(|when| u64::from_le_bytes(*when));
             when.is_none_or(|when| age::is_older(when, as_of, REMEMBERED))
         }

@@ -11,6 +11,7 @@ mod incoming;
 mod ledger;
 mod meta;
 mod numbered;
+mod obstacle;
 mod os;
 mod place;
 #[cfg(test)]
@@ -28,6 +29,7 @@ pub use folder::{Folder, Listed};
 pub use incoming::{Incoming, Reservation};
 pub use ledger::{Delivered, Ledger, Received};
 pub use meta::{FileKind, Identity, Meta};
+pub use obstacle::Obstacle;
 pub use open_writers::Writers;
 pub use os::Program;
 pub use publish::{Arrived, Content, publish};

@@ -13,6 +13,7 @@ use crate::failpoint::hit;
 use crate::proto::message::{Timestamp, TransferId};
 use crate::proto::name::Name;
 use cap_std::fs::Dir;
+use std::collections::{BTreeSet, HashMap};
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io::{self, Read};
@@ -21,6 +22,14 @@ use std::sync::Arc;
 /// Folders whose entries changed are remembered up to here: handles are scarce. With more of them the
 /// volume is synced as one at the end; where that cannot be, those so far are synced at once.
 const MOST_CHANGED: usize = 64;
+/// The permissions of a folder that is made on the way to a file.
+const PRIVATE: u32 = 0o700;
+/// Files of the same size at numbered names that are compared with a new one, and those that are read to the end.
+pub(super) const MAX_READ: u32 = 64;
+const MAX_HASHED: usize = 4;
+/// Bytes that are compared in each of so many places before a file is read to the end.
+const SAMPLE: usize = 16 * 1024;
+const SAMPLES: u64 = 8;
 /// How often a name that is free, then taken, then free again is tried.
 const RACES: u32 = 16;
 
@@ -38,6 +47,15 @@ pub(crate) struct Placer<'a> {
     doubles: Vec<TransferId>,
     // A folder that could not be synced when there were too many of them.
     failed: Option<io::Error>,
+    // The files in Incoming that were compared with staged ones.
+    compared: HashMap<TransferId, Compared>,
+}
+
+/// What was found when files were compared with a staged one.
+#[derive(Default)]
+struct Compared {
+    read: u32,
+    hashed: Vec<(Meta, bool)>,
 }
 
 /// What a staged entry is, as far as its place is concerned.
@@ -45,7 +63,6 @@ pub(crate) struct Entry<'a> {
     pub(crate) id: TransferId,
     pub(crate) name: &'a Name,
     pub(crate) thing: Thing<'a>,
-    pub(crate) mode: Option<u32>,
     pub(crate) modified: Timestamp,
 }
 
@@ -66,6 +83,7 @@ impl<'a> Placer<'a> {
             stage: None,
             doubles: Vec::new(),
             failed: None,
+            compared: HashMap::new(),
         }
     }
 
@@ -84,7 +102,7 @@ impl<'a> Placer<'a> {
             let Some(candidate) = numbered(entry.name, number) else { break };
             let Ok((parent, leaf)) = self.walk.parent(&candidate) else { return candidate };
             match os::stat(&parent, &leaf) {
-                Ok(there) if !is_same(entry, number, &parent, &leaf, &there) => {}
+                Ok(there) if !self.is_same(entry, number, &parent, &leaf, &there) => {}
                 _ => return candidate,
             }
         }
@@ -106,6 +124,9 @@ impl<'a> Placer<'a> {
                     return Ok(candidate);
                 }
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+                Err(error) if error.kind() == io::ErrorKind::CrossesDevices => {
+                    return Err(self.incoming.mounted_above(&candidate));
+                }
                 Err(error) => return Err(StoreError::new("write", self.shown(&candidate), &error)),
             }
             let there = match os::stat(&parent, &leaf) {
@@ -116,7 +137,11 @@ impl<'a> Placer<'a> {
                 }
                 Err(error) => return Err(StoreError::new("look at", self.shown(&candidate), &error)),
             };
-            if self.stands_there(entry, number, &stage, &parent, &leaf, &there)? {
+            let compares = self.on_conflict != OnConflict::Overwrite;
+            if is_staged(&stage, &staged, &there)
+                || compares && self.is_same(entry, number, &parent, &leaf, &there)
+            {
+                self.lasts(entry, &parent, &leaf)?;
                 hit("publish.same");
                 self.moved(&stage, candidate.parent(), &parent)?;
                 self.doubles.push(entry.id);
@@ -151,17 +176,57 @@ impl<'a> Placer<'a> {
         }
     }
 
-    /// Makes a folder, with its mode and time.
+    /// The folders from `folder` up that are not there, into `missing`.
+    pub(crate) fn missing(&mut self, folder: Option<Name>, missing: &mut BTreeSet<Name>) {
+        let (mut above, mut unknown) = (folder, Vec::new());
+        while let Some(name) = above.filter(|name| !missing.contains(name)) {
+            above = name.parent();
+            unknown.push(name);
+        }
+        // From the top: what is beneath a missing one is missing too.
+        while let Some(name) = unknown.last() {
+            match self.walk.dir(Some(name)) {
+                Err(StoreError::NotFound { .. }) => return missing.extend(unknown),
+                // Something else is there: the attempt to make it shows what is the matter.
+                Err(_) => return,
+                Ok(_) => drop(unknown.pop()),
+            }
+        }
+    }
+
+    /// Whether a folder is not there any more.
+    pub(crate) fn is_gone(&mut self, name: &Name) -> bool {
+        matches!(self.walk.dir(Some(name)), Err(StoreError::NotFound { .. } | StoreError::InTheWay { .. }))
+    }
+
+    /// Whether a folder is still as private as it was made.
+    fn is_private(&mut self, name: &Name) -> bool {
+        let dir = self.walk.dir(Some(name));
+        let found = dir.and_then(|dir| os::stat_dir(&dir).naming("look at", || self.shown(name)));
+        found.is_ok_and(|meta| meta.mode.is_none_or(|mode| mode == PRIVATE))
+    }
+
+    /// Makes a folder, with its mode and time. One that is there keeps its mode, unless it was made on the way to
+    /// its files (`filling`) and nobody has changed it since.
     pub(crate) fn folder(
         &mut self,
         name: &Name,
         mode: Option<u32>,
         modified: Timestamp,
+        filling: bool,
     ) -> Result<(), StoreError> {
         let (parent, _) = self.parent(name)?;
         let dir = self.walk.make_dir(name, &mut |_, _| {})?;
         self.named_in(name.parent(), &parent)?;
-        os::set_dir(&dir, mode, modified).naming("set the time of", || self.shown(name))?;
+        let mode = match filling && self.is_private(name) {
+            true => mode.or(self.incoming.usual_mode()),
+            false => None,
+        };
+        match os::set_dir(&dir, mode, modified) {
+            // Another user's folder keeps its time as well.
+            Err(error) if mode.is_none() && error.kind() == io::ErrorKind::PermissionDenied => {}
+            set => set.naming("set the time of", || self.shown(name))?,
+        }
         self.changed(Some(name.clone()), &dir);
         Ok(())
     }
@@ -238,31 +303,51 @@ impl<'a> Placer<'a> {
         self.changed.push((name, Arc::clone(dir)));
     }
 
-    /// Whether what stands there is this very entry: the staged file itself (a crash between the two
-    /// halves of a rename by hard link), or the same content. Then only its mode and time are set.
-    fn stands_there(
-        &self,
-        entry: &Entry<'_>,
-        number: u32,
-        stage: &Dir,
-        parent: &Dir,
-        leaf: &OsStr,
-        there: &Meta,
-    ) -> Result<bool, StoreError> {
-        if os::stat(stage, &leaf_of(entry.id)).is_ok_and(|staged| staged.same_inode(there)) {
-            return Ok(true);
-        }
-        match &entry.thing {
-            Thing::Link { .. } => Ok(is_same(entry, number, parent, leaf, there)
-                && os::set_link(parent, leaf, entry.modified).is_ok()),
-            Thing::File { .. } => {
-                let Some(file) = same_file(entry, number, parent, leaf, there) else { return Ok(false) };
-                // Somebody else wrote it, perhaps a moment ago: the receipt says "on stable storage".
-                let kept =
-                    os::set_file(&file, entry.mode, entry.modified).and_then(|()| os::sync_file(&file));
-                kept.naming("write", || self.shown(entry.name))?;
-                Ok(true)
+    /// Whether the same content stands there: a link to the same target, or a file of the same size whose bytes have the
+    /// same hash. The files at numbered names are the user's other versions: of many, only some are read, and those
+    /// that have the time of this one.
+    fn is_same(&mut self, entry: &Entry<'_>, number: u32, parent: &Dir, leaf: &OsStr, there: &Meta) -> bool {
+        let (size, hash) = match &entry.thing {
+            Thing::Link { target } => {
+                return there.kind == FileKind::Link
+                    && os::read_link(parent, leaf).is_ok_and(|found| found == *target);
             }
+            Thing::File { size, hash } => (*size, *hash),
+        };
+        if there.kind != FileKind::File || there.size != size {
+            return false;
+        }
+        let compared = self.compared.entry(entry.id).or_default();
+        if let Some((_, same)) = compared.hashed.iter().find(|(meta, _)| meta.unchanged(there)) {
+            return *same;
+        }
+        let many = compared.read >= MAX_READ || compared.hashed.len() >= MAX_HASHED;
+        if number > 0 && many && there.modified != entry.modified {
+            return false;
+        }
+        compared.read += 1;
+        // A file that cannot be read is another one.
+        let Ok((file, meta)) = os::open_read(parent, leaf) else { return false };
+        let staged = self.incoming.stage_dir().ok();
+        let staged = staged.and_then(|stage| os::open_read(&stage.dir, &leaf_of(entry.id)).ok());
+        if staged.is_some_and(|(staged, _)| !samples_agree(&staged, &file, size)) {
+            return false;
+        }
+        let same = hash_of(&file, size).is_ok_and(|found| found == *hash);
+        compared.hashed.push((meta, same));
+        same
+    }
+
+    /// What stands there in the place of a staged entry, to stable storage: somebody else wrote it, perhaps a moment
+    /// ago. Its mode and its time are its owner's.
+    fn lasts(&self, entry: &Entry<'_>, parent: &Dir, leaf: &OsStr) -> Result<(), StoreError> {
+        if let Thing::Link { .. } = entry.thing {
+            return Ok(());
+        }
+        match os::open_read(parent, leaf).and_then(|(file, _)| os::sync_file(&file)) {
+            // Windows flushes a file only through a handle that may write, and this one is not ours to write.
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Ok(()),
+            synced => synced.naming("sync", || self.shown(entry.name)),
         }
     }
 
@@ -271,26 +356,24 @@ impl<'a> Placer<'a> {
     }
 }
 
-/// Whether the same content stands there.
-fn is_same(entry: &Entry<'_>, number: u32, parent: &Dir, leaf: &OsStr, there: &Meta) -> bool {
-    match &entry.thing {
-        Thing::File { .. } => same_file(entry, number, parent, leaf, there).is_some(),
-        Thing::Link { target } => {
-            there.kind == FileKind::Link && os::read_link(parent, leaf).is_ok_and(|found| found == *target)
-        }
-    }
+/// Whether what stands there is the staged file itself: a crash came between the two halves of a rename by hard link.
+fn is_staged(stage: &Dir, staged: &OsStr, there: &Meta) -> bool {
+    os::stat(stage, staged).is_ok_and(|staged| staged.same_inode(there))
 }
 
-/// The file that stands there, if it has the same content. Of numbered names only those are read that
-/// look the same, or each new version of a file would read all the old ones.
-fn same_file(entry: &Entry<'_>, number: u32, parent: &Dir, leaf: &OsStr, there: &Meta) -> Option<File> {
-    let Thing::File { size, hash } = &entry.thing else { return None };
-    let alike = there.kind == FileKind::File
-        && there.size == *size
-        && (number == 0 || there.modified == entry.modified);
-    // A file that cannot be read is another one.
-    let (file, _) = alike.then(|| os::open_read(parent, leaf).ok()).flatten()?;
-    hash_of(&file, *size).is_ok_and(|found| found == **hash).then_some(file)
+/// Whether two files of this size agree in some places, so that not all of a large one is read to see that it is
+/// another one.
+fn samples_agree(one: &File, other: &File, size: u64) -> bool {
+    let (mut left, mut right) = (vec![0; SAMPLE], vec![0; SAMPLE]);
+    let last = size.saturating_sub(SAMPLE as u64);
+    (0..SAMPLES).all(|number| {
+        let offset = last / (SAMPLES - 1) * number;
+        match (os::read_at(one, &mut left, offset), os::read_at(other, &mut right, offset)) {
+            (Ok(n), Ok(m)) => left[..n.min(m)] == right[..n.min(m)],
+            // The hash decides.
+            _ => true,
+        }
+    })
 }
 
 /// As [`os::rename_new`]. A folder whose mode does not let its own user write (it came with it, from

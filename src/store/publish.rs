@@ -17,6 +17,7 @@ use crate::failpoint::hit;
 use crate::proto::message::{EntryKind, Offer, Outcome, Refusal, TransferId};
 use crate::proto::name::{Name, link_stays_inside};
 use bytes::Bytes;
+use std::collections::{BTreeSet, HashSet};
 use std::io;
 
 /// An entry that is whole, and shall stand in Incoming.
@@ -70,12 +71,12 @@ impl Job {
     }
 
     fn entry(&self) -> Entry<'_> {
-        let Offer { id, name, kind, mode, modified, .. } = &self.offer;
+        let Offer { id, name, kind, modified, .. } = &self.offer;
         let thing = match kind {
             EntryKind::Link { target } => Thing::Link { target },
             _ => Thing::File { size: self.offer.size(), hash: &self.hash },
         };
-        Entry { id: *id, name, thing, mode: *mode, modified: *modified }
+        Entry { id: *id, name, thing, modified: *modified }
     }
 
     fn received(&self) -> (TransferId, Received) {
@@ -101,24 +102,57 @@ pub fn publish(
     hit("publish.staged");
     sync_stage(incoming, &mut jobs, at_once);
     hit("publish.synced");
-    each_or_all(&mut jobs, |step| matches!(step, Step::Ready(_)), |entries| ledger.committing(entries));
+    let filling = announce(ledger, &mut placer, &mut jobs);
     hit("publish.committing");
-    place_all(&mut placer, &mut jobs);
+    place_all(&mut placer, &mut jobs, &filling);
     hit("publish.durable");
     drop_refused(incoming, ledger, &jobs);
     let placed = |step: &Step| matches!(step, Step::Placed(_));
-    each_or_all(&mut jobs, placed, |entries| ledger.committed(entries));
+    let complete: Vec<Name> = {
+        let folders = jobs.iter().filter(|job| placed(&job.step) && filling.contains(&job.offer.name));
+        folders.filter(|job| job.offer.kind == EntryKind::Folder).map(|job| job.offer.name.clone()).collect()
+    };
+    each_or_all(&mut jobs, &complete, placed, |entries, complete| ledger.committed(entries, complete));
     hit("publish.committed");
     jobs.into_iter().map(outcome).collect()
 }
 
+/// Tells the ledger, durably, what is about to be placed, and which folders are about to be made for it. Gives those
+/// of the offered folders that were made here, now or earlier, and whose permissions may be set.
+fn announce(ledger: &Ledger, placer: &mut Placer<'_>, jobs: &mut [Job]) -> HashSet<Name> {
+    let mut missing = BTreeSet::new();
+    for job in &*jobs {
+        match &job.step {
+            Step::Ready(name) => placer.missing(name.parent(), &mut missing),
+            Step::Folder => placer.missing(Some(job.offer.name.clone()), &mut missing),
+            _ => {}
+        }
+    }
+    let missing: Vec<Name> = missing.into_iter().collect();
+    let ready = |step: &Step| matches!(step, Step::Ready(_) | Step::Folder);
+    each_or_all(jobs, &missing, ready, |entries, missing| ledger.committing(entries, missing));
+    let folders =
+        jobs.iter().filter(|job| matches!(job.step, Step::Folder)).map(|job| job.offer.name.clone());
+    let folders: Vec<Name> = folders.collect();
+    match ledger.filling_of(folders) {
+        Ok(filling) => filling,
+        Err(error) => {
+            let folders = jobs.iter_mut().filter(|job| matches!(job.step, Step::Folder));
+            folders.for_each(|job| job.fail(&error));
+            HashSet::new()
+        }
+    }
+}
+
 /// The renames, in the order of arrival (a folder comes after what is in it), then the folders'
 /// sync.
-fn place_all(placer: &mut Placer<'_>, jobs: &mut [Job]) {
+fn place_all(placer: &mut Placer<'_>, jobs: &mut [Job], filling: &HashSet<Name>) {
     for job in &mut *jobs {
         let Offer { name, mode, modified, .. } = &job.offer;
         let placed = match &job.step {
-            Step::Folder => placer.folder(name, *mode, *modified).map(|()| name.clone()),
+            Step::Folder => {
+                placer.folder(name, *mode, *modified, filling.contains(name)).map(|()| name.clone())
+            }
             Step::Ready(_) => placer.place(&job.entry()),
             _ => continue,
         };
@@ -165,7 +199,10 @@ pub fn recover(incoming: &Incoming, ledger: &Ledger, on_conflict: OnConflict) ->
     }
     placer.sync()?;
     hit("recover.placed");
-    ledger.committed(&committed)?;
+    // One that the user has opened meanwhile stays known: that may be lost with the power, and come again.
+    let mut folders = ledger.filling()?;
+    folders.retain(|name| placer.is_gone(name));
+    ledger.committed(&committed, &folders)?;
     hit("recover.committed");
     ledger.not_committed(&partial)?;
     ledger.not_committed(&dropped)?;
@@ -194,17 +231,17 @@ fn place_again(
         }
         Err(error) => return Err(StoreError::new("look at", stage.path.display(), &error)),
     };
-    let (mode, modified) = (staged.mode, staged.modified);
+    let modified = staged.modified;
     if staged.kind == FileKind::Link {
         let target = os::read_link(&stage.dir, &leaf).naming("read", || stage.path.display())?;
         let thing = Thing::Link { target: &target };
-        return placer.place(&Entry { id, name, thing, mode, modified }).map(Some);
+        return placer.place(&Entry { id, name, thing, modified }).map(Some);
     }
     if !is_whole(incoming, id, received)? {
         return Ok(None);
     }
     let thing = Thing::File { size: staged.size, hash: &received.hash };
-    placer.place(&Entry { id, name, thing, mode, modified }).map(Some)
+    placer.place(&Entry { id, name, thing, modified }).map(Some)
 }
 
 /// Whether the staged file is the one that the ledger was told of.
@@ -295,22 +332,21 @@ fn sync_stage(incoming: &Incoming, jobs: &mut [Job], at_once: bool) {
     }
 }
 
-/// Tells the ledger of all entries at this step, folders aside; when it cannot be told, all of them
-/// fail.
+/// Tells the ledger of all entries at this step, folders aside, and of these folders; when it cannot be told, all of
+/// the entries fail.
 fn each_or_all(
     jobs: &mut [Job],
+    folders: &[Name],
     at: impl Fn(&Step) -> bool,
-    tell: impl FnOnce(&[(TransferId, Received)]) -> Result<(), StoreError>,
+    tell: impl FnOnce(&[(TransferId, Received)], &[Name]) -> Result<(), StoreError>,
 ) {
-    let told = |job: &Job| at(&job.step) && job.offer.kind != EntryKind::Folder;
-    let entries: Vec<_> = jobs.iter().filter(|job| told(job)).map(Job::received).collect();
-    if entries.is_empty() {
+    let told = jobs.iter().filter(|job| at(&job.step) && job.offer.kind != EntryKind::Folder);
+    let entries: Vec<_> = told.map(Job::received).collect();
+    if entries.is_empty() && folders.is_empty() {
         return;
     }
-    if let Err(error) = tell(&entries) {
-        for job in jobs.iter_mut().filter(|job| told(job)) {
-            job.fail(&error);
-        }
+    if let Err(error) = tell(&entries, folders) {
+        jobs.iter_mut().filter(|job| at(&job.step)).for_each(|job| job.fail(&error));
     }
 }
 

@@ -140,8 +140,13 @@ impl Source {
         let old = set(&incoming.join(name), size, hash, 0o640, UNIX_EPOCH + Duration::new(86_400, 7));
         let mut expected = self.expected.lock().unwrap();
         expected.dropped.insert(name.to_owned(), new.clone());
-        expected.meanwhile.insert(name.to_owned(), old);
-        expected.arrives.insert(name.to_owned(), new);
+        if taken == Taken::Overwrite {
+            expected.meanwhile.insert(name.to_owned(), old);
+            expected.arrives.insert(name.to_owned(), new);
+        } else {
+            // Its mode and its time are the user's.
+            expected.arrives.insert(name.to_owned(), old);
+        }
         drop(expected);
         fs::rename(made, self.outgoing.join(name)).unwrap();
     }

@@ -23,12 +23,12 @@ const DELIVERED: Delivered = Delivered { changed: Timestamp { seconds: -5, nanos
 fn committed_entries_are_received_until_forgotten() {
     let (_base, state) = state();
     let ledger = Ledger::open(&state).unwrap();
-    ledger.committing(&[entry(1), entry(2), entry(3)]).unwrap();
+    ledger.committing(&[entry(1), entry(2), entry(3)], &[]).unwrap();
     assert_eq!(ledger.received(id(1)).unwrap(), None);
-    ledger.committed(&[entry(1), entry(2)]).unwrap();
+    ledger.committed(&[entry(1), entry(2)], &[]).unwrap();
     ledger.not_committed(&[id(3)]).unwrap();
     assert_eq!(ledger.received_of(&[id(1), id(3)]).unwrap(), [Some(entry(1).1), None]);
-    ledger.committing(&[entry(4)]).unwrap();
+    ledger.committing(&[entry(4)], &[]).unwrap();
     assert_eq!(ledger.forget(&[id(1), id(4), id(5)]).unwrap(), [id(4), id(5)]);
     assert_eq!(ledger.received(id(1)).unwrap(), None);
     assert!(ledger.unfinished().unwrap().is_empty());
@@ -39,8 +39,8 @@ fn what_was_committing_and_who_we_are_survive() {
     let (base, state) = state();
     let ledger = Ledger::open(&state).unwrap();
     let origin = ledger.origin();
-    ledger.committing(&[entry(1), entry(2)]).unwrap();
-    ledger.committed(&[entry(2)]).unwrap();
+    ledger.committing(&[entry(1), entry(2)], &[]).unwrap();
+    ledger.committed(&[entry(2)], &[]).unwrap();
     ledger.mark_delivered(&[(id(7), DELIVERED), (id(8), Delivered::default())]).unwrap();
     drop(ledger);
     let ledger = Ledger::open(&state).unwrap();
@@ -59,9 +59,9 @@ fn what_was_committing_and_who_we_are_survive() {
 fn after_an_error_it_is_opened_anew_and_knows_all_it_knew() {
     let (_base, state) = state();
     let ledger = Ledger::open(&state).unwrap();
-    ledger.committing(&[entry(1), entry(2), entry(3)]).unwrap();
+    ledger.committing(&[entry(1), entry(2), entry(3)], &[]).unwrap();
     // None of these is synced, so none is in the file that is opened.
-    ledger.committed(&[entry(1), entry(2)]).unwrap();
+    ledger.committed(&[entry(1), entry(2)], &[]).unwrap();
     ledger.forget(&[id(2)]).unwrap();
     for _ in 0..2 {
         ledger.db.fail();
@@ -69,7 +69,7 @@ fn after_an_error_it_is_opened_anew_and_knows_all_it_knew() {
         assert_eq!(ledger.unfinished().unwrap(), [entry(3)]);
     }
     ledger.db.fail();
-    ledger.committed(&[entry(3)]).unwrap();
+    ledger.committed(&[entry(3)], &[]).unwrap();
     assert_eq!(ledger.received(id(3)).unwrap(), Some(entry(3).1));
 }
 
@@ -77,15 +77,15 @@ fn after_an_error_it_is_opened_anew_and_knows_all_it_knew() {
 fn while_it_cannot_be_opened_nothing_is_forgotten() {
     let (base, state) = state();
     let ledger = Ledger::open(&state).unwrap();
-    ledger.committing(&[entry(1), entry(2)]).unwrap();
+    ledger.committing(&[entry(1), entry(2)], &[]).unwrap();
     let (file, aside) = (state.path().join(FILE), base.path().join("aside"));
     std::fs::rename(&file, &aside).unwrap();
     ledger.db.fail();
     assert!(matches!(ledger.received(id(1)), Err(StoreError::NotFound { .. })));
     // It need not be durable, so it is remembered; this must be, so it fails, and is remembered too.
-    ledger.committed(&[entry(1)]).unwrap();
+    ledger.committed(&[entry(1)], &[]).unwrap();
     assert!(ledger.not_committed(&[id(2)]).is_err());
-    assert!(ledger.committing(&[entry(4)]).is_err());
+    assert!(ledger.committing(&[entry(4)], &[]).is_err());
     // Nor is a new one begun in its place, or another one taken for it.
     assert!(!file.exists());
     std::fs::rename(&aside, &file).unwrap();
@@ -115,8 +115,8 @@ fn old_entries_go_and_unsettled_ones_stay() {
 fn a_clock_that_is_years_ahead_forgets_nothing() {
     let (_base, state) = state();
     let ledger = Ledger::open(&state).unwrap();
-    ledger.committing(&[entry(1)]).unwrap();
-    ledger.committed(&[entry(1)]).unwrap();
+    ledger.committing(&[entry(1)], &[]).unwrap();
+    ledger.committed(&[entry(1)], &[]).unwrap();
     drop(ledger);
     // As if the last run had been ten years ago, by a clock that has jumped since.
     let path = state.path().join(FILE);
@@ -131,9 +131,9 @@ fn a_clock_that_is_years_ahead_forgets_nothing() {
 fn sample(state: &StateDir) -> Vec<u8> {
     let ledger = Ledger::open(state).unwrap();
     for n in 0..=255 {
-        ledger.committing(&[entry(n)]).unwrap();
+        ledger.committing(&[entry(n)], &[]).unwrap();
     }
-    ledger.committed(&(0..200).map(entry).collect::<Vec<_>>()).unwrap();
+    ledger.committed(&(0..200).map(entry).collect::<Vec<_>>(), &[]).unwrap();
     ledger.mark_delivered(&[(id(1), DELIVERED)]).unwrap();
     drop(ledger);
     std::fs::read(state.path().join(FILE)).unwrap()
@@ -147,8 +147,8 @@ fn survives(state: &StateDir, bytes: &[u8]) -> bool {
         let found = ledger.received(id(n)).unwrap();
         assert!(found.is_none() || found == Some(entry(n).1), "{n}");
     }
-    ledger.committing(&[entry(3)]).unwrap();
-    ledger.committed(&[entry(3)]).unwrap();
+    ledger.committing(&[entry(3)], &[]).unwrap();
+    ledger.committed(&[entry(3)], &[]).unwrap();
     assert_eq!(ledger.received(id(3)).unwrap(), Some(entry(3).1));
     if let Some(aside) = ledger.moved_aside() {
         assert_eq!(std::fs::read(aside).unwrap().len(), bytes.len());
@@ -190,7 +190,7 @@ fn what_is_never_let_go_of_is_bounded() {
     let (_base, state) = state();
     let mut ledger = Ledger::open(&state).unwrap();
     ledger.most = 3;
-    ledger.committed(&[entry(1), entry(2), entry(3)]).unwrap();
+    ledger.committed(&[entry(1), entry(2), entry(3)], &[]).unwrap();
     assert!(matches!(ledger.received(id(4)), Err(StoreError::LedgerFull { .. })));
     assert_eq!(ledger.received(id(3)).unwrap(), Some(entry(3).1));
     ledger.forget(&[id(3)]).unwrap();
@@ -209,8 +209,8 @@ fn works_until_it_is_killed() {
     for n in 0..1_000_000_u32 {
         let batch: Vec<_> = (0..n % 40).map(|k| (id_of(n % 7 * 50 + k), entry(k as u8).1)).collect();
         let ids: Vec<_> = batch.iter().map(|(id, _)| *id).collect();
-        ledger.committing(&batch).unwrap();
-        ledger.committed(&batch).unwrap();
+        ledger.committing(&batch, &[]).unwrap();
+        ledger.committed(&batch, &[]).unwrap();
         if n % 3 == 0 {
             ledger.forget(&ids).unwrap();
         }

@@ -68,6 +68,8 @@ calls! {
     "os.writers": has_writer(file: &File) -> bool;
     /// The target of a symbolic link, `/`-separated.
     "os.read_link": read_link(dir: &Dir, leaf: &OsStr) -> Vec<u8>;
+    /// Which volume a folder is on, as a rename sees it: two mounts of one are two.
+    "os.mount": mount_of(dir: &Dir) -> (u64, u64);
     /// Bytes that this user may still write on the folder's volume.
     "os.free_space": free_space(dir: &Dir, path: &Path) -> u64;
 }

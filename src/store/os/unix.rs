@@ -290,6 +290,16 @@ fn syncfs_reports_errors() -> bool {
     })
 }
 
+/// Device and mount: bind mounts have the device of what they show, and parts of one mount (subvolumes) have their own.
+pub(crate) fn mount_of(dir: &Dir) -> io::Result<(u64, u64)> {
+    let device = stat_dir(dir)?.identity.device;
+    #[cfg(target_os = "linux")]
+    if let Ok(found) = fs::statx(dir, "", AtFlags::EMPTY_PATH, fs::StatxFlags::MNT_ID) {
+        return Ok((device, found.stx_mnt_id));
+    }
+    Ok((device, 0))
+}
+
 /// Bytes that this user may still write on the folder's volume.
 pub(crate) fn free_space(dir: &Dir, _path: &Path) -> io::Result<u64> {
     let stat = fs::fstatvfs(dir)?;

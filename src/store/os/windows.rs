@@ -338,6 +338,11 @@ fn set_time(file: &File, modified: Timestamp) -> io::Result<()> {
     file.set_times(FileTimes::new().set_modified(system_time_of(modified)))
 }
 
+/// The number of the volume.
+pub(crate) fn mount_of(dir: &Dir) -> io::Result<(u64, u64)> {
+    Ok((stat_dir(dir)?.identity.device, 0))
+}
+
 pub(crate) fn sync_file(file: &File) -> io::Result<()> {
     file.sync_all()
 }

@@ -10,12 +10,14 @@ use rand::RngExt;
 use rand::rngs::StdRng;
 use run::Run;
 use std::collections::BTreeSet;
-use things::{Thing, What, file, large};
+use things::{Thing, What, file, large, users};
 
 /// One step of the two users and the sender. What was done is not done again after a restart.
 enum Step {
     /// Offers these together.
     Offer(&'static [usize]),
+    /// The receiver's user writes a file, and does not sync it.
+    Write(usize),
     /// The receiver's user takes one away, durably.
     TakeAway(usize),
     /// The sender is done with these.
@@ -73,6 +75,7 @@ impl World {
             name,
             what: what.clone(),
             replaces: None,
+            same_as: None,
             kept_out_by: &[],
         };
         let things = things.iter().map(thing);
@@ -221,14 +224,14 @@ fn skipping() -> World {
         ("l", What::Link("d")),
         ("f", What::Folder),
         ("f", file("a folder is in the way")),
-        ("same", file("the same")),
+        ("same", users("the same")),
         ("same", file("the same")),
     ];
     let steps = vec![
         Step::Offer(&[0, 3, 5]),
         Step::Offer(&[1]),
         Step::Offer(&[2, 4, 6]),
-        Step::Offer(&[7]),
+        Step::Write(7),
         Step::Offer(&[8]),
         Step::TakeAway(8),
         Step::TakeAway(0),
@@ -236,8 +239,8 @@ fn skipping() -> World {
         Step::Offer(&[1]),
     ];
     let mut world = World::new(OnConflict::Skip, &things, steps);
-    world.things[8].replaces = Some(7);
-    for (refused, by) in [(1, &[0, 2][..]), (2, &[0, 1]), (4, &[3]), (6, &[5])] {
+    world.things[8].same_as = Some(7);
+    for (refused, by) in [(1, &[0, 2][..]), (2, &[0, 1]), (4, &[3]), (6, &[5]), (8, &[7])] {
         world.things[refused].kept_out_by = by;
     }
     world

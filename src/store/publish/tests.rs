@@ -1,3 +1,4 @@
+use super::super::place::MAX_READ;
 use super::*;
 use crate::config::Folders;
 use crate::proto::message::Timestamp;
@@ -146,8 +147,12 @@ fn the_conflict_table() {
     };
     for policy in [Rename, Overwrite, Skip] {
         fresh();
+        let before = rig.incoming.folder().stat(&name("d/a.txt")).unwrap();
         assert_eq!(saved(&rig.one(policy, file(1, "d/a.txt", "old"))), "d/a.txt");
-        assert_eq!(rig.incoming.folder().stat(&name("d/a.txt")).unwrap().modified, OLD);
+        // What is the user's stays as it is, unless it is to be replaced.
+        let after = rig.incoming.folder().stat(&name("d/a.txt")).unwrap();
+        assert_eq!(after.unchanged(&before), policy != Overwrite);
+        assert_eq!(after.modified == OLD, policy == Overwrite);
         assert_eq!(std::fs::read_dir(rig.path("d")).unwrap().count(), 1);
     }
     fresh();
@@ -178,6 +183,116 @@ fn the_conflict_table() {
 }
 
 #[test]
+fn a_content_that_stands_there_under_a_numbered_name_is_not_doubled() {
+    let rig = rig();
+    let one = |n, content: &str| rig.one(OnConflict::Rename, file(n, "a", content));
+    let times = |arrived: Arrived, seconds| {
+        let modified = Timestamp { seconds, nanos: 0 };
+        Arrived { offer: Offer { modified, ..arrived.offer }, ..arrived }
+    };
+    rig.put("a", "old");
+    assert_eq!(saved(&one(1, "new")), "a (1)");
+    // Touched at its source, and sent again under another id.
+    let touched = times(file(2, "a", "new"), 1_234_567_890);
+    assert_eq!(saved(&rig.one(OnConflict::Rename, touched)), "a (1)");
+    assert_eq!(rig.incoming.folder().stat(&name("a (1)")).unwrap().modified, OLD);
+    // Of the same size, and with the same beginning and end.
+    let large = |middle: u8| {
+        let mut content = vec![b'x'; 300_000];
+        content[150_123] = middle;
+        String::from_utf8(content).unwrap()
+    };
+    for (n, content) in [(3, large(b'1')), (4, large(b'2')), (5, large(b'1')), (6, large(b'2'))] {
+        let large = times(file(n, "large", &content), i64::from(n));
+        let expected = if n % 2 == 1 { "large" } else { "large (1)" };
+        assert_eq!(saved(&rig.one(OnConflict::Rename, large)), expected);
+        assert_eq!(read(&rig.path(expected)), content);
+    }
+    // Of many, some are compared, and those with its time.
+    for n in 1..=MAX_READ + 5 {
+        rig.put(&format!("many ({n})"), &format!("{n:03}"));
+    }
+    rig.put("many", "000");
+    let last = MAX_READ + 5;
+    let next = format!("many ({})", last + 1);
+    assert_eq!(saved(&rig.one(OnConflict::Rename, file(7, "many", &format!("{last:03}")))), next);
+    assert_eq!(saved(&rig.one(OnConflict::Rename, file(8, "many", "003"))), "many (3)");
+    assert_eq!(saved(&rig.one(OnConflict::Rename, file(9, "many", &format!("{last:03}")))), next);
+}
+
+#[cfg(unix)]
+fn mode(path: &Path) -> u32 {
+    use std::os::unix::fs::PermissionsExt;
+    path.metadata().unwrap().permissions().mode() & 0o777
+}
+
+#[cfg(unix)]
+fn with_mode(arrived: Arrived, mode: Option<u32>) -> Arrived {
+    Arrived { offer: Offer { mode, ..arrived.offer }, ..arrived }
+}
+
+#[cfg(unix)]
+#[test]
+fn a_folder_is_private_until_its_own_permissions_arrive() {
+    let rig = rig();
+    let publish = |arrived| assert!(matches!(rig.one(OnConflict::Rename, arrived), Outcome::Done { .. }));
+    publish(file(1, "d/e/f", "x"));
+    assert_eq!((mode(&rig.path("d")), mode(&rig.path("d/e"))), (0o700, 0o700));
+    publish(with_mode(folder(2, "d/e"), Some(0o755)));
+    assert_eq!((mode(&rig.path("d")), mode(&rig.path("d/e"))), (0o700, 0o755));
+    // It is the user's from then on, who shuts it.
+    set_mode(&rig.path("d/e"), 0o700);
+    publish(with_mode(folder(3, "d/e"), Some(0o777)));
+    assert_eq!(mode(&rig.path("d/e")), 0o700);
+    // A restart forgets nothing, and a user who opens a folder himself is left alone.
+    let rig = rig.restart(OnConflict::Rename);
+    let publish = |arrived| assert!(matches!(rig.one(OnConflict::Rename, arrived), Outcome::Done { .. }));
+    publish(file(4, "g/f", "x"));
+    set_mode(&rig.path("g"), 0o750);
+    publish(with_mode(folder(5, "g"), Some(0o777)));
+    publish(with_mode(folder(6, "d"), Some(0o711)));
+    assert_eq!((mode(&rig.path("d")), mode(&rig.path("g"))), (0o711, 0o750));
+    assert!(rig.ledger().filling().unwrap().is_empty());
+}
+
+#[cfg(unix)]
+#[test]
+fn a_folder_of_the_users_keeps_its_permissions() {
+    let rig = rig();
+    for (own, sent) in [(0o700, 0o777), (0o755, 0o700), (0o750, 0o555)] {
+        let at = format!("own {own:o}");
+        std::fs::create_dir(rig.path(&at)).unwrap();
+        set_mode(&rig.path(&at), own);
+        let batch = vec![file(1, &format!("{at}/f"), &at), with_mode(folder(2, &at), Some(sent))];
+        for (mut arrived, n) in batch.into_iter().zip(own..) {
+            arrived.offer.id.0[..4].copy_from_slice(&n.to_be_bytes());
+            assert!(matches!(rig.one(OnConflict::Rename, arrived), Outcome::Done { .. }));
+        }
+        assert_eq!(mode(&rig.path(&at)), own);
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn folders_that_are_gone_are_forgotten_and_a_sender_without_modes_gets_the_usual_ones() {
+    let rig = rig();
+    rig.publish(OnConflict::Rename, vec![file(1, "gone/f", "x"), file(3, "d/f", "z")]);
+    std::fs::remove_dir_all(rig.path("gone")).unwrap();
+    let rig = rig.restart(OnConflict::Rename);
+    assert_eq!(rig.ledger().filling().unwrap(), [name("d")]);
+    std::fs::create_dir(rig.path("usual")).unwrap();
+    assert!(matches!(rig.one(OnConflict::Rename, with_mode(folder(4, "d"), None)), Outcome::Done { .. }));
+    assert_eq!(mode(&rig.path("d")), mode(&rig.path("usual")));
+    assert_eq!(rig.staged(), 0);
+}
+
+#[cfg(unix)]
+fn set_mode(path: &Path, mode: u32) {
+    use std::os::unix::fs::PermissionsExt;
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
+}
+
+#[test]
 fn a_bad_one_among_many_fails_alone() {
     let rig = rig();
     rig.put("blocked", "a file");
@@ -204,7 +319,7 @@ fn until_committing(rig: &Rig, arrived: Arrived) {
     let mut placer = Placer::new(&rig.incoming, OnConflict::Rename);
     let mut jobs = vec![stage(&rig.incoming, &mut placer, arrived, true)];
     sync_stage(&rig.incoming, &mut jobs, false);
-    each_or_all(&mut jobs, |step| matches!(step, Step::Ready(_)), |all| rig.ledger().committing(all));
+    announce(rig.ledger(), &mut placer, &mut jobs);
     assert!(matches!(jobs[0].step, Step::Ready(_)));
 }
 
@@ -233,10 +348,11 @@ fn a_crash_before_the_rename_is_finished_however_old_the_file() {
 fn a_crash_doubles_nothing_that_stood_there_before() {
     let rig = rig();
     rig.put("d/a", "content");
+    let before = rig.incoming.folder().stat(&name("d/a")).unwrap();
     until_committing(&rig, file(1, "d/a", "content"));
     let rig = rig.restart(OnConflict::Rename);
     assert_eq!(std::fs::read_dir(rig.path("d")).unwrap().count(), 1);
-    assert_eq!(rig.incoming.folder().stat(&name("d/a")).unwrap().modified, OLD);
+    assert!(rig.incoming.folder().stat(&name("d/a")).unwrap().unchanged(&before));
     let received = rig.ledger().received(TransferId([1; 16])).unwrap().unwrap();
     assert_eq!((received.saved_as, rig.staged()), (name("d/a"), 0));
 }
@@ -266,8 +382,8 @@ fn a_crash_after_the_rename_counts_as_committed() {
     let mut placer = Placer::new(&rig.incoming, OnConflict::Rename);
     let arrived = file(1, "d/a", "content");
     let thing = Thing::File { size: 7, hash: &arrived.hash };
-    let Offer { id, name: at, mode, modified, .. } = &arrived.offer;
-    let entry = Entry { id: *id, name: at, thing, mode: *mode, modified: *modified };
+    let Offer { id, name: at, modified, .. } = &arrived.offer;
+    let entry = Entry { id: *id, name: at, thing, modified: *modified };
     assert_eq!(placer.place(&entry).unwrap(), name("d/a (1)"));
     drop(placer);
     let rig = rig.restart(OnConflict::Rename);

@@ -1,6 +1,6 @@
 //! The program running, once from its start on.
 
-use super::things::{What, id, is_whole, may_be_called};
+use super::things::{Thing, What, id, is_whole, may_be_called};
 use super::{Known, Promise, Step, World};
 use crate::config::Folders;
 use crate::proto::message::{Outcome, Refusal};
@@ -9,6 +9,7 @@ use crate::store::os::recorded::Recorder;
 use crate::store::{Incoming, Ledger, StateDir, StoreError, os, publish};
 use std::collections::BTreeMap;
 use std::fs;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 /// The program running.
@@ -75,7 +76,8 @@ impl Run<'_> {
                 let path = self.root.join("base/Incoming").join(self.world.things[*n].name);
                 let dir = os::open_root(path.parent().unwrap()).unwrap();
                 // In an earlier run it may have gone already, and another one have come.
-                if path.symlink_metadata().is_ok() && is_whole(&path, *n, &self.world.things[*n]) {
+                let mut is = [Some(*n), self.world.things[*n].same_as].into_iter().flatten();
+                if path.symlink_metadata().is_ok() && is.any(|n| is_whole(&path, n, &self.world.things[n])) {
                     os::unlink(&dir, path.file_name().unwrap()).unwrap();
                 }
                 os::sync_dir(&dir).unwrap();
@@ -94,7 +96,15 @@ impl Run<'_> {
                 self.promise(Promise::Delivered(*n));
                 Ok(())
             }
-            Step::TakeAway(_) => Ok(()),
+            Step::Write(n) if !self.known.leaving.contains(n) => {
+                // Who knows what becomes of it.
+                self.promise(Promise::Leaving(*n));
+                let (thing, incoming) = (&self.world.things[*n], self.root.join("base/Incoming"));
+                let file = os::create_new(&os::open_root(&incoming).unwrap(), thing.name.as_ref()).unwrap();
+                os::write_at(&file, thing.content(), 0).unwrap();
+                Ok(())
+            }
+            Step::TakeAway(_) | Step::Write(_) => Ok(()),
         }
     }
 
@@ -145,6 +155,24 @@ impl Run<'_> {
         by.all(|by| !self.known.leaving.contains(by)).then_some(false)
     }
 
+    /// A folder on the way to a file is open to nobody until it has its own permissions, which come before its time
+    /// lasts.
+    fn is_shut(&self, incoming: &Path, path: &Path) -> bool {
+        let mode = incoming.join(path).symlink_metadata().unwrap().mode();
+        let own = |thing: &Thing| thing.what == What::Folder && Path::new(thing.name) == path;
+        incoming.join(path).is_dir()
+            && (mode & 0o777 == 0o700 || mode & 0o777 == 0o750 && self.world.things.iter().any(own))
+    }
+
+    /// What the user wrote and a loss of power spoiled, before there was a receipt for the same.
+    fn is_users_own(&self, path: &Path) -> bool {
+        let mut things = self.world.things.iter().enumerate();
+        things.any(|(n, thing)| {
+            let own = thing.same_as.map(|own| Path::new(self.world.things[own].name));
+            own == Some(path) && !self.known.stands.contains(&n)
+        })
+    }
+
     /// Whether Incoming is as it was promised; in the `end` everything is there.
     fn check(&self, end: bool) -> Result<(), String> {
         let incoming = self.root.join("base/Incoming");
@@ -156,12 +184,21 @@ impl Run<'_> {
             let above = self.world.things.iter().any(|thing| Path::new(thing.name).starts_with(&path));
             match is.map(|(n, _)| n).next() {
                 Some(n) => found.entry(n).or_default().push(path),
-                None if above && incoming.join(&path).is_dir() => {}
+                None if self.is_users_own(&path) => {}
+                None if above && self.is_shut(&incoming, &path) => {}
                 None => return Err(format!("{} is none of those that were sent", path.display())),
             }
         }
         for (n, thing) in self.world.things.iter().enumerate() {
             let count = found.get(&n).map_or(0, Vec::len);
+            if let Some(own) = thing.same_as {
+                let both = count + found.get(&own).map_or(0, Vec::len);
+                let must = self.known.stands.contains(&n) && !self.known.leaving.contains(&n);
+                if both > 1 || both == 1 && self.known.taken.contains(&n) || both == 0 && must {
+                    return Err(format!("{} is there {both} times", thing.name));
+                }
+                continue;
+            }
             let may_be_gone = self.known.leaving.contains(&n) || self.known.taken.contains(&n);
             let stands = self.known.stands.contains(&n);
             let must = !may_be_gone && (stands || end && self.is_kept_out(n) == Some(false));

@@ -18,6 +18,8 @@ pub(super) struct Thing {
     pub(super) what: What,
     /// The thing of that number, when that is what `OnConflict::Overwrite` replaces.
     pub(super) replaces: Option<usize>,
+    /// The thing of that number, which the user writes, has the same content: it does for this one.
+    pub(super) same_as: Option<usize>,
     /// While one of these stands there, this one is refused.
     pub(super) kept_out_by: &'static [usize],
 }
@@ -29,6 +31,8 @@ pub(super) enum What {
     Large(Vec<u8>),
     Link(&'static str),
     Folder,
+    /// A file that the receiver's user wrote, and did not sync.
+    Users(Vec<u8>),
 }
 
 pub(super) fn id(n: usize) -> TransferId {
@@ -44,16 +48,18 @@ pub(super) fn name(text: &str) -> Name {
 }
 
 impl Thing {
-    fn content(&self) -> &[u8] {
+    pub(super) fn content(&self) -> &[u8] {
         match &self.what {
-            What::File(content) | What::Large(content) => content,
+            What::File(content) | What::Large(content) | What::Users(content) => content,
             What::Link(_) | What::Folder => &[],
         }
     }
 
     pub(super) fn offer(&self, n: usize) -> Offer {
         let kind = match self.what {
-            What::File(_) | What::Large(_) => EntryKind::File { size: self.content().len() as u64 },
+            What::File(_) | What::Large(_) | What::Users(_) => {
+                EntryKind::File { size: self.content().len() as u64 }
+            }
             What::Link(target) => EntryKind::Link { target: target.into() },
             What::Folder => EntryKind::Folder,
         };
@@ -64,13 +70,13 @@ impl Thing {
     /// As the inbox hands it over.
     pub(super) fn arrived(&self, n: usize, incoming: &Incoming) -> Result<Arrived, String> {
         let content = match &self.what {
-            What::File(content) => Content::Bytes(Bytes::copy_from_slice(content)),
+            What::File(content) | What::Users(content) => Content::Bytes(Bytes::copy_from_slice(content)),
             What::Large(content) => Content::Staged(stage(n, content, incoming).map_err(|e| e.to_string())?),
             What::Link(_) => Content::Link,
             What::Folder => Content::Folder,
         };
         let hash = match self.what {
-            What::File(_) | What::Large(_) => *blake3::hash(self.content()).as_bytes(),
+            What::File(_) | What::Large(_) | What::Users(_) => *blake3::hash(self.content()).as_bytes(),
             What::Link(_) | What::Folder => [0; 32],
         };
         Ok(Arrived { offer: self.offer(n), content, hash })
@@ -103,9 +109,13 @@ pub(super) fn may_be_called(sent: &str, path: &Path) -> bool {
 
 pub(super) fn is_whole(path: &Path, n: usize, thing: &Thing) -> bool {
     let meta = path.symlink_metadata().unwrap();
+    if let What::Users(content) = &thing.what {
+        return meta.is_file() && fs::read(path).unwrap() == *content;
+    }
     let timed = (meta.mtime(), meta.mtime_nsec()) == (time(n).seconds, i64::from(time(n).nanos));
     timed
         && match &thing.what {
+            What::Users(_) => false,
             What::Folder => meta.is_dir() && meta.mode() & 0o777 == 0o750,
             What::Link(target) => meta.is_symlink() && fs::read_link(path).unwrap() == Path::new(target),
             What::File(content) | What::Large(content) => {
@@ -116,6 +126,10 @@ pub(super) fn is_whole(path: &Path, n: usize, thing: &Thing) -> bool {
 
 pub(super) fn file(text: &str) -> What {
     What::File(text.as_bytes().to_vec())
+}
+
+pub(super) fn users(text: &str) -> What {
+    What::Users(text.as_bytes().to_vec())
 }
 
 pub(super) fn large(byte: u8) -> What {
