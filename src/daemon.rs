@@ -15,7 +15,7 @@ use crate::outbox::{Delivery, Outbox, OutboxConfig, OutboxError, Pace};
 use crate::proto::name::Name;
 use crate::store::{Folder, Incoming, Ledger, Remover, StateDir, StoreError};
 use rand::rngs::SysRng;
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::future::Future;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -130,14 +130,38 @@ struct Shared {
     bytes_sent: AtomicU64,
     /// Files that could not be sent, and nobody waits for.
     left_behind: Mutex<HashSet<Name>>,
+    refusals: Mutex<Refusals>,
     unopened: AtomicU32,
     failure: Mutex<Option<RunError>>,
     failed: Notify,
 }
 
+/// Entries in whose place something stands at the peer, as the user was told: once for each cause.
+#[derive(Debug, Default)]
+struct Refusals {
+    entries: HashMap<Name, String>,
+    causes: HashSet<String>,
+}
+
+impl Refusals {
+    /// Whether the user has not been told yet of this entry, or of another one with the same cause.
+    fn is_news(&mut self, name: &Name, cause: &str) -> bool {
+        let before = self.entries.insert(name.clone(), cause.to_owned());
+        let news = cause.is_empty() || self.causes.insert(cause.to_owned());
+        before.is_none_or(|before| before != cause) && news
+    }
+
+    fn delivered(&mut self, name: &Name) {
+        if let Some(cause) = self.entries.remove(name) {
+            self.causes.remove(&cause);
+        }
+    }
+}
+
 impl Shared {
     fn sent(&self, name: &Name, bytes: u64) {
         self.left().remove(name);
+        self.refusals().delivered(name);
         self.files_sent.fetch_add(1, Ordering::Relaxed);
         self.bytes_sent.fetch_add(bytes, Ordering::Relaxed);
         self.unopened.store(0, Ordering::Relaxed);
@@ -146,6 +170,10 @@ impl Shared {
     /// A file that is not offered again until it changes, or can be read.
     fn left_behind(&self, name: &Name) {
         self.left().insert(name.clone());
+    }
+
+    fn refusals(&self) -> MutexGuard<'_, Refusals> {
+        self.refusals.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn left(&self) -> MutexGuard<'_, HashSet<Name>> {
@@ -285,6 +313,7 @@ fn open(config: &Config, events: &EventSink) -> Result<Shared, RunError> {
         files_sent: AtomicU64::new(0),
         bytes_sent: AtomicU64::new(0),
         left_behind: Mutex::default(),
+        refusals: Mutex::default(),
         unopened: AtomicU32::new(0),
         failure: Mutex::new(None),
         failed: Notify::new(),

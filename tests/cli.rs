@@ -132,10 +132,71 @@ fn three_ways_with_a_name_that_is_taken() {
         assert_eq!(arrived("same (1).txt"), None, "{how}: the same content is done, not doubled");
         assert_eq!(pair.a.outgoing().join("name.txt").exists(), kept, "{how}");
         assert!(!pair.a.outgoing().join("same.txt").exists(), "{how}");
-        let told = at_a.iter().any(|event| event["event"] == "file_failed" && event["retry"] == false);
+        let told = at_a.iter().any(|event| event["event"] == "file_failed" && event["path"] == "name.txt");
         assert_eq!(told, kept, "{how}: {at_a:?}");
         pair.b.left_nothing_over();
     }
+}
+
+/// Slow: the sender asks every 20 s.
+#[test]
+fn what_was_refused_follows_by_itself_when_its_place_is_free() {
+    let pair = Pair::new();
+    fs::create_dir_all(pair.b.incoming()).unwrap();
+    fs::write(pair.b.incoming().join("d"), "a file where a folder wants to be").unwrap();
+    fs::write(pair.b.incoming().join("kept"), "an older one").unwrap();
+    put(&pair.a, "kept", "the newer");
+    for n in 0..20 {
+        put(&pair.a, &format!("d/{n}"), "content");
+    }
+    let (mut a, mut b) = (pair.a.start(&[]), pair.b.start(&["--on-conflict", "skip"]));
+    let of_d = |event: &Value| event["event"] == "file_failed" && event["path"].as_str() != Some("kept");
+    a.waits_for("file_failed", |event| event["path"] != "kept");
+    a.has_or_waits_for("file_failed", |event| event["path"] == "kept");
+    // The peer is another process, which refuses it all once more.
+    b.terminate();
+    b.wait();
+    let mut b = pair.b.start(&["--on-conflict", "skip"]);
+    b.waits_for("file_failed", |event| event["path"] == "kept");
+    b.has_or_waits_for("file_failed", of_d);
+    fs::remove_file(pair.b.incoming().join("d")).unwrap();
+    fs::remove_file(pair.b.incoming().join("kept")).unwrap();
+    let mut b = b.patient(Duration::from_secs(50));
+    b.waits_for("file_done", |event| event["path"] == "kept");
+    for n in 0..20 {
+        b.has_or_waits_for("file_done", |event| event["path"] == format!("d/{n}"));
+    }
+    assert_eq!(fs::read_to_string(pair.b.incoming().join("kept")).unwrap(), "the newer");
+    let lines = |seen: &mut harness::peer::Running| seen.events().iter().filter(|s| of_d(&s.event)).count();
+    assert_eq!((lines(&mut a), lines(&mut b)), (1, 1), "one line for a cause");
+}
+
+/// A copy of what was received before, under another id, is not received twice; a folder is private while it fills.
+#[cfg(unix)]
+#[test]
+fn a_folder_is_private_while_it_fills_and_the_same_content_is_not_doubled() {
+    use std::os::unix::fs::{MetadataExt, PermissionsExt};
+    let pair = Pair::new();
+    let (folder, arrived) = (pair.a.outgoing().join("private"), pair.b.incoming().join("private"));
+    put(&pair.a, "private/first", "small");
+    plant_big(&folder.join("second"), 6_000_000, 1);
+    fs::set_permissions(&folder, fs::Permissions::from_mode(0o750)).unwrap();
+    let (a, mut b) = (pair.a.start(&["--limit-rate", "3M"]), pair.b.start(&[]));
+    b.waits_for("file_done", |event| event["path"] == "private/first");
+    assert_eq!(arrived.metadata().unwrap().mode() & 0o777, 0o700);
+    // It stays private when the sender dies.
+    a.kill();
+    assert_eq!(arrived.metadata().unwrap().mode() & 0o777, 0o700);
+    let _a = pair.a.start(&[]);
+    b.waits_for("file_done", |event| event["path"] == "private");
+    assert_eq!(arrived.metadata().unwrap().mode() & 0o777, 0o750);
+
+    fs::write(pair.b.incoming().join("same"), "older").unwrap();
+    for _ in 0..2 {
+        put(&pair.a, "same", "newer");
+        b.waits_for("file_done", |event| event["path"] == "same" && event["saved_as"] == "same (1)");
+    }
+    assert!(!pair.b.incoming().join("same (2)").exists());
 }
 
 #[test]

@@ -143,6 +143,7 @@ fn finish(shared: &Shared, mut item: Item, result: Result<Delivered, DeliverErro
         DeliverError::OtherContent => Retry::Forget,
         DeliverError::Source(error) if error.is_not_found() => Retry::Changed,
         DeliverError::Source(_) => Retry::WhenReadable,
+        DeliverError::Refused { reason, .. } if reason.is_in_the_way() => Retry::WhenFree,
         DeliverError::Refused { reason, .. } if !reason.retry_helps() => Retry::WhenChanged,
         DeliverError::Refused { .. }
         | DeliverError::Record(_)
@@ -153,11 +154,17 @@ fn finish(shared: &Shared, mut item: Item, result: Result<Delivered, DeliverErro
         shared.fail(super::RunError::Seal { path: path.clone() });
     }
     let skipped = matches!(error, DeliverError::Refused { reason: Refusal::Conflict, .. });
-    if matches!(retry, Retry::WhenChanged | Retry::WhenReadable) && !skipped {
+    if matches!(retry, Retry::WhenChanged | Retry::WhenReadable | Retry::WhenFree) && !skipped {
         shared.left_behind(&path);
     }
     if matches!(error, DeliverError::Open) {
         // Nothing was sent, and nothing is wrong: the outbox tells that it waits.
+        return shared.outbox.failed(item, retry);
+    }
+    if let DeliverError::Refused { reason, detail } = &error
+        && reason.is_in_the_way()
+        && !shared.refusals().is_news(&path, detail)
+    {
         return shared.outbox.failed(item, retry);
     }
     shared.events.emit(Event::FileFailed {

@@ -45,7 +45,7 @@ impl Ended {
                     path,
                     transfer,
                     error,
-                    retry: reason.retry_helps(),
+                    retry: reason.retry_helps() || reason.is_in_the_way(),
                 });
             }
         }

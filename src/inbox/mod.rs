@@ -13,6 +13,7 @@ mod error;
 pub mod fuzzing;
 mod notes;
 mod receive;
+mod refused;
 mod stage;
 mod walk;
 

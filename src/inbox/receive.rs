@@ -7,6 +7,7 @@ use super::active::Active;
 use super::commit::Committer;
 use super::ended::Ended;
 use super::error::{ReceiveError, refused};
+use super::refused::RefusedOffers;
 use crate::crypto::seal::RecordKind;
 use crate::event::{Direction, Event, EventSink};
 use crate::failpoint::hit;
@@ -37,6 +38,7 @@ pub struct Inbox {
     committer: Committer,
     events: EventSink,
     active: Arc<Active>,
+    refused: RefusedOffers,
     limits: Limits,
     small: Arc<Semaphore>,
     large: Semaphore,
@@ -82,6 +84,7 @@ impl Inbox {
             committer,
             events,
             active: Arc::default(),
+            refused: RefusedOffers::default(),
             limits,
             small: Arc::new(Semaphore::new(SMALL_BUDGET)),
             large: Semaphore::new(MAX_LARGE),
@@ -159,7 +162,18 @@ impl Inbox {
             None => self.answer(&mut writer, &outcome).await,
             Some(error) => Err(give_up(&mut writer, error)),
         };
-        Ended { offer, outcome, started, offered }.tell(&self.events);
+        let news = match &outcome {
+            Outcome::Refused { reason, detail } => {
+                self.refused.refused(&self.incoming, &offer, *reason, detail)
+            }
+            Outcome::Done { .. } | Outcome::Have { .. } => {
+                self.refused.taken(offer.id);
+                true
+            }
+        };
+        if news {
+            Ended { offer, outcome, started, offered }.tell(&self.events);
+        }
         answered
     }
 
@@ -214,6 +228,9 @@ impl Inbox {
     async fn admit(&self, offer: &Offer) -> Result<Option<Reservation>, ReceiveError> {
         if offer.name.to_path().is_err() {
             return Err(refused(Refusal::Name, "choose another name at the source"));
+        }
+        if let Some((reason, detail)) = self.refused.still(&self.incoming, offer) {
+            return Err(refused(reason, detail));
         }
         let EntryKind::File { size } = offer.kind else { return Ok(None) };
         if let Some(most) = self.limits.max_file_size

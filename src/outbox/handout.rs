@@ -34,6 +34,8 @@ pub(super) enum Due {
     Open(Name),
 }
 
+/// How often the peer is asked whether what stood in an entry's place is gone.
+const WHEN_FREE_INTERVAL: Duration = Duration::from_secs(20);
 /// So many of the items that the peer could not take are tried again at least this often, so that it shows soon
 /// when its disk is back. The others wait longer and longer, or a large queue would be offered over and over.
 const PROBES: usize = 4;
@@ -133,6 +135,10 @@ impl Table {
                     let unreadable = retry == Retry::WhenReadable;
                     entry.state = if unreadable { State::Unreadable } else { State::Waiting };
                 }
+                Retry::WhenFree => {
+                    entry.due = now.mono.after(WHEN_FREE_INTERVAL);
+                    entry.state = State::Unreadable;
+                }
                 Retry::WhenChanged => entry.state = State::Refused,
                 Retry::Changed => {
                     entry.settle.disturbed(now.mono);
@@ -151,7 +157,10 @@ impl Table {
     /// What was refused for good is offered again: there is somebody else to refuse it.
     pub fn reconsider(&mut self) {
         // A folder that cannot be listed was never offered.
-        let refused = self.entries.iter().filter(|(_, e)| e.state == State::Refused && e.offered);
+        let refused = self
+            .entries
+            .iter()
+            .filter(|(_, e)| matches!(e.state, State::Refused | State::Unreadable) && e.offered);
         for name in refused.map(|(name, _)| name.clone()).collect::<Vec<_>>() {
             self.update(&name, |entry| entry.state = entry.settled());
         }

@@ -146,6 +146,8 @@ pub enum Retry {
     After,
     /// As `After`, but nobody waits for it meanwhile: it cannot be read, and that may last.
     WhenReadable,
+    /// Every 20 seconds, and nobody waits for it meanwhile: something stands in its place at the peer.
+    WhenFree,
     /// Not before it changes or one of the two programs is started anew: it was refused for good.
     WhenChanged,
     /// When it has settled anew: it changed, or vanished.

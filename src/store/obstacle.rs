@@ -1,11 +1,9 @@
-//! What stands in Incoming where an entry that was offered wants to be: so that it is refused before its content comes, and
-//! taken as soon as its place is free.
+//! What stands in Incoming in the place of an offered entry.
 
 use super::error::StoreError;
 use super::incoming::Incoming;
 use super::meta::{FileKind, Meta};
 use super::os;
-use crate::proto::message::{EntryKind, Offer};
 use crate::proto::name::Name;
 
 /// The first thing on the way to a name that is not a folder on Incoming's volume, or what stands at the name itself.
@@ -53,30 +51,6 @@ impl Incoming {
         None
     }
 
-    /// Why an offered entry cannot get its place, as far as that can be told before its content comes. With `keep`,
-    /// whatever stands there is kept.
-    ///
-    /// # Errors
-    /// [`StoreError::InTheWay`], [`StoreError::Mounted`], [`StoreError::Conflict`].
-    pub fn is_free_for(&self, offer: &Offer, keep: bool) -> Result<(), StoreError> {
-        let Some(Obstacle { name, meta, is_mount }) = self.obstacle(&offer.name) else { return Ok(()) };
-        let path = self.folder().shown(&name);
-        let (at, is_folder) = (name == offer.name, meta.kind == FileKind::Folder);
-        match &offer.kind {
-            // A folder can be made, or be there, on any volume.
-            EntryKind::Folder if is_folder => Ok(()),
-            _ if is_mount && !at => Err(StoreError::Mounted { path }),
-            EntryKind::Folder => Err(StoreError::InTheWay { path }),
-            _ if !at => Err(StoreError::InTheWay { path }),
-            EntryKind::File { size }
-                if keep && !is_folder && (meta.size != *size || meta.kind != FileKind::File) =>
-            {
-                Err(StoreError::Conflict { path })
-            }
-            EntryKind::File { .. } | EntryKind::Link { .. } => Ok(()),
-        }
-    }
-
     /// As [`StoreError::new`] for a rename into the folder of `name` that crosses volumes.
     pub(crate) fn mounted_above(&self, name: &Name) -> StoreError {
         let above = self.obstacle(name).filter(|obstacle| obstacle.is_mount).map(|obstacle| obstacle.name);
@@ -89,11 +63,10 @@ impl Incoming {
 mod tests {
     use super::*;
     use crate::config::Folders;
-    use crate::proto::message::{Timestamp, TransferId};
     use crate::store::StateDir;
 
     #[test]
-    fn what_is_in_the_way_is_known_before_the_content_comes() {
+    fn an_obstacle_is_the_same_until_it_is_gone_or_changed() {
         let base = tempfile::tempdir().unwrap();
         let folders = Folders::in_dir(base.path());
         let state = StateDir::open(&folders).unwrap();
@@ -102,31 +75,6 @@ mod tests {
         std::fs::create_dir_all(at("d/e")).unwrap();
         std::fs::write(at("d/f"), "four").unwrap();
         let name = |text: &str| Name::parse(text.as_bytes()).unwrap();
-        let free = |text: &str, kind, keep| {
-            let offer = Offer {
-                id: TransferId([1; 16]),
-                name: name(text),
-                kind,
-                modified: Timestamp::default(),
-                mode: None,
-                inline: false,
-            };
-            incoming.is_free_for(&offer, keep)
-        };
-        let file = |size| EntryKind::File { size };
-        for (text, kind) in [("d/f/g", file(1)), ("d/f/g/h", EntryKind::Folder), ("d/f", EntryKind::Folder)] {
-            let refused = free(text, kind, false);
-            assert!(matches!(refused, Err(StoreError::InTheWay { path }) if path.ends_with("d/f")), "{text}");
-        }
-        for (text, kind) in
-            [("d/f", file(9)), ("d/e", EntryKind::Folder), ("d/e/x", file(1)), ("x/y", file(1))]
-        {
-            assert!(free(text, kind, false).is_ok(), "{text}");
-        }
-        assert!(matches!(free("d/f", file(9), true), Err(StoreError::Conflict { .. })));
-        // The same size may be the same content.
-        assert!(free("d/f", file(4), true).is_ok());
-
         let before = incoming.obstacle(&name("d/f/g")).unwrap();
         assert_eq!(incoming.obstacle(&name("d/f/other")), Some(before.clone()));
         std::fs::write(at("d/f"), "other").unwrap();

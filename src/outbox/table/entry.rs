@@ -29,7 +29,7 @@ pub(in super::super) enum State {
     Unfinished,
     /// Ready again after a back-off.
     Waiting,
-    /// As `Waiting`, but it cannot be read, and nobody waits for it.
+    /// As `Waiting`, but nobody waits for it: it cannot be read, or something stands in its place at the peer.
     Unreadable,
     /// Refused for good, until it changes or the peer is another process.
     Refused,

@@ -76,8 +76,8 @@ pub(in crate::outbox) enum Step {
     Clock(i64),
 }
 
-const RETRIES: [Retry; 5] =
-    [Retry::Now, Retry::After, Retry::Changed, Retry::WhenChanged, Retry::WhenReadable];
+const RETRIES: [Retry; 6] =
+    [Retry::Now, Retry::After, Retry::Changed, Retry::WhenChanged, Retry::WhenReadable, Retry::WhenFree];
 
 impl Step {
     /// The step that these bytes stand for; `None` at their end.

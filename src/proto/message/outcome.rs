@@ -116,6 +116,11 @@ impl Refusal {
         Self::Full,
     ];
 
+    /// Whether something in the receiver's Incoming stands in the file's place.
+    pub fn is_in_the_way(self) -> bool {
+        matches!(self, Self::InTheWay | Self::Conflict)
+    }
+
     /// Whether offering the same file again may end otherwise.
     pub fn retry_helps(self) -> bool {
         matches!(

@@ -1,0 +1,71 @@
+//! Offers that were refused because something stands in their place: they are refused again before their content
+//! comes, without another word to the user, until that is gone.
+
+use crate::proto::message::{Offer, Refusal, TransferId};
+use crate::store::{Incoming, Obstacle};
+use std::collections::{HashMap, HashSet};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+/// Refused transfers that are remembered. Beyond that, all are forgotten, and their content comes once more.
+const MAX_REMEMBERED: usize = 65_536;
+
+/// What was refused.
+#[derive(Debug, Default)]
+pub(super) struct RefusedOffers {
+    known: Mutex<Known>,
+}
+
+#[derive(Debug, Default)]
+struct Known {
+    offers: HashMap<TransferId, Refused>,
+    /// What the user was told of.
+    causes: HashSet<String>,
+}
+
+#[derive(Debug)]
+struct Refused {
+    reason: Refusal,
+    detail: String,
+    obstacle: Obstacle,
+}
+
+impl RefusedOffers {
+    /// Why an offer is refused that was refused before: what stood in its place is still there, unchanged.
+    pub(super) fn still(&self, incoming: &Incoming, offer: &Offer) -> Option<(Refusal, String)> {
+        let (reason, detail, before) = {
+            let known = self.locked();
+            let refused = known.offers.get(&offer.id)?;
+            (refused.reason, refused.detail.clone(), refused.obstacle.clone())
+        };
+        (incoming.obstacle(&offer.name)? == before).then_some((reason, detail))
+    }
+
+    /// An offer was refused. Gives whether that is news to the user: neither the same offer again, nor another one
+    /// for the same cause.
+    pub(super) fn refused(&self, incoming: &Incoming, offer: &Offer, reason: Refusal, detail: &str) -> bool {
+        if !reason.is_in_the_way() {
+            return true;
+        }
+        let obstacle = incoming.obstacle(&offer.name);
+        let mut known = self.locked();
+        if known.offers.len() >= MAX_REMEMBERED && !known.offers.contains_key(&offer.id) {
+            *known = Known::default();
+        }
+        let Some(obstacle) = obstacle else { return true };
+        let before = known.offers.insert(offer.id, Refused { reason, detail: detail.to_owned(), obstacle });
+        let news = detail.is_empty() || known.causes.insert(detail.to_owned());
+        before.is_none() && news
+    }
+
+    /// It was taken: should it be refused another time, the user hears of it.
+    pub(super) fn taken(&self, id: TransferId) {
+        let mut known = self.locked();
+        if let Some(refused) = known.offers.remove(&id) {
+            known.causes.remove(&refused.detail);
+        }
+    }
+
+    fn locked(&self) -> MutexGuard<'_, Known> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
