@@ -59,7 +59,7 @@ impl Incoming {
     }
 }
 
-#[cfg(all(test, unix))]
+#[cfg(test)]
 mod tests {
     use super::*;
     use crate::config::Folders;
