@@ -147,11 +147,17 @@ impl Refusals {
     /// Whether the user has not been told yet of this entry, or of another one with the same cause.
     fn is_news(&mut self, name: &Name, cause: &str) -> bool {
         let before = self.entries.insert(name.clone(), cause.to_owned());
+        if let Some(before) = &before
+            && before != cause
+        {
+            self.causes.remove(before);
+        }
         let news = cause.is_empty() || self.causes.insert(cause.to_owned());
         before.is_none_or(|before| before != cause) && news
     }
 
-    fn delivered(&mut self, name: &Name) {
+    /// It was delivered, or its user took it away.
+    fn settled(&mut self, name: &Name) {
         if let Some(cause) = self.entries.remove(name) {
             self.causes.remove(&cause);
         }
@@ -161,7 +167,7 @@ impl Refusals {
 impl Shared {
     fn sent(&self, name: &Name, bytes: u64) {
         self.left().remove(name);
-        self.refusals().delivered(name);
+        self.refusals().settled(name);
         self.files_sent.fetch_add(1, Ordering::Relaxed);
         self.bytes_sent.fetch_add(bytes, Ordering::Relaxed);
         self.unopened.store(0, Ordering::Relaxed);

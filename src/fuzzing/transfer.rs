@@ -147,6 +147,7 @@ impl Source {
             attempt: 0,
             fresh,
             snapshot: false,
+            ask_first: false,
             content: None,
         }
     }

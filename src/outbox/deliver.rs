@@ -135,7 +135,8 @@ impl Delivery {
     ) -> Result<Delivered, DeliverError> {
         let (mut send, sealer) = writer.into_parts();
         let result = match &item.kind {
-            EntryKind::File { size } if *size <= CHUNK_SIZE as u64 => {
+            // An empty file has nothing to hold back.
+            EntryKind::File { size } if *size <= CHUNK_SIZE as u64 && (!item.ask_first || *size == 0) => {
                 self.small(item, &mut send, sealer, reader, slot, packing).await
             }
             EntryKind::File { .. } => self.large(item, &mut send, sealer, reader, slot, packing).await,
@@ -208,7 +209,8 @@ impl Delivery {
         receipt(outcome(reader).await?, Some(read), 0)
     }
 
-    /// A large file waits for the peer's word on what it holds from before, if it can hold anything. It then goes chunk
+    /// A large file, or one that the peer has refused, waits for the peer's word on what it holds from before, if it can
+    /// hold anything. It then goes chunk
     /// by chunk while it is read, hashed and sealed on a thread of its own.
     async fn large(
         &self,

@@ -63,13 +63,13 @@ impl Table {
             };
             let (meta, attempt) = (entry.meta, entry.attempt);
             let fresh = entry.fresh && attempt == 0;
-            let snapshot = entry.snapshot;
+            let (snapshot, ask_first) = (entry.snapshot, entry.refused);
             self.update(&name, |entry| {
                 entry.state = State::InFlight;
                 entry.offered = true;
             });
             let id = self.id(&name, &meta);
-            return Some(Item { name, meta, kind, id, attempt, fresh, snapshot, content: None });
+            return Some(Item { name, meta, kind, id, attempt, fresh, snapshot, ask_first, content: None });
         }
     }
 
@@ -125,6 +125,7 @@ impl Table {
         let probes = self.waiting.iter().take(PROBES).take_while(|(due, _)| *due <= soon).count();
         self.update(&item.name, |entry| {
             entry.attempt = entry.attempt.saturating_add(1);
+            entry.refused = retry == Retry::WhenFree;
             match retry {
                 Retry::Now => entry.state = entry.settled(),
                 Retry::After | Retry::Forget | Retry::WhenReadable => {
@@ -257,6 +258,7 @@ impl Table {
                 attempt,
                 fresh: false,
                 snapshot: false,
+                ask_first: false,
                 content: None,
             });
         }

@@ -122,6 +122,8 @@ pub struct Item {
     pub fresh: bool,
     /// A program has it open for writing, and it is sent all the same (`--send-open`).
     pub snapshot: bool,
+    /// Something stood in its place at the peer: its content waits until the peer takes it.
+    pub ask_first: bool,
     /// BLAKE3 of a file's content, once the peer holds it; [`Item::meta`] is of the same moment.
     pub content: Option<[u8; 32]>,
 }

@@ -161,7 +161,17 @@ impl Table {
         }
         self.update(name, |entry| entry.state = State::Finishing);
         let (id, kind) = (self.id(name, &meta), EntryKind::File { size: meta.size });
-        Some(Item { name: name.clone(), meta, kind, id, attempt: 0, fresh: false, snapshot: false, content })
+        Some(Item {
+            name: name.clone(),
+            meta,
+            kind,
+            id,
+            attempt: 0,
+            fresh: false,
+            snapshot: false,
+            ask_first: false,
+            content,
+        })
     }
 
     /// The id of the transfer of an entry as it is.
@@ -234,6 +244,7 @@ impl Table {
             listed: false,
             open: None,
             snapshot: false,
+            refused: false,
             stay: Stay::default(),
         };
         entry.settle_again(now, self.settle);

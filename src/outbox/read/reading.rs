@@ -153,6 +153,7 @@ mod tests {
             attempt: 0,
             fresh: false,
             snapshot: false,
+            ask_first: false,
             content: None,
         };
         let hash = *blake3::hash(b"hello").as_bytes();

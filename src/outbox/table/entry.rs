@@ -87,6 +87,8 @@ pub(in super::super) struct Entry {
     pub open: Option<OpenSince>,
     /// It is sent although a program has it open (`--send-open`).
     pub snapshot: bool,
+    /// When it was last offered, something stood in its place at the peer.
+    pub refused: bool,
     /// How long a folder stays.
     pub stay: Stay,
 }
@@ -116,7 +118,7 @@ impl Entry {
     /// Starts over, as it is now.
     pub fn settle_anew(&mut self, now: Moment, wait: Waits) {
         (self.attempt, self.failures, self.offered, self.fresh) = (0, 0, false, true);
-        self.snapshot = false;
+        (self.snapshot, self.refused) = (false, false);
         self.settle_again(now, wait);
     }
 
