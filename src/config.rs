@@ -21,6 +21,8 @@ pub struct Config {
     pub on_conflict: OnConflict,
     /// Leave once both queues are empty.
     pub drain: bool,
+    /// With `drain`: give up when it is not done by then.
+    pub wait: Option<Duration>,
     /// How long files and folders are left alone before they are sent, and folders before they are
     /// removed.
     pub waits: Waits,
@@ -62,6 +64,7 @@ impl Config {
             after_send: AfterSend::Delete,
             on_conflict: OnConflict::Rename,
             drain: false,
+            wait: None,
             waits: Waits::DEFAULT,
             temp_names: TempNames::LeaveAlone,
             send_open: None,

@@ -1,6 +1,9 @@
 //! One peer, whole: folders, endpoint, sessions and both directions, until it is told to stop.
 
 mod link;
+mod status;
+
+pub use status::{Connected, Left, State, Status};
 
 use crate::config::{AfterSend, Compress, Config, Folders, OnConflict};
 use crate::crypto::handshake::PeerId;
@@ -8,15 +11,16 @@ use crate::crypto::password::PasswordKey;
 use crate::event::{Event, EventSink};
 use crate::failpoint::hit;
 use crate::inbox::{Committer, Inbox, Limits};
-use crate::net::endpoint::{Endpoint, EndpointError};
+use crate::net::endpoint::{self, Endpoint, EndpointError};
 use crate::net::session::{ControlReceiver, Session};
-use crate::net::{Fatal, rendezvous};
-use crate::outbox::{Delivery, Outbox, OutboxConfig, OutboxError, Pace};
+use crate::net::{self, Fatal, rendezvous};
+use crate::outbox::{Backlog, Delivery, Outbox, OutboxConfig, OutboxError, Pace};
 use crate::proto::name::Name;
 use crate::store::{Folder, Incoming, Ledger, Remover, StateDir, StoreError};
 use rand::rngs::SysRng;
 use std::collections::{HashMap, HashSet};
 use std::future::Future;
+use std::net::UdpSocket;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -73,6 +77,17 @@ pub enum RunError {
     /// With `--drain`: files that could not be sent remain.
     #[error("{0} files could not be sent and remain in Outgoing; the messages above say why")]
     LeftBehind(u64),
+    /// Told to stop before `--drain` was done.
+    #[error("stopped before everything was exchanged: {0}")]
+    Interrupted(Left),
+    /// `--wait` ran out.
+    #[error("--drain was not done within --wait {wait:?}: {left}")]
+    OutOfTime {
+        /// The limit.
+        wait: Duration,
+        /// What is not exchanged.
+        left: Left,
+    },
 }
 
 impl RunError {
@@ -94,6 +109,9 @@ impl RunError {
             Self::Seal { .. } => 12,
             Self::Open => 13,
             Self::Removal => 15,
+            Self::OutOfTime { .. } => 17,
+            // As a shell has it for a process that SIGTERM ended.
+            Self::Interrupted(_) => 143,
             Self::Endpoint(_) | Self::Outbox(_) | Self::Rng | Self::LeftBehind(_) => 1,
         }
     }
@@ -109,6 +127,8 @@ const LINGER: Duration = Duration::from_millis(500);
 const FOLDERS_PACE: Duration = Duration::from_secs(2);
 /// A draining peer looks again at least this often.
 const DRAIN_PACE: Duration = Duration::from_millis(500);
+/// Between two messages on what `--drain` still waits for.
+const REMINDER_INTERVAL: Duration = Duration::from_secs(60);
 
 /// What the sessions of one process share.
 struct Shared {
@@ -123,8 +143,10 @@ struct Shared {
     compress: bool,
     drain: bool,
     begun: Instant,
+    /// The present session, and how the last one ended.
+    link: Mutex<status::Link>,
     /// What the peer of the present session has left for us, once it said so.
-    peer_backlog: watch::Sender<Option<u64>>,
+    peer_backlog: watch::Sender<Option<Backlog>>,
     inbox_changed: Notify,
     files_sent: AtomicU64,
     bytes_sent: AtomicU64,
@@ -136,38 +158,21 @@ struct Shared {
     failed: Notify,
 }
 
-/// Entries in whose place something stands at the peer, as the user was told: once for each cause.
+/// Entries in whose place something stands at the peer, and what the user was told of each.
 #[derive(Debug, Default)]
-struct Refusals {
-    entries: HashMap<Name, String>,
-    causes: HashSet<String>,
-}
+struct Refusals(HashMap<Name, String>);
 
 impl Refusals {
-    /// Whether the user has not been told yet of this entry, or of another one with the same cause.
+    /// Whether the user has not been told of this.
     fn is_news(&mut self, name: &Name, cause: &str) -> bool {
-        let before = self.entries.insert(name.clone(), cause.to_owned());
-        if let Some(before) = &before
-            && before != cause
-        {
-            self.causes.remove(before);
-        }
-        let news = cause.is_empty() || self.causes.insert(cause.to_owned());
-        before.is_none_or(|before| before != cause) && news
-    }
-
-    /// It was delivered, or its user took it away.
-    fn settled(&mut self, name: &Name) {
-        if let Some(cause) = self.entries.remove(name) {
-            self.causes.remove(&cause);
-        }
+        self.0.insert(name.clone(), cause.to_owned()).is_none_or(|before| before != cause)
     }
 }
 
 impl Shared {
     fn sent(&self, name: &Name, bytes: u64) {
         self.left().remove(name);
-        self.refusals().settled(name);
+        self.refusals().0.remove(name);
         self.files_sent.fetch_add(1, Ordering::Relaxed);
         self.bytes_sent.fetch_add(bytes, Ordering::Relaxed);
         self.unopened.store(0, Ordering::Relaxed);
@@ -199,10 +204,17 @@ impl Shared {
         self.failed.notify_one();
     }
 
+    /// Says what `--drain` still waits for.
+    fn remind(&self) {
+        let text = format!("--drain waits: {}", Left::of(self));
+        tracing::info!("{text}");
+        self.events.warn(None, text);
+    }
+
     /// Nothing is left for either side.
     fn is_drained(&self) -> bool {
         self.outbox.backlog().borrow().files == 0
-            && *self.peer_backlog.borrow() == Some(0)
+            && self.peer_backlog.borrow().is_some_and(|left| left.is_empty())
             && self.inbox.busy() == 0
     }
 }
@@ -216,6 +228,19 @@ pub fn make_folders(folders: &Folders) -> Result<(), RunError> {
     Ok(StateDir::make(folders)?)
 }
 
+/// Whether the configured address can be bound and the peer's name leads somewhere: what is to be known
+/// before folders are made. The address stays taken while the socket lives; drop it before [`run`].
+///
+/// # Errors
+/// [`RunError::Endpoint`] or [`RunError::Net`].
+pub fn check(config: &Config) -> Result<UdpSocket, RunError> {
+    let socket = endpoint::hold_port(config)?;
+    if let Some(peer) = &config.peer {
+        net::check_peer(peer, socket.local_addr().map_err(EndpointError::Drive)?)?;
+    }
+    Ok(socket)
+}
+
 /// Runs one peer until `shutdown` completes, `--drain` is done, or it cannot go on. Needs a
 /// multi-threaded tokio runtime.
 ///
@@ -227,7 +252,22 @@ pub async fn run(
     events: EventSink,
     shutdown: impl Future<Output = ()> + Send,
 ) -> Result<Finished, RunError> {
+    run_with_status(config, key, events, shutdown, &Status::default()).await
+}
+
+/// As [`run`]; `status` tells its state meanwhile.
+///
+/// # Errors
+/// As [`run`].
+pub async fn run_with_status(
+    config: Config,
+    key: PasswordKey,
+    events: EventSink,
+    shutdown: impl Future<Output = ()> + Send,
+    status: &Status,
+) -> Result<Finished, RunError> {
     let shared = Arc::new(open(&config, &events)?);
+    status.attach(&shared);
     let endpoint = Endpoint::open(&config)?;
     events.emit(Event::Listening { local: endpoint.local });
     hit("start.listening");
@@ -247,7 +287,7 @@ pub async fn run(
     let finding = rendezvous::run(&endpoint, &config, key, own, events.clone(), adopted);
     let result = tokio::select! {
         result = finding => result.map(|()| Finished::Stopped).map_err(RunError::from),
-        result = serve(&shared, sessions, shutdown) => result,
+        result = serve(&shared, sessions, config.wait, shutdown) => result,
     };
     let _ = tokio::time::timeout(LINGER, endpoint.quic.wait_idle()).await;
     conclude(&shared, result)
@@ -314,6 +354,7 @@ fn open(config: &Config, events: &EventSink) -> Result<Shared, RunError> {
         compress: config.compress == Compress::Auto,
         drain: config.drain,
         begun: Instant::now(),
+        link: Mutex::default(),
         peer_backlog: watch::Sender::new(None),
         inbox_changed: Notify::new(),
         files_sent: AtomicU64::new(0),
@@ -330,10 +371,13 @@ fn open(config: &Config, events: &EventSink) -> Result<Shared, RunError> {
 async fn serve(
     shared: &Arc<Shared>,
     mut sessions: mpsc::Receiver<(Session, ControlReceiver)>,
+    wait: Option<Duration>,
     shutdown: impl Future<Output = ()>,
 ) -> Result<Finished, RunError> {
     let mut links = JoinSet::new();
     let mut current: Option<Arc<Session>> = None;
+    let begun = tokio::time::Instant::now();
+    let mut reminder = begun + REMINDER_INTERVAL;
     tokio::pin!(shutdown);
     let result = loop {
         tokio::select! {
@@ -349,7 +393,14 @@ async fn serve(
             () = shared.failed.notified() => break Ok(Finished::Stopped),
             error = folder_lost(shared) => break Err(error.into()),
             () = drained(shared), if shared.drain => break Ok(Finished::Drained { left_alone: 0 }),
-            () = &mut shutdown => break Ok(Finished::Stopped),
+            wait = over(begun, wait), if shared.drain => {
+                break Err(RunError::OutOfTime { wait, left: Left::of(shared) });
+            }
+            () = tokio::time::sleep_until(reminder), if shared.drain => {
+                reminder += REMINDER_INTERVAL;
+                shared.remind();
+            }
+            () = &mut shutdown => break stopped(shared),
         }
     };
     if let Some(session) = current {
@@ -359,6 +410,22 @@ async fn serve(
     }
     while links.join_next().await.is_some() {}
     result
+}
+
+/// Completes when `wait` is over, and gives it; never without one.
+async fn over(begun: tokio::time::Instant, wait: Option<Duration>) -> Duration {
+    let Some(wait) = wait else { return std::future::pending().await };
+    tokio::time::sleep_until(begun + wait).await;
+    wait
+}
+
+/// Told to stop. A draining peer then has not done what it was started for, unless it just did.
+fn stopped(shared: &Shared) -> Result<Finished, RunError> {
+    match shared.drain {
+        true if shared.is_drained() => Ok(Finished::Drained { left_alone: 0 }),
+        true => Err(RunError::Interrupted(Left::of(shared))),
+        false => Ok(Finished::Stopped),
+    }
 }
 
 /// Completes when the program's own folder is gone, with the lock and the ledger, or when one of the others is

@@ -57,6 +57,15 @@ pub enum SessionRole {
     Guest,
 }
 
+/// Why a file did not arrive, as far as several may have it in common: one line tells of all of them.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Cause {
+    /// Its user renamed it, moved it away, removed or changed it meanwhile. Nothing is wrong.
+    Withdrawn,
+    /// This, in which no file is named.
+    Fault(String),
+}
+
 /// One thing that happened.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
@@ -162,6 +171,8 @@ pub enum Event {
         transfer: TransferId,
         /// What happened and what to do.
         error: String,
+        /// What other files may have in common with it.
+        cause: Cause,
         /// It is tried again without anybody doing anything.
         retry: bool,
     },

@@ -24,6 +24,8 @@
 
 #![forbid(unsafe_code)]
 
+#[doc(hidden)]
+pub mod cause;
 pub mod config;
 pub mod crypto;
 pub mod daemon;

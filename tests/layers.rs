@@ -22,19 +22,19 @@ struct Layer {
 #[rustfmt::skip]
 const LAYERS: &[Layer] = &[
     Layer { name: "main", layers: &["cli"], crates: &[] },
-    Layer { name: "cli", layers: &["daemon", "config", "event", "proto", "crypto"],
+    Layer { name: "cli", layers: &["daemon", "config", "event", "proto", "crypto", "cause"],
         crates: &["blake3", "clap", "clap_complete", "clap_mangen", "console", "data_encoding", "indicatif", "jiff", "landlock", "rand", "rpassword", "rustix", "serde_json",
                   "thiserror", "tokio", "tracing", "tracing_subscriber", "zeroize"] },
     Layer { name: "daemon", layers: &["outbox", "inbox", "net", "store", "proto", "crypto", "config", "event", "failpoint"],
         crates: &["bytes", "rand", "thiserror", "tokio", "tracing", "zeroize"] },
-    Layer { name: "outbox", layers: &["net", "store", "pack", "proto", "crypto", "config", "event", "failpoint"],
+    Layer { name: "outbox", layers: &["net", "store", "pack", "proto", "crypto", "config", "event", "failpoint", "cause"],
         crates: &["blake3", "bytes", "ignore", "notify", "rand", "thiserror", "tokio", "tracing"] },
     Layer { name: "inbox", layers: &["net", "store", "pack", "proto", "crypto", "config", "event", "failpoint"],
         crates: &["blake3", "bytes", "rand", "thiserror", "tokio", "tracing"] },
-    Layer { name: "net", layers: &["proto", "crypto", "config", "event", "failpoint"],
+    Layer { name: "net", layers: &["proto", "crypto", "config", "event", "failpoint", "cause"],
         crates: &["bytes", "if_addrs", "quinn", "quinn_proto", "rand", "rcgen", "reed_solomon_simd", "rustix", "rustls", "socket2", "thiserror", "tokio", "tracing", "zeroize"] },
     // a name off the wire is `proto`'s type, and what the folders take
-    Layer { name: "store", layers: &["proto", "config", "event", "failpoint"],
+    Layer { name: "store", layers: &["proto", "config", "event", "failpoint", "cause"],
         crates: &["blake3", "bytes", "cap_fs_ext", "cap_std", "fs4", "ignore", "open_writers", "rand", "redb", "renamore", "rustix", "thiserror", "tokio", "tracing",
                   "winx"] },
     Layer { name: "crypto", layers: &[],
@@ -48,6 +48,8 @@ const LAYERS: &[Layer] = &[
     // plain values: what goes into the engine, and what it tells
     Layer { name: "config", layers: &["proto"], crates: &["thiserror"] },
     Layer { name: "event", layers: &["proto"], crates: &[] },
+    // what the system says, for people
+    Layer { name: "cause", layers: &[], crates: &[] },
     // for tests: where the program dies or a call fails
     Layer { name: "failpoint", layers: &[], crates: &["rustix"] },
 ];

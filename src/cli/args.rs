@@ -4,8 +4,10 @@ use super::choices::{AfterSendArg, CompressArg, CongestionArg, OnConflictArg, Pr
 use super::exit::Failure;
 use super::{address, units};
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueHint};
+use rft::cause;
 use rft::config::{Config, Folders, PeerAddress, TempNames, Waits};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 /// PEER that stands for "wait for any peer".
 const LISTEN: &str = "listen";
@@ -120,6 +122,9 @@ pub(crate) struct Options {
     /// Leave with code 0 once both sides have nothing more to send
     #[arg(long, help_heading = "Files")]
     drain: bool,
+    /// With --drain: give up with code 17 when it is not done by then: 30s, 10m, 2h
+    #[arg(long, value_name = "DURATION", allow_negative_numbers = true, help_heading = "Files")]
+    wait: Option<String>,
     /// How long a file written in place must be quiet before it is sent, also after it was closed: 250ms,
     /// 2m [default: 1s; 80ms after a close]
     #[arg(long, value_name = "DURATION", allow_negative_numbers = true, help_heading = "Files")]
@@ -225,6 +230,7 @@ impl CommandLine {
         config.after_send = options.after_send.into();
         config.on_conflict = options.on_conflict.into();
         config.drain = options.drain;
+        config.wait = options.wait()?;
         config.waits = options.waits()?;
         config.temp_names = options.temp_names.into();
         let send_open = options.send_open.as_deref();
@@ -268,6 +274,15 @@ impl Options {
         Ok(waits)
     }
 
+    fn wait(&self) -> Result<Option<Duration>, Failure> {
+        if self.wait.is_some() && !self.drain {
+            return Err(Failure::usage(
+                "--wait is how long --drain may take, and --drain is not given; add --drain, or leave --wait out",
+            ));
+        }
+        self.wait.as_deref().map(|text| units::duration("--wait", text)).transpose()
+    }
+
     /// Outgoing and Incoming apart from each other: else all that arrives would be sent back, for ever.
     fn folders(&self) -> Result<Folders, Failure> {
         let mut folders = Folders::in_dir(&self.dir);
@@ -292,8 +307,9 @@ impl Options {
 fn absolute(path: &Path) -> Result<PathBuf, Failure> {
     std::path::absolute(path).map_err(|error| {
         Failure::usage(format!(
-            "folder {:?} cannot be used: {error}; give another one",
-            path.display().to_string()
+            "folder {:?} cannot be used: {}; give another one",
+            path.display().to_string(),
+            cause::of(&error)
         ))
     })
 }
@@ -310,7 +326,6 @@ pub(crate) fn full_command() -> clap::Command {
 mod tests {
     use super::*;
     use rft::config::{AfterSend, Compress, Congestion, OnConflict};
-    use std::time::Duration;
 
     /// The configuration, or the exit code.
     fn config(line: &str) -> Result<Config, u8> {
@@ -357,7 +372,7 @@ mod tests {
     fn every_option() {
         let config = config(
             "--dir d --outgoing o --incoming i --bind [::1]:5000 --password-file p --after-send archive \
-             --on-conflict skip --drain --settle 250ms --temp-names none --json --progress never -vv --log-file l --limit-rate 20M \
+             --on-conflict skip --drain --wait 1m --settle 250ms --temp-names none --json --progress never -vv --log-file l --limit-rate 20M \
              --congestion cubic --compress never --exit-on-auth-failure --in-flight 8 --max-file-size 1Gi --min-free 1G \
              --memory 64Mi fe80::1%eth0 65535",
         )
@@ -369,6 +384,7 @@ mod tests {
         assert_eq!(config.folders.state, Path::new("d").join(".rft"));
         assert_eq!((config.after_send, config.on_conflict), (AfterSend::Archive, OnConflict::Skip));
         assert!(config.drain && config.exit_on_auth_failure);
+        assert_eq!(config.wait, Some(Duration::from_secs(60)));
         let quiet = Duration::from_millis(250);
         assert_eq!(config.waits, Waits { settle: quiet, after_close: quiet, ..Waits::DEFAULT });
         assert_eq!((config.temp_names, config.limit_rate), (TempNames::Send, Some(20_000_000)));
@@ -407,6 +423,8 @@ mod tests {
             ("bob http", 4),
             ("listen 0", 4),
             ("bob 4000 --bind 127.0.0.1:99999", 4),
+            ("bob 4000 --wait 5s", 2),
+            ("bob 4000 --drain --wait soon", 14),
             ("bob 4000 --settle soon", 14),
             ("bob 4000 --settle -1", 14),
             ("bob 4000 --temp-names some", 2),

@@ -89,7 +89,8 @@ pub(crate) fn to_folders(folders: &[PathBuf]) -> Result<(), NotConfined> {
         ABI, AccessFs, CompatLevel, Compatible, PathBeneath, PathFd, Ruleset, RulesetAttr,
         RulesetCreatedAttr, RulesetError, RulesetStatus,
     };
-    let failed = |error: &dyn std::error::Error| NotConfined::Failed(error.to_string());
+    let failed =
+        |error: &dyn std::error::Error| NotConfined::Failed(rft::cause::without_number(&error.to_string()));
     let in_folders = AccessFs::WriteFile
         | AccessFs::Truncate
         | AccessFs::RemoveFile
@@ -112,11 +113,6 @@ pub(crate) fn to_folders(folders: &[PathBuf]) -> Result<(), NotConfined> {
     for folder in folders {
         let held = PathFd::new(folder).map_err(|error| failed(&error))?;
         rules = rules.add_rule(PathBeneath::new(held, in_folders)).map_err(|error| failed(&error))?;
-    }
-    // The prompt for the password opens the terminal by this name.
-    if let Ok(terminal) = PathFd::new("/dev/tty") {
-        let rights = AccessFs::WriteFile | AccessFs::IoctlDev;
-        rules = rules.add_rule(PathBeneath::new(terminal, rights)).map_err(|error| failed(&error))?;
     }
     let status = rules.restrict_self().map_err(|error: RulesetError| failed(&error))?;
     if status.ruleset == RulesetStatus::NotEnforced { Err(NotConfined::Unsupported) } else { Ok(()) }

@@ -8,6 +8,7 @@ use super::terminal::done_line;
 use super::text::{self, Palette, role_name};
 use super::{passphrase, svg};
 use files::{Dropped, Who};
+use rft::cause;
 use rft::config::{Bind, Config, PeerAddress};
 use rft::crypto::password::{Password, PasswordKey};
 use rft::daemon::{self, RunError};
@@ -36,7 +37,9 @@ pub(crate) fn run(args: &DemoArgs) -> Result<(), Failure> {
     if args.keep {
         story.say(|_| format!("\nThe folder is kept: {}", base.display()));
     } else if let Err(error) = std::fs::remove_dir_all(&base) {
-        story.say(|p| format!("{} {} could not be removed: {error}", p.warn("warning:"), base.display()));
+        story.say(|p| {
+            format!("{} {} could not be removed: {}", p.warn("warning:"), base.display(), cause::of(&error))
+        });
     }
     if let Some(path) = &args.svg {
         std::fs::write(path, svg::picture(&story.lines))
@@ -46,7 +49,7 @@ pub(crate) fn run(args: &DemoArgs) -> Result<(), Failure> {
 }
 
 fn failed(what: &str, error: &dyn std::fmt::Display) -> Failure {
-    Failure::new(exit::UNKNOWN, format!("demo: {what}: {error}"))
+    Failure::new(exit::UNKNOWN, format!("demo: {what}: {}", cause::without_number(&error.to_string())))
 }
 
 fn play(base: &Path, story: &mut Story) -> Result<(), Failure> {

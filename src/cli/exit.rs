@@ -10,16 +10,18 @@ pub(crate) const PEER: u8 = 3;
 pub(crate) const PORT: u8 = 4;
 /// A number, size, rate or duration could not be parsed.
 pub(crate) const NUMBER: u8 = 14;
-/// A second Ctrl-C.
+/// Ctrl-C before `--drain` was done, or a second one.
 pub(crate) const INTERRUPTED: u8 = 130;
+/// SIGTERM or SIGHUP before `--drain` was done.
+pub(crate) const TERMINATED: u8 = 143;
 /// Something that has no code of its own.
 pub(crate) const UNKNOWN: u8 = 1;
 /// Told to stop, or drained.
 pub(crate) const DONE: u8 = 0;
 
 /// Every code that `rft` ends with, for the man page.
-pub(crate) const TABLE: [(u8, &str); 18] = [
-    (DONE, "done: Ctrl-C or SIGTERM after an orderly stop, or drained"),
+pub(crate) const TABLE: [(u8, &str); 20] = [
+    (DONE, "done: an orderly stop by a signal (without --drain), or drained"),
     (UNKNOWN, "unknown error"),
     (ARGUMENTS, "improper arguments"),
     (PEER, "the peer's address is not valid or does not resolve"),
@@ -36,7 +38,9 @@ pub(crate) const TABLE: [(u8, &str); 18] = [
     (NUMBER, "a number or size could not be parsed"),
     (15, "a sent file could not be removed from Outgoing after three tries"),
     (16, "Incoming, Outgoing or the state folder cannot be used (rights, space, or another rft)"),
-    (INTERRUPTED, "a second Ctrl-C: stopped at once"),
+    (17, "--wait ran out before --drain was done; the message says what stays"),
+    (INTERRUPTED, "stopped by Ctrl-C before --drain was done; or a second Ctrl-C: stopped at once"),
+    (TERMINATED, "stopped by SIGTERM or SIGHUP before --drain was done"),
 ];
 
 /// Why the command ends other than well: the code and a sentence that says what happened, to what, and
@@ -69,7 +73,7 @@ mod tests {
     #[test]
     fn codes_are_those_of_the_contract() {
         let codes: Vec<u8> = TABLE.iter().map(|row| row.0).collect();
-        let expected: Vec<u8> = (0..=16).chain([130]).collect();
+        let expected: Vec<u8> = (0..=17).chain([130, 143]).collect();
         assert_eq!(codes, expected);
     }
 }

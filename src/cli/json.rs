@@ -159,7 +159,7 @@ fn line_of(time: SystemTime, event: &Event) -> Option<Line> {
         Event::FileWaiting { direction, path, reason } => {
             line("file_waiting").direction(*direction).name("path", path).text("reason", reason)
         }
-        Event::FileFailed { direction, path, transfer, error, retry } => {
+        Event::FileFailed { direction, path, transfer, error, retry, .. } => {
             line("file_failed").file(*direction, path, *transfer).text("error", error).number("retry", retry)
         }
         Event::Warning { path, message } => {

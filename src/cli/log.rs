@@ -2,6 +2,7 @@
 
 use super::output::Output;
 use super::text::log_line;
+use rft::cause;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -34,7 +35,8 @@ pub(crate) fn start(path: &Path, verbose: u8, output: &Output) -> Vec<String> {
     });
     let file = RotatingFile::open(path, MAX_SIZE)
         .map_err(|error| {
-            warnings.push(format!("there is no log: {}: {error}; see --log-file", path.display()));
+            let why = cause::of(&error);
+            warnings.push(format!("there is no log: {}: {why}; see --log-file", path.display()));
         })
         .ok();
     let to_file = file.map(|file| {

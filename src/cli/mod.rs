@@ -7,6 +7,7 @@ mod choices;
 mod confine;
 mod demo;
 mod exit;
+mod failures;
 mod json;
 mod limit;
 mod log;
@@ -19,6 +20,7 @@ mod progress;
 #[cfg(test)]
 mod sample;
 mod shutdown;
+mod state;
 mod svg;
 mod terminal;
 mod text;

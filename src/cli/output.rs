@@ -45,6 +45,8 @@ struct Missed {
 enum Message {
     Event(SystemTime, Event),
     Line(String),
+    /// Lines that the user asked for, whatever is shown else.
+    Report(String),
     /// The user pressed Ctrl-C.
     Interrupted,
     /// Answered when all before it is printed.
@@ -97,6 +99,14 @@ impl Output {
     pub(crate) fn line(&self, line: String) {
         self.shared.queued.fetch_add(1, Ordering::Relaxed);
         if self.sender.try_send(Message::Line(line)).is_err() {
+            self.shared.queued.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Lines that the user asked for; left out when nothing can be printed at all.
+    pub(crate) fn report(&self, text: String) {
+        self.shared.queued.fetch_add(1, Ordering::Relaxed);
+        if self.sender.try_send(Message::Report(text)).is_err() {
             self.shared.queued.fetch_sub(1, Ordering::Relaxed);
         }
     }
@@ -196,6 +206,7 @@ impl Printer {
                 self.terminal.event(&event, Instant::now());
             }
             Message::Line(line) => self.terminal.line(line),
+            Message::Report(text) => self.terminal.report(text),
             Message::Interrupted => self.terminal.interrupted(),
             Message::Sync(done) => {
                 self.terminal.print();

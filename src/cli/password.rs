@@ -1,6 +1,8 @@
 //! The password: from a file, from the environment, or typed twice. Never from the command line.
 
 use super::exit::{self, Failure};
+use super::shutdown;
+use rft::cause;
 use rft::crypto::password::Password;
 use std::ffi::OsString;
 use std::fs::File;
@@ -28,6 +30,8 @@ pub(crate) fn obtain(file: Option<&Path>, warn: &mut dyn FnMut(String)) -> Resul
     } else if let Some(value) = std::env::var_os(VARIABLE) {
         (from_environment(value)?, VARIABLE.to_owned())
     } else if io::stdin().is_terminal() {
+        // Else a Ctrl-C at the prompt leaves a terminal that echoes nothing.
+        shutdown::survive_interrupt();
         (
             from_prompt(&mut |prompt| rpassword::prompt_password(prompt).map(Zeroizing::new))?,
             "the password".to_owned(),
@@ -49,12 +53,12 @@ fn from_file(path: &Path, warn: &mut dyn FnMut(String)) -> Result<Zeroizing<Stri
     let unusable = |why: &dyn std::fmt::Display| {
         Failure::usage(format!("the password file {} cannot be used: {why}", path.display()))
     };
-    let file = File::open(path).map_err(|error| unusable(&error))?;
+    let file = File::open(path).map_err(|error| unusable(&cause::of(&error)))?;
     if others_can_read(&file) {
         warn(format!("others on this host can read the password file {}; do: chmod 600", path.display()));
     }
     let mut bytes = Zeroizing::new(Vec::with_capacity(MAX_FILE as usize));
-    file.take(MAX_FILE).read_to_end(&mut bytes).map_err(|error| unusable(&error))?;
+    file.take(MAX_FILE).read_to_end(&mut bytes).map_err(|error| unusable(&cause::of(&error)))?;
     first_line(&bytes).map_err(|why| unusable(&why))
 }
 
@@ -113,7 +117,8 @@ fn not_asked(error: io::Error) -> Failure {
         return Failure::new(exit::INTERRUPTED, "stopped at the password prompt");
     }
     Failure::usage(format!(
-        "the password cannot be read from the terminal: {error}; give --password-file FILE or set {VARIABLE}"
+        "the password cannot be read from the terminal: {}; give --password-file FILE or set {VARIABLE}",
+        cause::of(&error)
     ))
 }
 

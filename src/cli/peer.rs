@@ -8,9 +8,10 @@ use super::json::Json;
 use super::output::Output;
 use super::terminal::{Show, Terminal};
 use super::{banner, log, password, shutdown};
+use rft::cause;
 use rft::config::Config;
-use rft::crypto::password::PasswordKey;
-use rft::daemon::{self, Finished};
+use rft::crypto::password::{Password, PasswordKey};
+use rft::daemon::{self, Finished, RunError, Status};
 use rft::event::Event;
 use std::io::{self, BufWriter, IsTerminal};
 use std::path::{Path, PathBuf};
@@ -26,13 +27,17 @@ const TASKS: Duration = Duration::from_secs(1);
 /// Runs the peer and prints everything about it, its end included.
 pub(crate) fn run(line: &CommandLine) -> ExitCode {
     let (show, force) = show(line);
+    shutdown::disarm();
     // Before there is any other thread: what confines a thread holds for those that it starts.
     let prepared = prepare(line);
     let json = line.options.json.then(|| Json::new(BufWriter::with_capacity(64 * 1024, io::stdout())));
     let output = match Output::start(Terminal::stderr(show, force), json) {
         Ok(output) => output,
         Err(error) => {
-            return super::fail(&Failure::new(exit::UNKNOWN, format!("no thread can be started: {error}")));
+            return super::fail(&Failure::new(
+                exit::UNKNOWN,
+                format!("no thread can be started: {}", cause::of(&error)),
+            ));
         }
     };
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().thread_name("rft").build();
@@ -59,15 +64,24 @@ pub(crate) fn run(line: &CommandLine) -> ExitCode {
 /// What is done before anything else runs.
 struct Prepared {
     config: Config,
+    password: Password,
+    /// For people, once there is something that prints.
+    warnings: Vec<String>,
     /// To which folders; `None` with `--no-sandbox`.
     confined: Option<Result<Vec<PathBuf>, NotConfined>>,
 }
 
-/// Makes the folders, and confines the process to them.
+/// Checks all that can be wrong with the command; then makes the folders, and confines the process to
+/// them. A command that cannot work leaves nothing behind.
 fn prepare(line: &CommandLine) -> Result<Prepared, Failure> {
+    let mut warnings: Vec<String> = keep_memory_private().err().into_iter().collect();
     let config = line.config()?;
-    daemon::make_folders(&config.folders)
-        .map_err(|error| Failure::new(error.exit_code(), error.to_string()))?;
+    let failed = |error: RunError| Failure::new(error.exit_code(), error.to_string());
+    // Before the prompt, whose user would type in vain; the port is held until the folders are there.
+    let _port = daemon::check(&config).map_err(failed)?;
+    let file = line.options.password_file.as_deref();
+    let password = password::obtain(file, &mut |warning| warnings.push(warning))?;
+    daemon::make_folders(&config.folders).map_err(failed)?;
     let log_file = line.log_file();
     let log_folder = log::folder_of(&log_file);
     let confine = || {
@@ -77,7 +91,7 @@ fn prepare(line: &CommandLine) -> Result<Prepared, Failure> {
         confine::to_folders(&folders).map(|()| folders)
     };
     let confined = (!line.options.no_sandbox).then(confine);
-    Ok(Prepared { config, confined })
+    Ok(Prepared { config, password, warnings, confined })
 }
 
 fn serve(
@@ -87,7 +101,12 @@ fn serve(
     show: Show,
     runtime: &Runtime,
 ) -> Result<Finished, Failure> {
-    let Prepared { config, confined } = prepared;
+    let Prepared { config, password, warnings, confined } = prepared;
+    let status = Status::default();
+    let (stop, stopped_by) = {
+        let _context = runtime.enter();
+        shutdown::listen(output.clone(), status.clone()).map_err(|error| unknown(&error))?
+    };
     let mut warn = |message: String| {
         tracing::warn!("{message}");
         output.event(Event::Warning { path: None, message });
@@ -103,28 +122,34 @@ fn serve(
         Some(Err(error)) => warn(error.to_string()),
         None => tracing::info!("not confined: --no-sandbox"),
     }
-    keep_memory_private();
-
-    // Before the prompt, which puts the terminal right again only when a Ctrl-C does not end the process.
-    let stop = {
-        let _context = runtime.enter();
-        shutdown::listen(output.clone()).map_err(|error| unknown(&error))?
-    };
     introduce(&config, output, show);
-    let password = password::obtain(line.options.password_file.as_deref(), &mut warn)?;
+    warnings.into_iter().for_each(&mut warn);
     let key = PasswordKey::derive(&password).map_err(|error| unknown(&error))?;
     drop(password);
 
-    let result = runtime.block_on(daemon::run(config, key, output.sink(), stop));
+    let running = daemon::run_with_status(config, key, output.sink(), stop, &status);
+    let result = runtime.block_on(running);
     match &result {
         Ok(finished) => tracing::info!(?finished, "ended"),
         Err(error) => tracing::error!(%error, code = error.exit_code(), "ended"),
     }
-    result.map_err(|error| Failure::new(error.exit_code(), error.to_string()))
+    result.map_err(|error| {
+        let code = match &error {
+            RunError::Interrupted(_) => stopped_by.code(),
+            error => error.exit_code(),
+        };
+        Failure::new(code, error.to_string())
+    })
 }
 
 fn unknown(error: &dyn std::error::Error) -> Failure {
-    Failure::new(exit::UNKNOWN, format!("{error}; this host may be out of memory or other means"))
+    Failure::new(
+        exit::UNKNOWN,
+        format!(
+            "{}; this host may be out of memory or other means",
+            cause::without_number(&error.to_string())
+        ),
+    )
 }
 
 /// How much people see, and whether to draw for them where no terminal was recognised. Events on the same
@@ -162,12 +187,15 @@ fn introduce(config: &Config, output: &Output, show: Show) {
 
 /// Secrets are in memory: no core dumps, and no other process of this user may look into it. Builds for
 /// debugging stay open to debuggers.
-fn keep_memory_private() {
+///
+/// # Errors
+/// For people, where the system does not let it.
+fn keep_memory_private() -> Result<(), String> {
     #[cfg(all(target_os = "linux", not(debug_assertions)))]
     {
         use rustix::process::{DumpableBehavior, set_dumpable_behavior};
-        if let Err(error) = set_dumpable_behavior(DumpableBehavior::NotDumpable) {
-            tracing::warn!("core dumps cannot be switched off: {error}");
-        }
+        set_dumpable_behavior(DumpableBehavior::NotDumpable)
+            .map_err(|error| format!("core dumps cannot be switched off: {}", cause::of(&error.into())))?;
     }
+    Ok(())
 }

@@ -1,6 +1,6 @@
 //! Events for the tests of what prints them.
 
-use rft::event::{Direction, Event, SessionRole};
+use rft::event::{Cause, Direction, Event, SessionRole};
 use rft::proto::message::TransferId;
 use rft::proto::name::Name;
 use std::net::SocketAddr;
@@ -67,6 +67,7 @@ pub(crate) fn failed(direction: Direction, path: &str) -> Event {
         path: name(path),
         transfer: transfer(path),
         error: "permission denied".into(),
+        cause: Cause::Fault("permission denied".into()),
         retry: true,
     }
 }

@@ -1,12 +1,12 @@
 //! Events as lines for people, and the progress below them, on stderr.
 
+use super::failures::{Failures, Trouble};
 use super::limit::Limit;
 use super::progress::{Progress, arrow};
 use super::text::{self, Palette};
 use console::Term;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use rft::event::{Direction, Event};
-use rft::proto::name::Name;
+use rft::event::{Cause, Direction, Event};
 use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -38,6 +38,7 @@ pub(crate) struct Terminal {
     /// Lines to print at the next drawing.
     lines: Vec<String>,
     limit: Option<Limit>,
+    failures: Failures,
     drawn: Instant,
 }
 
@@ -78,6 +79,7 @@ impl Terminal {
             progress: Progress::default(),
             lines: Vec::new(),
             limit: is_terminal.then(|| Limit::new(now)),
+            failures: Failures::default(),
             drawn: now,
         }
     }
@@ -86,7 +88,7 @@ impl Terminal {
     pub(crate) fn due_in(&self, now: Instant) -> Option<Duration> {
         let suppressed = self.limit.as_ref().is_some_and(Limit::has_more);
         let moving = self.area.as_ref().is_some_and(|area| !area.empty || self.progress.is_moving());
-        let due = !self.lines.is_empty() || suppressed || moving;
+        let due = !self.lines.is_empty() || suppressed || moving || self.failures.is_pending();
         due.then(|| FRAME.saturating_sub(now.duration_since(self.drawn)))
     }
 
@@ -96,6 +98,9 @@ impl Terminal {
             return;
         }
         self.progress.note(event, now);
+        if let Event::FileDone { path, .. } = event {
+            self.failures.done(path);
+        }
         if let Event::FileDone { direction, size, .. } = event
             && let Some(limit) = &mut self.limit
             && !limit.admit(*direction, *size, now)
@@ -127,15 +132,22 @@ impl Terminal {
                 ));
             }
             Event::FileDone { .. } => self.lines.extend(done_line(event, palette)),
-            Event::FileFailed { direction, path, error, retry, .. } => {
-                let what = if *direction == Direction::Send { "not sent" } else { "not received" };
+            Event::FileFailed { cause: Cause::Withdrawn, .. } => {}
+            Event::FileFailed { direction, path, error, cause: Cause::Fault(cause), retry, .. } => {
+                let trouble =
+                    if *direction == Direction::Send { Trouble::NotSent } else { Trouble::NotReceived };
                 let again = if *retry { " (it will be tried again)" } else { "" };
-                self.line(format!("{}: {path}: {}{again}", palette.bad(what), text::printable(error)));
+                self.failures.add(trouble, path, cause, format!("{error}{again}"), now);
+            }
+            Event::Warning { path: Some(path), message } => {
+                self.failures.add(Trouble::Warning, path, message, message.clone(), now);
+            }
+            Event::Warning { path: None, message } => {
+                self.line(format!("{} {}", palette.warn("warning:"), text::printable(message)));
             }
             Event::FileWaiting { path, reason, .. } => {
                 self.line(format!("{}: {path}: {}", palette.warn("waiting"), text::printable(reason)));
             }
-            Event::Warning { path, message } => self.warning(path.as_ref(), message),
             Event::Drained { files, bytes, elapsed, .. } => self.line(format!(
                 "{}: {} sent, {}, in {}",
                 palette.good("drained"),
@@ -158,16 +170,16 @@ impl Terminal {
         }
     }
 
-    fn warning(&mut self, path: Option<&Name>, message: &str) {
-        let about = path.map(|path| format!("{path}: ")).unwrap_or_default();
-        self.line(format!("{} {about}{}", self.palette.warn("warning:"), text::printable(message)));
-    }
-
     /// Takes a whole line, that of the log for example.
     pub(crate) fn line(&mut self, line: String) {
         if self.show != Show::Errors {
             self.lines.push(line);
         }
+    }
+
+    /// Takes lines that the user asked for: they are shown in any case.
+    pub(crate) fn report(&mut self, text: String) {
+        self.lines.extend(text.lines().map(str::to_owned));
     }
 
     /// The terminal has shown a ^C. The bars end at its right edge, so that went one line below them; the
@@ -200,6 +212,7 @@ impl Terminal {
         if let Some(limit) = &mut self.limit {
             self.lines.extend(limit.renew(now, self.palette));
         }
+        self.lines.extend(self.failures.due(now, self.palette));
         self.progress.tick(elapsed);
         if let Some(area) = &mut self.area {
             let width = usize::from(area.term.size().1);
@@ -231,6 +244,7 @@ impl Terminal {
         if let Some(limit) = &mut self.limit {
             self.lines.extend(limit.summary(self.palette));
         }
+        self.lines.extend(self.failures.all(self.palette));
         if self.show != Show::Errors {
             let lines: Vec<String> =
                 [Direction::Send, Direction::Receive].into_iter().filter_map(|way| self.total(way)).collect();
@@ -362,9 +376,9 @@ waiting for bob
 connected to 192.0.2.7:4000 (guest, session 5e55)
 ↑ sent     big  3.00 MB, 1.5 s, 2.00 MB/s
 ↓ received a/b.txt  12 B, 1.5 s, saved as a/b (1).txt
-not sent: \\x1b[2J: permission denied (it will be tried again)
 warning: disk\\x07 is slow
 disconnected from 192.0.2.7:4000: timed out
+not sent: \\x1b[2J: permission denied (it will be tried again)
 sent 1 file (3.00 MB), received 1 file (12 B)
 rft: the port 4000 is taken; name another one
 ";

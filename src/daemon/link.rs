@@ -2,12 +2,14 @@
 
 use super::Shared;
 use crate::crypto::handshake::Role;
-use crate::event::{Direction, Event, SessionRole};
+use crate::event::{Cause, Direction, Event, SessionRole};
 use crate::failpoint::hit;
 use crate::net::record::RecordError;
 use crate::net::session::{ControlReceiver, Session};
-use crate::outbox::{DeliverError, Delivered, Item, Packing, Retry};
+use crate::outbox::{Backlog, DeliverError, Delivered, Item, Packing, Retry};
 use crate::proto::message::{Control, EntryKind, Refusal};
+use crate::proto::name::Name;
+use crate::store::StoreError;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::Semaphore;
@@ -26,8 +28,9 @@ pub(super) async fn run(shared: Arc<Shared>, session: Arc<Session>, control: Con
     };
     let name = session.id().iter().map(|byte| format!("{byte:02x}")).collect::<String>();
     let kx = session.key_exchange();
-    tracing::info!(%peer, ?role, session = name, kx, "connected");
-    shared.events.emit(Event::Connected { peer, role, session: name, kx });
+    tracing::info!(%peer, ?role, session = %name, kx, "connected");
+    shared.link().connected(peer, role, name.clone());
+    shared.events.emit(Event::Connected { peer, role, session: name.clone(), kx });
     shared.peer_backlog.send_replace(None);
     hit("session.begun");
 
@@ -43,6 +46,7 @@ pub(super) async fn run(shared: Arc<Shared>, session: Arc<Session>, control: Con
     // Each part ends by itself with the connection; what it holds is given back on the way.
     parts.shutdown().await;
     tracing::info!(%peer, reason, "disconnected");
+    shared.link().disconnected(&name, &reason);
     shared.events.emit(Event::Disconnected { peer, reason });
 }
 
@@ -137,6 +141,7 @@ fn finish(shared: &Shared, mut item: Item, result: Result<Delivered, DeliverErro
         Err(error) => error,
     };
     tracing::info!(%path, %transfer, %error, "not delivered");
+    let withdrawn = is_withdrawn(shared, &path, &error);
     let retry = match &error {
         DeliverError::Changed => Retry::Changed,
         DeliverError::Open | DeliverError::Opened => Retry::Open,
@@ -171,10 +176,43 @@ fn finish(shared: &Shared, mut item: Item, result: Result<Delivered, DeliverErro
         direction: Direction::Send,
         path,
         transfer,
-        error: error.to_string(),
-        retry: !matches!(retry, Retry::WhenChanged),
+        error: if withdrawn { WITHDRAWN.to_owned() } else { sentence_of(&error) },
+        cause: if withdrawn { Cause::Withdrawn } else { cause_of(&error) },
+        retry: !withdrawn && !matches!(retry, Retry::WhenChanged),
     });
     shared.outbox.failed(item, retry);
+}
+
+/// What is said of a file that is not there any more when it was to be sent.
+const WITHDRAWN: &str = "it was renamed, moved away or removed while it was being sent";
+
+/// Whether its user took the file away, or gave it another name, under which it is sent anew.
+fn is_withdrawn(shared: &Shared, path: &Name, error: &DeliverError) -> bool {
+    let suspect = match error {
+        DeliverError::Changed => true,
+        DeliverError::Source(error) => {
+            matches!(error, StoreError::NotFound { .. } | StoreError::InTheWay { .. })
+        }
+        _ => false,
+    };
+    suspect && shared.delivery.folder().stat(path).is_err_and(|error| error.is_not_found())
+}
+
+/// For an event that names the file itself.
+fn sentence_of(error: &DeliverError) -> String {
+    match error {
+        DeliverError::Source(error) => error.without_path(),
+        error => error.to_string(),
+    }
+}
+
+fn cause_of(error: &DeliverError) -> Cause {
+    match error {
+        DeliverError::Changed => Cause::Withdrawn,
+        DeliverError::Source(error) => Cause::Fault(error.cause()),
+        DeliverError::Refused { reason, .. } => Cause::Fault(reason.to_string()),
+        error => Cause::Fault(error.to_string()),
+    }
 }
 
 /// Serves every stream that the peer opens.
@@ -259,7 +297,7 @@ async fn listen(shared: Arc<Shared>, session: Arc<Session>, mut control: Control
     while let Some(message) = control.recv().await {
         match message {
             Control::Backlog { files, bytes } => {
-                shared.peer_backlog.send_replace(Some(files));
+                shared.peer_backlog.send_replace(Some(Backlog { files, bytes }));
                 shared.events.emit(Event::Backlog { direction: Direction::Receive, files, bytes });
             }
             Control::Forget(ids) => shared.inbox.forget(ids).await,

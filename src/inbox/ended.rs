@@ -1,6 +1,6 @@
 //! How a transfer went, as the receiving user hears it.
 
-use crate::event::{Direction, Event, EventSink};
+use crate::event::{Cause, Direction, Event, EventSink};
 use crate::proto::message::{Offer, Outcome, Refusal};
 use std::time::Instant;
 
@@ -10,6 +10,8 @@ pub(super) struct Ended {
     pub outcome: Outcome,
     /// Bytes that were here from before; none when it never began.
     pub started: Option<u64>,
+    /// The sender gave it up: its user changed it or took it away.
+    pub withdrawn: bool,
     /// When it was offered.
     pub offered: Instant,
 }
@@ -17,7 +19,7 @@ pub(super) struct Ended {
 impl Ended {
     /// Events of the end. A receipt given again is no news.
     pub(super) fn tell(&self, events: &EventSink) {
-        let Self { offer, outcome, started, offered } = self;
+        let Self { offer, outcome, started, withdrawn, offered } = self;
         let (path, transfer) = (offer.name.clone(), offer.id);
         match outcome {
             Outcome::Done { hash, saved_as } => events.emit(Event::FileDone {
@@ -45,6 +47,11 @@ impl Ended {
                     path,
                     transfer,
                     error,
+                    cause: match reason {
+                        _ if *withdrawn => Cause::Withdrawn,
+                        Refusal::Stopping => Cause::Fault(detail.clone()),
+                        reason => Cause::Fault(local_reason(*reason).to_owned()),
+                    },
                     retry: reason.retry_helps() || reason.is_in_the_way(),
                 });
             }
@@ -56,13 +63,13 @@ impl Ended {
 fn local_reason(reason: Refusal) -> &'static str {
     match reason {
         Refusal::Conflict => "another file stands at that name and is kept (--on-conflict skip)",
-        Refusal::NoSpace => "not enough free space in Incoming; free some, the peer tries again",
+        Refusal::NoSpace => "not enough free space in Incoming",
         Refusal::Name => "this system cannot have a file of that name",
         Refusal::Storage => "it could not be written",
         Refusal::TooLarge => "it is larger than allowed here",
-        Refusal::Corrupt => "the bytes are not those that were announced; the peer sends it again",
-        Refusal::Busy => "an earlier attempt at it still goes on; the peer tries again",
-        Refusal::InTheWay => "a file and a folder are in each other's way in Incoming; move one of them",
+        Refusal::Corrupt => "the bytes are not those that were announced",
+        Refusal::Busy => "an earlier attempt at it still goes on",
+        Refusal::InTheWay => "something else stands in its place in Incoming",
         Refusal::Link => "this symbolic link cannot be made here",
         Refusal::Stopping => "the transfer was interrupted",
         Refusal::Full => "Incoming holds as much as it may",

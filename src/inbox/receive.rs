@@ -147,6 +147,7 @@ impl Inbox {
         let offered = Instant::now();
         let mut started = None;
         let result = self.take(&offer, &mut writer, reader, &mut started).await;
+        let withdrawn = matches!(&result, Err(ReceiveError::Record(error)) if error.is_withdrawal());
         let (outcome, error) = match result {
             Ok(outcome) => (outcome, None),
             Err(ReceiveError::Refused { reason, detail }) => (Outcome::Refused { reason, detail }, None),
@@ -172,7 +173,7 @@ impl Inbox {
             }
         };
         if news {
-            Ended { offer, outcome, started, offered }.tell(&self.events);
+            Ended { offer, outcome, started, withdrawn, offered }.tell(&self.events);
         }
         answered
     }
@@ -244,6 +245,8 @@ impl Inbox {
             let detail = format!("all of Incoming may hold {most} bytes (--max-incoming-bytes)");
             return Err(refused(Refusal::TooLarge, detail));
         }
+        // Before it has all crossed in vain.
+        self.incoming.check_size(size)?;
         if self.limits.keep_existing
             && let Ok(existing) = self.incoming.folder().stat(&offer.name)
             && existing.size != size

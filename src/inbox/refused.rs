@@ -3,7 +3,7 @@
 
 use crate::proto::message::{Offer, Refusal, TransferId};
 use crate::store::{Incoming, Obstacle};
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// Refused transfers that are remembered. Beyond that, all are forgotten, and their content comes once more.
@@ -18,8 +18,6 @@ pub(super) struct RefusedOffers {
 #[derive(Debug, Default)]
 struct Known {
     offers: HashMap<TransferId, Refused>,
-    /// What the user was told of.
-    causes: HashSet<String>,
 }
 
 #[derive(Debug)]
@@ -40,8 +38,7 @@ impl RefusedOffers {
         (incoming.obstacle(&offer.name)? == before).then_some((reason, detail))
     }
 
-    /// An offer was refused. Gives whether that is news to the user: neither the same offer again, nor another one
-    /// for the same cause.
+    /// An offer was refused. Gives whether that is news to the user, and not the same again.
     pub(super) fn refused(&self, incoming: &Incoming, offer: &Offer, reason: Refusal, detail: &str) -> bool {
         if !reason.is_in_the_way() {
             return true;
@@ -53,16 +50,12 @@ impl RefusedOffers {
         }
         let Some(obstacle) = obstacle else { return true };
         let before = known.offers.insert(offer.id, Refused { reason, detail: detail.to_owned(), obstacle });
-        let news = detail.is_empty() || known.causes.insert(detail.to_owned());
-        before.is_none() && news
+        before.is_none_or(|before| before.detail != detail)
     }
 
     /// It was taken: should it be refused another time, the user hears of it.
     pub(super) fn taken(&self, id: TransferId) {
-        let mut known = self.locked();
-        if let Some(refused) = known.offers.remove(&id) {
-            known.causes.remove(&refused.detail);
-        }
+        self.locked().offers.remove(&id);
     }
 
     fn locked(&self) -> MutexGuard<'_, Known> {

@@ -2,8 +2,9 @@
 
 use super::congestion;
 use super::fec::Fec;
-use super::socket::{self, Bound};
+use super::socket;
 use super::tls::{self, SERVER_NAME, TlsError};
+use crate::cause;
 use crate::config::{Bind, Config, Congestion};
 use quinn::{
     ClientConfig, ConnectError, Connecting, ConnectionError, EndpointConfig, IdleTimeout, Incoming,
@@ -72,7 +73,7 @@ impl CloseCode {
 #[derive(Debug, thiserror::Error)]
 pub enum EndpointError {
     /// The address could not be bound.
-    #[error("cannot bind UDP {addr}: {source}; {advice}")]
+    #[error("cannot bind UDP {addr}: {}; {advice}", cause::of(.source))]
     Bind {
         /// What was asked for.
         addr: String,
@@ -85,7 +86,7 @@ pub enum EndpointError {
     #[error(transparent)]
     Tls(#[from] TlsError),
     /// The runtime cannot drive the socket.
-    #[error("cannot drive the UDP socket: {0}")]
+    #[error("cannot drive the UDP socket: {}", cause::of(.0))]
     Drive(io::Error),
 }
 
@@ -155,7 +156,7 @@ impl Endpoint {
     /// # Errors
     /// [`EndpointError`] when nothing could be bound or TLS could not be set up.
     pub fn open(config: &Config) -> Result<Self, EndpointError> {
-        let (bound, ephemeral) = bind(config)?;
+        let (bound, ephemeral) = bind(config, socket::bind, socket::bind_all)?;
         let tls = tls::configure()?;
         let mut limits = EndpointConfig::default();
         if cfg!(target_os = "linux") {
@@ -190,10 +191,23 @@ impl Endpoint {
     }
 }
 
-fn bind(config: &Config) -> Result<(Bound, bool), EndpointError> {
+/// Binds as [`Endpoint::open`] will, without a runtime. The address is taken while the socket lives.
+///
+/// # Errors
+/// [`EndpointError::Bind`] when it cannot be bound.
+pub fn hold_port(config: &Config) -> Result<std::net::UdpSocket, EndpointError> {
+    bind(config, socket::open, socket::open_all).map(|(socket, _)| socket)
+}
+
+/// Binds the configured address by one of two ways to bind; says whether the port is another one.
+fn bind<T>(
+    config: &Config,
+    one: fn(SocketAddr) -> io::Result<T>,
+    all: fn(u16) -> io::Result<T>,
+) -> Result<(T, bool), EndpointError> {
     let attempt = |port| match config.bind {
-        Some(bind) => socket::bind(SocketAddr::new(bind.addr, port)),
-        None => socket::bind_all(port),
+        Some(bind) => one(SocketAddr::new(bind.addr, port)),
+        None => all(port),
     };
     let port = config.bind.and_then(|bind| bind.port).unwrap_or(config.port);
     let error = match attempt(port) {
@@ -210,9 +224,9 @@ fn bind(config: &Config) -> Result<(Bound, bool), EndpointError> {
 
 fn bind_error(bind: Option<Bind>, port: u16, source: io::Error) -> EndpointError {
     let advice = match source.kind() {
-        io::ErrorKind::AddrInUse => "another program has this port: stop it, or choose another port",
+        io::ErrorKind::AddrInUse => "stop that program, or choose another port",
         io::ErrorKind::PermissionDenied => "ports below 1024 need rights: choose a higher one",
-        io::ErrorKind::AddrNotAvailable => "this host has no such address: see --bind",
+        io::ErrorKind::AddrNotAvailable => "see --bind",
         _ => "choose another port or --bind address",
     };
     let addr = match bind {

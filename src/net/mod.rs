@@ -31,6 +31,8 @@ pub mod stream;
 pub mod throttle;
 pub mod tls;
 
+pub use names::check as check_peer;
+
 use std::net::SocketAddr;
 
 /// Why this side stops looking for a peer.

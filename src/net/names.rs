@@ -1,9 +1,11 @@
 //! The addresses that the peer's name has, looked up again and again.
 
+use super::Fatal;
+use crate::cause;
 use crate::config::PeerAddress;
 use std::future::Future;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, ToSocketAddrs};
 use std::pin::Pin;
 use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
@@ -82,13 +84,25 @@ impl Names {
     }
 }
 
+/// Looks the peer's name up once, on the calling thread.
+///
+/// # Errors
+/// [`Fatal::PeerAddress`] when it has no address that `local` can send to.
+pub fn check(peer: &PeerAddress, local: SocketAddr) -> Result<(), Fatal> {
+    let found = (peer.host.as_str(), peer.port).to_socket_addrs().map(Iterator::collect);
+    match usable(found, local) {
+        Ok(_) => Ok(()),
+        Err(reason) => Err(Fatal::PeerAddress { host: peer.host.clone(), reason }),
+    }
+}
+
 fn resolve(peer: &PeerAddress) -> Answer {
     let (host, port) = (peer.host.clone(), peer.port);
     Box::pin(async move { Ok(tokio::net::lookup_host((host.as_str(), port)).await?.collect()) })
 }
 
 fn usable(found: io::Result<Vec<SocketAddr>>, local: SocketAddr) -> Result<Vec<SocketAddr>, String> {
-    let found = found.map_err(|error| error.to_string())?;
+    let found = found.map_err(|error| cause::of(&error))?;
     let usable: Vec<_> = found.iter().copied().filter(|addr| can_send(local, *addr)).collect();
     if usable.is_empty() {
         return Err(match found.is_empty() {

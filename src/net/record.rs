@@ -1,7 +1,7 @@
 //! Sealed records on a stream, in order: the control stream, and all of a file stream but its chunks
 //! (protocol.md section 4).
 
-use super::stream::{RecvHalf, SendHalf, StreamError};
+use super::stream::{RecvHalf, SendHalf, StreamCode, StreamError};
 use crate::crypto::seal::{
     HEADER_LEN, Header, OpenError, Opener, RecordKind, SealError, Sealer, TRAILER_LEN,
 };
@@ -24,6 +24,13 @@ pub enum RecordError {
     /// It opened, but says what no peer of this version says.
     #[error("the peer does not follow the protocol; both sides should run the same version of rft")]
     Malformed(#[from] Malformed),
+}
+
+impl RecordError {
+    /// Whether the sender gave the stream up since the file is not what it was.
+    pub fn is_withdrawal(&self) -> bool {
+        matches!(self, Self::Stream(StreamError::Abandoned(code)) if *code == StreamCode::SourceChanged as u64)
+    }
 }
 
 /// Seals one message of at most [`MAX_MESSAGE`] bytes.

@@ -3,6 +3,7 @@
 
 use super::fec::Fec;
 use super::first_packet;
+use crate::cause;
 use quinn::udp::{RecvMeta, Transmit};
 use quinn::{AsyncUdpSocket, Runtime, TokioRuntime, UdpPoller};
 use socket2::{Domain, Protocol, Socket, Type};
@@ -63,7 +64,8 @@ pub fn bind(addr: SocketAddr) -> io::Result<Bound> {
         }
         Err(error) => {
             notes.push(format!(
-                "this system lacks UDP socket options ({error}); rft works over a plain socket, more slowly"
+                "this system lacks UDP socket options ({}); rft works over a plain socket, more slowly",
+                cause::of(&error)
             ));
             Arc::new(PlainSocket::new(plain)?)
         }
@@ -77,6 +79,19 @@ pub fn bind(addr: SocketAddr) -> io::Result<Bound> {
 /// # Errors
 /// What the operating system says of the last try.
 pub fn bind_all(port: u16) -> io::Result<Bound> {
+    on_all(port, bind)
+}
+
+/// As [`bind_all`], the bare socket.
+///
+/// # Errors
+/// What the operating system says of the last try.
+pub fn open_all(port: u16) -> io::Result<std::net::UdpSocket> {
+    on_all(port, open)
+}
+
+/// All addresses of both families, or of IPv4 alone where there is no IPv6.
+fn on_all<T>(port: u16, bind: fn(SocketAddr) -> io::Result<T>) -> io::Result<T> {
     let v6 = SocketAddr::new(IpAddr::V6(Ipv6Addr::UNSPECIFIED), port);
     let v4 = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), port);
     match bind(v6) {
@@ -85,7 +100,11 @@ pub fn bind_all(port: u16) -> io::Result<Bound> {
     }
 }
 
-fn open(addr: SocketAddr) -> io::Result<std::net::UdpSocket> {
+/// A socket that is bound and does not block; an unspecified IPv6 address serves both families.
+///
+/// # Errors
+/// What the operating system says.
+pub fn open(addr: SocketAddr) -> io::Result<std::net::UdpSocket> {
     let socket = Socket::new(Domain::for_address(addr), Type::DGRAM, Some(Protocol::UDP))?;
     if addr.is_ipv6() {
         socket.set_only_v6(!addr.ip().is_unspecified())?;

@@ -39,11 +39,21 @@ pub enum StreamError {
     #[error("the stream ended early")]
     Ended,
     /// The other side gave it up, with its code.
-    #[error("the peer gave this stream up (code {0:#x})")]
+    #[error("{}", abandoned(*.0))]
     Abandoned(u64),
     /// The connection is lost.
     #[error("the connection was lost: {0}")]
     Lost(String),
+}
+
+fn abandoned(code: u64) -> String {
+    let codes = [
+        (StreamCode::SourceChanged as u64, "the peer gave it up: it changed or was taken away meanwhile"),
+        (StreamCode::SourceUnreadable as u64, "the peer gave it up: it cannot be read at the moment"),
+        (StreamCode::Stopping as u64, "the peer gave it up: it stops, or begins another session"),
+    ];
+    let known = codes.iter().find(|(known, _)| *known == code);
+    known.map_or_else(|| format!("the peer gave this stream up (code {code:#x})"), |(_, text)| (*text).into())
 }
 
 /// Which stream's bytes go first, lost ones included. What is of one kind goes in the order of its

@@ -65,7 +65,7 @@ pub enum DeliverError {
     #[error("the peer holds an older content of it; it is sent again")]
     OtherContent,
     /// It cannot be read, now.
-    #[error("{0}; rft goes on trying")]
+    #[error(transparent)]
     Source(#[from] StoreError),
     /// The peer does not take it.
     #[error("{reason}{}", detail_of(.detail))]

@@ -273,7 +273,8 @@ impl Finisher {
             AfterSend::Delete | AfterSend::Archive => {
                 self.shared.removal_failed.store(true, Ordering::Relaxed);
                 format!(
-                    "the peer has it, but it could not be removed from Outgoing: {error}; remove it by hand"
+                    "the peer has it, but it could not be removed from Outgoing: {}",
+                    error.without_path()
                 )
             }
         };

@@ -45,12 +45,15 @@ mod table;
 mod temp_names;
 #[cfg(test)]
 mod tests;
+mod waiting;
 mod watch;
 
 pub use deliver::{DeliverError, Delivered, Delivery};
 pub use pace::Pace;
 pub use packing::Packing;
+pub use waiting::{Waiting, WaitingList};
 
+use crate::cause;
 use crate::config::{AfterSend, TempNames, Waits};
 use crate::event::EventSink;
 use crate::proto::message::{EntryKind, MAX_FORGET, TransferId};
@@ -58,6 +61,7 @@ use crate::proto::name::Name;
 use crate::store::{Folder, Ledger, Meta, Remover};
 use finish::Finisher;
 use reconcile::Reconcile;
+use settle::Moment;
 use shared::{Shared, locked};
 use std::io;
 use std::sync::Arc;
@@ -99,7 +103,7 @@ pub struct OutboxConfig {
 #[non_exhaustive]
 pub enum OutboxError {
     /// The system gives no thread.
-    #[error("no thread could be started for Outgoing ({0}); free memory or raise the limit of processes")]
+    #[error("no thread could be started for Outgoing ({}); free memory or raise the limit of processes", cause::of(.0))]
     Thread(#[source] io::Error),
 }
 
@@ -314,6 +318,12 @@ impl Outbox {
     /// What the peer does not hold yet, as it changes.
     pub fn backlog(&self) -> Receiver<Backlog> {
         self.shared.backlog.subscribe()
+    }
+
+    /// What is not delivered, and why: at most `max` of it by name.
+    pub fn waiting(&self, max: usize) -> WaitingList {
+        let now = Moment(0).after(self.shared.begun.elapsed());
+        locked(&self.shared.table).waiting_list(now, max)
     }
 
     /// What was delivered since the start.

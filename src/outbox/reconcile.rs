@@ -12,7 +12,7 @@ use super::shared::{Mail, Shared, locked};
 use super::table::Now;
 use super::temp_names::is_backup_name;
 use super::watch::{OVERFLOW, Watch, Watched, no_watches};
-use super::{Backlog, Item, OutboxConfig, Retry};
+use super::{Backlog, Item, OutboxConfig};
 use crate::config::AfterSend;
 use crate::event::EventSink;
 use crate::proto::message::Timestamp;
@@ -199,7 +199,7 @@ impl Reconcile {
         self.outcomes.all += 1;
         let now = self.now();
         for (item, retry) in &mail.failed {
-            let fresh = self.look_after_failure(item, *retry);
+            let fresh = self.look_after_failure(item);
             locked(&self.shared.table).failed(item, *retry, fresh, now);
         }
         for chunk in mail.finished.chunks(CHUNK) {
@@ -210,15 +210,10 @@ impl Reconcile {
         }
     }
 
-    fn look_after_failure(&mut self, item: &Item, retry: Retry) -> Option<Meta> {
+    fn look_after_failure(&mut self, item: &Item) -> Option<Meta> {
         match self.folder.stat(&item.name) {
             Ok(meta) => Some(meta),
-            Err(error) if is_gone(&error) => {
-                if retry == Retry::Changed {
-                    self.events.warn(Some(item.name.clone()), "it vanished while it was being sent");
-                }
-                None
-            }
+            Err(error) if is_gone(&error) => None,
             // It is still what it was as far as anybody can tell, and is tried again.
             Err(error) => {
                 self.scanner.warn_unreadable(&item.name, &error);

@@ -5,8 +5,8 @@ use super::ignored::{IGNORE_FILE, Ignored, MAX_IGNORE_FILE};
 use super::temp_names;
 use crate::config::TempNames;
 use crate::event::EventSink;
-use crate::proto::name::{Name, NameError, escape, link_stays_inside};
-use crate::store::{FileKind, Folder, Listed, Meta, StoreError};
+use crate::proto::name::{Name, NameError, RESERVED_PREFIX, escape, link_stays_inside};
+use crate::store::{FileKind, Folder, Listed, Meta, PROBE_PREFIX, StoreError};
 use std::collections::HashSet;
 use std::collections::hash_map::DefaultHasher;
 use std::hash::{Hash, Hasher};
@@ -127,7 +127,10 @@ impl Scanner {
         };
         match name {
             Ok(name) => self.pick(name, listed.meta),
-            Err(NameError::Reserved) => None,
+            Err(NameError::Reserved) => {
+                self.warn_reserved(&leaf);
+                None
+            }
             Err(error) => {
                 self.warn_unnamed(folder, &leaf, error);
                 None
@@ -173,8 +176,8 @@ impl Scanner {
                     return Some(Found { name, meta, target: Some(target), unfinished: None });
                 }
                 let message = format!(
-                    "the symbolic link leaves Outgoing (it points to {}) and is not sent; put what it \
-                     points to there instead",
+                    "the symbolic link leaves Outgoing, or leads into a `.rft` (it points to {}), and is not \
+                     sent; put what it points to there instead",
                     escape(&target)
                 );
                 self.warn_once(Some(&name), &message);
@@ -205,7 +208,22 @@ impl Scanner {
 
     /// Warns that a folder or an entry cannot be looked at.
     pub fn warn_unreadable(&mut self, name: &Name, error: &StoreError) {
-        self.warn_once(Some(name), &format!("{error}; until then it is not sent"));
+        self.warn_once(Some(name), &format!("not sent: {}", error.without_path()));
+    }
+
+    /// What the program itself put there is no news.
+    fn warn_reserved(&mut self, leaf: &[u8]) {
+        let own = leaf == IGNORE_FILE.as_bytes()
+            || leaf.starts_with(PROBE_PREFIX)
+            || (leaf == RESERVED_PREFIX && self.folder.has_own());
+        if !own {
+            let message = format!(
+                "{} is not sent: names at the top of Outgoing that start with `.rft` are reserved for rft; rename \
+                 it, or put it into a folder",
+                escape(leaf)
+            );
+            self.warn_once(None, &message);
+        }
     }
 
     fn warn_unnamed(&mut self, folder: Option<&Name>, leaf: &[u8], error: NameError) {

@@ -10,7 +10,7 @@ use std::collections::VecDeque;
 use std::sync::atomic::AtomicBool;
 use std::sync::mpsc::Sender;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::sync::Notify;
 use tokio::sync::watch;
 
@@ -49,6 +49,8 @@ impl Mail {
 
 #[derive(Debug)]
 pub(super) struct Shared {
+    /// Where its moments are counted from, but for the microseconds until its threads start.
+    pub begun: Instant,
     pub table: Mutex<Table>,
     /// Something was put into the queue.
     pub ready: Notify,
@@ -65,6 +67,7 @@ pub(super) struct Shared {
 impl Shared {
     pub fn new(origin: [u8; 16], waits: Waits, keep: bool, jobs: Sender<Job>) -> Self {
         Self {
+            begun: Instant::now(),
             table: Mutex::new(Table::new(origin, waits, keep)),
             ready: Notify::new(),
             mailbox: Mutex::default(),

@@ -3,6 +3,7 @@
 use super::hints::{Hint, Hints};
 use super::ignored::IGNORE_FILE;
 use super::shared::{Mail, Shared};
+use crate::cause;
 use crate::proto::name::Name;
 use notify::event::{AccessKind, AccessMode, CreateKind, ModifyKind, RenameMode};
 use notify::{Config, ErrorKind, Event, EventKind, RecommendedWatcher, RecursiveMode, Watcher};
@@ -63,7 +64,7 @@ fn explain(error: &notify::Error) -> String {
         ErrorKind::Io(io) if matches!(io.raw_os_error(), Some(TOO_MANY_INSTANCES)) && cfg!(unix) => {
             "the system gives no more inotify instances; raise fs.inotify.max_user_instances (sysctl)".into()
         }
-        _ => error.to_string(),
+        _ => cause::without_number(&error.to_string()),
     }
 }
 

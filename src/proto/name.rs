@@ -1,5 +1,6 @@
 //! Names: the only way from bytes off the wire to a file name, and back (protocol.md section 6).
 
+use std::ffi::OsString;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -8,11 +9,11 @@ use std::sync::Arc;
 pub const MAX_NAME: usize = 4096;
 /// Longest component of a name, in bytes: what every common file system takes.
 pub const MAX_COMPONENT: usize = 255;
-/// Names with a component that starts like this are the program's own and never cross the wire.
+/// Names whose first component starts like this are the program's own and never cross the wire.
 pub const RESERVED_PREFIX: &[u8] = b".rft";
 
 /// A relative, `/`-separated name of one to [`MAX_NAME`] bytes, valid by construction: no empty
-/// component, no `.` or `..`, no NUL, nothing absolute, nothing reserved. Cheap to clone.
+/// component, no `.` or `..`, no NUL, nothing absolute, nothing reserved at the top. Cheap to clone.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Name(Arc<[u8]>);
 
@@ -31,8 +32,8 @@ pub enum NameError {
     /// More than [`MAX_NAME`] bytes, or a component of more than [`MAX_COMPONENT`].
     #[error("the name is too long")]
     TooLong,
-    /// A component starts with [`RESERVED_PREFIX`].
-    #[error("names that start with `.rft` are reserved")]
+    /// The first component starts with [`RESERVED_PREFIX`].
+    #[error("names at the top that start with `.rft` are reserved for rft itself")]
     Reserved,
     /// This system has no such file names (Windows: device names, `:`, a trailing dot, bytes that
     /// are not UTF-8, and so on).
@@ -51,6 +52,9 @@ impl Name {
         }
         if bytes.len() > MAX_NAME {
             return Err(NameError::TooLong);
+        }
+        if bytes.starts_with(RESERVED_PREFIX) {
+            return Err(NameError::Reserved);
         }
         for part in bytes.split(|&b| b == b'/') {
             check_component(part)?;
@@ -99,6 +103,14 @@ impl Name {
     /// [`NameError::NotNative`] where this system cannot have such a file.
     pub fn to_path(&self) -> Result<PathBuf, NameError> {
         self.components().map(native::part_of).collect()
+    }
+
+    /// The last component as a native one.
+    ///
+    /// # Errors
+    /// [`NameError::NotNative`] where this system cannot have such a file.
+    pub fn native_leaf(&self) -> Result<OsString, NameError> {
+        Ok(native::part_of(self.leaf())?.to_owned())
     }
 
     /// The bytes as they cross the wire.
@@ -160,14 +172,14 @@ fn check_component(part: &[u8]) -> Result<(), NameError> {
         _ if part.len() > MAX_COMPONENT => Err(NameError::TooLong),
         _ if part.contains(&0) => Err(NameError::Nul),
         _ if part.contains(&b'/') => Err(NameError::Empty),
-        _ if part.starts_with(RESERVED_PREFIX) => Err(NameError::Reserved),
         _ => Ok(()),
     }
 }
 
 /// Whether a symbolic link at `link` with this target stays inside the tree wherever the tree
 /// stands: the target is relative, `..` come first, and no more of them than there are folders
-/// above the link. (`..` after a named part may climb out through another link, so it is refused.)
+/// above the link. (`..` after a named part may climb out through another link, so it is refused.) Nor
+/// may it lead to what is the program's own: a component `.rft`, or at the top one that starts like it.
 pub fn link_stays_inside(link: &Name, target: &[u8]) -> bool {
     if target.is_empty() || target.len() > MAX_NAME || target[0] == b'/' || target.contains(&0) {
         return false;
@@ -180,7 +192,8 @@ pub fn link_stays_inside(link: &Name, target: &[u8]) -> bool {
             b"" | b"." => {}
             b".." if descended => return false,
             b".." => climbed += 1,
-            _ if part.starts_with(RESERVED_PREFIX) => return false,
+            _ if part.eq_ignore_ascii_case(RESERVED_PREFIX) => return false,
+            _ if !descended && climbed == above && part.starts_with(RESERVED_PREFIX) => return false,
             _ => descended = true,
         }
     }
@@ -284,7 +297,22 @@ mod tests {
 
     #[test]
     fn plain_names_pass_and_others_do_not() {
-        for good in ["a", "a/b", "a b/ü", "..a", "a..", "...", "a/.b", "\u{1b}[31m", "con", "a:b", "\\"] {
+        for good in [
+            "a/.rft",
+            "a/.rftignore",
+            "a/b/.rft-x/y",
+            "a",
+            "a/b",
+            "a b/ü",
+            "..a",
+            "a..",
+            "...",
+            "a/.b",
+            "\u{1b}[31m",
+            "con",
+            "a:b",
+            "\\",
+        ] {
             assert_eq!(Name::parse(good.as_bytes()).unwrap().as_bytes(), good.as_bytes());
         }
         assert!(Name::parse(b"\xff\xfe").is_ok());
@@ -299,8 +327,10 @@ mod tests {
             (b"./a", NameError::Dots),
             (b"a\0b", NameError::Nul),
             (&long, NameError::TooLong),
+            (b".rft", NameError::Reserved),
             (b".rft/x", NameError::Reserved),
-            (b"a/.rftignore", NameError::Reserved),
+            (b".rftignore", NameError::Reserved),
+            (b".rft-x/y", NameError::Reserved),
         ] {
             assert_eq!(Name::parse(bad), Err(why), "{}", escape(bad));
         }
@@ -335,6 +365,12 @@ mod tests {
             ("d/l", "x/../../b", false),
             ("l", "", false),
             ("l", ".rft/key", false),
+            ("l", "./.rft-x", false),
+            ("d/l", "../.rftignore", false),
+            ("d/l", ".rftignore", true),
+            ("d/l", ".rft/key", false),
+            ("d/l", "a/.RFT/key", false),
+            ("l", "a/.rft-x", true),
             ("l", "./a//b", true),
         ] {
             assert_eq!(link_stays_inside(&name(link), target.as_bytes()), inside, "{link} -> {target}");

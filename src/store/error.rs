@@ -1,6 +1,10 @@
 //! What can go wrong with the folders, told so that a person knows which file and what to do.
 
+use super::os;
+use crate::cause;
 use crate::proto::message::Refusal;
+use cap_std::fs::Dir;
+use std::ffi::OsStr;
 use std::fmt::Display;
 use std::io;
 
@@ -35,6 +39,20 @@ pub enum StoreError {
         /// What was tried: a verb.
         doing: &'static str,
     },
+    /// The file or its folder is marked (chattr +i, +a), which holds for root too.
+    #[error("{path}: it, or its folder, is marked as immutable or append-only; do: chattr -i -a")]
+    Marked {
+        /// The file or folder.
+        path: String,
+    },
+    /// More than this process may write into one file, or than the file system takes.
+    #[error("{path}: {}", too_large(.limit))]
+    TooLarge {
+        /// The file.
+        path: String,
+        /// The limit of the process, if it has one.
+        limit: Option<u64>,
+    },
     /// The file system is mounted read-only.
     #[error("{path}: the file system is read-only; mount it writable")]
     ReadOnly {
@@ -48,10 +66,7 @@ pub enum StoreError {
         path: String,
     },
     /// A folder that was there at the start: it was removed or moved away, or its volume is gone.
-    #[error(
-        "{path}: the folder is gone; bring it back (is its disk mounted?) and it goes on by itself, or restart rft to \
-         begin with a new one"
-    )]
+    #[error("{path}: the folder is gone; bring it back (is its disk mounted?) and it goes on by itself")]
     Gone {
         /// The folder.
         path: String,
@@ -59,8 +74,7 @@ pub enum StoreError {
     /// Another folder stands there, and the process is confined to the one that it began with.
     #[error(
         "{path}: another folder stands there now, and this process may only write into the one it began with; start \
-         rft again (where the folder above holds nothing but rft's own, or with --no-sandbox, it takes a new one by \
-         itself)"
+         rft again"
     )]
     Replaced {
         /// The folder.
@@ -171,14 +185,75 @@ impl StoreError {
             Kind::StorageFull | Kind::QuotaExceeded => Self::NoSpace { path },
             Kind::PermissionDenied => Self::Denied { path, doing },
             Kind::ReadOnlyFilesystem => Self::ReadOnly { path },
+            // Nothing was there that could be there no more.
+            Kind::NotFound if doing == "create" => {
+                Self::Io { path, doing, reason: "its folder is not there, or takes nothing new".into() }
+            }
             Kind::NotFound => Self::NotFound { path },
+            Kind::FileTooLarge => Self::TooLarge { path, limit: os::file_size_limit() },
             Kind::NotADirectory | Kind::IsADirectory | Kind::AlreadyExists | Kind::DirectoryNotEmpty => {
                 Self::InTheWay { path }
             }
             Kind::ResourceBusy | Kind::ExecutableFileBusy => Self::Busy { path },
             Kind::InvalidFilename => Self::Name { path },
-            _ => Self::Io { path, doing, reason: error.to_string() },
+            _ => Self::Io { path, doing, reason: cause::of(error) },
         }
+    }
+
+    /// As [`StoreError::new`], for what was done to the entry `leaf` of the folder `dir`: the mark that
+    /// keeps everybody from it is told from missing rights.
+    pub(crate) fn of_entry(
+        doing: &'static str,
+        path: impl Display,
+        error: &io::Error,
+        (dir, leaf): (&Dir, &OsStr),
+    ) -> Self {
+        match error.kind() {
+            io::ErrorKind::PermissionDenied if os::is_marked(dir, leaf) => {
+                Self::Marked { path: path.to_string() }
+            }
+            _ => Self::new(doing, path, error),
+        }
+    }
+
+    /// The file or folder that it is about.
+    pub fn path(&self) -> &str {
+        match self {
+            Self::NoSpace { path }
+            | Self::Full { path, .. }
+            | Self::Denied { path, .. }
+            | Self::Marked { path }
+            | Self::TooLarge { path, .. }
+            | Self::ReadOnly { path }
+            | Self::NotFound { path }
+            | Self::Gone { path }
+            | Self::Replaced { path }
+            | Self::StateGone { path }
+            | Self::InUse { path }
+            | Self::InTheWay { path }
+            | Self::OtherVolume { path }
+            | Self::Mounted { path }
+            | Self::Busy { path }
+            | Self::Name { path }
+            | Self::Link { path }
+            | Self::Conflict { path }
+            | Self::Nested { path }
+            | Self::Ledger { path, .. }
+            | Self::LedgerFull { path }
+            | Self::Io { path, .. } => path,
+        }
+    }
+
+    /// What happened and what to do, where the file is named already.
+    pub fn without_path(&self) -> String {
+        let text = self.to_string();
+        text.strip_prefix(self.path()).and_then(|rest| rest.strip_prefix(": ")).unwrap_or(&text).to_owned()
+    }
+
+    /// What happened alone: what many files may have in common.
+    pub fn cause(&self) -> String {
+        let text = self.without_path();
+        text.split_once("; ").map_or(text.as_str(), |(cause, _)| cause).to_owned()
     }
 
     /// What the sender of a file is told when this is why it does not stand in Incoming.
@@ -191,7 +266,9 @@ impl StoreError {
             Self::Name { .. } => Refusal::Name,
             Self::Link { .. } => Refusal::Link,
             Self::Conflict { .. } => Refusal::Conflict,
+            Self::TooLarge { .. } => Refusal::TooLarge,
             Self::Denied { .. }
+            | Self::Marked { .. }
             | Self::ReadOnly { .. }
             | Self::NotFound { .. }
             | Self::Gone { .. }
@@ -215,6 +292,15 @@ impl StoreError {
     pub fn retry_helps(&self) -> bool {
         self.refusal().retry_helps()
             && !matches!(self, Self::Nested { .. } | Self::InUse { .. } | Self::OtherVolume { .. })
+    }
+}
+
+fn too_large(limit: &Option<u64>) -> String {
+    match limit {
+        Some(limit) => format!(
+            "the file size limit of this process is {limit} bytes (ulimit -f); raise it and start rft again"
+        ),
+        None => "the file system takes no file of this size; use another one".into(),
     }
 }
 

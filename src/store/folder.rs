@@ -13,9 +13,13 @@ use std::fmt;
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 
 /// The root of a tree: Outgoing, or Incoming.
+///
+/// No [`Name`] leads into a folder of the program's own, wherever that stands: not one called `.rft` at the
+/// top or at the top of a volume that is mounted in the tree, under whatever name the file system takes for
+/// it, and not the state folder itself ([`Folder::keep_out_of`]), should it lie in the tree.
 ///
 /// The folder is held by handle, but it is also looked whether its path still leads to it. Else what
 /// is written into a folder that was removed would vanish with it, and what is dropped into the one
@@ -26,6 +30,8 @@ pub struct Folder {
     /// Where the path led at the start, without links: should a link be put in its place, it is not followed.
     real: PathBuf,
     held: RwLock<Arc<Root>>,
+    /// The state folder.
+    state: OnceLock<Meta>,
 }
 
 /// A root as it is held.
@@ -65,7 +71,32 @@ impl Folder {
         }
         let held = Root::open(path, 0).naming("open", || path.display())?;
         let real = path.canonicalize().naming("open", || path.display())?;
-        Ok(Self { path: path.to_owned(), real, held: RwLock::new(held) })
+        Ok(Self { path: path.to_owned(), real, held: RwLock::new(held), state: OnceLock::new() })
+    }
+
+    /// No name leads into this folder, wherever it is.
+    pub(crate) fn keep_out_of(&self, state: &Meta) {
+        // A second call can only be for the same one.
+        let _ = self.state.set(*state);
+    }
+
+    /// Whether an entry of the folder `dir` is one of the program's own folders. `at_top` is said of the
+    /// root's own entries.
+    fn is_own(&self, dir: &Dir, at_top: bool, leaf: &OsStr, meta: &Meta) -> bool {
+        if meta.kind != FileKind::Folder {
+            return false;
+        }
+        if self.state.get().is_some_and(|state| state.same_inode(meta)) {
+            return true;
+        }
+        let leaf = leaf.as_encoded_bytes();
+        // Names that differ may be the same to the file system: by their case, by characters that it leaves
+        // out, by the short names of Windows.
+        let doubtful =
+            !leaf.is_ascii() || leaf.contains(&b'~') || leaf.eq_ignore_ascii_case(HIDDEN.as_bytes());
+        doubtful
+            && (at_top || os::is_mount_root(dir))
+            && os::stat(dir, OsStr::new(HIDDEN)).is_ok_and(|own| own.same_inode(meta))
     }
 
     /// Where it was opened; for messages only.
@@ -151,6 +182,8 @@ impl Folder {
         let mut listed = Vec::with_capacity(leaves.len());
         for leaf in leaves {
             match os::stat(&dir, &leaf) {
+                // At the top its name is known, and left out with its like.
+                Ok(meta) if name.is_some() && self.is_own(&dir, false, &leaf, &meta) => {}
                 Ok(meta) => listed.push(Listed { leaf: os::leaf_bytes(leaf), meta }),
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
                 // A file that another program holds alone on Windows: it is seen again later.
@@ -238,6 +271,13 @@ impl Folder {
         format!("{}{}{name}", self.path.display(), std::path::MAIN_SEPARATOR)
     }
 
+    /// Whether a hidden folder of the program's own is at the top.
+    pub fn has_own(&self) -> bool {
+        let Ok(root) = self.root() else { return false };
+        let Ok(hidden) = os::open_dir(&root, OsStr::new(HIDDEN)) else { return false };
+        OWN.iter().any(|leaf| os::stat(&hidden, OsStr::new(leaf)).is_ok())
+    }
+
     /// Bytes that this user may still write on the folder's volume.
     ///
     /// # Errors
@@ -246,6 +286,9 @@ impl Folder {
         os::free_space(&*self.root()?, &self.path).naming("measure", || self.path.display())
     }
 }
+
+/// What the program makes in a hidden folder.
+const OWN: [&str; 3] = ["lock", "removing", "stage"];
 
 /// Whether an error says that nothing stands there (or a file where a folder is to be).
 fn is_absent(error: &io::Error) -> bool {
@@ -272,10 +315,28 @@ pub(crate) struct Walk<'a> {
 impl Walk<'_> {
     /// The folder that holds `name`, and the last component as the system has it.
     pub(crate) fn parent(&mut self, name: &Name) -> Result<(Arc<Dir>, OsString), StoreError> {
-        let leaf =
-            native(name, name.leaf()).map_err(|_| StoreError::Name { path: self.folder.shown(name) })?;
-        let parent = name.parent();
-        Ok((self.dir(parent.as_ref())?, leaf))
+        let leaf = native(name).map_err(|_| StoreError::Name { path: self.folder.shown(name) })?;
+        let dir = self.dir(name.parent().as_ref())?;
+        self.refuse_hidden(name, &dir)?;
+        Ok((dir, leaf))
+    }
+
+    /// At the top of a volume that is mounted in the tree, the name of our hidden folder is not given to
+    /// anything, whether it is there already or not.
+    fn refuse_hidden(&self, name: &Name, dir: &Dir) -> Result<(), StoreError> {
+        if name.leaf().eq_ignore_ascii_case(HIDDEN.as_bytes()) && os::is_mount_root(dir) {
+            return Err(StoreError::Name { path: self.folder.shown(name) });
+        }
+        Ok(())
+    }
+
+    /// Opens a folder, unless it is one of the program's own.
+    fn open_dir(&self, name: &Name, parent: &Dir, leaf: &OsStr) -> io::Result<Dir> {
+        let dir = os::open_dir(parent, leaf)?;
+        if self.folder.is_own(parent, name.depth() == 1, leaf, &os::stat_dir(&dir)?) {
+            return Err(io::ErrorKind::InvalidFilename.into());
+        }
+        Ok(dir)
     }
 
     /// As [`Walk::parent`], making the folders above that are missing. `changed` is told each folder
@@ -285,12 +346,12 @@ impl Walk<'_> {
         name: &Name,
         changed: &mut dyn FnMut(Option<Name>, &Arc<Dir>),
     ) -> Result<(Arc<Dir>, OsString), StoreError> {
-        let leaf =
-            native(name, name.leaf()).map_err(|_| StoreError::Name { path: self.folder.shown(name) })?;
+        let leaf = native(name).map_err(|_| StoreError::Name { path: self.folder.shown(name) })?;
         let dir = match name.parent() {
             None => self.folder.root()?,
             Some(parent) => self.make_dir(&parent, changed)?,
         };
+        self.refuse_hidden(name, &dir)?;
         Ok((dir, leaf))
     }
 
@@ -306,7 +367,7 @@ impl Walk<'_> {
             return Ok(dir);
         }
         let (parent, leaf) = self.parent(name)?;
-        let dir = os::open_dir(&parent, &leaf).naming("open", || self.folder.shown(name))?;
+        let dir = self.open_dir(name, &parent, &leaf).naming("open", || self.folder.shown(name))?;
         Ok(self.hold(name, dir))
     }
 
@@ -322,7 +383,7 @@ impl Walk<'_> {
         }
         let (parent, leaf) = self.make_parent(name, changed)?;
         let shown = || self.folder.shown(name);
-        let dir = match os::open_dir(&parent, &leaf) {
+        let dir = match self.open_dir(name, &parent, &leaf) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 match os::make_dir(&parent, &leaf, true) {
                     Ok(()) => {}
@@ -331,7 +392,7 @@ impl Walk<'_> {
                     Err(error) => return Err(StoreError::new("create a folder in", shown(), &error)),
                 }
                 changed(name.parent(), &parent);
-                os::open_dir(&parent, &leaf).naming("open", shown)?
+                self.open_dir(name, &parent, &leaf).naming("open", shown)?
             }
             other => other.naming("open", shown)?,
         };
@@ -352,14 +413,13 @@ impl Walk<'_> {
     }
 }
 
-/// A component as this system has it. At the top, what only differs in case from the program's own
+/// The last component as this system has it. At the top, what only differs in case from the program's own
 /// `.rft` is refused: on some file systems it is the same folder.
-fn native(name: &Name, component: &[u8]) -> Result<OsString, NameError> {
-    if component.eq_ignore_ascii_case(b".rft") && name.depth() == 1 {
+fn native(name: &Name) -> Result<OsString, NameError> {
+    if name.leaf().eq_ignore_ascii_case(HIDDEN.as_bytes()) && name.depth() == 1 {
         return Err(NameError::Reserved);
     }
-    let part = Name::parse(component)?.to_path()?;
-    Ok(OsStr::new(&part).to_owned())
+    name.native_leaf()
 }
 
 #[cfg(test)]

@@ -47,6 +47,7 @@ impl Incoming {
     /// [`StoreError`] when either cannot be made or used.
     pub fn open(path: &Path, state: &StateDir) -> Result<Self, StoreError> {
         let folder = Folder::open(path, true)?;
+        folder.keep_out_of(state.meta());
         let stage = state.beside(&folder, "stage")?;
         Ok(Self { folder, stage, promised: Arc::default(), quota: None, usual_mode: OnceLock::new() })
     }
@@ -55,6 +56,20 @@ impl Incoming {
     #[must_use]
     pub fn limited(self, most: Option<u64>) -> Self {
         Self { quota: most.map(Quota::new).map(Arc::new), ..self }
+    }
+
+    /// Whether this process may write a file of this size at all.
+    ///
+    /// # Errors
+    /// [`StoreError::TooLarge`].
+    pub fn check_size(&self, size: u64) -> Result<(), StoreError> {
+        match os::file_size_limit() {
+            Some(limit) if size > limit => Err(StoreError::TooLarge {
+                path: self.folder.path().display().to_string(),
+                limit: Some(limit),
+            }),
+            _ => Ok(()),
+        }
     }
 
     /// Whether [`Incoming::reserve`] may take its time.

@@ -35,7 +35,7 @@ pub use os::Program;
 pub use publish::{Arrived, Content, publish};
 pub use remove::{Hold, Removed, Remover, Sent};
 pub use stage::Staged;
-pub use state::StateDir;
+pub use state::{PROBE_PREFIX, StateDir};
 
 /// The metadata of an open file.
 ///

@@ -127,7 +127,10 @@ impl<'a> Placer<'a> {
                 Err(error) if error.kind() == io::ErrorKind::CrossesDevices => {
                     return Err(self.incoming.mounted_above(&candidate));
                 }
-                Err(error) => return Err(StoreError::new("write", self.shown(&candidate), &error)),
+                Err(error) => {
+                    let shown = self.shown(&candidate);
+                    return Err(StoreError::of_entry("write", shown, &error, (&parent, &leaf)));
+                }
             }
             let there = match os::stat(&parent, &leaf) {
                 Ok(there) => there,
@@ -155,8 +158,9 @@ impl<'a> Placer<'a> {
                 OnConflict::Skip => return Err(StoreError::Conflict { path: self.shown(&candidate) }),
                 OnConflict::Overwrite => {
                     hit("publish.replacing");
-                    os::rename_over(&stage, &staged, &parent, &leaf)
-                        .naming("replace", || self.shown(&candidate))?;
+                    os::rename_over(&stage, &staged, &parent, &leaf).map_err(|error| {
+                        StoreError::of_entry("replace", self.shown(&candidate), &error, (&parent, &leaf))
+                    })?;
                     self.moved(&stage, candidate.parent(), &parent)?;
                     return Ok(candidate);
                 }

@@ -79,6 +79,7 @@ impl Remover {
     /// # Errors
     /// [`StoreError`] when they cannot be made.
     pub fn open(outgoing: Arc<Folder>, state: &StateDir) -> Result<Self, StoreError> {
+        outgoing.keep_out_of(state.meta());
         let removing = state.beside(&outgoing, "removing")?;
         let archive = Archive::open(&state.path().join("sent"))?;
         state.sync()?;
@@ -165,7 +166,12 @@ impl Remover {
                     io::ErrorKind::ResourceBusy if cfg!(unix) => {
                         Err(StoreError::OtherVolume { path: self.outgoing.shown(name) })
                     }
-                    _ => Err(StoreError::new("remove", self.outgoing.shown(name), &error)),
+                    _ => Err(StoreError::of_entry(
+                        "remove",
+                        self.outgoing.shown(name),
+                        &error,
+                        (&parent, &leaf),
+                    )),
                 };
             }
         }
@@ -299,7 +305,7 @@ impl Remover {
                     // Windows: a program that has it open does not share its name.
                     io::ErrorKind::ResourceBusy => Ok(Taken::Not(Removed::InUse)),
                     io::ErrorKind::CrossesDevices => Err(self.on_other_volume(walk, name)),
-                    _ => Err(StoreError::new("remove", shown(), &error)),
+                    _ => Err(StoreError::of_entry("remove", shown(), &error, (&parent, &leaf))),
                 };
             }
         }

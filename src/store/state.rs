@@ -16,6 +16,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 const LOCK: &str = "lock";
 /// The hidden folder of a root that lies on another volume, or apart from the state folder.
 pub(crate) const HIDDEN: &str = ".rft";
+/// What the names of all files begin with that show, for a moment, what may be done in a folder.
+pub const PROBE_PREFIX: &[u8] = b".rft-probe";
 /// An empty file that shows whether a rename works.
 const PROBE: &str = ".rft-probe";
 
@@ -77,6 +79,11 @@ impl StateDir {
     /// By handle.
     pub(crate) fn dir(&self) -> &Arc<Dir> {
         &self.own.dir
+    }
+
+    /// Which folder it is.
+    pub(crate) fn meta(&self) -> &Meta {
+        &self.own.meta
     }
 
     /// Where it is.

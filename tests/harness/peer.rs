@@ -284,8 +284,9 @@ impl Running {
         self.signal(rustix::process::Signal::CONT);
     }
 
+    /// Sends any signal.
     #[cfg(unix)]
-    fn signal(&self, signal: rustix::process::Signal) {
+    pub fn signal(&self, signal: rustix::process::Signal) {
         let pid = rustix::process::Pid::from_child(&self.child);
         rustix::process::kill_process(pid, signal).unwrap();
     }

@@ -88,7 +88,7 @@ pub enum Refusal {
     #[error("the peer is still busy with an earlier attempt")]
     Busy = 7,
     /// A file stands where the name wants a folder, or a folder where it wants a file.
-    #[error("a file and a folder are in each other's way at the peer")]
+    #[error("something else stands in its place at the peer")]
     InTheWay = 8,
     /// A symbolic link that leaves the tree, or that the receiver's system cannot make.
     #[error("the peer cannot have this symbolic link")]

@@ -2,6 +2,7 @@
 //! refuses everything from the first failed read or write on (a disk that was full for a moment).
 
 use super::too_old;
+use crate::cause;
 use crate::failpoint::{self, hit};
 use crate::store::error::{Naming, StoreError};
 use crate::store::os;
@@ -197,6 +198,7 @@ impl Database {
     }
 
     fn error(&self, reason: String) -> StoreError {
+        let reason = cause::without_number(&reason);
         StoreError::Ledger { path: self.path.display().to_string(), reason }
     }
 }
@@ -290,7 +292,7 @@ fn load(path: &Path, file: io::Result<File>, as_of: u64) -> Result<(redb::Databa
         {
             Failure::Other(StoreError::new("open", path.display(), &error))
         }
-        Some(error) => Failure::Damaged(error.to_string()),
+        Some(error) => Failure::Damaged(cause::without_number(&error.to_string())),
     })
 }
 

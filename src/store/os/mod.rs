@@ -28,7 +28,10 @@ use std::path::Path;
 
 pub use programs::Program;
 pub(crate) use programs::writer_of;
-pub(crate) use system::{SYNC_VOLUME_FROM, can_sync_volume, is_confined_out, is_remote, leaf_bytes};
+pub(crate) use system::{
+    SYNC_VOLUME_FROM, can_sync_volume, file_size_limit, is_confined_out, is_marked, is_mount_root, is_remote,
+    leaf_bytes,
+};
 
 macro_rules! calls {
     ($($(#[$doc:meta])* $point:literal: $name:ident($($arg:ident: $type:ty),*) -> $result:ty;)*) => {

@@ -318,6 +318,53 @@ pub(crate) fn is_confined_out(_dir: &Dir) -> bool {
     false
 }
 
+/// Whether a folder is the top of what is mounted there. A system that does not say it counts as one that
+/// may be.
+#[cfg(target_os = "linux")]
+pub(crate) fn is_mount_root(dir: &Dir) -> bool {
+    use fs::{StatxAttributes, StatxFlags};
+    match fs::statx(dir, "", AtFlags::EMPTY_PATH, StatxFlags::empty()) {
+        Ok(stat) if stat.stx_attributes_mask.contains(StatxAttributes::MOUNT_ROOT) => {
+            stat.stx_attributes.contains(StatxAttributes::MOUNT_ROOT)
+        }
+        _ => is_other_device(dir),
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+pub(crate) fn is_mount_root(dir: &Dir) -> bool {
+    is_other_device(dir)
+}
+
+/// Whether the folder above is on another volume, as far as anybody can tell.
+fn is_other_device(dir: &Dir) -> bool {
+    let above = fs::statat(dir, "..", AtFlags::empty());
+    above.is_ok_and(|above| fs::fstat(dir).is_ok_and(|own| own.st_dev != above.st_dev))
+}
+
+/// Whether an entry, or the folder that it is in, is marked as immutable or append-only (chattr): then not
+/// even root can rename or remove it. Only asked when the system refused, as it opens the entry.
+#[cfg(target_os = "linux")]
+pub(crate) fn is_marked(dir: &Dir, leaf: &OsStr) -> bool {
+    use fs::IFlags;
+    let marks = IFlags::IMMUTABLE | IFlags::APPEND;
+    let marked = |flags: rustix::io::Result<IFlags>| flags.is_ok_and(|flags| flags.intersects(marks));
+    let is_plain = stat(dir, leaf).is_ok_and(|meta| matches!(meta.kind, FileKind::File | FileKind::Folder));
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+    let entry = || fs::openat(dir, leaf, flags, Mode::empty());
+    marked(fs::ioctl_getflags(dir)) || (is_plain && entry().is_ok_and(|fd| marked(fs::ioctl_getflags(fd))))
+}
+
+#[cfg(not(target_os = "linux"))]
+pub(crate) fn is_marked(_dir: &Dir, _leaf: &OsStr) -> bool {
+    false
+}
+
+/// The largest file that this process may write, in bytes (`ulimit -f`).
+pub(crate) fn file_size_limit() -> Option<u64> {
+    rustix::process::getrlimit(rustix::process::Resource::Fsize).current
+}
+
 /// Whether a folder lies on a file system whose changes by other hosts no event of this one tells.
 #[cfg(target_os = "linux")]
 pub(crate) fn is_remote(dir: &Dir, _path: &Path) -> bool {

@@ -379,6 +379,21 @@ pub(crate) fn is_confined_out(_dir: &Dir) -> bool {
     false
 }
 
+/// A volume that is mounted in a folder is a reparse point, and none is walked through.
+pub(crate) fn is_mount_root(_dir: &Dir) -> bool {
+    false
+}
+
+/// Windows has no such mark.
+pub(crate) fn is_marked(_dir: &Dir, _leaf: &OsStr) -> bool {
+    false
+}
+
+/// Windows has no such limit.
+pub(crate) fn file_size_limit() -> Option<u64> {
+    None
+}
+
 /// Whether a folder lies on a share: the true path of a mapped drive is `\\?\UNC\server\share`.
 pub(crate) fn is_remote(dir: &Dir, _path: &Path) -> bool {
     use std::path::{Component, Prefix};

@@ -1,0 +1,85 @@
+//! What the system says of a failure, as a sentence for people: without the number that the standard
+//! library puts behind it.
+
+use std::io::{Error, ErrorKind};
+
+/// Where the standard library puts the number: `... (os error 28)`.
+const NUMBER: &str = " (os error ";
+/// EMFILE and ENFILE of every Unix.
+const TOO_MANY_FILES: [i32; 2] = [24, 23];
+
+/// The sentence. Errors that have none here keep the system's own words.
+pub fn of(error: &Error) -> String {
+    if cfg!(unix) && error.raw_os_error().is_some_and(|number| TOO_MANY_FILES.contains(&number)) {
+        return "too many files are open (ulimit -n)".into();
+    }
+    let known = match error.kind() {
+        ErrorKind::NotFound => "there is no such file or folder",
+        ErrorKind::PermissionDenied => "permission denied",
+        ErrorKind::AddrInUse => "another program uses it",
+        ErrorKind::AddrNotAvailable => "this host has no such address",
+        ErrorKind::AlreadyExists => "it is there already",
+        ErrorKind::NotADirectory => "it is no folder",
+        ErrorKind::IsADirectory => "it is a folder",
+        ErrorKind::StorageFull => "no space is left",
+        ErrorKind::QuotaExceeded => "the quota is used up",
+        ErrorKind::FileTooLarge => "the file would be too large",
+        ErrorKind::ReadOnlyFilesystem => "the file system is read-only",
+        ErrorKind::CrossesDevices => "another volume is mounted there",
+        ErrorKind::NotConnected => "the file system is gone: its server or program has ended",
+        ErrorKind::StaleNetworkFileHandle => "the server does not know the file any more",
+        ErrorKind::OutOfMemory => "the system has no memory left",
+        ErrorKind::UnexpectedEof => "it ends too early",
+        ErrorKind::InvalidFilename => "the name is too long, or not possible here",
+        _ => return without_number(&error.to_string()),
+    };
+    // An error that a library put words to says more than its kind.
+    if error.get_ref().is_some() { without_number(&error.to_string()) } else { known.into() }
+}
+
+/// A text that a library made of such errors, without their numbers.
+pub fn without_number(text: &str) -> String {
+    let mut rest = text;
+    let mut plain = String::with_capacity(text.len());
+    while let Some((before, after)) = rest.split_once(NUMBER) {
+        plain.push_str(before);
+        let digits = after.trim_start_matches(|c: char| c.is_ascii_digit() || c == '-');
+        match digits.strip_prefix(')') {
+            Some(behind) => rest = behind,
+            None => {
+                plain.push_str(NUMBER);
+                rest = after;
+            }
+        }
+    }
+    plain.push_str(rest);
+    plain
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_error_of_the_system_shows_its_number() {
+        for number in 1..200 {
+            let text = of(&Error::from_raw_os_error(number));
+            assert!(!text.contains("os error") && !text.is_empty(), "{number}: {text}");
+        }
+        assert_eq!(of(&Error::other("one of a kind")), "one of a kind");
+        assert_eq!(of(&Error::new(ErrorKind::NotFound, "no such host")), "no such host");
+    }
+
+    #[test]
+    fn only_the_number_is_taken_out_of_a_text() {
+        for (text, plain) in [
+            ("I/O error: No space left (os error 28)", "I/O error: No space left"),
+            ("a (os error 5) about [\"x\"], b (os error -1)", "a about [\"x\"], b"),
+            ("a (os error", "a (os error"),
+            ("a (os error x)", "a (os error x)"),
+            ("", ""),
+        ] {
+            assert_eq!(without_number(text), plain);
+        }
+    }
+}
