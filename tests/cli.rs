@@ -154,13 +154,12 @@ fn what_was_refused_follows_by_itself_when_its_place_is_free() {
     for n in 0..20 {
         put(&pair.a, &format!("d/{n}"), "content");
     }
-    let (mut a, mut b) = (pair.a.start(&[]), pair.b.start(&["--on-conflict", "skip"]));
+    let (mut a, b) = (pair.a.start(&[]), pair.b.start(&["--on-conflict", "skip"]));
     let of_d = |event: &Value| event["event"] == "file_failed" && event["path"].as_str() != Some("kept");
     a.waits_for("file_failed", |event| event["path"] != "kept");
     a.has_or_waits_for("file_failed", |event| event["path"] == "kept");
     // The peer is another process, which refuses it all once more.
-    b.terminate();
-    b.wait();
+    b.kill();
     let mut b = pair.b.start(&["--on-conflict", "skip"]);
     b.waits_for("file_failed", |event| event["path"] == "kept");
     b.has_or_waits_for("file_failed", of_d);

@@ -220,6 +220,7 @@ fn only_names_at_the_top_are_reserved() {
 }
 
 /// The state folder is known by what it is, and not by where it stands.
+#[cfg(unix)]
 #[test]
 fn a_state_folder_inside_of_outgoing_or_incoming_is_out_of_reach() {
     let pair = Pair::new();
