@@ -122,11 +122,11 @@ pub(crate) struct Options {
     /// Leave with code 0 once both sides have nothing more to send
     #[arg(long, help_heading = "Files")]
     drain: bool,
-    /// With --drain: give up with code 17 when it is not done by then: 30s, 10m, 2h
+    /// Give up --drain with code 17 after this time: 30s, 10m, 2h
     #[arg(long, value_name = "DURATION", allow_negative_numbers = true, help_heading = "Files")]
     wait: Option<String>,
-    /// How long a file written in place must be quiet before it is sent, also after it was closed: 250ms,
-    /// 2m [default: 1s; 80ms after a close]
+    /// How long a file written in place must be quiet before it is sent: 250ms, 2m [default: 1s; 80ms
+    /// after a close]
     #[arg(long, value_name = "DURATION", allow_negative_numbers = true, help_heading = "Files")]
     settle: Option<String>,
     /// Leave files with names of unfinished files (listed below) alone until they are renamed, or send
