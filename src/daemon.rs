@@ -11,10 +11,12 @@ use crate::crypto::password::PasswordKey;
 use crate::event::{Event, EventSink};
 use crate::failpoint::hit;
 use crate::inbox::{Committer, Inbox, Limits};
+use crate::net::clash::Identity;
 use crate::net::endpoint::{self, Endpoint, EndpointError};
 use crate::net::session::{ControlReceiver, Session};
 use crate::net::{self, Fatal, rendezvous};
 use crate::outbox::{Backlog, Delivery, Outbox, OutboxConfig, OutboxError, Pace};
+use crate::proto::message::InstallationId;
 use crate::proto::name::Name;
 use crate::store::{Folder, Incoming, Ledger, Remover, StateDir, StoreError};
 use rand::rngs::SysRng;
@@ -97,7 +99,7 @@ impl RunError {
             Self::Store(_) => 16,
             Self::Endpoint(EndpointError::Bind { .. }) => 5,
             Self::Net(fatal) => match fatal {
-                Fatal::PeerAddress { .. } => 3,
+                Fatal::PeerAddress { .. } | Fatal::Itself { .. } => 3,
                 Fatal::WrongPassword { .. } => 6,
                 Fatal::NotRft { .. } => 7,
                 Fatal::Unwrap { .. } => 8,
@@ -136,6 +138,7 @@ struct Shared {
     outbox: Outbox,
     /// Held to the end: it is the lock.
     state: StateDir,
+    installation: InstallationId,
     incoming: Arc<Incoming>,
     inbox: Inbox,
     delivery: Delivery,
@@ -282,7 +285,8 @@ pub async fn run_with_status(
         );
         events.warn(None, text);
     }
-    let own = PeerId::random(&mut SysRng).map_err(|_| RunError::Rng)?;
+    let process = PeerId::random(&mut SysRng).map_err(|_| RunError::Rng)?;
+    let own = Identity { process, installation: shared.installation };
     let (adopted, sessions) = mpsc::channel(1);
     let finding = rendezvous::run(&endpoint, &config, key, own, events.clone(), adopted);
     let result = tokio::select! {
@@ -346,6 +350,7 @@ fn open(config: &Config, events: &EventSink) -> Result<Shared, RunError> {
     Ok(Shared {
         events: events.clone(),
         state,
+        installation: ledger.installation(),
         outbox,
         incoming: incoming.clone(),
         inbox: Inbox::new(incoming, ledger, committer, events.clone(), limits),

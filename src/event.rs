@@ -1,6 +1,6 @@
 //! All that a peer tells the outside: what a terminal shows and `--json` prints.
 
-use crate::proto::message::TransferId;
+use crate::proto::message::{InstallationId, TransferId};
 use crate::proto::name::Name;
 use std::fmt;
 use std::net::SocketAddr;
@@ -92,6 +92,8 @@ pub enum Event {
         session: String,
         /// The key exchange group that TLS negotiated, by its name in IANA's registry.
         kx: &'static str,
+        /// The peer's state folder: the same after a restart of its process.
+        installation: InstallationId,
     },
     /// Somebody did not know the password; at most once a minute for each source.
     AuthFailed {

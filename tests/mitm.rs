@@ -6,10 +6,12 @@ use rft::config::{Bind, Config, PeerAddress};
 use rft::crypto::handshake::{M1_LEN, M2_LEN, M3_LEN, PeerId};
 use rft::crypto::password::PasswordKey;
 use rft::event::{Event, EventSink};
+use rft::net::clash::Identity;
 use rft::net::endpoint::{CloseCode, Endpoint};
 use rft::net::session::{ControlReceiver, Session};
 use rft::net::tls::{self, SERVER_NAME};
 use rft::net::{Fatal, rendezvous};
+use rft::proto::message::InstallationId;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -32,12 +34,15 @@ struct Peer {
 
 /// Starts a peer on a free port of loopback.
 fn start(peer: Option<SocketAddr>) -> Peer {
+    let dials = u8::from(peer.is_some());
     let peer = peer.map(|peer| PeerAddress { host: peer.ip().to_string(), port: peer.port() });
     let mut config = Config::new(peer, 1, "unused");
     config.bind = Some(Bind { addr: [127, 0, 0, 1].into(), port: Some(0) });
     let endpoint = Endpoint::open(&config).unwrap();
     let local = endpoint.local;
-    let own = PeerId::random(&mut rand::rngs::SysRng).unwrap();
+    let process = PeerId::random(&mut rand::rngs::SysRng).unwrap();
+    // The same for all that dial, so that one of them may take another's place.
+    let own = Identity { process, installation: InstallationId([dials; 16]) };
     let auth_failures = Arc::new(AtomicUsize::new(0));
     let counter = auth_failures.clone();
     let events = EventSink::new(move |event| {

@@ -3,6 +3,8 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // a test's own helpers
 
 mod harness;
+#[path = "rendezvous/installations.rs"]
+mod installations;
 
 use harness::raw::{client, initial_dcid};
 use harness::relay::{BOTH, Relay, Side, Way};
@@ -11,11 +13,12 @@ use rft::crypto::EXPORTER_LABEL;
 use rft::crypto::handshake::{ChannelBinding, Host, M1_LEN, M3_LEN, PeerId};
 use rft::crypto::password::PasswordKey;
 use rft::event::EventSink;
+use rft::net::clash::Identity;
 use rft::net::endpoint::Endpoint;
 use rft::net::session::{ControlReceiver, Session};
 use rft::net::tls::SERVER_NAME;
 use rft::net::{Fatal, rendezvous, tls};
-use rft::proto::message::Control;
+use rft::proto::message::{Control, InstallationId};
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -47,6 +50,7 @@ fn start_with(
     key: [u8; 32],
     edit: impl FnOnce(&mut Config),
 ) -> Peer {
+    let dials = u8::from(peer.is_some());
     let peer = peer.map(|peer| PeerAddress { host: peer.ip().to_string(), port: peer.port() });
     let mut config = Config::new(peer, local.port(), "unused");
     config.bind = Some(Bind { addr: local.ip(), port: Some(local.port()) });
@@ -54,7 +58,9 @@ fn start_with(
     let (adopted, sessions) = mpsc::channel(1);
     let endpoint = Endpoint::open(&config).unwrap();
     let local = endpoint.local;
-    let own = PeerId::random(&mut rand::rngs::SysRng).unwrap();
+    let process = PeerId::random(&mut rand::rngs::SysRng).unwrap();
+    // The same for all that dial, so that one of them may take another's place.
+    let own = Identity { process, installation: InstallationId([dials; 16]) };
     let run = tokio::spawn(async move {
         rendezvous::run(&endpoint, &config, PasswordKey::from_bytes(key), own, EventSink::none(), adopted)
             .await
@@ -435,12 +441,22 @@ async fn a_host_stops_at_a_wrong_password_when_told_so() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_peer_that_dials_itself_goes_on_waiting() {
+async fn a_peer_that_dials_itself_stops() {
     let at = SocketAddr::from(([127, 0, 0, 1], free_port()));
-    let mut peer = start(at, Some(at), [1; 32]);
+    let peer = start(at, Some(at), [1; 32]);
+    assert!(matches!(peer.ends().await, Fatal::Itself { peer } if peer == at));
+}
+
+/// Over another address, as behind NAT that leads back: then somebody on the way may have done it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_peer_that_is_led_back_to_itself_goes_on() {
+    let (at, _) = pair();
+    let link = Relay::start(1, at, at);
+    let mut peer = start(at, Some(link.facing_a()), [1; 32]);
     tokio::time::sleep(Duration::from_millis(1500)).await;
     assert!(peer.sessions.try_recv().is_err());
     assert!(!peer.run.is_finished());
+    assert!(link.counts(Way::BToA).delivered_packets > 0, "nobody answered");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

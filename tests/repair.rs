@@ -10,10 +10,12 @@ use rft::crypto::handshake::PeerId;
 use rft::crypto::password::PasswordKey;
 use rft::crypto::seal::RecordKind;
 use rft::event::EventSink;
+use rft::net::clash::Identity;
 use rft::net::endpoint::Endpoint;
 use rft::net::fec::Fec;
 use rft::net::rendezvous;
 use rft::net::session::{ControlReceiver, Session};
+use rft::proto::message::InstallationId;
 use std::net::{SocketAddr, UdpSocket};
 use std::time::Duration;
 use tokio::sync::mpsc;
@@ -29,6 +31,7 @@ struct Peer {
 }
 
 fn start(local: SocketAddr, peer: Option<SocketAddr>, congestion: Congestion) -> Peer {
+    let dials = u8::from(peer.is_some());
     let peer = peer.map(|peer| PeerAddress { host: peer.ip().to_string(), port: peer.port() });
     let mut config = Config::new(peer, local.port(), "unused");
     config.bind = Some(Bind { addr: local.ip(), port: Some(local.port()) });
@@ -36,7 +39,9 @@ fn start(local: SocketAddr, peer: Option<SocketAddr>, congestion: Congestion) ->
     let (adopted, sessions) = mpsc::channel(1);
     let endpoint = Endpoint::open(&config).unwrap();
     let fec = endpoint.fec.clone();
-    let own = PeerId::random(&mut rand::rngs::SysRng).unwrap();
+    let process = PeerId::random(&mut rand::rngs::SysRng).unwrap();
+    // The same for all that dial, so that one of them may take another's place.
+    let own = Identity { process, installation: InstallationId([dials; 16]) };
     tokio::spawn(async move {
         let key = PasswordKey::from_bytes([1; 32]);
         rendezvous::run(&endpoint, &config, key, own, EventSink::none(), adopted).await

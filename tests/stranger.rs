@@ -13,12 +13,13 @@ use rft::config::{Bind, Config, PeerAddress};
 use rft::crypto::handshake::{M1_LEN, M2_LEN, M4_LEN, PeerId};
 use rft::crypto::password::PasswordKey;
 use rft::event::{Event, EventSink};
+use rft::net::clash::Identity;
 use rft::net::endpoint::{CloseCode, Endpoint};
 use rft::net::handshake::{AuthError, as_guest};
 use rft::net::session::{ControlReceiver, Session};
 use rft::net::tls::{self, SERVER_NAME};
 use rft::net::{Fatal, rendezvous};
-use rft::proto::message::{Control, Settings};
+use rft::proto::message::{Control, InstallationId, Settings};
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -46,12 +47,15 @@ struct Peer {
 }
 
 fn start(peer: Option<SocketAddr>) -> Peer {
+    let dials = u8::from(peer.is_some());
     let peer = peer.map(|peer| PeerAddress { host: peer.ip().to_string(), port: peer.port() });
     let mut config = Config::new(peer, 1, "unused");
     config.bind = Some(Bind { addr: [127, 0, 0, 1].into(), port: Some(0) });
     let endpoint = Endpoint::open(&config).unwrap();
     let local = endpoint.local;
-    let own = PeerId::random(&mut rand::rngs::SysRng).unwrap();
+    let process = PeerId::random(&mut rand::rngs::SysRng).unwrap();
+    // The same for all that dial, so that one of them may take another's place.
+    let own = Identity { process, installation: InstallationId([dials; 16]) };
     let auth_failures = Arc::new(AtomicUsize::new(0));
     let (counter, warnings) = (auth_failures.clone(), Arc::<Mutex<Vec<_>>>::default());
     let warned = warnings.clone();
@@ -338,7 +342,7 @@ async fn there_is_one_stream_and_no_more_before_the_password() {
 
 /// The guest's part, as an honest peer with this key has it.
 async fn prove(connection: &Connection, key: [u8; 32]) -> Result<(), AuthError> {
-    let settings = || Settings { last_session: [0; 16], last_alive: false, streams: 1, capabilities: 0 };
+    let settings = |_| Settings { streams: 1, ..Settings::default() };
     let own = PeerId::random(&mut rand::rngs::SysRng).unwrap();
     let (key, sent) = (PasswordKey::from_bytes(key), AtomicBool::new(false));
     as_guest(connection.clone(), &key, own, &sent, settings).await.map(drop)

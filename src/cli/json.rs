@@ -124,11 +124,12 @@ fn line_of(time: SystemTime, event: &Event) -> Option<Line> {
                 .maybe_text("peer", peer.as_deref())
                 .number("local", serde_json::Value::from(local))
         }
-        Event::Connected { peer, role, session, kx } => line("connected")
+        Event::Connected { peer, role, session, kx, installation } => line("connected")
             .text("peer", &peer.to_string())
             .text("role", role_name(*role))
             .text("session", session)
-            .text("kx", kx),
+            .text("kx", kx)
+            .text("installation", &installation.to_string()),
         Event::AuthFailed { peer, count } => {
             line("auth_failed").text("peer", &peer.to_string()).number("count", count)
         }
@@ -200,7 +201,7 @@ mod tests {
         let table: Vec<(Event, &str, Vec<&str>)> = vec![
             (sample::listening(), "listening", vec!["local"]),
             (sample::waiting(), "waiting", vec!["peer", "local"]),
-            (sample::connected(), "connected", vec!["peer", "role", "session", "kx"]),
+            (sample::connected(), "connected", vec!["peer", "role", "session", "kx", "installation"]),
             (sample::auth_failed(), "auth_failed", vec!["peer", "count"]),
             (sample::disconnected(), "disconnected", vec!["peer", "reason"]),
             (

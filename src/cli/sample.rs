@@ -1,7 +1,7 @@
 //! Events for the tests of what prints them.
 
 use rft::event::{Cause, Direction, Event, SessionRole};
-use rft::proto::message::TransferId;
+use rft::proto::message::{InstallationId, TransferId};
 use rft::proto::name::Name;
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -29,7 +29,13 @@ pub(crate) fn waiting() -> Event {
 }
 
 pub(crate) fn connected() -> Event {
-    Event::Connected { peer: addr(), role: SessionRole::Guest, session: "5e55".into(), kx: "X25519MLKEM768" }
+    Event::Connected {
+        peer: addr(),
+        role: SessionRole::Guest,
+        session: "5e55".into(),
+        kx: "X25519MLKEM768",
+        installation: InstallationId([7; 16]),
+    }
 }
 
 pub(crate) fn auth_failed() -> Event {

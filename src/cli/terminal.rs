@@ -399,6 +399,7 @@ rft: the port 4000 is taken; name another one
                     role: rft::event::SessionRole::Host,
                     session: hostile.into(),
                     kx: "X25519",
+                    installation: rft::proto::message::InstallationId([7; 16]),
                 },
                 Event::Disconnected { peer: ([192, 0, 2, 7], 1).into(), reason: hostile.into() },
                 Event::Warning { path: Some(sample::name(hostile)), message: hostile.into() },

@@ -28,9 +28,10 @@ pub(super) async fn run(shared: Arc<Shared>, session: Arc<Session>, control: Con
     };
     let name = session.id().iter().map(|byte| format!("{byte:02x}")).collect::<String>();
     let kx = session.key_exchange();
-    tracing::info!(%peer, ?role, session = %name, kx, "connected");
+    let installation = session.installation();
+    tracing::info!(%peer, ?role, session = %name, kx, %installation, "connected");
     shared.link().connected(peer, role, name.clone());
-    shared.events.emit(Event::Connected { peer, role, session: name.clone(), kx });
+    shared.events.emit(Event::Connected { peer, role, session: name.clone(), kx, installation });
     shared.peer_backlog.send_replace(None);
     hit("session.begun");
 

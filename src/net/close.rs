@@ -4,6 +4,7 @@
 //! it about. So nothing here ends the process, or counts against the password, on an unauthenticated word,
 //! but for one case that cannot be told otherwise: the responder's answer to our proof.
 
+use super::clash::Clash;
 use super::endpoint::CloseCode;
 use super::handshake::AuthError;
 use crate::crypto::handshake::Role;
@@ -80,6 +81,10 @@ pub enum Meaning {
     Busy,
     /// Another connection is kept.
     Duplicate,
+    /// The host is this very process.
+    Itself,
+    /// The peer keeps its session with another installation, or another process of this one.
+    Clash(Clash),
     /// A guest that has proved itself could not take the session keys.
     KeysRefused,
 }
@@ -90,11 +95,14 @@ pub fn judge(role: Role, phase: Phase, close: Close) -> Meaning {
     const DUPLICATE: u64 = CloseCode::Duplicate as u64;
     const BUSY: u64 = CloseCode::Busy as u64;
     const KEYS_REFUSED: u64 = CloseCode::KeysRefused as u64;
+    const OCCUPIED: u64 = CloseCode::Occupied as u64;
+    const COPIED: u64 = CloseCode::Copied as u64;
     match (role, phase, close) {
         (Role::Guest, Phase::Tls, Close::OtherVersion | Close::OtherProtocol) => Meaning::OtherVersion,
         (Role::Host, Phase::Tls, Close::OtherProtocol) => Meaning::OtherVersion,
         (Role::Guest, Phase::Hello, Close::Application(BUSY)) => Meaning::Busy,
-        (Role::Guest, Phase::Hello, Close::Application(DUPLICATE)) => Meaning::Duplicate,
+        // The one reason for which a host says that before it has said anything else.
+        (Role::Guest, Phase::Hello, Close::Application(DUPLICATE)) => Meaning::Itself,
         (Role::Guest, Phase::Proof, Close::Application(AUTHENTICATION)) => Meaning::Refused,
         // An honest host that is there answers a proof with M4 or that. A connection that died says nothing.
         (
@@ -103,6 +111,8 @@ pub fn judge(role: Role, phase: Phase, close: Close) -> Meaning {
             Close::Application(_) | Close::Transport(_) | Close::OtherVersion | Close::Stream,
         ) => Meaning::Unanswered,
         (_, Phase::Proven, Close::Application(DUPLICATE)) => Meaning::Duplicate,
+        (_, Phase::Proven, Close::Application(OCCUPIED)) => Meaning::Clash(Clash::Occupied),
+        (_, Phase::Proven, Close::Application(COPIED)) => Meaning::Clash(Clash::Copied),
         (Role::Host, Phase::Proven, Close::Application(KEYS_REFUSED)) => Meaning::KeysRefused,
         _ => Meaning::Lost,
     }
@@ -126,6 +136,8 @@ fn failure(meaning: Meaning, text: impl FnOnce() -> String) -> AuthError {
         Meaning::Unanswered => AuthError::Unexplained,
         Meaning::Busy => AuthError::Busy,
         Meaning::Duplicate => AuthError::Duplicate,
+        Meaning::Itself => AuthError::Itself,
+        Meaning::Clash(clash) => AuthError::PeerRefuses(clash),
         Meaning::KeysRefused => AuthError::KeysRefused,
     }
 }
@@ -172,7 +184,11 @@ mod tests {
     fn table(role: Role) -> Vec<(Phase, Close, Meaning)> {
         let application = |code: CloseCode| Close::Application(code as u64);
         let authentication = application(CloseCode::Authentication);
-        let mut rows = vec![(Phase::Proven, application(CloseCode::Duplicate), Meaning::Duplicate)];
+        let mut rows = vec![
+            (Phase::Proven, application(CloseCode::Duplicate), Meaning::Duplicate),
+            (Phase::Proven, application(CloseCode::Occupied), Meaning::Clash(Clash::Occupied)),
+            (Phase::Proven, application(CloseCode::Copied), Meaning::Clash(Clash::Copied)),
+        ];
         match role {
             Role::Host => rows.extend([
                 (Phase::Tls, Close::OtherProtocol, Meaning::OtherVersion),
@@ -183,7 +199,7 @@ mod tests {
                     (Phase::Tls, Close::OtherVersion, Meaning::OtherVersion),
                     (Phase::Tls, Close::OtherProtocol, Meaning::OtherVersion),
                     (Phase::Hello, application(CloseCode::Busy), Meaning::Busy),
-                    (Phase::Hello, application(CloseCode::Duplicate), Meaning::Duplicate),
+                    (Phase::Hello, application(CloseCode::Duplicate), Meaning::Itself),
                     (Phase::Proof, authentication, Meaning::Refused),
                 ]);
                 let unanswered = closes()
@@ -226,6 +242,8 @@ mod tests {
                         Role::Host => phase == Phase::Proven,
                     };
                     assert!(may || !grave, "{role:?}, {phase:?}, {close:?}");
+                    let clash = matches!(judge(role, phase, close), Meaning::Clash(_));
+                    assert!(phase == Phase::Proven || !clash, "{role:?}, {phase:?}, {close:?}");
                 }
             }
         }

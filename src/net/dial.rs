@@ -2,13 +2,14 @@
 //! of the handshake (protocol.md section 3).
 
 use super::Fatal;
+use super::adopt::await_adoption;
 use super::close::{self, Phase};
 use super::endpoint::CloseCode;
 use super::handshake::{AuthError, Authenticated, DEADLINE, as_guest};
 use super::liveness::{Counters, Liveness};
 use super::names::Names;
 use super::redial::{Cadence, Tries, Trouble, Verdict};
-use super::rendezvous::{Shared, await_adoption};
+use super::rendezvous::Shared;
 use super::session::canonical;
 use crate::crypto::handshake::Role;
 use quinn::Connection;
@@ -63,7 +64,7 @@ pub(super) async fn run(
                 }
                 Duration::from_secs(1)
             }
-            Err(error) => after(&shared, remote, error, &mut trouble)?,
+            Err(error) => after(&shared, remote, error, &names, &mut trouble)?,
         };
         // A session that came by the other way meanwhile ends the pause with the need.
         let _ = tokio::time::timeout(pause, needed.wait_for(|needed| !*needed)).await;
@@ -101,6 +102,9 @@ async fn prove(
     if progress.authenticated.load(Ordering::Relaxed) {
         trouble.over();
     }
+    if result.is_ok() {
+        trouble.accepted();
+    }
     result
 }
 
@@ -111,8 +115,8 @@ async fn attempt(
 ) -> Result<Authenticated, AuthError> {
     let Progress { proof_sent, authenticated } = &*progress;
     let handshake = async {
-        let settings = || shared.settings();
-        let done = as_guest(connection.clone(), &shared.key, shared.own, proof_sent, settings).await?;
+        let (own, settings) = (shared.own.process, |peer| shared.settings(peer));
+        let done = as_guest(connection.clone(), &shared.key, own, proof_sent, settings).await?;
         authenticated.store(true, Ordering::Relaxed);
         await_adoption(&shared, done).await
     };
@@ -156,6 +160,7 @@ fn after(
     shared: &Shared,
     remote: SocketAddr,
     error: AuthError,
+    names: &Names,
     trouble: &mut Trouble,
 ) -> Result<Duration, Fatal> {
     tracing::info!(%remote, %error, "dialling did not lead to a session");
@@ -165,6 +170,11 @@ fn after(
         AuthError::NotRft if first => return Err(Fatal::NotRft { peer: remote }),
         AuthError::Unwrap if first => return Err(Fatal::Unwrap { peer: remote }),
         AuthError::OtherVersion => warn_of_another_version(shared, remote, trouble),
+        AuthError::PeerRefuses(clash) => {
+            shared.tell_clash(clash, None, || clash.told_to_refused(remote));
+        }
+        // The packets of such a dial do not leave this host, so nobody on the way can bring this about.
+        AuthError::Itself if first && names.lead_only_here() => return Err(Fatal::Itself { peer: remote }),
         AuthError::Itself if trouble.is_news() => {
             let text = "the peer's address leads back to this very rft; waiting for the peer to dial";
             shared.events.warn(None, text);

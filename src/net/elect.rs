@@ -5,6 +5,7 @@
 //! `peer_id` is the greater. It adopts a connection or closes it as a duplicate, and the other side
 //! waits for its word. So both always hold the same one.
 
+use super::clash::{Clash, Identity};
 use crate::crypto::handshake::{PeerId, Role};
 use crate::proto::message::Settings;
 use std::cmp::Ordering;
@@ -22,7 +23,7 @@ pub fn leads(own: PeerId, peer: PeerId) -> bool {
 #[derive(Debug, Clone, Copy)]
 pub struct Current {
     /// Whose it is.
-    pub peer: PeerId,
+    pub peer: Identity,
     /// Its id.
     pub session: [u8; 16],
     /// Who dialled it: our role on it.
@@ -40,12 +41,29 @@ pub enum Verdict {
     Adopt,
     /// It is the other dial of a pair that crossed; it is closed.
     Duplicate,
+    /// The current one is kept, as it is another installation's, or that of another process which is alive too. The
+    /// follower comes to this verdict as well.
+    Refuse(Clash),
 }
 
 /// The newest authenticated session wins, unless the peer holds the current one, or cannot have
-/// heard of it yet. `role` is ours on the new connection.
-pub fn decide(current: Option<Current>, peer: PeerId, role: Role, settings: &Settings) -> Verdict {
-    let Some(current) = current.filter(|current| current.peer == peer) else { return Verdict::Adopt };
+/// heard of it yet, or the current one is another installation's. `role` is ours on the new connection;
+/// `displaced` says that another process of the peer's installation has taken the peer's place before.
+pub fn decide(
+    current: Option<Current>,
+    peer: PeerId,
+    displaced: bool,
+    role: Role,
+    settings: &Settings,
+) -> Verdict {
+    let Some(current) = current else { return Verdict::Adopt };
+    if current.peer.process != peer {
+        return match current.alive {
+            true if current.peer.installation != settings.installation => Verdict::Refuse(Clash::Occupied),
+            true if displaced => Verdict::Refuse(Clash::Copied),
+            _ => Verdict::Adopt,
+        };
+    }
     let keep = if settings.last_session == current.session {
         settings.last_alive && current.alive
     } else {
@@ -58,13 +76,15 @@ pub fn decide(current: Option<Current>, peer: PeerId, role: Role, settings: &Set
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::proto::message::InstallationId;
 
-    const PEER: PeerId = PeerId([1; 16]);
+    const PEER: Identity = Identity { process: PeerId([1; 16]), installation: InstallationId([2; 16]) };
 
     /// Of the peer's settings on a connection that it dialled.
     fn verdict(current: Option<Current>, last_session: [u8; 16], last_alive: bool) -> Verdict {
-        let settings = Settings { last_session, last_alive, streams: 1, capabilities: 0 };
-        decide(current, PEER, Role::Host, &settings)
+        let installation = PEER.installation;
+        let settings = Settings { last_session, last_alive, installation, streams: 1, ..Settings::default() };
+        decide(current, PEER.process, false, Role::Host, &settings)
     }
 
     /// One that we dialled.
@@ -119,7 +139,27 @@ mod tests {
 
     #[test]
     fn a_restarted_peer_takes_over_at_once() {
-        let settings = Settings { last_session: [0; 16], last_alive: false, streams: 1, capabilities: 0 };
-        assert_eq!(decide(current(0), PeerId([9; 16]), Role::Host, &settings), Verdict::Adopt);
+        let settings = Settings { installation: PEER.installation, streams: 1, ..Settings::default() };
+        assert_eq!(decide(current(0), PeerId([9; 16]), false, Role::Host, &settings), Verdict::Adopt);
+    }
+
+    #[test]
+    fn another_installation_or_a_displaced_process_waits_until_the_session_is_dead() {
+        let other = InstallationId([7; 16]);
+        for role in [Role::Host, Role::Guest] {
+            for (installation, displaced, clash) in [
+                (other, false, Clash::Occupied),
+                (other, true, Clash::Occupied),
+                (PEER.installation, true, Clash::Copied),
+            ] {
+                let settings = Settings { installation, streams: 1, ..Settings::default() };
+                let verdict = |current| decide(current, PeerId([9; 16]), displaced, role, &settings);
+                for seconds in [0, 100] {
+                    assert_eq!(verdict(current(seconds)), Verdict::Refuse(clash));
+                    assert_eq!(verdict(deaf(seconds)), Verdict::Adopt);
+                }
+                assert_eq!(verdict(None), Verdict::Adopt);
+            }
+        }
     }
 }

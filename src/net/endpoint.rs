@@ -55,6 +55,10 @@ pub enum CloseCode {
     KeysRefused = 0x05,
     /// An authenticated peer broke the protocol.
     Protocol = 0x06,
+    /// A session with another installation lives.
+    Occupied = 0x07,
+    /// A session with another process of the same installation lives, which displaced this one.
+    Copied = 0x08,
 }
 
 impl CloseCode {

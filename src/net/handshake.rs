@@ -1,5 +1,6 @@
 //! The password exchange on a connection's first stream, both sides (protocol.md section 3).
 
+use super::clash::Clash;
 use super::close::{self, Phase};
 use super::endpoint::CloseCode;
 use super::record::{RecordError, RecordReader, RecordWriter};
@@ -27,6 +28,8 @@ pub struct Authenticated {
     pub connection: Connection,
     /// Who, in which role, and the session's keys.
     pub established: Established,
+    /// What this side said first.
+    pub own: Settings,
     /// What the peer said first.
     pub settings: Settings,
     /// The control stream, outward.
@@ -63,6 +66,12 @@ pub enum AuthError {
     /// The other of two crossed connections is kept.
     #[error("another connection to the same peer is kept")]
     Duplicate,
+    /// The peer keeps another session.
+    #[error("the peer keeps its session with another installation or program ({0:?})")]
+    PeerRefuses(Clash),
+    /// This side keeps its session.
+    #[error("the session with another installation or program is kept ({0:?})")]
+    WeRefuse(Clash),
     /// The keys could not be unwrapped (guest).
     #[error("the session keys could not be unwrapped")]
     Unwrap,
@@ -84,7 +93,7 @@ pub async fn as_guest(
     key: &PasswordKey,
     own: PeerId,
     proof_sent: &AtomicBool,
-    settings: impl FnOnce() -> Settings,
+    settings: impl FnOnce(PeerId) -> Settings,
 ) -> Result<Authenticated, AuthError> {
     let over = |phase| over(&connection, Role::Guest, phase);
     let (mut send, mut recv) = connection.open_bi().await.map_err(|_| over(Phase::Hello))?;
@@ -101,7 +110,8 @@ pub async fn as_guest(
     recv.read_exact(&mut m4).await.map_err(|_| over(Phase::Proof))?;
     let established = guest.on_m4(&m4).map_err(refuse(&connection))?;
     hit("handshake.guest_done");
-    exchange_settings(connection, established, send, recv, settings()).await
+    let own = settings(established.peer);
+    exchange_settings(connection, established, send, recv, own).await
 }
 
 /// The host's side: whoever was dialled. A token of `throttle` is used unless the guest proves that
@@ -114,7 +124,7 @@ pub async fn as_host(
     key: &PasswordKey,
     own: PeerId,
     throttle: &Mutex<Throttle>,
-    settings: impl FnOnce() -> Settings,
+    settings: impl FnOnce(PeerId) -> Settings,
 ) -> Result<Authenticated, AuthError> {
     let over = |phase| over(&connection, Role::Host, phase);
     let (mut send, mut recv) = connection.accept_bi().await.map_err(|_| over(Phase::Hello))?;
@@ -134,7 +144,8 @@ pub async fn as_host(
     throttle.lock().unwrap_or_else(PoisonError::into_inner).give_back();
     hit("handshake.host_sure");
     send.write_all(&m4).await.map_err(|_| over(Phase::Proven))?;
-    exchange_settings(connection, established, send, recv, settings()).await
+    let own = settings(established.peer);
+    exchange_settings(connection, established, send, recv, own).await
 }
 
 /// Why the stream of the handshake brings nothing more.
@@ -160,7 +171,7 @@ async fn exchange_settings(
     let lost = |error| lost_when_proven(&connection, established.role, error);
     writer.send(RecordKind::Settings, |out| own.encode(out)).await.map_err(lost)?;
     let settings = reader.message(RecordKind::Settings, Settings::decode).await.map_err(lost)?;
-    Ok(Authenticated { connection, established, settings, writer, reader })
+    Ok(Authenticated { connection, established, own, settings, writer, reader })
 }
 
 /// Why an authenticated connection is lost before it is adopted.

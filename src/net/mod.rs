@@ -2,12 +2,14 @@
 //!
 //! In the order in which a connection comes to be: [`socket`] (and `first_packet`), [`tls`], [`endpoint`]; `names`, `redial`, `dial`
 //! and `guard` (out and in); [`handshake`], [`close`] (what its end means) and `reports` (what the user is
-//! told of strangers); [`elect`] and `liveness`; [`rendezvous`], which holds them
+//! told of strangers); [`elect`], [`clash`] and `liveness`; `adopt` and [`rendezvous`], which hold them
 //! together; then [`session`], with [`record`]s on each [`stream`]. [`congestion`] decides how fast the link is filled,
 //! `flow` how much the peer may send ahead of us; [`look`] asks what an idle path carries, [`fec`] repairs what is lost at a
 //! file's end.
 
+mod adopt;
 mod attempts;
+pub mod clash;
 pub mod close;
 pub mod congestion;
 mod dial;
@@ -50,6 +52,12 @@ pub enum Fatal {
     #[error("{peer} did not accept the password; start both sides with the same one")]
     WrongPassword {
         /// The host.
+        peer: SocketAddr,
+    },
+    /// The peer's addresses are this host's own, and this process answered.
+    #[error("{peer} leads back to this very rft; give the other host's address (each host names the other)")]
+    Itself {
+        /// As it was dialled.
         peer: SocketAddr,
     },
     /// A guest had a wrong password, and we were told to stop then.

@@ -49,6 +49,17 @@ impl Names {
         &self.found
     }
 
+    /// Whether each of them is this very socket: an address of this host, and our port. Nobody else can have bound it.
+    pub(super) fn lead_only_here(&self) -> bool {
+        self.found.iter().all(|addr| {
+            let ip = addr.ip().to_canonical();
+            let bound = self.local.ip().to_canonical();
+            addr.port() == self.local.port()
+                && (bound.is_unspecified() || bound == ip)
+                && std::net::UdpSocket::bind((ip, 0)).is_ok()
+        })
+    }
+
     /// Asks again when it is time to, and takes an answer that has come; whether there was one.
     /// Never waits for one: a resolver that does not answer must not hold up the dialling.
     pub(super) fn refresh(&mut self) -> bool {

@@ -21,6 +21,11 @@ const LONG: Duration = Duration::from_secs(3600);
 const MAX_TRIES: usize = 32;
 /// Wait after a host that said no to the password, doubled each time: a fake host gets a guess for every dial.
 const AFTER_REFUSAL: Duration = Duration::from_secs(30);
+/// Wait after the first refusal by a peer that keeps another session. One that has just died is known to be dead by
+/// then.
+const AFTER_CLASH: Duration = Duration::from_secs(5);
+/// And after each further one: the other peer may leave, some day.
+const CLASH_INTERVAL: Duration = Duration::from_secs(60);
 /// The longest such wait is [`AFTER_REFUSAL`] doubled so often.
 const MAX_DOUBLINGS: u32 = 4;
 /// Proofs that a host which is there may leave without an answer before that counts as a refusal.
@@ -83,6 +88,7 @@ pub(super) struct Trouble {
     lost: u32,
     refused: u32,
     unexplained: u32,
+    clashes: u32,
     told_self: bool,
     other_version: OtherVersion,
     /// A host to which we proved ourselves can test a password by that, whatever becomes of the connection.
@@ -103,6 +109,7 @@ impl Trouble {
             lost: 0,
             refused: 0,
             unexplained: 0,
+            clashes: 0,
             told_self: false,
             other_version: OtherVersion::default(),
             proofs: Throttle::new(Pace::Peer, now),
@@ -131,6 +138,11 @@ impl Trouble {
         self.other_version = OtherVersion::default();
     }
 
+    /// The peer takes this side's connection.
+    pub(super) fn accepted(&mut self) {
+        self.clashes = 0;
+    }
+
     /// Whether it is the first time that our own address answered.
     pub(super) fn is_news(&mut self) -> bool {
         !std::mem::replace(&mut self.told_self, true)
@@ -155,7 +167,11 @@ impl Trouble {
             AuthError::Itself => Duration::from_secs(10),
             AuthError::Busy | AuthError::NotRft | AuthError::Unwrap => Duration::from_secs(5),
             AuthError::OtherVersion => STEADY_PACE,
-            AuthError::Duplicate => Duration::from_secs(1),
+            AuthError::PeerRefuses(_) => {
+                self.clashes = self.clashes.saturating_add(1);
+                if self.clashes == 1 { AFTER_CLASH } else { CLASH_INTERVAL }
+            }
+            AuthError::Duplicate | AuthError::WeRefuse(_) => Duration::from_secs(1),
             // It took a while already to find out.
             AuthError::Lost(_) | AuthError::Wrap | AuthError::KeysRefused => {
                 self.lost = (self.lost + 1).min(4);
@@ -173,6 +189,7 @@ impl Trouble {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::net::clash::Clash;
 
     const HOUR: Duration = Duration::from_secs(3600);
 
@@ -293,6 +310,22 @@ mod tests {
                 trouble.over();
             }
         }
+    }
+
+    #[test]
+    fn a_peer_that_keeps_another_session_is_tried_once_a_minute() {
+        let mut trouble = Trouble::new(Instant::now());
+        let mut wait = || {
+            trouble.proved(Instant::now());
+            trouble.over();
+            trouble.verdict(&AuthError::PeerRefuses(Clash::Occupied))
+        };
+        assert_eq!(wait(), Verdict::Again(AFTER_CLASH));
+        for _ in 0..100 {
+            assert_eq!(wait(), Verdict::Again(CLASH_INTERVAL));
+        }
+        trouble.accepted();
+        assert_eq!(trouble.verdict(&AuthError::PeerRefuses(Clash::Copied)), Verdict::Again(AFTER_CLASH));
     }
 
     /// Somebody on the path who lets each connection die when it has our proof, and now and then lets one through.

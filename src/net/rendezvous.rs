@@ -1,12 +1,14 @@
 //! Finding each other: dialling, being dialled, the handshake, and one session in the end
 //! (protocol.md section 3).
 
+use super::adopt::{adopt, await_adoption};
+use super::clash::{Clash, Clashes, Identity};
 use super::close::{self, Phase};
-use super::elect::{self, Current, Verdict};
+use super::elect::Current;
 use super::endpoint::{CloseCode, Endpoint, Jumbo};
 use super::fec::Fec;
 use super::guard::{Guard, Place};
-use super::handshake::{AuthError, Authenticated, DEADLINE, as_host, lost_when_proven};
+use super::handshake::{AuthError, Authenticated, DEADLINE, as_host};
 use super::liveness::{Counters, Liveness};
 use super::reports::{FailedGuesses, LogLines};
 use super::session::{ControlReceiver, Session, canonical};
@@ -14,11 +16,8 @@ use super::{Fatal, dial};
 use crate::config::{Config, PeerAddress};
 use crate::crypto::handshake::{PeerId, Role};
 use crate::crypto::password::PasswordKey;
-use crate::crypto::seal::RecordKind;
 use crate::event::{Event, EventSink};
-use crate::failpoint::hit;
-use crate::proto::codec::Malformed;
-use crate::proto::message::{Control, Settings};
+use crate::proto::message::{InstallationId, Settings};
 use quinn::Connection;
 use std::future::Future;
 use std::net::SocketAddr;
@@ -37,25 +36,26 @@ const PATIENCE: Duration = Duration::from_millis(1500);
 pub(super) struct Shared {
     pub(super) endpoint: quinn::Endpoint,
     pub(super) jumbo: Jumbo,
-    fec: Fec,
+    pub(super) fec: Fec,
     pub(super) local: SocketAddr,
     pub(super) key: PasswordKey,
-    pub(super) own: PeerId,
+    pub(super) own: Identity,
     pub(super) guard: Guard,
     pub(super) events: EventSink,
     pub(super) peer: Option<PeerAddress>,
     exit_on_auth_failure: bool,
-    streams: u32,
-    memory: u64,
+    pub(super) streams: u32,
+    pub(super) memory: u64,
     held: Mutex<Option<Held>>,
+    clashes: Mutex<Clashes>,
     failed_guesses: Mutex<FailedGuesses>,
     log_lines: Mutex<LogLines>,
 }
 
 /// The session that this side last adopted, alive or not.
-struct Held {
+pub(super) struct Held {
     connection: Connection,
-    peer: PeerId,
+    peer: Identity,
     id: [u8; 16],
     role: Role,
     since: Instant,
@@ -63,6 +63,19 @@ struct Held {
 }
 
 impl Held {
+    /// Of a connection that is adopted now.
+    pub(super) fn new(adopted: &Authenticated) -> Self {
+        let (now, established) = (Instant::now(), &adopted.established);
+        Self {
+            connection: adopted.connection.clone(),
+            peer: Identity { process: established.peer, installation: adopted.settings.installation },
+            id: established.session_id,
+            role: established.role,
+            since: now,
+            liveness: Liveness::new(now),
+        }
+    }
+
     /// Whether the peer hears us, and we hear it. To be asked every [`PACE`].
     fn alive(&mut self, now: Instant) -> bool {
         self.liveness.look(Counters::of(&self.connection), now);
@@ -75,18 +88,59 @@ impl Shared {
         lock(&self.held)
     }
 
-    /// What this side says first on a new connection.
-    pub(super) fn settings(&self) -> Settings {
-        let mut held = self.held();
-        let (last_session, last_alive) = match &mut *held {
-            Some(held) => (held.id, held.alive(Instant::now())),
-            None => ([0; 16], false),
-        };
+    /// What this side says first on a new connection to the process `peer`.
+    pub(super) fn settings(&self, peer: PeerId) -> Settings {
+        let last_session = self.held().as_ref().map_or([0; 16], |held| held.id);
+        let current = self.current().filter(|current| current.alive);
         Settings {
             last_session,
-            last_alive,
+            last_alive: current.is_some(),
             streams: self.streams,
             capabilities: Settings::UNPACKS | Settings::RECOVERS,
+            installation: self.own.installation,
+            partner: current.map(|current| current.peer.installation),
+            displaced: current.is_some_and(|current| current.peer.process != peer) && self.is_displaced(peer),
+        }
+    }
+
+    /// The session that is not closed.
+    pub(super) fn current(&self) -> Option<Current> {
+        let mut held = self.held();
+        let held = held.as_mut().filter(|held| held.connection.close_reason().is_none())?;
+        Some(Current {
+            peer: held.peer,
+            session: held.id,
+            role: held.role,
+            age: held.since.elapsed(),
+            alive: held.alive(Instant::now()),
+        })
+    }
+
+    /// Whether another process of its installation has displaced this one.
+    pub(super) fn is_displaced(&self, peer: PeerId) -> bool {
+        lock(&self.clashes).is_displaced(peer)
+    }
+
+    /// `new` is the session; the one before, if any, ends.
+    pub(super) fn replace(&self, new: Held) {
+        let (mut clashes, peer) = (lock(&self.clashes), new.peer);
+        clashes.accepted();
+        let Some(old) = self.held().replace(new) else { return };
+        if old.peer.installation == peer.installation && old.peer.process != peer.process {
+            clashes.displace(old.peer.process, peer.process);
+        }
+        old.connection.close(CloseCode::Superseded.var_int(), b"");
+    }
+
+    /// Tells the user of a clash, but not each time: `text` is made when this is news.
+    pub(super) fn tell_clash(
+        &self,
+        clash: Clash,
+        refused: Option<InstallationId>,
+        text: impl FnOnce() -> String,
+    ) {
+        if lock(&self.clashes).is_news(clash, refused, Instant::now()) {
+            self.events.warn(None, text());
         }
     }
 
@@ -132,7 +186,7 @@ pub async fn run(
     endpoint: &Endpoint,
     config: &Config,
     key: PasswordKey,
-    own: PeerId,
+    own: Identity,
     events: EventSink,
     sessions: mpsc::Sender<(Session, ControlReceiver)>,
 ) -> Result<(), Fatal> {
@@ -150,6 +204,7 @@ pub async fn run(
         streams: MAX_STREAMS,
         memory: config.memory,
         held: Mutex::new(None),
+        clashes: Mutex::default(),
         failed_guesses: Mutex::default(),
         log_lines: Mutex::new(LogLines::new(Instant::now())),
     });
@@ -247,7 +302,8 @@ async fn welcome(shared: &Shared, place: Place) -> Result<Authenticated, AuthErr
     let (connecting, throttle, seat) = place.accept(&shared.guard, &shared.jumbo)?;
     let connecting = within(deadline, connecting).await?;
     let connection = connecting.map_err(|error| close::ended(Role::Host, Phase::Tls, &error))?;
-    let proof = as_host(connection.clone(), &shared.key, shared.own, throttle, || shared.settings());
+    let settings = |peer| shared.settings(peer);
+    let proof = as_host(connection.clone(), &shared.key, shared.own.process, throttle, settings);
     let proven = within(deadline, proof).await.and_then(|proven| proven);
     // A stranger is not to learn from the code what went wrong. Where the connection was closed with a reason
     // already, this changes nothing.
@@ -280,64 +336,12 @@ fn host_failed(shared: &Shared, remote: SocketAddr, error: AuthError) -> Result<
                 format!("something at {remote} knocks on our port and does not speak rft/1; it is ignored");
             shared.events.warn(None, text);
         }
+        AuthError::PeerRefuses(clash) => {
+            shared.tell_clash(clash, None, || clash.told_to_refused(remote));
+        }
         AuthError::Wrap => return Err(Fatal::Wrap),
         AuthError::KeysRefused if !shared.had_session() => return Err(Fatal::KeysRefused { peer: remote }),
         _ => {}
     }
     Ok(())
-}
-
-/// On the follower's side, a connection is nothing until the leader adopts it.
-pub(super) async fn await_adoption(
-    shared: &Shared,
-    mut done: Authenticated,
-) -> Result<Authenticated, AuthError> {
-    if elect::leads(shared.own, done.established.peer) {
-        return Ok(done);
-    }
-    match done.reader.message(RecordKind::Control, Control::decode).await {
-        Ok(Control::Adopt) => Ok(done),
-        Ok(_) => Err(lost_when_proven(&done.connection, done.established.role, Malformed.into())),
-        Err(error) => Err(lost_when_proven(&done.connection, done.established.role, error)),
-    }
-}
-
-/// The leader decides, the follower obeys; whatever is adopted ends the session before it.
-async fn adopt(shared: &Shared, mut done: Authenticated) -> Option<(Session, ControlReceiver)> {
-    let peer = done.established.peer;
-    if elect::leads(shared.own, peer) {
-        let current =
-            shared.held().as_mut().filter(|held| held.connection.close_reason().is_none()).map(|held| {
-                Current {
-                    peer: held.peer,
-                    session: held.id,
-                    role: held.role,
-                    age: held.since.elapsed(),
-                    alive: held.alive(Instant::now()),
-                }
-            });
-        if elect::decide(current, peer, done.established.role, &done.settings) == Verdict::Duplicate {
-            tracing::debug!("a second connection to the same peer is closed");
-            done.connection.close(CloseCode::Duplicate.var_int(), b"");
-            return None;
-        }
-        if let Err(error) = done.writer.send(RecordKind::Control, |out| Control::Adopt.encode(out)).await {
-            tracing::debug!(%error, "the connection was lost before it was adopted");
-            return None;
-        }
-    }
-    hit("handshake.adopted");
-    let now = Instant::now();
-    let new = Held {
-        connection: done.connection.clone(),
-        peer,
-        id: done.established.session_id,
-        role: done.established.role,
-        since: now,
-        liveness: Liveness::new(now),
-    };
-    if let Some(old) = shared.held().replace(new) {
-        old.connection.close(CloseCode::Superseded.var_int(), b"");
-    }
-    Some(Session::start(done, shared.streams, shared.memory, &shared.fec))
 }

@@ -12,7 +12,7 @@ use super::stream::{StreamError, Turn, Writers};
 use super::tls;
 use crate::crypto::handshake::{PeerId, Role};
 use crate::crypto::seal::{RecordKind, SessionKeys};
-use crate::proto::message::{Control, MAX_MESSAGE, Settings};
+use crate::proto::message::{Control, InstallationId, MAX_MESSAGE, Settings};
 use quinn::{Connection, VarInt};
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -31,6 +31,7 @@ pub struct Session {
     keys: SessionKeys,
     role: Role,
     peer: PeerId,
+    installation: InstallationId,
     id: [u8; 16],
     grant: u32,
     unpacks: bool,
@@ -68,7 +69,7 @@ impl Session {
     /// `memory` bytes under way at most, and keeps as many for retransmission.
     /// On its path lost packets are repaired where that helps.
     pub fn start(adopted: Authenticated, streams: u32, memory: u64, fec: &Fec) -> (Self, ControlReceiver) {
-        let Authenticated { connection, established, settings, mut writer, reader } = adopted;
+        let Authenticated { connection, established, settings, mut writer, reader, .. } = adopted;
         let mut receive = ReceiveWindow::new(memory / 2, connection.rtt(), Instant::now());
         connection.set_receive_window(var_int(receive.next(connection.rtt(), Instant::now())));
         writer.stream().set_turn(Turn::Answer);
@@ -91,6 +92,7 @@ impl Session {
             keys,
             role: established.role,
             peer: established.peer,
+            installation: settings.installation,
             id: established.session_id,
             grant: settings.streams,
             unpacks: settings.capabilities & Settings::UNPACKS != 0,
@@ -120,6 +122,11 @@ impl Session {
     /// The peer's process.
     pub fn peer(&self) -> PeerId {
         self.peer
+    }
+
+    /// The peer's state folder.
+    pub fn installation(&self) -> InstallationId {
+        self.installation
     }
 
     /// Public name of this session, the same on both sides.
@@ -237,6 +244,12 @@ pub fn describe(error: &quinn::ConnectionError) -> String {
         e if CloseCode::Goodbye.is_reason_of(e) => "the peer left".into(),
         e if CloseCode::Superseded.is_reason_of(e) => "a newer session took its place".into(),
         e if CloseCode::Duplicate.is_reason_of(e) => "another connection to the same peer is kept".into(),
+        e if CloseCode::Occupied.is_reason_of(e) => {
+            "the peer keeps a session with another installation".into()
+        }
+        e if CloseCode::Copied.is_reason_of(e) => {
+            "the peer keeps a session with another program that has a copy of this state folder".into()
+        }
         e if CloseCode::Protocol.is_reason_of(e) => {
             "the peer says that we broke the protocol; both sides should run the same version of rft".into()
         }

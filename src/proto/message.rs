@@ -44,6 +44,17 @@ impl fmt::Debug for TransferId {
     }
 }
 
+/// What identifies a peer's state folder, over restarts of its process. It is no secret, and proves nothing:
+/// whoever may tell it has proved that it knows the password.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct InstallationId(pub [u8; 16]);
+
+impl fmt::Display for InstallationId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
 /// A boolean is one byte.
 fn flag(byte: u8) -> Result<bool, Malformed> {
     match byte {

@@ -13,7 +13,7 @@ use super::error::{Naming, StoreError};
 use super::folder::Folder;
 use super::os;
 use super::state::StateDir;
-use crate::proto::message::{Timestamp, TransferId};
+use crate::proto::message::{InstallationId, Timestamp, TransferId};
 use crate::proto::name::Name;
 use database::{Changes, DELIVERED, Database, RECEIVED};
 use redb::{Durability, ReadableDatabase, ReadableTable, ReadableTableMetadata};
@@ -22,6 +22,8 @@ use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 const FILE: &str = "ledger.redb";
+/// Context of the key derivation of [`Ledger::installation`].
+const INSTALLATION: &str = "rft 1 installation id";
 /// How long a received transfer is remembered that its sender never told us to forget.
 const REMEMBERED: u64 = 180 * 24 * 60 * 60;
 /// Transfers that are remembered at most. An honest sender lets go of each soon after its receipt; only one that
@@ -92,6 +94,15 @@ impl Ledger {
     /// Random, made once: part of every transfer id, so that two senders never share one.
     pub fn origin(&self) -> [u8; 16] {
         self.db.origin()
+    }
+
+    /// What the peer knows this state folder by: derived from [`Ledger::origin`], which stays here.
+    pub fn installation(&self) -> InstallationId {
+        let mut hasher = blake3::Hasher::new_derive_key(INSTALLATION);
+        hasher.update(&self.origin());
+        let mut id = [0; 16];
+        hasher.finalize_xof().fill(&mut id);
+        InstallationId(id)
     }
 
     /// What is known of a transfer that was committed.

@@ -74,8 +74,7 @@ impl Enemy {
             let connection = endpoint.connect(to, SERVER_NAME).unwrap().await.unwrap();
             // The other side has the greater id, and decides at once.
             let own = PeerId(fresh_id().0);
-            let settings =
-                || Settings { last_session: [0; 16], last_alive: false, streams: STREAMS, capabilities: 0 };
+            let settings = |_| Settings { streams: STREAMS, ..Settings::default() };
             let proof_sent = AtomicBool::new(false);
             let done = as_guest(connection.clone(), &KEY, own, &proof_sent, settings).await.unwrap();
             let (mut reader, keys, role) = (done.reader, done.established.keys, done.established.role);

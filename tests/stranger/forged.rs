@@ -274,7 +274,7 @@ async fn a_peer_that_grants_no_stream_gets_no_session() {
     let mut host = start(None);
     let client = client();
     let connection = connect(&client, host.local).await;
-    let settings = || Settings { last_session: [0; 16], last_alive: false, streams: 0, capabilities: 0 };
+    let settings = |_| Settings::default();
     let (key, sent) = (PasswordKey::from_bytes(KEY), AtomicBool::new(false));
     // Its own part may be done before the host has read this.
     let _done = as_guest(connection.clone(), &key, PeerId([0; 16]), &sent, settings).await;
@@ -304,7 +304,7 @@ async fn a_certificate_without_a_name_is_a_certificate() {
         let connection = nameless.accept().await.unwrap().await.unwrap();
         let (key, own) = (PasswordKey::from_bytes(KEY), PeerId([0; 16]));
         let guesses = Mutex::new(Throttle::new(Pace::Strangers, Instant::now()));
-        let settings = || Settings { last_session: [0; 16], last_alive: false, streams: 1, capabilities: 0 };
+        let settings = |_| Settings { streams: 1, ..Settings::default() };
         as_host(connection, &key, own, &guesses, settings).await.map(drop)
     };
     tokio::time::timeout(PATIENCE, authenticated).await.expect("in time").unwrap();

@@ -1,11 +1,11 @@
 //! What is said beside the files.
 
-use super::{MAX_FORGET, TransferId, flag};
+use super::{InstallationId, MAX_FORGET, TransferId, flag};
 use crate::proto::codec::{Malformed, Reader};
 use bytes::{BufMut, BytesMut};
 
 /// The first record each way on the control stream. The guest's is its receipt for the session keys.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Settings {
     /// The last session that this side knows to be adopted, all zero for none: tells two dials that
     /// crossed from a peer that lost its session (protocol.md section 3.5).
@@ -16,6 +16,13 @@ pub struct Settings {
     pub streams: u32,
     /// What this side can do beside the rest; unknown bits are ignored.
     pub capabilities: u32,
+    /// This side's installation.
+    pub installation: InstallationId,
+    /// The installation that this side has a session with which is alive, whichever process of it.
+    pub partner: Option<InstallationId>,
+    /// Whether this side has that session with another process, which has displaced the one it tells this to
+    /// (protocol.md section 3.5).
+    pub displaced: bool,
 }
 
 impl Settings {
@@ -30,6 +37,9 @@ impl Settings {
         out.put_u8(u8::from(self.last_alive));
         out.put_u32(self.streams);
         out.put_u32(self.capabilities);
+        out.put_slice(&self.installation.0);
+        out.put_slice(&self.partner.unwrap_or_default().0);
+        out.put_u8(u8::from(self.displaced));
     }
 
     /// What follows the known fields is ignored, so that a later version may add to them.
@@ -43,6 +53,9 @@ impl Settings {
             last_alive: flag(r.u8()?)?,
             streams: r.u32()?,
             capabilities: r.u32()?,
+            installation: InstallationId(r.array()?),
+            partner: Some(InstallationId(r.array()?)).filter(|id| *id != InstallationId::default()),
+            displaced: flag(r.u8()?)?,
         };
         if settings.streams == 0 { Err(Malformed) } else { Ok(settings) }
     }

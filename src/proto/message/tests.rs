@@ -82,8 +82,19 @@ fn a_beginning_says_more_only_of_packed_chunks() {
 
 #[test]
 fn settings_may_grow() {
-    let settings = Settings { last_session: [1; 16], last_alive: true, streams: 4, capabilities: 0 };
+    let settings = Settings {
+        last_session: [1; 16],
+        last_alive: true,
+        streams: 4,
+        capabilities: 3,
+        installation: InstallationId([5; 16]),
+        partner: Some(InstallationId([6; 16])),
+        displaced: true,
+    };
     let mut bytes = bytes_of(|out| settings.encode(out));
+    let fields: [&[u8]; 7] = [&[1; 16], &[1], &[0, 0, 0, 4], &[0, 0, 0, 3], &[5; 16], &[6; 16], &[1]];
+    assert_eq!(bytes, fields.concat());
+    assert_eq!(Settings::decode(&bytes[..57]), Err(Malformed));
     bytes.put_u64(99);
     assert_eq!(Settings::decode(&bytes), Ok(settings));
 }
@@ -126,7 +137,7 @@ proptest! {
         bytes in proptest::collection::vec(any::<u8>(), 1..300), target in proptest::collection::vec(any::<u8>(), 1..300),
         offset in 0..u64::MAX / CHUNK_SIZE as u64, hash in any::<[u8; 32]>(), size in any::<u64>(),
         last_session in any::<[u8; 16]>(), last_alive in any::<bool>(), streams in 1u32.., capabilities in any::<u32>(),
-        data in proptest::collection::vec(any::<u8>(), 0..100),
+        data in proptest::collection::vec(any::<u8>(), 0..100), id in any::<[u8; 16]>(),
     ) {
         if let Ok(name) = Name::parse(&bytes) {
             let offer = Offer { name: name.clone(), ..offer(EntryKind::Link { target }) };
@@ -142,7 +153,11 @@ proptest! {
         prop_assert_eq!(Accept::decode(&bytes_of(|o| accept.encode(o))), Ok(accept));
         let begin = Begin { offset: accept.offset, packed: data.len() % 2 == 1 };
         prop_assert_eq!(Begin::decode(&bytes_of(|o| begin.encode(o))), Ok(begin));
-        let settings = Settings { last_session, last_alive, streams, capabilities };
+        let partner = Some(InstallationId(last_session)).filter(|id| last_alive && *id != InstallationId([0; 16]));
+        let settings = Settings {
+            last_session, last_alive, streams, capabilities, installation: InstallationId(id), partner,
+            displaced: !last_alive,
+        };
         prop_assert_eq!(Settings::decode(&bytes_of(|o| settings.encode(o))), Ok(settings));
         let mut plaintext = BytesMut::from(&data[..]);
         let trailer = Trailer { size, hash };

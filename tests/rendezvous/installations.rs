@@ -1,0 +1,157 @@
+//! More than two installations (state folders) with one password: whole programs on loopback.
+
+use crate::harness::peer::{Host, Running, free_port};
+use std::fs;
+use std::path::Path;
+use std::time::Duration;
+
+/// Hosts of one network that share a port and a password.
+struct Network {
+    base: tempfile::TempDir,
+    port: u16,
+}
+
+impl Network {
+    fn new() -> Self {
+        Self { base: tempfile::tempdir().unwrap(), port: free_port() }
+    }
+
+    /// A host at 127.0.0.`n`, whose peer is that at 127.0.0.1.
+    fn host(&self, name: &str, n: u8) -> Host {
+        let bind = format!("127.0.0.{n}");
+        Host::new(self.base.path().join(name), &bind, "127.0.0.1", self.port)
+    }
+}
+
+fn listening(host: &Host) -> Running {
+    let mut running = host.listen(&[]);
+    running.waits_for("listening", |_| true);
+    running
+}
+
+fn count(running: &mut Running, name: &str) -> usize {
+    running.events().iter().filter(|seen| seen.event["event"] == name).count()
+}
+
+fn warns(running: &mut Running, text: &str) {
+    running.has_or_waits_for("warning", |event| {
+        event["message"].as_str().is_some_and(|message| message.contains(text))
+    });
+}
+
+fn warnings(running: &mut Running, text: &str) -> usize {
+    let events = running.events().iter();
+    let messages = events.filter_map(|seen| seen.event["message"].as_str());
+    messages.filter(|message| message.contains(text)).count()
+}
+
+fn names(folder: &Path) -> Vec<String> {
+    let entries = fs::read_dir(folder).unwrap();
+    let mut names: Vec<_> = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    names.sort();
+    names
+}
+
+/// A session belongs to two installations. A third one is refused while it lives, and both sides are told.
+#[test]
+fn a_second_peer_of_one_password_is_refused_and_told_why() {
+    let net = Network::new();
+    let (at, first, second) = (net.host("at", 1), net.host("first", 2), net.host("second", 3));
+    let mut l = listening(&at);
+    let mut a = first.start(&[]);
+    a.waits_for("connected", |_| true);
+    l.waits_for("connected", |_| true);
+    fs::write(second.outgoing().join("from-second"), "s").unwrap();
+    let mut b = second.start(&[]);
+    // Time enough for dozens of take-overs, and for the second dial of the refused one.
+    let taken = b.sees_within(Duration::from_secs(7), |event| event["event"] == "connected");
+    assert!(taken.is_none(), "the second one got in: {:#?}", b.events());
+    for n in 0..20 {
+        fs::write(at.outgoing().join(format!("{n:02}")), format!("{n}")).unwrap();
+    }
+    for _ in 0..20 {
+        a.waits_for("file_done", |event| event["direction"] == "receive");
+    }
+    for running in [&mut a, &mut l] {
+        assert_eq!((count(running, "connected"), count(running, "disconnected")), (1, 0));
+    }
+    warns(&mut b, "has a session with another installation");
+    warns(&mut l, "is another installation");
+    for running in [&mut b, &mut l] {
+        assert_eq!(warnings(running, "another installation"), 1, "{:#?}", running.events());
+    }
+    assert_eq!(names(&first.incoming()).len(), 20);
+    assert_eq!(names(&second.incoming()), [""; 0]);
+    assert_eq!(names(&at.incoming()), [""; 0]);
+    assert_eq!(names(&second.outgoing()), ["from-second"]);
+}
+
+/// When the first one leaves, the one that was refused gets in by itself.
+#[cfg(unix)]
+#[test]
+fn a_refused_peer_is_taken_when_the_first_one_has_left() {
+    let net = Network::new();
+    let (at, first, second) = (net.host("at", 1), net.host("first", 2), net.host("second", 3));
+    let mut l = listening(&at);
+    let mut a = first.start(&[]);
+    a.waits_for("connected", |_| true);
+    let mut b = second.start(&[]);
+    warns(&mut b, "has a session with another installation");
+    a.terminate();
+    a.ends(0);
+    b.waits_for("connected", |_| true);
+    l.waits_for("connected", |_| true);
+}
+
+/// A process that dies without a word and is started again: the same installation.
+#[test]
+fn a_killed_program_takes_its_session_over_at_once() {
+    let net = Network::new();
+    let (at, first) = (net.host("at", 1), net.host("first", 2));
+    let mut l = listening(&at);
+    let mut a = first.start(&[]);
+    let old = a.waits_for("connected", |_| true);
+    l.waits_for("connected", |_| true);
+    a.kill();
+    let mut a = first.start(&[]);
+    let dialling = a.waits_for("listening", |_| true);
+    let new = a.waits_for("connected", |_| true);
+    let took = new.at.duration_since(dialling.at);
+    assert!(took < Duration::from_secs(2), "{took:?}");
+    assert_eq!(new.event["installation"], old.event["installation"], "that of the listener");
+    l.waits_for("connected", |event| event["session"] == new.event["session"]);
+    assert_eq!(warnings(&mut l, "installation") + warnings(&mut l, "state folder"), 0);
+}
+
+/// Two programs with copies of one state folder do not take each other's place for ever: one of them is told.
+#[test]
+fn a_copied_state_folder_is_told_and_does_not_flap() {
+    let net = Network::new();
+    let (at, first, copy) = (net.host("at", 1), net.host("first", 2), net.host("copy", 3));
+    let mut l = listening(&at);
+    let mut a = first.start(&[]);
+    a.waits_for("connected", |_| true);
+    a.kill();
+    fs::create_dir(copy.state()).unwrap();
+    fs::copy(first.state().join("ledger.redb"), copy.state().join("ledger.redb")).unwrap();
+    let mut a = first.start(&[]);
+    a.waits_for("connected", |_| true);
+    let mut b = copy.start(&[]);
+    b.waits_for("connected", |_| true);
+    a.waits_for("disconnected", |_| true);
+    warns(&mut a, "the state folder is in use by two programs");
+    warns(&mut l, "a copy of the present peer's state folder");
+    let flapped = b.sees_within(Duration::from_secs(7), |event| event["event"] == "disconnected");
+    assert!(flapped.is_none(), "{:#?}", b.events());
+    assert_eq!(count(&mut a, "connected"), 1, "{:#?}", a.events());
+    assert_eq!(warnings(&mut a, "two programs"), 1, "{:#?}", a.events());
+}
+
+/// The command of the other host, typed on this one.
+#[test]
+fn a_program_that_dials_itself_says_so_and_stops() {
+    let net = Network::new();
+    let events = net.host("itself", 1).start(&[]).ends(3);
+    let reason = events.last().unwrap()["reason"].as_str().unwrap().to_owned();
+    assert!(reason.contains("leads back to this very rft"), "{reason}");
+}
