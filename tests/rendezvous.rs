@@ -55,15 +55,18 @@ fn start_with(
     let mut config = Config::new(peer, local.port(), "unused");
     config.bind = Some(Bind { addr: local.ip(), port: Some(local.port()) });
     edit(&mut config);
-    let (adopted, sessions) = mpsc::channel(1);
-    let endpoint = Endpoint::open(&config).unwrap();
-    let local = endpoint.local;
     let process = PeerId::random(&mut rand::rngs::SysRng).unwrap();
     // The same for all that dial, so that one of them may take another's place.
     let own = Identity { process, installation: InstallationId([dials; 16]) };
+    start_as(own, config, key, EventSink::none())
+}
+
+fn start_as(own: Identity, config: Config, key: [u8; 32], events: EventSink) -> Peer {
+    let (adopted, sessions) = mpsc::channel(1);
+    let endpoint = Endpoint::open(&config).unwrap();
+    let local = endpoint.local;
     let run = tokio::spawn(async move {
-        rendezvous::run(&endpoint, &config, PasswordKey::from_bytes(key), own, EventSink::none(), adopted)
-            .await
+        rendezvous::run(&endpoint, &config, PasswordKey::from_bytes(key), own, events, adopted).await
     });
     Peer { local, sessions, run }
 }

@@ -55,7 +55,10 @@ pub enum Fatal {
         peer: SocketAddr,
     },
     /// The peer's addresses are this host's own, and this process answered.
-    #[error("{peer} leads back to this very rft; give the other host's address (each host names the other)")]
+    #[error(
+        "{peer} leads back to this very rft; give the other host's address (each host names the other). Of two peers \
+         on one host, one is started with `rft listen`"
+    )]
     Itself {
         /// As it was dialled.
         peer: SocketAddr,

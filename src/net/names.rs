@@ -5,7 +5,7 @@ use crate::cause;
 use crate::config::PeerAddress;
 use std::future::Future;
 use std::io;
-use std::net::{SocketAddr, ToSocketAddrs};
+use std::net::{SocketAddr, ToSocketAddrs, UdpSocket};
 use std::pin::Pin;
 use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
@@ -56,7 +56,7 @@ impl Names {
             let bound = self.local.ip().to_canonical();
             addr.port() == self.local.port()
                 && (bound.is_unspecified() || bound == ip)
-                && std::net::UdpSocket::bind((ip, 0)).is_ok()
+                && UdpSocket::bind(SocketAddr::new(ip, 0)).is_ok()
         })
     }
 

@@ -1,9 +1,102 @@
-//! More than two installations (state folders) with one password: whole programs on loopback.
+//! More than two installations (state folders) with one password: real endpoints, and whole programs, on loopback.
 
+use super::{PATIENCE, Peer, settle, start_as};
 use crate::harness::peer::{Host, Running, free_port};
+use rft::config::{Bind, Config, PeerAddress};
+use rft::crypto::handshake::PeerId;
+use rft::event::{Event, EventSink};
+use rft::net::clash::Identity;
+use rft::proto::message::InstallationId;
 use std::fs;
+use std::net::{IpAddr, Ipv4Addr};
 use std::path::Path;
 use std::time::Duration;
+use tokio::sync::mpsc;
+
+/// An endpoint, and the warnings that its user gets.
+struct Told {
+    peer: Peer,
+    warnings: mpsc::UnboundedReceiver<String>,
+}
+
+impl Told {
+    /// The `process` of an `installation`, at 127.0.0.`host`; the host 1 listens, all others dial it.
+    fn start(host: u8, port: u16, process: u8, installation: u8) -> Self {
+        let peer = (host != 1).then(|| PeerAddress { host: "127.0.0.1".into(), port });
+        let mut config = Config::new(peer, port, "unused");
+        config.bind = Some(Bind { addr: [127, 0, 0, host].into(), port: Some(port) });
+        let own =
+            Identity { process: PeerId([process; 16]), installation: InstallationId([installation; 16]) };
+        let (tell, warnings) = mpsc::unbounded_channel();
+        let events = EventSink::new(move |event| {
+            if let Event::Warning { message, .. } = event {
+                let _ = tell.send(message);
+            }
+        });
+        Self { peer: start_as(own, config, [1; 32], events), warnings }
+    }
+
+    async fn is_told(&mut self, text: &str) {
+        let told = tokio::time::timeout(PATIENCE, self.warnings.recv()).await;
+        let told = told.unwrap_or_else(|_| panic!("not told: {text}")).unwrap();
+        assert!(told.contains(text), "{told}");
+    }
+}
+
+/// The process with the greater id decides which connection is the session. Here it is each of the three in turn.
+const PROCESSES: [[u8; 2]; 4] = [[1, 2], [1, 8], [9, 2], [9, 8]];
+const LISTENER: u8 = 5;
+const HOST_2: IpAddr = IpAddr::V4(Ipv4Addr::new(127, 0, 0, 2));
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whoever_leads_the_second_installation_is_refused() {
+    for [first, second] in PROCESSES {
+        let port = free_port();
+        let mut at = Told::start(1, port, LISTENER, 1);
+        let mut a = Told::start(2, port, first, 2);
+        let held = settle(&mut at.peer, &mut a.peer).await;
+        let mut b = Told::start(3, port, second, 3);
+        b.is_told("has a session with another installation").await;
+        at.is_told("is another installation").await;
+        assert!(b.peer.sessions.try_recv().is_err(), "{first}, {second}");
+        assert!(at.peer.sessions.try_recv().is_err(), "{first}, {second}");
+        drop(held);
+    }
+}
+
+/// The same without a first: both dial while there is no session.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_two_that_dial_at_once_one_has_the_session() {
+    for [first, second] in PROCESSES {
+        let port = free_port();
+        let mut diallers = [Told::start(2, port, first, 2), Told::start(3, port, second, 3)];
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        let mut at = Told::start(1, port, LISTENER, 1);
+        let (session, _control) = at.peer.session().await;
+        let refused = &mut diallers[usize::from(session.remote_address().ip() == HOST_2)];
+        refused.is_told("has a session with another installation").await;
+        assert!(at.peer.sessions.try_recv().is_err(), "{first}, {second}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whoever_leads_a_copy_does_not_flap() {
+    for [first, second] in PROCESSES {
+        let port = free_port();
+        let mut at = Told::start(1, port, LISTENER, 1);
+        let mut a = Told::start(2, port, first, 2);
+        let held = settle(&mut at.peer, &mut a.peer).await;
+        let mut b = Told::start(3, port, second, 2);
+        let taken = settle(&mut at.peer, &mut b.peer).await;
+        drop(held);
+        a.is_told("the state folder is in use by two programs").await;
+        at.is_told("a copy of the present peer's state folder").await;
+        for peer in [&mut at.peer, &mut a.peer, &mut b.peer] {
+            assert!(peer.sessions.try_recv().is_err(), "{first}, {second}");
+        }
+        drop(taken);
+    }
+}
 
 /// Hosts of one network that share a port and a password.
 struct Network {
@@ -117,7 +210,8 @@ fn a_killed_program_takes_its_session_over_at_once() {
     let dialling = a.waits_for("listening", |_| true);
     let new = a.waits_for("connected", |_| true);
     let took = new.at.duration_since(dialling.at);
-    assert!(took < Duration::from_secs(2), "{took:?}");
+    // A refused one would come back after five.
+    assert!(took < Duration::from_secs(4), "{took:?}");
     assert_eq!(new.event["installation"], old.event["installation"], "that of the listener");
     l.waits_for("connected", |event| event["session"] == new.event["session"]);
     assert_eq!(warnings(&mut l, "installation") + warnings(&mut l, "state folder"), 0);
