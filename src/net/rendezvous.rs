@@ -76,6 +76,17 @@ impl Held {
         }
     }
 
+    /// As the leader judges it, unless it is closed.
+    fn current(&mut self) -> Option<Current> {
+        self.connection.close_reason().is_none().then(|| Current {
+            peer: self.peer,
+            session: self.id,
+            role: self.role,
+            age: self.since.elapsed(),
+            alive: self.alive(Instant::now()),
+        })
+    }
+
     /// Whether the peer hears us, and we hear it. To be asked every [`PACE`].
     fn alive(&mut self, now: Instant) -> bool {
         self.liveness.look(Counters::of(&self.connection), now);
@@ -90,8 +101,10 @@ impl Shared {
 
     /// What this side says first on a new connection to the process `peer`.
     pub(super) fn settings(&self, peer: PeerId) -> Settings {
-        let last_session = self.held().as_ref().map_or([0; 16], |held| held.id);
-        let current = self.current().filter(|current| current.alive);
+        let (last_session, current) = match &mut *self.held() {
+            Some(held) => (held.id, held.current().filter(|current| current.alive)),
+            None => ([0; 16], None),
+        };
         Settings {
             last_session,
             last_alive: current.is_some(),
@@ -105,15 +118,7 @@ impl Shared {
 
     /// The session that is not closed.
     pub(super) fn current(&self) -> Option<Current> {
-        let mut held = self.held();
-        let held = held.as_mut().filter(|held| held.connection.close_reason().is_none())?;
-        Some(Current {
-            peer: held.peer,
-            session: held.id,
-            role: held.role,
-            age: held.since.elapsed(),
-            alive: held.alive(Instant::now()),
-        })
+        self.held().as_mut()?.current()
     }
 
     /// Whether another process of its installation has displaced this one.

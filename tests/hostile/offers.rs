@@ -188,5 +188,7 @@ async fn offers_that_never_end_hold_their_streams_and_nothing_else() {
     drop((unfinished, enemy));
     assert!(again.sends(&RawOffer::file("last", 1), b"x").await.is_done());
     assert_eq!(ground.arrived(), ["first", "last", "second"]);
+    // Its session would keep out the peer of another installation that follows.
+    drop(again);
     ground.survives(running);
 }
