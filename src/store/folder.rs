@@ -19,7 +19,7 @@ use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 ///
 /// No [`Name`] leads into a folder of the program's own, wherever that stands: not one called `.rft` at the
 /// top or at the top of a volume that is mounted in the tree, under whatever name the file system takes for
-/// it, and not the state folder itself ([`Folder::keep_out_of`]), should it lie in the tree.
+/// it, and not the state folder itself (`keep_out_of`), should it lie in the tree.
 ///
 /// The folder is held by handle, but it is also looked whether its path still leads to it. Else what
 /// is written into a folder that was removed would vanish with it, and what is dropped into the one
