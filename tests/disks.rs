@@ -5,6 +5,8 @@
 #![cfg(unix)]
 
 mod harness;
+#[path = "disks/mounts.rs"]
+mod mounts;
 #[path = "disks/volumes.rs"]
 mod volumes;
 

@@ -3,8 +3,30 @@
 use super::harness::peer::{Host, Pair, Running};
 use super::{Way, connect, failed, of, stop};
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
+
+/// Whether this user may mount; if not, that is said aloud.
+pub fn may_mount() -> bool {
+    let may = Command::new("unshare").args(["--mount", "mount", "-t", "tmpfs", "none", "/mnt"]).output();
+    let may = may.is_ok_and(|done| done.status.success());
+    if !may {
+        eprintln!("NOT TESTED on a real volume: this user may not mount");
+    }
+    may
+}
+
+/// A path as this process sees it.
+pub fn seen_by(process: u32, path: &Path) -> PathBuf {
+    PathBuf::from(format!("/proc/{process}/root")).join(path.strip_prefix("/").unwrap())
+}
+
+/// A command where this process is.
+pub fn run_beside(process: u32, command: &[&str]) {
+    let process = process.to_string();
+    let done = Command::new("nsenter").args(["-t", &process, "-m"]).args(command).output().unwrap();
+    assert!(done.status.success(), "{done:?}");
+}
 
 /// A volume of its own at a path, seen by the process alone that is started through [`Host::wrapper`].
 struct Volume {
@@ -14,9 +36,7 @@ struct Volume {
 impl Volume {
     /// `None`, said aloud, where this user may not mount.
     fn of(host: &mut Host, options: &str) -> Option<Self> {
-        let may = Command::new("unshare").args(["--mount", "mount", "-t", "tmpfs", "none", "/mnt"]).output();
-        if !may.is_ok_and(|done| done.status.success()) {
-            eprintln!("NOT TESTED on a real volume: this user may not mount; the injected faults are tested");
+        if !may_mount() {
             return None;
         }
         let path = host.dir.join("disk");
@@ -28,23 +48,15 @@ impl Volume {
 
     /// As this process sees it.
     fn seen_by(&self, process: u32) -> PathBuf {
-        let path = self.path.strip_prefix("/").unwrap();
-        PathBuf::from(format!("/proc/{process}/root")).join(path)
-    }
-
-    /// A command where this process is.
-    fn run(process: u32, command: &[&str]) {
-        let process = process.to_string();
-        let done = Command::new("nsenter").args(["-t", &process, "-m"]).args(command).output().unwrap();
-        assert!(done.status.success(), "{done:?}");
+        seen_by(process, &self.path)
     }
 
     /// Its disk goes, and another comes, with these folders on it.
     fn is_replaced(&self, process: u32, folders: &str, meanwhile: impl FnOnce()) {
         let path = self.path.to_str().unwrap();
-        Self::run(process, &["umount", "--lazy", path]);
+        run_beside(process, &["umount", "--lazy", path]);
         meanwhile();
-        Self::run(process, &["mount", "-t", "tmpfs", "rft-test", path]);
+        run_beside(process, &["mount", "-t", "tmpfs", "rft-test", path]);
         fs::create_dir_all(self.seen_by(process).join(folders)).unwrap();
     }
 }
@@ -86,10 +98,10 @@ fn real_volumes_that_are_full_or_unplugged() {
     fs::create_dir(&away).unwrap();
     fs::create_dir(volume.path.join("Incoming")).unwrap();
     let path = volume.path.to_str().unwrap();
-    Volume::run(way.receiver.id(), &["mount", "--move", path, away.to_str().unwrap()]);
+    run_beside(way.receiver.id(), &["mount", "--move", path, away.to_str().unwrap()]);
     let files = way.is_refused("unplugged", "the folder is gone");
     assert_eq!(fs::read_dir(&incoming).unwrap().count(), 0);
-    Volume::run(way.receiver.id(), &["mount", "--move", away.to_str().unwrap(), path]);
+    run_beside(way.receiver.id(), &["mount", "--move", away.to_str().unwrap(), path]);
     way.follows(&files);
     stop([a, b]);
 }
@@ -130,10 +142,10 @@ fn a_disk_that_is_mounted_anew_is_taken() {
     put("from the new one", "n");
     arrives(&mut b, "from the new one", "n");
     // A disk on which rft never was is none of ours, and what stood there comes back with its end.
-    Volume::run(b.id(), &["mount", "-t", "tmpfs", "rft-test", incoming.to_str().unwrap()]);
+    run_beside(b.id(), &["mount", "-t", "tmpfs", "rft-test", incoming.to_str().unwrap()]);
     put("under another", "u");
     b.waits_for("file_failed", failed("under another", "receive", "the folder is gone"));
-    Volume::run(b.id(), &["umount", incoming.to_str().unwrap()]);
+    run_beside(b.id(), &["umount", incoming.to_str().unwrap()]);
     arrives(&mut b, "under another", "u");
     stop([a, b]);
 }
