@@ -177,7 +177,9 @@ fn introduce(config: &Config, output: &Output, show: Show) {
         return;
     }
     if io::stderr().is_terminal() {
-        output.line(banner::text(console::colors_enabled_stderr()));
+        // What prints lines escapes an end of line within one.
+        let banner = banner::text(console::colors_enabled_stderr());
+        banner.split('\n').for_each(|line| output.line(line.to_owned()));
     }
     let full = |path: &Path| std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
     output.line(format!("sending what is dropped into  {}", full(&config.folders.outgoing).display()));
