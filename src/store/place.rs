@@ -16,7 +16,7 @@ use cap_std::fs::Dir;
 use std::collections::{BTreeSet, HashMap};
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
-use std::io::{self, Read};
+use std::io::{self, Read, Seek};
 use std::sync::Arc;
 
 /// Folders whose entries changed are remembered up to here: handles are scarce. With more of them the
@@ -397,9 +397,11 @@ fn rename_in(from: &Dir, old: &OsStr, to: &Dir, new: &OsStr) -> io::Result<()> {
     }
 }
 
-fn hash_of(file: &File, size: u64) -> io::Result<[u8; 32]> {
+fn hash_of(mut file: &File, size: u64) -> io::Result<[u8; 32]> {
     let mut hasher = blake3::Hasher::new();
     let mut buffer = vec![0; 256 * 1024];
+    // On Windows a read at an offset moves the position.
+    file.rewind()?;
     let mut file = file.take(size + 1);
     let mut length = 0;
     loop {
