@@ -32,6 +32,8 @@ pub enum Waiting {
     LeftAlone,
     /// The peer could not take it; it is offered again after this.
     Retry(Duration),
+    /// Something stands in its place at the peer, which is asked again after this.
+    InTheWay(Duration),
     /// It cannot be read; it is tried again after this.
     Unreadable(Duration),
     /// The peer does not take it, or the folder cannot be listed.
@@ -59,6 +61,9 @@ impl fmt::Display for Waiting {
             Self::Unfinished => f.write_str("it holds an unfinished file, which is left alone"),
             Self::LeftAlone => f.write_str("left alone: the name of an unfinished file"),
             Self::Retry(left) => write!(f, "not taken by the peer; tried again in {} s", whole(*left)),
+            Self::InTheWay(left) => {
+                write!(f, "something stands in its place at the peer; asked again in {} s", whole(*left))
+            }
             Self::Unreadable(left) => write!(f, "it cannot be read; tried again in {} s", whole(*left)),
             Self::Refused => f.write_str("refused until it changes"),
         }
@@ -112,6 +117,7 @@ fn why(entry: &Entry, now: Moment) -> Option<Waiting> {
         State::Resting => Waiting::Resting(left),
         State::Unfinished => Waiting::Unfinished,
         State::Waiting => Waiting::Retry(left),
+        State::Unreadable if entry.refused => Waiting::InTheWay(left),
         State::Unreadable => Waiting::Unreadable(left),
         State::Refused => Waiting::Refused,
         State::Done => return None,
@@ -155,6 +161,7 @@ mod tests {
             ("retried", 1, Retry::After),
             ("refused", 2, Retry::WhenChanged),
             ("unreadable", 3, Retry::WhenReadable),
+            ("in the way", 7, Retry::WhenFree),
         ] {
             add(&mut table, text, size, Signal::Moved);
             let item = taken(&mut table);
@@ -166,15 +173,16 @@ mod tests {
         add(&mut table, "settles", 6, Signal::Seen);
         let all = table.waiting_list(Moment(0), 10);
         let names: Vec<_> = all.named.iter().map(|(name, _)| name.to_string()).collect();
-        assert_eq!(names, ["in flight", "refused", "retried", "settles", "unreadable", "a"]);
+        assert_eq!(names, ["in flight", "in the way", "refused", "retried", "settles", "unreadable", "a"]);
         let why: Vec<_> = all.named.iter().map(|(_, why)| *why).collect();
-        assert_eq!((why[0], why[1], why[5]), (Waiting::InFlight, Waiting::Refused, Waiting::Ready));
-        assert!(matches!(why[2], Waiting::Retry(left) if left > Duration::ZERO), "{why:?}");
-        assert_eq!(why[3], Waiting::Settling(Duration::from_secs(3)));
-        assert!(matches!(why[4], Waiting::Unreadable(left) if left > Duration::ZERO), "{why:?}");
+        assert_eq!((why[0], why[2], why[6]), (Waiting::InFlight, Waiting::Refused, Waiting::Ready));
+        assert!(matches!(why[1], Waiting::InTheWay(left) if left > Duration::ZERO), "{why:?}");
+        assert!(matches!(why[3], Waiting::Retry(left) if left > Duration::ZERO), "{why:?}");
+        assert_eq!(why[4], Waiting::Settling(Duration::from_secs(3)));
+        assert!(matches!(why[5], Waiting::Unreadable(left) if left > Duration::ZERO), "{why:?}");
         assert_eq!(all.more, 0);
         let some = table.waiting_list(Moment(0), 2);
-        assert_eq!((some.named.len(), some.more), (2, 4));
+        assert_eq!((some.named.len(), some.more), (2, 5));
         assert_eq!(some.named[0].0, name("in flight"));
     }
 }
