@@ -12,12 +12,7 @@ const MAX_REMEMBERED: usize = 65_536;
 /// What was refused.
 #[derive(Debug, Default)]
 pub(super) struct RefusedOffers {
-    known: Mutex<Known>,
-}
-
-#[derive(Debug, Default)]
-struct Known {
-    offers: HashMap<TransferId, Refused>,
+    known: Mutex<HashMap<TransferId, Refused>>,
 }
 
 #[derive(Debug)]
@@ -32,7 +27,7 @@ impl RefusedOffers {
     pub(super) fn still(&self, incoming: &Incoming, offer: &Offer) -> Option<(Refusal, String)> {
         let (reason, detail, before) = {
             let known = self.locked();
-            let refused = known.offers.get(&offer.id)?;
+            let refused = known.get(&offer.id)?;
             (refused.reason, refused.detail.clone(), refused.obstacle.clone())
         };
         (incoming.obstacle(&offer.name)? == before).then_some((reason, detail))
@@ -45,20 +40,20 @@ impl RefusedOffers {
         }
         let obstacle = incoming.obstacle(&offer.name);
         let mut known = self.locked();
-        if known.offers.len() >= MAX_REMEMBERED && !known.offers.contains_key(&offer.id) {
-            *known = Known::default();
+        if known.len() >= MAX_REMEMBERED && !known.contains_key(&offer.id) {
+            known.clear();
         }
         let Some(obstacle) = obstacle else { return true };
-        let before = known.offers.insert(offer.id, Refused { reason, detail: detail.to_owned(), obstacle });
+        let before = known.insert(offer.id, Refused { reason, detail: detail.to_owned(), obstacle });
         before.is_none_or(|before| before.detail != detail)
     }
 
     /// It was taken: should it be refused another time, the user hears of it.
     pub(super) fn taken(&self, id: TransferId) {
-        self.locked().offers.remove(&id);
+        self.locked().remove(&id);
     }
 
-    fn locked(&self) -> MutexGuard<'_, Known> {
+    fn locked(&self) -> MutexGuard<'_, HashMap<TransferId, Refused>> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
