@@ -13,7 +13,8 @@ struct Rig {
     incoming: Incoming,
 }
 
-const OLD: Timestamp = Timestamp { seconds: 1_000_000_000, nanos: 5 };
+// A multiple of the 100 ns that Windows keeps.
+const OLD: Timestamp = Timestamp { seconds: 1_000_000_000, nanos: 500 };
 
 fn rig() -> Rig {
     rig_in(tempfile::tempdir().unwrap())
