@@ -37,3 +37,14 @@ pub fn names(folder: &Path) -> Vec<String> {
     names.sort();
     names
 }
+
+/// Whether a Python program can write through shared memory (mmap), which safe Rust cannot. Says so where it cannot.
+#[cfg(unix)]
+pub fn has_python() -> bool {
+    let answer = std::process::Command::new("python3").args(["-c", "import mmap"]).status();
+    let there = answer.is_ok_and(|status| status.success());
+    if !there {
+        println!("not run: files that are written through shared memory need python3");
+    }
+    there
+}

@@ -92,7 +92,7 @@ impl Source {
             1 => self.long_name(),
             2 | 3 => self.write_some(),
             20.. => {
-                let way = *Way::ALL.choose(&mut self.random).unwrap();
+                let way = Way::ALL.choose(&mut self.random).unwrap().or_possible();
                 let pause = Duration::from_millis(self.random.random_range(1..400));
                 self.hold_open(way, pause);
             }

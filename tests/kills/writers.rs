@@ -1,12 +1,14 @@
 //! Programs that take their time over a file in Outgoing, and hold it open meanwhile.
 
 use super::source::since_1970;
+use crate::harness::files::has_python;
 use crate::harness::tree::Entry;
 use std::fs::{self, File, Permissions};
 use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::LazyLock;
 use std::thread::JoinHandle;
 use std::time::{Duration, SystemTime};
 
@@ -30,6 +32,12 @@ pub enum Way {
 impl Way {
     pub const ALL: [Self; 6] =
         [Self::Pauses, Self::Two, Self::MovedIn, Self::Renamed, Self::NewFolder, Self::Mapped];
+
+    /// Another one where this host cannot do it.
+    pub fn or_possible(self) -> Self {
+        static CAN_MAP: LazyLock<bool> = LazyLock::new(has_python);
+        if self == Self::Mapped && !*CAN_MAP { Self::Pauses } else { self }
+    }
 }
 
 /// What a program writes, and the properties that it gives the file at the end.
