@@ -23,6 +23,8 @@ pub struct Config {
     pub drain: bool,
     /// With `drain`: give up when it is not done by then.
     pub wait: Option<Duration>,
+    /// With `drain`: between two messages on what it waits for.
+    pub drain_reminder: Duration,
     /// How long files and folders are left alone before they are sent, and folders before they are
     /// removed.
     pub waits: Waits,
@@ -65,6 +67,7 @@ impl Config {
             on_conflict: OnConflict::Rename,
             drain: false,
             wait: None,
+            drain_reminder: Duration::from_secs(60),
             waits: Waits::DEFAULT,
             temp_names: TempNames::LeaveAlone,
             send_open: None,

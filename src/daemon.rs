@@ -1,5 +1,6 @@
 //! One peer, whole: folders, endpoint, sessions and both directions, until it is told to stop.
 
+mod drain;
 mod link;
 mod status;
 
@@ -20,11 +21,11 @@ use crate::proto::message::InstallationId;
 use crate::proto::name::Name;
 use crate::store::{Folder, Incoming, Ledger, Remover, StateDir, StoreError};
 use rand::rngs::SysRng;
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::future::Future;
 use std::net::UdpSocket;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::JoinSet;
@@ -121,16 +122,10 @@ impl RunError {
 
 /// Records in a row that may fail to open before `--drain` gives up.
 const MAX_UNOPENED: u32 = 5;
-/// Names in one message.
-const MAX_NAMES_TOLD: usize = 5;
 /// How long the last packets may take to leave.
 const LINGER: Duration = Duration::from_millis(500);
 /// How often it is looked whether the folders are still there.
 const FOLDERS_PACE: Duration = Duration::from_secs(2);
-/// A draining peer looks again at least this often.
-const DRAIN_PACE: Duration = Duration::from_millis(500);
-/// Between two messages on what `--drain` still waits for.
-const REMINDER_INTERVAL: Duration = Duration::from_secs(60);
 
 /// What the sessions of one process share.
 struct Shared {
@@ -155,45 +150,13 @@ struct Shared {
     bytes_sent: AtomicU64,
     /// Files that could not be sent, and nobody waits for.
     left_behind: Mutex<HashSet<Name>>,
-    refusals: Mutex<Refusals>,
+    refusals: Mutex<drain::Refusals>,
     unopened: AtomicU32,
     failure: Mutex<Option<RunError>>,
     failed: Notify,
 }
 
-/// Entries in whose place something stands at the peer, and what the user was told of each.
-#[derive(Debug, Default)]
-struct Refusals(HashMap<Name, String>);
-
-impl Refusals {
-    /// Whether the user has not been told of this.
-    fn is_news(&mut self, name: &Name, cause: &str) -> bool {
-        self.0.insert(name.clone(), cause.to_owned()).is_none_or(|before| before != cause)
-    }
-}
-
 impl Shared {
-    fn sent(&self, name: &Name, bytes: u64) {
-        self.left().remove(name);
-        self.refusals().0.remove(name);
-        self.files_sent.fetch_add(1, Ordering::Relaxed);
-        self.bytes_sent.fetch_add(bytes, Ordering::Relaxed);
-        self.unopened.store(0, Ordering::Relaxed);
-    }
-
-    /// A file that is not offered again until it changes, or can be read.
-    fn left_behind(&self, name: &Name) {
-        self.left().insert(name.clone());
-    }
-
-    fn refusals(&self) -> MutexGuard<'_, Refusals> {
-        self.refusals.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn left(&self) -> MutexGuard<'_, HashSet<Name>> {
-        self.left_behind.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     /// A record from the peer did not open.
     fn did_not_open(&self) {
         if self.unopened.fetch_add(1, Ordering::Relaxed) + 1 >= MAX_UNOPENED && self.drain {
@@ -205,20 +168,6 @@ impl Shared {
     fn fail(&self, error: RunError) {
         self.failure.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
         self.failed.notify_one();
-    }
-
-    /// Says what `--drain` still waits for.
-    fn remind(&self) {
-        let text = format!("--drain waits: {}", Left::of(self));
-        tracing::info!("{text}");
-        self.events.warn(None, text);
-    }
-
-    /// Nothing is left for either side.
-    fn is_drained(&self) -> bool {
-        self.outbox.backlog().borrow().files == 0
-            && self.peer_backlog.borrow().is_some_and(|left| left.is_empty())
-            && self.inbox.busy() == 0
     }
 }
 
@@ -291,10 +240,10 @@ pub async fn run_with_status(
     let finding = rendezvous::run(&endpoint, &config, key, own, events.clone(), adopted);
     let result = tokio::select! {
         result = finding => result.map(|()| Finished::Stopped).map_err(RunError::from),
-        result = serve(&shared, sessions, config.wait, shutdown) => result,
+        result = serve(&shared, sessions, (config.wait, config.drain_reminder), shutdown) => result,
     };
     let _ = tokio::time::timeout(LINGER, endpoint.quic.wait_idle()).await;
-    conclude(&shared, result)
+    drain::conclude(&shared, result)
 }
 
 /// Opens the folders, and all that works on them.
@@ -302,36 +251,13 @@ fn open(config: &Config, events: &EventSink) -> Result<Shared, RunError> {
     let state = StateDir::open(&config.folders)?;
     hit("start.locked");
     let outgoing = Arc::new(Folder::open(&config.folders.outgoing, true)?);
-    let ledger = Arc::new(Ledger::open(&state)?);
-    if let Some(aside) = ledger.moved_aside() {
-        let text = format!(
-            "the ledger was damaged and a new one is begun (the old one is kept as {}); files whose receipts \
-             were lost may arrive twice",
-            aside.display()
-        );
-        events.warn(None, text);
-    }
+    let ledger = open_ledger(&state, events)?;
     let incoming =
         Arc::new(Incoming::open(&config.folders.incoming, &state)?.limited(config.max_incoming_bytes));
     incoming.recover(&ledger, config.on_conflict)?;
     hit("start.recovered");
-    let remover = match Remover::open(outgoing.clone(), &state) {
-        Ok(remover) => Some(remover),
-        // Nothing is renamed then: Outgoing may be read-only.
-        Err(error) if config.after_send == AfterSend::Keep => {
-            tracing::info!(%error, "nothing can be removed from Outgoing, and nothing has to be");
-            None
-        }
-        Err(error) => return Err(error.into()),
-    };
+    let remover = open_remover(config, &outgoing, &state)?;
     let committer = Committer::start(incoming.clone(), ledger.clone(), config.on_conflict)?;
-    let limits = Limits {
-        max_file_size: config.max_file_size,
-        max_incoming: config.max_incoming_bytes,
-        min_free: config.min_free,
-        partial: usize::try_from(config.memory / 2).unwrap_or(usize::MAX),
-        keep_existing: config.on_conflict == OnConflict::Skip,
-    };
     let outbox = Outbox::start(
         OutboxConfig {
             outgoing: outgoing.clone(),
@@ -353,7 +279,7 @@ fn open(config: &Config, events: &EventSink) -> Result<Shared, RunError> {
         installation: ledger.installation(),
         outbox,
         incoming: incoming.clone(),
-        inbox: Inbox::new(incoming, ledger, committer, events.clone(), limits),
+        inbox: Inbox::new(incoming, ledger, committer, events.clone(), limits(config)),
         delivery: Delivery::new(outgoing, Pace::new(config.limit_rate), events.clone()),
         in_flight: config.in_flight.max(1),
         compress: config.compress == Compress::Auto,
@@ -372,18 +298,58 @@ fn open(config: &Config, events: &EventSink) -> Result<Shared, RunError> {
     })
 }
 
+/// Opens the ledger, and says where a damaged one is kept.
+fn open_ledger(state: &StateDir, events: &EventSink) -> Result<Arc<Ledger>, StoreError> {
+    let ledger = Ledger::open(state)?;
+    if let Some(aside) = ledger.moved_aside() {
+        let text = format!(
+            "the ledger was damaged and a new one is begun (the old one is kept as {}); files whose receipts \
+             were lost may arrive twice",
+            aside.display()
+        );
+        events.warn(None, text);
+    }
+    Ok(Arc::new(ledger))
+}
+
+/// What removes sent files. With `--after-send keep` it may be missing: Outgoing may be read-only then.
+fn open_remover(
+    config: &Config,
+    outgoing: &Arc<Folder>,
+    state: &StateDir,
+) -> Result<Option<Remover>, StoreError> {
+    match Remover::open(outgoing.clone(), state) {
+        Ok(remover) => Ok(Some(remover)),
+        Err(error) if config.after_send == AfterSend::Keep => {
+            tracing::info!(%error, "nothing can be removed from Outgoing, and nothing has to be");
+            Ok(None)
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// What this side takes.
+fn limits(config: &Config) -> Limits {
+    Limits {
+        max_file_size: config.max_file_size,
+        max_incoming: config.max_incoming_bytes,
+        min_free: config.min_free,
+        partial: usize::try_from(config.memory / 2).unwrap_or(usize::MAX),
+        keep_existing: config.on_conflict == OnConflict::Skip,
+    }
+}
+
 /// Serves each session as it comes; a newer one ends the one before.
 async fn serve(
     shared: &Arc<Shared>,
     mut sessions: mpsc::Receiver<(Session, ControlReceiver)>,
-    wait: Option<Duration>,
+    (wait, reminder): (Option<Duration>, Duration),
     shutdown: impl Future<Output = ()>,
 ) -> Result<Finished, RunError> {
     let mut links = JoinSet::new();
     let mut current: Option<Arc<Session>> = None;
-    let begun = tokio::time::Instant::now();
-    let mut reminder = begun + REMINDER_INTERVAL;
-    tokio::pin!(shutdown);
+    let drained = drain::ended(shared, wait, reminder);
+    tokio::pin!(drained, shutdown);
     let result = loop {
         tokio::select! {
             Some((session, control)) = sessions.recv() => {
@@ -397,15 +363,8 @@ async fn serve(
             Some(_) = links.join_next() => {}
             () = shared.failed.notified() => break Ok(Finished::Stopped),
             error = folder_lost(shared) => break Err(error.into()),
-            () = drained(shared), if shared.drain => break Ok(Finished::Drained { left_alone: 0 }),
-            wait = over(begun, wait), if shared.drain => {
-                break Err(RunError::OutOfTime { wait, left: Left::of(shared) });
-            }
-            () = tokio::time::sleep_until(reminder), if shared.drain => {
-                reminder += REMINDER_INTERVAL;
-                shared.remind();
-            }
-            () = &mut shutdown => break stopped(shared),
+            result = &mut drained => break result,
+            () = &mut shutdown => break drain::stopped(shared),
         }
     };
     if let Some(session) = current {
@@ -415,22 +374,6 @@ async fn serve(
     }
     while links.join_next().await.is_some() {}
     result
-}
-
-/// Completes when `wait` is over, and gives it; never without one.
-async fn over(begun: tokio::time::Instant, wait: Option<Duration>) -> Duration {
-    let Some(wait) = wait else { return std::future::pending().await };
-    tokio::time::sleep_until(begun + wait).await;
-    wait
-}
-
-/// Told to stop. A draining peer then has not done what it was started for, unless it just did.
-fn stopped(shared: &Shared) -> Result<Finished, RunError> {
-    match shared.drain {
-        true if shared.is_drained() => Ok(Finished::Drained { left_alone: 0 }),
-        true => Err(RunError::Interrupted(Left::of(shared))),
-        false => Ok(Finished::Stopped),
-    }
 }
 
 /// Completes when the program's own folder is gone, with the lock and the ledger, or when one of the others is
@@ -444,63 +387,4 @@ async fn folder_lost(shared: &Shared) -> StoreError {
             return error;
         }
     }
-}
-
-/// Completes when `--drain` is done.
-async fn drained(shared: &Shared) {
-    let mut own = shared.outbox.backlog();
-    let mut peer = shared.peer_backlog.subscribe();
-    while !shared.is_drained() {
-        tokio::select! {
-            _ = own.changed() => {}
-            _ = peer.changed() => {}
-            () = shared.inbox_changed.notified() => {}
-            () = tokio::time::sleep(DRAIN_PACE) => {}
-        }
-    }
-}
-
-fn conclude(shared: &Shared, result: Result<Finished, RunError>) -> Result<Finished, RunError> {
-    let finished = result?;
-    if let Some(error) = shared.failure.lock().unwrap_or_else(PoisonError::into_inner).take() {
-        return Err(error);
-    }
-    if finished != Finished::Stopped {
-        // Those that somebody took away meanwhile are nobody's worry.
-        let gone = |name: &Name| shared.delivery.folder().stat(name).is_err_and(|e| e.is_not_found());
-        let left = shared.left().iter().filter(|name| !gone(name)).count() as u64;
-        if shared.outbox.removal_failed() {
-            return Err(RunError::Removal);
-        }
-        if left > 0 {
-            return Err(RunError::LeftBehind(left));
-        }
-        let unfinished = shared.outbox.left_alone();
-        let left_alone = unfinished.len() as u64;
-        if let Some(message) = unfinished_stay(&unfinished) {
-            shared.events.warn(None, message);
-        }
-        shared.events.emit(Event::Drained {
-            files: shared.files_sent.load(Ordering::Relaxed),
-            bytes: shared.bytes_sent.load(Ordering::Relaxed),
-            elapsed: shared.begun.elapsed(),
-            left_alone,
-        });
-        return Ok(Finished::Drained { left_alone });
-    }
-    Ok(finished)
-}
-
-/// What a drain leaves in Outgoing because it is unfinished, for people.
-fn unfinished_stay(names: &[Name]) -> Option<String> {
-    let shown: Vec<_> = names.iter().take(MAX_NAMES_TOLD).map(Name::to_string).collect();
-    let more = if names.len() > shown.len() { ", ..." } else { "" };
-    (!names.is_empty()).then(|| {
-        format!(
-            "these stay in Outgoing, as their names are those of unfinished files ({} in all): {}{more}; rename \
-             them when they are complete, or use --temp-names none",
-            names.len(),
-            shown.join(", ")
-        )
-    })
 }

@@ -1,11 +1,16 @@
 //! What an operator does to a running peer: signals, limits, `--wait`.
 
-use super::harness::peer::{Host, Pair, Running, free_port};
+use super::harness::peer::{Host, PASSWORD, Pair, Running, free_port};
 use super::{names, put};
+use rft::config::{Bind, Config, PeerAddress};
+use rft::crypto::password::{Password, PasswordKey};
+use rft::daemon::{self, Finished, RunError};
+use rft::event::{Event, EventSink};
 use rustix::process::Signal;
 use serde_json::Value;
 use std::fs;
 use std::io::Write;
+use std::sync::mpsc::channel;
 use std::time::Duration;
 
 /// Both connected.
@@ -150,6 +155,44 @@ fn a_drain_gives_up_after_its_wait_and_says_what_stays() {
     assert!(!reason(&events).contains("done.txt"), "{}", reason(&events));
     assert_eq!(names(&pair.a.outgoing()), ["growing.log"]);
     drop(b);
+}
+
+/// The program inside another one, which wants to hear more often than once a minute.
+#[test]
+fn a_drain_says_again_and_again_what_it_waits_for() {
+    const REMINDER: Duration = Duration::from_millis(400);
+    let pair = Pair::new();
+    put(&pair.a, "f", "x");
+    let mut config =
+        Config::new(Some(PeerAddress { host: pair.a.peer.clone(), port: pair.a.port }), 0, &pair.a.dir);
+    assert_eq!(config.drain_reminder, Duration::from_secs(60));
+    config.bind = Some(Bind { addr: pair.a.bind.parse().unwrap(), port: Some(0) });
+    (config.drain_reminder, config.wait) = (REMINDER, Some(REMINDER * 4 + REMINDER / 2));
+    config.waits.settle = Duration::from_millis(10);
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+    let warnings = |drain| {
+        let (sender, warnings) = channel();
+        let events = EventSink::new(move |event| {
+            if let Event::Warning { message, .. } = event {
+                sender.send(message).unwrap();
+            }
+        });
+        let config = Config { drain, ..config.clone() };
+        let key = PasswordKey::derive(&Password::new(PASSWORD).unwrap()).unwrap();
+        let stop = async { tokio::time::sleep(REMINDER * 6).await };
+        let end = runtime.block_on(daemon::run(config, key, events, stop));
+        (end, warnings.iter().filter(|text: &String| text.contains("--drain")).collect::<Vec<_>>())
+    };
+    let (end, said) = warnings(true);
+    assert!(matches!(end, Err(RunError::OutOfTime { .. })), "{end:?}");
+    // The last may come at the end of a run that is slow.
+    assert!((3..=4).contains(&said.len()), "{said:?}");
+    let waits = "--drain waits: no peer is connected; 1 file stays in Outgoing: f (ready to be sent)";
+    assert_eq!(said[1], waits, "{said:?}");
+
+    let (end, said) = warnings(false);
+    assert!(matches!(end, Ok(Finished::Stopped)), "{end:?}");
+    assert_eq!(said, [""; 0]);
 }
 
 #[test]
