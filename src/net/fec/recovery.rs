@@ -97,6 +97,25 @@ impl Recovery {
     pub fn made(&self) -> u64 {
         self.made
     }
+
+    /// What is in memory.
+    #[cfg(test)]
+    pub(super) fn held(&self) -> Held {
+        Held {
+            packets: self.kept.packets.len(),
+            blocks: self.blocks.len(),
+            symbols: self.blocks.iter().map(|block| block.symbols.len()).sum(),
+        }
+    }
+}
+
+/// What a receiver has in memory: packets, blocks, and the repair symbols of these.
+#[cfg(test)]
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Held {
+    pub packets: usize,
+    pub blocks: usize,
+    pub symbols: usize,
 }
 
 /// The block that this repair is of, a new one if it is the first; `None` if it is not like the first.

@@ -1,4 +1,5 @@
 use super::packet::{ID_LEN, Repair};
+use super::recovery::Held;
 use super::source::{SourceBlock, symbols};
 use super::*;
 use crate::net::socket::bind;
@@ -178,7 +179,28 @@ fn what_is_kept_is_bounded_and_the_newest() {
         let repairs = block.close(0.02).unwrap();
         repairs.bytes.chunks(repairs.size).for_each(|repair| assert!(recovery.take(repair)));
         assert_eq!(recovered(&mut recovery), [packets[round].clone()], "block {round}");
+        let held = recovery.held();
+        assert!(held.packets <= 256 && held.blocks <= 8 && held.symbols == 0, "block {round}: {held:?}");
     }
+    assert_eq!(recovery.held(), Held { packets: 256, blocks: 8, symbols: 0 });
+}
+
+/// A peer that says more about one block than there can be, and more blocks than are kept.
+#[test]
+fn repair_that_makes_nothing_is_bounded() {
+    let mut recovery = Recovery::new(key());
+    let (ids, symbol) = (vec![0; ID_LEN * MOST], vec![0; 700]);
+    for number in (0..100).chain([u32::MAX, 50, 1 << 31]) {
+        for index in (0..u8::MAX).chain(0..u8::MAX) {
+            let repair = Repair { number, symbols: u8::MAX, index, ids: &ids, symbol: &symbol };
+            let mut bytes = Vec::new();
+            repair.encode(&key(), &mut bytes);
+            recovery.take(&bytes);
+        }
+        let held = recovery.held();
+        assert!(held.blocks <= 8 && held.symbols <= 8 * 255, "{number}: {held:?}");
+    }
+    assert_eq!(recovery.recovered(), None);
 }
 
 /// Repair that somebody recorded and sends again, of many blocks, while the last one still waits for its own.
