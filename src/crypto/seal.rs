@@ -97,6 +97,21 @@ pub enum OpenError {
 /// never a second sealer of the same stream, which would use the same nonces again.
 ///
 /// It is for types that own the half: they cannot be cloned, and there is no way back from `Opened`.
+///
+/// ```
+/// # use rft::crypto::{handshake::Role, seal::{SessionKeys, UnsealedHalf}};
+/// fn once<H: UnsealedHalf>(keys: &SessionKeys, half: H) {
+///     keys.sealer(Role::Guest, half);
+/// }
+/// ```
+/// A second one does not compile:
+/// ```compile_fail,E0382
+/// # use rft::crypto::{handshake::Role, seal::{SessionKeys, UnsealedHalf}};
+/// fn twice<H: UnsealedHalf>(keys: &SessionKeys, half: H) {
+///     keys.sealer(Role::Guest, half);
+///     keys.sealer(Role::Guest, half);
+/// }
+/// ```
 pub trait UnsealedHalf {
     /// The half once it has a sealer.
     type Opened;

@@ -294,6 +294,30 @@ mod tests {
             assert!(told(Congestion::Bbr).contains(&format!("stream_receive_window: {STREAM_WINDOW}")));
         }
     }
+
+    /// Whoever finishes TLS may send this much, and no more, whatever `--memory` is.
+    #[tokio::test]
+    async fn a_strangers_window_does_not_depend_on_the_memory() {
+        for memory in [1 << 20, 64 << 20, 1 << 34] {
+            let mut config = Config::new(None, 0, "unused");
+            config.bind = Some(Bind { addr: [127, 0, 0, 1].into(), port: Some(0) });
+            config.memory = memory;
+            let (host, stranger) = (Endpoint::open(&config).unwrap(), Endpoint::open(&config).unwrap());
+            let accepted = async { host.quic.accept().await.unwrap().await.unwrap() };
+            let dialled =
+                async { stranger.jumbo.connect(&stranger.quic, host.local).unwrap().await.unwrap() };
+            let (_accepted, dialled) = tokio::join!(accepted, dialled);
+            let (mut send, _recv) = dialled.open_bi().await.unwrap();
+            let mut taken = 0;
+            let fill = async {
+                while let Ok(n) = send.write(&[0; 10_000]).await {
+                    taken += n;
+                }
+            };
+            assert!(tokio::time::timeout(Duration::from_millis(500), fill).await.is_err());
+            assert_eq!(taken, STRANGER_WINDOW as usize, "--memory {memory}");
+        }
+    }
 }
 
 #[cfg(all(test, target_os = "linux"))]
