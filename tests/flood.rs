@@ -6,6 +6,8 @@
 
 #[path = "flood/attacker.rs"]
 mod attacker;
+#[path = "flood/closers.rs"]
+mod closers;
 mod harness;
 
 use attacker::{Attack, use_up_all_guesses};
@@ -112,4 +114,22 @@ async fn ten_thousand_hostile_connections_disturb_nobody() {
         peer.terminate();
         peer.ends(0);
     }
+}
+
+/// Slow: closers after TLS get a slot only when QUIC has let go of others.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn five_hundred_closers_of_each_kind_disturb_nobody() {
+    let time = Duration::from_secs(90);
+    let sender = &["--limit-rate", RATE];
+    let scale = closers::Scale { closers: 500, file: SIZE, files: 1, sender, time };
+    eprintln!("{}", closers::measure(&scale).await);
+}
+
+/// A measurement (docs/security.md), some minutes: `cargo test --release --test flood -- --ignored --nocapture`.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "a measurement of some minutes"]
+async fn ten_thousand_closers_of_each_kind() {
+    let time = Duration::from_secs(900);
+    let scale = closers::Scale { closers: 10_000, file: 1 << 30, files: 6, sender: &[], time };
+    eprintln!("{}", closers::measure(&scale).await);
 }

@@ -157,8 +157,10 @@ async fn noise(on: SocketAddr, tally: Arc<Tally>) {
     }
 }
 
+/// Close codes: all of the protocol, and three that it does not have.
+pub const CODES: u64 = 12;
 /// What a closing connection says to a log.
-const REASON: &[u8] = b"closed\nforged\x1b[2J";
+pub const REASON: &[u8] = b"closed\nforged\x1b[2J";
 
 /// First packets that end the connection that they begin, with all codes of the protocol.
 async fn closes_first(on: SocketAddr, tally: Arc<Tally>) {
@@ -168,7 +170,7 @@ async fn closes_first(on: SocketAddr, tally: Arc<Tally>) {
         if id % 6 == 0 {
             tick.tick().await;
         }
-        let packet = first_packet(id, &application_close(id % 8, REASON));
+        let packet = first_packet(id, &application_close(id % CODES, REASON));
         if ports[id as usize % PORTS].send_to(&packet, on).is_ok() {
             tally.closed_first.fetch_add(1, Ordering::Relaxed);
         }
@@ -264,8 +266,8 @@ async fn byte_a_second(connection: Connection) -> Outcome {
 /// Nothing is wanted of it.
 async fn closes_at_once(connection: Connection) -> Outcome {
     static NEXT: AtomicUsize = AtomicUsize::new(0);
-    let code = NEXT.fetch_add(1, Ordering::Relaxed) % 8;
-    connection.close(quinn::VarInt::from_u32(code as u32), REASON);
+    let code = NEXT.fetch_add(1, Ordering::Relaxed) as u64 % CODES;
+    connection.close(quinn::VarInt::from_u64(code).unwrap(), REASON);
     Some(|tally| &tally.closed_at_once)
 }
 

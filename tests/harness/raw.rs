@@ -9,8 +9,13 @@ use std::net::SocketAddr;
 
 /// A QUIC client that speaks for itself. The endpoint must live as long as its connections.
 pub fn client_at(local: SocketAddr) -> quinn::Endpoint {
+    client_with(quinn::ClientConfig::new(tls::configure().unwrap().client), local)
+}
+
+/// The same with a configuration that many share: to make one takes a key pair.
+pub fn client_with(config: quinn::ClientConfig, local: SocketAddr) -> quinn::Endpoint {
     let mut endpoint = quinn::Endpoint::client(local).unwrap();
-    endpoint.set_default_client_config(quinn::ClientConfig::new(tls::configure().unwrap().client));
+    endpoint.set_default_client_config(config);
     endpoint
 }
 

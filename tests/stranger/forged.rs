@@ -21,9 +21,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-/// All codes of this protocol, one that is a TLS alert, and the largest.
+/// All codes of this protocol, three that it does not have, one that is a TLS alert, and the largest.
 fn codes() -> impl Iterator<Item = u64> {
-    (0..=8).chain([0x178, (1 << 62) - 1])
+    (0..=11).chain([0x178, (1 << 62) - 1])
 }
 
 /// What a terminal or a reader of a log would take for more than text.
