@@ -25,17 +25,18 @@ fn sources(folders: &[&str]) -> Vec<String> {
     texts
 }
 
-/// The cells of each row of the table under this heading.
-fn rows(document: &str, heading: &str) -> Vec<Vec<String>> {
+/// The items of the list under this heading: the bold start of each, and the text after it.
+fn items(document: &str, heading: &str) -> Vec<(String, String)> {
     let text = fs::read_to_string(root().join("docs").join(document)).unwrap();
     let (_, section) = text.split_once(&format!("\n## {heading}\n")).expect("the heading is there");
     let section = section.split("\n## ").next().unwrap();
-    let table = section.lines().filter(|line| line.starts_with('|')).skip(2);
-    // A bar inside code is written `\|`.
-    table
-        .map(|line| line.replace("\\|", "\u{1}"))
-        .map(|line| line.trim_matches('|').split('|').map(|cell| cell.trim().replace('\u{1}', "|")).collect())
-        .collect()
+    let mut items = Vec::new();
+    for item in section.split("\n- **").skip(1) {
+        let item = item.split("\n\n").next().unwrap().split_whitespace().collect::<Vec<_>>().join(" ");
+        let (head, text) = item.split_once("**").expect("the start of an item is bold");
+        items.push((head.to_owned(), text.to_owned()));
+    }
+    items
 }
 
 /// What stands between backquotes.
@@ -66,11 +67,11 @@ fn tests() -> HashSet<String> {
 #[test]
 fn every_claim_of_security_md_names_a_test_that_is_there() {
     let tests = tests();
-    let rows = rows("security.md", "What holds");
-    assert!(rows.len() > 30, "{} rows", rows.len());
+    let items = items("security.md", "What holds");
+    assert!(items.len() > 30, "{} items", items.len());
     let mut wrong = Vec::new();
-    for row in rows {
-        let [attack, _, test] = &row[..] else { panic!("a row of other than three cells: {row:?}") };
+    for (attack, text) in items {
+        let Some((_, test)) = text.rsplit_once("Tests:") else { panic!("no tests are named: {attack}") };
         let mut named = 0;
         for code in code(test) {
             let path = root().join("src").join(code.replace("::", "/"));
@@ -97,11 +98,11 @@ fn joined(text: &str) -> String {
 #[test]
 fn every_message_of_operation_md_is_one_that_the_program_has() {
     let program = joined(&sources(&["src"]).join("\n"));
-    let rows = rows("operation.md", "When something is wrong");
-    assert!(rows.len() > 25, "{} rows", rows.len());
+    let items = items("operation.md", "When something is wrong");
+    assert!(items.len() > 25, "{} items", items.len());
     let (mut wrong, mut looked_for) = (Vec::new(), 0);
-    for row in rows {
-        for message in code(&row[0]) {
+    for (head, _) in items {
+        for message in code(&head) {
             let message = message.replace(".rftignore", "{IGNORE_FILE}");
             // What differs from time to time stands as dots, or as capitals.
             for piece in message.split("...").map(|piece| piece.trim().trim_start_matches("N ")) {
