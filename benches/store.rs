@@ -19,7 +19,8 @@ use bytes::{Bytes, BytesMut};
 use rft::config::{Folders, OnConflict};
 use rft::proto::message::{EntryKind, Offer, Outcome, Timestamp, TransferId};
 use rft::proto::name::Name;
-use rft::store::{Arrived, Content, Delivered, Incoming, Ledger, StateDir, publish};
+use rft::store::publish;
+use rft::store::{Arrived, Content, Delivered, Incoming, Ledger, StateDir};
 
 const SAMPLES: usize = 9;
 const SIZE: usize = 4096;

@@ -11,8 +11,8 @@ mod transfer;
 
 pub use crate::crypto::fuzzing::{handshake, records};
 pub use crate::inbox::fuzzing::{assemble, claims};
-pub use crate::net::fec::fuzzing::repair;
 pub use crate::outbox::fuzzing::{ignore_file, table};
+pub use crate::transport::fec::fuzzing::repair;
 pub use messages::{messages, names};
 pub use transfer::transfer;
 

@@ -14,8 +14,8 @@
 //! | [`config`], [`event`] | what goes into a peer, and all that comes out of it |
 //! | [`proto`] | pure: names, messages and their bytes |
 //! | [`crypto`] | pure given an rng: password, PAKE, key schedule, sealed records |
-//! | [`pack`] | pure: chunks compressed, each by itself |
-//! | [`net`] | QUIC: endpoint, election of roles, sessions, congestion control |
+//! | [`compress`] | pure: chunks compressed, each by itself |
+//! | [`peering`] | QUIC: endpoint, election of roles, sessions, congestion control |
 //! | [`store`] | folders held by handle, staging, the ledger: all that syncs and renames |
 //! | [`outbox`], [`inbox`] | the two directions |
 //! | [`daemon`] | one peer, whole |
@@ -24,8 +24,12 @@
 
 #![forbid(unsafe_code)]
 
+pub mod session;
+pub mod transport;
+
 #[doc(hidden)]
 pub mod cause;
+pub mod compress;
 pub mod config;
 pub mod crypto;
 pub mod daemon;
@@ -36,8 +40,7 @@ pub mod failpoint;
 #[doc(hidden)]
 pub mod fuzzing;
 pub mod inbox;
-pub mod net;
 pub mod outbox;
-pub mod pack;
+pub mod peering;
 pub mod proto;
 pub mod store;

@@ -233,7 +233,7 @@ fn rust_files(folder: &Path, found: &mut Vec<PathBuf>) {
     }
 }
 
-/// `net/session.rs` is `net::session`, `net/mod.rs` is `net`, and `main.rs` and `lib.rs` stand for themselves.
+/// `session.rs` is `session`, `net/mod.rs` is `net`, and `main.rs` and `lib.rs` stand for themselves.
 fn module_path(file: &Path) -> Vec<String> {
     let mut path: Vec<String> =
         file.with_extension("").iter().map(|p| p.to_string_lossy().into_owned()).collect();

@@ -6,12 +6,13 @@ use rft::config::{Bind, Config, PeerAddress};
 use rft::crypto::handshake::{M1_LEN, M2_LEN, M3_LEN, PeerId};
 use rft::crypto::password::PasswordKey;
 use rft::event::{Event, EventSink};
-use rft::net::clash::Identity;
-use rft::net::endpoint::{CloseCode, Endpoint};
-use rft::net::session::{ControlReceiver, Session};
-use rft::net::tls::{self, SERVER_NAME};
-use rft::net::{Fatal, rendezvous};
+use rft::peering::{Fatal, connector};
 use rft::proto::message::InstallationId;
+use rft::session::installation::Identity;
+use rft::session::{ControlReceiver, Session};
+use rft::transport::endpoint::{CloseCode, Endpoint};
+use rft::transport::tls;
+use rft::transport::tls::SERVER_NAME;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -24,7 +25,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 /// Both peers know it.
 const KEY: [u8; 32] = [7; 32];
 
-/// One peer's rendezvous, running.
+/// One peer's connector, running.
 struct Peer {
     local: SocketAddr,
     sessions: mpsc::Receiver<(Session, ControlReceiver)>,
@@ -52,7 +53,7 @@ fn start(peer: Option<SocketAddr>) -> Peer {
     });
     let (adopted, sessions) = mpsc::channel(1);
     let run = tokio::spawn(async move {
-        rendezvous::run(&endpoint, &config, PasswordKey::from_bytes(KEY), own, events, adopted).await
+        connector::run(&endpoint, &config, PasswordKey::from_bytes(KEY), own, events, adopted).await
     });
     Peer { local, sessions, run, auth_failures }
 }

@@ -13,12 +13,13 @@ use rft::crypto::EXPORTER_LABEL;
 use rft::crypto::handshake::{ChannelBinding, Host, M1_LEN, M3_LEN, PeerId};
 use rft::crypto::password::PasswordKey;
 use rft::event::EventSink;
-use rft::net::clash::Identity;
-use rft::net::endpoint::Endpoint;
-use rft::net::session::{ControlReceiver, Session};
-use rft::net::tls::SERVER_NAME;
-use rft::net::{Fatal, rendezvous, tls};
+use rft::peering::{Fatal, connector};
 use rft::proto::message::{Control, InstallationId};
+use rft::session::installation::Identity;
+use rft::session::{ControlReceiver, Session};
+use rft::transport::endpoint::Endpoint;
+use rft::transport::tls;
+use rft::transport::tls::SERVER_NAME;
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -29,7 +30,7 @@ use tokio::task::JoinHandle;
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// One peer's rendezvous, running.
+/// One peer's connector, running.
 struct Peer {
     local: SocketAddr,
     sessions: mpsc::Receiver<(Session, ControlReceiver)>,
@@ -66,7 +67,7 @@ fn start_as(own: Identity, config: Config, key: [u8; 32], events: EventSink) -> 
     let endpoint = Endpoint::open(&config).unwrap();
     let local = endpoint.local;
     let run = tokio::spawn(async move {
-        rendezvous::run(&endpoint, &config, PasswordKey::from_bytes(key), own, events, adopted).await
+        connector::run(&endpoint, &config, PasswordKey::from_bytes(key), own, events, adopted).await
     });
     Peer { local, sessions, run }
 }

@@ -10,12 +10,12 @@ use rft::crypto::handshake::PeerId;
 use rft::crypto::password::PasswordKey;
 use rft::crypto::seal::RecordKind;
 use rft::event::EventSink;
-use rft::net::clash::Identity;
-use rft::net::endpoint::Endpoint;
-use rft::net::fec::Fec;
-use rft::net::rendezvous;
-use rft::net::session::{ControlReceiver, Session};
+use rft::peering::connector;
 use rft::proto::message::InstallationId;
+use rft::session::installation::Identity;
+use rft::session::{ControlReceiver, Session};
+use rft::transport::endpoint::Endpoint;
+use rft::transport::fec::Fec;
 use std::net::{SocketAddr, UdpSocket};
 use std::time::Duration;
 use tokio::sync::mpsc;
@@ -44,7 +44,7 @@ fn start(local: SocketAddr, peer: Option<SocketAddr>, congestion: Congestion) ->
     let own = Identity { process, installation: InstallationId([dials; 16]) };
     tokio::spawn(async move {
         let key = PasswordKey::from_bytes([1; 32]);
-        rendezvous::run(&endpoint, &config, key, own, EventSink::none(), adopted).await
+        connector::run(&endpoint, &config, key, own, EventSink::none(), adopted).await
     });
     Peer { sessions, fec }
 }

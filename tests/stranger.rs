@@ -13,13 +13,14 @@ use rft::config::{Bind, Config, PeerAddress};
 use rft::crypto::handshake::{M1_LEN, M2_LEN, M4_LEN, PeerId};
 use rft::crypto::password::PasswordKey;
 use rft::event::{Event, EventSink};
-use rft::net::clash::Identity;
-use rft::net::endpoint::{CloseCode, Endpoint};
-use rft::net::handshake::{AuthError, as_guest};
-use rft::net::session::{ControlReceiver, Session};
-use rft::net::tls::{self, SERVER_NAME};
-use rft::net::{Fatal, rendezvous};
+use rft::peering::{Fatal, connector};
 use rft::proto::message::{Control, InstallationId, Settings};
+use rft::session::handshake::{AuthError, as_guest};
+use rft::session::installation::Identity;
+use rft::session::{ControlReceiver, Session};
+use rft::transport::endpoint::{CloseCode, Endpoint};
+use rft::transport::tls;
+use rft::transport::tls::SERVER_NAME;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -36,7 +37,7 @@ const KEY: [u8; 32] = [1; 32];
 /// What the stranger tries.
 const GUESS: [u8; 32] = [2; 32];
 
-/// One peer's rendezvous, running.
+/// One peer's connector, running.
 struct Peer {
     local: SocketAddr,
     sessions: mpsc::Receiver<(Session, ControlReceiver)>,
@@ -69,7 +70,7 @@ fn start(peer: Option<SocketAddr>) -> Peer {
     let quic = endpoint.quic.clone();
     let (adopted, sessions) = mpsc::channel(1);
     let run = tokio::spawn(async move {
-        rendezvous::run(&endpoint, &config, PasswordKey::from_bytes(KEY), own, events, adopted).await
+        connector::run(&endpoint, &config, PasswordKey::from_bytes(KEY), own, events, adopted).await
     });
     Peer { local, sessions, run, auth_failures, warnings, quic }
 }

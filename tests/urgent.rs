@@ -5,9 +5,9 @@
 use bytes::Bytes;
 use rft::config::{Bind, Config};
 use rft::crypto::seal::UnsealedHalf;
-use rft::net::endpoint::Endpoint;
-use rft::net::stream::Turn;
-use rft::net::tls::SERVER_NAME;
+use rft::transport::endpoint::Endpoint;
+use rft::transport::stream::Turn;
+use rft::transport::tls::SERVER_NAME;
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::Path;
 use std::time::Duration;

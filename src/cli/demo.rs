@@ -4,7 +4,7 @@ mod files;
 
 use super::args::DemoArgs;
 use super::exit::{self, Failure};
-use super::terminal::done_line;
+use super::output::terminal::done_line;
 use super::text::{self, Palette, role_name};
 use super::{passphrase, svg};
 use files::{Dropped, Who};

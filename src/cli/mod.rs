@@ -4,11 +4,8 @@ mod address;
 mod args;
 mod banner;
 mod choices;
-mod confine;
 mod demo;
 mod exit;
-mod failures;
-mod json;
 mod limit;
 mod log;
 mod manual;
@@ -16,13 +13,12 @@ mod output;
 mod passphrase;
 mod password;
 mod peer;
-mod progress;
 #[cfg(test)]
 mod sample;
+mod sandbox;
 mod shutdown;
 mod state;
 mod svg;
-mod terminal;
 mod text;
 mod units;
 

@@ -2,11 +2,12 @@
 
 use super::args::CommandLine;
 use super::choices::Progress;
-use super::confine::{self, NotConfined};
 use super::exit::{self, Failure};
-use super::json::Json;
 use super::output::Output;
-use super::terminal::{Show, Terminal};
+use super::output::json::Json;
+use super::output::terminal::{Show, Terminal};
+use super::sandbox;
+use super::sandbox::NotConfined;
 use super::{banner, log, password, shutdown};
 use rft::cause;
 use rft::config::Config;
@@ -87,8 +88,8 @@ fn prepare(line: &CommandLine) -> Result<Prepared, Failure> {
     let confine = || {
         // A log that cannot be had is told later, and costs nothing else.
         let logs = log::create_folder(log_folder).is_ok().then_some(log_folder);
-        let folders = confine::folders_of(&config.folders, logs);
-        confine::to_folders(&folders).map(|()| folders)
+        let folders = sandbox::folders_of(&config.folders, logs);
+        sandbox::to_folders(&folders).map(|()| folders)
     };
     let confined = (!line.options.no_sandbox).then(confine);
     Ok(Prepared { config, password, warnings, confined })

@@ -1,4 +1,4 @@
-//! ML-KEM-768 (FIPS 203): the post-quantum half of the TLS key exchange (`net::tls`).
+//! ML-KEM-768 (FIPS 203): the post-quantum half of the TLS key exchange (`transport::tls`).
 //!
 //! The arithmetic is RustCrypto's `ml-kem`. Randomness is drawn here before each operation, because
 //! that crate's own drawing forms panic when the generator fails.

@@ -1,4 +1,4 @@
-//! What repair packets (`net::fec`) are authenticated with: they are below QUIC, which protects only its own.
+//! What repair packets (`transport::fec`) are authenticated with: they are below QUIC, which protects only its own.
 
 use hmac::{Hmac, Mac};
 use sha2::Sha256;

@@ -4,7 +4,8 @@
 use super::active::Claim;
 use crate::config::OnConflict;
 use crate::proto::message::Outcome;
-use crate::store::{Arrived, Content, Incoming, Ledger, Reservation, StoreError, publish};
+use crate::store::publish;
+use crate::store::{Arrived, Content, Incoming, Ledger, Reservation, StoreError};
 use std::sync::Arc;
 use std::sync::mpsc;
 use std::thread::JoinHandle;

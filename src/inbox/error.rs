@@ -1,14 +1,14 @@
 //! Why a stream did not bring a file, and what the peer is told of it.
 
-use super::assemble::OutOfPlace;
+use super::reassembly::OutOfPlace;
+use crate::compress::NotPacked;
 use crate::crypto::filehash::FileHashError;
 use crate::crypto::seal::OpenError;
-use crate::net::record::RecordError;
-use crate::net::stream::StreamError;
-use crate::pack::NotPacked;
 use crate::proto::codec::Malformed;
 use crate::proto::message::Refusal;
+use crate::session::record::RecordError;
 use crate::store::StoreError;
+use crate::transport::stream::StreamError;
 
 /// Why a stream did not bring a file. What the peer is told is an [`Outcome::Refused`](crate::proto::message::Outcome::Refused) or nothing.
 #[derive(Debug, thiserror::Error)]

@@ -1,7 +1,7 @@
 //! Fuzz bodies of the inbox.
 
 use super::active::{Active, Claim};
-use super::assemble::{Assembler, Layout};
+use super::reassembly::{Assembler, Layout};
 use crate::crypto::seal::RECORD_OVERHEAD;
 use crate::proto::codec::Reader;
 use crate::proto::message::{CHUNK_SIZE, Trailer, TransferId};

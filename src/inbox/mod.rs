@@ -5,17 +5,17 @@
 //! attempts at one transfer apart; `ended` tells the user how it went.
 
 mod active;
-pub mod assemble;
+mod checkpoint;
 mod commit;
 mod ended;
 mod error;
 #[cfg(any(test, feature = "fuzzing"))]
 pub mod fuzzing;
-mod notes;
+pub mod reassembly;
 mod receive;
 mod refused;
 mod stage;
-mod walk;
+mod variable_layout;
 
 pub use commit::Committer;
 pub use error::ReceiveError;

@@ -1,13 +1,13 @@
 //! A large file on its way into the stage: what is there from before, and the thread that opens,
 //! hashes and writes each chunk at its place.
 
-use super::assemble::{Layout, Whole};
+use super::checkpoint::Notes;
 use super::error::ReceiveError;
-use super::notes::Notes;
+use super::reassembly::{Layout, Whole};
+use crate::compress::Unpacker;
 use crate::crypto::filehash::{FILE_CHUNK, FileHasher};
 use crate::crypto::seal::{Buffers, Opener, RecordKind};
 use crate::failpoint::hit;
-use crate::pack::Unpacker;
 use crate::proto::codec::Malformed;
 use crate::proto::message::{CHUNK_SIZE, Refusal, Trailer, TransferId};
 use crate::store::{Incoming, Staged, StoreError};

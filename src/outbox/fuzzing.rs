@@ -1,7 +1,7 @@
 //! Fuzz bodies of the outbox.
 
-use super::ignored::Ignored;
-use super::table::model::{Step, World, file};
+use super::queue::table::model::{Step, World, file};
+use super::watch::ignored::Ignored;
 use crate::proto::codec::Reader;
 use crate::proto::name::Name;
 

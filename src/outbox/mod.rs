@@ -21,37 +21,21 @@
 //! | `identity` | the ids of transfers |
 //! | `deliver`, `read`, `packing`, `pace` | one file onto one stream; what is read for it; what is packed; `--limit-rate` |
 
-mod deliver;
-mod finish;
-mod folders;
-#[cfg(any(test, feature = "fuzzing"))]
-pub mod fuzzing;
-mod handout;
-mod hints;
-mod identity;
-mod ignored;
-mod left_alone;
-mod observe;
-mod open;
-mod pace;
-mod packing;
 mod queue;
-mod read;
-mod reconcile;
-mod scan;
-mod settle;
-mod shared;
-mod table;
-mod temp_names;
-#[cfg(test)]
-mod tests;
-mod waiting;
+mod send;
 mod watch;
 
-pub use deliver::{DeliverError, Delivered, Delivery};
-pub use pace::Pace;
-pub use packing::Packing;
-pub use waiting::{Waiting, WaitingList};
+mod cleanup;
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzzing;
+mod shared;
+#[cfg(test)]
+mod tests;
+
+pub use queue::waiting::{Waiting, WaitingList};
+pub use send::compress::Packing;
+pub use send::deliver::{DeliverError, Delivered, Delivery};
+pub use send::rate_limit::Pace;
 
 use crate::cause;
 use crate::config::{AfterSend, TempNames, Waits};
@@ -59,9 +43,7 @@ use crate::event::EventSink;
 use crate::proto::message::{EntryKind, MAX_FORGET, TransferId};
 use crate::proto::name::Name;
 use crate::store::{Folder, Ledger, Meta, Remover};
-use finish::Finisher;
-use reconcile::Reconcile;
-use settle::Moment;
+use cleanup::Finisher;
 use shared::{Shared, locked};
 use std::io;
 use std::sync::Arc;
@@ -70,6 +52,8 @@ use std::sync::mpsc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 use tokio::sync::watch::Receiver;
+use watch::reconcile::Reconcile;
+use watch::settle::Moment;
 
 /// What an outbox works on.
 #[derive(Debug)]

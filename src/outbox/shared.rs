@@ -1,8 +1,8 @@
 //! What the handle, the two threads and the watcher share.
 
-use super::handout::Finish;
-use super::hints::Hints;
-use super::table::Table;
+use super::queue::handout::Finish;
+use super::queue::table::Table;
+use super::watch::hints::Hints;
 use super::{Backlog, Item, Retry, Totals};
 use crate::config::Waits;
 use crate::proto::message::TransferId;

@@ -436,7 +436,7 @@ fn an_ignore_file_that_is_being_rewritten_lets_nothing_out() {
     let world = World::new();
     world.write("a.tmp", "x");
     let folder = Arc::new(Folder::open(&world.path(""), true).unwrap());
-    let mut scanner = scan::Scanner::new(folder, TempNames::LeaveAlone, EventSink::none());
+    let mut scanner = watch::scan::Scanner::new(folder, TempNames::LeaveAlone, EventSink::none());
     let mut is_found = |rules| {
         world.write(".rftignore", rules);
         let top = scanner.list(None).unwrap();

@@ -1,6 +1,6 @@
 //! What can go wrong with the folders, told so that a person knows which file and what to do.
 
-use super::os;
+use super::tree::os;
 use crate::cause;
 use crate::proto::message::Refusal;
 use cap_std::fs::Dir;

@@ -6,7 +6,8 @@ use super::harness::files::plant_big;
 use super::harness::forge::{application_close, first_packet};
 use super::harness::peer::{Pair, Running};
 use super::harness::raw::client_with;
-use rft::net::tls::{self, SERVER_NAME};
+use rft::transport::tls;
+use rft::transport::tls::SERVER_NAME;
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -20,7 +21,7 @@ use tokio::task::JoinSet;
 
 /// Of the undisturbed rate, what the transfer keeps at least. The flood runs on the same processors.
 const MIN_RATE_KEPT: f64 = 0.25;
-/// Lines about refused connections within a minute, `net::reports`.
+/// Lines about refused connections within a minute, `peering::reports`.
 const MAX_LOG_LINES: usize = 30;
 /// Forged packets are sent in volleys, so that the socket's buffer holds them.
 const VOLLEY: u64 = 20;

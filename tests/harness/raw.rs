@@ -4,7 +4,7 @@ use quinn::Connection;
 use rft::crypto::EXPORTER_LABEL;
 use rft::crypto::handshake::{ChannelBinding, Guest, GuestAwaitingM2, M1_LEN, PeerId};
 use rft::crypto::password::PasswordKey;
-use rft::net::tls;
+use rft::transport::tls;
 use std::net::SocketAddr;
 
 /// A QUIC client that speaks for itself. The endpoint must live as long as its connections.

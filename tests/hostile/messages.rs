@@ -4,12 +4,12 @@ use super::enemy::{Enemy, Heard, RawOffer, fresh_id, last_chunk};
 use super::ground::Ground;
 use super::{CHUNK, Said, begin, bytes_of};
 use bytes::BufMut;
+use rft::compress::{Effort, Packer};
 use rft::crypto::seal::RecordKind as Kind;
-use rft::net::endpoint::CloseCode;
-use rft::net::stream::StreamCode;
-use rft::pack::{Effort, Packer};
 use rft::proto::message::{Accept, Begin, CHUNK_SIZE, Control, MAX_FORGET, Outcome, Trailer};
 use rft::proto::name::Name;
+use rft::transport::endpoint::CloseCode;
+use rft::transport::stream::StreamCode;
 
 /// Says that chunks may be packed.
 fn begin_packed() -> Said {

@@ -4,8 +4,8 @@ use super::enemy::{Enemy, RawOffer, last_chunk};
 use super::ground::Ground;
 use super::{CHUNK, refused};
 use rft::crypto::seal::RecordKind as Kind;
-use rft::net::stream::StreamCode;
 use rft::proto::message::Refusal;
+use rft::transport::stream::StreamCode;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn names_and_numbers_lead_nowhere_else() {

@@ -4,8 +4,8 @@ use super::enemy::{self, Enemy, Heard, RawOffer, Stream, fresh_id, last_chunk};
 use super::ground::Ground;
 use super::{CHUNK, GROWTH, refused};
 use rft::crypto::seal::RecordKind as Kind;
-use rft::net::stream::StreamCode;
 use rft::proto::message::{Control, MAX_FORGET, Outcome, Refusal, Trailer};
+use rft::transport::stream::StreamCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -156,7 +156,7 @@ async fn make_cheap_offers(time: Duration, at_least: usize) {
     ground.survives(running);
 }
 
-/// The limit of `net/rendezvous.rs`.
+/// The limit of `peering/connector.rs`.
 const STREAMS: usize = 1024;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

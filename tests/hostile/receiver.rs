@@ -4,9 +4,9 @@ use super::enemy::{Enemy, Heard, Stream};
 use super::ground::Ground;
 use super::{CHUNK, GROWTH, bytes_of, enemy};
 use rft::crypto::seal::RecordKind as Kind;
-use rft::net::stream::StreamCode;
 use rft::proto::message::{Accept, Begin, CHUNK_SIZE, Control, Outcome, Refusal, Trailer};
 use rft::proto::name::Name;
+use rft::transport::stream::StreamCode;
 use std::fs;
 use std::time::Duration;
 

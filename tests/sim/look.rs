@@ -6,8 +6,8 @@ use std::time::Instant;
 use bytes::Bytes;
 use quinn_proto::Connection;
 use rft::crypto::handshake::Role;
-use rft::net::congestion::{PathEstimate, estimate};
-use rft::net::look::{Look, Seen};
+use rft::transport::congestion::{PathEstimate, estimate};
+use rft::transport::path_probe::{Look, Seen};
 
 /// A look that goes on.
 pub struct Looking {

@@ -12,8 +12,8 @@ use quinn_proto::{
     ServerConfig, StreamId, TransportConfig, VarInt,
 };
 use rft::crypto::handshake::Role;
-use rft::net::congestion::{Congestion, PACE, estimate, factory, send_window};
-use rft::net::fec::sender::Handed;
+use rft::transport::congestion::{Congestion, PACE, estimate, factory, send_window};
+use rft::transport::fec::sender::Handed;
 
 use super::look::Looking;
 use super::repair::Repair;

@@ -4,10 +4,10 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use rft::crypto::repair::RepairKey;
-use rft::net::congestion::PathEstimate;
-use rft::net::fec::recovery::Recovery;
-use rft::net::fec::sender::{Handed, Next, Sender};
-use rft::net::fec::source::Repairs;
+use rft::transport::congestion::PathEstimate;
+use rft::transport::fec::encoder::Repairs;
+use rft::transport::fec::receiver::Recovery;
+use rft::transport::fec::sender::{Handed, Next, Sender};
 
 /// Both halves of one node.
 pub struct Repair {

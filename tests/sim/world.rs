@@ -324,12 +324,13 @@ impl World {
             };
             let stats = connection.stats().path;
             flow.rtt.push(stats.rtt.as_secs_f64());
-            let path = rft::net::congestion::estimate(connection.congestion_state().clone_box().into_any());
+            let path =
+                rft::transport::congestion::estimate(connection.congestion_state().clone_box().into_any());
             let rate = path.and_then(|p| p.bandwidth()).unwrap_or(0);
             flow.estimate.push(rate as f64);
             if self.trace {
                 let note = connection.congestion_state().clone_box().into_any();
-                let note = rft::net::congestion::describe(note);
+                let note = rft::transport::congestion::describe(note);
                 println!(
                     "{:6.2} flow {i} {:8.2} MB rtt {:6.1} ms cwnd {:8} lost {:6}/{:7} {note}",
                     self.now,

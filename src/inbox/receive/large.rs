@@ -1,19 +1,19 @@
 //! A large file: what is here from before, then chunks in any order, opened and written on a thread of their own.
 
 use super::super::active::Claim;
-use super::super::assemble::{Layout, Whole};
 use super::super::error::{ReceiveError, refused};
 use super::super::stage::{Staging, Written};
-use super::super::walk::Records;
 use super::{Inbox, blocking};
 use crate::crypto::seal::{Opener, RecordKind};
 use crate::event::{Direction, Event};
 use crate::failpoint::hit;
-use crate::net::record::{RecordError, RecordReader, RecordWriter};
-use crate::net::stream::{RecvHalf, StreamCode, StreamError};
+use crate::inbox::reassembly::{Layout, Whole};
+use crate::inbox::variable_layout::Records;
 use crate::proto::codec::Malformed;
 use crate::proto::message::{Accept, Begin, Offer, Refusal};
+use crate::session::record::{RecordError, RecordReader, RecordWriter};
 use crate::store::Content;
+use crate::transport::stream::{RecvHalf, StreamCode, StreamError};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};

@@ -1,8 +1,8 @@
 //! A host whose power may fail: its disk, put into a real folder and taken from there again.
 
 use super::disk::{Body, Cover, Disk, Event, Inode, Log, Loss, Node, Part, ROOT, Sync};
-use crate::store::os::recorded::Recorder;
-use crate::store::removing::COPY_PREFIX;
+use crate::store::outgoing::removal_record::COPY_PREFIX;
+use crate::store::tree::os::recorded::Recorder;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use std::collections::{BTreeMap, BTreeSet};
@@ -192,13 +192,13 @@ fn fill(disk: &Disk, folder: &Path) {
     for (path, node) in tree.iter().rev() {
         let (at, inode) = (folder.join(path), &disk.nodes[node]);
         if let Body::Link(_) = inode.body {
-            let dir = crate::store::os::open_root(at.parent().unwrap()).unwrap();
+            let dir = crate::store::tree::os::open_root(at.parent().unwrap()).unwrap();
             let modified = inode.modified.unwrap_or_default();
-            crate::store::os::set_link(&dir, at.file_name().unwrap(), modified).unwrap();
+            crate::store::tree::os::set_link(&dir, at.file_name().unwrap(), modified).unwrap();
             continue;
         }
         if let Some(modified) = inode.modified {
-            let time = crate::store::meta::system_time_of(modified);
+            let time = crate::store::tree::meta::system_time_of(modified);
             File::open(&at).unwrap().set_times(FileTimes::new().set_modified(time)).unwrap();
         }
         if let Some(mode) = inode.mode {

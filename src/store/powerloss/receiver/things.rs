@@ -2,7 +2,8 @@
 
 use crate::proto::message::{EntryKind, Offer, Timestamp, TransferId};
 use crate::proto::name::Name;
-use crate::store::{Arrived, Content, Incoming, Staged, StoreError, numbered};
+use crate::store::tree::numbered;
+use crate::store::{Arrived, Content, Incoming, Staged, StoreError};
 use bytes::Bytes;
 use std::fs;
 use std::os::unix::fs::MetadataExt;

@@ -4,10 +4,9 @@ use super::things::{Thing, What, count, mark};
 use super::{Known, Promise, Step, World};
 use crate::config::{AfterSend, Folders};
 use crate::proto::name::Name;
-use crate::store::os::recorded::Recorder;
-use crate::store::{
-    Delivered, FileKind, Folder, Ledger, Meta, Removed, Remover, Sent, StateDir, StoreError, os,
-};
+use crate::store::tree::os;
+use crate::store::tree::os::recorded::Recorder;
+use crate::store::{Delivered, FileKind, Folder, Ledger, Meta, Removed, Remover, Sent, StateDir, StoreError};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::PathBuf;

@@ -2,7 +2,8 @@
 
 use crate::proto::message::{Timestamp, TransferId};
 use crate::proto::name::Name;
-use crate::store::{FileKind, Folder, Meta, numbered, os};
+use crate::store::tree::{numbered, os};
+use crate::store::{FileKind, Folder, Meta};
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::fs;

@@ -1,0 +1,173 @@
+//! One file being read, and whether what was read of it is one content.
+
+use crate::failpoint;
+use crate::outbox::Item;
+use crate::outbox::send::deliver::DeliverError;
+use crate::store::{Folder, Meta, StoreError, has_writer, meta_of};
+use bytes::BytesMut;
+use std::fs::File;
+use std::io::{self, Read, Seek, SeekFrom};
+
+/// A file that was read to its end.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct ReadFile {
+    /// BLAKE3 of its content.
+    pub hash: [u8; 32],
+    /// As it was at the end.
+    pub meta: Meta,
+}
+
+/// A file being read that was queued, and no other.
+pub(crate) struct Reading {
+    pub(crate) file: File,
+    /// As it was opened.
+    meta: Meta,
+    /// Where it is, for messages.
+    shown: String,
+    /// It is read although a program has it open for writing.
+    snapshot: bool,
+}
+
+impl Reading {
+    /// # Errors
+    /// [`DeliverError::Open`] while a program has it open for writing.
+    pub fn open(folder: &Folder, item: &Item) -> Result<Self, DeliverError> {
+        let (file, meta) = match folder.open_file(&item.name) {
+            // Windows: a program that writes it does not share it.
+            Err(StoreError::Busy { .. }) => return Err(DeliverError::Open),
+            opened => opened?,
+        };
+        let (shown, snapshot) = (folder.shown(&item.name), item.snapshot);
+        if !meta.same_file(&item.meta) || meta.mode != item.meta.mode {
+            return Err(DeliverError::Changed);
+        }
+        if !snapshot && has_writer(&file) {
+            return Err(DeliverError::Open);
+        }
+        Ok(Self { file, meta, shown, snapshot })
+    }
+
+    /// Puts exactly `len` bytes behind the first `start` of the buffer; fewer means that the file was cut.
+    pub fn fill(&mut self, buffer: &mut BytesMut, start: usize, len: usize) -> Result<(), DeliverError> {
+        // What is there already is not cleared.
+        buffer.resize(start + len, 0);
+        let read = failpoint::io("send.read").and_then(|()| self.file.read_exact(&mut buffer[start..]));
+        match read {
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Err(DeliverError::Changed),
+            read => self.named(read),
+        }
+    }
+
+    /// What was read, with this hash, is one content: the file ends here, no program has it open for writing, and
+    /// its size and time are as when it was opened. In this order: what a program writes that opened it after the
+    /// question shows in the times.
+    pub fn check_end(&mut self, hash: [u8; 32]) -> Result<ReadFile, DeliverError> {
+        let more = self.file.read(&mut [0]);
+        if self.named(more)? > 0 {
+            return Err(DeliverError::Changed);
+        }
+        if !self.snapshot && has_writer(&self.file) {
+            return Err(DeliverError::Opened);
+        }
+        let mut meta = self.named(meta_of(&self.file))?;
+        if meta.same_file(&self.meta) && !meta.unchanged(&self.meta) {
+            // It was touched: new permissions, an attribute, another hard link; or written, and its time put back.
+            // Only its content tells.
+            meta = self.read_again(hash)?;
+        }
+        if !meta.same_file(&self.meta) {
+            return Err(DeliverError::Changed);
+        }
+        Ok(ReadFile { hash, meta })
+    }
+
+    /// Reads the whole file once more: it must have this hash, and stay untouched meanwhile.
+    fn read_again(&mut self, hash: [u8; 32]) -> Result<Meta, DeliverError> {
+        let before = self.named(meta_of(&self.file))?;
+        self.start_over()?;
+        let mut hasher = blake3::Hasher::new();
+        let read = hasher.update_reader(&self.file).map(|_| ());
+        self.named(read)?;
+        let after = self.named(meta_of(&self.file))?;
+        if *hasher.finalize().as_bytes() == hash && after.unchanged(&before) {
+            Ok(after)
+        } else {
+            Err(DeliverError::Changed)
+        }
+    }
+
+    /// Whether the whole file has this hash: the peer says that it holds it.
+    pub fn verify(&mut self, hash: [u8; 32]) -> Result<ReadFile, DeliverError> {
+        let meta = match self.read_again(hash) {
+            Err(DeliverError::Changed) => return Err(DeliverError::OtherContent),
+            read => read?,
+        };
+        self.meta = meta;
+        self.check_end(hash)
+    }
+
+    pub fn start_over(&mut self) -> Result<(), DeliverError> {
+        let sought = self.file.seek(SeekFrom::Start(0));
+        self.named(sought).map(|_| ())
+    }
+
+    /// What the system says is no change of the file: it is told, and the file tried again.
+    fn named<T>(&self, result: io::Result<T>) -> Result<T, DeliverError> {
+        result.map_err(|error| StoreError::new("read", &self.shown, &error).into())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::outbox::queue::table::model::{file, name};
+    use crate::proto::message::EntryKind;
+
+    /// What reads of the process's memory at address 0 give is an I/O error as a disk's.
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn what_cannot_be_read_is_not_called_changed() {
+        let shown = "Outgoing/f".to_owned();
+        let file_of_memory = File::open("/proc/self/mem").unwrap();
+        let mut broken = Reading { file: file_of_memory, meta: file(1, 5, 1), shown, snapshot: false };
+        let error = broken.fill(&mut BytesMut::new(), 0, 5).unwrap_err();
+        assert!(matches!(error, DeliverError::Source(StoreError::Io { .. })), "{error}");
+        assert!(
+            error.to_string().starts_with("Outgoing/f: could not read it: Input/output error"),
+            "{error}"
+        );
+        assert!(matches!(broken.check_end([0; 32]).unwrap_err(), DeliverError::Source(_)));
+    }
+
+    #[test]
+    fn what_is_cut_or_grows_is_changed() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("f"), "hello").unwrap();
+        let folder = Folder::open(dir.path(), false).unwrap();
+        let meta = folder.stat(&name("f")).unwrap();
+        let item = Item {
+            name: name("f"),
+            meta,
+            kind: EntryKind::File { size: 5 },
+            id: crate::proto::message::TransferId([1; 16]),
+            attempt: 0,
+            fresh: false,
+            snapshot: false,
+            ask_first: false,
+            content: None,
+        };
+        let hash = *blake3::hash(b"hello").as_bytes();
+        let open = || Reading::open(&folder, &item);
+        let mut reading = open().unwrap();
+        assert!(matches!(reading.fill(&mut BytesMut::new(), 0, 6), Err(DeliverError::Changed)));
+        let mut reading = open().unwrap();
+        reading.fill(&mut BytesMut::new(), 0, 4).unwrap();
+        assert!(matches!(reading.check_end(hash), Err(DeliverError::Changed)));
+        let mut reading = open().unwrap();
+        reading.fill(&mut BytesMut::new(), 0, 5).unwrap();
+        reading.check_end(hash).unwrap();
+        std::fs::write(dir.path().join("f"), "hello!").unwrap();
+        assert!(matches!(reading.check_end(hash), Err(DeliverError::Changed)));
+        assert!(matches!(open(), Err(DeliverError::Changed)));
+    }
+}

@@ -1,0 +1,202 @@
+//! The system's events, as hints. They may be late, doubled, out of order or missing.
+
+use super::hints::{Hint, Hints};
+use super::ignored::IGNORE_FILE;
+use crate::cause;
+use crate::outbox::shared::{Mail, Shared};
+use crate::proto::name::Name;
+use notify::event::{AccessKind, AccessMode, CreateKind, ModifyKind, RenameMode};
+use notify::{Config, ErrorKind, Event, EventKind, RecommendedWatcher, RecursiveMode, Watcher};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// A recursive watch on Outgoing, as long as it lives.
+#[derive(Debug)]
+pub(crate) struct Watch {
+    watcher: RecommendedWatcher,
+    root: PathBuf,
+}
+
+/// How much of Outgoing is watched.
+#[derive(Debug)]
+pub(crate) enum Watched {
+    /// All of it.
+    Whole(Watch),
+    /// A part of it, because of this.
+    Part(Watch, String),
+    /// Nothing, because of this.
+    Nothing(String),
+}
+
+impl Watch {
+    /// Watches the folder at `path`; hints go to the mail of `shared`.
+    pub fn start(path: &Path, shared: Arc<Shared>) -> Watched {
+        // Events name the path as it is given here, and on some systems as it really is.
+        let root = path.canonicalize().unwrap_or_else(|_| path.to_path_buf());
+        let prefix = root.clone();
+        let config = Config::default().with_follow_symlinks(false);
+        let hear = move |event| hear(&shared, &prefix, event);
+        match RecommendedWatcher::new(hear, config) {
+            Ok(watcher) => {
+                let mut watch = Self { watcher, root };
+                match watch.watch_all() {
+                    Ok(()) => Watched::Whole(watch),
+                    Err(why) => Watched::Part(watch, why),
+                }
+            }
+            Err(error) => Watched::Nothing(explain(&error)),
+        }
+    }
+
+    /// Adds what is not watched yet.
+    ///
+    /// # Errors
+    /// Why some of it cannot be, for people.
+    pub fn watch_all(&mut self) -> Result<(), String> {
+        self.watcher.watch(&self.root, RecursiveMode::Recursive).map_err(|error| explain(&error))
+    }
+}
+
+/// Why not all can be watched, and what to do.
+fn explain(error: &notify::Error) -> String {
+    match &error.kind {
+        ErrorKind::MaxFilesWatch => no_watches(),
+        ErrorKind::Io(io) if matches!(io.raw_os_error(), Some(TOO_MANY_INSTANCES)) && cfg!(unix) => {
+            "the system gives no more inotify instances; raise fs.inotify.max_user_instances (sysctl)".into()
+        }
+        _ => cause::without_number(&error.to_string()),
+    }
+}
+
+/// EMFILE, what `inotify_init` says at its limit.
+const TOO_MANY_INSTANCES: i32 = 24;
+
+/// The system's limit of watches is reached.
+pub(crate) fn no_watches() -> String {
+    "Outgoing has more folders than this system lets a user watch; raise fs.inotify.max_user_watches \
+     (sysctl)"
+        .into()
+}
+
+/// The system's queue of events ran over.
+pub(crate) const OVERFLOW: &str = if cfg!(target_os = "linux") {
+    "more changed in Outgoing at once than the system's queue of file events takes; nothing is missed, as \
+     Outgoing is scanned now, but that is slower: raise fs.inotify.max_queued_events (sysctl)"
+} else {
+    "more changed in Outgoing at once than the system tells; nothing is missed, as Outgoing is scanned now"
+};
+
+/// What an event says about its paths.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Heard {
+    /// This about each.
+    Each(Hint),
+    /// The first was renamed to the second.
+    Renamed,
+    /// Somebody opened it.
+    Opened,
+}
+
+/// Only inotify tells when a writer has closed a file: elsewhere that somebody writes says no more
+/// than that it changed.
+pub(crate) const TELLS_CLOSES: bool = cfg!(target_os = "linux");
+
+fn meaning(kind: &EventKind) -> Option<Heard> {
+    Some(match kind {
+        EventKind::Access(AccessKind::Open(_)) if TELLS_CLOSES => Heard::Opened,
+        EventKind::Access(AccessKind::Close(AccessMode::Write)) => Heard::Each(Hint::Closed),
+        EventKind::Access(_) => return None,
+        EventKind::Create(CreateKind::Folder) => Heard::Each(Hint::Seen),
+        EventKind::Create(_) => Heard::Each(Hint::Created),
+        EventKind::Modify(ModifyKind::Data(_)) if TELLS_CLOSES => Heard::Each(Hint::Written),
+        EventKind::Modify(ModifyKind::Name(RenameMode::From)) => Heard::Each(Hint::Gone),
+        EventKind::Modify(ModifyKind::Name(RenameMode::To)) => Heard::Each(Hint::Moved),
+        EventKind::Modify(ModifyKind::Name(RenameMode::Both)) => Heard::Renamed,
+        EventKind::Remove(_) => Heard::Each(Hint::Gone),
+        EventKind::Modify(_) | EventKind::Any | EventKind::Other => Heard::Each(Hint::Seen),
+    })
+}
+
+fn hear(shared: &Shared, root: &Path, event: notify::Result<Event>) {
+    match event {
+        Ok(event) if event.need_rescan() => shared.mail(|mail| {
+            mail.hints.overflow = true;
+            lost(mail);
+        }),
+        Ok(event) => match (meaning(&event.kind), event.paths.as_slice()) {
+            (Some(Heard::Each(hint)), paths) => {
+                shared.mail(|mail| paths.iter().for_each(|path| add(&mut mail.hints, root, path, hint)));
+            }
+            (Some(Heard::Renamed), [from, to]) => shared.mail(|mail| {
+                add(&mut mail.hints, root, from, Hint::Gone);
+                add(&mut mail.hints, root, to, Hint::Moved);
+            }),
+            (Some(Heard::Opened), [path]) => {
+                shared.mail(|mail| {
+                    mail.hints.opened(|| path.strip_prefix(root).ok().and_then(|p| Name::from_path(p).ok()))
+                });
+            }
+            _ => {}
+        },
+        Err(error) if matches!(error.kind, ErrorKind::MaxFilesWatch) => {
+            shared.mail(|mail| mail.hints.no_watches = true);
+        }
+        Err(_) => shared.mail(lost),
+    }
+}
+
+/// Events were lost, or may have been.
+fn lost(mail: &mut Mail) {
+    (mail.hints.lost, mail.hints.everything) = (true, true);
+}
+
+fn add(hints: &mut Hints, root: &Path, path: &Path, hint: Hint) {
+    match path.strip_prefix(root) {
+        // Outgoing itself: its times change with all that comes and goes.
+        Ok(path) if path.as_os_str().is_empty() => hints.everything |= hint == Hint::Gone,
+        Ok(path) if path == Path::new(IGNORE_FILE) => hints.everything = true,
+        // What is no name does not cross; the next scan says so.
+        Ok(path) => {
+            if let Ok(name) = Name::from_path(path) {
+                hints.add(name, hint);
+            }
+        }
+        Err(_) => hints.everything = true,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_become_names_or_a_reason_to_scan() {
+        let root = Path::new("/base/Outgoing");
+        let heard = |path: &str, hint| {
+            let mut hints = Hints::default();
+            add(&mut hints, root, Path::new(path), hint);
+            let everything = hints.everything;
+            (hints.take_paths().pop().map(|(name, _)| name.to_string()), everything)
+        };
+        assert_eq!(heard("/base/Outgoing/a/b", Hint::Seen), (Some("a/b".into()), false));
+        assert_eq!(heard("/base/Outgoing", Hint::Seen), (None, false));
+        assert_eq!(heard("/base/Outgoing", Hint::Gone), (None, true));
+        assert_eq!(heard("/base/Outgoing/.rftignore", Hint::Closed), (None, true));
+        assert_eq!(heard("/base/Outgoing/.rft-x", Hint::Closed), (None, false));
+        assert_eq!(heard("/elsewhere", Hint::Seen), (None, true));
+    }
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn events_mean_what_inotify_means() {
+        for (kind, heard) in [
+            (EventKind::Create(CreateKind::File), Some(Heard::Each(Hint::Created))),
+            (EventKind::Access(AccessKind::Open(AccessMode::Any)), Some(Heard::Opened)),
+            (EventKind::Access(AccessKind::Close(AccessMode::Write)), Some(Heard::Each(Hint::Closed))),
+            (EventKind::Access(AccessKind::Close(AccessMode::Read)), None),
+            (EventKind::Modify(ModifyKind::Name(RenameMode::To)), Some(Heard::Each(Hint::Moved))),
+        ] {
+            assert_eq!(meaning(&kind), heard, "{kind:?}");
+        }
+    }
+}

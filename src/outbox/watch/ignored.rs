@@ -1,0 +1,134 @@
+//! `Outgoing/.rftignore`: what is not sent (gitignore syntax).
+
+use crate::proto::name::Name;
+use crate::store::Meta;
+use ignore::gitignore::{Gitignore, GitignoreBuilder};
+
+/// The file's name, at the top of Outgoing.
+pub(crate) const IGNORE_FILE: &str = ".rftignore";
+/// Longer ignore files are not read, in bytes.
+pub(crate) const MAX_IGNORE_FILE: u64 = 1 << 20;
+
+/// The patterns, and of which version of the file.
+#[derive(Debug)]
+pub(crate) struct Ignored {
+    rules: Gitignore,
+    of: Option<Meta>,
+    /// The patterns are not known.
+    everything: bool,
+}
+
+impl Ignored {
+    /// Nothing is ignored.
+    pub fn nothing() -> Self {
+        Self { rules: Gitignore::empty(), of: None, everything: false }
+    }
+
+    /// Whether the patterns are those of another version of the file than this (`None`: no file).
+    pub fn is_stale(&self, file: Option<&Meta>) -> bool {
+        match (&self.of, file) {
+            _ if self.everything => true,
+            (None, None) => false,
+            (Some(old), Some(new)) => !old.unchanged(new),
+            _ => true,
+        }
+    }
+
+    /// Takes the patterns of this version of the file. Returns what is wrong with them; the others
+    /// apply.
+    pub fn replace(&mut self, file: Option<Meta>, text: &[u8]) -> Vec<String> {
+        let mut builder = GitignoreBuilder::new("");
+        let mut wrong = Vec::new();
+        for (number, line) in String::from_utf8_lossy(text).lines().enumerate() {
+            if let Err(error) = builder.add_line(None, line) {
+                wrong.push(format!("{IGNORE_FILE} line {}: {error}; the line is not used", number + 1));
+            }
+        }
+        match builder.build() {
+            Ok(rules) => self.rules = rules,
+            Err(error) => wrong.push(format!("{IGNORE_FILE}: {error}; nothing is ignored by it")),
+        }
+        (self.of, self.everything) = (file, false);
+        wrong
+    }
+
+    /// Whether there are any patterns.
+    pub fn has_rules(&self) -> bool {
+        !self.rules.is_empty()
+    }
+
+    /// There is a file, but what it says is not known: everything is ignored until it is.
+    pub fn hide_everything(&mut self) {
+        self.everything = true;
+    }
+
+    /// Whether a pattern matches the entry itself.
+    pub fn matches(&self, name: &Name, folder: bool) -> bool {
+        if self.everything {
+            return true;
+        }
+        !self.rules.is_empty()
+            && name.to_path().is_ok_and(|path| self.rules.matched(&path, folder).is_ignore())
+    }
+
+    /// Whether a pattern matches the entry or a folder that it is in.
+    pub fn matches_above(&self, name: &Name, folder: bool) -> bool {
+        let mut parent = name.parent();
+        while let Some(above) = parent {
+            if self.matches(&above, true) {
+                return true;
+            }
+            parent = above.parent();
+        }
+        self.matches(name, folder)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::outbox::queue::table::model::file;
+
+    fn name(text: &str) -> Name {
+        Name::parse(text.as_bytes()).unwrap()
+    }
+
+    #[test]
+    fn patterns_are_those_of_git() {
+        let mut ignored = Ignored::nothing();
+        let text = b"# note\n*.tmp\n!keep.tmp\n/only/here\nbuild/\n\n";
+        assert_eq!(ignored.replace(Some(file(1, 1, 1)), text), Vec::<String>::new());
+        for (path, folder, expected) in [
+            ("a.tmp", false, true),
+            ("deep/a.tmp", false, true),
+            ("keep.tmp", false, false),
+            ("only/here", false, true),
+            ("not/only/here", false, false),
+            ("build", true, true),
+            ("build", false, false),
+            ("x/build", true, true),
+            ("a", false, false),
+        ] {
+            assert_eq!(ignored.matches(&name(path), folder), expected, "{path}");
+        }
+        assert!(ignored.matches_above(&name("build/x/y"), false));
+        assert!(!ignored.matches(&name("build/x/y"), false));
+    }
+
+    #[test]
+    fn a_bad_line_is_told_and_the_others_apply() {
+        let mut ignored = Ignored::nothing();
+        let wrong = ignored.replace(Some(file(1, 1, 1)), b"a{b\n*.tmp\n[z-a]\n\xff\n");
+        assert!(!wrong.is_empty() && wrong.iter().all(|w| w.contains("line ")), "{wrong:?}");
+        assert!(ignored.matches(&name("x.tmp"), false));
+    }
+
+    #[test]
+    fn another_version_makes_it_stale() {
+        let mut ignored = Ignored::nothing();
+        assert!(!ignored.is_stale(None) && ignored.is_stale(Some(&file(1, 1, 1))));
+        ignored.replace(Some(file(1, 1, 1)), b"");
+        assert!(!ignored.is_stale(Some(&file(1, 1, 1))));
+        assert!(ignored.is_stale(Some(&file(1, 1, 2))) && ignored.is_stale(None));
+    }
+}

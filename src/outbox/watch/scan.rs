@@ -1,0 +1,250 @@
+//! Looks at Outgoing: one folder's entries, or one entry. What is not sent is left out here, with
+//! one warning where a person should know.
+
+use super::ignored::{IGNORE_FILE, Ignored, MAX_IGNORE_FILE};
+use super::temp_names;
+use crate::config::TempNames;
+use crate::event::EventSink;
+use crate::proto::name::{Name, NameError, RESERVED_PREFIX, escape, link_stays_inside};
+use crate::store::{FileKind, Folder, Listed, Meta, PROBE_PREFIX, StoreError};
+use std::collections::HashSet;
+use std::collections::hash_map::DefaultHasher;
+use std::hash::{Hash, Hasher};
+use std::sync::Arc;
+
+/// Something to be sent.
+#[derive(Debug)]
+pub(crate) struct Found {
+    pub name: Name,
+    pub meta: Meta,
+    /// A link's.
+    pub target: Option<Vec<u8>>,
+    /// It has a name that these programs give to unfinished files.
+    pub unfinished: Option<&'static str>,
+}
+
+/// What one look at one name shows.
+#[derive(Debug)]
+pub(crate) enum Look {
+    /// An entry that is to be sent.
+    Found(Found),
+    /// Nothing stands there.
+    Gone,
+    /// It is not sent, or cannot be looked at.
+    Skipped,
+}
+
+/// What a listing of the top says about the ignore file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Rules {
+    Same,
+    Changed,
+}
+
+/// Looks, and knows what to leave out.
+#[derive(Debug)]
+pub(crate) struct Scanner {
+    folder: Arc<Folder>,
+    ignored: Ignored,
+    temp_names: TempNames,
+    /// An ignore file that was found empty, and had rules before.
+    emptied: Option<Meta>,
+    events: EventSink,
+    /// Hashes of what was warned about.
+    warned: HashSet<u64>,
+}
+
+/// More warnings than these are not remembered: they may come again.
+const MAX_WARNED: usize = 100_000;
+
+impl Scanner {
+    pub fn new(folder: Arc<Folder>, temp_names: TempNames, events: EventSink) -> Self {
+        let (ignored, warned) = (Ignored::nothing(), HashSet::new());
+        Self { folder, ignored, temp_names, emptied: None, events, warned }
+    }
+
+    /// All entries of one folder, `None` for Outgoing itself.
+    ///
+    /// # Errors
+    /// [`StoreError`] when it cannot be listed.
+    pub fn list(&self, folder: Option<&Name>) -> Result<Vec<Listed>, StoreError> {
+        self.folder.list(folder)
+    }
+
+    /// Reads the ignore file anew when a listing of the top shows another one than before. What may
+    /// not be sent must not be guessed: as long as it cannot be read, nothing is.
+    pub fn refresh_rules(&mut self, top: &[Listed]) -> Rules {
+        let file = top
+            .iter()
+            .find(|l| l.leaf.as_ref().is_ok_and(|leaf| leaf == IGNORE_FILE.as_bytes()))
+            .map(|listed| listed.meta);
+        if !self.ignored.is_stale(file.as_ref()) {
+            return Rules::Same;
+        }
+        let text = match file {
+            Some(_) => self.folder.read_own(IGNORE_FILE, MAX_IGNORE_FILE),
+            None => Ok(Vec::new()),
+        };
+        match text {
+            // Most programs empty a file before they write it anew. The old rules hold until the next look.
+            Ok(text)
+                if text.is_empty() && file.is_some() && self.emptied != file && self.ignored.has_rules() =>
+            {
+                self.emptied = file;
+                return Rules::Same;
+            }
+            Ok(text) => {
+                for wrong in self.ignored.replace(file, &text) {
+                    self.events.warn(None, wrong);
+                }
+            }
+            Err(error) if is_gone(&error) && file.is_none_or(|file| file.kind == FileKind::File) => {}
+            Err(error) => {
+                self.ignored.hide_everything();
+                let message = format!(
+                    "{IGNORE_FILE} must be a file of at most 1 MiB that can be read ({error}); until it is, \
+                     nothing is sent"
+                );
+                self.warn_once(None, &message);
+            }
+        }
+        Rules::Changed
+    }
+
+    /// Sorts out one entry of a listing.
+    pub fn sift(&mut self, folder: Option<&Name>, listed: Listed) -> Option<Found> {
+        let leaf = match listed.leaf {
+            Ok(leaf) => leaf,
+            Err(leaf) => {
+                let text = leaf.to_string_lossy().into_owned();
+                self.warn_unnamed(folder, text.as_bytes(), NameError::NotNative);
+                return None;
+            }
+        };
+        let name = match folder {
+            Some(folder) => folder.join(&leaf),
+            None => Name::parse(&leaf),
+        };
+        match name {
+            Ok(name) => self.pick(name, listed.meta),
+            Err(NameError::Reserved) => {
+                self.warn_reserved(&leaf);
+                None
+            }
+            Err(error) => {
+                self.warn_unnamed(folder, &leaf, error);
+                None
+            }
+        }
+    }
+
+    /// Looks at one name, which an event or a timer named.
+    pub fn look(&mut self, name: &Name) -> Look {
+        match self.folder.stat(name) {
+            Ok(meta) if self.ignored.matches_above(name, meta.kind == FileKind::Folder) => Look::Skipped,
+            Ok(_) if self.leaves_alone() && temp_names::is_in_one(name) => Look::Skipped,
+            Ok(meta) => self.pick(name.clone(), meta).map_or(Look::Skipped, Look::Found),
+            Err(error) if is_gone(&error) => Look::Gone,
+            Err(error) => {
+                self.warn_unreadable(name, &error);
+                Look::Skipped
+            }
+        }
+    }
+
+    fn pick(&mut self, name: Name, meta: Meta) -> Option<Found> {
+        if self.ignored.matches(&name, meta.kind == FileKind::Folder) {
+            return None;
+        }
+        let seen = temp_names::Seen { folder: meta.kind == FileKind::Folder, size: meta.size };
+        let used_by = self.leaves_alone().then(|| temp_names::used_by(name.leaf(), seen)).flatten();
+        if used_by.is_some() && meta.kind != FileKind::Other {
+            return Some(Found { name, meta, target: None, unfinished: used_by });
+        }
+        match meta.kind {
+            FileKind::File | FileKind::Folder => Some(Found { name, meta, target: None, unfinished: None }),
+            FileKind::Link => {
+                let target = match self.folder.read_link(&name) {
+                    Ok(target) => target,
+                    Err(error) if is_gone(&error) => return None,
+                    Err(error) => {
+                        self.warn_unreadable(&name, &error);
+                        return None;
+                    }
+                };
+                if link_stays_inside(&name, &target) {
+                    return Some(Found { name, meta, target: Some(target), unfinished: None });
+                }
+                let message = format!(
+                    "the symbolic link leaves Outgoing, or leads into a `.rft` (it points to {}), and is not \
+                     sent; put what it points to there instead",
+                    escape(&target)
+                );
+                self.warn_once(Some(&name), &message);
+                None
+            }
+            FileKind::Other => {
+                let message = "it is a socket, a FIFO or a device and is not sent; only files, folders and \
+                               links are";
+                self.warn_once(Some(&name), message);
+                None
+            }
+        }
+    }
+
+    /// Whether names of unfinished files are left alone.
+    pub fn leaves_alone(&self) -> bool {
+        self.temp_names == TempNames::LeaveAlone
+    }
+
+    /// Puts names first that say something about the files beside them.
+    pub fn put_in_order(&self, listed: &mut [Listed]) {
+        if self.leaves_alone() {
+            listed.sort_by_key(|listed| {
+                !listed.leaf.as_ref().is_ok_and(|leaf| temp_names::says_of_others(leaf))
+            });
+        }
+    }
+
+    /// Warns that a folder or an entry cannot be looked at.
+    pub fn warn_unreadable(&mut self, name: &Name, error: &StoreError) {
+        self.warn_once(Some(name), &format!("not sent: {}", error.without_path()));
+    }
+
+    /// What the program itself put there is no news.
+    fn warn_reserved(&mut self, leaf: &[u8]) {
+        let own = leaf == IGNORE_FILE.as_bytes()
+            || leaf.starts_with(PROBE_PREFIX)
+            || (leaf == RESERVED_PREFIX && self.folder.has_own());
+        if !own {
+            let message = format!(
+                "{} is not sent: names at the top of Outgoing that start with `.rft` are reserved for rft; rename \
+                 it, or put it into a folder",
+                escape(leaf)
+            );
+            self.warn_once(None, &message);
+        }
+    }
+
+    fn warn_unnamed(&mut self, folder: Option<&Name>, leaf: &[u8], error: NameError) {
+        let place = folder.map_or_else(String::new, |f| format!("{f}/"));
+        self.warn_once(None, &format!("{place}{} is not sent: {error}", escape(leaf)));
+    }
+
+    /// Says this about that only once.
+    pub fn warn_once(&mut self, name: Option<&Name>, message: &str) {
+        let mut hasher = DefaultHasher::new();
+        (name, message).hash(&mut hasher);
+        if self.warned.len() >= MAX_WARNED {
+            self.warned.clear();
+        }
+        if self.warned.insert(hasher.finish()) {
+            self.events.warn(name.cloned(), message);
+        }
+    }
+}
+
+/// Whether an error only says that nothing of that name stands there (any more).
+pub(crate) fn is_gone(error: &StoreError) -> bool {
+    matches!(error, StoreError::NotFound { .. } | StoreError::InTheWay { .. })
+}

@@ -1,0 +1,307 @@
+//! What strangers may cost: connections, memory, guesses (protocol.md section 3.6).
+
+use super::attempts::{Attempt, Attempts};
+use crate::crypto::handshake::Role;
+use crate::session::canonical;
+use crate::session::close;
+use crate::session::close::Phase;
+use crate::session::guess_limit::{HOPELESS, Pace, Throttle};
+use crate::session::handshake::AuthError;
+use crate::transport::endpoint::Jumbo;
+use quinn::{Connecting, Incoming};
+use quinn_proto::congestion::{Controller, ControllerFactory};
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+/// Connections of strangers that may be unauthenticated at once.
+const MAX_STRANGERS: usize = 8;
+/// Connections from the address that the user named, beside those: from the port that the user named, and as
+/// many from others. Of the dials of one peer, which overlap, all but one are closed, and hold their slots for
+/// some round trips more.
+const MAX_NAMED: usize = 8;
+/// With this many unauthenticated, who comes next must first show that it receives at its address
+/// (stateless Retry, RFC 9000 section 8.1.2).
+const RETRY_FROM: usize = 2;
+/// Between two warnings of the same kind.
+const WARNING_PACE: Duration = Duration::from_secs(60);
+/// Wrong guesses in a row of which the user is told first.
+const FIRST_ALARM: u32 = 20;
+
+/// Who knocks, as far as an address tells.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Caller {
+    /// It comes from the address and the port that the user named: the peer, who dials from the port on which it
+    /// listens, unless somebody on the path writes that address on packets. Such a one cannot answer a Retry.
+    Peer,
+    /// It comes from another port of that address: somebody behind the same NAT or on the same host, or the
+    /// peer, if its port was taken or changed on the way.
+    Neighbour,
+    /// Anybody else.
+    Stranger,
+}
+
+/// The limits, and what is used of them. Each kind of caller has its own share, so that a flood from elsewhere,
+/// even from beside the peer, does not lock the peer out.
+pub(crate) struct Guard {
+    peer: Share,
+    neighbours: Share,
+    strangers: Share,
+    attempts: Mutex<Attempts>,
+    /// The addresses that the peer's name has now.
+    named: Mutex<Vec<SocketAddr>>,
+    warned: Mutex<Option<Instant>>,
+    /// With so many failures in a row the user is told next.
+    alarm: AtomicU32,
+}
+
+/// What one kind of caller may cost.
+struct Share {
+    most: usize,
+    pending: Arc<AtomicUsize>,
+    guesses: Mutex<Throttle>,
+}
+
+impl Share {
+    fn new(most: usize, pace: Pace, now: Instant) -> Self {
+        Self { most, pending: Arc::default(), guesses: Mutex::new(Throttle::new(pace, now)) }
+    }
+
+    fn failures(&self) -> u32 {
+        self.guesses.lock().unwrap_or_else(PoisonError::into_inner).failures()
+    }
+}
+
+impl Guard {
+    pub(crate) fn new(now: Instant) -> Self {
+        Self {
+            peer: Share::new(MAX_NAMED, Pace::Peer, now),
+            neighbours: Share::new(MAX_NAMED, Pace::Neighbours, now),
+            strangers: Share::new(MAX_STRANGERS, Pace::Strangers, now),
+            attempts: Mutex::default(),
+            named: Mutex::default(),
+            warned: Mutex::new(None),
+            alarm: AtomicU32::new(FIRST_ALARM),
+        }
+    }
+
+    /// The addresses that the peer's name has now, with the port on which it listens and from which it dials.
+    pub(crate) fn set_named(&self, addresses: &[SocketAddr]) {
+        *self.named.lock().unwrap_or_else(PoisonError::into_inner) =
+            addresses.iter().map(|addr| canonical(*addr)).collect();
+    }
+
+    fn caller(&self, from: SocketAddr) -> Caller {
+        let named = self.named.lock().unwrap_or_else(PoisonError::into_inner);
+        let from = canonical(from);
+        if named.iter().any(|addr| addr.ip() == from.ip() && addr.port() == from.port()) {
+            Caller::Peer
+        } else if named.iter().any(|addr| addr.ip() == from.ip()) {
+            Caller::Neighbour
+        } else {
+            Caller::Stranger
+        }
+    }
+
+    fn share(&self, caller: Caller) -> &Share {
+        match caller {
+            Caller::Peer => &self.peer,
+            Caller::Neighbour => &self.neighbours,
+            Caller::Stranger => &self.strangers,
+        }
+    }
+
+    /// Lets an incoming connection in, or answers it (Retry, refusal) and lets it go.
+    pub(crate) fn admit(&self, incoming: Incoming) -> Option<Place> {
+        let caller = self.caller(incoming.remote_address());
+        let share = self.share(caller);
+        let now = share.pending.load(Ordering::Relaxed);
+        // What is left of an attempt that was looked at before holds no place. A Retry costs none, and
+        // helps a client that has not got the first one.
+        let rest = !self.is_new(&incoming);
+        if (now >= RETRY_FROM || rest) && !incoming.remote_address_validated() && incoming.may_retry() {
+            let _ = incoming.retry();
+            return None;
+        }
+        if now >= share.most || rest {
+            incoming.ignore();
+            return None;
+        }
+        share.pending.fetch_add(1, Ordering::Relaxed);
+        Some(Place { incoming, held: Seat::new(share.pending.clone()), caller })
+    }
+
+    fn is_new(&self, incoming: &Incoming) -> bool {
+        let attempt = Attempt {
+            from: canonical(incoming.remote_address()),
+            id: incoming.orig_dst_cid(),
+            validated: incoming.remote_address_validated(),
+        };
+        self.attempts.lock().unwrap_or_else(PoisonError::into_inner).is_new(attempt, Instant::now())
+    }
+
+    /// What the user should know about guesses that were not right, when there is news: after 20 in a row, and
+    /// each time that they are five times as many.
+    pub(crate) fn alarm(&self) -> Option<String> {
+        let strangers = self.strangers.failures();
+        let named = self.peer.failures().saturating_add(self.neighbours.failures());
+        let failures = strangers.saturating_add(named);
+        let due = self.alarm.load(Ordering::Relaxed);
+        if failures < due {
+            if failures < FIRST_ALARM {
+                self.alarm.store(FIRST_ALARM, Ordering::Relaxed);
+            }
+            return None;
+        }
+        self.alarm.store(due.saturating_mul(5), Ordering::Relaxed);
+        let advice = match strangers {
+            HOPELESS.. => {
+                "strangers get one try in five minutes from now on, until somebody knows the password; if you \
+                 wait for a peer from an address that you did not name, name it, and keep others off the port \
+                 by a firewall"
+            }
+            _ => "somebody may be guessing it; a pass phrase from `rft passphrase` cannot be guessed",
+        };
+        Some(format!("{failures} connections in a row did not know the password: {advice}"))
+    }
+
+    /// Whether a warning about strangers is due.
+    pub(crate) fn may_warn(&self, now: Instant) -> bool {
+        let mut warned = self.warned.lock().unwrap_or_else(PoisonError::into_inner);
+        let due = warned.is_none_or(|last| now.saturating_duration_since(last) >= WARNING_PACE);
+        if due {
+            *warned = Some(now);
+        }
+        due
+    }
+}
+
+/// A place among the unauthenticated, for one connection.
+pub(crate) struct Place {
+    incoming: Incoming,
+    held: Seat,
+    caller: Caller,
+}
+
+/// A slot among the unauthenticated, already counted. It is free again once the peer has proved itself, or when
+/// QUIC has let go of the connection: for some round trips after a connection was closed QUIC keeps all of it,
+/// 20 kB and more, to answer what still comes (RFC 9000 section 10.2). All clones are one.
+#[derive(Clone)]
+pub(crate) struct Seat(Arc<Taken>);
+
+struct Taken {
+    pending: Arc<AtomicUsize>,
+    released: AtomicBool,
+}
+
+impl Seat {
+    fn new(pending: Arc<AtomicUsize>) -> Self {
+        Self(Arc::new(Taken { pending, released: AtomicBool::new(false) }))
+    }
+
+    /// The peer has proved that it knows the password.
+    pub(crate) fn release(&self) {
+        self.0.release();
+    }
+
+    /// The same factory of congestion controllers, which holds this slot. QUIC keeps the factory of a
+    /// connection as long as the connection's state, and drops both together.
+    pub(crate) fn held_by(
+        &self,
+        factory: Arc<dyn ControllerFactory + Send + Sync>,
+    ) -> Arc<dyn ControllerFactory + Send + Sync> {
+        Arc::new(Holding { factory, _seat: self.clone() })
+    }
+}
+
+impl Taken {
+    fn release(&self) {
+        if !self.released.swap(true, Ordering::Relaxed) {
+            self.pending.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+}
+
+impl Drop for Taken {
+    fn drop(&mut self) {
+        self.release();
+    }
+}
+
+struct Holding {
+    factory: Arc<dyn ControllerFactory + Send + Sync>,
+    _seat: Seat,
+}
+
+impl ControllerFactory for Holding {
+    fn build(self: Arc<Self>, now: Instant, current_mtu: u16) -> Box<dyn Controller> {
+        self.factory.clone().build(now, current_mtu)
+    }
+}
+
+impl Place {
+    pub(crate) fn remote(&self) -> SocketAddr {
+        self.incoming.remote_address()
+    }
+
+    /// Begins the QUIC handshake. The guesses of this connection come out of the throttle returned.
+    pub(crate) fn accept<'a>(
+        self,
+        guard: &'a Guard,
+        jumbo: &Jumbo,
+    ) -> Result<(Connecting, &'a Mutex<Throttle>, Seat), AuthError> {
+        let connecting = jumbo
+            .accept(self.incoming, |factory| self.held.held_by(factory))
+            .map_err(|error| close::ended(Role::Host, Phase::Tls, &error))?;
+        Ok((connecting, &guard.share(self.caller).guesses, self.held))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn callers_are_told_apart_by_address_and_port() {
+        let guard = Guard::new(Instant::now());
+        let addr = |text: &str| text.parse::<SocketAddr>().unwrap();
+        assert_eq!(guard.caller(addr("192.0.2.1:4000")), Caller::Stranger);
+        guard.set_named(&[addr("192.0.2.1:4000"), addr("[fe80::1%3]:4000")]);
+        for (from, caller) in [
+            ("192.0.2.1:4000", Caller::Peer),
+            // As a socket of both families has it.
+            ("[::ffff:192.0.2.1]:4000", Caller::Peer),
+            ("[fe80::1]:4000", Caller::Peer),
+            ("192.0.2.1:4001", Caller::Neighbour),
+            ("[::ffff:192.0.2.1]:1", Caller::Neighbour),
+            ("192.0.2.2:4000", Caller::Stranger),
+        ] {
+            assert_eq!(guard.caller(addr(from)), caller, "{from}");
+        }
+        // The name leads elsewhere now.
+        guard.set_named(&[addr("192.0.2.2:4000")]);
+        assert_eq!(guard.caller(addr("192.0.2.1:4000")), Caller::Stranger);
+        assert_eq!(guard.caller(addr("192.0.2.2:4000")), Caller::Peer);
+    }
+
+    #[test]
+    fn the_user_is_told_of_wrong_guesses_now_and_then() {
+        let mut now = Instant::now();
+        let guard = Guard::new(now);
+        let mut told = Vec::new();
+        for n in 1..=600 {
+            now += Duration::from_secs(301);
+            assert!(guard.strangers.guesses.lock().unwrap().take(now));
+            told.extend(guard.alarm().map(|text| (n, text.contains("one try in five minutes"))));
+        }
+        assert_eq!(told, [(20, false), (100, true), (500, true)]);
+        guard.strangers.guesses.lock().unwrap().give_back();
+        assert_eq!(guard.alarm(), None);
+        for _ in 0..20 {
+            now += Duration::from_secs(301);
+            guard.peer.guesses.lock().unwrap().take(now);
+        }
+        assert!(guard.alarm().is_some());
+    }
+}

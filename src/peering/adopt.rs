@@ -1,0 +1,81 @@
+//! From an authenticated connection to the session, or to its end: who decides, and who is refused (protocol.md
+//! section 3.5).
+
+use super::connector::{Held, Shared};
+use super::tie_break;
+use super::tie_break::Verdict;
+use crate::crypto::seal::RecordKind;
+use crate::failpoint::hit;
+use crate::proto::codec::Malformed;
+use crate::proto::message::Control;
+use crate::session::handshake::{AuthError, Authenticated, lost_when_proven};
+use crate::session::installation;
+use crate::session::{ControlReceiver, Session, canonical};
+use crate::transport::endpoint::CloseCode;
+
+/// A side that has a session with another installation refuses the connection. Otherwise, on the follower's side, it is
+/// nothing until the leader adopts it.
+pub(crate) async fn await_adoption(
+    shared: &Shared,
+    mut done: Authenticated,
+) -> Result<Authenticated, AuthError> {
+    if let Some(clash) = installation::refusal(&done.own, &done.settings) {
+        refuse(shared, &done, clash);
+        return Err(AuthError::WeRefuse(clash));
+    }
+    if let Some(clash) = installation::refusal(&done.settings, &done.own) {
+        // The peer comes to the same answer and closes. A close from here would look as if this side refused it.
+        done.connection.closed().await;
+        return Err(AuthError::PeerRefuses(clash));
+    }
+    if tie_break::leads(shared.own.process, done.established.peer) {
+        return Ok(done);
+    }
+    match done.reader.message(RecordKind::Control, Control::decode).await {
+        Ok(Control::Adopt) => Ok(done),
+        Ok(_) => Err(lost_when_proven(&done.connection, done.established.role, Malformed.into())),
+        Err(error) => Err(lost_when_proven(&done.connection, done.established.role, error)),
+    }
+}
+
+fn refuse(shared: &Shared, done: &Authenticated, clash: installation::Clash) {
+    let remote = canonical(done.connection.remote_address());
+    tracing::info!(%remote, installation = %done.settings.installation, ?clash, "a second peer is refused");
+    done.connection.close(clash.code().var_int(), b"");
+    shared.tell_clash(clash, Some(done.settings.installation), || clash.told_to_holder(remote));
+}
+
+/// The leader decides, the follower obeys; whatever is adopted ends the session before it. Either refuses a peer whose
+/// place was taken by another one meanwhile.
+pub(crate) async fn adopt(shared: &Shared, mut done: Authenticated) -> Option<(Session, ControlReceiver)> {
+    let peer = done.established.peer;
+    let leads = tie_break::leads(shared.own.process, peer);
+    let displaced = shared.is_displaced(peer);
+    match tie_break::decide(shared.current(), peer, displaced, done.established.role, &done.settings) {
+        Verdict::Refuse(clash) => {
+            refuse(shared, &done, clash);
+            return None;
+        }
+        Verdict::Duplicate if leads => {
+            tracing::debug!("a second connection to the same peer is closed");
+            done.connection.close(CloseCode::Duplicate.var_int(), b"");
+            return None;
+        }
+        Verdict::Adopt | Verdict::Duplicate => {}
+    }
+    if leads && let Err(error) = done.writer.send(RecordKind::Control, |out| Control::Adopt.encode(out)).await
+    {
+        tracing::debug!(%error, "the connection was lost before it was adopted");
+        return None;
+    }
+    hit("handshake.adopted");
+    shared.replace(Held::new(&done));
+    let installation = done.settings.installation;
+    if installation == shared.own.installation {
+        let remote = canonical(done.connection.remote_address());
+        shared.tell_clash(installation::Clash::Copied, Some(installation), || {
+            installation::told_of_own_copy(remote)
+        });
+    }
+    Some(Session::start(done, shared.streams, shared.memory, &shared.fec))
+}

@@ -1,0 +1,254 @@
+//! Dialling: the peer's addresses in turn, again and again, until one answers; then the guest's part
+//! of the handshake (protocol.md section 3).
+
+use super::Fatal;
+use super::adopt::await_adoption;
+use super::backoff::{Cadence, Tries, Trouble, Verdict};
+use super::connector::Shared;
+use super::liveness::{Counters, Liveness};
+use super::resolve::Names;
+use crate::crypto::handshake::Role;
+use crate::session::canonical;
+use crate::session::close;
+use crate::session::close::Phase;
+use crate::session::handshake::{AuthError, Authenticated, DEADLINE, as_guest};
+use crate::transport::endpoint::CloseCode;
+use quinn::Connection;
+use rand::RngExt;
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+use tokio::sync::{mpsc, watch};
+use tokio::task::{AbortHandle, JoinSet};
+
+/// How often a connection is looked at before it is a session.
+const LOOK: Duration = Duration::from_millis(100);
+/// A refusal that took so long was the host's deadline. One that is meant comes at once.
+const SLOW_LINK: Duration = Duration::from_secs(DEADLINE.as_secs() / 2);
+
+/// Dials whenever a session is needed.
+pub(crate) async fn run(
+    shared: Arc<Shared>,
+    mut needed: watch::Receiver<bool>,
+    authenticated: mpsc::Sender<Authenticated>,
+) -> Result<(), Fatal> {
+    let Some(peer) = shared.peer.clone() else { return Ok(()) };
+    let host = peer.host.clone();
+    let mut names =
+        Names::look_up(peer, shared.local).await.map_err(|reason| Fatal::PeerAddress { host, reason })?;
+    shared.guard.set_named(names.addresses());
+    let mut trouble = Trouble::new(Instant::now());
+    loop {
+        if needed.wait_for(|needed| *needed).await.is_err() {
+            return Ok(());
+        }
+        let wait = trouble.wait(Instant::now());
+        let dial = async {
+            tokio::time::sleep(wait).await;
+            connect(&shared, &mut names, &mut trouble).await
+        };
+        let connection = tokio::select! {
+            connection = dial => connection,
+            gone = needed.wait_for(|needed| !*needed) => {
+                if gone.is_err() {
+                    return Ok(());
+                }
+                continue;
+            }
+        };
+        let remote = canonical(connection.remote_address());
+        let pause = match prove(&shared, connection, &mut trouble).await {
+            Ok(done) => {
+                if authenticated.send(done).await.is_err() {
+                    return Ok(());
+                }
+                Duration::from_secs(1)
+            }
+            Err(error) => after(&shared, remote, error, &names, &mut trouble)?,
+        };
+        // A session that came by the other way meanwhile ends the pause with the need.
+        let _ = tokio::time::timeout(pause, needed.wait_for(|needed| !*needed)).await;
+    }
+}
+
+/// How far a dial has come.
+#[derive(Default)]
+struct Progress {
+    proof_sent: AtomicBool,
+    authenticated: AtomicBool,
+}
+
+/// The guest's part of the handshake, in a task of its own: a bug in it costs this connection and no more.
+async fn prove(
+    shared: &Arc<Shared>,
+    connection: Connection,
+    trouble: &mut Trouble,
+) -> Result<Authenticated, AuthError> {
+    let progress = Arc::new(Progress::default());
+    // Aborted when this is dropped.
+    let mut task = JoinSet::new();
+    task.spawn(attempt(shared.clone(), connection, progress.clone()));
+    let result = match task.join_next().await {
+        Some(Ok(result)) => result,
+        Some(Err(panic)) => {
+            tracing::error!(%panic, "a handshake ended by a bug; please report it");
+            Err(AuthError::Lost("a bug".into()))
+        }
+        None => Err(AuthError::Lost("it was not begun".into())),
+    };
+    if progress.proof_sent.load(Ordering::Relaxed) {
+        trouble.proved(Instant::now());
+    }
+    if progress.authenticated.load(Ordering::Relaxed) {
+        trouble.over();
+    }
+    if result.is_ok() {
+        trouble.accepted();
+    }
+    result
+}
+
+async fn attempt(
+    shared: Arc<Shared>,
+    connection: Connection,
+    progress: Arc<Progress>,
+) -> Result<Authenticated, AuthError> {
+    let Progress { proof_sent, authenticated } = &*progress;
+    let handshake = async {
+        let (own, settings) = (shared.own.process, |peer| shared.settings(peer));
+        let done = as_guest(connection.clone(), &shared.key, own, proof_sent, settings).await?;
+        authenticated.store(true, Ordering::Relaxed);
+        await_adoption(&shared, done).await
+    };
+    let (begun, liveness) = (Instant::now(), Mutex::new(Liveness::new(Instant::now())));
+    let alive = || look(&connection, &mut liveness.lock().unwrap_or_else(PoisonError::into_inner));
+    let given_up = tokio::select! {
+        result = handshake => match result {
+            // The host says the same when its deadline passes, which may be over a link so slow that it never saw
+            // our proof.
+            Err(AuthError::WrongPassword) if begun.elapsed() >= SLOW_LINK => Err("the host gave up"),
+            result => Ok(result),
+        },
+        () = tokio::time::sleep(DEADLINE) => Err("it took too long"),
+        () = until_dead(&alive) => Err("the peer fell silent"),
+    };
+    given_up.unwrap_or_else(|reason| {
+        let there = alive();
+        connection.close(CloseCode::Authentication.var_int(), b"");
+        // A host that hears us, and that we hear, has had its time to answer.
+        let unexplained =
+            there && proof_sent.load(Ordering::Relaxed) && !authenticated.load(Ordering::Relaxed);
+        Err(if unexplained { AuthError::Unexplained } else { AuthError::Lost(reason.into()) })
+    })
+}
+
+/// Whether the peer hears us, and we hear it.
+fn look(connection: &Connection, liveness: &mut Liveness) -> bool {
+    let now = Instant::now();
+    liveness.look(Counters::of(connection), now);
+    liveness.alive(connection.rtt(), now)
+}
+
+async fn until_dead(alive: &impl Fn() -> bool) {
+    while alive() {
+        tokio::time::sleep(LOOK).await;
+    }
+}
+
+/// How long to wait before the next dial.
+fn after(
+    shared: &Shared,
+    remote: SocketAddr,
+    error: AuthError,
+    names: &Names,
+    trouble: &mut Trouble,
+) -> Result<Duration, Fatal> {
+    tracing::info!(%remote, %error, "dialling did not lead to a session");
+    let first = !shared.had_session();
+    match error {
+        // Only a peer that has proved that it knows the password ends this process.
+        AuthError::NotRft if first => return Err(Fatal::NotRft { peer: remote }),
+        AuthError::Unwrap if first => return Err(Fatal::Unwrap { peer: remote }),
+        AuthError::OtherVersion => warn_of_another_version(shared, remote, trouble),
+        AuthError::PeerRefuses(clash) => {
+            shared.tell_clash(clash, None, || clash.told_to_refused(remote));
+        }
+        // The packets of such a dial do not leave this host, so nobody on the way can bring this about.
+        AuthError::Itself if first && names.lead_only_here() => return Err(Fatal::Itself { peer: remote }),
+        AuthError::Itself if trouble.is_news() => {
+            let text = "the peer's address leads back to this very rft; waiting for the peer to dial";
+            shared.events.warn(None, text);
+        }
+        _ => {}
+    }
+    match trouble.verdict(&error) {
+        Verdict::Again(wait) => Ok(jittered(wait)),
+        Verdict::Refused(wait) => {
+            shared.auth_failed(remote);
+            if first {
+                return Err(Fatal::WrongPassword { peer: remote });
+            }
+            Ok(jittered(wait))
+        }
+    }
+}
+
+/// Says so once, if it goes on: before TLS is up such an answer may be anybody's.
+fn warn_of_another_version(shared: &Shared, remote: SocketAddr, trouble: &mut Trouble) {
+    if trouble.answered_as_another(Instant::now()) {
+        let text = format!(
+            "{remote} answers, but not as rft/1: another program or another version of rft runs there; run the \
+             same version of rft on both sides. Dialling goes on"
+        );
+        shared.events.warn(None, text);
+    }
+}
+
+/// Tries the addresses in turn until a QUIC handshake completes. Tries overlap, so that a lost packet
+/// or a long round trip does not hold up the next one; all but the first that answers are dropped.
+/// However a try ends before TLS is up, another follows: anybody on the path can end one.
+async fn connect(shared: &Shared, names: &mut Names, trouble: &mut Trouble) -> Connection {
+    let mut cadence = Cadence::new(Instant::now());
+    let mut answers = JoinSet::new();
+    let mut tries = Tries::new();
+    let mut turn = 0;
+    loop {
+        if names.refresh() {
+            shared.guard.set_named(names.addresses());
+        }
+        let found = names.addresses();
+        let (addr, count) = (found[turn % found.len()], found.len());
+        turn += 1;
+        match shared.jumbo.connect(&shared.endpoint, addr) {
+            Ok(connecting) => {
+                let answer = async move { (addr, tokio::time::timeout(DEADLINE, connecting).await) };
+                tries.push(answers.spawn(answer)).as_ref().map(AbortHandle::abort);
+            }
+            Err(error) => tracing::info!(%addr, %error, "cannot dial"),
+        }
+        let wait = cadence.next(Instant::now(), count, shared.had_session());
+        let next = tokio::time::Instant::now() + jittered(wait);
+        loop {
+            tokio::select! {
+                Some(done) = answers.join_next() => match done {
+                    Ok((_, Ok(Ok(connection)))) => return connection,
+                    Ok((addr, Ok(Err(error)))) => {
+                        let error = close::ended(Role::Guest, Phase::Tls, &error);
+                        tracing::debug!(%addr, %error, "no answer");
+                        if matches!(error, AuthError::OtherVersion) {
+                            warn_of_another_version(shared, canonical(addr), trouble);
+                        }
+                    }
+                    Ok((_, Err(_))) | Err(_) => {}
+                },
+                () = tokio::time::sleep_until(next) => break,
+            }
+        }
+    }
+}
+
+/// Between 85 % and 115 %: two peers that lost each other do not dial in step for ever.
+fn jittered(duration: Duration) -> Duration {
+    duration.mul_f64(rand::rng().random_range(0.85..1.15))
+}

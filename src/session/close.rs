@@ -1,0 +1,283 @@
+//! How a connection ended, and what that says (protocol.md section 3.4). Pure.
+//!
+//! Until the peer has proved that it knows the password, an end says next to nothing: anybody may have brought
+//! it about. So nothing here ends the process, or counts against the password, on an unauthenticated word,
+//! but for one case that cannot be told otherwise: the responder's answer to our proof.
+
+use super::handshake::AuthError;
+use super::installation::Clash;
+use crate::crypto::handshake::Role;
+use crate::transport::endpoint::CloseCode;
+use quinn::ConnectionError;
+use quinn_proto::TransportErrorCode;
+
+/// TLS alert 120, no_application_protocol, as a QUIC error (RFC 9001 section 4.8).
+const NO_APPLICATION_PROTOCOL: u8 = 120;
+
+/// How far a handshake had come when its connection ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Phase {
+    /// TLS is not up. Everybody on the path can derive the keys of Initial packets (RFC 9001 section 5.2),
+    /// so whoever sees the first packet can forge an end.
+    Tls,
+    /// TLS is up; neither side has proved anything.
+    Hello,
+    /// The guest has sent its proof (M3), and waits for the host's.
+    Proof,
+    /// The peer has proved that it knows the password.
+    Proven,
+}
+
+/// How a connection ended, without the reason phrase: that is the peer's text, and is shown nowhere.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Close {
+    /// By the peer's application (CONNECTION_CLOSE 0x1d), with this code.
+    Application(u64),
+    /// By the peer's QUIC (CONNECTION_CLOSE 0x1c), with this code.
+    Transport(u64),
+    /// The peer says that there is no common version, of QUIC (Version Negotiation) or of the protocol (TLS
+    /// alert 120).
+    OtherVersion,
+    /// This side found no common protocol in the peer's TLS.
+    OtherProtocol,
+    /// The connection lives, and the peer gave up the stream of the handshake.
+    Stream,
+    /// By this side, by silence or by a stateless reset.
+    Lost,
+}
+
+impl From<&ConnectionError> for Close {
+    fn from(error: &ConnectionError) -> Self {
+        let other_protocol = TransportErrorCode::crypto(NO_APPLICATION_PROTOCOL);
+        match error {
+            ConnectionError::VersionMismatch => Self::OtherVersion,
+            ConnectionError::ConnectionClosed(close) if close.error_code == other_protocol => {
+                Self::OtherVersion
+            }
+            ConnectionError::TransportError(error) if error.code == other_protocol => Self::OtherProtocol,
+            ConnectionError::ConnectionClosed(close) => Self::Transport(close.error_code.into()),
+            ConnectionError::ApplicationClosed(close) => Self::Application(close.error_code.into()),
+            ConnectionError::TransportError(_)
+            | ConnectionError::Reset
+            | ConnectionError::TimedOut
+            | ConnectionError::LocallyClosed
+            | ConnectionError::CidsExhausted => Self::Lost,
+        }
+    }
+}
+
+/// What an end means for this side.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Meaning {
+    /// There is no connection any more, and that is all.
+    Lost,
+    /// Something else than this version of rft seems to be there.
+    OtherVersion,
+    /// The host did not accept our proof.
+    Refused,
+    /// The host was there, and did not answer our proof.
+    Unanswered,
+    /// The host takes no guess now.
+    Busy,
+    /// Another connection is kept.
+    Duplicate,
+    /// The host is this very process.
+    Itself,
+    /// The peer keeps its session with another installation, or another process of this one.
+    Clash(Clash),
+    /// A guest that has proved itself could not take the session keys.
+    KeysRefused,
+}
+
+/// What it means for a side in `role` that its connection ended like this in `phase`.
+pub fn judge(role: Role, phase: Phase, close: Close) -> Meaning {
+    const AUTHENTICATION: u64 = CloseCode::Authentication as u64;
+    const DUPLICATE: u64 = CloseCode::Duplicate as u64;
+    const BUSY: u64 = CloseCode::Busy as u64;
+    const KEYS_REFUSED: u64 = CloseCode::KeysRefused as u64;
+    const OCCUPIED: u64 = CloseCode::Occupied as u64;
+    const COPIED: u64 = CloseCode::Copied as u64;
+    match (role, phase, close) {
+        (Role::Guest, Phase::Tls, Close::OtherVersion | Close::OtherProtocol) => Meaning::OtherVersion,
+        (Role::Host, Phase::Tls, Close::OtherProtocol) => Meaning::OtherVersion,
+        (Role::Guest, Phase::Hello, Close::Application(BUSY)) => Meaning::Busy,
+        // The one reason for which a host says that before it has said anything else.
+        (Role::Guest, Phase::Hello, Close::Application(DUPLICATE)) => Meaning::Itself,
+        (Role::Guest, Phase::Proof, Close::Application(AUTHENTICATION)) => Meaning::Refused,
+        // An honest host that is there answers a proof with M4 or that. A connection that died says nothing.
+        (
+            Role::Guest,
+            Phase::Proof,
+            Close::Application(_) | Close::Transport(_) | Close::OtherVersion | Close::Stream,
+        ) => Meaning::Unanswered,
+        (_, Phase::Proven, Close::Application(DUPLICATE)) => Meaning::Duplicate,
+        (_, Phase::Proven, Close::Application(OCCUPIED)) => Meaning::Clash(Clash::Occupied),
+        (_, Phase::Proven, Close::Application(COPIED)) => Meaning::Clash(Clash::Copied),
+        (Role::Host, Phase::Proven, Close::Application(KEYS_REFUSED)) => Meaning::KeysRefused,
+        _ => Meaning::Lost,
+    }
+}
+
+/// Why a handshake failed whose connection ended like this.
+pub(crate) fn ended(role: Role, phase: Phase, error: &ConnectionError) -> AuthError {
+    failure(judge(role, phase, error.into()), || describe(error))
+}
+
+/// Why a handshake failed whose stream the peer gave up while the connection lives.
+pub(crate) fn gave_up(role: Role, phase: Phase) -> AuthError {
+    failure(judge(role, phase, Close::Stream), || "the peer gave up the stream".into())
+}
+
+fn failure(meaning: Meaning, text: impl FnOnce() -> String) -> AuthError {
+    match meaning {
+        Meaning::Lost => AuthError::Lost(text()),
+        Meaning::OtherVersion => AuthError::OtherVersion,
+        Meaning::Refused => AuthError::WrongPassword,
+        Meaning::Unanswered => AuthError::Unexplained,
+        Meaning::Busy => AuthError::Busy,
+        Meaning::Duplicate => AuthError::Duplicate,
+        Meaning::Itself => AuthError::Itself,
+        Meaning::Clash(clash) => AuthError::PeerRefuses(clash),
+        Meaning::KeysRefused => AuthError::KeysRefused,
+    }
+}
+
+/// A connection's end, for people. A close frame's reason phrase, which is the peer's text, is left out.
+pub fn describe(error: &ConnectionError) -> String {
+    match error {
+        ConnectionError::VersionMismatch => "the peer speaks another version of QUIC".into(),
+        ConnectionError::ConnectionClosed(close) => {
+            format!(
+                "the peer's QUIC closed it: {} (code {:#x})",
+                close.error_code,
+                u64::from(close.error_code)
+            )
+        }
+        ConnectionError::ApplicationClosed(close) => {
+            format!("the peer closed it with code {:#x}", u64::from(close.error_code))
+        }
+        ConnectionError::TransportError(error) => format!("this side's QUIC closed it: {error}"),
+        ConnectionError::Reset => "the peer was restarted".into(),
+        ConnectionError::TimedOut => "nothing came from the peer any more".into(),
+        ConnectionError::LocallyClosed => "this side closed it".into(),
+        ConnectionError::CidsExhausted => "no connection ids are left".into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use quinn::{ApplicationClose, ConnectionClose, VarInt};
+
+    const PHASES: [Phase; 4] = [Phase::Tls, Phase::Hello, Phase::Proof, Phase::Proven];
+    const ROLES: [Role; 2] = [Role::Guest, Role::Host];
+
+    fn closes() -> Vec<Close> {
+        let application =
+            (0..=0x20).chain([0x178, u64::from(u32::MAX), (1 << 62) - 1]).map(Close::Application);
+        let transport = (0..=0x20).chain(0x100..=0x1ff).chain([(1 << 62) - 1]).map(Close::Transport);
+        let others = [Close::OtherVersion, Close::OtherProtocol, Close::Stream, Close::Lost];
+        application.chain(transport).chain(others).collect()
+    }
+
+    /// All that is not plainly "lost", for each role: the phase, the end, and what it means.
+    fn table(role: Role) -> Vec<(Phase, Close, Meaning)> {
+        let application = |code: CloseCode| Close::Application(code as u64);
+        let authentication = application(CloseCode::Authentication);
+        let mut rows = vec![
+            (Phase::Proven, application(CloseCode::Duplicate), Meaning::Duplicate),
+            (Phase::Proven, application(CloseCode::Occupied), Meaning::Clash(Clash::Occupied)),
+            (Phase::Proven, application(CloseCode::Copied), Meaning::Clash(Clash::Copied)),
+        ];
+        match role {
+            Role::Host => rows.extend([
+                (Phase::Tls, Close::OtherProtocol, Meaning::OtherVersion),
+                (Phase::Proven, application(CloseCode::KeysRefused), Meaning::KeysRefused),
+            ]),
+            Role::Guest => {
+                rows.extend([
+                    (Phase::Tls, Close::OtherVersion, Meaning::OtherVersion),
+                    (Phase::Tls, Close::OtherProtocol, Meaning::OtherVersion),
+                    (Phase::Hello, application(CloseCode::Busy), Meaning::Busy),
+                    (Phase::Hello, application(CloseCode::Duplicate), Meaning::Itself),
+                    (Phase::Proof, authentication, Meaning::Refused),
+                ]);
+                let unanswered = closes()
+                    .into_iter()
+                    .filter(|close| ![authentication, Close::OtherProtocol, Close::Lost].contains(close));
+                rows.extend(unanswered.map(|close| (Phase::Proof, close, Meaning::Unanswered)));
+            }
+        }
+        rows
+    }
+
+    #[test]
+    fn every_end_in_every_phase_has_its_meaning() {
+        for role in ROLES {
+            let table = table(role);
+            for phase in PHASES {
+                for close in closes() {
+                    let row = table.iter().find(|row| (row.0, row.1) == (phase, close));
+                    let expected = row.map_or(Meaning::Lost, |row| row.2);
+                    assert_eq!(judge(role, phase, close), expected, "{role:?}, {phase:?}, {close:?}");
+                }
+            }
+        }
+    }
+
+    /// What may end a process or count as a wrong password: of the table, these rows and no others.
+    #[test]
+    fn what_nobody_proved_is_no_verdict() {
+        for role in ROLES {
+            for phase in PHASES {
+                for close in closes() {
+                    let grave = matches!(
+                        judge(role, phase, close),
+                        Meaning::Refused | Meaning::Unanswered | Meaning::KeysRefused
+                    );
+                    let may = match role {
+                        // It has finished TLS with whoever says so, and has sent its proof.
+                        Role::Guest => phase == Phase::Proof,
+                        // The guest has proved that it knows the password.
+                        Role::Host => phase == Phase::Proven,
+                    };
+                    assert!(may || !grave, "{role:?}, {phase:?}, {close:?}");
+                    let clash = matches!(judge(role, phase, close), Meaning::Clash(_));
+                    assert!(phase == Phase::Proven || !clash, "{role:?}, {phase:?}, {close:?}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_reason_phrase_is_shown_nowhere() {
+        let reason = || bytes::Bytes::from_static(b"\x1b]0;forged\x07\nforged");
+        let application = |code: u32| {
+            ConnectionError::ApplicationClosed(ApplicationClose {
+                error_code: VarInt::from_u32(code),
+                reason: reason(),
+            })
+        };
+        let transport = |error_code| {
+            ConnectionError::ConnectionClosed(ConnectionClose {
+                error_code,
+                frame_type: None,
+                reason: reason(),
+            })
+        };
+        let transports = [
+            TransportErrorCode::NO_ERROR,
+            TransportErrorCode::crypto(NO_APPLICATION_PROTOCOL),
+            TransportErrorCode::crypto(40),
+        ];
+        for error in (0..9).map(application).chain(transports.map(transport)) {
+            for text in [describe(&error), crate::session::describe(&error)] {
+                assert!(!text.contains("forged"), "{text}");
+            }
+            for (role, phase) in ROLES.into_iter().flat_map(|role| PHASES.map(|phase| (role, phase))) {
+                let text = ended(role, phase, &error).to_string();
+                assert!(!text.contains("forged"), "{role:?}, {phase:?}: {text}");
+            }
+        }
+    }
+}

@@ -1,0 +1,212 @@
+//! The password exchange on a connection's first stream, both sides (protocol.md section 3).
+
+use super::close;
+use super::close::Phase;
+use super::guess_limit::Throttle;
+use super::installation::Clash;
+use super::record::{RecordError, RecordReader, RecordWriter};
+use crate::crypto::EXPORTER_LABEL;
+use crate::crypto::handshake::{
+    ChannelBinding, Established, Guest, HandshakeError, Host, M1_LEN, M2_LEN, M3_LEN, M4_LEN, PeerId, Role,
+};
+use crate::crypto::password::PasswordKey;
+use crate::crypto::seal::RecordKind;
+use crate::failpoint::hit;
+use crate::proto::message::Settings;
+use crate::transport::endpoint::CloseCode;
+use quinn::{Connection, RecvStream, SendStream};
+use rand::rngs::SysRng;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+/// For everything from a connection's first packet to its last handshake message.
+pub const DEADLINE: Duration = Duration::from_secs(10);
+
+/// A connection whose other side knows the password.
+pub struct Authenticated {
+    /// The connection.
+    pub connection: Connection,
+    /// Who, in which role, and the session's keys.
+    pub established: Established,
+    /// What this side said first.
+    pub own: Settings,
+    /// What the peer said first.
+    pub settings: Settings,
+    /// The control stream, outward.
+    pub writer: RecordWriter,
+    /// The control stream, inward.
+    pub reader: RecordReader,
+}
+
+/// Why a connection did not become authenticated.
+#[derive(Debug, thiserror::Error)]
+pub enum AuthError {
+    /// The connection was lost, or the deadline passed, with nothing said against the password.
+    #[error("the connection was lost during the handshake: {0}")]
+    Lost(String),
+    /// The guest proved itself, and the host, which was there, did not answer that.
+    #[error("the peer gave no answer to our proof of the password")]
+    Unexplained,
+    /// The other side has another password.
+    #[error("the password was not accepted")]
+    WrongPassword,
+    /// The other side does not seem to speak this protocol, or another version. It has proved nothing, so
+    /// that may be forged.
+    #[error("the peer does not speak rft/1: it runs another program or another version on that port")]
+    OtherVersion,
+    /// A peer that has proved that it knows the password says what cannot be parsed.
+    #[error("the peer knows the password, and yet does not speak rft/1 as this side does")]
+    NotRft,
+    /// The peer is this process itself.
+    #[error("that address leads back to this very rft")]
+    Itself,
+    /// The host has no guesses left, or too many strangers.
+    #[error("the peer takes no more connections just now")]
+    Busy,
+    /// The other of two crossed connections is kept.
+    #[error("another connection to the same peer is kept")]
+    Duplicate,
+    /// The peer keeps another session.
+    #[error("the peer keeps its session with another installation or program ({0:?})")]
+    PeerRefuses(Clash),
+    /// This side keeps its session.
+    #[error("the session with another installation or program is kept ({0:?})")]
+    WeRefuse(Clash),
+    /// The keys could not be unwrapped (guest).
+    #[error("the session keys could not be unwrapped")]
+    Unwrap,
+    /// The keys could not be wrapped, or the random generator failed (host).
+    #[error("the session keys could not be wrapped")]
+    Wrap,
+    /// The guest could not take the keys (seen by the host).
+    #[error("the peer could not take the session keys")]
+    KeysRefused,
+}
+
+/// The guest's side: whoever dialled. `proof_sent` is set when the other side gets something to test a
+/// password by, also for a caller that gives up waiting.
+///
+/// # Errors
+/// [`AuthError`]; the connection is then closed.
+pub async fn as_guest(
+    connection: Connection,
+    key: &PasswordKey,
+    own: PeerId,
+    proof_sent: &AtomicBool,
+    settings: impl FnOnce(PeerId) -> Settings,
+) -> Result<Authenticated, AuthError> {
+    let over = |phase| over(&connection, Role::Guest, phase);
+    let (mut send, mut recv) = connection.open_bi().await.map_err(|_| over(Phase::Hello))?;
+    let binding = binding(&connection)?;
+    let (guest, m1) = Guest::start(key, &binding, own, &mut SysRng).map_err(refuse(&connection))?;
+    send.write_all(&m1).await.map_err(|_| over(Phase::Hello))?;
+    let mut m2 = [0; M2_LEN];
+    recv.read_exact(&mut m2).await.map_err(|_| over(Phase::Hello))?;
+    let (guest, m3) = guest.on_m2(&m2).map_err(refuse(&connection))?;
+    // From here on the other side can test one password by what it got.
+    proof_sent.store(true, Ordering::Relaxed);
+    send.write_all(&m3).await.map_err(|_| over(Phase::Proof))?;
+    let mut m4 = [0; M4_LEN];
+    recv.read_exact(&mut m4).await.map_err(|_| over(Phase::Proof))?;
+    let established = guest.on_m4(&m4).map_err(refuse(&connection))?;
+    hit("handshake.guest_done");
+    let own = settings(established.peer);
+    exchange_settings(connection, established, send, recv, own).await
+}
+
+/// The host's side: whoever was dialled. A token of `throttle` is used unless the guest proves that
+/// it knows the password.
+///
+/// # Errors
+/// [`AuthError`]; the connection is then closed.
+pub async fn as_host(
+    connection: Connection,
+    key: &PasswordKey,
+    own: PeerId,
+    throttle: &Mutex<Throttle>,
+    settings: impl FnOnce(PeerId) -> Settings,
+) -> Result<Authenticated, AuthError> {
+    let over = |phase| over(&connection, Role::Host, phase);
+    let (mut send, mut recv) = connection.accept_bi().await.map_err(|_| over(Phase::Hello))?;
+    let binding = binding(&connection)?;
+    let mut m1 = [0; M1_LEN];
+    recv.read_exact(&mut m1).await.map_err(|_| over(Phase::Hello))?;
+    Host::peek_m1(&m1, own).map_err(refuse(&connection))?;
+    if !throttle.lock().unwrap_or_else(PoisonError::into_inner).take(Instant::now()) {
+        connection.close(CloseCode::Busy.var_int(), b"");
+        return Err(AuthError::Busy);
+    }
+    let (host, m2) = Host::on_m1(key, &binding, own, &m1, &mut SysRng).map_err(refuse(&connection))?;
+    send.write_all(&m2).await.map_err(|_| over(Phase::Hello))?;
+    let mut m3 = [0; M3_LEN];
+    recv.read_exact(&mut m3).await.map_err(|_| over(Phase::Hello))?;
+    let (established, m4) = host.on_m3(&m3, &mut SysRng).map_err(refuse(&connection))?;
+    throttle.lock().unwrap_or_else(PoisonError::into_inner).give_back();
+    hit("handshake.host_sure");
+    send.write_all(&m4).await.map_err(|_| over(Phase::Proven))?;
+    let own = settings(established.peer);
+    exchange_settings(connection, established, send, recv, own).await
+}
+
+/// Why the stream of the handshake brings nothing more.
+fn over(connection: &Connection, role: Role, phase: Phase) -> AuthError {
+    match connection.close_reason() {
+        Some(reason) => close::ended(role, phase, &reason),
+        None => close::gave_up(role, phase),
+    }
+}
+
+async fn exchange_settings(
+    connection: Connection,
+    established: Established,
+    send: SendStream,
+    recv: RecvStream,
+    own: Settings,
+) -> Result<Authenticated, AuthError> {
+    let stream = u64::from(quinn::VarInt::from(send.id()));
+    let peer_role = established.role.other();
+    let (send, sealer) = established.keys.sealer(established.role, send);
+    let mut writer = RecordWriter::new(send, sealer);
+    let mut reader = RecordReader::new(recv.into(), established.keys.opener(peer_role, stream));
+    let lost = |error| lost_when_proven(&connection, established.role, error);
+    writer.send(RecordKind::Settings, |out| own.encode(out)).await.map_err(lost)?;
+    let settings = reader.message(RecordKind::Settings, Settings::decode).await.map_err(lost)?;
+    Ok(Authenticated { connection, established, own, settings, writer, reader })
+}
+
+/// Why an authenticated connection is lost before it is adopted.
+pub(crate) fn lost_when_proven(connection: &Connection, role: Role, error: RecordError) -> AuthError {
+    match error {
+        RecordError::Malformed(_) => {
+            connection.close(CloseCode::Protocol.var_int(), b"");
+            AuthError::NotRft
+        }
+        _ => over(connection, role, Phase::Proven),
+    }
+}
+
+fn binding(connection: &Connection) -> Result<ChannelBinding, AuthError> {
+    let mut exported = [0; 96];
+    connection
+        .export_keying_material(&mut exported, EXPORTER_LABEL, b"")
+        .map_err(|_| AuthError::Lost("TLS exported no key".into()))?;
+    Ok(ChannelBinding::from_exporter(&exported))
+}
+
+/// Closes the connection as the failure asks for, saying no more than its class.
+fn refuse(connection: &Connection) -> impl Fn(HandshakeError) -> AuthError + '_ {
+    |error| {
+        // Strangers can cause as many of these as they like.
+        tracing::trace!(peer = %connection.remote_address(), %error, "handshake failed");
+        let (code, error) = match error {
+            HandshakeError::SelfConnection => (CloseCode::Duplicate, AuthError::Itself),
+            HandshakeError::WrongPassword => (CloseCode::Authentication, AuthError::WrongPassword),
+            HandshakeError::UnwrapFailed => (CloseCode::KeysRefused, AuthError::Unwrap),
+            HandshakeError::WrapFailed | HandshakeError::Rng => (CloseCode::Authentication, AuthError::Wrap),
+            _ => (CloseCode::Authentication, AuthError::OtherVersion),
+        };
+        connection.close(code.var_int(), b"");
+        error
+    }
+}

@@ -1,0 +1,271 @@
+//! Where files arrive: the folder, the stage beside it, and the space that is promised.
+
+pub(crate) mod place;
+pub(crate) mod publish;
+pub(crate) mod quota;
+pub(crate) mod stage;
+
+use super::error::{Naming, StoreError};
+use super::state::age;
+use super::state::{Aside, Beside, StateDir};
+use super::tree::folder::Folder;
+use super::tree::os;
+use crate::config::OnConflict;
+use crate::failpoint::hit;
+use crate::proto::message::TransferId;
+use quota::Quota;
+use stage::{HINT_SUFFIX, Staged, leaf_of};
+use std::collections::{HashMap, HashSet};
+use std::ffi::{OsStr, OsString};
+use std::path::Path;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+
+/// A staged file that nobody resumed for so long is dropped.
+const STALE: u64 = 30 * 24 * 3600;
+/// Of smaller files, in bytes, it does not matter how much is written already.
+const LOOKED_AT: u64 = 4 << 20;
+
+/// A folder that is made to see which permissions it gets.
+const USUAL: &str = ".folder";
+
+/// Unfinished files that wait to be resumed. For a new one the oldest goes: whoever begins many and finishes none
+/// fills the stage no further, and an honest peer has no more than it may have streams.
+const MOST_UNFINISHED: usize = 1024;
+
+/// Incoming, with its stage on the same volume.
+#[derive(Debug)]
+pub struct Incoming {
+    folder: Folder,
+    stage: Aside,
+    promised: Arc<Promises>,
+    quota: Option<Arc<Quota>>,
+    usual_mode: OnceLock<u32>,
+}
+
+/// Bytes of the transfers under way, whole.
+type Promises = Mutex<HashMap<TransferId, u64>>;
+
+impl Incoming {
+    /// Opens the folder and its stage. Call [`Incoming::recover`] before anything is received.
+    ///
+    /// # Errors
+    /// [`StoreError`] when either cannot be made or used.
+    pub fn open(path: &Path, state: &StateDir) -> Result<Self, StoreError> {
+        let folder = Folder::open(path, true)?;
+        folder.keep_out_of(state.meta());
+        let stage = state.beside(&folder, "stage")?;
+        Ok(Self { folder, stage, promised: Arc::default(), quota: None, usual_mode: OnceLock::new() })
+    }
+
+    /// The same, holding at most so many bytes with what is being received and what is staged.
+    #[must_use]
+    pub fn limited(self, most: Option<u64>) -> Self {
+        Self { quota: most.map(Quota::new).map(Arc::new), ..self }
+    }
+
+    /// Whether this process may write a file of this size at all.
+    ///
+    /// # Errors
+    /// [`StoreError::TooLarge`].
+    pub fn check_size(&self, size: u64) -> Result<(), StoreError> {
+        match os::file_size_limit() {
+            Some(limit) if size > limit => Err(StoreError::TooLarge {
+                path: self.folder.path().display().to_string(),
+                limit: Some(limit),
+            }),
+            _ => Ok(()),
+        }
+    }
+
+    /// Whether [`Incoming::reserve`] may take its time.
+    pub fn is_limited(&self) -> bool {
+        self.quota.is_some()
+    }
+
+    /// The folder itself.
+    pub fn folder(&self) -> &Folder {
+        &self.folder
+    }
+
+    /// The stage as it is now.
+    pub(crate) fn stage_dir(&self) -> Result<Beside, StoreError> {
+        self.stage.of(&self.folder)
+    }
+
+    /// Sets space aside for a transfer of `bytes` in all, if what it still needs is free besides
+    /// what others still need and `min_free`. What is in the stage of each counts as written.
+    ///
+    /// With a limit on what Incoming may hold, it is kept to, and all of Incoming may be walked
+    /// through to know.
+    ///
+    /// # Errors
+    /// [`StoreError::NoSpace`], [`StoreError::Full`].
+    pub fn reserve(&self, id: TransferId, bytes: u64, min_free: u64) -> Result<Reservation, StoreError> {
+        let mut admission = self.quota.as_ref().map(|quota| quota.admission());
+        if let Some(admission) = &mut admission {
+            let promised = self.promises().values().fold(bytes, |sum, &bytes| sum.saturating_add(bytes));
+            admission.check(&self.folder, || self.left_in_stage(id), promised)?;
+        }
+        let mut promises = self.promises();
+        let stage = self.stage_dir()?;
+        // The stage first, the free space second: what is written in between counts twice, not never.
+        let mut wanted = if bytes == 0 { 0 } else { missing(&stage, id, bytes).saturating_add(min_free) };
+        for (&id, &bytes) in promises.iter() {
+            wanted = wanted.saturating_add(missing(&stage, id, bytes));
+        }
+        if wanted > 0 && wanted > self.folder.free_space()? {
+            return Err(StoreError::NoSpace { path: self.folder.path().display().to_string() });
+        }
+        promises.insert(id, bytes);
+        drop(promises);
+        let (promised, quota) = (Arc::clone(&self.promised), self.quota.clone());
+        Ok(Reservation { promised, id, quota: quota.map(|quota| (quota, stage)) })
+    }
+
+    fn promises(&self) -> MutexGuard<'_, HashMap<TransferId, u64>> {
+        self.promised.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Bytes in the stage of transfers that are not under way, but for this one.
+    fn left_in_stage(&self, id: TransferId) -> Result<u64, StoreError> {
+        let stage = self.stage_dir()?;
+        let mut own: HashSet<_> = self.promises().keys().map(|&id| leaf_of(id)).collect();
+        own.insert(leaf_of(id));
+        let leaves = os::entries(&stage.dir).naming("list", || stage.path.display())?;
+        let left = leaves.iter().filter(|leaf| !own.contains(*leaf));
+        Ok(left.filter_map(|leaf| os::stat(&stage.dir, leaf).ok()).map(|meta| meta.size).sum())
+    }
+
+    /// The staged file of a transfer, made or found again, and how many bytes from its start an
+    /// earlier attempt left: a hint, to be proven by hash.
+    ///
+    /// # Errors
+    /// [`StoreError`] when it cannot be made.
+    pub fn stage(&self, id: TransferId) -> Result<(Staged, u64), StoreError> {
+        let stage = self.stage_dir()?;
+        self.keep_unfinished(&stage, MOST_UNFINISHED);
+        Staged::open(&stage, id)
+    }
+
+    /// Drops the oldest unfinished files beyond `most`, those under way excepted. What cannot be dropped stays.
+    fn keep_unfinished(&self, stage: &Beside, most: usize) {
+        let leaves = os::entries(&stage.dir).unwrap_or_default();
+        let noted = leaves.iter().filter_map(|leaf| leaf.to_str()?.strip_suffix(HINT_SUFFIX));
+        let noted: Vec<_> = noted.map(OsStr::new).collect();
+        let Some(too_many) = noted.len().checked_sub(most).filter(|&n| n > 0) else { return };
+        let under_way: HashSet<_> = { self.promises().keys().map(|id| leaf_of(*id)).collect() };
+        let mut idle: Vec<_> = noted
+            .into_iter()
+            .filter(|leaf| !under_way.contains(*leaf))
+            .map(|leaf| (os::stat(&stage.dir, leaf).map(|meta| meta.modified).ok(), leaf))
+            .collect();
+        idle.sort_unstable();
+        for (_, leaf) in idle.into_iter().take(too_many) {
+            let mut note = leaf.to_owned();
+            note.push(HINT_SUFFIX);
+            let _: Result<(), _> = os::unlink(&stage.dir, leaf);
+            let _: Result<(), _> = os::unlink(&stage.dir, &note);
+        }
+    }
+
+    /// The permissions of a folder that any program makes here, for one whose sender has none. The system tells them
+    /// only by making a folder.
+    pub(crate) fn usual_mode(&self) -> Option<u32> {
+        if let Some(mode) = self.usual_mode.get() {
+            return Some(*mode);
+        }
+        let (stage, leaf) = (self.stage_dir().ok()?, OsStr::new(USUAL));
+        os::make_dir(&stage.dir, leaf, false).ok()?;
+        let made = os::stat(&stage.dir, leaf);
+        let _: Result<(), _> = os::remove_dir(&stage.dir, leaf);
+        let mode = made.ok()?.mode?;
+        Some(*self.usual_mode.get_or_init(|| mode))
+    }
+
+    /// Drops what is staged of a transfer, if anything is.
+    ///
+    /// # Errors
+    /// [`StoreError`] when it cannot be removed.
+    pub fn discard(&self, id: TransferId) -> Result<(), StoreError> {
+        let stage = self.stage_dir()?;
+        // The note first: a file without a note is dropped at the next start, whatever happens here.
+        for leaf in [Staged::hint_leaf(id), leaf_of(id)] {
+            match os::unlink(&stage.dir, &leaf) {
+                Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                    return Err(StoreError::new("remove", stage.path.display(), &error));
+                }
+                _ => hit("stage.discarding"),
+            }
+        }
+        Ok(())
+    }
+
+    /// Drops what no transfer resumes: all but a staged file with its note, whose time tells when it was
+    /// last written to (a whole staged file has its source's). Only after the recovery: the ledger takes a
+    /// staged file that is missing for placed.
+    fn sweep(&self, as_of: u64) -> Result<(), StoreError> {
+        let stage = self.stage_dir()?;
+        let leaves = os::entries(&stage.dir).naming("list", || stage.path.display())?;
+        let there: HashSet<&OsStr> = leaves.iter().map(|leaf| &**leaf).collect();
+        let mut kept = HashSet::new();
+        for note in &leaves {
+            let Some(staged) = note.to_str().and_then(|note| note.strip_suffix(HINT_SUFFIX)) else {
+                continue;
+            };
+            let fresh = os::stat(&stage.dir, note).is_ok_and(|noted| {
+                let when = u64::try_from(noted.modified.seconds).unwrap_or(0);
+                !age::is_older(when, as_of, STALE)
+            });
+            if fresh && there.contains(OsStr::new(staged)) {
+                kept.extend([note.clone(), OsString::from(staged)]);
+            }
+        }
+        for leaf in leaves.iter().filter(|leaf| !kept.contains(*leaf)) {
+            let _: Result<(), _> = os::unlink(&stage.dir, leaf);
+        }
+        let _: Result<(), _> = os::remove_dir(&stage.dir, OsStr::new(USUAL));
+        Ok(())
+    }
+
+    /// Finishes what a crash left half published, then drops staged files that cannot be resumed or
+    /// that nobody resumed for 30 days.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the ledger or a staged file cannot be used.
+    pub fn recover(&self, ledger: &super::Ledger, on_conflict: OnConflict) -> Result<(), StoreError> {
+        publish::recover(self, ledger, on_conflict)?;
+        self.sweep(ledger.as_of())
+    }
+}
+
+/// What a transfer still has to write.
+fn missing(stage: &Beside, id: TransferId, bytes: u64) -> u64 {
+    if bytes < LOOKED_AT {
+        return bytes;
+    }
+    let staged = os::stat(&stage.dir, &leaf_of(id)).map_or(0, |staged| staged.size);
+    bytes.saturating_sub(staged)
+}
+
+/// Space that is set aside; given back when dropped.
+#[derive(Debug)]
+pub struct Reservation {
+    promised: Arc<Promises>,
+    id: TransferId,
+    /// Who counts what becomes of it.
+    quota: Option<(Arc<Quota>, Beside)>,
+}
+
+impl Drop for Reservation {
+    fn drop(&mut self) {
+        let promised = self.promised.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.id);
+        if let Some((quota, stage)) = &self.quota {
+            // It stands in Incoming, or some of it in the stage. That it is nowhere shows the next walk.
+            let staged = os::stat(&stage.dir, &leaf_of(self.id)).map(|staged| staged.size);
+            quota.grew(staged.ok().or(promised).unwrap_or(0));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,418 @@
+//! One staged entry gets its name in Incoming: by a rename that never replaces, unless it is told to.
+
+use super::Incoming;
+use super::stage::leaf_of;
+use crate::config::OnConflict;
+use crate::failpoint::hit;
+use crate::proto::message::{Timestamp, TransferId};
+use crate::proto::name::Name;
+use crate::store::error::{Naming, StoreError};
+use crate::store::tree::folder::Walk;
+use crate::store::tree::meta::{FileKind, Meta};
+use crate::store::tree::numbered;
+use crate::store::tree::numbered::numbered;
+use crate::store::tree::os;
+use crate::store::tree::sync;
+use cap_std::fs::Dir;
+use std::collections::{BTreeSet, HashMap};
+use std::ffi::{OsStr, OsString};
+use std::fs::File;
+use std::io::{self, Read, Seek};
+use std::sync::Arc;
+
+/// Folders whose entries changed are remembered up to here: handles are scarce. With more of them the
+/// volume is synced as one at the end; where that cannot be, those so far are synced at once.
+const MOST_CHANGED: usize = 64;
+/// The permissions of a folder that is made on the way to a file.
+const PRIVATE: u32 = 0o700;
+/// Files of the same size at numbered names that are compared with a new one, and those that are read to the end.
+pub(crate) const MAX_READ: u32 = 64;
+const MAX_HASHED: usize = 4;
+/// Bytes that are compared in each of so many places before a file is read to the end.
+const SAMPLE: usize = 16 * 1024;
+const SAMPLES: u64 = 8;
+/// How often a name that is free, then taken, then free again is tried.
+const RACES: u32 = 16;
+
+/// One batch's way into Incoming.
+pub(crate) struct Placer<'a> {
+    incoming: &'a Incoming,
+    walk: Walk<'a>,
+    on_conflict: OnConflict,
+    changed: Vec<(Option<Name>, Arc<Dir>)>,
+    // The folder whose way to the top is in `changed`.
+    last: Option<Name>,
+    // The stage that lost entries.
+    stage: Option<Arc<Dir>>,
+    // Staged entries that stand in Incoming already: dropped when that is on stable storage.
+    doubles: Vec<TransferId>,
+    // A folder that could not be synced when there were too many of them.
+    failed: Option<io::Error>,
+    // The files in Incoming that were compared with staged ones.
+    compared: HashMap<TransferId, Compared>,
+}
+
+/// What was found when files were compared with a staged one.
+#[derive(Default)]
+struct Compared {
+    read: u32,
+    hashed: Vec<(Meta, bool)>,
+}
+
+/// What a staged entry is, as far as its place is concerned.
+pub(crate) struct Entry<'a> {
+    pub(crate) id: TransferId,
+    pub(crate) name: &'a Name,
+    pub(crate) thing: Thing<'a>,
+    pub(crate) modified: Timestamp,
+}
+
+/// How to tell that the same thing stands there already.
+pub(crate) enum Thing<'a> {
+    File { size: u64, hash: &'a [u8; 32] },
+    Link { target: &'a [u8] },
+}
+
+impl<'a> Placer<'a> {
+    pub(crate) fn new(incoming: &'a Incoming, on_conflict: OnConflict) -> Self {
+        Self {
+            incoming,
+            walk: incoming.folder().walk(),
+            on_conflict,
+            changed: Vec::new(),
+            last: None,
+            stage: None,
+            doubles: Vec::new(),
+            failed: None,
+            compared: HashMap::new(),
+        }
+    }
+
+    /// Where it leads.
+    pub(crate) fn incoming(&self) -> &'a Incoming {
+        self.incoming
+    }
+
+    /// The name that an entry will probably get, for the ledger: the one that [`Placer::place`] would find
+    /// now. Should the process die, the recovery places it there.
+    pub(crate) fn likely_name(&mut self, entry: &Entry<'_>) -> Name {
+        if self.on_conflict != OnConflict::Rename {
+            return entry.name.clone();
+        }
+        for number in 0..=numbered::MOST {
+            let Some(candidate) = numbered(entry.name, number) else { break };
+            let Ok((parent, leaf)) = self.walk.parent(&candidate) else { return candidate };
+            match os::stat(&parent, &leaf) {
+                Ok(there) if !self.is_same(entry, number, &parent, &leaf, &there) => {}
+                _ => return candidate,
+            }
+        }
+        entry.name.clone()
+    }
+
+    /// Gives a staged entry its name, and says which. The staged one is gone after [`Placer::sync`], or
+    /// it is an error.
+    pub(crate) fn place(&mut self, entry: &Entry<'_>) -> Result<Name, StoreError> {
+        let staged = leaf_of(entry.id);
+        let stage = self.incoming.stage_dir()?.dir;
+        let (mut number, mut races) = (0, 0);
+        while number <= numbered::MOST && races < RACES {
+            let Some(candidate) = numbered(entry.name, number) else { break };
+            let (parent, leaf) = self.parent(&candidate)?;
+            match rename_in(&stage, &staged, &parent, &leaf) {
+                Ok(()) => {
+                    self.moved(&stage, candidate.parent(), &parent)?;
+                    return Ok(candidate);
+                }
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+                Err(error) if error.kind() == io::ErrorKind::CrossesDevices => {
+                    return Err(self.incoming.mounted_above(&candidate));
+                }
+                Err(error) => {
+                    let shown = self.shown(&candidate);
+                    return Err(StoreError::of_entry("write", shown, &error, (&parent, &leaf)));
+                }
+            }
+            let there = match os::stat(&parent, &leaf) {
+                Ok(there) => there,
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                    races += 1;
+                    continue;
+                }
+                Err(error) => return Err(StoreError::new("look at", self.shown(&candidate), &error)),
+            };
+            let compares = self.on_conflict != OnConflict::Overwrite;
+            if is_staged(&stage, &staged, &there)
+                || compares && self.is_same(entry, number, &parent, &leaf, &there)
+            {
+                self.lasts(entry, &parent, &leaf)?;
+                hit("publish.same");
+                self.moved(&stage, candidate.parent(), &parent)?;
+                self.doubles.push(entry.id);
+                return Ok(candidate);
+            }
+            match self.on_conflict {
+                OnConflict::Rename => number += 1,
+                _ if there.kind == FileKind::Folder => {
+                    return Err(StoreError::InTheWay { path: self.shown(&candidate) });
+                }
+                OnConflict::Skip => return Err(StoreError::Conflict { path: self.shown(&candidate) }),
+                OnConflict::Overwrite => {
+                    hit("publish.replacing");
+                    os::rename_over(&stage, &staged, &parent, &leaf).map_err(|error| {
+                        StoreError::of_entry("replace", self.shown(&candidate), &error, (&parent, &leaf))
+                    })?;
+                    self.moved(&stage, candidate.parent(), &parent)?;
+                    return Ok(candidate);
+                }
+            }
+        }
+        Err(StoreError::InTheWay { path: self.shown(entry.name) })
+    }
+
+    /// An earlier run gave an entry this name, and may have died before it was synced: now it is.
+    pub(crate) fn was_placed(&mut self, name: &Name) -> Result<(), StoreError> {
+        self.stage = Some(self.incoming.stage_dir()?.dir);
+        match self.walk.parent(name) {
+            Ok((parent, _)) => self.named_in(name.parent(), &parent),
+            // Somebody took it away, with its folder.
+            Err(StoreError::NotFound { .. } | StoreError::InTheWay { .. }) => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The folders from `folder` up that are not there, into `missing`.
+    pub(crate) fn missing(&mut self, folder: Option<Name>, missing: &mut BTreeSet<Name>) {
+        let (mut above, mut unknown) = (folder, Vec::new());
+        while let Some(name) = above.filter(|name| !missing.contains(name)) {
+            above = name.parent();
+            unknown.push(name);
+        }
+        // From the top: what is beneath a missing one is missing too.
+        while let Some(name) = unknown.last() {
+            match self.walk.dir(Some(name)) {
+                Err(StoreError::NotFound { .. }) => return missing.extend(unknown),
+                // Something else is there: the attempt to make it shows what is the matter.
+                Err(_) => return,
+                Ok(_) => drop(unknown.pop()),
+            }
+        }
+    }
+
+    /// Whether a folder is not there any more.
+    pub(crate) fn is_gone(&mut self, name: &Name) -> bool {
+        matches!(self.walk.dir(Some(name)), Err(StoreError::NotFound { .. } | StoreError::InTheWay { .. }))
+    }
+
+    /// Whether a folder is still as private as it was made.
+    fn is_private(&mut self, name: &Name) -> bool {
+        let dir = self.walk.dir(Some(name));
+        let found = dir.and_then(|dir| os::stat_dir(&dir).naming("look at", || self.shown(name)));
+        found.is_ok_and(|meta| meta.mode.is_none_or(|mode| mode == PRIVATE))
+    }
+
+    /// Makes a folder, with its mode and time. One that is there keeps its mode, unless it was made on the way to
+    /// its files (`filling`) and nobody has changed it since.
+    pub(crate) fn folder(
+        &mut self,
+        name: &Name,
+        mode: Option<u32>,
+        modified: Timestamp,
+        filling: bool,
+    ) -> Result<(), StoreError> {
+        let (parent, _) = self.parent(name)?;
+        let dir = self.walk.make_dir(name, &mut |_, _| {})?;
+        self.named_in(name.parent(), &parent)?;
+        let mode = match filling && self.is_private(name) {
+            true => mode.or(self.incoming.usual_mode()),
+            false => None,
+        };
+        match os::set_dir(&dir, mode, modified) {
+            // Another user's folder keeps its time as well.
+            Err(error) if mode.is_none() && error.kind() == io::ErrorKind::PermissionDenied => {}
+            set => set.naming("set the time of", || self.shown(name))?,
+        }
+        self.changed(Some(name.clone()), &dir);
+        Ok(())
+    }
+
+    /// Brings all names that were given onto stable storage, and that the stage has them no more: one
+    /// that came back after a loss of power would be placed again when the user has long taken the
+    /// file away.
+    pub(crate) fn sync(&mut self) -> Result<(), StoreError> {
+        let stage = self.stage.take();
+        // What stands in Incoming already must be durable before the staged one goes.
+        let with_stage = stage.as_ref().filter(|_| self.doubles.is_empty());
+        let dirs: Vec<_> = self.changed.iter().map(|(_, dir)| dir).chain(with_stage).collect();
+        let mut synced = self.failed.take().map_or_else(|| sync::folders(dirs.into_iter()), Err);
+        self.changed.clear();
+        self.last = None;
+        if let (Some(stage), Ok(()), false) = (stage, &synced, self.doubles.is_empty()) {
+            for id in self.doubles.drain(..) {
+                self.incoming.discard(id)?;
+            }
+            synced = os::sync_dir(&stage);
+        }
+        self.doubles.clear();
+        synced.naming("sync", || self.incoming.folder().path().display())
+    }
+
+    /// An entry left the stage for this folder, or is about to since it stands there already.
+    fn moved(&mut self, stage: &Arc<Dir>, folder: Option<Name>, dir: &Arc<Dir>) -> Result<(), StoreError> {
+        self.stage = Some(Arc::clone(stage));
+        self.named_in(folder, dir)
+    }
+
+    /// A name was given in this folder. It lasts when the folder and all above it do, and nobody can
+    /// tell whether those do that were there before: another program, or an attempt that failed, may
+    /// have made them a moment ago.
+    fn named_in(&mut self, folder: Option<Name>, dir: &Arc<Dir>) -> Result<(), StoreError> {
+        self.changed(folder.clone(), dir);
+        let Some(name) = folder else { return Ok(()) };
+        if self.last.as_ref() == Some(&name) {
+            return Ok(());
+        }
+        let mut above = name.parent();
+        while self.changed.len() < MOST_CHANGED {
+            let dir = self.walk.dir(above.as_ref())?;
+            self.changed(above.clone(), &dir);
+            let Some(name) = above else { break };
+            above = name.parent();
+        }
+        self.last = Some(name);
+        Ok(())
+    }
+
+    fn parent(&mut self, name: &Name) -> Result<(Arc<Dir>, OsString), StoreError> {
+        let mut made = Vec::new();
+        let found = self.walk.make_parent(name, &mut |name, dir| made.push((name, Arc::clone(dir))));
+        for (name, dir) in made {
+            self.changed(name, &dir);
+        }
+        found
+    }
+
+    fn changed(&mut self, name: Option<Name>, dir: &Arc<Dir>) {
+        if self.changed.iter().rev().any(|(known, held)| *known == name && Arc::ptr_eq(held, dir)) {
+            return;
+        }
+        if self.changed.len() == MOST_CHANGED {
+            if sync::at_once(MOST_CHANGED) {
+                // The sync of so many takes the whole volume, and this folder with it.
+                return;
+            }
+            let synced = sync::folders(self.changed.iter().map(|(_, dir)| dir));
+            self.failed = self.failed.take().or(synced.err());
+            self.changed.clear();
+        }
+        self.changed.push((name, Arc::clone(dir)));
+    }
+
+    /// Whether the same content stands there: a link to the same target, or a file of the same size whose bytes have the
+    /// same hash. The files at numbered names are the user's other versions: of many, only some are read, and those
+    /// that have the time of this one.
+    fn is_same(&mut self, entry: &Entry<'_>, number: u32, parent: &Dir, leaf: &OsStr, there: &Meta) -> bool {
+        let (size, hash) = match &entry.thing {
+            Thing::Link { target } => {
+                return there.kind == FileKind::Link
+                    && os::read_link(parent, leaf).is_ok_and(|found| found == *target);
+            }
+            Thing::File { size, hash } => (*size, *hash),
+        };
+        if there.kind != FileKind::File || there.size != size {
+            return false;
+        }
+        let compared = self.compared.entry(entry.id).or_default();
+        if let Some((_, same)) = compared.hashed.iter().find(|(meta, _)| meta.unchanged(there)) {
+            return *same;
+        }
+        let many = compared.read >= MAX_READ || compared.hashed.len() >= MAX_HASHED;
+        if number > 0 && many && there.modified != entry.modified {
+            return false;
+        }
+        compared.read += 1;
+        // A file that cannot be read is another one.
+        let Ok((file, meta)) = os::open_read(parent, leaf) else { return false };
+        let staged = self.incoming.stage_dir().ok();
+        let staged = staged.and_then(|stage| os::open_read(&stage.dir, &leaf_of(entry.id)).ok());
+        if staged.is_some_and(|(staged, _)| !samples_agree(&staged, &file, size)) {
+            return false;
+        }
+        let same = hash_of(&file, size).is_ok_and(|found| found == *hash);
+        compared.hashed.push((meta, same));
+        same
+    }
+
+    /// What stands there in the place of a staged entry, to stable storage: somebody else wrote it, perhaps a moment
+    /// ago. Its mode and its time are its owner's.
+    fn lasts(&self, entry: &Entry<'_>, parent: &Dir, leaf: &OsStr) -> Result<(), StoreError> {
+        if let Thing::Link { .. } = entry.thing {
+            return Ok(());
+        }
+        match os::open_read(parent, leaf).and_then(|(file, _)| os::sync_file(&file)) {
+            // Windows flushes a file only through a handle that may write, and this one is not ours to write.
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Ok(()),
+            synced => synced.naming("sync", || self.shown(entry.name)),
+        }
+    }
+
+    fn shown(&self, name: &Name) -> String {
+        self.incoming.folder().shown(name)
+    }
+}
+
+/// Whether what stands there is the staged file itself: a crash came between the two halves of a rename by hard link.
+fn is_staged(stage: &Dir, staged: &OsStr, there: &Meta) -> bool {
+    os::stat(stage, staged).is_ok_and(|staged| staged.same_inode(there))
+}
+
+/// Whether two files of this size agree in some places, so that not all of a large one is read to see that it is
+/// another one.
+fn samples_agree(one: &File, other: &File, size: u64) -> bool {
+    let (mut left, mut right) = (vec![0; SAMPLE], vec![0; SAMPLE]);
+    let last = size.saturating_sub(SAMPLE as u64);
+    (0..SAMPLES).all(|number| {
+        let offset = last / (SAMPLES - 1) * number;
+        match (os::read_at(one, &mut left, offset), os::read_at(other, &mut right, offset)) {
+            (Ok(n), Ok(m)) => left[..n.min(m)] == right[..n.min(m)],
+            // The hash decides.
+            _ => true,
+        }
+    })
+}
+
+/// As [`os::rename_new`]. A folder whose mode does not let its own user write (it came with it, from
+/// an earlier transfer) is opened for the one moment.
+fn rename_in(from: &Dir, old: &OsStr, to: &Dir, new: &OsStr) -> io::Result<()> {
+    match os::rename_new(from, old, to, new) {
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+            let before = os::stat_dir(to)?;
+            let Some(mode) = before.mode.filter(|mode| mode & 0o300 != 0o300) else { return Err(error) };
+            // Only its owner can do this, so another user's folder stays as it is.
+            os::set_dir(to, Some(mode | 0o300), before.modified).map_err(|_| error)?;
+            let renamed = os::rename_new(from, old, to, new);
+            os::set_dir(to, Some(mode), before.modified)?;
+            renamed
+        }
+        other => other,
+    }
+}
+
+fn hash_of(mut file: &File, size: u64) -> io::Result<[u8; 32]> {
+    let mut hasher = blake3::Hasher::new();
+    let mut buffer = vec![0; 256 * 1024];
+    // On Windows a read at an offset moves the position.
+    file.rewind()?;
+    let mut file = file.take(size + 1);
+    let mut length = 0;
+    loop {
+        match file.read(&mut buffer)? {
+            0 if length == size => return Ok(*hasher.finalize().as_bytes()),
+            0 => return Err(io::ErrorKind::UnexpectedEof.into()),
+            read => {
+                hasher.update(&buffer[..read]);
+                length += read as u64;
+            }
+        }
+    }
+}

@@ -1,0 +1,225 @@
+//! One staged file: written at any place, and found again after a crash.
+
+use crate::failpoint::hit;
+use crate::proto::message::{Timestamp, TransferId};
+use crate::store::error::{Naming, StoreError};
+use crate::store::state::Beside;
+use crate::store::tree::os;
+use std::ffi::OsString;
+use std::fs::File;
+use std::io;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// What the note beside a staged file is called beyond it.
+pub(crate) const HINT_SUFFIX: &str = ".prefix";
+
+/// A file in the stage, under a name of our own making.
+#[derive(Debug)]
+pub struct Staged {
+    id: TransferId,
+    stage: Beside,
+    file: File,
+    /// Where the length of the prefix is noted, once there is one.
+    hint: OnceLock<File>,
+    /// Nothing of it can be resumed, and it is not to be published: it goes when it is dropped, so that
+    /// offers that nothing follows leave nothing.
+    fleeting: AtomicBool,
+}
+
+impl Drop for Staged {
+    fn drop(&mut self) {
+        if *self.fleeting.get_mut() {
+            self.drop_note();
+            let _: io::Result<()> = os::unlink(&self.stage.dir, &leaf_of(self.id));
+        }
+    }
+}
+
+/// The staged file of a transfer: the peer has no say in it.
+pub(crate) fn leaf_of(id: TransferId) -> OsString {
+    id.to_string().into()
+}
+
+impl Staged {
+    /// The note beside it.
+    pub(crate) fn hint_leaf(id: TransferId) -> OsString {
+        format!("{id}{HINT_SUFFIX}").into()
+    }
+
+    pub(crate) fn open(stage: &Beside, id: TransferId) -> Result<(Self, u64), StoreError> {
+        let shown = || stage.path.join(leaf_of(id)).display().to_string();
+        let leaf = leaf_of(id);
+        let file = match os::open_edit(&stage.dir, &leaf) {
+            Ok((file, _)) => file,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                let created = os::create_new(&stage.dir, &leaf).naming("create", shown)?;
+                hit("stage.created");
+                created
+            }
+            // A link, or a file whose mode shuts us out: nothing that could be resumed.
+            Err(error)
+                if matches!(error.kind(), io::ErrorKind::NotADirectory | io::ErrorKind::PermissionDenied) =>
+            {
+                os::unlink(&stage.dir, &leaf).naming("remove", shown)?;
+                os::create_new(&stage.dir, &leaf).naming("create", shown)?
+            }
+            Err(error) => return Err(StoreError::new("open", shown(), &error)),
+        };
+        let hint = os::open_edit(&stage.dir, &Self::hint_leaf(id)).ok().map(|(file, _)| file);
+        let hint = hint.map_or_else(OnceLock::new, OnceLock::from);
+        let staged = Self { id, stage: stage.clone(), file, hint, fleeting: AtomicBool::new(false) };
+        let there = staged.noted()?;
+        if there == 0 {
+            staged.truncate(0)?;
+        }
+        Ok((staged, there))
+    }
+
+    /// A new file for one that is written at once; what an earlier attempt left goes.
+    pub(crate) fn create(stage: &Beside, id: TransferId) -> Result<Self, StoreError> {
+        let leaf = leaf_of(id);
+        let shown = || stage.path.join(&leaf).display().to_string();
+        let file = match os::create_new(&stage.dir, &leaf) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                os::unlink(&stage.dir, &leaf).and_then(|()| os::create_new(&stage.dir, &leaf))
+            }
+            created => created,
+        };
+        Ok(Self {
+            id,
+            stage: stage.clone(),
+            file: file.naming("create", shown)?,
+            hint: OnceLock::new(),
+            fleeting: AtomicBool::new(false),
+        })
+    }
+
+    /// The length that was noted, as far as the file reaches.
+    fn noted(&self) -> Result<u64, StoreError> {
+        let Some(hint) = self.hint.get() else { return Ok(0) };
+        let mut bytes = [0; 8];
+        match os::read_at(hint, &mut bytes, 0) {
+            Ok(8) => {
+                let len = os::stat_file(&self.file).naming("look at", || self.shown())?.size;
+                Ok(u64::from_be_bytes(bytes).min(len))
+            }
+            _ => Ok(0),
+        }
+    }
+
+    fn shown(&self) -> String {
+        self.stage.path.join(leaf_of(self.id)).display().to_string()
+    }
+
+    /// Whose file it is.
+    pub fn id(&self) -> TransferId {
+        self.id
+    }
+
+    /// Writes all of `data` at `offset`.
+    ///
+    /// # Errors
+    /// [`StoreError`], with [`StoreError::NoSpace`] when the disk is full.
+    pub fn write_at(&self, offset: u64, data: &[u8]) -> Result<(), StoreError> {
+        os::write_at(&self.file, data, offset).naming("write", || self.shown())
+    }
+
+    /// Reads all of `buffer` from `offset`.
+    ///
+    /// # Errors
+    /// [`StoreError`], also when the file ends before.
+    pub fn read_at(&self, mut buffer: &mut [u8], mut offset: u64) -> Result<(), StoreError> {
+        while !buffer.is_empty() {
+            let n = os::read_at(&self.file, buffer, offset).naming("read", || self.shown())?;
+            if n == 0 {
+                return Err(StoreError::new("read", self.shown(), &io::ErrorKind::UnexpectedEof.into()));
+            }
+            buffer = &mut buffer[n..];
+            offset += n as u64;
+        }
+        Ok(())
+    }
+
+    /// The first `prefix` bytes are written: they are synced, and then noted, so that a later attempt
+    /// can go on behind them. The note itself is not synced: that survives a kill, and after a power
+    /// cut a shorter or wrong note costs bytes, never truth, as the hash is compared. One thread at a
+    /// time, but others may write beyond the prefix meanwhile.
+    ///
+    /// # Errors
+    /// [`StoreError`] when either cannot be written.
+    pub fn checkpoint(&self, prefix: u64) -> Result<(), StoreError> {
+        os::sync_data(&self.file).naming("sync", || self.shown())?;
+        hit("stage.synced");
+        let hint = match self.hint.get() {
+            Some(hint) => hint,
+            None => {
+                let made = os::create_new(&self.stage.dir, &Self::hint_leaf(self.id))
+                    .naming("create", || self.shown())?;
+                self.hint.get_or_init(|| made)
+            }
+        };
+        hit("stage.note_made");
+        os::write_at(hint, &prefix.to_be_bytes(), 0).naming("write", || self.shown())?;
+        hit("stage.noted");
+        self.fleeting.store(prefix == 0, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// Cuts the file, and forgets what was noted.
+    ///
+    /// # Errors
+    /// [`StoreError`] when it cannot be changed.
+    pub fn truncate(&self, len: u64) -> Result<(), StoreError> {
+        self.fleeting.store(true, Ordering::Relaxed);
+        if let Some(hint) = self.hint.get() {
+            os::write_at(hint, &0u64.to_be_bytes(), 0).naming("write", || self.shown())?;
+        }
+        os::set_len(&self.file, len).naming("cut", || self.shown())
+    }
+
+    /// Drops the file.
+    ///
+    /// # Errors
+    /// [`StoreError`] when it cannot be removed.
+    pub fn discard(mut self) -> Result<(), StoreError> {
+        *self.fleeting.get_mut() = false;
+        self.drop_note();
+        os::unlink(&self.stage.dir, &leaf_of(self.id)).naming("remove", || self.shown())
+    }
+
+    /// Whether the length of a prefix is noted beside it.
+    pub(crate) fn is_noted(&self) -> bool {
+        self.hint.get().is_some()
+    }
+
+    fn drop_note(&self) {
+        if self.hint.get().is_some() {
+            let _: io::Result<()> = os::unlink(&self.stage.dir, &Self::hint_leaf(self.id));
+        }
+    }
+
+    /// Length (an earlier attempt may have left more), permission bits and time, on the open file. From here on
+    /// whoever publishes it has the say about it.
+    pub(crate) fn finish(
+        &mut self,
+        size: u64,
+        mode: Option<u32>,
+        modified: Timestamp,
+    ) -> Result<(), StoreError> {
+        *self.fleeting.get_mut() = false;
+        let length = os::stat_file(&self.file).naming("look at", || self.shown())?.size;
+        if length < size {
+            return Err(StoreError::new("read", self.shown(), &io::ErrorKind::UnexpectedEof.into()));
+        }
+        if length > size {
+            os::set_len(&self.file, size).naming("cut", || self.shown())?;
+        }
+        os::set_file(&self.file, mode, modified).naming("set the time of", || self.shown())
+    }
+
+    /// To stable storage, time and permissions included.
+    pub(crate) fn sync(&self) -> Result<(), StoreError> {
+        os::sync_file(&self.file).naming("sync", || self.shown())
+    }
+}

@@ -1,0 +1,372 @@
+//! The program's own folder, `.rft`, and the locks that keep a second rft away.
+
+pub(crate) mod age;
+pub(crate) mod ledger;
+
+use super::error::{Naming, StoreError};
+use super::tree::folder::Folder;
+use super::tree::meta::Meta;
+use super::tree::os;
+use crate::config::Folders;
+use crate::failpoint::hit;
+use cap_std::fs::Dir;
+use std::ffi::OsStr;
+use std::fs::{File, TryLockError};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+const LOCK: &str = "lock";
+/// The hidden folder of a root that lies on another volume, or apart from the state folder.
+pub(crate) const HIDDEN: &str = ".rft";
+/// What the names of all files begin with that show, for a moment, what may be done in a folder.
+pub const PROBE_PREFIX: &[u8] = b".rft-probe";
+/// An empty file that shows whether a rename works.
+const PROBE: &str = ".rft-probe";
+
+/// The state folder, held by handle and locked for as long as this lives.
+#[derive(Debug)]
+pub struct StateDir {
+    own: Own,
+    // Released by the system when the process ends, however it ends.
+    _locks: Vec<File>,
+}
+
+impl StateDir {
+    /// Makes those of the folders that are missing, `.rft` for this user alone.
+    ///
+    /// # Errors
+    /// [`StoreError`] when one cannot be made.
+    pub fn make(folders: &Folders) -> Result<(), StoreError> {
+        for (path, private) in
+            [(&folders.outgoing, false), (&folders.incoming, false), (&folders.state, true)]
+        {
+            make_path(path, private).naming("create", || path.display())?;
+        }
+        Ok(())
+    }
+
+    /// Creates `.rft` (for this user alone) and locks it, and Outgoing and Incoming too where they
+    /// lie elsewhere: two peers must not share any of the three. The names of all three last then.
+    ///
+    /// # Errors
+    /// [`StoreError::InUse`] while another rft runs there, [`StoreError::Nested`] when Outgoing and
+    /// Incoming are inside each other, others when a folder cannot be made or used.
+    pub fn open(folders: &Folders) -> Result<Self, StoreError> {
+        let path = folders.state.clone();
+        Self::make(folders)?;
+        refuse_nested(&folders.outgoing, &folders.incoming)?;
+        for path in [&folders.outgoing, &folders.incoming, &folders.state] {
+            sync_names_above(path).naming("sync", || path.display())?;
+        }
+        let dir = os::open_root(&path).naming("open", || path.display())?;
+        let mut locks = vec![lock(&path, &path)?];
+        for root in [&folders.outgoing, &folders.incoming] {
+            if root.parent() == path.parent() {
+                continue;
+            }
+            let hidden = root.join(HIDDEN);
+            let made = make_path(&hidden, true).naming("create", || hidden.display());
+            match made.and_then(|()| lock(&hidden, root)) {
+                Ok(file) => locks.push(file),
+                // A source that cannot be written can still be sent (`--after-send keep`).
+                Err(StoreError::Denied { .. } | StoreError::ReadOnly { .. }) if root == &folders.outgoing => {
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        let meta = os::stat_dir(&dir).naming("look at", || path.display())?;
+        Ok(Self { own: Own { path, dir: Arc::new(dir), meta }, _locks: locks })
+    }
+
+    /// By handle.
+    pub(crate) fn dir(&self) -> &Arc<Dir> {
+        &self.own.dir
+    }
+
+    /// Which folder it is.
+    pub(crate) fn meta(&self) -> &Meta {
+        &self.own.meta
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.own.path
+    }
+
+    /// The names in it to stable storage: of a new ledger, of the archive.
+    pub(crate) fn sync(&self) -> Result<(), StoreError> {
+        os::sync_dir(&self.own.dir).naming("sync", || self.own.path.display())
+    }
+
+    /// Whether it still stands where it was. Without it there is no lock and no ledger that lasts.
+    ///
+    /// # Errors
+    /// [`StoreError::StateGone`].
+    pub fn is_there(&self) -> Result<(), StoreError> {
+        match os::stat_root(&self.own.path) {
+            Ok(now) if now.same_inode(&self.own.meta) => Ok(()),
+            Err(error) if !matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
+                Ok(())
+            }
+            _ => Err(StoreError::StateGone { path: self.own.path.display().to_string() }),
+        }
+    }
+
+    /// The folder `leaf` of the program's own from which a rename into (and out of) `root` works.
+    pub(crate) fn beside(&self, root: &Folder, leaf: &'static str) -> Result<Aside, StoreError> {
+        let current = Mutex::new(self.own.beside(root, leaf)?);
+        Ok(Aside { own: self.own.clone(), leaf, current })
+    }
+}
+
+/// The state folder by handle.
+#[derive(Debug, Clone)]
+struct Own {
+    path: PathBuf,
+    dir: Arc<Dir>,
+    meta: Meta,
+}
+
+impl Own {
+    /// Below `.rft`, or below a hidden folder inside `root` when that is another volume. Volumes are
+    /// told apart by trying, since bind mounts and subvolumes have equal device numbers and fail.
+    fn beside(&self, root: &Folder, leaf: &str) -> Result<Beside, StoreError> {
+        let held = root.root()?;
+        let path = self.path.join(leaf);
+        let dir = subfolder(&self.dir, leaf).naming("create", || path.display())?;
+        match probe(&dir, &held) {
+            Ok(()) => return Beside::new(dir, path, held),
+            Err(error) if error.kind() == io::ErrorKind::CrossesDevices => {}
+            // Also what is no sign of another volume: the one way left shows the true reason.
+            Err(_) => {}
+        }
+        let path = root.path().join(HIDDEN).join(leaf);
+        let made = subfolder(&held, HIDDEN).and_then(|hidden| subfolder(&hidden, leaf));
+        let dir = made.naming("create", || path.display())?;
+        probe(&dir, &held).naming("write to", || root.path().display())?;
+        Beside::new(dir, path, held)
+    }
+}
+
+/// A folder of the program's own on the volume of another, found or made again when either of them
+/// was replaced.
+#[derive(Debug)]
+pub(crate) struct Aside {
+    own: Own,
+    leaf: &'static str,
+    current: Mutex<Beside>,
+}
+
+impl Aside {
+    /// The folder as it is now.
+    pub(crate) fn of(&self, root: &Folder) -> Result<Beside, StoreError> {
+        let held = root.root()?;
+        let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
+        let replaced = match os::stat_root(&current.path) {
+            Ok(now) => !now.same_inode(&current.meta),
+            Err(error) => error.kind() == io::ErrorKind::NotFound,
+        };
+        if replaced || !Arc::ptr_eq(&current.root, &held) {
+            *current = self.own.beside(root, self.leaf)?;
+        }
+        Ok(current.clone())
+    }
+}
+
+/// A folder of the program's own, and the root that it is beside.
+#[derive(Debug, Clone)]
+pub(crate) struct Beside {
+    pub(crate) dir: Arc<Dir>,
+    /// For messages.
+    pub(crate) path: PathBuf,
+    meta: Meta,
+    root: Arc<Dir>,
+}
+
+impl Beside {
+    fn new(dir: Dir, path: PathBuf, root: Arc<Dir>) -> Result<Self, StoreError> {
+        let meta = os::stat_dir(&dir).naming("look at", || path.display())?;
+        Ok(Self { dir: Arc::new(dir), path, meta, root })
+    }
+}
+
+/// A folder of the program's own, made when missing; a link there is not followed. Its name lasts, also
+/// when an earlier run made it and was killed before the sync.
+pub(crate) fn subfolder(dir: &Dir, leaf: &str) -> io::Result<Dir> {
+    let leaf = OsStr::new(leaf);
+    match os::make_dir(dir, leaf, true) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
+        _ => os::sync_dir(dir)?,
+    }
+    os::open_dir(dir, leaf)
+}
+
+/// Tries a rename, and leaves nothing. The name is always the same (both folders are locked), so that what a
+/// crash left of it goes at the next start.
+fn probe(from: &Dir, to: &Dir) -> io::Result<()> {
+    let leaf = OsStr::new(PROBE);
+    for dir in [from, to] {
+        match os::unlink(dir, leaf) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+    }
+    drop(os::create_new(from, leaf)?);
+    hit("start.probe_made");
+    let renamed = os::rename_new(from, leaf, to, leaf);
+    hit("start.probed");
+    os::unlink(if renamed.is_ok() { to } else { from }, leaf)?;
+    renamed
+}
+
+/// Makes a folder, with what is missing above it; a `private` one for this user alone.
+pub(crate) fn make_path(path: &Path, private: bool) -> io::Result<()> {
+    if path.is_dir() {
+        return Ok(());
+    }
+    let above = path.parent().ok_or(io::ErrorKind::NotFound)?;
+    let above = if above.as_os_str().is_empty() { Path::new(".") } else { above };
+    make_path(above, false)?;
+    // After `..` there is nothing to make.
+    let Some(leaf) = path.file_name() else { return Ok(()) };
+    match os::make_dir(&os::open_root(above)?, leaf, private) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists && path.is_dir() => Ok(()),
+        made => made,
+    }
+}
+
+/// The name of a folder to stable storage, and those of the folders above it on its volume: with them,
+/// everything in it would be lost. Nobody can tell whether those last that are there already: a run that was
+/// killed may have made them a moment ago.
+pub(crate) fn sync_names_above(path: &Path) -> io::Result<()> {
+    let real = path.canonicalize()?;
+    let device = os::stat_root(&real)?.identity.device;
+    for above in real.ancestors().skip(1) {
+        // Where this user may not even look, no program of this user's made anything.
+        let Ok(dir) = os::open_root(above) else { break };
+        if os::stat_dir(&dir)?.identity.device != device {
+            break;
+        }
+        os::sync_dir(&dir)?;
+    }
+    Ok(())
+}
+
+/// A file of the program's own, for reading and writing, made when missing.
+pub(crate) fn own_file(dir: &Dir, leaf: &OsStr) -> io::Result<File> {
+    match os::open_edit(dir, leaf) {
+        Ok((file, _)) => Ok(file),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => os::create_new(dir, leaf),
+        Err(error) => Err(error),
+    }
+}
+
+fn lock(state: &Path, shown: &Path) -> Result<File, StoreError> {
+    let path = state.join(LOCK);
+    let file = os::open_root(state).and_then(|dir| own_file(&dir, OsStr::new(LOCK)));
+    let file = file.naming("open", || path.display())?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(StoreError::InUse { path: shown.display().to_string() }),
+        // A file system without locks: better without one than not at all.
+        Err(TryLockError::Error(error)) if error.kind() == io::ErrorKind::Unsupported => Ok(file),
+        Err(TryLockError::Error(error)) => Err(StoreError::new("lock", path.display(), &error)),
+    }
+}
+
+/// What arrived would be sent, or what is sent be overwritten.
+fn refuse_nested(outgoing: &Path, incoming: &Path) -> Result<(), StoreError> {
+    let real = |path: &Path| path.canonicalize().naming("open", || path.display());
+    let (out, inc) = (real(outgoing)?, real(incoming)?);
+    let inner = if inc.starts_with(&out) {
+        incoming
+    } else if out.starts_with(&inc) {
+        outgoing
+    } else {
+        return Ok(());
+    };
+    Err(StoreError::Nested { path: inner.display().to_string() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_second_rft_is_kept_away_until_the_first_is_gone() {
+        let base = tempfile::tempdir().unwrap();
+        let folders = Folders::in_dir(base.path());
+        let first = StateDir::open(&folders).unwrap();
+        assert!(matches!(StateDir::open(&folders), Err(StoreError::InUse { .. })));
+        drop(first);
+        StateDir::open(&folders).unwrap();
+    }
+
+    #[test]
+    fn a_shared_folder_elsewhere_is_locked_too() {
+        let (a, b, shared) =
+            (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let incoming = shared.path().join("in");
+        let mine = Folders { incoming: incoming.clone(), ..Folders::in_dir(a.path()) };
+        let theirs = Folders { incoming, ..Folders::in_dir(b.path()) };
+        let _first = StateDir::open(&mine).unwrap();
+        assert!(matches!(StateDir::open(&theirs), Err(StoreError::InUse { .. })));
+    }
+
+    #[test]
+    fn folders_inside_each_other_are_refused() {
+        let base = tempfile::tempdir().unwrap();
+        for (outgoing, incoming) in [("x", "x"), ("x", "x/y"), ("x/y", "x")] {
+            let folders = Folders {
+                outgoing: base.path().join(outgoing),
+                incoming: base.path().join(incoming),
+                state: base.path().join(".rft"),
+            };
+            assert!(matches!(StateDir::open(&folders), Err(StoreError::Nested { .. })));
+        }
+    }
+
+    #[test]
+    fn folders_of_its_own_are_private_and_on_the_right_volume() {
+        let base = tempfile::tempdir().unwrap();
+        let folders = Folders::in_dir(base.path());
+        let state = StateDir::open(&folders).unwrap();
+        let incoming = Folder::open(&folders.incoming, true).unwrap();
+        let beside = state.beside(&incoming, "stage").unwrap().of(&incoming).unwrap();
+        assert_eq!(beside.path, folders.state.join("stage"));
+        assert!(incoming.is_empty().unwrap());
+        assert_eq!(std::fs::read_dir(&beside.path).unwrap().count(), 0);
+        // Nor does what a crash left of the trial stay.
+        for folder in [&folders.incoming, &beside.path] {
+            std::fs::write(folder.join(PROBE), "").unwrap();
+        }
+        let again = state.beside(&incoming, "stage").unwrap().of(&incoming).unwrap();
+        assert_eq!(again.path, beside.path);
+        assert!(incoming.is_empty().unwrap());
+        assert_eq!(std::fs::read_dir(&beside.path).unwrap().count(), 0);
+        #[cfg(unix)]
+        {
+            use std::os::unix::fs::PermissionsExt;
+            let mode = |path: &Path| path.metadata().unwrap().permissions().mode() & 0o777;
+            assert_eq!((mode(&folders.state), mode(&beside.path)), (0o700, 0o700));
+        }
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn another_volume_gets_a_hidden_folder_inside() {
+        let (Ok(other), base) = (tempfile::tempdir_in("/dev/shm"), tempfile::tempdir().unwrap()) else {
+            return;
+        };
+        let folders = Folders { incoming: other.path().join("in"), ..Folders::in_dir(base.path()) };
+        let state = StateDir::open(&folders).unwrap();
+        let incoming = Folder::open(&folders.incoming, true).unwrap();
+        let beside = state.beside(&incoming, "stage").unwrap().of(&incoming).unwrap();
+        let same = state.own.meta.identity.device
+            == os::stat_dir(&incoming.root().unwrap()).unwrap().identity.device;
+        let expected = if same { &folders.state } else { &folders.incoming.join(HIDDEN) };
+        assert_eq!(beside.path, expected.join("stage"));
+        assert!(incoming.is_empty().unwrap());
+    }
+}
