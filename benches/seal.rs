@@ -19,7 +19,8 @@ use rand::SeedableRng;
 use rand::rngs::StdRng;
 use rft::crypto::seal::{HEADER_LEN, UnsealedHalf};
 use rft::crypto::{
-    ChannelBinding, ChunkSize, Guest, Host, PasswordKey, PeerId, RecordKind, Role, Sealer, SessionKeys,
+    ChannelBinding, ChunkSize, Initiator, PasswordKey, PeerId, RecordKind, Responder, Role, Sealer,
+    SessionKeys,
 };
 
 const SAMPLES: usize = 7;
@@ -52,8 +53,8 @@ fn records(keys: &SessionKeys, len: usize) {
     let count = 64 * 1024 * 1024 / len;
     let (mut sealing, mut opening) = (Vec::new(), Vec::new());
     for stream in 0..SAMPLES as u64 {
-        let mut sealer = keys.sealer(Role::Host, Number(stream)).1;
-        let mut opener = keys.opener(Role::Host, stream);
+        let mut sealer = keys.sealer(Role::Responder, Number(stream)).1;
+        let mut opener = keys.opener(Role::Responder, stream);
         let mut buffer = Sealer::buffer(len);
         let (mut seal_time, mut open_time) = (Duration::ZERO, Duration::ZERO);
         for index in 0..count as u64 {
@@ -93,7 +94,7 @@ fn streams(keys: &SessionKeys) {
     for sample in 0..SAMPLES as u64 {
         let start = Instant::now();
         for stream in 0..10_000 {
-            let mut sealer = keys.sealer(Role::Guest, Number(sample << 32 | stream)).1;
+            let mut sealer = keys.sealer(Role::Initiator, Number(sample << 32 | stream)).1;
             black_box(sealer.seal(RecordKind::Offer, Sealer::buffer(0)).expect("seals"));
         }
         times.push(start.elapsed());
@@ -117,11 +118,11 @@ fn handshakes() {
 fn session() -> SessionKeys {
     let mut rng = StdRng::seed_from_u64(1);
     let (key, binding) = (PasswordKey::from_bytes([1; 32]), ChannelBinding::from_exporter(&[2; 96]));
-    let (guest, m1) = Guest::start(&key, &binding, PeerId([1; 16]), &mut rng).expect("M1");
-    let (host, m2) = Host::on_m1(&key, &binding, PeerId([2; 16]), &m1, &mut rng).expect("M2");
-    let (guest, m3) = guest.on_m2(&m2).expect("M3");
-    let (_, m4) = host.on_m3(&m3, &mut rng).expect("M4");
-    guest.on_m4(&m4).expect("keys").keys
+    let (initiator, m1) = Initiator::start(&key, &binding, PeerId([1; 16]), &mut rng).expect("M1");
+    let (responder, m2) = Responder::on_m1(&key, &binding, PeerId([2; 16]), &m1, &mut rng).expect("M2");
+    let (initiator, m3) = initiator.on_m2(&m2).expect("M3");
+    let (_, m4) = responder.on_m3(&m3, &mut rng).expect("M4");
+    initiator.on_m4(&m4).expect("keys").keys
 }
 
 fn rate(bytes: usize, time: Duration) -> f64 {

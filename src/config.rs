@@ -43,7 +43,7 @@ pub struct Config {
     pub compress: Compress,
     /// How many files are read and sent at once.
     pub in_flight: usize,
-    /// Stop with exit code 9 when a guest gives a wrong password.
+    /// Stop with exit code 9 when an initiator gives a wrong password.
     pub exit_on_auth_failure: bool,
     /// Largest file taken, in bytes.
     pub max_file_size: Option<u64>,

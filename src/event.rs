@@ -52,9 +52,9 @@ pub enum Direction {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SessionRole {
     /// It was dialled, and made the session keys.
-    Host,
+    Responder,
     /// It dialled.
-    Guest,
+    Initiator,
 }
 
 /// Why a file did not arrive, as far as several may have it in common: one line tells of all of them.

@@ -14,7 +14,7 @@
 
 /// Passes a place that a test may kill the program at.
 #[inline]
-pub fn hit(name: &'static str) {
+pub fn fail_point(name: &'static str) {
     #[cfg(feature = "failpoints")]
     active::pass(name, false);
     #[cfg(not(feature = "failpoints"))]
@@ -207,7 +207,7 @@ mod active {
             let failed: Vec<bool> = (0..4).map(|_| crate::failpoint::io("test.place").is_err()).collect();
             assert_eq!(failed, [false, true, true, false]);
             assert_eq!(passed("test.place"), 4);
-            crate::failpoint::hit("test.other");
+            crate::failpoint::fail_point("test.other");
         }
     }
 }

@@ -100,7 +100,7 @@ fn a_taken_port_and_a_folder_in_use_have_theirs() {
 }
 
 #[test]
-fn a_wrong_password_ends_the_guest_and_not_the_host() {
+fn a_wrong_password_ends_the_initiator_and_not_the_host() {
     let pair = Pair::new();
     put(&pair.b, "secret.txt", "never sent");
     let mut host = pair.a.listen(&[]);
@@ -111,9 +111,9 @@ fn a_wrong_password_ends_the_guest_and_not_the_host() {
     host.waits_for("auth_failed", |_| true);
     assert!(pair.b.outgoing().join("secret.txt").exists());
     // The right one still gets in.
-    let guest = pair.b.start(&["--drain"]);
+    let initiator = pair.b.start(&["--drain"]);
     host.waits_for("file_done", |event| event["path"] == "secret.txt");
-    guest.ends(0);
+    initiator.ends(0);
 }
 
 #[test]
@@ -322,7 +322,7 @@ fn a_panic_in_one_task_leaves_the_peers_up() {
         ("handshake.host_sure=panic@1", ""),
         ("session.begun=panic@1", ""),
         ("receive.offer=panic@1", ""),
-        ("", "handshake.guest_done=panic@1"),
+        ("", "handshake.initiator_done=panic@1"),
         ("", "session.begun=panic@1"),
         ("", "send.handed_out=panic@1"),
         ("", "send.forgetting=panic@1"),

@@ -33,7 +33,7 @@ const BACK_AT_LAST: Duration = Duration::from_secs(10);
 /// and some of the old connection.
 const KNOCKING: u64 = 6200;
 /// No wait is longer.
-const PATIENCE: Duration = Duration::from_secs(120);
+const TIMEOUT: Duration = Duration::from_secs(120);
 /// Of the file that crosses each way, in bytes.
 const BIG: u64 = 24 << 20;
 /// Of the link each way, in bytes a second.
@@ -87,10 +87,10 @@ impl Scene {
             }
             tree::snapshot(&host.outgoing())
         });
-        let mut a = hosts.a.start(&[]).patient(PATIENCE);
+        let mut a = hosts.a.start(&[]).patient(TIMEOUT);
         a.waits_for("listening", |_| true);
         let b = if case.b_listens { hosts.b.listen(&[]) } else { hosts.b.start(&[]) };
-        Self { hosts, link, running: [a, b.patient(PATIENCE)], sent }
+        Self { hosts, link, running: [a, b.patient(TIMEOUT)], sent }
     }
 
     /// Waits until both have half of what they are sent.
@@ -132,7 +132,7 @@ impl Scene {
     /// Waits until nothing is left to send, stops both, and looks at what came.
     fn finishes(self, name: &str) {
         let Self { hosts, link, running, sent } = self;
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + TIMEOUT;
         let sides = [&hosts.a, &hosts.b];
         while sides.iter().any(|host| fs::read_dir(host.outgoing()).unwrap().next().is_some()) {
             assert!(Instant::now() < deadline, "{name}: some files are never sent");
@@ -311,11 +311,11 @@ fn short_cuts() {
 #[test]
 fn addresses_change() {
     run_all(&[
-        Case::listening("NAT forgets the guest", |s| rebind(s, Side::B, HOME)),
-        Case::listening("the guest moves", |s| rebind(s, Side::B, ELSEWHERE)),
+        Case::listening("NAT forgets the initiator", |s| rebind(s, Side::B, HOME)),
+        Case::listening("the initiator moves", |s| rebind(s, Side::B, ELSEWHERE)),
         Case::new("A moves", |s| rebind(s, Side::B, ELSEWHERE)),
         Case::new("B moves", |s| rebind(s, Side::A, ELSEWHERE)),
-        Case::listening("the guest moves while the link is cut", |s| {
+        Case::listening("the initiator moves while the link is cut", |s| {
             rebind(s, Side::B, ELSEWHERE);
             cut(&s.link, &BOTH, Duration::from_secs(4));
         }),
@@ -339,7 +339,7 @@ fn a_bad_link_is_no_cut() {
 fn stays_connected(name: &str, delay: Duration, loss: f64, halt: u64, seed: u64) {
     let (hosts, link) = Pair::linked(seed);
     link.edit_both(|line| (line.delay, line.loss, line.rate) = (delay, loss, Some(RATE)));
-    let mut running = [&hosts.a, &hosts.b].map(|host| host.start(&[]).patient(PATIENCE));
+    let mut running = [&hosts.a, &hosts.b].map(|host| host.start(&[]).patient(TIMEOUT));
     running.iter_mut().for_each(|side| {
         side.waits_for("connected", |_| true);
     });

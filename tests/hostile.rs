@@ -41,7 +41,7 @@ fn bytes_of(encode: impl FnOnce(&mut bytes::BytesMut)) -> Vec<u8> {
 }
 
 fn begin(offset: u64) -> Said {
-    (Kind::Answer, bytes_of(|out| Begin { offset, packed: false }.encode(out)))
+    (Kind::Answer, bytes_of(|out| Begin { offset, compressed: false }.encode(out)))
 }
 
 fn refused(heard: &Heard) -> Option<Refusal> {

@@ -104,7 +104,7 @@ fn there_are_two_hundred_kills_and_one_at_every_place() {
     let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
     let mut text = String::new();
     read_all(&src, &mut text);
-    for (at, _) in text.match_indices("hit(\"") {
+    for (at, _) in text.match_indices("fail_point(\"") {
         named.insert(text[at + 5..].split('"').next().unwrap());
     }
     named.retain(|name| !name.starts_with("test."));

@@ -21,7 +21,7 @@ use tokio::net::UdpSocket;
 use tokio::sync::mpsc;
 use tokio::task::{AbortHandle, JoinHandle};
 
-const PATIENCE: Duration = Duration::from_secs(20);
+const TIMEOUT: Duration = Duration::from_secs(20);
 /// Both peers know it.
 const KEY: [u8; 32] = [7; 32];
 
@@ -61,7 +61,7 @@ fn start(peer: Option<SocketAddr>) -> Peer {
 impl Peer {
     /// It may notice a moment after the other side does.
     async fn counts_auth_failures(&self, expected: usize) {
-        let deadline = tokio::time::Instant::now() + PATIENCE;
+        let deadline = tokio::time::Instant::now() + TIMEOUT;
         while self.auth_failures.load(Ordering::SeqCst) < expected && tokio::time::Instant::now() < deadline {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
@@ -73,8 +73,8 @@ impl Peer {
 #[derive(Default)]
 struct Passed {
     connections: AtomicUsize,
-    from_guest: AtomicUsize,
-    from_host: AtomicUsize,
+    from_initiator: AtomicUsize,
+    from_responder: AtomicUsize,
 }
 
 /// What the relay does when one of its two connections is closed.
@@ -84,13 +84,13 @@ enum OnClose {
     PassOn,
     /// It lets the other fall silent and drops it without a reason.
     Swallow,
-    /// It closes the other with a code that would have the guest dial again at once.
+    /// It closes the other with a code that would have the initiator dial again at once.
     Disguise,
 }
 
-/// Ends TLS towards the guest and begins it anew towards the host; passes on every byte of every
+/// Ends TLS towards the initiator and begins it anew towards the responder; passes on every byte of every
 /// stream. Gives the address to dial.
-fn relay(host: SocketAddr, on_close: OnClose) -> (SocketAddr, Arc<Passed>, AbortHandle) {
+fn relay(responder: SocketAddr, on_close: OnClose) -> (SocketAddr, Arc<Passed>, AbortHandle) {
     let tls = tls::configure().unwrap();
     let mut endpoint = quinn::Endpoint::server(
         quinn::ServerConfig::with_crypto(tls.server),
@@ -105,10 +105,10 @@ fn relay(host: SocketAddr, on_close: OnClose) -> (SocketAddr, Arc<Passed>, Abort
         while let Some(incoming) = endpoint.accept().await {
             let (endpoint, counters) = (endpoint.clone(), counters.clone());
             tokio::spawn(async move {
-                let Ok(guest) = incoming.await else { return };
-                let Ok(host) = endpoint.connect(host, SERVER_NAME).unwrap().await else { return };
+                let Ok(initiator) = incoming.await else { return };
+                let Ok(responder) = endpoint.connect(responder, SERVER_NAME).unwrap().await else { return };
                 counters.connections.fetch_add(1, Ordering::SeqCst);
-                pass_streams(guest, host, counters, on_close).await;
+                pass_streams(initiator, responder, counters, on_close).await;
             });
         }
     });
@@ -116,27 +116,32 @@ fn relay(host: SocketAddr, on_close: OnClose) -> (SocketAddr, Arc<Passed>, Abort
 }
 
 async fn pass_streams(
-    guest: quinn::Connection,
-    host: quinn::Connection,
+    initiator: quinn::Connection,
+    responder: quinn::Connection,
     passed: Arc<Passed>,
     on_close: OnClose,
 ) {
     loop {
-        let (streams, other, from_guest) = tokio::select! {
-            Ok(streams) = guest.accept_bi() => (streams, &host, true),
-            Ok(streams) = host.accept_bi() => (streams, &guest, false),
-            reason = guest.closed() => return end(&host, &reason, on_close),
-            reason = host.closed() => return end(&guest, &reason, on_close),
+        let (streams, other, from_initiator) = tokio::select! {
+            Ok(streams) = initiator.accept_bi() => (streams, &responder, true),
+            Ok(streams) = responder.accept_bi() => (streams, &initiator, false),
+            reason = initiator.closed() => return end(&responder, &reason, on_close),
+            reason = responder.closed() => return end(&initiator, &reason, on_close),
         };
         let Ok((there, back)) = other.open_bi().await else { return };
         let (forward, backward) = ((streams.1, there), (back, streams.0));
-        tokio::spawn(copy(forward.0, forward.1, passed.clone(), from_guest));
-        tokio::spawn(copy(backward.0, backward.1, passed.clone(), !from_guest));
+        tokio::spawn(copy(forward.0, forward.1, passed.clone(), from_initiator));
+        tokio::spawn(copy(backward.0, backward.1, passed.clone(), !from_initiator));
     }
 }
 
-async fn copy(mut from: quinn::RecvStream, mut to: quinn::SendStream, passed: Arc<Passed>, from_guest: bool) {
-    let counter = if from_guest { &passed.from_guest } else { &passed.from_host };
+async fn copy(
+    mut from: quinn::RecvStream,
+    mut to: quinn::SendStream,
+    passed: Arc<Passed>,
+    from_initiator: bool,
+) {
+    let counter = if from_initiator { &passed.from_initiator } else { &passed.from_responder };
     while let Ok(Some(chunk)) = from.read_chunk(1 << 16, true).await {
         counter.fetch_add(chunk.bytes.len(), Ordering::SeqCst);
         if to.write_chunk(chunk.bytes).await.is_err() {
@@ -155,46 +160,49 @@ fn end(other: &quinn::Connection, reason: &quinn::ConnectionError, on_close: OnC
     }
 }
 
-async fn refused(guest: Peer, host: &mut Peer, relay: SocketAddr) {
-    let Peer { mut sessions, run, auth_failures, .. } = guest;
-    let ended = tokio::time::timeout(PATIENCE, run).await.expect("an end in time").unwrap();
+async fn refused(initiator: Peer, responder: &mut Peer, relay: SocketAddr) {
+    let Peer { mut sessions, run, auth_failures, .. } = initiator;
+    let ended = tokio::time::timeout(TIMEOUT, run).await.expect("an end in time").unwrap();
     assert!(matches!(ended, Err(Fatal::WrongPassword { peer }) if peer == relay), "{ended:?}");
     assert_eq!(auth_failures.load(Ordering::SeqCst), 1);
-    assert!(sessions.recv().await.is_none(), "the guest got a session through the man in the middle");
-    assert!(host.sessions.try_recv().is_err(), "the host got a session through the man in the middle");
-    assert!(!host.run.is_finished(), "the host goes on serving");
+    assert!(sessions.recv().await.is_none(), "the initiator got a session through the man in the middle");
+    assert!(
+        responder.sessions.try_recv().is_err(),
+        "the responder got a session through the man in the middle"
+    );
+    assert!(!responder.run.is_finished(), "the responder goes on serving");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn who_ends_tls_on_both_sides_is_refused_by_both() {
-    let mut host = start(None);
-    let (relay, passed, serving) = relay(host.local, OnClose::PassOn);
-    refused(start(Some(relay)), &mut host, relay).await;
-    host.counts_auth_failures(1).await;
-    // The relay did its part: it carried M1, M2 and M3 whole. The host answered M3 with nothing.
+    let mut responder = start(None);
+    let (relay, passed, serving) = relay(responder.local, OnClose::PassOn);
+    refused(start(Some(relay)), &mut responder, relay).await;
+    responder.counts_auth_failures(1).await;
+    // The relay did its part: it carried M1, M2 and M3 whole. The responder answered M3 with nothing.
     assert_eq!(passed.connections.load(Ordering::SeqCst), 1);
-    assert_eq!(passed.from_guest.load(Ordering::SeqCst), M1_LEN + M3_LEN);
-    assert_eq!(passed.from_host.load(Ordering::SeqCst), M2_LEN);
+    assert_eq!(passed.from_initiator.load(Ordering::SeqCst), M1_LEN + M3_LEN);
+    assert_eq!(passed.from_responder.load(Ordering::SeqCst), M2_LEN);
     serving.abort();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn who_hides_the_refusal_gets_three_tries_and_no_more() {
-    let mut host = start(None);
-    let (relay, passed, serving) = relay(host.local, OnClose::Swallow);
-    refused(start(Some(relay)), &mut host, relay).await;
+    let mut responder = start(None);
+    let (relay, passed, serving) = relay(responder.local, OnClose::Swallow);
+    refused(start(Some(relay)), &mut responder, relay).await;
     assert_eq!(passed.connections.load(Ordering::SeqCst), 3);
     // Three guesses of one source within a minute are told of once at first.
-    host.counts_auth_failures(1).await;
-    assert_eq!(passed.from_host.load(Ordering::SeqCst), 3 * M2_LEN);
+    responder.counts_auth_failures(1).await;
+    assert_eq!(passed.from_responder.load(Ordering::SeqCst), 3 * M2_LEN);
     serving.abort();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn who_disguises_the_refusal_gets_three_tries_and_no_more() {
-    let mut host = start(None);
-    let (relay, passed, serving) = relay(host.local, OnClose::Disguise);
-    refused(start(Some(relay)), &mut host, relay).await;
+    let mut responder = start(None);
+    let (relay, passed, serving) = relay(responder.local, OnClose::Disguise);
+    refused(start(Some(relay)), &mut responder, relay).await;
     assert_eq!(passed.connections.load(Ordering::SeqCst), 3);
     serving.abort();
 }
@@ -202,30 +210,30 @@ async fn who_disguises_the_refusal_gets_three_tries_and_no_more() {
 /// The control: whoever passes on packets, and does not end TLS, is only the network.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn who_passes_on_packets_is_no_man_in_the_middle() {
-    let mut host = start(None);
+    let mut responder = start(None);
     let front = UdpSocket::bind("127.0.0.1:0").await.unwrap();
     let back = UdpSocket::bind("127.0.0.1:0").await.unwrap();
-    back.connect(host.local).await.unwrap();
+    back.connect(responder.local).await.unwrap();
     let relay = front.local_addr().unwrap();
     let serving = tokio::spawn(async move {
         let (mut there, mut here) = (vec![0; 1 << 16], vec![0; 1 << 16]);
-        let mut guest = None;
+        let mut initiator = None;
         loop {
             tokio::select! {
                 Ok((length, from)) = front.recv_from(&mut there) => {
-                    guest = Some(from);
+                    initiator = Some(from);
                     let _ = back.send(&there[..length]).await;
                 }
-                Ok(length) = back.recv(&mut here) => if let Some(guest) = guest {
-                    let _ = front.send_to(&here[..length], guest).await;
+                Ok(length) = back.recv(&mut here) => if let Some(initiator) = initiator {
+                    let _ = front.send_to(&here[..length], initiator).await;
                 },
             }
         }
     });
-    let mut guest = start(Some(relay));
-    let both = async { (guest.sessions.recv().await.unwrap(), host.sessions.recv().await.unwrap()) };
-    let (at_guest, at_host) = tokio::time::timeout(PATIENCE, both).await.expect("a session in time");
-    assert_eq!(at_guest.0.id(), at_host.0.id());
-    assert_eq!(at_guest.0.remote_address(), relay);
+    let mut initiator = start(Some(relay));
+    let both = async { (initiator.sessions.recv().await.unwrap(), responder.sessions.recv().await.unwrap()) };
+    let (at_initiator, at_responder) = tokio::time::timeout(TIMEOUT, both).await.expect("a session in time");
+    assert_eq!(at_initiator.0.id(), at_responder.0.id());
+    assert_eq!(at_initiator.0.remote_address(), relay);
     serving.abort();
 }

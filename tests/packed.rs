@@ -15,7 +15,7 @@ const MIB: usize = 1 << 20;
 /// Pseudo-random bytes from a seed.
 fn noise(seed: u64, len: usize) -> Vec<u8> {
     let mut bytes = vec![0; len];
-    let mut hasher = blake3::Hasher::new_derive_key("rft tests/packed");
+    let mut hasher = blake3::Hasher::new_derive_key("rft tests/compressed");
     hasher.update(&seed.to_be_bytes()).finalize_xof().fill(&mut bytes);
     bytes
 }

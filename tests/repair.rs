@@ -20,7 +20,7 @@ use std::net::{SocketAddr, UdpSocket};
 use std::time::Duration;
 use tokio::sync::mpsc;
 
-const PATIENCE: Duration = Duration::from_secs(30);
+const TIMEOUT: Duration = Duration::from_secs(30);
 /// Of a file; four go into four packets.
 const RECORD: usize = 1100;
 const RECORDS: u8 = 4;
@@ -51,19 +51,19 @@ fn start(local: SocketAddr, peer: Option<SocketAddr>, congestion: Congestion) ->
 
 impl Peer {
     async fn session(&mut self) -> (Session, ControlReceiver) {
-        tokio::time::timeout(PATIENCE, self.sessions.recv()).await.expect("a session in time").unwrap()
+        tokio::time::timeout(TIMEOUT, self.sessions.recv()).await.expect("a session in time").unwrap()
     }
 }
 
 /// The sessions on which both are: a busy machine, or the loss, may have them begin anew.
 async fn settle(
-    guest: &mut Peer,
+    initiator: &mut Peer,
     host: &mut Peer,
 ) -> ((Session, ControlReceiver), (Session, ControlReceiver)) {
-    let (mut from, mut to) = tokio::join!(guest.session(), host.session());
+    let (mut from, mut to) = tokio::join!(initiator.session(), host.session());
     while from.0.id() != to.0.id() {
         tokio::select! {
-            newer = guest.session() => from = newer,
+            newer = initiator.session() => from = newer,
             newer = host.session() => to = newer,
         }
     }
@@ -92,15 +92,15 @@ async fn made_again(congestion: Congestion, most: u32) -> u64 {
     let link = Relay::start(1, at, bt);
     link.edit_both(|line| (line.loss, line.delay) = (0.05, Duration::from_millis(20)));
     let mut host = start(bt, None, Congestion::Bbr);
-    let mut guest = start(at, Some(link.facing_a()), congestion);
-    let (mut from, mut to) = settle(&mut guest, &mut host).await;
+    let mut initiator = start(at, Some(link.facing_a()), congestion);
+    let (mut from, mut to) = settle(&mut initiator, &mut host).await;
     for _ in 0..most {
         if host.fec.made() > 0 {
             break;
         }
-        let crossed = tokio::time::timeout(PATIENCE, cross(&from.0, &to.0)).await.expect("a file in time");
+        let crossed = tokio::time::timeout(TIMEOUT, cross(&from.0, &to.0)).await.expect("a file in time");
         if crossed.is_none() {
-            (from, to) = settle(&mut guest, &mut host).await;
+            (from, to) = settle(&mut initiator, &mut host).await;
         }
     }
     host.fec.made()

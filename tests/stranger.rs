@@ -15,7 +15,7 @@ use rft::crypto::password::PasswordKey;
 use rft::event::{Event, EventSink};
 use rft::peering::{Fatal, connector};
 use rft::proto::message::{Control, InstallationId, Settings};
-use rft::session::handshake::{AuthError, as_guest};
+use rft::session::handshake::{AuthError, as_initiator};
 use rft::session::installation::Identity;
 use rft::session::{ControlReceiver, Session};
 use rft::transport::endpoint::{CloseCode, Endpoint};
@@ -29,10 +29,10 @@ use tokio::net::UdpSocket;
 use tokio::sync::mpsc;
 use tokio::task::{JoinHandle, JoinSet};
 
-const PATIENCE: Duration = Duration::from_secs(20);
+const TIMEOUT: Duration = Duration::from_secs(20);
 /// Long enough on loopback for something that should not happen to happen.
 const MOMENT: Duration = Duration::from_millis(400);
-/// What the host knows.
+/// What the responder knows.
 const KEY: [u8; 32] = [1; 32];
 /// What the stranger tries.
 const GUESS: [u8; 32] = [2; 32];
@@ -77,7 +77,7 @@ fn start(peer: Option<SocketAddr>) -> Peer {
 
 impl Peer {
     async fn session(&mut self) -> (Session, ControlReceiver) {
-        tokio::time::timeout(PATIENCE, self.sessions.recv()).await.expect("in time").expect("a session")
+        tokio::time::timeout(TIMEOUT, self.sessions.recv()).await.expect("in time").expect("a session")
     }
 
     /// Whether the user is warned with a message that begins so.
@@ -92,7 +92,7 @@ impl Peer {
 
     /// Nobody got in, the peer still serves, and knows of so many wrong passwords.
     async fn stays_unmoved(mut self, auth_failures: usize) {
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + TIMEOUT;
         while self.auth_failures.load(Ordering::SeqCst) < auth_failures && Instant::now() < deadline {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
@@ -104,7 +104,7 @@ impl Peer {
 
 async fn connect(client: &quinn::Endpoint, to: SocketAddr) -> Connection {
     let connecting = client.connect(to, SERVER_NAME).unwrap();
-    tokio::time::timeout(PATIENCE, connecting).await.expect("an answer in time").unwrap()
+    tokio::time::timeout(TIMEOUT, connecting).await.expect("an answer in time").unwrap()
 }
 
 /// All that the stream still brings before it ends or the connection does.
@@ -115,13 +115,13 @@ async fn rest(recv: &mut quinn::RecvStream) -> Vec<u8> {
             all.extend_from_slice(&chunk.bytes);
         }
     };
-    tokio::time::timeout(PATIENCE, read).await.expect("an end in time");
+    tokio::time::timeout(TIMEOUT, read).await.expect("an end in time");
     all
 }
 
-/// How the host closed the connection.
+/// How the responder closed the connection.
 async fn closed(connection: &Connection) -> ApplicationClose {
-    match tokio::time::timeout(PATIENCE, connection.closed()).await.expect("closed in time") {
+    match tokio::time::timeout(TIMEOUT, connection.closed()).await.expect("closed in time") {
         ConnectionError::ApplicationClosed(close) => close,
         other => panic!("closed by {other}"),
     }
@@ -134,77 +134,77 @@ fn refusal() -> ApplicationClose {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_guess_is_answered_with_m2_and_nothing_more() {
-    let host = start(None);
+    let responder = start(None);
     let client = client();
-    let connection = connect(&client, host.local).await;
-    let (guest, m1) = first_message(GUESS, &binding(&connection));
+    let connection = connect(&client, responder.local).await;
+    let (initiator, m1) = first_message(GUESS, &binding(&connection));
     let (mut send, mut recv) = connection.open_bi().await.unwrap();
     send.write_all(&m1).await.unwrap();
     let mut m2 = [0; M2_LEN];
     recv.read_exact(&mut m2).await.unwrap();
-    // The host waits for the proof, and says nothing of itself.
+    // The responder waits for the proof, and says nothing of itself.
     assert!(tokio::time::timeout(MOMENT, recv.read_chunk(1, true)).await.is_err());
     assert_eq!(connection.close_reason(), None);
-    let (_, m3) = guest.on_m2(&m2).unwrap();
+    let (_, m3) = initiator.on_m2(&m2).unwrap();
     send.write_all(&m3).await.unwrap();
     assert_eq!(rest(&mut recv).await, b"");
     assert_eq!(closed(&connection).await, refusal());
-    host.stays_unmoved(1).await;
+    responder.stays_unmoved(1).await;
 }
 
-/// The control for the test above: the same client with the password gets M4 and the host's settings.
+/// The control for the test above: the same client with the password gets M4 and the responder's settings.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn who_knows_the_password_gets_m4() {
-    let host = start(None);
+    let responder = start(None);
     let client = client();
-    let connection = connect(&client, host.local).await;
-    let (guest, m1) = first_message(KEY, &binding(&connection));
+    let connection = connect(&client, responder.local).await;
+    let (initiator, m1) = first_message(KEY, &binding(&connection));
     let (mut send, mut recv) = connection.open_bi().await.unwrap();
     send.write_all(&m1).await.unwrap();
     let mut m2 = [0; M2_LEN];
     recv.read_exact(&mut m2).await.unwrap();
-    let (guest, m3) = guest.on_m2(&m2).unwrap();
+    let (initiator, m3) = initiator.on_m2(&m2).unwrap();
     send.write_all(&m3).await.unwrap();
     let mut m4 = [0; M4_LEN];
     recv.read_exact(&mut m4).await.unwrap();
-    guest.on_m4(&m4).unwrap();
-    let settings = tokio::time::timeout(PATIENCE, recv.read_chunk(4096, true)).await.expect("in time");
+    initiator.on_m4(&m4).unwrap();
+    let settings = tokio::time::timeout(TIMEOUT, recv.read_chunk(4096, true)).await.expect("in time");
     assert!(settings.unwrap().is_some());
-    host.stays_unmoved(0).await;
+    responder.stays_unmoved(0).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_password_on_another_connection_is_no_good() {
-    let host = start(None);
+    let responder = start(None);
     let client = client();
-    let (one, other) = (connect(&client, host.local).await, connect(&client, host.local).await);
+    let (one, other) = (connect(&client, responder.local).await, connect(&client, responder.local).await);
     // Made for one connection, replayed on the other.
-    let (guest, m1) = first_message(KEY, &binding(&one));
+    let (initiator, m1) = first_message(KEY, &binding(&one));
     let (mut send, mut recv) = other.open_bi().await.unwrap();
     send.write_all(&m1).await.unwrap();
     let mut m2 = [0; M2_LEN];
     recv.read_exact(&mut m2).await.unwrap();
-    let (_, m3) = guest.on_m2(&m2).unwrap();
+    let (_, m3) = initiator.on_m2(&m2).unwrap();
     send.write_all(&m3).await.unwrap();
     assert_eq!(rest(&mut recv).await, b"");
     assert_eq!(closed(&other).await, refusal());
-    host.stays_unmoved(1).await;
+    responder.stays_unmoved(1).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn garbage_is_answered_with_nothing() {
-    let host = start(None);
+    let responder = start(None);
     let client = client();
     type Spoil = (&'static str, fn(&mut [u8; M1_LEN]));
     let spoil: [Spoil; 5] = [
         ("another protocol", |m1| m1[..4].copy_from_slice(b"GET ")),
-        ("the host's role", |m1| m1[4] = b'H'),
+        ("the responder's role", |m1| m1[4] = b'R'),
         ("another suite", |m1| m1[5] = 0x7f),
         ("flags", |m1| m1[7] = 1),
         ("a share that is no group element", |m1| m1[40..].fill(0xff)),
     ];
     for (what, spoil) in spoil {
-        let connection = connect(&client, host.local).await;
+        let connection = connect(&client, responder.local).await;
         let (_, mut m1) = first_message(KEY, &binding(&connection));
         spoil(&mut m1);
         let (mut send, mut recv) = connection.open_bi().await.unwrap();
@@ -213,31 +213,31 @@ async fn garbage_is_answered_with_nothing() {
         assert_eq!(closed(&connection).await, refusal(), "{what}");
     }
     // Cut short: there is nothing to be judged, and it ends as all the others.
-    let connection = connect(&client, host.local).await;
+    let connection = connect(&client, responder.local).await;
     let (_, m1) = first_message(KEY, &binding(&connection));
     let (mut send, mut recv) = connection.open_bi().await.unwrap();
     send.write_all(&m1[..M1_LEN - 1]).await.unwrap();
     send.finish().unwrap();
     assert_eq!(rest(&mut recv).await, b"");
     assert_eq!(closed(&connection).await, refusal());
-    host.stays_unmoved(0).await;
+    responder.stays_unmoved(0).await;
 }
 
 /// Slow: it waits for the handshake's deadline of ten seconds.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_stranger_who_does_not_let_the_host_answer_fills_no_memory() {
-    /// What strangers are promised, and a little for what the host has read.
-    const MOST: usize = (64 << 10) + 2 * M1_LEN;
-    let host = start(None);
+async fn a_stranger_who_does_not_let_the_responder_answer_fills_no_memory() {
+    /// What strangers are promised, and a little for what the responder has read.
+    const MAX_SENT: usize = (64 << 10) + 2 * M1_LEN;
+    let responder = start(None);
     let mut client = client();
-    // M2 may not be sent: so the host waits, and does not read on.
+    // M2 may not be sent: so the responder waits, and does not read on.
     let mut transport = quinn::TransportConfig::default();
     transport.stream_receive_window(0u32.into()).receive_window(0u32.into()).send_window(1 << 30);
     let mut config = quinn::ClientConfig::new(tls::configure().unwrap().client);
     config.transport_config(Arc::new(transport));
     client.set_default_client_config(config);
-    let connection = connect(&client, host.local).await;
-    let (_guest, m1) = first_message(GUESS, &binding(&connection));
+    let connection = connect(&client, responder.local).await;
+    let (_initiator, m1) = first_message(GUESS, &binding(&connection));
     let (mut send, _recv) = connection.open_bi().await.unwrap();
     send.write_all(&m1).await.unwrap();
     let mut taken = M1_LEN;
@@ -246,18 +246,18 @@ async fn a_stranger_who_does_not_let_the_host_answer_fills_no_memory() {
             taken += n;
         }
     };
-    tokio::time::timeout(PATIENCE, fill).await.expect("an end in time");
-    assert!(taken <= MOST, "{taken} bytes were taken");
+    tokio::time::timeout(TIMEOUT, fill).await.expect("an end in time");
+    assert!(taken <= MAX_SENT, "{taken} bytes were taken");
     assert_eq!(closed(&connection).await, refusal());
-    host.stays_unmoved(0).await;
+    responder.stays_unmoved(0).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn another_protocol_name_fails_in_tls() {
     const NO_APPLICATION_PROTOCOL: u8 = 120;
-    let host = start(None);
+    let responder = start(None);
     for alpn in [&[b"h3".to_vec()][..], &[b"rft/2".to_vec()], &[]] {
-        // No root is needed: the host refuses before it shows its certificate.
+        // No root is needed: the responder refuses before it shows its certificate.
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let mut crypto = rustls::ClientConfig::builder_with_provider(provider)
             .with_protocol_versions(&[&rustls::version::TLS13])
@@ -268,18 +268,18 @@ async fn another_protocol_name_fails_in_tls() {
         let crypto = quinn::crypto::rustls::QuicClientConfig::try_from(crypto).unwrap();
         let client = quinn::Endpoint::client(SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
         let config = quinn::ClientConfig::new(Arc::new(crypto));
-        let connecting = client.connect_with(config, host.local, SERVER_NAME).unwrap();
-        let refused = tokio::time::timeout(PATIENCE, connecting).await.expect("an answer in time");
+        let connecting = client.connect_with(config, responder.local, SERVER_NAME).unwrap();
+        let refused = tokio::time::timeout(TIMEOUT, connecting).await.expect("an answer in time");
         let Err(ConnectionError::ConnectionClosed(close)) = refused else { panic!("{refused:?}") };
         assert_eq!(close.error_code, quinn_proto::TransportErrorCode::crypto(NO_APPLICATION_PROTOCOL));
     }
-    host.stays_unmoved(0).await;
+    responder.stays_unmoved(0).await;
 }
 
-/// Who dials a host that speaks only a later version hears of it by its address, once, and goes on dialling: before TLS is
+/// Who dials a responder that speaks only a later version hears of it by its address, once, and goes on dialling: before TLS is
 /// up anybody on the path can say so.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_host_of_another_version_is_told_and_dialled_again() {
+async fn a_responder_of_another_version_is_told_and_dialled_again() {
     let made = rcgen::generate_simple_self_signed(vec![SERVER_NAME.to_owned()]).unwrap();
     let key = rustls::pki_types::PrivatePkcs8KeyDer::from(made.signing_key.serialize_der());
     let provider = Arc::new(rustls::crypto::ring::default_provider());
@@ -303,26 +303,26 @@ async fn a_host_of_another_version_is_told_and_dialled_again() {
             let _ = incoming.await;
         }
     });
-    let guest = start(Some(address));
-    let told = guest.is_warned_within(PATIENCE, &format!("{address} answers, but not as rft/1")).await;
-    assert!(told, "{:?}", guest.warnings);
+    let initiator = start(Some(address));
+    let told = initiator.is_warned_within(TIMEOUT, &format!("{address} answers, but not as rft/1")).await;
+    assert!(told, "{:?}", initiator.warnings);
     let so_far = dials.load(Ordering::SeqCst);
     assert!(so_far >= 5, "{so_far} dials");
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + TIMEOUT;
     while dials.load(Ordering::SeqCst) < so_far + 2 {
         assert!(Instant::now() < deadline, "it does not dial any more");
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
-    assert_eq!(guest.warnings.lock().unwrap().len(), 1);
-    guest.stays_unmoved(0).await;
+    assert_eq!(initiator.warnings.lock().unwrap().len(), 1);
+    initiator.stays_unmoved(0).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn there_is_one_stream_and_no_more_before_the_password() {
-    let host = start(None);
+    let responder = start(None);
     let client = client();
-    let connection = connect(&client, host.local).await;
-    let (_guest, m1) = first_message(GUESS, &binding(&connection));
+    let connection = connect(&client, responder.local).await;
+    let (_initiator, m1) = first_message(GUESS, &binding(&connection));
     let (mut send, mut recv) = connection.open_bi().await.unwrap();
     for answered in [false, true] {
         if answered {
@@ -338,28 +338,28 @@ async fn there_is_one_stream_and_no_more_before_the_password() {
         assert!(connection.max_datagram_size().is_none_or(|most| most <= 9 << 10), "large datagrams");
         assert_eq!(connection.close_reason(), None);
     }
-    host.stays_unmoved(0).await;
+    responder.stays_unmoved(0).await;
 }
 
-/// The guest's part, as an honest peer with this key has it.
+/// The initiator's part, as an honest peer with this key has it.
 async fn prove(connection: &Connection, key: [u8; 32]) -> Result<(), AuthError> {
     let settings = |_| Settings { streams: 1, ..Settings::default() };
     let own = PeerId::random(&mut rand::rngs::SysRng).unwrap();
     let (key, sent) = (PasswordKey::from_bytes(key), AtomicBool::new(false));
-    as_guest(connection.clone(), &key, own, &sent, settings).await.map(drop)
+    as_initiator(connection.clone(), &key, own, &sent, settings).await.map(drop)
 }
 
-/// Guesses from this address, one after the other from many ports, until the host takes no more; then holds every
-/// place that there is, for as long as the host lets it.
-async fn besiege(host: SocketAddr, from: SocketAddr, held: Arc<AtomicUsize>) {
-    while !matches!(prove(&connect(&client_at(from), host).await, GUESS).await, Err(AuthError::Busy)) {}
+/// Guesses from this address, one after the other from many ports, until the responder takes no more; then holds every
+/// place that there is, for as long as the responder lets it.
+async fn besiege(responder: SocketAddr, from: SocketAddr, held: Arc<AtomicUsize>) {
+    while !matches!(prove(&connect(&client_at(from), responder).await, GUESS).await, Err(AuthError::Busy)) {}
     let mut holders = JoinSet::new();
     for _ in 0..12 {
         let held = held.clone();
         holders.spawn(async move {
             let client = client_at(from);
             loop {
-                let connecting = client.connect(host, SERVER_NAME).unwrap();
+                let connecting = client.connect(responder, SERVER_NAME).unwrap();
                 if let Ok(Ok(connection)) = tokio::time::timeout(MOMENT, connecting).await {
                     held.fetch_add(1, Ordering::SeqCst);
                     connection.closed().await;
@@ -372,14 +372,14 @@ async fn besiege(host: SocketAddr, from: SocketAddr, held: Arc<AtomicUsize>) {
 }
 
 /// First packets from this address to which nobody listens: what somebody sends who only writes it on them.
-async fn knock_and_run(host: SocketAddr, from: SocketAddr) {
+async fn knock_and_run(responder: SocketAddr, from: SocketAddr) {
     let (trap, client) = (UdpSocket::bind("127.0.0.1:0").await.unwrap(), client());
     let address = UdpSocket::bind(from).await.unwrap();
     let mut packet = [0; 2048];
     for _ in 0..50 {
         let _pending = client.connect(trap.local_addr().unwrap(), SERVER_NAME).unwrap();
         let length = trap.recv(&mut packet).await.unwrap();
-        address.send_to(&packet[..length], host).await.unwrap();
+        address.send_to(&packet[..length], responder).await.unwrap();
     }
 }
 
@@ -388,19 +388,19 @@ async fn knock_and_run(host: SocketAddr, from: SocketAddr) {
 async fn who_shares_the_named_address_does_not_keep_the_peer_out() {
     let port = std::net::UdpSocket::bind("127.0.0.2:0").unwrap().local_addr().unwrap().port();
     let named = SocketAddr::from(([127, 0, 0, 2], port));
-    let host = start(Some(named));
+    let responder = start(Some(named));
     let held = Arc::new(AtomicUsize::new(0));
-    let siege = tokio::spawn(besiege(host.local, SocketAddr::from(([127, 0, 0, 2], 0)), held.clone()));
-    let deadline = Instant::now() + PATIENCE;
+    let siege = tokio::spawn(besiege(responder.local, SocketAddr::from(([127, 0, 0, 2], 0)), held.clone()));
+    let deadline = Instant::now() + TIMEOUT;
     while held.load(Ordering::SeqCst) < 4 {
         assert!(!siege.is_finished() && Instant::now() < deadline, "the siege comes to nothing");
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
-    knock_and_run(host.local, named).await;
+    knock_and_run(responder.local, named).await;
     let begun = Instant::now();
     let client = client_at(named);
     loop {
-        let connecting = client.connect(host.local, SERVER_NAME).unwrap();
+        let connecting = client.connect(responder.local, SERVER_NAME).unwrap();
         if let Ok(Ok(connection)) = tokio::time::timeout(Duration::from_secs(1), connecting).await
             && prove(&connection, KEY).await.is_ok()
         {
@@ -410,7 +410,7 @@ async fn who_shares_the_named_address_does_not_keep_the_peer_out() {
     }
     assert!(begun.elapsed() < Duration::from_secs(15), "it took {:?}", begun.elapsed());
     siege.abort();
-    assert!(!host.run.is_finished());
+    assert!(!responder.run.is_finished());
 }
 
 /// The two Initial packets of a dial, caught on the way.
@@ -431,35 +431,35 @@ async fn client_hello(client: &quinn::Endpoint, trap: &UdpSocket) -> [Vec<u8>; 2
     halves.try_into().unwrap()
 }
 
-/// Sends a packet to the host, and gives what it answers.
-async fn answer(socket: &UdpSocket, packet: &[u8], host: SocketAddr) -> Vec<u8> {
-    socket.send_to(packet, host).await.unwrap();
+/// Sends a packet to the responder, and gives what it answers.
+async fn answer(socket: &UdpSocket, packet: &[u8], responder: SocketAddr) -> Vec<u8> {
+    socket.send_to(packet, responder).await.unwrap();
     let mut answer = [0; 2048];
-    let length = tokio::time::timeout(PATIENCE, socket.recv(&mut answer)).await.expect("an answer").unwrap();
+    let length = tokio::time::timeout(TIMEOUT, socket.recv(&mut answer)).await.expect("an answer").unwrap();
     answer[..length].to_vec()
 }
 
 /// The second packet of a ClientHello comes when the first has been answered by a Retry, and there is room again.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_late_half_of_a_client_hello_holds_no_place() {
-    let host = start(None);
+    let responder = start(None);
     let (client, free) = (client(), || UdpSocket::bind("127.0.0.1:0"));
-    let crowd = [connect(&client, host.local).await, connect(&client, host.local).await];
+    let crowd = [connect(&client, responder.local).await, connect(&client, responder.local).await];
     let mut late = Vec::new();
     for _ in 0..3 {
         let (dialler, trap, socket) = (harness::raw::client(), free().await.unwrap(), free().await.unwrap());
         let [first, second] = client_hello(&dialler, &trap).await;
-        assert!(is_retry(&answer(&socket, &first, host.local).await));
+        assert!(is_retry(&answer(&socket, &first, responder.local).await));
         late.push((socket, second));
     }
     for connection in crowd {
         connection.close(0u32.into(), b"");
     }
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + TIMEOUT;
     loop {
         let (dialler, trap, socket) = (harness::raw::client(), free().await.unwrap(), free().await.unwrap());
         let [first, _] = client_hello(&dialler, &trap).await;
-        if !is_retry(&answer(&socket, &first, host.local).await) {
+        if !is_retry(&answer(&socket, &first, responder.local).await) {
             break;
         }
         assert!(Instant::now() < deadline, "there is no room again");
@@ -467,16 +467,16 @@ async fn the_late_half_of_a_client_hello_holds_no_place() {
     }
     for (socket, second) in late {
         // One that had a place would be acknowledged.
-        assert!(is_retry(&answer(&socket, &second, host.local).await));
+        assert!(is_retry(&answer(&socket, &second, responder.local).await));
     }
-    host.stays_unmoved(0).await;
+    responder.stays_unmoved(0).await;
 }
 
-/// Between one who dials and the host: only the first packet gets through, and after a Retry the first again. `held`
-/// counts what the host acknowledged.
-async fn pass_on_half(front: UdpSocket, host: SocketAddr, held: Arc<AtomicUsize>) {
+/// Between one who dials and the responder: only the first packet gets through, and after a Retry the first again. `held`
+/// counts what the responder acknowledged.
+async fn pass_on_half(front: UdpSocket, responder: SocketAddr, held: Arc<AtomicUsize>) {
     let back = UdpSocket::bind("127.0.0.1:0").await.unwrap();
-    back.connect(host).await.unwrap();
+    back.connect(responder).await.unwrap();
     let (mut packet, mut answer) = ([0; 2048], [0; 2048]);
     let (mut dialler, mut passes, mut acknowledged) = (None, true, false);
     loop {
@@ -504,23 +504,23 @@ async fn pass_on_half(front: UdpSocket, host: SocketAddr, held: Arc<AtomicUsize>
 async fn half_client_hellos_from_a_hundred_ports_do_not_keep_a_peer_out() {
     const PORTS: usize = 100;
     const PLACES: usize = 8;
-    let mut host = start(None);
+    let mut responder = start(None);
     let (strangers, held) = (client(), Arc::new(AtomicUsize::new(0)));
     let (mut dials, mut relays) = (Vec::new(), JoinSet::new());
     for _ in 0..PORTS {
         let front = UdpSocket::bind("127.0.0.1:0").await.unwrap();
         let to = front.local_addr().unwrap();
-        relays.spawn(pass_on_half(front, host.local, held.clone()));
+        relays.spawn(pass_on_half(front, responder.local, held.clone()));
         dials.push(strangers.connect(to, SERVER_NAME).unwrap());
     }
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + TIMEOUT;
     while held.load(Ordering::SeqCst) < PLACES {
         assert!(Instant::now() < deadline, "the places are not taken: {held:?}");
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
     let begun = Instant::now();
-    let mut honest = start(Some(host.local));
-    let (session, _control) = host.session().await;
+    let mut honest = start(Some(responder.local));
+    let (session, _control) = responder.session().await;
     assert!(begun.elapsed() < Duration::from_secs(15), "it took {:?}", begun.elapsed());
     assert_eq!(session.key_exchange(), "X25519MLKEM768");
     let _ = honest.session().await;
@@ -530,13 +530,13 @@ async fn half_client_hellos_from_a_hundred_ports_do_not_keep_a_peer_out() {
 /// Slow: it waits for the handshake's deadline of ten seconds.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn silence_is_ended_by_the_deadline() {
-    let host = start(None);
+    let responder = start(None);
     let client = client();
     let begun = Instant::now();
     let (mute, halting, hiding) = (
-        connect(&client, host.local).await,
-        connect(&client, host.local).await,
-        connect(&client, host.local).await,
+        connect(&client, responder.local).await,
+        connect(&client, responder.local).await,
+        connect(&client, responder.local).await,
     );
     let (_, m1) = first_message(GUESS, &binding(&halting));
     let (mut send, _recv) = halting.open_bi().await.unwrap();
@@ -551,7 +551,7 @@ async fn silence_is_ended_by_the_deadline() {
         assert!((9..14).contains(&after.as_secs()), "{what}: closed after {after:?}");
     }
     assert_eq!(rest(&mut recv).await, b"");
-    host.stays_unmoved(0).await;
+    responder.stays_unmoved(0).await;
 }
 
 /// Datagrams that look more and less like QUIC, from a fixed seed.
@@ -573,24 +573,24 @@ fn garbage() -> impl Iterator<Item = Vec<u8>> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn garbage_datagrams_do_not_disturb_a_session() {
-    let mut host = start(None);
-    let mut guest = start(Some(host.local));
-    let (at_host, mut heard) = host.session().await;
-    let (at_guest, _control) = guest.session().await;
-    assert_eq!(at_host.id(), at_guest.id());
+    let mut responder = start(None);
+    let mut initiator = start(Some(responder.local));
+    let (at_responder, mut heard) = responder.session().await;
+    let (at_initiator, _control) = initiator.session().await;
+    assert_eq!(at_responder.id(), at_initiator.id());
     let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
     for (n, datagram) in garbage().enumerate() {
         // Errors of ICMP on this socket mean nothing.
-        let _ = socket.send_to(&datagram, host.local).await;
-        let _ = socket.send_to(&datagram, guest.local).await;
+        let _ = socket.send_to(&datagram, responder.local).await;
+        let _ = socket.send_to(&datagram, initiator.local).await;
         if n % 100 == 0 {
             let message = Control::Backlog { files: n as u64, bytes: 1 };
-            at_guest.tell(&message).await.unwrap();
-            let arrived = tokio::time::timeout(PATIENCE, heard.recv()).await.expect("heard in time");
+            at_initiator.tell(&message).await.unwrap();
+            let arrived = tokio::time::timeout(TIMEOUT, heard.recv()).await.expect("heard in time");
             assert_eq!(arrived, Some(message));
         }
     }
-    assert!(tokio::time::timeout(MOMENT, at_host.closed()).await.is_err(), "the session ended");
-    host.stays_unmoved(0).await;
-    guest.stays_unmoved(0).await;
+    assert!(tokio::time::timeout(MOMENT, at_responder.closed()).await.is_err(), "the session ended");
+    responder.stays_unmoved(0).await;
+    initiator.stays_unmoved(0).await;
 }

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use rft::config::{Bind, Config};
 use rft::crypto::seal::UnsealedHalf;
 use rft::transport::endpoint::Endpoint;
-use rft::transport::stream::Turn;
+use rft::transport::stream::Priority;
 use rft::transport::tls::SERVER_NAME;
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::Path;
@@ -41,12 +41,12 @@ async fn what_is_urgent_overtakes_bulk_that_is_queued() {
     let (urgent, _) =
         tokio::time::timeout(Duration::from_secs(30), connection.open_bi()).await.unwrap().unwrap();
     let (mut bulk, mut urgent) = (bulk.opened(), urgent.opened());
-    bulk.set_turn(Turn::Bulk(0));
+    bulk.set_turn(Priority::Bulk(0));
     bulk.write(Bytes::from(vec![0; BULK])).await.unwrap();
     // The connection has begun with the bulk when the other comes.
     let (_, mut incoming) = accepted.accept_bi().await.unwrap();
     let mut got = incoming.read_chunk(1, true).await.unwrap().unwrap().bytes.len();
-    urgent.set_turn(Turn::Small(1));
+    urgent.set_turn(Priority::Small(1));
     urgent.write(Bytes::from_static(b"now")).await.unwrap();
     urgent.finish().await;
 

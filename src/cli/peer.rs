@@ -7,7 +7,7 @@ use super::output::Output;
 use super::output::json::Json;
 use super::output::terminal::{Show, Terminal};
 use super::sandbox;
-use super::sandbox::NotConfined;
+use super::sandbox::NoSandbox;
 use super::{banner, log, password, shutdown};
 use rft::cause;
 use rft::config::Config;
@@ -21,7 +21,7 @@ use std::time::Duration;
 use tokio::runtime::Runtime;
 
 /// How long the last lines may take. Whoever reads events slowly still gets them.
-const PATIENCE: Duration = Duration::from_secs(30);
+const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long tasks may take to end after the engine has returned.
 const TASKS: Duration = Duration::from_secs(1);
 
@@ -55,7 +55,7 @@ pub(crate) fn run(line: &CommandLine) -> ExitCode {
         Err(failure) => (failure.code, failure.reason),
     };
     // Before the runtime ends, which hears a second Ctrl-C while a reader of events keeps this waiting.
-    output.end(code, &reason, PATIENCE);
+    output.end(code, &reason, SHUTDOWN_TIMEOUT);
     if let Ok(runtime) = runtime {
         runtime.shutdown_timeout(TASKS);
     }
@@ -69,7 +69,7 @@ struct Prepared {
     /// For people, once there is something that prints.
     warnings: Vec<String>,
     /// To which folders; `None` with `--no-sandbox`.
-    confined: Option<Result<Vec<PathBuf>, NotConfined>>,
+    confined: Option<Result<Vec<PathBuf>, NoSandbox>>,
 }
 
 /// Checks all that can be wrong with the command; then makes the folders, and confines the process to
@@ -89,7 +89,7 @@ fn prepare(line: &CommandLine) -> Result<Prepared, Failure> {
         // A log that cannot be had is told later, and costs nothing else.
         let logs = log::create_folder(log_folder).is_ok().then_some(log_folder);
         let folders = sandbox::folders_of(&config.folders, logs);
-        sandbox::to_folders(&folders).map(|()| folders)
+        sandbox::restrict_writes(&folders).map(|()| folders)
     };
     let confined = (!line.options.no_sandbox).then(confine);
     Ok(Prepared { config, password, warnings, confined })
@@ -118,7 +118,7 @@ fn serve(
         Some(Ok(folders)) => {
             tracing::info!(?folders, "confined: nothing is written outside these folders, nothing executed");
         }
-        Some(Err(NotConfined::Unsupported)) => tracing::info!("not confined: {}", NotConfined::Unsupported),
+        Some(Err(NoSandbox::Unsupported)) => tracing::info!("not confined: {}", NoSandbox::Unsupported),
         #[cfg(target_os = "linux")]
         Some(Err(error)) => warn(error.to_string()),
         None => tracing::info!("not confined: --no-sandbox"),

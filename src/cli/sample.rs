@@ -31,7 +31,7 @@ pub(crate) fn waiting() -> Event {
 pub(crate) fn connected() -> Event {
     Event::Connected {
         peer: addr(),
-        role: SessionRole::Guest,
+        role: SessionRole::Initiator,
         session: "5e55".into(),
         kx: "X25519MLKEM768",
         installation: InstallationId([7; 16]),

@@ -68,7 +68,7 @@ fn is_mount_point(_folder: &Path) -> bool {
 
 /// Why the process is not confined.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum NotConfined {
+pub(crate) enum NoSandbox {
     /// As it is on this system; nothing that the user could change now.
     #[error("this system has no way to confine the process to its folders")]
     Unsupported,
@@ -82,15 +82,15 @@ pub(crate) enum NotConfined {
 /// must be there already. Nothing can be executed any more.
 ///
 /// # Errors
-/// [`NotConfined`]; the thread may then do what it could before.
+/// [`NoSandbox`]; the thread may then do what it could before.
 #[cfg(target_os = "linux")]
-pub(crate) fn to_folders(folders: &[PathBuf]) -> Result<(), NotConfined> {
+pub(crate) fn restrict_writes(folders: &[PathBuf]) -> Result<(), NoSandbox> {
     use landlock::{
         ABI, AccessFs, CompatLevel, Compatible, PathBeneath, PathFd, Ruleset, RulesetAttr,
         RulesetCreatedAttr, RulesetError, RulesetStatus,
     };
     let failed =
-        |error: &dyn std::error::Error| NotConfined::Failed(rft::cause::without_number(&error.to_string()));
+        |error: &dyn std::error::Error| NoSandbox::Failed(rft::cause::without_number(&error.to_string()));
     let in_folders = AccessFs::WriteFile
         | AccessFs::Truncate
         | AccessFs::RemoveFile
@@ -104,7 +104,7 @@ pub(crate) fn to_folders(folders: &[PathBuf]) -> Result<(), NotConfined> {
     let required = Ruleset::default()
         .set_compatibility(CompatLevel::HardRequirement)
         .handle_access(AccessFs::Refer)
-        .map_err(|_| NotConfined::Unsupported)?;
+        .map_err(|_| NoSandbox::Unsupported)?;
     let mut rules = required
         .set_compatibility(CompatLevel::BestEffort)
         .handle_access(AccessFs::from_write(ABI::V5) | AccessFs::Execute)
@@ -115,13 +115,13 @@ pub(crate) fn to_folders(folders: &[PathBuf]) -> Result<(), NotConfined> {
         rules = rules.add_rule(PathBeneath::new(held, in_folders)).map_err(|error| failed(&error))?;
     }
     let status = rules.restrict_self().map_err(|error: RulesetError| failed(&error))?;
-    if status.ruleset == RulesetStatus::NotEnforced { Err(NotConfined::Unsupported) } else { Ok(()) }
+    if status.ruleset == RulesetStatus::NotEnforced { Err(NoSandbox::Unsupported) } else { Ok(()) }
 }
 
 /// See the other one.
 #[cfg(not(target_os = "linux"))]
-pub(crate) fn to_folders(_folders: &[PathBuf]) -> Result<(), NotConfined> {
-    Err(NotConfined::Unsupported)
+pub(crate) fn restrict_writes(_folders: &[PathBuf]) -> Result<(), NoSandbox> {
+    Err(NoSandbox::Unsupported)
 }
 
 #[cfg(unix)]
@@ -220,7 +220,7 @@ mod tests {
         let (incoming, state) = (at("Incoming"), at(".rft"));
         // A thread of its own: the others of this test program stay free. A thread of a confined one is confined.
         let confined = std::thread::spawn(move || {
-            to_folders(&[incoming.clone(), state.clone()])?;
+            restrict_writes(&[incoming.clone(), state.clone()])?;
             let work = move || {
                 fs::write(state.join("stage/a"), "a")?;
                 fs::create_dir(incoming.join("d"))?;
@@ -251,7 +251,7 @@ mod tests {
         });
         match confined.join().unwrap() {
             Ok(denied) => assert_eq!(denied.unwrap(), [true; 10]),
-            Err(NotConfined::Unsupported) => not_tested(),
+            Err(NoSandbox::Unsupported) => not_tested(),
             Err(error) => panic!("{error}"),
         }
         assert_eq!(fs::read_to_string(at("outside/canary")).unwrap(), "alive");
@@ -271,7 +271,7 @@ mod tests {
         let (path, step) = (incoming.clone(), Arc::new(Barrier::new(2)));
         let steps = Arc::clone(&step);
         let confined = std::thread::spawn(move || {
-            let confined = to_folders(&rules);
+            let confined = restrict_writes(&rules);
             // It is made anew between these two.
             steps.wait();
             steps.wait();
@@ -285,7 +285,7 @@ mod tests {
             Ok(Ok(())) => Some(true),
             Ok(Err(PermissionDenied)) => Some(false),
             Ok(Err(error)) => panic!("{error}"),
-            Err(NotConfined::Unsupported) => {
+            Err(NoSandbox::Unsupported) => {
                 not_tested();
                 None
             }
@@ -309,7 +309,7 @@ mod tests {
     fn a_folder_that_is_not_there_is_an_error() {
         let base = tempfile::tempdir().unwrap();
         let missing = base.path().join("missing");
-        std::thread::spawn(move || assert!(to_folders(&[missing]).is_err())).join().unwrap();
+        std::thread::spawn(move || assert!(restrict_writes(&[missing]).is_err())).join().unwrap();
         fs::write(base.path().join("free"), "still").unwrap();
     }
 }

@@ -13,7 +13,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 
 /// How long the last lines may take when everything is to stop at once.
-const PATIENCE: Duration = Duration::from_millis(500);
+const EXIT_TIMEOUT: Duration = Duration::from_millis(500);
 
 /// What the user or the system wants.
 enum Signal {
@@ -58,7 +58,7 @@ pub(crate) fn listen(
                     output.report(text);
                 }
                 (Signal::Interrupt, true) => {
-                    output.end(exit::INTERRUPTED, "stopped at once by a second Ctrl-C", PATIENCE);
+                    output.end(exit::INTERRUPTED, "stopped at once by a second Ctrl-C", EXIT_TIMEOUT);
                     std::process::exit(i32::from(exit::INTERRUPTED));
                 }
                 (Signal::Terminate, true) => {}

@@ -102,8 +102,8 @@ fn take_columns(chars: impl Iterator<Item = char>, room: usize) -> String {
 /// Our side of the handshake, as the contract calls it.
 pub(crate) fn role_name(role: SessionRole) -> &'static str {
     match role {
-        SessionRole::Host => "host",
-        SessionRole::Guest => "guest",
+        SessionRole::Responder => "responder",
+        SessionRole::Initiator => "initiator",
     }
 }
 

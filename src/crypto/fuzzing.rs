@@ -1,7 +1,8 @@
 //! Fuzz bodies of the seal and of the handshake.
 
 use super::handshake::{
-    ChannelBinding, Established, Guest, HandshakeError, Host, M1_LEN, M2_LEN, M3_LEN, M4_LEN, PeerId, Role,
+    ChannelBinding, Established, HandshakeError, Initiator, M1_LEN, M2_LEN, M3_LEN, M4_LEN, PeerId,
+    Responder, Role,
 };
 use super::schedule::SessionSecret;
 use super::seal::{HEADER_LEN, Header, Numbered, OpenError, RecordKind, SealError, SessionKeys, TRAILER_LEN};
@@ -46,7 +47,7 @@ pub fn records(data: &[u8]) {
     header(data);
     let mut choices = Choices(data.iter());
     let keys = keys();
-    let mut sealer = keys.sealer(Role::Guest, Numbered((), 4)).1;
+    let mut sealer = keys.sealer(Role::Initiator, Numbered((), 4)).1;
     let (mut sealed, mut ended) = (Vec::new(), false);
     for _ in 0..1 + choices.below(12) {
         let kind = KINDS[choices.below(KINDS.len())];
@@ -59,7 +60,7 @@ pub fn records(data: &[u8]) {
         }
         ended |= kind == RecordKind::Final;
     }
-    let mut opener = keys.opener(Role::Guest, 4);
+    let mut opener = keys.opener(Role::Initiator, 4);
     let mut opened = vec![false; sealed.len()];
     while choices.0.len() > 0 {
         let (which, place) = (choices.below(sealed.len()), choices.below(sealed.len() + 1));
@@ -124,7 +125,7 @@ type Ends = (Result<Established, HandshakeError>, Result<Established, HandshakeE
 pub fn handshake(data: &[u8]) {
     let mut choices = Choices(data.iter());
     let (mut changed, mut first) = (false, true);
-    let (host, guest) = play(|message| {
+    let (responder, initiator) = play(|message| {
         let how = choices.byte();
         let before = message.to_vec();
         match how % 4 {
@@ -142,46 +143,48 @@ pub fn handshake(data: &[u8]) {
         changed |= message != before;
     });
     if changed {
-        assert!(guest.is_err(), "the guest took what was changed");
-        // Only M4 was changed: the host has nothing left to refuse.
-        if let Ok(host) = host {
-            assert_eq!(host.peer, GUEST_ID);
+        assert!(initiator.is_err(), "the initiator took what was changed");
+        // Only M4 was changed: the responder has nothing left to refuse.
+        if let Ok(responder) = responder {
+            assert_eq!(responder.peer, INITIATOR_ID);
         }
     } else {
-        let (host, guest) = (host.unwrap(), guest.unwrap());
-        assert_eq!((host.session_id, host.sas), (guest.session_id, guest.sas));
-        assert_eq!((host.peer, guest.peer), (GUEST_ID, HOST_ID));
+        let (responder, initiator) = (responder.unwrap(), initiator.unwrap());
+        assert_eq!((responder.session_id, responder.sas), (initiator.session_id, initiator.sas));
+        assert_eq!((responder.peer, initiator.peer), (INITIATOR_ID, RESPONDER_ID));
     }
 }
 
-const GUEST_ID: PeerId = PeerId([0xaa; 16]);
-const HOST_ID: PeerId = PeerId([0xbb; 16]);
+const INITIATOR_ID: PeerId = PeerId([0xaa; 16]);
+const RESPONDER_ID: PeerId = PeerId([0xbb; 16]);
 
 /// One run. An end that never heard from the other has the other's error.
 fn play(mut tamper: impl FnMut(&mut [u8])) -> Ends {
     let mut rng = StdRng::seed_from_u64(7);
     let (key, binding) = (PasswordKey::from_bytes([1; 32]), ChannelBinding::from_exporter(&[9; 96]));
-    let (guest, mut m1): (_, [u8; M1_LEN]) = Guest::start(&key, &binding, GUEST_ID, &mut rng).unwrap();
+    let (initiator, mut m1): (_, [u8; M1_LEN]) =
+        Initiator::start(&key, &binding, INITIATOR_ID, &mut rng).unwrap();
     tamper(&mut m1);
-    let peeked = Host::peek_m1(&m1, HOST_ID);
-    let (host, mut m2): (_, [u8; M2_LEN]) = match Host::on_m1(&key, &binding, HOST_ID, &m1, &mut rng) {
-        Ok(next) => next,
-        Err(error) => {
-            assert!(peeked.is_ok() || peeked == Err(error));
-            return (Err(error), Err(error));
-        }
-    };
+    let peeked = Responder::peek_m1(&m1, RESPONDER_ID);
+    let (responder, mut m2): (_, [u8; M2_LEN]) =
+        match Responder::on_m1(&key, &binding, RESPONDER_ID, &m1, &mut rng) {
+            Ok(next) => next,
+            Err(error) => {
+                assert!(peeked.is_ok() || peeked == Err(error));
+                return (Err(error), Err(error));
+            }
+        };
     assert_eq!(peeked, Ok(()));
     tamper(&mut m2);
-    let (guest, mut m3): (_, [u8; M3_LEN]) = match guest.on_m2(&m2) {
+    let (initiator, mut m3): (_, [u8; M3_LEN]) = match initiator.on_m2(&m2) {
         Ok(next) => next,
         Err(error) => return (Err(error), Err(error)),
     };
     tamper(&mut m3);
-    let (established, mut m4): (_, [u8; M4_LEN]) = match host.on_m3(&m3, &mut rng) {
+    let (established, mut m4): (_, [u8; M4_LEN]) = match responder.on_m3(&m3, &mut rng) {
         Ok(next) => next,
         Err(error) => return (Err(error), Err(error)),
     };
     tamper(&mut m4);
-    (Ok(established), guest.on_m4(&m4))
+    (Ok(established), initiator.on_m4(&m4))
 }

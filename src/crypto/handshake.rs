@@ -2,12 +2,12 @@
 //!
 //! | # | way | bytes | fields |
 //! |---|---|---|---|
-//! | M1 | guest to host | 72 | "RFT1", role 'G', suite, flags (2, zero), peer id 16, random 16, Ya 32 |
-//! | M2 | host to guest | 72 | the same with role 'H' and Yb |
-//! | M3 | guest to host | 32 | Ta |
-//! | M4 | host to guest | 112 | Tb 32, wrapped session keys 64, their GCM tag 16 |
+//! | M1 | initiator to responder | 72 | "RFT1", role 'G', suite, flags (2, zero), peer id 16, random 16, Ya 32 |
+//! | M2 | responder to initiator | 72 | the same with role 'H' and Yb |
+//! | M3 | initiator to responder | 32 | Ta |
+//! | M4 | responder to initiator | 112 | Tb 32, wrapped session keys 64, their GCM tag 16 |
 //!
-//! The guest proves itself first: who dials learns nothing from the host before it has shown that it knows the
+//! The initiator proves itself first: who dials learns nothing from the responder before it has shown that it knows the
 //! password. Each state is consumed by its step, so no scalar and no key is used twice.
 
 use std::fmt;
@@ -65,7 +65,7 @@ pub enum HandshakeError {
     /// The proof is right, and yet the session keys could not be wrapped.
     #[error("the session keys could not be wrapped")]
     WrapFailed,
-    /// The host's proof is right, and yet the session keys do not unwrap.
+    /// The responder's proof is right, and yet the session keys do not unwrap.
     #[error("the session keys could not be unwrapped")]
     UnwrapFailed,
     /// The random generator failed.
@@ -86,25 +86,25 @@ impl From<PakeError> for HandshakeError {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Role {
     /// The QUIC server of the connection.
-    Host,
+    Responder,
     /// The QUIC client of the connection.
-    Guest,
+    Initiator,
 }
 
 impl Role {
     /// The byte that stands for the role on the wire and in derivations: 'H' or 'G'.
     pub fn letter(self) -> u8 {
         match self {
-            Self::Host => b'H',
-            Self::Guest => b'G',
+            Self::Responder => b'R',
+            Self::Initiator => b'I',
         }
     }
 
     /// The peer's role.
     pub fn other(self) -> Self {
         match self {
-            Self::Host => Self::Guest,
-            Self::Guest => Self::Host,
+            Self::Responder => Self::Initiator,
+            Self::Initiator => Self::Responder,
         }
     }
 }
@@ -178,10 +178,10 @@ impl Established {
     }
 }
 
-/// The guest (QUIC client) before its first message.
-pub struct Guest;
+/// The initiator (QUIC client) before its first message.
+pub struct Initiator;
 
-impl Guest {
+impl Initiator {
     /// Makes M1. `binding` is that of the connection on which M1 is going to be sent.
     ///
     /// # Errors
@@ -191,31 +191,31 @@ impl Guest {
         binding: &ChannelBinding,
         own: PeerId,
         rng: &mut R,
-    ) -> Result<(GuestAwaitingM2, [u8; M1_LEN]), HandshakeError> {
-        let ad_a = hello::prefix(Role::Guest, own, random(rng)?);
+    ) -> Result<(InitiatorAwaitingM2, [u8; M1_LEN]), HandshakeError> {
+        let ad_a = hello::prefix(Role::Initiator, own, random(rng)?);
         let ci = channel_identifier(binding);
         let inputs = pake::Inputs { prs: key.as_bytes(), ci: &ci, sid: binding.sid() };
         let initiator = pake::Initiator::start(&inputs, rng)?;
         let m1 = hello::join(&ad_a, &initiator.share());
-        Ok((GuestAwaitingM2 { initiator, binding: binding.duplicate(), own, m1 }, m1))
+        Ok((InitiatorAwaitingM2 { initiator, binding: binding.duplicate(), own, m1 }, m1))
     }
 }
 
-/// The guest that has sent M1.
-pub struct GuestAwaitingM2 {
+/// The initiator that has sent M1.
+pub struct InitiatorAwaitingM2 {
     initiator: pake::Initiator,
     binding: ChannelBinding,
     own: PeerId,
     m1: [u8; M1_LEN],
 }
 
-impl GuestAwaitingM2 {
-    /// Takes M2 and makes M3. From here on, a host that falls silent has had its one guess at the password.
+impl InitiatorAwaitingM2 {
+    /// Takes M2 and makes M3. From here on, a responder that falls silent has had its one guess at the password.
     ///
     /// # Errors
     /// What is wrong with M2; never that the password is.
-    pub fn on_m2(self, m2: &[u8; M2_LEN]) -> Result<(GuestAwaitingM4, [u8; M3_LEN]), HandshakeError> {
-        let hello = Hello::parse(m2, Role::Host, self.own)?;
+    pub fn on_m2(self, m2: &[u8; M2_LEN]) -> Result<(InitiatorAwaitingM4, [u8; M3_LEN]), HandshakeError> {
+        let hello = Hello::parse(m2, Role::Responder, self.own)?;
         // Our own share sent back would agree with itself.
         if hello.share == self.initiator.share() {
             return Err(HandshakeError::BadShare);
@@ -223,76 +223,76 @@ impl GuestAwaitingM2 {
         let (ad_a, _) = hello::split(&self.m1);
         let isk = self.initiator.finish(self.binding.sid(), ad_a, &hello.share, hello.prefix)?;
         let confirmation = Confirmation::derive(&isk, &self.binding, &self.m1, m2);
-        let ta = confirmation.guest_proof().finalize().into_bytes().into();
-        Ok((GuestAwaitingM4 { confirmation, ta, peer: hello.peer }, ta))
+        let ta = confirmation.initiator_proof().finalize().into_bytes().into();
+        Ok((InitiatorAwaitingM4 { confirmation, ta, peer: hello.peer }, ta))
     }
 }
 
-/// The guest that has proved itself and waits for the host to do so.
-pub struct GuestAwaitingM4 {
+/// The initiator that has proved itself and waits for the responder to do so.
+pub struct InitiatorAwaitingM4 {
     confirmation: Confirmation,
     ta: [u8; PROOF_LEN],
     peer: PeerId,
 }
 
-impl GuestAwaitingM4 {
-    /// Checks the host's proof, and only then opens the session keys.
+impl InitiatorAwaitingM4 {
+    /// Checks the responder's proof, and only then opens the session keys.
     ///
     /// # Errors
     /// [`HandshakeError::WrongPassword`] or [`HandshakeError::UnwrapFailed`].
     pub fn on_m4(self, m4: &[u8; M4_LEN]) -> Result<Established, HandshakeError> {
         let (tb, wrap) = m4.split_at(PROOF_LEN);
-        let proof = self.confirmation.host_proof(&self.ta, wrap);
+        let proof = self.confirmation.responder_proof(&self.ta, wrap);
         proof.verify_slice(tb).map_err(|_| HandshakeError::WrongPassword)?;
         let session_keys = unwrap_keys(&self.confirmation, &self.ta, wrap)?;
         let secret = self.confirmation.session(m4, &session_keys);
-        Ok(Established::new(self.peer, Role::Guest, secret))
+        Ok(Established::new(self.peer, Role::Initiator, secret))
     }
 }
 
-/// The host (QUIC server) before its first message.
-pub struct Host;
+/// The responder (QUIC server) before its first message.
+pub struct Responder;
 
-impl Host {
+impl Responder {
     /// The cheap checks of M1, with no key and no group operation: to be made before a guess is accounted for.
     ///
     /// # Errors
     /// [`HandshakeError::NotRft`], [`HandshakeError::UnsupportedVersion`], [`HandshakeError::WrongRole`] or
     /// [`HandshakeError::SelfConnection`].
     pub fn peek_m1(m1: &[u8; M1_LEN], own: PeerId) -> Result<(), HandshakeError> {
-        Hello::parse(m1, Role::Guest, own).map(|_| ())
+        Hello::parse(m1, Role::Initiator, own).map(|_| ())
     }
 
     /// Takes M1 and makes M2. A peer that gets M2 can test one password: account for it before M2 is sent.
     ///
     /// # Errors
-    /// Those of [`Host::peek_m1`], [`HandshakeError::BadShare`] and [`HandshakeError::Rng`].
+    /// Those of [`Responder::peek_m1`], [`HandshakeError::BadShare`] and [`HandshakeError::Rng`].
     pub fn on_m1<R: TryCryptoRng + ?Sized>(
         key: &PasswordKey,
         binding: &ChannelBinding,
         own: PeerId,
         m1: &[u8; M1_LEN],
         rng: &mut R,
-    ) -> Result<(HostAwaitingM3, [u8; M2_LEN]), HandshakeError> {
-        let hello_a = Hello::parse(m1, Role::Guest, own)?;
-        let ad_b = hello::prefix(Role::Host, own, random(rng)?);
+    ) -> Result<(ResponderAwaitingM3, [u8; M2_LEN]), HandshakeError> {
+        let hello_a = Hello::parse(m1, Role::Initiator, own)?;
+        let ad_b = hello::prefix(Role::Responder, own, random(rng)?);
         let ci = channel_identifier(binding);
         let inputs = pake::Inputs { prs: key.as_bytes(), ci: &ci, sid: binding.sid() };
         let (yb, isk) = pake::respond(&inputs, &hello_a.share, hello_a.prefix, &ad_b, rng)?;
         let m2 = hello::join(&ad_b, &yb);
         let confirmation = Confirmation::derive(&isk, binding, m1, &m2);
-        Ok((HostAwaitingM3 { confirmation, peer: hello_a.peer }, m2))
+        Ok((ResponderAwaitingM3 { confirmation, peer: hello_a.peer }, m2))
     }
 }
 
-/// The host that has sent M2 and waits for the guest's proof.
-pub struct HostAwaitingM3 {
+/// The responder that has sent M2 and waits for the initiator's proof.
+pub struct ResponderAwaitingM3 {
     confirmation: Confirmation,
     peer: PeerId,
 }
 
-impl HostAwaitingM3 {
-    /// Checks the guest's proof, and only then makes the session keys and M4.
+impl ResponderAwaitingM3 {
+    /// Checks the initiator's proof, and only then makes the session keys and M4.
     ///
     /// # Errors
     /// [`HandshakeError::WrongPassword`], [`HandshakeError::Rng`] or [`HandshakeError::WrapFailed`].
@@ -301,16 +301,16 @@ impl HostAwaitingM3 {
         ta: &[u8; M3_LEN],
         rng: &mut R,
     ) -> Result<(Established, [u8; M4_LEN]), HandshakeError> {
-        self.confirmation.guest_proof().verify_slice(ta).map_err(|_| HandshakeError::WrongPassword)?;
-        // Kenc || Kmac, as the host's generator gives them.
+        self.confirmation.initiator_proof().verify_slice(ta).map_err(|_| HandshakeError::WrongPassword)?;
+        // Kenc || Kmac, as the responder's generator gives them.
         let session_keys = Zeroizing::new(random(rng)?);
         let wrap = wrap_keys(&self.confirmation, ta, &session_keys)?;
-        let tb = self.confirmation.host_proof(ta, &wrap).finalize().into_bytes();
+        let tb = self.confirmation.responder_proof(ta, &wrap).finalize().into_bytes();
         let mut m4 = [0; M4_LEN];
         m4[..PROOF_LEN].copy_from_slice(&tb);
         m4[PROOF_LEN..].copy_from_slice(&wrap);
         let secret = self.confirmation.session(&m4, &session_keys);
-        Ok((Established::new(self.peer, Role::Host, secret), m4))
+        Ok((Established::new(self.peer, Role::Responder, secret), m4))
     }
 }
 

@@ -31,8 +31,8 @@ mod vectors;
 
 pub use filehash::{ChunkHash, ChunkSize, FileHashError, FileHasher};
 pub use handshake::{
-    ChannelBinding, Established, Guest, GuestAwaitingM2, GuestAwaitingM4, HandshakeError, Host,
-    HostAwaitingM3, PeerId, Role,
+    ChannelBinding, Established, HandshakeError, Initiator, InitiatorAwaitingM2, InitiatorAwaitingM4, PeerId,
+    Responder, ResponderAwaitingM3, Role,
 };
 pub use password::{CryptoError, Password, PasswordKey};
 pub use repair::RepairKey;

@@ -44,7 +44,7 @@ mod tests {
         let vectors = Vectors::rft1();
         let session = SessionSecret::from_bytes(&vectors.array("s"));
         for repair in vectors.list("repairs") {
-            let role = if repair.text("role") == "G" { Role::Guest } else { Role::Host };
+            let role = if repair.text("role") == "I" { Role::Initiator } else { Role::Responder };
             assert_eq!(session.repair(role)[..], repair.bytes("key"));
             let (key, rest) = (RepairKey::new(&repair.array("key")), repair.bytes("rest"));
             assert_eq!(key.tag(&rest)[..], repair.bytes("tag"));

@@ -23,11 +23,11 @@ pub(super) mod label {
     pub const CHANNEL: &[u8] = b"rft/1 CI";
     /// Start of the transcript's hash.
     pub const TRANSCRIPT: &[u8] = b"rft/1 transcript";
-    /// Key of the guest's confirmation Ta.
-    pub const CONFIRM_GUEST: &[u8] = b"rft/1 confirm guest";
-    /// Key of the host's confirmation Tb.
-    pub const CONFIRM_HOST: &[u8] = b"rft/1 confirm host";
-    /// Key under which the host's session keys cross.
+    /// Key of the initiator's confirmation Ta.
+    pub const CONFIRM_INITIATOR: &[u8] = b"rft/1 confirm initiator";
+    /// Key of the responder's confirmation Tb.
+    pub const CONFIRM_RESPONDER: &[u8] = b"rft/1 confirm responder";
+    /// Key under which the responder's session keys cross.
     pub const WRAP_KEY: &[u8] = b"rft/1 wrap key";
     /// Start of the wrap's associated data.
     pub const WRAP_AAD: &[u8] = b"rft/1 wrap";
@@ -119,14 +119,14 @@ impl Confirmation {
         Self { th, prk }
     }
 
-    /// The guest's proof Ta, as a MAC that can be finished or verified.
-    pub(super) fn guest_proof(&self) -> Hmac<Sha256> {
-        hmac(&self.prk.expand(label::CONFIRM_GUEST, &[])).chain_update(self.th)
+    /// The initiator's proof Ta, as a MAC that can be finished or verified.
+    pub(super) fn initiator_proof(&self) -> Hmac<Sha256> {
+        hmac(&self.prk.expand(label::CONFIRM_INITIATOR, &[])).chain_update(self.th)
     }
 
-    /// The host's proof Tb over the guest's and the wrapped keys (encrypt, then MAC).
-    pub(super) fn host_proof(&self, ta: &[u8], wrap: &[u8]) -> Hmac<Sha256> {
-        let mac = hmac(&self.prk.expand(label::CONFIRM_HOST, &[]));
+    /// The responder's proof Tb over the initiator's and the wrapped keys (encrypt, then MAC).
+    pub(super) fn responder_proof(&self, ta: &[u8], wrap: &[u8]) -> Hmac<Sha256> {
+        let mac = hmac(&self.prk.expand(label::CONFIRM_RESPONDER, &[]));
         mac.chain_update(self.th).chain_update(ta).chain_update(wrap)
     }
 
@@ -140,7 +140,7 @@ impl Confirmation {
         [label::WRAP_AAD, &self.th, ta].concat()
     }
 
-    /// S, the session's one secret. The salt holds what both sides put in, even if the host's generator is bad.
+    /// S, the session's one secret. The salt holds what both sides put in, even if the responder's generator is bad.
     pub(super) fn session(&self, m4: &[u8; M4_LEN], session_keys: &[u8; 64]) -> SessionSecret {
         let salt = self.prk.expand(label::SESSION_SALT, &[&Sha256::digest(m4)]);
         SessionSecret(Prk::extract(&salt, &[session_keys]))

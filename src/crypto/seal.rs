@@ -101,15 +101,15 @@ pub enum OpenError {
 /// ```
 /// # use rft::crypto::{handshake::Role, seal::{SessionKeys, UnsealedHalf}};
 /// fn once<H: UnsealedHalf>(keys: &SessionKeys, half: H) {
-///     keys.sealer(Role::Guest, half);
+///     keys.sealer(Role::Initiator, half);
 /// }
 /// ```
 /// A second one does not compile:
 /// ```compile_fail,E0382
 /// # use rft::crypto::{handshake::Role, seal::{SessionKeys, UnsealedHalf}};
 /// fn twice<H: UnsealedHalf>(keys: &SessionKeys, half: H) {
-///     keys.sealer(Role::Guest, half);
-///     keys.sealer(Role::Guest, half);
+///     keys.sealer(Role::Initiator, half);
+///     keys.sealer(Role::Initiator, half);
 /// }
 /// ```
 pub trait UnsealedHalf {

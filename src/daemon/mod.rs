@@ -10,9 +10,9 @@ use crate::config::{AfterSend, Compress, Config, Folders, OnConflict};
 use crate::crypto::handshake::PeerId;
 use crate::crypto::password::PasswordKey;
 use crate::event::{Event, EventSink};
-use crate::failpoint::hit;
+use crate::failpoint::fail_point;
 use crate::inbox::{Committer, Inbox, Limits};
-use crate::outbox::{Backlog, Delivery, Outbox, OutboxConfig, OutboxError, Pace};
+use crate::outbox::{Backlog, Delivery, Outbox, OutboxConfig, OutboxError, RateLimit};
 use crate::peering;
 use crate::peering::{Fatal, connector};
 use crate::proto::message::InstallationId;
@@ -106,7 +106,7 @@ impl RunError {
                 Fatal::WrongPassword { .. } => 6,
                 Fatal::NotRft { .. } => 7,
                 Fatal::Unwrap { .. } => 8,
-                Fatal::GuestRefused { .. } => 9,
+                Fatal::InitiatorRefused { .. } => 9,
                 Fatal::Wrap => 10,
                 Fatal::KeysRefused { .. } => 11,
                 Fatal::Internal(_) => 1,
@@ -127,7 +127,7 @@ const MAX_UNOPENED: u32 = 5;
 /// How long the last packets may take to leave.
 const LINGER: Duration = Duration::from_millis(500);
 /// How often it is looked whether the folders are still there.
-const FOLDERS_PACE: Duration = Duration::from_secs(2);
+const FOLDERS_INTERVAL: Duration = Duration::from_secs(2);
 
 /// What the sessions of one process share.
 struct Shared {
@@ -224,7 +224,7 @@ pub async fn run_with_status(
     status.attach(&shared);
     let endpoint = Endpoint::open(&config)?;
     events.emit(Event::Listening { local: endpoint.local });
-    hit("start.listening");
+    fail_point("start.listening");
     for note in &endpoint.notes {
         events.warn(None, note.clone());
     }
@@ -251,13 +251,13 @@ pub async fn run_with_status(
 /// Opens the folders, and all that works on them.
 fn open(config: &Config, events: &EventSink) -> Result<Shared, RunError> {
     let state = StateDir::open(&config.folders)?;
-    hit("start.locked");
+    fail_point("start.locked");
     let outgoing = Arc::new(Folder::open(&config.folders.outgoing, true)?);
     let ledger = open_ledger(&state, events)?;
     let incoming =
         Arc::new(Incoming::open(&config.folders.incoming, &state)?.limited(config.max_incoming_bytes));
     incoming.recover(&ledger, config.on_conflict)?;
-    hit("start.recovered");
+    fail_point("start.recovered");
     let remover = open_remover(config, &outgoing, &state)?;
     let committer = Committer::start(incoming.clone(), ledger.clone(), config.on_conflict)?;
     let outbox = Outbox::start(
@@ -282,7 +282,7 @@ fn open(config: &Config, events: &EventSink) -> Result<Shared, RunError> {
         outbox,
         incoming: incoming.clone(),
         inbox: Inbox::new(incoming, ledger, committer, events.clone(), limits(config)),
-        delivery: Delivery::new(outgoing, Pace::new(config.limit_rate), events.clone()),
+        delivery: Delivery::new(outgoing, RateLimit::new(config.limit_rate), events.clone()),
         in_flight: config.in_flight.max(1),
         compress: config.compress == Compress::Auto,
         drain: config.drain,
@@ -382,7 +382,7 @@ async fn serve(
 /// another one, which a confined process may not use.
 async fn folder_lost(shared: &Shared) -> StoreError {
     loop {
-        tokio::time::sleep(FOLDERS_PACE).await;
+        tokio::time::sleep(FOLDERS_INTERVAL).await;
         let (incoming, outgoing) = (shared.incoming.folder(), shared.delivery.folder());
         let usable = shared.state.is_there().and_then(|()| incoming.can_go_on());
         if let Err(error) = usable.and_then(|()| outgoing.can_go_on()) {

@@ -3,8 +3,8 @@
 use super::Shared;
 use crate::crypto::handshake::Role;
 use crate::event::{Cause, Direction, Event, SessionRole};
-use crate::failpoint::hit;
-use crate::outbox::{Backlog, DeliverError, Delivered, Item, Packing, Retry};
+use crate::failpoint::fail_point;
+use crate::outbox::{Backlog, Compression, DeliverError, Delivered, Item, Retry};
 use crate::proto::message::{Control, EntryKind, Refusal};
 use crate::proto::name::Name;
 use crate::session::record::RecordError;
@@ -16,15 +16,15 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
 /// Between two messages on how much is left, unless it becomes nothing.
-const BACKLOG_PACE: Duration = Duration::from_millis(200);
+const BACKLOG_INTERVAL: Duration = Duration::from_millis(200);
 
 /// Serves one session until its connection ends.
 pub(super) async fn run(shared: Arc<Shared>, session: Arc<Session>, control: ControlReceiver) {
     let _guard = session.closes_on_panic();
     let peer = session.remote_address();
     let role = match session.role() {
-        Role::Host => SessionRole::Host,
-        Role::Guest => SessionRole::Guest,
+        Role::Responder => SessionRole::Responder,
+        Role::Initiator => SessionRole::Initiator,
     };
     let name = session.id().iter().map(|byte| format!("{byte:02x}")).collect::<String>();
     let kx = session.key_exchange();
@@ -33,7 +33,7 @@ pub(super) async fn run(shared: Arc<Shared>, session: Arc<Session>, control: Con
     shared.link().connected(peer, role, name.clone());
     shared.events.emit(Event::Connected { peer, role, session: name.clone(), kx, installation });
     shared.peer_backlog.send_replace(None);
-    hit("session.begun");
+    fail_point("session.begun");
 
     let mut parts = JoinSet::new();
     parts.spawn(send_files(shared.clone(), session.clone()));
@@ -56,7 +56,7 @@ async fn send_files(shared: Arc<Shared>, session: Arc<Session>) {
     let _guard = session.closes_on_panic();
     let slots = Arc::new(Semaphore::new(shared.in_flight));
     let streams = Arc::new(Semaphore::new(session.grant().min(MAX_STREAMS) as usize));
-    let packing = Packing::new(shared.compress && session.unpacks(), session.link_rate());
+    let compression = Compression::new(shared.compress && session.unpacks(), session.link_rate());
     let mut deliveries = JoinSet::new();
     loop {
         let (Ok(slot), Ok(stream)) =
@@ -67,13 +67,13 @@ async fn send_files(shared: Arc<Shared>, session: Arc<Session>) {
         while deliveries.try_join_next().is_some() {}
         let mut handed = Handed { item: Some(shared.outbox.next().await), shared: shared.clone() };
         let Ok((writer, reader)) = session.open_file().await else { return };
-        let (shared, packing) = (shared.clone(), packing.clone());
+        let (shared, compression) = (shared.clone(), compression.clone());
         deliveries.spawn(async move {
             let _stream = stream;
             let Some(item) = handed.item.clone() else { return };
-            hit("send.handed_out");
+            fail_point("send.handed_out");
             let begun = Instant::now();
-            let result = shared.delivery.deliver(&item, writer, reader, slot, packing).await;
+            let result = shared.delivery.deliver(&item, writer, reader, slot, compression).await;
             if result.as_ref().is_err_and(is_interruption) {
                 // Dropping `handed` offers it again in the next session.
                 return;
@@ -120,7 +120,7 @@ fn finish(shared: &Shared, mut item: Item, result: Result<Delivered, DeliverErro
     let (path, transfer) = (item.name.clone(), item.id);
     let error = match result {
         Ok(delivered) => {
-            hit("send.receipted");
+            fail_point("send.receipted");
             let size = if let EntryKind::File { size } = item.kind { size } else { 0 };
             shared.sent(&path, size);
             if let Some(meta) = delivered.meta {
@@ -261,7 +261,7 @@ async fn tell_backlog(shared: Arc<Shared>, session: Arc<Session>) {
         let turned = |files: u64| (files == 0) != last.is_some_and(|last| last.files == 0);
         if !turned(backlog.borrow().files) {
             // Many changes a second are told as one, but for the one that ends the waiting.
-            let _ = tokio::time::timeout(BACKLOG_PACE, backlog.wait_for(|now| turned(now.files))).await;
+            let _ = tokio::time::timeout(BACKLOG_INTERVAL, backlog.wait_for(|now| turned(now.files))).await;
         }
     }
 }
@@ -271,11 +271,11 @@ async fn tell_forgotten(shared: Arc<Shared>, session: Arc<Session>) {
     let _guard = session.closes_on_panic();
     loop {
         let ids = shared.outbox.forgotten().await;
-        hit("send.forgetting");
+        fail_point("send.forgetting");
         if session.tell(&Control::Forget(ids)).await.is_err() {
             return;
         }
-        hit("send.forget_told");
+        fail_point("send.forget_told");
     }
 }
 

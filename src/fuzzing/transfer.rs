@@ -7,11 +7,11 @@ use crate::crypto::fuzzing::keys;
 use crate::crypto::seal::Numbered;
 use crate::event::EventSink;
 use crate::inbox::{Committer, Inbox, Limits};
-use crate::outbox::{Delivery, Item, Pace, Packing};
+use crate::outbox::{Compression, Delivery, Item, RateLimit};
 use crate::proto::codec::Reader;
 use crate::proto::message::{CHUNK_SIZE, EntryKind, TransferId};
 use crate::proto::name::Name;
-use crate::session::LinkRate;
+use crate::session::PathRate;
 use crate::session::record::{RecordReader, RecordWriter};
 use crate::store::{FileKind, Folder, Incoming, Ledger, StateDir};
 use crate::transport::stream::{RecvHalf, pipe};
@@ -62,7 +62,7 @@ async fn play(choices: &mut Reader<'_>) {
             back: cut(what & 16 != 0, choices),
             flipped: (what & 32 != 0).then(|| number(choices, 3 * CHUNK_SIZE)),
             changed: (what & 64 != 0).then(|| number(choices, 3 * CHUNK_SIZE)),
-            fresh: what & 128 != 0,
+            first_offer: what & 128 != 0,
         };
         tokio::time::timeout(Duration::from_secs(60), run(&receiver, &mut source, path, choices))
             .await
@@ -133,7 +133,7 @@ impl Source {
         self.touch();
     }
 
-    fn item(&self, folder: &Folder, fresh: bool) -> Item {
+    fn item(&self, folder: &Folder, first_offer: bool) -> Item {
         let name = Name::parse(b"f").unwrap();
         let meta = folder.stat(&name).unwrap();
         assert_eq!(meta.kind, FileKind::File);
@@ -145,7 +145,7 @@ impl Source {
             kind: EntryKind::File { size: meta.size },
             id,
             attempt: 0,
-            fresh,
+            first_offer,
             snapshot: false,
             ask_first: false,
             content: None,
@@ -220,12 +220,12 @@ struct Path {
     /// The file is changed when so many bytes have crossed.
     changed: Option<usize>,
     /// The sender takes it that the receiver holds nothing, and does not wait for its word. It may be wrong.
-    fresh: bool,
+    first_offer: bool,
 }
 
 impl Path {
     fn plain() -> Self {
-        Self { there: usize::MAX, back: usize::MAX, flipped: None, changed: None, fresh: false }
+        Self { there: usize::MAX, back: usize::MAX, flipped: None, changed: None, first_offer: false }
     }
 
     /// Nothing happens to it.
@@ -240,8 +240,8 @@ impl Path {
 /// One attempt: both ends, and what is between them.
 async fn run(receiver: &Receiver, source: &mut Source, mut path: Path, choices: &mut Reader<'_>) {
     let outgoing = Arc::new(Folder::open(&source.folder, false).unwrap());
-    let item = source.item(&outgoing, path.fresh);
-    let delivery = Delivery::new(outgoing, Pace::new(None), EventSink::none());
+    let item = source.item(&outgoing, path.first_offer);
+    let delivery = Delivery::new(outgoing, RateLimit::new(None), EventSink::none());
     let ((a_send, a_recv), (mut a_far_send, mut a_far_recv)) = pipe(64 * 1024);
     let ((mut b_near_send, mut b_near_recv), (b_send, b_recv)) = pipe(64 * 1024);
     let keys = keys();
@@ -249,13 +249,14 @@ async fn run(receiver: &Receiver, source: &mut Source, mut path: Path, choices: 
         let (half, sealer) = keys.sealer(role, Numbered(half, 0));
         RecordWriter::new(half, sealer)
     };
-    let sender = (writer(a_send, Role::Guest), RecordReader::new(a_recv, keys.opener(Role::Host, 0)));
+    let sender =
+        (writer(a_send, Role::Initiator), RecordReader::new(a_recv, keys.opener(Role::Responder, 0)));
     let slot = Arc::new(Semaphore::new(1)).acquire_owned().await.unwrap();
-    let packing = Packing::new(true, LinkRate::new(0));
-    let deliver = delivery.deliver(&item, sender.0, sender.1, slot, packing);
+    let compression = Compression::new(true, PathRate::new(0));
+    let deliver = delivery.deliver(&item, sender.0, sender.1, slot, compression);
     let receive = receiver
         .inbox
-        .receive(writer(b_send, Role::Host), RecordReader::new(b_recv, keys.opener(Role::Guest, 0)));
+        .receive(writer(b_send, Role::Responder), RecordReader::new(b_recv, keys.opener(Role::Initiator, 0)));
     let honest = path.is_plain();
     let versions = &mut *source;
     let there = async move {

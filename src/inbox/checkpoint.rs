@@ -9,14 +9,14 @@ use std::thread::JoinHandle;
 
 /// The thread, from the first note on.
 #[derive(Default)]
-pub(super) struct Notes {
+pub(super) struct Checkpoints {
     thread: Option<Thread>,
 }
 
 /// What it is told, and what it ends with.
 type Thread = (SyncSender<u64>, JoinHandle<Result<(), StoreError>>);
 
-impl Notes {
+impl Checkpoints {
     /// The first `prefix` bytes are written: they will be synced, and then noted. Waits for the note before
     /// this one, so that no more than two steps of the file are ever without one, however slow the disk.
     ///
@@ -55,7 +55,7 @@ impl Notes {
     }
 }
 
-impl Drop for Notes {
+impl Drop for Checkpoints {
     fn drop(&mut self) {
         let _: Result<(), ReceiveError> = self.finish();
     }

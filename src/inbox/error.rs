@@ -1,7 +1,7 @@
 //! Why a stream did not bring a file, and what the peer is told of it.
 
 use super::reassembly::OutOfPlace;
-use crate::compress::NotPacked;
+use crate::compress::NotCompressed;
 use crate::crypto::filehash::FileHashError;
 use crate::crypto::seal::OpenError;
 use crate::proto::codec::Malformed;
@@ -53,8 +53,8 @@ impl From<OutOfPlace> for ReceiveError {
     }
 }
 
-impl From<NotPacked> for ReceiveError {
-    fn from(_: NotPacked) -> Self {
+impl From<NotCompressed> for ReceiveError {
+    fn from(_: NotCompressed) -> Self {
         Malformed.into()
     }
 }

@@ -8,10 +8,10 @@ use super::commit::Committer;
 use super::ended::Ended;
 use super::error::{ReceiveError, refused};
 use super::refused::RefusedOffers;
-use crate::compress::Unpacker;
+use crate::compress::FrameDecompressor;
 use crate::crypto::seal::RecordKind;
 use crate::event::{Direction, Event, EventSink};
-use crate::failpoint::hit;
+use crate::failpoint::fail_point;
 use crate::proto::codec::Malformed;
 use crate::proto::message::{CHUNK_SIZE, EntryKind, Offer, Outcome, Refusal, Trailer, TransferId};
 use crate::session::record::{RecordError, RecordReader, RecordWriter};
@@ -114,14 +114,14 @@ impl Inbox {
         let job = move || {
             // What is committed has left the stage.
             let mut perhaps_staged = ledger.forget(&at_rest)?;
-            hit("receive.forgetting");
+            fail_point("receive.forgetting");
             for (id, _claim) in &given_up {
                 if ledger.received(*id)?.is_none() {
                     perhaps_staged.push(*id);
                 }
             }
             perhaps_staged.into_iter().try_for_each(|id| incoming.discard(id))?;
-            hit("receive.forgotten");
+            fail_point("receive.forgotten");
             Ok::<_, StoreError>(())
         };
         if let Ok(Err(error)) = tokio::task::spawn_blocking(job).await {
@@ -143,7 +143,7 @@ impl Inbox {
             Ok(offer) => offer,
             Err(error) => return Err(give_up(&mut writer, error)),
         };
-        hit("receive.offer");
+        fail_point("receive.offer");
         let offered = Instant::now();
         let mut started = None;
         let result = self.take(&offer, &mut writer, reader, &mut started).await;
@@ -179,9 +179,9 @@ impl Inbox {
     }
 
     async fn answer(&self, writer: &mut RecordWriter, outcome: &Outcome) -> Result<(), RecordError> {
-        hit("receive.receipting");
+        fail_point("receive.receipting");
         writer.send(RecordKind::Receipt, |out| outcome.encode(out)).await?;
-        hit("receive.receipted");
+        fail_point("receive.receipted");
         writer.stream().finish().await;
         Ok(())
     }
@@ -219,7 +219,7 @@ impl Inbox {
                 self.large(offer, accepted, claim.clone()).await?
             }
         };
-        hit("receive.whole");
+        fail_point("receive.whole");
         let arrived = Arrived { offer: offer.clone(), content, hash };
         let outcome = self.committer.commit(arrived, (claim, reservation)).await;
         outcome.map_err(|_| ReceiveError::Internal("the committing thread is gone".into()))
@@ -279,7 +279,7 @@ impl Inbox {
         if data.len() as u64 == size {
             plaintext.truncate(plaintext.len() - Trailer::LEN);
         } else {
-            plaintext = BytesMut::from(Unpacker::default().chunk(data, size as usize)?);
+            plaintext = BytesMut::from(FrameDecompressor::default().chunk(data, size as usize)?);
         }
         if *blake3::hash(&plaintext).as_bytes() != trailer.hash {
             return Err(refused(Refusal::Corrupt, "its hash is not the announced one"));

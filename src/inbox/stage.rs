@@ -1,13 +1,13 @@
 //! A large file on its way into the stage: what is there from before, and the thread that opens,
 //! hashes and writes each chunk at its place.
 
-use super::checkpoint::Notes;
+use super::checkpoint::Checkpoints;
 use super::error::ReceiveError;
 use super::reassembly::{Layout, Whole};
-use crate::compress::Unpacker;
+use crate::compress::FrameDecompressor;
 use crate::crypto::filehash::{FILE_CHUNK, FileHasher};
 use crate::crypto::seal::{Buffers, Opener, RecordKind};
-use crate::failpoint::hit;
+use crate::failpoint::fail_point;
 use crate::proto::codec::Malformed;
 use crate::proto::message::{CHUNK_SIZE, Refusal, Trailer, TransferId};
 use crate::store::{Incoming, Staged, StoreError};
@@ -23,13 +23,13 @@ const LOST_PART: u64 = 20;
 /// A staged file and the hash of the prefix that is there.
 pub(super) struct Staging {
     // Before the file: whoever drops this waits for the thread.
-    notes: Notes,
+    notes: Checkpoints,
     staged: Arc<Staged>,
     size: u64,
     /// Bytes from the start that are there and hashed.
     pub(super) prefix: u64,
     hasher: FileHasher,
-    unpacker: Unpacker,
+    decompressor: FrameDecompressor,
 }
 
 /// What the thread leaves.
@@ -45,9 +45,15 @@ impl Staging {
     /// tells.
     pub(super) fn open(incoming: &Incoming, id: TransferId, size: u64) -> Result<Self, StoreError> {
         let (staged, there) = incoming.stage(id)?;
-        let (hasher, unpacker) = (FileHasher::new(FILE_CHUNK), Unpacker::default());
-        let mut staging =
-            Self { notes: Notes::default(), staged: Arc::new(staged), size, prefix: 0, hasher, unpacker };
+        let (hasher, decompressor) = (FileHasher::new(FILE_CHUNK), FrameDecompressor::default());
+        let mut staging = Self {
+            notes: Checkpoints::default(),
+            staged: Arc::new(staged),
+            size,
+            prefix: 0,
+            hasher,
+            decompressor,
+        };
         if there > 0 && there <= size {
             staging.hash_prefix(there)?;
         }
@@ -128,7 +134,7 @@ impl Staging {
         Ok(Written::Whole(staged, trailer.hash))
     }
 
-    /// One record: opened in place, unpacked if it is packed, hashed, written. The last gives its trailer.
+    /// One record: opened in place, decompressed if it is compressed, hashed, written. The last gives its trailer.
     fn write(
         &mut self,
         layout: Layout,
@@ -145,10 +151,10 @@ impl Staging {
             true => Trailer::split(plaintext).map(|(data, trailer)| (data, Some(trailer)))?,
             false => (&*plaintext, None),
         };
-        let data = self.unpacker.chunk(data, layout.data_len(whole.k))?;
+        let data = self.decompressor.chunk(data, layout.data_len(whole.k))?;
         let offset = layout.file_offset(whole.k);
         self.staged.write_at(offset, data)?;
-        hit("stage.written");
+        fail_point("stage.written");
         if !data.is_empty() || self.size == 0 {
             let index = offset / CHUNK_SIZE as u64;
             self.hasher.push(index, FILE_CHUNK.hash(index, data)?)?;

@@ -1,4 +1,4 @@
-//! From pieces of a stream to whole sealed records where chunks may be packed (protocol.md section 4.3).
+//! From pieces of a stream to whole sealed records where chunks may be compressed (protocol.md section 4.3).
 //! Pure.
 //!
 //! Packed chunks make records of any length up to that of a whole one. Where a record ends, its header
@@ -19,7 +19,7 @@ const FULL: u64 = (CHUNK_SIZE + RECORD_OVERHEAD) as u64;
 
 /// Puts records of varying length together.
 #[derive(Debug)]
-pub struct Walker {
+pub struct VariableLayout {
     layout: Layout,
     /// The first record whose place is not known, counted from the first chunk.
     next: u64,
@@ -41,7 +41,7 @@ struct Partial {
     filled: usize,
 }
 
-impl Walker {
+impl VariableLayout {
     /// Expects as many records as this layout has, none of them longer than there.
     pub fn new(layout: Layout) -> Self {
         Self {
@@ -218,20 +218,20 @@ fn to_len(distance: u64) -> usize {
 pub enum Records {
     /// Their places follow from the file's size.
     Fixed(Assembler),
-    /// Chunks may be packed: their places follow from their headers.
-    Walked(Walker),
+    /// Chunks may be compressed: their places follow from their headers.
+    Walked(VariableLayout),
 }
 
 impl Records {
-    /// Expects these records, or with `packed` such as are no longer.
-    pub fn new(layout: Layout, packed: bool) -> Self {
-        match packed {
+    /// Expects these records, or with `compressed` such as are no longer.
+    pub fn new(layout: Layout, compressed: bool) -> Self {
+        match compressed {
             false => Self::Fixed(Assembler::new(layout)),
-            true => Self::Walked(Walker::new(layout)),
+            true => Self::Walked(VariableLayout::new(layout)),
         }
     }
 
-    /// See [`Assembler::push`] and [`Walker::push`].
+    /// See [`Assembler::push`] and [`VariableLayout::push`].
     ///
     /// # Errors
     /// [`OutOfPlace`].

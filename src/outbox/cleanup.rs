@@ -2,11 +2,11 @@
 //! many at a time.
 
 use super::queue::handout::Finish;
-use super::shared::{Job, Shared, locked};
+use super::shared::{Job, OutboxState, locked};
 use super::{Item, OutboxConfig};
 use crate::config::AfterSend;
 use crate::event::EventSink;
-use crate::failpoint::hit;
+use crate::failpoint::fail_point;
 use crate::proto::message::TransferId;
 use crate::proto::name::Name;
 use crate::store::{
@@ -34,7 +34,7 @@ pub(super) struct Finisher {
     outgoing: Arc<Folder>,
     ledger: Arc<Ledger>,
     after_send: AfterSend,
-    shared: Arc<Shared>,
+    shared: Arc<OutboxState>,
     events: EventSink,
     again: Vec<Again>,
     /// How long a file is set aside of which the system does not say whether a program writes it.
@@ -66,7 +66,7 @@ struct Again {
 type Outcome = Result<Finish, StoreError>;
 
 impl Finisher {
-    pub fn new(config: &OutboxConfig, shared: Arc<Shared>, events: EventSink) -> Self {
+    pub fn new(config: &OutboxConfig, shared: Arc<OutboxState>, events: EventSink) -> Self {
         Self {
             outgoing: Arc::clone(&config.outgoing),
             ledger: Arc::clone(&config.ledger),
@@ -123,11 +123,11 @@ impl Finisher {
         let mut outcomes = Vec::with_capacity(entries.len());
         let Some(remover) = remover.filter(|_| self.after_send != AfterSend::Keep) else {
             let all: Vec<_> = entries.into_iter().chain(folders).collect();
-            hit("keep.marking");
+            fail_point("keep.marking");
             let marked = self.mark(&all);
-            hit("keep.marked");
+            fail_point("keep.marked");
             outcomes.extend(all.into_iter().map(|(item, tries)| {
-                let outcome = marked.clone().map(|()| Finish::Kept(self.fresh(&item.name)));
+                let outcome = marked.clone().map(|()| Finish::Kept(self.first_offer(&item.name)));
                 (item, tries, outcome)
             }));
             return self.report(outcomes);
@@ -208,7 +208,7 @@ impl Finisher {
                 }
                 Finish::Kept(Some(meta))
             }
-            None => Finish::Changed(self.fresh(&item.name)),
+            None => Finish::Changed(self.first_offer(&item.name)),
         };
         self.shared.mail(|mail| mail.finished.push((item, finish)));
     }
@@ -227,12 +227,12 @@ impl Finisher {
         match removed {
             Removed::Gone => Finish::Gone,
             // What is on hold does not come here.
-            Removed::Changed | Removed::OnHold(_) => Finish::Changed(self.fresh(&item.name)),
-            Removed::InUse => Finish::InUse(self.fresh(&item.name)),
+            Removed::Changed | Removed::OnHold(_) => Finish::Changed(self.first_offer(&item.name)),
+            Removed::InUse => Finish::InUse(self.first_offer(&item.name)),
         }
     }
 
-    fn fresh(&self, name: &Name) -> Option<Meta> {
+    fn first_offer(&self, name: &Name) -> Option<Meta> {
         self.outgoing.stat(name).ok()
     }
 

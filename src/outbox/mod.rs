@@ -19,7 +19,7 @@
 //! | `reconcile` | the thread that feeds the table |
 //! | `finish` | the thread that removes, archives or marks what the peer holds |
 //! | `identity` | the ids of transfers |
-//! | `deliver`, `read`, `packing`, `pace` | one file onto one stream; what is read for it; what is packed; `--limit-rate` |
+//! | `deliver`, `read`, `compression`, `rate_limit` | one file onto one stream; what is read for it; what is compressed; `--limit-rate` |
 
 mod queue;
 mod send;
@@ -33,9 +33,9 @@ mod shared;
 mod tests;
 
 pub use queue::waiting::{Waiting, WaitingList};
-pub use send::compress::Packing;
+pub use send::compress::Compression;
 pub use send::deliver::{DeliverError, Delivered, Delivery};
-pub use send::rate_limit::Pace;
+pub use send::rate_limit::RateLimit;
 
 use crate::cause;
 use crate::config::{AfterSend, TempNames, Waits};
@@ -44,7 +44,7 @@ use crate::proto::message::{EntryKind, MAX_FORGET, TransferId};
 use crate::proto::name::Name;
 use crate::store::{Folder, Ledger, Meta, Remover};
 use cleanup::Finisher;
-use shared::{Shared, locked};
+use shared::{OutboxState, locked};
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -107,7 +107,7 @@ pub struct Item {
     pub attempt: u32,
     /// It came or changed after this process's first look at Outgoing and was never handed out: the peer can hold none of it.
     /// Should that be wrong, what the peer holds is sent once more.
-    pub fresh: bool,
+    pub first_offer: bool,
     /// A program has it open for writing, and it is sent all the same (`--send-open`).
     pub snapshot: bool,
     /// Something stood in its place at the peer: its content waits until the peer takes it.
@@ -179,13 +179,13 @@ pub struct Totals {
 /// at, when the last clone is dropped.
 #[derive(Debug, Clone)]
 pub struct Outbox {
-    shared: Arc<Shared>,
+    shared: Arc<OutboxState>,
     _threads: Arc<Threads>,
 }
 
 #[derive(Debug)]
 struct Threads {
-    shared: Arc<Shared>,
+    shared: Arc<OutboxState>,
     handles: Vec<JoinHandle<()>>,
 }
 
@@ -211,7 +211,7 @@ impl Outbox {
         }
         let keep = config.after_send == AfterSend::Keep;
         let (jobs, inbox) = mpsc::channel();
-        let shared = Arc::new(Shared::new(config.ledger.origin(), config.waits, keep, jobs));
+        let shared = Arc::new(OutboxState::new(config.ledger.origin(), config.waits, keep, jobs));
         {
             let mut table = locked(&shared.table);
             (table.send_open, table.drain) = (config.send_open, config.confirm);

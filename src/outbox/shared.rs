@@ -48,7 +48,7 @@ impl Mail {
 }
 
 #[derive(Debug)]
-pub(super) struct Shared {
+pub(super) struct OutboxState {
     /// Where its moments are counted from, but for the microseconds until its threads start.
     pub begun: Instant,
     pub table: Mutex<Table>,
@@ -64,7 +64,7 @@ pub(super) struct Shared {
     pub sent: Mutex<Totals>,
 }
 
-impl Shared {
+impl OutboxState {
     pub fn new(origin: [u8; 16], waits: Waits, keep: bool, jobs: Sender<Job>) -> Self {
         Self {
             begun: Instant::now(),

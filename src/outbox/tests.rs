@@ -136,7 +136,7 @@ async fn a_file_that_is_moved_in_goes_at_once_and_is_removed_when_it_is_held() {
     drained(&outbox).await;
     world.move_in("a", "hello");
     let item = next_named(&outbox, "a").await;
-    assert_eq!((item.size(), item.attempt, item.fresh), (5, 0, true));
+    assert_eq!((item.size(), item.attempt, item.first_offer), (5, 0, true));
     // It may be handed out a moment before it is told.
     let one = Backlog { files: 1, bytes: 5 };
     timeout(LONG, outbox.backlog().wait_for(|backlog| *backlog == one)).await.unwrap().unwrap();
@@ -395,9 +395,9 @@ async fn ids_are_the_same_after_a_restart() {
     let second = next_named(&outbox, "a").await;
     assert_eq!(second.id, first.id);
     // The peer may hold some of it from before.
-    assert!(!second.fresh);
+    assert!(!second.first_offer);
     outbox.failed(second, Retry::Now);
-    assert!(!next_named(&outbox, "a").await.fresh);
+    assert!(!next_named(&outbox, "a").await.first_offer);
 }
 
 #[tokio::test]
@@ -407,9 +407,9 @@ async fn what_was_tried_before_is_not_fresh() {
     drained(&outbox).await;
     world.write("a", "x");
     let first = next_named(&outbox, "a").await;
-    assert!(first.fresh);
+    assert!(first.first_offer);
     outbox.failed(first, Retry::Now);
-    assert!(!next_named(&outbox, "a").await.fresh);
+    assert!(!next_named(&outbox, "a").await.first_offer);
 }
 
 #[tokio::test]

@@ -5,7 +5,7 @@ use crate::crypto::handshake::Role;
 use crate::session::canonical;
 use crate::session::close;
 use crate::session::close::Phase;
-use crate::session::guess_limit::{HOPELESS, Pace, Throttle};
+use crate::session::guess_limit::{GuessLimit, HOPELESS, RefillRate};
 use crate::session::handshake::AuthError;
 use crate::transport::endpoint::Jumbo;
 use quinn::{Connecting, Incoming};
@@ -25,29 +25,29 @@ const MAX_NAMED: usize = 8;
 /// (stateless Retry, RFC 9000 section 8.1.2).
 const RETRY_FROM: usize = 2;
 /// Between two warnings of the same kind.
-const WARNING_PACE: Duration = Duration::from_secs(60);
+const WARNING_INTERVAL: Duration = Duration::from_secs(60);
 /// Wrong guesses in a row of which the user is told first.
 const FIRST_ALARM: u32 = 20;
 
 /// Who knocks, as far as an address tells.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Caller {
+enum Source {
     /// It comes from the address and the port that the user named: the peer, who dials from the port on which it
     /// listens, unless somebody on the path writes that address on packets. Such a one cannot answer a Retry.
-    Peer,
+    NamedPeer,
     /// It comes from another port of that address: somebody behind the same NAT or on the same host, or the
     /// peer, if its port was taken or changed on the way.
-    Neighbour,
+    SameAddress,
     /// Anybody else.
-    Stranger,
+    Unknown,
 }
 
-/// The limits, and what is used of them. Each kind of caller has its own share, so that a flood from elsewhere,
+/// The limits, and what is used of them. Each kind of source has its own share, so that a flood from elsewhere,
 /// even from beside the peer, does not lock the peer out.
-pub(crate) struct Guard {
-    peer: Share,
-    neighbours: Share,
-    strangers: Share,
+pub(crate) struct Admission {
+    peer: SourceLimits,
+    neighbours: SourceLimits,
+    strangers: SourceLimits,
     attempts: Mutex<Attempts>,
     /// The addresses that the peer's name has now.
     named: Mutex<Vec<SocketAddr>>,
@@ -56,16 +56,16 @@ pub(crate) struct Guard {
     alarm: AtomicU32,
 }
 
-/// What one kind of caller may cost.
-struct Share {
-    most: usize,
+/// What one kind of source may cost.
+struct SourceLimits {
+    max_pending: usize,
     pending: Arc<AtomicUsize>,
-    guesses: Mutex<Throttle>,
+    guesses: Mutex<GuessLimit>,
 }
 
-impl Share {
-    fn new(most: usize, pace: Pace, now: Instant) -> Self {
-        Self { most, pending: Arc::default(), guesses: Mutex::new(Throttle::new(pace, now)) }
+impl SourceLimits {
+    fn new(max_pending: usize, rate: RefillRate, now: Instant) -> Self {
+        Self { max_pending, pending: Arc::default(), guesses: Mutex::new(GuessLimit::new(rate, now)) }
     }
 
     fn failures(&self) -> u32 {
@@ -73,12 +73,12 @@ impl Share {
     }
 }
 
-impl Guard {
+impl Admission {
     pub(crate) fn new(now: Instant) -> Self {
         Self {
-            peer: Share::new(MAX_NAMED, Pace::Peer, now),
-            neighbours: Share::new(MAX_NAMED, Pace::Neighbours, now),
-            strangers: Share::new(MAX_STRANGERS, Pace::Strangers, now),
+            peer: SourceLimits::new(MAX_NAMED, RefillRate::Peer, now),
+            neighbours: SourceLimits::new(MAX_NAMED, RefillRate::Neighbours, now),
+            strangers: SourceLimits::new(MAX_STRANGERS, RefillRate::Strangers, now),
             attempts: Mutex::default(),
             named: Mutex::default(),
             warned: Mutex::new(None),
@@ -92,30 +92,30 @@ impl Guard {
             addresses.iter().map(|addr| canonical(*addr)).collect();
     }
 
-    fn caller(&self, from: SocketAddr) -> Caller {
+    fn source(&self, from: SocketAddr) -> Source {
         let named = self.named.lock().unwrap_or_else(PoisonError::into_inner);
         let from = canonical(from);
         if named.iter().any(|addr| addr.ip() == from.ip() && addr.port() == from.port()) {
-            Caller::Peer
+            Source::NamedPeer
         } else if named.iter().any(|addr| addr.ip() == from.ip()) {
-            Caller::Neighbour
+            Source::SameAddress
         } else {
-            Caller::Stranger
+            Source::Unknown
         }
     }
 
-    fn share(&self, caller: Caller) -> &Share {
-        match caller {
-            Caller::Peer => &self.peer,
-            Caller::Neighbour => &self.neighbours,
-            Caller::Stranger => &self.strangers,
+    fn share(&self, source: Source) -> &SourceLimits {
+        match source {
+            Source::NamedPeer => &self.peer,
+            Source::SameAddress => &self.neighbours,
+            Source::Unknown => &self.strangers,
         }
     }
 
     /// Lets an incoming connection in, or answers it (Retry, refusal) and lets it go.
-    pub(crate) fn admit(&self, incoming: Incoming) -> Option<Place> {
-        let caller = self.caller(incoming.remote_address());
-        let share = self.share(caller);
+    pub(crate) fn admit(&self, incoming: Incoming) -> Option<PendingConnection> {
+        let source = self.source(incoming.remote_address());
+        let share = self.share(source);
         let now = share.pending.load(Ordering::Relaxed);
         // What is left of an attempt that was looked at before holds no place. A Retry costs none, and
         // helps a client that has not got the first one.
@@ -124,12 +124,12 @@ impl Guard {
             let _ = incoming.retry();
             return None;
         }
-        if now >= share.most || rest {
+        if now >= share.max_pending || rest {
             incoming.ignore();
             return None;
         }
         share.pending.fetch_add(1, Ordering::Relaxed);
-        Some(Place { incoming, held: Seat::new(share.pending.clone()), caller })
+        Some(PendingConnection { incoming, held: Slot::new(share.pending.clone()), source })
     }
 
     fn is_new(&self, incoming: &Incoming) -> bool {
@@ -169,7 +169,7 @@ impl Guard {
     /// Whether a warning about strangers is due.
     pub(crate) fn may_warn(&self, now: Instant) -> bool {
         let mut warned = self.warned.lock().unwrap_or_else(PoisonError::into_inner);
-        let due = warned.is_none_or(|last| now.saturating_duration_since(last) >= WARNING_PACE);
+        let due = warned.is_none_or(|last| now.saturating_duration_since(last) >= WARNING_INTERVAL);
         if due {
             *warned = Some(now);
         }
@@ -178,26 +178,26 @@ impl Guard {
 }
 
 /// A place among the unauthenticated, for one connection.
-pub(crate) struct Place {
+pub(crate) struct PendingConnection {
     incoming: Incoming,
-    held: Seat,
-    caller: Caller,
+    held: Slot,
+    source: Source,
 }
 
 /// A slot among the unauthenticated, already counted. It is free again once the peer has proved itself, or when
 /// QUIC has let go of the connection: for some round trips after a connection was closed QUIC keeps all of it,
 /// 20 kB and more, to answer what still comes (RFC 9000 section 10.2). All clones are one.
 #[derive(Clone)]
-pub(crate) struct Seat(Arc<Taken>);
+pub(crate) struct Slot(Arc<SlotCount>);
 
-struct Taken {
+struct SlotCount {
     pending: Arc<AtomicUsize>,
     released: AtomicBool,
 }
 
-impl Seat {
+impl Slot {
     fn new(pending: Arc<AtomicUsize>) -> Self {
-        Self(Arc::new(Taken { pending, released: AtomicBool::new(false) }))
+        Self(Arc::new(SlotCount { pending, released: AtomicBool::new(false) }))
     }
 
     /// The peer has proved that it knows the password.
@@ -211,11 +211,11 @@ impl Seat {
         &self,
         factory: Arc<dyn ControllerFactory + Send + Sync>,
     ) -> Arc<dyn ControllerFactory + Send + Sync> {
-        Arc::new(Holding { factory, _seat: self.clone() })
+        Arc::new(Holding { factory, _slot: self.clone() })
     }
 }
 
-impl Taken {
+impl SlotCount {
     fn release(&self) {
         if !self.released.swap(true, Ordering::Relaxed) {
             self.pending.fetch_sub(1, Ordering::Relaxed);
@@ -223,7 +223,7 @@ impl Taken {
     }
 }
 
-impl Drop for Taken {
+impl Drop for SlotCount {
     fn drop(&mut self) {
         self.release();
     }
@@ -231,7 +231,7 @@ impl Drop for Taken {
 
 struct Holding {
     factory: Arc<dyn ControllerFactory + Send + Sync>,
-    _seat: Seat,
+    _slot: Slot,
 }
 
 impl ControllerFactory for Holding {
@@ -240,21 +240,21 @@ impl ControllerFactory for Holding {
     }
 }
 
-impl Place {
+impl PendingConnection {
     pub(crate) fn remote(&self) -> SocketAddr {
         self.incoming.remote_address()
     }
 
-    /// Begins the QUIC handshake. The guesses of this connection come out of the throttle returned.
+    /// Begins the QUIC handshake. The guesses of this connection come out of the guesses returned.
     pub(crate) fn accept<'a>(
         self,
-        guard: &'a Guard,
+        admission: &'a Admission,
         jumbo: &Jumbo,
-    ) -> Result<(Connecting, &'a Mutex<Throttle>, Seat), AuthError> {
+    ) -> Result<(Connecting, &'a Mutex<GuessLimit>, Slot), AuthError> {
         let connecting = jumbo
             .accept(self.incoming, |factory| self.held.held_by(factory))
-            .map_err(|error| close::ended(Role::Host, Phase::Tls, &error))?;
-        Ok((connecting, &guard.share(self.caller).guesses, self.held))
+            .map_err(|error| close::ended(Role::Responder, Phase::Tls, &error))?;
+        Ok((connecting, &admission.share(self.source).guesses, self.held))
     }
 }
 
@@ -263,45 +263,45 @@ mod tests {
     use super::*;
 
     #[test]
-    fn callers_are_told_apart_by_address_and_port() {
-        let guard = Guard::new(Instant::now());
+    fn sources_are_told_apart_by_address_and_port() {
+        let admission = Admission::new(Instant::now());
         let addr = |text: &str| text.parse::<SocketAddr>().unwrap();
-        assert_eq!(guard.caller(addr("192.0.2.1:4000")), Caller::Stranger);
-        guard.set_named(&[addr("192.0.2.1:4000"), addr("[fe80::1%3]:4000")]);
-        for (from, caller) in [
-            ("192.0.2.1:4000", Caller::Peer),
+        assert_eq!(admission.source(addr("192.0.2.1:4000")), Source::Unknown);
+        admission.set_named(&[addr("192.0.2.1:4000"), addr("[fe80::1%3]:4000")]);
+        for (from, source) in [
+            ("192.0.2.1:4000", Source::NamedPeer),
             // As a socket of both families has it.
-            ("[::ffff:192.0.2.1]:4000", Caller::Peer),
-            ("[fe80::1]:4000", Caller::Peer),
-            ("192.0.2.1:4001", Caller::Neighbour),
-            ("[::ffff:192.0.2.1]:1", Caller::Neighbour),
-            ("192.0.2.2:4000", Caller::Stranger),
+            ("[::ffff:192.0.2.1]:4000", Source::NamedPeer),
+            ("[fe80::1]:4000", Source::NamedPeer),
+            ("192.0.2.1:4001", Source::SameAddress),
+            ("[::ffff:192.0.2.1]:1", Source::SameAddress),
+            ("192.0.2.2:4000", Source::Unknown),
         ] {
-            assert_eq!(guard.caller(addr(from)), caller, "{from}");
+            assert_eq!(admission.source(addr(from)), source, "{from}");
         }
         // The name leads elsewhere now.
-        guard.set_named(&[addr("192.0.2.2:4000")]);
-        assert_eq!(guard.caller(addr("192.0.2.1:4000")), Caller::Stranger);
-        assert_eq!(guard.caller(addr("192.0.2.2:4000")), Caller::Peer);
+        admission.set_named(&[addr("192.0.2.2:4000")]);
+        assert_eq!(admission.source(addr("192.0.2.1:4000")), Source::Unknown);
+        assert_eq!(admission.source(addr("192.0.2.2:4000")), Source::NamedPeer);
     }
 
     #[test]
     fn the_user_is_told_of_wrong_guesses_now_and_then() {
         let mut now = Instant::now();
-        let guard = Guard::new(now);
+        let admission = Admission::new(now);
         let mut told = Vec::new();
         for n in 1..=600 {
             now += Duration::from_secs(301);
-            assert!(guard.strangers.guesses.lock().unwrap().take(now));
-            told.extend(guard.alarm().map(|text| (n, text.contains("one try in five minutes"))));
+            assert!(admission.strangers.guesses.lock().unwrap().take(now));
+            told.extend(admission.alarm().map(|text| (n, text.contains("one try in five minutes"))));
         }
         assert_eq!(told, [(20, false), (100, true), (500, true)]);
-        guard.strangers.guesses.lock().unwrap().give_back();
-        assert_eq!(guard.alarm(), None);
+        admission.strangers.guesses.lock().unwrap().give_back();
+        assert_eq!(admission.alarm(), None);
         for _ in 0..20 {
             now += Duration::from_secs(301);
-            guard.peer.guesses.lock().unwrap().take(now);
+            admission.peer.guesses.lock().unwrap().take(now);
         }
-        assert!(guard.alarm().is_some());
+        assert!(admission.alarm().is_some());
     }
 }

@@ -1,11 +1,11 @@
 //! From an authenticated connection to the session, or to its end: who decides, and who is refused (protocol.md
 //! section 3.5).
 
-use super::connector::{Held, Shared};
+use super::connector::{Held, PeeringState};
 use super::tie_break;
 use super::tie_break::Verdict;
 use crate::crypto::seal::RecordKind;
-use crate::failpoint::hit;
+use crate::failpoint::fail_point;
 use crate::proto::codec::Malformed;
 use crate::proto::message::Control;
 use crate::session::handshake::{AuthError, Authenticated, lost_when_proven};
@@ -16,7 +16,7 @@ use crate::transport::endpoint::CloseCode;
 /// A side that has a session with another installation refuses the connection. Otherwise, on the follower's side, it is
 /// nothing until the leader adopts it.
 pub(crate) async fn await_adoption(
-    shared: &Shared,
+    shared: &PeeringState,
     mut done: Authenticated,
 ) -> Result<Authenticated, AuthError> {
     if let Some(clash) = installation::refusal(&done.own, &done.settings) {
@@ -38,7 +38,7 @@ pub(crate) async fn await_adoption(
     }
 }
 
-fn refuse(shared: &Shared, done: &Authenticated, clash: installation::Clash) {
+fn refuse(shared: &PeeringState, done: &Authenticated, clash: installation::Clash) {
     let remote = canonical(done.connection.remote_address());
     tracing::info!(%remote, installation = %done.settings.installation, ?clash, "a second peer is refused");
     done.connection.close(clash.code().var_int(), b"");
@@ -47,7 +47,10 @@ fn refuse(shared: &Shared, done: &Authenticated, clash: installation::Clash) {
 
 /// The leader decides, the follower obeys; whatever is adopted ends the session before it. Either refuses a peer whose
 /// place was taken by another one meanwhile.
-pub(crate) async fn adopt(shared: &Shared, mut done: Authenticated) -> Option<(Session, ControlReceiver)> {
+pub(crate) async fn adopt(
+    shared: &PeeringState,
+    mut done: Authenticated,
+) -> Option<(Session, ControlReceiver)> {
     let peer = done.established.peer;
     let leads = tie_break::leads(shared.own.process, peer);
     let displaced = shared.is_displaced(peer);
@@ -68,7 +71,7 @@ pub(crate) async fn adopt(shared: &Shared, mut done: Authenticated) -> Option<(S
         tracing::debug!(%error, "the connection was lost before it was adopted");
         return None;
     }
-    hit("handshake.adopted");
+    fail_point("handshake.adopted");
     shared.replace(Held::new(&done));
     let installation = done.settings.installation;
     if installation == shared.own.installation {

@@ -1,25 +1,25 @@
 //! When to dial: how soon one try follows another while nobody answers, and how long to wait after a connection
 //! that did not become a session. Pure: time is passed in, and chance is added by the caller.
 
-use crate::session::guess_limit::{Pace, Throttle};
+use crate::session::guess_limit::{GuessLimit, RefillRate};
 use crate::session::handshake::AuthError;
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 /// Between the first two tries.
-const FIRST_PACE: Duration = Duration::from_millis(200);
+const FIRST_INTERVAL: Duration = Duration::from_millis(200);
 /// Between tries later, so that a link that comes back is used within two seconds, handshake and all. Each is two
 /// packets of 1,200 bytes, the ClientHello, and another when it is given up: QUIC's own repetitions are off
 /// (`endpoint::DIAL_RTT`).
-const STEADY_PACE: Duration = Duration::from_secs(1);
+const STEADY_INTERVAL: Duration = Duration::from_secs(1);
 /// Between tries when there was never a session, and nobody came for [`LONG`].
-const LAZY_PACE: Duration = Duration::from_secs(8);
+const IDLE_INTERVAL: Duration = Duration::from_secs(8);
 /// A peer that was not there for so long is not expected this second.
 const LONG: Duration = Duration::from_secs(3600);
-/// Tries that wait for an answer at once; one more takes the place of the oldest. With four addresses each still
+/// InFlightDials that wait for an answer at once; one more takes the place of the oldest. With four addresses each still
 /// waits for eight seconds.
 const MAX_TRIES: usize = 32;
-/// Wait after a host that said no to the password, doubled each time: a fake host gets a guess for every dial.
+/// Wait after a responder that said no to the password, doubled each time: a fake responder gets a guess for every dial.
 const AFTER_REFUSAL: Duration = Duration::from_secs(30);
 /// Wait after the first refusal by a peer that keeps another session. One that has just died is known to be dead by
 /// then.
@@ -28,7 +28,7 @@ const AFTER_CLASH: Duration = Duration::from_secs(5);
 const CLASH_INTERVAL: Duration = Duration::from_secs(60);
 /// The longest such wait is [`AFTER_REFUSAL`] doubled so often.
 const MAX_DOUBLINGS: u32 = 4;
-/// Proofs that a host which is there may leave without an answer before that counts as a refusal.
+/// Proofs that a responder which is there may leave without an answer before that counts as a refusal.
 const MAX_UNEXPLAINED: u32 = 3;
 /// Answers of another version, and the time between the first and the last of them, after which the user is
 /// told. Before TLS is up anybody on the path can forge one, but hardly all of them.
@@ -37,31 +37,31 @@ const MIN_ANSWERS_TIME: Duration = Duration::from_secs(4);
 
 /// How soon one try follows another.
 #[derive(Debug)]
-pub(crate) struct Cadence {
+pub(crate) struct RetryInterval {
     begun: Instant,
-    pace: Duration,
+    interval: Duration,
 }
 
-impl Cadence {
+impl RetryInterval {
     /// Dialling begins.
     pub(crate) fn new(now: Instant) -> Self {
-        Self { begun: now, pace: FIRST_PACE }
+        Self { begun: now, interval: FIRST_INTERVAL }
     }
 
-    /// How long after a try the next one follows, when each of `addresses` is to have its turn at this pace.
+    /// How long after a try the next one follows, when each of `addresses` is to have its turn at this interval.
     pub(crate) fn next(&mut self, now: Instant, addresses: usize, had_session: bool) -> Duration {
-        let wait = self.pace / u32::try_from(addresses.max(1)).unwrap_or(u32::MAX);
+        let wait = self.interval / u32::try_from(addresses.max(1)).unwrap_or(u32::MAX);
         let lazy = !had_session && now.saturating_duration_since(self.begun) >= LONG;
-        self.pace = (self.pace * 3 / 2).min(if lazy { LAZY_PACE } else { STEADY_PACE });
+        self.interval = (self.interval * 3 / 2).min(if lazy { IDLE_INTERVAL } else { STEADY_INTERVAL });
         wait
     }
 }
 
 /// The tries that may still be answered.
 #[derive(Debug)]
-pub(crate) struct Tries<T>(VecDeque<T>);
+pub(crate) struct InFlightDials<T>(VecDeque<T>);
 
-impl<T> Tries<T> {
+impl<T> InFlightDials<T> {
     pub(crate) fn new() -> Self {
         Self(VecDeque::new())
     }
@@ -75,24 +75,24 @@ impl<T> Tries<T> {
 
 /// What a failed dial means.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Verdict {
+pub(crate) enum NextDial {
     /// Dial again after so long.
     Again(Duration),
-    /// The password is not the host's. A process that goes on all the same dials again after so long.
+    /// The password is not the responder's. A process that goes on all the same dials again after so long.
     Refused(Duration),
 }
 
 /// Failures so far.
 #[derive(Debug)]
-pub(crate) struct Trouble {
+pub(crate) struct DialFailures {
     lost: u32,
     refused: u32,
     unexplained: u32,
     clashes: u32,
     told_self: bool,
     other_version: OtherVersion,
-    /// A host to which we proved ourselves can test a password by that, whatever becomes of the connection.
-    proofs: Throttle,
+    /// A responder to which we proved ourselves can test a password by that, whatever becomes of the connection.
+    proofs: GuessLimit,
 }
 
 /// Answers of another version since the last authenticated connection.
@@ -103,7 +103,7 @@ struct OtherVersion {
     told: bool,
 }
 
-impl Trouble {
+impl DialFailures {
     pub(crate) fn new(now: Instant) -> Self {
         Self {
             lost: 0,
@@ -112,7 +112,7 @@ impl Trouble {
             clashes: 0,
             told_self: false,
             other_version: OtherVersion::default(),
-            proofs: Throttle::new(Pace::Peer, now),
+            proofs: GuessLimit::new(RefillRate::Peer, now),
         }
     }
 
@@ -126,12 +126,12 @@ impl Trouble {
         enough && !std::mem::replace(&mut seen.told, true)
     }
 
-    /// The host has got our proof. To be called whether it was answered or not, before the verdict.
+    /// The responder has got our proof. To be called whether it was answered or not, before the verdict.
     pub(crate) fn proved(&mut self, now: Instant) {
         self.proofs.take(now);
     }
 
-    /// The host has proved itself, so nothing counts any more.
+    /// The responder has proved itself, so nothing counts any more.
     pub(crate) fn over(&mut self) {
         self.proofs.give_back();
         (self.lost, self.refused, self.unexplained) = (0, 0, 0);
@@ -154,19 +154,19 @@ impl Trouble {
     }
 
     /// What this failure means, after those before.
-    pub(crate) fn verdict(&mut self, error: &AuthError) -> Verdict {
-        Verdict::Again(match error {
+    pub(crate) fn verdict(&mut self, error: &AuthError) -> NextDial {
+        NextDial::Again(match error {
             AuthError::WrongPassword => return self.refusal(),
             AuthError::Unexplained => {
                 self.unexplained += 1;
                 if self.unexplained >= MAX_UNEXPLAINED {
                     return self.refusal();
                 }
-                FIRST_PACE
+                FIRST_INTERVAL
             }
             AuthError::Itself => Duration::from_secs(10),
             AuthError::Busy | AuthError::NotRft | AuthError::Unwrap => Duration::from_secs(5),
-            AuthError::OtherVersion => STEADY_PACE,
+            AuthError::OtherVersion => STEADY_INTERVAL,
             AuthError::PeerRefuses(_) => {
                 self.clashes = self.clashes.saturating_add(1);
                 if self.clashes == 1 { AFTER_CLASH } else { CLASH_INTERVAL }
@@ -175,14 +175,14 @@ impl Trouble {
             // It took a while already to find out.
             AuthError::Lost(_) | AuthError::Wrap | AuthError::KeysRefused => {
                 self.lost = (self.lost + 1).min(4);
-                (FIRST_PACE * 2u32.pow(self.lost - 1)).min(STEADY_PACE)
+                (FIRST_INTERVAL * 2u32.pow(self.lost - 1)).min(STEADY_INTERVAL)
             }
         })
     }
 
-    fn refusal(&mut self) -> Verdict {
+    fn refusal(&mut self) -> NextDial {
         self.refused = (self.refused + 1).min(MAX_DOUBLINGS + 1);
-        Verdict::Refused(AFTER_REFUSAL * 2u32.pow(self.refused - 1))
+        NextDial::Refused(AFTER_REFUSAL * 2u32.pow(self.refused - 1))
     }
 }
 
@@ -196,7 +196,7 @@ mod tests {
     /// The instants of all tries within `time`, from the first on.
     fn tries(time: Duration, addresses: usize, had_session: bool) -> Vec<Duration> {
         let begun = Instant::now();
-        let (mut cadence, mut at) = (Cadence::new(begun), Duration::ZERO);
+        let (mut cadence, mut at) = (RetryInterval::new(begun), Duration::ZERO);
         let mut all = Vec::new();
         while at < time {
             all.push(at);
@@ -225,7 +225,7 @@ mod tests {
         let (first, later): (Vec<_>, Vec<_>) = all.iter().partition(|at| **at < HOUR);
         assert_eq!(longest_gap(&first), Duration::from_secs(1));
         let steady = &later[20..];
-        assert!(steady.windows(2).all(|two| two[1] - two[0] == LAZY_PACE), "{steady:?}");
+        assert!(steady.windows(2).all(|two| two[1] - two[0] == IDLE_INTERVAL), "{steady:?}");
     }
 
     #[test]
@@ -238,7 +238,7 @@ mod tests {
     #[test]
     fn the_oldest_try_makes_room_and_had_its_time() {
         for addresses in [1, 4] {
-            let mut open = Tries::new();
+            let mut open = InFlightDials::new();
             let mut given_up = 0;
             for at in tries(Duration::from_secs(300), addresses, true) {
                 if let Some(begun) = open.push(at) {
@@ -263,38 +263,38 @@ mod tests {
     #[test]
     fn connections_that_die_are_no_refusal_and_are_dialled_again_at_once() {
         let now = Instant::now();
-        let mut trouble = Trouble::new(now);
+        let mut failures = DialFailures::new(now);
         for n in 0..1000 {
-            let Verdict::Again(wait) = trouble.verdict(&lost()) else { panic!("refused") };
-            assert!(wait <= STEADY_PACE, "{n}: {wait:?}");
+            let NextDial::Again(wait) = failures.verdict(&lost()) else { panic!("refused") };
+            assert!(wait <= STEADY_INTERVAL, "{n}: {wait:?}");
         }
     }
 
     #[test]
-    fn a_host_that_is_there_and_does_not_answer_three_proofs_has_refused() {
+    fn a_responder_that_is_there_and_does_not_answer_three_proofs_has_refused() {
         let now = Instant::now();
-        let mut trouble = Trouble::new(now);
+        let mut failures = DialFailures::new(now);
         for _ in 0..2 {
-            trouble.proved(now);
-            assert!(matches!(trouble.verdict(&AuthError::Unexplained), Verdict::Again(_)));
+            failures.proved(now);
+            assert!(matches!(failures.verdict(&AuthError::Unexplained), NextDial::Again(_)));
         }
         // What dies in between says nothing for it or against it.
-        assert!(matches!(trouble.verdict(&lost()), Verdict::Again(_)));
-        assert_eq!(trouble.verdict(&AuthError::Unexplained), Verdict::Refused(AFTER_REFUSAL));
-        let waits: Vec<_> = (0..6).map(|_| trouble.verdict(&AuthError::WrongPassword)).collect();
-        assert_eq!(waits[0], Verdict::Refused(AFTER_REFUSAL * 2));
-        assert_eq!(waits[5], Verdict::Refused(Duration::from_secs(8 * 60)));
-        trouble.over();
-        assert_eq!(trouble.verdict(&AuthError::WrongPassword), Verdict::Refused(AFTER_REFUSAL));
+        assert!(matches!(failures.verdict(&lost()), NextDial::Again(_)));
+        assert_eq!(failures.verdict(&AuthError::Unexplained), NextDial::Refused(AFTER_REFUSAL));
+        let waits: Vec<_> = (0..6).map(|_| failures.verdict(&AuthError::WrongPassword)).collect();
+        assert_eq!(waits[0], NextDial::Refused(AFTER_REFUSAL * 2));
+        assert_eq!(waits[5], NextDial::Refused(Duration::from_secs(8 * 60)));
+        failures.over();
+        assert_eq!(failures.verdict(&AuthError::WrongPassword), NextDial::Refused(AFTER_REFUSAL));
     }
 
     #[test]
     fn another_version_is_told_once_after_several_answers_over_several_seconds() {
         let begin = Instant::now();
         let told = |answers: &[f64]| {
-            let mut trouble = Trouble::new(begin);
+            let mut failures = DialFailures::new(begin);
             let at = |seconds: &f64| begin + Duration::from_secs_f64(*seconds);
-            answers.iter().map(|seconds| trouble.answered_as_another(at(seconds))).collect::<Vec<_>>()
+            answers.iter().map(|seconds| failures.answered_as_another(at(seconds))).collect::<Vec<_>>()
         };
         assert_eq!(told(&[0.0; 100]), [false; 100], "a burst");
         assert_eq!(told(&[0.0, 60.0, 120.0, 180.0]), [false; 4], "a few");
@@ -302,47 +302,47 @@ mod tests {
             told(&[0.0, 1.0, 2.0, 3.0, 3.9, 4.0, 5.0]),
             [false, false, false, false, false, true, false]
         );
-        let mut trouble = Trouble::new(begin);
+        let mut failures = DialFailures::new(begin);
         for n in 0..20u64 {
-            let news = trouble.answered_as_another(begin + Duration::from_secs(n));
+            let news = failures.answered_as_another(begin + Duration::from_secs(n));
             assert_eq!(news, n == 4 || n == 14, "{n}");
             if n == 9 {
-                trouble.over();
+                failures.over();
             }
         }
     }
 
     #[test]
     fn a_peer_that_keeps_another_session_is_tried_once_a_minute() {
-        let mut trouble = Trouble::new(Instant::now());
+        let mut failures = DialFailures::new(Instant::now());
         let mut wait = || {
-            trouble.proved(Instant::now());
-            trouble.over();
-            trouble.verdict(&AuthError::PeerRefuses(Clash::Occupied))
+            failures.proved(Instant::now());
+            failures.over();
+            failures.verdict(&AuthError::PeerRefuses(Clash::Occupied))
         };
-        assert_eq!(wait(), Verdict::Again(AFTER_CLASH));
+        assert_eq!(wait(), NextDial::Again(AFTER_CLASH));
         for _ in 0..100 {
-            assert_eq!(wait(), Verdict::Again(CLASH_INTERVAL));
+            assert_eq!(wait(), NextDial::Again(CLASH_INTERVAL));
         }
-        trouble.accepted();
-        assert_eq!(trouble.verdict(&AuthError::PeerRefuses(Clash::Copied)), Verdict::Again(AFTER_CLASH));
+        failures.accepted();
+        assert_eq!(failures.verdict(&AuthError::PeerRefuses(Clash::Copied)), NextDial::Again(AFTER_CLASH));
     }
 
     /// Somebody on the path who lets each connection die when it has our proof, and now and then lets one through.
     #[test]
-    fn who_lets_proofs_die_gets_no_more_guesses_than_a_stranger_at_a_host() {
+    fn who_lets_proofs_die_gets_no_more_guesses_than_a_stranger_at_a_responder() {
         for sessions in [false, true] {
             let begun = Instant::now();
-            let (mut trouble, mut now, mut guesses) = (Trouble::new(begun), begun, Vec::new());
+            let (mut failures, mut now, mut guesses) = (DialFailures::new(begun), begun, Vec::new());
             while now < begun + HOUR {
                 guesses.push(now - begun);
-                trouble.proved(now);
-                let Verdict::Again(wait) = trouble.verdict(&lost()) else { panic!("refused") };
+                failures.proved(now);
+                let NextDial::Again(wait) = failures.verdict(&lost()) else { panic!("refused") };
                 now += wait + Duration::from_millis(100);
-                now += trouble.wait(now);
+                now += failures.wait(now);
                 if sessions && guesses.len() % 4 == 0 {
-                    trouble.proved(now);
-                    trouble.over();
+                    failures.proved(now);
+                    failures.over();
                 }
             }
             let most = if sessions { 5 + 6 * 60 } else { 5 + 20 + 60 };

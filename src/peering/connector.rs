@@ -1,7 +1,7 @@
 //! Finding each other: dialling, being dialled, the handshake, and one session in the end
 //! (protocol.md section 3).
 
-use super::admission::{Guard, Place};
+use super::admission::{Admission, PendingConnection};
 use super::adopt::{adopt, await_adoption};
 use super::liveness::{Counters, Liveness};
 use super::reports::{FailedGuesses, LogLines};
@@ -14,7 +14,7 @@ use crate::event::{Event, EventSink};
 use crate::proto::message::{InstallationId, Settings};
 use crate::session::close;
 use crate::session::close::Phase;
-use crate::session::handshake::{AuthError, Authenticated, DEADLINE, as_host};
+use crate::session::handshake::{AuthError, Authenticated, DEADLINE, as_responder};
 use crate::session::installation::{Clash, Clashes, Identity};
 use crate::session::{ControlReceiver, Session, canonical};
 use crate::transport::endpoint::{CloseCode, Endpoint, Jumbo};
@@ -29,19 +29,19 @@ use tokio::task::JoinSet;
 use tokio::time::MissedTickBehavior;
 
 /// How often the current session is looked at.
-const PACE: Duration = Duration::from_millis(100);
+const REPEAT_INTERVAL: Duration = Duration::from_millis(100);
 /// A peer that is there answers within this; after it, the user is told that we wait.
-const PATIENCE: Duration = Duration::from_millis(1500);
+const CLOSE_TIMEOUT: Duration = Duration::from_millis(1500);
 
 /// All that the tasks of one peer's rendezvous share.
-pub(crate) struct Shared {
+pub(crate) struct PeeringState {
     pub(crate) endpoint: quinn::Endpoint,
     pub(crate) jumbo: Jumbo,
     pub(crate) fec: Fec,
     pub(crate) local: SocketAddr,
     pub(crate) key: PasswordKey,
     pub(crate) own: Identity,
-    pub(crate) guard: Guard,
+    pub(crate) admission: Admission,
     pub(crate) events: EventSink,
     pub(crate) peer: Option<PeerAddress>,
     exit_on_auth_failure: bool,
@@ -88,14 +88,14 @@ impl Held {
         })
     }
 
-    /// Whether the peer hears us, and we hear it. To be asked every [`PACE`].
+    /// Whether the peer hears us, and we hear it. To be asked every [`REPEAT_INTERVAL`].
     fn alive(&mut self, now: Instant) -> bool {
         self.liveness.look(Counters::of(&self.connection), now);
         self.connection.close_reason().is_none() && self.liveness.alive(self.connection.rtt(), now)
     }
 }
 
-impl Shared {
+impl PeeringState {
     fn held(&self) -> MutexGuard<'_, Option<Held>> {
         lock(&self.held)
     }
@@ -196,14 +196,14 @@ pub async fn run(
     events: EventSink,
     sessions: mpsc::Sender<(Session, ControlReceiver)>,
 ) -> Result<(), Fatal> {
-    let shared = Arc::new(Shared {
+    let shared = Arc::new(PeeringState {
         endpoint: endpoint.quic.clone(),
         jumbo: endpoint.jumbo.clone(),
         fec: endpoint.fec.clone(),
         local: endpoint.local,
         key,
         own,
-        guard: Guard::new(Instant::now()),
+        admission: Admission::new(Instant::now()),
         events,
         peer: config.peer.clone(),
         exit_on_auth_failure: config.exit_on_auth_failure,
@@ -222,7 +222,7 @@ pub async fn run(
         tasks.spawn(dial::run(shared.clone(), watch_needed, authenticated));
     }
     let mut waiting = Waiting { since: Instant::now(), told: false };
-    let mut tick = tokio::time::interval(PACE);
+    let mut tick = tokio::time::interval(REPEAT_INTERVAL);
     // After a sleep one look is enough.
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
@@ -258,11 +258,11 @@ struct Waiting {
 }
 
 impl Waiting {
-    fn tell(&mut self, shared: &Shared) {
+    fn tell(&mut self, shared: &PeeringState) {
         let open = shared.held().as_ref().is_some_and(|held| held.connection.close_reason().is_none());
         if open {
             *self = Self { since: Instant::now(), told: false };
-        } else if !self.told && self.since.elapsed() >= PATIENCE {
+        } else if !self.told && self.since.elapsed() >= CLOSE_TIMEOUT {
             self.told = true;
             let peer = shared.peer.as_ref().map(|peer| peer.host.clone());
             let local = crate::transport::socket::reachable_addresses(shared.local);
@@ -271,8 +271,8 @@ impl Waiting {
     }
 }
 
-/// Accepts connections under the guard's limits and does the host's part of each handshake.
-async fn accept(shared: Arc<Shared>, authenticated: mpsc::Sender<Authenticated>) -> Result<(), Fatal> {
+/// Accepts connections under the admission's limits and does the responder's part of each handshake.
+async fn accept(shared: Arc<PeeringState>, authenticated: mpsc::Sender<Authenticated>) -> Result<(), Fatal> {
     let mut handshakes = JoinSet::new();
     loop {
         let incoming = tokio::select! {
@@ -287,29 +287,29 @@ async fn accept(shared: Arc<Shared>, authenticated: mpsc::Sender<Authenticated>)
             }
         };
         let Some(incoming) = incoming else { return Ok(()) };
-        let Some(place) = shared.guard.admit(incoming) else { continue };
+        let Some(pending) = shared.admission.admit(incoming) else { continue };
         let (shared, authenticated) = (shared.clone(), authenticated.clone());
         handshakes.spawn(async move {
-            let remote = canonical(place.remote());
-            match welcome(&shared, place).await {
+            let remote = canonical(pending.remote());
+            match welcome(&shared, pending).await {
                 Ok(done) => {
                     let _ = authenticated.send(done).await;
                     Ok(())
                 }
-                Err(error) => host_failed(&shared, remote, error),
+                Err(error) => responder_failed(&shared, remote, error),
             }
         });
     }
 }
 
 /// From a connection's first packet to its adoption, in no more than [`DEADLINE`].
-async fn welcome(shared: &Shared, place: Place) -> Result<Authenticated, AuthError> {
+async fn welcome(shared: &PeeringState, pending: PendingConnection) -> Result<Authenticated, AuthError> {
     let deadline = tokio::time::Instant::now() + DEADLINE;
-    let (connecting, throttle, seat) = place.accept(&shared.guard, &shared.jumbo)?;
+    let (connecting, guesses, seat) = pending.accept(&shared.admission, &shared.jumbo)?;
     let connecting = within(deadline, connecting).await?;
-    let connection = connecting.map_err(|error| close::ended(Role::Host, Phase::Tls, &error))?;
+    let connection = connecting.map_err(|error| close::ended(Role::Responder, Phase::Tls, &error))?;
     let settings = |peer| shared.settings(peer);
-    let proof = as_host(connection.clone(), &shared.key, shared.own.process, throttle, settings);
+    let proof = as_responder(connection.clone(), &shared.key, shared.own.process, guesses, settings);
     let proven = within(deadline, proof).await.and_then(|proven| proven);
     // A stranger is not to learn from the code what went wrong. Where the connection was closed with a reason
     // already, this changes nothing.
@@ -323,21 +323,21 @@ async fn within<T>(deadline: tokio::time::Instant, work: impl Future<Output = T>
     tokio::time::timeout_at(deadline, work).await.map_err(|_| AuthError::Lost("it took too long".into()))
 }
 
-fn host_failed(shared: &Shared, remote: SocketAddr, error: AuthError) -> Result<(), Fatal> {
+fn responder_failed(shared: &PeeringState, remote: SocketAddr, error: AuthError) -> Result<(), Fatal> {
     if let Some(left_out) = lock(&shared.log_lines).take(Instant::now()) {
         tracing::info!(%remote, %error, left_out, "an incoming connection was not accepted");
     }
-    if let Some(text) = shared.guard.alarm() {
+    if let Some(text) = shared.admission.alarm() {
         shared.events.warn(None, text);
     }
     match error {
         AuthError::WrongPassword => {
             shared.auth_failed(remote);
             if shared.exit_on_auth_failure {
-                return Err(Fatal::GuestRefused { peer: remote });
+                return Err(Fatal::InitiatorRefused { peer: remote });
             }
         }
-        AuthError::OtherVersion if shared.guard.may_warn(Instant::now()) => {
+        AuthError::OtherVersion if shared.admission.may_warn(Instant::now()) => {
             let text =
                 format!("something at {remote} knocks on our port and does not speak rft/1; it is ignored");
             shared.events.warn(None, text);

@@ -1,17 +1,17 @@
-//! Dialling: the peer's addresses in turn, again and again, until one answers; then the guest's part
+//! Dialling: the peer's addresses in turn, again and again, until one answers; then the initiator's part
 //! of the handshake (protocol.md section 3).
 
 use super::Fatal;
 use super::adopt::await_adoption;
-use super::backoff::{Cadence, Tries, Trouble, Verdict};
-use super::connector::Shared;
+use super::backoff::{DialFailures, InFlightDials, NextDial, RetryInterval};
+use super::connector::PeeringState;
 use super::liveness::{Counters, Liveness};
 use super::resolve::Names;
 use crate::crypto::handshake::Role;
 use crate::session::canonical;
 use crate::session::close;
 use crate::session::close::Phase;
-use crate::session::handshake::{AuthError, Authenticated, DEADLINE, as_guest};
+use crate::session::handshake::{AuthError, Authenticated, DEADLINE, as_initiator};
 use crate::transport::endpoint::CloseCode;
 use quinn::Connection;
 use rand::RngExt;
@@ -24,12 +24,12 @@ use tokio::task::{AbortHandle, JoinSet};
 
 /// How often a connection is looked at before it is a session.
 const LOOK: Duration = Duration::from_millis(100);
-/// A refusal that took so long was the host's deadline. One that is meant comes at once.
+/// A refusal that took so long was the responder's deadline. One that is meant comes at once.
 const SLOW_LINK: Duration = Duration::from_secs(DEADLINE.as_secs() / 2);
 
 /// Dials whenever a session is needed.
 pub(crate) async fn run(
-    shared: Arc<Shared>,
+    shared: Arc<PeeringState>,
     mut needed: watch::Receiver<bool>,
     authenticated: mpsc::Sender<Authenticated>,
 ) -> Result<(), Fatal> {
@@ -37,16 +37,16 @@ pub(crate) async fn run(
     let host = peer.host.clone();
     let mut names =
         Names::look_up(peer, shared.local).await.map_err(|reason| Fatal::PeerAddress { host, reason })?;
-    shared.guard.set_named(names.addresses());
-    let mut trouble = Trouble::new(Instant::now());
+    shared.admission.set_named(names.addresses());
+    let mut failures = DialFailures::new(Instant::now());
     loop {
         if needed.wait_for(|needed| *needed).await.is_err() {
             return Ok(());
         }
-        let wait = trouble.wait(Instant::now());
+        let wait = failures.wait(Instant::now());
         let dial = async {
             tokio::time::sleep(wait).await;
-            connect(&shared, &mut names, &mut trouble).await
+            connect(&shared, &mut names, &mut failures).await
         };
         let connection = tokio::select! {
             connection = dial => connection,
@@ -58,14 +58,14 @@ pub(crate) async fn run(
             }
         };
         let remote = canonical(connection.remote_address());
-        let pause = match prove(&shared, connection, &mut trouble).await {
+        let pause = match prove(&shared, connection, &mut failures).await {
             Ok(done) => {
                 if authenticated.send(done).await.is_err() {
                     return Ok(());
                 }
                 Duration::from_secs(1)
             }
-            Err(error) => after(&shared, remote, error, &names, &mut trouble)?,
+            Err(error) => after(&shared, remote, error, &names, &mut failures)?,
         };
         // A session that came by the other way meanwhile ends the pause with the need.
         let _ = tokio::time::timeout(pause, needed.wait_for(|needed| !*needed)).await;
@@ -79,11 +79,11 @@ struct Progress {
     authenticated: AtomicBool,
 }
 
-/// The guest's part of the handshake, in a task of its own: a bug in it costs this connection and no more.
+/// The initiator's part of the handshake, in a task of its own: a bug in it costs this connection and no more.
 async fn prove(
-    shared: &Arc<Shared>,
+    shared: &Arc<PeeringState>,
     connection: Connection,
-    trouble: &mut Trouble,
+    failures: &mut DialFailures,
 ) -> Result<Authenticated, AuthError> {
     let progress = Arc::new(Progress::default());
     // Aborted when this is dropped.
@@ -98,26 +98,26 @@ async fn prove(
         None => Err(AuthError::Lost("it was not begun".into())),
     };
     if progress.proof_sent.load(Ordering::Relaxed) {
-        trouble.proved(Instant::now());
+        failures.proved(Instant::now());
     }
     if progress.authenticated.load(Ordering::Relaxed) {
-        trouble.over();
+        failures.over();
     }
     if result.is_ok() {
-        trouble.accepted();
+        failures.accepted();
     }
     result
 }
 
 async fn attempt(
-    shared: Arc<Shared>,
+    shared: Arc<PeeringState>,
     connection: Connection,
     progress: Arc<Progress>,
 ) -> Result<Authenticated, AuthError> {
     let Progress { proof_sent, authenticated } = &*progress;
     let handshake = async {
         let (own, settings) = (shared.own.process, |peer| shared.settings(peer));
-        let done = as_guest(connection.clone(), &shared.key, own, proof_sent, settings).await?;
+        let done = as_initiator(connection.clone(), &shared.key, own, proof_sent, settings).await?;
         authenticated.store(true, Ordering::Relaxed);
         await_adoption(&shared, done).await
     };
@@ -125,9 +125,9 @@ async fn attempt(
     let alive = || look(&connection, &mut liveness.lock().unwrap_or_else(PoisonError::into_inner));
     let given_up = tokio::select! {
         result = handshake => match result {
-            // The host says the same when its deadline passes, which may be over a link so slow that it never saw
+            // The responder says the same when its deadline passes, which may be over a link so slow that it never saw
             // our proof.
-            Err(AuthError::WrongPassword) if begun.elapsed() >= SLOW_LINK => Err("the host gave up"),
+            Err(AuthError::WrongPassword) if begun.elapsed() >= SLOW_LINK => Err("the responder gave up"),
             result => Ok(result),
         },
         () = tokio::time::sleep(DEADLINE) => Err("it took too long"),
@@ -136,7 +136,7 @@ async fn attempt(
     given_up.unwrap_or_else(|reason| {
         let there = alive();
         connection.close(CloseCode::Authentication.var_int(), b"");
-        // A host that hears us, and that we hear, has had its time to answer.
+        // A responder that hears us, and that we hear, has had its time to answer.
         let unexplained =
             there && proof_sent.load(Ordering::Relaxed) && !authenticated.load(Ordering::Relaxed);
         Err(if unexplained { AuthError::Unexplained } else { AuthError::Lost(reason.into()) })
@@ -158,11 +158,11 @@ async fn until_dead(alive: &impl Fn() -> bool) {
 
 /// How long to wait before the next dial.
 fn after(
-    shared: &Shared,
+    shared: &PeeringState,
     remote: SocketAddr,
     error: AuthError,
     names: &Names,
-    trouble: &mut Trouble,
+    failures: &mut DialFailures,
 ) -> Result<Duration, Fatal> {
     tracing::info!(%remote, %error, "dialling did not lead to a session");
     let first = !shared.had_session();
@@ -170,21 +170,21 @@ fn after(
         // Only a peer that has proved that it knows the password ends this process.
         AuthError::NotRft if first => return Err(Fatal::NotRft { peer: remote }),
         AuthError::Unwrap if first => return Err(Fatal::Unwrap { peer: remote }),
-        AuthError::OtherVersion => warn_of_another_version(shared, remote, trouble),
+        AuthError::OtherVersion => warn_of_another_version(shared, remote, failures),
         AuthError::PeerRefuses(clash) => {
             shared.tell_clash(clash, None, || clash.told_to_refused(remote));
         }
         // The packets of such a dial do not leave this host, so nobody on the way can bring this about.
         AuthError::Itself if first && names.lead_only_here() => return Err(Fatal::Itself { peer: remote }),
-        AuthError::Itself if trouble.is_news() => {
+        AuthError::Itself if failures.is_news() => {
             let text = "the peer's address leads back to this very rft; waiting for the peer to dial";
             shared.events.warn(None, text);
         }
         _ => {}
     }
-    match trouble.verdict(&error) {
-        Verdict::Again(wait) => Ok(jittered(wait)),
-        Verdict::Refused(wait) => {
+    match failures.verdict(&error) {
+        NextDial::Again(wait) => Ok(jittered(wait)),
+        NextDial::Refused(wait) => {
             shared.auth_failed(remote);
             if first {
                 return Err(Fatal::WrongPassword { peer: remote });
@@ -195,8 +195,8 @@ fn after(
 }
 
 /// Says so once, if it goes on: before TLS is up such an answer may be anybody's.
-fn warn_of_another_version(shared: &Shared, remote: SocketAddr, trouble: &mut Trouble) {
-    if trouble.answered_as_another(Instant::now()) {
+fn warn_of_another_version(shared: &PeeringState, remote: SocketAddr, failures: &mut DialFailures) {
+    if failures.answered_as_another(Instant::now()) {
         let text = format!(
             "{remote} answers, but not as rft/1: another program or another version of rft runs there; run the \
              same version of rft on both sides. Dialling goes on"
@@ -205,17 +205,17 @@ fn warn_of_another_version(shared: &Shared, remote: SocketAddr, trouble: &mut Tr
     }
 }
 
-/// Tries the addresses in turn until a QUIC handshake completes. Tries overlap, so that a lost packet
+/// InFlightDials the addresses in turn until a QUIC handshake completes. InFlightDials overlap, so that a lost packet
 /// or a long round trip does not hold up the next one; all but the first that answers are dropped.
 /// However a try ends before TLS is up, another follows: anybody on the path can end one.
-async fn connect(shared: &Shared, names: &mut Names, trouble: &mut Trouble) -> Connection {
-    let mut cadence = Cadence::new(Instant::now());
+async fn connect(shared: &PeeringState, names: &mut Names, failures: &mut DialFailures) -> Connection {
+    let mut interval = RetryInterval::new(Instant::now());
     let mut answers = JoinSet::new();
-    let mut tries = Tries::new();
+    let mut tries = InFlightDials::new();
     let mut turn = 0;
     loop {
         if names.refresh() {
-            shared.guard.set_named(names.addresses());
+            shared.admission.set_named(names.addresses());
         }
         let found = names.addresses();
         let (addr, count) = (found[turn % found.len()], found.len());
@@ -227,17 +227,17 @@ async fn connect(shared: &Shared, names: &mut Names, trouble: &mut Trouble) -> C
             }
             Err(error) => tracing::info!(%addr, %error, "cannot dial"),
         }
-        let wait = cadence.next(Instant::now(), count, shared.had_session());
+        let wait = interval.next(Instant::now(), count, shared.had_session());
         let next = tokio::time::Instant::now() + jittered(wait);
         loop {
             tokio::select! {
                 Some(done) = answers.join_next() => match done {
                     Ok((_, Ok(Ok(connection)))) => return connection,
                     Ok((addr, Ok(Err(error)))) => {
-                        let error = close::ended(Role::Guest, Phase::Tls, &error);
+                        let error = close::ended(Role::Initiator, Phase::Tls, &error);
                         tracing::debug!(%addr, %error, "no answer");
                         if matches!(error, AuthError::OtherVersion) {
-                            warn_of_another_version(shared, canonical(addr), trouble);
+                            warn_of_another_version(shared, canonical(addr), failures);
                         }
                     }
                     Ok((_, Err(_))) | Err(_) => {}

@@ -33,10 +33,10 @@ pub enum Fatal {
         /// What the resolver says.
         reason: String,
     },
-    /// The host did not accept our password, and there was no session before.
+    /// The responder did not accept our password, and there was no session before.
     #[error("{peer} did not accept the password; start both sides with the same one")]
     WrongPassword {
-        /// The host.
+        /// The responder.
         peer: SocketAddr,
     },
     /// The peer's addresses are this host's own, and this process answered.
@@ -48,10 +48,10 @@ pub enum Fatal {
         /// As it was dialled.
         peer: SocketAddr,
     },
-    /// A guest had a wrong password, and we were told to stop then.
+    /// An initiator had a wrong password, and we were told to stop then.
     #[error("{peer} came with a wrong password (--exit-on-auth-failure)")]
-    GuestRefused {
-        /// The guest.
+    InitiatorRefused {
+        /// The initiator.
         peer: SocketAddr,
     },
     /// A peer that has proved that it knows the password says what cannot be parsed.
@@ -62,19 +62,19 @@ pub enum Fatal {
         /// The peer.
         peer: SocketAddr,
     },
-    /// The keys from the host could not be unwrapped.
+    /// The keys from the responder could not be unwrapped.
     #[error("the session keys from {peer} could not be unwrapped; run the same version of rft on both sides")]
     Unwrap {
-        /// The host.
+        /// The responder.
         peer: SocketAddr,
     },
     /// The session keys could not be made or wrapped.
     #[error("the session keys could not be made: the system gives no random numbers")]
     Wrap,
-    /// The guest could not take the keys.
+    /// The initiator could not take the keys.
     #[error("{peer} could not take the session keys; run the same version of rft on both sides")]
     KeysRefused {
-        /// The guest.
+        /// The initiator.
         peer: SocketAddr,
     },
     /// A bug.

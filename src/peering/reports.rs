@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 /// Failed guesses of one source are told of once in this time, and lines of the log are counted by it.
 const INTERVAL: Duration = Duration::from_secs(60);
-/// Sources that are remembered. The throttle lets far fewer guess within [`INTERVAL`].
+/// Sources that are remembered. The guesses lets far fewer guess within [`INTERVAL`].
 const MAX_SOURCES: usize = 64;
 /// Lines of the log within [`INTERVAL`] about connections that were not accepted. More would turn the log
 /// over, and with it what it says of the peer.
@@ -120,7 +120,7 @@ mod tests {
     }
 
     #[test]
-    fn one_host_is_one_source() {
+    fn one_responder_is_one_source() {
         let (mut failed, now) = (FailedGuesses::default(), Instant::now());
         assert_eq!(failed.count(addr("[2001:db8::1]:1"), now), Some(1));
         assert_eq!(failed.count(addr("[2001:db8::ffff:2]:2"), now), None);

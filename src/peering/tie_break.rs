@@ -84,13 +84,13 @@ mod tests {
     fn verdict(current: Option<Current>, last_session: [u8; 16], last_alive: bool) -> Verdict {
         let installation = PEER.installation;
         let settings = Settings { last_session, last_alive, installation, streams: 1, ..Settings::default() };
-        decide(current, PEER.process, false, Role::Host, &settings)
+        decide(current, PEER.process, false, Role::Responder, &settings)
     }
 
     /// One that we dialled.
     fn current(seconds: u64) -> Option<Current> {
         let age = Duration::from_secs(seconds);
-        Some(Current { peer: PEER, session: [7; 16], role: Role::Guest, age, alive: true })
+        Some(Current { peer: PEER, session: [7; 16], role: Role::Initiator, age, alive: true })
     }
 
     fn deaf(seconds: u64) -> Option<Current> {
@@ -130,7 +130,7 @@ mod tests {
     #[test]
     fn a_lost_adoption_holds_up_nobody() {
         // The follower dialled, gave up and dialled again.
-        let dialled_by_peer = current(0).map(|current| Current { role: Role::Host, ..current });
+        let dialled_by_peer = current(0).map(|current| Current { role: Role::Responder, ..current });
         assert_eq!(verdict(dialled_by_peer, [9; 16], false), Verdict::Adopt);
         assert_eq!(verdict(dialled_by_peer, [0; 16], false), Verdict::Adopt);
         // The leader dialled, and hears nothing more on it.
@@ -140,13 +140,13 @@ mod tests {
     #[test]
     fn a_restarted_peer_takes_over_at_once() {
         let settings = Settings { installation: PEER.installation, streams: 1, ..Settings::default() };
-        assert_eq!(decide(current(0), PeerId([9; 16]), false, Role::Host, &settings), Verdict::Adopt);
+        assert_eq!(decide(current(0), PeerId([9; 16]), false, Role::Responder, &settings), Verdict::Adopt);
     }
 
     #[test]
     fn another_installation_or_a_displaced_process_waits_until_the_session_is_dead() {
         let other = InstallationId([7; 16]);
-        for role in [Role::Host, Role::Guest] {
+        for role in [Role::Responder, Role::Initiator] {
             for (installation, displaced, clash) in [
                 (other, false, Clash::Occupied),
                 (other, true, Clash::Occupied),

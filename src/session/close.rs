@@ -22,7 +22,7 @@ pub enum Phase {
     Tls,
     /// TLS is up; neither side has proved anything.
     Hello,
-    /// The guest has sent its proof (M3), and waits for the host's.
+    /// The initiator has sent its proof (M3), and waits for the responder's.
     Proof,
     /// The peer has proved that it knows the password.
     Proven,
@@ -73,19 +73,19 @@ pub enum Meaning {
     Lost,
     /// Something else than this version of rft seems to be there.
     OtherVersion,
-    /// The host did not accept our proof.
+    /// The responder did not accept our proof.
     Refused,
-    /// The host was there, and did not answer our proof.
+    /// The responder was there, and did not answer our proof.
     Unanswered,
-    /// The host takes no guess now.
+    /// The responder takes no guess now.
     Busy,
     /// Another connection is kept.
     Duplicate,
-    /// The host is this very process.
+    /// The responder is this very process.
     Itself,
     /// The peer keeps its session with another installation, or another process of this one.
     Clash(Clash),
-    /// A guest that has proved itself could not take the session keys.
+    /// An initiator that has proved itself could not take the session keys.
     KeysRefused,
 }
 
@@ -98,22 +98,22 @@ pub fn judge(role: Role, phase: Phase, close: Close) -> Meaning {
     const OCCUPIED: u64 = CloseCode::Occupied as u64;
     const COPIED: u64 = CloseCode::Copied as u64;
     match (role, phase, close) {
-        (Role::Guest, Phase::Tls, Close::OtherVersion | Close::OtherProtocol) => Meaning::OtherVersion,
-        (Role::Host, Phase::Tls, Close::OtherProtocol) => Meaning::OtherVersion,
-        (Role::Guest, Phase::Hello, Close::Application(BUSY)) => Meaning::Busy,
-        // The one reason for which a host says that before it has said anything else.
-        (Role::Guest, Phase::Hello, Close::Application(DUPLICATE)) => Meaning::Itself,
-        (Role::Guest, Phase::Proof, Close::Application(AUTHENTICATION)) => Meaning::Refused,
-        // An honest host that is there answers a proof with M4 or that. A connection that died says nothing.
+        (Role::Initiator, Phase::Tls, Close::OtherVersion | Close::OtherProtocol) => Meaning::OtherVersion,
+        (Role::Responder, Phase::Tls, Close::OtherProtocol) => Meaning::OtherVersion,
+        (Role::Initiator, Phase::Hello, Close::Application(BUSY)) => Meaning::Busy,
+        // The one reason for which a responder says that before it has said anything else.
+        (Role::Initiator, Phase::Hello, Close::Application(DUPLICATE)) => Meaning::Itself,
+        (Role::Initiator, Phase::Proof, Close::Application(AUTHENTICATION)) => Meaning::Refused,
+        // An honest responder that is there answers a proof with M4 or that. A connection that died says nothing.
         (
-            Role::Guest,
+            Role::Initiator,
             Phase::Proof,
             Close::Application(_) | Close::Transport(_) | Close::OtherVersion | Close::Stream,
         ) => Meaning::Unanswered,
         (_, Phase::Proven, Close::Application(DUPLICATE)) => Meaning::Duplicate,
         (_, Phase::Proven, Close::Application(OCCUPIED)) => Meaning::Clash(Clash::Occupied),
         (_, Phase::Proven, Close::Application(COPIED)) => Meaning::Clash(Clash::Copied),
-        (Role::Host, Phase::Proven, Close::Application(KEYS_REFUSED)) => Meaning::KeysRefused,
+        (Role::Responder, Phase::Proven, Close::Application(KEYS_REFUSED)) => Meaning::KeysRefused,
         _ => Meaning::Lost,
     }
 }
@@ -170,7 +170,7 @@ mod tests {
     use quinn::{ApplicationClose, ConnectionClose, VarInt};
 
     const PHASES: [Phase; 4] = [Phase::Tls, Phase::Hello, Phase::Proof, Phase::Proven];
-    const ROLES: [Role; 2] = [Role::Guest, Role::Host];
+    const ROLES: [Role; 2] = [Role::Initiator, Role::Responder];
 
     fn closes() -> Vec<Close> {
         let application =
@@ -190,11 +190,11 @@ mod tests {
             (Phase::Proven, application(CloseCode::Copied), Meaning::Clash(Clash::Copied)),
         ];
         match role {
-            Role::Host => rows.extend([
+            Role::Responder => rows.extend([
                 (Phase::Tls, Close::OtherProtocol, Meaning::OtherVersion),
                 (Phase::Proven, application(CloseCode::KeysRefused), Meaning::KeysRefused),
             ]),
-            Role::Guest => {
+            Role::Initiator => {
                 rows.extend([
                     (Phase::Tls, Close::OtherVersion, Meaning::OtherVersion),
                     (Phase::Tls, Close::OtherProtocol, Meaning::OtherVersion),
@@ -237,9 +237,9 @@ mod tests {
                     );
                     let may = match role {
                         // It has finished TLS with whoever says so, and has sent its proof.
-                        Role::Guest => phase == Phase::Proof,
-                        // The guest has proved that it knows the password.
-                        Role::Host => phase == Phase::Proven,
+                        Role::Initiator => phase == Phase::Proof,
+                        // The initiator has proved that it knows the password.
+                        Role::Responder => phase == Phase::Proven,
                     };
                     assert!(may || !grave, "{role:?}, {phase:?}, {close:?}");
                     let clash = matches!(judge(role, phase, close), Meaning::Clash(_));

@@ -7,7 +7,7 @@ const BURST: u32 = 5;
 /// Who guesses: how soon a guess comes back after how many failures in a row. All kinds together get no
 /// more than ten guesses a minute once their buckets are empty.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Pace {
+pub enum RefillRate {
     /// Anybody: two a minute; after 20 failures one a minute; after 100 one in five minutes.
     Strangers,
     /// Who shares the address that the user named, from another port: two a minute; after 20 failures one.
@@ -17,7 +17,7 @@ pub enum Pace {
     Peer,
 }
 
-impl Pace {
+impl RefillRate {
     fn refill(self, failures: u32) -> Duration {
         Duration::from_secs(match (self, failures) {
             (Self::Strangers, HOPELESS..) => 300,
@@ -37,17 +37,17 @@ pub const HOPELESS: u32 = 100;
 /// whatever the other side can test a password by, and given back when it proves that it knows ours; whoever
 /// hangs up has used it.
 #[derive(Debug)]
-pub struct Throttle {
-    pace: Pace,
+pub struct GuessLimit {
+    rate: RefillRate,
     tokens: u32,
     refilled: Instant,
     failures: u32,
 }
 
-impl Throttle {
+impl GuessLimit {
     /// A full bucket.
-    pub fn new(pace: Pace, now: Instant) -> Self {
-        Self { pace, tokens: BURST, refilled: now, failures: 0 }
+    pub fn new(rate: RefillRate, now: Instant) -> Self {
+        Self { rate, tokens: BURST, refilled: now, failures: 0 }
     }
 
     /// Takes a token for one guess, if there is one.
@@ -71,7 +71,7 @@ impl Throttle {
     pub fn wait(&mut self, now: Instant) -> Duration {
         self.refill(now);
         match self.tokens {
-            0 => (self.refilled + self.pace.refill(self.failures)).saturating_duration_since(now),
+            0 => (self.refilled + self.rate.refill(self.failures)).saturating_duration_since(now),
             _ => Duration::ZERO,
         }
     }
@@ -82,13 +82,13 @@ impl Throttle {
     }
 
     fn refill(&mut self, now: Instant) {
-        let pace = self.pace.refill(self.failures);
+        let rate = self.rate.refill(self.failures);
         let since = now.saturating_duration_since(self.refilled);
         #[allow(clippy::cast_possible_truncation)] // bounded by BURST
-        let back = (since.as_nanos() / pace.as_nanos()).min(u128::from(BURST)) as u32;
+        let back = (since.as_nanos() / rate.as_nanos()).min(u128::from(BURST)) as u32;
         if back > 0 {
             self.tokens = (self.tokens + back).min(BURST);
-            self.refilled = if self.tokens == BURST { now } else { self.refilled + pace * back };
+            self.refilled = if self.tokens == BURST { now } else { self.refilled + rate * back };
         }
     }
 }
@@ -98,16 +98,17 @@ mod tests {
     use super::*;
 
     /// Guesses in each of the next `minutes` when somebody tries every second.
-    fn tried(throttles: &mut [Throttle], start: Instant, minutes: u64) -> Vec<usize> {
+    fn tried(limits: &mut [GuessLimit], start: Instant, minutes: u64) -> Vec<usize> {
         let second = |n| start + Duration::from_secs(n);
-        let mut one = |at| throttles.iter_mut().filter_map(|t| t.take(at).then_some(())).count();
+        let mut one = |at| limits.iter_mut().filter_map(|t| t.take(at).then_some(())).count();
         (0..minutes).map(|minute| (minute * 60..minute * 60 + 60).map(|n| one(second(n))).sum()).collect()
     }
 
     #[test]
     fn a_burst_then_no_more_than_ten_a_minute_from_all_together() {
         let start = Instant::now();
-        let mut all = [Pace::Strangers, Pace::Neighbours, Pace::Peer].map(|pace| Throttle::new(pace, start));
+        let mut all = [RefillRate::Strangers, RefillRate::Neighbours, RefillRate::Peer]
+            .map(|rate| GuessLimit::new(rate, start));
         let tried = tried(&mut all, start, 10);
         assert!(tried[0] <= 3 * BURST as usize + 10, "{tried:?}");
         assert!(tried[1..].iter().all(|&n| n <= 10), "{tried:?}");
@@ -116,11 +117,12 @@ mod tests {
     #[test]
     fn who_goes_on_guessing_gets_less_and_less() {
         let start = Instant::now();
-        let hours = |pace| {
-            let tried = tried(&mut [Throttle::new(pace, start)], start, 24 * 60);
+        let hours = |rate| {
+            let tried = tried(&mut [GuessLimit::new(rate, start)], start, 24 * 60);
             tried.chunks(60).map(|hour| hour.iter().sum()).collect::<Vec<usize>>()
         };
-        let [strangers, neighbours, peer] = [Pace::Strangers, Pace::Neighbours, Pace::Peer].map(hours);
+        let [strangers, neighbours, peer] =
+            [RefillRate::Strangers, RefillRate::Neighbours, RefillRate::Peer].map(hours);
         for first in [strangers[0], neighbours[0], peer[0]] {
             assert!((60..=80).contains(&first), "{first} in the first hour");
         }
@@ -132,42 +134,42 @@ mod tests {
     #[test]
     fn who_waits_as_long_as_is_said_has_a_guess() {
         let mut now = Instant::now();
-        let mut throttle = Throttle::new(Pace::Peer, now);
+        let mut guesses = GuessLimit::new(RefillRate::Peer, now);
         for n in 0..40 {
-            let wait = throttle.wait(now);
+            let wait = guesses.wait(now);
             assert_eq!(wait.is_zero(), n < 5, "{n}: {wait:?}");
             if !wait.is_zero() {
                 now += wait - Duration::from_nanos(1);
-                assert!(!throttle.take(now), "{n}");
+                assert!(!guesses.take(now), "{n}");
                 now += Duration::from_nanos(1);
             }
-            assert!(throttle.take(now), "{n}");
+            assert!(guesses.take(now), "{n}");
         }
     }
 
     #[test]
     fn who_knows_the_password_uses_nothing_up() {
         let now = Instant::now();
-        let mut throttle = Throttle::new(Pace::Strangers, now);
+        let mut guesses = GuessLimit::new(RefillRate::Strangers, now);
         for _ in 0..100 {
-            assert!(throttle.take(now));
-            throttle.give_back();
+            assert!(guesses.take(now));
+            guesses.give_back();
         }
-        assert_eq!(throttle.failures(), 0);
+        assert_eq!(guesses.failures(), 0);
     }
 
     #[test]
     fn parallel_guesses_do_not_multiply() {
         let now = Instant::now();
-        let mut throttle = Throttle::new(Pace::Peer, now);
-        assert_eq!((0..1000).filter(|_| throttle.take(now)).count(), 5);
+        let mut guesses = GuessLimit::new(RefillRate::Peer, now);
+        assert_eq!((0..1000).filter(|_| guesses.take(now)).count(), 5);
     }
 
     #[test]
     fn a_clock_that_stands_still_gives_nothing() {
         let now = Instant::now();
-        let mut throttle = Throttle::new(Pace::Peer, now + Duration::from_secs(5));
-        while throttle.take(now + Duration::from_secs(5)) {}
-        assert!(!throttle.take(now));
+        let mut guesses = GuessLimit::new(RefillRate::Peer, now + Duration::from_secs(5));
+        while guesses.take(now + Duration::from_secs(5)) {}
+        assert!(!guesses.take(now));
     }
 }

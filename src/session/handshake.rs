@@ -2,16 +2,17 @@
 
 use super::close;
 use super::close::Phase;
-use super::guess_limit::Throttle;
+use super::guess_limit::GuessLimit;
 use super::installation::Clash;
 use super::record::{RecordError, RecordReader, RecordWriter};
 use crate::crypto::EXPORTER_LABEL;
 use crate::crypto::handshake::{
-    ChannelBinding, Established, Guest, HandshakeError, Host, M1_LEN, M2_LEN, M3_LEN, M4_LEN, PeerId, Role,
+    ChannelBinding, Established, HandshakeError, Initiator, M1_LEN, M2_LEN, M3_LEN, M4_LEN, PeerId,
+    Responder, Role,
 };
 use crate::crypto::password::PasswordKey;
 use crate::crypto::seal::RecordKind;
-use crate::failpoint::hit;
+use crate::failpoint::fail_point;
 use crate::proto::message::Settings;
 use crate::transport::endpoint::CloseCode;
 use quinn::{Connection, RecvStream, SendStream};
@@ -45,7 +46,7 @@ pub enum AuthError {
     /// The connection was lost, or the deadline passed, with nothing said against the password.
     #[error("the connection was lost during the handshake: {0}")]
     Lost(String),
-    /// The guest proved itself, and the host, which was there, did not answer that.
+    /// The initiator proved itself, and the responder, which was there, did not answer that.
     #[error("the peer gave no answer to our proof of the password")]
     Unexplained,
     /// The other side has another password.
@@ -61,7 +62,7 @@ pub enum AuthError {
     /// The peer is this process itself.
     #[error("that address leads back to this very rft")]
     Itself,
-    /// The host has no guesses left, or too many strangers.
+    /// The responder has no guesses left, or too many strangers.
     #[error("the peer takes no more connections just now")]
     Busy,
     /// The other of two crossed connections is kept.
@@ -73,77 +74,78 @@ pub enum AuthError {
     /// This side keeps its session.
     #[error("the session with another installation or program is kept ({0:?})")]
     WeRefuse(Clash),
-    /// The keys could not be unwrapped (guest).
+    /// The keys could not be unwrapped (initiator).
     #[error("the session keys could not be unwrapped")]
     Unwrap,
-    /// The keys could not be wrapped, or the random generator failed (host).
+    /// The keys could not be wrapped, or the random generator failed (responder).
     #[error("the session keys could not be wrapped")]
     Wrap,
-    /// The guest could not take the keys (seen by the host).
+    /// The initiator could not take the keys (seen by the responder).
     #[error("the peer could not take the session keys")]
     KeysRefused,
 }
 
-/// The guest's side: whoever dialled. `proof_sent` is set when the other side gets something to test a
+/// The initiator's side: whoever dialled. `proof_sent` is set when the other side gets something to test a
 /// password by, also for a caller that gives up waiting.
 ///
 /// # Errors
 /// [`AuthError`]; the connection is then closed.
-pub async fn as_guest(
+pub async fn as_initiator(
     connection: Connection,
     key: &PasswordKey,
     own: PeerId,
     proof_sent: &AtomicBool,
     settings: impl FnOnce(PeerId) -> Settings,
 ) -> Result<Authenticated, AuthError> {
-    let over = |phase| over(&connection, Role::Guest, phase);
+    let over = |phase| over(&connection, Role::Initiator, phase);
     let (mut send, mut recv) = connection.open_bi().await.map_err(|_| over(Phase::Hello))?;
     let binding = binding(&connection)?;
-    let (guest, m1) = Guest::start(key, &binding, own, &mut SysRng).map_err(refuse(&connection))?;
+    let (initiator, m1) = Initiator::start(key, &binding, own, &mut SysRng).map_err(refuse(&connection))?;
     send.write_all(&m1).await.map_err(|_| over(Phase::Hello))?;
     let mut m2 = [0; M2_LEN];
     recv.read_exact(&mut m2).await.map_err(|_| over(Phase::Hello))?;
-    let (guest, m3) = guest.on_m2(&m2).map_err(refuse(&connection))?;
+    let (initiator, m3) = initiator.on_m2(&m2).map_err(refuse(&connection))?;
     // From here on the other side can test one password by what it got.
     proof_sent.store(true, Ordering::Relaxed);
     send.write_all(&m3).await.map_err(|_| over(Phase::Proof))?;
     let mut m4 = [0; M4_LEN];
     recv.read_exact(&mut m4).await.map_err(|_| over(Phase::Proof))?;
-    let established = guest.on_m4(&m4).map_err(refuse(&connection))?;
-    hit("handshake.guest_done");
+    let established = initiator.on_m4(&m4).map_err(refuse(&connection))?;
+    fail_point("handshake.initiator_done");
     let own = settings(established.peer);
     exchange_settings(connection, established, send, recv, own).await
 }
 
-/// The host's side: whoever was dialled. A token of `throttle` is used unless the guest proves that
+/// The responder's side: whoever was dialled. A token of `guesses` is used unless the initiator proves that
 /// it knows the password.
 ///
 /// # Errors
 /// [`AuthError`]; the connection is then closed.
-pub async fn as_host(
+pub async fn as_responder(
     connection: Connection,
     key: &PasswordKey,
     own: PeerId,
-    throttle: &Mutex<Throttle>,
+    guesses: &Mutex<GuessLimit>,
     settings: impl FnOnce(PeerId) -> Settings,
 ) -> Result<Authenticated, AuthError> {
-    let over = |phase| over(&connection, Role::Host, phase);
+    let over = |phase| over(&connection, Role::Responder, phase);
     let (mut send, mut recv) = connection.accept_bi().await.map_err(|_| over(Phase::Hello))?;
     let binding = binding(&connection)?;
     let mut m1 = [0; M1_LEN];
     recv.read_exact(&mut m1).await.map_err(|_| over(Phase::Hello))?;
-    Host::peek_m1(&m1, own).map_err(refuse(&connection))?;
-    if !throttle.lock().unwrap_or_else(PoisonError::into_inner).take(Instant::now()) {
+    Responder::peek_m1(&m1, own).map_err(refuse(&connection))?;
+    if !guesses.lock().unwrap_or_else(PoisonError::into_inner).take(Instant::now()) {
         connection.close(CloseCode::Busy.var_int(), b"");
         return Err(AuthError::Busy);
     }
-    let (host, m2) = Host::on_m1(key, &binding, own, &m1, &mut SysRng).map_err(refuse(&connection))?;
+    let (responder, m2) =
+        Responder::on_m1(key, &binding, own, &m1, &mut SysRng).map_err(refuse(&connection))?;
     send.write_all(&m2).await.map_err(|_| over(Phase::Hello))?;
     let mut m3 = [0; M3_LEN];
     recv.read_exact(&mut m3).await.map_err(|_| over(Phase::Hello))?;
-    let (established, m4) = host.on_m3(&m3, &mut SysRng).map_err(refuse(&connection))?;
-    throttle.lock().unwrap_or_else(PoisonError::into_inner).give_back();
-    hit("handshake.host_sure");
+    let (established, m4) = responder.on_m3(&m3, &mut SysRng).map_err(refuse(&connection))?;
+    guesses.lock().unwrap_or_else(PoisonError::into_inner).give_back();
+    fail_point("handshake.responder_sure");
     send.write_all(&m4).await.map_err(|_| over(Phase::Proven))?;
     let own = settings(established.peer);
     exchange_settings(connection, established, send, recv, own).await

@@ -14,7 +14,7 @@ use crate::transport::endpoint::{CloseCode, SEND_WINDOW};
 use crate::transport::fec::{Fec, SessionRepair};
 use crate::transport::path_probe;
 use crate::transport::receive_window::ReceiveWindow;
-use crate::transport::stream::{StreamError, Turn, Writers};
+use crate::transport::stream::{Priority, SendBacklog, StreamError};
 use crate::transport::tls;
 use handshake::Authenticated;
 use quinn::{Connection, VarInt};
@@ -40,8 +40,8 @@ pub struct Session {
     id: [u8; 16],
     grant: u32,
     unpacks: bool,
-    link: LinkRate,
-    writers: Writers,
+    link: PathRate,
+    backlog: SendBacklog,
     writer: Mutex<RecordWriter>,
     ending: Ending,
 }
@@ -52,9 +52,9 @@ type Ending = Arc<OnceLock<&'static str>>;
 /// How fast the link takes what is sent, as congestion control has it at the moment: no less than what
 /// really goes.
 #[derive(Debug, Clone, Default)]
-pub struct LinkRate(Arc<AtomicU64>);
+pub struct PathRate(Arc<AtomicU64>);
 
-impl LinkRate {
+impl PathRate {
     /// An estimate to begin with.
     pub fn new(bytes_per_second: u64) -> Self {
         Self(Arc::new(bytes_per_second.into()))
@@ -77,20 +77,20 @@ impl Session {
         let Authenticated { connection, established, settings, mut writer, reader, .. } = adopted;
         let mut receive = ReceiveWindow::new(memory / 2, connection.rtt(), Instant::now());
         connection.set_receive_window(var_int(receive.next(connection.rtt(), Instant::now())));
-        writer.stream().set_turn(Turn::Answer);
-        // The host's side has the control stream open by the peer besides.
+        writer.stream().set_turn(Priority::Answer);
+        // The responder's side has the control stream open by the peer besides.
         connection.set_max_concurrent_bi_streams(VarInt::from_u32(streams.saturating_add(1)));
         let (messages, receiver) = mpsc::channel(CONTROL_QUEUE);
-        let (ending, link, writers) = (Ending::default(), LinkRate::default(), Writers::default());
+        let (ending, link, backlog) = (Ending::default(), PathRate::default(), SendBacklog::default());
         let keys = established.keys;
         fec.begin(SessionRepair {
             own: keys.repair(established.role),
             peers: keys.repair(established.role.other()),
             taken: settings.capabilities & Settings::RECOVERS != 0,
-            writers: writers.clone(),
+            backlog: backlog.clone(),
         });
         tokio::spawn(read_control(connection.clone(), reader, messages, ending.clone()));
-        tokio::spawn(path_probe::at_path(connection.clone(), established.role));
+        tokio::spawn(path_probe::run(connection.clone(), established.role));
         tokio::spawn(follow_windows(connection.clone(), memory, receive, link.clone(), fec.clone()));
         let session = Self {
             connection,
@@ -102,7 +102,7 @@ impl Session {
             grant: settings.streams,
             unpacks: settings.capabilities & Settings::UNPACKS != 0,
             link,
-            writers,
+            backlog,
             writer: Mutex::new(writer),
             ending,
         };
@@ -144,13 +144,13 @@ impl Session {
         self.grant
     }
 
-    /// Whether the peer takes packed chunks.
+    /// Whether the peer takes compressed chunks.
     pub fn unpacks(&self) -> bool {
         self.unpacks
     }
 
     /// What the link takes, for as long as the session lives.
-    pub fn link_rate(&self) -> LinkRate {
+    pub fn link_rate(&self) -> PathRate {
         self.link.clone()
     }
 
@@ -172,14 +172,14 @@ impl Session {
         let streams =
             self.connection.accept_bi().await.map_err(|error| StreamError::Lost(describe(&error)))?;
         let (mut writer, reader) = self.sealed(streams);
-        writer.stream().set_turn(Turn::Answer);
+        writer.stream().set_turn(Priority::Answer);
         Ok((writer, reader))
     }
 
     fn sealed(&self, (send, recv): (quinn::SendStream, quinn::RecvStream)) -> (RecordWriter, RecordReader) {
         let stream = u64::from(VarInt::from(send.id()));
         let (send, sealer) = self.keys.sealer(self.role, send);
-        let writer = RecordWriter::new(send.counted(&self.writers), sealer);
+        let writer = RecordWriter::new(send.counted(&self.backlog), sealer);
         let reader = RecordReader::new(recv.into(), self.keys.opener(self.role.other(), stream));
         (writer, reader)
     }
@@ -319,13 +319,13 @@ async fn follow_windows(
     connection: Connection,
     memory: u64,
     mut receive: ReceiveWindow,
-    link: LinkRate,
+    link: PathRate,
     fec: Fec,
 ) {
     let _guard = ClosesOnPanic(connection.clone());
     let mut followed = None;
     let most = (memory / 2).max(SEND_WINDOW);
-    let mut tick = tokio::time::interval(congestion::PACE);
+    let mut tick = tokio::time::interval(congestion::UPDATE_INTERVAL);
     loop {
         tokio::select! {
             _ = tick.tick() => {}

@@ -52,7 +52,7 @@ pub enum CloseCode {
     Busy = 0x03,
     /// A newer session took this one's place.
     Superseded = 0x04,
-    /// The guest could not take the session keys.
+    /// The initiator could not take the session keys.
     KeysRefused = 0x05,
     /// An authenticated peer broke the protocol.
     Protocol = 0x06,
@@ -261,7 +261,7 @@ fn transport(kind: Congestion, largest: u16) -> TransportConfig {
         .mtu_discovery_config(Some(search))
         // Without it quinn goes on with the stream that it is at as long as that has data, whatever the
         // priority of another: bulk would hold up urgent files, receipts and the control stream for good.
-        // Streams that are not to be cut up among each other have priorities of their own (`stream::Turn`).
+        // Streams that are not to be cut up among each other have priorities of their own (`stream::Priority`).
         .send_fairness(true)
         .congestion_controller_factory(congestion::factory(kind));
     transport

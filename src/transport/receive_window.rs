@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 /// one product of rate and round trip.
 const RATE: f64 = 4e9;
 /// Least window, bytes.
-const LEAST: u64 = 16 << 20;
+const MIN_WINDOW: u64 = 16 << 20;
 /// The shortest round trip of so long counts: others are longer by what waits at either end.
 const MEMORY: Duration = Duration::from_secs(10);
 
@@ -37,7 +37,7 @@ impl ReceiveWindow {
         }
         self.shortest[0] = self.shortest[0].min(rtt);
         let window = self.shortest[0].min(self.shortest[1]).as_secs_f64() * RATE;
-        (window as u64).max(LEAST).min(self.most)
+        (window as u64).max(MIN_WINDOW).min(self.most)
     }
 }
 
@@ -45,14 +45,14 @@ impl ReceiveWindow {
 mod tests {
     use super::*;
 
-    const MOST: u64 = 128 << 20;
+    const MAX_WINDOW: u64 = 128 << 20;
 
     #[test]
     fn a_long_path_gets_all_and_a_short_one_little() {
         let now = Instant::now();
-        let window = |rtt| ReceiveWindow::new(MOST, Duration::from_micros(rtt), now);
+        let window = |rtt| ReceiveWindow::new(MAX_WINDOW, Duration::from_micros(rtt), now);
         let next = |rtt| window(rtt).next(Duration::from_micros(rtt), now);
-        assert_eq!((next(300), next(100_000)), (LEAST, MOST));
+        assert_eq!((next(300), next(100_000)), (MIN_WINDOW, MAX_WINDOW));
         assert_eq!(next(10_000), 40_000_000);
         let small = ReceiveWindow::new(8 << 20, Duration::ZERO, now).next(Duration::ZERO, now);
         assert_eq!(small, 8 << 20, "never more than the memory");
@@ -61,16 +61,16 @@ mod tests {
     #[test]
     fn what_waits_does_not_count_and_a_longer_path_soon_does() {
         let (mut now, long) = (Instant::now(), Duration::from_millis(100));
-        let mut window = ReceiveWindow::new(MOST, Duration::from_micros(300), now);
+        let mut window = ReceiveWindow::new(MAX_WINDOW, Duration::from_micros(300), now);
         let mut widened = None;
         for tick in 0..400 {
             now += Duration::from_millis(50);
-            if window.next(long, now) == MOST {
+            if window.next(long, now) == MAX_WINDOW {
                 widened = Some(tick * 50);
                 break;
             }
         }
         assert!(widened.is_some_and(|after| (5_000..=10_000).contains(&after)), "{widened:?}");
-        assert_eq!(window.next(Duration::from_micros(300), now), LEAST, "a shorter one does at once");
+        assert_eq!(window.next(Duration::from_micros(300), now), MIN_WINDOW, "a shorter one does at once");
     }
 }

@@ -24,7 +24,7 @@ const SMALL_BUFFER: usize = 512 << 10;
 #[cfg(target_os = "linux")]
 const JUMBO_FRAME: u32 = 9000;
 /// Bytes of UDP payload that the system takes in one call: 64 KiB with the headers of IP and UDP.
-pub(crate) const MOST_AT_ONCE: usize = 65_000;
+pub(crate) const MAX_BATCH_BYTES: usize = 65_000;
 
 /// A bound socket, ready for an endpoint.
 #[derive(Debug)]
@@ -164,13 +164,13 @@ impl AsyncUdpSocket for Wire {
 
     /// When the socket is full after the first part, quinn sends both again: a packet that comes twice counts once.
     fn try_send(&self, transmit: &Transmit<'_>) -> io::Result<()> {
-        let whole = transmit.contents.len() <= MOST_AT_ONCE;
+        let whole = transmit.contents.len() <= MAX_BATCH_BYTES;
         let Some(packet) = transmit.segment_size.filter(|_| !whole) else {
             self.socket.try_send(transmit)?;
             self.fec.sent(&self.socket, transmit);
             return Ok(());
         };
-        transmit.contents.chunks((MOST_AT_ONCE / packet).max(1) * packet).try_for_each(|part| {
+        transmit.contents.chunks((MAX_BATCH_BYTES / packet).max(1) * packet).try_for_each(|part| {
             self.socket.try_send(&Transmit {
                 destination: transmit.destination,
                 ecn: transmit.ecn,

@@ -59,7 +59,7 @@ fn abandoned(code: u64) -> String {
 /// Which stream's bytes go first, lost ones included. What is of one kind goes in the order of its
 /// numbers, so that one file after the other is complete, and not all of them at the end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Turn {
+pub enum Priority {
     /// Answers, receipts, the control stream: a few bytes that somebody waits for.
     Answer,
     /// A file that is one chunk.
@@ -68,7 +68,7 @@ pub enum Turn {
     Bulk(u32),
 }
 
-impl Turn {
+impl Priority {
     /// As quinn wants it: higher first, 0 by default.
     fn priority(self) -> i32 {
         // Numbers begin again after 2^30 files: once in so many, a new one goes before older ones.
@@ -84,17 +84,17 @@ impl Turn {
 /// All who write to streams of a session. While nobody waits for QUIC to take what he has, QUIC has all that there is to
 /// send. All clones are one.
 #[derive(Debug, Clone, Default)]
-pub struct Writers(Arc<WriterCounts>);
+pub struct SendBacklog(Arc<BacklogCounts>);
 
 #[derive(Debug, Default)]
-struct WriterCounts {
+struct BacklogCounts {
     waiting: AtomicUsize,
     written: AtomicU64,
 }
 
-impl Writers {
+impl SendBacklog {
     /// Whether anybody waits.
-    pub fn any_waits(&self) -> bool {
+    pub fn is_blocked(&self) -> bool {
         self.0.waiting.load(Ordering::Relaxed) > 0
     }
 
@@ -103,16 +103,16 @@ impl Writers {
         self.0.written.load(Ordering::Relaxed)
     }
 
-    pub(crate) fn one_waits(&self) -> OneWaits {
+    pub(crate) fn blocked(&self) -> BlockedWriter {
         self.0.waiting.fetch_add(1, Ordering::Relaxed);
-        OneWaits(self.clone())
+        BlockedWriter(self.clone())
     }
 }
 
 /// One who waits, until this is dropped.
-pub(crate) struct OneWaits(Writers);
+pub(crate) struct BlockedWriter(SendBacklog);
 
-impl Drop for OneWaits {
+impl Drop for BlockedWriter {
     fn drop(&mut self) {
         self.0.0.waiting.fetch_sub(1, Ordering::Relaxed);
     }
@@ -124,7 +124,7 @@ impl Drop for OneWaits {
 pub struct SendHalf {
     inner: SendInner,
     over: bool,
-    writers: Writers,
+    backlog: SendBacklog,
 }
 
 #[derive(Debug)]
@@ -149,7 +149,7 @@ pub fn pipe(buffer: usize) -> ((SendHalf, RecvHalf), (SendHalf, RecvHalf)) {
     let end = |stream| {
         let (read, write) = tokio::io::split(stream);
         (
-            SendHalf { inner: SendInner::Pipe(write), over: false, writers: Writers::default() },
+            SendHalf { inner: SendInner::Pipe(write), over: false, backlog: SendBacklog::default() },
             RecvHalf(RecvInner::Pipe { read, offset: 0 }),
         )
     };
@@ -165,7 +165,7 @@ impl UnsealedHalf for quinn::SendStream {
     }
 
     fn opened(self) -> SendHalf {
-        SendHalf { inner: SendInner::Quic(self), over: false, writers: Writers::default() }
+        SendHalf { inner: SendInner::Quic(self), over: false, backlog: SendBacklog::default() }
     }
 }
 
@@ -176,9 +176,9 @@ impl From<quinn::RecvStream> for RecvHalf {
 }
 
 impl SendHalf {
-    /// Its writers are counted there.
-    pub fn counted(mut self, writers: &Writers) -> Self {
-        self.writers = writers.clone();
+    /// Its backlog are counted there.
+    pub fn counted(mut self, backlog: &SendBacklog) -> Self {
+        self.backlog = backlog.clone();
         self
     }
 
@@ -187,12 +187,12 @@ impl SendHalf {
     /// # Errors
     /// [`StreamError`] when nobody will read them.
     pub async fn write(&mut self, bytes: Bytes) -> Result<(), StreamError> {
-        let _waits = self.writers.one_waits();
+        let _waits = self.backlog.blocked();
         let length = bytes.len() as u64;
         match &mut self.inner {
             SendInner::Quic(stream) => {
                 stream.write_chunk(bytes).await.map_err(write_error)?;
-                self.writers.0.written.fetch_add(length, Ordering::Relaxed);
+                self.backlog.0.written.fetch_add(length, Ordering::Relaxed);
                 Ok(())
             }
             SendInner::Pipe(write) => write.write_all(&bytes).await.map_err(pipe_error),
@@ -221,7 +221,7 @@ impl SendHalf {
     }
 
     /// When its bytes go, of all streams that have some: by default with the bulk that takes turns.
-    pub fn set_turn(&self, turn: Turn) {
+    pub fn set_turn(&self, turn: Priority) {
         if let SendInner::Quic(stream) = &self.inner {
             let _ = stream.set_priority(turn.priority());
         }

@@ -17,8 +17,8 @@ use tokio::task::JoinSet;
 
 /// Between two volleys of datagrams, and between two tries of a client: the attack is paced, so that what is measured
 /// is the peer, and not how many cores it shares with its attacker.
-const PACE: Duration = Duration::from_millis(10);
-const CLIENT_PACE: Duration = Duration::from_millis(50);
+const INTERVAL: Duration = Duration::from_millis(10);
+const CLIENT_INTERVAL: Duration = Duration::from_millis(50);
 /// Clients of each kind that is ended at once, each on a port of its own.
 const QUICK: usize = 10;
 /// Clients that stay as long as they may: far more than there are places.
@@ -26,9 +26,9 @@ const SLOW: usize = 24;
 /// Of these, how many at a time in the beginning, so that others get a place too.
 const SLOW_AT_FIRST: usize = 5;
 /// How long a client waits for a connection, or for what it should not get.
-const PATIENCE: Duration = Duration::from_millis(700);
+const TIMEOUT: Duration = Duration::from_millis(700);
 const MOMENT: Duration = Duration::from_millis(50);
-/// Who is closed after so long was closed by the host's deadline of 10 s.
+/// Who is closed after so long was closed by the responder's deadline of 10 s.
 const NEARLY_THE_DEADLINE: Duration = Duration::from_secs(8);
 /// No wait is longer.
 const END: Duration = Duration::from_secs(90);
@@ -42,7 +42,7 @@ pub struct Tally {
     pub noise: AtomicUsize,
     /// Valid first packets that nothing follows.
     pub half_open: AtomicUsize,
-    /// Of these, how many were answered with a Retry, which costs the host no memory.
+    /// Of these, how many were answered with a Retry, which costs the responder no memory.
     pub retries: AtomicUsize,
     /// Valid first packets with CONNECTION_CLOSE 0x1d in them, of connections that nobody stands behind.
     pub closed_first: AtomicUsize,
@@ -137,7 +137,7 @@ fn ports() -> Vec<UdpSocket> {
 /// Datagrams that look like first packets.
 async fn noise(on: SocketAddr, tally: Arc<Tally>) {
     let (ports, mut noise) = (ports(), Noise::new());
-    let mut tick = tokio::time::interval(PACE);
+    let mut tick = tokio::time::interval(INTERVAL);
     loop {
         tick.tick().await;
         for n in 0..6 {
@@ -165,7 +165,7 @@ pub const REASON: &[u8] = b"closed\nforged\x1b[2J";
 /// First packets that end the connection that they begin, with all codes of the protocol.
 async fn closes_first(on: SocketAddr, tally: Arc<Tally>) {
     let ports = ports();
-    let mut tick = tokio::time::interval(PACE);
+    let mut tick = tokio::time::interval(INTERVAL);
     for id in 0.. {
         if id % 6 == 0 {
             tick.tick().await;
@@ -184,7 +184,7 @@ async fn half_open(on: SocketAddr, tally: Arc<Tally>) {
     let to = trap.local_addr().unwrap();
     let (mut pending, mut seen) = (VecDeque::new(), HashMap::new());
     let mut datagram = vec![0; 2048];
-    let mut tick = tokio::time::interval(PACE);
+    let mut tick = tokio::time::interval(INTERVAL);
     loop {
         tick.tick().await;
         for _ in 0..4 {
@@ -226,10 +226,10 @@ async fn each<F: Future<Output = Outcome> + Send>(
 ) {
     let endpoint = client();
     loop {
-        tokio::time::sleep(CLIENT_PACE).await;
+        tokio::time::sleep(CLIENT_INTERVAL).await;
         tally.dialled.fetch_add(1, Ordering::Relaxed);
         let Ok(connecting) = endpoint.connect(on, SERVER_NAME) else { return };
-        let Ok(Ok(connection)) = tokio::time::timeout(PATIENCE, connecting).await else { continue };
+        let Ok(Ok(connection)) = tokio::time::timeout(TIMEOUT, connecting).await else { continue };
         let held = tally.held.fetch_add(1, Ordering::Relaxed) + 1;
         tally.held_most.fetch_max(held, Ordering::Relaxed);
         let outcome = nuisance(connection).await;
@@ -305,20 +305,20 @@ async fn guess(connection: Connection) -> Outcome {
     }
 }
 
-/// Whether the host answered it, and how the connection ended.
+/// Whether the responder answered it, and how the connection ended.
 async fn guess_once(connection: &Connection) -> (bool, Option<ConnectionError>) {
-    let (guest, m1) = first_message([2; 32], &binding(connection));
+    let (initiator, m1) = first_message([2; 32], &binding(connection));
     let Ok((mut send, mut recv)) = connection.open_bi().await else { return (false, None) };
     let mut m2 = [0; M2_LEN];
     let answered = send.write_all(&m1).await.is_ok() && recv.read_exact(&mut m2).await.is_ok();
     if answered {
-        let (_, m3) = guest.on_m2(&m2).unwrap();
+        let (_, m3) = initiator.on_m2(&m2).unwrap();
         let _ = send.write_all(&m3).await;
     }
     (answered, Some(connection.closed().await))
 }
 
-/// Guesses until the host takes no more.
+/// Guesses until the responder takes no more.
 pub async fn use_up_all_guesses(on: SocketAddr) {
     let mut tried = JoinSet::new();
     for _ in 0..8 {
@@ -326,11 +326,11 @@ pub async fn use_up_all_guesses(on: SocketAddr) {
             let endpoint = client();
             for _ in 0..20 {
                 let Ok(Ok(connection)) =
-                    tokio::time::timeout(PATIENCE, endpoint.connect(on, SERVER_NAME).unwrap()).await
+                    tokio::time::timeout(TIMEOUT, endpoint.connect(on, SERVER_NAME).unwrap()).await
                 else {
                     continue;
                 };
-                let ended = tokio::time::timeout(PATIENCE * 4, guess_once(&connection)).await;
+                let ended = tokio::time::timeout(TIMEOUT * 4, guess_once(&connection)).await;
                 if ended
                     .is_ok_and(|(_, ended)| ended.is_some_and(|error| CloseCode::Busy.is_reason_of(&error)))
                 {

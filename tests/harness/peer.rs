@@ -14,7 +14,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 /// No wait is longer, unless a test says so.
-const PATIENCE: Duration = Duration::from_secs(40);
+const TIMEOUT: Duration = Duration::from_secs(40);
 /// What both peers know.
 pub const PASSWORD: &str = "correct horse battery staple";
 
@@ -173,7 +173,7 @@ impl Running {
             let _ = stderr.read_to_string(&mut text);
             text
         });
-        Self { child, lines, events: Vec::new(), errors: Some(errors), patience: PATIENCE }
+        Self { child, lines, events: Vec::new(), errors: Some(errors), patience: TIMEOUT }
     }
 
     /// Waits as long as this instead.

@@ -2,7 +2,7 @@
 
 use quinn::Connection;
 use rft::crypto::EXPORTER_LABEL;
-use rft::crypto::handshake::{ChannelBinding, Guest, GuestAwaitingM2, M1_LEN, PeerId};
+use rft::crypto::handshake::{ChannelBinding, Initiator, InitiatorAwaitingM2, M1_LEN, PeerId};
 use rft::crypto::password::PasswordKey;
 use rft::transport::tls;
 use std::net::SocketAddr;
@@ -43,10 +43,10 @@ pub fn binding(connection: &Connection) -> ChannelBinding {
 }
 
 /// A well-formed M1 of somebody who holds `key`.
-pub fn first_message(key: [u8; 32], binding: &ChannelBinding) -> (GuestAwaitingM2, [u8; M1_LEN]) {
+pub fn first_message(key: [u8; 32], binding: &ChannelBinding) -> (InitiatorAwaitingM2, [u8; M1_LEN]) {
     let rng = &mut rand::rngs::SysRng;
     let own = PeerId::random(rng).unwrap();
-    Guest::start(&PasswordKey::from_bytes(key), binding, own, rng).unwrap()
+    Initiator::start(&PasswordKey::from_bytes(key), binding, own, rng).unwrap()
 }
 
 /// Numbers without a pattern, the same each time.

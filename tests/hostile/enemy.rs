@@ -8,7 +8,7 @@ use rft::crypto::handshake::{PeerId, Role};
 use rft::crypto::password::{Password, PasswordKey};
 use rft::crypto::seal::{RecordKind, Sealer, SessionKeys};
 use rft::proto::message::{Accept, Begin, Control, MAX_MESSAGE, Outcome, Settings, Trailer, TransferId};
-use rft::session::handshake::as_guest;
+use rft::session::handshake::as_initiator;
 use rft::session::record::{RecordError, RecordReader, RecordWriter};
 use rft::transport::endpoint::CloseCode;
 use rft::transport::stream::{StreamCode, StreamError};
@@ -22,7 +22,7 @@ use std::time::Duration;
 /// How many files it lets the other side have under way.
 pub const STREAMS: u32 = 1000;
 /// No wait is longer.
-pub const PATIENCE: Duration = Duration::from_secs(40);
+pub const TIMEOUT: Duration = Duration::from_secs(40);
 
 static KEY: LazyLock<PasswordKey> =
     LazyLock::new(|| PasswordKey::derive(&Password::new(PASSWORD).unwrap()).unwrap());
@@ -77,7 +77,7 @@ impl Enemy {
             let own = PeerId(fresh_id().0);
             let settings = |_| Settings { streams: STREAMS, ..Settings::default() };
             let proof_sent = AtomicBool::new(false);
-            let done = as_guest(connection.clone(), &KEY, own, &proof_sent, settings).await.unwrap();
+            let done = as_initiator(connection.clone(), &KEY, own, &proof_sent, settings).await.unwrap();
             let (mut reader, keys, role) = (done.reader, done.established.keys, done.established.role);
             match reader.message(RecordKind::Control, Control::decode).await {
                 Ok(Control::Adopt) => {}
@@ -87,7 +87,7 @@ impl Enemy {
             tokio::spawn(async move { while reader.next(MAX_MESSAGE).await.is_ok() {} });
             (connection, keys, role, done.writer)
         };
-        let joined = tokio::time::timeout(PATIENCE, joined).await.expect("a session in time");
+        let joined = tokio::time::timeout(TIMEOUT, joined).await.expect("a session in time");
         let (connection, keys, role, control) = joined;
         Self { _endpoint: endpoint, connection, keys, role, control }
     }
@@ -105,14 +105,14 @@ impl Enemy {
     /// A stream for a file of ours.
     pub async fn open(&self) -> Stream {
         let streams =
-            tokio::time::timeout(PATIENCE, self.connection.open_bi()).await.expect("a stream in time");
+            tokio::time::timeout(TIMEOUT, self.connection.open_bi()).await.expect("a stream in time");
         self.stream(streams.expect("the session goes on"))
     }
 
     /// A stream on which the other side sends.
     pub async fn accept(&self) -> Stream {
         let streams =
-            tokio::time::timeout(PATIENCE, self.connection.accept_bi()).await.expect("a stream in time");
+            tokio::time::timeout(TIMEOUT, self.connection.accept_bi()).await.expect("a stream in time");
         self.stream(streams.expect("the session goes on"))
     }
 
@@ -133,7 +133,7 @@ impl Enemy {
 
     /// How the other side closed the connection.
     pub async fn is_closed_with(&self) -> Option<CloseCode> {
-        let error = tokio::time::timeout(PATIENCE, self.connection.closed()).await.expect("closed in time");
+        let error = tokio::time::timeout(TIMEOUT, self.connection.closed()).await.expect("closed in time");
         let codes = [CloseCode::Goodbye, CloseCode::Superseded, CloseCode::Protocol];
         codes.into_iter().find(|code| code.is_reason_of(&error))
     }
@@ -149,19 +149,19 @@ impl Stream {
     /// One record. A stream that is given up meanwhile says so when it is listened to.
     pub async fn says(&mut self, kind: RecordKind, plaintext: &[u8]) {
         let sent = self.writer.send(kind, |out| out.put_slice(plaintext));
-        let _ = tokio::time::timeout(PATIENCE, sent).await.expect("room in time");
+        let _ = tokio::time::timeout(TIMEOUT, sent).await.expect("room in time");
     }
 
     /// Bytes as they are, sealed by nobody.
     pub async fn says_raw(&mut self, bytes: Vec<u8>) -> Result<(), StreamError> {
-        tokio::time::timeout(PATIENCE, self.writer.stream().write(Bytes::from(bytes)))
+        tokio::time::timeout(TIMEOUT, self.writer.stream().write(Bytes::from(bytes)))
             .await
             .expect("room in time")
     }
 
     pub async fn hears(&mut self) -> Heard {
         let next =
-            tokio::time::timeout(PATIENCE, self.reader.next(MAX_MESSAGE)).await.expect("an answer in time");
+            tokio::time::timeout(TIMEOUT, self.reader.next(MAX_MESSAGE)).await.expect("an answer in time");
         match next {
             Ok((RecordKind::Receipt, plaintext)) => Heard::Outcome(Outcome::decode(&plaintext).unwrap()),
             // An answer of 40 bytes is the receiver's, one of 8 the sender's.

@@ -58,7 +58,7 @@ async fn sizes_and_hashes_that_lie_bring_nothing_in() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_file_without_end_ends_where_it_said() {
     /// Far beyond all windows.
-    const MOST: u64 = 512 << 20;
+    const MAX_BYTES: u64 = 512 << 20;
     let ground = Ground::new();
     let (running, at) = ground.listens(&[]);
     let enemy = Enemy::join(at).await;
@@ -70,17 +70,16 @@ async fn a_file_without_end_ends_where_it_said() {
         stream.says(Kind::Answer, &begin(0).1).await;
         let (mut send, mut sealer) = stream.writer.into_parts();
         let (mut sent, chunk) = (0, vec![7; CHUNK_SIZE]);
-        while sent < MOST {
+        while sent < MAX_BYTES {
             let bytes = if sealed { enemy::sealed(&mut sealer, Kind::Data, &chunk) } else { chunk.clone() };
             sent += bytes.len() as u64;
-            let written = tokio::time::timeout(enemy::PATIENCE, send.write(bytes.into()))
-                .await
-                .expect("an end in time");
+            let written =
+                tokio::time::timeout(enemy::TIMEOUT, send.write(bytes.into())).await.expect("an end in time");
             if written.is_err() {
                 break;
             }
         }
-        assert!(sent < MOST, "{what}: {sent} bytes were taken");
+        assert!(sent < MAX_BYTES, "{what}: {sent} bytes were taken");
     }
     assert_eq!(ground.arrived(), [""; 0]);
     let most = running.peak();

@@ -103,19 +103,19 @@ impl Ground {
     }
 
     /// An honest peer.
-    pub fn guest(&self) -> Host {
-        Host::new(self.base.path().join("guest"), "127.0.0.2", "127.0.0.1", self.host.port)
+    pub fn honest_peer(&self) -> Host {
+        Host::new(self.base.path().join("initiator"), "127.0.0.2", "127.0.0.1", self.host.port)
     }
 
     /// The peer still serves an honest one, ends in order, and nothing else happened to the host.
     pub fn survives(&self, running: Running) {
-        let guest = self.guest();
-        fs::write(guest.outgoing().join("honest"), "honest").unwrap();
-        guest.start(&["--drain", "--no-sandbox"]).ends(0);
+        let initiator = self.honest_peer();
+        fs::write(initiator.outgoing().join("honest"), "honest").unwrap();
+        initiator.start(&["--drain", "--no-sandbox"]).ends(0);
         assert_eq!(fs::read(self.host.incoming().join("honest")).unwrap(), b"honest");
         running.terminate();
         running.ends(0);
-        fs::remove_dir_all(&guest.dir).unwrap();
+        fs::remove_dir_all(&initiator.dir).unwrap();
         self.is_as_before();
     }
 }

@@ -4,21 +4,21 @@ use super::enemy::{Enemy, Heard, RawOffer, fresh_id, last_chunk};
 use super::ground::Ground;
 use super::{CHUNK, Said, begin, bytes_of};
 use bytes::BufMut;
-use rft::compress::{Effort, Packer};
+use rft::compress::{Effort, FrameCompressor};
 use rft::crypto::seal::RecordKind as Kind;
 use rft::proto::message::{Accept, Begin, CHUNK_SIZE, Control, MAX_FORGET, Outcome, Trailer};
 use rft::proto::name::Name;
 use rft::transport::endpoint::CloseCode;
 use rft::transport::stream::StreamCode;
 
-/// Says that chunks may be packed.
+/// Says that chunks may be compressed.
 fn begin_packed() -> Said {
-    (Kind::Answer, bytes_of(|out| Begin { offset: 0, packed: true }.encode(out)))
+    (Kind::Answer, bytes_of(|out| Begin { offset: 0, compressed: true }.encode(out)))
 }
 
-/// So many zeros, packed: a few bytes.
+/// So many zeros, compressed: a few bytes.
 fn packed_zeros(len: usize) -> Vec<u8> {
-    bytes_of(|out| assert!(Packer::default().pack(&vec![0; len], Effort::Much, out)))
+    bytes_of(|out| assert!(FrameCompressor::default().compress(&vec![0; len], Effort::Much, out)))
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -46,7 +46,7 @@ async fn a_receiver_that_lies_gets_no_file_removed() {
                 let offset = if name == "beyond" { u64::MAX - (u64::MAX % CHUNK) } else { CHUNK };
                 stream.says(Kind::Answer, &accept(offset, [9; 32])).await;
                 let heard = stream.hears().await;
-                assert!(matches!(heard, Heard::Begin(Begin { offset: 0, packed: false })), "{heard:?}");
+                assert!(matches!(heard, Heard::Begin(Begin { offset: 0, compressed: false })), "{heard:?}");
             }
             "uneven" => {
                 stream.says(Kind::Answer, &accept(1, [0; 32])).await;
@@ -75,13 +75,13 @@ async fn a_receiver_that_lies_gets_no_file_removed() {
     drop(enemy);
     assert!(names.iter().all(|name| fs::read(ground.host.outgoing().join(name)).unwrap() == content));
     ground.is_as_before();
-    let guest = ground.guest();
-    guest.start(&["--drain", "--no-sandbox"]).ends(0);
+    let initiator = ground.honest_peer();
+    initiator.start(&["--drain", "--no-sandbox"]).ends(0);
     for name in names {
-        assert_eq!(fs::read(guest.incoming().join(name)).unwrap(), content, "{name}");
+        assert_eq!(fs::read(initiator.incoming().join(name)).unwrap(), content, "{name}");
         assert!(!ground.host.outgoing().join(name).exists(), "{name}");
     }
-    fs::remove_dir_all(&guest.dir).unwrap();
+    fs::remove_dir_all(&initiator.dir).unwrap();
     ground.is_so_from_now_on();
     ground.survives(running);
 }
@@ -115,12 +115,12 @@ async fn receipts_that_never_come_cost_little_and_drain_nothing() {
     ground.is_as_before();
     drop((streams, enemy));
     running.waits_for("disconnected", |_| true);
-    let guest = ground.guest();
-    let other = guest.start(&["--drain", "--no-sandbox"]);
+    let initiator = ground.honest_peer();
+    let other = initiator.start(&["--drain", "--no-sandbox"]);
     let events = running.ends(0);
     other.ends(0);
     assert_eq!(events.iter().filter(|event| event["event"] == "drained").count(), 1);
-    assert_eq!(fs::read_dir(guest.incoming()).unwrap().count(), FILES);
+    assert_eq!(fs::read_dir(initiator.incoming()).unwrap().count(), FILES);
 }
 
 /// A file that came after the start goes ahead of the peer's word, but not far.
@@ -139,7 +139,7 @@ async fn what_is_new_waits_for_no_word_but_goes_only_so_far_without_it() {
     }
     for (name, mut stream) in offered(&enemy, &names).await {
         let heard = stream.hears().await;
-        assert!(matches!(heard, Heard::Begin(Begin { offset: 0, packed: false })), "{heard:?}");
+        assert!(matches!(heard, Heard::Begin(Begin { offset: 0, compressed: false })), "{heard:?}");
         for _ in 0..AHEAD {
             let (kind, chunk) = stream.reader.next(CHUNK_SIZE).await.unwrap();
             assert_eq!((kind, chunk.len()), (Kind::Data, CHUNK_SIZE));
@@ -163,7 +163,7 @@ async fn what_is_new_waits_for_no_word_but_goes_only_so_far_without_it() {
         let done = Outcome::Done { hash, saved_as: Name::parse(name.as_bytes()).unwrap() };
         stream.says(Kind::Receipt, &bytes_of(|out| done.encode(out))).await;
         let path = ground.host.outgoing().join(name);
-        tokio::time::timeout(enemy::PATIENCE, async {
+        tokio::time::timeout(enemy::TIMEOUT, async {
             while path.exists() {
                 tokio::time::sleep(Duration::from_millis(5)).await;
             }

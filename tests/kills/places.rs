@@ -39,7 +39,7 @@ pub const START: &[Plan] = &[
     ]),
     plain(&["start.recovered=kill", "start.listening=kill", "session.begun=kill"]),
     Plan {
-        deaths: &["handshake.guest_done=kill", "handshake.adopted=kill", "handshake.guest_done=kill"],
+        deaths: &["handshake.initiator_done=kill", "handshake.adopted=kill", "handshake.initiator_done=kill"],
         listens: Listens::Other,
         options: &[],
     },

@@ -14,7 +14,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 /// Between two looks.
-const PACE: Duration = Duration::from_millis(10);
+const INTERVAL: Duration = Duration::from_millis(10);
 
 /// What was promised and not kept.
 #[derive(Debug, Default)]
@@ -77,7 +77,7 @@ impl Witness {
             let mut watch = Watch { incoming, expected, seen: HashMap::new(), findings: Findings::default() };
             while !stopped.load(Ordering::Relaxed) {
                 watch.look();
-                std::thread::sleep(PACE);
+                std::thread::sleep(INTERVAL);
             }
             watch.look();
             watch.findings

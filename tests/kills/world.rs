@@ -12,7 +12,7 @@ use std::fmt;
 use std::time::Duration;
 
 /// How long anything may take, on a slow and loaded machine.
-const PATIENCE: Duration = Duration::from_secs(120);
+const TIMEOUT: Duration = Duration::from_secs(120);
 
 /// One host and its user.
 struct Side {
@@ -34,7 +34,7 @@ impl Side {
         let common = ["--bind", &self.host.bind, "--folder-wait", "300ms", peer, &port];
         let mut command = self.host.command(PASSWORD, &[more, &self.options, &common].concat());
         command.env("RFT_FAILPOINTS", failpoints);
-        self.running = Some(Running::spawn(command).patient(PATIENCE));
+        self.running = Some(Running::spawn(command).patient(TIMEOUT));
     }
 
     fn has(&self, option: &str) -> bool {

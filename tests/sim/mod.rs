@@ -2,8 +2,8 @@
 //! virtual time. Same seed, same result; no sockets, no threads, no clock.
 
 pub mod link;
-pub mod look;
 pub mod node;
+pub mod path_probe;
 pub mod repair;
 pub mod world;
 

@@ -12,10 +12,10 @@ use quinn_proto::{
     ServerConfig, StreamId, TransportConfig, VarInt,
 };
 use rft::crypto::handshake::Role;
-use rft::transport::congestion::{Congestion, PACE, estimate, factory, send_window};
+use rft::transport::congestion::{Congestion, UPDATE_INTERVAL, estimate, factory, send_window};
 use rft::transport::fec::sender::Handed;
 
-use super::look::Looking;
+use super::path_probe::Looking;
 use super::repair::Repair;
 
 /// Which controller the sender runs.
@@ -265,7 +265,8 @@ impl Node {
             repair.follow(estimate(connection.congestion_state().clone_box().into_any()));
         }
         if self.looks {
-            self.look = Looking::begin(now, connection, if self.sends { Role::Guest } else { Role::Host });
+            self.look =
+                Looking::begin(now, connection, if self.sends { Role::Initiator } else { Role::Responder });
         }
     }
 
@@ -274,7 +275,7 @@ impl Node {
         if seconds < self.window_due {
             return;
         }
-        self.window_due = seconds + PACE.as_secs_f64();
+        self.window_due = seconds + UPDATE_INTERVAL.as_secs_f64();
         let path = connection.stats().path;
         let window = send_window(path.cwnd, path.sent_packets, path.lost_packets, self.window);
         connection.set_send_window(window);

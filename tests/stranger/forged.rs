@@ -5,13 +5,13 @@ use super::harness::forge::{Forgery, application_close, first_packet, transport_
 use super::harness::peer::{PASSWORD, Pair};
 use super::harness::raw::{Noise, binding, client, first_message};
 use super::harness::relay::{BOTH, Relay, Side, Way};
-use super::{KEY, MOMENT, PATIENCE, Peer, closed, connect, start};
+use super::{KEY, MOMENT, Peer, TIMEOUT, closed, connect, start};
 use quinn::VarInt;
 use rft::crypto::handshake::{M1_LEN, M2_LEN, PeerId};
 use rft::crypto::password::PasswordKey;
 use rft::proto::message::Settings;
-use rft::session::guess_limit::{Pace, Throttle};
-use rft::session::handshake::{as_guest, as_host};
+use rft::session::guess_limit::{GuessLimit, RefillRate};
+use rft::session::handshake::{as_initiator, as_responder};
 use rft::session::{ControlReceiver, Session};
 use rft::transport::endpoint::CloseCode;
 use rft::transport::tls;
@@ -55,19 +55,19 @@ fn sends(packets: &[Vec<u8>], to: SocketAddr) {
 }
 
 /// An honest peer gets in there.
-async fn lets_its_peer_in(host: &mut Peer) {
-    let mut guest = start(Some(host.local));
-    let (at_guest, at_host) = tokio::join!(guest.session(), host.session());
-    assert_eq!(at_guest.0.id(), at_host.0.id());
+async fn lets_its_peer_in(responder: &mut Peer) {
+    let mut initiator = start(Some(responder.local));
+    let (at_initiator, at_responder) = tokio::join!(initiator.session(), responder.session());
+    assert_eq!(at_initiator.0.id(), at_responder.0.id());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_first_packet_ends_a_peer_or_counts_as_a_guess() {
     // One that listens, and one that dials somebody who is not there.
     let nobody = UdpSocket::bind("127.0.0.1:0").unwrap();
-    let (mut host, dialler) = (start(None), start(Some(nobody.local_addr().unwrap())));
+    let (mut responder, dialler) = (start(None), start(Some(nobody.local_addr().unwrap())));
     let packets = hostile_first_packets();
-    for peer in [&host, &dialler] {
+    for peer in [&responder, &dialler] {
         let (packets, to) = (packets.clone(), peer.local);
         // Most of them meet a full house; so it is three rounds, in which each code has its turn first.
         for round in 0..3 {
@@ -78,9 +78,9 @@ async fn no_first_packet_ends_a_peer_or_counts_as_a_guess() {
         }
         drop(packets);
     }
-    assert!(!host.run.is_finished() && !dialler.run.is_finished());
-    lets_its_peer_in(&mut host).await;
-    for peer in [host, dialler] {
+    assert!(!responder.run.is_finished() && !dialler.run.is_finished());
+    lets_its_peer_in(&mut responder).await;
+    for peer in [responder, dialler] {
         assert_eq!(peer.auth_failures.load(Ordering::SeqCst), 0);
         peer.stays_unmoved(0).await;
     }
@@ -89,29 +89,32 @@ async fn no_first_packet_ends_a_peer_or_counts_as_a_guess() {
 /// Each code by itself, at a peer that has a slot for it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn one_first_packet_with_any_code_is_a_lost_connection() {
-    let mut hosts = Vec::new();
+    let mut responders = Vec::new();
     for (code, id) in codes().zip(1000..) {
-        let host = start(None);
+        let responder = start(None);
         for frames in [application_close(code, REASON), transport_close(code, REASON)] {
-            UdpSocket::bind("127.0.0.1:0").unwrap().send_to(&first_packet(id, &frames), host.local).unwrap();
+            UdpSocket::bind("127.0.0.1:0")
+                .unwrap()
+                .send_to(&first_packet(id, &frames), responder.local)
+                .unwrap();
         }
-        hosts.push(host);
+        responders.push(responder);
     }
     tokio::time::sleep(MOMENT).await;
-    for host in hosts {
-        host.stays_unmoved(0).await;
+    for responder in responders {
+        responder.stays_unmoved(0).await;
     }
 }
 
 /// Somebody who finishes TLS, and closes before M1, after it, or after M2.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_guest_that_closes_with_any_code_is_a_lost_connection() {
+async fn an_initiator_that_closes_with_any_code_is_a_lost_connection() {
     let client = client();
     for code in codes() {
-        let host = start(None);
+        let responder = start(None);
         for phase in 0..3 {
-            let connection = connect(&client, host.local).await;
-            let (_guest, m1) = first_message(KEY, &binding(&connection));
+            let connection = connect(&client, responder.local).await;
+            let (_initiator, m1) = first_message(KEY, &binding(&connection));
             let (mut send, mut recv) = connection.open_bi().await.unwrap();
             if phase > 0 {
                 send.write_all(&m1).await.unwrap();
@@ -121,20 +124,20 @@ async fn a_guest_that_closes_with_any_code_is_a_lost_connection() {
             }
             connection.close(VarInt::from_u64(code).unwrap(), REASON);
         }
-        host.stays_unmoved(0).await;
+        responder.stays_unmoved(0).await;
     }
 }
 
-/// A host that closes as soon as TLS is up, or after M1.
+/// A responder that closes as soon as TLS is up, or after M1.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_host_that_closes_before_the_proof_is_a_lost_connection() {
-    let mut guests = Vec::new();
+async fn a_responder_that_closes_before_the_proof_is_a_lost_connection() {
+    let mut initiators = Vec::new();
     for code in codes() {
         for after_m1 in [false, true] {
             let tls = tls::configure().unwrap();
             let server = quinn::ServerConfig::with_crypto(tls.server);
             let server = quinn::Endpoint::server(server, SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
-            let guest = start(Some(server.local_addr().unwrap()));
+            let initiator = start(Some(server.local_addr().unwrap()));
             let closed = async {
                 loop {
                     let Ok(connection) = server.accept().await.unwrap().await else { continue };
@@ -148,17 +151,17 @@ async fn a_host_that_closes_before_the_proof_is_a_lost_connection() {
                     return;
                 }
             };
-            tokio::time::timeout(PATIENCE, closed).await.expect("a dial in time");
-            guests.push((guest, server));
+            tokio::time::timeout(TIMEOUT, closed).await.expect("a dial in time");
+            initiators.push((initiator, server));
         }
     }
     tokio::time::sleep(MOMENT).await;
-    for (guest, _server) in guests {
-        guest.stays_unmoved(0).await;
+    for (initiator, _server) in initiators {
+        initiator.stays_unmoved(0).await;
     }
 }
 
-/// Somebody on the side of the path, who sees first packets and answers each of them before the host can.
+/// Somebody on the side of the path, who sees first packets and answers each of them before the responder can.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn somebody_on_the_side_ends_no_dial() {
     let mut all = tokio::task::JoinSet::new();
@@ -169,34 +172,34 @@ async fn somebody_on_the_side_ends_no_dial() {
 }
 
 async fn dials_until_nobody_forges(forgery: Forgery) {
-    let mut host = start(None);
+    let mut responder = start(None);
     let nobody = SocketAddr::from(([127, 0, 0, 1], 1));
-    let link = Relay::start(1, nobody, host.local);
+    let link = Relay::start(1, nobody, responder.local);
     link.edit(Way::AToB, |line| line.forgery = Some(forgery.answer()));
-    let mut guest = start(Some(link.facing_a()));
-    link.replace(Side::A, guest.local);
+    let mut initiator = start(Some(link.facing_a()));
+    link.replace(Side::A, initiator.local);
     if matches!(forgery, Forgery::Authentication | Forgery::KeysRefused) {
-        until(|| link.counts(Way::AToB).forged >= 6, &guest).await;
-        assert_eq!(guest.warnings.lock().unwrap().len(), 0, "{forgery:?}");
+        until(|| link.counts(Way::AToB).forged >= 6, &initiator).await;
+        assert_eq!(initiator.warnings.lock().unwrap().len(), 0, "{forgery:?}");
     } else {
         let begin = format!("{} answers, but not as rft/1", link.facing_a());
-        assert!(guest.is_warned_within(PATIENCE, &begin).await, "{forgery:?}");
+        assert!(initiator.is_warned_within(TIMEOUT, &begin).await, "{forgery:?}");
     }
     link.edit(Way::AToB, |line| line.forgery = None);
-    let (at_guest, _at_host) = soon(&mut guest, &mut host, forgery, "first").await;
+    let (at_initiator, _at_responder) = soon(&mut initiator, &mut responder, forgery, "first").await;
 
-    // The same once more, after a session: nor does it make the guest wait for half a minute.
+    // The same once more, after a session: nor does it make the initiator wait for half a minute.
     link.cut(&BOTH);
     link.edit(Way::AToB, |line| line.forgery = Some(forgery.answer()));
-    at_guest.0.close(CloseCode::Goodbye);
+    at_initiator.0.close(CloseCode::Goodbye);
     let forged = link.counts(Way::AToB).forged;
-    until(|| link.counts(Way::AToB).forged >= forged + 3, &guest).await;
+    until(|| link.counts(Way::AToB).forged >= forged + 3, &initiator).await;
     link.edit(Way::AToB, |line| line.forgery = None);
     link.restore();
-    let (again, _) = soon(&mut guest, &mut host, forgery, "again").await;
-    assert_ne!(again.0.id(), at_guest.0.id());
-    assert!(!guest.run.is_finished() && !host.run.is_finished());
-    for peer in [guest, host] {
+    let (again, _) = soon(&mut initiator, &mut responder, forgery, "again").await;
+    assert_ne!(again.0.id(), at_initiator.0.id());
+    assert!(!initiator.run.is_finished() && !responder.run.is_finished());
+    for peer in [initiator, responder] {
         assert_eq!(peer.auth_failures.load(Ordering::SeqCst), 0, "{forgery:?}");
     }
 }
@@ -204,14 +207,14 @@ async fn dials_until_nobody_forges(forgery: Forgery) {
 type Sides = ((Session, ControlReceiver), (Session, ControlReceiver));
 
 /// The session that comes now, and not after a pause.
-async fn soon(guest: &mut Peer, host: &mut Peer, forgery: Forgery, which: &str) -> Sides {
-    let both = async { (guest.session().await, host.session().await) };
+async fn soon(initiator: &mut Peer, responder: &mut Peer, forgery: Forgery, which: &str) -> Sides {
+    let both = async { (initiator.session().await, responder.session().await) };
     let both = tokio::time::timeout(Duration::from_secs(5), both).await;
     both.unwrap_or_else(|_| panic!("{forgery:?}: no session came ({which})"))
 }
 
 async fn until(is_so: impl Fn() -> bool, peer: &Peer) {
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + TIMEOUT;
     while !is_so() {
         assert!(!peer.run.is_finished(), "the peer ended");
         assert!(Instant::now() < deadline, "it does not come to that");
@@ -224,9 +227,9 @@ async fn until(is_so: impl Fn() -> bool, peer: &Peer) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_slot_is_held_until_quic_has_let_go_of_the_connection() {
     /// Of strangers; and what leaves just when it is counted.
-    const MOST: usize = 8 + 2;
-    let mut host = start(None);
-    let (quic, to) = (host.quic.clone(), host.local);
+    const MAX_SENT: usize = 8 + 2;
+    let mut responder = start(None);
+    let (quic, to) = (responder.quic.clone(), responder.local);
     let packets: Vec<_> = (0..3000).map(|id| first_packet(id, &application_close(0, b""))).collect();
     let flood = tokio::task::spawn_blocking(move || sends(&packets, to));
     let mut most = 0;
@@ -258,11 +261,11 @@ async fn a_slot_is_held_until_quic_has_let_go_of_the_connection() {
             closed += done.unwrap();
         }
     }
-    assert!((1..=MOST).contains(&most), "{most} connections at once");
+    assert!((1..=MAX_SENT).contains(&most), "{most} connections at once");
     assert!(closed >= 40, "only {closed} got in");
     // All slots come back.
-    lets_its_peer_in(&mut host).await;
-    let deadline = Instant::now() + PATIENCE;
+    lets_its_peer_in(&mut responder).await;
+    let deadline = Instant::now() + TIMEOUT;
     while quic.open_connections() > 1 {
         assert!(Instant::now() < deadline, "{} connections are left", quic.open_connections());
         tokio::time::sleep(Duration::from_millis(10)).await;
@@ -272,16 +275,16 @@ async fn a_slot_is_held_until_quic_has_let_go_of_the_connection() {
 /// A peer that knows the password and grants no stream, which is malformed: its connection ends, and no more.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_peer_that_grants_no_stream_gets_no_session() {
-    let mut host = start(None);
+    let mut responder = start(None);
     let client = client();
-    let connection = connect(&client, host.local).await;
+    let connection = connect(&client, responder.local).await;
     let settings = |_| Settings::default();
     let (key, sent) = (PasswordKey::from_bytes(KEY), AtomicBool::new(false));
-    // Its own part may be done before the host has read this.
-    let _done = as_guest(connection.clone(), &key, PeerId([0; 16]), &sent, settings).await;
+    // Its own part may be done before the responder has read this.
+    let _done = as_initiator(connection.clone(), &key, PeerId([0; 16]), &sent, settings).await;
     assert_eq!(closed(&connection).await.error_code, CloseCode::Protocol.var_int());
-    lets_its_peer_in(&mut host).await;
-    host.stays_unmoved(0).await;
+    lets_its_peer_in(&mut responder).await;
+    responder.stays_unmoved(0).await;
 }
 
 /// Names in certificates mean nothing (protocol.md section 1), so one that has none is as good.
@@ -300,15 +303,15 @@ async fn a_certificate_without_a_name_is_a_certificate() {
     let crypto = quinn::crypto::rustls::QuicServerConfig::try_from(crypto).unwrap();
     let config = quinn::ServerConfig::with_crypto(Arc::new(crypto));
     let nameless = quinn::Endpoint::server(config, SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
-    let _guest = start(Some(nameless.local_addr().unwrap()));
+    let _initiator = start(Some(nameless.local_addr().unwrap()));
     let authenticated = async {
         let connection = nameless.accept().await.unwrap().await.unwrap();
         let (key, own) = (PasswordKey::from_bytes(KEY), PeerId([0; 16]));
-        let guesses = Mutex::new(Throttle::new(Pace::Strangers, Instant::now()));
+        let guesses = Mutex::new(GuessLimit::new(RefillRate::Strangers, Instant::now()));
         let settings = |_| Settings { streams: 1, ..Settings::default() };
-        as_host(connection, &key, own, &guesses, settings).await.map(drop)
+        as_responder(connection, &key, own, &guesses, settings).await.map(drop)
     };
-    tokio::time::timeout(PATIENCE, authenticated).await.expect("in time").unwrap();
+    tokio::time::timeout(TIMEOUT, authenticated).await.expect("in time").unwrap();
 }
 
 /// The real program: reason phrases of strangers in the first packet, and behind TLS, are nowhere to be read.
@@ -322,7 +325,7 @@ async fn no_reason_phrase_is_shown() {
     command.env("RFT_PASSWORD", PASSWORD);
     let running = super::harness::peer::Running::spawn(command);
     let (at, log) = (SocketAddr::from(([127, 0, 0, 1], pair.a.port)), pair.a.state().join("rft.log"));
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + TIMEOUT;
     let told = |text: &str| text.matches("an incoming connection was not accepted").count();
     let so_far = || told(&fs::read_to_string(&log).unwrap_or_default());
     let client = client();

@@ -202,13 +202,13 @@ def main():
 
     exporter = stream_of(b"exporter", 96)
     sid, cb, mix = exporter[:32], exporter[32:64], exporter[64:]
-    guest, host = stream_of(b"guest", 16), stream_of(b"host", 16)
-    # What the generators give, in the order in which the program asks: random 16, scalar 64, and the host's 64 of keys.
-    guest_rng, host_rng = stream_of(b"guest rng", 80), stream_of(b"host rng", 144)
+    initiator, responder = stream_of(b"initiator", 16), stream_of(b"responder", 16)
+    # What the generators give, in the order in which the program asks: random 16, scalar 64, and the responder's 64 of keys.
+    initiator_rng, responder_rng = stream_of(b"initiator rng", 80), stream_of(b"responder rng", 144)
 
-    ada = b"RFT1G\x01\0\0" + guest + guest_rng[:16]
-    adb = b"RFT1H\x01\0\0" + host + host_rng[:16]
-    ya, yb = (int.from_bytes(rng[16:80], "little") % L for rng in (guest_rng, host_rng))
+    ada = b"RFT1I\x01\0\0" + initiator + initiator_rng[:16]
+    adb = b"RFT1R\x01\0\0" + responder + responder_rng[:16]
+    ya, yb = (int.from_bytes(rng[16:80], "little") % L for rng in (initiator_rng, responder_rng))
     ci = b"rft/1 CI" + cb
     g = generator(prs, ci, sid)
     share_a, share_b = encode(multiply(ya, g)), encode(multiply(yb, g))
@@ -217,33 +217,33 @@ def main():
 
     th = sha256(b"rft/1 transcript", (72).to_bytes(4, "big"), m1, (72).to_bytes(4, "big"), m2, cb)
     prk = hmac(th, isk, mix)
-    kcg, kch = expand(prk, b"rft/1 confirm guest"), expand(prk, b"rft/1 confirm host")
+    kcg, kch = expand(prk, b"rft/1 confirm initiator"), expand(prk, b"rft/1 confirm responder")
     kw = expand(prk, b"rft/1 wrap key")
     ta = hmac(kcg, th)
-    session_keys = host_rng[80:]
+    session_keys = responder_rng[80:]
     wrap = AESGCM(kw).encrypt(bytes(12), session_keys, b"rft/1 wrap" + th + ta)
     m4 = hmac(kch, th, ta, wrap) + wrap
     salt = expand(prk, b"rft/1 session salt", sha256(m4))
     s = hmac(salt, session_keys)
 
     values = {
-        "exporter": exporter, "guest_id": guest, "host_id": host, "guest_rng": guest_rng, "host_rng": host_rng,
+        "exporter": exporter, "initiator_id": initiator, "responder_id": responder, "initiator_rng": initiator_rng, "responder_rng": responder_rng,
         "prs": prs, "ci": ci, "generator": encode(g), "isk": isk, "m1": m1, "m2": m2, "th": th, "prk": prk,
         "kcg": kcg, "kch": kch, "kw": kw, "m3": ta, "m4": m4, "session_salt": salt, "s": s,
         "sas": expand(s, b"rft/1 sas")[:4], "session_id": expand(s, b"rft/1 session id")[:16],
     }
     records = [
-        record(s, b"G", 0, 0x20, 0, b""),
-        record(s, b"H", 0, 0x20, 0, b"settings"),
-        record(s, b"G", 4, 0x00, 0, b"offer"),
-        record(s, b"G", 4, 0x01, 1, stream_of(b"plaintext", 100)),
-        record(s, b"G", 4, 0x02, 2, b"the end"),
-        record(s, b"H", 4, 0x11, 1, b"receipt"),
-        record(s, b"G", 2**62 - 4, 0x01, 2**18 - 1, b"last of epoch 0"),
-        record(s, b"G", 2**62 - 4, 0x01, 2**18, b"first of epoch 1"),
-        record(s, b"H", 8, 0x01, 2**40 + 7, b"far away"),
+        record(s, b"I", 0, 0x20, 0, b""),
+        record(s, b"R", 0, 0x20, 0, b"settings"),
+        record(s, b"I", 4, 0x00, 0, b"offer"),
+        record(s, b"I", 4, 0x01, 1, stream_of(b"plaintext", 100)),
+        record(s, b"I", 4, 0x02, 2, b"the end"),
+        record(s, b"R", 4, 0x11, 1, b"receipt"),
+        record(s, b"I", 2**62 - 4, 0x01, 2**18 - 1, b"last of epoch 0"),
+        record(s, b"I", 2**62 - 4, 0x01, 2**18, b"first of epoch 1"),
+        record(s, b"R", 8, 0x01, 2**40 + 7, b"far away"),
     ]
-    repairs = [repair(s, b"G", b"\x01" + stream_of(b"repair", 40)), repair(s, b"H", b"")]
+    repairs = [repair(s, b"I", b"\x01" + stream_of(b"repair", 40)), repair(s, b"R", b"")]
     values = {n: v.hex() for n, v in values.items()}
     print(json.dumps({"password": password, **values, "records": records, "repairs": repairs}, indent=1))
 

@@ -258,7 +258,7 @@ mod tests {
         assert_eq!(object["blake3"].as_str().unwrap().len(), 64);
         assert_eq!(object["transfer"].as_str().unwrap().len(), 32);
         assert_eq!(parse(&sample::failed(Direction::Send, "x"))["retry"], true);
-        assert_eq!(parse(&sample::connected())["role"], "guest");
+        assert_eq!(parse(&sample::connected())["role"], "initiator");
         assert_eq!(parse(&sample::connected())["kx"], "X25519MLKEM768");
     }
 

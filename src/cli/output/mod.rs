@@ -28,10 +28,10 @@ const IDLE: Duration = Duration::from_secs(3600);
 #[derive(Clone)]
 pub(crate) struct Output {
     sender: SyncSender<Message>,
-    shared: Arc<Shared>,
+    shared: Arc<OutputState>,
 }
 
-struct Shared {
+struct OutputState {
     queued: AtomicUsize,
     /// With `--json` nothing is left out: a full queue makes the engine wait for its reader, as a pipe
     /// does. A terminal that stands still makes nobody wait; what it misses is counted.
@@ -66,7 +66,7 @@ impl Output {
     /// There can be no more threads.
     pub(crate) fn start(terminal: Terminal, json: Option<Json>) -> io::Result<Self> {
         let (sender, receiver) = mpsc::sync_channel(QUEUE);
-        let shared = Arc::new(Shared {
+        let shared = Arc::new(OutputState {
             queued: AtomicUsize::new(0),
             lossless: json.is_some(),
             missed: Default::default(),
@@ -151,7 +151,7 @@ impl Output {
     }
 }
 
-impl Shared {
+impl OutputState {
     /// Done files are counted. The rest, failures and warnings, is in the log.
     fn miss(&self, event: &Event) {
         if let Event::FileDone { direction, size, .. } = event {
@@ -167,7 +167,7 @@ struct Printer {
     terminal: Terminal,
     json: Option<Json>,
     receiver: Receiver<Message>,
-    shared: Arc<Shared>,
+    shared: Arc<OutputState>,
 }
 
 impl Printer {
@@ -288,7 +288,7 @@ mod tests {
         }
     }
 
-    const PATIENCE: Duration = Duration::from_secs(20);
+    const TIMEOUT: Duration = Duration::from_secs(20);
 
     #[test]
     fn a_slow_reader_misses_progress_and_nothing_else() {
@@ -300,7 +300,7 @@ mod tests {
             output.event(sample::done(Direction::Send, &format!("f{i}"), 1));
         }
         pipe.open();
-        output.end(0, "stopped", PATIENCE);
+        output.end(0, "stopped", TIMEOUT);
         let lines = pipe.lines();
         let done = lines.iter().filter(|line| line.contains("file_done")).count();
         let progress = lines.iter().filter(|line| line.contains("file_progress")).count();
@@ -319,7 +319,7 @@ mod tests {
         let start = Instant::now();
         output.event(sample::listening());
         output.end(130, "stopped at once", Duration::from_millis(50));
-        assert!(start.elapsed() < PATIENCE);
+        assert!(start.elapsed() < TIMEOUT);
         pipe.open();
     }
 }

@@ -118,7 +118,7 @@ impl Terminal {
                 self.line(format!("{} to {peer} {session}", palette.good("connected")));
             }
             Event::AuthFailed { peer, count } => {
-                let advice = "if that is your peer, check the password on both hosts";
+                let advice = "if that is your peer, check the password on both responders";
                 let times = if *count > 1 { format!(" ({count} tries)") } else { String::new() };
                 self.line(format!(
                     "{}; {advice}",
@@ -373,8 +373,8 @@ mod tests {
 listening on [::]:4000 (UDP)
 waiting for bob
   on the other host: rft 192.0.2.7 4000   (or 2001:db8::7)
-192.0.2.7:4000 does not know the password; if that is your peer, check the password on both hosts
-connected to 192.0.2.7:4000 (guest, session 5e55)
+192.0.2.7:4000 does not know the password; if that is your peer, check the password on both responders
+connected to 192.0.2.7:4000 (initiator, session 5e55)
 ↑ sent     big  3.00 MB, 1.5 s, 2.00 MB/s
 ↓ received a/b.txt  12 B, 1.5 s, saved as a/b (1).txt
 warning: disk\\x07 is slow
@@ -397,7 +397,7 @@ rft: the port 4000 is taken; name another one
                 Event::Waiting { peer: Some(hostile.into()), local: vec![] },
                 Event::Connected {
                     peer: ([192, 0, 2, 7], 1).into(),
-                    role: rft::event::SessionRole::Host,
+                    role: rft::event::SessionRole::Responder,
                     session: hostile.into(),
                     kx: "X25519",
                     installation: rft::proto::message::InstallationId([7; 16]),

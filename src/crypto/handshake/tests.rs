@@ -3,8 +3,8 @@ use super::*;
 use crate::crypto::seal::{Numbered, RecordKind, Sealer};
 use crate::crypto::vectors::{Script, Vectors, seeded};
 
-const GUEST_ID: PeerId = PeerId([0xaa; 16]);
-const HOST_ID: PeerId = PeerId([0xbb; 16]);
+const INITIATOR_ID: PeerId = PeerId([0xaa; 16]);
+const RESPONDER_ID: PeerId = PeerId([0xbb; 16]);
 
 fn key(byte: u8) -> PasswordKey {
     PasswordKey::from_bytes([byte; 32])
@@ -14,43 +14,51 @@ fn binding(byte: u8) -> ChannelBinding {
     ChannelBinding::from_exporter(&[byte; 96])
 }
 
-/// One run, with a hook for every message on its way. Gives what the host and the guest end with.
+/// One run, with a hook for every message on its way. Gives what the responder and the initiator end with.
 struct Run {
-    guest_key: PasswordKey,
-    host_key: PasswordKey,
-    guest_binding: ChannelBinding,
-    host_binding: ChannelBinding,
+    initiator_key: PasswordKey,
+    responder_key: PasswordKey,
+    initiator_binding: ChannelBinding,
+    responder_binding: ChannelBinding,
 }
 
 type Ends = (Result<Established, HandshakeError>, Result<Established, HandshakeError>);
 
 impl Run {
     fn honest() -> Self {
-        Self { guest_key: key(1), host_key: key(1), guest_binding: binding(9), host_binding: binding(9) }
+        Self {
+            initiator_key: key(1),
+            responder_key: key(1),
+            initiator_binding: binding(9),
+            responder_binding: binding(9),
+        }
     }
 
     /// `tamper` gets the number of the message (1 to 4) and its bytes. An end that never heard from the other has
     /// the other's error.
     fn play(&self, mut tamper: impl FnMut(u8, &mut [u8])) -> Ends {
         let mut rng = seeded(7);
-        let (guest, mut m1) = Guest::start(&self.guest_key, &self.guest_binding, GUEST_ID, &mut rng).unwrap();
+        let (initiator, mut m1) =
+            Initiator::start(&self.initiator_key, &self.initiator_binding, INITIATOR_ID, &mut rng).unwrap();
         tamper(1, &mut m1);
-        let (host, mut m2) = match Host::on_m1(&self.host_key, &self.host_binding, HOST_ID, &m1, &mut rng) {
-            Ok(next) => next,
-            Err(error) => return (Err(error), Err(error)),
-        };
+        let (responder, mut m2) =
+            match Responder::on_m1(&self.responder_key, &self.responder_binding, RESPONDER_ID, &m1, &mut rng)
+            {
+                Ok(next) => next,
+                Err(error) => return (Err(error), Err(error)),
+            };
         tamper(2, &mut m2);
-        let (guest, mut m3) = match guest.on_m2(&m2) {
+        let (initiator, mut m3) = match initiator.on_m2(&m2) {
             Ok(next) => next,
             Err(error) => return (Err(error), Err(error)),
         };
         tamper(3, &mut m3);
-        let (established, mut m4) = match host.on_m3(&m3, &mut rng) {
+        let (established, mut m4) = match responder.on_m3(&m3, &mut rng) {
             Ok(next) => next,
             Err(error) => return (Err(error), Err(error)),
         };
         tamper(4, &mut m4);
-        (Ok(established), guest.on_m4(&m4))
+        (Ok(established), initiator.on_m4(&m4))
     }
 }
 
@@ -60,13 +68,15 @@ fn error(end: &Result<Established, HandshakeError>) -> Option<HandshakeError> {
 
 #[test]
 fn both_ends_agree() {
-    let (host, guest) = Run::honest().play(|_, _| ());
-    let (host, guest) = (host.unwrap(), guest.unwrap());
-    assert_eq!((host.role, guest.role), (Role::Host, Role::Guest));
-    assert_eq!((host.peer, guest.peer), (GUEST_ID, HOST_ID));
-    assert_eq!((host.session_id, host.sas), (guest.session_id, guest.sas));
+    let (responder, initiator) = Run::honest().play(|_, _| ());
+    let (responder, initiator) = (responder.unwrap(), initiator.unwrap());
+    assert_eq!((responder.role, initiator.role), (Role::Responder, Role::Initiator));
+    assert_eq!((responder.peer, initiator.peer), (INITIATOR_ID, RESPONDER_ID));
+    assert_eq!((responder.session_id, responder.sas), (initiator.session_id, initiator.sas));
 
-    for (sender, from, to) in [(Role::Guest, &guest, &host), (Role::Host, &host, &guest)] {
+    for (sender, from, to) in
+        [(Role::Initiator, &initiator, &responder), (Role::Responder, &responder, &initiator)]
+    {
         let mut buffer = Sealer::buffer(5);
         buffer.extend_from_slice(b"hello");
         let mut record =
@@ -82,41 +92,41 @@ fn known_answers() {
     let v = Vectors::rft1();
     let key = PasswordKey::from_bytes(v.array("prs"));
     let binding = ChannelBinding::from_exporter(&v.array("exporter"));
-    let (guest_id, host_id) = (PeerId(v.array("guest_id")), PeerId(v.array("host_id")));
-    let mut guest_rng = Script::new(v.bytes("guest_rng"));
-    let mut host_rng = Script::new(v.bytes("host_rng"));
+    let (initiator_id, responder_id) = (PeerId(v.array("initiator_id")), PeerId(v.array("responder_id")));
+    let mut initiator_rng = Script::new(v.bytes("initiator_rng"));
+    let mut responder_rng = Script::new(v.bytes("responder_rng"));
 
-    let (guest, m1) = Guest::start(&key, &binding, guest_id, &mut guest_rng).unwrap();
+    let (initiator, m1) = Initiator::start(&key, &binding, initiator_id, &mut initiator_rng).unwrap();
     assert_eq!(m1[..], v.bytes("m1"));
-    let (host, m2) = Host::on_m1(&key, &binding, host_id, &m1, &mut host_rng).unwrap();
+    let (responder, m2) = Responder::on_m1(&key, &binding, responder_id, &m1, &mut responder_rng).unwrap();
     assert_eq!(m2[..], v.bytes("m2"));
-    let (guest, m3) = guest.on_m2(&m2).unwrap();
+    let (initiator, m3) = initiator.on_m2(&m2).unwrap();
     assert_eq!(m3[..], v.bytes("m3"));
-    let (host, m4) = host.on_m3(&m3, &mut host_rng).unwrap();
+    let (responder, m4) = responder.on_m3(&m3, &mut responder_rng).unwrap();
     assert_eq!(m4[..], v.bytes("m4"));
-    let guest = guest.on_m4(&m4).unwrap();
-    assert!(guest_rng.is_used_up() && host_rng.is_used_up());
-    for end in [guest, host] {
+    let initiator = initiator.on_m4(&m4).unwrap();
+    assert!(initiator_rng.is_used_up() && responder_rng.is_used_up());
+    for end in [initiator, responder] {
         assert_eq!(end.session_id[..], v.bytes("session_id"));
         assert_eq!(end.sas[..], v.bytes("sas"));
     }
 }
 
 #[test]
-fn another_password_is_refused_by_the_host_first() {
-    let run = Run { guest_key: key(2), ..Run::honest() };
-    let (host, _) = run.play(|_, _| ());
-    assert_eq!(error(&host), Some(HandshakeError::WrongPassword));
+fn another_password_is_refused_by_the_responder_first() {
+    let run = Run { initiator_key: key(2), ..Run::honest() };
+    let (responder, _) = run.play(|_, _| ());
+    assert_eq!(error(&responder), Some(HandshakeError::WrongPassword));
 }
 
-/// A host that does not know the password cannot finish, whatever it sends as M4.
+/// A responder that does not know the password cannot finish, whatever it sends as M4.
 #[test]
-fn another_password_is_refused_by_the_guest_too() {
+fn another_password_is_refused_by_the_initiator_too() {
     let mut rng = seeded(3);
-    let (guest, m1) = Guest::start(&key(1), &binding(9), GUEST_ID, &mut rng).unwrap();
-    let (_, m2) = Host::on_m1(&key(2), &binding(9), HOST_ID, &m1, &mut rng).unwrap();
-    let (guest, _) = guest.on_m2(&m2).unwrap();
-    assert_eq!(error(&guest.on_m4(&[0; M4_LEN])), Some(HandshakeError::WrongPassword));
+    let (initiator, m1) = Initiator::start(&key(1), &binding(9), INITIATOR_ID, &mut rng).unwrap();
+    let (_, m2) = Responder::on_m1(&key(2), &binding(9), RESPONDER_ID, &m1, &mut rng).unwrap();
+    let (initiator, _) = initiator.on_m2(&m2).unwrap();
+    assert_eq!(error(&initiator.on_m4(&[0; M4_LEN])), Some(HandshakeError::WrongPassword));
 }
 
 /// A man in the middle of TLS has two exporters. Each third of the exporter counts on its own.
@@ -125,54 +135,54 @@ fn another_channel_is_refused() {
     for third in 0..3 {
         let mut exported = [9; 96];
         exported[32 * third] ^= 1;
-        let run = Run { guest_binding: ChannelBinding::from_exporter(&exported), ..Run::honest() };
-        let (host, _) = run.play(|_, _| ());
-        assert_eq!(error(&host), Some(HandshakeError::WrongPassword), "third {third}");
+        let run = Run { initiator_binding: ChannelBinding::from_exporter(&exported), ..Run::honest() };
+        let (responder, _) = run.play(|_, _| ());
+        assert_eq!(error(&responder), Some(HandshakeError::WrongPassword), "third {third}");
     }
 }
 
 #[test]
 fn the_own_packets_are_known() {
     let mut rng = seeded(4);
-    let (_, m1) = Guest::start(&key(1), &binding(9), GUEST_ID, &mut rng).unwrap();
-    assert_eq!(Host::peek_m1(&m1, GUEST_ID), Err(HandshakeError::SelfConnection));
-    assert_eq!(Host::peek_m1(&m1, HOST_ID), Ok(()));
-    let refused = Host::on_m1(&key(1), &binding(9), GUEST_ID, &m1, &mut rng);
+    let (_, m1) = Initiator::start(&key(1), &binding(9), INITIATOR_ID, &mut rng).unwrap();
+    assert_eq!(Responder::peek_m1(&m1, INITIATOR_ID), Err(HandshakeError::SelfConnection));
+    assert_eq!(Responder::peek_m1(&m1, RESPONDER_ID), Ok(()));
+    let refused = Responder::on_m1(&key(1), &binding(9), INITIATOR_ID, &m1, &mut rng);
     assert_eq!(refused.err(), Some(HandshakeError::SelfConnection));
 
-    // The same for a guest whose dial ends in its own listener.
-    let (guest, m1) = Guest::start(&key(1), &binding(9), GUEST_ID, &mut rng).unwrap();
-    let (_, mut m2) = Host::on_m1(&key(1), &binding(9), HOST_ID, &m1, &mut rng).unwrap();
-    m2[8..24].copy_from_slice(&GUEST_ID.0);
-    assert_eq!(guest.on_m2(&m2).err(), Some(HandshakeError::SelfConnection));
+    // The same for an initiator whose dial ends in its own listener.
+    let (initiator, m1) = Initiator::start(&key(1), &binding(9), INITIATOR_ID, &mut rng).unwrap();
+    let (_, mut m2) = Responder::on_m1(&key(1), &binding(9), RESPONDER_ID, &m1, &mut rng).unwrap();
+    m2[8..24].copy_from_slice(&INITIATOR_ID.0);
+    assert_eq!(initiator.on_m2(&m2).err(), Some(HandshakeError::SelfConnection));
 }
 
 #[test]
 fn a_reflected_m1_is_refused() {
-    let start = || Guest::start(&key(1), &binding(9), GUEST_ID, &mut seeded(5)).unwrap();
-    let (guest, m1) = start();
-    assert_eq!(guest.on_m2(&m1).err(), Some(HandshakeError::WrongRole));
+    let start = || Initiator::start(&key(1), &binding(9), INITIATOR_ID, &mut seeded(5)).unwrap();
+    let (initiator, m1) = start();
+    assert_eq!(initiator.on_m2(&m1).err(), Some(HandshakeError::WrongRole));
 
-    let (guest, mut m2) = start();
-    m2[4] = b'H';
-    assert_eq!(guest.on_m2(&m2).err(), Some(HandshakeError::SelfConnection));
+    let (initiator, mut m2) = start();
+    m2[4] = b'R';
+    assert_eq!(initiator.on_m2(&m2).err(), Some(HandshakeError::SelfConnection));
 
     // Even under another identity, the share gives it away.
-    let (guest, mut m2) = start();
-    m2[4] = b'H';
-    m2[8..24].copy_from_slice(&HOST_ID.0);
-    assert_eq!(guest.on_m2(&m2).err(), Some(HandshakeError::BadShare));
+    let (initiator, mut m2) = start();
+    m2[4] = b'R';
+    m2[8..24].copy_from_slice(&RESPONDER_ID.0);
+    assert_eq!(initiator.on_m2(&m2).err(), Some(HandshakeError::BadShare));
 }
 
 #[test]
 fn a_reflected_proof_is_refused() {
     let mut rng = seeded(6);
-    let (guest, m1) = Guest::start(&key(1), &binding(9), GUEST_ID, &mut rng).unwrap();
-    let (_, m2) = Host::on_m1(&key(1), &binding(9), HOST_ID, &m1, &mut rng).unwrap();
-    let (guest, m3) = guest.on_m2(&m2).unwrap();
+    let (initiator, m1) = Initiator::start(&key(1), &binding(9), INITIATOR_ID, &mut rng).unwrap();
+    let (_, m2) = Responder::on_m1(&key(1), &binding(9), RESPONDER_ID, &m1, &mut rng).unwrap();
+    let (initiator, m3) = initiator.on_m2(&m2).unwrap();
     let mut m4 = [0; M4_LEN];
     m4[..M3_LEN].copy_from_slice(&m3);
-    assert_eq!(error(&guest.on_m4(&m4)), Some(HandshakeError::WrongPassword));
+    assert_eq!(error(&initiator.on_m4(&m4)), Some(HandshakeError::WrongPassword));
 }
 
 #[test]
@@ -181,14 +191,14 @@ fn every_single_bit_counts() {
     let mut refused = 0;
     for (message, len) in [(1, M1_LEN), (2, M2_LEN), (3, M3_LEN), (4, M4_LEN)] {
         for bit in 0..8 * len {
-            let (host, guest) = run.play(|number, bytes| {
+            let (responder, initiator) = run.play(|number, bytes| {
                 if number == message {
                     bytes[bit / 8] ^= 1 << (bit % 8);
                 }
             });
-            assert!(guest.is_err(), "bit {bit} of M{message} passed the guest");
-            // What happens to M4 the host cannot see; everything else it refuses.
-            assert_eq!(host.is_err(), message != 4, "bit {bit} of M{message}");
+            assert!(initiator.is_err(), "bit {bit} of M{message} passed the initiator");
+            // What happens to M4 the responder cannot see; everything else it refuses.
+            assert_eq!(responder.is_err(), message != 4, "bit {bit} of M{message}");
             refused += 1;
         }
     }
@@ -197,11 +207,11 @@ fn every_single_bit_counts() {
 
 #[test]
 fn what_is_wrong_with_a_hello_is_told_locally() {
-    let (_, good) = Guest::start(&key(1), &binding(9), GUEST_ID, &mut seeded(8)).unwrap();
+    let (_, good) = Initiator::start(&key(1), &binding(9), INITIATOR_ID, &mut seeded(8)).unwrap();
     let cases = [
         (0, b'X', HandshakeError::NotRft),
         (3, b'2', HandshakeError::NotRft),
-        (4, b'H', HandshakeError::WrongRole),
+        (4, b'R', HandshakeError::WrongRole),
         (5, 0x02, HandshakeError::UnsupportedVersion),
         (6, 0x01, HandshakeError::UnsupportedVersion),
         (7, 0x01, HandshakeError::UnsupportedVersion),
@@ -209,12 +219,16 @@ fn what_is_wrong_with_a_hello_is_told_locally() {
     for (at, byte, expected) in cases {
         let mut m1 = good;
         m1[at] = byte;
-        assert_eq!(Host::peek_m1(&m1, HOST_ID), Err(expected), "byte {at}");
+        assert_eq!(Responder::peek_m1(&m1, RESPONDER_ID), Err(expected), "byte {at}");
     }
     let mut m1 = good;
     m1[PREFIX_LEN..].fill(0xff);
-    assert_eq!(Host::peek_m1(&m1, HOST_ID), Ok(()), "the share costs group operations: on_m1 checks it");
-    let refused = Host::on_m1(&key(1), &binding(9), HOST_ID, &m1, &mut seeded(8));
+    assert_eq!(
+        Responder::peek_m1(&m1, RESPONDER_ID),
+        Ok(()),
+        "the share costs group operations: on_m1 checks it"
+    );
+    let refused = Responder::on_m1(&key(1), &binding(9), RESPONDER_ID, &m1, &mut seeded(8));
     assert_eq!(refused.err(), Some(HandshakeError::BadShare));
 }
 
@@ -222,27 +236,28 @@ fn what_is_wrong_with_a_hello_is_told_locally() {
 #[test]
 fn a_bad_wrap_under_a_good_proof_is_an_unwrap_error() {
     let mut rng = seeded(9);
-    let (guest, m1) = Guest::start(&key(1), &binding(9), GUEST_ID, &mut rng).unwrap();
-    let (host, m2) = Host::on_m1(&key(1), &binding(9), HOST_ID, &m1, &mut rng).unwrap();
-    let (guest, m3) = guest.on_m2(&m2).unwrap();
+    let (initiator, m1) = Initiator::start(&key(1), &binding(9), INITIATOR_ID, &mut rng).unwrap();
+    let (responder, m2) = Responder::on_m1(&key(1), &binding(9), RESPONDER_ID, &m1, &mut rng).unwrap();
+    let (initiator, m3) = initiator.on_m2(&m2).unwrap();
     let wrap = [0; WRAP_LEN];
     let mut m4 = [0; M4_LEN];
-    m4[..PROOF_LEN].copy_from_slice(&host.confirmation.host_proof(&m3, &wrap).finalize().into_bytes());
-    assert_eq!(error(&guest.on_m4(&m4)), Some(HandshakeError::UnwrapFailed));
+    m4[..PROOF_LEN]
+        .copy_from_slice(&responder.confirmation.responder_proof(&m3, &wrap).finalize().into_bytes());
+    assert_eq!(error(&initiator.on_m4(&m4)), Some(HandshakeError::UnwrapFailed));
 }
 
 #[test]
 fn a_failing_generator_stops_each_step() {
     let enough = |bytes| Script::new(vec![7; bytes]);
     for bytes in [0, 15, 16, 79] {
-        let refused = Guest::start(&key(1), &binding(9), GUEST_ID, &mut enough(bytes));
+        let refused = Initiator::start(&key(1), &binding(9), INITIATOR_ID, &mut enough(bytes));
         assert_eq!(refused.err(), Some(HandshakeError::Rng));
     }
-    let (guest, m1) = Guest::start(&key(1), &binding(9), GUEST_ID, &mut seeded(10)).unwrap();
+    let (initiator, m1) = Initiator::start(&key(1), &binding(9), INITIATOR_ID, &mut seeded(10)).unwrap();
     let mut rng = enough(80);
-    let (host, m2) = Host::on_m1(&key(1), &binding(9), HOST_ID, &m1, &mut rng).unwrap();
-    let (_, m3) = guest.on_m2(&m2).unwrap();
-    assert_eq!(host.on_m3(&m3, &mut rng).err(), Some(HandshakeError::Rng));
+    let (responder, m2) = Responder::on_m1(&key(1), &binding(9), RESPONDER_ID, &m1, &mut rng).unwrap();
+    let (_, m3) = initiator.on_m2(&m2).unwrap();
+    assert_eq!(responder.on_m3(&m3, &mut rng).err(), Some(HandshakeError::Rng));
     assert_eq!(PeerId::random(&mut rng), Err(HandshakeError::Rng));
 }
 
@@ -250,10 +265,10 @@ fn a_failing_generator_stops_each_step() {
 fn a_session_does_not_repeat() {
     let mut rng = seeded(11);
     let mut session = || {
-        let (guest, m1) = Guest::start(&key(1), &binding(9), GUEST_ID, &mut rng).unwrap();
-        let (host, m2) = Host::on_m1(&key(1), &binding(9), HOST_ID, &m1, &mut rng).unwrap();
-        let (_, m3) = guest.on_m2(&m2).unwrap();
-        host.on_m3(&m3, &mut rng).unwrap().0.session_id
+        let (initiator, m1) = Initiator::start(&key(1), &binding(9), INITIATOR_ID, &mut rng).unwrap();
+        let (responder, m2) = Responder::on_m1(&key(1), &binding(9), RESPONDER_ID, &m1, &mut rng).unwrap();
+        let (_, m3) = initiator.on_m2(&m2).unwrap();
+        responder.on_m3(&m3, &mut rng).unwrap().0.session_id
     };
     assert_ne!(session(), session());
 }

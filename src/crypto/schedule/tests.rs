@@ -10,8 +10,8 @@ fn labels_are_distinct_and_hold_no_zero() {
         label::ARGON2_SALT,
         label::CHANNEL,
         label::TRANSCRIPT,
-        label::CONFIRM_GUEST,
-        label::CONFIRM_HOST,
+        label::CONFIRM_INITIATOR,
+        label::CONFIRM_RESPONDER,
         label::WRAP_KEY,
         label::WRAP_AAD,
         label::SESSION_SALT,
@@ -54,17 +54,17 @@ fn known_answers() {
     let th = v.array::<32>("th");
     let prk = Prk::new(&v.array("prk"));
     assert_eq!(confirmation.prk.expand(b"x", &[]), prk.expand(b"x", &[]));
-    assert_eq!(prk.expand(label::CONFIRM_GUEST, &[])[..], v.bytes("kcg"));
-    assert_eq!(prk.expand(label::CONFIRM_HOST, &[])[..], v.bytes("kch"));
+    assert_eq!(prk.expand(label::CONFIRM_INITIATOR, &[])[..], v.bytes("kcg"));
+    assert_eq!(prk.expand(label::CONFIRM_RESPONDER, &[])[..], v.bytes("kch"));
     assert_eq!(confirmation.wrap_key()[..], v.bytes("kw"));
 
     let (ta, m4) = (v.array::<32>("m3"), v.array::<M4_LEN>("m4"));
-    assert_eq!(secret(confirmation.guest_proof())[..], ta);
-    assert_eq!(secret(confirmation.host_proof(&ta, &m4[32..]))[..], m4[..32]);
+    assert_eq!(secret(confirmation.initiator_proof())[..], ta);
+    assert_eq!(secret(confirmation.responder_proof(&ta, &m4[32..]))[..], m4[..32]);
     assert_eq!(confirmation.wrap_aad(&ta), [b"rft/1 wrap", &th[..], &ta].concat());
     assert_eq!(prk.expand(label::SESSION_SALT, &[&Sha256::digest(m4)])[..], v.bytes("session_salt"));
 
-    let session_keys = v.bytes("host_rng")[80..].try_into().unwrap();
+    let session_keys = v.bytes("responder_rng")[80..].try_into().unwrap();
     let session = confirmation.session(&m4, &session_keys);
     assert_eq!(session.0.expand(b"x", &[]), Prk::new(&v.array("s")).expand(b"x", &[]));
     assert_eq!(session.sas()[..], v.bytes("sas"));
@@ -76,7 +76,7 @@ fn known_answers_of_the_streams() {
     let v = Vectors::rft1();
     let session = SessionSecret(Prk::new(&v.array("s")));
     for record in v.list("records") {
-        let sender = if record.text("role") == "H" { Role::Host } else { Role::Guest };
+        let sender = if record.text("role") == "R" { Role::Responder } else { Role::Initiator };
         let stream = session.stream(sender, record.number("stream"));
         assert_eq!(stream.0.expand(b"x", &[]), Prk::new(&record.array("sx")).expand(b"x", &[]));
         let epoch = record.number("index") >> 18;

@@ -7,7 +7,7 @@ use bytes::{Bytes, BytesMut};
 
 /// Buffers that wait to be used again at most: more than are under way between two threads, which is all that comes
 /// back together.
-const MOST: usize = 8;
+const MAX_SPARE: usize = 8;
 
 /// The buffers of one file, shared by who fills them and who empties them.
 #[derive(Debug, Clone, Default)]
@@ -25,7 +25,7 @@ impl Buffers {
     /// A buffer that is no longer needed.
     pub fn give_back(&self, buffer: BytesMut) {
         let mut waiting = self.waiting();
-        if waiting.len() < MOST {
+        if waiting.len() < MAX_SPARE {
             waiting.push(buffer);
         }
     }
@@ -84,9 +84,9 @@ mod tests {
     #[test]
     fn only_few_wait_and_none_that_is_too_short() {
         let buffers = Buffers::default();
-        (0..2 * MOST).for_each(|_| buffers.give_back(BytesMut::zeroed(10)));
-        assert_eq!(buffers.waiting().len(), MOST);
+        (0..2 * MAX_SPARE).for_each(|_| buffers.give_back(BytesMut::zeroed(10)));
+        assert_eq!(buffers.waiting().len(), MAX_SPARE);
         assert_eq!(buffers.take(11), vec![0; 11]);
-        assert_eq!(buffers.waiting().len(), MOST - 1);
+        assert_eq!(buffers.waiting().len(), MAX_SPARE - 1);
     }
 }

@@ -23,7 +23,7 @@ fn seal(sealer: &mut Sealer, kind: RecordKind, plaintext: &[u8]) -> Vec<u8> {
 
 /// `count` data records whose plaintext is their index.
 fn records(count: u64) -> Vec<Vec<u8>> {
-    let mut sealer = session().sealer(Role::Guest, Numbered((), 4)).1;
+    let mut sealer = session().sealer(Role::Initiator, Numbered((), 4)).1;
     (0..count).map(|i| seal(&mut sealer, RecordKind::Data, &i.to_be_bytes())).collect()
 }
 
@@ -40,7 +40,7 @@ fn open(opener: &mut Opener, index: u64, record: &[u8]) -> Result<(RecordKind, V
 fn known_answers() {
     let keys = session();
     for v in Vectors::rft1().list("records") {
-        let sender = if v.text("role") == "H" { Role::Host } else { Role::Guest };
+        let sender = if v.text("role") == "R" { Role::Responder } else { Role::Initiator };
         let (stream, index) = (v.number("stream"), v.number("index"));
         let kind = RecordKind::from_wire(v.number("kind") as u8).unwrap();
         let (plaintext, record) = (v.bytes("plaintext"), v.bytes("record"));
@@ -59,7 +59,7 @@ fn sealed_in_place() {
     assert_eq!((buffer.len(), buffer.capacity() >= 1000 + RECORD_OVERHEAD), (HEADER_LEN, true));
     buffer.resize(HEADER_LEN + 1000, 7);
     let at = buffer.as_ptr();
-    let record = session().sealer(Role::Host, Numbered((), 0)).1.seal(RecordKind::Data, buffer).unwrap();
+    let record = session().sealer(Role::Responder, Numbered((), 0)).1.seal(RecordKind::Data, buffer).unwrap();
     assert_eq!(record.as_ptr(), at);
     assert_eq!(record.len(), 1000 + RECORD_OVERHEAD);
     let header = Header::parse(record.first_chunk().unwrap(), 1000).unwrap();
@@ -69,15 +69,15 @@ fn sealed_in_place() {
 
 #[test]
 fn an_empty_record_is_a_record() {
-    let record = seal(&mut session().sealer(Role::Host, Numbered((), 0)).1, RecordKind::Final, b"");
+    let record = seal(&mut session().sealer(Role::Responder, Numbered((), 0)).1, RecordKind::Final, b"");
     assert_eq!(record.len(), RECORD_OVERHEAD);
-    assert_eq!(open(&mut session().opener(Role::Host, 0), 0, &record), Ok((RecordKind::Final, vec![])));
+    assert_eq!(open(&mut session().opener(Role::Responder, 0), 0, &record), Ok((RecordKind::Final, vec![])));
 }
 
 #[test]
 fn any_order_opens_and_each_only_once() {
     let records = records(5);
-    let mut opener = session().opener(Role::Guest, 4);
+    let mut opener = session().opener(Role::Initiator, 4);
     for (index, contiguous) in [(3, 0), (0, 1), (4, 1), (1, 2), (2, 5)] {
         let record = &records[index as usize];
         assert_eq!(open(&mut opener, index, record), Ok((RecordKind::Data, index.to_be_bytes().to_vec())));
@@ -94,7 +94,7 @@ fn any_order_opens_and_each_only_once() {
 #[test]
 fn a_record_at_another_place_is_refused() {
     let mut records = records(2);
-    let mut opener = session().opener(Role::Guest, 4);
+    let mut opener = session().opener(Role::Initiator, 4);
     assert_eq!(open(&mut opener, 1, &records[0]), Err(OpenError::WrongIndex));
     assert_eq!(open(&mut opener, 0, &records[1]), Err(OpenError::WrongIndex));
     // With its header rewritten for the place, too.
@@ -108,19 +108,22 @@ fn a_record_at_another_place_is_refused() {
 fn a_record_of_another_stream_sender_or_session_is_refused() {
     let record = &records(1)[0];
     let other = SessionKeys::new(SessionSecret::from_bytes(&[1; 32]));
-    let openers =
-        [session().opener(Role::Guest, 8), session().opener(Role::Host, 4), other.opener(Role::Guest, 4)];
+    let openers = [
+        session().opener(Role::Initiator, 8),
+        session().opener(Role::Responder, 4),
+        other.opener(Role::Initiator, 4),
+    ];
     for mut opener in openers {
         assert_eq!(open(&mut opener, 0, record), Err(OpenError::Forged));
     }
-    assert!(open(&mut session().opener(Role::Guest, 4), 0, record).is_ok());
+    assert!(open(&mut session().opener(Role::Initiator, 4), 0, record).is_ok());
 }
 
 /// Neither of two records lends its parts to the other.
 #[test]
 fn spliced_parts_are_refused() {
     let records = records(2);
-    let mut opener = session().opener(Role::Guest, 4);
+    let mut opener = session().opener(Role::Initiator, 4);
     let len = records[0].len();
     let parts = [0..16, 16..24, 24..40, 40..len];
     for part in parts {
@@ -133,7 +136,7 @@ fn spliced_parts_are_refused() {
 #[test]
 fn every_single_bit_counts() {
     let record = &records(1)[0];
-    let mut opener = session().opener(Role::Guest, 4);
+    let mut opener = session().opener(Role::Initiator, 4);
     for bit in 0..8 * record.len() {
         let mut changed = record.clone();
         changed[bit / 8] ^= 1 << (bit % 8);
@@ -148,7 +151,7 @@ fn every_single_bit_counts() {
 #[test]
 fn a_cut_or_padded_record_is_refused() {
     let record = &records(1)[0];
-    let mut opener = session().opener(Role::Guest, 4);
+    let mut opener = session().opener(Role::Initiator, 4);
     for len in 0..record.len() {
         assert_eq!(open(&mut opener, 0, &record[..len]), Err(OpenError::Truncated), "{len} bytes");
     }
@@ -157,7 +160,7 @@ fn a_cut_or_padded_record_is_refused() {
 
 #[test]
 fn nothing_follows_the_final_record() {
-    let mut sealer = session().sealer(Role::Guest, Numbered((), 4)).1;
+    let mut sealer = session().sealer(Role::Initiator, Numbered((), 4)).1;
     let data = seal(&mut sealer, RecordKind::Data, b"a");
     let last = seal(&mut sealer, RecordKind::Final, b"b");
     assert_eq!(sealer.seal(RecordKind::Data, filled(b"c")).err(), Some(SealError::Ended));
@@ -165,14 +168,14 @@ fn nothing_follows_the_final_record() {
     sealer.ended = false;
     let more = seal(&mut sealer, RecordKind::Data, b"c");
 
-    let mut opener = session().opener(Role::Guest, 4);
+    let mut opener = session().opener(Role::Initiator, 4);
     assert!(open(&mut opener, 1, &last).is_ok());
     assert!(!opener.is_complete());
     assert_eq!(open(&mut opener, 2, &more), Err(OpenError::AfterFinal));
     assert!(open(&mut opener, 0, &data).is_ok());
     assert!(opener.is_complete());
 
-    let mut opener = session().opener(Role::Guest, 4);
+    let mut opener = session().opener(Role::Initiator, 4);
     assert!(open(&mut opener, 2, &more).is_ok());
     assert_eq!(open(&mut opener, 1, &last), Err(OpenError::AfterFinal));
 }
@@ -180,10 +183,10 @@ fn nothing_follows_the_final_record() {
 #[test]
 fn keys_change_with_the_epoch() {
     let keys = session();
-    let mut sealer = keys.sealer(Role::Guest, Numbered((), 4)).1;
+    let mut sealer = keys.sealer(Role::Initiator, Numbered((), 4)).1;
     sealer.next = LAST_OF_EPOCH - 1;
     let records: Vec<_> = (0..4).map(|_| seal(&mut sealer, RecordKind::Data, b"x")).collect();
-    let mut opener = keys.opener(Role::Guest, 4);
+    let mut opener = keys.opener(Role::Initiator, 4);
     // To and fro over the change, and one that is an epoch further in the same slot.
     for at in [2, 0, 3, 1] {
         assert!(open(&mut opener, LAST_OF_EPOCH - 1 + at as u64, &records[at]).is_ok(), "record {at}");
@@ -194,13 +197,13 @@ fn keys_change_with_the_epoch() {
 
     // With the epoch's keys alone different, the same record is another one.
     let (before, after) =
-        (keys.0.stream(Role::Guest, 4).chunk_aes(0), keys.0.stream(Role::Guest, 4).chunk_aes(1));
+        (keys.0.stream(Role::Initiator, 4).chunk_aes(0), keys.0.stream(Role::Initiator, 4).chunk_aes(1));
     assert_ne!(before, after);
 }
 
 #[test]
 fn a_sealer_does_not_wrap_around() {
-    let mut sealer = session().sealer(Role::Guest, Numbered((), 4)).1;
+    let mut sealer = session().sealer(Role::Initiator, Numbered((), 4)).1;
     sealer.next = u64::MAX;
     assert_eq!(sealer.seal(RecordKind::Data, filled(b"x")).err(), Some(SealError::Ended));
     assert_eq!(sealer.seal(RecordKind::Data, filled(b"x")).err(), Some(SealError::Ended));
@@ -209,7 +212,7 @@ fn a_sealer_does_not_wrap_around() {
 
 #[test]
 fn a_buffer_without_room_is_refused() {
-    let mut sealer = session().sealer(Role::Guest, Numbered((), 4)).1;
+    let mut sealer = session().sealer(Role::Initiator, Numbered((), 4)).1;
     assert_eq!(sealer.seal(RecordKind::Data, BytesMut::zeroed(15)).err(), Some(SealError::NoHeaderRoom));
     assert_eq!(sealer.next_index(), 0);
 }
@@ -239,8 +242,8 @@ fn headers_are_checked_before_anything_is_allocated() {
 
 #[test]
 fn memory_ahead_of_a_gap_is_bounded() {
-    let mut sealer = session().sealer(Role::Guest, Numbered((), 4)).1;
-    let mut opener = session().opener(Role::Guest, 4);
+    let mut sealer = session().sealer(Role::Initiator, Numbered((), 4)).1;
+    let mut opener = session().opener(Role::Initiator, 4);
     let first = seal(&mut sealer, RecordKind::Data, b"");
     for index in 1..=MAX_AHEAD as u64 {
         let mut record = seal(&mut sealer, RecordKind::Data, b"");
@@ -260,7 +263,7 @@ fn a_stream_is_cheap() {
     let keys = session();
     let start = Instant::now();
     for stream in 0..1000 {
-        seal(&mut keys.sealer(Role::Guest, Numbered((), stream)).1, RecordKind::Offer, b"");
+        seal(&mut keys.sealer(Role::Initiator, Numbered((), stream)).1, RecordKind::Offer, b"");
     }
     assert!(start.elapsed() < Duration::from_secs(2));
 }

@@ -6,7 +6,7 @@ use super::super::stage::{Staging, Written};
 use super::{Inbox, blocking};
 use crate::crypto::seal::{Opener, RecordKind};
 use crate::event::{Direction, Event};
-use crate::failpoint::hit;
+use crate::failpoint::fail_point;
 use crate::inbox::reassembly::{Layout, Whole};
 use crate::inbox::variable_layout::Records;
 use crate::proto::codec::Malformed;
@@ -22,7 +22,7 @@ use tokio::sync::mpsc;
 /// Sealed records that wait for the thread which opens and writes them.
 const BEHIND: usize = 4;
 /// Between two progress events of a file.
-const PROGRESS_PACE: Duration = Duration::from_millis(200);
+const PROGRESS_INTERVAL: Duration = Duration::from_millis(200);
 /// Pieces, of a packet each, after which the clock is looked at.
 const LOOK: u32 = 16;
 
@@ -41,7 +41,7 @@ impl Inbox {
         let staging = blocking(move || Ok((Staging::open(&incoming, id, size)?, claim)));
         let (mut staging, _claim) = staging.await?;
         let accept = Accept { offset: staging.prefix, prefix: staging.prefix_hash()? };
-        hit("receive.accepting");
+        fail_point("receive.accepting");
         writer.send(RecordKind::Answer, |out| accept.encode(out)).await?;
         let begin = reader.message(RecordKind::Answer, Begin::decode).await?;
         if begin.offset != staging.prefix {
@@ -52,7 +52,7 @@ impl Inbox {
         }
         let (stream, opener, index, position) = reader.into_parts();
         let layout = Layout::new(position, index, size, begin.offset).ok_or(Malformed)?;
-        Ok(Accepted { staging, stream, opener, layout, packed: begin.packed, offset: begin.offset })
+        Ok(Accepted { staging, stream, opener, layout, compressed: begin.compressed, offset: begin.offset })
     }
 
     /// Pieces come in any order; each record is opened, hashed and written when it is whole.
@@ -62,9 +62,9 @@ impl Inbox {
         accepted: Accepted,
         claim: Arc<Claim>,
     ) -> Result<(Content, [u8; 32]), ReceiveError> {
-        let Accepted { staging, mut stream, opener, layout, packed, offset } = accepted;
+        let Accepted { staging, mut stream, opener, layout, compressed, offset } = accepted;
         let (whole, records) = mpsc::channel(BEHIND);
-        let pending = Records::new(layout, packed);
+        let pending = Records::new(layout, compressed);
         let buffers = pending.buffers().clone();
         let written = Arc::new(AtomicU64::new(offset));
         let counter = written.clone();
@@ -123,7 +123,7 @@ impl Inbox {
                 }
             }
             pieces = pieces.wrapping_add(1);
-            if pieces.is_multiple_of(LOOK) && told.elapsed() >= PROGRESS_PACE {
+            if pieces.is_multiple_of(LOOK) && told.elapsed() >= PROGRESS_INTERVAL {
                 told = Instant::now();
                 self.events.emit(Event::FileProgress {
                     direction: Direction::Receive,
@@ -168,6 +168,6 @@ pub(super) struct Accepted {
     stream: RecvHalf,
     opener: Opener,
     layout: Layout,
-    packed: bool,
+    compressed: bool,
     pub(super) offset: u64,
 }

@@ -26,7 +26,7 @@ fn three() -> Layout {
 }
 
 /// What comes out, by number.
-fn push(walker: &mut Walker, position: u64, piece: &[u8]) -> Result<Vec<u64>, OutOfPlace> {
+fn push(walker: &mut VariableLayout, position: u64, piece: &[u8]) -> Result<Vec<u64>, OutOfPlace> {
     let mut out = Vec::new();
     walker.push(position, piece, |whole| out.push(whole.k)).map(|()| out)
 }
@@ -36,7 +36,7 @@ fn a_lost_header_holds_up_what_follows_and_no_more() {
     let layout = three();
     let records: Vec<_> = [(0, 500), (1, 700), (2, 9)].map(|(k, len)| record(&layout, k, len)).into();
     let [first, second, third] = [100, 100 + 564, 100 + 564 + 764];
-    let mut walker = Walker::new(layout);
+    let mut walker = VariableLayout::new(layout);
     // The packet with the second header is lost.
     assert_eq!(push(&mut walker, first, &records[0][..100]), Ok(vec![]));
     assert_eq!(push(&mut walker, second + 10, &records[1][10..]), Ok(vec![]));
@@ -66,35 +66,35 @@ fn a_header_that_does_not_belong_there_is_refused_before_anything_is_allocated()
         bad.push(header);
     }
     for header in bad {
-        let mut walker = Walker::new(layout);
+        let mut walker = VariableLayout::new(layout);
         assert_eq!(push(&mut walker, 100, &header), Err(OutOfPlace), "{header:?}");
         assert_eq!(walker.held(), 0);
         // In two pieces it is no better.
-        let mut walker = Walker::new(layout);
+        let mut walker = VariableLayout::new(layout);
         assert_eq!(push(&mut walker, 107, &header[7..]), Ok(vec![]));
         assert_eq!(push(&mut walker, 100, &header[..7]), Err(OutOfPlace), "{header:?}");
     }
-    assert_eq!(push(&mut Walker::new(layout), 100, &good), Ok(vec![]));
+    assert_eq!(push(&mut VariableLayout::new(layout), 100, &good), Ok(vec![]));
     // The last may not lack its trailer.
     let one = Layout::new(0, 0, 10, 0).unwrap();
     let mut short = header(&one, 0, 10);
     short[4..8].copy_from_slice(&40u32.to_be_bytes());
-    assert_eq!(push(&mut Walker::new(one), 0, &short), Err(OutOfPlace));
+    assert_eq!(push(&mut VariableLayout::new(one), 0, &short), Err(OutOfPlace));
 }
 
 #[test]
 fn bytes_outside_every_record_are_refused() {
     let layout = Layout::new(10, 0, 5, 0).unwrap();
     let whole = record(&layout, 0, 5);
-    assert_eq!(push(&mut Walker::new(layout), 9, &[0]), Err(OutOfPlace));
-    assert_eq!(push(&mut Walker::new(layout), 10 + 2 * FULL, &[0]), Err(OutOfPlace));
-    assert_eq!(push(&mut Walker::new(layout), u64::MAX, &[0]), Err(OutOfPlace));
-    assert_eq!(push(&mut Walker::new(layout), 10, &[&whole[..], &[0]].concat()), Err(OutOfPlace));
-    let mut walker = Walker::new(layout);
+    assert_eq!(push(&mut VariableLayout::new(layout), 9, &[0]), Err(OutOfPlace));
+    assert_eq!(push(&mut VariableLayout::new(layout), 10 + 2 * FULL, &[0]), Err(OutOfPlace));
+    assert_eq!(push(&mut VariableLayout::new(layout), u64::MAX, &[0]), Err(OutOfPlace));
+    assert_eq!(push(&mut VariableLayout::new(layout), 10, &[&whole[..], &[0]].concat()), Err(OutOfPlace));
+    let mut walker = VariableLayout::new(layout);
     assert_eq!(push(&mut walker, 10, &whole), Ok(vec![0]));
     assert_eq!(push(&mut walker, 10 + whole.len() as u64, &[0]), Err(OutOfPlace));
     // Kept bytes that turn out to lie behind the end.
-    let mut walker = Walker::new(layout);
+    let mut walker = VariableLayout::new(layout);
     assert_eq!(push(&mut walker, 10 + whole.len() as u64, &[0; 20]), Ok(vec![]));
     assert_eq!(push(&mut walker, 10, &whole), Err(OutOfPlace));
 }
@@ -102,7 +102,7 @@ fn bytes_outside_every_record_are_refused() {
 #[test]
 fn bytes_that_come_twice_are_refused() {
     let layout = three();
-    let mut walker = Walker::new(layout);
+    let mut walker = VariableLayout::new(layout);
     assert_eq!(push(&mut walker, 200, &[1; 50]), Ok(vec![]));
     for (position, len) in [(200, 50), (190, 11), (249, 5), (210, 10), (190, 100)] {
         assert_eq!(push(&mut walker, position, &vec![1; len]), Err(OutOfPlace), "{position}+{len}");
@@ -112,7 +112,7 @@ fn bytes_that_come_twice_are_refused() {
 
 #[test]
 fn what_is_held_for_crumbs_is_counted_with_their_cost() {
-    let mut walker = Walker::new(three());
+    let mut walker = VariableLayout::new(three());
     for at in 0..100 {
         push(&mut walker, 1000 + 2 * at, &[0]).unwrap();
     }
@@ -143,7 +143,7 @@ proptest! {
         ends.sort_unstable();
         let mut pieces: Vec<_> = ends.windows(2).map(|w| (w[0], w[1])).collect();
         pieces.sort_by_key(|(start, _)| (*start as u64).wrapping_mul(order | 1).rotate_left(17));
-        let mut walker = Walker::new(layout);
+        let mut walker = VariableLayout::new(layout);
         let mut seen = vec![0; records.len()];
         for (start, end) in pieces {
             walker.push(position + start as u64, &stream[start..end], |whole| {

@@ -62,14 +62,24 @@ impl Table {
                 }
             };
             let (meta, attempt) = (entry.meta, entry.attempt);
-            let fresh = entry.fresh && attempt == 0;
+            let first_offer = entry.first_offer && attempt == 0;
             let (snapshot, ask_first) = (entry.snapshot, entry.refused);
             self.update(&name, |entry| {
                 entry.state = State::InFlight;
                 entry.offered = true;
             });
             let id = self.id(&name, &meta);
-            return Some(Item { name, meta, kind, id, attempt, fresh, snapshot, ask_first, content: None });
+            return Some(Item {
+                name,
+                meta,
+                kind,
+                id,
+                attempt,
+                first_offer,
+                snapshot,
+                ask_first,
+                content: None,
+            });
         }
     }
 
@@ -112,8 +122,8 @@ impl Table {
         }
     }
 
-    /// An item came back. `fresh` is what stands there now.
-    pub fn failed(&mut self, item: &Item, retry: Retry, fresh: Option<Meta>, now: Now) {
+    /// An item came back. `first_offer` is what stands there now.
+    pub fn failed(&mut self, item: &Item, retry: Retry, first_offer: Option<Meta>, now: Now) {
         if self.entries.get(&item.name).is_none_or(|e| e.state != State::InFlight) {
             return;
         }
@@ -152,7 +162,7 @@ impl Table {
         if retry == Retry::Open {
             self.found_open(&item.name, now.mono, now.mono);
         }
-        self.look(&item.name, fresh, now);
+        self.look(&item.name, first_offer, now);
     }
 
     /// What was refused for good is offered again: there is somebody else to refuse it.
@@ -184,21 +194,21 @@ impl Table {
                     self.has_file(&item.name, now.mono);
                 }
             }
-            Finish::Kept(fresh) => {
+            Finish::Kept(first_offer) => {
                 self.forgotten.push(item.id);
                 self.update(&item.name, |entry| {
                     entry.state = State::Done;
                     entry.offered = false;
                 });
-                self.look(&item.name, fresh, now);
+                self.look(&item.name, first_offer, now);
             }
-            Finish::Changed(fresh) if item.meta.kind == FileKind::Folder => {
+            Finish::Changed(first_offer) if item.meta.kind == FileKind::Folder => {
                 self.update(&item.name, |entry| entry.state = State::Done);
-                self.look(&item.name, fresh, now);
+                self.look(&item.name, first_offer, now);
             }
-            Finish::Changed(fresh) => {
+            Finish::Changed(first_offer) => {
                 // Should just this content come back, the peer must still know that it has it.
-                if fresh.is_none_or(|meta| self.id(&item.name, &meta) != item.id) {
+                if first_offer.is_none_or(|meta| self.id(&item.name, &meta) != item.id) {
                     self.forgotten.push(item.id);
                 }
                 let wait = self.settle;
@@ -206,15 +216,15 @@ impl Table {
                     entry.settle.disturbed(now.mono);
                     entry.settle_anew(now.mono, wait);
                 });
-                self.look(&item.name, fresh, now);
+                self.look(&item.name, first_offer, now);
             }
-            Finish::InUse(fresh) => self.finished_in_use(item, fresh, now.mono.after(ASK_AGAIN)),
+            Finish::InUse(first_offer) => self.finished_in_use(item, first_offer, now.mono.after(ASK_AGAIN)),
             Finish::Stuck => self.update(&item.name, |entry| entry.state = State::Done),
         }
     }
 
-    fn look(&mut self, name: &Name, fresh: Option<Meta>, now: Now) {
-        match fresh {
+    fn look(&mut self, name: &Name, first_offer: Option<Meta>, now: Now) {
+        match first_offer {
             None => self.gone(name),
             // A link's target is read by the next scan, which finds it new.
             Some(meta)
@@ -256,7 +266,7 @@ impl Table {
                 kind: EntryKind::Folder,
                 id,
                 attempt,
-                fresh: false,
+                first_offer: false,
                 snapshot: false,
                 ask_first: false,
                 content: None,

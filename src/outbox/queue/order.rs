@@ -1,6 +1,6 @@
 //! Pure: in which order what is ready is handed out.
 //!
-//! Turn and turn about the smallest and the oldest: something small overtakes any bulk at the next
+//! Priority and turn about the smallest and the oldest: something small overtakes any bulk at the next
 //! turn, and nothing waits for ever, because every other turn goes by age.
 
 use crate::proto::name::Name;

@@ -17,7 +17,7 @@
 //! The table and its indexes are in this file; what is seen moves entries in `observe`, and how they
 //! leave by the queue and come back as outcomes is in `handout`, those that a program has open in `open`. An entry that is in flight or being
 //! finished belongs to whoever has it: nothing that is observed moves it, and its outcome decides
-//! with a fresh look.
+//! with a first_offer look.
 
 mod entry;
 
@@ -167,7 +167,7 @@ impl Table {
             kind,
             id,
             attempt: 0,
-            fresh: false,
+            first_offer: false,
             snapshot: false,
             ask_first: false,
             content,
@@ -239,7 +239,7 @@ impl Table {
             attempt: 0,
             failures: 0,
             seen: scan,
-            fresh: self.known,
+            first_offer: self.known,
             offered: false,
             listed: false,
             open: None,

@@ -1,13 +1,13 @@
-//! Whether a file's chunks are packed. Packing is to make a transfer faster, never slower.
+//! Whether a file's chunks are compressed. Compression is to make a transfer faster, never slower.
 //!
-//! A large file is looked at first: a few samples say whether packing it saves anything. If so, a slow
-//! link gets everything packed, and a fast one nothing. In between, where the link takes less than a third
-//! of what zstd gives, those chunks are packed that would have to wait for the stream.
+//! A large file is looked at first: a few samples say whether compression it saves anything. If so, a slow
+//! link gets everything compressed, and a fast one nothing. In between, where the link takes less than a third
+//! of what zstd gives, those chunks are compressed that would have to wait for the stream.
 
-use crate::compress::{Effort, Packer};
+use crate::compress::{Effort, FrameCompressor};
 use crate::crypto::seal::{HEADER_LEN, Sealer};
 use crate::proto::message::Trailer;
-use crate::session::LinkRate;
+use crate::session::PathRate;
 use bytes::BytesMut;
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
@@ -18,30 +18,30 @@ const SAMPLES: u64 = 4;
 /// Bytes at each: a part of the file, within these bounds.
 const SAMPLE_PART: u64 = 128;
 const SAMPLE: std::ops::RangeInclusive<u64> = (4 << 10)..=(16 << 10);
-/// Shorter files are one packet or two, packed or not.
+/// Shorter files are one packet or two, compressed or not.
 const SMALLEST: u64 = 1 << 10;
-/// The link is so many times slower than zstd when packing is worth it: it has to share the processor
+/// The link is so many times slower than zstd when compression is worth it: it has to share the processor
 /// with all the rest.
 const WORTH: f64 = 3.0;
 /// And so many times slower when there is time for more effort: while congestion control starts up, its
 /// estimate is several times the link's rate.
 const SLOW: f64 = 8.0;
-/// Bytes per second of a link on which small files are packed. One that is idle on loopback is above it.
+/// Bytes per second of a link on which small files are compressed. One that is idle on loopback is above it.
 const SLOW_FOR_SMALL: u64 = 25_000_000;
-/// Chunks that go unpacked after one that did not get shorter; doubled each time up to the last.
+/// Chunks that go decompressed after one that did not get shorter; doubled each time up to the last.
 const REST: u32 = 1;
 const LONGEST_REST: u32 = 64;
 
 /// What a session has to say about it.
 #[derive(Debug, Clone)]
-pub struct Packing {
+pub struct Compression {
     wanted: bool,
-    link: LinkRate,
+    link: PathRate,
 }
 
-impl Packing {
-    /// `wanted` when the user has nothing against it and the peer can unpack.
-    pub fn new(wanted: bool, link: LinkRate) -> Self {
+impl Compression {
+    /// `wanted` when the user has nothing against it and the peer can decompress.
+    pub fn new(wanted: bool, link: PathRate) -> Self {
         Self { wanted, link }
     }
 
@@ -51,16 +51,16 @@ impl Packing {
         (self.wanted && size >= SMALLEST && self.link.get() < SLOW_FOR_SMALL).then_some(Effort::Much)
     }
 
-    /// Looks at a large file from `offset` on. `None` when its chunks are not to be packed.
-    pub(crate) fn large(&self, file: &mut File, offset: u64, size: u64) -> Option<ChunkPacker> {
+    /// Looks at a large file from `offset` on. `None` when its chunks are not to be compressed.
+    pub(crate) fn large(&self, file: &mut File, offset: u64, size: u64) -> Option<ChunkCompressor> {
         if !self.wanted {
             return None;
         }
-        let mut packer = Packer::default();
+        let mut compressor = FrameCompressor::default();
         // What cannot be read here cannot be read later either, and is reported then.
-        let speed = sample(&mut packer, file, offset, size).ok()??;
-        let packing = self.clone();
-        Some(ChunkPacker { packing, packer, speed, rest: 0, next_rest: REST })
+        let speed = sample(&mut compressor, file, offset, size).ok()??;
+        let compression = self.clone();
+        Some(ChunkCompressor { compression, compressor, speed, rest: 0, next_rest: REST })
     }
 
     /// How hard to try while zstd gives `speed` bytes per second, if at all.
@@ -76,32 +76,37 @@ impl Packing {
 
 /// Packs a few pieces of the file: zstd's speed in bytes per second, or nothing when they do not get
 /// shorter. The file is read on from where it was.
-fn sample(packer: &mut Packer, file: &mut File, offset: u64, size: u64) -> io::Result<Option<f64>> {
+fn sample(
+    compressor: &mut FrameCompressor,
+    file: &mut File,
+    offset: u64,
+    size: u64,
+) -> io::Result<Option<f64>> {
     let here = file.stream_position()?;
     let left = size - offset;
     let len = (left / SAMPLE_PART).clamp(*SAMPLE.start(), *SAMPLE.end()).min(left);
-    let (mut all, mut packed) = (0, BytesMut::new());
+    let (mut all, mut compressed) = (0, BytesMut::new());
     let mut fastest = Duration::MAX;
     let mut piece = vec![0; usize::try_from(len).unwrap_or(0)];
     for n in 0..SAMPLES {
         file.seek(SeekFrom::Start(offset + (left - len) / (SAMPLES - 1) * n))?;
         file.read_exact(&mut piece)?;
         let begun = Instant::now();
-        if !packer.pack(&piece, Effort::Little, &mut packed) {
-            packed.extend_from_slice(&piece);
+        if !compressor.compress(&piece, Effort::Little, &mut compressed) {
+            compressed.extend_from_slice(&piece);
         }
         fastest = fastest.min(begun.elapsed());
         all += piece.len();
     }
     file.seek(SeekFrom::Start(here))?;
-    let worth = packed.len() + packed.len() / 8 < all;
+    let worth = compressed.len() + compressed.len() / 8 < all;
     Ok(worth.then(|| len as f64 / fastest.as_secs_f64().max(1e-9)))
 }
 
 /// Packs the chunks of one large file.
-pub(crate) struct ChunkPacker {
-    packing: Packing,
-    packer: Packer,
+pub(crate) struct ChunkCompressor {
+    compression: Compression,
+    compressor: FrameCompressor,
     /// Bytes per second that zstd takes with little effort.
     speed: f64,
     /// Chunks that go as they are before one is tried again.
@@ -109,11 +114,11 @@ pub(crate) struct ChunkPacker {
     next_rest: u32,
 }
 
-impl ChunkPacker {
+impl ChunkCompressor {
     /// Packs what stands in `chunk` behind the room for the header, if that is worth it. `full` says
     /// that the stream takes nothing more at the moment, so that there is time.
-    pub(crate) fn pack(&mut self, chunk: &mut BytesMut, full: bool) {
-        let Some(effort) = self.packing.effort(self.speed) else { return };
+    pub(crate) fn compress(&mut self, chunk: &mut BytesMut, full: bool) {
+        let Some(effort) = self.compression.effort(self.speed) else { return };
         if effort == Effort::Little && !full {
             return;
         }
@@ -122,9 +127,9 @@ impl ChunkPacker {
             return;
         }
         let data = &chunk[HEADER_LEN..];
-        let mut packed = Sealer::buffer(data.len() + Trailer::LEN);
+        let mut compressed = Sealer::buffer(data.len() + Trailer::LEN);
         let begun = Instant::now();
-        if !self.packer.pack(data, effort, &mut packed) {
+        if !self.compressor.compress(data, effort, &mut compressed) {
             self.rest = self.next_rest;
             self.next_rest = (self.next_rest * 2).min(LONGEST_REST);
             return;
@@ -134,7 +139,7 @@ impl ChunkPacker {
             let speed = data.len() as f64 / begun.elapsed().as_secs_f64().max(1e-9);
             self.speed += (speed - self.speed) / 8.0;
         }
-        *chunk = packed;
+        *chunk = compressed;
     }
 }
 
@@ -147,8 +152,8 @@ mod tests {
     /// Bytes per second that zstd is taken to give.
     const SPEED: f64 = 400e6;
 
-    fn packing(link: u64) -> Packing {
-        Packing::new(true, LinkRate::new(link))
+    fn compression(link: u64) -> Compression {
+        Compression::new(true, PathRate::new(link))
     }
 
     fn text(len: usize) -> Vec<u8> {
@@ -160,7 +165,7 @@ mod tests {
 
     fn noise(len: usize) -> Vec<u8> {
         let mut bytes = vec![0; len];
-        blake3::Hasher::new_derive_key("rft packing tests").finalize_xof().fill(&mut bytes);
+        blake3::Hasher::new_derive_key("rft compression tests").finalize_xof().fill(&mut bytes);
         bytes
     }
 
@@ -171,10 +176,16 @@ mod tests {
         file
     }
 
-    /// A packer of chunks for a link of so many bytes per second, on a machine of a known speed.
-    fn packer(link: u64) -> ChunkPacker {
-        let packing = packing(link);
-        ChunkPacker { packing, packer: Packer::default(), speed: SPEED, rest: 0, next_rest: REST }
+    /// A compressor of chunks for a link of so many bytes per second, on a machine of a known speed.
+    fn compressor(link: u64) -> ChunkCompressor {
+        let compression = compression(link);
+        ChunkCompressor {
+            compression,
+            compressor: FrameCompressor::default(),
+            speed: SPEED,
+            rest: 0,
+            next_rest: REST,
+        }
     }
 
     fn chunk(data: &[u8]) -> BytesMut {
@@ -183,32 +194,32 @@ mod tests {
         chunk
     }
 
-    fn packs(packer: &mut ChunkPacker, data: &[u8], full: bool) -> bool {
+    fn compresses(compressor: &mut ChunkCompressor, data: &[u8], full: bool) -> bool {
         let mut chunk = chunk(data);
-        packer.pack(&mut chunk, full);
+        compressor.compress(&mut chunk, full);
         chunk.len() < HEADER_LEN + data.len()
     }
 
     #[test]
     fn a_slow_link_gets_chunks_packed_and_a_fast_one_as_they_are() {
         let text = text(CHUNK);
-        assert!(packs(&mut packer(2_500_000), &text, true));
-        assert!(packs(&mut packer(100_000_000), &text, true));
-        assert!(!packs(&mut packer(300_000_000), &text, true));
+        assert!(compresses(&mut compressor(2_500_000), &text, true));
+        assert!(compresses(&mut compressor(100_000_000), &text, true));
+        assert!(!compresses(&mut compressor(300_000_000), &text, true));
     }
 
     #[test]
     fn between_slow_and_fast_only_chunks_that_would_wait_are_packed() {
-        assert!(!packs(&mut packer(100_000_000), &text(CHUNK), false));
-        assert!(packs(&mut packer(2_500_000), &text(CHUNK), false));
+        assert!(!compresses(&mut compressor(100_000_000), &text(CHUNK), false));
+        assert!(compresses(&mut compressor(2_500_000), &text(CHUNK), false));
     }
 
     #[test]
     fn small_files_are_packed_on_slow_links_alone() {
-        assert_eq!(packing(2_500_000).small(4096), Some(Effort::Much));
-        assert_eq!(packing(100_000_000).small(4096), None);
-        assert_eq!(packing(2_500_000).small(100), None);
-        assert_eq!(Packing::new(false, LinkRate::new(1)).small(4096), None);
+        assert_eq!(compression(2_500_000).small(4096), Some(Effort::Much));
+        assert_eq!(compression(100_000_000).small(4096), None);
+        assert_eq!(compression(2_500_000).small(100), None);
+        assert_eq!(Compression::new(false, PathRate::new(1)).small(4096), None);
     }
 
     #[test]
@@ -216,7 +227,7 @@ mod tests {
         let look = |content: &[u8], offset: u64| {
             let mut file = file(content);
             file.seek(SeekFrom::Start(offset)).unwrap();
-            let found = packing(0).large(&mut file, offset, content.len() as u64).is_some();
+            let found = compression(0).large(&mut file, offset, content.len() as u64).is_some();
             assert_eq!(file.stream_position().unwrap(), offset);
             found
         };
@@ -231,23 +242,23 @@ mod tests {
         assert!(look(&half, 0));
         assert!(!look(&half, 2_000_000));
         assert!(!look(&half, half.len() as u64));
-        assert!(Packing::new(false, LinkRate::new(0)).large(&mut file(&text(9000)), 0, 9000).is_none());
+        assert!(Compression::new(false, PathRate::new(0)).large(&mut file(&text(9000)), 0, 9000).is_none());
     }
 
     #[test]
     fn chunks_that_do_not_get_shorter_are_tried_ever_more_rarely() {
         let (text, noise) = (text(CHUNK), noise(CHUNK));
-        let mut packer = packer(1_000_000);
+        let mut compressor = compressor(1_000_000);
         let mut tried = 0;
         for _ in 0..200 {
-            let rested = packer.rest;
-            assert!(!packs(&mut packer, &noise, true));
+            let rested = compressor.rest;
+            assert!(!compresses(&mut compressor, &noise, true));
             tried += u32::from(rested == 0);
         }
         assert!(tried <= 9, "{tried}");
         // Text is found again.
-        let wait = (0..100).position(|_| packs(&mut packer, &text, true));
+        let wait = (0..100).position(|_| compresses(&mut compressor, &text, true));
         assert!(wait.is_some_and(|chunks| chunks <= LONGEST_REST as usize), "{wait:?}");
-        assert!(packs(&mut packer, &text, true), "and from then on nothing rests");
+        assert!(compresses(&mut compressor, &text, true), "and from then on nothing rests");
     }
 }

@@ -2,20 +2,20 @@
 
 mod answer;
 
-use super::compress::Packing;
-use super::rate_limit::Pace;
+use super::compress::Compression;
+use super::rate_limit::RateLimit;
 use super::read::{Reading, SealedChunk, SmallReader, Source, blocking};
 use crate::crypto::filehash::{FILE_CHUNK, FileHashError};
 use crate::crypto::seal::{RecordKind, SealError, Sealer};
 use crate::event::{Direction, Event, EventSink};
-use crate::failpoint::hit;
+use crate::failpoint::fail_point;
 use crate::outbox::Item;
 use crate::proto::codec::Malformed;
 use crate::proto::message::{Accept, Begin, CHUNK_SIZE, EntryKind, Offer, Outcome, Refusal};
 use crate::proto::name::Name;
 use crate::session::record::{RecordError, RecordReader, RecordWriter, seal_message};
 use crate::store::{Folder, Meta, StoreError};
-use crate::transport::stream::{SendHalf, StreamCode, Turn};
+use crate::transport::stream::{Priority, SendHalf, StreamCode};
 use answer::{Answer, FirstWord, first_word, outcome, receipt};
 use bytes::Bytes;
 use std::sync::Arc;
@@ -29,7 +29,7 @@ const AHEAD: usize = 2;
 /// word may be lost. A peer that refuses the file has cost no more than that, and no more than what leaves in one.
 const BEFORE_ACCEPT: u64 = 32 << 20;
 /// Between two progress events of a file.
-const PROGRESS_PACE: Duration = Duration::from_millis(200);
+const PROGRESS_INTERVAL: Duration = Duration::from_millis(200);
 
 const _: () = assert!(FILE_CHUNK.bytes() as usize == CHUNK_SIZE);
 
@@ -102,17 +102,17 @@ impl From<Malformed> for DeliverError {
 /// What every delivery needs.
 pub struct Delivery {
     folder: Arc<Folder>,
-    pace: Pace,
+    rate_limit: RateLimit,
     events: EventSink,
     small: SmallReader,
     turns: AtomicU32,
 }
 
 impl Delivery {
-    /// Reads from `folder` (Outgoing), sends no faster than `pace`, and tells `events`.
-    pub fn new(folder: Arc<Folder>, pace: Pace, events: EventSink) -> Self {
+    /// Reads from `folder` (Outgoing), sends no faster than `rate_limit`, and tells `events`.
+    pub fn new(folder: Arc<Folder>, rate_limit: RateLimit, events: EventSink) -> Self {
         let small = SmallReader::new(folder.clone());
-        Self { folder, pace, events, small, turns: AtomicU32::new(0) }
+        Self { folder, rate_limit, events, small, turns: AtomicU32::new(0) }
     }
 
     /// Outgoing.
@@ -120,7 +120,7 @@ impl Delivery {
         &self.folder
     }
 
-    /// Delivers one entry on a fresh stream. `slot` is freed as soon as everything is handed to the
+    /// Delivers one entry on a first_offer stream. `slot` is freed as soon as everything is handed to the
     /// stream, while the receipt is still on its way.
     ///
     /// # Errors
@@ -131,15 +131,15 @@ impl Delivery {
         writer: RecordWriter,
         reader: RecordReader,
         slot: OwnedSemaphorePermit,
-        packing: Packing,
+        compression: Compression,
     ) -> Result<Delivered, DeliverError> {
         let (mut send, sealer) = writer.into_parts();
         let result = match &item.kind {
             // An empty file has nothing to hold back.
             EntryKind::File { size } if *size <= CHUNK_SIZE as u64 && (!item.ask_first || *size == 0) => {
-                self.small(item, &mut send, sealer, reader, slot, packing).await
+                self.small(item, &mut send, sealer, reader, slot, compression).await
             }
-            EntryKind::File { .. } => self.large(item, &mut send, sealer, reader, slot, packing).await,
+            EntryKind::File { .. } => self.large(item, &mut send, sealer, reader, slot, compression).await,
             EntryKind::Folder | EntryKind::Link { .. } => {
                 self.bare(item, &mut send, sealer, reader, slot).await
             }
@@ -174,9 +174,9 @@ impl Delivery {
     ) -> Result<Delivered, DeliverError> {
         let offer = seal_offer(item, true, &mut sealer)?;
         self.started(item, 0);
-        send.set_turn(Turn::Small(self.turn()));
+        send.set_turn(Priority::Small(self.turn()));
         send.write(offer).await.map_err(RecordError::from)?;
-        hit("send.bare");
+        fail_point("send.bare");
         send.finish().await;
         drop(slot);
         receipt(outcome(reader).await?, None, 0)
@@ -191,11 +191,11 @@ impl Delivery {
         sealer: Sealer,
         reader: RecordReader,
         slot: OwnedSemaphorePermit,
-        packing: Packing,
+        compression: Compression,
     ) -> Result<Delivered, DeliverError> {
-        let (read, records) = self.small.read(item.clone(), sealer, packing).await?;
+        let (read, records) = self.small.read(item.clone(), sealer, compression).await?;
         self.started(item, 0);
-        send.set_turn(Turn::Small(self.turn()));
+        send.set_turn(Priority::Small(self.turn()));
         for record in records {
             self.wait_for_pace(record.len()).await;
             // A peer that has it already stops the stream; its answer says so.
@@ -203,7 +203,7 @@ impl Delivery {
                 break;
             }
         }
-        hit("send.small");
+        fail_point("send.small");
         send.finish().await;
         drop(slot);
         receipt(outcome(reader).await?, Some(read), 0)
@@ -219,14 +219,14 @@ impl Delivery {
         mut sealer: Sealer,
         mut reader: RecordReader,
         slot: OwnedSemaphorePermit,
-        packing: Packing,
+        compression: Compression,
     ) -> Result<Delivered, DeliverError> {
         let (folder, job) = (self.folder.clone(), item.clone());
         let file = blocking(move || Reading::open(&folder, &job)).await?;
-        send.set_turn(Turn::Bulk(self.turn()));
+        send.set_turn(Priority::Bulk(self.turn()));
         send.write(seal_offer(item, false, &mut sealer)?).await.map_err(RecordError::from)?;
-        hit("send.offered");
-        let accept = if item.fresh {
+        fail_point("send.offered");
+        let accept = if item.first_offer {
             Accept::NOTHING
         } else {
             match first_word(&mut reader).await? {
@@ -235,20 +235,20 @@ impl Delivery {
             }
         };
         let size = item.size();
-        let source = blocking(move || Source::resume(file, size, accept, &packing)).await?;
+        let source = blocking(move || Source::resume(file, size, accept, &compression)).await?;
         let offset = source.offset;
         self.started(item, offset);
-        let begin = Begin { offset, packed: source.packer.is_some() };
+        let begin = Begin { offset, compressed: source.compressor.is_some() };
         send.write(seal_message(&mut sealer, RecordKind::Answer, |out| begin.encode(out))?)
             .await
             .map_err(RecordError::from)?;
 
-        hit("send.begun");
+        fail_point("send.begun");
         let (chunks, mut ready) = mpsc::channel(AHEAD);
         let (folder, name) = (self.folder.clone(), item.name.clone());
         let still_there = move |meta: &Meta| folder.stat(&name).is_ok_and(|now| now.same_file(meta));
         let reading = tokio::task::spawn_blocking(move || source.seal_chunks(sealer, &chunks, still_there));
-        let mut answer = Answer::of(reader, item.fresh);
+        let mut answer = Answer::of(reader, item.first_offer);
         let early = self.pump(item, offset, send, &mut ready, &mut answer).await?;
         if let Some(early) = &early
             && (!matches!(early, Outcome::Done { .. }) || ready.recv().await.is_some())
@@ -256,7 +256,7 @@ impl Delivery {
             return self.receipt_before_the_end(item, early.clone(), offset).await;
         }
         let read = reading.await.map_err(|error| DeliverError::Internal(error.to_string()))??;
-        hit("send.last_chunk");
+        fail_point("send.last_chunk");
         send.finish().await;
         drop(slot);
         let last = match early {
@@ -317,9 +317,9 @@ impl Delivery {
                 }
                 early = &mut answer.last => return Ok(Some(early?)),
             }
-            hit("send.chunk");
+            fail_point("send.chunk");
             sent += data;
-            if told.elapsed() >= PROGRESS_PACE {
+            if told.elapsed() >= PROGRESS_INTERVAL {
                 told = Instant::now();
                 self.events.emit(Event::FileProgress {
                     direction: Direction::Send,
@@ -337,7 +337,7 @@ impl Delivery {
     }
 
     async fn wait_for_pace(&self, bytes: usize) {
-        let wait = self.pace.take(bytes, Instant::now());
+        let wait = self.rate_limit.take(bytes, Instant::now());
         if !wait.is_zero() {
             tokio::time::sleep(wait).await;
         }

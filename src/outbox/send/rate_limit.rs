@@ -8,14 +8,14 @@ const BURST: Duration = Duration::from_millis(200);
 
 /// A cap on the bytes per second of all files together.
 #[derive(Debug)]
-pub struct Pace {
+pub struct RateLimit {
     /// Bytes per second; `None` for no cap.
     rate: Option<u64>,
     /// When all that was let go so far will have been paid for.
     paid: Mutex<Option<Instant>>,
 }
 
-impl Pace {
+impl RateLimit {
     /// At most `rate` bytes per second.
     pub fn new(rate: Option<u64>) -> Self {
         Self { rate: rate.map(|rate| rate.max(1)), paid: Mutex::new(None) }
@@ -39,17 +39,17 @@ mod tests {
 
     #[test]
     fn no_cap_no_wait() {
-        assert_eq!(Pace::new(None).take(usize::MAX, Instant::now()), Duration::ZERO);
+        assert_eq!(RateLimit::new(None).take(usize::MAX, Instant::now()), Duration::ZERO);
     }
 
     #[test]
     fn over_a_second_the_rate_goes() {
-        let pace = Pace::new(Some(1_000_000));
+        let rate_limit = RateLimit::new(Some(1_000_000));
         let start = Instant::now();
         let mut now = start;
         let mut sent = 0;
         while now < start + Duration::from_secs(10) {
-            now += pace.take(10_000, now);
+            now += rate_limit.take(10_000, now);
             sent += 10_000;
         }
         let rate = f64::from(sent) / 10.0;
@@ -58,11 +58,11 @@ mod tests {
 
     #[test]
     fn a_pause_does_not_save_up() {
-        let pace = Pace::new(Some(1_000_000));
+        let rate_limit = RateLimit::new(Some(1_000_000));
         let start = Instant::now();
-        pace.take(1, start);
+        rate_limit.take(1, start);
         let later = start + Duration::from_secs(3600);
-        assert_eq!(pace.take(200_000, later), Duration::ZERO);
-        assert!(pace.take(100_000, later) >= Duration::from_millis(99));
+        assert_eq!(rate_limit.take(200_000, later), Duration::ZERO);
+        assert!(rate_limit.take(100_000, later) >= Duration::from_millis(99));
     }
 }

@@ -3,9 +3,9 @@
 
 mod reading;
 
-use super::compress::{ChunkPacker, Packing};
+use super::compress::{ChunkCompressor, Compression};
 use super::deliver::{DeliverError, seal_offer};
-use crate::compress::Packer;
+use crate::compress::FrameCompressor;
 use crate::crypto::filehash::{FILE_CHUNK, FileHasher};
 use crate::crypto::seal::{Buffers, HEADER_LEN, RECORD_OVERHEAD, RecordKind, Sealer};
 use crate::outbox::Item;
@@ -41,7 +41,7 @@ struct Waiting {
 struct Job {
     item: Item,
     sealer: Sealer,
-    packing: Packing,
+    compression: Compression,
     answer: oneshot::Sender<Result<Small, DeliverError>>,
 }
 
@@ -51,11 +51,16 @@ impl SmallReader {
     }
 
     /// Reads a file of at most one chunk and seals its offer and all of it.
-    pub async fn read(&self, item: Item, sealer: Sealer, packing: Packing) -> Result<Small, DeliverError> {
+    pub async fn read(
+        &self,
+        item: Item,
+        sealer: Sealer,
+        compression: Compression,
+    ) -> Result<Small, DeliverError> {
         let (answer, read) = oneshot::channel();
         let another = {
             let mut waiting = locked(&self.waiting);
-            waiting.jobs.push_back(Job { item, sealer, packing, answer });
+            waiting.jobs.push_back(Job { item, sealer, compression, answer });
             let another = waiting.jobs.len() > waiting.threads * TOGETHER;
             waiting.threads += usize::from(another);
             another
@@ -88,7 +93,7 @@ impl Drop for Thread {
 impl Thread {
     /// Until no file waits.
     fn run(mut self) {
-        let mut packer = Packer::default();
+        let mut compressor = FrameCompressor::default();
         loop {
             let (folder, jobs) = {
                 let mut waiting = locked(&self.waiting);
@@ -103,8 +108,8 @@ impl Thread {
             };
             let wanted = jobs.into_iter().filter(|job| !job.answer.is_closed());
             let read: Vec<_> = wanted
-                .map(|Job { item, sealer, packing, answer }| {
-                    (answer, seal_small(&folder, &item, sealer, &packing, &mut packer))
+                .map(|Job { item, sealer, compression, answer }| {
+                    (answer, seal_small(&folder, &item, sealer, &compression, &mut compressor))
                 })
                 .collect();
             for (answer, small) in read {
@@ -119,8 +124,8 @@ fn seal_small(
     folder: &Folder,
     item: &Item,
     mut sealer: Sealer,
-    packing: &Packing,
-    packer: &mut Packer,
+    compression: &Compression,
+    compressor: &mut FrameCompressor,
 ) -> Result<Small, DeliverError> {
     let mut file = Reading::open(folder, item)?;
     let offer = seal_offer(item, true, &mut sealer)?;
@@ -129,10 +134,10 @@ fn seal_small(
     file.fill(&mut chunk, HEADER_LEN, size)?;
     let hash = *blake3::hash(&chunk[HEADER_LEN..]).as_bytes();
     let read = file.check_end(hash)?;
-    if let Some(effort) = packing.small(item.meta.size) {
-        let mut packed = Sealer::buffer(size + Trailer::LEN);
-        if packer.pack(&chunk[HEADER_LEN..], effort, &mut packed) {
-            chunk = packed;
+    if let Some(effort) = compression.small(item.meta.size) {
+        let mut compressed = Sealer::buffer(size + Trailer::LEN);
+        if compressor.compress(&chunk[HEADER_LEN..], effort, &mut compressed) {
+            chunk = compressed;
         }
     }
     Trailer { size: item.meta.size, hash }.encode(&mut chunk);
@@ -154,20 +159,25 @@ pub(crate) struct Source {
     pub offset: u64,
     hasher: FileHasher,
     /// Packs chunks, if that promises anything.
-    pub packer: Option<ChunkPacker>,
+    pub compressor: Option<ChunkCompressor>,
 }
 
 impl Source {
     /// Goes on behind what the peer holds if that is what the file begins with, else from the start.
-    pub fn resume(file: Reading, size: u64, accept: Accept, packing: &Packing) -> Result<Self, DeliverError> {
+    pub fn resume(
+        file: Reading,
+        size: u64,
+        accept: Accept,
+        compression: &Compression,
+    ) -> Result<Self, DeliverError> {
         let mut source = Self::behind(file, size, accept)?;
-        source.packer = packing.large(&mut source.file.file, source.offset, size);
+        source.compressor = compression.large(&mut source.file.file, source.offset, size);
         Ok(source)
     }
 
     fn behind(file: Reading, size: u64, accept: Accept) -> Result<Self, DeliverError> {
         let hasher = FileHasher::new(FILE_CHUNK);
-        let mut source = Self { file, size, offset: 0, hasher, packer: None };
+        let mut source = Self { file, size, offset: 0, hasher, compressor: None };
         if accept.offset > 0 && accept.offset <= size {
             let mut chunk = BytesMut::new();
             while source.offset < accept.offset {
@@ -209,8 +219,8 @@ impl Source {
             let mut chunk = buffers.take(RECORD_OVERHEAD + CHUNK_SIZE + Trailer::LEN);
             self.read_chunk(&mut chunk, HEADER_LEN)?;
             let data = (chunk.len() - HEADER_LEN) as u64;
-            if let Some(packer) = &mut self.packer {
-                packer.pack(&mut chunk, chunks.capacity() == 0);
+            if let Some(compressor) = &mut self.compressor {
+                compressor.compress(&mut chunk, chunks.capacity() == 0);
             }
             let last = self.offset == self.size;
             let read = if last {

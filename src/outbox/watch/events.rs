@@ -3,7 +3,7 @@
 use super::hints::{Hint, Hints};
 use super::ignored::IGNORE_FILE;
 use crate::cause;
-use crate::outbox::shared::{Mail, Shared};
+use crate::outbox::shared::{Mail, OutboxState};
 use crate::proto::name::Name;
 use notify::event::{AccessKind, AccessMode, CreateKind, ModifyKind, RenameMode};
 use notify::{Config, ErrorKind, Event, EventKind, RecommendedWatcher, RecursiveMode, Watcher};
@@ -30,7 +30,7 @@ pub(crate) enum Watched {
 
 impl Watch {
     /// Watches the folder at `path`; hints go to the mail of `shared`.
-    pub fn start(path: &Path, shared: Arc<Shared>) -> Watched {
+    pub fn start(path: &Path, shared: Arc<OutboxState>) -> Watched {
         // Events name the path as it is given here, and on some systems as it really is.
         let root = path.canonicalize().unwrap_or_else(|_| path.to_path_buf());
         let prefix = root.clone();
@@ -117,7 +117,7 @@ fn meaning(kind: &EventKind) -> Option<Heard> {
     })
 }
 
-fn hear(shared: &Shared, root: &Path, event: notify::Result<Event>) {
+fn hear(shared: &OutboxState, root: &Path, event: notify::Result<Event>) {
     match event {
         Ok(event) if event.need_rescan() => shared.mail(|mail| {
             mail.hints.overflow = true;

@@ -13,7 +13,7 @@ use crate::config::AfterSend;
 use crate::event::EventSink;
 use crate::outbox::queue::observe::Observed;
 use crate::outbox::queue::table::Now;
-use crate::outbox::shared::{Mail, Shared, locked};
+use crate::outbox::shared::{Mail, OutboxState, locked};
 use crate::outbox::{Backlog, Item, OutboxConfig};
 use crate::proto::message::Timestamp;
 use crate::proto::name::Name;
@@ -25,18 +25,18 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// Between two rounds of a burst: what comes meanwhile is put together.
-const PACE: Duration = Duration::from_millis(3);
+const MIN_PASS_INTERVAL: Duration = Duration::from_millis(3);
 /// Entries that are taken over, or looked at, while the table is locked once.
 const CHUNK: usize = 256;
 /// Without events: a second or two apart.
 const POLL: Duration = Duration::from_millis(1500);
 /// Between two warnings that the queue of events ran over.
-const OVERFLOW_PACE: Duration = Duration::from_secs(60);
+const OVERFLOW_WARNING_INTERVAL: Duration = Duration::from_secs(60);
 
 /// The thread's own.
 #[derive(Debug)]
 pub(crate) struct Reconcile {
-    shared: Arc<Shared>,
+    shared: Arc<OutboxState>,
     folder: Arc<Folder>,
     scanner: Scanner,
     events: EventSink,
@@ -83,7 +83,7 @@ struct Outcomes {
 }
 
 impl Reconcile {
-    pub fn new(config: &OutboxConfig, shared: Arc<Shared>, events: EventSink) -> Self {
+    pub fn new(config: &OutboxConfig, shared: Arc<OutboxState>, events: EventSink) -> Self {
         Self {
             shared,
             folder: Arc::clone(&config.outgoing),
@@ -131,8 +131,8 @@ impl Reconcile {
             self.publish();
             // An event after some silence is handled at once, those that follow in step.
             let now = Instant::now();
-            if last.is_some_and(|last| now.duration_since(last) < PACE) {
-                std::thread::sleep(PACE);
+            if last.is_some_and(|last| now.duration_since(last) < MIN_PASS_INTERVAL) {
+                std::thread::sleep(MIN_PASS_INTERVAL);
             }
             last = Some(Instant::now());
         }
@@ -199,8 +199,8 @@ impl Reconcile {
         self.outcomes.all += 1;
         let now = self.now();
         for (item, retry) in &mail.failed {
-            let fresh = self.look_after_failure(item);
-            locked(&self.shared.table).failed(item, *retry, fresh, now);
+            let first_offer = self.look_after_failure(item);
+            locked(&self.shared.table).failed(item, *retry, first_offer, now);
         }
         for chunk in mail.finished.chunks(CHUNK) {
             let mut table = locked(&self.shared.table);
@@ -228,7 +228,7 @@ impl Reconcile {
         }
         if hints.overflow && self.moment() >= self.overflow_told {
             self.events.warn(None, OVERFLOW);
-            self.overflow_told = self.moment().after(OVERFLOW_PACE);
+            self.overflow_told = self.moment().after(OVERFLOW_WARNING_INTERVAL);
         }
         if hints.lost {
             locked(&self.shared.table).events_lost();

@@ -213,11 +213,11 @@ mod tests {
 
     #[test]
     fn each_kind_of_knowledge_has_its_wait() {
-        let fresh = file(1, 5, WALL.seconds);
+        let first_offer = file(1, 5, WALL.seconds);
         for (signal, due) in
             [(Signal::Seen, 1500), (Signal::Written, 1500), (Signal::Closed, 580), (Signal::Moved, 500)]
         {
-            let settle = Settle::first_seen(&fresh, signal, ms(500), Some(WALL), SETTLE);
+            let settle = Settle::first_seen(&first_offer, signal, ms(500), Some(WALL), SETTLE);
             assert_eq!(settle.due(SETTLE), ms(due), "{signal:?}");
         }
     }

@@ -4,7 +4,7 @@ use super::{InstallationId, MAX_FORGET, TransferId, flag};
 use crate::proto::codec::{Malformed, Reader};
 use bytes::{BufMut, BytesMut};
 
-/// The first record each way on the control stream. The guest's is its receipt for the session keys.
+/// The first record each way on the control stream. The initiator's is its receipt for the session keys.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Settings {
     /// The last session that this side knows to be adopted, all zero for none: tells two dials that
@@ -26,7 +26,7 @@ pub struct Settings {
 }
 
 impl Settings {
-    /// Capability: takes packed chunks.
+    /// Capability: takes compressed chunks.
     pub const UNPACKS: u32 = 1;
     /// Capability: makes lost packets of repair (protocol.md section 7).
     pub const RECOVERS: u32 = 2;

@@ -144,16 +144,16 @@ impl Accept {
 pub struct Begin {
     /// Offset in the file of the first chunk that follows.
     pub offset: u64,
-    /// Chunks may be packed, so that records differ in length. Only to a peer with
+    /// Chunks may be compressed, so that records differ in length. Only to a peer with
     /// [`Settings::UNPACKS`](super::Settings::UNPACKS).
-    pub packed: bool,
+    pub compressed: bool,
 }
 
 impl Begin {
     /// Appends the message's bytes.
     pub fn encode(&self, out: &mut BytesMut) {
         out.put_u64(self.offset);
-        if self.packed {
+        if self.compressed {
             out.put_u8(1);
         }
     }
@@ -161,13 +161,13 @@ impl Begin {
     /// # Errors
     /// [`Malformed`] for another length, or an offset that is not at a chunk.
     pub fn decode(bytes: &[u8]) -> Result<Self, Malformed> {
-        let (offset, packed) = match *bytes {
+        let (offset, compressed) = match *bytes {
             [ref offset @ .., 1] if bytes.len() == 9 => (offset, true),
             ref offset => (offset, false),
         };
         let mut r = Reader::new(offset);
         let offset = r.u64()?;
         r.end()?;
-        if offset % CHUNK_SIZE as u64 == 0 { Ok(Self { offset, packed }) } else { Err(Malformed) }
+        if offset % CHUNK_SIZE as u64 == 0 { Ok(Self { offset, compressed }) } else { Err(Malformed) }
     }
 }

@@ -68,13 +68,13 @@ fn a_trailer_is_split_off_the_last_chunk() {
 
 #[test]
 fn a_beginning_says_more_only_of_packed_chunks() {
-    let plain = Begin { offset: CHUNK_SIZE as u64, packed: false };
-    let packed = Begin { packed: true, ..plain };
+    let plain = Begin { offset: CHUNK_SIZE as u64, compressed: false };
+    let compressed = Begin { compressed: true, ..plain };
     let bytes = bytes_of(|out| plain.encode(out));
     assert_eq!(bytes.len(), 8, "as a peer without this capability knows it");
     assert_eq!(Begin::decode(&bytes), Ok(plain));
-    let bytes = bytes_of(|out| packed.encode(out));
-    assert_eq!(Begin::decode(&bytes), Ok(packed));
+    let bytes = bytes_of(|out| compressed.encode(out));
+    assert_eq!(Begin::decode(&bytes), Ok(compressed));
     for bad in [&bytes[..7], &[&bytes[..8], &[0]].concat(), &[&bytes[..], &[1]].concat(), &[1; 8]] {
         assert_eq!(Begin::decode(bad), Err(Malformed), "{bad:?}");
     }
@@ -151,7 +151,7 @@ proptest! {
         }
         let accept = Accept { offset: offset * CHUNK_SIZE as u64, prefix: hash };
         prop_assert_eq!(Accept::decode(&bytes_of(|o| accept.encode(o))), Ok(accept));
-        let begin = Begin { offset: accept.offset, packed: data.len() % 2 == 1 };
+        let begin = Begin { offset: accept.offset, compressed: data.len() % 2 == 1 };
         prop_assert_eq!(Begin::decode(&bytes_of(|o| begin.encode(o))), Ok(begin));
         let partner = Some(InstallationId(last_session)).filter(|id| last_alive && *id != InstallationId([0; 16]));
         let settings = Settings {

@@ -11,7 +11,7 @@ use super::state::{Aside, Beside, StateDir};
 use super::tree::folder::Folder;
 use super::tree::os;
 use crate::config::OnConflict;
-use crate::failpoint::hit;
+use crate::failpoint::fail_point;
 use crate::proto::message::TransferId;
 use quota::Quota;
 use stage::{HINT_SUFFIX, Staged, leaf_of};
@@ -30,7 +30,7 @@ const USUAL: &str = ".folder";
 
 /// Unfinished files that wait to be resumed. For a new one the oldest goes: whoever begins many and finishes none
 /// fills the stage no further, and an honest peer has no more than it may have streams.
-const MOST_UNFINISHED: usize = 1024;
+const MAX_UNFINISHED: usize = 1024;
 
 /// Incoming, with its stage on the same volume.
 #[derive(Debug)]
@@ -143,7 +143,7 @@ impl Incoming {
     /// [`StoreError`] when it cannot be made.
     pub fn stage(&self, id: TransferId) -> Result<(Staged, u64), StoreError> {
         let stage = self.stage_dir()?;
-        self.keep_unfinished(&stage, MOST_UNFINISHED);
+        self.keep_unfinished(&stage, MAX_UNFINISHED);
         Staged::open(&stage, id)
     }
 
@@ -194,7 +194,7 @@ impl Incoming {
                 Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
                     return Err(StoreError::new("remove", stage.path.display(), &error));
                 }
-                _ => hit("stage.discarding"),
+                _ => fail_point("stage.discarding"),
             }
         }
         Ok(())

@@ -3,11 +3,11 @@
 use super::Incoming;
 use super::stage::leaf_of;
 use crate::config::OnConflict;
-use crate::failpoint::hit;
+use crate::failpoint::fail_point;
 use crate::proto::message::{Timestamp, TransferId};
 use crate::proto::name::Name;
 use crate::store::error::{Naming, StoreError};
-use crate::store::tree::folder::Walk;
+use crate::store::tree::folder::DirCursor;
 use crate::store::tree::meta::{FileKind, Meta};
 use crate::store::tree::numbered;
 use crate::store::tree::numbered::numbered;
@@ -22,7 +22,7 @@ use std::sync::Arc;
 
 /// Folders whose entries changed are remembered up to here: handles are scarce. With more of them the
 /// volume is synced as one at the end; where that cannot be, those so far are synced at once.
-const MOST_CHANGED: usize = 64;
+const MAX_CHANGED: usize = 64;
 /// The permissions of a folder that is made on the way to a file.
 const PRIVATE: u32 = 0o700;
 /// Files of the same size at numbered names that are compared with a new one, and those that are read to the end.
@@ -37,7 +37,7 @@ const RACES: u32 = 16;
 /// One batch's way into Incoming.
 pub(crate) struct Placer<'a> {
     incoming: &'a Incoming,
-    walk: Walk<'a>,
+    walk: DirCursor<'a>,
     on_conflict: OnConflict,
     changed: Vec<(Option<Name>, Arc<Dir>)>,
     // The folder whose way to the top is in `changed`.
@@ -99,7 +99,7 @@ impl<'a> Placer<'a> {
         if self.on_conflict != OnConflict::Rename {
             return entry.name.clone();
         }
-        for number in 0..=numbered::MOST {
+        for number in 0..=numbered::MAX_NUMBER {
             let Some(candidate) = numbered(entry.name, number) else { break };
             let Ok((parent, leaf)) = self.walk.parent(&candidate) else { return candidate };
             match os::stat(&parent, &leaf) {
@@ -116,7 +116,7 @@ impl<'a> Placer<'a> {
         let staged = leaf_of(entry.id);
         let stage = self.incoming.stage_dir()?.dir;
         let (mut number, mut races) = (0, 0);
-        while number <= numbered::MOST && races < RACES {
+        while number <= numbered::MAX_NUMBER && races < RACES {
             let Some(candidate) = numbered(entry.name, number) else { break };
             let (parent, leaf) = self.parent(&candidate)?;
             match rename_in(&stage, &staged, &parent, &leaf) {
@@ -146,7 +146,7 @@ impl<'a> Placer<'a> {
                 || compares && self.is_same(entry, number, &parent, &leaf, &there)
             {
                 self.lasts(entry, &parent, &leaf)?;
-                hit("publish.same");
+                fail_point("publish.same");
                 self.moved(&stage, candidate.parent(), &parent)?;
                 self.doubles.push(entry.id);
                 return Ok(candidate);
@@ -158,7 +158,7 @@ impl<'a> Placer<'a> {
                 }
                 OnConflict::Skip => return Err(StoreError::Conflict { path: self.shown(&candidate) }),
                 OnConflict::Overwrite => {
-                    hit("publish.replacing");
+                    fail_point("publish.replacing");
                     os::rename_over(&stage, &staged, &parent, &leaf).map_err(|error| {
                         StoreError::of_entry("replace", self.shown(&candidate), &error, (&parent, &leaf))
                     })?;
@@ -273,7 +273,7 @@ impl<'a> Placer<'a> {
             return Ok(());
         }
         let mut above = name.parent();
-        while self.changed.len() < MOST_CHANGED {
+        while self.changed.len() < MAX_CHANGED {
             let dir = self.walk.dir(above.as_ref())?;
             self.changed(above.clone(), &dir);
             let Some(name) = above else { break };
@@ -296,8 +296,8 @@ impl<'a> Placer<'a> {
         if self.changed.iter().rev().any(|(known, held)| *known == name && Arc::ptr_eq(held, dir)) {
             return;
         }
-        if self.changed.len() == MOST_CHANGED {
-            if sync::at_once(MOST_CHANGED) {
+        if self.changed.len() == MAX_CHANGED {
+            if sync::at_once(MAX_CHANGED) {
                 // The sync of so many takes the whole volume, and this folder with it.
                 return;
             }

@@ -9,7 +9,7 @@ use super::Incoming;
 use super::place::{Entry, Placer, Thing};
 use super::stage::{Staged, leaf_of};
 use crate::config::OnConflict;
-use crate::failpoint::hit;
+use crate::failpoint::fail_point;
 use crate::proto::message::{EntryKind, Offer, Outcome, Refusal, TransferId};
 use crate::proto::name::{Name, link_stays_inside};
 use crate::store::error::{Naming, StoreError};
@@ -99,13 +99,13 @@ pub fn publish(
     let mut placer = Placer::new(incoming, on_conflict);
     let mut jobs: Vec<Job> =
         batch.into_iter().map(|arrived| stage(incoming, &mut placer, arrived, !at_once)).collect();
-    hit("publish.staged");
+    fail_point("publish.staged");
     sync_stage(incoming, &mut jobs, at_once);
-    hit("publish.synced");
+    fail_point("publish.synced");
     let filling = announce(ledger, &mut placer, &mut jobs);
-    hit("publish.committing");
+    fail_point("publish.committing");
     place_all(&mut placer, &mut jobs, &filling);
-    hit("publish.durable");
+    fail_point("publish.durable");
     drop_refused(incoming, ledger, &jobs);
     let placed = |step: &Step| matches!(step, Step::Placed(_));
     let complete: Vec<Name> = {
@@ -113,7 +113,7 @@ pub fn publish(
         folders.filter(|job| job.offer.kind == EntryKind::Folder).map(|job| job.offer.name.clone()).collect()
     };
     each_or_all(&mut jobs, &complete, placed, |entries, complete| ledger.committed(entries, complete));
-    hit("publish.committed");
+    fail_point("publish.committed");
     jobs.into_iter().map(outcome).collect()
 }
 
@@ -158,7 +158,7 @@ fn place_all(placer: &mut Placer<'_>, jobs: &mut [Job], filling: &HashSet<Name>)
         };
         match placed {
             Ok(name) => {
-                hit("publish.placed");
+                fail_point("publish.placed");
                 if job.noted {
                     drop_note(placer.incoming(), job.offer.id);
                 }
@@ -183,7 +183,7 @@ pub fn recover(incoming: &Incoming, ledger: &Ledger, on_conflict: OnConflict) ->
     let (mut committed, mut dropped, mut partial) = (Vec::new(), Vec::new(), Vec::new());
     let mut placer = Placer::new(incoming, on_conflict);
     for (id, received) in ledger.unfinished()? {
-        hit("recover.entry");
+        fail_point("recover.entry");
         match place_again(incoming, &mut placer, id, &received) {
             Ok(Some(saved_as)) => {
                 drop_note(incoming, id);
@@ -198,15 +198,15 @@ pub fn recover(incoming: &Incoming, ledger: &Ledger, on_conflict: OnConflict) ->
         }
     }
     placer.sync()?;
-    hit("recover.placed");
+    fail_point("recover.placed");
     // One that the user has opened meanwhile stays known: that may be lost with the power, and come again.
     let mut folders = ledger.filling()?;
     folders.retain(|name| placer.is_gone(name));
     ledger.committed(&committed, &folders)?;
-    hit("recover.committed");
+    fail_point("recover.committed");
     ledger.not_committed(&partial)?;
     ledger.not_committed(&dropped)?;
-    hit("recover.dropping");
+    fail_point("recover.dropping");
     for id in dropped {
         incoming.discard(id)?;
     }
@@ -269,7 +269,7 @@ fn stage(incoming: &Incoming, placer: &mut Placer<'_>, arrived: Arrived, sync: b
         Content::Staged(staged) => finish(staged),
         Content::Bytes(bytes) => {
             incoming.stage_dir().and_then(|stage| Staged::create(&stage, offer.id)).and_then(|staged| {
-                hit("publish.small_created");
+                fail_point("publish.small_created");
                 staged.write_at(0, &bytes)?;
                 finish(staged)
             })
@@ -362,7 +362,7 @@ fn drop_refused(incoming: &Incoming, ledger: &Ledger, jobs: &[Job]) {
         tracing::warn!(%error, "refused files stay in the stage");
         return;
     }
-    hit("publish.refused");
+    fail_point("publish.refused");
     for id in refused {
         if let Err(error) = incoming.discard(id) {
             tracing::warn!(%error, "a refused file stays in the stage");

@@ -13,7 +13,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 /// Between two walks at least, and at least ten times as long as one takes.
-const PACE: Duration = Duration::from_millis(500);
+const REFRESH_INTERVAL: Duration = Duration::from_millis(500);
 
 /// The limit, and what is known of how far it is used.
 #[derive(Debug)]
@@ -70,7 +70,7 @@ impl Admission<'_> {
         if self.count.walked.is_some() && self.used().saturating_add(wanted) <= self.quota.most {
             return Ok(());
         }
-        if self.count.walked.is_none_or(|(end, cost)| end.elapsed() >= PACE.max(cost * 10)) {
+        if self.count.walked.is_none_or(|(end, cost)| end.elapsed() >= REFRESH_INTERVAL.max(cost * 10)) {
             let (begin, grown) = (Instant::now(), self.quota.grown.load(Ordering::Relaxed));
             let bytes = bytes_in(incoming)?.saturating_add(left()?);
             *self.count = Count { bytes, grown, walked: Some((Instant::now(), begin.elapsed())) };

@@ -1,6 +1,6 @@
 //! One staged file: written at any place, and found again after a crash.
 
-use crate::failpoint::hit;
+use crate::failpoint::fail_point;
 use crate::proto::message::{Timestamp, TransferId};
 use crate::store::error::{Naming, StoreError};
 use crate::store::state::Beside;
@@ -54,7 +54,7 @@ impl Staged {
             Ok((file, _)) => file,
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 let created = os::create_new(&stage.dir, &leaf).naming("create", shown)?;
-                hit("stage.created");
+                fail_point("stage.created");
                 created
             }
             // A link, or a file whose mode shuts us out: nothing that could be resumed.
@@ -150,7 +150,7 @@ impl Staged {
     /// [`StoreError`] when either cannot be written.
     pub fn checkpoint(&self, prefix: u64) -> Result<(), StoreError> {
         os::sync_data(&self.file).naming("sync", || self.shown())?;
-        hit("stage.synced");
+        fail_point("stage.synced");
         let hint = match self.hint.get() {
             Some(hint) => hint,
             None => {
@@ -159,9 +159,9 @@ impl Staged {
                 self.hint.get_or_init(|| made)
             }
         };
-        hit("stage.note_made");
+        fail_point("stage.note_made");
         os::write_at(hint, &prefix.to_be_bytes(), 0).naming("write", || self.shown())?;
-        hit("stage.noted");
+        fail_point("stage.noted");
         self.fleeting.store(prefix == 0, Ordering::Relaxed);
         Ok(())
     }

@@ -5,10 +5,10 @@
 //! knows from the entry and the hidden copy how far it was, and the file is kept once.
 
 use super::removal_record::{COPY_PREFIX, Entry, Verb};
-use crate::failpoint::hit;
+use crate::failpoint::fail_point;
 use crate::proto::name::Name;
 use crate::store::error::{Naming, StoreError};
-use crate::store::tree::folder::{Folder, Walk};
+use crate::store::tree::folder::{DirCursor, Folder};
 use crate::store::tree::meta::FileKind;
 use crate::store::tree::numbered;
 use crate::store::tree::numbered::numbered;
@@ -33,7 +33,7 @@ pub(crate) struct Archive {
 /// Several files on their way into the archive.
 pub(crate) struct Filing<'a> {
     sent: &'a Folder,
-    walk: Walk<'a>,
+    walk: DirCursor<'a>,
     /// Folders that got names, and those above them.
     changed: Vec<(Option<Name>, Arc<Dir>)>,
 }
@@ -98,11 +98,11 @@ impl Archive {
 impl Filing<'_> {
     /// Takes over what stands in `removing`. It lasts after [`Filing::sync`].
     pub(crate) fn keep(&mut self, removing: &Dir, entry: Entry, name: &Name) -> Result<(), StoreError> {
-        hit("archive.placing");
+        fail_point("archive.placing");
         match self.place(removing, &entry.leaf(), name)? {
             Err(error) if error.kind() == io::ErrorKind::CrossesDevices => {}
             other => {
-                hit("archive.placed");
+                fail_point("archive.placed");
                 return other.naming("archive", || self.sent.shown(name));
             }
         }
@@ -178,12 +178,12 @@ pub(crate) enum Placed {
 
 /// Renames into a tree at `name`, or at the next numbered name that is free.
 pub(crate) fn place(
-    walk: &mut Walk<'_>,
+    walk: &mut DirCursor<'_>,
     from: &Dir,
     held: &OsStr,
     name: &Name,
 ) -> Result<io::Result<Placed>, StoreError> {
-    for number in 0..=numbered::MOST {
+    for number in 0..=numbered::MAX_NUMBER {
         let Some(candidate) = numbered(name, number) else { break };
         let (parent, leaf) = walk.make_parent(&candidate, &mut |_, _| {})?;
         match os::rename_new(from, held, &parent, &leaf) {

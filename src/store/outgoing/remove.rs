@@ -9,13 +9,13 @@ mod hold;
 
 use super::archive::{Archive, Filing, Placed, place};
 use super::removal_record::{Entry, Verb};
-use crate::failpoint::hit;
+use crate::failpoint::fail_point;
 use crate::proto::message::Timestamp;
 use crate::proto::name::Name;
 use crate::store::Writers;
 use crate::store::error::{Naming, StoreError};
 use crate::store::state::{Aside, StateDir};
-use crate::store::tree::folder::{Folder, Walk};
+use crate::store::tree::folder::{DirCursor, Folder};
 use crate::store::tree::meta::{FileKind, Meta};
 use crate::store::tree::os;
 use crate::store::tree::sync;
@@ -105,7 +105,7 @@ impl Remover {
         for leaf in &leaves {
             let Some((entry, name)) = Entry::parse(&removing.dir, leaf) else { continue };
             let Ok(found) = os::stat(&removing.dir, leaf) else { continue };
-            hit("start.removing");
+            fail_point("start.removing");
             let is_copied = entry.verb == Verb::Archive && leaves.contains(&entry.copied_leaf());
             let done = if is_copied || walk.stat(&name).is_ok_and(|outgoing| outgoing.same_inode(&found)) {
                 // What is left of half a rename: it has another name.
@@ -117,7 +117,7 @@ impl Remover {
             } else {
                 self.put_back(&mut walk, &removing.dir, leaf, &name).map(|()| Removed::Changed)
             };
-            hit("start.removed");
+            fail_point("start.removed");
             if let Ok(removed) = done {
                 settled.push((name, removed));
             }
@@ -154,7 +154,7 @@ impl Remover {
         };
         let before = os::stat_dir(&parent).naming("look at", || self.outgoing.shown(name))?;
         match os::remove_dir(&parent, &leaf) {
-            Ok(()) => hit("remove.folder"),
+            Ok(()) => fail_point("remove.folder"),
             Err(error) => {
                 return match error.kind() {
                     io::ErrorKind::NotFound => Ok(Removed::Gone),
@@ -204,7 +204,7 @@ impl Remover {
         let kept = (verb == Verb::Archive).then_some(&removing);
         let dirs: Vec<_> = kept.into_iter().chain(touched.iter().map(|touched| &touched.dir)).collect();
         let synced = sync::folders(dirs.into_iter());
-        hit("remove.synced");
+        fail_point("remove.synced");
         let mut filing = self.archive.filing();
         let mut results: Vec<_> = batch
             .iter()
@@ -257,7 +257,7 @@ impl Remover {
     /// Renames one file out of Outgoing and looks which one it was.
     fn take(
         &self,
-        walk: &mut Walk<'_>,
+        walk: &mut DirCursor<'_>,
         touched: &mut Vec<Touched>,
         removing: &Dir,
         verb: Verb,
@@ -292,7 +292,7 @@ impl Remover {
         let entry = Entry::new(verb, self.count.fetch_add(1, Ordering::Relaxed), name, meta);
         entry.write_name(removing, name).naming("remove", shown)?;
         let held = entry.leaf();
-        hit("remove.taking");
+        fail_point("remove.taking");
         match os::rename_own(&parent, &leaf, removing, &held) {
             Ok(()) => {}
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
@@ -309,7 +309,7 @@ impl Remover {
                 };
             }
         }
-        hit("remove.taken");
+        fail_point("remove.taken");
         self.look_at_taken(walk, removing, entry, sent)
     }
 
@@ -317,7 +317,7 @@ impl Remover {
     /// may have died before the sync.
     fn taken_for_good(
         &self,
-        walk: &mut Walk<'_>,
+        walk: &mut DirCursor<'_>,
         removing: &Dir,
         entry: &Entry,
         name: &Name,
@@ -330,7 +330,7 @@ impl Remover {
     }
 
     /// The name of an entry of Outgoing, or that it is gone, to stable storage, with the folders that it is in.
-    fn sync_way(&self, walk: &mut Walk<'_>, name: &Name) -> Result<(), StoreError> {
+    fn sync_way(&self, walk: &mut DirCursor<'_>, name: &Name) -> Result<(), StoreError> {
         let mut above = name.parent();
         loop {
             match walk.dir(above.as_ref()) {
@@ -355,9 +355,9 @@ impl Remover {
         let held = entry.leaf();
         match entry.verb {
             Verb::Delete => {
-                hit("remove.unlinking");
+                fail_point("remove.unlinking");
                 os::unlink(removing, &held).naming("remove", || self.outgoing.shown(name))?;
-                hit("remove.unlinked");
+                fail_point("remove.unlinked");
             }
             Verb::Archive | Verb::Copied => filing.keep(removing, entry, name)?,
         }
@@ -367,7 +367,7 @@ impl Remover {
 
     fn put_back(
         &self,
-        walk: &mut Walk<'_>,
+        walk: &mut DirCursor<'_>,
         removing: &Dir,
         held: &OsStr,
         name: &Name,
@@ -387,7 +387,7 @@ impl Remover {
     /// put back at the next start, when the file may have been sent or taken away; and of a file, one name lasts.
     fn drop_double(
         &self,
-        walk: &mut Walk<'_>,
+        walk: &mut DirCursor<'_>,
         removing: &Dir,
         held: &OsStr,
         name: &Name,

@@ -28,7 +28,7 @@ const INSTALLATION: &str = "rft 1 installation id";
 const REMEMBERED: u64 = 180 * 24 * 60 * 60;
 /// Transfers that are remembered at most. An honest sender lets go of each soon after its receipt; only one that
 /// never does gets here, and is told.
-const MOST_REMEMBERED: u64 = 1_000_000;
+const MAX_REMEMBERED: u64 = 1_000_000;
 
 /// A transfer that stands, or is about to stand, in Incoming.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -76,7 +76,7 @@ impl Ledger {
         let as_of = age::as_of(now(), used.map(seconds));
         let (db, moved_aside) = Database::open(state.dir(), FILE, &path, as_of)?;
         state.sync()?;
-        Ok(Self { db, as_of, moved_aside, most: MOST_REMEMBERED })
+        Ok(Self { db, as_of, moved_aside, most: MAX_REMEMBERED })
     }
 
     /// The start of this run in seconds since 1970, but not later than the ledger's last use before:

@@ -8,7 +8,7 @@ use super::tree::folder::Folder;
 use super::tree::meta::Meta;
 use super::tree::os;
 use crate::config::Folders;
-use crate::failpoint::hit;
+use crate::failpoint::fail_point;
 use cap_std::fs::Dir;
 use std::ffi::OsStr;
 use std::fs::{File, TryLockError};
@@ -213,9 +213,9 @@ fn probe(from: &Dir, to: &Dir) -> io::Result<()> {
         }
     }
     drop(os::create_new(from, leaf)?);
-    hit("start.probe_made");
+    fail_point("start.probe_made");
     let renamed = os::rename_new(from, leaf, to, leaf);
-    hit("start.probed");
+    fail_point("start.probed");
     os::unlink(if renamed.is_ok() { to } else { from }, leaf)?;
     renamed
 }

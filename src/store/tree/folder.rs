@@ -204,8 +204,8 @@ impl Folder {
     }
 
     /// For several operations in a row, which mostly concern the same folders.
-    pub(crate) fn walk(&self) -> Walk<'_> {
-        Walk { folder: self, held: Vec::new() }
+    pub(crate) fn walk(&self) -> DirCursor<'_> {
+        DirCursor { folder: self, held: Vec::new() }
     }
 
     /// Whether the process can go on with what its path leads to, now or later.
@@ -301,18 +301,18 @@ impl fmt::Debug for Folder {
     }
 }
 
-/// How many folders a [`Walk`] keeps open: files come from or go to few folders at a time, and
+/// How many folders a [`DirCursor`] keeps open: files come from or go to few folders at a time, and
 /// handles are scarce.
 const HELD: usize = 16;
 
 /// Resolves names beneath a folder and keeps the last folders open. It lives no longer than one
 /// batch: a folder that was moved out of the tree meanwhile would take files with it.
-pub(crate) struct Walk<'a> {
+pub(crate) struct DirCursor<'a> {
     folder: &'a Folder,
     held: Vec<(Name, Arc<Dir>)>,
 }
 
-impl Walk<'_> {
+impl DirCursor<'_> {
     /// The folder that holds `name`, and the last component as the system has it.
     pub(crate) fn parent(&mut self, name: &Name) -> Result<(Arc<Dir>, OsString), StoreError> {
         let leaf = native(name).map_err(|_| StoreError::Name { path: self.folder.shown(name) })?;
@@ -339,7 +339,7 @@ impl Walk<'_> {
         Ok(dir)
     }
 
-    /// As [`Walk::parent`], making the folders above that are missing. `changed` is told each folder
+    /// As [`DirCursor::parent`], making the folders above that are missing. `changed` is told each folder
     /// that got a new entry.
     pub(crate) fn make_parent(
         &mut self,

@@ -3,7 +3,7 @@
 use crate::proto::name::{MAX_COMPONENT, Name};
 
 /// How many names are tried before a file counts as in the way.
-pub(crate) const MOST: u32 = 9_999;
+pub(crate) const MAX_NUMBER: u32 = 9_999;
 
 /// The name with ` (number)` before its extension; 0 is the name itself. The part before it is cut
 /// where the component would get too long, never inside a UTF-8 character. `None` where even that
@@ -70,7 +70,7 @@ mod tests {
         #[test]
         fn a_numbered_name_is_valid_and_another_one(
             bytes in proptest::collection::vec(prop_oneof![Just(b'.'), Just(0xe2), any::<u8>()], 1..=MAX_COMPONENT),
-            number in 1..=MOST,
+            number in 1..=MAX_NUMBER,
         ) {
             if let Ok(name) = Name::parse(&bytes)
                 && let Some(beside) = numbered(&name, number)
@@ -81,7 +81,7 @@ mod tests {
                 let mark = format!(" ({number})");
                 prop_assert!(text.contains(&mark), "{}", text);
                 prop_assert!(std::str::from_utf8(name.leaf()).is_err() || std::str::from_utf8(beside.leaf()).is_ok());
-                prop_assert_ne!(numbered(&name, number % MOST + 1), Some(beside));
+                prop_assert_ne!(numbered(&name, number % MAX_NUMBER + 1), Some(beside));
             }
         }
     }

@@ -15,11 +15,11 @@ const FAR_TOO_MUCH: f64 = 2.0;
 /// Of what is acknowledged meanwhile, the share that may be sent anew.
 const TRICKLE: f64 = 0.25;
 /// The most of that which is saved up, packets.
-const MOST_SAVED: f64 = 4.0;
+const MAX_CREDIT: f64 = 4.0;
 
 /// Pure: time comes in, a window comes out.
 #[derive(Clone, Debug)]
-pub struct Allowance {
+pub struct AckHeadroom {
     mtu: f64,
     /// Bytes of acknowledged ones that were not sent anew yet.
     saved: f64,
@@ -28,7 +28,7 @@ pub struct Allowance {
     room: f64,
 }
 
-impl Allowance {
+impl AckHeadroom {
     /// For packets of this size, bytes.
     pub fn new(mtu: u16) -> Self {
         Self { mtu: f64::from(mtu), saved: 0.0, limited_until: None, room: 0.0 }
@@ -46,7 +46,7 @@ impl Allowance {
 
     /// `bytes` were acknowledged.
     pub fn on_ack(&mut self, bytes: u64) {
-        self.saved = (self.saved + TRICKLE * bytes as f64).min(MOST_SAVED * self.mtu);
+        self.saved = (self.saved + TRICKLE * bytes as f64).min(MAX_CREDIT * self.mtu);
     }
 
     /// A batch of acknowledgements is complete; so much is under way.
@@ -83,48 +83,48 @@ mod tests {
 
     #[test]
     fn a_queue_is_drained_without_silence() {
-        let mut allowance = Allowance::new(1200);
+        let mut ack_headroom = AckHeadroom::new(1200);
         let (mut in_flight, mut sent) = (200, 0);
         for _ in 0..100 {
-            allowance.on_ack(PACKET);
+            ack_headroom.on_ack(PACKET);
             in_flight -= 1;
             // Whether quinn would send one more packet.
-            while (in_flight + 1) * PACKET < allowance.widen(50 * PACKET, packets(in_flight)) {
-                allowance.on_sent(PACKET);
+            while (in_flight + 1) * PACKET < ack_headroom.widen(50 * PACKET, packets(in_flight)) {
+                ack_headroom.on_sent(PACKET);
                 (in_flight, sent) = (in_flight + 1, sent + 1);
             }
         }
         assert!((20..=25).contains(&sent), "{sent}");
-        let short = allowance.widen(100 * PACKET, packets(in_flight));
+        let short = ack_headroom.widen(100 * PACKET, packets(in_flight));
         assert_eq!(short, 100 * PACKET, "a short pause is left to the controller");
     }
 
     #[test]
     fn what_is_saved_up_is_little() {
-        let mut allowance = Allowance::new(1200);
-        allowance.on_ack(500 * PACKET);
-        assert!(allowance.widen(8 * PACKET, packets(500)) <= 504 * PACKET + 1);
+        let mut ack_headroom = AckHeadroom::new(1200);
+        ack_headroom.on_ack(500 * PACKET);
+        assert!(ack_headroom.widen(8 * PACKET, packets(500)) <= 504 * PACKET + 1);
     }
 
     #[test]
     fn a_window_with_room_stays_as_it_is() {
-        let mut allowance = Allowance::new(1200);
-        allowance.on_ack(5 * PACKET);
-        allowance.on_end_acks(Instant::now(), 5 * PACKET, false, RTT);
-        assert_eq!(allowance.widen(50 * PACKET, packets(5)), 50 * PACKET);
+        let mut ack_headroom = AckHeadroom::new(1200);
+        ack_headroom.on_ack(5 * PACKET);
+        ack_headroom.on_end_acks(Instant::now(), 5 * PACKET, false, RTT);
+        assert_eq!(ack_headroom.widen(50 * PACKET, packets(5)), 50 * PACKET);
     }
 
     #[test]
     fn who_has_little_to_send_is_not_held_back() {
         let now = Instant::now();
-        let mut allowance = Allowance::new(1200);
-        allowance.on_end_acks(now, 20 * PACKET, true, RTT);
-        assert_eq!(allowance.widen(8 * PACKET, packets(20)), 52 * PACKET);
+        let mut ack_headroom = AckHeadroom::new(1200);
+        ack_headroom.on_end_acks(now, 20 * PACKET, true, RTT);
+        assert_eq!(ack_headroom.widen(8 * PACKET, packets(20)), 52 * PACKET);
         // Not even while it hears nothing for a round trip.
-        allowance.on_end_acks(now + RTT, 40 * PACKET, false, RTT);
-        assert_eq!(allowance.widen(8 * PACKET, packets(40)), 52 * PACKET);
+        ack_headroom.on_end_acks(now + RTT, 40 * PACKET, false, RTT);
+        assert_eq!(ack_headroom.widen(8 * PACKET, packets(40)), 52 * PACKET);
         // But who goes on sending as much as is let out is held to the window again.
-        allowance.on_end_acks(now + 3 * RTT, 40 * PACKET, false, RTT);
-        assert_eq!(allowance.widen(70 * PACKET, packets(40)), 70 * PACKET);
+        ack_headroom.on_end_acks(now + 3 * RTT, 40 * PACKET, false, RTT);
+        assert_eq!(ack_headroom.widen(70 * PACKET, packets(40)), 70 * PACKET);
     }
 }

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use quinn_proto::RttEstimator;
 use quinn_proto::congestion::{Controller, ControllerFactory, ControllerMetrics};
 
-use super::ack_headroom::Allowance;
+use super::ack_headroom::AckHeadroom;
 use super::state::Core;
 
 /// What the controller knows of the path, readable from other threads while the connection works.
@@ -90,7 +90,7 @@ impl PathEstimate {
     }
 
     /// Lets so many packets leave in one train, before the next acknowledgement comes.
-    pub(crate) fn allow_burst(&self, packets: u32) {
+    pub(crate) fn burst_credit(&self, packets: u32) {
         self.burst.store(packets.into(), Ordering::Relaxed);
     }
 
@@ -108,7 +108,7 @@ const PACER_INTERVAL: f64 = 2e-3;
 #[derive(Clone, Debug)]
 pub struct Bbr {
     core: Core,
-    allowance: Allowance,
+    ack_headroom: AckHeadroom,
     estimate: Arc<PathEstimate>,
     /// All that was sent was acknowledged, and there was nothing more.
     quiet: bool,
@@ -118,8 +118,8 @@ impl Bbr {
     /// A controller for a new path.
     pub fn new(now: Instant, mtu: u16) -> Self {
         let estimate = PathEstimate { mtu: u64::from(mtu).into(), ..PathEstimate::default() };
-        let (core, allowance) = (Core::new(now, mtu), Allowance::new(mtu));
-        Self { core, allowance, estimate: Arc::new(estimate), quiet: true }
+        let (core, ack_headroom) = (Core::new(now, mtu), AckHeadroom::new(mtu));
+        Self { core, ack_headroom, estimate: Arc::new(estimate), quiet: true }
     }
 
     /// The estimate, which follows the connection's controller for as long as that stays on its
@@ -144,17 +144,17 @@ impl Controller for Bbr {
         let packets = (bytes as f64 / self.core.model.mtu()).ceil() as u64;
         let burst = self.estimate.burst.load(Ordering::Relaxed);
         self.estimate.burst.store(burst.saturating_sub(packets), Ordering::Relaxed);
-        self.allowance.on_sent(bytes);
+        self.ack_headroom.on_sent(bytes);
     }
 
     fn on_ack(&mut self, now: Instant, sent: Instant, bytes: u64, _app_limited: bool, rtt: &RttEstimator) {
         self.core.on_ack(now, sent, bytes, rtt.get());
-        self.allowance.on_ack(bytes);
+        self.ack_headroom.on_ack(bytes);
     }
 
     fn on_end_acks(&mut self, now: Instant, in_flight: u64, app_limited: bool, _largest: Option<u64>) {
         self.core.on_end_acks(now, in_flight, app_limited);
-        self.allowance.on_end_acks(now, in_flight, app_limited, self.core.srtt());
+        self.ack_headroom.on_end_acks(now, in_flight, app_limited, self.core.srtt());
         self.quiet = in_flight == 0 && app_limited;
         self.estimate.burst.store(0, Ordering::Relaxed);
         self.estimate.seen.store(self.core.seen().unwrap_or_default() as u64, Ordering::Relaxed);
@@ -172,7 +172,7 @@ impl Controller for Bbr {
 
     fn on_mtu_update(&mut self, new_mtu: u16) {
         self.core.set_mtu(new_mtu);
-        self.allowance.set_mtu(new_mtu);
+        self.ack_headroom.set_mtu(new_mtu);
         self.estimate.mtu.store(new_mtu.into(), Ordering::Relaxed);
     }
 
@@ -180,7 +180,7 @@ impl Controller for Bbr {
         let window = self.core.window() as f64 / (1.0 + self.estimate.repair_share());
         let burst = self.estimate.burst.load(Ordering::Relaxed) as f64;
         let train = burst * self.core.model.mtu() * self.core.srtt().as_secs_f64() / PACER_INTERVAL;
-        self.allowance.widen(window.max(train) as u64, self.core.in_flight())
+        self.ack_headroom.widen(window.max(train) as u64, self.core.in_flight())
     }
 
     fn metrics(&self) -> ControllerMetrics {
@@ -250,7 +250,7 @@ mod tests {
         let mut bbr = after_a_round(32);
         let at_once = |bbr: &Bbr| bbr.window() as f64 * PACER_INTERVAL / RTT.as_secs_f64() / PACKET as f64;
         let before = bbr.window();
-        bbr.estimate().allow_burst(64);
+        bbr.estimate().burst_credit(64);
         assert!((63.9..64.1).contains(&at_once(&bbr)), "{}", at_once(&bbr));
         // As quinn tells it: ten in one call.
         for n in 0..6 {
@@ -259,7 +259,7 @@ mod tests {
         assert!((3.9..4.1).contains(&at_once(&bbr)), "{}", at_once(&bbr));
         bbr.on_sent(Instant::now(), 4 * PACKET, 63);
         assert_eq!(bbr.window(), before);
-        bbr.estimate().allow_burst(64);
+        bbr.estimate().burst_credit(64);
         bbr.on_end_acks(Instant::now(), 0, true, None);
         assert!(bbr.window() < 2 * before, "what was not used is over");
     }

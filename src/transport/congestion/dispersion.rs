@@ -7,19 +7,19 @@ use std::time::{Duration, Instant};
 /// Packets that leave within this much of a round trip make one train …
 const SPAN: f64 = 1.0 / 64.0;
 /// … or within this, on short paths.
-const LEAST_SPAN: Duration = Duration::from_millis(1);
+const MIN_SPAN: Duration = Duration::from_millis(1);
 /// A train of fewer packets, or whose acknowledgements came in fewer batches, says nothing.
-const LEAST_PACKETS: u32 = 8;
-const LEAST_BATCHES: u32 = 2;
+const MIN_PACKETS: u32 = 8;
+const MIN_BATCHES: u32 = 2;
 /// The path has spread a train only if it took so many times as long to arrive as to leave; else it was no slower than the
 /// sender, and that is all it says.
 const SPREAD: f64 = 1.5;
 /// Where a quarter of them came at more than so many times the rate of another quarter, it was jitter that spread them.
 const APART: f64 = 1.5;
 /// So many trains make an estimate.
-const LEAST_TRAINS: usize = 4;
+const MIN_TRAINS: usize = 4;
 /// No more are kept.
-const MOST_TRAINS: usize = 256;
+const MAX_TRAINS: usize = 256;
 /// And of an idle path no more.
 const IDLE_TRAINS: usize = 8;
 
@@ -34,12 +34,12 @@ struct Train {
     bytes: u64,
     packets: u32,
     batches: u32,
-    arrived: Option<Arrived>,
+    arrived: Option<Spread>,
 }
 
 /// How a train arrived.
 #[derive(Clone, Copy, Debug)]
-struct Arrived {
+struct Spread {
     /// Bytes per second.
     rate: f64,
     /// Slower than it left: that is the path's rate. Else the path carries as much or more.
@@ -48,13 +48,13 @@ struct Arrived {
     packets: u32,
 }
 
-/// What trains say of the path, in bytes per second.
+/// What trains estimate of the path, in bytes per second.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Says {
+pub enum Estimate {
     /// They were too few, too short, or too different.
-    Nothing,
+    Unknown,
     /// It carries so much.
-    Path(f64),
+    Capacity(f64),
     /// It carries what was sent, or more.
     AtLeast(f64),
 }
@@ -63,14 +63,14 @@ pub enum Says {
 #[derive(Clone, Debug, Default)]
 pub struct Trains {
     train: Option<Train>,
-    arrived: Vec<Arrived>,
+    arrived: Vec<Spread>,
 }
 
 impl Trains {
     /// A packet of `bytes` that left at `sent` was acknowledged; `rtt` is the least round-trip time,
-    /// in seconds. Whether it was the first of another train, so that there is more to say.
+    /// in seconds. Whether it was the first of another train, so that there is more to estimate.
     pub fn on_ack(&mut self, now: Instant, sent: Instant, bytes: u64, rtt: f64) -> bool {
-        let span = LEAST_SPAN.max(Duration::from_secs_f64(SPAN * rtt));
+        let span = MIN_SPAN.max(Duration::from_secs_f64(SPAN * rtt));
         let Some(train) = self.train.as_mut().filter(|t| sent >= t.first_sent && sent <= t.first_sent + span)
         else {
             self.close();
@@ -104,21 +104,21 @@ impl Trains {
         let Some(mut train) = self.train.take() else { return };
         train.measure();
         if let Some(arrived) = train.arrived
-            && self.arrived.len() < MOST_TRAINS
+            && self.arrived.len() < MAX_TRAINS
         {
             self.arrived.push(arrived);
         }
     }
 
-    /// What the trains of this round say so far.
-    pub fn say(&self) -> Says {
+    /// What the trains of this round estimate so far.
+    pub fn estimate(&self) -> Estimate {
         self.agree_within(APART)
     }
 
-    /// What they say if they are not further apart than this.
-    fn agree_within(&self, apart: f64) -> Says {
-        if self.arrived.len() < LEAST_TRAINS {
-            return Says::Nothing;
+    /// What they estimate if they are not further apart than this.
+    fn agree_within(&self, apart: f64) -> Estimate {
+        if self.arrived.len() < MIN_TRAINS {
+            return Estimate::Unknown;
         }
         // A minority that was slowed down had a late acknowledgement, or a timer at the receiver's.
         let slowed = 2 * self.arrived.iter().filter(|arrived| arrived.slowed).count() > self.arrived.len();
@@ -127,22 +127,22 @@ impl Trains {
         let median = rates[rates.len() / 2];
         let agree = rates[rates.len() * 3 / 4] <= apart * rates[rates.len() / 4];
         match (slowed, agree) {
-            (true, true) => Says::Path(median),
-            (true, false) => Says::Nothing,
-            (false, _) => Says::AtLeast(median),
+            (true, true) => Estimate::Capacity(median),
+            (true, false) => Estimate::Unknown,
+            (false, _) => Estimate::AtLeast(median),
         }
     }
 
-    /// What the trains say that came one at a time, with pauses between them: only the newest count. As they say only what
+    /// What the trains estimate that came one at a time, with pauses between them: only the newest count. As they estimate only what
     /// leaves at first, too little does no harm.
-    pub fn say_idle(&mut self) -> Says {
+    pub fn estimate_idle(&mut self) -> Estimate {
         self.arrived.drain(..self.arrived.len().saturating_sub(IDLE_TRAINS));
         self.agree_within(f64::MAX)
     }
 
-    /// The round is over: what all its trains say.
-    pub fn end_round(&mut self) -> Says {
-        let said = self.say();
+    /// The round is over: what all its trains estimate.
+    pub fn end_round(&mut self) -> Estimate {
+        let said = self.estimate();
         self.arrived.clear();
         said
     }
@@ -154,9 +154,9 @@ impl Train {
     fn measure(&mut self) {
         let arriving = self.last_acked.saturating_duration_since(self.first_acked).as_secs_f64();
         let leaving = self.last_sent.saturating_duration_since(self.first_sent).as_secs_f64();
-        if self.packets >= LEAST_PACKETS && self.batches >= LEAST_BATCHES && arriving > 0.0 {
+        if self.packets >= MIN_PACKETS && self.batches >= MIN_BATCHES && arriving > 0.0 {
             let (rate, slowed) = (self.bytes as f64 / arriving, arriving > SPREAD * leaving);
-            let now = Arrived { rate, slowed, packets: self.packets };
+            let now = Spread { rate, slowed, packets: self.packets };
             if self.arrived.is_none_or(|best| now.rate > best.rate || now.packets > 2 * best.packets) {
                 self.arrived = Some(now);
             }
@@ -172,7 +172,7 @@ mod tests {
 
     /// Trains of twenty packets, one every 20 ms, which leave at once, on a path of 50 ms: packet `n` of
     /// each is acknowledged when `arrives` says, in microseconds, two at a time.
-    fn measure(count: u64, leaves: impl Fn(u64) -> u64, arrives: impl Fn(u64) -> u64) -> Says {
+    fn measure(count: u64, leaves: impl Fn(u64) -> u64, arrives: impl Fn(u64) -> u64) -> Estimate {
         let start = Instant::now();
         let mut trains = Trains::default();
         for train in 0..count {
@@ -189,13 +189,13 @@ mod tests {
     fn packets_that_arrive_spread_out_tell_the_slowest_links_rate() {
         // 1250 bytes every 100 microseconds are 12.5 MB/s, although only a tenth of that is sent.
         let says = measure(6, |_| 0, |n| 100 * n);
-        assert!(matches!(says, Says::Path(11.9e6..13.1e6)), "{says:?}");
+        assert!(matches!(says, Estimate::Capacity(11.9e6..13.1e6)), "{says:?}");
     }
 
     #[test]
     fn a_late_last_acknowledgement_changes_nothing() {
         let says = measure(6, |_| 0, |n| if n == 19 { 15_000 } else { 100 * n });
-        assert!(matches!(says, Says::Path(11.9e6..13.1e6)), "{says:?}");
+        assert!(matches!(says, Estimate::Capacity(11.9e6..13.1e6)), "{says:?}");
     }
 
     #[test]
@@ -211,13 +211,13 @@ mod tests {
                 trains.on_ack(now, sent, PACKET, 0.05);
             }
         }
-        assert!(matches!(trains.end_round(), Says::AtLeast(22e6..28e6)));
+        assert!(matches!(trains.end_round(), Estimate::AtLeast(22e6..28e6)));
     }
 
     #[test]
     fn packets_that_come_as_they_left_tell_the_least() {
         let says = measure(6, |n| 50 * n, |n| 50 * n);
-        assert!(matches!(says, Says::AtLeast(22e6..28e6)), "{says:?}");
+        assert!(matches!(says, Estimate::AtLeast(22e6..28e6)), "{says:?}");
     }
 
     #[test]
@@ -232,13 +232,13 @@ mod tests {
                 trains.on_ack(now, sent, PACKET, 0.05);
             }
         }
-        assert!(matches!(trains.clone().say_idle(), Says::Path(_)));
-        assert_eq!(trains.end_round(), Says::Nothing);
+        assert!(matches!(trains.clone().estimate_idle(), Estimate::Capacity(_)));
+        assert_eq!(trains.end_round(), Estimate::Unknown);
     }
 
     #[test]
     fn nothing_is_told_by_few_trains_or_by_one_batch() {
-        assert_eq!(measure(3, |_| 0, |n| 100 * n), Says::Nothing);
-        assert_eq!(measure(6, |_| 0, |_| 0), Says::Nothing);
+        assert_eq!(measure(3, |_| 0, |n| 100 * n), Estimate::Unknown);
+        assert_eq!(measure(6, |_| 0, |_| 0), Estimate::Unknown);
     }
 }

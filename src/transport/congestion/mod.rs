@@ -3,7 +3,7 @@
 //!
 //! Data flows: `sampler` turns acknowledgements into delivery rates, `model` keeps what they say
 //! of the path, `state` decides what to do about it, `compete` is what it does beside
-//! loss-based senders, `allowance` keeps acknowledgements flowing, `controller` is quinn's view of it. `window` follows it: how much is handed to
+//! loss-based senders, `ack_headroom` keeps acknowledgements flowing, `controller` is quinn's view of it. `window` follows it: how much is handed to
 //! quinn ahead of the link.
 
 use std::any::Any;
@@ -23,7 +23,7 @@ mod window;
 
 pub use controller::{Bbr, BbrFactory, PathEstimate};
 pub(crate) use startup::first_window;
-pub use window::{PACE, send_window};
+pub use window::{UPDATE_INTERVAL, send_window};
 
 pub use crate::config::Congestion;
 

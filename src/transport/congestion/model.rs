@@ -8,7 +8,7 @@ mod tests;
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-use tally::{MOST_LOSS, Tally};
+use tally::{MAX_LOSS, Tally};
 
 /// Rounds for which the largest delivery rate is remembered: longer than a probe cycle, so that the
 /// rate found by the last probe up is still known at the next one.
@@ -341,9 +341,9 @@ impl Model {
         let all = self.all.share();
         let sampled = self.below.acked + self.below.lost;
         if sampled < 50.0 * self.mtu {
-            return all.min(MOST_LOSS);
+            return all.min(MAX_LOSS);
         }
-        all.min(1.25 * self.below.share() + 0.01).min(MOST_LOSS)
+        all.min(1.25 * self.below.share() + 0.01).min(MAX_LOSS)
     }
 
     /// Share lost of late in rounds without a queue, bytes by bytes.

@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use super::dispersion::{Says, Trains};
+use super::dispersion::{Estimate, Trains};
 use super::model::{Model, Round};
 
 /// A window of so many times what was delivered doubles the rate every round
@@ -36,19 +36,19 @@ pub const INITIAL_PACKETS: f64 = 32.0;
 /// On a long path more may leave in the first round: at this rate, bytes per second (8 Mbit/s), and
 /// at most so many packets. Doubling from 32 packets would take a path of 1 s three rounds longer.
 const INITIAL_RATE: f64 = 1e6;
-const INITIAL_MOST: f64 = 256.0;
+const MAX_INITIAL_PACKETS: f64 = 256.0;
 /// Jitter, seconds: the round trips of an idle path, which its own packets have not filled yet, may be
 /// so much shorter than those of a busy one without a queue.
 const JITTER: f64 = 0.025;
 
 /// Bytes that may leave in the first round.
 pub fn first_window(min_rtt: f64, mtu: f64) -> f64 {
-    (INITIAL_RATE * min_rtt / mtu).clamp(INITIAL_PACKETS, INITIAL_MOST) * mtu
+    (INITIAL_RATE * min_rtt / mtu).clamp(INITIAL_PACKETS, MAX_INITIAL_PACKETS) * mtu
 }
 
 /// What a round says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Verdict {
+pub enum StartupEnd {
     /// The path may carry more.
     Grow,
     /// The path is full.
@@ -148,7 +148,7 @@ impl Startup {
         let news = self.trains.on_ack(now, sent, bytes as u64, model.min_rtt);
         if news
             && self.room.is_none()
-            && let Says::Path(rate) = self.trains.say()
+            && let Estimate::Capacity(rate) = self.trains.estimate()
         {
             self.room = Some(rate);
         }
@@ -183,23 +183,23 @@ impl Startup {
     }
 
     /// A round is over. What it says of the round before goes into the model.
-    pub fn on_round(&mut self, model: &mut Model, round: &Round) -> Verdict {
+    pub fn on_round(&mut self, model: &mut Model, round: &Round) -> StartupEnd {
         let rate = model.rate();
         // While next to nothing is sent, trains are few: those of several rounds count together.
         let quiet = round.bytes < first_window(model.min_rtt, model.mtu());
-        let says = if quiet { self.trains.say_idle() } else { self.trains.end_round() };
+        let says = if quiet { self.trains.estimate_idle() } else { self.trains.end_round() };
         // Trains that came as they left say that there is room for as much, even where others said less before.
         let raised = |said: f64, rate| {
             (rate <= MISTAKEN * said).then_some(if rate > BEYOND * said { rate } else { said })
         };
         match says {
-            Says::Path(rate) if !quiet => self.room = Some(rate),
-            Says::Path(rate) => (self.room, self.seen) = (None, Some(rate)),
-            Says::AtLeast(rate) => {
+            Estimate::Capacity(rate) if !quiet => self.room = Some(rate),
+            Estimate::Capacity(rate) => (self.room, self.seen) = (None, Some(rate)),
+            Estimate::AtLeast(rate) => {
                 self.room = self.room.and_then(|room| raised(room, rate));
                 self.seen = self.seen.and_then(|seen| raised(seen, rate));
             }
-            Says::Nothing => self.room = self.room.filter(|_| round.busy),
+            Estimate::Unknown => self.room = self.room.filter(|_| round.busy),
         }
         if let Some(before) = self.before
             && round.busy
@@ -212,18 +212,18 @@ impl Startup {
         }
         self.before = round.busy.then_some(Before { least: round.least, mean: round.mean, rate });
         if round.scattered_loss > CLEAR_LOSS + 2.0 * self.loss && round.bytes > CLEAR_PACKETS * model.mtu() {
-            return Verdict::Full;
+            return StartupEnd::Full;
         }
         if rate >= self.best * GROWTH {
             (self.best, self.flat, self.loss) = (rate, 0, round.loss);
-            return Verdict::Grow;
+            return StartupEnd::Grow;
         }
         if round.app_limited {
-            return Verdict::Grow;
+            return StartupEnd::Grow;
         }
         self.flat += 1;
         let full = self.flat >= 3 || model.congested() || round.scattered_loss > 0.05 + 1.5 * self.loss;
-        if full { Verdict::Full } else { Verdict::Grow }
+        if full { StartupEnd::Full } else { StartupEnd::Grow }
     }
 
     fn loss(&self, model: &Model) -> f64 {
@@ -304,7 +304,7 @@ mod tests {
         let full = |scattered_loss| {
             let (mut model, mut startup) = begin();
             let round = Round { loss: 0.2, scattered_loss, bytes: 600_000.0, busy: true, ..Round::default() };
-            startup.on_round(&mut model, &round) == Verdict::Full
+            startup.on_round(&mut model, &round) == StartupEnd::Full
         };
         assert!(full(0.2) && !full(0.05));
     }

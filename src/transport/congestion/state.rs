@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use super::cubic::Cubic;
 use super::model::{Load, Model, Round, Window};
 use super::sampler::Sampler;
-use super::startup::{GROWTH, INITIAL_PACKETS, Startup, Verdict};
+use super::startup::{GROWTH, INITIAL_PACKETS, Startup, StartupEnd};
 
 /// Probing for more: so many bandwidth-delay products beyond the first, but at first on a long path
 /// only so many seconds' worth, which a short queue holds.
@@ -31,7 +31,7 @@ const EXCESS: f64 = 0.01;
 /// Rounds with a queue that is not ours before the sender competes for its share.
 const CROWDED_ROUNDS: u32 = 4;
 /// How often it is tried whether a competitor has gone.
-const TRIAL: Duration = Duration::from_secs(5);
+const COMPETITIVE_PROBE_INTERVAL: Duration = Duration::from_secs(5);
 
 /// What the sender is doing.
 #[derive(Clone, Debug)]
@@ -39,17 +39,17 @@ pub enum Phase {
     /// Growing until the path is full.
     Startup(Startup),
     /// Less than the path carries, for a round after the queue is gone; it carries `least`, if no less was delivered yet.
-    Down { gain: f64, since: Option<u64>, least: f64 },
+    ProbeDown { gain: f64, since: Option<u64>, least: f64 },
     /// What the path carries, until this round, or until it carries more than this rate.
     Cruise { until: u64, best: f64 },
     /// More, to see whether the path carries more: gain, the rate to beat, and since which round.
-    Up { gain: f64, best: f64, since: u64 },
+    ProbeUp { gain: f64, best: f64, since: u64 },
     /// Nearly nothing, to see the round-trip time without a queue: since which round, least seen.
     ProbeRtt { since: Option<u64>, least: f64 },
     /// Beside a loss-based sender.
-    Compete(Cubic),
+    Competitive(Cubic),
     /// A pause from that, to see whether the queue goes away.
-    Trial { cubic: Cubic, since: Option<u64> },
+    CompetitiveProbe { cubic: Cubic, since: Option<u64> },
 }
 
 /// The controller without quinn: time comes in, a window comes out.
@@ -142,8 +142,8 @@ impl Core {
 
     fn load(&self) -> Load {
         match self.phase {
-            Phase::Down { gain, .. } if gain > DEEP_GAIN => Load::Full,
-            Phase::Down { .. } | Phase::ProbeRtt { .. } | Phase::Trial { .. } => Load::Below,
+            Phase::ProbeDown { gain, .. } if gain > DEEP_GAIN => Load::Full,
+            Phase::ProbeDown { .. } | Phase::ProbeRtt { .. } | Phase::CompetitiveProbe { .. } => Load::Below,
             Phase::Startup(ref startup) if startup.is_below(self.in_flight, &self.model) => Load::Below,
             _ => Load::Full,
         }
@@ -158,7 +158,7 @@ impl Core {
         self.srtt = srtt.as_secs_f64();
         match &mut self.phase {
             Phase::ProbeRtt { least, .. } => *least = least.min(rtt),
-            Phase::Compete(cubic) => cubic.on_ack(now, bytes as f64, rtt),
+            Phase::Competitive(cubic) => cubic.on_ack(now, bytes as f64, rtt),
             Phase::Startup(startup) => {
                 startup.on_ack(now, sent, bytes as f64, rtt, self.in_flight, &self.model);
             }
@@ -178,13 +178,15 @@ impl Core {
             self.model.on_lost(bytes, load);
             self.in_flight = (self.in_flight - bytes as f64).max(0.0);
         }
-        let Phase::Compete(cubic) = &mut self.phase else {
+        let Phase::Competitive(cubic) = &mut self.phase else {
             return;
         };
-        if cubic.on_lost(now, sent) && now.saturating_duration_since(self.trial_at) > TRIAL {
+        if cubic.on_lost(now, sent)
+            && now.saturating_duration_since(self.trial_at) > COMPETITIVE_PROBE_INTERVAL
+        {
             let cubic = cubic.clone();
             self.trial_at = now;
-            self.phase = Phase::Trial { cubic, since: None };
+            self.phase = Phase::CompetitiveProbe { cubic, since: None };
         }
     }
 
@@ -203,11 +205,13 @@ impl Core {
         }
         self.model.on_rate(sample.rate, sample.interval, sample.app_limited);
         let window = match self.phase {
-            Phase::Startup(_) | Phase::Up { .. } | Phase::Compete(_) => Window::Large,
+            Phase::Startup(_) | Phase::ProbeUp { .. } | Phase::Competitive(_) => Window::Large,
             Phase::Cruise { .. } => Window::Level,
-            Phase::Down { gain, .. } if gain <= DEEP_GAIN => Window::Tiny,
+            Phase::ProbeDown { gain, .. } if gain <= DEEP_GAIN => Window::Tiny,
             // A pause that finds a queue all the same shows that somebody else sends too: there the lower rate is ours.
-            Phase::Down { .. } | Phase::ProbeRtt { .. } | Phase::Trial { .. } => Window::Small,
+            Phase::ProbeDown { .. } | Phase::ProbeRtt { .. } | Phase::CompetitiveProbe { .. } => {
+                Window::Small
+            }
         };
         let delivered = self.sampler.delivered();
         let round = self.model.end_round(sample.delivered_before, delivered, window);
@@ -236,7 +240,7 @@ impl Core {
         let deep = self.cycle.is_multiple_of(cycles) || (self.fresh && !self.model.knows_loss());
         let lossy = self.model.loss() > DEEP_LOSS;
         let gain = if deep && lossy { DEEP_GAIN } else { DOWN_GAIN };
-        self.phase = Phase::Down { gain, since: None, least };
+        self.phase = Phase::ProbeDown { gain, since: None, least };
     }
 
     fn watch_flight(&mut self) {
@@ -244,7 +248,9 @@ impl Core {
         let drained = self.in_flight <= window + 2.0 * self.mtu;
         let round = self.model.round;
         match &mut self.phase {
-            Phase::Down { since, .. } | Phase::ProbeRtt { since, .. } | Phase::Trial { since, .. }
+            Phase::ProbeDown { since, .. }
+            | Phase::ProbeRtt { since, .. }
+            | Phase::CompetitiveProbe { since, .. }
                 if drained && since.is_none() =>
             {
                 *since = Some(round);
@@ -260,38 +266,40 @@ impl Core {
             return;
         }
         if let Phase::Startup(startup) = &mut self.phase {
-            if startup.on_round(&mut self.model, round) == Verdict::Full {
+            if startup.on_round(&mut self.model, round) == StartupEnd::Full {
                 self.down(0.0);
             }
             return;
         }
         match self.phase.clone() {
-            Phase::Down { since: Some(since), .. } if count >= since + 2 => self.end_down(),
+            Phase::ProbeDown { since: Some(since), .. } if count >= since + 2 => self.end_down(),
             Phase::Cruise { until, .. } if count >= until && self.model.min_rtt_is_old(now) => {
                 self.phase = Phase::ProbeRtt { since: None, least: f64::MAX };
             }
             Phase::Cruise { until, best } if count >= until || self.is_news(best, round) => {
                 let gain = 1.0 + UP_GAIN.min(UP_QUEUE / self.model.min_rtt);
-                self.phase = Phase::Up { gain, best: self.model.rate(), since: count };
+                self.phase = Phase::ProbeUp { gain, best: self.model.rate(), since: count };
             }
-            Phase::Up { gain, best, since } if count >= since + 2 => self.end_up(gain, best, round),
+            Phase::ProbeUp { gain, best, since } if count >= since + 2 => self.end_up(gain, best, round),
             Phase::ProbeRtt { since: Some(since), least } if count >= since + 2 => {
                 if least < f64::MAX {
                     self.model.set_min_rtt(now, least);
                 }
                 self.cruise();
             }
-            Phase::Trial { cubic, since: Some(since) } if count >= since + 2 => {
+            Phase::CompetitiveProbe { cubic, since: Some(since) } if count >= since + 2 => {
                 if round.queue < 0.5 * self.crowd() {
                     self.crowded = 0;
                     self.cruise();
                 } else {
-                    self.phase = Phase::Compete(cubic);
+                    self.phase = Phase::Competitive(cubic);
                 }
             }
-            Phase::Compete(cubic) if now.saturating_duration_since(self.trial_at) > 2 * TRIAL => {
+            Phase::Competitive(cubic)
+                if now.saturating_duration_since(self.trial_at) > 2 * COMPETITIVE_PROBE_INTERVAL =>
+            {
                 self.trial_at = now;
-                self.phase = Phase::Trial { cubic, since: None };
+                self.phase = Phase::CompetitiveProbe { cubic, since: None };
             }
             _ => {}
         }
@@ -308,10 +316,10 @@ impl Core {
     /// Counts rounds in which a queue stays although our part of it is small.
     fn count_crowd(&mut self, round: &Round) -> bool {
         match self.phase {
-            Phase::Down { .. } | Phase::Cruise { .. } if round.queue > self.crowd() => {
+            Phase::ProbeDown { .. } | Phase::Cruise { .. } if round.queue > self.crowd() => {
                 self.crowded += 1;
             }
-            Phase::Down { .. } | Phase::Cruise { .. } => self.crowded = 0,
+            Phase::ProbeDown { .. } | Phase::Cruise { .. } => self.crowded = 0,
             _ => {}
         }
         self.crowded >= CROWDED_ROUNDS
@@ -323,7 +331,7 @@ impl Core {
         let window = rate * (self.model.min_rtt + round.queue);
         self.trial_at = now;
         self.crowded = 0;
-        self.phase = Phase::Compete(Cubic::new(now, window.max(self.least()), self.mtu));
+        self.phase = Phase::Competitive(Cubic::new(now, window.max(self.least()), self.mtu));
     }
 
     fn end_down(&mut self) {
@@ -345,7 +353,7 @@ impl Core {
         if !grown || self.model.congested() || round.app_limited {
             self.down(0.0);
         } else if gain < 1.0 + UP_GAIN {
-            self.phase = Phase::Up { gain: 1.0 + UP_GAIN, best: rate, since: self.model.round };
+            self.phase = Phase::ProbeUp { gain: 1.0 + UP_GAIN, best: rate, since: self.model.round };
         } else {
             self.enter_startup(rate, 1);
         }

@@ -3,13 +3,13 @@
 use std::time::Duration;
 
 /// How often the send window follows the congestion window.
-pub const PACE: Duration = Duration::from_millis(50);
+pub const UPDATE_INTERVAL: Duration = Duration::from_millis(50);
 /// Least send window, bytes: what start-up grows into between two looks.
-const LEAST: u64 = 4 << 20;
+const MIN_WINDOW: u64 = 4 << 20;
 /// One packet in so many may be lost so often in a row that the sender has to wait for it.
 const RARE: f64 = 1e5;
 /// Loss that is always reckoned with: it may begin at any time.
-const LEAST_LOSS: f64 = 1e-3;
+const MIN_LOSS: f64 = 1e-3;
 
 /// The send window, bytes, at most `most`: enough that the link never waits for the application, so
 /// little that what is cancelled or overtaken is not long on its way.
@@ -18,10 +18,10 @@ const LEAST_LOSS: f64 = 1e-3;
 /// that is lost `k` times in a row holds the window for `k + 1` round trips, so the window is that
 /// many congestion windows, and one for what waits to be sent. `sent` and `lost` count packets.
 pub fn send_window(congestion_window: u64, sent: u64, lost: u64, most: u64) -> u64 {
-    let loss = (lost as f64 / (sent as f64).max(1000.0)).clamp(LEAST_LOSS, 0.33);
+    let loss = (lost as f64 / (sent as f64).max(1000.0)).clamp(MIN_LOSS, 0.33);
     let in_a_row = RARE.ln() / (1.0 / loss).ln();
     let window = congestion_window as f64 * (2.0 + in_a_row);
-    (window as u64).max(LEAST).min(most)
+    (window as u64).max(MIN_WINDOW).min(most)
 }
 
 #[cfg(test)]

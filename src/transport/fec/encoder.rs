@@ -1,6 +1,6 @@
 //! The sender's half: packets that leave become source blocks, and blocks become repair packets.
 
-use super::MOST;
+use super::MAX_PACKETS;
 use super::packet::{ID_LEN, Repair, id, is_source};
 use crate::crypto::repair::RepairKey;
 use reed_solomon_simd::ReedSolomonEncoder;
@@ -9,7 +9,7 @@ use reed_solomon_simd::ReedSolomonEncoder;
 /// thousand is not. With three it is one in some hundreds, and the end of a file on a fast long path has nearly two hundred.
 const DEVIATIONS: f64 = 4.0;
 /// What loses more than this gets no more repair than what loses this: the path is broken.
-const MOST_LOSS: f64 = 0.2;
+const MAX_LOSS: f64 = 0.2;
 
 /// The packets since the last repair, and the numbers of blocks.
 pub struct SourceBlock {
@@ -32,7 +32,7 @@ pub struct Repairs {
 /// Symbols of repair for a block of `packets`, each of which is two symbols and lost with the probability `loss`; so are the
 /// repair's own packets, one symbol each.
 pub(crate) fn symbols(packets: usize, loss: f64) -> usize {
-    let (packets, loss) = (packets as f64, loss.clamp(0.0, MOST_LOSS));
+    let (packets, loss) = (packets as f64, loss.clamp(0.0, MAX_LOSS));
     let lost = packets * loss + DEVIATIONS * (packets * loss * (1.0 - loss)).sqrt();
     // A lost packet is two lost symbols: less than two repair nothing.
     (1.0 + 2.0 * lost.max(0.5) / (1.0 - loss)).ceil() as usize
@@ -41,7 +41,7 @@ pub(crate) fn symbols(packets: usize, loss: f64) -> usize {
 impl SourceBlock {
     /// Before the session's first packet.
     pub fn new(key: RepairKey) -> Self {
-        Self { key, number: 0, packets: Vec::with_capacity(MOST) }
+        Self { key, number: 0, packets: Vec::with_capacity(MAX_PACKETS) }
     }
 
     /// The number of the block that is being filled.
@@ -59,7 +59,7 @@ impl SourceBlock {
         if is_source(packet) {
             self.packets.push(packet.to_vec());
         }
-        self.packets.len() >= MOST
+        self.packets.len() >= MAX_PACKETS
     }
 
     /// Ends the block: its repair, for a path that loses this part of all packets. `None` if it is empty.

@@ -2,7 +2,7 @@
 
 use super::encoder::SourceBlock;
 use super::packet::{ID_LEN, Repair, id, is_source};
-use super::{LEAST, MOST, Recovery};
+use super::{MAX_PACKETS, MIN_PACKET_LEN, Recovery};
 use crate::crypto::repair::RepairKey;
 
 fn key() -> RepairKey {
@@ -24,7 +24,7 @@ impl Choices<'_> {
 
 /// A QUIC packet of its own: no two have the same id.
 fn packet(number: u16, choices: &mut Choices<'_>) -> Vec<u8> {
-    let mut packet = vec![choices.byte(); LEAST + usize::from(choices.byte())];
+    let mut packet = vec![choices.byte(); MIN_PACKET_LEN + usize::from(choices.byte())];
     let end = packet.len() - ID_LEN;
     packet[0] = 0x40;
     packet[end..].copy_from_slice(&[0xff, 0xff, (number >> 8) as u8, number as u8]);
@@ -41,7 +41,7 @@ pub fn repair(data: &[u8]) {
     let (mut block, mut recovery) = (SourceBlock::new(key()), Recovery::new(key()));
     let (mut sent, mut lost) = (0, Vec::new());
     for _ in 0..4 {
-        for _ in 0..=choices.byte() % MOST as u8 {
+        for _ in 0..=choices.byte() % MAX_PACKETS as u8 {
             let packet = packet(sent, &mut choices);
             sent += 1;
             block.add(&packet);

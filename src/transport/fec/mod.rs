@@ -21,8 +21,8 @@ mod tail;
 mod tests;
 
 use super::congestion::PathEstimate;
-use super::socket::MOST_AT_ONCE;
-use super::stream::Writers;
+use super::socket::MAX_BATCH_BYTES;
+use super::stream::SendBacklog;
 use crate::crypto::repair::RepairKey;
 use encoder::Repairs;
 use quinn::AsyncUdpSocket;
@@ -35,13 +35,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 /// Packets of a block at most. QUIC takes no packet for new that comes 128 packets late.
-pub const MOST: usize = 64;
+pub const MAX_PACKETS: usize = 64;
 /// Smaller packets are acknowledgements, which the next ones say again, and receipts, for which nobody waits.
-pub const LEAST: usize = 300;
+pub const MIN_PACKET_LEN: usize = 300;
 /// On a shorter round trip a lost packet is soon sent again.
-const LEAST_RTT: Duration = Duration::from_millis(10);
+const MIN_RTT: Duration = Duration::from_millis(10);
 /// The receiver takes a shorter one for long enough, as the two sides do not measure the same.
-const LEAST_RTT_TO_KEEP: Duration = Duration::from_millis(4);
+const MIN_RTT_TO_KEEP: Duration = Duration::from_millis(4);
 /// A path that loses more than this by itself, of all packets, is one that loses packets: one in a thousand is enough for
 /// some of a fast path's last round to be lost nearly every time.
 const LOSSY: f64 = 0.0003;
@@ -69,7 +69,7 @@ struct Halves {
 
 struct Sending {
     sender: Sender,
-    writers: Writers,
+    backlog: SendBacklog,
     /// The peer takes repair.
     taken: bool,
     peer: Option<SocketAddr>,
@@ -93,7 +93,7 @@ pub struct SessionRepair {
     /// The peer takes it.
     pub taken: bool,
     /// Who still has something to hand to QUIC.
-    pub writers: Writers,
+    pub backlog: SendBacklog,
 }
 
 impl Fec {
@@ -101,7 +101,7 @@ impl Fec {
     pub fn begin(&self, session: SessionRepair) {
         *lock(&self.0.sending) = Some(Sending {
             sender: Sender::new(session.own),
-            writers: session.writers,
+            backlog: session.backlog,
             taken: session.taken,
             peer: None,
             ecn: None,
@@ -116,10 +116,10 @@ impl Fec {
     pub fn follow(&self, peer: SocketAddr, rtt: Duration, path: Option<Arc<PathEstimate>>) {
         if let Some(sending) = &mut *lock(&self.0.sending) {
             sending.peer = Some(peer);
-            sending.sender.follow(path, sending.writers.written());
+            sending.sender.follow(path, sending.backlog.written());
         }
         if let Some(receiving) = &mut *lock(&self.0.receiving) {
-            receiving.peer = (rtt >= LEAST_RTT_TO_KEEP).then_some(peer);
+            receiving.peer = (rtt >= MIN_RTT_TO_KEEP).then_some(peer);
             if receiving.peer.is_some() {
                 tokio::task::spawn_blocking(make_tables);
             }
@@ -139,7 +139,7 @@ impl Fec {
             return;
         };
         let size = transmit.segment_size.unwrap_or(transmit.contents.len()).max(1);
-        let handed = Handed { written: sending.writers.written(), waits: sending.writers.any_waits() };
+        let handed = Handed { written: sending.backlog.written(), waits: sending.backlog.is_blocked() };
         if !sending.sender.repairs(transmit.contents.len(), size, handed) {
             return;
         }
@@ -202,7 +202,7 @@ impl Sending {
     /// Sends repair to the peer. Where the socket is full there is no room for it.
     fn send(&self, socket: &Arc<dyn AsyncUdpSocket>, repairs: &Repairs) {
         let Some(destination) = self.peer else { return };
-        let at_once = socket.max_transmit_segments().min(MOST_AT_ONCE / repairs.size).max(1);
+        let at_once = socket.max_transmit_segments().min(MAX_BATCH_BYTES / repairs.size).max(1);
         for part in repairs.bytes.chunks(repairs.size * at_once) {
             let _ = socket.try_send(&Transmit {
                 destination,

@@ -31,7 +31,7 @@ pub(crate) fn is_repair(packet: &[u8]) -> bool {
 
 /// Whether the packet can be one of a source block: QUIC's short header, and no mere acknowledgement.
 pub(crate) fn is_source(packet: &[u8]) -> bool {
-    packet.len() >= super::LEAST && packet[0] & 0xc0 == 0x40
+    packet.len() >= super::MIN_PACKET_LEN && packet[0] & 0xc0 == 0x40
 }
 
 /// The packet's id.
@@ -62,7 +62,7 @@ impl<'a> Repair<'a> {
         let (number, rest) = rest.split_first_chunk::<4>()?;
         let (&[packets, symbols, index], rest) = rest.split_first_chunk::<3>()?;
         let (ids, symbol) = rest.split_at_checked(usize::from(packets) * ID_LEN)?;
-        let bounds = (1..=super::MOST).contains(&usize::from(packets)) && index < symbols;
+        let bounds = (1..=super::MAX_PACKETS).contains(&usize::from(packets)) && index < symbols;
         let even = !symbol.is_empty() && symbol.len() % 2 == 0;
         (bounds && even).then_some(Self { number: u32::from_be_bytes(*number), symbols, index, ids, symbol })
     }

@@ -2,7 +2,7 @@
 
 use super::encoder::{Repairs, SourceBlock};
 use super::tail::{Counts, Tail};
-use super::{DELAY, DELAYS, LEAST_RTT, LOSSY, MOST};
+use super::{DELAY, DELAYS, LOSSY, MAX_PACKETS, MIN_RTT};
 use crate::crypto::repair::RepairKey;
 use crate::transport::congestion::PathEstimate;
 use std::sync::Arc;
@@ -54,7 +54,7 @@ impl Sender {
     pub fn repairs(&mut self, bytes: usize, size: usize, handed: Handed) -> bool {
         let Some((path, counts)) = self.path.as_ref().zip(self.counts(handed.written)) else { return false };
         let ends = self.tail.sends(bytes, bytes.div_ceil(size), counts, path.bdp());
-        let wanted = path.loss() > LOSSY && path.min_rtt() >= Some(LEAST_RTT) && ends && !handed.waits;
+        let wanted = path.loss() > LOSSY && path.min_rtt() >= Some(MIN_RTT) && ends && !handed.waits;
         if !wanted {
             path.set_repair_share(0.0);
         }
@@ -95,7 +95,7 @@ impl Sender {
 
     fn end(&mut self) -> Option<Repairs> {
         let path = self.path.as_ref()?;
-        let full = self.block.packets() >= MOST;
+        let full = self.block.packets() >= MAX_PACKETS;
         let repairs = self.block.close(path.loss())?;
         // What does not even fill a block fills no link.
         path.set_repair_share(if full { repairs.share } else { 0.0 });

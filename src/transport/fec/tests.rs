@@ -31,7 +31,7 @@ fn recovered(recovery: &mut Recovery) -> Vec<Vec<u8>> {
 fn cross(packets: &[Vec<u8>], loss: f64, lost: &[usize], lost_repairs: &[usize]) -> Vec<Vec<u8>> {
     let (mut block, mut recovery) = (SourceBlock::new(key()), Recovery::new(key()));
     for (n, packet) in packets.iter().enumerate() {
-        assert_eq!(block.add(packet), n + 1 == MOST);
+        assert_eq!(block.add(packet), n + 1 == MAX_PACKETS);
         if !lost.contains(&n) {
             assert!(!recovery.take(packet));
         }
@@ -48,7 +48,7 @@ fn cross(packets: &[Vec<u8>], loss: f64, lost: &[usize], lost_repairs: &[usize])
 proptest! {
     #[test]
     fn whatever_was_lost_is_made_again_while_there_is_enough_repair(
-        seed in any::<u64>(), lengths in prop::collection::vec(LEAST..1453, 1..=MOST), loss in 0.0..0.3f64,
+        seed in any::<u64>(), lengths in prop::collection::vec(MIN_PACKET_LEN..1453, 1..=MAX_PACKETS), loss in 0.0..0.3f64,
     ) {
         let mut random = StdRng::seed_from_u64(seed);
         let packets: Vec<_> = lengths.iter().map(|length| packet(&mut random, *length)).collect();
@@ -82,7 +82,7 @@ proptest! {
         let repair = Repair { number, symbols, index, ids: &ids, symbol: &symbol };
         let mut bytes = Vec::new();
         repair.encode(&key(), &mut bytes);
-        let good = (1..=MOST).contains(&count) && index < symbols && !symbol.is_empty() && symbol.len() % 2 == 0;
+        let good = (1..=MAX_PACKETS).contains(&count) && index < symbols && !symbol.is_empty() && symbol.len() % 2 == 0;
         prop_assert_eq!(Repair::decode(&key(), &bytes), good.then_some(repair));
         let mut recovery = Recovery::new(key());
         recovery.take(&bytes);
@@ -135,10 +135,10 @@ fn acknowledgements_and_long_headers_are_not_repaired() {
     let mut block = SourceBlock::new(key());
     let mut long = packet(&mut random, 1200);
     long[0] |= 0x80;
-    block.add(&packet(&mut random, LEAST - 1));
+    block.add(&packet(&mut random, MIN_PACKET_LEN - 1));
     block.add(&long);
     assert!(block.close(0.1).is_none());
-    block.add(&packet(&mut random, LEAST));
+    block.add(&packet(&mut random, MIN_PACKET_LEN));
     assert_eq!(block.packets(), 1);
     assert_eq!(block.number(), 0);
     assert!(block.close(0.1).is_some());
@@ -169,7 +169,7 @@ fn what_is_kept_is_bounded_and_the_newest() {
     let mut random = StdRng::seed_from_u64(5);
     let (mut block, mut recovery) = (SourceBlock::new(key()), Recovery::new(key()));
     for round in 0..50 {
-        let packets: Vec<_> = (0..MOST).map(|_| packet(&mut random, 1452)).collect();
+        let packets: Vec<_> = (0..MAX_PACKETS).map(|_| packet(&mut random, 1452)).collect();
         for (n, packet) in packets.iter().enumerate() {
             block.add(packet);
             if n != round {
@@ -189,7 +189,7 @@ fn what_is_kept_is_bounded_and_the_newest() {
 #[test]
 fn repair_that_makes_nothing_is_bounded() {
     let mut recovery = Recovery::new(key());
-    let (ids, symbol) = (vec![0; ID_LEN * MOST], vec![0; 700]);
+    let (ids, symbol) = (vec![0; ID_LEN * MAX_PACKETS], vec![0; 700]);
     for number in (0..100).chain([u32::MAX, 50, 1 << 31]) {
         for index in (0..u8::MAX).chain(0..u8::MAX) {
             let repair = Repair { number, symbols: u8::MAX, index, ids: &ids, symbol: &symbol };
@@ -253,15 +253,15 @@ struct Pair {
     from: crate::transport::socket::Bound,
     to: crate::transport::socket::Bound,
     path: Arc<PathEstimate>,
-    writers: Writers,
+    backlog: SendBacklog,
 }
 
 impl Pair {
     async fn new(taken: bool) -> Self {
         let bound = || bind("127.0.0.1:0".parse().unwrap()).unwrap();
         let (from, to) = (bound(), bound());
-        let writers = Writers::default();
-        let session = || SessionRepair { own: key(), peers: key(), taken, writers: writers.clone() };
+        let backlog = SendBacklog::default();
+        let session = || SessionRepair { own: key(), peers: key(), taken, backlog: backlog.clone() };
         from.fec.begin(session());
         to.fec.begin(session());
         let rtt = Duration::from_millis(40);
@@ -270,7 +270,7 @@ impl Pair {
         to.fec.follow(from.local, rtt, None);
         let mut poller: Pin<Box<dyn UdpPoller>> = from.socket.clone().create_io_poller();
         std::future::poll_fn(|cx| poller.as_mut().poll_writable(cx)).await.unwrap();
-        Self { from, to, path, writers }
+        Self { from, to, path, backlog }
     }
 
     /// Sends all packets but the `lost`, of which the sender knows nothing.
@@ -326,7 +326,7 @@ async fn nothing_is_repaired_that_nobody_asked_for() {
     let without = Pair::new(false).await;
     without.send(&packets, 2);
     let busy = Pair::new(true).await;
-    let _waits = busy.writers.one_waits();
+    let _waits = busy.backlog.blocked();
     busy.send(&packets, 2);
     let clean = Pair::new(true).await;
     clean.from.fec.follow(
@@ -346,15 +346,15 @@ async fn nothing_is_repaired_that_nobody_asked_for() {
 async fn full_blocks_make_the_window_smaller_and_others_do_not() {
     let pair = Pair::new(true).await;
     let mut random = StdRng::seed_from_u64(8);
-    let packets: Vec<_> = (0..MOST).map(|_| packet(&mut random, 1200)).collect();
-    pair.send(&packets[..5], MOST);
+    let packets: Vec<_> = (0..MAX_PACKETS).map(|_| packet(&mut random, 1200)).collect();
+    pair.send(&packets[..5], MAX_PACKETS);
     assert_eq!(pair.come().await.len(), 5, "all come, and the repair after them");
     assert_eq!(pair.path.repair_share(), 0.0);
-    pair.send(&packets, MOST);
+    pair.send(&packets, MAX_PACKETS);
     let share = pair.path.repair_share();
     assert!((0.05..0.2).contains(&share), "{share}");
-    let _waits = pair.writers.one_waits();
-    pair.send(&packets[..1], MOST);
+    let _waits = pair.backlog.blocked();
+    pair.send(&packets[..1], MAX_PACKETS);
     assert_eq!(pair.path.repair_share(), 0.0);
 }
 
@@ -376,7 +376,7 @@ async fn another_path_is_followed_from_its_beginning() {
     let packets: Vec<_> = (0..10).map(|_| packet(&mut random, 1200)).collect();
     pair.path.count_lost(100_000);
     for part in packets[..4].chunks(2) {
-        pair.send(part, MOST);
+        pair.send(part, MAX_PACKETS);
         pair.path.count_flight();
     }
     let rtt = Duration::from_millis(40);
@@ -391,7 +391,7 @@ async fn another_path_is_followed_from_its_beginning() {
 fn the_code_is_what_it_was() {
     let mut block = SourceBlock::new(key());
     for n in 0..5u8 {
-        let mut packet = vec![n; LEAST + usize::from(n)];
+        let mut packet = vec![n; MIN_PACKET_LEN + usize::from(n)];
         packet[0] = 0x40;
         assert!(!block.add(&packet));
     }

@@ -198,14 +198,14 @@ async fn peers_agree_on_a_group_and_both_tell_it() {
 /// Many connections at once, of both groups, on the same threads: each knows its own.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn each_of_many_connections_tells_its_own_group() {
-    let host = endpoint(&GROUPS);
-    let addr = host.local_addr().unwrap();
+    let responder = endpoint(&GROUPS);
+    let addr = responder.local_addr().unwrap();
     let serve = tokio::spawn({
-        let host = host.clone();
+        let responder = responder.clone();
         async move {
             let mut seen = Vec::new();
             while seen.len() < 40 {
-                let connection = host.accept().await.unwrap().await.unwrap();
+                let connection = responder.accept().await.unwrap().await.unwrap();
                 seen.push((connection.remote_address(), key_exchange(&connection).unwrap(), connection));
             }
             seen
@@ -233,14 +233,14 @@ async fn each_of_many_connections_tells_its_own_group() {
 #[tokio::test]
 async fn a_dial_without_random_numbers_is_an_error_and_others_go_on() {
     static DRY_FIRST: [&dyn SupportedKxGroup; 2] = [&DRY, &X25519];
-    let (dialler, host) = (endpoint(&DRY_FIRST), endpoint(&GROUPS));
-    let addr = host.local_addr().unwrap();
+    let (dialler, responder) = (endpoint(&DRY_FIRST), endpoint(&GROUPS));
+    let addr = responder.local_addr().unwrap();
     for _ in 0..2 {
         assert!(dialler.connect(addr, SERVER_NAME).is_err());
     }
-    // A host without random numbers refuses, and serves whoever needs none from that generator.
+    // A responder without random numbers refuses, and serves whoever needs none from that generator.
     let dry = endpoint(&DRY_FIRST);
-    assert!(dial(&host, &dry).await.is_err());
+    assert!(dial(&responder, &dry).await.is_err());
     assert_eq!(dial(&endpoint(&ONLY_X25519), &dry).await.unwrap(), [Some("X25519"); 2]);
 }
 

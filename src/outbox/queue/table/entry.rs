@@ -78,7 +78,7 @@ pub(crate) struct Entry {
     /// The scan that last saw it.
     pub seen: u32,
     /// It came, or changed, after the first look at all of Outgoing.
-    pub fresh: bool,
+    pub first_offer: bool,
     /// The peer may know its id.
     pub offered: bool,
     /// A folder of which is known what stands in it.
@@ -117,7 +117,7 @@ impl Entry {
 
     /// Starts over, as it is now.
     pub fn settle_anew(&mut self, now: Moment, wait: Waits) {
-        (self.attempt, self.failures, self.offered, self.fresh) = (0, 0, false, true);
+        (self.attempt, self.failures, self.offered, self.first_offer) = (0, 0, false, true);
         (self.snapshot, self.refused) = (false, false);
         self.settle_again(now, wait);
     }

@@ -250,14 +250,14 @@ impl World {
         }
     }
 
-    fn fresh(&self, item: &Item) -> Option<Meta> {
+    fn first_offer(&self, item: &Item) -> Option<Meta> {
         let dir = DIRS.iter().find(|(path, _)| name(path) == item.name).map(|(_, inode)| folder(*inode, 1));
         self.disk.iter().find(|(path, _)| name(path) == item.name).map(|(_, meta)| *meta).or(dir)
     }
 
     fn finish(&mut self, item: &Item) {
-        let fresh = self.fresh(item);
-        let finish = match fresh {
+        let first_offer = self.first_offer(item);
+        let finish = match first_offer {
             Some(meta) if meta.same_file(&item.meta) && self.is_open(&item.name) => Finish::InUse(Some(meta)),
             Some(meta) if item.meta.kind == FileKind::Folder => Finish::Changed(Some(meta)),
             Some(meta) if meta.same_file(&item.meta) => {
@@ -315,8 +315,8 @@ impl World {
         let Some(item) = self.table.pop() else { return };
         // The one who opens it to read it asks the system first.
         if self.is_open(&item.name) {
-            let (fresh, now) = (self.fresh(&item), self.now());
-            self.table.failed(&item, Retry::Open, fresh, now);
+            let (first_offer, now) = (self.first_offer(&item), self.now());
+            self.table.failed(&item, Retry::Open, first_offer, now);
             return;
         }
         assert!(self.flight.iter().all(|other| other.name != item.name), "{} twice", item.name);
@@ -345,8 +345,8 @@ impl World {
     fn fail(&mut self, at: usize, retry: Retry) {
         if at < self.flight.len() {
             let item = self.flight.remove(at);
-            let (fresh, now) = (self.fresh(&item), self.now());
-            self.table.failed(&item, retry, fresh, now);
+            let (first_offer, now) = (self.first_offer(&item), self.now());
+            self.table.failed(&item, retry, first_offer, now);
             if retry == Retry::WhenChanged {
                 self.refused.insert(item.name.clone(), item.meta);
             }

@@ -151,7 +151,7 @@ mod tests {
             kind: EntryKind::File { size: 5 },
             id: crate::proto::message::TransferId([1; 16]),
             attempt: 0,
-            fresh: false,
+            first_offer: false,
             snapshot: false,
             ask_first: false,
             content: None,

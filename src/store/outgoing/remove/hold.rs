@@ -10,7 +10,7 @@ use crate::proto::name::Name;
 use crate::store::Writers;
 use crate::store::error::{Naming, StoreError};
 use crate::store::outgoing::removal_record::Entry;
-use crate::store::tree::folder::Walk;
+use crate::store::tree::folder::DirCursor;
 use crate::store::tree::meta::{FileKind, Meta};
 use crate::store::tree::os;
 use cap_std::fs::Dir;
@@ -67,7 +67,7 @@ impl Remover {
     /// have it open?
     pub(crate) fn look_at_taken(
         &self,
-        walk: &mut Walk<'_>,
+        walk: &mut DirCursor<'_>,
         removing: &Dir,
         entry: Entry,
         sent: &Sent,
@@ -133,7 +133,7 @@ impl Remover {
     }
 
     /// Names the mount that a file stands on, of which the system says that it is another volume.
-    pub(crate) fn on_other_volume(&self, walk: &mut Walk<'_>, name: &Name) -> StoreError {
+    pub(crate) fn on_other_volume(&self, walk: &mut DirCursor<'_>, name: &Name) -> StoreError {
         let device = |dir: &Dir| os::stat_dir(dir).map(|meta| meta.identity.device).ok();
         let outgoing = walk.dir(None).ok().and_then(|dir| device(&dir));
         let mut folder = name.parent();

@@ -4,7 +4,7 @@
 use super::too_old;
 use crate::cause;
 use crate::failpoint;
-use crate::failpoint::hit;
+use crate::failpoint::fail_point;
 use crate::store::error::{Naming, StoreError};
 use crate::store::tree::os;
 use cap_std::fs::Dir;
@@ -26,7 +26,7 @@ const ORIGIN: &str = "origin";
 /// The ledger is small and mostly written; redb's own default would be 1 GiB.
 const CACHE_BYTES: usize = 16 << 20;
 /// So many changes may wait for a commit that syncs them.
-const MOST_UNSYNCED: usize = 4096;
+const MAX_UNSYNCED: usize = 4096;
 
 /// Changes of [`RECEIVED`]: a new value, or none.
 pub(crate) type Changes = HashMap<[u8; 16], Option<Vec<u8>>>;
@@ -114,7 +114,7 @@ impl Database {
         }
         let mut unsynced = self.unsynced.lock().unwrap_or_else(PoisonError::into_inner);
         let lazy = matches!(durability, Durability::None);
-        let durability = if unsynced.len() > MOST_UNSYNCED { Durability::Immediate } else { durability };
+        let durability = if unsynced.len() > MAX_UNSYNCED { Durability::Immediate } else { durability };
         let done = self.commit(&mut unsynced, durability, |transaction| apply(transaction, &changes));
         if done.is_ok() && matches!(durability, Durability::Immediate) {
             return Ok(());
@@ -255,7 +255,7 @@ fn make_whole(dir: &Dir, leaf: &str, path: &Path, as_of: u64) -> Result<(), Fail
         _ => {}
     }
     drop(load(path, os::create_new(dir, new), as_of)?);
-    hit("ledger.made");
+    fail_point("ledger.made");
     os::rename_new(dir, new, dir, OsStr::new(leaf)).map_err(failed)
 }
 
@@ -267,7 +267,7 @@ fn load(path: &Path, file: io::Result<File>, as_of: u64) -> Result<(redb::Databa
             .set_cache_size(CACHE_BYTES)
             .set_check_integrity_on_open(true)
             .create_with_backend(Backend(file))?;
-        hit("ledger.verified");
+        fail_point("ledger.verified");
         let transaction = db.begin_write()?;
         let origin = {
             let mut meta = transaction.open_table(META)?;
@@ -278,9 +278,9 @@ fn load(path: &Path, file: io::Result<File>, as_of: u64) -> Result<(redb::Databa
             transaction.open_table(RECEIVED)?.retain(|_, value| !too_old(value, as_of))?;
             origin
         };
-        hit("ledger.committing");
+        fail_point("ledger.committing");
         transaction.commit()?;
-        hit("ledger.open");
+        fail_point("ledger.open");
         Ok((db, origin))
     })
     .map_err(|failure| match failure {

@@ -1,7 +1,7 @@
 //! Counts of what arrived and of what was lost.
 
 /// Loss beyond this is not made up for: what delivers two packets of three is broken.
-pub(crate) const MOST_LOSS: f64 = 0.33;
+pub(crate) const MAX_LOSS: f64 = 0.33;
 /// Share of the counts of loss that is forgotten each cycle.
 const FORGET: f64 = 0.25;
 /// So few packets may lose a third and more by chance.
@@ -21,7 +21,7 @@ impl Tally {
 
     /// The path itself may have lost so much, as far as this round's packets tell: few may all be lost by chance.
     pub fn is_plausible(self, mtu: f64) -> bool {
-        self.share() <= MOST_LOSS || self.acked + self.lost < FEW_PACKETS * mtu
+        self.share() <= MAX_LOSS || self.acked + self.lost < FEW_PACKETS * mtu
     }
 
     pub fn add(&mut self, other: Self) {

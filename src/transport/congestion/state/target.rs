@@ -4,7 +4,7 @@ use super::{Core, EXCESS, Phase};
 use crate::transport::congestion::startup::{INITIAL_PACKETS, first_window};
 
 /// Least window: enough for three later packets to reveal a loss even when one of them is lost too.
-const LEAST_PACKETS: f64 = 8.0;
+const MIN_PACKETS: f64 = 8.0;
 /// Cruising keeps so many times the bandwidth-delay product under way …
 const CRUISE_GAIN: f64 = 1.05;
 /// … and so many seconds' worth beyond it: bursts, timers of a millisecond, batched reads.
@@ -14,7 +14,7 @@ const PROBE_RTT_GAIN: f64 = 0.5;
 
 impl Core {
     pub(crate) fn least(&self) -> f64 {
-        LEAST_PACKETS * self.mtu
+        MIN_PACKETS * self.mtu
     }
 
     /// Gain while sending at the path's rate: lower where what exceeds it is lost at once, because
@@ -39,14 +39,14 @@ impl Core {
         let product = |gain: f64| rate * (gain * model.min_rtt + self.slack());
         let window = match &self.phase {
             Phase::Startup(startup) => startup.window(model, self.slack()),
-            Phase::Down { gain, least, .. } => {
+            Phase::ProbeDown { gain, least, .. } => {
                 rate.max(*least) * (gain * model.min_rtt + model.spread.min(0.25 * model.min_rtt))
             }
             Phase::Cruise { .. } => product(self.full_gain()),
-            Phase::Up { gain, .. } => product(*gain),
+            Phase::ProbeUp { gain, .. } => product(*gain),
             Phase::ProbeRtt { .. } => PROBE_RTT_GAIN * rate * model.min_rtt,
-            Phase::Compete(cubic) => cubic.window().max(rate * model.min_rtt),
-            Phase::Trial { .. } => PROBE_RTT_GAIN * self.recent_rate * model.min_rtt,
+            Phase::Competitive(cubic) => cubic.window().max(rate * model.min_rtt),
+            Phase::CompetitiveProbe { .. } => PROBE_RTT_GAIN * self.recent_rate * model.min_rtt,
         };
         window * self.marked
     }

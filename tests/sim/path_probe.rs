@@ -7,17 +7,17 @@ use bytes::Bytes;
 use quinn_proto::Connection;
 use rft::crypto::handshake::Role;
 use rft::transport::congestion::{PathEstimate, estimate};
-use rft::transport::path_probe::{Look, Seen};
+use rft::transport::path_probe::{PathProbe, ProbeSample};
 
 /// A look that goes on.
 pub struct Looking {
-    look: Look,
+    look: PathProbe,
     path: Arc<PathEstimate>,
     due: Instant,
 }
 
-fn seen(connection: &mut Connection) -> Seen {
-    Seen {
+fn seen(connection: &mut Connection) -> ProbeSample {
+    ProbeSample {
         rtt: connection.rtt(),
         frames: connection.stats().frame_tx.stream,
         largest: connection.datagrams().max_size(),
@@ -28,7 +28,7 @@ impl Looking {
     /// Begins one, if there is one to be taken of this path.
     pub fn begin(now: Instant, connection: &mut Connection, role: Role) -> Option<Self> {
         let path = estimate(connection.congestion_state().clone_box().into_any())?;
-        Self { look: Look::new(connection.rtt(), role)?, path, due: now }.pause(now, connection)
+        Self { look: PathProbe::new(connection.rtt(), role)?, path, due: now }.pause(now, connection)
     }
 
     /// When the next train leaves.

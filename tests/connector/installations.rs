@@ -1,6 +1,6 @@
 //! More than two installations (state folders) with one password: real endpoints, and whole programs, on loopback.
 
-use super::{PATIENCE, Peer, settle, start_as};
+use super::{Peer, TIMEOUT, settle, start_as};
 use crate::harness::peer::{Host, Running, free_port};
 use rft::config::{Bind, Config, PeerAddress};
 use rft::crypto::handshake::PeerId;
@@ -37,7 +37,7 @@ impl Told {
     }
 
     async fn is_told(&mut self, text: &str) {
-        let told = tokio::time::timeout(PATIENCE, self.warnings.recv()).await;
+        let told = tokio::time::timeout(TIMEOUT, self.warnings.recv()).await;
         let told = told.unwrap_or_else(|_| panic!("not told: {text}")).unwrap();
         assert!(told.contains(text), "{told}");
     }
@@ -46,7 +46,7 @@ impl Told {
 /// The process with the greater id decides which connection is the session. Here it is each of the three in turn.
 const PROCESSES: [[u8; 2]; 4] = [[1, 2], [1, 8], [9, 2], [9, 8]];
 const LISTENER: u8 = 5;
-const HOST_2: IpAddr = IpAddr::V4(Ipv4Addr::new(127, 0, 0, 2));
+const RESPONDER_2: IpAddr = IpAddr::V4(Ipv4Addr::new(127, 0, 0, 2));
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn whoever_leads_the_second_installation_is_refused() {
@@ -73,7 +73,7 @@ async fn of_two_that_dial_at_once_one_has_the_session() {
         tokio::time::sleep(Duration::from_millis(100)).await;
         let mut at = Told::start(1, port, LISTENER, 1);
         let (session, _control) = at.peer.session().await;
-        let refused = &mut diallers[usize::from(session.remote_address().ip() == HOST_2)];
+        let refused = &mut diallers[usize::from(session.remote_address().ip() == RESPONDER_2)];
         refused.is_told("has a session with another installation").await;
         assert!(at.peer.sessions.try_recv().is_err(), "{first}, {second}");
     }

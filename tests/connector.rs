@@ -3,14 +3,14 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // a test's own helpers
 
 mod harness;
-#[path = "rendezvous/installations.rs"]
+#[path = "connector/installations.rs"]
 mod installations;
 
 use harness::raw::{client, initial_dcid};
 use harness::relay::{BOTH, Relay, Side, Way};
 use rft::config::{Bind, Config, PeerAddress};
 use rft::crypto::EXPORTER_LABEL;
-use rft::crypto::handshake::{ChannelBinding, Host, M1_LEN, M3_LEN, PeerId};
+use rft::crypto::handshake::{ChannelBinding, M1_LEN, M3_LEN, PeerId, Responder};
 use rft::crypto::password::PasswordKey;
 use rft::event::EventSink;
 use rft::peering::{Fatal, connector};
@@ -28,7 +28,7 @@ use tokio::net::UdpSocket;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
-const PATIENCE: Duration = Duration::from_secs(20);
+const TIMEOUT: Duration = Duration::from_secs(20);
 
 /// One peer's connector, running.
 struct Peer {
@@ -79,21 +79,21 @@ fn pair() -> (SocketAddr, SocketAddr) {
 
 impl Peer {
     async fn session(&mut self) -> (Session, ControlReceiver) {
-        tokio::time::timeout(PATIENCE, self.sessions.recv())
+        tokio::time::timeout(TIMEOUT, self.sessions.recv())
             .await
             .expect("a session in time")
             .expect("a session")
     }
 
     async fn ends(self) -> Fatal {
-        tokio::time::timeout(PATIENCE, self.run).await.expect("an end in time").unwrap().unwrap_err()
+        tokio::time::timeout(TIMEOUT, self.run).await.expect("an end in time").unwrap().unwrap_err()
     }
 }
 
 /// The sessions on which both sides are at last, however often they were replaced on the way.
 async fn settle(a: &mut Peer, b: &mut Peer) -> ((Session, ControlReceiver), (Session, ControlReceiver)) {
     let (mut at_a, mut at_b) = tokio::join!(a.session(), b.session());
-    let deadline = tokio::time::Instant::now() + PATIENCE;
+    let deadline = tokio::time::Instant::now() + TIMEOUT;
     while at_a.0.id() != at_b.0.id() {
         tokio::select! {
             Some(newer) = a.sessions.recv() => at_a = newer,
@@ -112,7 +112,7 @@ async fn peers_that_start_together_agree_on_one_session() {
         let (sa, mut sb) = settle(&mut a, &mut b).await;
         assert_ne!(sa.0.role(), sb.0.role());
         sa.0.tell(&Control::Backlog { files: 3, bytes: 4 }).await.unwrap();
-        let heard = tokio::time::timeout(PATIENCE, sb.1.recv()).await.unwrap();
+        let heard = tokio::time::timeout(TIMEOUT, sb.1.recv()).await.unwrap();
         assert_eq!(heard, Some(Control::Backlog { files: 3, bytes: 4 }));
         // It stays the one: no second session shows up while both dials run out.
         let more = tokio::time::timeout(Duration::from_millis(300), a.sessions.recv()).await;
@@ -159,7 +159,7 @@ async fn a_handshake_that_falls_silent_is_begun_anew() {
     // The connection is about to be there. Its first message finds another process.
     let begun = tokio::time::Instant::now();
     while link.counts(Way::BToA).delivered_packets == 0 {
-        assert!(begun.elapsed() < PATIENCE, "nobody answers");
+        assert!(begun.elapsed() < TIMEOUT, "nobody answers");
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
     link.replace(Side::B, second.local);
@@ -169,7 +169,7 @@ async fn a_handshake_that_falls_silent_is_begun_anew() {
     assert!(took < Duration::from_secs(8), "a session came only after {took:?}");
 }
 
-/// All that a host has of a guest. None of it is dropped: an end of a stream or of a connection is an answer.
+/// All that a responder has of an initiator. None of it is dropped: an end of a stream or of a connection is an answer.
 struct Open {
     _connection: quinn::Connection,
     _streams: (quinn::SendStream, quinn::RecvStream),
@@ -181,11 +181,11 @@ async fn an_idle_session_looks_at_a_long_path_once() {
     let (at, bt) = pair();
     let link = Relay::start(1, at, bt);
     link.edit_both(|line| line.delay = Duration::from_millis(100));
-    let mut host = start(bt, None, [1; 32]);
-    let mut guest = start(at, Some(link.facing_a()), [1; 32]);
-    let _sessions = settle(&mut guest, &mut host).await;
+    let mut responder = start(bt, None, [1; 32]);
+    let mut initiator = start(at, Some(link.facing_a()), [1; 32]);
+    let _sessions = settle(&mut initiator, &mut responder).await;
     let bytes = || [Way::AToB, Way::BToA].map(|way| link.counts(way).bytes);
-    let (begun, deadline) = (bytes(), tokio::time::Instant::now() + PATIENCE);
+    let (begun, deadline) = (bytes(), tokio::time::Instant::now() + TIMEOUT);
     let looked = || bytes().into_iter().zip(begun).all(|(now, begun)| now - begun > 80_000);
     let mut last = bytes();
     loop {
@@ -219,16 +219,17 @@ async fn probe_at(mtus: [usize; 2]) -> Result<(), String> {
     for (way, mtu) in BOTH.into_iter().zip(mtus) {
         link.edit(way, |line| (line.delay, line.largest) = (Duration::from_millis(15), mtu - HEADERS));
     }
-    let mut host = start(bt, None, [1; 32]);
-    let mut guest = start(at, Some(link.facing_a()), [1; 32]);
-    let ((at_guest, mut guest_hears), (at_host, mut host_hears)) = settle(&mut guest, &mut host).await;
+    let mut responder = start(bt, None, [1; 32]);
+    let mut initiator = start(at, Some(link.facing_a()), [1; 32]);
+    let ((at_initiator, mut initiator_hears), (at_responder, mut responder_hears)) =
+        settle(&mut initiator, &mut responder).await;
     let bytes = || [Way::AToB, Way::BToA].map(|way| link.counts(way).bytes);
-    let (begun, deadline) = (bytes(), tokio::time::Instant::now() + PATIENCE);
+    let (begun, deadline) = (bytes(), tokio::time::Instant::now() + TIMEOUT);
     let mut last = begun;
     loop {
         tokio::select! {
-            reason = at_guest.closed() => return Err(format!("the guest lost the session: {reason}")),
-            reason = at_host.closed() => return Err(format!("the host lost the session: {reason}")),
+            reason = at_initiator.closed() => return Err(format!("the initiator lost the session: {reason}")),
+            reason = at_responder.closed() => return Err(format!("the responder lost the session: {reason}")),
             () = tokio::time::sleep(Duration::from_secs(1)) => {}
         }
         let now = bytes();
@@ -241,10 +242,10 @@ async fn probe_at(mtus: [usize; 2]) -> Result<(), String> {
         }
         last = now;
     }
-    for (from, to) in [(&at_guest, &mut host_hears), (&at_host, &mut guest_hears)] {
+    for (from, to) in [(&at_initiator, &mut responder_hears), (&at_responder, &mut initiator_hears)] {
         let message = Control::Backlog { files: 5, bytes: 6 };
         from.tell(&message).await.map_err(|error| error.to_string())?;
-        let heard = tokio::time::timeout(PATIENCE, to.recv()).await;
+        let heard = tokio::time::timeout(TIMEOUT, to.recv()).await;
         if heard != Ok(Some(message)) {
             return Err(format!("a message did not arrive: {heard:?}"));
         }
@@ -270,13 +271,13 @@ async fn a_session_holds_on_a_path_of_any_mtu() {
     }
 }
 
-/// Serves guests as a host with this key does, until one has proved itself.
-async fn until_proof(host: &quinn::Endpoint, key: [u8; 32]) -> Open {
-    // Of tries that overlap the guest goes on with one, and the others may never come to an end.
+/// Serves initiators as a responder with this key does, until one has proved itself.
+async fn until_proof(responder: &quinn::Endpoint, key: [u8; 32]) -> Open {
+    // Of tries that overlap the initiator goes on with one, and the others may never come to an end.
     let mut tries = tokio::task::JoinSet::new();
     loop {
         tokio::select! {
-            Some(incoming) = host.accept() => {
+            Some(incoming) = responder.accept() => {
                 tries.spawn(async move {
                     let connection = incoming.await.ok()?;
                     proof(&connection, key).await.map(|_streams| Open { _connection: connection, _streams })
@@ -302,13 +303,13 @@ async fn proof(
     let mut m1 = [0; M1_LEN];
     recv.read_exact(&mut m1).await.ok()?;
     let (key, binding) = (PasswordKey::from_bytes(key), ChannelBinding::from_exporter(&exported));
-    let (_, m2) = Host::on_m1(&key, &binding, PeerId::random(rng).unwrap(), &m1, rng).unwrap();
+    let (_, m2) = Responder::on_m1(&key, &binding, PeerId::random(rng).unwrap(), &m1, rng).unwrap();
     send.write_all(&m2).await.ok()?;
     recv.read_exact(&mut [0; M3_LEN]).await.ok()?;
     Some((send, recv))
 }
 
-/// A link that is cut each time when the guest has just proved itself says nothing about the password.
+/// A link that is cut each time when the initiator has just proved itself says nothing about the password.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn handshakes_that_die_after_the_proof_are_no_wrong_password() {
     let (at, bt) = pair();
@@ -317,13 +318,13 @@ async fn handshakes_that_die_after_the_proof_are_no_wrong_password() {
         quinn::Endpoint::server(quinn::ServerConfig::with_crypto(tls::configure().unwrap().server), bt);
     let dying = dying.unwrap();
     let mut dialler = start(at, Some(link.facing_a()), [1; 32]);
-    // Silent to the end: a host that says that it is gone, or that its streams are at their end, is another case.
+    // Silent to the end: a responder that says that it is gone, or that its streams are at their end, is another case.
     let mut silent = Vec::new();
     for n in 0..3 {
-        let proof = tokio::time::timeout(PATIENCE, until_proof(&dying, [1; 32])).await;
+        let proof = tokio::time::timeout(TIMEOUT, until_proof(&dying, [1; 32])).await;
         silent.push(proof.unwrap_or_else(|_| panic!("no proof {n}")));
         link.cut(&BOTH);
-        // Until the guest has given it up. What follows is the next dial, whose first packet has 1,200 bytes.
+        // Until the initiator has given it up. What follows is the next dial, whose first packet has 1,200 bytes.
         tokio::time::sleep(Duration::from_millis(3500)).await;
         let before = link.counts(Way::AToB).bytes;
         let begun = tokio::time::Instant::now();
@@ -331,14 +332,14 @@ async fn handshakes_that_die_after_the_proof_are_no_wrong_password() {
             if dialler.run.is_finished() {
                 panic!("it gives up after {n}: {:?}", dialler.ends().await);
             }
-            assert!(begun.elapsed() < PATIENCE, "it does not dial after {n}");
+            assert!(begun.elapsed() < TIMEOUT, "it does not dial after {n}");
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
         link.restore();
     }
-    let mut host = start(pair().1, None, [1; 32]);
-    link.replace(Side::B, host.local);
-    settle(&mut dialler, &mut host).await;
+    let mut responder = start(pair().1, None, [1; 32]);
+    link.replace(Side::B, responder.local);
+    settle(&mut dialler, &mut responder).await;
 }
 
 /// What becomes of the two Initial packets with a ClientHello in them.
@@ -350,19 +351,19 @@ enum Fate {
     SecondLate,
 }
 
-/// Passes packets on between a guest and a host. The first two packets of each destination connection ID that
-/// the guest chose, or was given by a Retry, meet their fate; all others pass.
-async fn pass_on(front: UdpSocket, host: SocketAddr, fate: Fate) {
+/// Passes packets on between an initiator and a responder. The first two packets of each destination connection ID that
+/// the initiator chose, or was given by a Retry, meet their fate; all others pass.
+async fn pass_on(front: UdpSocket, responder: SocketAddr, fate: Fate) {
     /// Longer than the answer to the other packet takes, so that the late one finds a Retry sent.
     const LATE: Duration = Duration::from_millis(100);
     let back = Arc::new(UdpSocket::bind("127.0.0.1:0").await.unwrap());
-    back.connect(host).await.unwrap();
-    let (mut packet, mut answer, mut guest) = ([0; 2048], [0; 2048], None);
+    back.connect(responder).await.unwrap();
+    let (mut packet, mut answer, mut initiator) = ([0; 2048], [0; 2048], None);
     let mut seen: HashMap<Vec<u8>, usize> = HashMap::new();
     loop {
         tokio::select! {
             Ok((length, from)) = front.recv_from(&mut packet) => {
-                guest = Some(from);
+                initiator = Some(from);
                 let packet = packet[..length].to_vec();
                 let nth = match initial_dcid(&packet) {
                     Some(id) => {
@@ -387,33 +388,33 @@ async fn pass_on(front: UdpSocket, host: SocketAddr, fate: Fate) {
                 }
             }
             Ok(length) = back.recv(&mut answer) => {
-                let _ = front.send_to(&answer[..length], guest.unwrap()).await;
+                let _ = front.send_to(&answer[..length], initiator.unwrap()).await;
             }
         }
     }
 }
 
-/// A ClientHello with X25519MLKEM768 needs two packets. Whatever happens to one of them, also when the host
+/// A ClientHello with X25519MLKEM768 needs two packets. Whatever happens to one of them, also when the responder
 /// answers with a Retry first, the peers find each other soon.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn either_half_of_a_client_hello_may_be_lost_or_late() {
     for retry in [false, true] {
         for fate in [Fate::FirstLost, Fate::SecondLost, Fate::FirstLate, Fate::SecondLate] {
             let (at, bt) = pair();
-            let mut host = start(bt, None, [1; 32]);
+            let mut responder = start(bt, None, [1; 32]);
             // With two connections that are not authenticated, all others get a Retry.
             let (crowd, mut silent) = (client(), Vec::new());
             if retry {
                 for _ in 0..2 {
-                    silent.push(crowd.connect(host.local, SERVER_NAME).unwrap().await.unwrap());
+                    silent.push(crowd.connect(responder.local, SERVER_NAME).unwrap().await.unwrap());
                 }
             }
             let front = UdpSocket::bind("127.0.0.1:0").await.unwrap();
             let dialled = front.local_addr().unwrap();
             let relay = tokio::spawn(pass_on(front, bt, fate));
             let begun = tokio::time::Instant::now();
-            let mut guest = start(at, Some(dialled), [1; 32]);
-            let (there, here) = settle(&mut guest, &mut host).await;
+            let mut initiator = start(at, Some(dialled), [1; 32]);
+            let (there, here) = settle(&mut initiator, &mut responder).await;
             let took = begun.elapsed();
             println!("{fate:?}, Retry {retry}: {took:?}");
             assert!(took < Duration::from_secs(4), "{fate:?}, Retry {retry}: {took:?}");
@@ -428,20 +429,20 @@ async fn either_half_of_a_client_hello_may_be_lost_or_late() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_wrong_password_is_refused_by_its_name() {
     let (at, bt) = pair();
-    let mut host = start(at, None, [1; 32]);
-    let guest = start(bt, Some(at), [2; 32]);
-    assert!(matches!(guest.ends().await, Fatal::WrongPassword { peer } if peer == host.local));
-    assert!(host.sessions.try_recv().is_err());
-    assert!(!host.run.is_finished(), "the host goes on serving");
+    let mut responder = start(at, None, [1; 32]);
+    let initiator = start(bt, Some(at), [2; 32]);
+    assert!(matches!(initiator.ends().await, Fatal::WrongPassword { peer } if peer == responder.local));
+    assert!(responder.sessions.try_recv().is_err());
+    assert!(!responder.run.is_finished(), "the responder goes on serving");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_host_stops_at_a_wrong_password_when_told_so() {
+async fn a_responder_stops_at_a_wrong_password_when_told_so() {
     let (at, bt) = pair();
-    let host = start_with(at, None, [1; 32], |config| config.exit_on_auth_failure = true);
-    let guest = start(bt, Some(at), [2; 32]);
-    assert!(matches!(host.ends().await, Fatal::GuestRefused { .. }));
-    drop(guest);
+    let responder = start_with(at, None, [1; 32], |config| config.exit_on_auth_failure = true);
+    let initiator = start(bt, Some(at), [2; 32]);
+    assert!(matches!(responder.ends().await, Fatal::InitiatorRefused { .. }));
+    drop(initiator);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -475,8 +476,8 @@ async fn a_name_that_leads_nowhere_is_an_error() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn guesses_are_throttled_and_the_named_peer_still_gets_in() {
     let (at, bt) = pair();
-    // The host knows its peer's address; strangers come from elsewhere.
-    let mut host = start(at, Some(bt), [1; 32]);
+    // The responder knows its peer's address; strangers come from elsewhere.
+    let mut responder = start(at, Some(bt), [1; 32]);
     for n in 0..8 {
         let stranger = SocketAddr::from(([127, 0, 0, 9], free_port()));
         let guess = start(stranger, Some(at), [n + 2; 32]);
@@ -489,6 +490,6 @@ async fn guesses_are_throttled_and_the_named_peer_still_gets_in() {
     }
     let mut honest = start(bt, Some(at), [1; 32]);
     let begun = std::time::Instant::now();
-    settle(&mut host, &mut honest).await;
+    settle(&mut responder, &mut honest).await;
     assert!(begun.elapsed() < Duration::from_secs(15));
 }
