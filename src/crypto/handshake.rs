@@ -2,8 +2,8 @@
 //!
 //! | # | way | bytes | fields |
 //! |---|---|---|---|
-//! | M1 | initiator to responder | 72 | "RFT1", role 'G', suite, flags (2, zero), peer id 16, random 16, Ya 32 |
-//! | M2 | responder to initiator | 72 | the same with role 'H' and Yb |
+//! | M1 | initiator to responder | 72 | "RFT1", role 'I', suite, flags (2, zero), peer id 16, random 16, Ya 32 |
+//! | M2 | responder to initiator | 72 | the same with role 'R' and Yb |
 //! | M3 | initiator to responder | 32 | Ta |
 //! | M4 | responder to initiator | 112 | Tb 32, wrapped session keys 64, their GCM tag 16 |
 //!
@@ -24,21 +24,11 @@ use super::seal::SessionKeys;
 
 mod hello;
 
+pub use super::role::Role;
+pub use super::transcript::{ChannelBinding, M1_LEN, M2_LEN, M3_LEN, M4_LEN};
+use super::transcript::{PROOF_LEN, SESSION_KEYS_LEN, WRAP_LEN};
+use hello::Hello;
 pub use hello::SUITE;
-use hello::{HELLO_LEN, Hello};
-
-/// Length of M1 in bytes.
-pub const M1_LEN: usize = HELLO_LEN;
-/// Length of M2 in bytes.
-pub const M2_LEN: usize = HELLO_LEN;
-/// Length of M3 in bytes.
-pub const M3_LEN: usize = PROOF_LEN;
-/// Length of M4 in bytes.
-pub const M4_LEN: usize = PROOF_LEN + WRAP_LEN;
-
-const PROOF_LEN: usize = 32;
-const SESSION_KEYS_LEN: usize = 64;
-const WRAP_LEN: usize = SESSION_KEYS_LEN + 16;
 
 /// Why a handshake stops. On the wire all of these look alike; the difference is for the local log and exit code.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -82,33 +72,6 @@ impl From<PakeError> for HandshakeError {
     }
 }
 
-/// Which end of the connection a peer is. TLS fixes it: nothing on the wire can change it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Role {
-    /// The QUIC server of the connection.
-    Responder,
-    /// The QUIC client of the connection.
-    Initiator,
-}
-
-impl Role {
-    /// The byte that stands for the role on the wire and in derivations: 'H' or 'G'.
-    pub fn letter(self) -> u8 {
-        match self {
-            Self::Responder => b'R',
-            Self::Initiator => b'I',
-        }
-    }
-
-    /// The peer's role.
-    pub fn other(self) -> Self {
-        match self {
-            Self::Responder => Self::Initiator,
-            Self::Initiator => Self::Responder,
-        }
-    }
-}
-
 /// 16 random bytes that name a process for its lifetime. Public, and authenticated once the handshake is done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct PeerId(pub [u8; 16]);
@@ -127,33 +90,6 @@ impl PeerId {
 impl fmt::Display for PeerId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
-    }
-}
-
-/// What binds a handshake to its TLS connection: the output of the TLS exporter. Wiped when dropped.
-pub struct ChannelBinding(Zeroizing<[u8; 96]>);
-
-impl ChannelBinding {
-    /// Takes 96 bytes of the connection's TLS exporter with [`EXPORTER_LABEL`](super::EXPORTER_LABEL) and an empty
-    /// context: SID (CPace's session id), CB (in the channel identifier) and MIX (in the key schedule).
-    pub fn from_exporter(exported: &[u8; 96]) -> Self {
-        Self(Zeroizing::new(*exported))
-    }
-
-    pub(super) fn sid(&self) -> &[u8] {
-        &self.0[..32]
-    }
-
-    pub(super) fn cb(&self) -> &[u8] {
-        &self.0[32..64]
-    }
-
-    pub(super) fn mix(&self) -> &[u8] {
-        &self.0[64..]
-    }
-
-    fn duplicate(&self) -> Self {
-        Self::from_exporter(&self.0)
     }
 }
 

@@ -23,9 +23,10 @@ pub mod handshake;
 pub mod kem;
 mod pake;
 pub mod password;
-pub mod repair;
+mod role;
 mod schedule;
 pub mod seal;
+mod transcript;
 #[cfg(test)]
 mod vectors;
 
@@ -35,6 +36,5 @@ pub use handshake::{
     Responder, ResponderAwaitingM3, Role,
 };
 pub use password::{CryptoError, Password, PasswordKey};
-pub use repair::RepairKey;
 pub use schedule::EXPORTER_LABEL;
 pub use seal::{Header, OpenError, Opener, RecordKind, SealError, Sealer, SessionKeys};

@@ -7,8 +7,9 @@ use hmac::{Hmac, KeyInit, Mac};
 use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
-use super::handshake::{ChannelBinding, M1_LEN, M2_LEN, M4_LEN, Role};
 use super::pake::Isk;
+use super::role::Role;
+use super::transcript::{ChannelBinding, M1_LEN, M2_LEN, M4_LEN};
 
 /// The TLS exporter's label (RFC 5705, RFC 8446 section 7.5), to be used with an empty context and 96 bytes of output.
 ///

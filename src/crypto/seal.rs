@@ -22,8 +22,7 @@ use hmac::{Hmac, Mac};
 use sha2::Sha256;
 
 use super::cipher::{Cipher, Refused, TAG_LEN};
-use super::handshake::Role;
-use super::repair::RepairKey;
+use super::role::Role;
 use super::schedule::{self, SessionSecret, StreamSecret};
 
 mod buffers;
@@ -154,9 +153,9 @@ impl SessionKeys {
         (half.opened(), Sealer { keys, next: 0, ended: false })
     }
 
-    /// The key of the repair packets that `sender` makes.
-    pub fn repair(&self, sender: Role) -> RepairKey {
-        RepairKey::new(&self.0.repair(sender))
+    /// Kr: the key with which `sender` authenticates its repair packets.
+    pub fn repair(&self, sender: Role) -> zeroize::Zeroizing<[u8; 32]> {
+        self.0.repair(sender)
     }
 
     /// The opener of what `sender` (the peer's role) has put on the stream with QUIC's `stream_id`.

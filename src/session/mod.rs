@@ -11,7 +11,7 @@ use crate::crypto::seal::{RecordKind, SessionKeys};
 use crate::proto::message::{Control, InstallationId, MAX_MESSAGE, Settings};
 use crate::transport::congestion;
 use crate::transport::endpoint::{CloseCode, SEND_WINDOW};
-use crate::transport::fec::{Fec, SessionRepair};
+use crate::transport::fec::{Fec, RepairKey, SessionRepair};
 use crate::transport::path_probe;
 use crate::transport::receive_window::ReceiveWindow;
 use crate::transport::stream::{Priority, SendBacklog, StreamError};
@@ -84,13 +84,13 @@ impl Session {
         let (ending, link, backlog) = (Ending::default(), PathRate::default(), SendBacklog::default());
         let keys = established.keys;
         fec.begin(SessionRepair {
-            own: keys.repair(established.role),
-            peers: keys.repair(established.role.other()),
+            own: RepairKey::new(&keys.repair(established.role)),
+            peers: RepairKey::new(&keys.repair(established.role.other())),
             taken: settings.capabilities & Settings::RECOVERS != 0,
             backlog: backlog.clone(),
         });
         tokio::spawn(read_control(connection.clone(), reader, messages, ending.clone()));
-        tokio::spawn(path_probe::run(connection.clone(), established.role));
+        tokio::spawn(path_probe::run(connection.clone()));
         tokio::spawn(follow_windows(connection.clone(), memory, receive, link.clone(), fec.clone()));
         let session = Self {
             connection,

@@ -2,7 +2,7 @@
 //! (protocol.md section 4).
 
 use crate::crypto::seal::{
-    HEADER_LEN, Header, OpenError, Opener, RecordKind, SealError, Sealer, TRAILER_LEN,
+    HEADER_LEN, Header, OpenError, Opener, RecordKind, SealError, Sealer, TRAILER_LEN, UnsealedHalf,
 };
 use crate::proto::codec::Malformed;
 use crate::proto::message::MAX_MESSAGE;
@@ -142,5 +142,18 @@ impl RecordReader {
     /// that are put together elsewhere.
     pub fn into_parts(self) -> (RecvHalf, Opener, u64, u64) {
         (self.stream, self.opener, self.index, self.position)
+    }
+}
+
+/// quinn gives out one sending half of each stream, and it cannot be cloned.
+impl UnsealedHalf for quinn::SendStream {
+    type Opened = SendHalf;
+
+    fn stream_id(&self) -> u64 {
+        quinn::VarInt::from(self.id()).into()
+    }
+
+    fn opened(self) -> SendHalf {
+        self.into()
     }
 }

@@ -6,9 +6,8 @@
 
 use super::congestion;
 use super::congestion::PathEstimate;
-use crate::crypto::handshake::Role;
 use bytes::Bytes;
-use quinn::Connection;
+use quinn::{Connection, Side};
 use std::time::Duration;
 
 /// On a shorter round trip start-up takes no time that anybody notices.
@@ -25,7 +24,7 @@ const PROBE_INTERVAL: Duration = Duration::from_millis(200);
 /// The responder's are longer by so many eighths. Else its trains would leave just when the initiator's come, every time, as the
 /// one's session begins with the other's word: the acknowledgements, which wait behind a train, then say that the path is
 /// some fifty times as fast.
-const RESPONDER_EIGHTHS: u32 = 9;
+const SERVER_EIGHTHS: u32 = 9;
 /// Round trips that became longer by so much, and by half, show that even this is too much for the link.
 const MAX_QUEUE: Duration = Duration::from_millis(50);
 /// Bytes by which a datagram stays below the limit that the peer announced. quinn counts its own
@@ -38,7 +37,7 @@ const MARGIN: usize = 32;
 pub struct PathProbe {
     /// The round trip before the first of them.
     first: Duration,
-    role: Role,
+    side: Side,
     left: u32,
     /// STREAM frames that had been sent when the last pause began.
     frames: u64,
@@ -66,8 +65,8 @@ pub struct Train {
 
 impl PathProbe {
     /// This side's probe at an idle path whose round trip is `rtt`; `None` if it is too short for one.
-    pub fn new(rtt: Duration, role: Role) -> Option<Self> {
-        (rtt >= MIN_RTT).then_some(Self { first: rtt, role, left: TRAINS, frames: 0 })
+    pub fn new(rtt: Duration, side: Side) -> Option<Self> {
+        (rtt >= MIN_RTT).then_some(Self { first: rtt, side, left: TRAINS, frames: 0 })
     }
 
     /// How long to wait for the next train, from now on; `None` when all have been sent.
@@ -75,7 +74,7 @@ impl PathProbe {
         self.left = self.left.checked_sub(1)?;
         self.frames = now.frames;
         let pause = PROBE_INTERVAL.max(now.rtt);
-        Some(if self.role == Role::Responder { pause * RESPONDER_EIGHTHS / 8 } else { pause })
+        Some(if self.side == Side::Server { pause * SERVER_EIGHTHS / 8 } else { pause })
     }
 
     /// The train that is to leave after the pause, which `path` is told to let out at once; `None` if the probe is over:
@@ -97,14 +96,14 @@ impl PathProbe {
 }
 
 /// Sends the trains of a session that begins.
-pub(crate) async fn run(connection: Connection, role: Role) {
+pub(crate) async fn run(connection: Connection) {
     let Some(path) = congestion::estimate(connection.congestion_state().into_any()) else { return };
     let seen = || ProbeSample {
         rtt: connection.rtt(),
         frames: connection.stats().frame_tx.stream,
         largest: connection.max_datagram_size(),
     };
-    let Some(mut probe) = PathProbe::new(connection.rtt(), role) else { return };
+    let Some(mut probe) = PathProbe::new(connection.rtt(), connection.side()) else { return };
     while let Some(pause) = probe.pause(seen()) {
         tokio::time::sleep(pause).await;
         let Some(train) = probe.train(seen(), &path) else { return };
@@ -136,18 +135,18 @@ mod tests {
 
     #[test]
     fn twelve_trains_cross_an_idle_path_and_none_a_short_one() {
-        let (mut probe, path) = (PathProbe::new(RTT, Role::Initiator).unwrap(), PathEstimate::default());
+        let (mut probe, path) = (PathProbe::new(RTT, Side::Client).unwrap(), PathEstimate::default());
         for _ in 0..12 {
             let train = train(&mut probe, &path, IDLE, IDLE);
             assert_eq!(train, Some(Train { packets: 10, size: 1400 - MARGIN }));
         }
         assert_eq!(probe.pause(IDLE), None);
-        assert!(PathProbe::new(Duration::from_millis(19), Role::Initiator).is_none());
+        assert!(PathProbe::new(Duration::from_millis(19), Side::Client).is_none());
     }
 
     #[test]
     fn a_pause_is_a_round_trip_or_more() {
-        let mut probe = PathProbe::new(RTT, Role::Initiator).unwrap();
+        let mut probe = PathProbe::new(RTT, Side::Client).unwrap();
         assert_eq!(probe.pause(IDLE), Some(Duration::from_millis(200)));
         assert_eq!(probe.pause(ProbeSample { rtt: 3 * RTT, ..IDLE }), Some(3 * RTT));
     }
@@ -155,18 +154,18 @@ mod tests {
     /// However long the way is, and whoever begins first: nearly all of one's trains come when the other's do not leave.
     #[test]
     fn the_two_sides_trains_seldom_meet() {
-        let times = |role| {
+        let times = |side| {
             let (mut probe, mut at, mut times) =
-                (PathProbe::new(RTT, role).unwrap(), Duration::ZERO, Vec::new());
+                (PathProbe::new(RTT, side).unwrap(), Duration::ZERO, Vec::new());
             while let Some(pause) = probe.pause(IDLE) {
                 at += pause;
                 times.push(at);
             }
             times
         };
-        let (initiator, responder) = (times(Role::Initiator), times(Role::Responder));
+        let (client, server) = (times(Side::Client), times(Side::Server));
         for way in (0..1000).map(Duration::from_millis) {
-            for (leave, come) in [(&initiator, &responder), (&responder, &initiator)] {
+            for (leave, come) in [(&client, &server), (&server, &client)] {
                 let meets =
                     |at: &&Duration| come.iter().any(|come| (*come + way).abs_diff(**at) < 2 * LENGTH);
                 let met = leave.iter().filter(meets).count();
@@ -179,7 +178,7 @@ mod tests {
     fn what_is_sent_besides_or_a_queue_ends_the_look() {
         let path = PathEstimate::default();
         let goes_on =
-            |now| train(&mut PathProbe::new(RTT, Role::Initiator).unwrap(), &path, IDLE, now).is_some();
+            |now| train(&mut PathProbe::new(RTT, Side::Client).unwrap(), &path, IDLE, now).is_some();
         assert!(goes_on(ProbeSample { frames: IDLE.frames + 10, ..IDLE }), "a few messages");
         assert!(!goes_on(ProbeSample { frames: IDLE.frames + 11, ..IDLE }), "a file");
         assert!(goes_on(ProbeSample { rtt: 2 * RTT, ..IDLE }));

@@ -3,7 +3,6 @@
 //! In production it is a QUIC stream. A pair of pipes in its place is the network of the tests that
 //! look at one transfer alone.
 
-use crate::crypto::seal::UnsealedHalf;
 use bytes::Bytes;
 use quinn::VarInt;
 use std::io;
@@ -156,16 +155,9 @@ pub fn pipe(buffer: usize) -> ((SendHalf, RecvHalf), (SendHalf, RecvHalf)) {
     (end(a), end(b))
 }
 
-/// quinn hands out one of each stream, and it cannot be cloned.
-impl UnsealedHalf for quinn::SendStream {
-    type Opened = SendHalf;
-
-    fn stream_id(&self) -> u64 {
-        VarInt::from(self.id()).into()
-    }
-
-    fn opened(self) -> SendHalf {
-        SendHalf { inner: SendInner::Quic(self), over: false, backlog: SendBacklog::default() }
+impl From<quinn::SendStream> for SendHalf {
+    fn from(stream: quinn::SendStream) -> Self {
+        Self { inner: SendInner::Quic(stream), over: false, backlog: SendBacklog::default() }
     }
 }
 

@@ -11,7 +11,6 @@ use quinn_proto::{
     ClientConfig, Connection, ConnectionHandle, DatagramEvent, Dir, Endpoint, EndpointConfig, Event,
     ServerConfig, StreamId, TransportConfig, VarInt,
 };
-use rft::crypto::handshake::Role;
 use rft::transport::congestion::{Congestion, UPDATE_INTERVAL, estimate, factory, send_window};
 use rft::transport::fec::sender::Handed;
 
@@ -265,8 +264,7 @@ impl Node {
             repair.follow(estimate(connection.congestion_state().clone_box().into_any()));
         }
         if self.looks {
-            self.look =
-                Looking::begin(now, connection, if self.sends { Role::Initiator } else { Role::Responder });
+            self.look = Looking::begin(now, connection);
         }
     }
 

@@ -5,7 +5,6 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use quinn_proto::Connection;
-use rft::crypto::handshake::Role;
 use rft::transport::congestion::{PathEstimate, estimate};
 use rft::transport::path_probe::{PathProbe, ProbeSample};
 
@@ -26,9 +25,10 @@ fn seen(connection: &mut Connection) -> ProbeSample {
 
 impl Looking {
     /// Begins one, if there is one to be taken of this path.
-    pub fn begin(now: Instant, connection: &mut Connection, role: Role) -> Option<Self> {
+    pub fn begin(now: Instant, connection: &mut Connection) -> Option<Self> {
         let path = estimate(connection.congestion_state().clone_box().into_any())?;
-        Self { look: PathProbe::new(connection.rtt(), role)?, path, due: now }.pause(now, connection)
+        Self { look: PathProbe::new(connection.rtt(), connection.side())?, path, due: now }
+            .pause(now, connection)
     }
 
     /// When the next train leaves.

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use rft::crypto::repair::RepairKey;
 use rft::transport::congestion::PathEstimate;
+use rft::transport::fec::RepairKey;
 use rft::transport::fec::encoder::Repairs;
 use rft::transport::fec::receiver::Recovery;
 use rft::transport::fec::sender::{Handed, Next, Sender};

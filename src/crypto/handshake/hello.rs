@@ -2,14 +2,12 @@
 
 use super::{HandshakeError, PeerId, Role};
 use crate::crypto::pake::SHARE_LEN;
+use crate::crypto::transcript::{HELLO_LEN, PREFIX_LEN};
 
 /// The only suite: CPACE-RISTR255-SHA512, Argon2id, HKDF-SHA256, AES-256-GCM and HMAC-SHA256 over context, header and tag.
 pub const SUITE: u8 = 0x01;
 
 const MAGIC: &[u8; 4] = b"RFT1";
-/// Everything before the share: CPace's associated data.
-pub(super) const PREFIX_LEN: usize = 40;
-pub(super) const HELLO_LEN: usize = PREFIX_LEN + SHARE_LEN;
 
 /// What M1 and M2 say, unauthenticated.
 pub(super) struct Hello<'a> {

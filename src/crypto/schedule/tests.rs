@@ -84,3 +84,15 @@ fn known_answers_of_the_streams() {
         assert_eq!(stream.chunk_mac(epoch)[..], record.bytes("kmac"));
     }
 }
+
+#[test]
+fn repair_keys_are_the_known_ones() {
+    let vectors = Vectors::rft1();
+    let session = SessionSecret::from_bytes(&vectors.array("s"));
+    let repairs = vectors.list("repairs");
+    for repair in &repairs {
+        let role = if repair.text("role") == "I" { Role::Initiator } else { Role::Responder };
+        assert_eq!(session.repair(role)[..], repair.bytes("key"));
+    }
+    assert_eq!(repairs.len(), 2);
+}

@@ -1,8 +1,8 @@
 //! The sender's half: packets that leave become source blocks, and blocks become repair packets.
 
 use super::MAX_PACKETS;
+use super::key::RepairKey;
 use super::packet::{ID_LEN, Repair, id, is_source};
-use crate::crypto::repair::RepairKey;
 use reed_solomon_simd::ReedSolomonEncoder;
 
 /// Standard deviations beyond the mean that a block's losses may lie and still be repaired: less than one block in a

@@ -1,9 +1,9 @@
 //! Fuzz body of the repair.
 
 use super::encoder::SourceBlock;
+use super::key::RepairKey;
 use super::packet::{ID_LEN, Repair, id, is_source};
 use super::{MAX_PACKETS, MIN_PACKET_LEN, Recovery};
-use crate::crypto::repair::RepairKey;
 
 fn key() -> RepairKey {
     RepairKey::new(&[7; 32])

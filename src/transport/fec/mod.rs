@@ -13,6 +13,7 @@
 pub mod encoder;
 #[cfg(any(test, feature = "fuzzing"))]
 pub mod fuzzing;
+mod key;
 mod packet;
 pub mod receiver;
 pub mod sender;
@@ -23,8 +24,8 @@ mod tests;
 use super::congestion::PathEstimate;
 use super::socket::MAX_BATCH_BYTES;
 use super::stream::SendBacklog;
-use crate::crypto::repair::RepairKey;
 use encoder::Repairs;
+pub use key::RepairKey;
 use quinn::AsyncUdpSocket;
 use quinn::udp::{EcnCodepoint, RecvMeta, Transmit};
 use receiver::Recovery;

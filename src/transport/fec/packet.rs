@@ -1,6 +1,6 @@
 //! A repair packet's bytes (protocol.md section 7.2).
 
-use crate::crypto::repair::{RepairKey, TAG_LEN};
+use super::key::{RepairKey, TAG_LEN};
 
 /// Its first byte. QUIC's fixed bit (RFC 9000, section 17) is clear, so it is no packet of QUIC's.
 const KIND: u8 = 0x01;

@@ -1,8 +1,8 @@
 //! The receiver's half: what came is kept for a moment, and what did not is made of it and of repair packets.
 
 use super::encoder::padded;
+use super::key::RepairKey;
 use super::packet::{ID_LEN, Repair, id, is_repair, is_source};
-use crate::crypto::repair::RepairKey;
 use reed_solomon_simd::ReedSolomonDecoder;
 use std::collections::VecDeque;
 

@@ -1,9 +1,9 @@
 //! What of that which leaves is repaired, and when: the sender's half without its socket and its clock.
 
 use super::encoder::{Repairs, SourceBlock};
+use super::key::RepairKey;
 use super::tail::{Counts, Tail};
 use super::{DELAY, DELAYS, LOSSY, MAX_PACKETS, MIN_RTT};
-use crate::crypto::repair::RepairKey;
 use crate::transport::congestion::PathEstimate;
 use std::sync::Arc;
 use std::time::Duration;
