@@ -1,9 +1,10 @@
-//! How fast records are sealed and opened on one core, and how many streams a second get their keys.
+//! How fast records are sealed and opened on one core, and how many streams a second get their
+//! keys.
 //!
 //!     cargo bench --bench seal
 //!
-//! GB/s is 10^9 bytes of plaintext a second: the median of seven samples, and the best. Buffers are made ahead and used
-//! again, so that the allocator is not what is measured.
+//! GB/s is 10^9 bytes of plaintext a second: the median of seven samples, and the best. Buffers are
+//! made ahead and used again, so that the allocator is not what is measured.
 
 #![allow(
     clippy::print_stdout,
@@ -117,9 +118,11 @@ fn handshakes() {
 
 fn session() -> SessionKeys {
     let mut rng = StdRng::seed_from_u64(1);
-    let (key, binding) = (PasswordKey::from_bytes([1; 32]), ChannelBinding::from_exporter(&[2; 96]));
+    let (key, binding) =
+        (PasswordKey::from_bytes([1; 32]), ChannelBinding::from_exporter(&[2; 96]));
     let (initiator, m1) = Initiator::start(&key, &binding, PeerId([1; 16]), &mut rng).expect("M1");
-    let (responder, m2) = Responder::on_m1(&key, &binding, PeerId([2; 16]), &m1, &mut rng).expect("M2");
+    let (responder, m2) =
+        Responder::on_m1(&key, &binding, PeerId([2; 16]), &m1, &mut rng).expect("M2");
     let (initiator, m3) = initiator.on_m2(&m2).expect("M3");
     let (_, m4) = responder.on_m3(&m3, &mut rng).expect("M4");
     initiator.on_m4(&m4).expect("keys").keys

@@ -1,9 +1,10 @@
-//! What one entry costs beside its bytes: messages, commits of the ledger, and publication into Incoming.
+//! What one entry costs beside its bytes: messages, commits of the ledger, and publication into
+//! Incoming.
 //!
 //!     cargo bench --bench store -- [DIR]
 //!
-//! `DIR` is where the folders are made, the system's temporary folder unless told otherwise: the figures are the disk's there.
-//! Medians of several samples.
+//! `DIR` is where the folders are made, the system's temporary folder unless told otherwise: the
+//! figures are the disk's there. Medians of several samples.
 
 #![allow(
     clippy::print_stdout,
@@ -105,7 +106,10 @@ fn publications(incoming: &Incoming, ledger: &Ledger, count: u64) {
             .collect();
         next += count;
         let outcomes = publish(incoming, ledger, OnConflict::Rename, batch);
-        assert!(outcomes.iter().all(|outcome| matches!(outcome, Outcome::Done { .. })), "{outcomes:?}");
+        assert!(
+            outcomes.iter().all(|outcome| matches!(outcome, Outcome::Done { .. })),
+            "{outcomes:?}"
+        );
     });
 }
 

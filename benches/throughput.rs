@@ -1,12 +1,19 @@
-//! One large file over loopback: bare QUIC with rft's transport settings, in packets of Ethernet's usual size and in
-//! jumbo frames, which loopback takes and rft uses where it finds them; then rft whole (read, sealed,
-//! opened, hashed, synced, renamed, receipted), in turn, in one process.
+//! One large file over loopback: bare QUIC with rft's transport settings, in packets of Ethernet's
+//! usual size and in jumbo frames, which loopback takes and rft uses where it finds them; then rft
+//! whole (read, sealed, opened, hashed, synced, renamed, receipted), in turn, in one process.
 //!
-//! `cargo bench --bench throughput -- [--bare] [--link=RATE,DELAY_MS,LOSS_PERCENT] [MIB] [ROUNDS] [DIR]` (1024 MiB, 3
-//! rounds, the system's temporary folder). `--bare`: QUIC alone. `--link`: over a relay with these properties, each way; RATE
-//! is in bytes of UDP payload per second, 0 for no limit.
+//! `cargo bench --bench throughput -- [--bare] [--link=RATE,DELAY_MS,LOSS_PERCENT] [MIB] [ROUNDS]
+//! [DIR]` (1024 MiB, 3 rounds, the system's temporary folder). `--bare`: QUIC alone. `--link`: over
+//! a relay with these properties, each way; RATE is in bytes of UDP payload per second, 0 for no
+//! limit.
 
-#![allow(missing_docs, clippy::print_stdout, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+#![allow(
+    missing_docs,
+    clippy::print_stdout,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic
+)]
 
 #[allow(dead_code)] // it serves the tests too
 #[path = "../tests/harness/relay.rs"]
@@ -53,7 +60,8 @@ impl Sides {
             relay.edit_both(|there| *there = line);
             relay
         });
-        let ahead = relay.as_ref().map_or((right, left), |relay| (relay.facing_a(), relay.facing_b()));
+        let ahead =
+            relay.as_ref().map_or((right, left), |relay| (relay.facing_a(), relay.facing_b()));
         Self { left, right, ahead, _relay: relay }
     }
 }
@@ -118,7 +126,8 @@ async fn whole(size: u64, line: Line, dir: &Path) -> Duration {
     let key = || PasswordKey::from_bytes([1; 32]);
     let receiving = config(sides.right, sides.ahead.1, &b);
     let sending = config(sides.left, sides.ahead.0, &a);
-    let right = tokio::spawn(rft::daemon::run(receiving, key(), EventSink::none(), std::future::pending()));
+    let right =
+        tokio::spawn(rft::daemon::run(receiving, key(), EventSink::none(), std::future::pending()));
     let left = tokio::spawn(rft::daemon::run(sending, key(), sink, std::future::pending()));
     finished.recv().await.unwrap();
     tokio::time::sleep(Duration::from_millis(300)).await;
@@ -133,7 +142,8 @@ async fn whole(size: u64, line: Line, dir: &Path) -> Duration {
 
 /// `--link=RATE,DELAY_MS,LOSS_PERCENT`.
 fn parse_line(words: &str) -> relay::Line {
-    let numbers: Vec<f64> = words.split(',').map(|word| word.parse().expect("three numbers")).collect();
+    let numbers: Vec<f64> =
+        words.split(',').map(|word| word.parse().expect("three numbers")).collect();
     let [rate, delay, loss] = numbers[..] else { panic!("--link has three numbers") };
     relay::Line {
         rate: (rate > 0.0).then_some(rate as u64),
@@ -144,10 +154,12 @@ fn parse_line(words: &str) -> relay::Line {
 }
 
 fn main() {
-    let (options, args): (Vec<_>, Vec<_>) = std::env::args().skip(1).partition(|arg| arg.starts_with("--"));
+    let (options, args): (Vec<_>, Vec<_>) =
+        std::env::args().skip(1).partition(|arg| arg.starts_with("--"));
     let line = options.iter().find_map(|option| option.strip_prefix("--link=")).map(parse_line);
     let bare_alone = options.iter().any(|option| option == "--bare");
-    let number = |at: usize, default| args.get(at).and_then(|arg| arg.parse().ok()).unwrap_or(default);
+    let number =
+        |at: usize, default| args.get(at).and_then(|arg| arg.parse().ok()).unwrap_or(default);
     let (size, rounds) = (number(0, 1024u64) << 20, number(1, 3u64));
     let dir = args.get(2).map_or_else(std::env::temp_dir, Into::into);
     for round in 1..=rounds {

@@ -56,7 +56,8 @@ fn main() -> Result<ExitCode, Box<dyn Error>> {
             println!("ended: {finished:?}");
             Ok(ExitCode::SUCCESS)
         }
-        // The text says what happened and what to do; the code is the one that `rft` would end with.
+        // The text says what happened and what to do; the code is the one that `rft` would end
+        // with.
         Err(error) => {
             println!("{error}");
             Ok(ExitCode::from(error.exit_code()))

@@ -4,9 +4,10 @@
 //! cargo run --release --example relay -- 127.0.0.1:5001 127.0.0.2:5002 RATE DELAY_MS LOSS_PERCENT [SEED]
 //! ```
 //!
-//! RATE is in bytes of UDP payload per second, 0 for no limit; DELAY_MS is one way; LOSS_PERCENT is what each
-//! way loses. What would wait for longer than 100 ms is dropped. Prints the address that the first program
-//! has to send to and then the one for the second, and runs until its standard input ends.
+//! RATE is in bytes of UDP payload per second, 0 for no limit; DELAY_MS is one way; LOSS_PERCENT is
+//! what each way loses. What would wait for longer than 100 ms is dropped. Prints the address that
+//! the first program has to send to and then the one for the second, and runs until its standard
+//! input ends.
 
 // This program's output is its purpose.
 #![allow(clippy::print_stdout)]

@@ -1,5 +1,5 @@
-//! What the system says of a failure, as a sentence for people: without the number that the standard
-//! library puts behind it.
+//! What the system says of a failure, as a sentence for people: without the number that the
+//! standard library puts behind it.
 
 use std::io::{Error, ErrorKind};
 

@@ -1,8 +1,8 @@
 //! Chunks made smaller, each by itself (protocol.md section 4.6). Pure.
 //!
-//! A compressed chunk is one frame of zstd (RFC 8878), without a dictionary. It stands in place of the
-//! chunk where it is shorter, so its length alone says whether a chunk is compressed: how long the chunk is
-//! itself, both sides know from the file's size.
+//! A compressed chunk is one frame of zstd (RFC 8878), without a dictionary. It stands in place of
+//! the chunk where it is shorter, so its length alone says whether a chunk is compressed: how long
+//! the chunk is itself, both sides know from the file's size.
 
 use bytes::BytesMut;
 use zstd::bulk::{Compressor, Decompressor};
@@ -26,8 +26,8 @@ impl Effort {
     }
 }
 
-/// What compression must save of a chunk, as its reciprocal: with less, the time to pack and to decompress is
-/// not worth it.
+/// What compression must save of a chunk, as its reciprocal: with less, the time to pack and to
+/// decompress is not worth it.
 const MIN_SAVED: usize = 10;
 
 /// Packs chunks.
@@ -35,8 +35,8 @@ const MIN_SAVED: usize = 10;
 pub struct FrameCompressor(Compressor<'static>);
 
 impl FrameCompressor {
-    /// Appends the compressed form of `chunk` to `out` when it is shorter by a tenth at least; else leaves
-    /// `out` alone. Whether it did is returned.
+    /// Appends the compressed form of `chunk` to `out` when it is shorter by a tenth at least; else
+    /// leaves `out` alone. Whether it did is returned.
     pub fn compress(&mut self, chunk: &[u8], effort: Effort, out: &mut BytesMut) -> bool {
         let start = out.len();
         // zstd gives up when it runs out of room, so what does not pack well costs less.
@@ -67,8 +67,8 @@ impl FrameDecompressor {
     /// The chunk of `len` bytes that came as `data`, compressed or as it is.
     ///
     /// # Errors
-    /// [`NotCompressed`] for anything but `len` bytes, or one frame of exactly `len` bytes. No more are
-    /// ever written, whatever the frame claims or holds.
+    /// [`NotCompressed`] for anything but `len` bytes, or one frame of exactly `len` bytes. No more
+    /// are ever written, whatever the frame claims or holds.
     pub fn chunk<'a>(&'a mut self, data: &'a [u8], len: usize) -> Result<&'a [u8], NotCompressed> {
         if data.len() == len {
             return Ok(data);
@@ -167,7 +167,10 @@ mod tests {
         // A frame to be skipped holds nothing.
         let skipped = [0x50, 0x2a, 0x4d, 0x18, 2, 0, 0, 0, 1, 1];
         assert_eq!(decompressed(&skipped, 1000), Err(NotCompressed));
-        assert_eq!(decompressed(&[&skipped[..], &frame(&whole)[..]].concat(), 1000), Err(NotCompressed));
+        assert_eq!(
+            decompressed(&[&skipped[..], &frame(&whole)[..]].concat(), 1000),
+            Err(NotCompressed)
+        );
     }
 
     proptest! {

@@ -30,10 +30,11 @@ pub struct Config {
     pub waits: Waits,
     /// Whether files with the names that programs give to unfinished files are left alone.
     pub temp_names: TempNames,
-    /// After so much quiet, a snapshot is sent of a file that a program keeps open for writing; `None`: it waits.
+    /// After so much quiet, a snapshot is sent of a file that a program keeps open for writing;
+    /// `None`: it waits.
     pub send_open: Option<Duration>,
-    /// How long a sent file is set aside before it is removed, where the system cannot tell whether a program has it
-    /// open for writing.
+    /// How long a sent file is set aside before it is removed, where the system cannot tell whether
+    /// a program has it open for writing.
     pub grace: Duration,
     /// Cap of what this side sends, in bytes per second.
     pub limit_rate: Option<u64>,
@@ -125,7 +126,11 @@ impl Folders {
     /// `Outgoing`, `Incoming` and `.rft` below one base folder.
     pub fn in_dir(dir: impl Into<PathBuf>) -> Self {
         let dir = dir.into();
-        Self { outgoing: dir.join("Outgoing"), incoming: dir.join("Incoming"), state: dir.join(".rft") }
+        Self {
+            outgoing: dir.join("Outgoing"),
+            incoming: dir.join("Incoming"),
+            state: dir.join(".rft"),
+        }
     }
 }
 
@@ -136,8 +141,8 @@ pub struct Waits {
     pub settle: Duration,
     /// The same, for a file whose last writer was seen to close it. `--settle` sets this too.
     pub after_close: Duration,
-    /// How long an empty folder that was made in place stays before it is sent and removed: its user
-    /// is about to name or to fill it.
+    /// How long an empty folder that was made in place stays before it is sent and removed: its
+    /// user is about to name or to fill it.
     pub empty_folder: Duration,
     /// How long a folder stays after the last file in it came or went. It is sent before, and
     /// removed then.
@@ -165,8 +170,8 @@ pub enum TempNames {
 }
 
 impl TempNames {
-    /// The names that [`TempNames::LeaveAlone`] is about, for people. `*` is one byte or more, `X` a
-    /// letter or a digit, `/` at the end a folder.
+    /// The names that [`TempNames::LeaveAlone`] is about, for people. `*` is one byte or more, `X`
+    /// a letter or a digit, `/` at the end a folder.
     pub const LIST: &str = "*.part *.part-Frag* *.crdownload *.opdownload *.wkdownload *.download/ \
         *.partial *.filepart *.fdmdownload *.dtapart *.ytdl *.aria2 (and the file beside it) *.!ut *.!qB \
         *.bc! *.!sync *.part.minio *_.gstmp .azDownload-* .com.google.Chrome.XXXXXX \

@@ -57,7 +57,8 @@ pub enum SessionRole {
     Initiator,
 }
 
-/// Why a file did not arrive, as far as several may have it in common: one line tells of all of them.
+/// Why a file did not arrive, as far as several may have it in common: one line tells of all of
+/// them.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Cause {
     /// Its user renamed it, moved it away, removed or changed it meanwhile. Nothing is wrong.

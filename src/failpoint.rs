@@ -1,5 +1,6 @@
-//! Places where a test makes the program die, or a call to the system fail. Without the feature `failpoints`, which only
-//! tests switch on, every function here is empty and nothing reads the environment.
+//! Places where a test makes the program die, or a call to the system fail. Without the feature
+//! `failpoints`, which only tests switch on, every function here is empty and nothing reads the
+//! environment.
 //!
 //! `RFT_FAILPOINTS` holds rules, separated by `;`:
 //!
@@ -7,10 +8,11 @@
 //! NAME=ACTION[@FROM[..[TO]]]     publish.placed=kill@3    os.write=ENOSPC@10..20    os.sync_file=EIO@5..
 //! ```
 //!
-//! The rule holds for the `FROM`th to the `TO`th time that the place is passed, counted from 1; `@FROM` alone is that
-//! one time, `@/FILE` is as long as this file exists, and a rule without `@` always holds. Actions: `kill` (the process is gone at once, as by SIGKILL),
-//! `panic` (a bug in the task that passes there), and the
-//! errors `EIO`, `ENOSPC`, `EDQUOT`, `EROFS`, `EACCES`, `ENOENT`.
+//! The rule holds for the `FROM`th to the `TO`th time that the place is passed, counted from 1;
+//! `@FROM` alone is that one time, `@/FILE` is as long as this file exists, and a rule without `@`
+//! always holds. Actions: `kill` (the process is gone at once, as by SIGKILL), `panic` (a bug in
+//! the task that passes there), and the errors `EIO`, `ENOSPC`, `EDQUOT`, `EROFS`, `EACCES`,
+//! `ENOENT`.
 
 /// Passes a place that a test may kill the program at.
 #[inline]
@@ -123,7 +125,12 @@ mod active {
             let passed = points.passed.entry(name).or_default();
             *passed += 1;
             let time = *passed;
-            points.rules.get(name)?.iter().find(|rule| rule.when.holds(time)).map(|rule| rule.action)?
+            points
+                .rules
+                .get(name)?
+                .iter()
+                .find(|rule| rule.when.holds(time))
+                .map(|rule| rule.action)?
         };
         match action {
             Action::Kill => die(),
@@ -141,7 +148,8 @@ mod active {
     fn die() -> ! {
         // Not abort(): that may write a core file, and takes its time.
         #[cfg(unix)]
-        let _ = rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::KILL);
+        let _ =
+            rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::KILL);
         std::process::abort()
     }
 
@@ -150,7 +158,9 @@ mod active {
     fn parse(spec: &str) -> HashMap<String, Vec<Rule>> {
         let mut rules: HashMap<String, Vec<Rule>> = HashMap::new();
         for text in spec.split(';').map(str::trim).filter(|text| !text.is_empty()) {
-            let Some((name, rule)) = parse_rule(text) else { panic!("no failpoint rule: {text:?}") };
+            let Some((name, rule)) = parse_rule(text) else {
+                panic!("no failpoint rule: {text:?}")
+            };
             rules.entry(name).or_default().push(rule);
         }
         rules
@@ -197,14 +207,17 @@ mod active {
             assert_eq!(of("a=ENOSPC@2.."), ("a".into(), When::Times(2..=u64::MAX)));
             assert_eq!(of("a=EIO@/x/y"), ("a".into(), When::Exists("/x/y".into())));
             assert!(
-                ["a", "a=", "a=EIO@", "a=EIO@x", "a=nothing"].iter().all(|text| parse_rule(text).is_none())
+                ["a", "a=", "a=EIO@", "a=EIO@x", "a=nothing"]
+                    .iter()
+                    .all(|text| parse_rule(text).is_none())
             );
         }
 
         #[test]
         fn a_place_fails_in_its_turn() {
             set("test.place=EIO@2..3");
-            let failed: Vec<bool> = (0..4).map(|_| crate::failpoint::io("test.place").is_err()).collect();
+            let failed: Vec<bool> =
+                (0..4).map(|_| crate::failpoint::io("test.place").is_err()).collect();
             assert_eq!(failed, [false, true, true, false]);
             assert_eq!(passed("test.place"), 4);
             crate::failpoint::fail_point("test.other");

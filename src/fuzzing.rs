@@ -1,6 +1,6 @@
-//! What the fuzz targets (`fuzz/`) run. The bodies are here, so that the ordinary test run replays the
-//! corpus and some thousand inputs more. Each takes any bytes, and panics when what should hold does
-//! not.
+//! What the fuzz targets (`fuzz/`) run. The bodies are here, so that the ordinary test run replays
+//! the corpus and some thousand inputs more. Each takes any bytes, and panics when what should hold
+//! does not.
 //!
 //! Bodies that need what a module keeps to itself stand in that module's `fuzzing`.
 

@@ -25,7 +25,8 @@ fn put(host: &Host, name: &str, content: &str) {
 
 /// Starts both, waits for both to drain, and gives the events of both.
 fn drain(pair: &Pair, a: &[&str], b: &[&str]) -> (Vec<Value>, Vec<Value>) {
-    let (a, b) = (pair.a.start(&[&["--drain"], a].concat()), pair.b.start(&[&["--drain"], b].concat()));
+    let (a, b) =
+        (pair.a.start(&[&["--drain"], a].concat()), pair.b.start(&[&["--drain"], b].concat()));
     (a.ends(0), b.ends(0))
 }
 
@@ -55,7 +56,10 @@ fn a_tree_of_everything_arrives_both_ways() {
     for host in [&pair.a, &pair.b] {
         host.left_nothing_over();
     }
-    assert!(at_a.iter().any(|event| event["event"] == "warning" && event["path"] == "outside"), "{at_a:?}");
+    assert!(
+        at_a.iter().any(|event| event["event"] == "warning" && event["path"] == "outside"),
+        "{at_a:?}"
+    );
     assert!(sent(&at_a).len() >= expected[0].len() - 2, "{at_a:?}");
 }
 
@@ -137,7 +141,8 @@ fn three_ways_with_a_name_that_is_taken() {
         assert_eq!(arrived("same (1).txt"), None, "{how}: the same content is done, not doubled");
         assert_eq!(pair.a.outgoing().join("name.txt").exists(), kept, "{how}");
         assert!(!pair.a.outgoing().join("same.txt").exists(), "{how}");
-        let told = at_a.iter().any(|event| event["event"] == "file_failed" && event["path"] == "name.txt");
+        let told =
+            at_a.iter().any(|event| event["event"] == "file_failed" && event["path"] == "name.txt");
         assert_eq!(told, kept, "{how}: {at_a:?}");
         pair.b.left_nothing_over();
     }
@@ -155,7 +160,8 @@ fn what_was_refused_follows_by_itself_when_its_place_is_free() {
         put(&pair.a, &format!("d/{n}"), "content");
     }
     let (mut a, b) = (pair.a.start(&[]), pair.b.start(&["--on-conflict", "skip"]));
-    let of_d = |event: &Value| event["event"] == "file_failed" && event["path"].as_str() != Some("kept");
+    let of_d =
+        |event: &Value| event["event"] == "file_failed" && event["path"].as_str() != Some("kept");
     a.waits_for("file_failed", |event| event["path"] != "kept");
     a.has_or_waits_for("file_failed", |event| event["path"] == "kept");
     // The peer is another process, which refuses it all once more.
@@ -172,8 +178,12 @@ fn what_was_refused_follows_by_itself_when_its_place_is_free() {
     }
     assert_eq!(fs::read_to_string(pair.b.incoming().join("kept")).unwrap(), "the newer");
     for side in [&mut a, &mut b] {
-        let mut paths: Vec<String> =
-            side.events().iter().filter(|s| of_d(&s.event)).map(|s| s.event["path"].to_string()).collect();
+        let mut paths: Vec<String> = side
+            .events()
+            .iter()
+            .filter(|s| of_d(&s.event))
+            .map(|s| s.event["path"].to_string())
+            .collect();
         let all = paths.len();
         paths.sort();
         paths.dedup();
@@ -181,7 +191,8 @@ fn what_was_refused_follows_by_itself_when_its_place_is_free() {
     }
 }
 
-/// A copy of what was received before, under another id, is not received twice; a folder is private while it fills.
+/// A copy of what was received before, under another id, is not received twice; a folder is private
+/// while it fills.
 #[cfg(unix)]
 #[test]
 fn a_folder_is_private_while_it_fills_and_the_same_content_is_not_doubled() {
@@ -204,7 +215,9 @@ fn a_folder_is_private_while_it_fills_and_the_same_content_is_not_doubled() {
     fs::write(pair.b.incoming().join("same"), "older").unwrap();
     for _ in 0..2 {
         put(&pair.a, "same", "newer");
-        b.waits_for("file_done", |event| event["path"] == "same" && event["saved_as"] == "same (1)");
+        b.waits_for("file_done", |event| {
+            event["path"] == "same" && event["saved_as"] == "same (1)"
+        });
     }
     assert!(!pair.b.incoming().join("same (2)").exists());
 }
@@ -216,14 +229,20 @@ fn what_is_kept_or_archived_is_not_sent_again() {
         put(&pair.a, "d/one.txt", "one");
         put(&pair.a, "two.txt", "two");
         let (first, _) = drain(&pair, &["--after-send", way], &[]);
-        assert!(sent(&first).contains(&"d/one.txt") && sent(&first).contains(&"two.txt"), "{first:?}");
+        assert!(
+            sent(&first).contains(&"d/one.txt") && sent(&first).contains(&"two.txt"),
+            "{first:?}"
+        );
         for name in ["d/one.txt", "two.txt"] {
             assert_eq!(pair.a.outgoing().join(name).exists(), stays, "{way}: {name}");
             assert_eq!(pair.a.state().join("sent").join(name).exists(), archived, "{way}: {name}");
         }
         let (again, received) = drain(&pair, &["--after-send", way], &[]);
         assert_eq!(sent(&again), [""; 0], "{way}");
-        assert!(!received.iter().any(|event| event["event"] == "file_started"), "{way}: {received:?}");
+        assert!(
+            !received.iter().any(|event| event["event"] == "file_started"),
+            "{way}: {received:?}"
+        );
         assert_eq!(fs::read_dir(pair.b.incoming()).unwrap().count(), 2, "{way}");
     }
 }
@@ -241,8 +260,9 @@ fn a_receiver_that_is_killed_goes_on_where_it_was() {
     assert!(!pair.b.incoming().join("big").exists(), "half of a file is in Incoming");
     let events = pair.b.start(&["--drain"]).ends(0);
     sender.ends(0);
-    let of =
-        |name: &str| events.iter().filter(|e| e["event"] == name && e["path"] == "big").collect::<Vec<_>>();
+    let of = |name: &str| {
+        events.iter().filter(|e| e["event"] == name && e["path"] == "big").collect::<Vec<_>>()
+    };
     let (started, done) = (of("file_started"), of("file_done"));
     assert_eq!(done.len(), 1, "{events:?}");
     let offset = started.last().and_then(|event| event["offset"].as_u64());
@@ -278,12 +298,14 @@ fn a_signal_to_terminate_ends_it_in_order() {
     assert!(begun.elapsed() < Duration::from_secs(5), "it took {:?} to stop", begun.elapsed());
 }
 
-/// What is confined cannot free itself: the flag that the kernel asks for is set on each of its threads.
+/// What is confined cannot free itself: the flag that the kernel asks for is set on each of its
+/// threads.
 #[cfg(target_os = "linux")]
 #[test]
 fn every_thread_is_confined_to_the_folders() {
-    let flag =
-        |status: &str| status.lines().find(|line| line.starts_with("NoNewPrivs:")).unwrap().ends_with('1');
+    let flag = |status: &str| {
+        status.lines().find(|line| line.starts_with("NoNewPrivs:")).unwrap().ends_with('1')
+    };
     let here = flag(&fs::read_to_string("/proc/self/status").unwrap());
     for (options, confined) in [(&[][..], true), (&["--no-sandbox"][..], false)] {
         let pair = Pair::new();
@@ -297,7 +319,10 @@ fn every_thread_is_confined_to_the_folders() {
         assert!(threads.len() > 3, "{threads:?}");
         if log.contains("not confined: this system") {
             // A skipped test is taken for one that passed, and so for what it would have shown.
-            assert!(std::env::var_os("CI").is_none(), "this kernel has no Landlock, which CI must have");
+            assert!(
+                std::env::var_os("CI").is_none(),
+                "this kernel has no Landlock, which CI must have"
+            );
             eprintln!("this kernel has no Landlock: nothing was tested");
         } else if confined {
             assert!(log.contains(" confined: "), "{log}");

@@ -91,7 +91,10 @@ impl Peer {
 }
 
 /// The sessions on which both sides are at last, however often they were replaced on the way.
-async fn settle(a: &mut Peer, b: &mut Peer) -> ((Session, ControlReceiver), (Session, ControlReceiver)) {
+async fn settle(
+    a: &mut Peer,
+    b: &mut Peer,
+) -> ((Session, ControlReceiver), (Session, ControlReceiver)) {
     let (mut at_a, mut at_b) = tokio::join!(a.session(), b.session());
     let deadline = tokio::time::Instant::now() + TIMEOUT;
     while at_a.0.id() != at_b.0.id() {
@@ -142,13 +145,14 @@ async fn a_restarted_peer_takes_over_at_once() {
     let mut second = start(elsewhere, Some(at), [1; 32]);
     let (new, theirs) = settle(&mut listener, &mut second).await;
     assert_eq!(new.0.id(), theirs.0.id());
-    let reason =
-        tokio::time::timeout(Duration::from_secs(2), old.0.closed()).await.expect("the old session ends");
+    let reason = tokio::time::timeout(Duration::from_secs(2), old.0.closed())
+        .await
+        .expect("the old session ends");
     assert_eq!(reason, "a newer session took its place");
 }
 
-/// A peer that dies in the midst of a handshake and is started again does not cost the deadline of that
-/// handshake (10 s).
+/// A peer that dies in the midst of a handshake and is started again does not cost the deadline of
+/// that handshake (10 s).
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_handshake_that_falls_silent_is_begun_anew() {
     let (at, bt) = pair();
@@ -169,13 +173,15 @@ async fn a_handshake_that_falls_silent_is_begun_anew() {
     assert!(took < Duration::from_secs(8), "a session came only after {took:?}");
 }
 
-/// All that a responder has of an initiator. None of it is dropped: an end of a stream or of a connection is an answer.
+/// All that a responder has of an initiator. None of it is dropped: an end of a stream or of a
+/// connection is an answer.
 struct Open {
     _connection: quinn::Connection,
     _streams: (quinn::SendStream, quinn::RecvStream),
 }
 
-/// On a long path a new session looks what it carries, while there is nothing to send; then it is quiet.
+/// On a long path a new session looks what it carries, while there is nothing to send; then it is
+/// quiet.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_idle_session_looks_at_a_long_path_once() {
     let (at, bt) = pair();
@@ -199,7 +205,10 @@ async fn an_idle_session_looks_at_a_long_path_once() {
         assert!(tokio::time::Instant::now() < deadline, "{begun:?}, {last:?}, {now:?}");
         last = now;
     }
-    assert!(last.into_iter().zip(begun).all(|(now, begun)| now - begun < 250_000), "{begun:?}, {last:?}");
+    assert!(
+        last.into_iter().zip(begun).all(|(now, begun)| now - begun < 250_000),
+        "{begun:?}, {last:?}"
+    );
 }
 
 /// Bytes of the headers of IPv4 and UDP.
@@ -207,17 +216,19 @@ const HEADERS: usize = 28;
 /// MTUs of a path: the smallest that QUIC runs on, common ones, those around the old limit of a
 /// datagram (2,048 bytes), and jumbo frames.
 const MTUS: [usize; 20] = [
-    1280, 1281, 1400, 1492, 1500, 1501, 1600, 2000, 2047, 2048, 2076, 2083, 2084, 2106, 2200, 2304, 3000,
-    4352, 8999, 9000,
+    1280, 1281, 1400, 1492, 1500, 1501, 1600, 2000, 2047, 2048, 2076, 2083, 2084, 2106, 2200, 2304,
+    3000, 4352, 8999, 9000,
 ];
 
-/// Starts two peers over a link of 30 ms round-trip time that drops packets above `mtus` (A to B, B to
-/// A), waits until both have probed the path, and says what became of their session.
+/// Starts two peers over a link of 30 ms round-trip time that drops packets above `mtus` (A to B, B
+/// to A), waits until both have probed the path, and says what became of their session.
 async fn probe_at(mtus: [usize; 2]) -> Result<(), String> {
     let (at, bt) = pair();
     let link = Relay::start(1, at, bt);
     for (way, mtu) in BOTH.into_iter().zip(mtus) {
-        link.edit(way, |line| (line.delay, line.largest) = (Duration::from_millis(15), mtu - HEADERS));
+        link.edit(way, |line| {
+            (line.delay, line.largest) = (Duration::from_millis(15), mtu - HEADERS)
+        });
     }
     let mut responder = start(bt, None, [1; 32]);
     let mut initiator = start(at, Some(link.facing_a()), [1; 32]);
@@ -242,7 +253,8 @@ async fn probe_at(mtus: [usize; 2]) -> Result<(), String> {
         }
         last = now;
     }
-    for (from, to) in [(&at_initiator, &mut responder_hears), (&at_responder, &mut initiator_hears)] {
+    for (from, to) in [(&at_initiator, &mut responder_hears), (&at_responder, &mut initiator_hears)]
+    {
         let message = Control::Backlog { files: 5, bytes: 6 };
         from.tell(&message).await.map_err(|error| error.to_string())?;
         let heard = tokio::time::timeout(TIMEOUT, to.recv()).await;
@@ -259,7 +271,8 @@ async fn probe_at(mtus: [usize; 2]) -> Result<(), String> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_session_holds_on_a_path_of_any_mtu() {
     let equal = MTUS.map(|mtu| [mtu, mtu]);
-    let unequal = [[1280, 9000], [9000, 1280], [1500, 9000], [9000, 2100], [2084, 2083], [4352, 9000]];
+    let unequal =
+        [[1280, 9000], [9000, 1280], [1500, 9000], [9000, 2100], [2084, 2083], [4352, 9000]];
     for part in [&equal[..], &unequal].concat().chunks(9) {
         let mut paths = tokio::task::JoinSet::new();
         for mtus in part.iter().copied() {
@@ -273,7 +286,8 @@ async fn a_session_holds_on_a_path_of_any_mtu() {
 
 /// Serves initiators as a responder with this key does, until one has proved itself.
 async fn until_proof(responder: &quinn::Endpoint, key: [u8; 32]) -> Open {
-    // Of tries that overlap the initiator goes on with one, and the others may never come to an end.
+    // Of tries that overlap the initiator goes on with one, and the others may never come to an
+    // end.
     let mut tries = tokio::task::JoinSet::new();
     loop {
         tokio::select! {
@@ -309,22 +323,27 @@ async fn proof(
     Some((send, recv))
 }
 
-/// A link that is cut each time when the initiator has just proved itself says nothing about the password.
+/// A link that is cut each time when the initiator has just proved itself says nothing about the
+/// password.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn handshakes_that_die_after_the_proof_are_no_wrong_password() {
     let (at, bt) = pair();
     let link = Relay::start(1, at, bt);
-    let dying =
-        quinn::Endpoint::server(quinn::ServerConfig::with_crypto(tls::configure().unwrap().server), bt);
+    let dying = quinn::Endpoint::server(
+        quinn::ServerConfig::with_crypto(tls::configure().unwrap().server),
+        bt,
+    );
     let dying = dying.unwrap();
     let mut dialler = start(at, Some(link.facing_a()), [1; 32]);
-    // Silent to the end: a responder that says that it is gone, or that its streams are at their end, is another case.
+    // Silent to the end: a responder that says that it is gone, or that its streams are at their
+    // end, is another case.
     let mut silent = Vec::new();
     for n in 0..3 {
         let proof = tokio::time::timeout(TIMEOUT, until_proof(&dying, [1; 32])).await;
         silent.push(proof.unwrap_or_else(|_| panic!("no proof {n}")));
         link.cut(&BOTH);
-        // Until the initiator has given it up. What follows is the next dial, whose first packet has 1,200 bytes.
+        // Until the initiator has given it up. What follows is the next dial, whose first packet
+        // has 1,200 bytes.
         tokio::time::sleep(Duration::from_millis(3500)).await;
         let before = link.counts(Way::AToB).bytes;
         let begun = tokio::time::Instant::now();
@@ -351,8 +370,9 @@ enum Fate {
     SecondLate,
 }
 
-/// Passes packets on between an initiator and a responder. The first two packets of each destination connection ID that
-/// the initiator chose, or was given by a Retry, meet their fate; all others pass.
+/// Passes packets on between an initiator and a responder. The first two packets of each
+/// destination connection ID that the initiator chose, or was given by a Retry, meet their fate;
+/// all others pass.
 async fn pass_on(front: UdpSocket, responder: SocketAddr, fate: Fate) {
     /// Longer than the answer to the other packet takes, so that the late one finds a Retry sent.
     const LATE: Duration = Duration::from_millis(100);
@@ -394,8 +414,8 @@ async fn pass_on(front: UdpSocket, responder: SocketAddr, fate: Fate) {
     }
 }
 
-/// A ClientHello with X25519MLKEM768 needs two packets. Whatever happens to one of them, also when the responder
-/// answers with a Retry first, the peers find each other soon.
+/// A ClientHello with X25519MLKEM768 needs two packets. Whatever happens to one of them, also when
+/// the responder answers with a Retry first, the peers find each other soon.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn either_half_of_a_client_hello_may_be_lost_or_late() {
     for retry in [false, true] {
@@ -406,7 +426,8 @@ async fn either_half_of_a_client_hello_may_be_lost_or_late() {
             let (crowd, mut silent) = (client(), Vec::new());
             if retry {
                 for _ in 0..2 {
-                    silent.push(crowd.connect(responder.local, SERVER_NAME).unwrap().await.unwrap());
+                    silent
+                        .push(crowd.connect(responder.local, SERVER_NAME).unwrap().await.unwrap());
                 }
             }
             let front = UdpSocket::bind("127.0.0.1:0").await.unwrap();
@@ -431,7 +452,9 @@ async fn a_wrong_password_is_refused_by_its_name() {
     let (at, bt) = pair();
     let mut responder = start(at, None, [1; 32]);
     let initiator = start(bt, Some(at), [2; 32]);
-    assert!(matches!(initiator.ends().await, Fatal::WrongPassword { peer } if peer == responder.local));
+    assert!(
+        matches!(initiator.ends().await, Fatal::WrongPassword { peer } if peer == responder.local)
+    );
     assert!(responder.sessions.try_recv().is_err());
     assert!(!responder.run.is_finished(), "the responder goes on serving");
 }
@@ -470,7 +493,9 @@ async fn a_name_that_leads_nowhere_is_an_error() {
     let peer = start_with(at, Some(at), [1; 32], |config| {
         config.peer = Some(PeerAddress { host: "no such host.invalid".into(), port: at.port() });
     });
-    assert!(matches!(peer.ends().await, Fatal::PeerAddress { host, .. } if host == "no such host.invalid"));
+    assert!(
+        matches!(peer.ends().await, Fatal::PeerAddress { host, .. } if host == "no such host.invalid")
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -1,8 +1,9 @@
-//! Links that are cut, addresses that change and hosts that sleep, in the midst of transfers both ways
-//! between two real processes: files go on at once, from what has arrived, and each lands once.
+//! Links that are cut, addresses that change and hosts that sleep, in the midst of transfers both
+//! ways between two real processes: files go on at once, from what has arrived, and each lands
+//! once.
 //!
-//! A long cut outlasts the idle time-out of the connection (30 s) and several steps of every back-off,
-//! so that no timer is left which an hour would meet and it does not.
+//! A long cut outlasts the idle time-out of the connection (30 s) and several steps of every
+//! back-off, so that no timer is left which an hour would meet and it does not.
 
 #![cfg(unix)]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout)] // a test's own helpers
@@ -24,13 +25,13 @@ use std::time::{Duration, Instant};
 
 /// Longer than the idle time-out.
 const LONG: Duration = Duration::from_secs(36);
-/// Transfers go on within this, on a machine that has the time for it. What has to wait for the old connection's
-/// next probe, or for its end, takes longer than that.
+/// Transfers go on within this, on a machine that has the time for it. What has to wait for the old
+/// connection's next probe, or for its end, takes longer than that.
 const BACK: Duration = Duration::from_secs(2);
 /// And within this on any.
 const BACK_AT_LAST: Duration = Duration::from_secs(10);
-/// What a side sends at most while it is not answered, in bytes a second: three packets for each dial, one a second,
-/// and some of the old connection.
+/// What a side sends at most while it is not answered, in bytes a second: three packets for each
+/// dial, one a second, and some of the old connection.
 const KNOCKING: u64 = 6200;
 /// No wait is longer.
 const TIMEOUT: Duration = Duration::from_secs(120);
@@ -109,8 +110,9 @@ impl Scene {
             while took.is_zero() {
                 let left = (returned + BACK_AT_LAST).saturating_duration_since(Instant::now());
                 let seen = side.sees_within(left, brings_bytes);
-                let seen = seen
-                    .ok_or_else(|| format!("nothing came within {BACK_AT_LAST:?}: {:#?}", side.events()))?;
+                let seen = seen.ok_or_else(|| {
+                    format!("nothing came within {BACK_AT_LAST:?}: {:#?}", side.events())
+                })?;
                 *took = seen.at.saturating_duration_since(returned);
             }
         }
@@ -148,16 +150,19 @@ impl Scene {
                 "{name}: what came is not what was sent"
             );
             sides[to].left_nothing_over();
-            let done = |event: &&Value| event["event"] == "file_done" && event["direction"] == "receive";
+            let done =
+                |event: &&Value| event["event"] == "file_done" && event["direction"] == "receive";
             let mut came: Vec<_> =
                 events[to].iter().filter(done).filter_map(|e| e["path"].as_str()).collect();
             came.sort_unstable();
-            let twice =
-                came.windows(2).find(|two| two[0] == two[1] && !sides[to].incoming().join(two[0]).is_dir());
+            let twice = came
+                .windows(2)
+                .find(|two| two[0] == two[1] && !sides[to].incoming().join(two[0]).is_dir());
             assert_eq!(twice, None, "{name}");
             let size: u64 = sent[from].values().map(size_of).sum();
             let crossed = link.counts(way).bytes;
-            // Headers, acknowledgements of what comes the other way, and the half percent that is lost.
+            // Headers, acknowledgements of what comes the other way, and the half percent that is
+            // lost.
             let once = size + size / 10 + (1 << 20);
             let again = came_again(&events[to]);
             println!(
@@ -171,13 +176,16 @@ impl Scene {
 
 /// Something came over the link just now.
 fn brings_bytes(event: &Value) -> bool {
-    event["direction"] == "receive" && (event["event"] == "file_progress" || event["event"] == "file_started")
+    event["direction"] == "receive"
+        && (event["event"] == "file_progress" || event["event"] == "file_started")
 }
 
 /// How much of the big file came again, as attempts after the first begin before what had come.
 fn came_again(events: &[Value]) -> u64 {
     let (mut had, mut again) = (0, 0);
-    for event in events.iter().filter(|event| event["direction"] == "receive" && event["path"] == "big") {
+    for event in
+        events.iter().filter(|event| event["direction"] == "receive" && event["path"] == "big")
+    {
         if let Some(bytes) = event["bytes"].as_u64() {
             had = bytes;
         } else if event["event"] == "file_started" {
@@ -191,8 +199,8 @@ fn size_of(entry: &Entry) -> u64 {
     if let Entry::File { size, .. } = entry { *size } else { 0 }
 }
 
-/// Moves a folder of small files into each Outgoing every so often until told to stop; gives what was
-/// put into each.
+/// Moves a folder of small files into each Outgoing every so often until told to stop; gives what
+/// was put into each.
 fn drop_small_files(hosts: [&Host; 2], stop: &AtomicBool) -> [Tree; 2] {
     let mut all = [Tree::new(), Tree::new()];
     for round in 0..200 {
@@ -297,8 +305,12 @@ fn short_cuts() {
         Case::new("cut for 1 s", |s| cut(&s.link, &BOTH, Duration::from_secs(1))),
         Case::new("cut for 6 s", |s| cut(&s.link, &BOTH, Duration::from_secs(6))),
         Case::listening("cut for 2 s, B listens", |s| cut(&s.link, &BOTH, Duration::from_secs(2))),
-        Case::listening("cut for 4 s from A to B", |s| cut(&s.link, &[Way::AToB], Duration::from_secs(4))),
-        Case::listening("cut for 4 s from B to A", |s| cut(&s.link, &[Way::BToA], Duration::from_secs(4))),
+        Case::listening("cut for 4 s from A to B", |s| {
+            cut(&s.link, &[Way::AToB], Duration::from_secs(4))
+        }),
+        Case::listening("cut for 4 s from B to A", |s| {
+            cut(&s.link, &[Way::BToA], Duration::from_secs(4))
+        }),
         Case::new("one way after the other", |s| {
             for way in [Way::AToB, Way::BToA, Way::AToB] {
                 cut(&s.link, &[way], Duration::from_millis(1300));
@@ -322,20 +334,28 @@ fn addresses_change() {
     ]);
 }
 
-/// What is slow, loses much or stands still for a moment is not cut: the session stays the one that it was.
+/// What is slow, loses much or stands still for a moment is not cut: the session stays the one that
+/// it was.
 #[test]
 fn a_bad_link_is_no_cut() {
     let seed = rand::random();
-    let links =
-        [("long", 500, 0.05, 0), ("lossy", 20, 0.3, 0), ("both", 300, 0.1, 0), ("halting", 10, 0.0, 250)];
+    let links = [
+        ("long", 500, 0.05, 0),
+        ("lossy", 20, 0.3, 0),
+        ("both", 300, 0.1, 0),
+        ("halting", 10, 0.0, 250),
+    ];
     std::thread::scope(|scope| {
         for (name, delay, loss, halt) in links {
-            scope.spawn(move || stays_connected(name, Duration::from_millis(delay), loss, halt, seed));
+            scope.spawn(move || {
+                stays_connected(name, Duration::from_millis(delay), loss, halt, seed)
+            });
         }
     });
 }
 
-/// Over a link with this delay each way and this loss, which stands still for `halt` milliseconds now and then.
+/// Over a link with this delay each way and this loss, which stands still for `halt` milliseconds
+/// now and then.
 fn stays_connected(name: &str, delay: Duration, loss: f64, halt: u64, seed: u64) {
     let (hosts, link) = Pair::linked(seed);
     link.edit_both(|line| (line.delay, line.loss, line.rate) = (delay, loss, Some(RATE)));

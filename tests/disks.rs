@@ -1,6 +1,6 @@
-//! Disks that fail: both users are told, everything else goes on, and when the disk is back the file follows
-//! without a restart. The faults are injected (`src/failpoint.rs`); where the system lets us mount, real volumes
-//! fail too.
+//! Disks that fail: both users are told, everything else goes on, and when the disk is back the
+//! file follows without a restart. The faults are injected (`src/failpoint.rs`); where the system
+//! lets us mount, real volumes fail too.
 
 #![cfg(unix)]
 
@@ -32,7 +32,10 @@ fn drop_in(host: &Host, name: &str, size: u64) -> blake3::Hash {
 fn failed<'a>(name: &'a str, way: &'a str, text: &'a str) -> impl Fn(&Value) -> bool + 'a {
     move |event| {
         let error = event["error"].as_str().unwrap_or_default();
-        event["path"] == name && event["direction"] == way && event["retry"] == true && error.contains(text)
+        event["path"] == name
+            && event["direction"] == way
+            && event["retry"] == true
+            && error.contains(text)
     }
 }
 
@@ -126,7 +129,8 @@ fn whatever_call_fails_both_are_told_and_the_file_follows_when_it_works_again() 
         ("ledger.sync=EIO", "ledger.redb: could not"),
     ];
     let flag = |number: usize| base.join(format!("fault-{number}"));
-    let rule = |(number, (rule, _)): (usize, &(&str, &str))| format!("{rule}@{}", flag(number).display());
+    let rule =
+        |(number, (rule, _)): (usize, &(&str, &str))| format!("{rule}@{}", flag(number).display());
     pair.b.failpoints = faults.iter().enumerate().map(rule).collect::<Vec<_>>().join(";");
     let (mut a, mut b) = connect(&pair, &[], &[]);
     for (number, (rule, text)) in faults.iter().enumerate() {
@@ -209,14 +213,17 @@ fn a_folder_that_was_removed_under_our_feet_is_taken_when_it_is_back() {
     way.follows(&files);
     // The other side: what is dropped into the new one is seen.
     remove_once_empty(&pair.a.outgoing());
-    a.has_or_waits_for("warning", |event| event["message"].as_str().unwrap().contains("the folder is gone"));
+    a.has_or_waits_for("warning", |event| {
+        event["message"].as_str().unwrap().contains("the folder is gone")
+    });
     fs::create_dir(pair.a.outgoing()).unwrap();
     drop_in(&pair.a, "out of the new one", 10);
     b.has_or_waits_for("file_done", of("out of the new one", "receive"));
     stop([a, b]);
 }
 
-/// A new folder is none of those to which the process is confined, unless the one above it is one of them.
+/// A new folder is none of those to which the process is confined, unless the one above it is one
+/// of them.
 #[test]
 fn who_is_confined_to_the_folders_alone_ends_when_one_is_replaced() {
     let pair = Pair::new();
@@ -237,12 +244,14 @@ fn who_is_confined_to_the_folders_alone_ends_when_one_is_replaced() {
     stop([a, b]);
 }
 
-/// Starts the program without root's right to write everywhere. `false`, said aloud, where that cannot be.
+/// Starts the program without root's right to write everywhere. `false`, said aloud, where that
+/// cannot be.
 fn as_nobody_special(host: &mut Host) -> bool {
     if !rustix::process::geteuid().is_root() {
         return true;
     }
-    host.wrapper = ["setpriv", "--bounding-set=-dac_override,-dac_read_search"].map(str::to_owned).to_vec();
+    host.wrapper =
+        ["setpriv", "--bounding-set=-dac_override,-dac_read_search"].map(str::to_owned).to_vec();
     let may = Command::new(&host.wrapper[0]).args(&host.wrapper[1..]).arg("true").status();
     let can = may.is_ok_and(|status| status.success());
     if !can {
@@ -304,7 +313,14 @@ fn damage_in_its_own_folder_is_told_and_costs_no_file() {
     let damages: [(&str, Vec<u8>); 3] = [
         ("cut", whole[..whole.len() / 2].to_vec()),
         ("garbage", vec![0x5a; 100_000]),
-        ("flipped", whole.iter().enumerate().map(|(at, b)| if at % 97 == 64 { b ^ 1 } else { *b }).collect()),
+        (
+            "flipped",
+            whole
+                .iter()
+                .enumerate()
+                .map(|(at, b)| if at % 97 == 64 { b ^ 1 } else { *b })
+                .collect(),
+        ),
     ];
     for (what, bytes) in damages {
         fs::write(&ledger, &bytes).unwrap();
@@ -318,8 +334,15 @@ fn damage_in_its_own_folder_is_told_and_costs_no_file() {
             event["message"].as_str().is_some_and(|text| text.contains("the ledger was damaged"))
         };
         assert!(events.iter().any(told), "{what}: {events:?}");
-        assert!(events.iter().any(|e| e["event"] == "file_done" && e["path"] == what), "{what}: {events:?}");
-        assert_eq!(fs::read(pair.b.state().join("removing/foreign file")).unwrap(), b"x", "it is not ours");
+        assert!(
+            events.iter().any(|e| e["event"] == "file_done" && e["path"] == what),
+            "{what}: {events:?}"
+        );
+        assert_eq!(
+            fs::read(pair.b.state().join("removing/foreign file")).unwrap(),
+            b"x",
+            "it is not ours"
+        );
     }
     assert_eq!(fs::read_dir(pair.b.incoming()).unwrap().count(), 4);
 }

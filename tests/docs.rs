@@ -32,7 +32,8 @@ fn items(document: &str, heading: &str) -> Vec<(String, String)> {
     let section = section.split("\n## ").next().unwrap();
     let mut items = Vec::new();
     for item in section.split("\n- **").skip(1) {
-        let item = item.split("\n\n").next().unwrap().split_whitespace().collect::<Vec<_>>().join(" ");
+        let item =
+            item.split("\n\n").next().unwrap().split_whitespace().collect::<Vec<_>>().join(" ");
         let (head, text) = item.split_once("**").expect("the start of an item is bold");
         items.push((head.to_owned(), text.to_owned()));
     }
@@ -71,11 +72,14 @@ fn every_claim_of_security_md_names_a_test_that_is_there() {
     assert!(items.len() > 30, "{} items", items.len());
     let mut wrong = Vec::new();
     for (attack, text) in items {
-        let Some((_, test)) = text.rsplit_once("Tests:") else { panic!("no tests are named: {attack}") };
+        let Some((_, test)) = text.rsplit_once("Tests:") else {
+            panic!("no tests are named: {attack}")
+        };
         let mut named = 0;
         for code in code(test) {
             let path = root().join("src").join(code.replace("::", "/"));
-            let file = root().join(code).is_file() || path.with_extension("rs").is_file() || path.is_dir();
+            let file =
+                root().join(code).is_file() || path.with_extension("rs").is_file() || path.is_dir();
             let fuzzed = root().join(format!("fuzz/targets/{code}.rs")).is_file();
             if tests.contains(code.strip_prefix("fuzzing::tests::").unwrap_or(code)) {
                 named += 1;
@@ -90,7 +94,8 @@ fn every_claim_of_security_md_names_a_test_that_is_there() {
     assert!(wrong.is_empty(), "{wrong:#?}");
 }
 
-/// Text as it is when a line that goes on with a backslash is put together, and with no space twice.
+/// Text as it is when a line that goes on with a backslash is put together, and with no space
+/// twice.
 fn joined(text: &str) -> String {
     text.replace("\\\n", " ").split_whitespace().collect::<Vec<_>>().join(" ")
 }

@@ -1,5 +1,5 @@
-//! Ten thousand hostile connections against the program at work: the transfer goes on, memory stays, and the peer
-//! that the user named gets in.
+//! Ten thousand hostile connections against the program at work: the transfer goes on, memory
+//! stays, and the peer that the user named gets in.
 
 #![cfg(target_os = "linux")]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // a test's own helpers
@@ -20,7 +20,8 @@ use std::time::{Duration, Instant};
 
 /// Connections in all.
 const HOSTILE: usize = 10_000;
-/// Of these, finished handshakes that went on to be refused, or denied what they wanted, of each kind.
+/// Of these, finished handshakes that went on to be refused, or denied what they wanted, of each
+/// kind.
 const REFUSED: usize = 100;
 /// And such as were ended by the deadline of 10 s.
 const ENDED: usize = 16;
@@ -34,7 +35,8 @@ const PLACES: usize = 8;
 const GUESSES: usize = 6;
 /// The file that crosses meanwhile.
 const SIZE: u64 = 40_000_000;
-/// What the sender may send: far below what two cores can, so that the attacker, which shares them, is no rival.
+/// What the sender may send: far below what two cores can, so that the attacker, which shares them,
+/// is no rival.
 const RATE: &str = "10M";
 /// By which the process may grow.
 const GROWTH: u64 = 64 << 20;
@@ -77,8 +79,8 @@ async fn ten_thousand_hostile_connections_disturb_nobody() {
                 && has(&tally.closed_first, CLOSED)
         })
         .await;
-    // All places are held by those who are slow, when the peer that the user named comes anew; and strangers have
-    // nothing left to guess with.
+    // All places are held by those who are slow, when the peer that the user named comes anew; and
+    // strangers have nothing left to guess with.
     attack.takes_all_places();
     attack.until("all places are held", |tally| has(&tally.held, PLACES)).await;
     b.kill();
@@ -101,7 +103,8 @@ async fn ten_thousand_hostile_connections_disturb_nobody() {
     // Some hear late that their place is another's.
     assert!(!has(&attack.tally.held_most, 2 * PLACES), "{report}");
     assert!(!has(&attack.tally.guesses_answered, GUESSES), "{report}");
-    // Nobody who only closed a connection has guessed; of those who did, each minute one line is written.
+    // Nobody who only closed a connection has guessed; of those who did, each minute one line is
+    // written.
     let told = a.events().iter().filter(|seen| seen.event["event"] == "auth_failed").count();
     assert!(told <= 3, "{told} events of failed guesses, {report}");
     let log = fs::read_to_string(pair.a.state().join("rft.log")).unwrap();
@@ -121,13 +124,15 @@ async fn ten_thousand_hostile_connections_disturb_nobody() {
 async fn five_hundred_closers_of_each_kind_disturb_nobody() {
     let time = Duration::from_secs(90);
     let sender = &["--limit-rate", RATE];
-    // The closed connections that QUIC would keep if each had a slot at once are several times as much.
+    // The closed connections that QUIC would keep if each had a slot at once are several times as
+    // much.
     let growth = 16 << 20;
     let scale = closers::Scale { closers: 500, file: SIZE, files: 1, sender, growth, time };
     eprintln!("{}", closers::measure(&scale).await);
 }
 
-/// A measurement (docs/security.md), some minutes: `cargo test --release --test flood -- --ignored --nocapture`.
+/// A measurement (docs/security.md), some minutes: `cargo test --release --test flood -- --ignored
+/// --nocapture`.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "a measurement of some minutes"]
 async fn ten_thousand_closers_of_each_kind() {

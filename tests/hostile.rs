@@ -1,5 +1,6 @@
-//! A peer that knows the password and does as it likes: it can fill Incoming, and nothing else. Each test ends
-//! with an honest transfer, an orderly stop, and a look at everything around the peer's folders.
+//! A peer that knows the password and does as it likes: it can fill Incoming, and nothing else.
+//! Each test ends with an honest transfer, an orderly stop, and a look at everything around the
+//! peer's folders.
 
 #![cfg(target_os = "linux")]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // a test's own helpers

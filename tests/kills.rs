@@ -1,5 +1,5 @@
-//! The program is killed, at every named step of a file's way and at random, and nothing is lost, doubled or
-//! half-written (design.md, "Tests under kills").
+//! The program is killed, at every named step of a file's way and at random, and nothing is lost,
+//! doubled or half-written (design.md, "Tests under kills").
 #![cfg(unix)]
 #![allow(clippy::print_stdout)] // seeds and tallies
 
@@ -98,8 +98,10 @@ fn peers_die_at_random_and_skip_and_keep() {
 fn there_are_two_hundred_kills_and_one_at_every_place() {
     let planned: u64 = places::all().map(|plan| plan.deaths.len() as u64).sum();
     assert!(planned + AT_RANDOM * RANDOM_RUNS.len() as u64 >= 200, "{planned} are planned");
-    let used: BTreeSet<&str> =
-        places::all().flat_map(|plan| plan.deaths).map(|death| death.split_once('=').unwrap().0).collect();
+    let used: BTreeSet<&str> = places::all()
+        .flat_map(|plan| plan.deaths)
+        .map(|death| death.split_once('=').unwrap().0)
+        .collect();
     let mut named = BTreeSet::new();
     let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
     let mut text = String::new();
@@ -139,7 +141,8 @@ fn soak() {
                 while begun.elapsed() < time {
                     let n = next.fetch_add(1, Ordering::Relaxed);
                     let options = RANDOM_RUNS[n as usize % RANDOM_RUNS.len()];
-                    let outcome = World::lossy(seed + n, options).kill(60, Duration::from_millis(700));
+                    let outcome =
+                        World::lossy(seed + n, options).kill(60, Duration::from_millis(700));
                     let mut tally = tally.lock().unwrap();
                     for note in &outcome.findings.notes {
                         println!("soak: AMISS in world {n}: {note}");

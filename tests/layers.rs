@@ -1,7 +1,8 @@
 //! Who may name whom: the layers of `docs/design.md`, checked against the text of `src/`.
 //!
-//! [`LAYERS`] is the rule; what a row does not list is forbidden. The check reads the sources as text: it knows
-//! comments, strings, `use` trees, `crate::`, `super::` and inline modules, and nothing of macros or re-exports.
+//! [`LAYERS`] is the rule; what a row does not list is forbidden. The check reads the sources as
+//! text: it knows comments, strings, `use` trees, `crate::`, `super::` and inline modules, and
+//! nothing of macros or re-exports.
 
 #![allow(clippy::unwrap_used)] // a test's own helpers
 
@@ -18,7 +19,8 @@ struct Layer {
     crates: &'static [&'static str],
 }
 
-/// The table, from the outside in. `lib` is the map of the crate and may name every layer, so it has no row.
+/// The table, from the outside in. `lib` is the map of the crate and may name every layer, so it
+/// has no row.
 #[rustfmt::skip]
 const LAYERS: &[Layer] = &[
     Layer { name: "main", layers: &["cli"], crates: &[] },
@@ -128,7 +130,10 @@ fn every_module_names_only_what_its_layer_may() {
             writeln!(report, "{}:{line}: {what}", file.display()).unwrap();
         }
     }
-    assert!(report.is_empty(), "references across layers (the rule is LAYERS in tests/layers.rs):\n{report}");
+    assert!(
+        report.is_empty(),
+        "references across layers (the rule is LAYERS in tests/layers.rs):\n{report}"
+    );
 }
 
 #[test]
@@ -171,8 +176,14 @@ fn a_forbidden_reference_is_found() {
         ["4 outbox names inbox"]
     );
     assert_eq!(found(&["session"], "fn f() { rft::store::open() }"), ["1 session names store"]);
-    assert_eq!(found(&["proto", "name"], "type K = super::super::crypto::Key;"), ["1 proto names crypto"]);
-    assert_eq!(found(&["crypto"], "mod tests { use super::super::proto::Name; }"), ["1 crypto names proto"]);
+    assert_eq!(
+        found(&["proto", "name"], "type K = super::super::crypto::Key;"),
+        ["1 proto names crypto"]
+    );
+    assert_eq!(
+        found(&["crypto"], "mod tests { use super::super::proto::Name; }"),
+        ["1 crypto names proto"]
+    );
     assert_eq!(
         found(&["crypto"], "#[cfg(test)] mod tests { use crate::proto::Name; }"),
         ["1 crypto names proto"]
@@ -180,8 +191,14 @@ fn a_forbidden_reference_is_found() {
     assert_eq!(found(&["daemon"], "pub(crate) use crate::cli as c;"), ["1 daemon names cli"]);
     assert_eq!(found(&["strange"], ""), ["1 strange has no row in LAYERS"]);
     // crates
-    assert_eq!(found(&["store"], "#[derive(quinn::X)] struct A;"), ["1 store names the crate quinn"]);
-    assert_eq!(found(&["inbox"], "use {bytes::Bytes, ::redb::Database};"), ["1 inbox names the crate redb"]);
+    assert_eq!(
+        found(&["store"], "#[derive(quinn::X)] struct A;"),
+        ["1 store names the crate quinn"]
+    );
+    assert_eq!(
+        found(&["inbox"], "use {bytes::Bytes, ::redb::Database};"),
+        ["1 inbox names the crate redb"]
+    );
     assert_eq!(
         found(&["cli"], "/// [`a`](b)\nfn a<'a>(x: &'a quinn::Y) {}"),
         ["2 cli names the crate quinn"]
@@ -191,17 +208,28 @@ fn a_forbidden_reference_is_found() {
         ["3 inbox names the crate redb"]
     );
     // a file of tests is told by its declaration
-    let declared =
-        test_modules(&["crypto".to_owned()], &tokens("mod a; #[cfg(test)]\n#[allow(x)]\nmod b; mod c;"));
+    let declared = test_modules(
+        &["crypto".to_owned()],
+        &tokens("mod a; #[cfg(test)]\n#[allow(x)]\nmod b; mod c;"),
+    );
     assert_eq!(declared, [["crypto", "b"]]);
     // and what is allowed, or is no code
     let none: [&str; 0] = [];
     assert_eq!(
-        found(&["outbox"], "use crate::store::Folder; use super::queue; use bytes::Bytes; use std::inbox;"),
+        found(
+            &["outbox"],
+            "use crate::store::Folder; use super::queue; use bytes::Bytes; use std::inbox;"
+        ),
         none
     );
-    assert_eq!(found(&["outbox"], "#[cfg(test)]\n#[allow(x)]\nmod tests { use redb::Database; }"), none);
-    assert_eq!(found(&["outbox"], "// crate::inbox\n/* /* quinn::A */ crate::inbox::b */ //! redb::C"), none);
+    assert_eq!(
+        found(&["outbox"], "#[cfg(test)]\n#[allow(x)]\nmod tests { use redb::Database; }"),
+        none
+    );
+    assert_eq!(
+        found(&["outbox"], "// crate::inbox\n/* /* quinn::A */ crate::inbox::b */ //! redb::C"),
+        none
+    );
     assert_eq!(
         found(
             &["outbox"],
@@ -232,7 +260,8 @@ fn dependencies(manifest: &str) -> BTreeSet<String> {
 }
 
 fn rust_files(folder: &Path, found: &mut Vec<PathBuf>) {
-    let mut entries: Vec<_> = std::fs::read_dir(folder).unwrap().map(|e| e.unwrap().path()).collect();
+    let mut entries: Vec<_> =
+        std::fs::read_dir(folder).unwrap().map(|e| e.unwrap().path()).collect();
     entries.sort();
     for path in entries {
         if path.is_dir() {
@@ -243,7 +272,8 @@ fn rust_files(folder: &Path, found: &mut Vec<PathBuf>) {
     }
 }
 
-/// `session/record.rs` is `session::record`, `session/mod.rs` is `session`, and `main.rs` and `lib.rs` stand for themselves.
+/// `session/record.rs` is `session::record`, `session/mod.rs` is `session`, and `main.rs` and
+/// `lib.rs` stand for themselves.
 fn module_path(file: &Path) -> Vec<String> {
     let mut path: Vec<String> =
         file.with_extension("").iter().map(|p| p.to_string_lossy().into_owned()).collect();
@@ -273,7 +303,11 @@ fn test_modules(module: &[String], tokens: &[Token]) -> Vec<Vec<String>> {
 }
 
 /// What `text`, the source of `module`, names and may not, with line numbers.
-fn violations(module: &[String], text: &str, dependencies: &BTreeSet<String>) -> Vec<(usize, String)> {
+fn violations(
+    module: &[String],
+    text: &str,
+    dependencies: &BTreeSet<String>,
+) -> Vec<(usize, String)> {
     let own = module[0].as_str();
     if own == "lib" {
         return Vec::new();
@@ -286,7 +320,8 @@ fn violations(module: &[String], text: &str, dependencies: &BTreeSet<String>) ->
         let Reference { path, line, inline, test } = reference;
         let supers = path.iter().take_while(|p| *p == "super").count();
         let (head, rest) = match path[0].as_str() {
-            // `main` is a crate root: its modules have their layer as their first name, as the library's have
+            // `main` is a crate root: its modules have their layer as their first name, as the
+            // library's have
             "crate" | "rft" => (path.get(1), true),
             "super" if supers == module.len() + inline => (path.get(supers), true),
             "super" | "self" | "Self" => continue,
@@ -294,7 +329,8 @@ fn violations(module: &[String], text: &str, dependencies: &BTreeSet<String>) ->
         };
         let Some(head) = head.map(String::as_str) else { continue };
         if rest {
-            if head != own && LAYERS.iter().any(|l| l.name == head) && !layer.layers.contains(&head) {
+            if head != own && LAYERS.iter().any(|l| l.name == head) && !layer.layers.contains(&head)
+            {
                 found.push((line, format!("{own} names {head}")));
             }
         } else if dependencies.contains(head) && !layer.crates.contains(&head) && !test {
@@ -323,15 +359,19 @@ fn tokens(text: &str) -> Vec<Token> {
             '/' if chars.get(at + 1) == Some(&'*') => at = end_of_comment(&chars, at),
             '"' => at = end_of_string(&chars, at + 1),
             '\'' => at = end_of_quote(&chars, at),
-            'r' if matches!(chars.get(at + 1), Some('"' | '#')) && raw_hashes(&chars, at + 1).is_some() => {
+            'r' if matches!(chars.get(at + 1), Some('"' | '#'))
+                && raw_hashes(&chars, at + 1).is_some() =>
+            {
                 let hashes = raw_hashes(&chars, at + 1).unwrap();
-                let end: Vec<char> = std::iter::once('"').chain(std::iter::repeat_n('#', hashes)).collect();
+                let end: Vec<char> =
+                    std::iter::once('"').chain(std::iter::repeat_n('#', hashes)).collect();
                 at = find(&chars, at + 2 + hashes, |rest| rest.starts_with(&end)) + end.len();
             }
             c if is_word(c) => {
                 at = find(&chars, at, |rest| !is_word(rest[0]));
                 let word: String = chars[start..at].iter().collect();
-                // `br"..."` and `b"..."`: the prefix is a word of its own here, and the raw string keeps its `r`
+                // `br"..."` and `b"..."`: the prefix is a word of its own here, and the raw string
+                // keeps its `r`
                 if word == "br" && matches!(chars.get(at), Some('"' | '#')) {
                     at -= 1;
                 }
@@ -391,7 +431,8 @@ fn end_of_quote(chars: &[char], at: usize) -> usize {
     }
 }
 
-/// How many `#` open the raw string whose first sign after `r` is at `at`; none for a raw name (`r#type`).
+/// How many `#` open the raw string whose first sign after `r` is at `at`; none for a raw name
+/// (`r#type`).
 fn raw_hashes(chars: &[char], at: usize) -> Option<usize> {
     let hashes = chars[at..].iter().take_while(|c| **c == '#').count();
     (chars.get(at + hashes) == Some(&'"')).then_some(hashes)
@@ -416,8 +457,9 @@ fn references(tokens: &[Token]) -> Vec<Reference> {
     while at < tokens.len() {
         let inline = blocks.iter().flatten().count();
         let test = blocks.iter().flatten().any(|test| *test);
-        let mut add =
-            |path: Vec<String>, line| found.push(Reference { path, line, inline, test: test || test_item });
+        let mut add = |path: Vec<String>, line| {
+            found.push(Reference { path, line, inline, test: test || test_item })
+        };
         match text(at) {
             "#" if text(at + 1) == "["
                 && text(at + 2) == "cfg"

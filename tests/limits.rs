@@ -1,5 +1,5 @@
-//! The limits that an operator sets on what comes in: both users are told, all else goes on, and what was refused
-//! follows when the limit is lifted. How much Incoming may hold is in `disks.rs`.
+//! The limits that an operator sets on what comes in: both users are told, all else goes on, and
+//! what was refused follows when the limit is lifted. How much Incoming may hold is in `disks.rs`.
 
 #![cfg(unix)]
 
@@ -38,12 +38,15 @@ impl Limited {
         Self { pair, a, b }
     }
 
-    /// The file is refused, which both sides tell in these words, and will be tried again by itself or not.
+    /// The file is refused, which both sides tell in these words, and will be tried again by itself
+    /// or not.
     fn refuses(&mut self, name: &str, retry: bool, [at_sender, at_receiver]: [&'static str; 2]) {
         let told = |name, way, text: &'static str| {
             let of = of(name, way);
             move |event: &Value| {
-                of(event) && event["retry"] == retry && event["error"].as_str().unwrap().contains(text)
+                of(event)
+                    && event["retry"] == retry
+                    && event["error"].as_str().unwrap().contains(text)
             }
         };
         self.a.has_or_waits_for("file_failed", told(name, "send", at_sender));
@@ -89,7 +92,11 @@ impl Limited {
 fn a_file_larger_than_allowed_is_refused_until_more_is_allowed() {
     let mut limited = Limited::start(&["--max-file-size", "1M"]);
     let hash = drop_in(&limited.pair.a, "large", 1_000_001);
-    limited.refuses("large", false, ["the limit there is 1000000 bytes", "larger than allowed here"]);
+    limited.refuses(
+        "large",
+        false,
+        ["the limit there is 1000000 bytes", "larger than allowed here"],
+    );
     limited.serves("just so", 1_000_000);
     let mut limited = limited.lifted(&["--max-file-size", "2M"]);
     limited.brings("large", hash);

@@ -1,6 +1,6 @@
-//! The man in the middle. Certificates prove nothing here, so anybody on the way can end TLS on both
-//! sides and pass on what is inside. The handshake is bound to the TLS connection and must fail then,
-//! on both sides, though both know the password; and only then.
+//! The man in the middle. Certificates prove nothing here, so anybody on the way can end TLS on
+//! both sides and pass on what is inside. The handshake is bound to the TLS connection and must
+//! fail then, on both sides, though both know the password; and only then.
 
 use rft::config::{Bind, Config, PeerAddress};
 use rft::crypto::handshake::{M1_LEN, M2_LEN, M3_LEN, PeerId};
@@ -62,7 +62,9 @@ impl Peer {
     /// It may notice a moment after the other side does.
     async fn counts_auth_failures(&self, expected: usize) {
         let deadline = tokio::time::Instant::now() + TIMEOUT;
-        while self.auth_failures.load(Ordering::SeqCst) < expected && tokio::time::Instant::now() < deadline {
+        while self.auth_failures.load(Ordering::SeqCst) < expected
+            && tokio::time::Instant::now() < deadline
+        {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
         assert_eq!(self.auth_failures.load(Ordering::SeqCst), expected);
@@ -88,8 +90,8 @@ enum OnClose {
     Disguise,
 }
 
-/// Ends TLS towards the initiator and begins it anew towards the responder; passes on every byte of every
-/// stream. Gives the address to dial.
+/// Ends TLS towards the initiator and begins it anew towards the responder; passes on every byte of
+/// every stream. Gives the address to dial.
 fn relay(responder: SocketAddr, on_close: OnClose) -> (SocketAddr, Arc<Passed>, AbortHandle) {
     let tls = tls::configure().unwrap();
     let mut endpoint = quinn::Endpoint::server(
@@ -106,7 +108,9 @@ fn relay(responder: SocketAddr, on_close: OnClose) -> (SocketAddr, Arc<Passed>, 
             let (endpoint, counters) = (endpoint.clone(), counters.clone());
             tokio::spawn(async move {
                 let Ok(initiator) = incoming.await else { return };
-                let Ok(responder) = endpoint.connect(responder, SERVER_NAME).unwrap().await else { return };
+                let Ok(responder) = endpoint.connect(responder, SERVER_NAME).unwrap().await else {
+                    return;
+                };
                 counters.connections.fetch_add(1, Ordering::SeqCst);
                 pass_streams(initiator, responder, counters, on_close).await;
             });
@@ -165,7 +169,10 @@ async fn refused(initiator: Peer, responder: &mut Peer, relay: SocketAddr) {
     let ended = tokio::time::timeout(TIMEOUT, run).await.expect("an end in time").unwrap();
     assert!(matches!(ended, Err(Fatal::WrongPassword { peer }) if peer == relay), "{ended:?}");
     assert_eq!(auth_failures.load(Ordering::SeqCst), 1);
-    assert!(sessions.recv().await.is_none(), "the initiator got a session through the man in the middle");
+    assert!(
+        sessions.recv().await.is_none(),
+        "the initiator got a session through the man in the middle"
+    );
     assert!(
         responder.sessions.try_recv().is_err(),
         "the responder got a session through the man in the middle"
@@ -179,7 +186,8 @@ async fn who_ends_tls_on_both_sides_is_refused_by_both() {
     let (relay, passed, serving) = relay(responder.local, OnClose::PassOn);
     refused(start(Some(relay)), &mut responder, relay).await;
     responder.counts_auth_failures(1).await;
-    // The relay did its part: it carried M1, M2 and M3 whole. The responder answered M3 with nothing.
+    // The relay did its part: it carried M1, M2 and M3 whole. The responder answered M3 with
+    // nothing.
     assert_eq!(passed.connections.load(Ordering::SeqCst), 1);
     assert_eq!(passed.from_initiator.load(Ordering::SeqCst), M1_LEN + M3_LEN);
     assert_eq!(passed.from_responder.load(Ordering::SeqCst), M2_LEN);
@@ -231,8 +239,11 @@ async fn who_passes_on_packets_is_no_man_in_the_middle() {
         }
     });
     let mut initiator = start(Some(relay));
-    let both = async { (initiator.sessions.recv().await.unwrap(), responder.sessions.recv().await.unwrap()) };
-    let (at_initiator, at_responder) = tokio::time::timeout(TIMEOUT, both).await.expect("a session in time");
+    let both = async {
+        (initiator.sessions.recv().await.unwrap(), responder.sessions.recv().await.unwrap())
+    };
+    let (at_initiator, at_responder) =
+        tokio::time::timeout(TIMEOUT, both).await.expect("a session in time");
     assert_eq!(at_initiator.0.id(), at_responder.0.id());
     assert_eq!(at_initiator.0.remote_address(), relay);
     serving.abort();

@@ -1,5 +1,5 @@
-//! Compression on the way, in the real program over a slow link: what crosses it, and that nothing else
-//! changes.
+//! Compression on the way, in the real program over a slow link: what crosses it, and that nothing
+//! else changes.
 
 mod harness;
 
@@ -102,7 +102,11 @@ fn small_texts_take_less_than_half_their_bytes() {
     receiver.ends(0);
     sender.ends(0);
     for (n, text) in texts.iter().enumerate() {
-        assert_eq!(fs::read(pair.b.incoming().join(format!("note {n}"))).unwrap(), *text, "note {n}");
+        assert_eq!(
+            fs::read(pair.b.incoming().join(format!("note {n}"))).unwrap(),
+            *text,
+            "note {n}"
+        );
     }
     let (crossed, all) = (crossed(&link), texts.concat().len());
     assert!(crossed * 2 < all, "{crossed} of {all} bytes");
@@ -114,7 +118,8 @@ fn never_means_never() {
     let content = text(4, 3 * MIB);
     drop_in(&pair.a.outgoing(), "book", &content);
     drop_in(&pair.a.outgoing(), "note", &content[..20_000]);
-    let (sender, receiver) = (pair.a.start(&["--drain", "--compress", "never"]), pair.b.start(&["--drain"]));
+    let (sender, receiver) =
+        (pair.a.start(&["--drain", "--compress", "never"]), pair.b.start(&["--drain"]));
     receiver.ends(0);
     sender.ends(0);
     assert_eq!(hash_of(&pair.b.incoming().join("book")), blake3::hash(&content));

@@ -133,7 +133,8 @@ fn what_is_lost_has_used_the_rate() {
 fn a_rate_spreads_packets_and_a_full_queue_drops_them() {
     let ends = Ends::new(3);
     // A packet takes 10 ms, and ten of them fit.
-    ends.link.edit(Way::AToB, |line| (line.rate, line.queue) = (Some(100), Duration::from_millis(95)));
+    ends.link
+        .edit(Way::AToB, |line| (line.rate, line.queue) = (Some(100), Duration::from_millis(95)));
     let begin = Instant::now();
     (0..50).for_each(|number| ends.a_to_b(number));
     while ends.link.counts(Way::AToB).packets < 50 {
@@ -142,7 +143,8 @@ fn a_rate_spreads_packets_and_a_full_queue_drops_them() {
     let taken_in = begin.elapsed();
     ends.link.edit(Way::AToB, |line| line.rate = None);
     ends.a_to_b(255);
-    let came = std::iter::repeat_with(|| next(&ends.b).0).take_while(|number| *number != 255).count();
+    let came =
+        std::iter::repeat_with(|| next(&ends.b).0).take_while(|number| *number != 255).count();
     assert!(begin.elapsed() >= Duration::from_millis(90));
     // What was sent while the queue drained fitted too.
     let most = 11 + taken_in.as_millis() as usize / 10;

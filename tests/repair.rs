@@ -1,4 +1,5 @@
-//! What a lossy link loses is made again by the receiver: real endpoints on loopback, with a link between them.
+//! What a lossy link loses is made again by the receiver: real endpoints on loopback, with a link
+//! between them.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // a test's own helpers
 
@@ -51,7 +52,10 @@ fn start(local: SocketAddr, peer: Option<SocketAddr>, congestion: Congestion) ->
 
 impl Peer {
     async fn session(&mut self) -> (Session, ControlReceiver) {
-        tokio::time::timeout(TIMEOUT, self.sessions.recv()).await.expect("a session in time").unwrap()
+        tokio::time::timeout(TIMEOUT, self.sessions.recv())
+            .await
+            .expect("a session in time")
+            .unwrap()
     }
 }
 
@@ -70,7 +74,8 @@ async fn settle(
     (from, to)
 }
 
-/// One file as small files are sent: what is written is all that there is to send. `None` if the session ended meanwhile.
+/// One file as small files are sent: what is written is all that there is to send. `None` if the
+/// session ended meanwhile.
 async fn cross(from: &Session, to: &Session) -> Option<()> {
     let (mut writer, _answers) = from.open_file().await.ok()?;
     for n in 0..RECORDS {
@@ -84,11 +89,12 @@ async fn cross(from: &Session, to: &Session) -> Option<()> {
     Some(())
 }
 
-/// Sends files over a link that loses every twentieth packet, until the receiver made one again or `most` have crossed;
-/// how many it made.
+/// Sends files over a link that loses every twentieth packet, until the receiver made one again or
+/// `most` have crossed; how many it made.
 async fn made_again(congestion: Congestion, most: u32) -> u64 {
     let port = UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-    let (at, bt) = (SocketAddr::from(([127, 0, 0, 1], port)), SocketAddr::from(([127, 0, 0, 2], port)));
+    let (at, bt) =
+        (SocketAddr::from(([127, 0, 0, 1], port)), SocketAddr::from(([127, 0, 0, 2], port)));
     let link = Relay::start(1, at, bt);
     link.edit_both(|line| (line.loss, line.delay) = (0.05, Duration::from_millis(20)));
     let mut host = start(bt, None, Congestion::Bbr);
@@ -98,7 +104,8 @@ async fn made_again(congestion: Congestion, most: u32) -> u64 {
         if host.fec.made() > 0 {
             break;
         }
-        let crossed = tokio::time::timeout(TIMEOUT, cross(&from.0, &to.0)).await.expect("a file in time");
+        let crossed =
+            tokio::time::timeout(TIMEOUT, cross(&from.0, &to.0)).await.expect("a file in time");
         if crossed.is_none() {
             (from, to) = settle(&mut initiator, &mut host).await;
         }

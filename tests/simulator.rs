@@ -1,6 +1,12 @@
 //! The congestion controller on modelled links (tests/sim), with bounds that a worse one misses.
 
-#![allow(missing_docs, clippy::print_stdout, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+#![allow(
+    missing_docs,
+    clippy::print_stdout,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic
+)]
 
 mod sim;
 #[path = "sim/survey.rs"]
@@ -10,7 +16,15 @@ use sim::{FlowConfig, Kind, LinkConfig, Loss, Report, Source, World};
 
 fn bulk(kind: Kind, bytes: u64) -> FlowConfig {
     let (look, repair) = (false, false);
-    FlowConfig { kind, start: 0.0, source: Source::Bulk(bytes), mtu: 1452, window: 128 << 20, look, repair }
+    FlowConfig {
+        kind,
+        start: 0.0,
+        source: Source::Bulk(bytes),
+        mtu: 1452,
+        window: 128 << 20,
+        look,
+        repair,
+    }
 }
 
 /// As a session sends a file that is dropped when it has been idle for a while.
@@ -50,7 +64,14 @@ fn two(name: &str, link: LinkConfig, kinds: [Kind; 2], stagger: f64, seconds: f6
     seeded(name, link, kinds, stagger, seconds, 1)
 }
 
-fn seeded(name: &str, link: LinkConfig, kinds: [Kind; 2], stagger: f64, seconds: f64, seed: u64) -> f64 {
+fn seeded(
+    name: &str,
+    link: LinkConfig,
+    kinds: [Kind; 2],
+    stagger: f64,
+    seconds: f64,
+    seed: u64,
+) -> f64 {
     let flow = |kind, start| FlowConfig { start, ..bulk(kind, 1 << 40) };
     let flows = [flow(kinds[0], 0.0), flow(kinds[1], stagger)];
     let (reports, wire) = World::new(link, &flows, seed).run(seconds);
@@ -79,7 +100,8 @@ fn rough(mbit: f64, rtt_ms: f64) -> LinkConfig {
     link
 }
 
-/// What 100 MB get of what loss leaves of that link: on the whole, in the first second, and in the six after it.
+/// What 100 MB get of what loss leaves of that link: on the whole, in the first second, and in the
+/// six after it.
 fn rough_shares(seed: u64) -> [f64; 3] {
     let (reports, wire) = World::new(rough(100.0, 50.0), &[whole(100_000_000)], seed).run(60.0);
     let r = &reports[0];
@@ -92,10 +114,20 @@ fn rough_shares(seed: u64) -> [f64; 3] {
 
 #[test]
 fn fills_lossy_links() {
-    for (loss, least) in
-        [(0.0, 11.7), (0.1, 11.65), (1.0, 11.5), (2.0, 11.2), (5.0, 10.9), (10.0, 10.3), (20.0, 9.1)]
-    {
-        let r = one(&format!("100M 50ms {loss}"), LinkConfig::new(100.0, 50.0).lossy(loss), 100_000_000);
+    for (loss, least) in [
+        (0.0, 11.7),
+        (0.1, 11.65),
+        (1.0, 11.5),
+        (2.0, 11.2),
+        (5.0, 10.9),
+        (10.0, 10.3),
+        (20.0, 9.1),
+    ] {
+        let r = one(
+            &format!("100M 50ms {loss}"),
+            LinkConfig::new(100.0, 50.0).lossy(loss),
+            100_000_000,
+        );
         assert!(r.goodput() > least * 1e6, "{loss} %: {:.2} MB/s", r.goodput() / 1e6);
     }
     let r = one("100M 100ms 10", LinkConfig::new(100.0, 100.0).lossy(10.0), 100_000_000);
@@ -119,8 +151,8 @@ fn keeps_long_links_full_once_started() {
     }
 }
 
-/// Files dropped one after another on an idle session, the first when it has looked at the path: what each reaches of what
-/// loss leaves, and the share of packets lost.
+/// Files dropped one after another on an idle session, the first when it has looked at the path:
+/// what each reaches of what loss leaves, and the share of packets lost.
 fn files(name: &str, link: LinkConfig, bytes: u64, count: u32, seed: u64) -> (Vec<f64>, f64) {
     let best = link.rates[0].1 / 8.0 * (1.0 - link.mean_loss()) * 0.957;
     let source = Source::Files { after: 0.0137 * seed as f64, bytes, pause: 3.0, count };
@@ -136,13 +168,14 @@ fn files(name: &str, link: LinkConfig, bytes: u64, count: u32, seed: u64) -> (Ve
 #[test]
 fn starts_long_paths_without_overshooting() {
     for seed in [1, 2] {
-        // The queue holds half a bandwidth-delay product: without trains start-up overflows it, and twice
-        // the path's own loss is lost.
+        // The queue holds half a bandwidth-delay product: without trains start-up overflows it, and
+        // twice the path's own loss is lost.
         let (shares, lost) =
             files("500M 200ms", LinkConfig::new(500.0, 200.0).lossy(2.0), 100_000_000, 2, seed);
         assert!(shares[0] > 0.76 && shares[1] > 0.84, "{shares:.2?}");
         assert!(lost < 0.025, "{lost:.3}");
-        let (shares, _) = files("100M 100ms", LinkConfig::new(100.0, 100.0).lossy(1.0), 10_000_000, 1, seed);
+        let (shares, _) =
+            files("100M 100ms", LinkConfig::new(100.0, 100.0).lossy(1.0), 10_000_000, 1, seed);
         assert!(shares[0] > 0.84, "{shares:.2?}");
     }
 }
@@ -153,7 +186,10 @@ fn jitter_on_an_idle_path_does_not_end_start_up() {
     link.jitter = 0.010;
     let bursts = rough(100.0, 50.0);
     let mean = |link: &LinkConfig| {
-        [1, 2, 3, 4].map(|seed| files("jitter", link.clone(), 40_000_000, 1, seed).0[0]).iter().sum::<f64>()
+        [1, 2, 3, 4]
+            .map(|seed| files("jitter", link.clone(), 40_000_000, 1, seed).0[0])
+            .iter()
+            .sum::<f64>()
             / 4.0
     };
     let (clean, bursts) = (mean(&link), mean(&bursts));
@@ -165,7 +201,8 @@ fn jitter_on_an_idle_path_does_not_end_start_up() {
 fn neither_jitter_nor_a_burst_of_losses_is_taken_for_a_full_path() {
     let shares = [1, 2, 3, 4, 5, 6].map(rough_shares);
     let mean = |i: usize| shares.iter().map(|shares| shares[i]).sum::<f64>() / shares.len() as f64;
-    // When trains that jitter had spread, late acknowledgements and bursts counted, these were 0.88 and 0.31.
+    // When trains that jitter had spread, late acknowledgements and bursts counted, these were 0.88
+    // and 0.31.
     assert!(mean(0) > 0.9 && mean(1) > 0.5, "{:.3} {:.3}", mean(0), mean(1));
 }
 
@@ -182,8 +219,8 @@ fn wastes_little_where_there_is_no_queue() {
     assert!((r.packets.1 as f64) < 0.06 * r.packets.0 as f64, "lost {:?}", r.packets);
     let mut link = LinkConfig::new(1000.0, 50.0);
     link.policer = Some(sim::Policer { rate: 12.5e6, bucket: 125e3 });
-    // The look takes the line before the policer for the path, and most of the first flight is lost: that must not pass
-    // for the path's own loss.
+    // The look takes the line before the policer for the path, and most of the first flight is
+    // lost: that must not pass for the path's own loss.
     let r = one("policer", link, 100_000_000);
     assert!(r.goodput() > 10.5e6);
     assert!((r.packets.1 as f64) < 0.25 * r.packets.0 as f64, "lost {:?}", r.packets);
@@ -212,10 +249,15 @@ fn shares_with_cubic_and_with_itself() {
 
 #[test]
 fn keeps_the_queue_short() {
-    let (reports, wire) = World::new(LinkConfig::new(100.0, 50.0), &[bulk(Kind::Ours, 1 << 40)], 1).run(15.0);
+    let (reports, wire) =
+        World::new(LinkConfig::new(100.0, 50.0), &[bulk(Kind::Ours, 1 << 40)], 1).run(15.0);
     let rtt = &reports[0].rtt[20..];
     let mean = rtt.iter().sum::<f64>() / rtt.len() as f64;
-    println!("mean RTT {:.1} ms, queue {:.1} ms", 1e3 * mean, 1e3 * wire.queue_sum / wire.offered as f64);
+    println!(
+        "mean RTT {:.1} ms, queue {:.1} ms",
+        1e3 * mean,
+        1e3 * wire.queue_sum / wire.offered as f64
+    );
     assert!(mean < 1.5 * 0.050, "{:.1} ms", mean * 1e3);
 }
 
@@ -250,10 +292,12 @@ fn a_path_that_became_slower_while_idle_is_taken_up_with_care() {
     let mut link = LinkConfig::new(100.0, 50.0);
     link.rates = vec![(0.0, 100e6), (20.0, 20e6)];
     let source = Source::Files { after: 1.5, bytes: 10_000_000, pause: 40.0, count: 2 };
-    let (reports, wire) = World::new(link, &[FlowConfig { source, ..bulk(Kind::Ours, 0) }], 1).run(120.0);
+    let (reports, wire) =
+        World::new(link, &[FlowConfig { source, ..bulk(Kind::Ours, 0) }], 1).run(120.0);
     let share = 10e6 / reports[0].files[1] / 2.39e6;
     println!("second file {:.1} % of a fifth of the rate, {} dropped", 100.0 * share, wire.dropped);
-    // Half of what was known, 313 KB, is 125 ms of the slower link: the queue holds nearly all of it.
+    // Half of what was known, 313 KB, is 125 ms of the slower link: the queue holds nearly all of
+    // it.
     assert!(share > 0.85, "{share:.2}");
     assert!(wire.dropped < 200, "{}", wire.dropped);
 }
@@ -263,8 +307,9 @@ fn short_file(mbit: f64, rtt_ms: f64) -> u64 {
     (5.0 * mbit * 1e6 / 8.0 * rtt_ms / 1e3) as u64
 }
 
-/// What is better in the mean of four files, each the first of a session, when both things are done than when one is not:
-/// round trips that are saved, and with both the round trips from 99 % of the bytes to all.
+/// What is better in the mean of four files, each the first of a session, when both things are done
+/// than when one is not: round trips that are saved, and with both the round trips from 99 % of the
+/// bytes to all.
 fn gain(mbit: f64, rtt_ms: f64, loss: f64, less: impl Fn(&mut FlowConfig)) -> (f64, f64) {
     let link = LinkConfig::new(mbit, rtt_ms).lossy(loss);
     let seeds = [1, 2, 3, 4];
@@ -306,7 +351,8 @@ fn repair_saves_the_wait_for_a_files_end() {
     }
 }
 
-/// Where a few packets are all that is under way, often all of them are lost: that is not the file's end.
+/// Where a few packets are all that is under way, often all of them are lost: that is not the
+/// file's end.
 #[test]
 fn repair_is_for_the_end_on_slow_lossy_paths_too() {
     let dropped = [1, 2, 3, 4].map(|seed| {
@@ -318,8 +364,8 @@ fn repair_is_for_the_end_on_slow_lossy_paths_too() {
     assert!(dropped.iter().sum::<u64>() < 1500, "{dropped:?}");
 }
 
-/// The two sides' trains, which begin with each other, must not meet: acknowledgements that wait behind a train say that
-/// the path is many times as fast.
+/// The two sides' trains, which begin with each other, must not meet: acknowledgements that wait
+/// behind a train say that the path is many times as fast.
 #[test]
 fn a_look_does_not_take_the_path_for_a_faster_one() {
     for rtt in [30.0, 50.0, 100.0, 200.0] {

@@ -44,7 +44,9 @@ fn contents(folder: &Path) -> BTreeMap<String, Vec<u8>> {
     let files = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
     files
         .filter(|path| path.is_file())
-        .map(|path| (path.file_name().unwrap().to_string_lossy().into_owned(), fs::read(&path).unwrap()))
+        .map(|path| {
+            (path.file_name().unwrap().to_string_lossy().into_owned(), fs::read(&path).unwrap())
+        })
         .collect()
 }
 
@@ -92,7 +94,8 @@ fn what_changes_while_it_is_sent_never_lands_mixed() {
         let pair = Pair::new();
         let file = pair.a.outgoing().join("f");
         plant_big(&file, BIG, 1);
-        let (mut a, b) = (pair.a.start(&[&["--drain"], &SLOW[..]].concat()), pair.b.start(&["--drain"]));
+        let (mut a, b) =
+            (pair.a.start(&[&["--drain"], &SLOW[..]].concat()), pair.b.start(&["--drain"]));
         a.waits_for("file_progress", is_start_of("f"));
         change(&file);
         let new = fs::read(file.with_file_name(name)).unwrap();
@@ -111,12 +114,16 @@ fn what_changes_while_it_is_sent_never_lands_mixed() {
 fn what_is_deleted_while_it_is_sent_is_told_and_nothing_waits_for_it() {
     let pair = Pair::new();
     plant_big(&pair.a.outgoing().join("f"), BIG, 1);
-    let (mut a, b) = (pair.a.start(&[&["--drain"], &SLOW[..]].concat()), pair.b.start(&["--drain"]));
+    let (mut a, b) =
+        (pair.a.start(&[&["--drain"], &SLOW[..]].concat()), pair.b.start(&["--drain"]));
     a.waits_for("file_progress", is_start_of("f"));
     fs::remove_file(pair.a.outgoing().join("f")).unwrap();
     let events = a.ends(0);
     b.ends(0);
-    assert!(events.iter().any(|event| event["event"] == "file_failed" && event["path"] == "f"), "{events:?}");
+    assert!(
+        events.iter().any(|event| event["event"] == "file_failed" && event["path"] == "f"),
+        "{events:?}"
+    );
     assert_eq!(contents(&pair.b.incoming()).len(), 0);
     pair.b.left_nothing_over();
 }
@@ -228,8 +235,8 @@ fn a_file_that_is_appended_to_waits_and_holds_nothing_up() {
     until("it is removed", || !log.exists());
 }
 
-/// A disk that cannot read the middle of a file: both users hear of it, others go on, and when it can be read again it goes on
-/// from what is there.
+/// A disk that cannot read the middle of a file: both users hear of it, others go on, and when it
+/// can be read again it goes on from what is there.
 #[test]
 fn a_read_error_in_the_middle_is_told_and_the_file_goes_on_from_there() {
     let mut pair = Pair::new();
@@ -238,19 +245,24 @@ fn a_read_error_in_the_middle_is_told_and_the_file_goes_on_from_there() {
     let (mut a, mut b) = (pair.a.start(&SLOW), pair.b.start(&[]));
     let hash = plant_big(&pair.a.dir.join("aside"), BIG, 1);
     fs::rename(pair.a.dir.join("aside"), pair.a.outgoing().join("big")).unwrap();
-    a.waits_for("file_progress", |event| event["path"] == "big" && event["bytes"].as_u64() > Some(1_000_000));
+    a.waits_for("file_progress", |event| {
+        event["path"] == "big" && event["bytes"].as_u64() > Some(1_000_000)
+    });
     fs::write(&flag, "").unwrap();
     a.has_or_waits_for("file_failed", |event| {
         is_sent("big")(event)
             && event["retry"] == true
             && event["error"].as_str().unwrap().contains("could not read")
     });
-    b.has_or_waits_for("file_failed", |event| event["path"] == "big" && event["direction"] == "receive");
+    b.has_or_waits_for("file_failed", |event| {
+        event["path"] == "big" && event["direction"] == "receive"
+    });
     fs::write(pair.b.outgoing().join("back"), "from the other side").unwrap();
     a.has_or_waits_for("file_done", is_start_of("back"));
     fs::remove_file(&flag).unwrap();
-    let resumed =
-        b.waits_for("file_started", |event| event["path"] == "big" && event["offset"].as_u64() > Some(0));
+    let resumed = b.waits_for("file_started", |event| {
+        event["path"] == "big" && event["offset"].as_u64() > Some(0)
+    });
     assert!(resumed.event["offset"].as_u64() < Some(BIG));
     b.has_or_waits_for("file_done", is_start_of("big"));
     a.has_or_waits_for("file_done", is_sent("big"));
@@ -298,15 +310,16 @@ fn hard_links_arrive_under_every_name() {
     assert_eq!(fs::read_dir(pair.a.outgoing()).unwrap().count(), 0);
 }
 
-/// A folder is renamed while what it holds is on its way: everything arrives below the new name, and
-/// nothing is left.
+/// A folder is renamed while what it holds is on its way: everything arrives below the new name,
+/// and nothing is left.
 #[test]
 fn a_folder_that_is_renamed_in_flight_arrives_under_its_new_name() {
     let pair = Pair::new();
     let (old, new) = (pair.a.outgoing().join("old/deep"), pair.a.outgoing().join("new"));
     fs::create_dir_all(&old).unwrap();
     let hash = plant_big(&old.join("f"), BIG, 1);
-    let (mut a, b) = (pair.a.start(&[&["--drain"], &SLOW[..]].concat()), pair.b.start(&["--drain"]));
+    let (mut a, b) =
+        (pair.a.start(&[&["--drain"], &SLOW[..]].concat()), pair.b.start(&["--drain"]));
     a.waits_for("file_progress", is_start_of("old/deep/f"));
     fs::rename(pair.a.outgoing().join("old"), new).unwrap();
     a.ends(0);
@@ -315,8 +328,8 @@ fn a_folder_that_is_renamed_in_flight_arrives_under_its_new_name() {
     assert_eq!(fs::read_dir(pair.a.outgoing()).unwrap().count(), 0);
 }
 
-/// A folder is swapped for a link to another one with files of the same names, again and again, while
-/// its files are read, sent and removed: not one of the others is opened, sent or removed.
+/// A folder is swapped for a link to another one with files of the same names, again and again,
+/// while its files are read, sent and removed: not one of the others is opened, sent or removed.
 #[test]
 fn a_link_in_the_place_of_a_parent_leads_nowhere() {
     const FILES: usize = 300;
@@ -367,12 +380,16 @@ fn a_link_in_the_place_of_a_parent_leads_nowhere() {
     let last = outside.join("last");
     fs::write(&last, "").unwrap();
     until("the last event comes", || opened.lock().unwrap().contains(&last));
-    let others: Vec<_> = opened.lock().unwrap().iter().filter(|path| **path != last).cloned().collect();
+    let others: Vec<_> =
+        opened.lock().unwrap().iter().filter(|path| **path != last).cloned().collect();
     let beneath: Vec<_> = others.iter().filter(|path| **path != outside).collect();
     assert!(beneath.is_empty(), "opened or changed outside: {beneath:?}");
     drop(watcher);
     for n in 0..FILES {
-        assert_eq!(fs::read_to_string(outside.join(n.to_string())).unwrap(), format!("outside {n}"));
+        assert_eq!(
+            fs::read_to_string(outside.join(n.to_string())).unwrap(),
+            format!("outside {n}")
+        );
         let arrived = fs::read_to_string(pair.b.incoming().join("d").join(n.to_string())).unwrap();
         assert_eq!(arrived, format!("inside {n}"));
     }
@@ -400,7 +417,9 @@ fn a_fifo_and_a_device_are_told_and_not_opened() {
     assert_eq!(writer.unwrap_err(), rustix::io::Errno::NXIO);
     let events = a.ends(0);
     b.ends(0);
-    let told = |path: &str| events.iter().any(|event| event["event"] == "warning" && event["path"] == path);
+    let told = |path: &str| {
+        events.iter().any(|event| event["event"] == "warning" && event["path"] == path)
+    };
     assert!(told("fifo"), "{events:?}");
     assert!(device.is_err() || told("null"), "{events:?}");
     assert_eq!(contents(&pair.b.incoming()).len(), 1);
@@ -479,7 +498,9 @@ fn long_names_that_are_taken_and_names_that_differ_in_case() {
     fs::create_dir_all(pair.b.incoming()).unwrap();
     fs::write(pair.b.incoming().join(&long), "old").unwrap();
     fs::write(pair.a.outgoing().join(&long), "new").unwrap();
-    for (path, content) in [("Readme", "1"), ("README", "2"), ("readme", "3"), ("D/f", "4"), ("d/f", "5")] {
+    for (path, content) in
+        [("Readme", "1"), ("README", "2"), ("readme", "3"), ("D/f", "4"), ("d/f", "5")]
+    {
         let path = pair.a.outgoing().join(path);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         fs::write(path, content).unwrap();
@@ -491,7 +512,12 @@ fn long_names_that_are_taken_and_names_that_differ_in_case() {
     let arrived = contents(&pair.b.incoming());
     let numbered = format!("{} (1).txt", "\u{e4}".repeat(123));
     assert_eq!(arrived[&long], b"old");
-    assert_eq!(arrived.get(&numbered).map(Vec::as_slice), Some(&b"new"[..]), "{:?}", arrived.keys());
+    assert_eq!(
+        arrived.get(&numbered).map(Vec::as_slice),
+        Some(&b"new"[..]),
+        "{:?}",
+        arrived.keys()
+    );
     if sensitive {
         for (name, content) in [("Readme", "1"), ("README", "2"), ("readme", "3")] {
             assert_eq!(arrived[name], content.as_bytes());
@@ -520,7 +546,9 @@ fn an_ignore_file_that_is_a_link_lets_nothing_out() {
     fs::rename(rules, pair.a.outgoing().join(".rftignore")).unwrap();
     b.waits_for("file_done", is_start_of("other"));
     a.waits_for("file_done", is_sent("other"));
-    assert!(pair.a.outgoing().join("secret").exists() && !pair.b.incoming().join("secret").exists());
+    assert!(
+        pair.a.outgoing().join("secret").exists() && !pair.b.incoming().join("secret").exists()
+    );
 }
 
 /// More events than the system keeps while the program is stopped.

@@ -77,13 +77,17 @@ fn start(peer: Option<SocketAddr>) -> Peer {
 
 impl Peer {
     async fn session(&mut self) -> (Session, ControlReceiver) {
-        tokio::time::timeout(TIMEOUT, self.sessions.recv()).await.expect("in time").expect("a session")
+        tokio::time::timeout(TIMEOUT, self.sessions.recv())
+            .await
+            .expect("in time")
+            .expect("a session")
     }
 
     /// Whether the user is warned with a message that begins so.
     async fn is_warned_within(&self, time: Duration, begin: &str) -> bool {
         let deadline = Instant::now() + time;
-        let is_warned = || self.warnings.lock().unwrap().iter().any(|message| message.starts_with(begin));
+        let is_warned =
+            || self.warnings.lock().unwrap().iter().any(|message| message.starts_with(begin));
         while !is_warned() && Instant::now() < deadline {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
@@ -93,7 +97,8 @@ impl Peer {
     /// Nobody got in, the peer still serves, and knows of so many wrong passwords.
     async fn stays_unmoved(mut self, auth_failures: usize) {
         let deadline = Instant::now() + TIMEOUT;
-        while self.auth_failures.load(Ordering::SeqCst) < auth_failures && Instant::now() < deadline {
+        while self.auth_failures.load(Ordering::SeqCst) < auth_failures && Instant::now() < deadline
+        {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
         assert_eq!(self.auth_failures.load(Ordering::SeqCst), auth_failures);
@@ -129,7 +134,10 @@ async fn closed(connection: &Connection) -> ApplicationClose {
 
 /// The failure that looks the same whatever went wrong.
 fn refusal() -> ApplicationClose {
-    ApplicationClose { error_code: VarInt::from_u32(CloseCode::Authentication as u32), reason: "".into() }
+    ApplicationClose {
+        error_code: VarInt::from_u32(CloseCode::Authentication as u32),
+        reason: "".into(),
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -152,7 +160,8 @@ async fn a_guess_is_answered_with_m2_and_nothing_more() {
     responder.stays_unmoved(1).await;
 }
 
-/// The control for the test above: the same client with the password gets M4 and the responder's settings.
+/// The control for the test above: the same client with the password gets M4 and the responder's
+/// settings.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn who_knows_the_password_gets_m4() {
     let responder = start(None);
@@ -168,7 +177,8 @@ async fn who_knows_the_password_gets_m4() {
     let mut m4 = [0; M4_LEN];
     recv.read_exact(&mut m4).await.unwrap();
     initiator.on_m4(&m4).unwrap();
-    let settings = tokio::time::timeout(TIMEOUT, recv.read_chunk(4096, true)).await.expect("in time");
+    let settings =
+        tokio::time::timeout(TIMEOUT, recv.read_chunk(4096, true)).await.expect("in time");
     assert!(settings.unwrap().is_some());
     responder.stays_unmoved(0).await;
 }
@@ -177,7 +187,8 @@ async fn who_knows_the_password_gets_m4() {
 async fn the_password_on_another_connection_is_no_good() {
     let responder = start(None);
     let client = client();
-    let (one, other) = (connect(&client, responder.local).await, connect(&client, responder.local).await);
+    let (one, other) =
+        (connect(&client, responder.local).await, connect(&client, responder.local).await);
     // Made for one connection, replayed on the other.
     let (initiator, m1) = first_message(KEY, &binding(&one));
     let (mut send, mut recv) = other.open_bi().await.unwrap();
@@ -271,13 +282,16 @@ async fn another_protocol_name_fails_in_tls() {
         let connecting = client.connect_with(config, responder.local, SERVER_NAME).unwrap();
         let refused = tokio::time::timeout(TIMEOUT, connecting).await.expect("an answer in time");
         let Err(ConnectionError::ConnectionClosed(close)) = refused else { panic!("{refused:?}") };
-        assert_eq!(close.error_code, quinn_proto::TransportErrorCode::crypto(NO_APPLICATION_PROTOCOL));
+        assert_eq!(
+            close.error_code,
+            quinn_proto::TransportErrorCode::crypto(NO_APPLICATION_PROTOCOL)
+        );
     }
     responder.stays_unmoved(0).await;
 }
 
-/// Who dials a responder that speaks only a later version hears of it by its address, once, and goes on dialling: before TLS is
-/// up anybody on the path can say so.
+/// Who dials a responder that speaks only a later version hears of it by its address, once, and
+/// goes on dialling: before TLS is up anybody on the path can say so.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_responder_of_another_version_is_told_and_dialled_again() {
     let made = rcgen::generate_simple_self_signed(vec![SERVER_NAME.to_owned()]).unwrap();
@@ -304,7 +318,8 @@ async fn a_responder_of_another_version_is_told_and_dialled_again() {
         }
     });
     let initiator = start(Some(address));
-    let told = initiator.is_warned_within(TIMEOUT, &format!("{address} answers, but not as rft/1")).await;
+    let told =
+        initiator.is_warned_within(TIMEOUT, &format!("{address} answers, but not as rft/1")).await;
     assert!(told, "{:?}", initiator.warnings);
     let so_far = dials.load(Ordering::SeqCst);
     assert!(so_far >= 5, "{so_far} dials");
@@ -335,7 +350,10 @@ async fn there_is_one_stream_and_no_more_before_the_password() {
         assert!(second.is_err(), "a second stream, answered: {answered}");
         assert!(uni.is_err(), "a unidirectional stream, answered: {answered}");
         // Of these the last is kept, and nobody reads it.
-        assert!(connection.max_datagram_size().is_none_or(|most| most <= 9 << 10), "large datagrams");
+        assert!(
+            connection.max_datagram_size().is_none_or(|most| most <= 9 << 10),
+            "large datagrams"
+        );
         assert_eq!(connection.close_reason(), None);
     }
     responder.stays_unmoved(0).await;
@@ -349,10 +367,13 @@ async fn prove(connection: &Connection, key: [u8; 32]) -> Result<(), AuthError> 
     as_initiator(connection.clone(), &key, own, &sent, settings).await.map(drop)
 }
 
-/// Guesses from this address, one after the other from many ports, until the responder takes no more; then holds every
-/// place that there is, for as long as the responder lets it.
+/// Guesses from this address, one after the other from many ports, until the responder takes no
+/// more; then holds every place that there is, for as long as the responder lets it.
 async fn besiege(responder: SocketAddr, from: SocketAddr, held: Arc<AtomicUsize>) {
-    while !matches!(prove(&connect(&client_at(from), responder).await, GUESS).await, Err(AuthError::Busy)) {}
+    while !matches!(
+        prove(&connect(&client_at(from), responder).await, GUESS).await,
+        Err(AuthError::Busy)
+    ) {}
     let mut holders = JoinSet::new();
     for _ in 0..12 {
         let held = held.clone();
@@ -371,7 +392,8 @@ async fn besiege(responder: SocketAddr, from: SocketAddr, held: Arc<AtomicUsize>
     while holders.join_next().await.is_some() {}
 }
 
-/// First packets from this address to which nobody listens: what somebody sends who only writes it on them.
+/// First packets from this address to which nobody listens: what somebody sends who only writes it
+/// on them.
 async fn knock_and_run(responder: SocketAddr, from: SocketAddr) {
     let (trap, client) = (UdpSocket::bind("127.0.0.1:0").await.unwrap(), client());
     let address = UdpSocket::bind(from).await.unwrap();
@@ -390,7 +412,8 @@ async fn who_shares_the_named_address_does_not_keep_the_peer_out() {
     let named = SocketAddr::from(([127, 0, 0, 2], port));
     let responder = start(Some(named));
     let held = Arc::new(AtomicUsize::new(0));
-    let siege = tokio::spawn(besiege(responder.local, SocketAddr::from(([127, 0, 0, 2], 0)), held.clone()));
+    let siege =
+        tokio::spawn(besiege(responder.local, SocketAddr::from(([127, 0, 0, 2], 0)), held.clone()));
     let deadline = Instant::now() + TIMEOUT;
     while held.load(Ordering::SeqCst) < 4 {
         assert!(!siege.is_finished() && Instant::now() < deadline, "the siege comes to nothing");
@@ -435,11 +458,13 @@ async fn client_hello(client: &quinn::Endpoint, trap: &UdpSocket) -> [Vec<u8>; 2
 async fn answer(socket: &UdpSocket, packet: &[u8], responder: SocketAddr) -> Vec<u8> {
     socket.send_to(packet, responder).await.unwrap();
     let mut answer = [0; 2048];
-    let length = tokio::time::timeout(TIMEOUT, socket.recv(&mut answer)).await.expect("an answer").unwrap();
+    let length =
+        tokio::time::timeout(TIMEOUT, socket.recv(&mut answer)).await.expect("an answer").unwrap();
     answer[..length].to_vec()
 }
 
-/// The second packet of a ClientHello comes when the first has been answered by a Retry, and there is room again.
+/// The second packet of a ClientHello comes when the first has been answered by a Retry, and there
+/// is room again.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_late_half_of_a_client_hello_holds_no_place() {
     let responder = start(None);
@@ -447,7 +472,8 @@ async fn the_late_half_of_a_client_hello_holds_no_place() {
     let crowd = [connect(&client, responder.local).await, connect(&client, responder.local).await];
     let mut late = Vec::new();
     for _ in 0..3 {
-        let (dialler, trap, socket) = (harness::raw::client(), free().await.unwrap(), free().await.unwrap());
+        let (dialler, trap, socket) =
+            (harness::raw::client(), free().await.unwrap(), free().await.unwrap());
         let [first, second] = client_hello(&dialler, &trap).await;
         assert!(is_retry(&answer(&socket, &first, responder.local).await));
         late.push((socket, second));
@@ -457,7 +483,8 @@ async fn the_late_half_of_a_client_hello_holds_no_place() {
     }
     let deadline = Instant::now() + TIMEOUT;
     loop {
-        let (dialler, trap, socket) = (harness::raw::client(), free().await.unwrap(), free().await.unwrap());
+        let (dialler, trap, socket) =
+            (harness::raw::client(), free().await.unwrap(), free().await.unwrap());
         let [first, _] = client_hello(&dialler, &trap).await;
         if !is_retry(&answer(&socket, &first, responder.local).await) {
             break;
@@ -472,8 +499,8 @@ async fn the_late_half_of_a_client_hello_holds_no_place() {
     responder.stays_unmoved(0).await;
 }
 
-/// Between one who dials and the responder: only the first packet gets through, and after a Retry the first again. `held`
-/// counts what the responder acknowledged.
+/// Between one who dials and the responder: only the first packet gets through, and after a Retry
+/// the first again. `held` counts what the responder acknowledged.
 async fn pass_on_half(front: UdpSocket, responder: SocketAddr, held: Arc<AtomicUsize>) {
     let back = UdpSocket::bind("127.0.0.1:0").await.unwrap();
     back.connect(responder).await.unwrap();
@@ -590,7 +617,10 @@ async fn garbage_datagrams_do_not_disturb_a_session() {
             assert_eq!(arrived, Some(message));
         }
     }
-    assert!(tokio::time::timeout(MOMENT, at_responder.closed()).await.is_err(), "the session ended");
+    assert!(
+        tokio::time::timeout(MOMENT, at_responder.closed()).await.is_err(),
+        "the session ended"
+    );
     responder.stays_unmoved(0).await;
     initiator.stays_unmoved(0).await;
 }

@@ -1,5 +1,6 @@
-//! Files that a program has open for writing: the program itself, two processes on loopback. In the end every byte that
-//! was written is at the peer or in Outgoing, and no shorter version ever stood in Incoming under the file's name.
+//! Files that a program has open for writing: the program itself, two processes on loopback. In the
+//! end every byte that was written is at the peer or in Outgoing, and no shorter version ever stood
+//! in Incoming under the file's name.
 #![cfg(target_os = "linux")]
 
 mod harness;
@@ -31,7 +32,8 @@ fn appended(path: &Path) -> File {
 
 /// The names under which something was sent, each as often as that happened.
 fn sent(events: &[Value]) -> Vec<String> {
-    let done = events.iter().filter(|event| event["event"] == "file_done" && event["direction"] == "send");
+    let done =
+        events.iter().filter(|event| event["event"] == "file_done" && event["direction"] == "send");
     done.map(|event| event["path"].as_str().unwrap().to_owned()).collect()
 }
 
@@ -96,7 +98,10 @@ fn a_file_written_with_pauses_goes_when_it_is_closed_and_at_once() {
     // 100 ms are promised; the rest is for a machine that is busy with other tests.
     assert!(started - closed < Duration::from_millis(400), "after {:?}", started - closed);
     work.b.waits_for("file_done", about("log"));
-    assert_eq!(fs::read_to_string(work.incoming("log")).unwrap(), "line 0\nline 1\nline 2\nline 3\n");
+    assert_eq!(
+        fs::read_to_string(work.incoming("log")).unwrap(),
+        "line 0\nline 1\nline 2\nline 3\n"
+    );
     assert_eq!(work.drains().1, ["log"]);
 }
 
@@ -172,7 +177,8 @@ struct Script {
 impl Script {
     fn start(command: &mut Command) -> Self {
         let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
-        let (input, output) = (child.stdin.take().unwrap(), BufReader::new(child.stdout.take().unwrap()));
+        let (input, output) =
+            (child.stdin.take().unwrap(), BufReader::new(child.stdout.take().unwrap()));
         Self { child, input, output }
     }
 
@@ -211,7 +217,8 @@ for step in range(2):
         return;
     }
     let mut work = Work::start(&[]);
-    let mut script = Script::start(Command::new("python3").args(["-c", PROGRAM]).arg(work.outgoing("f")));
+    let mut script =
+        Script::start(Command::new("python3").args(["-c", PROGRAM]).arg(work.outgoing("f")));
     script.did();
     work.waits("f");
     script.goes_on();
@@ -219,7 +226,10 @@ for step in range(2):
     script.goes_on();
     work.b.waits_for("file_done", about("f"));
     let content = fs::read(work.incoming("f")).unwrap();
-    assert_eq!((content.len(), &content[..5], &content[4096..4101]), (8192, &b"done."[..], &b"done."[..]));
+    assert_eq!(
+        (content.len(), &content[..5], &content[4096..4101]),
+        (8192, &b"done."[..], &b"done."[..])
+    );
     assert_eq!(work.drains().1, ["f"]);
 }
 
@@ -263,15 +273,16 @@ fn what_a_program_opens_while_it_is_sent_does_not_arrive_before_the_close() {
     assert_eq!(work.drains().1, ["f"]);
 }
 
-/// Programs that append a line to any of some files, again and again, while rft takes these files away: each line is
-/// there in the end, whatever moment it was written in.
+/// Programs that append a line to any of some files, again and again, while rft takes these files
+/// away: each line is there in the end, whatever moment it was written in.
 #[test]
 fn lines_that_are_appended_at_any_moment_are_never_lost() {
     const LINES: usize = 1500;
     let work = Work::start(&[]);
     for line in 0..LINES {
         let name = format!("{}.log", line % 5);
-        // Opened by its name each time: sometimes the file that is being removed, sometimes a new one.
+        // Opened by its name each time: sometimes the file that is being removed, sometimes a new
+        // one.
         writeln!(appended(&work.outgoing(&name)), "line {line}").unwrap();
         std::thread::sleep(Duration::from_millis(if line % 10 == 0 { 90 } else { 1 }));
     }
@@ -393,7 +404,8 @@ fn a_file_that_is_touched_while_it_is_sent_is_sent_once() {
     }
 }
 
-/// A change that hides behind the old modification time is found by its change time, on the way and when it is kept.
+/// A change that hides behind the old modification time is found by its change time, on the way and
+/// when it is kept.
 #[test]
 fn a_change_whose_time_was_put_back_is_sent() {
     let change = |path: &Path, at: u64, byte: u8| {
@@ -457,7 +469,8 @@ fn what_is_taken_back_or_renamed_on_the_way_does_not_arrive_under_its_old_name()
         let stage = work.pair.b.state().join("stage");
         until("the peer drops what it had of them", || names(&stage).is_empty());
         let (pair, _) = work.drains();
-        let arrived = |folder: &str| fs::read_dir(pair.b.incoming().join(folder)).map_or(0, Iterator::count);
+        let arrived =
+            |folder: &str| fs::read_dir(pair.b.incoming().join(folder)).map_or(0, Iterator::count);
         let expected = if renamed { 2 } else { 0 };
         assert_eq!((arrived("d"), arrived("e")), (0, expected), "renamed: {renamed}");
         assert!(renamed || fs::read_dir(&target).unwrap().count() == 2);

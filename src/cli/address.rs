@@ -19,7 +19,9 @@ pub(crate) fn peer(text: &str) -> Result<String, Failure> {
     let (addr, zone) = bare.split_once('%').map_or((bare, None), |(addr, zone)| (addr, Some(zone)));
     let parsed = match addr.parse::<IpAddr>() {
         Ok(IpAddr::V4(_)) if zone.is_some() || bare != text => None,
-        Ok(ip) if zone == Some("") => return Err(invalid_peer(text, &format!("{ip} has an empty zone"))),
+        Ok(ip) if zone == Some("") => {
+            return Err(invalid_peer(text, &format!("{ip} has an empty zone")));
+        }
         Ok(ip) => Some(ip),
         Err(_) => None,
     };
@@ -35,11 +37,14 @@ pub(crate) fn peer(text: &str) -> Result<String, Failure> {
 
 fn invalid_peer(text: &str, why: &str) -> Failure {
     let text = escape(text.as_bytes());
-    Failure::new(exit::PEER, format!("peer {text:?}: {why}; give the other host's IP address or name"))
+    Failure::new(
+        exit::PEER,
+        format!("peer {text:?}: {why}; give the other host's IP address or name"),
+    )
 }
 
-/// Letters, digits, `-` and `_` in labels (RFC 1123 section 2.1, and the underscore that is met in local
-/// networks). A last label of digits only would be a mistyped IPv4 address.
+/// Letters, digits, `-` and `_` in labels (RFC 1123 section 2.1, and the underscore that is met in
+/// local networks). A last label of digits only would be a mistyped IPv4 address.
 fn is_host_name(text: &str) -> bool {
     let name = text.strip_suffix('.').unwrap_or(text);
     let is_label = |label: &str| {
@@ -49,7 +54,9 @@ fn is_host_name(text: &str) -> bool {
             && label.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
     };
     let last = name.rsplit('.').next().unwrap_or_default();
-    name.len() <= MAX_HOST && name.split('.').all(is_label) && !last.bytes().all(|b| b.is_ascii_digit())
+    name.len() <= MAX_HOST
+        && name.split('.').all(is_label)
+        && !last.bytes().all(|b| b.is_ascii_digit())
 }
 
 /// PORT: 1 to 65535.
@@ -68,7 +75,9 @@ fn invalid_port(text: &str) -> Failure {
     let text = escape(text.as_bytes());
     Failure::new(
         exit::PORT,
-        format!("port {text:?}: not a UDP port; give the same number from 1 to 65535 on both hosts"),
+        format!(
+            "port {text:?}: not a UDP port; give the same number from 1 to 65535 on both hosts"
+        ),
     )
 }
 
@@ -90,7 +99,8 @@ pub(crate) fn bind(text: &str) -> Result<Bind, Failure> {
             _ => Err(invalid_port(rest.trim_start_matches(':'))),
         };
     }
-    if let Some((_, port)) = text.split_once(':').filter(|(addr, _)| addr.parse::<IpAddr>().is_ok()) {
+    if let Some((_, port)) = text.split_once(':').filter(|(addr, _)| addr.parse::<IpAddr>().is_ok())
+    {
         return Err(invalid_port(port));
     }
     let text = escape(text.as_bytes());
@@ -154,14 +164,16 @@ mod tests {
     fn ports() {
         assert_eq!(port("1").unwrap(), 1);
         assert_eq!(port("65535").unwrap(), 65535);
-        for bad in ["0", "65536", "70000", "-1", "+80", "http", "", " 80", "80 ", "0x50", "4000.0"] {
+        for bad in ["0", "65536", "70000", "-1", "+80", "http", "", " 80", "80 ", "0x50", "4000.0"]
+        {
             assert_eq!(port(bad).map_err(|e| e.code), Err(4), "{bad:?}");
         }
     }
 
     #[test]
     fn binds() {
-        let bound = |text: &str| bind(text).map(|b| (b.addr.to_string(), b.port)).map_err(|e| e.code);
+        let bound =
+            |text: &str| bind(text).map(|b| (b.addr.to_string(), b.port)).map_err(|e| e.code);
         assert_eq!(bound("127.0.0.1"), Ok(("127.0.0.1".into(), None)));
         assert_eq!(bound("127.0.0.1:4000"), Ok(("127.0.0.1".into(), Some(4000))));
         assert_eq!(bound("127.0.0.1:0"), Ok(("127.0.0.1".into(), Some(0))));

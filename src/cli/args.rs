@@ -1,6 +1,8 @@
 //! The command line: what clap takes apart, and the [`Config`] that it means.
 
-use super::choices::{AfterSendArg, CompressArg, CongestionArg, OnConflictArg, Progress, TempNamesArg};
+use super::choices::{
+    AfterSendArg, CompressArg, CongestionArg, OnConflictArg, Progress, TempNamesArg,
+};
 use super::exit::Failure;
 use super::{address, units};
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueHint};
@@ -47,7 +49,8 @@ fn after_help() -> clap::builder::StyledStr {
     max_term_width = 100
 )]
 pub(crate) struct CommandLine {
-    /// The other host: its IP address or name; or `listen`, to take any peer that knows the password
+    /// The other host: its IP address or name; or `listen`, to take any peer that knows the
+    /// password
     #[arg(value_name = "PEER", required = true, value_hint = ValueHint::Hostname, allow_negative_numbers = true)]
     peer: Option<String>,
     /// UDP port, 1-65535, the same on both hosts
@@ -89,8 +92,8 @@ pub(crate) struct DemoArgs {
     pub(crate) svg: Option<PathBuf>,
 }
 
-/// Options of a peer. Numbers stay text here, so that what is wrong with one gets the exit code that it
-/// has in the contract.
+/// Options of a peer. Numbers stay text here, so that what is wrong with one gets the exit code
+/// that it has in the contract.
 #[derive(Debug, Args)]
 pub(crate) struct Options {
     /// Base folder: holds Outgoing, Incoming and the hidden .rft; created when missing
@@ -125,12 +128,12 @@ pub(crate) struct Options {
     /// Give up --drain with code 17 after this time: 30s, 10m, 2h
     #[arg(long, value_name = "DURATION", allow_negative_numbers = true, help_heading = "Files")]
     wait: Option<String>,
-    /// How long a file written in place must be quiet before it is sent: 250ms, 2m [default: 1s; 80ms
-    /// after a close]
+    /// How long a file written in place must be quiet before it is sent: 250ms, 2m [default: 1s;
+    /// 80ms after a close]
     #[arg(long, value_name = "DURATION", allow_negative_numbers = true, help_heading = "Files")]
     settle: Option<String>,
-    /// Leave files with names of unfinished files (listed below) alone until they are renamed, or send
-    /// them (none)
+    /// Leave files with names of unfinished files (listed below) alone until they are renamed, or
+    /// send them (none)
     #[arg(long, value_name = "WHICH", value_enum, default_value_t, help_heading = "Files")]
     temp_names: TempNamesArg,
     /// How long a folder that was made in place stays, empty or after the last file in it
@@ -224,7 +227,8 @@ impl CommandLine {
         };
         let host = if peer == LISTEN { None } else { Some(address::peer(peer)?) };
         let port = address::port(port)?;
-        let mut config = Config::new(host.map(|host| PeerAddress { host, port }), port, &options.dir);
+        let mut config =
+            Config::new(host.map(|host| PeerAddress { host, port }), port, &options.dir);
         config.bind = options.bind.as_deref().map(address::bind).transpose()?;
         config.folders = options.folders()?;
         config.after_send = options.after_send.into();
@@ -234,7 +238,8 @@ impl CommandLine {
         config.waits = options.waits()?;
         config.temp_names = options.temp_names.into();
         let send_open = options.send_open.as_deref();
-        config.send_open = send_open.map(|text| units::duration("--send-open", text)).transpose()?;
+        config.send_open =
+            send_open.map(|text| units::duration("--send-open", text)).transpose()?;
         config.grace = units::duration("--grace", &options.grace)?;
         let limit_rate = options.limit_rate.as_deref();
         config.limit_rate = limit_rate.map(|text| units::rate("--limit-rate", text)).transpose()?;
@@ -243,7 +248,8 @@ impl CommandLine {
         config.in_flight = units::count("--in-flight", &options.in_flight, 1, MAX_IN_FLIGHT)?;
         config.exit_on_auth_failure = options.exit_on_auth_failure;
         let max_file_size = options.max_file_size.as_deref();
-        config.max_file_size = max_file_size.map(|text| units::size("--max-file-size", text)).transpose()?;
+        config.max_file_size =
+            max_file_size.map(|text| units::size("--max-file-size", text)).transpose()?;
         let max_incoming = options.max_incoming_bytes.as_deref();
         config.max_incoming_bytes =
             max_incoming.map(|text| units::size("--max-incoming-bytes", text)).transpose()?;
@@ -283,7 +289,8 @@ impl Options {
         self.wait.as_deref().map(|text| units::duration("--wait", text)).transpose()
     }
 
-    /// Outgoing and Incoming apart from each other: else all that arrives would be sent back, for ever.
+    /// Outgoing and Incoming apart from each other: else all that arrives would be sent back, for
+    /// ever.
     fn folders(&self) -> Result<Folders, Failure> {
         let mut folders = Folders::in_dir(&self.dir);
         if let Some(outgoing) = &self.outgoing {
@@ -330,8 +337,8 @@ mod tests {
     /// The configuration, or the exit code.
     fn config(line: &str) -> Result<Config, u8> {
         let words = std::iter::once("rft").chain(line.split_whitespace());
-        let parsed =
-            CommandLine::try_parse_from(words).map_err(|error| u8::try_from(error.exit_code()).unwrap())?;
+        let parsed = CommandLine::try_parse_from(words)
+            .map_err(|error| u8::try_from(error.exit_code()).unwrap())?;
         parsed.config().map_err(|failure| failure.code)
     }
 
@@ -347,7 +354,10 @@ mod tests {
         assert_eq!(config.peer, Some(PeerAddress { host: "bob".into(), port: 4000 }));
         assert_eq!((config.port, config.bind), (4000, None));
         assert_eq!(config.folders, Folders::in_dir("."));
-        assert_eq!((config.after_send, config.on_conflict), (AfterSend::Delete, OnConflict::Rename));
+        assert_eq!(
+            (config.after_send, config.on_conflict),
+            (AfterSend::Delete, OnConflict::Rename)
+        );
         assert_eq!((config.drain, config.exit_on_auth_failure), (false, false));
         assert_eq!((config.waits, config.temp_names), (Waits::DEFAULT, TempNames::LeaveAlone));
         assert_eq!(config.limit_rate, None);

@@ -31,14 +31,20 @@ const AFTERWARDS: Duration = Duration::from_secs(10);
 /// # Errors
 /// Something did not arrive as it was sent; exit code 1, or that of the peer that failed.
 pub(crate) fn run(args: &DemoArgs) -> Result<(), Failure> {
-    let base = files::create_base().map_err(|error| failed("a temporary folder cannot be made", &error))?;
+    let base = files::create_base()
+        .map_err(|error| failed("a temporary folder cannot be made", &error))?;
     let mut story = Story::new();
     let result = play(&base, &mut story);
     if args.keep {
         story.say(|_| format!("\nThe folder is kept: {}", base.display()));
     } else if let Err(error) = std::fs::remove_dir_all(&base) {
         story.say(|p| {
-            format!("{} {} could not be removed: {}", p.warn("warning:"), base.display(), cause::of(&error))
+            format!(
+                "{} {} could not be removed: {}",
+                p.warn("warning:"),
+                base.display(),
+                cause::of(&error)
+            )
         });
     }
     if let Some(path) = &args.svg {
@@ -49,24 +55,33 @@ pub(crate) fn run(args: &DemoArgs) -> Result<(), Failure> {
 }
 
 fn failed(what: &str, error: &dyn std::fmt::Display) -> Failure {
-    Failure::new(exit::UNKNOWN, format!("demo: {what}: {}", cause::without_number(&error.to_string())))
+    Failure::new(
+        exit::UNKNOWN,
+        format!("demo: {what}: {}", cause::without_number(&error.to_string())),
+    )
 }
 
 fn play(base: &Path, story: &mut Story) -> Result<(), Failure> {
-    let phrase = passphrase::generate().map_err(|error| failed("the system has no random bits", &error))?;
-    let ports = free_ports().map_err(|error| failed("there is no free UDP port on 127.0.0.1", &error))?;
+    let phrase =
+        passphrase::generate().map_err(|error| failed("the system has no random bits", &error))?;
+    let ports =
+        free_ports().map_err(|error| failed("there is no free UDP port on 127.0.0.1", &error))?;
     story.say(|p| {
-        format!("{} two peers on this machine, alice and bob, with the pass phrase", p.bold("rft demo:"))
+        format!(
+            "{} two peers on this machine, alice and bob, with the pass phrase",
+            p.bold("rft demo:")
+        )
     });
     story.say(|p| format!("  {}", p.accent(&phrase)));
     for (who, own, other) in [(Who::Alice, ports.0, ports.1), (Who::Bob, ports.1, ports.0)] {
         let dir = base.join(who.name());
-        let command = format!("rft --dir {} --bind 127.0.0.1:{own} 127.0.0.1 {other}", dir.display());
+        let command =
+            format!("rft --dir {} --bind 127.0.0.1:{own} 127.0.0.1 {other}", dir.display());
         story.say(|p| format!("  {}", p.dim(&format!("{:<6} {command}", format!("{who}$")))));
     }
     let password = Password::new(&phrase).map_err(|error| failed("the pass phrase", &error))?;
-    let runtime =
-        tokio::runtime::Runtime::new().map_err(|error| failed("threads cannot be started", &error))?;
+    let runtime = tokio::runtime::Runtime::new()
+        .map_err(|error| failed("threads cannot be started", &error))?;
     let result = runtime.block_on(async {
         let mut peers = Peers::start(base, ports, &password)?;
         let dropped = exchange(base, &mut peers, story).await?;
@@ -89,7 +104,8 @@ fn play(base: &Path, story: &mut Story) -> Result<(), Failure> {
 
 /// Two ports that were free a moment ago.
 fn free_ports() -> io::Result<(u16, u16)> {
-    let sockets = (UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))?, UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))?);
+    let sockets =
+        (UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))?, UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))?);
     Ok((sockets.0.local_addr()?.port(), sockets.1.local_addr()?.port()))
 }
 
@@ -113,7 +129,8 @@ impl Peers {
             config.bind = Some(Bind { addr: localhost, port: Some(own) });
             // Nobody adds anything to a folder of the demo later, so it need not stay.
             config.waits.emptied_folder = Duration::ZERO;
-            let key = PasswordKey::derive(password).map_err(|error| failed("the pass phrase", &error))?;
+            let key =
+                PasswordKey::derive(password).map_err(|error| failed("the pass phrase", &error))?;
             let sender = sender.clone();
             let sink = EventSink::new(move |event| drop(sender.send((who, event))));
             let mut stopped = stop.subscribe();
@@ -145,7 +162,9 @@ impl Peers {
             }
             Ok(())
         };
-        tokio::time::timeout(AFTERWARDS, all).await.map_err(|error| failed("a peer does not stop", &error))?
+        tokio::time::timeout(AFTERWARDS, all)
+            .await
+            .map_err(|error| failed("a peer does not stop", &error))?
     }
 }
 
@@ -153,14 +172,20 @@ type Ended = Result<Result<daemon::Finished, RunError>, tokio::task::JoinError>;
 
 fn why_ended(ended: Option<Ended>) -> Failure {
     match ended {
-        Some(Ok(Err(error))) => Failure::new(error.exit_code(), format!("demo: a peer ended: {error}")),
+        Some(Ok(Err(error))) => {
+            Failure::new(error.exit_code(), format!("demo: a peer ended: {error}"))
+        }
         Some(Err(error)) => failed("a peer broke down", &error),
         Some(Ok(Ok(_))) | None => failed("a peer ended", &"nobody had told it to"),
     }
 }
 
 /// From the first contact until everything is acknowledged and removed.
-async fn exchange(base: &Path, peers: &mut Peers, story: &mut Story) -> Result<Vec<Dropped>, Failure> {
+async fn exchange(
+    base: &Path,
+    peers: &mut Peers,
+    story: &mut Story,
+) -> Result<Vec<Dropped>, Failure> {
     let deadline = tokio::time::Instant::now() + DEADLINE;
     let mut connected = BTreeSet::new();
     while connected.len() < 2 {
@@ -168,14 +193,22 @@ async fn exchange(base: &Path, peers: &mut Peers, story: &mut Story) -> Result<V
             connected.insert(who);
             let after = text::span(peers.started.elapsed());
             let role = role_name(role);
-            story.say(|p| format!("{after:>7}  {:<5} {} as {role}", who.name(), p.good("is connected")));
+            story.say(|p| {
+                format!("{after:>7}  {:<5} {} as {role}", who.name(), p.good("is connected"))
+            });
         }
     }
-    let dropped = files::drop_all(base).map_err(|error| failed("the files cannot be made", &error))?;
+    let dropped =
+        files::drop_all(base).map_err(|error| failed("the files cannot be made", &error))?;
     for file in &dropped {
         let after = text::span(peers.started.elapsed());
         story.say(|_| {
-            format!("{after:>7}  {:<5} drops {} ({})", file.from.name(), file.path, text::bytes(file.size))
+            format!(
+                "{after:>7}  {:<5} drops {} ({})",
+                file.from.name(),
+                file.path,
+                text::bytes(file.size)
+            )
         });
     }
     let mut left: BTreeSet<(Who, String)> =
@@ -186,7 +219,11 @@ async fn exchange(base: &Path, peers: &mut Peers, story: &mut Story) -> Result<V
         match &event {
             Event::FileDone { direction, path, .. } => {
                 story.say(|p| {
-                    format!("{after:>7}  {:<5} {}", who.name(), done_line(&event, p).unwrap_or_default())
+                    format!(
+                        "{after:>7}  {:<5} {}",
+                        who.name(),
+                        done_line(&event, p).unwrap_or_default()
+                    )
                 });
                 if *direction == Direction::Send {
                     left.remove(&(who, path.to_string()));

@@ -27,7 +27,10 @@ pub(crate) const TABLE: [(u8, &str); 20] = [
     (PEER, "the peer's address is not valid or does not resolve"),
     (PORT, "the port is not valid"),
     (5, "no local address to serve on: the port or address could not be bound"),
-    (6, "the initiator's password was not accepted (only before the first session; later the peer retries)"),
+    (
+        6,
+        "the initiator's password was not accepted (only before the first session; later the peer retries)",
+    ),
     (7, "the peer's handshake could not be parsed, or speaks no common version"),
     (8, "the session keys could not be unwrapped"),
     (9, "the host got a wrong password and was told to stop then (--exit-on-auth-failure)"),
@@ -43,8 +46,8 @@ pub(crate) const TABLE: [(u8, &str); 20] = [
     (TERMINATED, "stopped by SIGTERM or SIGHUP before --drain was done"),
 ];
 
-/// Why the command ends other than well: the code and a sentence that says what happened, to what, and
-/// what to do.
+/// Why the command ends other than well: the code and a sentence that says what happened, to what,
+/// and what to do.
 #[derive(Debug)]
 pub(crate) struct Failure {
     pub(crate) code: u8,

@@ -23,7 +23,9 @@ impl Limit {
 
     /// Whether this one may be listed; else it is counted.
     pub(super) fn admit(&mut self, direction: Direction, bytes: u64, now: Instant) -> bool {
-        if self.left == 0 && (self.has_more() || now.duration_since(self.second) < Duration::from_secs(1)) {
+        if self.left == 0
+            && (self.has_more() || now.duration_since(self.second) < Duration::from_secs(1))
+        {
             self.count(direction, 1, bytes);
             return false;
         }
@@ -54,14 +56,20 @@ impl Limit {
     }
 
     pub(super) fn summary(&mut self, palette: Palette) -> Vec<String> {
-        let ways =
-            [(Direction::Send, "sent", &mut self.sent), (Direction::Receive, "received", &mut self.received)];
+        let ways = [
+            (Direction::Send, "sent", &mut self.sent),
+            (Direction::Receive, "received", &mut self.received),
+        ];
         let mut lines = Vec::new();
         for (direction, done, more) in ways {
             let (files, bytes) = std::mem::take(more);
             if files > 0 {
                 let noun = if files == 1 { "file" } else { "files" };
-                let text = format!("… and {} more {noun} {done}, {}", text::count(files), text::bytes(bytes));
+                let text = format!(
+                    "… and {} more {noun} {done}, {}",
+                    text::count(files),
+                    text::bytes(bytes)
+                );
                 lines.push(format!("{} {}", palette.accent(arrow(direction)), palette.dim(&text)));
             }
         }

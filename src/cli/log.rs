@@ -21,8 +21,8 @@ const VARIABLE: &str = "RFT_LOG";
 /// quinn warns of single packets, of which a stranger can send any number.
 const FULL: &str = "warn,quinn=error,quinn_proto=error,rft=debug";
 
-/// Sends the log to `path` and, with `-v`, to the terminal. A file that cannot be had costs the log, not
-/// the run: what went wrong is returned, for a warning.
+/// Sends the log to `path` and, with `-v`, to the terminal. A file that cannot be had costs the
+/// log, not the run: what went wrong is returned, for a warning.
 pub(crate) fn start(path: &Path, verbose: u8, output: &Output) -> Vec<String> {
     let mut warnings = Vec::new();
     let filter = std::env::var(VARIABLE).ok().and_then(|text| {
@@ -41,11 +41,17 @@ pub(crate) fn start(path: &Path, verbose: u8, output: &Output) -> Vec<String> {
         .ok();
     let to_file = file.map(|file| {
         let filter = filter.unwrap_or_else(|| EnvFilter::new(FULL));
-        tracing_subscriber::fmt::layer().with_ansi(false).with_writer(Mutex::new(file)).with_filter(filter)
+        tracing_subscriber::fmt::layer()
+            .with_ansi(false)
+            .with_writer(Mutex::new(file))
+            .with_filter(filter)
     });
     let to_terminal = (verbose > 0).then(|| {
-        let filter =
-            EnvFilter::new(if verbose == 1 { "warn,quinn=error,quinn_proto=error,rft=info" } else { FULL });
+        let filter = EnvFilter::new(if verbose == 1 {
+            "warn,quinn=error,quinn_proto=error,rft=info"
+        } else {
+            FULL
+        });
         tracing_subscriber::fmt::layer()
             .with_ansi(false)
             .with_writer(Lines(output.clone()))

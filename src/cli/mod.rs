@@ -44,14 +44,16 @@ pub(crate) fn main() -> ExitCode {
         Some(Command::Demo(args)) => demo::run(args),
         Some(Command::Passphrase) => passphrase::generate()
             .map(|phrase| print(format!("{}\n", *phrase).as_bytes()))
-            .map_err(|error| Failure::new(exit::UNKNOWN, format!("the system has no random bits: {error}"))),
+            .map_err(|error| {
+                Failure::new(exit::UNKNOWN, format!("the system has no random bits: {error}"))
+            }),
         Some(Command::Completions { shell }) => {
             print(&manual::completions(*shell));
             Ok(())
         }
-        Some(Command::Man) => manual::man_page()
-            .map(|page| print(&page))
-            .map_err(|error| Failure::new(exit::UNKNOWN, format!("the man page cannot be made: {error}"))),
+        Some(Command::Man) => manual::man_page().map(|page| print(&page)).map_err(|error| {
+            Failure::new(exit::UNKNOWN, format!("the man page cannot be made: {error}"))
+        }),
     };
     result.map_or_else(|failure| fail(&failure), |()| ExitCode::SUCCESS)
 }

@@ -1,7 +1,8 @@
 //! Pass phrases: random bits as pronounceable words.
 //!
-//! A word is a proquint (Wilkerson, "A Proposal for Proquints", arXiv:0901.4016): 16 bits as consonant,
-//! vowel, consonant, vowel, consonant out of 16 and 4 letters that are told apart over a telephone.
+//! A word is a proquint (Wilkerson, "A Proposal for Proquints", arXiv:0901.4016): 16 bits as
+//! consonant, vowel, consonant, vowel, consonant out of 16 and 4 letters that are told apart over a
+//! telephone.
 
 use rand::TryRng;
 use rand::rngs::SysRng;

@@ -19,12 +19,15 @@ const SHORT: usize = 8;
 /// How often two different passwords may be typed.
 const TRIES: u32 = 3;
 
-/// The password by the first way that there is: `file`, the environment, the terminal. What to warn of
-/// goes to `warn`.
+/// The password by the first way that there is: `file`, the environment, the terminal. What to warn
+/// of goes to `warn`.
 ///
 /// # Errors
 /// Exit code 2 with what to do, 130 for a Ctrl-C at the prompt.
-pub(crate) fn obtain(file: Option<&Path>, warn: &mut dyn FnMut(String)) -> Result<Password, Failure> {
+pub(crate) fn obtain(
+    file: Option<&Path>,
+    warn: &mut dyn FnMut(String),
+) -> Result<Password, Failure> {
     let (typed, source) = if let Some(path) = file {
         (from_file(path, warn)?, format!("the first line of {}", path.display()))
     } else if let Some(value) = std::env::var_os(VARIABLE) {
@@ -41,10 +44,14 @@ pub(crate) fn obtain(file: Option<&Path>, warn: &mut dyn FnMut(String)) -> Resul
             "there is no password, and no terminal to ask on; give --password-file FILE or set {VARIABLE}"
         )));
     };
-    let password = Password::new(&typed)
-        .map_err(|_| Failure::usage(format!("{source} is empty; `rft passphrase` makes a good password")))?;
+    let password = Password::new(&typed).map_err(|_| {
+        Failure::usage(format!("{source} is empty; `rft passphrase` makes a good password"))
+    })?;
     if password.chars() < SHORT {
-        warn("the password is short and could be guessed; `rft passphrase` makes a good one".to_owned());
+        warn(
+            "the password is short and could be guessed; `rft passphrase` makes a good one"
+                .to_owned(),
+        );
     }
     Ok(password)
 }
@@ -55,7 +62,10 @@ fn from_file(path: &Path, warn: &mut dyn FnMut(String)) -> Result<Zeroizing<Stri
     };
     let file = File::open(path).map_err(|error| unusable(&cause::of(&error)))?;
     if others_can_read(&file) {
-        warn(format!("others on this host can read the password file {}; do: chmod 600", path.display()));
+        warn(format!(
+            "others on this host can read the password file {}; do: chmod 600",
+            path.display()
+        ));
     }
     let mut bytes = Zeroizing::new(Vec::with_capacity(MAX_FILE as usize));
     file.take(MAX_FILE).read_to_end(&mut bytes).map_err(|error| unusable(&cause::of(&error)))?;
@@ -138,7 +148,9 @@ mod tests {
 
     #[test]
     fn the_first_line_is_the_password() {
-        for content in ["secret one", "secret one\n", "secret one\r\nmore\n", "\u{feff}secret one\n\n"] {
+        for content in
+            ["secret one", "secret one\n", "secret one\r\nmore\n", "\u{feff}secret one\n\n"]
+        {
             assert_eq!(*first_line(content.as_bytes()).unwrap(), "secret one", "{content:?}");
         }
         assert_eq!(*first_line(b" spaces stay \n").unwrap(), " spaces stay ");
@@ -161,8 +173,13 @@ mod tests {
     fn short_passwords_get_a_warning() {
         for (content, warned) in [("1234567", true), ("12345678", false)] {
             let mut warnings = Vec::new();
-            obtain(Some(file(content.as_bytes()).path()), &mut |warning| warnings.push(warning)).unwrap();
-            assert_eq!(warnings.iter().any(|text| text.contains("rft passphrase")), warned, "{content}");
+            obtain(Some(file(content.as_bytes()).path()), &mut |warning| warnings.push(warning))
+                .unwrap();
+            assert_eq!(
+                warnings.iter().any(|text| text.contains("rft passphrase")),
+                warned,
+                "{content}"
+            );
             assert!(warnings.iter().all(|text| !text.contains(content)));
         }
     }

@@ -31,7 +31,8 @@ pub(crate) fn run(line: &CommandLine) -> ExitCode {
     shutdown::disarm();
     // Before there is any other thread: what confines a thread holds for those that it starts.
     let prepared = prepare(line);
-    let json = line.options.json.then(|| Json::new(BufWriter::with_capacity(64 * 1024, io::stdout())));
+    let json =
+        line.options.json.then(|| Json::new(BufWriter::with_capacity(64 * 1024, io::stdout())));
     let output = match Output::start(Terminal::stderr(show, force), json) {
         Ok(output) => output,
         Err(error) => {
@@ -41,7 +42,8 @@ pub(crate) fn run(line: &CommandLine) -> ExitCode {
             ));
         }
     };
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().thread_name("rft").build();
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().enable_all().thread_name("rft").build();
     let result = match &runtime {
         Ok(runtime) => prepared.and_then(|prepared| serve(line, prepared, &output, show, runtime)),
         Err(error) => Err(unknown(error)),
@@ -54,7 +56,8 @@ pub(crate) fn run(line: &CommandLine) -> ExitCode {
         }
         Err(failure) => (failure.code, failure.reason),
     };
-    // Before the runtime ends, which hears a second Ctrl-C while a reader of events keeps this waiting.
+    // Before the runtime ends, which hears a second Ctrl-C while a reader of events keeps this
+    // waiting.
     output.end(code, &reason, SHUTDOWN_TIMEOUT);
     if let Ok(runtime) = runtime {
         runtime.shutdown_timeout(TASKS);
@@ -72,13 +75,14 @@ struct Prepared {
     confined: Option<Result<Vec<PathBuf>, NoSandbox>>,
 }
 
-/// Checks all that can be wrong with the command; then makes the folders, and confines the process to
-/// them. A command that cannot work leaves nothing behind.
+/// Checks all that can be wrong with the command; then makes the folders, and confines the process
+/// to them. A command that cannot work leaves nothing behind.
 fn prepare(line: &CommandLine) -> Result<Prepared, Failure> {
     let mut warnings: Vec<String> = keep_memory_private().err().into_iter().collect();
     let config = line.config()?;
     let failed = |error: RunError| Failure::new(error.exit_code(), error.to_string());
-    // Before the prompt, whose user would type in vain; the port is held until the folders are there.
+    // Before the prompt, whose user would type in vain; the port is held until the folders are
+    // there.
     let _port = daemon::check(&config).map_err(failed)?;
     let file = line.options.password_file.as_deref();
     let password = password::obtain(file, &mut |warning| warnings.push(warning))?;
@@ -116,9 +120,14 @@ fn serve(
     tracing::info!(version = env!("CARGO_PKG_VERSION"), ?config, "started");
     match confined {
         Some(Ok(folders)) => {
-            tracing::info!(?folders, "confined: nothing is written outside these folders, nothing executed");
+            tracing::info!(
+                ?folders,
+                "confined: nothing is written outside these folders, nothing executed"
+            );
         }
-        Some(Err(NoSandbox::Unsupported)) => tracing::info!("not confined: {}", NoSandbox::Unsupported),
+        Some(Err(NoSandbox::Unsupported)) => {
+            tracing::info!("not confined: {}", NoSandbox::Unsupported)
+        }
         #[cfg(target_os = "linux")]
         Some(Err(error)) => warn(error.to_string()),
         None => tracing::info!("not confined: --no-sandbox"),
@@ -153,17 +162,19 @@ fn unknown(error: &dyn std::error::Error) -> Failure {
     )
 }
 
-/// How much people see, and whether to draw for them where no terminal was recognised. Events on the same
-/// terminal are what was asked for there, so nothing is drawn between them.
+/// How much people see, and whether to draw for them where no terminal was recognised. Events on
+/// the same terminal are what was asked for there, so nothing is drawn between them.
 fn show(line: &CommandLine) -> (Show, bool) {
     let options = &line.options;
-    let events_suffice = options.json && (io::stdout().is_terminal() || !io::stderr().is_terminal());
+    let events_suffice =
+        options.json && (io::stdout().is_terminal() || !io::stderr().is_terminal());
     let show = match options.progress {
         _ if options.quiet => Show::Errors,
         Progress::Always => Show::Progress,
         _ if events_suffice && options.verbose == 0 => Show::Errors,
         Progress::Auto
-            if io::stderr().is_terminal() && std::env::var_os("TERM").is_none_or(|term| term != "dumb") =>
+            if io::stderr().is_terminal()
+                && std::env::var_os("TERM").is_none_or(|term| term != "dumb") =>
         {
             Show::Progress
         }
@@ -183,13 +194,19 @@ fn introduce(config: &Config, output: &Output, show: Show) {
         banner.split('\n').for_each(|line| output.line(line.to_owned()));
     }
     let full = |path: &Path| std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
-    output.line(format!("sending what is dropped into  {}", full(&config.folders.outgoing).display()));
-    output.line(format!("what arrives lands in         {}", full(&config.folders.incoming).display()));
+    output.line(format!(
+        "sending what is dropped into  {}",
+        full(&config.folders.outgoing).display()
+    ));
+    output.line(format!(
+        "what arrives lands in         {}",
+        full(&config.folders.incoming).display()
+    ));
     output.sync();
 }
 
-/// Secrets are in memory: no core dumps, and no other process of this user may look into it. Builds for
-/// debugging stay open to debuggers.
+/// Secrets are in memory: no core dumps, and no other process of this user may look into it. Builds
+/// for debugging stay open to debuggers.
 ///
 /// # Errors
 /// For people, where the system does not let it.
@@ -197,8 +214,9 @@ fn keep_memory_private() -> Result<(), String> {
     #[cfg(all(target_os = "linux", not(debug_assertions)))]
     {
         use rustix::process::{DumpableBehavior, set_dumpable_behavior};
-        set_dumpable_behavior(DumpableBehavior::NotDumpable)
-            .map_err(|error| format!("core dumps cannot be switched off: {}", cause::of(&error.into())))?;
+        set_dumpable_behavior(DumpableBehavior::NotDumpable).map_err(|error| {
+            format!("core dumps cannot be switched off: {}", cause::of(&error.into()))
+        })?;
     }
     Ok(())
 }

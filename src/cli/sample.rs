@@ -25,7 +25,10 @@ pub(crate) fn listening() -> Event {
 }
 
 pub(crate) fn waiting() -> Event {
-    Event::Waiting { peer: Some("bob".into()), local: vec![addr(), "[2001:db8::7]:4000".parse().unwrap()] }
+    Event::Waiting {
+        peer: Some("bob".into()),
+        local: vec![addr(), "[2001:db8::7]:4000".parse().unwrap()],
+    }
 }
 
 pub(crate) fn connected() -> Event {

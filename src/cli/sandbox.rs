@@ -1,18 +1,24 @@
-//! The process confines itself: from the start on it writes only beneath its own folders, whatever a peer
-//! makes it do. Linux has Landlock for that; elsewhere there is nothing that a user may ask of the system.
+//! The process confines itself: from the start on it writes only beneath its own folders, whatever
+//! a peer makes it do. Linux has Landlock for that; elsewhere there is nothing that a user may ask
+//! of the system.
 //!
-//! Reading is not confined: names are resolved by libraries of the system that read where they like.
+//! Reading is not confined: names are resolved by libraries of the system that read where they
+//! like.
 
 use rft::config::Folders;
 use std::path::{Path, PathBuf};
 
-/// What the process writes to: its folders, those above them that hold nothing else, and that of the log. A rule of
-/// Landlock is for a folder, not for its path. So the one that takes the place of Incoming, made anew or on a disk
-/// that is back, has none of its own and is written to by that for the folder above it.
+/// What the process writes to: its folders, those above them that hold nothing else, and that of
+/// the log. A rule of Landlock is for a folder, not for its path. So the one that takes the place
+/// of Incoming, made anew or on a disk that is back, has none of its own and is written to by that
+/// for the folder above it.
 pub(crate) fn folders_of(own: &Folders, log: Option<&Path>) -> Vec<PathBuf> {
     let own_three = [&own.outgoing, &own.incoming, &own.state];
-    let mut ours: Vec<_> =
-        own_three.iter().flat_map(|path| [path.canonicalize().ok(), named(path)]).flatten().collect();
+    let mut ours: Vec<_> = own_three
+        .iter()
+        .flat_map(|path| [path.canonicalize().ok(), named(path)])
+        .flatten()
+        .collect();
     let begin = ours.clone();
     ours.extend(log.and_then(named));
     let state = own.state.canonicalize().unwrap_or_else(|_| own.state.clone());
@@ -20,7 +26,9 @@ pub(crate) fn folders_of(own: &Folders, log: Option<&Path>) -> Vec<PathBuf> {
     rules.extend(log.filter(|log| *log != own.state).map(Path::to_owned));
     for path in begin {
         let mut inner = path;
-        while let Some(above) = inner.parent().filter(|above| holds_only(above, &ours)).map(Path::to_owned) {
+        while let Some(above) =
+            inner.parent().filter(|above| holds_only(above, &ours)).map(Path::to_owned)
+        {
             let comes_and_goes = is_mount_point(&above) && !state.starts_with(&above);
             if !rules.contains(&above) {
                 rules.push(above.clone());
@@ -78,8 +86,8 @@ pub(crate) enum NoSandbox {
     Failed(String),
 }
 
-/// Confines the calling thread, and each that it starts from now on, to writing beneath these folders, which
-/// must be there already. Nothing can be executed any more.
+/// Confines the calling thread, and each that it starts from now on, to writing beneath these
+/// folders, which must be there already. Nothing can be executed any more.
 ///
 /// # Errors
 /// [`NoSandbox`]; the thread may then do what it could before.
@@ -89,8 +97,9 @@ pub(crate) fn restrict_writes(folders: &[PathBuf]) -> Result<(), NoSandbox> {
         ABI, AccessFs, CompatLevel, Compatible, PathBeneath, PathFd, Ruleset, RulesetAttr,
         RulesetCreatedAttr, RulesetError, RulesetStatus,
     };
-    let failed =
-        |error: &dyn std::error::Error| NoSandbox::Failed(rft::cause::without_number(&error.to_string()));
+    let failed = |error: &dyn std::error::Error| {
+        NoSandbox::Failed(rft::cause::without_number(&error.to_string()))
+    };
     let in_folders = AccessFs::WriteFile
         | AccessFs::Truncate
         | AccessFs::RemoveFile
@@ -99,8 +108,9 @@ pub(crate) fn restrict_writes(folders: &[PathBuf]) -> Result<(), NoSandbox> {
         | AccessFs::MakeDir
         | AccessFs::MakeSym
         | AccessFs::Refer;
-    // A kernel that knows no rule for renames from one folder into another (before 5.19) forbids them all to
-    // whoever is confined, and every file goes that way. What newer kernels can forbid besides is a bonus.
+    // A kernel that knows no rule for renames from one folder into another (before 5.19) forbids
+    // them all to whoever is confined, and every file goes that way. What newer kernels can forbid
+    // besides is a bonus.
     let required = Ruleset::default()
         .set_compatibility(CompatLevel::HardRequirement)
         .handle_access(AccessFs::Refer)
@@ -112,7 +122,8 @@ pub(crate) fn restrict_writes(folders: &[PathBuf]) -> Result<(), NoSandbox> {
         .map_err(|error| failed(&error))?;
     for folder in folders {
         let held = PathFd::new(folder).map_err(|error| failed(&error))?;
-        rules = rules.add_rule(PathBeneath::new(held, in_folders)).map_err(|error| failed(&error))?;
+        rules =
+            rules.add_rule(PathBeneath::new(held, in_folders)).map_err(|error| failed(&error))?;
     }
     let status = rules.restrict_self().map_err(|error: RulesetError| failed(&error))?;
     if status.ruleset == RulesetStatus::NotEnforced { Err(NoSandbox::Unsupported) } else { Ok(()) }
@@ -130,7 +141,8 @@ mod rules {
     use super::*;
     use std::fs::{self, create_dir_all};
 
-    /// The rules beyond those of the three, relative to the base, with what a test makes of the base and its folders.
+    /// The rules beyond those of the three, relative to the base, with what a test makes of the
+    /// base and its folders.
     fn beyond(log: Option<&str>, make: impl FnOnce(&Path, &mut Folders)) -> Vec<PathBuf> {
         let base = tempfile::tempdir().unwrap();
         let root = base.path().canonicalize().unwrap();
@@ -156,7 +168,10 @@ mod rules {
         assert_eq!(beyond(Some("dir/.rft"), other), paths(&["dir"]));
         assert_eq!(beyond(Some("dir/log"), other), paths(&["dir/log", "dir"]));
         for beside in ["dir/notes", "dir/.config/x"] {
-            assert_eq!(beyond(None, |root, _| create_dir_all(root.join(beside)).unwrap()), paths(&[]));
+            assert_eq!(
+                beyond(None, |root, _| create_dir_all(root.join(beside)).unwrap()),
+                paths(&[])
+            );
         }
         let file = |root: &Path, _: &mut Folders| {
             create_dir_all(root.join("dir")).unwrap();
@@ -218,7 +233,8 @@ mod tests {
         fs::write(outside.join("canary"), "alive").unwrap();
         symlink(&outside, at("Incoming/planted")).unwrap();
         let (incoming, state) = (at("Incoming"), at(".rft"));
-        // A thread of its own: the others of this test program stay free. A thread of a confined one is confined.
+        // A thread of its own: the others of this test program stay free. A thread of a confined
+        // one is confined.
         let confined = std::thread::spawn(move || {
             restrict_writes(&[incoming.clone(), state.clone()])?;
             let work = move || {
@@ -245,7 +261,9 @@ mod tests {
                 ];
                 // A link across the border is refused as one between two volumes.
                 let kinds = denied.map(|one| one.map_err(|error| error.kind()));
-                std::io::Result::Ok(kinds.map(|one| matches!(one, Err(PermissionDenied | CrossesDevices))))
+                std::io::Result::Ok(
+                    kinds.map(|one| matches!(one, Err(PermissionDenied | CrossesDevices))),
+                )
             };
             Ok(std::thread::spawn(work).join().unwrap())
         });
@@ -258,13 +276,18 @@ mod tests {
         assert_eq!(fs::read_dir(at("outside")).unwrap().count(), 1);
     }
 
-    /// A skipped test is taken for one that passed: where CI runs them, the kernel must have Landlock.
+    /// A skipped test is taken for one that passed: where CI runs them, the kernel must have
+    /// Landlock.
     fn not_tested() {
-        assert!(std::env::var_os("CI").is_none(), "this kernel has no Landlock, which CI must have");
+        assert!(
+            std::env::var_os("CI").is_none(),
+            "this kernel has no Landlock, which CI must have"
+        );
         eprintln!("this kernel has no Landlock: nothing was tested");
     }
 
-    /// Whether a confined thread may write to an Incoming that took the place of the one it was confined to.
+    /// Whether a confined thread may write to an Incoming that took the place of the one it was
+    /// confined to.
     fn a_new_incoming_is_written_to(base: &Path) -> Option<bool> {
         let incoming = base.join("Incoming");
         let rules = folders_of(&Folders::in_dir(base), None);
@@ -301,7 +324,10 @@ mod tests {
                 fs::create_dir(base.path().join(folder)).unwrap();
             }
             let written = a_new_incoming_is_written_to(base.path());
-            assert!(written.is_none_or(|written| written == expected), "beside {beside:?}: {written:?}");
+            assert!(
+                written.is_none_or(|written| written == expected),
+                "beside {beside:?}: {written:?}"
+            );
         }
     }
 

@@ -1,5 +1,5 @@
-//! Signals: Ctrl-C and the system's wish that the program ends (once to stop in order, twice to stop at
-//! once), a question for the state, and those that are not to end it.
+//! Signals: Ctrl-C and the system's wish that the program ends (once to stop in order, twice to
+//! stop at once), a question for the state, and those that are not to end it.
 
 use super::exit;
 use super::output::Output;
@@ -35,8 +35,9 @@ impl StoppedBy {
     }
 }
 
-/// Listens for signals from now on; the future completes at the first that asks to stop. A Ctrl-C after
-/// that ends the process with 130. A question for the state is answered from `status`. Needs a runtime.
+/// Listens for signals from now on; the future completes at the first that asks to stop. A Ctrl-C
+/// after that ends the process with 130. A question for the state is answered from `status`. Needs
+/// a runtime.
 ///
 /// # Errors
 /// The system takes no handlers.
@@ -58,7 +59,11 @@ pub(crate) fn listen(
                     output.report(text);
                 }
                 (Signal::Interrupt, true) => {
-                    output.end(exit::INTERRUPTED, "stopped at once by a second Ctrl-C", EXIT_TIMEOUT);
+                    output.end(
+                        exit::INTERRUPTED,
+                        "stopped at once by a second Ctrl-C",
+                        EXIT_TIMEOUT,
+                    );
                     std::process::exit(i32::from(exit::INTERRUPTED));
                 }
                 (Signal::Terminate, true) => {}
@@ -80,16 +85,17 @@ pub(crate) fn listen(
     Ok((async move { drop(stopped.wait_for(|&stop| stop).await) }, by))
 }
 
-/// From now on a Ctrl-C does not end the process by itself: for a prompt, which puts the terminal right
-/// again before it says that there was one.
+/// From now on a Ctrl-C does not end the process by itself: for a prompt, which puts the terminal
+/// right again before it says that there was one.
 pub(crate) fn survive_interrupt() {
     #[cfg(unix)]
     register(&[rustix::process::Signal::INT]);
 }
 
-/// Takes the deadly default from signals that are no wish to end the program: SIGXFSZ (a write beyond
-/// `ulimit -f` then fails with EFBIG, and that is an error of one file), those of timers, and SIGUSR1
-/// until somebody listens for it. A signal that the parent had ignored is caught and dropped as well.
+/// Takes the deadly default from signals that are no wish to end the program: SIGXFSZ (a write
+/// beyond `ulimit -f` then fails with EFBIG, and that is an error of one file), those of timers,
+/// and SIGUSR1 until somebody listens for it. A signal that the parent had ignored is caught and
+/// dropped as well.
 pub(crate) fn disarm() {
     #[cfg(unix)]
     {
@@ -107,18 +113,24 @@ pub(crate) fn disarm() {
             Signal::XFSZ,
             #[cfg(target_os = "linux")]
             Signal::POWER,
-            #[cfg(all(target_os = "linux", not(any(target_arch = "mips", target_arch = "sparc64"))))]
+            #[cfg(all(
+                target_os = "linux",
+                not(any(target_arch = "mips", target_arch = "sparc64"))
+            ))]
             Signal::STKFLT,
         ];
         register(&harmless);
     }
 }
 
-/// Registers handlers that do nothing. They stay when the runtime is gone, and no thread is started.
+/// Registers handlers that do nothing. They stay when the runtime is gone, and no thread is
+/// started.
 #[cfg(unix)]
 fn register(signals: &[rustix::process::Signal]) {
     use tokio::signal::unix::{SignalKind, signal};
-    let Ok(runtime) = tokio::runtime::Builder::new_current_thread().enable_io().build() else { return };
+    let Ok(runtime) = tokio::runtime::Builder::new_current_thread().enable_io().build() else {
+        return;
+    };
     let _context = runtime.enter();
     for one in signals {
         // What the system does not let be caught keeps its default.
@@ -166,8 +178,8 @@ impl Signals {
     }
 }
 
-/// Whether the process ignores a signal, which it can only have from its parent before it has handlers.
-/// Linux tells; elsewhere none counts as ignored.
+/// Whether the process ignores a signal, which it can only have from its parent before it has
+/// handlers. Linux tells; elsewhere none counts as ignored.
 #[cfg(unix)]
 fn is_ignored(signal: rustix::process::Signal) -> bool {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();

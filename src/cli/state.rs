@@ -30,10 +30,14 @@ pub(crate) fn text(state: Option<&State>) -> String {
     let (to_send, sent) = (&state.to_send, &state.sent);
     let _ = write!(text, "\n  to send: {}", amount(to_send.files, to_send.bytes));
     let _ = write!(text, " (sent so far: {})", amount(sent.files, sent.bytes));
-    let to_receive =
-        state.to_receive.map_or_else(|| "not known".to_owned(), |left| amount(left.files, left.bytes));
-    let _ =
-        write!(text, "\n  to receive: {to_receive}; arriving now: {}", text::files(state.arriving as u64));
+    let to_receive = state
+        .to_receive
+        .map_or_else(|| "not known".to_owned(), |left| amount(left.files, left.bytes));
+    let _ = write!(
+        text,
+        "\n  to receive: {to_receive}; arriving now: {}",
+        text::files(state.arriving as u64)
+    );
     for (name, why) in &state.waiting {
         let _ = write!(text, "\n  waits: {name}: {why}");
     }

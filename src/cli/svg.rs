@@ -6,7 +6,8 @@ const BORDER: f64 = 16.0;
 /// Columns at least.
 const MIN_COLUMNS: usize = 60;
 
-/// A still picture of these lines: monospace on dark, with the styles that [`super::text::Palette`] makes.
+/// A still picture of these lines: monospace on dark, with the styles that [`super::text::Palette`]
+/// makes.
 pub(crate) fn picture(lines: &[String]) -> String {
     let widest = lines.iter().map(|line| console::measure_text_width(line)).max().unwrap_or(0);
     let width = widest.max(MIN_COLUMNS) as f64 * CELL.0 + 2.0 * BORDER;

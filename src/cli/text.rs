@@ -68,8 +68,8 @@ pub(crate) fn files(n: u64) -> String {
     format!("{} file{}", count(n), if n == 1 { "" } else { "s" })
 }
 
-/// Text in exactly `width` columns: its middle becomes `…` when it is too long, as both the start of a
-/// path and the end of a name tell files apart; spaces follow when it is short.
+/// Text in exactly `width` columns: its middle becomes `…` when it is too long, as both the start
+/// of a path and the end of a name tell files apart; spaces follow when it is short.
 pub(crate) fn fit(text: &str, width: usize) -> String {
     let have = measure_text_width(text);
     if have <= width {
@@ -107,21 +107,24 @@ pub(crate) fn role_name(role: SessionRole) -> &'static str {
     }
 }
 
-/// Text that may have come from a peer, without anything that steers a terminal. The names in it are
-/// escaped already, so its backslashes stay as they are.
+/// Text that may have come from a peer, without anything that steers a terminal. The names in it
+/// are escaped already, so its backslashes stay as they are.
 pub(crate) fn printable(text: &str) -> String {
     escape(text.as_bytes()).replace("\\\\", "\\")
 }
 
-/// A line as it goes to a terminal, whatever its text is: of all that steers a terminal only the styles of
-/// [`Palette`] are left, and not even those where there are no `colours`.
+/// A line as it goes to a terminal, whatever its text is: of all that steers a terminal only the
+/// styles of [`Palette`] are left, and not even those where there are no `colours`.
 pub(crate) fn for_terminal(line: &str, colours: bool) -> String {
     let mut parts = line.split('\u{1b}');
     let mut out = printable(parts.next().unwrap_or_default());
     for part in parts {
         let style = part.strip_prefix('[').and_then(|rest| {
             let (style, _) = rest.split_once('m')?;
-            style.bytes().all(|byte| byte.is_ascii_digit() || byte == b';').then_some(style.len() + 2)
+            style
+                .bytes()
+                .all(|byte| byte.is_ascii_digit() || byte == b';')
+                .then_some(style.len() + 2)
         });
         let (style, text) = part.split_at(style.filter(|_| colours).unwrap_or(0));
         out.push_str(if style.is_empty() { "\\x1b" } else { "\u{1b}" });
@@ -131,7 +134,8 @@ pub(crate) fn for_terminal(line: &str, colours: bool) -> String {
     out
 }
 
-/// An event of the log as one line: nothing in it can begin another, or steer a terminal that shows the file.
+/// An event of the log as one line: nothing in it can begin another, or steer a terminal that shows
+/// the file.
 pub(crate) fn log_line(event: &[u8]) -> String {
     let text = String::from_utf8_lossy(event);
     let mut line = printable(text.strip_suffix('\n').unwrap_or(&text));
@@ -233,7 +237,8 @@ mod tests {
 
     #[test]
     fn a_line_keeps_its_styles_and_nothing_else() {
-        let line = "\u{1b}[31m\u{1b}[1mbad\u{1b}[0m a\\x1b\u{1b}]0;t\u{7}\u{1b}[2J\r\n\u{9b}\u{202e}";
+        let line =
+            "\u{1b}[31m\u{1b}[1mbad\u{1b}[0m a\\x1b\u{1b}]0;t\u{7}\u{1b}[2J\r\n\u{9b}\u{202e}";
         let rest = "\\x1b]0;t\\x07\\x1b[2J\\x0d\\x0a\\u{9b}\\u{202e}";
         let styled = format!("\u{1b}[31m\u{1b}[1mbad\u{1b}[0m a\\x1b{rest}");
         assert_eq!(for_terminal(line, true), styled);

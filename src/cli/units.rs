@@ -6,14 +6,18 @@ use std::time::Duration;
 /// Longest duration that is taken: a year.
 const MAX_SECONDS: f64 = 365.0 * 86_400.0;
 
-/// Bytes: `4096`, `20M` (powers of 1000), `20Mi` (powers of 1024), a `B` behind either, fractions, any
-/// case.
+/// Bytes: `4096`, `20M` (powers of 1000), `20Mi` (powers of 1024), a `B` behind either, fractions,
+/// any case.
 ///
 /// # Errors
 /// Exit code 14, naming the option.
 pub(crate) fn size(option: &str, text: &str) -> Result<u64, Failure> {
     parse_size(text).ok_or_else(|| {
-        number(option, text, "a size such as 4096, 20M (20,000,000 bytes) or 64Mi (67,108,864 bytes)")
+        number(
+            option,
+            text,
+            "a size such as 4096, 20M (20,000,000 bytes) or 64Mi (67,108,864 bytes)",
+        )
     })
 }
 
@@ -35,9 +39,9 @@ pub(crate) fn size_at_least(option: &str, text: &str, min: u64) -> Result<u64, F
 /// Exit code 14, naming the option.
 pub(crate) fn rate(option: &str, text: &str) -> Result<u64, Failure> {
     let bytes = parse_size(text.strip_suffix("/s").unwrap_or(text));
-    bytes
-        .filter(|&rate| rate > 0)
-        .ok_or_else(|| number(option, text, "bytes per second, more than 0, such as 500K, 20M or 1Gi"))
+    bytes.filter(|&rate| rate > 0).ok_or_else(|| {
+        number(option, text, "bytes per second, more than 0, such as 500K, 20M or 1Gi")
+    })
 }
 
 /// A duration: `250ms`, `1s`, `1.5s`, `2m`, `1h`, and seconds where there is no unit.
@@ -105,8 +109,8 @@ fn parse_duration(text: &str) -> Option<Duration> {
 fn split_unit(text: &str) -> Option<(&str, &str)> {
     let end = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
     let (digits, unit) = text.split_at(end);
-    let plain =
-        digits.starts_with(|c: char| c.is_ascii_digit()) && digits.ends_with(|c: char| c.is_ascii_digit());
+    let plain = digits.starts_with(|c: char| c.is_ascii_digit())
+        && digits.ends_with(|c: char| c.is_ascii_digit());
     (plain && digits.matches('.').count() <= 1).then_some((digits, unit.trim_start_matches(' ')))
 }
 
@@ -180,7 +184,11 @@ mod tests {
     fn errors_name_the_option_and_escape_the_text() {
         let failure = size("--memory", "\u{1b}[2J").unwrap_err();
         assert_eq!(failure.code, 14);
-        assert!(failure.reason.starts_with("--memory \\x1b[2J: not a size such as"), "{}", failure.reason);
+        assert!(
+            failure.reason.starts_with("--memory \\x1b[2J: not a size such as"),
+            "{}",
+            failure.reason
+        );
     }
 
     proptest! {

@@ -1,9 +1,10 @@
 //! AES-256-GCM of records, by ring.
 //!
-//! The `aes-gcm` crate seals the session keys in the handshake and is the reference of the tests here: both give the
-//! same bytes. Records are all of the data, and ring passes over them once, where `aes-gcm` passes twice, and takes 32
-//! bytes at a time in GHASH where the processor has VPCLMULQDQ: three times as fast (docs/performance.md, "Single
-//! steps"). It is in the program in any case, below TLS.
+//! The `aes-gcm` crate seals the session keys in the handshake and is the reference of the tests
+//! here: both give the same bytes. Records are all of the data, and ring passes over them once,
+//! where `aes-gcm` passes twice, and takes 32 bytes at a time in GHASH where the processor has
+//! VPCLMULQDQ: three times as fast (docs/performance.md, "Single steps"). It is in the program in
+//! any case, below TLS.
 
 use ring::aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, Tag, UnboundKey};
 
@@ -84,7 +85,8 @@ mod tests {
     fn reference(key: &[u8; 32], nonce: [u8; 12], aad: &[u8], data: &[u8]) -> (Vec<u8>, [u8; 16]) {
         let mut data = data.to_vec();
         let cipher = Aes256Gcm::new(key.into());
-        let tag = cipher.encrypt_inout_detached(&nonce.into(), aad, (&mut data[..]).into()).unwrap();
+        let tag =
+            cipher.encrypt_inout_detached(&nonce.into(), aad, (&mut data[..]).into()).unwrap();
         (data, tag.into())
     }
 
@@ -138,7 +140,9 @@ mod tests {
     fn both_libraries_agree_on_records_of_any_length() {
         let data: Vec<u8> = (0..262_144 + 300u32).map(|n| (n.wrapping_mul(n) >> 7) as u8).collect();
         let around = |middle: usize| middle.saturating_sub(2)..middle + 3;
-        for len in [0, 16, 32, 64, 96, 128, 256, 512, 4096, 65_536, 262_144].into_iter().flat_map(around) {
+        for len in
+            [0, 16, 32, 64, 96, 128, 256, 512, 4096, 65_536, 262_144].into_iter().flat_map(around)
+        {
             same([len as u8; 32], [7; 12], &[1; 16], &data[..len]);
         }
     }

@@ -1,13 +1,16 @@
 //! The BLAKE3 hash of a whole file, computed chunk by chunk in any order and on any thread.
 //!
-//! BLAKE3 is a binary tree over pieces of 1 KiB (BLAKE3 paper, section 2.1): a chunk whose size is a power of two of
-//! those is a subtree, and its chaining value does not depend on the others. Workers hash chunks ([`ChunkSize::hash`]),
-//! one [`FileHasher`] puts the values together. What comes out is `b3sum`'s hash of the file.
+//! BLAKE3 is a binary tree over pieces of 1 KiB (BLAKE3 paper, section 2.1): a chunk whose size is
+//! a power of two of those is a subtree, and its chaining value does not depend on the others.
+//! Workers hash chunks ([`ChunkSize::hash`]), one [`FileHasher`] puts the values together. What
+//! comes out is `b3sum`'s hash of the file.
 
 use std::collections::BTreeMap;
 
 use blake3::Hasher;
-use blake3::hazmat::{ChainingValue, HasherExt, Mode, merge_subtrees_non_root, merge_subtrees_root};
+use blake3::hazmat::{
+    ChainingValue, HasherExt, Mode, merge_subtrees_non_root, merge_subtrees_root,
+};
 
 /// Why a file's hash cannot be had.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -16,7 +19,8 @@ pub enum FileHashError {
     /// A chunk size that is no power of two, or is below 1 KiB.
     #[error("the chunk size is not a power of two of at least 1 KiB")]
     ChunkSize,
-    /// A chunk that is longer than the chunk size, empty though not the only one, or beyond 2^64 bytes.
+    /// A chunk that is longer than the chunk size, empty though not the only one, or beyond 2^64
+    /// bytes.
     #[error("the chunk does not fit its place in the file")]
     ChunkLength,
     /// A chunk was pushed twice.
@@ -49,14 +53,16 @@ impl ChunkSize {
         self.0
     }
 
-    /// Hashes the chunk that starts at byte `index * self.bytes()` of the file. `data` is shorter than the chunk size
-    /// only in the file's last chunk, and empty only in an empty file.
+    /// Hashes the chunk that starts at byte `index * self.bytes()` of the file. `data` is shorter
+    /// than the chunk size only in the file's last chunk, and empty only in an empty file.
     ///
     /// # Errors
     /// [`FileHashError::ChunkLength`].
     pub fn hash(self, index: u64, data: &[u8]) -> Result<ChunkHash, FileHashError> {
-        let len =
-            u32::try_from(data.len()).ok().filter(|len| *len <= self.0).ok_or(FileHashError::ChunkLength)?;
+        let len = u32::try_from(data.len())
+            .ok()
+            .filter(|len| *len <= self.0)
+            .ok_or(FileHashError::ChunkLength)?;
         let offset = index.checked_mul(u64::from(self.0)).ok_or(FileHashError::ChunkLength)?;
         let mut hasher = Hasher::new();
         if len == 0 {
@@ -71,7 +77,8 @@ impl ChunkSize {
         hasher.set_input_offset(offset);
         hasher.update(data);
         let value = hasher.finalize_non_root();
-        // Only the first chunk can turn out to be the whole file, whose root is hashed otherwise than a subtree.
+        // Only the first chunk can turn out to be the whole file, whose root is hashed otherwise
+        // than a subtree.
         let root = if index == 0 { *hasher.finalize().as_bytes() } else { value };
         Ok(ChunkHash { value, root, len })
     }
@@ -91,13 +98,14 @@ pub struct ChunkHash {
 
 /// Puts the chunks' hashes together as they come.
 ///
-/// Neighbours are merged at once, so what is held grows with the number of gaps and with the logarithm of the number of
-/// chunks, not with the file.
+/// Neighbours are merged at once, so what is held grows with the number of gaps and with the
+/// logarithm of the number of chunks, not with the file.
 #[derive(Debug, Clone)]
 pub struct FileHasher {
     chunk_size: ChunkSize,
-    /// Complete subtrees by (level, position in that level); level 0 is the chunks. Merged with their sibling as soon
-    /// as it is there, but for those along the left edge: such a parent may be the root, which is hashed otherwise.
+    /// Complete subtrees by (level, position in that level); level 0 is the chunks. Merged with
+    /// their sibling as soon as it is there, but for those along the left edge: such a parent may
+    /// be the root, which is hashed otherwise.
     subtrees: BTreeMap<(u32, u64), ChainingValue>,
     count: u64,
     last: Option<u64>,
@@ -110,7 +118,14 @@ pub struct FileHasher {
 impl FileHasher {
     /// A hasher of a file in chunks of this size.
     pub fn new(chunk_size: ChunkSize) -> Self {
-        Self { chunk_size, subtrees: BTreeMap::new(), count: 0, last: None, short: None, single: None }
+        Self {
+            chunk_size,
+            subtrees: BTreeMap::new(),
+            count: 0,
+            last: None,
+            short: None,
+            single: None,
+        }
     }
 
     /// The size of the chunks.
@@ -123,11 +138,12 @@ impl FileHasher {
         self.count
     }
 
-    /// Takes the hash of chunk `index`, which [`ChunkSize::hash`] made for the same index and chunk size.
+    /// Takes the hash of chunk `index`, which [`ChunkSize::hash`] made for the same index and chunk
+    /// size.
     ///
     /// # Errors
-    /// [`FileHashError::Duplicate`], or [`FileHashError::ChunkLength`] for a second chunk that is not full. The hasher
-    /// is as it was before.
+    /// [`FileHashError::Duplicate`], or [`FileHashError::ChunkLength`] for a second chunk that is
+    /// not full. The hasher is as it was before.
     pub fn push(&mut self, index: u64, chunk: ChunkHash) -> Result<(), FileHashError> {
         if self.holds(index) {
             return Err(FileHashError::Duplicate);
@@ -163,7 +179,8 @@ impl FileHasher {
             tail if tail == size => None,
             tail => Some((chunks - 1, tail as u32)),
         };
-        // Distinct indices, as many as the file has chunks, and none above: then each of them is there.
+        // Distinct indices, as many as the file has chunks, and none above: then each of them is
+        // there.
         if self.count != chunks || self.last != Some(chunks - 1) || self.short != short {
             return Err(FileHashError::Incomplete);
         }
@@ -194,7 +211,8 @@ impl FileHasher {
         self.subtrees.insert((level, position), value);
     }
 
-    /// The value of the subtree over `len` chunks from `start`, which is a multiple of the power of two at or above `len`.
+    /// The value of the subtree over `len` chunks from `start`, which is a multiple of the power of
+    /// two at or above `len`.
     fn subtree(&self, start: u64, len: u64) -> Option<ChainingValue> {
         if len.is_power_of_two() {
             let level = len.trailing_zeros();
@@ -212,7 +230,8 @@ impl FileHasher {
     }
 }
 
-/// How many of `chunks` (at least 2) are in the left subtree: the largest power of two that leaves one for the right.
+/// How many of `chunks` (at least 2) are in the left subtree: the largest power of two that leaves
+/// one for the right.
 fn left_chunks(chunks: u64) -> u64 {
     1 << (u64::BITS - 1 - (chunks - 1).leading_zeros())
 }

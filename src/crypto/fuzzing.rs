@@ -5,7 +5,9 @@ use super::handshake::{
     Responder, Role,
 };
 use super::schedule::SessionSecret;
-use super::seal::{HEADER_LEN, Header, Numbered, OpenError, RecordKind, SealError, SessionKeys, TRAILER_LEN};
+use super::seal::{
+    HEADER_LEN, Header, Numbered, OpenError, RecordKind, SealError, SessionKeys, TRAILER_LEN,
+};
 use super::{PasswordKey, Sealer};
 use rand::SeedableRng;
 use rand::rngs::StdRng;
@@ -83,7 +85,10 @@ pub fn records(data: &[u8]) {
             }
             Err(error) => {
                 assert!(!honest, "record {which}: {error}");
-                assert!(is_as_it_was_or_wiped(&copy, &before), "of a refused record nothing is given away");
+                assert!(
+                    is_as_it_was_or_wiped(&copy, &before),
+                    "of a refused record nothing is given away"
+                );
             }
         }
         let contiguous = opened.iter().take_while(|opened| **opened).count();
@@ -161,7 +166,8 @@ const RESPONDER_ID: PeerId = PeerId([0xbb; 16]);
 /// One run. An end that never heard from the other has the other's error.
 fn play(mut tamper: impl FnMut(&mut [u8])) -> Ends {
     let mut rng = StdRng::seed_from_u64(7);
-    let (key, binding) = (PasswordKey::from_bytes([1; 32]), ChannelBinding::from_exporter(&[9; 96]));
+    let (key, binding) =
+        (PasswordKey::from_bytes([1; 32]), ChannelBinding::from_exporter(&[9; 96]));
     let (initiator, mut m1): (_, [u8; M1_LEN]) =
         Initiator::start(&key, &binding, INITIATOR_ID, &mut rng).unwrap();
     tamper(&mut m1);

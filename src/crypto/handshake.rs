@@ -1,4 +1,5 @@
-//! The handshake: four messages of fixed length on the connection's first stream, as machines without input or output.
+//! The handshake: four messages of fixed length on the connection's first stream, as machines
+//! without input or output.
 //!
 //! | # | way | bytes | fields |
 //! |---|---|---|---|
@@ -7,8 +8,9 @@
 //! | M3 | initiator to responder | 32 | Ta |
 //! | M4 | responder to initiator | 112 | Tb 32, wrapped session keys 64, their GCM tag 16 |
 //!
-//! The initiator proves itself first: who dials learns nothing from the responder before it has shown that it knows the
-//! password. Each state is consumed by its step, so no scalar and no key is used twice.
+//! The initiator proves itself first: who dials learns nothing from the responder before it has
+//! shown that it knows the password. Each state is consumed by its step, so no scalar and no key is
+//! used twice.
 
 use std::fmt;
 
@@ -30,7 +32,8 @@ use super::transcript::{PROOF_LEN, SESSION_KEYS_LEN, WRAP_LEN};
 use hello::Hello;
 pub use hello::SUITE;
 
-/// Why a handshake stops. On the wire all of these look alike; the difference is for the local log and exit code.
+/// Why a handshake stops. On the wire all of these look alike; the difference is for the local log
+/// and exit code.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum HandshakeError {
@@ -43,7 +46,8 @@ pub enum HandshakeError {
     /// The message claims the role that this side has.
     #[error("the peer claims the wrong role")]
     WrongRole,
-    /// The peer is this very process (its own packets led back to it). To be dropped without a word.
+    /// The peer is this very process (its own packets led back to it). To be dropped without a
+    /// word.
     #[error("the peer is this process itself")]
     SelfConnection,
     /// The peer's share is no group element, or it is our own share sent back.
@@ -72,7 +76,8 @@ impl From<PakeError> for HandshakeError {
     }
 }
 
-/// 16 random bytes that name a process for its lifetime. Public, and authenticated once the handshake is done.
+/// 16 random bytes that name a process for its lifetime. Public, and authenticated once the
+/// handshake is done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct PeerId(pub [u8; 16]);
 
@@ -93,7 +98,8 @@ impl fmt::Display for PeerId {
     }
 }
 
-/// A finished handshake: both sides have shown that they know the password, on this very TLS connection.
+/// A finished handshake: both sides have shown that they know the password, on this very TLS
+/// connection.
 pub struct Established {
     /// The peer's identity, authenticated.
     pub peer: PeerId,
@@ -146,11 +152,15 @@ pub struct InitiatorAwaitingM2 {
 }
 
 impl InitiatorAwaitingM2 {
-    /// Takes M2 and makes M3. From here on, a responder that falls silent has had its one guess at the password.
+    /// Takes M2 and makes M3. From here on, a responder that falls silent has had its one guess at
+    /// the password.
     ///
     /// # Errors
     /// What is wrong with M2; never that the password is.
-    pub fn on_m2(self, m2: &[u8; M2_LEN]) -> Result<(InitiatorAwaitingM4, [u8; M3_LEN]), HandshakeError> {
+    pub fn on_m2(
+        self,
+        m2: &[u8; M2_LEN],
+    ) -> Result<(InitiatorAwaitingM4, [u8; M3_LEN]), HandshakeError> {
         let hello = Hello::parse(m2, Role::Responder, self.own)?;
         // Our own share sent back would agree with itself.
         if hello.share == self.initiator.share() {
@@ -190,16 +200,18 @@ impl InitiatorAwaitingM4 {
 pub struct Responder;
 
 impl Responder {
-    /// The cheap checks of M1, with no key and no group operation: to be made before a guess is accounted for.
+    /// The cheap checks of M1, with no key and no group operation: to be made before a guess is
+    /// accounted for.
     ///
     /// # Errors
-    /// [`HandshakeError::NotRft`], [`HandshakeError::UnsupportedVersion`], [`HandshakeError::WrongRole`] or
-    /// [`HandshakeError::SelfConnection`].
+    /// [`HandshakeError::NotRft`], [`HandshakeError::UnsupportedVersion`],
+    /// [`HandshakeError::WrongRole`] or [`HandshakeError::SelfConnection`].
     pub fn peek_m1(m1: &[u8; M1_LEN], own: PeerId) -> Result<(), HandshakeError> {
         Hello::parse(m1, Role::Initiator, own).map(|_| ())
     }
 
-    /// Takes M1 and makes M2. A peer that gets M2 can test one password: account for it before M2 is sent.
+    /// Takes M1 and makes M2. A peer that gets M2 can test one password: account for it before M2
+    /// is sent.
     ///
     /// # Errors
     /// Those of [`Responder::peek_m1`], [`HandshakeError::BadShare`] and [`HandshakeError::Rng`].
@@ -231,13 +243,17 @@ impl ResponderAwaitingM3 {
     /// Checks the initiator's proof, and only then makes the session keys and M4.
     ///
     /// # Errors
-    /// [`HandshakeError::WrongPassword`], [`HandshakeError::Rng`] or [`HandshakeError::WrapFailed`].
+    /// [`HandshakeError::WrongPassword`], [`HandshakeError::Rng`] or
+    /// [`HandshakeError::WrapFailed`].
     pub fn on_m3<R: TryCryptoRng + ?Sized>(
         self,
         ta: &[u8; M3_LEN],
         rng: &mut R,
     ) -> Result<(Established, [u8; M4_LEN]), HandshakeError> {
-        self.confirmation.initiator_proof().verify_slice(ta).map_err(|_| HandshakeError::WrongPassword)?;
+        self.confirmation
+            .initiator_proof()
+            .verify_slice(ta)
+            .map_err(|_| HandshakeError::WrongPassword)?;
         // Kenc || Kmac, as the responder's generator gives them.
         let session_keys = Zeroizing::new(random(rng)?);
         let wrap = wrap_keys(&self.confirmation, ta, &session_keys)?;
@@ -272,7 +288,8 @@ fn unwrap_keys(
     ta: &[u8; PROOF_LEN],
     wrap: &[u8],
 ) -> Result<Zeroizing<[u8; SESSION_KEYS_LEN]>, HandshakeError> {
-    let (sealed, tag) = wrap.split_at_checked(SESSION_KEYS_LEN).ok_or(HandshakeError::UnwrapFailed)?;
+    let (sealed, tag) =
+        wrap.split_at_checked(SESSION_KEYS_LEN).ok_or(HandshakeError::UnwrapFailed)?;
     let tag = tag.try_into().map_err(|_| HandshakeError::UnwrapFailed)?;
     let mut session_keys = Zeroizing::new([0; SESSION_KEYS_LEN]);
     session_keys.copy_from_slice(sealed);
@@ -288,7 +305,9 @@ fn unwrap_keys(
     Ok(session_keys)
 }
 
-fn random<const N: usize, R: TryCryptoRng + ?Sized>(rng: &mut R) -> Result<[u8; N], HandshakeError> {
+fn random<const N: usize, R: TryCryptoRng + ?Sized>(
+    rng: &mut R,
+) -> Result<[u8; N], HandshakeError> {
     let mut bytes = [0; N];
     rng.try_fill_bytes(&mut bytes).map_err(|_| HandshakeError::Rng)?;
     Ok(bytes)

@@ -24,8 +24,8 @@ pub type SharedSecret = Zeroizing<[u8; SHARED_LEN]>;
 /// Why an encapsulation or a key generation failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum KemError {
-    /// The peer's encapsulation key has another length, or a coefficient that is not below the modulus
-    /// (FIPS 203 section 7.2).
+    /// The peer's encapsulation key has another length, or a coefficient that is not below the
+    /// modulus (FIPS 203 section 7.2).
     #[error("the peer's ML-KEM key is not valid")]
     InvalidKey,
     /// The random generator failed.
@@ -51,8 +51,8 @@ impl KemKey {
         self.0.encapsulation_key().to_bytes().into()
     }
 
-    /// The secret in a ciphertext. One that was not made for this key gives a secret that only this key
-    /// can compute (implicit rejection, FIPS 203 section 6.3).
+    /// The secret in a ciphertext. One that was not made for this key gives a secret that only this
+    /// key can compute (implicit rejection, FIPS 203 section 6.3).
     pub fn decapsulate(&self, ciphertext: &[u8; CIPHERTEXT_LEN]) -> SharedSecret {
         let ciphertext: &Ciphertext = ciphertext.into();
         Zeroizing::new(self.0.decapsulate(ciphertext).into())
@@ -67,14 +67,17 @@ pub fn encapsulate<R: TryCryptoRng + ?Sized>(
     encapsulation_key: &[u8],
     rng: &mut R,
 ) -> Result<([u8; CIPHERTEXT_LEN], SharedSecret), KemError> {
-    let encoded = Key::<EncapsulationKey>::try_from(encapsulation_key).map_err(|_| KemError::InvalidKey)?;
+    let encoded =
+        Key::<EncapsulationKey>::try_from(encapsulation_key).map_err(|_| KemError::InvalidKey)?;
     let key = EncapsulationKey::new(&encoded).map_err(|_| KemError::InvalidKey)?;
     let message = draw::<SHARED_LEN, _>(rng)?;
     let (ciphertext, shared) = key.encapsulate_deterministic((&*message).into());
     Ok((ciphertext.into(), Zeroizing::new(shared.into())))
 }
 
-fn draw<const N: usize, R: TryCryptoRng + ?Sized>(rng: &mut R) -> Result<Zeroizing<[u8; N]>, KemError> {
+fn draw<const N: usize, R: TryCryptoRng + ?Sized>(
+    rng: &mut R,
+) -> Result<Zeroizing<[u8; N]>, KemError> {
     let mut bytes = Zeroizing::new([0; N]);
     rng.try_fill_bytes(&mut *bytes).map_err(|_| KemError::Rng)?;
     Ok(bytes)
@@ -89,8 +92,8 @@ mod tests {
     use shake::digest::{ExtendableOutput, Update, XofReader};
 
     /// The accumulated vectors of Go's crypto/mlkem (`TestAccumulated`): seeds, messages and random
-    /// ciphertexts from SHAKE-128 of nothing; keys, ciphertexts, secrets and the secrets of the random
-    /// ciphertexts hashed together.
+    /// ciphertexts from SHAKE-128 of nothing; keys, ciphertexts, secrets and the secrets of the
+    /// random ciphertexts hashed together.
     #[test]
     fn a_second_implementation_gives_the_same_bytes() {
         const AFTER_100: &str = "1114b1b6699ed191734fa339376afa7e285c9e6acf6ff0177d346696ce564415";
@@ -105,7 +108,8 @@ mod tests {
             let key = KemKey::generate(&mut Script::new(take(SEED_LEN))).unwrap();
             let public = key.encapsulation_key();
             all.update(&public);
-            let (ciphertext, shared) = encapsulate(&public, &mut Script::new(take(SHARED_LEN))).unwrap();
+            let (ciphertext, shared) =
+                encapsulate(&public, &mut Script::new(take(SHARED_LEN))).unwrap();
             all.update(&ciphertext);
             all.update(&*shared);
             assert_eq!(key.decapsulate(&ciphertext), shared);
@@ -120,9 +124,15 @@ mod tests {
     #[test]
     fn a_key_of_another_length_is_refused() {
         let public = KemKey::generate(&mut seeded(1)).unwrap().encapsulation_key();
-        for length in (0..ENCAPSULATION_KEY_LEN).chain(ENCAPSULATION_KEY_LEN + 1..2 * ENCAPSULATION_KEY_LEN) {
+        for length in
+            (0..ENCAPSULATION_KEY_LEN).chain(ENCAPSULATION_KEY_LEN + 1..2 * ENCAPSULATION_KEY_LEN)
+        {
             let key: Vec<u8> = public.iter().copied().cycle().take(length).collect();
-            assert_eq!(encapsulate(&key, &mut seeded(2)).unwrap_err(), KemError::InvalidKey, "{length}");
+            assert_eq!(
+                encapsulate(&key, &mut seeded(2)).unwrap_err(),
+                KemError::InvalidKey,
+                "{length}"
+            );
         }
     }
 

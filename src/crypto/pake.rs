@@ -1,9 +1,12 @@
 //! CPace, suite CPACE-RISTR255-SHA512, initiator-responder mode (draft-irtf-cfrg-cpace-21).
 //!
-//! The group is ristretto255: prime order, one encoding a point, so there is no cofactor and no small subgroup. Both
-//! password and channel enter the generator; what crosses the wire are two uniformly distributed points.
+//! The group is ristretto255: prime order, one encoding a point, so there is no cofactor and no
+//! small subgroup. Both password and channel enter the generator; what crosses the wire are two
+//! uniformly distributed points.
 
-use curve25519_dalek::{RistrettoPoint, Scalar, ristretto::CompressedRistretto, traits::IsIdentity};
+use curve25519_dalek::{
+    RistrettoPoint, Scalar, ristretto::CompressedRistretto, traits::IsIdentity,
+};
 use rand::TryCryptoRng;
 use sha2::{Digest, Sha512};
 use zeroize::{Zeroize, Zeroizing};
@@ -24,7 +27,8 @@ const HASH_BLOCK: usize = 128;
 /// Why a run of CPace stops.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum PakeError {
-    /// The peer's share is no point, or the shared point is the identity (the draft's `scalar_mult_vfy` gives I).
+    /// The peer's share is no point, or the shared point is the identity (the draft's
+    /// `scalar_mult_vfy` gives I).
     BadShare,
     /// The random generator failed.
     Rng,
@@ -102,7 +106,8 @@ fn share_of(scalar: &Scalar, inputs: &Inputs<'_>) -> [u8; SHARE_LEN] {
     share
 }
 
-/// The draft's `calculate_generator`: hash of the generator string, mapped to the group (`element_derivation`).
+/// The draft's `calculate_generator`: hash of the generator string, mapped to the group
+/// (`element_derivation`).
 fn calculate_generator(inputs: &Inputs<'_>) -> RistrettoPoint {
     let text = generator_string(inputs);
     let mut hash = Zeroizing::new([0; 64]);
@@ -118,8 +123,12 @@ fn generator_string(inputs: &Inputs<'_>) -> Zeroizing<Vec<u8>> {
     lv_cat(&[DSI, inputs.prs, zpad, inputs.ci, inputs.sid])
 }
 
-/// The draft's `scalar_mult_vfy`: refuses what is no canonical encoding and what leads to the identity.
-fn scalar_mult_vfy(scalar: &Scalar, share: &[u8; SHARE_LEN]) -> Result<Zeroizing<[u8; 32]>, PakeError> {
+/// The draft's `scalar_mult_vfy`: refuses what is no canonical encoding and what leads to the
+/// identity.
+fn scalar_mult_vfy(
+    scalar: &Scalar,
+    share: &[u8; SHARE_LEN],
+) -> Result<Zeroizing<[u8; 32]>, PakeError> {
     let point = CompressedRistretto(*share).decompress().ok_or(PakeError::BadShare)?;
     let mut shared = point * scalar;
     if shared.is_identity() {
@@ -144,7 +153,8 @@ fn transcript_ir(ya: &[u8], ad_a: &[u8], yb: &[u8], ad_b: &[u8]) -> Zeroizing<Ve
     lv_cat(&[ya, ad_a, yb, ad_b])
 }
 
-/// The draft's `lv_cat`: each part behind its length. The buffer never grows, so no copy of a secret part stays behind.
+/// The draft's `lv_cat`: each part behind its length. The buffer never grows, so no copy of a
+/// secret part stays behind.
 fn lv_cat(parts: &[&[u8]]) -> Zeroizing<Vec<u8>> {
     let mut out = Zeroizing::new(Vec::with_capacity(parts.iter().map(|part| lv_len(part)).sum()));
     for part in parts {

@@ -1,4 +1,5 @@
-//! From what the user types to the PAKE's input: normalise, stretch once with Argon2id, forget the password.
+//! From what the user types to the PAKE's input: normalise, stretch once with Argon2id, forget the
+//! password.
 
 use argon2::{Algorithm, Argon2, Block, Params, Version};
 use sha2::{Digest, Sha256};
@@ -28,10 +29,12 @@ pub enum CryptoError {
 pub struct Password(Zeroizing<String>);
 
 impl Password {
-    /// Normalises what the user typed, so that the same characters give the same bytes on every keyboard and system.
+    /// Normalises what the user typed, so that the same characters give the same bytes on every
+    /// keyboard and system.
     ///
-    /// The mapping is the useful part of OpaqueString (RFC 8265 section 4.2.2): every non-ASCII space becomes U+0020,
-    /// then NFC. A line end that came with a file or a prompt is the caller's to cut off.
+    /// The mapping is the useful part of OpaqueString (RFC 8265 section 4.2.2): every non-ASCII
+    /// space becomes U+0020, then NFC. A line end that came with a file or a prompt is the caller's
+    /// to cut off.
     ///
     /// # Errors
     /// [`CryptoError::EmptyPassword`] when nothing was typed.
@@ -39,14 +42,15 @@ impl Password {
         if typed.is_empty() {
             return Err(CryptoError::EmptyPassword);
         }
-        // NFC grows UTF-8 at most threefold (UAX #15 section 9.1). Reserved at once, the buffer never moves and so
-        // never leaves a copy behind.
+        // NFC grows UTF-8 at most threefold (UAX #15 section 9.1). Reserved at once, the buffer
+        // never moves and so never leaves a copy behind.
         let mut normal = Zeroizing::new(String::with_capacity(3 * typed.len()));
         normal.extend(typed.chars().map(space_to_ascii).nfc());
         Ok(Self(normal))
     }
 
-    /// How many characters (Unicode scalar values) the normal form has, for a warning about short passwords.
+    /// How many characters (Unicode scalar values) the normal form has, for a warning about short
+    /// passwords.
     pub fn chars(&self) -> usize {
         self.0.chars().count()
     }
@@ -55,22 +59,27 @@ impl Password {
 /// Maps the Unicode general category Zs to the ASCII space.
 fn space_to_ascii(c: char) -> char {
     match c {
-        '\u{a0}' | '\u{1680}' | '\u{2000}'..='\u{200a}' | '\u{202f}' | '\u{205f}' | '\u{3000}' => ' ',
+        '\u{a0}' | '\u{1680}' | '\u{2000}'..='\u{200a}' | '\u{202f}' | '\u{205f}' | '\u{3000}' => {
+            ' '
+        }
         other => other,
     }
 }
 
 /// The password-related string of the PAKE (PRS): 32 secret bytes, wiped when dropped.
 ///
-/// It is never sent and never stored. Whoever holds it can take part in sessions as the password's holder can.
+/// It is never sent and never stored. Whoever holds it can take part in sessions as the password's
+/// holder can.
 pub struct PasswordKey(Zeroizing<[u8; 32]>);
 
 impl PasswordKey {
-    /// Stretches the password: Argon2id (RFC 9106), version 0x13, 64 MiB, 3 passes, 4 lanes, 32 bytes.
+    /// Stretches the password: Argon2id (RFC 9106), version 0x13, 64 MiB, 3 passes, 4 lanes, 32
+    /// bytes.
     ///
-    /// The salt is fixed, since both peers need the same key before they have exchanged anything; the key never leaves
-    /// the process, so a table of stretched passwords only helps an online guesser. It takes about 0.2 s and 64 MiB:
-    /// once a process, and never on the way of an unauthenticated connection.
+    /// The salt is fixed, since both peers need the same key before they have exchanged anything;
+    /// the key never leaves the process, so a table of stretched passwords only helps an online
+    /// guesser. It takes about 0.2 s and 64 MiB: once a process, and never on the way of an
+    /// unauthenticated connection.
     ///
     /// # Errors
     /// [`CryptoError::KeyDerivation`] when Argon2id's memory cannot be had.
@@ -84,17 +93,23 @@ impl PasswordKey {
         memory.resize(params.block_count(), Block::default());
         let mut key = Zeroizing::new([0; 32]);
         let stretched = Argon2::new(Algorithm::Argon2id, Version::V0x13, params)
-            .hash_password_into_with_memory(password.0.as_bytes(), salt, &mut key[..], &mut memory[..]);
+            .hash_password_into_with_memory(
+                password.0.as_bytes(),
+                salt,
+                &mut key[..],
+                &mut memory[..],
+            );
         // The last blocks determine the key.
         memory.iter_mut().for_each(Zeroize::zeroize);
         stretched.map_err(|_| CryptoError::KeyDerivation)?;
         Ok(Self(key))
     }
 
-    /// Takes 32 bytes that are already a strong secret, for a program that embeds this library and has its own key.
+    /// Takes 32 bytes that are already a strong secret, for a program that embeds this library and
+    /// has its own key.
     ///
-    /// Nothing is stretched here: bytes that could be guessed make every session guessable. Both peers must use the
-    /// same constructor.
+    /// Nothing is stretched here: bytes that could be guessed make every session guessable. Both
+    /// peers must use the same constructor.
     pub fn from_bytes(key: [u8; 32]) -> Self {
         Self(Zeroizing::new(key))
     }
@@ -121,10 +136,16 @@ mod tests {
 
     #[test]
     fn every_unicode_space_is_the_ascii_space() {
-        for space in
-            ['\u{a0}', '\u{1680}', '\u{2000}', '\u{2009}', '\u{200a}', '\u{202f}', '\u{205f}', '\u{3000}']
-        {
-            assert_eq!(normal(&format!("two{space}words")), "two words", "U+{:04X}", u32::from(space));
+        for space in [
+            '\u{a0}', '\u{1680}', '\u{2000}', '\u{2009}', '\u{200a}', '\u{202f}', '\u{205f}',
+            '\u{3000}',
+        ] {
+            assert_eq!(
+                normal(&format!("two{space}words")),
+                "two words",
+                "U+{:04X}",
+                u32::from(space)
+            );
         }
         // Zero-width space is not a space separator, and a tab is left alone.
         assert_eq!(normal("a\u{200b}\tb"), "a\u{200b}\tb");

@@ -1,7 +1,8 @@
 //! The key schedule: the one table of labels, and every derivation that uses one.
 //!
-//! HKDF-SHA256 (RFC 5869). Every output is 32 bytes, which is exactly one block, so Expand is one HMAC; `info` is
-//! `label || 0x00 || context`, and no label holds a zero byte, so no two derivations can meet.
+//! HKDF-SHA256 (RFC 5869). Every output is 32 bytes, which is exactly one block, so Expand is one
+//! HMAC; `info` is `label || 0x00 || context`, and no label holds a zero byte, so no two
+//! derivations can meet.
 
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::{Digest, Sha256};
@@ -11,12 +12,14 @@ use super::pake::Isk;
 use super::role::Role;
 use super::transcript::{ChannelBinding, M1_LEN, M2_LEN, M4_LEN};
 
-/// The TLS exporter's label (RFC 5705, RFC 8446 section 7.5), to be used with an empty context and 96 bytes of output.
+/// The TLS exporter's label (RFC 5705, RFC 8446 section 7.5), to be used with an empty context and
+/// 96 bytes of output.
 ///
 /// The prefix is the one that RFC 5705 leaves to unregistered labels.
 pub const EXPORTER_LABEL: &[u8] = b"EXPERIMENTAL rft/1 channel binding";
 
-/// Every other label of the protocol, in the order of use. Nothing else in the program feeds a constant to a hash.
+/// Every other label of the protocol, in the order of use. Nothing else in the program feeds a
+/// constant to a hash.
 pub(super) mod label {
     /// SHA-256 of this, cut to 16 bytes, is Argon2id's salt.
     pub const ARGON2_SALT: &[u8] = b"rft/1 argon2id salt";
@@ -61,7 +64,8 @@ pub(super) fn hmac(key: &[u8; 32]) -> Hmac<Sha256> {
     Hmac::new((&*block).into())
 }
 
-/// A pseudorandom key of HKDF, kept as keyed HMAC state (which is wiped when dropped): each Expand starts from a copy.
+/// A pseudorandom key of HKDF, kept as keyed HMAC state (which is wiped when dropped): each Expand
+/// starts from a copy.
 pub(super) struct Prk(Hmac<Sha256>);
 
 impl Prk {
@@ -94,7 +98,8 @@ fn secret(mac: Hmac<Sha256>) -> Secret {
     out
 }
 
-/// CPace's channel identifier: the generator depends on the TLS channel, so a man in the middle splits the run.
+/// CPace's channel identifier: the generator depends on the TLS channel, so a man in the middle
+/// splits the run.
 pub(super) fn channel_identifier(binding: &ChannelBinding) -> Zeroizing<Vec<u8>> {
     Zeroizing::new([label::CHANNEL, binding.cb()].concat())
 }
@@ -106,8 +111,14 @@ pub(super) struct Confirmation {
 }
 
 impl Confirmation {
-    /// th and PRK. The key needs CPace's output and the TLS secret (MIX): both must fall before the session does.
-    pub(super) fn derive(isk: &Isk, binding: &ChannelBinding, m1: &[u8; M1_LEN], m2: &[u8; M2_LEN]) -> Self {
+    /// th and PRK. The key needs CPace's output and the TLS secret (MIX): both must fall before the
+    /// session does.
+    pub(super) fn derive(
+        isk: &Isk,
+        binding: &ChannelBinding,
+        m1: &[u8; M1_LEN],
+        m2: &[u8; M2_LEN],
+    ) -> Self {
         let mut hash = Sha256::new();
         hash.update(label::TRANSCRIPT);
         hash.update((M1_LEN as u32).to_be_bytes());
@@ -141,7 +152,8 @@ impl Confirmation {
         [label::WRAP_AAD, &self.th, ta].concat()
     }
 
-    /// S, the session's one secret. The salt holds what both sides put in, even if the responder's generator is bad.
+    /// S, the session's one secret. The salt holds what both sides put in, even if the responder's
+    /// generator is bad.
     pub(super) fn session(&self, m4: &[u8; M4_LEN], session_keys: &[u8; 64]) -> SessionSecret {
         let salt = self.prk.expand(label::SESSION_SALT, &[&Sha256::digest(m4)]);
         SessionSecret(Prk::extract(&salt, &[session_keys]))
@@ -192,7 +204,8 @@ impl StreamSecret {
     }
 }
 
-/// The block (64 bytes, one of SHA-256) that starts every record's HMAC on this stream and direction.
+/// The block (64 bytes, one of SHA-256) that starts every record's HMAC on this stream and
+/// direction.
 pub(super) fn record_context(sender: Role, stream_id: u64) -> [u8; 64] {
     let used = label::RECORD.len();
     let mut block = [0; 64];

@@ -9,11 +9,13 @@
 //! | 16 | GCM tag |
 //! | 32 | HMAC-SHA256 over the stream's context block, header and GCM tag |
 //!
-//! The HMAC takes the tag in the ciphertext's place ("CTX", Chan and Rogaway 2022): it commits to key, stream, sender,
-//! index and kind, while the tag binds the ciphertext, and no second pass over the data is needed. It is checked first.
+//! The HMAC takes the tag in the ciphertext's place ("CTX", Chan and Rogaway 2022): it commits to
+//! key, stream, sender, index and kind, while the tag binds the ciphertext, and no second pass over
+//! the data is needed. It is checked first.
 //!
-//! A stream begins at index 0 and ends with its [`RecordKind::Final`] record, if it has one: nothing follows it, and
-//! its index says how many records there are. The end of a stream below means nothing.
+//! A stream begins at index 0 and ends with its [`RecordKind::Final`] record, if it has one:
+//! nothing follows it, and its index says how many records there are. The end of a stream below
+//! means nothing.
 
 use std::collections::BTreeSet;
 
@@ -41,7 +43,8 @@ const MAC_LEN: usize = 32;
 /// Records a key lives for, as a power of two: 64 GiB at 256 KiB a record, 2^32 blocks of AES.
 const EPOCH_BITS: u32 = 18;
 
-/// How many records may be opened ahead of the first missing one. It bounds the memory of an [`Opener`].
+/// How many records may be opened ahead of the first missing one. It bounds the memory of an
+/// [`Opener`].
 pub const MAX_AHEAD: usize = 1 << 16;
 
 /// Why a record could not be sealed. The stream is then of no more use.
@@ -87,15 +90,18 @@ pub enum OpenError {
     /// More than [`MAX_AHEAD`] records were opened ahead of a missing one.
     #[error("the record is too far ahead")]
     TooFarAhead,
-    /// HMAC or GCM tag is wrong: the record was changed, or made for another stream, sender or session.
+    /// HMAC or GCM tag is wrong: the record was changed, or made for another stream, sender or
+    /// session.
     #[error("the record is not authentic")]
     Forged,
 }
 
-/// The sending half of a stream for which there is no sealer yet. [`SessionKeys::sealer`] uses it up, so that there is
-/// never a second sealer of the same stream, which would use the same nonces again.
+/// The sending half of a stream for which there is no sealer yet. [`SessionKeys::sealer`] uses it
+/// up, so that there is never a second sealer of the same stream, which would use the same nonces
+/// again.
 ///
-/// It is for types that own the half: they cannot be cloned, and there is no way back from `Opened`.
+/// It is for types that own the half: they cannot be cloned, and there is no way back from
+/// `Opened`.
 ///
 /// ```
 /// # use rft::crypto::{handshake::Role, seal::{SessionKeys, UnsealedHalf}};
@@ -170,8 +176,8 @@ impl SessionKeys {
     }
 }
 
-/// The keys of one stream and direction, with those of two neighbouring epochs kept ready: records that arrive out of
-/// order around the change of an epoch do not derive keys again and again.
+/// The keys of one stream and direction, with those of two neighbouring epochs kept ready: records
+/// that arrive out of order around the change of an epoch do not derive keys again and again.
 struct StreamKeys {
     secret: StreamSecret,
     context: [u8; 64],
@@ -213,7 +219,8 @@ impl EpochKeys {
     }
 }
 
-/// Seals the records of one stream and direction, in order. It owns the counter: a nonce cannot be chosen or repeated.
+/// Seals the records of one stream and direction, in order. It owns the counter: a nonce cannot be
+/// chosen or repeated.
 pub struct Sealer {
     keys: StreamKeys,
     next: u64,
@@ -221,8 +228,8 @@ pub struct Sealer {
 }
 
 impl Sealer {
-    /// A buffer to fill with up to `capacity` bytes of plaintext behind the room for the header, which is there
-    /// already, and with capacity for what sealing appends.
+    /// A buffer to fill with up to `capacity` bytes of plaintext behind the room for the header,
+    /// which is there already, and with capacity for what sealing appends.
     pub fn buffer(capacity: usize) -> BytesMut {
         let mut buffer = BytesMut::with_capacity(RECORD_OVERHEAD.saturating_add(capacity));
         buffer.extend_from_slice(&[0; HEADER_LEN]);
@@ -234,8 +241,9 @@ impl Sealer {
         self.next
     }
 
-    /// Seals the next record in place. `buffer` holds 16 bytes of room for the header and then the plaintext; what
-    /// comes back is the whole record. A buffer from [`Sealer::buffer`] is neither copied nor moved.
+    /// Seals the next record in place. `buffer` holds 16 bytes of room for the header and then the
+    /// plaintext; what comes back is the whole record. A buffer from [`Sealer::buffer`] is neither
+    /// copied nor moved.
     ///
     /// # Errors
     /// After any error the stream is to be reset: its counter may have moved on.
@@ -255,7 +263,8 @@ impl Sealer {
         let keys = self.keys.of(self.next - 1).map_err(|Refused| SealError::Cipher)?;
         let (room, plaintext) = buffer.split_at_mut(HEADER_LEN);
         room.copy_from_slice(&header);
-        let tag = keys.cipher.seal(nonce, &header, plaintext).map_err(|Refused| SealError::Cipher)?;
+        let tag =
+            keys.cipher.seal(nonce, &header, plaintext).map_err(|Refused| SealError::Cipher)?;
         buffer.extend_from_slice(&tag);
         buffer.extend_from_slice(&keys.mac(&header, &tag).finalize().into_bytes());
         Ok(buffer.freeze())
@@ -275,11 +284,12 @@ pub struct Opener {
 }
 
 impl Opener {
-    /// Opens in place the record that stands at place `index` of its stream, and gives its kind and plaintext.
+    /// Opens in place the record that stands at place `index` of its stream, and gives its kind and
+    /// plaintext.
     ///
-    /// `index` comes from the record's position, never from its header. A record that is refused is left as it was, but
-    /// that its ciphertext may be filled with zeros; the true one may still be opened at that index. An error says
-    /// nothing about other records.
+    /// `index` comes from the record's position, never from its header. A record that is refused is
+    /// left as it was, but that its ciphertext may be filled with zeros; the true one may still be
+    /// opened at that index. An error says nothing about other records.
     ///
     /// # Errors
     /// Every [`OpenError`] but [`OpenError::TooLong`], which is [`Header::parse`]'s.
@@ -300,7 +310,8 @@ impl Opener {
         self.admit(header)?;
 
         let (body, mac) = rest.split_last_chunk_mut::<MAC_LEN>().ok_or(OpenError::Truncated)?;
-        let (ciphertext, tag) = body.split_last_chunk_mut::<TAG_LEN>().ok_or(OpenError::Truncated)?;
+        let (ciphertext, tag) =
+            body.split_last_chunk_mut::<TAG_LEN>().ok_or(OpenError::Truncated)?;
         let keys = self.keys.of(index).map_err(|Refused| OpenError::Forged)?;
         keys.mac(header_bytes, tag).verify_slice(mac).map_err(|_| OpenError::Forged)?;
         keys.cipher
@@ -327,7 +338,8 @@ impl Opener {
             return Err(OpenError::Replayed);
         }
         let behind_end = self.end.is_some_and(|end| index >= end);
-        let before_others = kind == RecordKind::Final && self.highest.is_some_and(|highest| highest > index);
+        let before_others =
+            kind == RecordKind::Final && self.highest.is_some_and(|highest| highest > index);
         if behind_end || before_others || index == u64::MAX {
             return Err(OpenError::AfterFinal);
         }

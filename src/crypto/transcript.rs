@@ -1,4 +1,5 @@
-//! What the key schedule takes from a handshake: the lengths of its messages, and the TLS channel that it is bound to.
+//! What the key schedule takes from a handshake: the lengths of its messages, and the TLS channel
+//! that it is bound to.
 
 use zeroize::Zeroizing;
 
@@ -25,12 +26,14 @@ pub(super) const SESSION_KEYS_LEN: usize = 64;
 /// The wrapped session keys with their GCM tag.
 pub(super) const WRAP_LEN: usize = SESSION_KEYS_LEN + 16;
 
-/// What binds a handshake to its TLS connection: the output of the TLS exporter. Wiped when dropped.
+/// What binds a handshake to its TLS connection: the output of the TLS exporter. Wiped when
+/// dropped.
 pub struct ChannelBinding(Zeroizing<[u8; 96]>);
 
 impl ChannelBinding {
-    /// Takes 96 bytes of the connection's TLS exporter with [`EXPORTER_LABEL`](super::EXPORTER_LABEL) and an empty
-    /// context: SID (CPace's session id), CB (in the channel identifier) and MIX (in the key schedule).
+    /// Takes 96 bytes of the connection's TLS exporter with
+    /// [`EXPORTER_LABEL`](super::EXPORTER_LABEL) and an empty context: SID (CPace's session id), CB
+    /// (in the channel identifier) and MIX (in the key schedule).
     pub fn from_exporter(exported: &[u8; 96]) -> Self {
         Self(Zeroizing::new(*exported))
     }

@@ -11,7 +11,8 @@ use serde_json::Value;
 pub(super) struct Vectors(Value);
 
 impl Vectors {
-    /// Made by tests/vectors/make_rft1.py, a second implementation of the protocol that shares no code with this one.
+    /// Made by tests/vectors/make_rft1.py, a second implementation of the protocol that shares no
+    /// code with this one.
     pub(super) fn rft1() -> Self {
         Self(serde_json::from_str(include_str!("../../tests/vectors/rft1.json")).unwrap())
     }

@@ -62,8 +62,8 @@ impl Shared {
     }
 }
 
-/// Completes when the drain is done, or was not done within `wait`; never without `--drain`. Meanwhile it says
-/// every `reminder` what it waits for.
+/// Completes when the drain is done, or was not done within `wait`; never without `--drain`.
+/// Meanwhile it says every `reminder` what it waits for.
 pub(super) async fn ended(
     shared: &Shared,
     wait: Option<Duration>,
@@ -114,14 +114,18 @@ pub(super) fn stopped(shared: &Shared) -> Result<Finished, RunError> {
 }
 
 /// How the run ended, once its sessions are over: a drain that leaves files behind did not succeed.
-pub(super) fn conclude(shared: &Shared, result: Result<Finished, RunError>) -> Result<Finished, RunError> {
+pub(super) fn conclude(
+    shared: &Shared,
+    result: Result<Finished, RunError>,
+) -> Result<Finished, RunError> {
     let finished = result?;
     if let Some(error) = shared.failure.lock().unwrap_or_else(PoisonError::into_inner).take() {
         return Err(error);
     }
     if finished != Finished::Stopped {
         // Those that somebody took away meanwhile are nobody's worry.
-        let gone = |name: &Name| shared.delivery.folder().stat(name).is_err_and(|e| e.is_not_found());
+        let gone =
+            |name: &Name| shared.delivery.folder().stat(name).is_err_and(|e| e.is_not_found());
         let left = shared.left().iter().filter(|name| !gone(name)).count() as u64;
         if shared.outbox.removal_failed() {
             return Err(RunError::Removal);

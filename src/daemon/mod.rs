@@ -173,8 +173,8 @@ impl Shared {
     }
 }
 
-/// Makes those of the folders that are missing. [`run`] does so too; a process that confines itself to them
-/// needs them before it starts its threads.
+/// Makes those of the folders that are missing. [`run`] does so too; a process that confines itself
+/// to them needs them before it starts its threads.
 ///
 /// # Errors
 /// [`RunError::Store`] when one cannot be made.
@@ -182,8 +182,9 @@ pub fn make_folders(folders: &Folders) -> Result<(), RunError> {
     Ok(StateDir::make(folders)?)
 }
 
-/// Whether the configured address can be bound and the peer's name leads somewhere: what is to be known
-/// before folders are made. The address stays taken while the socket lives; drop it before [`run`].
+/// Whether the configured address can be bound and the peer's name leads somewhere: what is to be
+/// known before folders are made. The address stays taken while the socket lives; drop it before
+/// [`run`].
 ///
 /// # Errors
 /// [`RunError::Endpoint`] or [`RunError::Net`].
@@ -254,8 +255,9 @@ fn open(config: &Config, events: &EventSink) -> Result<Shared, RunError> {
     fail_point("start.locked");
     let outgoing = Arc::new(Folder::open(&config.folders.outgoing, true)?);
     let ledger = open_ledger(&state, events)?;
-    let incoming =
-        Arc::new(Incoming::open(&config.folders.incoming, &state)?.limited(config.max_incoming_bytes));
+    let incoming = Arc::new(
+        Incoming::open(&config.folders.incoming, &state)?.limited(config.max_incoming_bytes),
+    );
     incoming.recover(&ledger, config.on_conflict)?;
     fail_point("start.recovered");
     let remover = open_remover(config, &outgoing, &state)?;
@@ -314,7 +316,8 @@ fn open_ledger(state: &StateDir, events: &EventSink) -> Result<Arc<Ledger>, Stor
     Ok(Arc::new(ledger))
 }
 
-/// What removes sent files. With `--after-send keep` it may be missing: Outgoing may be read-only then.
+/// What removes sent files. With `--after-send keep` it may be missing: Outgoing may be read-only
+/// then.
 fn open_remover(
     config: &Config,
     outgoing: &Arc<Folder>,
@@ -378,8 +381,8 @@ async fn serve(
     result
 }
 
-/// Completes when the program's own folder is gone, with the lock and the ledger, or when one of the others is
-/// another one, which a confined process may not use.
+/// Completes when the program's own folder is gone, with the lock and the ledger, or when one of
+/// the others is another one, which a confined process may not use.
 async fn folder_lost(shared: &Shared) -> StoreError {
     loop {
         tokio::time::sleep(FOLDERS_INTERVAL).await;

@@ -116,7 +116,12 @@ fn is_interruption(error: &DeliverError) -> bool {
         || matches!(error, DeliverError::Refused { reason: Refusal::Stopping, .. })
 }
 
-fn finish(shared: &Shared, mut item: Item, result: Result<Delivered, DeliverError>, begun: Instant) {
+fn finish(
+    shared: &Shared,
+    mut item: Item,
+    result: Result<Delivered, DeliverError>,
+    begun: Instant,
+) {
     let (path, transfer) = (item.name.clone(), item.id);
     let error = match result {
         Ok(delivered) => {
@@ -261,7 +266,9 @@ async fn tell_backlog(shared: Arc<Shared>, session: Arc<Session>) {
         let turned = |files: u64| (files == 0) != last.is_some_and(|last| last.files == 0);
         if !turned(backlog.borrow().files) {
             // Many changes a second are told as one, but for the one that ends the waiting.
-            let _ = tokio::time::timeout(BACKLOG_INTERVAL, backlog.wait_for(|now| turned(now.files))).await;
+            let _ =
+                tokio::time::timeout(BACKLOG_INTERVAL, backlog.wait_for(|now| turned(now.files)))
+                    .await;
         }
     }
 }

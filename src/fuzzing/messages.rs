@@ -3,7 +3,9 @@
 use crate::proto::message::{
     Accept, Begin, Control, EntryKind, MAX_FORGET, MAX_TEXT, Offer, Outcome, Settings, Trailer,
 };
-use crate::proto::name::{MAX_COMPONENT, MAX_NAME, Name, RESERVED_PREFIX, escape, link_stays_inside};
+use crate::proto::name::{
+    MAX_COMPONENT, MAX_NAME, Name, RESERVED_PREFIX, escape, link_stays_inside,
+};
 use bytes::BytesMut;
 
 fn encoded(encode: impl FnOnce(&mut BytesMut)) -> BytesMut {
@@ -71,7 +73,8 @@ pub fn names(data: &[u8]) {
     }
     assert!(!name.as_bytes().starts_with(RESERVED_PREFIX));
     assert_eq!(name.depth(), name.components().count());
-    let again = name.parent().map_or_else(|| Name::parse(name.leaf()), |parent| parent.join(name.leaf()));
+    let again =
+        name.parent().map_or_else(|| Name::parse(name.leaf()), |parent| parent.join(name.leaf()));
     assert_eq!(again.as_ref(), Ok(&name));
     assert_eq!(name.with_leaf(name.leaf()).as_ref(), Ok(&name));
     if let Ok(path) = name.to_path() {

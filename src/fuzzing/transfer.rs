@@ -30,8 +30,8 @@ const ATTEMPTS: usize = 4;
 
 /// Sends one file. Each attempt may be cut after so many bytes, one way or the other; before it, or
 /// in its middle, the file may change; between attempts what is staged may be damaged, and the
-/// receiver start again. Whatever stands in Incoming is a whole version of the file at any time, and
-/// in the end it is the last one, once.
+/// receiver start again. Whatever stands in Incoming is a whole version of the file at any time,
+/// and in the end it is the last one, once.
 ///
 /// # Panics
 /// When it does not hold.
@@ -100,11 +100,17 @@ impl Source {
         source
     }
 
-    /// Every version has a time of its own, and none is that of a write: so no change is too quick for
-    /// the clock of the file system.
+    /// Every version has a time of its own, and none is that of a write: so no change is too quick
+    /// for the clock of the file system.
     fn touch(&self) {
-        let time = SystemTime::UNIX_EPOCH + Duration::from_secs(4_000_000_000 + self.versions.len() as u64);
-        File::options().write(true).open(self.folder.join("f")).unwrap().set_modified(time).unwrap();
+        let time = SystemTime::UNIX_EPOCH
+            + Duration::from_secs(4_000_000_000 + self.versions.len() as u64);
+        File::options()
+            .write(true)
+            .open(self.folder.join("f"))
+            .unwrap()
+            .set_modified(time)
+            .unwrap();
     }
 
     /// Writes over some of it, cuts it, or lets it grow; or puts another file in its place.
@@ -182,7 +188,8 @@ impl Receiver {
         let ledger = Arc::new(Ledger::open(&state).unwrap());
         let incoming = Arc::new(Incoming::open(&folders.incoming, &state).unwrap());
         incoming.recover(&ledger, OnConflict::Rename).unwrap();
-        let committer = Committer::start(incoming.clone(), ledger.clone(), OnConflict::Rename).unwrap();
+        let committer =
+            Committer::start(incoming.clone(), ledger.clone(), OnConflict::Rename).unwrap();
         let limits = Limits {
             max_file_size: None,
             max_incoming: None,
@@ -219,13 +226,20 @@ struct Path {
     flipped: Option<usize>,
     /// The file is changed when so many bytes have crossed.
     changed: Option<usize>,
-    /// The sender takes it that the receiver holds nothing, and does not wait for its word. It may be wrong.
+    /// The sender takes it that the receiver holds nothing, and does not wait for its word. It may
+    /// be wrong.
     first_offer: bool,
 }
 
 impl Path {
     fn plain() -> Self {
-        Self { there: usize::MAX, back: usize::MAX, flipped: None, changed: None, first_offer: false }
+        Self {
+            there: usize::MAX,
+            back: usize::MAX,
+            flipped: None,
+            changed: None,
+            first_offer: false,
+        }
     }
 
     /// Nothing happens to it.
@@ -249,14 +263,17 @@ async fn run(receiver: &Receiver, source: &mut Source, mut path: Path, choices: 
         let (half, sealer) = keys.sealer(role, Numbered(half, 0));
         RecordWriter::new(half, sealer)
     };
-    let sender =
-        (writer(a_send, Role::Initiator), RecordReader::new(a_recv, keys.opener(Role::Responder, 0)));
+    let sender = (
+        writer(a_send, Role::Initiator),
+        RecordReader::new(a_recv, keys.opener(Role::Responder, 0)),
+    );
     let slot = Arc::new(Semaphore::new(1)).acquire_owned().await.unwrap();
     let compression = Compression::new(true, PathRate::new(0));
     let deliver = delivery.deliver(&item, sender.0, sender.1, slot, compression);
-    let receive = receiver
-        .inbox
-        .receive(writer(b_send, Role::Responder), RecordReader::new(b_recv, keys.opener(Role::Initiator, 0)));
+    let receive = receiver.inbox.receive(
+        writer(b_send, Role::Responder),
+        RecordReader::new(b_recv, keys.opener(Role::Initiator, 0)),
+    );
     let honest = path.is_plain();
     let versions = &mut *source;
     let there = async move {
@@ -267,7 +284,8 @@ async fn run(receiver: &Receiver, source: &mut Source, mut path: Path, choices: 
             tokio::time::timeout(patience, next(&mut a_far_recv, path.there - crossed)).await
         {
             let mut piece = piece.to_vec();
-            if let Some(byte) = path.flipped.and_then(|at| piece.get_mut(at.checked_sub(crossed)?)) {
+            if let Some(byte) = path.flipped.and_then(|at| piece.get_mut(at.checked_sub(crossed)?))
+            {
                 *byte ^= 0x10;
             }
             crossed += piece.len();
@@ -304,8 +322,13 @@ async fn run(receiver: &Receiver, source: &mut Source, mut path: Path, choices: 
     let (delivered, received, ()) = tokio::join!(deliver, receive, between);
     if let Ok(delivered) = &delivered {
         let content =
-            fs::read(receiver_path(&source.folder).join(delivered.saved_as.to_path().unwrap())).unwrap();
-        assert_eq!(*blake3::hash(&content).as_bytes(), delivered.hash, "the receipt is for other content");
+            fs::read(receiver_path(&source.folder).join(delivered.saved_as.to_path().unwrap()))
+                .unwrap();
+        assert_eq!(
+            *blake3::hash(&content).as_bytes(),
+            delivered.hash,
+            "the receipt is for other content"
+        );
         assert!(source.versions.contains(&content));
     }
     if honest {

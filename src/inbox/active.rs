@@ -13,8 +13,9 @@ pub struct Active {
 }
 
 impl Active {
-    /// Waits until no other attempt at this transfer is under way, and begins one. Whoever claims may
-    /// have to wait for the thread of an attempt whose session is gone to let go of the staged file.
+    /// Waits until no other attempt at this transfer is under way, and begins one. Whoever claims
+    /// may have to wait for the thread of an attempt whose session is gone to let go of the staged
+    /// file.
     pub async fn claim(self: &Arc<Self>, id: TransferId) -> Arc<Claim> {
         loop {
             let released = self.released.notified();

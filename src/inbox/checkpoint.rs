@@ -1,5 +1,5 @@
-//! How much of a large file is on stable storage, noted on a thread of its own: the sync takes as long as the disk
-//! does, and the thread that writes goes on meanwhile.
+//! How much of a large file is on stable storage, noted on a thread of its own: the sync takes as
+//! long as the disk does, and the thread that writes goes on meanwhile.
 
 use super::error::ReceiveError;
 use crate::store::{Staged, StoreError};
@@ -17,8 +17,9 @@ pub(super) struct Checkpoints {
 type Thread = (SyncSender<u64>, JoinHandle<Result<(), StoreError>>);
 
 impl Checkpoints {
-    /// The first `prefix` bytes are written: they will be synced, and then noted. Waits for the note before
-    /// this one, so that no more than two steps of the file are ever without one, however slow the disk.
+    /// The first `prefix` bytes are written: they will be synced, and then noted. Waits for the
+    /// note before this one, so that no more than two steps of the file are ever without one,
+    /// however slow the disk.
     ///
     /// # Errors
     /// That of an earlier note. Only this sync may have been told that a write failed.
@@ -50,7 +51,9 @@ impl Checkpoints {
         drop(wanted);
         match handle.join() {
             Ok(noted) => Ok(noted?),
-            Err(_) => Err(ReceiveError::Internal("the thread that notes what is on the disk died".into())),
+            Err(_) => {
+                Err(ReceiveError::Internal("the thread that notes what is on the disk died".into()))
+            }
         }
     }
 }

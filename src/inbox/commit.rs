@@ -22,12 +22,12 @@ struct Job {
     answer: oneshot::Sender<Outcome>,
 }
 
-/// What is the entry's own until it is published: its session may end before that, and whoever offers the
-/// same transfer in the next one must not touch the staged file meanwhile.
+/// What is the entry's own until it is published: its session may end before that, and whoever
+/// offers the same transfer in the next one must not touch the staged file meanwhile.
 pub type Held = (Arc<Claim>, Option<Reservation>);
 
-/// Hands entries to the committing thread, which ends when the last handle is dropped and everything
-/// it was given is published.
+/// Hands entries to the committing thread, which ends when the last handle is dropped and
+/// everything it was given is published.
 #[derive(Clone)]
 pub struct Committer {
     thread: Arc<Thread>,
@@ -119,11 +119,19 @@ mod tests {
         let name = Name::parse(format!("file {n}").as_bytes()).unwrap();
         let kind = EntryKind::File { size: 5 };
         let modified = Timestamp { seconds: 1, nanos: 0 };
-        let offer = Offer { id: TransferId([n; 16]), name, kind, modified, mode: Some(0o600), inline: false };
+        let offer = Offer {
+            id: TransferId([n; 16]),
+            name,
+            kind,
+            modified,
+            mode: Some(0o600),
+            inline: false,
+        };
         Arrived { offer, content, hash: *blake3::hash(b"hello").as_bytes() }
     }
 
-    /// A session that ends while its file is being published, and the next one, which offers it again.
+    /// A session that ends while its file is being published, and the next one, which offers it
+    /// again.
     #[tokio::test]
     async fn nobody_else_has_a_transfer_until_it_is_published() {
         let base = tempfile::tempdir().unwrap();
@@ -131,7 +139,8 @@ mod tests {
         let state = StateDir::open(&folders).unwrap();
         let ledger = Arc::new(Ledger::open(&state).unwrap());
         let incoming = Arc::new(Incoming::open(&folders.incoming, &state).unwrap());
-        let committer = Committer::start(incoming.clone(), ledger.clone(), OnConflict::Rename).unwrap();
+        let committer =
+            Committer::start(incoming.clone(), ledger.clone(), OnConflict::Rename).unwrap();
         let active = Arc::new(Active::default());
         let last = TransferId([200; 16]);
         for n in 0..200 {

@@ -32,7 +32,9 @@ impl Ended {
                 offset: started.unwrap_or(0),
                 saved_as: Some(saved_as.clone()),
             }),
-            Outcome::Have { .. } => tracing::debug!(%path, %transfer, "its receipt was given again"),
+            Outcome::Have { .. } => {
+                tracing::debug!(%path, %transfer, "its receipt was given again")
+            }
             Outcome::Refused { reason: Refusal::Stopping, detail } if started.is_none() => {
                 tracing::debug!(%path, %transfer, %detail, "the stream ended before its file began");
             }

@@ -10,7 +10,8 @@ use crate::session::record::RecordError;
 use crate::store::StoreError;
 use crate::transport::stream::StreamError;
 
-/// Why a stream did not bring a file. What the peer is told is an [`Outcome::Refused`](crate::proto::message::Outcome::Refused) or nothing.
+/// Why a stream did not bring a file. What the peer is told is an
+/// [`Outcome::Refused`](crate::proto::message::Outcome::Refused) or nothing.
 #[derive(Debug, thiserror::Error)]
 pub enum ReceiveError {
     /// The stream or the session is gone, or a record did not open.

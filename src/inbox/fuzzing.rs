@@ -25,9 +25,12 @@ pub fn claims(data: &[u8]) {
         match what {
             0..8 => {
                 let active = active.clone();
-                waiting.push((id, Box::pin(async move { active.claim(TransferId([id; 16])).await })));
+                waiting
+                    .push((id, Box::pin(async move { active.claim(TransferId([id; 16])).await })));
             }
-            8 | 9 if !waiting.is_empty() => drop(waiting.remove(usize::from(choice) % waiting.len())),
+            8 | 9 if !waiting.is_empty() => {
+                drop(waiting.remove(usize::from(choice) % waiting.len()))
+            }
             // Another holder of the same claim: the thread that writes.
             10 if !held.is_empty() => held.push(held[usize::from(choice) % held.len()].clone()),
             _ if !held.is_empty() => drop(held.remove(usize::from(choice) % held.len())),
@@ -56,8 +59,8 @@ pub fn claims(data: &[u8]) {
     assert_eq!(active.len(), 0);
 }
 
-/// Pieces of a stream in any order, cut anywhere, some of them beyond its end: every record comes out
-/// once and whole, and what is held is bounded by the records that began.
+/// Pieces of a stream in any order, cut anywhere, some of them beyond its end: every record comes
+/// out once and whole, and what is held is bounded by the records that began.
 ///
 /// # Panics
 /// When it does not hold.
@@ -76,8 +79,12 @@ pub fn assemble(data: &[u8]) {
     let stream: Vec<u8> =
         (0..layout.records()).flat_map(|k| vec![k as u8 + 1; layout.record_len(k)]).collect();
     let records = layout.records() as usize;
-    assert_eq!(stream.len() as u64, size - offset + records as u64 * RECORD_OVERHEAD as u64 + TRAILER);
-    let mut cuts: Vec<usize> = (0..number(20)).map(|_| number(stream.len() as u64 + 1) as usize).collect();
+    assert_eq!(
+        stream.len() as u64,
+        size - offset + records as u64 * RECORD_OVERHEAD as u64 + TRAILER
+    );
+    let mut cuts: Vec<usize> =
+        (0..number(20)).map(|_| number(stream.len() as u64 + 1) as usize).collect();
     cuts.extend([0, stream.len()]);
     cuts.sort_unstable();
     let mut pieces: Vec<_> = cuts.windows(2).map(|w| (w[0], w[1])).collect();

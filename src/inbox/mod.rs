@@ -1,8 +1,9 @@
 //! Receiving: one file off one stream, into Incoming.
 //!
-//! `receive` reads one stream from top to bottom; `assemble` (pure) makes whole records of its pieces;
-//! `stage` opens, hashes and writes them; `notes` syncs meanwhile what is there already; `commit` publishes many files at once; `active` keeps two
-//! attempts at one transfer apart; `ended` tells the user how it went.
+//! `receive` reads one stream from top to bottom; `assemble` (pure) makes whole records of its
+//! pieces; `stage` opens, hashes and writes them; `notes` syncs meanwhile what is there already;
+//! `commit` publishes many files at once; `active` keeps two attempts at one transfer apart;
+//! `ended` tells the user how it went.
 
 mod active;
 mod checkpoint;

@@ -1,8 +1,8 @@
 //! From pieces of a stream, in whatever order they come, to whole sealed records (protocol.md
 //! section 4.3). Pure.
 //!
-//! Where each record of a file begins and ends follows from the file's size alone, so no record waits
-//! for the one before it: a lost packet holds up its own chunk and nothing else.
+//! Where each record of a file begins and ends follows from the file's size alone, so no record
+//! waits for the one before it: a lost packet holds up its own chunk and nothing else.
 
 use crate::crypto::seal::{Buffers, RECORD_OVERHEAD};
 use crate::proto::message::{CHUNK_SIZE, Trailer};
@@ -16,7 +16,8 @@ pub struct Layout {
     position: u64,
     /// Index of that record.
     index: u64,
-    /// Offset in the file of the first chunk, and of each that follows: a multiple of [`CHUNK_SIZE`].
+    /// Offset in the file of the first chunk, and of each that follows: a multiple of
+    /// [`CHUNK_SIZE`].
     offset: u64,
     /// Length of the file.
     size: u64,

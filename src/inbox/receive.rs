@@ -97,9 +97,9 @@ impl Inbox {
         self.active.len()
     }
 
-    /// The sender is done with these transfers for good. An attempt that was given up a moment ago may still
-    /// let go of its file, and has some time for that; what is under way then stays, as an honest sender does
-    /// not say it of that.
+    /// The sender is done with these transfers for good. An attempt that was given up a moment ago
+    /// may still let go of its file, and has some time for that; what is under way then stays, as
+    /// an honest sender does not say it of that.
     pub async fn forget(&self, ids: Vec<TransferId>) {
         let (under_way, at_rest): (Vec<_>, Vec<_>) =
             ids.into_iter().partition(|id| self.active.contains(*id));
@@ -147,10 +147,13 @@ impl Inbox {
         let offered = Instant::now();
         let mut started = None;
         let result = self.take(&offer, &mut writer, reader, &mut started).await;
-        let withdrawn = matches!(&result, Err(ReceiveError::Record(error)) if error.is_withdrawal());
+        let withdrawn =
+            matches!(&result, Err(ReceiveError::Record(error)) if error.is_withdrawal());
         let (outcome, error) = match result {
             Ok(outcome) => (outcome, None),
-            Err(ReceiveError::Refused { reason, detail }) => (Outcome::Refused { reason, detail }, None),
+            Err(ReceiveError::Refused { reason, detail }) => {
+                (Outcome::Refused { reason, detail }, None)
+            }
             Err(ReceiveError::Internal(detail)) => {
                 (Outcome::Refused { reason: Refusal::Storage, detail }, None)
             }
@@ -178,7 +181,11 @@ impl Inbox {
         answered
     }
 
-    async fn answer(&self, writer: &mut RecordWriter, outcome: &Outcome) -> Result<(), RecordError> {
+    async fn answer(
+        &self,
+        writer: &mut RecordWriter,
+        outcome: &Outcome,
+    ) -> Result<(), RecordError> {
         fail_point("receive.receipting");
         writer.send(RecordKind::Receipt, |out| outcome.encode(out)).await?;
         fail_point("receive.receipted");
@@ -205,7 +212,8 @@ impl Inbox {
         let (content, hash) = match &offer.kind {
             EntryKind::Folder | EntryKind::Link { .. } => {
                 self.started(offer, 0, started);
-                let content = if offer.kind == EntryKind::Folder { Content::Folder } else { Content::Link };
+                let content =
+                    if offer.kind == EntryKind::Folder { Content::Folder } else { Content::Link };
                 (content, [0; 32])
             }
             EntryKind::File { size } if offer.inline => {
@@ -261,13 +269,18 @@ impl Inbox {
     }
 
     /// A small file is one record behind its offer, whole in memory.
-    async fn small(&self, size: u64, mut reader: RecordReader) -> Result<(Content, [u8; 32]), ReceiveError> {
+    async fn small(
+        &self,
+        size: u64,
+        mut reader: RecordReader,
+    ) -> Result<(Content, [u8; 32]), ReceiveError> {
         if size > CHUNK_SIZE as u64 {
             return Err(Malformed.into());
         }
         #[allow(clippy::cast_possible_truncation)] // at most a chunk
         let permit = self.small.clone().acquire_many_owned(size as u32).await;
-        let permit = permit.map_err(|_| ReceiveError::Internal("the memory budget is gone".into()))?;
+        let permit =
+            permit.map_err(|_| ReceiveError::Internal("the memory budget is gone".into()))?;
         let (kind, mut plaintext) = reader.next(size as usize + Trailer::LEN).await?;
         if kind != RecordKind::Final {
             return Err(Malformed.into());

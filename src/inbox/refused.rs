@@ -1,12 +1,13 @@
-//! Offers that were refused because something stands in their place: they are refused again before their content
-//! comes, without another word to the user, until that is gone.
+//! Offers that were refused because something stands in their place: they are refused again before
+//! their content comes, without another word to the user, until that is gone.
 
 use crate::proto::message::{Offer, Refusal, TransferId};
 use crate::store::{Incoming, Obstacle};
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-/// Refused transfers that are remembered. Beyond that, all are forgotten, and their content comes once more.
+/// Refused transfers that are remembered. Beyond that, all are forgotten, and their content comes
+/// once more.
 const MAX_REMEMBERED: usize = 65_536;
 
 /// What was refused.
@@ -23,7 +24,8 @@ struct Refused {
 }
 
 impl RefusedOffers {
-    /// Why an offer is refused that was refused before: what stood in its place is still there, unchanged.
+    /// Why an offer is refused that was refused before: what stood in its place is still there,
+    /// unchanged.
     pub(super) fn still(&self, incoming: &Incoming, offer: &Offer) -> Option<(Refusal, String)> {
         let (reason, detail, before) = {
             let known = self.locked();
@@ -34,7 +36,13 @@ impl RefusedOffers {
     }
 
     /// An offer was refused. Gives whether that is news to the user, and not the same again.
-    pub(super) fn refused(&self, incoming: &Incoming, offer: &Offer, reason: Refusal, detail: &str) -> bool {
+    pub(super) fn refused(
+        &self,
+        incoming: &Incoming,
+        offer: &Offer,
+        reason: Refusal,
+        detail: &str,
+    ) -> bool {
         if !reason.is_in_the_way() {
             return true;
         }
@@ -44,7 +52,8 @@ impl RefusedOffers {
             known.clear();
         }
         let Some(obstacle) = obstacle else { return true };
-        let before = known.insert(offer.id, Refused { reason, detail: detail.to_owned(), obstacle });
+        let before =
+            known.insert(offer.id, Refused { reason, detail: detail.to_owned(), obstacle });
         before.is_none_or(|before| before.detail != detail)
     }
 

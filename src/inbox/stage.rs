@@ -15,8 +15,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use tokio::sync::mpsc;
 
-/// What is sent again after a cut stays below this, or the part of the file that is below. A checkpoint is begun at
-/// half of it, when the one before is finished.
+/// What is sent again after a cut stays below this, or the part of the file that is below. A
+/// checkpoint is begun at half of it, when the one before is finished.
 const LOST: u64 = 8 << 20;
 const LOST_PART: u64 = 20;
 
@@ -65,7 +65,8 @@ impl Staging {
         while self.prefix + CHUNK_SIZE as u64 <= there {
             self.staged.read_at(&mut chunk, self.prefix)?;
             let index = self.prefix / CHUNK_SIZE as u64;
-            let pushed = FILE_CHUNK.hash(index, &chunk).and_then(|hash| self.hasher.push(index, hash));
+            let pushed =
+                FILE_CHUNK.hash(index, &chunk).and_then(|hash| self.hasher.push(index, hash));
             if pushed.is_err() {
                 break;
             }
@@ -87,8 +88,8 @@ impl Staging {
         Ok(())
     }
 
-    /// Opens, hashes and writes records as they come, until all are there or no more come; then what
-    /// is there can be resumed. Gives back their buffers, and counts the bytes in `counter`.
+    /// Opens, hashes and writes records as they come, until all are there or no more come; then
+    /// what is there can be resumed. Gives back their buffers, and counts the bytes in `counter`.
     pub(super) fn write_all(
         mut self,
         layout: Layout,
@@ -134,7 +135,8 @@ impl Staging {
         Ok(Written::Whole(staged, trailer.hash))
     }
 
-    /// One record: opened in place, decompressed if it is compressed, hashed, written. The last gives its trailer.
+    /// One record: opened in place, decompressed if it is compressed, hashed, written. The last
+    /// gives its trailer.
     fn write(
         &mut self,
         layout: Layout,

@@ -1,10 +1,10 @@
-//! From pieces of a stream to whole sealed records where chunks may be compressed (protocol.md section 4.3).
-//! Pure.
+//! From pieces of a stream to whole sealed records where chunks may be compressed (protocol.md
+//! section 4.3). Pure.
 //!
-//! Packed chunks make records of any length up to that of a whole one. Where a record ends, its header
-//! says, so places become known one after the other: what comes beyond the last known place is kept
-//! until the header in between is there. A header is only a claim. It is held against what may come
-//! there before anything is allocated, and believed when its record opens.
+//! Packed chunks make records of any length up to that of a whole one. Where a record ends, its
+//! header says, so places become known one after the other: what comes beyond the last known place
+//! is kept until the header in between is there. A header is only a claim. It is held against what
+//! may come there before anything is allocated, and believed when its record opens.
 
 use super::reassembly::{Assembler, Layout, OutOfPlace, Whole};
 use crate::crypto::seal::{Buffers, HEADER_LEN, Header, RECORD_OVERHEAD, RecordKind};
@@ -60,8 +60,8 @@ impl VariableLayout {
     /// `whole`.
     ///
     /// # Errors
-    /// [`OutOfPlace`] for a piece that is not part of any record, and for a header that does not belong
-    /// where it is.
+    /// [`OutOfPlace`] for a piece that is not part of any record, and for a header that does not
+    /// belong where it is.
     pub fn push(
         &mut self,
         mut position: u64,
@@ -142,8 +142,11 @@ impl VariableLayout {
         if k == layout.records() {
             return Err(OutOfPlace);
         }
-        let (kind, trailer) =
-            if layout.is_last(k) { (RecordKind::Final, Trailer::LEN) } else { (RecordKind::Data, 0) };
+        let (kind, trailer) = if layout.is_last(k) {
+            (RecordKind::Final, Trailer::LEN)
+        } else {
+            (RecordKind::Data, 0)
+        };
         let most = u32::try_from(layout.data_len(k) + trailer).map_err(|_| OutOfPlace)?;
         let header = Header::parse(header, most).map_err(|_| OutOfPlace)?;
         let least = trailer + layout.data_len(k).min(1);
@@ -164,7 +167,8 @@ impl VariableLayout {
         let most = if left == 0 { 0 } else { left * FULL + Trailer::LEN as u64 };
         let end = position.checked_add(piece.len() as u64).ok_or(OutOfPlace)?;
         let overlaps = self.beyond.range(..end).next_back();
-        if end - self.frontier > most || overlaps.is_some_and(|(&at, kept)| at + kept.len() as u64 > position)
+        if end - self.frontier > most
+            || overlaps.is_some_and(|(&at, kept)| at + kept.len() as u64 > position)
         {
             return Err(OutOfPlace);
         }
@@ -182,7 +186,8 @@ impl VariableLayout {
         whole: &mut impl FnMut(Whole),
     ) -> Result<(), OutOfPlace> {
         while !piece.is_empty() {
-            let (&start, partial) = self.known.range_mut(..=position).next_back().ok_or(OutOfPlace)?;
+            let (&start, partial) =
+                self.known.range_mut(..=position).next_back().ok_or(OutOfPlace)?;
             let len = partial.record.len();
             let at = to_len(position - start);
             if at >= len {
@@ -235,7 +240,12 @@ impl Records {
     ///
     /// # Errors
     /// [`OutOfPlace`].
-    pub fn push(&mut self, position: u64, piece: &[u8], whole: impl FnMut(Whole)) -> Result<(), OutOfPlace> {
+    pub fn push(
+        &mut self,
+        position: u64,
+        piece: &[u8],
+        whole: impl FnMut(Whole),
+    ) -> Result<(), OutOfPlace> {
         match self {
             Self::Fixed(assembler) => assembler.push(position, piece, whole),
             Self::Walked(walker) => walker.push(position, piece, whole),

@@ -10,7 +10,8 @@ use crate::failpoint::fail_point;
 use crate::proto::message::TransferId;
 use crate::proto::name::Name;
 use crate::store::{
-    Delivered, FileKind, Folder, Hold, Ledger, Meta, Removed, Remover, Sent, StoreError, has_writer, meta_of,
+    Delivered, FileKind, Folder, Hold, Ledger, Meta, Removed, Remover, Sent, StoreError,
+    has_writer, meta_of,
 };
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -101,7 +102,9 @@ impl Finisher {
                 }
             }
             let now = Instant::now();
-            batch.extend(self.again.extract_if(.., |a| stop || a.at <= now).map(|a| (a.item, a.tries)));
+            batch.extend(
+                self.again.extract_if(.., |a| stop || a.at <= now).map(|a| (a.item, a.tries)),
+            );
             if !batch.is_empty() {
                 self.finish(remover, batch);
             }
@@ -112,7 +115,12 @@ impl Finisher {
     }
 
     fn patience(&self) -> Duration {
-        let next = self.again.iter().map(|again| again.at).chain(self.holds.iter().map(|on| on.until)).min();
+        let next = self
+            .again
+            .iter()
+            .map(|again| again.at)
+            .chain(self.holds.iter().map(|on| on.until))
+            .min();
         next.map_or(Duration::from_secs(60), |at| at.saturating_duration_since(Instant::now()))
     }
 
@@ -132,8 +140,11 @@ impl Finisher {
             }));
             return self.report(outcomes);
         };
-        let sent =
-            |(item, _): &(Item, u32)| Sent { name: item.name.clone(), meta: item.meta, hash: item.content };
+        let sent = |(item, _): &(Item, u32)| Sent {
+            name: item.name.clone(),
+            meta: item.meta,
+            hash: item.content,
+        };
         let batch: Vec<Sent> = entries.iter().map(sent).collect();
         let removed = match self.after_send {
             AfterSend::Archive => remover.archive(&batch),
@@ -149,7 +160,8 @@ impl Finisher {
             }
         }
         for (item, tries) in folders {
-            let outcome = remover.remove_folder(&item.name).map(|removed| self.removed(&item, &removed));
+            let outcome =
+                remover.remove_folder(&item.name).map(|removed| self.removed(&item, &removed));
             outcomes.push((item, tries, outcome));
         }
         self.report(outcomes);
@@ -167,7 +179,8 @@ impl Finisher {
         let marks: Vec<(TransferId, Delivered)> = {
             let table = locked(&self.shared.table);
             let mark = |(item, _): &(Item, u32)| {
-                let delivered = Delivered { changed: item.meta.identity.changed, hash: item.content };
+                let delivered =
+                    Delivered { changed: item.meta.identity.changed, hash: item.content };
                 Some((table.mark(&item.name)?, delivered))
             };
             batch.iter().filter_map(mark).collect()
@@ -197,8 +210,8 @@ impl Finisher {
         }
     }
 
-    /// A kept file has another change time than when it was delivered. If its content is the same, that is
-    /// written down; else it is sent again.
+    /// A kept file has another change time than when it was delivered. If its content is the same,
+    /// that is written down; else it is sent again.
     fn verify(&mut self, item: Item) {
         let finish = match self.has_content(&item) {
             Some(meta) => {
@@ -259,7 +272,8 @@ impl Finisher {
             // Trying again does not help, and one sentence is enough for all that stands there.
             self.shared.removal_failed.store(true, Ordering::Relaxed);
             if self.told_mounts.insert(path.clone()) {
-                self.events.warn(None, format!("what the peer has received stays in Outgoing: {error}"));
+                self.events
+                    .warn(None, format!("what the peer has received stays in Outgoing: {error}"));
             }
             return Some((item, Finish::Stuck));
         }
@@ -269,7 +283,9 @@ impl Finisher {
             return None;
         }
         let message = match self.after_send {
-            AfterSend::Keep => format!("the peer has it, but that could not be written down: {error}"),
+            AfterSend::Keep => {
+                format!("the peer has it, but that could not be written down: {error}")
+            }
             AfterSend::Delete | AfterSend::Archive => {
                 self.shared.removal_failed.store(true, Ordering::Relaxed);
                 format!(

@@ -30,8 +30,11 @@ pub fn ignore_file(data: &[u8]) {
     assert!(!ignored.is_stale(Some(&file(1, 1, 1))));
     let Ok(name) = Name::parse(asked) else { return };
     for folder in [false, true] {
-        let hidden_above =
-            std::iter::successors(name.parent(), Name::parent).any(|above| ignored.matches(&above, true));
-        assert_eq!(ignored.matches_above(&name, folder), hidden_above || ignored.matches(&name, folder));
+        let hidden_above = std::iter::successors(name.parent(), Name::parent)
+            .any(|above| ignored.matches(&above, true));
+        assert_eq!(
+            ignored.matches_above(&name, folder),
+            hidden_above || ignored.matches(&name, folder)
+        );
     }
 }

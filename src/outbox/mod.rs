@@ -72,13 +72,14 @@ pub struct OutboxConfig {
     pub temp_names: TempNames,
     /// After so much quiet, a snapshot is sent of a file that a program keeps open.
     pub send_open: Option<Duration>,
-    /// How long a file is set aside before it is removed, where the system cannot tell whether a program writes it.
+    /// How long a file is set aside before it is removed, where the system cannot tell whether a
+    /// program writes it.
     pub grace: Duration,
     /// Use the system's events. Without them the folder is scanned every second or two.
     pub watch: bool,
-    /// Before the backlog is said to be empty, look through the whole folder once more. Costs a scan
-    /// each time the last entry is finished: for `--drain`. Folders that stand there at the start go
-    /// at once.
+    /// Before the backlog is said to be empty, look through the whole folder once more. Costs a
+    /// scan each time the last entry is finished: for `--drain`. Folders that stand there at the
+    /// start go at once.
     pub confirm: bool,
 }
 
@@ -105,8 +106,8 @@ pub struct Item {
     pub id: TransferId,
     /// How often it was handed out before, since it last changed.
     pub attempt: u32,
-    /// It came or changed after this process's first look at Outgoing and was never handed out: the peer can hold none of it.
-    /// Should that be wrong, what the peer holds is sent once more.
+    /// It came or changed after this process's first look at Outgoing and was never handed out: the
+    /// peer can hold none of it. Should that be wrong, what the peer holds is sent once more.
     pub first_offer: bool,
     /// A program has it open for writing, and it is sent all the same (`--send-open`).
     pub snapshot: bool,
@@ -131,12 +132,13 @@ impl Item {
 pub enum Retry {
     /// At once: the session was interrupted, and the file is not to blame.
     Now,
-    /// After a while: one second, doubled with each failure up to a minute, but for a few that are tried every
-    /// four seconds. When one gets through that failed before, others follow at once.
+    /// After a while: one second, doubled with each failure up to a minute, but for a few that are
+    /// tried every four seconds. When one gets through that failed before, others follow at once.
     After,
     /// As `After`, but nobody waits for it meanwhile: it cannot be read, and that may last.
     WhenReadable,
-    /// Every 20 seconds, and nobody waits for it meanwhile: something stands in its place at the peer.
+    /// Every 20 seconds, and nobody waits for it meanwhile: something stands in its place at the
+    /// peer.
     WhenFree,
     /// Not before it changes or one of the two programs is started anew: it was refused for good.
     WhenChanged,
@@ -152,8 +154,8 @@ pub enum Retry {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Backlog {
     /// Entries: settling, ready, in flight, waiting to be tried again, or being removed after they
-    /// were received. Neither what was refused for good or cannot be read, nor what stays or is unfinished. Never 0 before
-    /// the first scan is complete.
+    /// were received. Neither what was refused for good or cannot be read, nor what stays or is
+    /// unfinished. Never 0 before the first scan is complete.
     pub files: u64,
     /// Their bytes.
     pub bytes: u64,
@@ -207,7 +209,10 @@ impl Outbox {
     pub fn start(config: OutboxConfig, events: EventSink) -> Result<Self, OutboxError> {
         // What a crash left half removed is finished or put back before anything is seen.
         if let Some(Err(error)) = config.remover.as_ref().map(Remover::recover) {
-            events.warn(None, format!("{error}; files that were being removed when rft stopped stay aside"));
+            events.warn(
+                None,
+                format!("{error}; files that were being removed when rft stopped stay aside"),
+            );
         }
         let keep = config.after_send == AfterSend::Keep;
         let (jobs, inbox) = mpsc::channel();
@@ -223,7 +228,8 @@ impl Outbox {
         for (name, work) in [
             (
                 "rft-finish",
-                Box::new(move || finisher.run(remover.as_ref(), &inbox)) as Box<dyn FnOnce() + Send>,
+                Box::new(move || finisher.run(remover.as_ref(), &inbox))
+                    as Box<dyn FnOnce() + Send>,
             ),
             ("rft-scan", Box::new(move || reconcile.run())),
         ] {
@@ -252,8 +258,8 @@ impl Outbox {
         locked(&self.shared.table).pop()
     }
 
-    /// The peer holds the item on stable storage: it is removed, archived, or remembered and kept, in a batch
-    /// with others. One that a program has open for writing stays until it is closed.
+    /// The peer holds the item on stable storage: it is removed, archived, or remembered and kept,
+    /// in a batch with others. One that a program has open for writing stays until it is closed.
     pub fn delivered(&self, item: Item) {
         {
             let mut sent = locked(&self.shared.sent);
@@ -272,7 +278,8 @@ impl Outbox {
         self.shared.mail(|mail| mail.failed.push((item, retry)));
     }
 
-    /// The peer's process is another one, perhaps with other limits: what was refused is offered again.
+    /// The peer's process is another one, perhaps with other limits: what was refused is offered
+    /// again.
     pub fn peer_is_new(&self) {
         self.shared.mail(|mail| mail.new_peer = true);
     }

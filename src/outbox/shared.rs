@@ -118,7 +118,8 @@ impl OutboxState {
         let _ = self.jobs.send(Job::Finish(item));
     }
 
-    /// Has the thread that finishes look whether a kept file still has the content that the peer holds.
+    /// Has the thread that finishes look whether a kept file still has the content that the peer
+    /// holds.
     pub fn verify(&self, item: Item) {
         let _ = self.jobs.send(Job::Verify(item));
     }
@@ -130,8 +131,8 @@ impl OutboxState {
     }
 }
 
-/// Locks, whatever happened to the thread that had the lock before: everything behind these locks is
-/// whole between any two statements that could panic.
+/// Locks, whatever happened to the thread that had the lock before: everything behind these locks
+/// is whole between any two statements that could panic.
 pub(super) fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

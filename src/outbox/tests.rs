@@ -98,7 +98,10 @@ async fn next_named(outbox: &Outbox, name: &str) -> Item {
 
 async fn drained(outbox: &Outbox) {
     let mut backlog = outbox.backlog();
-    timeout(LONG, backlog.wait_for(Backlog::is_empty)).await.expect("an empty backlog in time").unwrap();
+    timeout(LONG, backlog.wait_for(Backlog::is_empty))
+        .await
+        .expect("an empty backlog in time")
+        .unwrap();
 }
 
 /// Takes and delivers everything until the backlog is empty; the names in order.
@@ -125,7 +128,10 @@ async fn until(what: &str, mut check: impl FnMut() -> bool) {
 }
 
 fn names(path: &Path) -> BTreeSet<String> {
-    fs::read_dir(path).unwrap().map(|e| e.unwrap().file_name().to_string_lossy().into_owned()).collect()
+    fs::read_dir(path)
+        .unwrap()
+        .map(|e| e.unwrap().file_name().to_string_lossy().into_owned())
+        .collect()
 }
 
 #[tokio::test]
@@ -161,7 +167,10 @@ async fn a_closed_file_waits_briefly_and_an_open_one_until_it_is_closed() {
     slow.write_all(b"half").unwrap();
     world.write("quick", "whole");
     let quick = next_named(&outbox, "quick").await;
-    assert!(begin.elapsed() >= Waits::DEFAULT.after_close && begin.elapsed() < Duration::from_millis(1400));
+    assert!(
+        begin.elapsed() >= Waits::DEFAULT.after_close
+            && begin.elapsed() < Duration::from_millis(1400)
+    );
     outbox.delivered(quick);
     assert!(timeout(Duration::from_millis(2500), outbox.next()).await.is_err(), "it is still open");
     drop(slow);
@@ -188,7 +197,9 @@ async fn a_tree_goes_folders_last_and_leaves_nothing() {
     fs::create_dir(world.path("empty")).unwrap();
     let outbox = world.start(SHORT);
     let order = take_all(&outbox).await;
-    let at = |name: &str| order.iter().position(|n| n == name).unwrap_or_else(|| panic!("{name}: {order:?}"));
+    let at = |name: &str| {
+        order.iter().position(|n| n == name).unwrap_or_else(|| panic!("{name}: {order:?}"))
+    };
     assert_eq!(order.len(), 8, "{order:?}");
     assert!(at("d/e/f/1") < at("d/e/f") && at("d/e/f") < at("d/e") && at("d/e/2") < at("d/e"));
     assert!(at("d/e") < at("d") && at("d/3") < at("d"));
@@ -314,7 +325,8 @@ async fn what_no_event_tells_is_found_before_the_backlog_is_empty() {
 fn watched() -> Vec<u64> {
     let infos = fs::read_dir("/proc/self/fdinfo").unwrap().flatten();
     let texts: Vec<_> = infos.filter_map(|info| fs::read_to_string(info.path()).ok()).collect();
-    let lines = texts.iter().flat_map(|text| text.lines()).filter(|line| line.starts_with("inotify "));
+    let lines =
+        texts.iter().flat_map(|text| text.lines()).filter(|line| line.starts_with("inotify "));
     let numbers = lines.filter_map(|line| line.split(" ino:").nth(1)?.split(' ').next());
     numbers.map(|number| u64::from_str_radix(number, 16).unwrap()).collect()
 }
@@ -426,7 +438,8 @@ async fn what_is_ignored_stays_and_rules_may_change() {
     world.write(".rftignore", "skip/\n");
     let item = next_named(&outbox, "a.tmp").await;
     outbox.delivered(item);
-    // The backlog may be told a moment after the item was handed out: that it was empty is not news yet.
+    // The backlog may be told a moment after the item was handed out: that it was empty is not news
+    // yet.
     let left = BTreeSet::from([".rft-own", ".rftignore", "skip"].map(String::from));
     until("a.tmp is removed, and nothing else", || names(&world.path("")) == left).await;
 }
@@ -442,7 +455,8 @@ fn an_ignore_file_that_is_being_rewritten_lets_nothing_out() {
         let top = scanner.list(None).unwrap();
         scanner.refresh_rules(&top);
         top.into_iter().any(|listed| {
-            listed.leaf.as_ref().is_ok_and(|leaf| leaf == b"a.tmp") && scanner.sift(None, listed).is_some()
+            listed.leaf.as_ref().is_ok_and(|leaf| leaf == b"a.tmp")
+                && scanner.sift(None, listed).is_some()
         })
     };
     assert!(!is_found("*.tmp"));
@@ -469,7 +483,8 @@ async fn odd_things_are_warned_about_once_and_hold_nothing_up() {
     assert_eq!(sent, ["D", "\\xff\\x1b", "d", "d/file", "inside", &"n".repeat(255)]);
     world.write("again", "x");
     assert_eq!(next(&outbox).await.name.to_string(), "again");
-    let warned: Vec<_> = world.warnings.lock().unwrap().iter().filter_map(|(path, _)| path.clone()).collect();
+    let warned: Vec<_> =
+        world.warnings.lock().unwrap().iter().filter_map(|(path, _)| path.clone()).collect();
     assert_eq!(warned.len(), 2, "{warned:?}");
     drop(socket);
 }
@@ -500,7 +515,8 @@ fn resident() -> u64 {
 #[cfg(target_os = "linux")]
 fn cpu() -> Duration {
     let stat = fs::read_to_string("/proc/self/stat").unwrap();
-    let ticks: Vec<u64> = stat.split_whitespace().skip(13).take(2).map(|t| t.parse().unwrap()).collect();
+    let ticks: Vec<u64> =
+        stat.split_whitespace().skip(13).take(2).map(|t| t.parse().unwrap()).collect();
     Duration::from_millis((ticks[0] + ticks[1]) * 10)
 }
 
@@ -515,8 +531,11 @@ async fn measure() {
         for d in 0..folders {
             fs::create_dir_all(aside.join(d.to_string())).unwrap();
             for f in 0..files {
-                fs::write(aside.join(format!("{d}/file-{f}")), vec![0; if folders > 1 { 4096 } else { 16 }])
-                    .unwrap();
+                fs::write(
+                    aside.join(format!("{d}/file-{f}")),
+                    vec![0; if folders > 1 { 4096 } else { 16 }],
+                )
+                .unwrap();
             }
         }
         let outbox = world.start(Duration::from_secs(1));

@@ -17,9 +17,9 @@ use std::time::{Duration, Instant};
 
 /// Connections of strangers that may be unauthenticated at once.
 const MAX_STRANGERS: usize = 8;
-/// Connections from the address that the user named, beside those: from the port that the user named, and as
-/// many from others. Of the dials of one peer, which overlap, all but one are closed, and hold their slots for
-/// some round trips more.
+/// Connections from the address that the user named, beside those: from the port that the user
+/// named, and as many from others. Of the dials of one peer, which overlap, all but one are closed,
+/// and hold their slots for some round trips more.
 const MAX_NAMED: usize = 8;
 /// With this many unauthenticated, who comes next must first show that it receives at its address
 /// (stateless Retry, RFC 9000 section 8.1.2).
@@ -32,18 +32,19 @@ const FIRST_ALARM: u32 = 20;
 /// Who knocks, as far as an address tells.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Source {
-    /// It comes from the address and the port that the user named: the peer, who dials from the port on which it
-    /// listens, unless somebody on the path writes that address on packets. Such a one cannot answer a Retry.
+    /// It comes from the address and the port that the user named: the peer, who dials from the
+    /// port on which it listens, unless somebody on the path writes that address on packets. Such a
+    /// one cannot answer a Retry.
     NamedPeer,
-    /// It comes from another port of that address: somebody behind the same NAT or on the same host, or the
-    /// peer, if its port was taken or changed on the way.
+    /// It comes from another port of that address: somebody behind the same NAT or on the same
+    /// host, or the peer, if its port was taken or changed on the way.
     SameAddress,
     /// Anybody else.
     Unknown,
 }
 
-/// The limits, and what is used of them. Each kind of source has its own share, so that a flood from elsewhere,
-/// even from beside the peer, does not lock the peer out.
+/// The limits, and what is used of them. Each kind of source has its own share, so that a flood
+/// from elsewhere, even from beside the peer, does not lock the peer out.
 pub(crate) struct Admission {
     peer: SourceLimits,
     neighbours: SourceLimits,
@@ -65,7 +66,11 @@ struct SourceLimits {
 
 impl SourceLimits {
     fn new(max_pending: usize, rate: RefillRate, now: Instant) -> Self {
-        Self { max_pending, pending: Arc::default(), guesses: Mutex::new(GuessLimit::new(rate, now)) }
+        Self {
+            max_pending,
+            pending: Arc::default(),
+            guesses: Mutex::new(GuessLimit::new(rate, now)),
+        }
     }
 
     fn failures(&self) -> u32 {
@@ -86,7 +91,8 @@ impl Admission {
         }
     }
 
-    /// The addresses that the peer's name has now, with the port on which it listens and from which it dials.
+    /// The addresses that the peer's name has now, with the port on which it listens and from which
+    /// it dials.
     pub(crate) fn set_named(&self, addresses: &[SocketAddr]) {
         *self.named.lock().unwrap_or_else(PoisonError::into_inner) =
             addresses.iter().map(|addr| canonical(*addr)).collect();
@@ -117,10 +123,13 @@ impl Admission {
         let source = self.source(incoming.remote_address());
         let share = self.share(source);
         let now = share.pending.load(Ordering::Relaxed);
-        // What is left of an attempt that was looked at before holds no place. A Retry costs none, and
-        // helps a client that has not got the first one.
+        // What is left of an attempt that was looked at before holds no place. A Retry costs none,
+        // and helps a client that has not got the first one.
         let rest = !self.is_new(&incoming);
-        if (now >= RETRY_FROM || rest) && !incoming.remote_address_validated() && incoming.may_retry() {
+        if (now >= RETRY_FROM || rest)
+            && !incoming.remote_address_validated()
+            && incoming.may_retry()
+        {
             let _ = incoming.retry();
             return None;
         }
@@ -141,8 +150,8 @@ impl Admission {
         self.attempts.lock().unwrap_or_else(PoisonError::into_inner).is_new(attempt, Instant::now())
     }
 
-    /// What the user should know about guesses that were not right, when there is news: after 20 in a row, and
-    /// each time that they are five times as many.
+    /// What the user should know about guesses that were not right, when there is news: after 20 in
+    /// a row, and each time that they are five times as many.
     pub(crate) fn alarm(&self) -> Option<String> {
         let strangers = self.strangers.failures();
         let named = self.peer.failures().saturating_add(self.neighbours.failures());
@@ -161,7 +170,9 @@ impl Admission {
                  wait for a peer from an address that you did not name, name it, and keep others off the port \
                  by a firewall"
             }
-            _ => "somebody may be guessing it; a pass phrase from `rft passphrase` cannot be guessed",
+            _ => {
+                "somebody may be guessing it; a pass phrase from `rft passphrase` cannot be guessed"
+            }
         };
         Some(format!("{failures} connections in a row did not know the password: {advice}"))
     }
@@ -184,9 +195,10 @@ pub(crate) struct PendingConnection {
     source: Source,
 }
 
-/// A slot among the unauthenticated, already counted. It is free again once the peer has proved itself, or when
-/// QUIC has let go of the connection: for some round trips after a connection was closed QUIC keeps all of it,
-/// 20 kB and more, to answer what still comes (RFC 9000 section 10.2). All clones are one.
+/// A slot among the unauthenticated, already counted. It is free again once the peer has proved
+/// itself, or when QUIC has let go of the connection: for some round trips after a connection was
+/// closed QUIC keeps all of it, 20 kB and more, to answer what still comes (RFC 9000 section 10.2).
+/// All clones are one.
 #[derive(Clone)]
 pub(crate) struct Slot(Arc<SlotCount>);
 
@@ -205,8 +217,8 @@ impl Slot {
         self.0.release();
     }
 
-    /// The same factory of congestion controllers, which holds this slot. QUIC keeps the factory of a
-    /// connection as long as the connection's state, and drops both together.
+    /// The same factory of congestion controllers, which holds this slot. QUIC keeps the factory of
+    /// a connection as long as the connection's state, and drops both together.
     pub(crate) fn held_by(
         &self,
         factory: Arc<dyn ControllerFactory + Send + Sync>,
@@ -293,7 +305,9 @@ mod tests {
         for n in 1..=600 {
             now += Duration::from_secs(301);
             assert!(admission.strangers.guesses.lock().unwrap().take(now));
-            told.extend(admission.alarm().map(|text| (n, text.contains("one try in five minutes"))));
+            told.extend(
+                admission.alarm().map(|text| (n, text.contains("one try in five minutes"))),
+            );
         }
         assert_eq!(told, [(20, false), (100, true), (500, true)]);
         admission.strangers.guesses.lock().unwrap().give_back();

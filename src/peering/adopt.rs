@@ -1,5 +1,5 @@
-//! From an authenticated connection to the session, or to its end: who decides, and who is refused (protocol.md
-//! section 3.5).
+//! From an authenticated connection to the session, or to its end: who decides, and who is refused
+//! (protocol.md section 3.5).
 
 use super::connector::{Held, PeeringState};
 use super::tie_break;
@@ -13,8 +13,8 @@ use crate::session::installation;
 use crate::session::{ControlReceiver, Session, canonical};
 use crate::transport::endpoint::CloseCode;
 
-/// A side that has a session with another installation refuses the connection. Otherwise, on the follower's side, it is
-/// nothing until the leader adopts it.
+/// A side that has a session with another installation refuses the connection. Otherwise, on the
+/// follower's side, it is nothing until the leader adopts it.
 pub(crate) async fn await_adoption(
     shared: &PeeringState,
     mut done: Authenticated,
@@ -24,7 +24,8 @@ pub(crate) async fn await_adoption(
         return Err(AuthError::WeRefuse(clash));
     }
     if let Some(clash) = installation::refusal(&done.settings, &done.own) {
-        // The peer comes to the same answer and closes. A close from here would look as if this side refused it.
+        // The peer comes to the same answer and closes. A close from here would look as if this
+        // side refused it.
         done.connection.closed().await;
         return Err(AuthError::PeerRefuses(clash));
     }
@@ -45,8 +46,8 @@ fn refuse(shared: &PeeringState, done: &Authenticated, clash: installation::Clas
     shared.tell_clash(clash, Some(done.settings.installation), || clash.told_to_holder(remote));
 }
 
-/// The leader decides, the follower obeys; whatever is adopted ends the session before it. Either refuses a peer whose
-/// place was taken by another one meanwhile.
+/// The leader decides, the follower obeys; whatever is adopted ends the session before it. Either
+/// refuses a peer whose place was taken by another one meanwhile.
 pub(crate) async fn adopt(
     shared: &PeeringState,
     mut done: Authenticated,
@@ -54,7 +55,13 @@ pub(crate) async fn adopt(
     let peer = done.established.peer;
     let leads = tie_break::leads(shared.own.process, peer);
     let displaced = shared.is_displaced(peer);
-    match tie_break::decide(shared.current(), peer, displaced, done.established.role, &done.settings) {
+    match tie_break::decide(
+        shared.current(),
+        peer,
+        displaced,
+        done.established.role,
+        &done.settings,
+    ) {
         Verdict::Refuse(clash) => {
             refuse(shared, &done, clash);
             return None;
@@ -66,7 +73,9 @@ pub(crate) async fn adopt(
         }
         Verdict::Adopt | Verdict::Duplicate => {}
     }
-    if leads && let Err(error) = done.writer.send(RecordKind::Control, |out| Control::Adopt.encode(out)).await
+    if leads
+        && let Err(error) =
+            done.writer.send(RecordKind::Control, |out| Control::Adopt.encode(out)).await
     {
         tracing::debug!(%error, "the connection was lost before it was adopted");
         return None;

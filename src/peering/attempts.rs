@@ -1,9 +1,9 @@
 //! Connection attempts that were looked at already. Pure: time is passed in.
 //!
-//! A ClientHello with X25519MLKEM768 takes two Initial packets. quinn hands both over as one attempt,
-//! unless the second arrives when the first has been answered by a Retry, was ignored or has led to a
-//! connection that is gone. Then it looks like an attempt of its own, which could never complete and
-//! would hold a slot until the deadline.
+//! A ClientHello with X25519MLKEM768 takes two Initial packets. quinn hands both over as one
+//! attempt, unless the second arrives when the first has been answered by a Retry, was ignored or
+//! has led to a connection that is gone. Then it looks like an attempt of its own, which could
+//! never complete and would hold a slot until the deadline.
 
 use quinn::ConnectionId;
 use std::collections::{HashSet, VecDeque};
@@ -76,7 +76,10 @@ mod tests {
         let many = u16::try_from(3 * MAX_ATTEMPTS).unwrap();
         for port in 1..=many {
             assert!(attempts.is_new(attempt(port, 1, false), now));
-            assert!(attempts.known.len() <= MAX_ATTEMPTS && attempts.order.len() == attempts.known.len());
+            assert!(
+                attempts.known.len() <= MAX_ATTEMPTS
+                    && attempts.order.len() == attempts.known.len()
+            );
         }
         assert!(!attempts.is_new(attempt(many, 1, false), now));
         assert!(attempts.is_new(attempt(1, 1, false), now));

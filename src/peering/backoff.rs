@@ -1,5 +1,6 @@
-//! When to dial: how soon one try follows another while nobody answers, and how long to wait after a connection
-//! that did not become a session. Pure: time is passed in, and chance is added by the caller.
+//! When to dial: how soon one try follows another while nobody answers, and how long to wait after
+//! a connection that did not become a session. Pure: time is passed in, and chance is added by the
+//! caller.
 
 use crate::session::guess_limit::{GuessLimit, RefillRate};
 use crate::session::handshake::AuthError;
@@ -8,30 +9,32 @@ use std::time::{Duration, Instant};
 
 /// Between the first two tries.
 const FIRST_INTERVAL: Duration = Duration::from_millis(200);
-/// Between tries later, so that a link that comes back is used within two seconds, handshake and all. Each is two
-/// packets of 1,200 bytes, the ClientHello, and another when it is given up: QUIC's own repetitions are off
-/// (`endpoint::DIAL_RTT`).
+/// Between tries later, so that a link that comes back is used within two seconds, handshake and
+/// all. Each is two packets of 1,200 bytes, the ClientHello, and another when it is given up:
+/// QUIC's own repetitions are off (`endpoint::DIAL_RTT`).
 const STEADY_INTERVAL: Duration = Duration::from_secs(1);
 /// Between tries when there was never a session, and nobody came for [`LONG`].
 const IDLE_INTERVAL: Duration = Duration::from_secs(8);
 /// A peer that was not there for so long is not expected this second.
 const LONG: Duration = Duration::from_secs(3600);
-/// InFlightDials that wait for an answer at once; one more takes the place of the oldest. With four addresses each still
-/// waits for eight seconds.
+/// InFlightDials that wait for an answer at once; one more takes the place of the oldest. With four
+/// addresses each still waits for eight seconds.
 const MAX_TRIES: usize = 32;
-/// Wait after a responder that said no to the password, doubled each time: a fake responder gets a guess for every dial.
+/// Wait after a responder that said no to the password, doubled each time: a fake responder gets a
+/// guess for every dial.
 const AFTER_REFUSAL: Duration = Duration::from_secs(30);
-/// Wait after the first refusal by a peer that keeps another session. One that has just died is known to be dead by
-/// then.
+/// Wait after the first refusal by a peer that keeps another session. One that has just died is
+/// known to be dead by then.
 const AFTER_CLASH: Duration = Duration::from_secs(5);
 /// And after each further one: the other peer may leave, some day.
 const CLASH_INTERVAL: Duration = Duration::from_secs(60);
 /// The longest such wait is [`AFTER_REFUSAL`] doubled so often.
 const MAX_DOUBLINGS: u32 = 4;
-/// Proofs that a responder which is there may leave without an answer before that counts as a refusal.
+/// Proofs that a responder which is there may leave without an answer before that counts as a
+/// refusal.
 const MAX_UNEXPLAINED: u32 = 3;
-/// Answers of another version, and the time between the first and the last of them, after which the user is
-/// told. Before TLS is up anybody on the path can forge one, but hardly all of them.
+/// Answers of another version, and the time between the first and the last of them, after which the
+/// user is told. Before TLS is up anybody on the path can forge one, but hardly all of them.
 const MIN_ANSWERS: u32 = 5;
 const MIN_ANSWERS_TIME: Duration = Duration::from_secs(4);
 
@@ -48,11 +51,13 @@ impl RetryInterval {
         Self { begun: now, interval: FIRST_INTERVAL }
     }
 
-    /// How long after a try the next one follows, when each of `addresses` is to have its turn at this interval.
+    /// How long after a try the next one follows, when each of `addresses` is to have its turn at
+    /// this interval.
     pub(crate) fn next(&mut self, now: Instant, addresses: usize, had_session: bool) -> Duration {
         let wait = self.interval / u32::try_from(addresses.max(1)).unwrap_or(u32::MAX);
         let lazy = !had_session && now.saturating_duration_since(self.begun) >= LONG;
-        self.interval = (self.interval * 3 / 2).min(if lazy { IDLE_INTERVAL } else { STEADY_INTERVAL });
+        self.interval =
+            (self.interval * 3 / 2).min(if lazy { IDLE_INTERVAL } else { STEADY_INTERVAL });
         wait
     }
 }
@@ -78,7 +83,8 @@ impl<T> InFlightDials<T> {
 pub(crate) enum NextDial {
     /// Dial again after so long.
     Again(Duration),
-    /// The password is not the responder's. A process that goes on all the same dials again after so long.
+    /// The password is not the responder's. A process that goes on all the same dials again after
+    /// so long.
     Refused(Duration),
 }
 
@@ -91,7 +97,8 @@ pub(crate) struct DialFailures {
     clashes: u32,
     told_self: bool,
     other_version: OtherVersion,
-    /// A responder to which we proved ourselves can test a password by that, whatever becomes of the connection.
+    /// A responder to which we proved ourselves can test a password by that, whatever becomes of
+    /// the connection.
     proofs: GuessLimit,
 }
 
@@ -116,17 +123,19 @@ impl DialFailures {
         }
     }
 
-    /// The peer's address answered as another program or version does. Whether the user is to be told: once,
-    /// after several answers over several seconds.
+    /// The peer's address answered as another program or version does. Whether the user is to be
+    /// told: once, after several answers over several seconds.
     pub(crate) fn answered_as_another(&mut self, now: Instant) -> bool {
         let seen = &mut self.other_version;
         let first = *seen.first.get_or_insert(now);
         seen.answers = seen.answers.saturating_add(1);
-        let enough = seen.answers >= MIN_ANSWERS && now.saturating_duration_since(first) >= MIN_ANSWERS_TIME;
+        let enough =
+            seen.answers >= MIN_ANSWERS && now.saturating_duration_since(first) >= MIN_ANSWERS_TIME;
         enough && !std::mem::replace(&mut seen.told, true)
     }
 
-    /// The responder has got our proof. To be called whether it was answered or not, before the verdict.
+    /// The responder has got our proof. To be called whether it was answered or not, before the
+    /// verdict.
     pub(crate) fn proved(&mut self, now: Instant) {
         self.proofs.take(now);
     }
@@ -242,7 +251,8 @@ mod tests {
             let mut given_up = 0;
             for at in tries(Duration::from_secs(300), addresses, true) {
                 if let Some(begun) = open.push(at) {
-                    // In the order in which they began, each after more than the longest round trip.
+                    // In the order in which they began, each after more than the longest round
+                    // trip.
                     assert_eq!(begun, tries(Duration::from_secs(300), addresses, true)[given_up]);
                     assert!(
                         given_up < MAX_TRIES || at - begun > Duration::from_secs(5),
@@ -294,7 +304,10 @@ mod tests {
         let told = |answers: &[f64]| {
             let mut failures = DialFailures::new(begin);
             let at = |seconds: &f64| begin + Duration::from_secs_f64(*seconds);
-            answers.iter().map(|seconds| failures.answered_as_another(at(seconds))).collect::<Vec<_>>()
+            answers
+                .iter()
+                .map(|seconds| failures.answered_as_another(at(seconds)))
+                .collect::<Vec<_>>()
         };
         assert_eq!(told(&[0.0; 100]), [false; 100], "a burst");
         assert_eq!(told(&[0.0, 60.0, 120.0, 180.0]), [false; 4], "a few");
@@ -325,15 +338,20 @@ mod tests {
             assert_eq!(wait(), NextDial::Again(CLASH_INTERVAL));
         }
         failures.accepted();
-        assert_eq!(failures.verdict(&AuthError::PeerRefuses(Clash::Copied)), NextDial::Again(AFTER_CLASH));
+        assert_eq!(
+            failures.verdict(&AuthError::PeerRefuses(Clash::Copied)),
+            NextDial::Again(AFTER_CLASH)
+        );
     }
 
-    /// Somebody on the path who lets each connection die when it has our proof, and now and then lets one through.
+    /// Somebody on the path who lets each connection die when it has our proof, and now and then
+    /// lets one through.
     #[test]
     fn who_lets_proofs_die_gets_no_more_guesses_than_a_stranger_at_a_responder() {
         for sessions in [false, true] {
             let begun = Instant::now();
-            let (mut failures, mut now, mut guesses) = (DialFailures::new(begun), begun, Vec::new());
+            let (mut failures, mut now, mut guesses) =
+                (DialFailures::new(begun), begun, Vec::new());
             while now < begun + HOUR {
                 guesses.push(now - begun);
                 failures.proved(now);

@@ -69,7 +69,10 @@ impl Held {
         let (now, established) = (Instant::now(), &adopted.established);
         Self {
             connection: adopted.connection.clone(),
-            peer: Identity { process: established.peer, installation: adopted.settings.installation },
+            peer: Identity {
+                process: established.peer,
+                installation: adopted.settings.installation,
+            },
             id: established.session_id,
             role: established.role,
             since: now,
@@ -113,7 +116,8 @@ impl PeeringState {
             capabilities: Settings::UNPACKS | Settings::RECOVERS,
             installation: self.own.installation,
             partner: current.map(|current| current.peer.installation),
-            displaced: current.is_some_and(|current| current.peer.process != peer) && self.is_displaced(peer),
+            displaced: current.is_some_and(|current| current.peer.process != peer)
+                && self.is_displaced(peer),
         }
     }
 
@@ -183,8 +187,8 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 /// Sessions as they are adopted, the newest last; each ends the one before.
 pub type Sessions = mpsc::Receiver<(Session, ControlReceiver)>;
 
-/// Listens, dials if there is a peer to dial, and hands out each adopted session, until it cannot go
-/// on or the receiver is gone.
+/// Listens, dials if there is a peer to dial, and hands out each adopted session, until it cannot
+/// go on or the receiver is gone.
 ///
 /// # Errors
 /// [`Fatal`] when going on makes no sense.
@@ -259,7 +263,8 @@ struct Waiting {
 
 impl Waiting {
     fn tell(&mut self, shared: &PeeringState) {
-        let open = shared.held().as_ref().is_some_and(|held| held.connection.close_reason().is_none());
+        let open =
+            shared.held().as_ref().is_some_and(|held| held.connection.close_reason().is_none());
         if open {
             *self = Self { since: Instant::now(), told: false };
         } else if !self.told && self.since.elapsed() >= CLOSE_TIMEOUT {
@@ -271,8 +276,12 @@ impl Waiting {
     }
 }
 
-/// Accepts connections under the admission's limits and does the responder's part of each handshake.
-async fn accept(shared: Arc<PeeringState>, authenticated: mpsc::Sender<Authenticated>) -> Result<(), Fatal> {
+/// Accepts connections under the admission's limits and does the responder's part of each
+/// handshake.
+async fn accept(
+    shared: Arc<PeeringState>,
+    authenticated: mpsc::Sender<Authenticated>,
+) -> Result<(), Fatal> {
     let mut handshakes = JoinSet::new();
     loop {
         let incoming = tokio::select! {
@@ -303,27 +312,42 @@ async fn accept(shared: Arc<PeeringState>, authenticated: mpsc::Sender<Authentic
 }
 
 /// From a connection's first packet to its adoption, in no more than [`DEADLINE`].
-async fn welcome(shared: &PeeringState, pending: PendingConnection) -> Result<Authenticated, AuthError> {
+async fn welcome(
+    shared: &PeeringState,
+    pending: PendingConnection,
+) -> Result<Authenticated, AuthError> {
     let deadline = tokio::time::Instant::now() + DEADLINE;
     let (connecting, guesses, seat) = pending.accept(&shared.admission, &shared.jumbo)?;
     let connecting = within(deadline, connecting).await?;
-    let connection = connecting.map_err(|error| close::ended(Role::Responder, Phase::Tls, &error))?;
+    let connection =
+        connecting.map_err(|error| close::ended(Role::Responder, Phase::Tls, &error))?;
     let settings = |peer| shared.settings(peer);
-    let proof = as_responder(connection.clone(), &shared.key, shared.own.process, guesses, settings);
+    let proof =
+        as_responder(connection.clone(), &shared.key, shared.own.process, guesses, settings);
     let proven = within(deadline, proof).await.and_then(|proven| proven);
-    // A stranger is not to learn from the code what went wrong. Where the connection was closed with a reason
-    // already, this changes nothing.
-    let done = proven.inspect_err(|_| connection.close(CloseCode::Authentication.var_int(), b""))?;
+    // A stranger is not to learn from the code what went wrong. Where the connection was closed
+    // with a reason already, this changes nothing.
+    let done =
+        proven.inspect_err(|_| connection.close(CloseCode::Authentication.var_int(), b""))?;
     // From here on it is no stranger's connection any more, however long it lives.
     seat.release();
     within(deadline, await_adoption(shared, done)).await?
 }
 
-async fn within<T>(deadline: tokio::time::Instant, work: impl Future<Output = T>) -> Result<T, AuthError> {
-    tokio::time::timeout_at(deadline, work).await.map_err(|_| AuthError::Lost("it took too long".into()))
+async fn within<T>(
+    deadline: tokio::time::Instant,
+    work: impl Future<Output = T>,
+) -> Result<T, AuthError> {
+    tokio::time::timeout_at(deadline, work)
+        .await
+        .map_err(|_| AuthError::Lost("it took too long".into()))
 }
 
-fn responder_failed(shared: &PeeringState, remote: SocketAddr, error: AuthError) -> Result<(), Fatal> {
+fn responder_failed(
+    shared: &PeeringState,
+    remote: SocketAddr,
+    error: AuthError,
+) -> Result<(), Fatal> {
     if let Some(left_out) = lock(&shared.log_lines).take(Instant::now()) {
         tracing::info!(%remote, %error, left_out, "an incoming connection was not accepted");
     }
@@ -338,15 +362,18 @@ fn responder_failed(shared: &PeeringState, remote: SocketAddr, error: AuthError)
             }
         }
         AuthError::OtherVersion if shared.admission.may_warn(Instant::now()) => {
-            let text =
-                format!("something at {remote} knocks on our port and does not speak rft/1; it is ignored");
+            let text = format!(
+                "something at {remote} knocks on our port and does not speak rft/1; it is ignored"
+            );
             shared.events.warn(None, text);
         }
         AuthError::PeerRefuses(clash) => {
             shared.tell_clash(clash, None, || clash.told_to_refused(remote));
         }
         AuthError::Wrap => return Err(Fatal::Wrap),
-        AuthError::KeysRefused if !shared.had_session() => return Err(Fatal::KeysRefused { peer: remote }),
+        AuthError::KeysRefused if !shared.had_session() => {
+            return Err(Fatal::KeysRefused { peer: remote });
+        }
         _ => {}
     }
     Ok(())

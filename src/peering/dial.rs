@@ -1,5 +1,5 @@
-//! Dialling: the peer's addresses in turn, again and again, until one answers; then the initiator's part
-//! of the handshake (protocol.md section 3).
+//! Dialling: the peer's addresses in turn, again and again, until one answers; then the initiator's
+//! part of the handshake (protocol.md section 3).
 
 use super::Fatal;
 use super::adopt::await_adoption;
@@ -35,8 +35,9 @@ pub(crate) async fn run(
 ) -> Result<(), Fatal> {
     let Some(peer) = shared.peer.clone() else { return Ok(()) };
     let host = peer.host.clone();
-    let mut names =
-        Names::look_up(peer, shared.local).await.map_err(|reason| Fatal::PeerAddress { host, reason })?;
+    let mut names = Names::look_up(peer, shared.local)
+        .await
+        .map_err(|reason| Fatal::PeerAddress { host, reason })?;
     shared.admission.set_named(names.addresses());
     let mut failures = DialFailures::new(Instant::now());
     loop {
@@ -79,7 +80,8 @@ struct Progress {
     authenticated: AtomicBool,
 }
 
-/// The initiator's part of the handshake, in a task of its own: a bug in it costs this connection and no more.
+/// The initiator's part of the handshake, in a task of its own: a bug in it costs this connection
+/// and no more.
 async fn prove(
     shared: &Arc<PeeringState>,
     connection: Connection,
@@ -125,8 +127,8 @@ async fn attempt(
     let alive = || look(&connection, &mut liveness.lock().unwrap_or_else(PoisonError::into_inner));
     let given_up = tokio::select! {
         result = handshake => match result {
-            // The responder says the same when its deadline passes, which may be over a link so slow that it never saw
-            // our proof.
+            // The responder says the same when its deadline passes, which may be over a link so
+            // slow that it never saw our proof.
             Err(AuthError::WrongPassword) if begun.elapsed() >= SLOW_LINK => Err("the responder gave up"),
             result => Ok(result),
         },
@@ -174,10 +176,14 @@ fn after(
         AuthError::PeerRefuses(clash) => {
             shared.tell_clash(clash, None, || clash.told_to_refused(remote));
         }
-        // The packets of such a dial do not leave this host, so nobody on the way can bring this about.
-        AuthError::Itself if first && names.lead_only_here() => return Err(Fatal::Itself { peer: remote }),
+        // The packets of such a dial do not leave this host, so nobody on the way can bring this
+        // about.
+        AuthError::Itself if first && names.lead_only_here() => {
+            return Err(Fatal::Itself { peer: remote });
+        }
         AuthError::Itself if failures.is_news() => {
-            let text = "the peer's address leads back to this very rft; waiting for the peer to dial";
+            let text =
+                "the peer's address leads back to this very rft; waiting for the peer to dial";
             shared.events.warn(None, text);
         }
         _ => {}
@@ -205,10 +211,15 @@ fn warn_of_another_version(shared: &PeeringState, remote: SocketAddr, failures: 
     }
 }
 
-/// InFlightDials the addresses in turn until a QUIC handshake completes. InFlightDials overlap, so that a lost packet
-/// or a long round trip does not hold up the next one; all but the first that answers are dropped.
-/// However a try ends before TLS is up, another follows: anybody on the path can end one.
-async fn connect(shared: &PeeringState, names: &mut Names, failures: &mut DialFailures) -> Connection {
+/// InFlightDials the addresses in turn until a QUIC handshake completes. InFlightDials overlap, so
+/// that a lost packet or a long round trip does not hold up the next one; all but the first that
+/// answers are dropped. However a try ends before TLS is up, another follows: anybody on the path
+/// can end one.
+async fn connect(
+    shared: &PeeringState,
+    names: &mut Names,
+    failures: &mut DialFailures,
+) -> Connection {
     let mut interval = RetryInterval::new(Instant::now());
     let mut answers = JoinSet::new();
     let mut tries = InFlightDials::new();
@@ -222,7 +233,8 @@ async fn connect(shared: &PeeringState, names: &mut Names, failures: &mut DialFa
         turn += 1;
         match shared.jumbo.connect(&shared.endpoint, addr) {
             Ok(connecting) => {
-                let answer = async move { (addr, tokio::time::timeout(DEADLINE, connecting).await) };
+                let answer =
+                    async move { (addr, tokio::time::timeout(DEADLINE, connecting).await) };
                 tries.push(answers.spawn(answer)).as_ref().map(AbortHandle::abort);
             }
             Err(error) => tracing::info!(%addr, %error, "cannot dial"),

@@ -3,24 +3,29 @@
 //! With keep-alives every second neither side is ever silent for long on a link that works. A
 //! session that is not alive is not given up; a new connection is dialled beside it.
 //!
-//! Time counts by looks: what a process that was not let run did not hear meanwhile is nobody's silence.
+//! Time counts by looks: what a process that was not let run did not hear meanwhile is nobody's
+//! silence.
 
 use quinn::Connection;
 use std::time::{Duration, Instant};
 
 /// Silence means trouble after this and [`ROUND_TRIPS`]: two keep-alives are lost.
 const SILENCE: Duration = Duration::from_millis(2500);
-/// More time than this between two looks does not count. They are 100 ms apart where the machine has the time for them.
+/// More time than this between two looks does not count. They are 100 ms apart where the machine
+/// has the time for them.
 const LATE: Duration = Duration::from_millis(120);
-/// Who did not look for longer than this slept, or was suspended: the peer has long begun to dial, and so should we.
+/// Who did not look for longer than this slept, or was suspended: the peer has long begun to dial,
+/// and so should we.
 const ASLEEP: Duration = Duration::from_secs(3);
-/// No answer does so after this and [`ROUND_TRIPS`]: what asked for it is lost, and so are QUIC's probes after it.
+/// No answer does so after this and [`ROUND_TRIPS`]: what asked for it is lost, and so are QUIC's
+/// probes after it.
 const NO_ANSWER: Duration = Duration::from_millis(700);
-/// From a peer that is heard meanwhile, after so many times that. quinn sends no acknowledgement while the window is full
-/// and more waits to be sent: where both sides have much to send, the probe that follows a halt of the link is answered
-/// with the next one, twice as long after it.
+/// From a peer that is heard meanwhile, after so many times that. quinn sends no acknowledgement
+/// while the window is full and more waits to be sent: where both sides have much to send, the
+/// probe that follows a halt of the link is answered with the next one, twice as long after it.
 const TIMES_FROM_WHO_IS_HEARD: u32 = 2;
-/// The first probe of a connection that has just begun takes three round trips, and its answer another.
+/// The first probe of a connection that has just begun takes three round trips, and its answer
+/// another.
 const ROUND_TRIPS: u32 = 4;
 
 /// What a connection has counted since it began.
@@ -87,7 +92,8 @@ impl Liveness {
         let within = |since: Instant, time| now.saturating_duration_since(since) < time;
         let (silence, no_answer) = (SILENCE + rtt * ROUND_TRIPS, NO_ANSWER + rtt * ROUND_TRIPS);
         let times = if within(self.heard, no_answer) { TIMES_FROM_WHO_IS_HEARD } else { 1 };
-        within(self.heard, silence) && self.unanswered.is_none_or(|since| within(since, no_answer * times))
+        within(self.heard, silence)
+            && self.unanswered.is_none_or(|since| within(since, no_answer * times))
     }
 }
 
@@ -99,7 +105,11 @@ mod tests {
     const STEP: Duration = Duration::from_millis(100);
 
     /// Steps through time, with what is counted in each step, until the session seems dead.
-    fn dies_after(liveness: &mut Liveness, begin: Instant, each: impl Fn(&mut Counters)) -> Option<Duration> {
+    fn dies_after(
+        liveness: &mut Liveness,
+        begin: Instant,
+        each: impl Fn(&mut Counters),
+    ) -> Option<Duration> {
         dies_in_steps(STEP, liveness, begin, each)
     }
 
@@ -130,7 +140,10 @@ mod tests {
         let mut idle = Liveness::new(begin);
         assert_eq!(dies_after(&mut idle, begin, |c| c.received += 1), None);
         let silent = dies_after(&mut Liveness::new(begin), begin, |_| {});
-        assert!(silent.is_some_and(|after| after >= SILENCE && after < SILENCE + 2 * STEP), "{silent:?}");
+        assert!(
+            silent.is_some_and(|after| after >= SILENCE && after < SILENCE + 2 * STEP),
+            "{silent:?}"
+        );
     }
 
     #[test]
@@ -162,7 +175,11 @@ mod tests {
         // One that only sends is owed no answer, and one that answers is alive.
         assert_eq!(dies_after(&mut busy(begin), begin, |c| c.received += 9), None);
         let answered = |c: &mut Counters| {
-            *c = Counters { received: c.received + 1, answers: c.answers + 1, questions: c.questions + 5 };
+            *c = Counters {
+                received: c.received + 1,
+                answers: c.answers + 1,
+                questions: c.questions + 5,
+            };
         };
         assert_eq!(dies_after(&mut busy(begin), begin, answered), None);
     }

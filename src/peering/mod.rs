@@ -1,11 +1,12 @@
 //! The network: the only place that names quinn, rustls and rcgen.
 //!
-//! In the order in which a connection comes to be: [`socket`] (and `first_packet`), [`tls`], [`endpoint`]; `names`, `redial`, `dial`
-//! and `guard` (out and in); [`handshake`], [`close`] (what its end means) and `reports` (what the user is
-//! told of strangers); [`tie_break`], [`clash`] and `liveness`; `adopt` and [`connector`], which hold them
-//! together; then [`session`], with [`record`]s on each [`stream`]. [`congestion`] decides how fast the link is filled,
-//! `flow` how much the peer may send ahead of us; [`look`] asks what an idle path carries, [`fec`] repairs what is lost at a
-//! file's end.
+//! In the order in which a connection comes to be: [`socket`] (and `first_packet`), [`tls`],
+//! [`endpoint`]; `names`, `redial`, `dial` and `guard` (out and in); [`handshake`], [`close`] (what
+//! its end means) and `reports` (what the user is told of strangers); [`tie_break`], [`clash`] and
+//! `liveness`; `adopt` and [`connector`], which hold them together; then [`session`], with
+//! [`record`]s on each [`stream`]. [`congestion`] decides how fast the link is filled, `flow` how
+//! much the peer may send ahead of us; [`look`] asks what an idle path carries, [`fec`] repairs
+//! what is lost at a file's end.
 
 mod admission;
 mod adopt;
@@ -63,7 +64,9 @@ pub enum Fatal {
         peer: SocketAddr,
     },
     /// The keys from the responder could not be unwrapped.
-    #[error("the session keys from {peer} could not be unwrapped; run the same version of rft on both sides")]
+    #[error(
+        "the session keys from {peer} could not be unwrapped; run the same version of rft on both sides"
+    )]
     Unwrap {
         /// The responder.
         peer: SocketAddr,

@@ -3,16 +3,17 @@
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::time::{Duration, Instant};
 
-/// Failed guesses of one source are told of once in this time, and lines of the log are counted by it.
+/// Failed guesses of one source are told of once in this time, and lines of the log are counted by
+/// it.
 const INTERVAL: Duration = Duration::from_secs(60);
 /// Sources that are remembered. The guesses lets far fewer guess within [`INTERVAL`].
 const MAX_SOURCES: usize = 64;
-/// Lines of the log within [`INTERVAL`] about connections that were not accepted. More would turn the log
-/// over, and with it what it says of the peer.
+/// Lines of the log within [`INTERVAL`] about connections that were not accepted. More would turn
+/// the log over, and with it what it says of the peer.
 const MAX_LINES: u32 = 30;
 
-/// Who did not know the password: the first failure of a source is told at once, those that follow within a
-/// minute together.
+/// Who did not know the password: the first failure of a source is told at once, those that follow
+/// within a minute together.
 #[derive(Debug, Default)]
 pub(crate) struct FailedGuesses(Vec<Source>);
 
@@ -40,9 +41,11 @@ impl FailedGuesses {
         source.due(now)
     }
 
-    /// What is to be told of now, since its minute is over: the source's last address, and how many.
+    /// What is to be told of now, since its minute is over: the source's last address, and how
+    /// many.
     pub(crate) fn due(&mut self, now: Instant) -> Vec<(SocketAddr, u32)> {
-        let due = self.0.iter_mut().filter_map(|source| Some((source.peer, source.due(now)?))).collect();
+        let due =
+            self.0.iter_mut().filter_map(|source| Some((source.peer, source.due(now)?))).collect();
         // A minute without a failure, and the next one is told at once.
         self.0.retain(|source| now.saturating_duration_since(source.told) < INTERVAL);
         due
@@ -114,7 +117,11 @@ mod tests {
         assert_eq!(failed.due(at(60)), [(addr("192.0.2.1:20"), 20)]);
         assert_eq!(failed.due(at(61)), []);
         assert_eq!(failed.count(addr("192.0.2.1:1"), at(62)), None);
-        assert_eq!(failed.count(addr("192.0.2.1:2"), at(120)), Some(2), "also when nobody asked in time");
+        assert_eq!(
+            failed.count(addr("192.0.2.1:2"), at(120)),
+            Some(2),
+            "also when nobody asked in time"
+        );
         assert_eq!(failed.due(at(300)), []);
         assert_eq!(failed.count(addr("192.0.2.1:1"), at(300)), Some(1), "long quiet");
     }
@@ -132,8 +139,9 @@ mod tests {
     #[test]
     fn sources_are_bounded() {
         let (mut failed, now) = (FailedGuesses::default(), Instant::now());
-        let told = (0..10_000u32)
-            .filter(|n| failed.count(SocketAddr::new(std::net::Ipv4Addr::from(*n).into(), 1), now).is_some());
+        let told = (0..10_000u32).filter(|n| {
+            failed.count(SocketAddr::new(std::net::Ipv4Addr::from(*n).into(), 1), now).is_some()
+        });
         assert_eq!(told.count(), MAX_SOURCES);
     }
 

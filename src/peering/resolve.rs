@@ -16,7 +16,8 @@ const AGE: Duration = Duration::from_secs(30);
 /// What the resolver says, once it does: without a network that may take long.
 type Answer = Pin<Box<dyn Future<Output = io::Result<Vec<SocketAddr>>> + Send>>;
 
-/// The peer's addresses. There is always one to dial: those from before stay until there are others.
+/// The peer's addresses. There is always one to dial: those from before stay until there are
+/// others.
 pub(crate) struct Names {
     peer: PeerAddress,
     local: SocketAddr,
@@ -49,7 +50,8 @@ impl Names {
         &self.found
     }
 
-    /// Whether each of them is this very socket: an address of this host, and our port. Nobody else can have bound it.
+    /// Whether each of them is this very socket: an address of this host, and our port. Nobody else
+    /// can have bound it.
     pub(crate) fn lead_only_here(&self) -> bool {
         self.found.iter().all(|addr| {
             let ip = addr.ip().to_canonical();
@@ -112,7 +114,10 @@ fn resolve(peer: &PeerAddress) -> Answer {
     Box::pin(async move { Ok(tokio::net::lookup_host((host.as_str(), port)).await?.collect()) })
 }
 
-fn usable(found: io::Result<Vec<SocketAddr>>, local: SocketAddr) -> Result<Vec<SocketAddr>, String> {
+fn usable(
+    found: io::Result<Vec<SocketAddr>>,
+    local: SocketAddr,
+) -> Result<Vec<SocketAddr>, String> {
     let found = found.map_err(|error| cause::of(&error))?;
     let usable: Vec<_> = found.iter().copied().filter(|addr| can_send(local, *addr)).collect();
     if usable.is_empty() {
@@ -157,7 +162,8 @@ mod tests {
 
     #[tokio::test]
     async fn a_resolver_that_goes_silent_holds_nothing_up() {
-        let mut names = Names::look_up_by(peer(), LOCAL.parse().unwrap(), goes_silent).await.unwrap();
+        let mut names =
+            Names::look_up_by(peer(), LOCAL.parse().unwrap(), goes_silent).await.unwrap();
         names.at = Instant::now().checked_sub(AGE).unwrap();
         for _ in 0..3 {
             assert!(!names.refresh());
@@ -190,7 +196,11 @@ mod tests {
                 tokio::task::yield_now().await;
                 assert!(!names.refresh() || taken);
             }
-            assert_eq!(names.addresses(), [address(2)], "what this socket cannot send to is left out");
+            assert_eq!(
+                names.addresses(),
+                [address(2)],
+                "what this socket cannot send to is left out"
+            );
         }
     }
 }

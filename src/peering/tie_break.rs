@@ -11,7 +11,8 @@ use crate::session::installation::{Clash, Identity};
 use std::cmp::Ordering;
 use std::time::Duration;
 
-/// Two authenticated connections within this time, one dialled by each side, are taken for dials that crossed.
+/// Two authenticated connections within this time, one dialled by each side, are taken for dials
+/// that crossed.
 const CROSSING: Duration = Duration::from_secs(3);
 
 /// Whether this side decides. Equal ids are the same process and never get here.
@@ -41,14 +42,15 @@ pub enum Verdict {
     Adopt,
     /// It is the other dial of a pair that crossed; it is closed.
     Duplicate,
-    /// The current one is kept, as it is another installation's, or that of another process which is alive too. The
-    /// follower comes to this verdict as well.
+    /// The current one is kept, as it is another installation's, or that of another process which
+    /// is alive too. The follower comes to this verdict as well.
     Refuse(Clash),
 }
 
 /// The newest authenticated session wins, unless the peer holds the current one, or cannot have
-/// heard of it yet, or the current one is another installation's. `role` is ours on the new connection;
-/// `displaced` says that another process of the peer's installation has taken the peer's place before.
+/// heard of it yet, or the current one is another installation's. `role` is ours on the new
+/// connection; `displaced` says that another process of the peer's installation has taken the
+/// peer's place before.
 pub fn decide(
     current: Option<Current>,
     peer: PeerId,
@@ -59,7 +61,9 @@ pub fn decide(
     let Some(current) = current else { return Verdict::Adopt };
     if current.peer.process != peer {
         return match current.alive {
-            true if current.peer.installation != settings.installation => Verdict::Refuse(Clash::Occupied),
+            true if current.peer.installation != settings.installation => {
+                Verdict::Refuse(Clash::Occupied)
+            }
             true if displaced => Verdict::Refuse(Clash::Copied),
             _ => Verdict::Adopt,
         };
@@ -67,7 +71,8 @@ pub fn decide(
     let keep = if settings.last_session == current.session {
         settings.last_alive && current.alive
     } else {
-        // Who dialled both has given up the first, and one that is dead may have died with our word on it.
+        // Who dialled both has given up the first, and one that is dead may have died with our word
+        // on it.
         current.age < CROSSING && current.role != role && current.alive
     };
     if keep { Verdict::Duplicate } else { Verdict::Adopt }
@@ -78,12 +83,14 @@ mod tests {
     use super::*;
     use crate::proto::message::InstallationId;
 
-    const PEER: Identity = Identity { process: PeerId([1; 16]), installation: InstallationId([2; 16]) };
+    const PEER: Identity =
+        Identity { process: PeerId([1; 16]), installation: InstallationId([2; 16]) };
 
     /// Of the peer's settings on a connection that it dialled.
     fn verdict(current: Option<Current>, last_session: [u8; 16], last_alive: bool) -> Verdict {
         let installation = PEER.installation;
-        let settings = Settings { last_session, last_alive, installation, streams: 1, ..Settings::default() };
+        let settings =
+            Settings { last_session, last_alive, installation, streams: 1, ..Settings::default() };
         decide(current, PEER.process, false, Role::Responder, &settings)
     }
 
@@ -126,11 +133,13 @@ mod tests {
         assert_eq!(verdict(deaf(30), [7; 16], true), Verdict::Adopt);
     }
 
-    /// A link that is cut again in the midst of a handshake: the leader has adopted, and the follower never heard.
+    /// A link that is cut again in the midst of a handshake: the leader has adopted, and the
+    /// follower never heard.
     #[test]
     fn a_lost_adoption_holds_up_nobody() {
         // The follower dialled, gave up and dialled again.
-        let dialled_by_peer = current(0).map(|current| Current { role: Role::Responder, ..current });
+        let dialled_by_peer =
+            current(0).map(|current| Current { role: Role::Responder, ..current });
         assert_eq!(verdict(dialled_by_peer, [9; 16], false), Verdict::Adopt);
         assert_eq!(verdict(dialled_by_peer, [0; 16], false), Verdict::Adopt);
         // The leader dialled, and hears nothing more on it.
@@ -139,8 +148,12 @@ mod tests {
 
     #[test]
     fn a_restarted_peer_takes_over_at_once() {
-        let settings = Settings { installation: PEER.installation, streams: 1, ..Settings::default() };
-        assert_eq!(decide(current(0), PeerId([9; 16]), false, Role::Responder, &settings), Verdict::Adopt);
+        let settings =
+            Settings { installation: PEER.installation, streams: 1, ..Settings::default() };
+        assert_eq!(
+            decide(current(0), PeerId([9; 16]), false, Role::Responder, &settings),
+            Verdict::Adopt
+        );
     }
 
     #[test]
@@ -153,7 +166,8 @@ mod tests {
                 (PEER.installation, true, Clash::Copied),
             ] {
                 let settings = Settings { installation, streams: 1, ..Settings::default() };
-                let verdict = |current| decide(current, PeerId([9; 16]), displaced, role, &settings);
+                let verdict =
+                    |current| decide(current, PeerId([9; 16]), displaced, role, &settings);
                 for seconds in [0, 100] {
                     assert_eq!(verdict(current(seconds)), Verdict::Refuse(clash));
                     assert_eq!(verdict(deaf(seconds)), Verdict::Adopt);

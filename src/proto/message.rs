@@ -1,8 +1,8 @@
 //! The messages inside the sealed records, and their bytes (protocol.md sections 4 and 5).
 //!
-//! A file stream carries one [`Offer`] and the file's chunks one way, and at most one [`Accept`] and
-//! exactly one [`Outcome`] the other way. The control stream carries [`Settings`] once each way,
-//! then [`Control`] messages.
+//! A file stream carries one [`Offer`] and the file's chunks one way, and at most one [`Accept`]
+//! and exactly one [`Outcome`] the other way. The control stream carries [`Settings`] once each
+//! way, then [`Control`] messages.
 
 mod control;
 mod offer;
@@ -44,8 +44,8 @@ impl fmt::Debug for TransferId {
     }
 }
 
-/// What identifies a peer's state folder, over restarts of its process. It is no secret, and proves nothing:
-/// whoever may tell it has proved that it knows the password.
+/// What identifies a peer's state folder, over restarts of its process. It is no secret, and proves
+/// nothing: whoever may tell it has proved that it knows the password.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct InstallationId(pub [u8; 16]);
 

@@ -13,7 +13,8 @@ pub const MAX_COMPONENT: usize = 255;
 pub const RESERVED_PREFIX: &[u8] = b".rft";
 
 /// A relative, `/`-separated name of one to [`MAX_NAME`] bytes, valid by construction: no empty
-/// component, no `.` or `..`, no NUL, nothing absolute, nothing reserved at the top. Cheap to clone.
+/// component, no `.` or `..`, no NUL, nothing absolute, nothing reserved at the top. Cheap to
+/// clone.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Name(Arc<[u8]>);
 
@@ -178,8 +179,9 @@ fn check_component(part: &[u8]) -> Result<(), NameError> {
 
 /// Whether a symbolic link at `link` with this target stays inside the tree wherever the tree
 /// stands: the target is relative, `..` come first, and no more of them than there are folders
-/// above the link. (`..` after a named part may climb out through another link, so it is refused.) Nor
-/// may it lead to what is the program's own: a component `.rft`, or at the top one that starts like it.
+/// above the link. (`..` after a named part may climb out through another link, so it is refused.)
+/// Nor may it lead to what is the program's own: a component `.rft`, or at the top one that starts
+/// like it.
 pub fn link_stays_inside(link: &Name, target: &[u8]) -> bool {
     if target.is_empty() || target.len() > MAX_NAME || target[0] == b'/' || target.contains(&0) {
         return false;
@@ -193,7 +195,9 @@ pub fn link_stays_inside(link: &Name, target: &[u8]) -> bool {
             b".." if descended => return false,
             b".." => climbed += 1,
             _ if part.eq_ignore_ascii_case(RESERVED_PREFIX) => return false,
-            _ if !descended && climbed == above && part.starts_with(RESERVED_PREFIX) => return false,
+            _ if !descended && climbed == above && part.starts_with(RESERVED_PREFIX) => {
+                return false;
+            }
             _ => descended = true,
         }
     }
@@ -209,7 +213,9 @@ pub fn escape(bytes: &[u8]) -> String {
         for c in chunk.valid().chars() {
             match c {
                 '\\' => out.push_str("\\\\"),
-                c if c.is_control() && c.is_ascii() => out.push_str(&format!("\\x{:02x}", c as u32)),
+                c if c.is_control() && c.is_ascii() => {
+                    out.push_str(&format!("\\x{:02x}", c as u32))
+                }
                 c if is_unprintable(c) => out.extend(c.escape_unicode()),
                 c => out.push(c),
             }
@@ -221,8 +227,8 @@ pub fn escape(bytes: &[u8]) -> String {
     out
 }
 
-/// Whether a terminal or a reader of a log may take this character for more than text: control characters, and
-/// invisible ones that reorder or hide what is around them.
+/// Whether a terminal or a reader of a log may take this character for more than text: control
+/// characters, and invisible ones that reorder or hide what is around them.
 pub fn is_unprintable(c: char) -> bool {
     c.is_control() || reorders_text(c)
 }
@@ -373,7 +379,11 @@ mod tests {
             ("l", "a/.rft-x", true),
             ("l", "./a//b", true),
         ] {
-            assert_eq!(link_stays_inside(&name(link), target.as_bytes()), inside, "{link} -> {target}");
+            assert_eq!(
+                link_stays_inside(&name(link), target.as_bytes()),
+                inside,
+                "{link} -> {target}"
+            );
         }
     }
 

@@ -1,8 +1,9 @@
 //! How a connection ended, and what that says (protocol.md section 3.4). Pure.
 //!
-//! Until the peer has proved that it knows the password, an end says next to nothing: anybody may have brought
-//! it about. So nothing here ends the process, or counts against the password, on an unauthenticated word,
-//! but for one case that cannot be told otherwise: the responder's answer to our proof.
+//! Until the peer has proved that it knows the password, an end says next to nothing: anybody may
+//! have brought it about. So nothing here ends the process, or counts against the password, on an
+//! unauthenticated word, but for one case that cannot be told otherwise: the responder's answer to
+//! our proof.
 
 use super::handshake::AuthError;
 use super::installation::Clash;
@@ -17,8 +18,8 @@ const NO_APPLICATION_PROTOCOL: u8 = 120;
 /// How far a handshake had come when its connection ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Phase {
-    /// TLS is not up. Everybody on the path can derive the keys of Initial packets (RFC 9001 section 5.2),
-    /// so whoever sees the first packet can forge an end.
+    /// TLS is not up. Everybody on the path can derive the keys of Initial packets (RFC 9001
+    /// section 5.2), so whoever sees the first packet can forge an end.
     Tls,
     /// TLS is up; neither side has proved anything.
     Hello,
@@ -28,15 +29,16 @@ pub enum Phase {
     Proven,
 }
 
-/// How a connection ended, without the reason phrase: that is the peer's text, and is shown nowhere.
+/// How a connection ended, without the reason phrase: that is the peer's text, and is shown
+/// nowhere.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Close {
     /// By the peer's application (CONNECTION_CLOSE 0x1d), with this code.
     Application(u64),
     /// By the peer's QUIC (CONNECTION_CLOSE 0x1c), with this code.
     Transport(u64),
-    /// The peer says that there is no common version, of QUIC (Version Negotiation) or of the protocol (TLS
-    /// alert 120).
+    /// The peer says that there is no common version, of QUIC (Version Negotiation) or of the
+    /// protocol (TLS alert 120).
     OtherVersion,
     /// This side found no common protocol in the peer's TLS.
     OtherProtocol,
@@ -54,7 +56,9 @@ impl From<&ConnectionError> for Close {
             ConnectionError::ConnectionClosed(close) if close.error_code == other_protocol => {
                 Self::OtherVersion
             }
-            ConnectionError::TransportError(error) if error.code == other_protocol => Self::OtherProtocol,
+            ConnectionError::TransportError(error) if error.code == other_protocol => {
+                Self::OtherProtocol
+            }
             ConnectionError::ConnectionClosed(close) => Self::Transport(close.error_code.into()),
             ConnectionError::ApplicationClosed(close) => Self::Application(close.error_code.into()),
             ConnectionError::TransportError(_)
@@ -98,13 +102,16 @@ pub fn judge(role: Role, phase: Phase, close: Close) -> Meaning {
     const OCCUPIED: u64 = CloseCode::Occupied as u64;
     const COPIED: u64 = CloseCode::Copied as u64;
     match (role, phase, close) {
-        (Role::Initiator, Phase::Tls, Close::OtherVersion | Close::OtherProtocol) => Meaning::OtherVersion,
+        (Role::Initiator, Phase::Tls, Close::OtherVersion | Close::OtherProtocol) => {
+            Meaning::OtherVersion
+        }
         (Role::Responder, Phase::Tls, Close::OtherProtocol) => Meaning::OtherVersion,
         (Role::Initiator, Phase::Hello, Close::Application(BUSY)) => Meaning::Busy,
         // The one reason for which a responder says that before it has said anything else.
         (Role::Initiator, Phase::Hello, Close::Application(DUPLICATE)) => Meaning::Itself,
         (Role::Initiator, Phase::Proof, Close::Application(AUTHENTICATION)) => Meaning::Refused,
-        // An honest responder that is there answers a proof with M4 or that. A connection that died says nothing.
+        // An honest responder that is there answers a proof with M4 or that. A connection that died
+        // says nothing.
         (
             Role::Initiator,
             Phase::Proof,
@@ -142,7 +149,8 @@ fn failure(meaning: Meaning, text: impl FnOnce() -> String) -> AuthError {
     }
 }
 
-/// A connection's end, for people. A close frame's reason phrase, which is the peer's text, is left out.
+/// A connection's end, for people. A close frame's reason phrase, which is the peer's text, is left
+/// out.
 pub fn describe(error: &ConnectionError) -> String {
     match error {
         ConnectionError::VersionMismatch => "the peer speaks another version of QUIC".into(),
@@ -175,7 +183,8 @@ mod tests {
     fn closes() -> Vec<Close> {
         let application =
             (0..=0x20).chain([0x178, u64::from(u32::MAX), (1 << 62) - 1]).map(Close::Application);
-        let transport = (0..=0x20).chain(0x100..=0x1ff).chain([(1 << 62) - 1]).map(Close::Transport);
+        let transport =
+            (0..=0x20).chain(0x100..=0x1ff).chain([(1 << 62) - 1]).map(Close::Transport);
         let others = [Close::OtherVersion, Close::OtherProtocol, Close::Stream, Close::Lost];
         application.chain(transport).chain(others).collect()
     }
@@ -202,9 +211,9 @@ mod tests {
                     (Phase::Hello, application(CloseCode::Duplicate), Meaning::Itself),
                     (Phase::Proof, authentication, Meaning::Refused),
                 ]);
-                let unanswered = closes()
-                    .into_iter()
-                    .filter(|close| ![authentication, Close::OtherProtocol, Close::Lost].contains(close));
+                let unanswered = closes().into_iter().filter(|close| {
+                    ![authentication, Close::OtherProtocol, Close::Lost].contains(close)
+                });
                 rows.extend(unanswered.map(|close| (Phase::Proof, close, Meaning::Unanswered)));
             }
         }
@@ -219,7 +228,11 @@ mod tests {
                 for close in closes() {
                     let row = table.iter().find(|row| (row.0, row.1) == (phase, close));
                     let expected = row.map_or(Meaning::Lost, |row| row.2);
-                    assert_eq!(judge(role, phase, close), expected, "{role:?}, {phase:?}, {close:?}");
+                    assert_eq!(
+                        judge(role, phase, close),
+                        expected,
+                        "{role:?}, {phase:?}, {close:?}"
+                    );
                 }
             }
         }
@@ -274,7 +287,9 @@ mod tests {
             for text in [describe(&error), crate::session::describe(&error)] {
                 assert!(!text.contains("forged"), "{text}");
             }
-            for (role, phase) in ROLES.into_iter().flat_map(|role| PHASES.map(|phase| (role, phase))) {
+            for (role, phase) in
+                ROLES.into_iter().flat_map(|role| PHASES.map(|phase| (role, phase)))
+            {
                 let text = ended(role, phase, &error).to_string();
                 assert!(!text.contains("forged"), "{role:?}, {phase:?}: {text}");
             }

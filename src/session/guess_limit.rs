@@ -4,16 +4,17 @@ use std::time::{Duration, Instant};
 
 /// Guesses that a bucket holds when it is full.
 const BURST: u32 = 5;
-/// Who guesses: how soon a guess comes back after how many failures in a row. All kinds together get no
-/// more than ten guesses a minute once their buckets are empty.
+/// Who guesses: how soon a guess comes back after how many failures in a row. All kinds together
+/// get no more than ten guesses a minute once their buckets are empty.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RefillRate {
     /// Anybody: two a minute; after 20 failures one a minute; after 100 one in five minutes.
     Strangers,
-    /// Who shares the address that the user named, from another port: two a minute; after 20 failures one.
+    /// Who shares the address that the user named, from another port: two a minute; after 20
+    /// failures one.
     Neighbours,
-    /// The address and port that the user named: six a minute; after 20 failures one a minute, and never
-    /// less, so that the honest peer gets in whatever came from there before.
+    /// The address and port that the user named: six a minute; after 20 failures one a minute, and
+    /// never less, so that the honest peer gets in whatever came from there before.
     Peer,
 }
 
@@ -33,9 +34,9 @@ const SLOW: u32 = 20;
 /// So many are an attack that goes on.
 pub const HOPELESS: u32 = 100;
 
-/// A token bucket for password guesses, of those who dial us and of those whom we dial. A token is taken for
-/// whatever the other side can test a password by, and given back when it proves that it knows ours; whoever
-/// hangs up has used it.
+/// A token bucket for password guesses, of those who dial us and of those whom we dial. A token is
+/// taken for whatever the other side can test a password by, and given back when it proves that it
+/// knows ours; whoever hangs up has used it.
 #[derive(Debug)]
 pub struct GuessLimit {
     rate: RefillRate,
@@ -101,7 +102,9 @@ mod tests {
     fn tried(limits: &mut [GuessLimit], start: Instant, minutes: u64) -> Vec<usize> {
         let second = |n| start + Duration::from_secs(n);
         let mut one = |at| limits.iter_mut().filter_map(|t| t.take(at).then_some(())).count();
-        (0..minutes).map(|minute| (minute * 60..minute * 60 + 60).map(|n| one(second(n))).sum()).collect()
+        (0..minutes)
+            .map(|minute| (minute * 60..minute * 60 + 60).map(|n| one(second(n))).sum())
+            .collect()
     }
 
     #[test]
@@ -128,7 +131,10 @@ mod tests {
         }
         assert!(strangers[2..].iter().all(|&n| n <= 12), "{strangers:?}");
         // Whoever the user named is never locked out for more than a minute.
-        assert!(neighbours[2..].iter().chain(&peer[2..]).all(|&n| n == 60), "{neighbours:?} {peer:?}");
+        assert!(
+            neighbours[2..].iter().chain(&peer[2..]).all(|&n| n == 60),
+            "{neighbours:?} {peer:?}"
+        );
     }
 
     #[test]

@@ -52,9 +52,11 @@ pub enum AuthError {
     /// The other side has another password.
     #[error("the password was not accepted")]
     WrongPassword,
-    /// The other side does not seem to speak this protocol, or another version. It has proved nothing, so
-    /// that may be forged.
-    #[error("the peer does not speak rft/1: it runs another program or another version on that port")]
+    /// The other side does not seem to speak this protocol, or another version. It has proved
+    /// nothing, so that may be forged.
+    #[error(
+        "the peer does not speak rft/1: it runs another program or another version on that port"
+    )]
     OtherVersion,
     /// A peer that has proved that it knows the password says what cannot be parsed.
     #[error("the peer knows the password, and yet does not speak rft/1 as this side does")]
@@ -85,8 +87,8 @@ pub enum AuthError {
     KeysRefused,
 }
 
-/// The initiator's side: whoever dialled. `proof_sent` is set when the other side gets something to test a
-/// password by, also for a caller that gives up waiting.
+/// The initiator's side: whoever dialled. `proof_sent` is set when the other side gets something to
+/// test a password by, also for a caller that gives up waiting.
 ///
 /// # Errors
 /// [`AuthError`]; the connection is then closed.
@@ -100,7 +102,8 @@ pub async fn as_initiator(
     let over = |phase| over(&connection, Role::Initiator, phase);
     let (mut send, mut recv) = connection.open_bi().await.map_err(|_| over(Phase::Hello))?;
     let binding = binding(&connection)?;
-    let (initiator, m1) = Initiator::start(key, &binding, own, &mut SysRng).map_err(refuse(&connection))?;
+    let (initiator, m1) =
+        Initiator::start(key, &binding, own, &mut SysRng).map_err(refuse(&connection))?;
     send.write_all(&m1).await.map_err(|_| over(Phase::Hello))?;
     let mut m2 = [0; M2_LEN];
     recv.read_exact(&mut m2).await.map_err(|_| over(Phase::Hello))?;
@@ -116,8 +119,8 @@ pub async fn as_initiator(
     exchange_settings(connection, established, send, recv, own).await
 }
 
-/// The responder's side: whoever was dialled. A token of `guesses` is used unless the initiator proves that
-/// it knows the password.
+/// The responder's side: whoever was dialled. A token of `guesses` is used unless the initiator
+/// proves that it knows the password.
 ///
 /// # Errors
 /// [`AuthError`]; the connection is then closed.
@@ -178,7 +181,11 @@ async fn exchange_settings(
 }
 
 /// Why an authenticated connection is lost before it is adopted.
-pub(crate) fn lost_when_proven(connection: &Connection, role: Role, error: RecordError) -> AuthError {
+pub(crate) fn lost_when_proven(
+    connection: &Connection,
+    role: Role,
+    error: RecordError,
+) -> AuthError {
     match error {
         RecordError::Malformed(_) => {
             connection.close(CloseCode::Protocol.var_int(), b"");
@@ -205,7 +212,9 @@ fn refuse(connection: &Connection) -> impl Fn(HandshakeError) -> AuthError + '_ 
             HandshakeError::SelfConnection => (CloseCode::Duplicate, AuthError::Itself),
             HandshakeError::WrongPassword => (CloseCode::Authentication, AuthError::WrongPassword),
             HandshakeError::UnwrapFailed => (CloseCode::KeysRefused, AuthError::Unwrap),
-            HandshakeError::WrapFailed | HandshakeError::Rng => (CloseCode::Authentication, AuthError::Wrap),
+            HandshakeError::WrapFailed | HandshakeError::Rng => {
+                (CloseCode::Authentication, AuthError::Wrap)
+            }
             _ => (CloseCode::Authentication, AuthError::OtherVersion),
         };
         connection.close(code.var_int(), b"");

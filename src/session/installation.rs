@@ -1,9 +1,9 @@
-//! More than two installations with one password, and one installation in two processes (protocol.md section 3.5).
-//! Pure: time is passed in.
+//! More than two installations with one password, and one installation in two processes
+//! (protocol.md section 3.5). Pure: time is passed in.
 //!
-//! A session belongs to two installations. While it lives, a side of it refuses all others. A process is known to
-//! be one of two with the same state folder when it comes back after another one has displaced it: after a restart
-//! the old process never does.
+//! A session belongs to two installations. While it lives, a side of it refuses all others. A
+//! process is known to be one of two with the same state folder when it comes back after another
+//! one has displaced it: after a restart the old process never does.
 
 use crate::crypto::handshake::PeerId;
 use crate::proto::message::{InstallationId, Settings};
@@ -33,7 +33,8 @@ pub struct Identity {
 pub enum Clash {
     /// It has a session with another installation.
     Occupied,
-    /// It has a session with another process of the same installation, and both processes are alive.
+    /// It has a session with another process of the same installation, and both processes are
+    /// alive.
     Copied,
 }
 
@@ -85,7 +86,8 @@ pub fn told_of_own_copy(peer: SocketAddr) -> String {
     )
 }
 
-/// Why `holder` refuses `newcomer`, by what both said first on a new connection. Both sides come to the same answer.
+/// Why `holder` refuses `newcomer`, by what both said first on a new connection. Both sides come to
+/// the same answer.
 pub fn refusal(holder: &Settings, newcomer: &Settings) -> Option<Clash> {
     if holder.displaced {
         return Some(Clash::Copied);
@@ -121,9 +123,14 @@ impl Clashes {
         self.told.retain(|(_, refused, _)| refused.is_some());
     }
 
-    /// Whether the user is to be told that this side refuses the installation `refused`, or that a peer refuses
-    /// this side (`None`).
-    pub(crate) fn is_news(&mut self, clash: Clash, refused: Option<InstallationId>, now: Instant) -> bool {
+    /// Whether the user is to be told that this side refuses the installation `refused`, or that a
+    /// peer refuses this side (`None`).
+    pub(crate) fn is_news(
+        &mut self,
+        clash: Clash,
+        refused: Option<InstallationId>,
+        now: Instant,
+    ) -> bool {
         self.told.retain(|(_, _, at)| now.saturating_duration_since(*at) < TOLD_INTERVAL);
         let known = self.told.iter().any(|told| (told.0, told.1) == (clash, refused));
         if known || self.told.len() >= MAX_TOLD {
@@ -141,7 +148,11 @@ mod tests {
     const ONE: InstallationId = InstallationId([1; 16]);
     const TWO: InstallationId = InstallationId([2; 16]);
 
-    fn settings(installation: InstallationId, partner: Option<InstallationId>, displaced: bool) -> Settings {
+    fn settings(
+        installation: InstallationId,
+        partner: Option<InstallationId>,
+        displaced: bool,
+    ) -> Settings {
         Settings { installation, partner, displaced, streams: 1, ..Settings::default() }
     }
 
@@ -149,7 +160,11 @@ mod tests {
     fn a_session_belongs_to_two_installations() {
         let newcomer = settings(ONE, None, false);
         assert_eq!(refusal(&settings(TWO, None, false), &newcomer), None);
-        assert_eq!(refusal(&settings(TWO, Some(ONE), false), &newcomer), None, "roaming or restarted");
+        assert_eq!(
+            refusal(&settings(TWO, Some(ONE), false), &newcomer),
+            None,
+            "roaming or restarted"
+        );
         let other = InstallationId([3; 16]);
         assert_eq!(refusal(&settings(TWO, Some(other), false), &newcomer), Some(Clash::Occupied));
         assert_eq!(refusal(&settings(TWO, Some(ONE), true), &newcomer), Some(Clash::Copied));
@@ -184,7 +199,8 @@ mod tests {
         assert!(clashes.is_news(Clash::Occupied, Some(ONE), begin + TOLD_INTERVAL));
         let other = |n| Some(InstallationId([n; 16]));
         let mut clashes = Clashes::default();
-        let told = (0..=u8::MAX).filter(|n| clashes.is_news(Clash::Occupied, other(*n), begin)).count();
+        let told =
+            (0..=u8::MAX).filter(|n| clashes.is_news(Clash::Occupied, other(*n), begin)).count();
         assert_eq!(told, MAX_TOLD);
     }
 }

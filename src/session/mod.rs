@@ -49,8 +49,8 @@ pub struct Session {
 /// Why this side closes, when the connection itself cannot tell.
 type Ending = Arc<OnceLock<&'static str>>;
 
-/// How fast the link takes what is sent, as congestion control has it at the moment: no less than what
-/// really goes.
+/// How fast the link takes what is sent, as congestion control has it at the moment: no less than
+/// what really goes.
 #[derive(Debug, Clone, Default)]
 pub struct PathRate(Arc<AtomicU64>);
 
@@ -70,10 +70,15 @@ impl PathRate {
 pub type ControlReceiver = mpsc::Receiver<Control>;
 
 impl Session {
-    /// Takes over an adopted connection: lets the peer open `streams` file streams at once and have half of
-    /// `memory` bytes under way at most, and keeps as many for retransmission.
-    /// On its path lost packets are repaired where that helps.
-    pub fn start(adopted: Authenticated, streams: u32, memory: u64, fec: &Fec) -> (Self, ControlReceiver) {
+    /// Takes over an adopted connection: lets the peer open `streams` file streams at once and have
+    /// half of `memory` bytes under way at most, and keeps as many for retransmission. On its path
+    /// lost packets are repaired where that helps.
+    pub fn start(
+        adopted: Authenticated,
+        streams: u32,
+        memory: u64,
+        fec: &Fec,
+    ) -> (Self, ControlReceiver) {
         let Authenticated { connection, established, settings, mut writer, reader, .. } = adopted;
         let mut receive = ReceiveWindow::new(memory / 2, connection.rtt(), Instant::now());
         connection.set_receive_window(var_int(receive.next(connection.rtt(), Instant::now())));
@@ -81,7 +86,8 @@ impl Session {
         // The responder's side has the control stream open by the peer besides.
         connection.set_max_concurrent_bi_streams(VarInt::from_u32(streams.saturating_add(1)));
         let (messages, receiver) = mpsc::channel(CONTROL_QUEUE);
-        let (ending, link, backlog) = (Ending::default(), PathRate::default(), SendBacklog::default());
+        let (ending, link, backlog) =
+            (Ending::default(), PathRate::default(), SendBacklog::default());
         let keys = established.keys;
         fec.begin(SessionRepair {
             own: RepairKey::new(&keys.repair(established.role)),
@@ -91,7 +97,13 @@ impl Session {
         });
         tokio::spawn(read_control(connection.clone(), reader, messages, ending.clone()));
         tokio::spawn(path_probe::run(connection.clone()));
-        tokio::spawn(follow_windows(connection.clone(), memory, receive, link.clone(), fec.clone()));
+        tokio::spawn(follow_windows(
+            connection.clone(),
+            memory,
+            receive,
+            link.clone(),
+            fec.clone(),
+        ));
         let session = Self {
             connection,
             keys,
@@ -160,7 +172,8 @@ impl Session {
     /// # Errors
     /// [`StreamError`] when the connection is lost.
     pub async fn open_file(&self) -> Result<(RecordWriter, RecordReader), StreamError> {
-        let streams = self.connection.open_bi().await.map_err(|error| StreamError::Lost(describe(&error)))?;
+        let streams =
+            self.connection.open_bi().await.map_err(|error| StreamError::Lost(describe(&error)))?;
         Ok(self.sealed(streams))
     }
 
@@ -169,14 +182,20 @@ impl Session {
     /// # Errors
     /// [`StreamError`] when the connection is lost.
     pub async fn accept_file(&self) -> Result<(RecordWriter, RecordReader), StreamError> {
-        let streams =
-            self.connection.accept_bi().await.map_err(|error| StreamError::Lost(describe(&error)))?;
+        let streams = self
+            .connection
+            .accept_bi()
+            .await
+            .map_err(|error| StreamError::Lost(describe(&error)))?;
         let (mut writer, reader) = self.sealed(streams);
         writer.stream().set_turn(Priority::Answer);
         Ok((writer, reader))
     }
 
-    fn sealed(&self, (send, recv): (quinn::SendStream, quinn::RecvStream)) -> (RecordWriter, RecordReader) {
+    fn sealed(
+        &self,
+        (send, recv): (quinn::SendStream, quinn::RecvStream),
+    ) -> (RecordWriter, RecordReader) {
         let stream = u64::from(VarInt::from(send.id()));
         let (send, sealer) = self.keys.sealer(self.role, send);
         let writer = RecordWriter::new(send.counted(&self.backlog), sealer);
@@ -198,15 +217,15 @@ impl Session {
         self.ending.get().map_or_else(|| describe(&error), |ending| (*ending).to_owned())
     }
 
-    /// Ends the session in order: the peer has all that was written, and knows what this side has left,
-    /// before the connection closes, or two seconds pass.
+    /// Ends the session in order: the peer has all that was written, and knows what this side has
+    /// left, before the connection closes, or two seconds pass.
     pub async fn farewell(&self, files: u64, bytes: u64) {
         self.ending.get_or_init(|| "stopped here");
         let flush = async {
             let _ = self.tell(&Control::Backlog { files, bytes }).await;
             let _ = self.tell(&Control::Goodbye).await;
-            // The peer closes when it has read this. To close from here would throw away what it has
-            // received and not read yet.
+            // The peer closes when it has read this. To close from here would throw away what it
+            // has received and not read yet.
             self.connection.closed().await;
         };
         let _ = tokio::time::timeout(FAREWELL, flush).await;
@@ -224,8 +243,8 @@ impl Session {
     }
 }
 
-/// Closes the connection when a panic drops it. Without one of its tasks a session would go on and do half of its
-/// work; both sides begin another one instead.
+/// Closes the connection when a panic drops it. Without one of its tasks a session would go on and
+/// do half of its work; both sides begin another one instead.
 pub struct ClosesOnPanic(Connection);
 
 impl Drop for ClosesOnPanic {
@@ -278,7 +297,9 @@ async fn read_control(
     let _guard = ClosesOnPanic(connection.clone());
     loop {
         let message = match reader.next(MAX_MESSAGE).await {
-            Ok((RecordKind::Control, plaintext)) => Control::decode(&plaintext).map_err(RecordError::from),
+            Ok((RecordKind::Control, plaintext)) => {
+                Control::decode(&plaintext).map_err(RecordError::from)
+            }
             Ok(_) => Err(RecordError::Malformed(crate::proto::codec::Malformed)),
             Err(error) => Err(error),
         };
@@ -313,8 +334,8 @@ fn var_int(bytes: u64) -> VarInt {
     VarInt::from_u64(bytes).unwrap_or(VarInt::MAX)
 }
 
-/// Bounds what is handed to quinn ahead of the link, and what the peer may have under way. Half of the budget is for what
-/// is sent, the other for what is received.
+/// Bounds what is handed to quinn ahead of the link, and what the peer may have under way. Half of
+/// the budget is for what is sent, the other for what is received.
 async fn follow_windows(
     connection: Connection,
     memory: u64,

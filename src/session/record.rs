@@ -1,5 +1,5 @@
-//! Sealed records on a stream, in order: the control stream, and all of a file stream but its chunks
-//! (protocol.md section 4).
+//! Sealed records on a stream, in order: the control stream, and all of a file stream but its
+//! chunks (protocol.md section 4).
 
 use crate::crypto::seal::{
     HEADER_LEN, Header, OpenError, Opener, RecordKind, SealError, Sealer, TRAILER_LEN, UnsealedHalf,
@@ -138,8 +138,8 @@ impl RecordReader {
         &mut self.stream
     }
 
-    /// The stream, its opener, the index of the next record and its offset in the stream: for records
-    /// that are put together elsewhere.
+    /// The stream, its opener, the index of the next record and its offset in the stream: for
+    /// records that are put together elsewhere.
     pub fn into_parts(self) -> (RecvHalf, Opener, u64, u64) {
         (self.stream, self.opener, self.index, self.position)
     }

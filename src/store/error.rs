@@ -66,7 +66,9 @@ pub enum StoreError {
         path: String,
     },
     /// A folder that was there at the start: it was removed or moved away, or its volume is gone.
-    #[error("{path}: the folder is gone; bring it back (is its disk mounted?) and it goes on by itself")]
+    #[error(
+        "{path}: the folder is gone; bring it back (is its disk mounted?) and it goes on by itself"
+    )]
     Gone {
         /// The folder.
         path: String,
@@ -149,7 +151,9 @@ pub enum StoreError {
         path: String,
     },
     /// The ledger cannot be used.
-    #[error("{path}: the ledger of transfers failed ({reason}); restart rft, it repairs the ledger")]
+    #[error(
+        "{path}: the ledger of transfers failed ({reason}); restart rft, it repairs the ledger"
+    )]
     Ledger {
         /// The database file.
         path: String,
@@ -186,22 +190,25 @@ impl StoreError {
             Kind::PermissionDenied => Self::Denied { path, doing },
             Kind::ReadOnlyFilesystem => Self::ReadOnly { path },
             // Nothing was there that could be there no more.
-            Kind::NotFound if doing == "create" => {
-                Self::Io { path, doing, reason: "its folder is not there, or takes nothing new".into() }
-            }
+            Kind::NotFound if doing == "create" => Self::Io {
+                path,
+                doing,
+                reason: "its folder is not there, or takes nothing new".into(),
+            },
             Kind::NotFound => Self::NotFound { path },
             Kind::FileTooLarge => Self::TooLarge { path, limit: os::file_size_limit() },
-            Kind::NotADirectory | Kind::IsADirectory | Kind::AlreadyExists | Kind::DirectoryNotEmpty => {
-                Self::InTheWay { path }
-            }
+            Kind::NotADirectory
+            | Kind::IsADirectory
+            | Kind::AlreadyExists
+            | Kind::DirectoryNotEmpty => Self::InTheWay { path },
             Kind::ResourceBusy | Kind::ExecutableFileBusy => Self::Busy { path },
             Kind::InvalidFilename => Self::Name { path },
             _ => Self::Io { path, doing, reason: cause::of(error) },
         }
     }
 
-    /// As [`StoreError::new`], for what was done to the entry `leaf` of the folder `dir`: the mark that
-    /// keeps everybody from it is told from missing rights.
+    /// As [`StoreError::new`], for what was done to the entry `leaf` of the folder `dir`: the mark
+    /// that keeps everybody from it is told from missing rights.
     pub(crate) fn of_entry(
         doing: &'static str,
         path: impl Display,
@@ -247,7 +254,10 @@ impl StoreError {
     /// What happened and what to do, where the file is named already.
     pub fn without_path(&self) -> String {
         let text = self.to_string();
-        text.strip_prefix(self.path()).and_then(|rest| rest.strip_prefix(": ")).unwrap_or(&text).to_owned()
+        text.strip_prefix(self.path())
+            .and_then(|rest| rest.strip_prefix(": "))
+            .unwrap_or(&text)
+            .to_owned()
     }
 
     /// What happened alone: what many files may have in common.
@@ -307,11 +317,19 @@ fn too_large(limit: &Option<u64>) -> String {
 /// Names the file in an [`io::Error`].
 pub(crate) trait Naming<T> {
     /// As [`StoreError::new`], with the path made only when it failed.
-    fn naming<P: Display>(self, doing: &'static str, path: impl FnOnce() -> P) -> Result<T, StoreError>;
+    fn naming<P: Display>(
+        self,
+        doing: &'static str,
+        path: impl FnOnce() -> P,
+    ) -> Result<T, StoreError>;
 }
 
 impl<T> Naming<T> for io::Result<T> {
-    fn naming<P: Display>(self, doing: &'static str, path: impl FnOnce() -> P) -> Result<T, StoreError> {
+    fn naming<P: Display>(
+        self,
+        doing: &'static str,
+        path: impl FnOnce() -> P,
+    ) -> Result<T, StoreError> {
         self.map_err(|error| StoreError::new(doing, path(), &error))
     }
 }

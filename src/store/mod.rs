@@ -38,7 +38,8 @@ pub fn writer_of(file: &Meta) -> Option<Program> {
     tree::os::writer_of(file)
 }
 
-/// Whether a program of this host is known to have the file open for writing; `file` is open for reading.
+/// Whether a program of this host is known to have the file open for writing; `file` is open for
+/// reading.
 pub fn has_writer(file: &std::fs::File) -> bool {
     tree::os::has_writer(file).unwrap_or(false)
 }

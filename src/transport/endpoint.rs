@@ -23,16 +23,18 @@ const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
 /// Something is sent at least this often: it holds NAT and firewall state, and silence can be told
 /// from idleness.
 pub const KEEP_ALIVE: Duration = Duration::from_secs(1);
-/// What a connection that is dialled takes for its round trip until it knows it. By that QUIC sends its first packets
-/// again after three times as long, which is never: who dials begins another connection before (`redial`), and in
-/// a long cut the repetitions of all of them would be most of what is sent.
+/// What a connection that is dialled takes for its round trip until it knows it. By that QUIC sends
+/// its first packets again after three times as long, which is never: who dials begins another
+/// connection before (`redial`), and in a long cut the repetitions of all of them would be most of
+/// what is sent.
 const DIAL_RTT: Duration = Duration::from_millis(3400);
 /// Incoming connections that wait to be looked at; beyond, strangers' packets are dropped.
 const MAX_INCOMING: usize = 64;
 /// Bytes that a stranger's connection may have buffered before it is looked at.
 const INCOMING_BUFFER: u64 = 16 << 10;
 
-/// Largest UDP payload that is tried on routes that take jumbo frames: 9,000 bytes less the headers of IPv6 and UDP.
+/// Largest UDP payload that is tried on routes that take jumbo frames: 9,000 bytes less the headers
+/// of IPv6 and UDP.
 const JUMBO: u16 = 8952;
 /// And on all others: Ethernet's 1,500 bytes less these headers.
 const USUAL: u16 = 1452;
@@ -114,8 +116,9 @@ pub struct Endpoint {
 /// What makes the congestion controllers of a connection.
 pub type Factory = Arc<dyn ControllerFactory + Send + Sync>;
 
-/// Begins connections: where the route takes jumbo frames, with a search for how large packets may be on all of the path.
-/// It is not begun elsewhere, as it would go on at the smallest size for a dozen round trips, until it finds the usual.
+/// Begins connections: where the route takes jumbo frames, with a search for how large packets may
+/// be on all of the path. It is not begun elsewhere, as it would go on at the smallest size for a
+/// dozen round trips, until it finds the usual.
 #[derive(Clone)]
 pub struct Jumbo {
     client: ClientConfig,
@@ -128,15 +131,19 @@ impl Jumbo {
     ///
     /// # Errors
     /// quinn's, for an address that cannot be dialled.
-    pub fn connect(&self, endpoint: &quinn::Endpoint, addr: SocketAddr) -> Result<Connecting, ConnectError> {
+    pub fn connect(
+        &self,
+        endpoint: &quinn::Endpoint,
+        addr: SocketAddr,
+    ) -> Result<Connecting, ConnectError> {
         match socket::takes_jumbo_frames(addr) {
             true => endpoint.connect_with(self.client.clone(), addr, SERVER_NAME),
             false => endpoint.connect(addr, SERVER_NAME),
         }
     }
 
-    /// Accepts. `hold` gets the factory of the connection's congestion controllers, which QUIC keeps for as long
-    /// as it keeps the connection, and gives one that may hold more than that.
+    /// Accepts. `hold` gets the factory of the connection's congestion controllers, which QUIC
+    /// keeps for as long as it keeps the connection, and gives one that may hold more than that.
     ///
     /// # Errors
     /// quinn's, when the connection's first packet cannot be used.
@@ -145,7 +152,8 @@ impl Jumbo {
         incoming: Incoming,
         hold: impl FnOnce(Factory) -> Factory,
     ) -> Result<Connecting, ConnectionError> {
-        let largest = if socket::takes_jumbo_frames(incoming.remote_address()) { JUMBO } else { USUAL };
+        let largest =
+            if socket::takes_jumbo_frames(incoming.remote_address()) { JUMBO } else { USUAL };
         let mut transport = transport(self.congestion, largest);
         transport.congestion_controller_factory(hold(congestion::factory(self.congestion)));
         let mut server = self.server.clone();
@@ -185,18 +193,21 @@ impl Endpoint {
             client.transport_config(Arc::new(dialled));
             client.clone()
         };
-        let jumbo = Jumbo { client: dial(JUMBO), server: server.clone(), congestion: config.congestion };
+        let jumbo =
+            Jumbo { client: dial(JUMBO), server: server.clone(), congestion: config.congestion };
         let client = dial(USUAL);
 
         let runtime = Arc::new(TokioRuntime);
-        let mut quic = quinn::Endpoint::new_with_abstract_socket(limits, Some(server), bound.socket, runtime)
-            .map_err(EndpointError::Drive)?;
+        let mut quic =
+            quinn::Endpoint::new_with_abstract_socket(limits, Some(server), bound.socket, runtime)
+                .map_err(EndpointError::Drive)?;
         quic.set_default_client_config(client);
         Ok(Self { quic, local: bound.local, ephemeral, notes: bound.notes, jumbo, fec: bound.fec })
     }
 }
 
-/// Binds as [`Endpoint::open`] will, without a runtime. The address is taken while the socket lives.
+/// Binds as [`Endpoint::open`] will, without a runtime. The address is taken while the socket
+/// lives.
 ///
 /// # Errors
 /// [`EndpointError::Bind`] when it cannot be bound.
@@ -222,7 +233,9 @@ fn bind<T>(
     let taken = error.kind() == io::ErrorKind::AddrInUse;
     let chosen = config.bind.is_some_and(|bind| bind.port.is_some());
     if taken && config.peer.is_some() && !chosen {
-        return attempt(0).map(|bound| (bound, true)).map_err(|error| bind_error(config.bind, 0, error));
+        return attempt(0)
+            .map(|bound| (bound, true))
+            .map_err(|error| bind_error(config.bind, 0, error));
     }
     Err(bind_error(config.bind, port, error))
 }
@@ -241,7 +254,8 @@ fn bind_error(bind: Option<Bind>, port: u16, source: io::Error) -> EndpointError
     EndpointError::Bind { addr, source, advice }
 }
 
-/// Everything in it that the peer is told is the same whatever the user configured: strangers get it too.
+/// Everything in it that the peer is told is the same whatever the user configured: strangers get
+/// it too.
 fn transport(kind: Congestion, largest: u16) -> TransportConfig {
     let mut transport = TransportConfig::default();
     let mut search = MtuDiscoveryConfig::default();
@@ -259,23 +273,27 @@ fn transport(kind: Congestion, largest: u16) -> TransportConfig {
         .receive_window(VarInt::from_u32(STRANGER_WINDOW))
         .send_window(SEND_WINDOW)
         .mtu_discovery_config(Some(search))
-        // Without it quinn goes on with the stream that it is at as long as that has data, whatever the
-        // priority of another: bulk would hold up urgent files, receipts and the control stream for good.
-        // Streams that are not to be cut up among each other have priorities of their own (`stream::Priority`).
+        // Without it quinn goes on with the stream that it is at as long as that has data, whatever
+        // the priority of another: bulk would hold up urgent files, receipts and the control stream
+        // for good. Streams that are not to be cut up among each other have priorities of their own
+        // (`stream::Priority`).
         .send_fairness(true)
         .congestion_controller_factory(congestion::factory(kind));
     transport
 }
 
-/// Receive window of each stream, in bytes: no limit beside that of the connection, which is a handshake's worth
-/// for a stranger and follows `--memory` in a session. QUIC tells it to everybody, so it does not.
+/// Receive window of each stream, in bytes: no limit beside that of the connection, which is a
+/// handshake's worth for a stranger and follows `--memory` in a session. QUIC tells it to
+/// everybody, so it does not.
 const STREAM_WINDOW: u32 = u32::MAX;
 
-/// Bytes that the other side may send and we not yet have read before it has shown that it knows the password.
+/// Bytes that the other side may send and we not yet have read before it has shown that it knows
+/// the password.
 const STRANGER_WINDOW: u32 = 64 << 10;
 
-/// Receive buffer of datagrams, in bytes, which is also the limit that is announced to the peer. Nobody
-/// reads the datagrams of a path probe ([`super::path_probe`]), so one of the largest packet is enough.
+/// Receive buffer of datagrams, in bytes, which is also the limit that is announced to the peer.
+/// Nobody reads the datagrams of a path probe ([`super::path_probe`]), so one of the largest packet
+/// is enough.
 const LOOK_BUFFER: usize = 9 << 10;
 
 /// Bytes that may be sent and not yet acknowledged before the session has measured the link.
@@ -285,14 +303,16 @@ pub const SEND_WINDOW: u64 = 8 << 20;
 mod tests {
     use super::*;
 
-    /// Transport parameters are told to everybody who finishes TLS, so they give nothing of the user's choices
-    /// away: `--memory` and the like come in with a session.
+    /// Transport parameters are told to everybody who finishes TLS, so they give nothing of the
+    /// user's choices away: `--memory` and the like come in with a session.
     #[test]
     fn what_strangers_are_told_does_not_depend_on_the_configuration() {
         for largest in [USUAL, JUMBO] {
             let told = |kind| format!("{:?}", transport(kind, largest));
             assert_eq!(told(Congestion::Bbr), told(Congestion::Cubic));
-            assert!(told(Congestion::Bbr).contains(&format!("stream_receive_window: {STREAM_WINDOW}")));
+            assert!(
+                told(Congestion::Bbr).contains(&format!("stream_receive_window: {STREAM_WINDOW}"))
+            );
         }
     }
 
@@ -303,10 +323,12 @@ mod tests {
             let mut config = Config::new(None, 0, "unused");
             config.bind = Some(Bind { addr: [127, 0, 0, 1].into(), port: Some(0) });
             config.memory = memory;
-            let (host, stranger) = (Endpoint::open(&config).unwrap(), Endpoint::open(&config).unwrap());
+            let (host, stranger) =
+                (Endpoint::open(&config).unwrap(), Endpoint::open(&config).unwrap());
             let accepted = async { host.quic.accept().await.unwrap().await.unwrap() };
-            let dialled =
-                async { stranger.jumbo.connect(&stranger.quic, host.local).unwrap().await.unwrap() };
+            let dialled = async {
+                stranger.jumbo.connect(&stranger.quic, host.local).unwrap().await.unwrap()
+            };
             let (_accepted, dialled) = tokio::join!(accepted, dialled);
             let (mut send, _recv) = dialled.open_bi().await.unwrap();
             let mut taken = 0;
@@ -327,7 +349,8 @@ mod jumbo_tests {
     use crate::config::PeerAddress;
     use std::path::Path;
 
-    /// Loopback takes packets of 64 KiB: both sides find that theirs may be jumbo frames, and send them.
+    /// Loopback takes packets of 64 KiB: both sides find that theirs may be jumbo frames, and send
+    /// them.
     #[tokio::test]
     async fn jumbo_frames_are_found_where_the_route_takes_them() {
         let open = || {

@@ -1,28 +1,33 @@
 //! First packets that begin no connection, recognised below QUIC. Pure.
 //!
 //! Everybody can derive the keys of a connection's first packet (RFC 9001 section 5.2), and so put
-//! CONNECTION_CLOSE into it. quinn takes such a packet, makes a connection of it, and keeps that for the idle
-//! timeout of 30 s, since it starts no timer for a connection that its first packet closes: a few a second from
-//! anywhere are some MiB, and hold all slots. Such a packet is good for nothing, so QUIC does not get it.
+//! CONNECTION_CLOSE into it. quinn takes such a packet, makes a connection of it, and keeps that
+//! for the idle timeout of 30 s, since it starts no timer for a connection that its first packet
+//! closes: a few a second from anywhere are some MiB, and hold all slots. Such a packet is good for
+//! nothing, so QUIC does not get it.
 //!
-//! What ends a connection of which the other side has heard something has other keys or another destination, and is
-//! left alone.
+//! What ends a connection of which the other side has heard something has other keys or another
+//! destination, and is left alone.
 
 use rustls::Side;
 use rustls::crypto::ring::cipher_suite::TLS13_AES_128_GCM_SHA256;
 use rustls::quic::{Keys, Version};
 
-/// The least that the datagram of a client's Initial packet has; QUIC drops a smaller one itself (RFC 9000 section 14.1).
+/// The least that the datagram of a client's Initial packet has; QUIC drops a smaller one itself
+/// (RFC 9000 section 14.1).
 const MIN_DATAGRAM: usize = 1200;
 /// The longest connection id (RFC 9000 section 17.2).
 const MAX_ID: usize = 20;
-/// Where header protection takes its sample from, and how much, in bytes behind the packet number's first byte.
+/// Where header protection takes its sample from, and how much, in bytes behind the packet number's
+/// first byte.
 const SAMPLE: std::ops::Range<usize> = 4..20;
 
-/// Whether this datagram is a client's Initial packet, under the keys of its own destination id, that ends the connection.
+/// Whether this datagram is a client's Initial packet, under the keys of its own destination id,
+/// that ends the connection.
 pub(crate) fn only_closes(datagram: &[u8]) -> bool {
-    let initial =
-        datagram.len() >= MIN_DATAGRAM && datagram[0] & 0xf0 == 0xc0 && datagram[1..5] == 1u32.to_be_bytes();
+    let initial = datagram.len() >= MIN_DATAGRAM
+        && datagram[0] & 0xf0 == 0xc0
+        && datagram[1..5] == 1u32.to_be_bytes();
     initial && payload(datagram).is_some_and(|frames| has_close(&frames))
 }
 
@@ -38,19 +43,23 @@ fn payload(datagram: &[u8]) -> Option<Vec<u8>> {
     let mut packet = datagram.get(..at.checked_add(length)?)?.to_vec();
 
     let suite = TLS13_AES_128_GCM_SHA256.tls13()?;
-    let keys = Keys::initial(Version::V1, suite, suite.quic_suite()?.quic, destination, Side::Server).remote;
+    let keys =
+        Keys::initial(Version::V1, suite, suite.quic_suite()?.quic, destination, Side::Server)
+            .remote;
     let sample = packet.get(at + SAMPLE.start..at + SAMPLE.end)?.to_vec();
     let (head, protected) = packet.split_at_mut(at);
     keys.header.decrypt_in_place(&sample, head.first_mut()?, protected.get_mut(..4)?).ok()?;
     let number_length = usize::from(packet[0] & 0x03) + 1;
     // No number is far from 0 in a first packet.
-    let number = packet[at..at + number_length].iter().fold(0, |number, byte| number << 8 | u64::from(*byte));
+    let number = packet[at..at + number_length]
+        .iter()
+        .fold(0, |number, byte| number << 8 | u64::from(*byte));
     let (header, sealed) = packet.split_at_mut(at + number_length);
     Some(keys.packet.decrypt_in_place(number, header, sealed).ok()?.to_vec())
 }
 
-/// Whether one of the frames is CONNECTION_CLOSE. What may not be in an Initial packet (RFC 9000 section 12.4) ends the
-/// search: QUIC refuses the packet for it.
+/// Whether one of the frames is CONNECTION_CLOSE. What may not be in an Initial packet (RFC 9000
+/// section 12.4) ends the search: QUIC refuses the packet for it.
 fn has_close(mut frames: &[u8]) -> bool {
     let frames = &mut frames;
     while let Some(kind) = varint(frames) {
@@ -88,7 +97,8 @@ fn skip_crypto(frames: &mut &[u8]) -> Option<()> {
 
 fn take_id<'a>(rest: &mut &'a [u8]) -> Option<&'a [u8]> {
     let (length, behind) = rest.split_first()?;
-    let (id, behind) = behind.split_at_checked((*length).into()).filter(|(id, _)| id.len() <= MAX_ID)?;
+    let (id, behind) =
+        behind.split_at_checked((*length).into()).filter(|(id, _)| id.len() <= MAX_ID)?;
     *rest = behind;
     Some(id)
 }

@@ -1,8 +1,9 @@
-//! A probe at the path before there is anything to send: a few short trains of packets, by whose arrival start-up knows
-//! what the path carries when the first file comes (docs/congestion.md). They are unreliable datagrams (RFC 9221) that say
-//! nothing, and nobody reads them.
+//! A probe at the path before there is anything to send: a few short trains of packets, by whose
+//! arrival start-up knows what the path carries when the first file comes (docs/congestion.md).
+//! They are unreliable datagrams (RFC 9221) that say nothing, and nobody reads them.
 //!
-//! [`PathProbe`] decides which trains there are, and when; the session, or a simulator, has the connection and the clock.
+//! [`PathProbe`] decides which trains there are, and when; the session, or a simulator, has the
+//! connection and the clock.
 
 use super::congestion;
 use super::congestion::PathEstimate;
@@ -14,18 +15,20 @@ use std::time::Duration;
 const MIN_RTT: Duration = Duration::from_millis(20);
 /// More than make an estimate: some are lost in part.
 const TRAINS: u32 = 12;
-/// Packets of a train: ten, and once the first trains said what the path carries, as many as it carries within `LENGTH`.
-/// Timers and batches on the way distort a short train more than a long one.
+/// Packets of a train: ten, and once the first trains said what the path carries, as many as it
+/// carries within `LENGTH`. Timers and batches on the way distort a short train more than a long
+/// one.
 const PACKETS: [f64; 2] = [10.0, 64.0];
 const LENGTH: Duration = Duration::from_millis(2);
-/// Between two trains at least, and a round trip: so that who wants to send something meanwhile over a slow link hardly
-/// notices, who has no more than 70 kB of them a second.
+/// Between two trains at least, and a round trip: so that who wants to send something meanwhile
+/// over a slow link hardly notices, who has no more than 70 kB of them a second.
 const PROBE_INTERVAL: Duration = Duration::from_millis(200);
-/// The responder's are longer by so many eighths. Else its trains would leave just when the initiator's come, every time, as the
-/// one's session begins with the other's word: the acknowledgements, which wait behind a train, then say that the path is
-/// some fifty times as fast.
+/// The responder's are longer by so many eighths. Else its trains would leave just when the
+/// initiator's come, every time, as the one's session begins with the other's word: the
+/// acknowledgements, which wait behind a train, then say that the path is some fifty times as fast.
 const SERVER_EIGHTHS: u32 = 9;
-/// Round trips that became longer by so much, and by half, show that even this is too much for the link.
+/// Round trips that became longer by so much, and by half, show that even this is too much for the
+/// link.
 const MAX_QUEUE: Duration = Duration::from_millis(50);
 /// Bytes by which a datagram stays below the limit that the peer announced. quinn counts its own
 /// bookkeeping of a datagram (32 bytes) against that limit, and closes the connection when the two
@@ -64,7 +67,8 @@ pub struct Train {
 }
 
 impl PathProbe {
-    /// This side's probe at an idle path whose round trip is `rtt`; `None` if it is too short for one.
+    /// This side's probe at an idle path whose round trip is `rtt`; `None` if it is too short for
+    /// one.
     pub fn new(rtt: Duration, side: Side) -> Option<Self> {
         (rtt >= MIN_RTT).then_some(Self { first: rtt, side, left: TRAINS, frames: 0 })
     }
@@ -77,8 +81,9 @@ impl PathProbe {
         Some(if self.side == Side::Server { pause * SERVER_EIGHTHS / 8 } else { pause })
     }
 
-    /// The train that is to leave after the pause, which `path` is told to let out at once; `None` if the probe is over:
-    /// there is something else to send, which tells as much, or the link has too much of it.
+    /// The train that is to leave after the pause, which `path` is told to let out at once; `None`
+    /// if the probe is over: there is something else to send, which tells as much, or the link has
+    /// too much of it.
     pub fn train(&self, now: ProbeSample, path: &PathEstimate) -> Option<Train> {
         // A message on the control stream now and then is one or two frames.
         let busy = now.frames - self.frames > PACKETS[0] as u64;
@@ -88,7 +93,8 @@ impl PathProbe {
         let size = now.largest?.checked_sub(MARGIN)?;
         let carried = path.seen().unwrap_or(0) as f64 * LENGTH.as_secs_f64() / size as f64;
         // No more than may leave in the first round: that much is no load yet.
-        let most = congestion::first_window(self.first.as_secs_f64(), size as f64) / size as f64 - 2.0;
+        let most =
+            congestion::first_window(self.first.as_secs_f64(), size as f64) / size as f64 - 2.0;
         let packets = carried.min(most).clamp(PACKETS[0], PACKETS[1]) as u32;
         path.burst_credit(packets);
         Some(Train { packets, size })
@@ -123,7 +129,8 @@ mod tests {
     const RTT: Duration = Duration::from_millis(100);
     const IDLE: ProbeSample = ProbeSample { rtt: RTT, frames: 7, largest: Some(1400) };
 
-    /// The next train, if one comes: `before` is what the connection says when the pause begins, `now` when it is over.
+    /// The next train, if one comes: `before` is what the connection says when the pause begins,
+    /// `now` when it is over.
     fn train(
         probe: &mut PathProbe,
         path: &PathEstimate,
@@ -135,7 +142,8 @@ mod tests {
 
     #[test]
     fn twelve_trains_cross_an_idle_path_and_none_a_short_one() {
-        let (mut probe, path) = (PathProbe::new(RTT, Side::Client).unwrap(), PathEstimate::default());
+        let (mut probe, path) =
+            (PathProbe::new(RTT, Side::Client).unwrap(), PathEstimate::default());
         for _ in 0..12 {
             let train = train(&mut probe, &path, IDLE, IDLE);
             assert_eq!(train, Some(Train { packets: 10, size: 1400 - MARGIN }));
@@ -151,7 +159,8 @@ mod tests {
         assert_eq!(probe.pause(ProbeSample { rtt: 3 * RTT, ..IDLE }), Some(3 * RTT));
     }
 
-    /// However long the way is, and whoever begins first: nearly all of one's trains come when the other's do not leave.
+    /// However long the way is, and whoever begins first: nearly all of one's trains come when the
+    /// other's do not leave.
     #[test]
     fn the_two_sides_trains_seldom_meet() {
         let times = |side| {
@@ -166,8 +175,9 @@ mod tests {
         let (client, server) = (times(Side::Client), times(Side::Server));
         for way in (0..1000).map(Duration::from_millis) {
             for (leave, come) in [(&client, &server), (&server, &client)] {
-                let meets =
-                    |at: &&Duration| come.iter().any(|come| (*come + way).abs_diff(**at) < 2 * LENGTH);
+                let meets = |at: &&Duration| {
+                    come.iter().any(|come| (*come + way).abs_diff(**at) < 2 * LENGTH)
+                };
                 let met = leave.iter().filter(meets).count();
                 assert!(met <= 2, "{way:?} later {met} meet");
             }
@@ -177,13 +187,20 @@ mod tests {
     #[test]
     fn what_is_sent_besides_or_a_queue_ends_the_look() {
         let path = PathEstimate::default();
-        let goes_on =
-            |now| train(&mut PathProbe::new(RTT, Side::Client).unwrap(), &path, IDLE, now).is_some();
+        let goes_on = |now| {
+            train(&mut PathProbe::new(RTT, Side::Client).unwrap(), &path, IDLE, now).is_some()
+        };
         assert!(goes_on(ProbeSample { frames: IDLE.frames + 10, ..IDLE }), "a few messages");
         assert!(!goes_on(ProbeSample { frames: IDLE.frames + 11, ..IDLE }), "a file");
         assert!(goes_on(ProbeSample { rtt: 2 * RTT, ..IDLE }));
-        assert!(!goes_on(ProbeSample { rtt: 2 * RTT + Duration::from_millis(1), ..IDLE }), "a queue");
+        assert!(
+            !goes_on(ProbeSample { rtt: 2 * RTT + Duration::from_millis(1), ..IDLE }),
+            "a queue"
+        );
         assert!(!goes_on(ProbeSample { largest: None, ..IDLE }), "the peer takes no datagrams");
-        assert!(!goes_on(ProbeSample { largest: Some(MARGIN - 1), ..IDLE }), "it takes none of any use");
+        assert!(
+            !goes_on(ProbeSample { largest: Some(MARGIN - 1), ..IDLE }),
+            "it takes none of any use"
+        );
     }
 }

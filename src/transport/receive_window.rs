@@ -1,13 +1,14 @@
-//! How much the peer may have under way to us: enough for the link, little enough that what waits here is still in the
-//! processor's cache when it is opened. Pure.
+//! How much the peer may have under way to us: enough for the link, little enough that what waits
+//! here is still in the processor's cache when it is opened. Pure.
 //!
-//! On a path of a millisecond everything that the window allows beyond a few megabytes is not under way but waits: the
-//! sender is ahead of us, data fall out of the cache, and quinn copies what it holds once more to bound it.
+//! On a path of a millisecond everything that the window allows beyond a few megabytes is not under
+//! way but waits: the sender is ahead of us, data fall out of the cache, and quinn copies what it
+//! holds once more to bound it.
 
 use std::time::{Duration, Instant};
 
-/// Bytes for each second of a round trip: three times what 10 Gbit/s carry, as start-up and lost packets need more than
-/// one product of rate and round trip.
+/// Bytes for each second of a round trip: three times what 10 Gbit/s carry, as start-up and lost
+/// packets need more than one product of rate and round trip.
 const RATE: f64 = 4e9;
 /// Least window, bytes.
 const MIN_WINDOW: u64 = 16 << 20;
@@ -71,6 +72,10 @@ mod tests {
             }
         }
         assert!(widened.is_some_and(|after| (5_000..=10_000).contains(&after)), "{widened:?}");
-        assert_eq!(window.next(Duration::from_micros(300), now), MIN_WINDOW, "a shorter one does at once");
+        assert_eq!(
+            window.next(Duration::from_micros(300), now),
+            MIN_WINDOW,
+            "a shorter one does at once"
+        );
     }
 }

@@ -128,17 +128,22 @@ fn size_buffers(socket: &std::net::UdpSocket) -> Option<String> {
     })
 }
 
-/// Whether the route to this address begins on an interface whose packets may have 9,000 bytes: loopback, and networks
-/// that are set up for jumbo frames. What all of the path takes, QUIC finds out. Only Linux tells.
+/// Whether the route to this address begins on an interface whose packets may have 9,000 bytes:
+/// loopback, and networks that are set up for jumbo frames. What all of the path takes, QUIC finds
+/// out. Only Linux tells.
 pub fn takes_jumbo_frames(peer: SocketAddr) -> bool {
     #[cfg(target_os = "linux")]
     {
         use rustix::net::sockopt::{ip_mtu, ipv6_mtu};
         let peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());
-        let any =
-            if peer.is_ipv4() { IpAddr::V4(Ipv4Addr::UNSPECIFIED) } else { Ipv6Addr::UNSPECIFIED.into() };
+        let any = if peer.is_ipv4() {
+            IpAddr::V4(Ipv4Addr::UNSPECIFIED)
+        } else {
+            Ipv6Addr::UNSPECIFIED.into()
+        };
         // Nothing is sent: a socket that is connected knows its route.
-        let probe = std::net::UdpSocket::bind((any, 0)).and_then(|probe| probe.connect(peer).map(|()| probe));
+        let probe = std::net::UdpSocket::bind((any, 0))
+            .and_then(|probe| probe.connect(peer).map(|()| probe));
         let mtu = |probe| if peer.is_ipv4() { ip_mtu(&probe) } else { ipv6_mtu(&probe) }.ok();
         probe.ok().and_then(mtu).is_some_and(|mtu| mtu >= JUMBO_FRAME)
     }
@@ -149,8 +154,9 @@ pub fn takes_jumbo_frames(peer: SocketAddr) -> bool {
     }
 }
 
-/// Of either socket, with what is done besides: quinn hands over up to ten packets to be sent in one call, and the
-/// system takes 64 KiB, so jumbo frames go in two; and what is lost may be repaired.
+/// Of either socket, with what is done besides: quinn hands over up to ten packets to be sent in
+/// one call, and the system takes 64 KiB, so jumbo frames go in two; and what is lost may be
+/// repaired.
 #[derive(Debug)]
 struct Wire {
     socket: Arc<dyn AsyncUdpSocket>,
@@ -162,7 +168,8 @@ impl AsyncUdpSocket for Wire {
         self.socket.clone().create_io_poller()
     }
 
-    /// When the socket is full after the first part, quinn sends both again: a packet that comes twice counts once.
+    /// When the socket is full after the first part, quinn sends both again: a packet that comes
+    /// twice counts once.
     fn try_send(&self, transmit: &Transmit<'_>) -> io::Result<()> {
         let whole = transmit.contents.len() <= MAX_BATCH_BYTES;
         let Some(packet) = transmit.segment_size.filter(|_| !whole) else {
@@ -216,7 +223,8 @@ impl AsyncUdpSocket for Wire {
     }
 }
 
-/// Of the datagrams of `stride` bytes in `buf`, has QUIC drop those that would begin a connection only to end it.
+/// Of the datagrams of `stride` bytes in `buf`, has QUIC drop those that would begin a connection
+/// only to end it.
 fn drop_first_packets_that_close(buf: &mut [u8], stride: usize) {
     for datagram in buf.chunks_mut(stride.max(1)) {
         if first_packet::only_closes(datagram) {
@@ -349,7 +357,9 @@ mod tests {
 
     #[tokio::test]
     async fn a_plain_socket_carries_datagrams() {
-        let open = || Arc::new(PlainSocket::new(std::net::UdpSocket::bind("127.0.0.1:0").unwrap()).unwrap());
+        let open = || {
+            Arc::new(PlainSocket::new(std::net::UdpSocket::bind("127.0.0.1:0").unwrap()).unwrap())
+        };
         let (a, b) = (open(), open());
         let mut poller = a.clone().create_io_poller();
         std::future::poll_fn(|cx| poller.as_mut().poll_writable(cx)).await.unwrap();
@@ -382,8 +392,10 @@ mod tests {
     #[cfg(target_os = "linux")]
     #[tokio::test]
     async fn ten_jumbo_packets_are_sent_at_once() {
-        let (a, b) =
-            (bind("127.0.0.1:0".parse().unwrap()).unwrap(), bind("127.0.0.1:0".parse().unwrap()).unwrap());
+        let (a, b) = (
+            bind("127.0.0.1:0".parse().unwrap()).unwrap(),
+            bind("127.0.0.1:0".parse().unwrap()).unwrap(),
+        );
         let contents: Vec<u8> = (0..10u8).flat_map(|n| vec![n; 8952]).collect();
         let transmit = Transmit {
             destination: b.local,
@@ -395,12 +407,16 @@ mod tests {
         let mut poller = a.socket.clone().create_io_poller();
         std::future::poll_fn(|cx| poller.as_mut().poll_writable(cx)).await.unwrap();
         a.socket.try_send(&transmit).unwrap();
-        let (mut came, mut storage, mut meta) = (Vec::new(), vec![0; 1 << 16], [RecvMeta::default()]);
+        let (mut came, mut storage, mut meta) =
+            (Vec::new(), vec![0; 1 << 16], [RecvMeta::default()]);
         while came.len() < contents.len() {
             let receive = std::future::poll_fn(|cx| {
                 b.socket.poll_recv(cx, &mut [IoSliceMut::new(&mut storage)], &mut meta)
             });
-            tokio::time::timeout(std::time::Duration::from_secs(30), receive).await.unwrap().unwrap();
+            tokio::time::timeout(std::time::Duration::from_secs(30), receive)
+                .await
+                .unwrap()
+                .unwrap();
             assert_eq!(meta[0].stride, 8952);
             came.extend_from_slice(&storage[..meta[0].len]);
         }

@@ -1,4 +1,5 @@
-//! One bidirectional stream, as the transfers see it: bytes out, bytes in, in order or as they come.
+//! One bidirectional stream, as the transfers see it: bytes out, bytes in, in order or as they
+//! come.
 //!
 //! In production it is a QUIC stream. A pair of pipes in its place is the network of the tests that
 //! look at one transfer alone.
@@ -47,12 +48,21 @@ pub enum StreamError {
 
 fn abandoned(code: u64) -> String {
     let codes = [
-        (StreamCode::SourceChanged as u64, "the peer gave it up: it changed or was taken away meanwhile"),
-        (StreamCode::SourceUnreadable as u64, "the peer gave it up: it cannot be read at the moment"),
+        (
+            StreamCode::SourceChanged as u64,
+            "the peer gave it up: it changed or was taken away meanwhile",
+        ),
+        (
+            StreamCode::SourceUnreadable as u64,
+            "the peer gave it up: it cannot be read at the moment",
+        ),
         (StreamCode::Stopping as u64, "the peer gave it up: it stops, or begins another session"),
     ];
     let known = codes.iter().find(|(known, _)| *known == code);
-    known.map_or_else(|| format!("the peer gave this stream up (code {code:#x})"), |(_, text)| (*text).into())
+    known.map_or_else(
+        || format!("the peer gave this stream up (code {code:#x})"),
+        |(_, text)| (*text).into(),
+    )
 }
 
 /// Which stream's bytes go first, lost ones included. What is of one kind goes in the order of its
@@ -80,8 +90,8 @@ impl Priority {
     }
 }
 
-/// All who write to streams of a session. While nobody waits for QUIC to take what he has, QUIC has all that there is to
-/// send. All clones are one.
+/// All who write to streams of a session. While nobody waits for QUIC to take what he has, QUIC has
+/// all that there is to send. All clones are one.
 #[derive(Debug, Clone, Default)]
 pub struct SendBacklog(Arc<BacklogCounts>);
 
@@ -117,8 +127,8 @@ impl Drop for BlockedWriter {
     }
 }
 
-/// The sending half. Dropped before it is finished, it is reset: the other side never takes what came
-/// until then for all.
+/// The sending half. Dropped before it is finished, it is reset: the other side never takes what
+/// came until then for all.
 #[derive(Debug)]
 pub struct SendHalf {
     inner: SendInner,
@@ -148,7 +158,11 @@ pub fn pipe(buffer: usize) -> ((SendHalf, RecvHalf), (SendHalf, RecvHalf)) {
     let end = |stream| {
         let (read, write) = tokio::io::split(stream);
         (
-            SendHalf { inner: SendInner::Pipe(write), over: false, backlog: SendBacklog::default() },
+            SendHalf {
+                inner: SendInner::Pipe(write),
+                over: false,
+                backlog: SendBacklog::default(),
+            },
             RecvHalf(RecvInner::Pipe { read, offset: 0 }),
         )
     };

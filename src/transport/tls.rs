@@ -2,8 +2,8 @@
 //! to this very connection (protocol.md section 1). It proves nothing about who the peer is; that
 //! is the handshake's task.
 //!
-//! The key exchange is X25519MLKEM768, so that traffic recorded today stays closed to a quantum computer
-//! of tomorrow; X25519 with a peer that has no more.
+//! The key exchange is X25519MLKEM768, so that traffic recorded today stays closed to a quantum
+//! computer of tomorrow; X25519 with a peer that has no more.
 
 use quinn::Connection;
 use quinn::crypto::rustls::NoInitialCipherSuite;
@@ -51,7 +51,8 @@ pub struct Tls {
     pub client: Arc<dyn quinn::crypto::ClientConfig>,
 }
 
-/// The key exchange groups, the preferred one first. The client sends a share for both at once (`hybrid`).
+/// The key exchange groups, the preferred one first. The client sends a share for both at once
+/// (`hybrid`).
 static GROUPS: [&dyn SupportedKxGroup; 2] = [&HYBRID, &X25519];
 static HYBRID: Recorded<Hybrid<SysRng>> = Recorded(&X25519MLKEM768);
 static X25519: Recorded<dyn SupportedKxGroup> = Recorded(kx_group::X25519);
@@ -88,7 +89,8 @@ pub fn key_exchange(connection: &Connection) -> Option<&'static str> {
 fn rustls_configs(
     groups: &[&'static dyn SupportedKxGroup],
 ) -> Result<(rustls::ServerConfig, rustls::ClientConfig), TlsError> {
-    let provider = CryptoProvider { kx_groups: groups.to_vec(), ..rustls::crypto::ring::default_provider() };
+    let provider =
+        CryptoProvider { kx_groups: groups.to_vec(), ..rustls::crypto::ring::default_provider() };
     let provider = Arc::new(provider);
     let made = rcgen::generate_simple_self_signed(vec![SERVER_NAME.to_owned()])?;
     let key = PrivatePkcs8KeyDer::from(made.signing_key.serialize_der());

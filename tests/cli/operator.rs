@@ -163,8 +163,11 @@ fn a_drain_says_again_and_again_what_it_waits_for() {
     const REMINDER: Duration = Duration::from_millis(400);
     let pair = Pair::new();
     put(&pair.a, "f", "x");
-    let mut config =
-        Config::new(Some(PeerAddress { host: pair.a.peer.clone(), port: pair.a.port }), 0, &pair.a.dir);
+    let mut config = Config::new(
+        Some(PeerAddress { host: pair.a.peer.clone(), port: pair.a.port }),
+        0,
+        &pair.a.dir,
+    );
     assert_eq!(config.drain_reminder, Duration::from_secs(60));
     config.bind = Some(Bind { addr: pair.a.bind.parse().unwrap(), port: Some(0) });
     (config.drain_reminder, config.wait) = (REMINDER, Some(REMINDER * 4 + REMINDER / 2));
@@ -187,7 +190,8 @@ fn a_drain_says_again_and_again_what_it_waits_for() {
     assert!(matches!(end, Err(RunError::OutOfTime { .. })), "{end:?}");
     // The last may come at the end of a run that is slow.
     assert!((3..=4).contains(&said.len()), "{said:?}");
-    let waits = "--drain waits: no peer is connected; 1 file stays in Outgoing: f (ready to be sent)";
+    let waits =
+        "--drain waits: no peer is connected; 1 file stays in Outgoing: f (ready to be sent)";
     assert_eq!(said[1], waits, "{said:?}");
 
     let (end, said) = warnings(false);

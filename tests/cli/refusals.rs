@@ -91,7 +91,11 @@ struct Talk {
 impl Talk {
     fn start(host: &Host, options: &[&str]) -> Self {
         let mut command = Command::new(env!("CARGO_BIN_EXE_rft"));
-        command.arg("--dir").arg(&host.dir).args(["--settle", "100ms", "--bind", &host.bind]).args(options);
+        command
+            .arg("--dir")
+            .arg(&host.dir)
+            .args(["--settle", "100ms", "--bind", &host.bind])
+            .args(options);
         command.args([&host.peer, &host.port.to_string()]).env("RFT_PASSWORD", PASSWORD);
         let mut child = command.stdin(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
         let lines = Arc::new(Mutex::new(Vec::new()));
@@ -143,7 +147,10 @@ fn a_folder_of_refused_files_is_one_line_and_none_at_a_reconnect() {
     a.says("not sent:", 1);
     b.says("not received:", 1);
     let line = a.all().into_iter().find(|line| line.contains("not sent:")).unwrap();
-    assert!(line.contains(&format!("{FILES} files in d")) && line.contains("--on-conflict skip"), "{line}");
+    assert!(
+        line.contains(&format!("{FILES} files in d")) && line.contains("--on-conflict skip"),
+        "{line}"
+    );
     drop(b);
     // It is another process, so that all are offered again; JSON has an event for each.
     let mut b = pair.b.start(&["--on-conflict", "skip"]);
@@ -185,7 +192,8 @@ fn a_file_that_is_marked_as_immutable_is_named_as_such() {
     let pair = Pair::new();
     put(&pair.a, "marked.txt", "marked");
     let file = pair.a.outgoing().join("marked.txt");
-    let mark = |how: &str| Command::new("chattr").arg(how).arg(&file).stderr(Stdio::null()).status();
+    let mark =
+        |how: &str| Command::new("chattr").arg(how).arg(&file).stderr(Stdio::null()).status();
     if !mark("+i").is_ok_and(|status| status.success()) {
         eprintln!("no file can be marked as immutable here: nothing was tested");
         return;
@@ -213,9 +221,15 @@ fn only_names_at_the_top_are_reserved() {
         assert_eq!(fs::read_to_string(pair.b.incoming().join(name)).unwrap(), name);
     }
     assert_eq!(names(&pair.a.outgoing()), [".rft-mine", ".rftignore"]);
-    let warnings: Vec<_> =
-        at_a.iter().filter(|e| e["event"] == "warning").map(|e| e["message"].as_str().unwrap()).collect();
-    assert!(matches!(warnings[..], [one] if one.starts_with(".rft-mine is not sent")), "{warnings:?}");
+    let warnings: Vec<_> = at_a
+        .iter()
+        .filter(|e| e["event"] == "warning")
+        .map(|e| e["message"].as_str().unwrap())
+        .collect();
+    assert!(
+        matches!(warnings[..], [one] if one.starts_with(".rft-mine is not sent")),
+        "{warnings:?}"
+    );
     pair.b.left_nothing_over();
 }
 
@@ -254,6 +268,7 @@ fn a_state_folder_inside_of_outgoing_or_incoming_is_out_of_reach() {
         at_b.terminate();
         at_b.ends(0)
     };
-    let touched = events.iter().any(|e| e["path"].as_str().is_some_and(|path| path.starts_with("sub/.rft")));
+    let touched =
+        events.iter().any(|e| e["path"].as_str().is_some_and(|path| path.starts_with("sub/.rft")));
     assert!(!touched, "{events:#?}");
 }

@@ -1,4 +1,5 @@
-//! More than two installations (state folders) with one password: real endpoints, and whole programs, on loopback.
+//! More than two installations (state folders) with one password: real endpoints, and whole
+//! programs, on loopback.
 
 use super::{Peer, TIMEOUT, settle, start_as};
 use crate::harness::peer::{Host, Running, free_port};
@@ -20,13 +21,16 @@ struct Told {
 }
 
 impl Told {
-    /// The `process` of an `installation`, at 127.0.0.`host`; the host 1 listens, all others dial it.
+    /// The `process` of an `installation`, at 127.0.0.`host`; the host 1 listens, all others dial
+    /// it.
     fn start(host: u8, port: u16, process: u8, installation: u8) -> Self {
         let peer = (host != 1).then(|| PeerAddress { host: "127.0.0.1".into(), port });
         let mut config = Config::new(peer, port, "unused");
         config.bind = Some(Bind { addr: [127, 0, 0, host].into(), port: Some(port) });
-        let own =
-            Identity { process: PeerId([process; 16]), installation: InstallationId([installation; 16]) };
+        let own = Identity {
+            process: PeerId([process; 16]),
+            installation: InstallationId([installation; 16]),
+        };
         let (tell, warnings) = mpsc::unbounded_channel();
         let events = EventSink::new(move |event| {
             if let Event::Warning { message, .. } = event {
@@ -43,7 +47,8 @@ impl Told {
     }
 }
 
-/// The process with the greater id decides which connection is the session. Here it is each of the three in turn.
+/// The process with the greater id decides which connection is the session. Here it is each of the
+/// three in turn.
 const PROCESSES: [[u8; 2]; 4] = [[1, 2], [1, 8], [9, 2], [9, 8]];
 const LISTENER: u8 = 5;
 const RESPONDER_2: IpAddr = IpAddr::V4(Ipv4Addr::new(127, 0, 0, 2));
@@ -140,12 +145,14 @@ fn warnings(running: &mut Running, text: &str) -> usize {
 
 fn names(folder: &Path) -> Vec<String> {
     let entries = fs::read_dir(folder).unwrap();
-    let mut names: Vec<_> = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    let mut names: Vec<_> =
+        entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
     names.sort();
     names
 }
 
-/// A session belongs to two installations. A third one is refused while it lives, and both sides are told.
+/// A session belongs to two installations. A third one is refused while it lives, and both sides
+/// are told.
 #[test]
 fn a_second_peer_of_one_password_is_refused_and_told_why() {
     let net = Network::new();
@@ -217,7 +224,8 @@ fn a_killed_program_takes_its_session_over_at_once() {
     assert_eq!(warnings(&mut l, "installation") + warnings(&mut l, "state folder"), 0);
 }
 
-/// Two programs with copies of one state folder do not take each other's place for ever: one of them is told.
+/// Two programs with copies of one state folder do not take each other's place for ever: one of
+/// them is told.
 #[test]
 fn a_copied_state_folder_is_told_and_does_not_flap() {
     let net = Network::new();

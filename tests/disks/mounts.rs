@@ -1,4 +1,5 @@
-//! Mounts inside Incoming and Outgoing, and an Outgoing that is read-only, where the system lets us mount.
+//! Mounts inside Incoming and Outgoing, and an Outgoing that is read-only, where the system lets us
+//! mount.
 
 use super::harness::peer::{Host, Pair};
 use super::volumes::{may_mount, run_beside, seen_by};
@@ -65,8 +66,9 @@ fn a_mount_inside_of_outgoing_is_sent_and_named_once() {
     assert!(there.join("one").exists() && there.join("two").exists());
     a.terminate();
     let events = a.ends(0);
-    let told =
-        |event: &&serde_json::Value| event["message"].as_str().is_some_and(|m| m.contains("is a mount"));
+    let told = |event: &&serde_json::Value| {
+        event["message"].as_str().is_some_and(|m| m.contains("is a mount"))
+    };
     assert_eq!(events.iter().filter(told).count(), 1, "{events:#?}");
     b.terminate();
     b.ends(0);
@@ -96,7 +98,8 @@ fn from_a_read_only_outgoing_files_are_sent_once_and_kept() {
         }
         a.terminate();
         let at_a = a.ends(0);
-        let sent = at_a.iter().filter(|e| e["event"] == "file_done" && e["direction"] == "send").count();
+        let sent =
+            at_a.iter().filter(|e| e["event"] == "file_done" && e["direction"] == "send").count();
         assert_eq!(sent, if round == 0 { 2 } else { 0 }, "{at_a:#?}");
         assert!(!at_a.iter().any(|event| event["event"] == "file_failed"), "{at_a:#?}");
         b.terminate();

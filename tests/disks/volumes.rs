@@ -8,7 +8,8 @@ use std::process::Command;
 
 /// Whether this user may mount; if not, that is said aloud.
 pub fn may_mount() -> bool {
-    let may = Command::new("unshare").args(["--mount", "mount", "-t", "tmpfs", "none", "/mnt"]).output();
+    let may =
+        Command::new("unshare").args(["--mount", "mount", "-t", "tmpfs", "none", "/mnt"]).output();
     let may = may.is_ok_and(|done| done.status.success());
     if !may {
         eprintln!("NOT TESTED on a real volume: this user may not mount");
@@ -28,7 +29,8 @@ pub fn run_beside(process: u32, command: &[&str]) {
     assert!(done.status.success(), "{done:?}");
 }
 
-/// A volume of its own at a path, seen by the process alone that is started through [`Host::wrapper`].
+/// A volume of its own at a path, seen by the process alone that is started through
+/// [`Host::wrapper`].
 struct Volume {
     path: PathBuf,
 }
@@ -41,7 +43,8 @@ impl Volume {
         }
         let path = host.dir.join("disk");
         fs::create_dir_all(&path).unwrap();
-        let mount = format!(r#"mount -t tmpfs -o {options} rft-test {} && exec "$0" "$@""#, path.display());
+        let mount =
+            format!(r#"mount -t tmpfs -o {options} rft-test {} && exec "$0" "$@""#, path.display());
         host.wrapper = ["unshare", "--mount", "sh", "-c", &mount].map(str::to_owned).to_vec();
         Some(Self { path })
     }
@@ -110,7 +113,8 @@ fn real_volumes_that_are_full_or_unplugged() {
 #[test]
 fn a_disk_that_is_mounted_anew_is_taken() {
     let mut pair = Pair::new();
-    let (Some(out), Some(disk)) = (Volume::of(&mut pair.a, "size=8m"), Volume::of(&mut pair.b, "size=8m"))
+    let (Some(out), Some(disk)) =
+        (Volume::of(&mut pair.a, "size=8m"), Volume::of(&mut pair.b, "size=8m"))
     else {
         return;
     };
@@ -126,7 +130,10 @@ fn a_disk_that_is_mounted_anew_is_taken() {
     };
     let arrives = |b: &mut Running, name: &str, text: &str| {
         b.has_or_waits_for("file_done", of(name, "receive"));
-        assert_eq!(fs::read_to_string(disk.seen_by(at_b).join("Incoming").join(name)).unwrap(), text);
+        assert_eq!(
+            fs::read_to_string(disk.seen_by(at_b).join("Incoming").join(name)).unwrap(),
+            text
+        );
     };
     put("before", "b");
     arrives(&mut b, "before", "b");
@@ -137,7 +144,9 @@ fn a_disk_that_is_mounted_anew_is_taken() {
     b.waits_for("file_failed", failed("while Incoming is away", "receive", "the folder is gone"));
     arrives(&mut b, "while Incoming is away", "i");
     out.is_replaced(at_a, "Outgoing/.rft", || {
-        a.waits_for("warning", |event| event["message"].as_str().unwrap().contains("the folder is gone"));
+        a.waits_for("warning", |event| {
+            event["message"].as_str().unwrap().contains("the folder is gone")
+        });
     });
     put("from the new one", "n");
     arrives(&mut b, "from the new one", "n");

@@ -15,8 +15,8 @@ use std::time::{Duration, Instant};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
-/// Between two volleys of datagrams, and between two tries of a client: the attack is paced, so that what is measured
-/// is the peer, and not how many cores it shares with its attacker.
+/// Between two volleys of datagrams, and between two tries of a client: the attack is paced, so
+/// that what is measured is the peer, and not how many cores it shares with its attacker.
 const INTERVAL: Duration = Duration::from_millis(10);
 const CLIENT_INTERVAL: Duration = Duration::from_millis(50);
 /// Clients of each kind that is ended at once, each on a port of its own.
@@ -44,14 +44,16 @@ pub struct Tally {
     pub half_open: AtomicUsize,
     /// Of these, how many were answered with a Retry, which costs the responder no memory.
     pub retries: AtomicUsize,
-    /// Valid first packets with CONNECTION_CLOSE 0x1d in them, of connections that nobody stands behind.
+    /// Valid first packets with CONNECTION_CLOSE 0x1d in them, of connections that nobody stands
+    /// behind.
     pub closed_first: AtomicUsize,
     /// By clients that went on if they could.
     pub dialled: AtomicUsize,
     /// Connections that these have at this moment, and the most that they ever had.
     pub held: AtomicUsize,
     pub held_most: AtomicUsize,
-    /// Finished handshakes of clients that then sent nothing, or a byte a second, until the deadline ended them.
+    /// Finished handshakes of clients that then sent nothing, or a byte a second, until the
+    /// deadline ended them.
     pub slow_ended: AtomicUsize,
     /// ... that sent far too much, and were refused.
     pub oversized_refused: AtomicUsize,
@@ -98,7 +100,11 @@ impl Attack {
             let (tally, slow) = (tally.clone(), slow.clone());
             tasks.spawn(async move {
                 let _turn = slow.acquire().await;
-                if n % 2 == 0 { each(on, tally, mute).await } else { each(on, tally, byte_a_second).await }
+                if n % 2 == 0 {
+                    each(on, tally, mute).await
+                } else {
+                    each(on, tally, byte_a_second).await
+                }
             });
         }
         for _ in 0..QUICK {
@@ -142,7 +148,8 @@ async fn noise(on: SocketAddr, tally: Arc<Tally>) {
         tick.tick().await;
         for n in 0..6 {
             let mut datagram = noise.bytes(1200);
-            // Version 1 and one that there is not; a destination id of 8 bytes, a source id, no token, a length.
+            // Version 1 and one that there is not; a destination id of 8 bytes, a source id, no
+            // token, a length.
             let version = if n < 4 { [0, 0, 0, 1] } else { [0x1a, 0x2a, 0x3a, 0x4a] };
             datagram[0] = 0xc0 | datagram[0] & 0x0f;
             datagram[1..5].copy_from_slice(&version);
@@ -177,7 +184,8 @@ async fn closes_first(on: SocketAddr, tally: Arc<Tally>) {
     }
 }
 
-/// First packets of real clients, which were meant for somebody else: nothing ever answers the answer.
+/// First packets of real clients, which were meant for somebody else: nothing ever answers the
+/// answer.
 async fn half_open(on: SocketAddr, tally: Arc<Tally>) {
     let (ports, client) = (ports(), client());
     let trap = tokio::net::UdpSocket::bind("127.0.0.1:0").await.unwrap();
@@ -191,8 +199,8 @@ async fn half_open(on: SocketAddr, tally: Arc<Tally>) {
             pending.push_back(client.connect(to, SERVER_NAME).unwrap());
         }
         while let Ok((length, _)) = trap.try_recv_from(&mut datagram) {
-            // Its destination id names a connection: the two packets of its ClientHello, of every other one only
-            // the first, and no closing words.
+            // Its destination id names a connection: the two packets of its ClientHello, of every
+            // other one only the first, and no closing words.
             let id = datagram.get(6..6 + usize::from(datagram[5])).unwrap_or_default().to_vec();
             let nth = seen.len();
             let (nth, packets) = seen.entry(id).or_insert((nth, 0));
@@ -300,7 +308,9 @@ async fn streams(connection: Connection) -> Outcome {
 async fn guess(connection: Connection) -> Outcome {
     match tokio::time::timeout(MOMENT * 20, guess_once(&connection)).await.ok()? {
         (true, _) => Some(|tally| &tally.guesses_answered),
-        (_, Some(ended)) if CloseCode::Busy.is_reason_of(&ended) => Some(|tally| &tally.guesses_denied),
+        (_, Some(ended)) if CloseCode::Busy.is_reason_of(&ended) => {
+            Some(|tally| &tally.guesses_denied)
+        }
         _ => None,
     }
 }
@@ -331,9 +341,9 @@ pub async fn use_up_all_guesses(on: SocketAddr) {
                     continue;
                 };
                 let ended = tokio::time::timeout(TIMEOUT * 4, guess_once(&connection)).await;
-                if ended
-                    .is_ok_and(|(_, ended)| ended.is_some_and(|error| CloseCode::Busy.is_reason_of(&error)))
-                {
+                if ended.is_ok_and(|(_, ended)| {
+                    ended.is_some_and(|error| CloseCode::Busy.is_reason_of(&error))
+                }) {
                     return true;
                 }
             }

@@ -1,5 +1,6 @@
-//! Strangers who only close connections, by the thousand, while a file crosses: what that costs in rate, memory and
-//! lines. Two kinds: first packets from forged addresses, and clients that finish TLS before they close.
+//! Strangers who only close connections, by the thousand, while a file crosses: what that costs in
+//! rate, memory and lines. Two kinds: first packets from forged addresses, and clients that finish
+//! TLS before they close.
 
 use super::attacker::{CODES, REASON};
 use super::harness::files::plant_big;
@@ -19,7 +20,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 use tokio::task::JoinSet;
 
-/// Of the undisturbed rate, what the transfer keeps at least. The flood runs on the same processors.
+/// Of the undisturbed rate, what the transfer keeps at least. The flood runs on the same
+/// processors.
 const MIN_RATE_KEPT: f64 = 0.25;
 /// Lines about refused connections within a minute, `peering::reports`.
 const MAX_LOG_LINES: usize = 30;
@@ -70,7 +72,8 @@ impl Phase {
     }
 }
 
-/// Runs without a flood, with each kind of closers, and without one again; checks it, and gives a table.
+/// Runs without a flood, with each kind of closers, and without one again; checks it, and gives a
+/// table.
 pub async fn measure(scale: &Scale) -> String {
     let pair = Pair::new();
     let mut a = pair.a.start(&[]).patient(scale.time);
@@ -106,7 +109,8 @@ pub async fn measure(scale: &Scale) -> String {
     let log = fs::read_to_string(pair.a.state().join("rft.log")).unwrap();
     assert!(!log.contains("forged"), "a stranger wrote into the log");
     for peer in [&mut a, &mut b] {
-        let sessions = peer.events().iter().filter(|seen| seen.event["event"] == "connected").count();
+        let sessions =
+            peer.events().iter().filter(|seen| seen.event["event"] == "connected").count();
         assert_eq!(sessions, 1, "one session lasts through all of it");
     }
     let phases = [
@@ -197,8 +201,8 @@ fn check(kind: &str, phase: &Phase, alone: [&Phase; 2], scale: &Scale, table: &s
     let rate = alone.map(Phase::rate).into_iter().fold(0.0, f64::max);
     assert!(phase.rate() >= MIN_RATE_KEPT * rate, "{kind}: rate\n{table}");
     // Nobody guessed, so the user hears nothing of it.
-    let told =
-        ["auth_failed", "warning", "disconnected", "connected", "error"].map(|event| phase.count(event));
+    let told = ["auth_failed", "warning", "disconnected", "connected", "error"]
+        .map(|event| phase.count(event));
     assert_eq!(told, [0; 5], "{kind}: {:?}\n{table}", phase.events);
     let minutes = 1 + (phase.seconds / 60.0) as usize;
     assert!(phase.refusals <= MAX_LOG_LINES * (minutes + 1), "{kind}: lines\n{table}");
@@ -210,7 +214,8 @@ fn table(phases: &[(&str, Phase)]) -> String {
     );
     for (kind, phase) in phases {
         let closers = if phase.closers == usize::MAX { 0 } else { phase.closers };
-        let events: Vec<_> = phase.events.iter().map(|(name, count)| format!("{name} {count}")).collect();
+        let events: Vec<_> =
+            phase.events.iter().map(|(name, count)| format!("{name} {count}")).collect();
         writeln!(
             text,
             "{kind:<14} {closers:>7} {:>8.1} {:>6} {:>5.0} {:>8.0} {:>14.1} {:>10} {:>9}  {}",
@@ -249,7 +254,8 @@ fn forged(on: SocketAddr, sent: &Arc<AtomicUsize>) {
     }
 }
 
-/// One client after the other, each with an address and port of its own, closes as soon as TLS is up.
+/// One client after the other, each with an address and port of its own, closes as soon as TLS is
+/// up.
 async fn after_tls(
     on: SocketAddr,
     config: quinn::ClientConfig,

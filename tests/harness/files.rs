@@ -4,7 +4,8 @@ use std::fs::{self, File};
 use std::io::Write;
 use std::path::Path;
 
-/// Writes a file that does not compress or repeat, whose content follows from `seed`; gives its hash.
+/// Writes a file that does not compress or repeat, whose content follows from `seed`; gives its
+/// hash.
 pub fn plant_big(path: &Path, size: u64, seed: u64) -> blake3::Hash {
     let mut content = blake3::Hasher::new_derive_key("rft tests big file");
     let mut content = content.update(&seed.to_be_bytes()).finalize_xof();
@@ -38,7 +39,8 @@ pub fn names(folder: &Path) -> Vec<String> {
     names
 }
 
-/// Whether a Python program can write through shared memory (mmap), which safe Rust cannot. Says so where it cannot.
+/// Whether a Python program can write through shared memory (mmap), which safe Rust cannot. Says so
+/// where it cannot.
 #[cfg(unix)]
 pub fn has_python() -> bool {
     let answer = std::process::Command::new("python3").args(["-c", "import mmap"]).status();

@@ -1,5 +1,5 @@
-//! Packets of QUIC that are valid and that nobody honest sends: everybody who knows a connection's first
-//! destination id can derive the keys of its Initial packets (RFC 9001 section 5.2).
+//! Packets of QUIC that are valid and that nobody honest sends: everybody who knows a connection's
+//! first destination id can derive the keys of its Initial packets (RFC 9001 section 5.2).
 
 use rustls::Side;
 use rustls::crypto::ring::cipher_suite::TLS13_AES_128_GCM_SHA256;
@@ -31,8 +31,8 @@ pub fn transport_close(code: u64, reason: &[u8]) -> Vec<u8> {
     [&[0x1c], &varint(code)[..], &[0], &varint(reason.len() as u64), reason].concat()
 }
 
-/// An Initial packet of this side with these frames, padded to a datagram. `first` is the destination id of
-/// the client's first packet, `to` and `from` are what the header says.
+/// An Initial packet of this side with these frames, padded to a datagram. `first` is the
+/// destination id of the client's first packet, `to` and `from` are what the header says.
 pub fn initial(side: Side, first: &[u8], to: &[u8], from: &[u8], frames: &[u8]) -> Vec<u8> {
     let suite = TLS13_AES_128_GCM_SHA256.tls13().unwrap().quic_suite().unwrap();
     let keys = suite.keys(first, side, Version::V1).local;
@@ -65,7 +65,8 @@ pub fn first_packet(id: u64, frames: &[u8]) -> Vec<u8> {
 
 /// The ids in a client's Initial packet of version 1: destination and source.
 pub fn ids(packet: &[u8]) -> Option<(&[u8], &[u8])> {
-    let initial = packet.len() >= DATAGRAM && packet[0] & 0xf0 == 0xc0 && packet[1..5] == [0, 0, 0, 1];
+    let initial =
+        packet.len() >= DATAGRAM && packet[0] & 0xf0 == 0xc0 && packet[1..5] == [0, 0, 0, 1];
     let (length, rest) = packet.get(5..).filter(|_| initial)?.split_first()?;
     let (destination, rest) = rest.split_at_checked((*length).into())?;
     let (length, rest) = rest.split_first()?;

@@ -110,14 +110,24 @@ impl Host {
 
     pub fn start_with_password(&self, password: &str, options: &[&str]) -> Running {
         let port = self.port.to_string();
-        let common = ["--bind", &self.bind, "--settle", "100ms", "--folder-wait", "100ms", &self.peer, &port];
+        let common = [
+            "--bind",
+            &self.bind,
+            "--settle",
+            "100ms",
+            "--folder-wait",
+            "100ms",
+            &self.peer,
+            &port,
+        ];
         Running::spawn(self.command(password, &[options, &common].concat()))
     }
 
     /// A peer that only waits. It binds [`Host::port`] unless [`Host::bind`] has a port.
     pub fn listen(&self, options: &[&str]) -> Running {
         let port = self.port.to_string();
-        let common = ["--bind", &self.bind, "--settle", "100ms", "--folder-wait", "100ms", "listen", &port];
+        let common =
+            ["--bind", &self.bind, "--settle", "100ms", "--folder-wait", "100ms", "listen", &port];
         Running::spawn(self.command(PASSWORD, &[options, &common].concat()))
     }
 
@@ -132,7 +142,12 @@ impl Host {
         let mut words = self.wrapper.iter().chain([&program]);
         let mut command = Command::new(words.next().unwrap());
         command.args(words).env("RFT_FAILPOINTS", &self.failpoints);
-        command.arg("--json").arg("--dir").arg(&self.dir).args(arguments).env("RFT_PASSWORD", password);
+        command
+            .arg("--json")
+            .arg("--dir")
+            .arg(&self.dir)
+            .args(arguments)
+            .env("RFT_PASSWORD", password);
         command
     }
 }
@@ -218,7 +233,8 @@ impl Running {
     /// Waits for its end: this code, also in its last event. Gives all events.
     pub fn ends(mut self, code: i32) -> Vec<Value> {
         let (actual, errors) = self.wait();
-        let events: Vec<_> = std::mem::take(&mut self.events).into_iter().map(|seen| seen.event).collect();
+        let events: Vec<_> =
+            std::mem::take(&mut self.events).into_iter().map(|seen| seen.event).collect();
         assert_eq!(actual, Some(code), "events: {events:#?}, on stderr: {errors}");
         assert!(!errors.contains("panicked"), "on stderr: {errors}");
         let last = events.last().expect("a last event");
@@ -237,7 +253,9 @@ impl Running {
     pub fn wait(&mut self) -> (Option<i32>, String) {
         let deadline = Instant::now() + self.patience;
         // The output ends with the process.
-        while let Ok(seen) = self.lines.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
+        while let Ok(seen) =
+            self.lines.recv_timeout(deadline.saturating_duration_since(Instant::now()))
+        {
             self.events.push(seen);
         }
         while Instant::now() < deadline {
@@ -260,7 +278,8 @@ impl Running {
         self.child.wait().unwrap();
     }
 
-    /// The same; gives the code with which it had ended before, if it had, and what it said on stderr.
+    /// The same; gives the code with which it had ended before, if it had, and what it said on
+    /// stderr.
     pub fn killed(mut self) -> (Option<i32>, String) {
         let _ = self.child.kill();
         self.wait()
@@ -306,8 +325,8 @@ pub fn waited_for_processor(process: &str) -> Duration {
 
 #[cfg(target_os = "linux")]
 impl Running {
-    /// Resident memory in bytes, from which [`Running::peak`] counts anew: the password's stretching at the start takes
-    /// 64 MiB for a moment.
+    /// Resident memory in bytes, from which [`Running::peak`] counts anew: the password's
+    /// stretching at the start takes 64 MiB for a moment.
     pub fn memory(&self) -> u64 {
         fs::write(format!("/proc/{}/clear_refs", self.id()), "5").unwrap();
         self.status("VmRSS:")

@@ -43,7 +43,10 @@ pub fn binding(connection: &Connection) -> ChannelBinding {
 }
 
 /// A well-formed M1 of somebody who holds `key`.
-pub fn first_message(key: [u8; 32], binding: &ChannelBinding) -> (InitiatorAwaitingM2, [u8; M1_LEN]) {
+pub fn first_message(
+    key: [u8; 32],
+    binding: &ChannelBinding,
+) -> (InitiatorAwaitingM2, [u8; M1_LEN]) {
     let rng = &mut rand::rngs::SysRng;
     let own = PeerId::random(rng).unwrap();
     Initiator::start(&PasswordKey::from_bytes(key), binding, own, rng).unwrap()

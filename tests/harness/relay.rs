@@ -1,8 +1,9 @@
-//! A link between two addresses of this host: it delays, loses, limits and cuts what goes through, each
-//! way by itself, and may change the address from which one side sees the other.
+//! A link between two addresses of this host: it delays, loses, limits and cuts what goes through,
+//! each way by itself, and may change the address from which one side sees the other.
 //!
-//! A side sends to [`Relay::facing_a`] or [`Relay::facing_b`], and what it sends leaves from the other of
-//! the two for the other side. What is lost follows from the seed and the order of the packets.
+//! A side sends to [`Relay::facing_a`] or [`Relay::facing_b`], and what it sends leaves from the
+//! other of the two for the other side. What is lost follows from the seed and the order of the
+//! packets.
 
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
@@ -18,8 +19,8 @@ const LOOK: Duration = Duration::from_millis(20);
 /// What the kernel is asked to buffer for each socket, in bytes.
 const BUFFER: usize = 4 << 20;
 
-/// UDP payload of the largest packet that goes through by default, as on Ethernet: loopback would take
-/// 64 KiB.
+/// UDP payload of the largest packet that goes through by default, as on Ethernet: loopback would
+/// take 64 KiB.
 const LARGEST: usize = 1472;
 
 /// A direction.
@@ -54,8 +55,8 @@ pub struct Line {
     pub cut: bool,
     /// UDP payload of the largest packet that goes through, in bytes.
     pub largest: usize,
-    /// How somebody on the side answers each first packet, before the other end can. It also does so while
-    /// the link is cut.
+    /// How somebody on the side answers each first packet, before the other end can. It also does
+    /// so while the link is cut.
     pub forgery: Option<Answer>,
 }
 
@@ -180,8 +181,8 @@ impl Relay {
         self.edit_both(|line| line.cut = false);
     }
 
-    /// From now on `side` sees the other at a new port of `ip`, and nobody is at the old one: what NAT
-    /// does that forgot its mapping (same address), or a host that roams (another one).
+    /// From now on `side` sees the other at a new port of `ip`, and nobody is at the old one: what
+    /// NAT does that forgot its mapping (same address), or a host that roams (another one).
     pub fn rebind(&self, side: Side, ip: IpAddr) -> SocketAddr {
         let socket = open(ip);
         let addr = socket.local_addr().unwrap();
@@ -237,7 +238,8 @@ impl Shared {
             let socket = self.face(side);
             let Ok((len, from)) = socket.recv_from(&mut buf) else { continue };
             // A stranger's, or to an address that is gone.
-            if from != *lock(&self.peers[side as usize]) || !Arc::ptr_eq(&socket, &self.face(side)) {
+            if from != *lock(&self.peers[side as usize]) || !Arc::ptr_eq(&socket, &self.face(side))
+            {
                 continue;
             }
             let line = *lock(&direction.line);

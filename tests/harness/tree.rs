@@ -33,7 +33,13 @@ pub fn plant(root: &Path) {
     file(root, &[b'x'; 255], b"long", 0o644, now);
     file(root, b"-rf *", b"options", 0o644, now);
     file(root, "d\u{fc}nn/\u{202e}gpj.exe".as_bytes(), b"direction override", 0o644, now);
-    file(root, b"sub/folder/deep/down", &vec![7; 300_000], 0o711, since(1_000_000_000, 999_999_999));
+    file(
+        root,
+        b"sub/folder/deep/down",
+        &vec![7; 300_000],
+        0o711,
+        since(1_000_000_000, 999_999_999),
+    );
     file(root, b"sub/chunk", &vec![8; 256 * 1024], 0o644, now);
     fs::create_dir_all(root.join("sub/empty/emptier")).unwrap();
     fs::set_permissions(root.join("sub/empty"), Permissions::from_mode(0o750)).unwrap();

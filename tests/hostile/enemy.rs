@@ -1,5 +1,5 @@
-//! A peer that knows the password and then says what it likes: the library's own handshake and seal, and no
-//! sense of what may come when.
+//! A peer that knows the password and then says what it likes: the library's own handshake and
+//! seal, and no sense of what may come when.
 
 use super::harness::peer::PASSWORD;
 use bytes::{BufMut, Bytes, BytesMut};
@@ -7,7 +7,9 @@ use quinn::{Connection, TransportConfig, VarInt};
 use rft::crypto::handshake::{PeerId, Role};
 use rft::crypto::password::{Password, PasswordKey};
 use rft::crypto::seal::{RecordKind, Sealer, SessionKeys};
-use rft::proto::message::{Accept, Begin, Control, MAX_MESSAGE, Outcome, Settings, Trailer, TransferId};
+use rft::proto::message::{
+    Accept, Begin, Control, MAX_MESSAGE, Outcome, Settings, Trailer, TransferId,
+};
 use rft::session::handshake::as_initiator;
 use rft::session::record::{RecordError, RecordReader, RecordWriter};
 use rft::transport::endpoint::CloseCode;
@@ -77,8 +79,10 @@ impl Enemy {
             let own = PeerId(fresh_id().0);
             let settings = |_| Settings { streams: STREAMS, ..Settings::default() };
             let proof_sent = AtomicBool::new(false);
-            let done = as_initiator(connection.clone(), &KEY, own, &proof_sent, settings).await.unwrap();
-            let (mut reader, keys, role) = (done.reader, done.established.keys, done.established.role);
+            let done =
+                as_initiator(connection.clone(), &KEY, own, &proof_sent, settings).await.unwrap();
+            let (mut reader, keys, role) =
+                (done.reader, done.established.keys, done.established.role);
             match reader.message(RecordKind::Control, Control::decode).await {
                 Ok(Control::Adopt) => {}
                 other => panic!("not adopted: {other:?}"),
@@ -104,15 +108,17 @@ impl Enemy {
 
     /// A stream for a file of ours.
     pub async fn open(&self) -> Stream {
-        let streams =
-            tokio::time::timeout(TIMEOUT, self.connection.open_bi()).await.expect("a stream in time");
+        let streams = tokio::time::timeout(TIMEOUT, self.connection.open_bi())
+            .await
+            .expect("a stream in time");
         self.stream(streams.expect("the session goes on"))
     }
 
     /// A stream on which the other side sends.
     pub async fn accept(&self) -> Stream {
-        let streams =
-            tokio::time::timeout(TIMEOUT, self.connection.accept_bi()).await.expect("a stream in time");
+        let streams = tokio::time::timeout(TIMEOUT, self.connection.accept_bi())
+            .await
+            .expect("a stream in time");
         self.stream(streams.expect("the session goes on"))
     }
 
@@ -133,7 +139,8 @@ impl Enemy {
 
     /// How the other side closed the connection.
     pub async fn is_closed_with(&self) -> Option<CloseCode> {
-        let error = tokio::time::timeout(TIMEOUT, self.connection.closed()).await.expect("closed in time");
+        let error =
+            tokio::time::timeout(TIMEOUT, self.connection.closed()).await.expect("closed in time");
         let codes = [CloseCode::Goodbye, CloseCode::Superseded, CloseCode::Protocol];
         codes.into_iter().find(|code| code.is_reason_of(&error))
     }
@@ -160,10 +167,13 @@ impl Stream {
     }
 
     pub async fn hears(&mut self) -> Heard {
-        let next =
-            tokio::time::timeout(TIMEOUT, self.reader.next(MAX_MESSAGE)).await.expect("an answer in time");
+        let next = tokio::time::timeout(TIMEOUT, self.reader.next(MAX_MESSAGE))
+            .await
+            .expect("an answer in time");
         match next {
-            Ok((RecordKind::Receipt, plaintext)) => Heard::Outcome(Outcome::decode(&plaintext).unwrap()),
+            Ok((RecordKind::Receipt, plaintext)) => {
+                Heard::Outcome(Outcome::decode(&plaintext).unwrap())
+            }
             // An answer of 40 bytes is the receiver's, one of 8 the sender's.
             Ok((RecordKind::Answer, plaintext)) => match Accept::decode(&plaintext) {
                 Ok(accept) => Heard::Accept(accept),

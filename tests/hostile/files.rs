@@ -41,9 +41,11 @@ async fn sizes_and_hashes_that_lie_bring_nothing_in() {
         let mut stream = enemy.open().await;
         stream.says(Kind::Offer, &RawOffer::large("lie", size).bytes()).await;
         assert!(matches!(stream.hears().await, Heard::Accept(_)));
-        for (kind, plaintext) in
-            [begin(0), (Kind::Data, half.clone()), (Kind::Final, last_chunk(b"hello", Some(trailer)))]
-        {
+        for (kind, plaintext) in [
+            begin(0),
+            (Kind::Data, half.clone()),
+            (Kind::Final, last_chunk(b"hello", Some(trailer))),
+        ] {
             stream.says(kind, &plaintext).await;
         }
         let heard = stream.hears().await;
@@ -71,10 +73,12 @@ async fn a_file_without_end_ends_where_it_said() {
         let (mut send, mut sealer) = stream.writer.into_parts();
         let (mut sent, chunk) = (0, vec![7; CHUNK_SIZE]);
         while sent < MAX_BYTES {
-            let bytes = if sealed { enemy::sealed(&mut sealer, Kind::Data, &chunk) } else { chunk.clone() };
+            let bytes =
+                if sealed { enemy::sealed(&mut sealer, Kind::Data, &chunk) } else { chunk.clone() };
             sent += bytes.len() as u64;
-            let written =
-                tokio::time::timeout(enemy::TIMEOUT, send.write(bytes.into())).await.expect("an end in time");
+            let written = tokio::time::timeout(enemy::TIMEOUT, send.write(bytes.into()))
+                .await
+                .expect("an end in time");
             if written.is_err() {
                 break;
             }
@@ -103,7 +107,11 @@ async fn one_transfer_many_times_at_once_lands_once() {
     let heard = enemy.offers(&offer, &[]).await;
     assert_eq!(refused(&heard), Some(Refusal::Busy), "{heard:?}");
     // To forget what is under way does not take it away.
-    enemy.control.send(Kind::Control, |out| Control::Forget(vec![offer.id]).encode(out)).await.unwrap();
+    enemy
+        .control
+        .send(Kind::Control, |out| Control::Forget(vec![offer.id]).encode(out))
+        .await
+        .unwrap();
     assert!(enemy.sends(&RawOffer::file("between", 1), b"x").await.is_done());
     for (kind, plaintext) in [begin(0), (Kind::Data, vec![7; CHUNK_SIZE])] {
         first.says(kind, &plaintext).await;

@@ -27,9 +27,13 @@ impl Ground {
     pub fn new() -> Self {
         let base = tempfile::tempdir().unwrap();
         let host = Host::new(base.path().join("home/peer"), "127.0.0.1", "127.0.0.2", free_port());
-        for canary in
-            ["canary", "home/canary", "home/peer/canary", "outside/canary", "home/peer/Outgoing/.rftkeep"]
-        {
+        for canary in [
+            "canary",
+            "home/canary",
+            "home/peer/canary",
+            "outside/canary",
+            "home/peer/Outgoing/.rftkeep",
+        ] {
             let path = base.path().join(canary);
             fs::create_dir_all(path.parent().unwrap()).unwrap();
             fs::write(path, "alive").unwrap();
@@ -51,9 +55,11 @@ impl Ground {
         self.before = self.manifest();
     }
 
-    /// The peer, which waits for any. Not confined by the kernel: what is tested is that it needs not be.
+    /// The peer, which waits for any. Not confined by the kernel: what is tested is that it needs
+    /// not be.
     pub fn listens(&self, options: &[&str]) -> (Running, SocketAddr) {
-        let mut running = self.host.listen(&[&["--no-sandbox", "--memory", "32Mi"], options].concat());
+        let mut running =
+            self.host.listen(&[&["--no-sandbox", "--memory", "32Mi"], options].concat());
         running.waits_for("listening", |_| true);
         (running, SocketAddr::from(([127, 0, 0, 1], self.host.port)))
     }
@@ -74,13 +80,16 @@ impl Ground {
             let path = entry.unwrap().path();
             let meta = fs::symlink_metadata(&path).unwrap();
             let own = path == self.host.incoming() || path == self.host.state();
-            // What comes and goes in these changes their times, but not those of their parents. In Outgoing the
-            // peer tries at its start whether a rename works.
+            // What comes and goes in these changes their times, but not those of their parents. In
+            // Outgoing the peer tries at its start whether a rename works.
             let timeless = own || path == self.host.outgoing();
             let modified = if timeless { SystemTime::UNIX_EPOCH } else { meta.modified().unwrap() };
             let content = meta.is_file().then(|| fs::read(&path).unwrap());
             let read_only = meta.permissions().readonly();
-            found.insert(path.clone(), Found { kind: meta.file_type(), content, modified, read_only });
+            found.insert(
+                path.clone(),
+                Found { kind: meta.file_type(), content, modified, read_only },
+            );
             if meta.is_dir() && !own {
                 self.look(&path, found);
             }

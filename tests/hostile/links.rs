@@ -28,24 +28,34 @@ async fn planted_links_lead_nobody_out() {
             symlink(target, incoming.join(link)).unwrap();
         }
         symlink("loop", incoming.join("loop")).unwrap();
-        let (small, large) = (RawOffer::file("staged small", 1), RawOffer::large("staged large", 6 << 20));
+        let (small, large) =
+            (RawOffer::file("staged small", 1), RawOffer::large("staged large", 6 << 20));
         for id in [small.id.to_string(), large.id.to_string(), format!("{}.prefix", large.id)] {
             symlink(outside.join("canary"), stage.join(id)).unwrap();
         }
         ground.is_so_from_now_on();
         let (running, at) = ground.listens(&["--on-conflict", on_conflict]);
         let enemy = Enemy::join(at).await;
-        for name in ["out/x", "out/canary", "out/new/x", "real/out/x", "leaf/x", "loop/x", "dangling/x"] {
+        for name in
+            ["out/x", "out/canary", "out/new/x", "real/out/x", "leaf/x", "loop/x", "dangling/x"]
+        {
             for (offer, then) in [
                 (RawOffer::file(name, 1), vec![(Kind::Final, last_chunk(b"x", None))]),
                 (RawOffer::folder(name), vec![]),
                 (RawOffer::link(name, "x"), vec![]),
             ] {
                 let heard = enemy.offers(&offer, &then).await;
-                assert_eq!(refused(&heard), Some(Refusal::InTheWay), "{name} {on_conflict}: {heard:?}");
+                assert_eq!(
+                    refused(&heard),
+                    Some(Refusal::InTheWay),
+                    "{name} {on_conflict}: {heard:?}"
+                );
             }
         }
-        assert_eq!(refused(&enemy.offers(&RawOffer::folder("out"), &[]).await), Some(Refusal::InTheWay));
+        assert_eq!(
+            refused(&enemy.offers(&RawOffer::folder("out"), &[]).await),
+            Some(Refusal::InTheWay)
+        );
         for name in ["leaf", "dangling", "loop", "out"] {
             let heard = enemy.sends(&RawOffer::file(name, 1), b"x").await;
             let taken = if on_conflict == "skip" {
@@ -64,7 +74,8 @@ async fn planted_links_lead_nobody_out() {
             for _ in 0..23 {
                 stream.says(Kind::Data, &[7; CHUNK_SIZE]).await;
             }
-            let whole = Trailer { size: 6 << 20, hash: *blake3::hash(&vec![7; 6 << 20]).as_bytes() };
+            let whole =
+                Trailer { size: 6 << 20, hash: *blake3::hash(&vec![7; 6 << 20]).as_bytes() };
             stream.says(Kind::Final, &last_chunk(&[7; CHUNK_SIZE], Some(whole))).await;
             let _ = stream.hears().await;
         }
@@ -145,13 +156,14 @@ async fn begun(enemy: &Enemy, name: &str) -> Stream {
 
 /// The other one.
 async fn ended(mut stream: Stream) -> Heard {
-    let whole = Trailer { size: 2 * CHUNK, hash: *blake3::hash(&vec![7; 2 * CHUNK_SIZE]).as_bytes() };
+    let whole =
+        Trailer { size: 2 * CHUNK, hash: *blake3::hash(&vec![7; 2 * CHUNK_SIZE]).as_bytes() };
     stream.says(Kind::Final, &last_chunk(&[7; CHUNK_SIZE], Some(whole))).await;
     stream.hears().await
 }
 
-/// Puts a link out of the folder in its place, and takes it away again. The program may make the folder anew
-/// meanwhile: then it goes on with that one.
+/// Puts a link out of the folder in its place, and takes it away again. The program may make the
+/// folder anew meanwhile: then it goes on with that one.
 fn swap(stop: &AtomicBool, folder: &Path, aside: &Path, outside: &Path) -> usize {
     let mut swaps = 0;
     while !stop.load(Ordering::Relaxed) {

@@ -30,7 +30,8 @@ async fn messages_out_of_order_end_their_stream_and_no_more() {
     let large = || RawOffer::large("large", 3 * CHUNK).bytes();
     let chunk = || (Kind::Data, vec![7; CHUNK_SIZE]);
     let last = |content: &[u8]| (Kind::Final, last_chunk(content, None));
-    let accept = || (Kind::Answer, bytes_of(|out| Accept { offset: 0, prefix: [0; 32] }.encode(out)));
+    let accept =
+        || (Kind::Answer, bytes_of(|out| Accept { offset: 0, prefix: [0; 32] }.encode(out)));
     let done = Outcome::Done { hash: [0; 32], saved_as: Name::parse(b"x").unwrap() };
     let cases: Vec<(&str, Vec<Said>)> = vec![
         ("a chunk first", vec![chunk()]),
@@ -48,21 +49,36 @@ async fn messages_out_of_order_end_their_stream_and_no_more() {
             "a chunk that is not the last of a small file",
             vec![(Kind::Offer, small()), (Kind::Data, vec![7; 5])],
         ),
-        ("chunks without the answer", vec![(Kind::Offer, large()), chunk(), chunk(), last(&[7; CHUNK_SIZE])]),
+        (
+            "chunks without the answer",
+            vec![(Kind::Offer, large()), chunk(), chunk(), last(&[7; CHUNK_SIZE])],
+        ),
         ("an answer where nothing is held", vec![(Kind::Offer, large()), begin(CHUNK)]),
         ("an answer beyond the end", vec![(Kind::Offer, large()), begin(3 * CHUNK)]),
         ("an answer between chunks", vec![(Kind::Offer, large()), begin(1)]),
         ("two answers", vec![(Kind::Offer, large()), begin(0), begin(0)]),
-        ("the last chunk first of all", vec![(Kind::Offer, large()), begin(0), last(&[7; CHUNK_SIZE])]),
+        (
+            "the last chunk first of all",
+            vec![(Kind::Offer, large()), begin(0), last(&[7; CHUNK_SIZE])],
+        ),
         (
             "chunks too short",
-            vec![(Kind::Offer, large()), begin(0), (Kind::Data, vec![7; CHUNK_SIZE - 1]), chunk(), chunk()],
+            vec![
+                (Kind::Offer, large()),
+                begin(0),
+                (Kind::Data, vec![7; CHUNK_SIZE - 1]),
+                chunk(),
+                chunk(),
+            ],
         ),
         (
             "a small file that unpacks into more",
             vec![
                 (Kind::Offer, RawOffer::file("small", 100).bytes()),
-                (Kind::Final, last_chunk(&packed_zeros(8 << 20), Some(Trailer { size: 100, hash: [0; 32] }))),
+                (
+                    Kind::Final,
+                    last_chunk(&packed_zeros(8 << 20), Some(Trailer { size: 100, hash: [0; 32] })),
+                ),
             ],
         ),
         (
@@ -71,9 +87,16 @@ async fn messages_out_of_order_end_their_stream_and_no_more() {
         ),
         (
             "a chunk that unpacks into less",
-            vec![(Kind::Offer, large()), begin_packed(), (Kind::Data, packed_zeros(CHUNK_SIZE - 1))],
+            vec![
+                (Kind::Offer, large()),
+                begin_packed(),
+                (Kind::Data, packed_zeros(CHUNK_SIZE - 1)),
+            ],
         ),
-        ("a chunk of nonsense", vec![(Kind::Offer, large()), begin_packed(), (Kind::Data, vec![7; 1000])]),
+        (
+            "a chunk of nonsense",
+            vec![(Kind::Offer, large()), begin_packed(), (Kind::Data, vec![7; 1000])],
+        ),
         ("a chunk of nothing", vec![(Kind::Offer, large()), begin_packed(), (Kind::Data, vec![])]),
     ];
     for (what, records) in cases {

@@ -114,21 +114,34 @@ async fn lead_nowhere_else(on_conflict: &str) {
         }
     }
     for seconds in [i64::MIN, -1, i64::MAX, 1 << 40] {
-        let offer = RawOffer { seconds, nanos: 999_999_999, ..RawOffer::file(format!("at {seconds}"), 1) };
+        let offer =
+            RawOffer { seconds, nanos: 999_999_999, ..RawOffer::file(format!("at {seconds}"), 1) };
         let heard = enemy.sends(&offer, b"x").await;
-        assert!(heard.is_done() || refused(&heard) == Some(Refusal::Storage), "{seconds}: {heard:?}");
+        assert!(
+            heard.is_done() || refused(&heard) == Some(Refusal::Storage),
+            "{seconds}: {heard:?}"
+        );
     }
     for mode in [0, 0o777] {
-        for offer in [RawOffer::file(format!("mode {mode}"), 1), RawOffer::folder(format!("folder {mode}"))] {
+        for offer in
+            [RawOffer::file(format!("mode {mode}"), 1), RawOffer::folder(format!("folder {mode}"))]
+        {
             let offer = RawOffer { mode, ..offer };
             let then = [(Kind::Final, last_chunk(b"x", None))];
             let heard = enemy.offers(&offer, if offer.kind == 0 { &then } else { &[] }).await;
             assert!(heard.is_done(), "{heard:?}");
         }
     }
-    for target in
-        ["/etc/passwd", "..", "../canary", "a/../../canary", "a/..", "\0", ".rft/ledger.redb", "../.rft"]
-    {
+    for target in [
+        "/etc/passwd",
+        "..",
+        "../canary",
+        "a/../../canary",
+        "a/..",
+        "\0",
+        ".rft/ledger.redb",
+        "../.rft",
+    ] {
         let heard = enemy.offers(&RawOffer::link("link", target), &[]).await;
         assert_eq!(refused(&heard), Some(Refusal::Link), "{target:?}: {heard:?}");
     }

@@ -23,7 +23,9 @@ async fn offers_without_end_cost_neither_memory_nor_disk() {
     let mut waiting = std::collections::VecDeque::new();
     for n in 0..OFFERS {
         let mut stream = enemy.open().await;
-        stream.says(Kind::Offer, &RawOffer::large(format!("d{}/f{n}", n % 7), 1 << 20).bytes()).await;
+        stream
+            .says(Kind::Offer, &RawOffer::large(format!("d{}/f{n}", n % 7), 1 << 20).bytes())
+            .await;
         waiting.push_back(stream);
         // Some answers are waited for, for a moment, and then nothing follows.
         if n % 100 == 0 {
@@ -64,8 +66,8 @@ const MILLION: usize = 1_000_000;
 /// By which the process may grow in the second half of them.
 const SECOND_HALF: u64 = 8 << 20;
 
-/// One offer by which nothing lands: of what is there already, of a name that is refused, of a file that is too large,
-/// of nothing with a lie at its end, or one that is taken back.
+/// One offer by which nothing lands: of what is there already, of a name that is refused, of a file
+/// that is too large, of nothing with a lie at its end, or one that is taken back.
 async fn cheap_offer(enemy: &Enemy, n: usize, there: &RawOffer) {
     let (heard, as_it_should) = match n % 5 {
         0 => {
@@ -85,7 +87,8 @@ async fn cheap_offer(enemy: &Enemy, n: usize, there: &RawOffer) {
         }
         3 => {
             let lie = last_chunk(&[], Some(Trailer { size: 1, hash: [0; 32] }));
-            let heard = enemy.offers(&RawOffer::file(format!("f{n}"), 0), &[(Kind::Final, lie)]).await;
+            let heard =
+                enemy.offers(&RawOffer::file(format!("f{n}"), 0), &[(Kind::Final, lie)]).await;
             let gone = heard.is_gone(StreamCode::Protocol);
             (heard, gone)
         }
@@ -167,7 +170,9 @@ async fn offers_that_never_end_hold_their_streams_and_nothing_else() {
     assert!(enemy.sends(&RawOffer::file("first", 1), b"x").await.is_done());
     let before = running.memory();
     let mut unfinished = Vec::new();
-    while let Ok(opened) = tokio::time::timeout(Duration::from_secs(3), enemy.connection.open_bi()).await {
+    while let Ok(opened) =
+        tokio::time::timeout(Duration::from_secs(3), enemy.connection.open_bi()).await
+    {
         let Stream { writer, reader } = enemy.stream(opened.unwrap());
         let (mut send, mut sealer) = writer.into_parts();
         // With the longest name, and without its last byte.

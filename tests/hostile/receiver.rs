@@ -15,7 +15,8 @@ async fn offered(enemy: &Enemy, names: &[&str]) -> Vec<(String, Stream)> {
     let mut found = Vec::new();
     while found.len() < names.len() {
         let mut stream = enemy.accept().await;
-        let offer = stream.reader.message(Kind::Offer, rft::proto::message::Offer::decode).await.unwrap();
+        let offer =
+            stream.reader.message(Kind::Offer, rft::proto::message::Offer::decode).await.unwrap();
         let name = offer.name.to_string();
         assert!(names.contains(&&*name), "{name} is offered");
         found.push((name, stream));
@@ -37,16 +38,21 @@ async fn a_receiver_that_lies_gets_no_file_removed() {
     let enemy = Enemy::join(at).await;
     for (name, mut stream) in offered(&enemy, &names).await {
         let accept = |offset, prefix| bytes_of(|out| Accept { offset, prefix }.encode(out));
-        let done =
-            |hash| bytes_of(|out| Outcome::Done { hash, saved_as: Name::parse(b"x").unwrap() }.encode(out));
+        let done = |hash| {
+            bytes_of(|out| Outcome::Done { hash, saved_as: Name::parse(b"x").unwrap() }.encode(out))
+        };
         let right = *blake3::hash(&content).as_bytes();
         match &*name {
-            // More than there is, and a prefix that is not the file's: it begins at the start, and says no more.
+            // More than there is, and a prefix that is not the file's: it begins at the start, and
+            // says no more.
             "beyond" | "prefix" => {
                 let offset = if name == "beyond" { u64::MAX - (u64::MAX % CHUNK) } else { CHUNK };
                 stream.says(Kind::Answer, &accept(offset, [9; 32])).await;
                 let heard = stream.hears().await;
-                assert!(matches!(heard, Heard::Begin(Begin { offset: 0, compressed: false })), "{heard:?}");
+                assert!(
+                    matches!(heard, Heard::Begin(Begin { offset: 0, compressed: false })),
+                    "{heard:?}"
+                );
             }
             "uneven" => {
                 stream.says(Kind::Answer, &accept(1, [0; 32])).await;
@@ -73,7 +79,9 @@ async fn a_receiver_that_lies_gets_no_file_removed() {
     }
     // It is all offered again, from the beginning, by the time an honest one comes.
     drop(enemy);
-    assert!(names.iter().all(|name| fs::read(ground.host.outgoing().join(name)).unwrap() == content));
+    assert!(
+        names.iter().all(|name| fs::read(ground.host.outgoing().join(name)).unwrap() == content)
+    );
     ground.is_as_before();
     let initiator = ground.honest_peer();
     initiator.start(&["--drain", "--no-sandbox"]).ends(0);
@@ -104,7 +112,9 @@ async fn receipts_that_never_come_cost_little_and_drain_nothing() {
     let before = running.memory();
     // As many as it will have under way at once: whoever gives no receipts gets no more.
     let mut streams = Vec::new();
-    while let Ok(stream) = tokio::time::timeout(Duration::from_secs(3), enemy.connection.accept_bi()).await {
+    while let Ok(stream) =
+        tokio::time::timeout(Duration::from_secs(3), enemy.connection.accept_bi()).await
+    {
         let (send, mut recv) = stream.unwrap();
         recv.read_to_end(1 << 20).await.unwrap();
         streams.push((send, recv));
@@ -145,7 +155,8 @@ async fn what_is_new_waits_for_no_word_but_goes_only_so_far_without_it() {
             assert_eq!((kind, chunk.len()), (Kind::Data, CHUNK_SIZE));
         }
         // More would come at once, if it came at all.
-        let more = tokio::time::timeout(Duration::from_secs(1), stream.reader.next(CHUNK_SIZE)).await;
+        let more =
+            tokio::time::timeout(Duration::from_secs(1), stream.reader.next(CHUNK_SIZE)).await;
         assert!(more.is_err(), "{name}: it goes on without a word");
         if name == "refused" {
             let refused = Outcome::Refused { reason: Refusal::TooLarge, detail: String::new() };

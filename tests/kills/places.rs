@@ -1,4 +1,5 @@
-//! Every place of the life cycle at which the program is made to die, in the order in which the data flows.
+//! Every place of the life cycle at which the program is made to die, in the order in which the
+//! data flows.
 
 /// Who only waits to be dialled, so that it is known who is the host.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -8,8 +9,8 @@ pub enum Listens {
     Other,
 }
 
-/// One run: a peer that sends and receives dies by each of these rules in turn, and is started again
-/// after each.
+/// One run: a peer that sends and receives dies by each of these rules in turn, and is started
+/// again after each.
 pub struct Plan {
     /// Values of RFT_FAILPOINTS.
     pub deaths: &'static [&'static str],
@@ -29,7 +30,12 @@ const fn with(options: &'static [&'static str], deaths: &'static [&'static str])
 /// Opening, and putting right what an earlier death left.
 pub const START: &[Plan] = &[
     // Two folders are tried.
-    plain(&["start.probe_made=kill", "start.probe_made=kill@2", "start.probed=kill", "start.probed=kill@2"]),
+    plain(&[
+        "start.probe_made=kill",
+        "start.probe_made=kill@2",
+        "start.probed=kill",
+        "start.probed=kill@2",
+    ]),
     plain(&[
         "start.locked=kill",
         "ledger.verified=kill",
@@ -39,7 +45,11 @@ pub const START: &[Plan] = &[
     ]),
     plain(&["start.recovered=kill", "start.listening=kill", "session.begun=kill"]),
     Plan {
-        deaths: &["handshake.initiator_done=kill", "handshake.adopted=kill", "handshake.initiator_done=kill"],
+        deaths: &[
+            "handshake.initiator_done=kill",
+            "handshake.adopted=kill",
+            "handshake.initiator_done=kill",
+        ],
         listens: Listens::Other,
         options: &[],
     },
@@ -113,7 +123,12 @@ pub const CONFLICTS: &[Plan] = &[
     ),
     with(
         &["--on-conflict", "skip"],
-        &["publish.committing=kill", "recover.dropping=kill", "publish.refused=kill", "publish.refused=kill"],
+        &[
+            "publish.committing=kill",
+            "recover.dropping=kill",
+            "publish.refused=kill",
+            "publish.refused=kill",
+        ],
     ),
 ];
 

@@ -22,8 +22,14 @@ const SIZES: [u64; 10] =
     [0, 1, 700, 60_000, CHUNK - 1, CHUNK, CHUNK + 1, 3 * CHUNK + 5, 3_000_000, 10_000_000];
 const MODES: [u32; 5] = [0o644, 0o600, 0o444, 0o755, 0o711];
 /// Components that programs stumble over.
-const ODD: [&[u8]; 6] =
-    [b"two\nlines", b"\x1b[2J", b"caf\xe9 \xff", b"-rf *", "\u{202e}gpj.exe".as_bytes(), b"100%.txt."];
+const ODD: [&[u8]; 6] = [
+    b"two\nlines",
+    b"\x1b[2J",
+    b"caf\xe9 \xff",
+    b"-rf *",
+    "\u{202e}gpj.exe".as_bytes(),
+    b"100%.txt.",
+];
 
 /// What one direction must come to.
 #[derive(Default)]
@@ -137,7 +143,8 @@ impl Source {
         let new = self.make(&made, 500);
         fs::copy(&made, incoming.join(name)).unwrap();
         let Entry::File { size, hash, .. } = new else { return };
-        let old = set(&incoming.join(name), size, hash, 0o640, UNIX_EPOCH + Duration::new(86_400, 7));
+        let old =
+            set(&incoming.join(name), size, hash, 0o640, UNIX_EPOCH + Duration::new(86_400, 7));
         let mut expected = self.expected.lock().unwrap();
         expected.dropped.insert(name.to_owned(), new.clone());
         if taken == Taken::Overwrite {
@@ -183,7 +190,9 @@ impl Source {
             let name = if folder.is_empty() { name.clone() } else { name.join(folder) };
             entries.push((name, Entry::Folder { mode }));
         }
-        for (leaf, size) in [("deep/er/down/small", 300), ("deep/larger", CHUNK + 9), ("deep/none", 0)] {
+        for (leaf, size) in
+            [("deep/er/down/small", 300), ("deep/larger", CHUNK + 9), ("deep/none", 0)]
+        {
             entries.push((name.join(leaf), self.make(&made.join(leaf), size)));
         }
         symlink("../larger", made.join("deep/er/link")).unwrap();
@@ -272,8 +281,10 @@ impl Source {
 
     fn properties(&mut self) -> (u32, SystemTime) {
         let mode = *MODES.choose(&mut self.random).unwrap();
-        let (seconds, nanos) =
-            (self.random.random_range(0..4_000_000_000), self.random.random_range(0..1_000_000_000));
+        let (seconds, nanos) = (
+            self.random.random_range(0..4_000_000_000),
+            self.random.random_range(0..1_000_000_000),
+        );
         (mode, UNIX_EPOCH + Duration::new(seconds, nanos))
     }
 

@@ -74,7 +74,8 @@ impl Witness {
         let stop = Arc::new(AtomicBool::new(false));
         let stopped = stop.clone();
         let thread = std::thread::spawn(move || {
-            let mut watch = Watch { incoming, expected, seen: HashMap::new(), findings: Findings::default() };
+            let mut watch =
+                Watch { incoming, expected, seen: HashMap::new(), findings: Findings::default() };
             while !stopped.load(Ordering::Relaxed) {
                 watch.look();
                 std::thread::sleep(INTERVAL);
@@ -116,8 +117,8 @@ impl Watch {
                     folders.push(path);
                 } else if meta.is_file() {
                     let name = path.strip_prefix(&self.incoming).unwrap().to_owned();
-                    // An empty file, to try whether a rename works, when the program starts: it must be
-                    // gone in the end. No user's file is called so.
+                    // An empty file, to try whether a rename works, when the program starts: it
+                    // must be gone in the end. No user's file is called so.
                     if name.as_os_str() == ".rft-probe" {
                         continue;
                     }
@@ -146,7 +147,8 @@ impl Watch {
         match allowed.iter().flatten().next() {
             None => self.findings.note(|all| &mut all.doubled, text),
             Some(Entry::File { hash, .. }) if of_content(&found) == Some(*hash) => {
-                // The same content stood there before, and just gets the time and mode of the new one.
+                // The same content stood there before, and just gets the time and mode of the new
+                // one.
                 if !expected.meanwhile.contains_key(name) {
                     self.findings.note(|all| &mut all.wrong, text);
                 }
@@ -188,7 +190,13 @@ pub fn judge_incoming(incoming: &Path, expected: &Expected, findings: &mut Findi
 }
 
 /// Looks at one host when both are at rest. `kept` and `archived` is what its options leave where.
-pub fn judge_host(host: &Host, expected: &Expected, kept: bool, archived: bool, findings: &mut Findings) {
+pub fn judge_host(
+    host: &Host,
+    expected: &Expected,
+    kept: bool,
+    archived: bool,
+    findings: &mut Findings,
+) {
     let stays = if kept { &expected.dropped } else { &expected.refused };
     let left = snapshot(&host.outgoing());
     if left != *stays {
@@ -220,7 +228,9 @@ pub fn judge_host(host: &Host, expected: &Expected, kept: bool, archived: bool, 
             findings.note(|all| &mut all.unclean, format!("the ledger was damaged: {name}"));
         }
     }
-    findings.heard(&String::from_utf8_lossy(&fs::read(host.state().join("rft.log")).unwrap_or_default()));
+    findings.heard(&String::from_utf8_lossy(
+        &fs::read(host.state().join("rft.log")).unwrap_or_default(),
+    ));
 }
 
 fn compare(root: &Path, expected: &BTreeMap<PathBuf, Entry>, findings: &mut Findings) {
@@ -228,9 +238,11 @@ fn compare(root: &Path, expected: &BTreeMap<PathBuf, Entry>, findings: &mut Find
     for (name, entry) in expected {
         match found.get(name) {
             Some(there) if there == entry => {}
-            None => findings.note(|all| &mut all.lost, format!("{} is not there", root.join(name).display())),
+            None => findings
+                .note(|all| &mut all.lost, format!("{} is not there", root.join(name).display())),
             Some(there) => {
-                let same = matches!(entry, Entry::Folder { .. }) || of_content(there) == of_content(entry);
+                let same =
+                    matches!(entry, Entry::Folder { .. }) || of_content(there) == of_content(entry);
                 let text = format!("{} is {there:?}, not {entry:?}", root.join(name).display());
                 findings.note(|all| if same { &mut all.wrong } else { &mut all.partial }, text);
             }

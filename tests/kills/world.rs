@@ -116,7 +116,8 @@ impl World {
         let hosts = [pair.a.clone(), pair.b.clone()];
         let mut sides = [0, 1].map(|n| {
             let (host, options) = (hosts[n].clone(), options[n].to_vec());
-            let source = Source::new(host.outgoing(), host.dir.join("workshop"), seed * 2 + n as u64);
+            let source =
+                Source::new(host.outgoing(), host.dir.join("workshop"), seed * 2 + n as u64);
             Side { host, source, options, listens: false, running: None }
         });
         for n in [0, 1] {
@@ -155,8 +156,8 @@ impl World {
         self.judge()
     }
 
-    /// Either or both die at random, after this time on average, while files keep being dropped. Every
-    /// now and then the link is cut.
+    /// Either or both die at random, after this time on average, while files keep being dropped.
+    /// Every now and then the link is cut.
     pub fn kill(mut self, kills: u64, pace: Duration) -> Outcome {
         while self.kills < kills {
             for n in [0, 1] {
@@ -167,7 +168,8 @@ impl World {
             }
             let cut = self.random.random_bool(0.1);
             if let (true, Some(relay)) = (cut, &self.relay) {
-                let ways: &[Way] = [&BOTH, &BOTH[..1], &BOTH[1..]].choose(&mut self.random).unwrap();
+                let ways: &[Way] =
+                    [&BOTH, &BOTH[..1], &BOTH[1..]].choose(&mut self.random).unwrap();
                 relay.cut(ways);
             }
             // The instant of death is the point, not a wait for something.
@@ -226,7 +228,13 @@ impl World {
             let expected = side.source.expected();
             let expected = expected.lock().unwrap();
             judge_incoming(&self.sides[1 - n].host.incoming(), &expected, &mut self.findings);
-            judge_host(&side.host, &expected, side.has("keep"), side.has("archive"), &mut self.findings);
+            judge_host(
+                &side.host,
+                &expected,
+                side.has("keep"),
+                side.has("archive"),
+                &mut self.findings,
+            );
             files += expected.dropped.len() as u64;
             bytes += side.source.bytes;
         }

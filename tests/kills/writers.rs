@@ -75,8 +75,15 @@ impl Work {
     }
 }
 
-/// A program that writes `work` to `name` in `outgoing`. When this returns it has the file open there.
-pub fn start(way: Way, work: Work, outgoing: &Path, name: PathBuf, workshop: &Path) -> JoinHandle<()> {
+/// A program that writes `work` to `name` in `outgoing`. When this returns it has the file open
+/// there.
+pub fn start(
+    way: Way,
+    work: Work,
+    outgoing: &Path,
+    name: PathBuf,
+    workshop: &Path,
+) -> JoinHandle<()> {
     let path = outgoing.join(&name);
     match way {
         Way::Mapped => return map(&work, &path, &workshop.join(name)),
@@ -113,7 +120,8 @@ pub fn start(way: Way, work: Work, outgoing: &Path, name: PathBuf, workshop: &Pa
     })
 }
 
-/// The same by a program that has memory in common with the file. `content` is a file to make, with what it writes.
+/// The same by a program that has memory in common with the file. `content` is a file to make, with
+/// what it writes.
 fn map(work: &Work, path: &Path, content: &Path) -> JoinHandle<()> {
     const PROGRAM: &str = "import mmap, os, sys, time
 path, content, pause, mode, nanos = sys.argv[1:]

@@ -8,8 +8,8 @@ use bytes::{Bytes, BytesMut};
 use quinn_proto::congestion::ControllerFactory;
 use quinn_proto::crypto::rustls::{QuicClientConfig, QuicServerConfig};
 use quinn_proto::{
-    ClientConfig, Connection, ConnectionHandle, DatagramEvent, Dir, Endpoint, EndpointConfig, Event,
-    ServerConfig, StreamId, TransportConfig, VarInt,
+    ClientConfig, Connection, ConnectionHandle, DatagramEvent, Dir, Endpoint, EndpointConfig,
+    Event, ServerConfig, StreamId, TransportConfig, VarInt,
 };
 use rft::transport::congestion::{Congestion, UPDATE_INTERVAL, estimate, factory, send_window};
 use rft::transport::fec::sender::Handed;
@@ -69,8 +69,8 @@ pub struct FlowConfig {
     pub mtu: u16,
     /// Flow-control windows, bytes; also the most that the sender keeps for retransmission.
     pub window: u64,
-    /// Both ends take a look at the idle path, as a session does, and there is nothing to send before the connection is
-    /// [`IDLE`] old. What `source` says of times is counted from then on.
+    /// Both ends take a look at the idle path, as a session does, and there is nothing to send
+    /// before the connection is [`IDLE`] old. What `source` says of times is counted from then on.
     pub look: bool,
     /// Both ends repair what is lost near the end.
     pub repair: bool,
@@ -116,7 +116,8 @@ impl Node {
         server.transport_config(transport.clone());
         let mut client = ClientConfig::new(Arc::new(client));
         client.transport_config(transport);
-        let address = |n: u16| SocketAddr::new(Ipv4Addr::new(10, 0, 0, n as u8).into(), 4000 + index);
+        let address =
+            |n: u16| SocketAddr::new(Ipv4Addr::new(10, 0, 0, n as u8).into(), 4000 + index);
         let (left, right) = (address(1), address(2));
         let mut sender = Self::new(None, right, seed, flow);
         let receiver = Self::new(Some(Arc::new(server)), left, seed ^ 0xff, flow);
@@ -126,7 +127,12 @@ impl Node {
         (sender, receiver)
     }
 
-    fn new(server: Option<Arc<ServerConfig>>, peer: SocketAddr, seed: u64, flow: &FlowConfig) -> Self {
+    fn new(
+        server: Option<Arc<ServerConfig>>,
+        peer: SocketAddr,
+        seed: u64,
+        flow: &FlowConfig,
+    ) -> Self {
         let mut config = EndpointConfig::default();
         let mut bytes = [7u8; 32];
         bytes[..8].copy_from_slice(&seed.to_le_bytes());
@@ -170,7 +176,14 @@ impl Node {
 
     fn handle(&mut self, now: Instant, data: &[u8]) {
         self.buffer.clear();
-        let event = self.endpoint.handle(now, self.peer, None, None, BytesMut::from(data), &mut self.buffer);
+        let event = self.endpoint.handle(
+            now,
+            self.peer,
+            None,
+            None,
+            BytesMut::from(data),
+            &mut self.buffer,
+        );
         match event {
             Some(DatagramEvent::NewConnection(incoming)) => {
                 let accepted = self.endpoint.accept(incoming, now, &mut self.buffer, None);
@@ -345,8 +358,9 @@ fn tls() -> (QuicClientConfig, QuicServerConfig) {
     // Ed25519, because its signatures have one length: the handshake's packets stay the same size.
     let key = rcgen::KeyPair::generate_for(&rcgen::PKCS_ED25519).expect("key");
     let names = vec!["sim".to_owned()];
-    let certificate =
-        rcgen::CertificateParams::new(names).and_then(|p| p.self_signed(&key)).expect("certificate");
+    let certificate = rcgen::CertificateParams::new(names)
+        .and_then(|p| p.self_signed(&key))
+        .expect("certificate");
     let private = rustls::pki_types::PrivateKeyDer::try_from(key.serialize_der()).expect("key");
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let mut roots = rustls::RootCertStore::empty();
@@ -362,5 +376,8 @@ fn tls() -> (QuicClientConfig, QuicServerConfig) {
         .with_no_client_auth()
         .with_single_cert(vec![certificate.der().clone()], private)
         .expect("certificate");
-    (QuicClientConfig::try_from(client).expect("client"), QuicServerConfig::try_from(server).expect("server"))
+    (
+        QuicClientConfig::try_from(client).expect("client"),
+        QuicServerConfig::try_from(server).expect("server"),
+    )
 }

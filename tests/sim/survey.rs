@@ -64,17 +64,20 @@ fn seeds() {
     }
 }
 
-/// The link and the file are those of RATE, RTT, LOSS, QUEUE, MB, LOOK and REPAIR; with COMPETE=first it is beside a CUBIC
-/// flow that was there first, with COMPETE=second beside one that comes later.
+/// The link and the file are those of RATE, RTT, LOSS, QUEUE, MB, LOOK and REPAIR; with
+/// COMPETE=first it is beside a CUBIC flow that was there first, with COMPETE=second beside one
+/// that comes later.
 #[test]
 #[ignore = "prints one link's course: SIM_TRACE=1"]
 fn course() {
-    let number = |name: &str, or: f64| std::env::var(name).ok().and_then(|v| v.parse().ok()).unwrap_or(or);
+    let number =
+        |name: &str, or: f64| std::env::var(name).ok().and_then(|v| v.parse().ok()).unwrap_or(or);
     let link = LinkConfig::new(number("RATE", 100.0), number("RTT", 50.0))
         .lossy(number("LOSS", 0.0))
         .queue_ms(number("QUEUE", 100.0));
     if let Ok(order) = std::env::var("COMPETE") {
-        let kinds = if order == "first" { [Kind::Cubic, Kind::Ours] } else { [Kind::Ours, Kind::Cubic] };
+        let kinds =
+            if order == "first" { [Kind::Cubic, Kind::Ours] } else { [Kind::Ours, Kind::Cubic] };
         two("course", link, kinds, 5.0, 40.0);
         return;
     }

@@ -127,7 +127,9 @@ impl World {
             let (sender, receiver) = Node::pair(config, i as u16, base, seed);
             let wanted = match config.source {
                 Source::Bulk(n) => n,
-                Source::Trickle { bytes, every, until, then } => (until / every) as u64 * bytes + then,
+                Source::Trickle { bytes, every, until, then } => {
+                    (until / every) as u64 * bytes + then
+                }
                 Source::Files { bytes, count, .. } => bytes * u64::from(count),
             };
             Flow {
@@ -262,7 +264,9 @@ impl World {
                     (age / every) as u64 * bytes
                 }
             }
-            Source::Files { bytes, .. } => flow.given + if self.now >= flow.next_file() { bytes } else { 0 },
+            Source::Files { bytes, .. } => {
+                flow.given + if self.now >= flow.next_file() { bytes } else { 0 }
+            }
         };
         if due > flow.given {
             flow.sender.give(due - flow.given);
@@ -289,7 +293,13 @@ impl World {
                 };
                 let at = (at * 1e9).ceil() as u64;
                 *order += 1;
-                heap.push(Reverse(Parcel { at, order: *order, flow: i, to_receiver, data: data.to_vec() }));
+                heap.push(Reverse(Parcel {
+                    at,
+                    order: *order,
+                    flow: i,
+                    to_receiver,
+                    data: data.to_vec(),
+                }));
             });
         }
         let flow = &mut self.flows[i];
@@ -324,8 +334,9 @@ impl World {
             };
             let stats = connection.stats().path;
             flow.rtt.push(stats.rtt.as_secs_f64());
-            let path =
-                rft::transport::congestion::estimate(connection.congestion_state().clone_box().into_any());
+            let path = rft::transport::congestion::estimate(
+                connection.congestion_state().clone_box().into_any(),
+            );
             let rate = path.and_then(|p| p.bandwidth()).unwrap_or(0);
             flow.estimate.push(rate as f64);
             if self.trace {

@@ -14,7 +14,8 @@ use std::time::{Duration, Instant};
 /// A peer with the waits that a user gets, and these options.
 fn start_as_users_do(host: &Host, options: &[&str]) -> Running {
     let port = host.port.to_string();
-    let mut running = host.start_raw(&[options, &["--bind", &host.bind, &host.peer, &port]].concat());
+    let mut running =
+        host.start_raw(&[options, &["--bind", &host.bind, &host.peer, &port]].concat());
     running.waits_for("connected", |_| true);
     running
 }
@@ -25,7 +26,13 @@ fn pause(ms: u64) {
 }
 
 fn append(path: &Path, text: &str) {
-    File::options().append(true).create(true).open(path).unwrap().write_all(text.as_bytes()).unwrap();
+    File::options()
+        .append(true)
+        .create(true)
+        .open(path)
+        .unwrap()
+        .write_all(text.as_bytes())
+        .unwrap();
 }
 
 /// A scanner opens its file again for each page. The user has said how long it may pause.
@@ -46,13 +53,16 @@ fn settle_holds_after_a_close_when_it_is_given() {
     b.waits_for("file_done", is_start_of("moved"));
     assert!(moved.elapsed() < Duration::from_millis(1400), "{:?}", moved.elapsed());
     b.waits_for("file_done", is_start_of("scan.pdf"));
-    assert_eq!(fs::read_to_string(pair.b.incoming().join("scan.pdf")).unwrap(), "one\ntwo\nthree\nfour\n");
+    assert_eq!(
+        fs::read_to_string(pair.b.incoming().join("scan.pdf")).unwrap(),
+        "one\ntwo\nthree\nfour\n"
+    );
     assert_eq!(contents(&pair.b.incoming()).len(), 2);
 }
 
 /// Each program as it works: WinSCP renames 300 ms after the close, Chrome after a second, rsync at
-/// once, and rsync with `--delay-updates` when all files are there. Each gets through, and only whole
-/// files under their own names arrive.
+/// once, and rsync with `--delay-updates` when all files are there. Each gets through, and only
+/// whole files under their own names arrive.
 #[test]
 fn unfinished_files_arrive_under_their_final_names_only() {
     let pair = Pair::new();
@@ -75,7 +85,8 @@ fn unfinished_files_arrive_under_their_final_names_only() {
     b.waits_for("file_done", is_start_of("a.zip"));
     a.waits_for("warning", |event| warns_of("left alone")(event) && event["path"] == "longer.part");
 
-    // rsync, into a folder that it makes: a file of random name beside, its times and rights, a rename.
+    // rsync, into a folder that it makes: a file of random name beside, its times and rights, a
+    // rename.
     let folder = out.join("t");
     fs::create_dir(&folder).unwrap();
     for name in ["f1", "f2"] {
@@ -110,7 +121,11 @@ fn unfinished_files_arrive_under_their_final_names_only() {
     let arrived: Vec<_> = contents(&pair.b.incoming().join("t")).into_keys().collect();
     assert_eq!(arrived, ["f1", "f2", "g1", "g2"]);
     assert_eq!(fs::read_to_string(pair.b.incoming().join("a.zip")).unwrap(), "first, second");
-    assert_eq!(fs::read_dir(pair.b.incoming().join("t")).unwrap().count(), 4, "no folder of rsync's");
+    assert_eq!(
+        fs::read_dir(pair.b.incoming().join("t")).unwrap().count(),
+        4,
+        "no folder of rsync's"
+    );
     let told = |event: &Value| warns_of("left alone")(event) && event["path"] == "longer.part";
     assert_eq!(a.events().iter().filter(|seen| told(&seen.event)).count(), 1);
     assert!(out.join("longer.part").exists());
@@ -151,12 +166,18 @@ fn a_drain_leaves_unfinished_files_and_says_so() {
     assert!(events.iter().any(warns_of("stay in Outgoing")), "{events:?}");
     let drained = events.iter().find(|event| event["event"] == "drained").unwrap();
     assert_eq!(drained["left_alone"], 5);
-    assert!(events.last().unwrap()["reason"].as_str().unwrap().contains("unfinished"), "{events:?}");
-    assert!(!events.iter().any(|event| event["event"] == "file_done" && event["path"] == "d"), "{events:?}");
+    assert!(
+        events.last().unwrap()["reason"].as_str().unwrap().contains("unfinished"),
+        "{events:?}"
+    );
+    assert!(
+        !events.iter().any(|event| event["event"] == "file_done" && event["path"] == "d"),
+        "{events:?}"
+    );
 }
 
-/// A person names a new folder and puts something into it; a script adds a file now and then. Neither
-/// finds the folder gone. One that was moved in goes at once.
+/// A person names a new folder and puts something into it; a script adds a file now and then.
+/// Neither finds the folder gone. One that was moved in goes at once.
 #[test]
 fn a_folder_is_there_for_whoever_fills_it() {
     let pair = Pair::new();
@@ -209,7 +230,8 @@ fn folders_go_when_their_time_is_over() {
     a.has_or_waits_for("file_done", is_sent("d"));
 }
 
-/// `--drain` does not wait for folders that stand there when it begins, with the waits that a user gets.
+/// `--drain` does not wait for folders that stand there when it begins, with the waits that a user
+/// gets.
 #[test]
 fn a_drain_does_not_wait_for_folders() {
     let pair = Pair::new();
@@ -223,5 +245,7 @@ fn a_drain_does_not_wait_for_folders() {
     b.ends(0);
     assert!(begin.elapsed() < Duration::from_secs(9), "{:?}", begin.elapsed());
     assert_eq!(fs::read_dir(pair.a.outgoing()).unwrap().count(), 0);
-    assert!(pair.b.incoming().join("empty").is_dir() && pair.b.incoming().join("d/deep/f").exists());
+    assert!(
+        pair.b.incoming().join("empty").is_dir() && pair.b.incoming().join("d/deep/f").exists()
+    );
 }

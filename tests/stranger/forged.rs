@@ -1,5 +1,5 @@
-//! Who ends connections in ways that no honest peer does: in the first packet, which everybody can forge; in the
-//! handshake; and from the side of the path. It is never more than a lost connection.
+//! Who ends connections in ways that no honest peer does: in the first packet, which everybody can
+//! forge; in the handshake; and from the side of the path. It is never more than a lost connection.
 
 use super::harness::forge::{Forgery, application_close, first_packet, transport_close, varint};
 use super::harness::peer::{PASSWORD, Pair};
@@ -22,7 +22,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-/// All codes of this protocol, three that it does not have, one that is a TLS alert, and the largest.
+/// All codes of this protocol, three that it does not have, one that is a TLS alert, and the
+/// largest.
 fn codes() -> impl Iterator<Item = u64> {
     (0..=11).chain([0x178, (1 << 62) - 1])
 }
@@ -34,8 +35,9 @@ const REASON: &[u8] =
 /// First packets that end the connection that they begin, or hold any other frame.
 fn hostile_first_packets() -> Vec<Vec<u8>> {
     let mut noise = Noise::new();
-    let mut frames: Vec<_> =
-        codes().flat_map(|code| [application_close(code, REASON), transport_close(code, REASON)]).collect();
+    let mut frames: Vec<_> = codes()
+        .flat_map(|code| [application_close(code, REASON), transport_close(code, REASON)])
+        .collect();
     // Every type of frame, with a body of zeros and of noise, alone and behind a ping.
     for kind in (0..=0x40).chain([0x4000, (1 << 62) - 1]) {
         let body = noise.bytes(40);
@@ -69,7 +71,8 @@ async fn no_first_packet_ends_a_peer_or_counts_as_a_guess() {
     let packets = hostile_first_packets();
     for peer in [&responder, &dialler] {
         let (packets, to) = (packets.clone(), peer.local);
-        // Most of them meet a full house; so it is three rounds, in which each code has its turn first.
+        // Most of them meet a full house; so it is three rounds, in which each code has its turn
+        // first.
         for round in 0..3 {
             let mut packets = packets.clone();
             packets.rotate_left(round * 5);
@@ -136,7 +139,8 @@ async fn a_responder_that_closes_before_the_proof_is_a_lost_connection() {
         for after_m1 in [false, true] {
             let tls = tls::configure().unwrap();
             let server = quinn::ServerConfig::with_crypto(tls.server);
-            let server = quinn::Endpoint::server(server, SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
+            let server =
+                quinn::Endpoint::server(server, SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
             let initiator = start(Some(server.local_addr().unwrap()));
             let closed = async {
                 loop {
@@ -161,11 +165,14 @@ async fn a_responder_that_closes_before_the_proof_is_a_lost_connection() {
     }
 }
 
-/// Somebody on the side of the path, who sees first packets and answers each of them before the responder can.
+/// Somebody on the side of the path, who sees first packets and answers each of them before the
+/// responder can.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn somebody_on_the_side_ends_no_dial() {
     let mut all = tokio::task::JoinSet::new();
-    for forgery in [Forgery::Authentication, Forgery::KeysRefused, Forgery::Alert, Forgery::Versions] {
+    for forgery in
+        [Forgery::Authentication, Forgery::KeysRefused, Forgery::Alert, Forgery::Versions]
+    {
         all.spawn(dials_until_nobody_forges(forgery));
     }
     all.join_all().await;
@@ -186,7 +193,8 @@ async fn dials_until_nobody_forges(forgery: Forgery) {
         assert!(initiator.is_warned_within(TIMEOUT, &begin).await, "{forgery:?}");
     }
     link.edit(Way::AToB, |line| line.forgery = None);
-    let (at_initiator, _at_responder) = soon(&mut initiator, &mut responder, forgery, "first").await;
+    let (at_initiator, _at_responder) =
+        soon(&mut initiator, &mut responder, forgery, "first").await;
 
     // The same once more, after a session: nor does it make the initiator wait for half a minute.
     link.cut(&BOTH);
@@ -222,15 +230,16 @@ async fn until(is_so: impl Fn() -> bool, peer: &Peer) {
     }
 }
 
-/// QUIC keeps a connection that was closed for some round trips, 20 kB and more of it: it has its slot until then. And of
-/// a first packet that ends its connection it makes none.
+/// QUIC keeps a connection that was closed for some round trips, 20 kB and more of it: it has its
+/// slot until then. And of a first packet that ends its connection it makes none.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_slot_is_held_until_quic_has_let_go_of_the_connection() {
     /// Of strangers; and what leaves just when it is counted.
     const MAX_SENT: usize = 8 + 2;
     let mut responder = start(None);
     let (quic, to) = (responder.quic.clone(), responder.local);
-    let packets: Vec<_> = (0..3000).map(|id| first_packet(id, &application_close(0, b""))).collect();
+    let packets: Vec<_> =
+        (0..3000).map(|id| first_packet(id, &application_close(0, b""))).collect();
     let flood = tokio::task::spawn_blocking(move || sends(&packets, to));
     let mut most = 0;
     while !flood.is_finished() {
@@ -272,7 +281,8 @@ async fn a_slot_is_held_until_quic_has_let_go_of_the_connection() {
     }
 }
 
-/// A peer that knows the password and grants no stream, which is malformed: its connection ends, and no more.
+/// A peer that knows the password and grants no stream, which is malformed: its connection ends,
+/// and no more.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_peer_that_grants_no_stream_gets_no_session() {
     let mut responder = start(None);
@@ -292,13 +302,14 @@ async fn a_peer_that_grants_no_stream_gets_no_session() {
 async fn a_certificate_without_a_name_is_a_certificate() {
     let made = rcgen::generate_simple_self_signed(Vec::<String>::new()).unwrap();
     let key = rustls::pki_types::PrivatePkcs8KeyDer::from(made.signing_key.serialize_der());
-    let mut crypto =
-        rustls::ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
-            .with_protocol_versions(&[&rustls::version::TLS13])
-            .unwrap()
-            .with_no_client_auth()
-            .with_single_cert(vec![made.cert.der().clone()], key.into())
-            .unwrap();
+    let mut crypto = rustls::ServerConfig::builder_with_provider(Arc::new(
+        rustls::crypto::ring::default_provider(),
+    ))
+    .with_protocol_versions(&[&rustls::version::TLS13])
+    .unwrap()
+    .with_no_client_auth()
+    .with_single_cert(vec![made.cert.der().clone()], key.into())
+    .unwrap();
     crypto.alpn_protocols = vec![ALPN.to_vec()];
     let crypto = quinn::crypto::rustls::QuicServerConfig::try_from(crypto).unwrap();
     let config = quinn::ServerConfig::with_crypto(Arc::new(crypto));
@@ -314,7 +325,8 @@ async fn a_certificate_without_a_name_is_a_certificate() {
     tokio::time::timeout(TIMEOUT, authenticated).await.expect("in time").unwrap();
 }
 
-/// The real program: reason phrases of strangers in the first packet, and behind TLS, are nowhere to be read.
+/// The real program: reason phrases of strangers in the first packet, and behind TLS, are nowhere
+/// to be read.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_reason_phrase_is_shown() {
     let pair = Pair::new();
@@ -324,7 +336,8 @@ async fn no_reason_phrase_is_shown() {
     command.args(["-vv", "--bind", &pair.a.bind, "--dir"]).arg(&pair.a.dir).args(["listen", &port]);
     command.env("RFT_PASSWORD", PASSWORD);
     let running = super::harness::peer::Running::spawn(command);
-    let (at, log) = (SocketAddr::from(([127, 0, 0, 1], pair.a.port)), pair.a.state().join("rft.log"));
+    let (at, log) =
+        (SocketAddr::from(([127, 0, 0, 1], pair.a.port)), pair.a.state().join("rft.log"));
     let deadline = Instant::now() + TIMEOUT;
     let told = |text: &str| text.matches("an incoming connection was not accepted").count();
     let so_far = || told(&fs::read_to_string(&log).unwrap_or_default());

@@ -1,12 +1,12 @@
 //! Asks the kernel whether any process has a file open for writing.
 //!
-//! Linux grants a read lease (`fcntl(2)`, "Leases") only while no open file description of the file is
-//! writable. This covers every process, whatever its user or its mount namespace, and writable shared
-//! memory mappings whose descriptor is closed. The lease is given back at once: it is the question and
-//! not a lock.
+//! Linux grants a read lease (`fcntl(2)`, "Leases") only while no open file description of the file
+//! is writable. This covers every process, whatever its user or its mount namespace, and writable
+//! shared memory mappings whose descriptor is closed. The lease is given back at once: it is the
+//! question and not a lock.
 //!
-//! This is a crate of its own because no maintained crate has a safe form of the call, and rft itself
-//! forbids `unsafe`. Here is the only `unsafe` block.
+//! This is a crate of its own because no maintained crate has a safe form of the call, and rft
+//! itself forbids `unsafe`. Here is the only `unsafe` block.
 
 /// What the kernel says about the writers of a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -15,8 +15,8 @@ pub enum Writers {
     None,
     /// At least one process has it open for writing.
     Some,
-    /// The kernel does not say: the file belongs to another user and this process lacks `CAP_LEASE`, its
-    /// file system has no leases, or the system has none.
+    /// The kernel does not say: the file belongs to another user and this process lacks
+    /// `CAP_LEASE`, its file system has no leases, or the system has none.
     Unknown,
 }
 
@@ -30,13 +30,13 @@ pub fn writers(file: &std::fs::File) -> Writers {
 
     let fd = file.as_raw_fd();
     let fcntl = |command: libc::c_int, argument: libc::c_int| {
-        // SAFETY: `fd` is open as long as `file` is borrowed. The three commands used below take an integer
-        // and no pointer, so the call touches no memory of this process.
+        // SAFETY: `fd` is open as long as `file` is borrowed. The three commands used below take an
+        // integer and no pointer, so the call touches no memory of this process.
         unsafe { libc::fcntl(fd, command, argument) }
     };
-    // A process that opens the file for writing before the lease is given back makes the kernel send the
-    // holder a signal: SIGIO by default, which ends a process that does not handle it. SIGURG is ignored by
-    // default.
+    // A process that opens the file for writing before the lease is given back makes the kernel
+    // send the holder a signal: SIGIO by default, which ends a process that does not handle it.
+    // SIGURG is ignored by default.
     if fcntl(F_SETSIG, libc::SIGURG) == -1 {
         return Writers::Unknown;
     }

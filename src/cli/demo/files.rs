@@ -51,7 +51,8 @@ pub(super) struct Dropped {
 pub(super) fn create_base() -> io::Result<PathBuf> {
     let mut bits = [0; 8];
     SysRng.try_fill_bytes(&mut bits).map_err(io::Error::other)?;
-    let base = std::env::temp_dir().join(format!("rft-demo-{}", data_encoding::HEXLOWER.encode(&bits)));
+    let base =
+        std::env::temp_dir().join(format!("rft-demo-{}", data_encoding::HEXLOWER.encode(&bits)));
     #[cfg_attr(not(unix), allow(unused_mut))]
     let mut builder = fs::DirBuilder::new();
     #[cfg(unix)]
@@ -85,12 +86,19 @@ fn drop_one(base: &Path, from: Who, path: &str, content: &[u8]) -> io::Result<Dr
     }
     fs::write(desk.join("new"), content)?;
     fs::rename(desk.join("new"), &target)?;
-    Ok(Dropped { from, path: path.to_owned(), size: content.len() as u64, hash: blake3::hash(content) })
+    Ok(Dropped {
+        from,
+        path: path.to_owned(),
+        size: content.len() as u64,
+        hash: blake3::hash(content),
+    })
 }
 
 /// Whether every file has gone from where it was dropped.
 pub(super) fn outgoing_is_empty(base: &Path, dropped: &[Dropped]) -> bool {
-    dropped.iter().all(|file| !base.join(file.from.name()).join("Outgoing").join(&file.path).exists())
+    dropped
+        .iter()
+        .all(|file| !base.join(file.from.name()).join("Outgoing").join(&file.path).exists())
 }
 
 /// Every file stands in the other's Incoming with the same hash, and nothing else does.
@@ -102,8 +110,10 @@ pub(super) fn verify(base: &Path, dropped: &[Dropped]) -> Result<(), String> {
             return Err(format!("{} has other content than what was sent", path.display()));
         }
     }
-    let arrived: u64 =
-        [Who::Alice, Who::Bob].map(|who| count(&base.join(who.name()).join("Incoming"))).iter().sum();
+    let arrived: u64 = [Who::Alice, Who::Bob]
+        .map(|who| count(&base.join(who.name()).join("Incoming")))
+        .iter()
+        .sum();
     if arrived != dropped.len() as u64 {
         return Err(format!("{arrived} files arrived instead of {}", dropped.len()));
     }
@@ -149,7 +159,9 @@ mod tests {
     fn only_what_arrived_whole_passes() {
         let base = tempfile::tempdir().unwrap();
         let dropped = drop_all(base.path()).unwrap();
-        assert!(verify(base.path(), &dropped).is_err() && !outgoing_is_empty(base.path(), &dropped));
+        assert!(
+            verify(base.path(), &dropped).is_err() && !outgoing_is_empty(base.path(), &dropped)
+        );
         carry(base.path(), &dropped);
         verify(base.path(), &dropped).unwrap();
 

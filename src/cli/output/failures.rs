@@ -1,4 +1,5 @@
-//! What is the matter with files, a line for a cause and not for each file. The JSON Lines have each.
+//! What is the matter with files, a line for a cause and not for each file. The JSON Lines have
+//! each.
 
 use crate::cli::text;
 use crate::cli::text::Palette;
@@ -62,7 +63,14 @@ pub(crate) struct Failures {
 
 impl Failures {
     /// Takes what is said about a file, unless that was told of it already.
-    pub(crate) fn add(&mut self, trouble: Trouble, path: &Name, cause: &str, message: String, now: Instant) {
+    pub(crate) fn add(
+        &mut self,
+        trouble: Trouble,
+        path: &Name,
+        cause: &str,
+        message: String,
+        now: Instant,
+    ) {
         if self.told.len() >= MAX_TOLD {
             self.told.clear();
         }
@@ -74,7 +82,8 @@ impl Failures {
         let shared = |folder| Shared { trouble, folder, cause: cause.to_owned() };
         let within = shared(Some(outermost.to_vec()));
         // A folder comes after what it holds, and for the same reason.
-        let own = if path.depth() > 1 || self.find(&within).is_some() { within } else { shared(None) };
+        let own =
+            if path.depth() > 1 || self.find(&within).is_some() { within } else { shared(None) };
         match self.find(&own) {
             Some(at) => {
                 let group = &mut self.groups[at].1;
@@ -111,7 +120,10 @@ impl Failures {
         let is_due = |group: &Group| {
             now.duration_since(group.last) >= QUIET || now.duration_since(group.begun) >= MAX_WAIT
         };
-        self.groups.extract_if(.., |(_, group)| is_due(group)).map(|(s, g)| line(&s, &g, palette)).collect()
+        self.groups
+            .extract_if(.., |(_, group)| is_due(group))
+            .map(|(s, g)| line(&s, &g, palette))
+            .collect()
     }
 
     /// All lines that are left.
@@ -160,8 +172,11 @@ mod tests {
             }
             add(&mut failures, "d", at);
             assert!(failures.due(at + QUIET / 2, PLAIN).is_empty());
-            let expected: &[&str] =
-                if round == 0 { &["not sent: 1,000 files in d, d/0 among them: denied: d/0"] } else { &[] };
+            let expected: &[&str] = if round == 0 {
+                &["not sent: 1,000 files in d, d/0 among them: denied: d/0"]
+            } else {
+                &[]
+            };
             assert_eq!(failures.due(at + QUIET, PLAIN), expected, "round {round}");
         }
         // What got through meanwhile and fails again is told again.

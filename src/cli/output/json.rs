@@ -160,9 +160,10 @@ fn line_of(time: SystemTime, event: &Event) -> Option<Line> {
         Event::FileWaiting { direction, path, reason } => {
             line("file_waiting").direction(*direction).name("path", path).text("reason", reason)
         }
-        Event::FileFailed { direction, path, transfer, error, retry, .. } => {
-            line("file_failed").file(*direction, path, *transfer).text("error", error).number("retry", retry)
-        }
+        Event::FileFailed { direction, path, transfer, error, retry, .. } => line("file_failed")
+            .file(*direction, path, *transfer)
+            .text("error", error)
+            .number("retry", retry),
         Event::Warning { path, message } => {
             let warning = line("warning").text("message", message);
             match path {
@@ -201,7 +202,11 @@ mod tests {
         let table: Vec<(Event, &str, Vec<&str>)> = vec![
             (sample::listening(), "listening", vec!["local"]),
             (sample::waiting(), "waiting", vec!["peer", "local"]),
-            (sample::connected(), "connected", vec!["peer", "role", "session", "kx", "installation"]),
+            (
+                sample::connected(),
+                "connected",
+                vec!["peer", "role", "session", "kx", "installation"],
+            ),
             (sample::auth_failed(), "auth_failed", vec!["peer", "count"]),
             (sample::disconnected(), "disconnected", vec!["peer", "reason"]),
             (
@@ -232,7 +237,12 @@ mod tests {
             (warning(None), "warning", vec!["message"]),
             (warning(Some(path)), "warning", vec!["message", "path"]),
             (
-                Event::Drained { files: 1, bytes: 9, elapsed: Duration::from_secs(2), left_alone: 0 },
+                Event::Drained {
+                    files: 1,
+                    bytes: 9,
+                    elapsed: Duration::from_secs(2),
+                    left_alone: 0,
+                },
                 "drained",
                 vec!["files", "bytes", "seconds", "left_alone"],
             ),
@@ -241,7 +251,8 @@ mod tests {
             let object = parse(&event);
             let mut expected: Vec<&str> = fields.into_iter().chain(["event", "time"]).collect();
             expected.sort_unstable();
-            let mut keys: Vec<&str> = object.as_object().unwrap().keys().map(String::as_str).collect();
+            let mut keys: Vec<&str> =
+                object.as_object().unwrap().keys().map(String::as_str).collect();
             keys.sort_unstable();
             assert_eq!(keys, expected, "{name}");
             assert_eq!(object["event"], name);

@@ -18,8 +18,8 @@ use terminal::Terminal;
 const QUEUE: usize = 8192;
 /// More waiting events than that, and progress is not worth queueing.
 const BUSY: usize = 256;
-/// In a burst, what comes within so long is printed together: to wake the printing thread for each event of
-/// ten thousand small files costs as much as to seal them.
+/// In a burst, what comes within so long is printed together: to wake the printing thread for each
+/// event of ten thousand small files costs as much as to seal them.
 const BURST: Duration = Duration::from_millis(3);
 /// How long nothing may happen before the printing thread looks up.
 const IDLE: Duration = Duration::from_secs(3600);
@@ -33,8 +33,8 @@ pub(crate) struct Output {
 
 struct OutputState {
     queued: AtomicUsize,
-    /// With `--json` nothing is left out: a full queue makes the engine wait for its reader, as a pipe
-    /// does. A terminal that stands still makes nobody wait; what it misses is counted.
+    /// With `--json` nothing is left out: a full queue makes the engine wait for its reader, as a
+    /// pipe does. A terminal that stands still makes nobody wait; what it misses is counted.
     lossless: bool,
     missed: [Missed; 2],
     ended: Mutex<bool>,
@@ -94,7 +94,9 @@ impl Output {
         self.shared.queued.fetch_add(1, Ordering::Relaxed);
         if self.shared.lossless && !progress {
             drop(self.sender.send(message));
-        } else if let Err(TrySendError::Full(Message::Event(_, event))) = self.sender.try_send(message) {
+        } else if let Err(TrySendError::Full(Message::Event(_, event))) =
+            self.sender.try_send(message)
+        {
             self.shared.queued.fetch_sub(1, Ordering::Relaxed);
             self.shared.miss(&event);
         }
@@ -133,8 +135,9 @@ impl Output {
         }
     }
 
-    /// Prints the last lines and waits for that, but no longer than `patience`: a terminal may stand still,
-    /// and whoever reads the events may have stopped. Whatever comes after the first call is not printed.
+    /// Prints the last lines and waits for that, but no longer than `patience`: a terminal may
+    /// stand still, and whoever reads the events may have stopped. Whatever comes after the first
+    /// call is not printed.
     pub(crate) fn end(&self, code: u8, reason: &str, patience: Duration) {
         let deadline = Instant::now() + patience;
         let mut message = Message::End(code, reason.to_owned());
@@ -222,7 +225,8 @@ impl Printer {
     }
 
     fn count_missed(&mut self) {
-        for (direction, missed) in [Direction::Send, Direction::Receive].into_iter().zip(&self.shared.missed)
+        for (direction, missed) in
+            [Direction::Send, Direction::Receive].into_iter().zip(&self.shared.missed)
         {
             let files = missed.files.swap(0, Ordering::Relaxed);
             if files > 0 {
@@ -294,7 +298,8 @@ mod tests {
     fn a_slow_reader_misses_progress_and_nothing_else() {
         let pipe = Pipe::default();
         let output =
-            Output::start(Terminal::stderr(Show::Errors, false), Some(Json::new(pipe.clone()))).unwrap();
+            Output::start(Terminal::stderr(Show::Errors, false), Some(Json::new(pipe.clone())))
+                .unwrap();
         for i in 0..2000 {
             output.event(sample::progress(Direction::Send, "big", i, 2000));
             output.event(sample::done(Direction::Send, &format!("f{i}"), 1));
@@ -315,7 +320,8 @@ mod tests {
     fn the_end_does_not_wait_for_ever() {
         let pipe = Pipe::default();
         let output =
-            Output::start(Terminal::stderr(Show::Errors, false), Some(Json::new(pipe.clone()))).unwrap();
+            Output::start(Terminal::stderr(Show::Errors, false), Some(Json::new(pipe.clone())))
+                .unwrap();
         let start = Instant::now();
         output.event(sample::listening());
         output.end(130, "stopped at once", Duration::from_millis(50));

@@ -13,7 +13,8 @@ use std::time::{Duration, Instant};
 const MAX_BARS: usize = 8;
 /// A transfer gets a bar when it is this old; what is over before would only flicker.
 const BAR_AFTER: Duration = Duration::from_millis(250);
-/// A file below this size mostly waits for its receipt, which a bar does not show: it gets one late.
+/// A file below this size mostly waits for its receipt, which a bar does not show: it gets one
+/// late.
 const SMALL: u64 = 1_000_000;
 const SMALL_BAR_AFTER: Duration = Duration::from_secs(3);
 /// Time over which a rate is smoothed, in seconds.
@@ -139,10 +140,23 @@ impl Progress {
         }
     }
 
-    fn begin(&mut self, key: (Direction, TransferId), path: &Name, bytes: u64, size: u64, now: Instant) {
+    fn begin(
+        &mut self,
+        key: (Direction, TransferId),
+        path: &Name,
+        bytes: u64,
+        size: u64,
+        now: Instant,
+    ) {
         self.end(key);
-        let bar =
-            Bar { direction: key.0, path: path.clone(), bytes, size, since: now, rate: Rate::default() };
+        let bar = Bar {
+            direction: key.0,
+            path: path.clone(),
+            bytes,
+            size,
+            since: now,
+            rate: Rate::default(),
+        };
         self.by_transfer.insert(key, self.next);
         self.bars.insert(self.next, bar);
         self.next += 1;
@@ -183,8 +197,13 @@ impl Progress {
             let age = now.duration_since(bar.since);
             age >= if bar.size < SMALL { SMALL_BAR_AFTER } else { BAR_AFTER }
         };
-        lines
-            .extend(self.bars.values().filter(old_enough).take(MAX_BARS).map(|bar| bar.line(width, palette)));
+        lines.extend(
+            self.bars
+                .values()
+                .filter(old_enough)
+                .take(MAX_BARS)
+                .map(|bar| bar.line(width, palette)),
+        );
         let more = self.bars.len() - lines.len();
         if more > 0 {
             lines.push(palette.dim(&format!("  + {} more", text::count(more as u64))));
@@ -196,7 +215,10 @@ impl Progress {
             let time = text::countdown(now.duration_since(*since));
             lines.push(palette.warn(&format!("waiting for {whom}, {time}")));
         }
-        lines.into_iter().map(|line| console::truncate_str(&line, width, "…").into_owned()).collect()
+        lines
+            .into_iter()
+            .map(|line| console::truncate_str(&line, width, "…").into_owned())
+            .collect()
     }
 
     /// `↑ 12 files, 3.10 MB sent; 28 files, 17.0 MB left; 2.10 MB/s, 8 s`
@@ -205,7 +227,8 @@ impl Progress {
             Direction::Send => &self.send,
             Direction::Receive => &self.receive,
         };
-        let under_way: Vec<&Bar> = self.bars.values().filter(|bar| bar.direction == direction).collect();
+        let under_way: Vec<&Bar> =
+            self.bars.values().filter(|bar| bar.direction == direction).collect();
         if totals.left_files == 0 && under_way.is_empty() {
             return None;
         }
@@ -221,7 +244,8 @@ impl Progress {
         );
         let there: u64 = under_way.iter().map(|bar| bar.bytes).sum();
         let remaining = left_bytes.saturating_sub(there);
-        // With nothing under way, what is left settles or is removed from Outgoing: no matter of bytes.
+        // With nothing under way, what is left settles or is removed from Outgoing: no matter of
+        // bytes.
         if totals.rate.get() >= 1.0 && !under_way.is_empty() {
             line.push_str(&format!("; {}", text::rate(totals.rate.get())));
             if let Some(time) = totals.rate.time_for(remaining) {
@@ -271,7 +295,8 @@ mod tests {
     fn a_bar_shows_bytes_rate_and_time_left() {
         let start = Instant::now();
         let mut progress = Progress::default();
-        progress.note(&sample::started(Direction::Send, "photos/summer/beach.jpg", 100_000_000), start);
+        progress
+            .note(&sample::started(Direction::Send, "photos/summer/beach.jpg", 100_000_000), start);
         progress.note(
             &sample::progress(Direction::Send, "photos/summer/beach.jpg", 50_000_000, 100_000_000),
             start,
@@ -295,13 +320,18 @@ mod tests {
         progress.note(&sample::waiting(), start);
         for i in 0..20 {
             progress.note(
-                &sample::started(Direction::Receive, &format!("日本語/{i}-{}", "x".repeat(100)), 1 << 40),
+                &sample::started(
+                    Direction::Receive,
+                    &format!("日本語/{i}-{}", "x".repeat(100)),
+                    1 << 40,
+                ),
                 start,
             );
         }
         progress.tick(Duration::from_secs(1));
         for width in [1, 10, 40, 69, 70, 80, 200] {
-            let lines = progress.lines(width, start + Duration::from_secs(1), Palette { colours: true });
+            let lines =
+                progress.lines(width, start + Duration::from_secs(1), Palette { colours: true });
             assert_eq!(lines.len(), MAX_BARS + 3);
             for line in lines {
                 assert!(measure_text_width(&line) <= width, "{width}: {line}");

@@ -14,8 +14,8 @@ use std::time::{Duration, Instant};
 
 /// Time between two drawings.
 const FRAME: Duration = Duration::from_millis(100);
-/// Drawings a second at most, as indicatif limits them; so far above what [`FRAME`] asks for that none is
-/// left out.
+/// Drawings a second at most, as indicatif limits them; so far above what [`FRAME`] asks for that
+/// none is left out.
 const MAX_HZ: u8 = 100;
 
 /// How much is shown.
@@ -43,8 +43,8 @@ pub(crate) struct Terminal {
     drawn: Instant,
 }
 
-/// The part of the screen below the lines: one indicatif bar whose message is all of it, so that a frame
-/// is one write.
+/// The part of the screen below the lines: one indicatif bar whose message is all of it, so that a
+/// frame is one write.
 struct Area {
     bar: ProgressBar,
     term: Term,
@@ -70,7 +70,12 @@ impl Terminal {
         terminal
     }
 
-    fn new(show: Show, palette: Palette, is_terminal: bool, out: impl Write + Send + 'static) -> Self {
+    fn new(
+        show: Show,
+        palette: Palette,
+        is_terminal: bool,
+        out: impl Write + Send + 'static,
+    ) -> Self {
         let now = Instant::now();
         Self {
             show,
@@ -88,7 +93,8 @@ impl Terminal {
     /// Time until [`Terminal::draw`] is due, `None` when there is nothing to draw.
     pub(crate) fn due_in(&self, now: Instant) -> Option<Duration> {
         let suppressed = self.limit.as_ref().is_some_and(Limit::has_more);
-        let moving = self.area.as_ref().is_some_and(|area| !area.empty || self.progress.is_moving());
+        let moving =
+            self.area.as_ref().is_some_and(|area| !area.empty || self.progress.is_moving());
         let due = !self.lines.is_empty() || suppressed || moving || self.failures.is_pending();
         due.then(|| FRAME.saturating_sub(now.duration_since(self.drawn)))
     }
@@ -114,7 +120,8 @@ impl Terminal {
             Event::Waiting { peer, local } => self.waiting(peer.as_deref(), local),
             Event::Connected { peer, role, session, .. } => {
                 let role = text::role_name(*role);
-                let session = palette.dim(&format!("({role}, session {})", text::printable(session)));
+                let session =
+                    palette.dim(&format!("({role}, session {})", text::printable(session)));
                 self.line(format!("{} to {peer} {session}", palette.good("connected")));
             }
             Event::AuthFailed { peer, count } => {
@@ -134,9 +141,14 @@ impl Terminal {
             }
             Event::FileDone { .. } => self.lines.extend(done_line(event, palette)),
             Event::FileFailed { cause: Cause::Withdrawn, .. } => {}
-            Event::FileFailed { direction, path, error, cause: Cause::Fault(cause), retry, .. } => {
-                let trouble =
-                    if *direction == Direction::Send { Trouble::NotSent } else { Trouble::NotReceived };
+            Event::FileFailed {
+                direction, path, error, cause: Cause::Fault(cause), retry, ..
+            } => {
+                let trouble = if *direction == Direction::Send {
+                    Trouble::NotSent
+                } else {
+                    Trouble::NotReceived
+                };
                 let again = if *retry { " (it will be tried again)" } else { "" };
                 self.failures.add(trouble, path, cause, format!("{error}{again}"), now);
             }
@@ -147,7 +159,11 @@ impl Terminal {
                 self.line(format!("{} {}", palette.warn("warning:"), text::printable(message)));
             }
             Event::FileWaiting { path, reason, .. } => {
-                self.line(format!("{}: {path}: {}", palette.warn("waiting"), text::printable(reason)));
+                self.line(format!(
+                    "{}: {path}: {}",
+                    palette.warn("waiting"),
+                    text::printable(reason)
+                ));
             }
             Event::Drained { files, bytes, elapsed, .. } => self.line(format!(
                 "{}: {} sent, {}, in {}",
@@ -166,7 +182,11 @@ impl Terminal {
         if let Some((first, others)) = local.split_first() {
             let command = self.palette.bold(&format!("rft {} {}", first.ip(), first.port()));
             let others: Vec<String> = others.iter().map(|addr| addr.ip().to_string()).collect();
-            let or = if others.is_empty() { String::new() } else { format!("   (or {})", others.join(", ")) };
+            let or = if others.is_empty() {
+                String::new()
+            } else {
+                format!("   (or {})", others.join(", "))
+            };
             self.line(format!("  on the other host: {command}{or}"));
         }
     }
@@ -183,8 +203,8 @@ impl Terminal {
         self.lines.extend(text.lines().map(str::to_owned));
     }
 
-    /// The terminal has shown a ^C. The bars end at its right edge, so that went one line below them; the
-    /// cursor goes back to where the bars are taken away from.
+    /// The terminal has shown a ^C. The bars end at its right edge, so that went one line below
+    /// them; the cursor goes back to where the bars are taken away from.
     pub(crate) fn interrupted(&mut self) {
         if let Some(area) = &self.area
             && !area.empty
@@ -232,7 +252,8 @@ impl Terminal {
         if self.lines.is_empty() {
             return;
         }
-        let lines = self.lines.drain(..).map(|line| text::for_terminal(&line, self.palette.colours));
+        let lines =
+            self.lines.drain(..).map(|line| text::for_terminal(&line, self.palette.colours));
         let text = lines.collect::<Vec<_>>().join("\n");
         match &self.area {
             Some(area) => area.bar.println(text),
@@ -240,15 +261,18 @@ impl Terminal {
         }
     }
 
-    /// Prints all that is left: what was counted only, what went in all, and why the command failed.
+    /// Prints all that is left: what was counted only, what went in all, and why the command
+    /// failed.
     pub(crate) fn end(&mut self, failure: Option<&str>) {
         if let Some(limit) = &mut self.limit {
             self.lines.extend(limit.summary(self.palette));
         }
         self.lines.extend(self.failures.all(self.palette));
         if self.show != Show::Errors {
-            let lines: Vec<String> =
-                [Direction::Send, Direction::Receive].into_iter().filter_map(|way| self.total(way)).collect();
+            let lines: Vec<String> = [Direction::Send, Direction::Receive]
+                .into_iter()
+                .filter_map(|way| self.total(way))
+                .collect();
             self.lines.extend((!lines.is_empty()).then(|| lines.join(", ")));
         }
         if let Some(area) = self.area.take() {
@@ -281,14 +305,16 @@ fn shows_control_characters() -> bool {
     false
 }
 
-/// An area whose lines are the message alone. indicatif's own template parser has nothing to refuse here.
+/// An area whose lines are the message alone. indicatif's own template parser has nothing to refuse
+/// here.
 fn message_only() -> ProgressStyle {
     ProgressStyle::with_template("{msg}").unwrap_or_else(|_| ProgressStyle::default_bar())
 }
 
 /// `sent      photos/a.jpg  2.10 MB, 0.30 s, 7.00 MB/s`
 pub(crate) fn done_line(event: &Event, palette: Palette) -> Option<String> {
-    let Event::FileDone { direction, path, size, blake3, elapsed, offset, saved_as, .. } = event else {
+    let Event::FileDone { direction, path, size, blake3, elapsed, offset, saved_as, .. } = event
+    else {
         return None;
     };
     let what = if *direction == Direction::Send { "sent    " } else { "received" };
@@ -309,7 +335,11 @@ pub(crate) fn done_line(event: &Event, palette: Palette) -> Option<String> {
     }
     let details = palette.dim(&details.join(", "));
     let gap = if details.is_empty() { "" } else { "  " };
-    Some(format!("{} {} {path}{gap}{details}", palette.accent(arrow(*direction)), palette.good(what)))
+    Some(format!(
+        "{} {} {path}{gap}{details}",
+        palette.accent(arrow(*direction)),
+        palette.good(what)
+    ))
 }
 
 #[cfg(test)]
@@ -392,7 +422,8 @@ rft: the port 4000 is taken; name another one
         let hostile = "a\u{1b}[2J\u{1b}]0;title\u{7}\rb\n\u{9b}31m\u{202e}\u{7f}";
         for colours in [false, true] {
             let screen = Screen::default();
-            let mut terminal = Terminal::new(Show::Lines, Palette { colours }, false, screen.clone());
+            let mut terminal =
+                Terminal::new(Show::Lines, Palette { colours }, false, screen.clone());
             let events = [
                 Event::Waiting { peer: Some(hostile.into()), local: vec![] },
                 Event::Connected {
@@ -415,7 +446,11 @@ rft: the port 4000 is taken; name another one
             let text = screen.text();
             assert_eq!(text.lines().count(), events.len() + 3, "{text:?}");
             let plain = console::strip_ansi_codes(&text).replace('\n', "");
-            assert_eq!(plain.chars().find(|c| rft::proto::name::is_unprintable(*c)), None, "{text:?}");
+            assert_eq!(
+                plain.chars().find(|c| rft::proto::name::is_unprintable(*c)),
+                None,
+                "{text:?}"
+            );
             let others = text.replace("\u{1b}[0m", "").split('\u{1b}').skip(1).find_map(|after| {
                 let style = after.strip_prefix('[')?.split('m').next()?;
                 style.parse::<u8>().is_err().then(|| after.to_owned())
@@ -444,7 +479,8 @@ rft: the port 4000 is taken; name another one
         assert_eq!(screen.text().lines().count(), 20);
         terminal.draw(start + Duration::from_secs(1));
         assert_eq!(screen.text().lines().last(), Some("↑ … and 1,234 more files sent, 1.23 MB"));
-        terminal.event(&sample::done(Direction::Send, "later", 1000), start + Duration::from_secs(1));
+        terminal
+            .event(&sample::done(Direction::Send, "later", 1000), start + Duration::from_secs(1));
         terminal.end(None);
         let text = screen.text();
         assert!(text.contains("later") && text.ends_with("sent 1,255 files (1.25 MB)\n"), "{text}");

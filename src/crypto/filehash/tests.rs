@@ -16,7 +16,11 @@ fn chunks(size: ChunkSize, data: &[u8]) -> Vec<(u64, ChunkHash)> {
     pieces.zip(0..).map(|(piece, index)| (index, size.hash(index, piece).unwrap())).collect()
 }
 
-fn hash(size: ChunkSize, chunks: &[(u64, ChunkHash)], len: usize) -> Result<[u8; 32], FileHashError> {
+fn hash(
+    size: ChunkSize,
+    chunks: &[(u64, ChunkHash)],
+    len: usize,
+) -> Result<[u8; 32], FileHashError> {
     let mut hasher = FileHasher::new(size);
     chunks.iter().try_for_each(|(index, chunk)| hasher.push(*index, *chunk))?;
     hasher.finish(len as u64)
@@ -67,7 +71,11 @@ fn equals_blake3_at_the_real_size() {
     let size = size(256 * 1024);
     for len in [0, 1, 262_143, 262_144, 262_145, 3 << 18, (5 << 18) + 777] {
         let data = content(len);
-        assert_eq!(hash(size, &chunks(size, &data), len), Ok(*blake3::hash(&data).as_bytes()), "{len} bytes");
+        assert_eq!(
+            hash(size, &chunks(size, &data), len),
+            Ok(*blake3::hash(&data).as_bytes()),
+            "{len} bytes"
+        );
     }
 }
 
@@ -106,7 +114,11 @@ fn the_length_must_be_that_of_the_chunks() {
         let chunks = chunks(size, &content(len));
         for wrong in 0..6000 {
             if wrong != len {
-                assert_eq!(hash(size, &chunks, wrong), Err(FileHashError::Incomplete), "{len} as {wrong}");
+                assert_eq!(
+                    hash(size, &chunks, wrong),
+                    Err(FileHashError::Incomplete),
+                    "{len} as {wrong}"
+                );
             }
         }
         assert_eq!(hash(size, &chunks, usize::MAX), Err(FileHashError::Incomplete));

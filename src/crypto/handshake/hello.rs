@@ -4,7 +4,8 @@ use super::{HandshakeError, PeerId, Role};
 use crate::crypto::pake::SHARE_LEN;
 use crate::crypto::transcript::{HELLO_LEN, PREFIX_LEN};
 
-/// The only suite: CPACE-RISTR255-SHA512, Argon2id, HKDF-SHA256, AES-256-GCM and HMAC-SHA256 over context, header and tag.
+/// The only suite: CPACE-RISTR255-SHA512, Argon2id, HKDF-SHA256, AES-256-GCM and HMAC-SHA256 over
+/// context, header and tag.
 pub const SUITE: u8 = 0x01;
 
 const MAGIC: &[u8; 4] = b"RFT1";
@@ -18,7 +19,8 @@ pub(super) struct Hello<'a> {
 }
 
 impl<'a> Hello<'a> {
-    /// Checks, in this order: protocol, version, the sender's role, and that the sender is not this process.
+    /// Checks, in this order: protocol, version, the sender's role, and that the sender is not this
+    /// process.
     pub(super) fn parse(
         message: &'a [u8; HELLO_LEN],
         sender: Role,

@@ -14,7 +14,8 @@ fn binding(byte: u8) -> ChannelBinding {
     ChannelBinding::from_exporter(&[byte; 96])
 }
 
-/// One run, with a hook for every message on its way. Gives what the responder and the initiator end with.
+/// One run, with a hook for every message on its way. Gives what the responder and the initiator
+/// end with.
 struct Run {
     initiator_key: PasswordKey,
     responder_key: PasswordKey,
@@ -34,19 +35,24 @@ impl Run {
         }
     }
 
-    /// `tamper` gets the number of the message (1 to 4) and its bytes. An end that never heard from the other has
-    /// the other's error.
+    /// `tamper` gets the number of the message (1 to 4) and its bytes. An end that never heard from
+    /// the other has the other's error.
     fn play(&self, mut tamper: impl FnMut(u8, &mut [u8])) -> Ends {
         let mut rng = seeded(7);
         let (initiator, mut m1) =
-            Initiator::start(&self.initiator_key, &self.initiator_binding, INITIATOR_ID, &mut rng).unwrap();
+            Initiator::start(&self.initiator_key, &self.initiator_binding, INITIATOR_ID, &mut rng)
+                .unwrap();
         tamper(1, &mut m1);
-        let (responder, mut m2) =
-            match Responder::on_m1(&self.responder_key, &self.responder_binding, RESPONDER_ID, &m1, &mut rng)
-            {
-                Ok(next) => next,
-                Err(error) => return (Err(error), Err(error)),
-            };
+        let (responder, mut m2) = match Responder::on_m1(
+            &self.responder_key,
+            &self.responder_binding,
+            RESPONDER_ID,
+            &m1,
+            &mut rng,
+        ) {
+            Ok(next) => next,
+            Err(error) => return (Err(error), Err(error)),
+        };
         tamper(2, &mut m2);
         let (initiator, mut m3) = match initiator.on_m2(&m2) {
             Ok(next) => next,
@@ -79,8 +85,13 @@ fn both_ends_agree() {
     {
         let mut buffer = Sealer::buffer(5);
         buffer.extend_from_slice(b"hello");
-        let mut record =
-            from.keys.sealer(sender, Numbered((), 0)).1.seal(RecordKind::Settings, buffer).unwrap().to_vec();
+        let mut record = from
+            .keys
+            .sealer(sender, Numbered((), 0))
+            .1
+            .seal(RecordKind::Settings, buffer)
+            .unwrap()
+            .to_vec();
         let (kind, plaintext) = to.keys.opener(sender, 0).open(0, &mut record).unwrap();
         assert_eq!((kind, &*plaintext), (RecordKind::Settings, &b"hello"[..]));
     }
@@ -92,13 +103,16 @@ fn known_answers() {
     let v = Vectors::rft1();
     let key = PasswordKey::from_bytes(v.array("prs"));
     let binding = ChannelBinding::from_exporter(&v.array("exporter"));
-    let (initiator_id, responder_id) = (PeerId(v.array("initiator_id")), PeerId(v.array("responder_id")));
+    let (initiator_id, responder_id) =
+        (PeerId(v.array("initiator_id")), PeerId(v.array("responder_id")));
     let mut initiator_rng = Script::new(v.bytes("initiator_rng"));
     let mut responder_rng = Script::new(v.bytes("responder_rng"));
 
-    let (initiator, m1) = Initiator::start(&key, &binding, initiator_id, &mut initiator_rng).unwrap();
+    let (initiator, m1) =
+        Initiator::start(&key, &binding, initiator_id, &mut initiator_rng).unwrap();
     assert_eq!(m1[..], v.bytes("m1"));
-    let (responder, m2) = Responder::on_m1(&key, &binding, responder_id, &m1, &mut responder_rng).unwrap();
+    let (responder, m2) =
+        Responder::on_m1(&key, &binding, responder_id, &m1, &mut responder_rng).unwrap();
     assert_eq!(m2[..], v.bytes("m2"));
     let (initiator, m3) = initiator.on_m2(&m2).unwrap();
     assert_eq!(m3[..], v.bytes("m3"));
@@ -135,7 +149,8 @@ fn another_channel_is_refused() {
     for third in 0..3 {
         let mut exported = [9; 96];
         exported[32 * third] ^= 1;
-        let run = Run { initiator_binding: ChannelBinding::from_exporter(&exported), ..Run::honest() };
+        let run =
+            Run { initiator_binding: ChannelBinding::from_exporter(&exported), ..Run::honest() };
         let (responder, _) = run.play(|_, _| ());
         assert_eq!(error(&responder), Some(HandshakeError::WrongPassword), "third {third}");
     }
@@ -232,17 +247,20 @@ fn what_is_wrong_with_a_hello_is_told_locally() {
     assert_eq!(refused.err(), Some(HandshakeError::BadShare));
 }
 
-/// The proof over the wrap is checked before the wrap is opened: only who knows Kch can reach the second error.
+/// The proof over the wrap is checked before the wrap is opened: only who knows Kch can reach the
+/// second error.
 #[test]
 fn a_bad_wrap_under_a_good_proof_is_an_unwrap_error() {
     let mut rng = seeded(9);
     let (initiator, m1) = Initiator::start(&key(1), &binding(9), INITIATOR_ID, &mut rng).unwrap();
-    let (responder, m2) = Responder::on_m1(&key(1), &binding(9), RESPONDER_ID, &m1, &mut rng).unwrap();
+    let (responder, m2) =
+        Responder::on_m1(&key(1), &binding(9), RESPONDER_ID, &m1, &mut rng).unwrap();
     let (initiator, m3) = initiator.on_m2(&m2).unwrap();
     let wrap = [0; WRAP_LEN];
     let mut m4 = [0; M4_LEN];
-    m4[..PROOF_LEN]
-        .copy_from_slice(&responder.confirmation.responder_proof(&m3, &wrap).finalize().into_bytes());
+    m4[..PROOF_LEN].copy_from_slice(
+        &responder.confirmation.responder_proof(&m3, &wrap).finalize().into_bytes(),
+    );
     assert_eq!(error(&initiator.on_m4(&m4)), Some(HandshakeError::UnwrapFailed));
 }
 
@@ -253,9 +271,11 @@ fn a_failing_generator_stops_each_step() {
         let refused = Initiator::start(&key(1), &binding(9), INITIATOR_ID, &mut enough(bytes));
         assert_eq!(refused.err(), Some(HandshakeError::Rng));
     }
-    let (initiator, m1) = Initiator::start(&key(1), &binding(9), INITIATOR_ID, &mut seeded(10)).unwrap();
+    let (initiator, m1) =
+        Initiator::start(&key(1), &binding(9), INITIATOR_ID, &mut seeded(10)).unwrap();
     let mut rng = enough(80);
-    let (responder, m2) = Responder::on_m1(&key(1), &binding(9), RESPONDER_ID, &m1, &mut rng).unwrap();
+    let (responder, m2) =
+        Responder::on_m1(&key(1), &binding(9), RESPONDER_ID, &m1, &mut rng).unwrap();
     let (_, m3) = initiator.on_m2(&m2).unwrap();
     assert_eq!(responder.on_m3(&m3, &mut rng).err(), Some(HandshakeError::Rng));
     assert_eq!(PeerId::random(&mut rng), Err(HandshakeError::Rng));
@@ -265,8 +285,10 @@ fn a_failing_generator_stops_each_step() {
 fn a_session_does_not_repeat() {
     let mut rng = seeded(11);
     let mut session = || {
-        let (initiator, m1) = Initiator::start(&key(1), &binding(9), INITIATOR_ID, &mut rng).unwrap();
-        let (responder, m2) = Responder::on_m1(&key(1), &binding(9), RESPONDER_ID, &m1, &mut rng).unwrap();
+        let (initiator, m1) =
+            Initiator::start(&key(1), &binding(9), INITIATOR_ID, &mut rng).unwrap();
+        let (responder, m2) =
+            Responder::on_m1(&key(1), &binding(9), RESPONDER_ID, &m1, &mut rng).unwrap();
         let (_, m3) = initiator.on_m2(&m2).unwrap();
         responder.on_m3(&m3, &mut rng).unwrap().0.session_id
     };

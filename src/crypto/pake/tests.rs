@@ -5,7 +5,8 @@ use rand::{Rng, RngExt};
 use super::*;
 use crate::crypto::vectors::{Script, Vectors, seeded};
 
-/// The draft's scalars are 32 bytes below the order: with 32 zero bytes behind, the wide reduction leaves them alone.
+/// The draft's scalars are 32 bytes below the order: with 32 zero bytes behind, the wide reduction
+/// leaves them alone.
 fn scalar_rng(scalar: Vec<u8>) -> Script {
     Script::new([scalar, vec![0; 32]].concat())
 }
@@ -43,7 +44,10 @@ fn draft_points() {
         let refused = respond(&inputs, &v.array(invalid), b"", b"", &mut seeded(1));
         assert_eq!(refused.err(), Some(PakeError::BadShare));
         let initiator = Initiator::start(&inputs, &mut seeded(1)).unwrap();
-        assert_eq!(initiator.finish(b"s", b"", &v.array(invalid), b"").err(), Some(PakeError::BadShare));
+        assert_eq!(
+            initiator.finish(b"s", b"", &v.array(invalid), b"").err(),
+            Some(PakeError::BadShare)
+        );
     }
 }
 
@@ -64,7 +68,10 @@ fn lengths_are_leb128() {
 #[test]
 fn a_failing_generator_stops_the_run() {
     let inputs = Inputs { prs: b"p", ci: b"c", sid: b"s" };
-    assert_eq!(Initiator::start(&inputs, &mut Script::new(vec![1; 63])).err(), Some(PakeError::Rng));
+    assert_eq!(
+        Initiator::start(&inputs, &mut Script::new(vec![1; 63])).err(),
+        Some(PakeError::Rng)
+    );
 }
 
 /// pakery-cpace is another author's implementation of the same draft.
@@ -72,7 +79,8 @@ fn a_failing_generator_stops_the_run() {
 fn agrees_with_pakery() {
     let mut rng = seeded(2);
     for round in 0..50 {
-        let (mut prs, mut ci, mut sid) = (vec![0; rng.random_range(0..200)], vec![0; 40], vec![0; 32]);
+        let (mut prs, mut ci, mut sid) =
+            (vec![0; rng.random_range(0..200)], vec![0; 40], vec![0; 32]);
         let (mut ad_a, mut ad_b) = (vec![0; rng.random_range(0..150)], vec![0; 40]);
         for part in [&mut prs, &mut ci, &mut sid, &mut ad_a, &mut ad_b] {
             rng.fill_bytes(part);

@@ -33,8 +33,8 @@ fn labels_are_distinct_and_hold_no_zero() {
 #[test]
 fn extract_and_expand_are_hkdf() {
     let (salt, ikm, context) = ([3; 32], [5; 96], [7; 9]);
-    let ours =
-        Prk::extract(&salt, &[&ikm[..40], &ikm[40..]]).expand(label::STREAM, &[&context[..1], &context[1..]]);
+    let ours = Prk::extract(&salt, &[&ikm[..40], &ikm[40..]])
+        .expand(label::STREAM, &[&context[..1], &context[1..]]);
     let mut theirs = [0; 32];
     let info = [label::STREAM, &[0], &context].concat();
     Hkdf::<Sha256>::new(Some(&salt), &ikm).expand(&info, &mut theirs).unwrap();
@@ -62,7 +62,10 @@ fn known_answers() {
     assert_eq!(secret(confirmation.initiator_proof())[..], ta);
     assert_eq!(secret(confirmation.responder_proof(&ta, &m4[32..]))[..], m4[..32]);
     assert_eq!(confirmation.wrap_aad(&ta), [b"rft/1 wrap", &th[..], &ta].concat());
-    assert_eq!(prk.expand(label::SESSION_SALT, &[&Sha256::digest(m4)])[..], v.bytes("session_salt"));
+    assert_eq!(
+        prk.expand(label::SESSION_SALT, &[&Sha256::digest(m4)])[..],
+        v.bytes("session_salt")
+    );
 
     let session_keys = v.bytes("responder_rng")[80..].try_into().unwrap();
     let session = confirmation.session(&m4, &session_keys);

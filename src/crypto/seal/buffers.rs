@@ -1,12 +1,12 @@
-//! Buffers of records, used again: a new one for each chunk of a large file would be cleared, and its pages be asked
-//! for from the system and given back, each time.
+//! Buffers of records, used again: a new one for each chunk of a large file would be cleared, and
+//! its pages be asked for from the system and given back, each time.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::{Bytes, BytesMut};
 
-/// Buffers that wait to be used again at most: more than are under way between two threads, which is all that comes
-/// back together.
+/// Buffers that wait to be used again at most: more than are under way between two threads, which
+/// is all that comes back together.
 const MAX_SPARE: usize = 8;
 
 /// The buffers of one file, shared by who fills them and who empties them.

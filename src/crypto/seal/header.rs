@@ -1,4 +1,5 @@
-//! What stands before every record: its kind, its length and its place. All integers are big-endian.
+//! What stands before every record: its kind, its length and its place. All integers are
+//! big-endian.
 
 use super::{OpenError, RECORD_OVERHEAD};
 
@@ -58,7 +59,8 @@ pub struct Header {
 }
 
 impl Header {
-    /// Reads a header and refuses one that asks for more than `max_len` bytes, before anything is allocated for it.
+    /// Reads a header and refuses one that asks for more than `max_len` bytes, before anything is
+    /// allocated for it.
     ///
     /// # Errors
     /// [`OpenError::BadHeader`] or [`OpenError::TooLong`].
@@ -88,7 +90,8 @@ impl Header {
         bytes
     }
 
-    /// Kind, 000, index: a counter that also says whether the record is the last (as in STREAM, Hoang et al. 2015).
+    /// Kind, 000, index: a counter that also says whether the record is the last (as in STREAM,
+    /// Hoang et al. 2015).
     pub(super) fn nonce(self) -> [u8; 12] {
         let mut nonce = [0; 12];
         nonce[0] = self.kind.to_wire();

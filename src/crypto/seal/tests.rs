@@ -27,7 +27,11 @@ fn records(count: u64) -> Vec<Vec<u8>> {
     (0..count).map(|i| seal(&mut sealer, RecordKind::Data, &i.to_be_bytes())).collect()
 }
 
-fn open(opener: &mut Opener, index: u64, record: &[u8]) -> Result<(RecordKind, Vec<u8>), OpenError> {
+fn open(
+    opener: &mut Opener,
+    index: u64,
+    record: &[u8],
+) -> Result<(RecordKind, Vec<u8>), OpenError> {
     let mut copy = record.to_vec();
     let opened = opener.open(index, &mut copy).map(|(kind, plaintext)| (kind, plaintext.to_vec()));
     if opened.is_err() {
@@ -47,7 +51,11 @@ fn known_answers() {
 
         let mut sealer = keys.sealer(sender, Numbered((), stream)).1;
         sealer.next = index;
-        assert_eq!(seal(&mut sealer, kind, &plaintext), record, "record {index} of stream {stream}");
+        assert_eq!(
+            seal(&mut sealer, kind, &plaintext),
+            record,
+            "record {index} of stream {stream}"
+        );
         assert_eq!(sealer.next_index(), index + 1);
         assert_eq!(open(&mut keys.opener(sender, stream), index, &record), Ok((kind, plaintext)));
     }
@@ -59,7 +67,11 @@ fn sealed_in_place() {
     assert_eq!((buffer.len(), buffer.capacity() >= 1000 + RECORD_OVERHEAD), (HEADER_LEN, true));
     buffer.resize(HEADER_LEN + 1000, 7);
     let at = buffer.as_ptr();
-    let record = session().sealer(Role::Responder, Numbered((), 0)).1.seal(RecordKind::Data, buffer).unwrap();
+    let record = session()
+        .sealer(Role::Responder, Numbered((), 0))
+        .1
+        .seal(RecordKind::Data, buffer)
+        .unwrap();
     assert_eq!(record.as_ptr(), at);
     assert_eq!(record.len(), 1000 + RECORD_OVERHEAD);
     let header = Header::parse(record.first_chunk().unwrap(), 1000).unwrap();
@@ -69,9 +81,13 @@ fn sealed_in_place() {
 
 #[test]
 fn an_empty_record_is_a_record() {
-    let record = seal(&mut session().sealer(Role::Responder, Numbered((), 0)).1, RecordKind::Final, b"");
+    let record =
+        seal(&mut session().sealer(Role::Responder, Numbered((), 0)).1, RecordKind::Final, b"");
     assert_eq!(record.len(), RECORD_OVERHEAD);
-    assert_eq!(open(&mut session().opener(Role::Responder, 0), 0, &record), Ok((RecordKind::Final, vec![])));
+    assert_eq!(
+        open(&mut session().opener(Role::Responder, 0), 0, &record),
+        Ok((RecordKind::Final, vec![]))
+    );
 }
 
 #[test]
@@ -80,7 +96,10 @@ fn any_order_opens_and_each_only_once() {
     let mut opener = session().opener(Role::Initiator, 4);
     for (index, contiguous) in [(3, 0), (0, 1), (4, 1), (1, 2), (2, 5)] {
         let record = &records[index as usize];
-        assert_eq!(open(&mut opener, index, record), Ok((RecordKind::Data, index.to_be_bytes().to_vec())));
+        assert_eq!(
+            open(&mut opener, index, record),
+            Ok((RecordKind::Data, index.to_be_bytes().to_vec()))
+        );
         assert_eq!(opener.contiguous(), contiguous);
         assert_eq!(open(&mut opener, index, record), Err(OpenError::Replayed));
     }
@@ -129,7 +148,10 @@ fn spliced_parts_are_refused() {
     for part in parts {
         let mut spliced = records[0].clone();
         spliced[part.clone()].copy_from_slice(&records[1][part]);
-        assert!(matches!(open(&mut opener, 0, &spliced), Err(OpenError::Forged | OpenError::WrongIndex)));
+        assert!(matches!(
+            open(&mut opener, 0, &spliced),
+            Err(OpenError::Forged | OpenError::WrongIndex)
+        ));
     }
 }
 
@@ -189,15 +211,20 @@ fn keys_change_with_the_epoch() {
     let mut opener = keys.opener(Role::Initiator, 4);
     // To and fro over the change, and one that is an epoch further in the same slot.
     for at in [2, 0, 3, 1] {
-        assert!(open(&mut opener, LAST_OF_EPOCH - 1 + at as u64, &records[at]).is_ok(), "record {at}");
+        assert!(
+            open(&mut opener, LAST_OF_EPOCH - 1 + at as u64, &records[at]).is_ok(),
+            "record {at}"
+        );
     }
     sealer.next = 2 * (LAST_OF_EPOCH + 1);
     let far = seal(&mut sealer, RecordKind::Data, b"y");
     assert!(open(&mut opener, 2 * (LAST_OF_EPOCH + 1), &far).is_ok());
 
     // With the epoch's keys alone different, the same record is another one.
-    let (before, after) =
-        (keys.0.stream(Role::Initiator, 4).chunk_aes(0), keys.0.stream(Role::Initiator, 4).chunk_aes(1));
+    let (before, after) = (
+        keys.0.stream(Role::Initiator, 4).chunk_aes(0),
+        keys.0.stream(Role::Initiator, 4).chunk_aes(1),
+    );
     assert_ne!(before, after);
 }
 
@@ -213,7 +240,10 @@ fn a_sealer_does_not_wrap_around() {
 #[test]
 fn a_buffer_without_room_is_refused() {
     let mut sealer = session().sealer(Role::Initiator, Numbered((), 4)).1;
-    assert_eq!(sealer.seal(RecordKind::Data, BytesMut::zeroed(15)).err(), Some(SealError::NoHeaderRoom));
+    assert_eq!(
+        sealer.seal(RecordKind::Data, BytesMut::zeroed(15)).err(),
+        Some(SealError::NoHeaderRoom)
+    );
     assert_eq!(sealer.next_index(), 0);
 }
 

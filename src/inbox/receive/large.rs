@@ -1,4 +1,5 @@
-//! A large file: what is here from before, then chunks in any order, opened and written on a thread of their own.
+//! A large file: what is here from before, then chunks in any order, opened and written on a thread
+//! of their own.
 
 use super::super::active::Claim;
 use super::super::error::{ReceiveError, refused};
@@ -52,7 +53,14 @@ impl Inbox {
         }
         let (stream, opener, index, position) = reader.into_parts();
         let layout = Layout::new(position, index, size, begin.offset).ok_or(Malformed)?;
-        Ok(Accepted { staging, stream, opener, layout, compressed: begin.compressed, offset: begin.offset })
+        Ok(Accepted {
+            staging,
+            stream,
+            opener,
+            layout,
+            compressed: begin.compressed,
+            offset: begin.offset,
+        })
     }
 
     /// Pieces come in any order; each record is opened, hashed and written when it is whole.
@@ -73,7 +81,8 @@ impl Inbox {
             (staging.write_all(layout, opener, records, &buffers, &counter), claim)
         });
         let fed = self.feed(offer, pending, &mut stream, whole, &written).await;
-        let (written, _claim) = worker.await.map_err(|error| ReceiveError::Internal(error.to_string()))?;
+        let (written, _claim) =
+            worker.await.map_err(|error| ReceiveError::Internal(error.to_string()))?;
         match (fed, written) {
             (Ok(()), Ok(Written::Whole(staged, hash))) => Ok((Content::Staged(staged), hash)),
             (Ok(()), Ok(Written::Part)) => {
@@ -85,7 +94,8 @@ impl Inbox {
                 Err(error)
             }
             (Err(error), Ok(_)) => {
-                if let ReceiveError::Record(RecordError::Stream(StreamError::Abandoned(code))) = &error
+                if let ReceiveError::Record(RecordError::Stream(StreamError::Abandoned(code))) =
+                    &error
                     && *code == StreamCode::SourceChanged as u64
                 {
                     // The content that was begun is gone; it never comes again under this id.
@@ -114,7 +124,10 @@ impl Inbox {
             };
             pending.push(position, &piece, |record| done.push(record))?;
             if share.set(pending.held()) > self.limits.partial {
-                return Err(refused(Refusal::Busy, "too many incomplete chunks; tried again later"));
+                return Err(refused(
+                    Refusal::Busy,
+                    "too many incomplete chunks; tried again later",
+                ));
             }
             for record in done.drain(..) {
                 if whole.send(record).await.is_err() {

@@ -34,7 +34,8 @@ fn push(walker: &mut VariableLayout, position: u64, piece: &[u8]) -> Result<Vec<
 #[test]
 fn a_lost_header_holds_up_what_follows_and_no_more() {
     let layout = three();
-    let records: Vec<_> = [(0, 500), (1, 700), (2, 9)].map(|(k, len)| record(&layout, k, len)).into();
+    let records: Vec<_> =
+        [(0, 500), (1, 700), (2, 9)].map(|(k, len)| record(&layout, k, len)).into();
     let [first, second, third] = [100, 100 + 564, 100 + 564 + 764];
     let mut walker = VariableLayout::new(layout);
     // The packet with the second header is lost.
@@ -89,7 +90,10 @@ fn bytes_outside_every_record_are_refused() {
     assert_eq!(push(&mut VariableLayout::new(layout), 9, &[0]), Err(OutOfPlace));
     assert_eq!(push(&mut VariableLayout::new(layout), 10 + 2 * FULL, &[0]), Err(OutOfPlace));
     assert_eq!(push(&mut VariableLayout::new(layout), u64::MAX, &[0]), Err(OutOfPlace));
-    assert_eq!(push(&mut VariableLayout::new(layout), 10, &[&whole[..], &[0]].concat()), Err(OutOfPlace));
+    assert_eq!(
+        push(&mut VariableLayout::new(layout), 10, &[&whole[..], &[0]].concat()),
+        Err(OutOfPlace)
+    );
     let mut walker = VariableLayout::new(layout);
     assert_eq!(push(&mut walker, 10, &whole), Ok(vec![0]));
     assert_eq!(push(&mut walker, 10 + whole.len() as u64, &[0]), Err(OutOfPlace));

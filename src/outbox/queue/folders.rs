@@ -34,15 +34,16 @@ pub(crate) struct Stay {
     until: Option<Moment>,
 }
 
-/// Folders that were made in place and lost their names a moment ago, by their inodes: a rename inside
-/// Outgoing is no sign that a folder is complete.
+/// Folders that were made in place and lost their names a moment ago, by their inodes: a rename
+/// inside Outgoing is no sign that a folder is complete.
 #[derive(Debug, Default)]
 pub(crate) struct Renamed(HashMap<u64, Moment>);
 
 impl Table {
     /// An entry is new, and so its folder is not as it was.
     pub fn came(&mut self, name: &Name, meta: &Meta, signal: Signal, now: Now) {
-        // Before a folder is listed, what it brought along is not told from what came into it since.
+        // Before a folder is listed, what it brought along is not told from what came into it
+        // since.
         if let Some(entry) = name.parent().and_then(|folder| self.entries.get_mut(&folder))
             && entry.listed
         {
@@ -52,8 +53,11 @@ impl Table {
             self.has_file(name, now.mono);
             return;
         }
-        let inside =
-            self.renamed.0.remove(&meta.identity.inode).is_some_and(|at| now.mono.since(at) < RENAME);
+        let inside = self
+            .renamed
+            .0
+            .remove(&meta.identity.inode)
+            .is_some_and(|at| now.mono.since(at) < RENAME);
         let old = now.wall.is_some_and(|wall| {
             let age = self.settle.empty_folder;
             older(meta.modified, wall, age) && older(meta.identity.changed, wall, age)
@@ -78,7 +82,9 @@ impl Table {
         match entry.state {
             State::Resting => self.update(&folder, |entry| entry.due = until),
             // It does not wait for its user any more.
-            State::Settling if first => self.update(&folder, |entry| entry.due = entry.settle.due(waits)),
+            State::Settling if first => {
+                self.update(&folder, |entry| entry.due = entry.settle.due(waits))
+            }
             _ => {}
         }
     }
@@ -107,8 +113,8 @@ impl Table {
         }
     }
 
-    /// A folder is settled and holds nothing, and it never did: if its user may still be about to name
-    /// or fill it, it waits, and this says so.
+    /// A folder is settled and holds nothing, and it never did: if its user may still be about to
+    /// name or fill it, it waits, and this says so.
     pub fn waits_for_its_user(&mut self, name: &Name, now: Moment) -> bool {
         let Some(entry) = self.entries.get(name) else { return false };
         let due = entry.stay.made.after(self.settle.empty_folder);
@@ -125,7 +131,8 @@ impl Table {
     /// The peer holds a folder. Returns whether it is not to be removed yet.
     pub fn rests(&mut self, name: &Name) -> bool {
         let keep = self.keep;
-        let Some((entry, until)) = self.entries.get(name).and_then(|e| e.stay.until.map(|until| (e, until)))
+        let Some((entry, until)) =
+            self.entries.get(name).and_then(|e| e.stay.until.map(|until| (e, until)))
         else {
             return false;
         };
@@ -141,7 +148,9 @@ impl Table {
 
     /// The look at a folder whose rest is over. `false` when it does not rest.
     pub fn rested(&mut self, name: &Name, meta: &Meta, now: Now) -> bool {
-        let Some(entry) = self.entries.get(name).filter(|e| e.state == State::Resting) else { return false };
+        let Some(entry) = self.entries.get(name).filter(|e| e.state == State::Resting) else {
+            return false;
+        };
         if let Some(until) = entry.stay.until.filter(|until| *until > now.mono) {
             self.update(name, |entry| entry.due = until);
             return true;
@@ -212,7 +221,10 @@ mod tests {
                 assert_eq!(table.next_due(), Some(at(60_000).mono));
                 pass(&mut table, meta, 60_000);
                 let item = table.pop().unwrap();
-                assert!(table.delivered(item).is_some(), "nothing was ever in it: it is removed at once");
+                assert!(
+                    table.delivered(item).is_some(),
+                    "nothing was ever in it: it is removed at once"
+                );
             }
         }
     }
@@ -237,7 +249,8 @@ mod tests {
     }
 
     #[test]
-    fn a_folder_that_files_come_into_is_sent_when_it_is_quiet_and_removed_when_none_came_for_a_while() {
+    fn a_folder_that_files_come_into_is_sent_when_it_is_quiet_and_removed_when_none_came_for_a_while()
+     {
         let mut table = table();
         table.known = true;
         let meta = folder(1, NEW);
@@ -341,6 +354,9 @@ mod tests {
         see(&mut table, "d", folder(1, NEW), Signal::Seen, 0);
         table.has_file(&name("d/f"), at(100).mono);
         pass(&mut table, folder(1, NEW), 1000);
-        assert!(table.pop().is_some_and(|item| table.delivered(item).is_some()), "it is not removed anyway");
+        assert!(
+            table.pop().is_some_and(|item| table.delivered(item).is_some()),
+            "it is not removed anyway"
+        );
     }
 }

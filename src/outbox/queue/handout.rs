@@ -36,8 +36,9 @@ pub(crate) enum Due {
 
 /// How often the peer is asked whether what stood in an entry's place is gone.
 const WHEN_FREE_INTERVAL: Duration = Duration::from_secs(20);
-/// So many of the items that the peer could not take are tried again at least this often, so that it shows soon
-/// when its disk is back. The others wait longer and longer, or a large queue would be offered over and over.
+/// So many of the items that the peer could not take are tried again at least this often, so that
+/// it shows soon when its disk is back. The others wait longer and longer, or a large queue would
+/// be offered over and over.
 const PROBES: usize = 4;
 const PROBE: Duration = Duration::from_secs(4);
 /// When one of them gets through, so many others follow at once, and more after each of those.
@@ -114,7 +115,8 @@ impl Table {
         Some(item)
     }
 
-    /// What the peer could not take may be what it can take now: those that wait the shortest are tried at once.
+    /// What the peer could not take may be what it can take now: those that wait the shortest are
+    /// tried at once.
     fn wake_some(&mut self) {
         let some: Vec<_> = self.waiting.iter().take(WOKEN).map(|(_, name)| name.clone()).collect();
         for name in some {
@@ -218,7 +220,9 @@ impl Table {
                 });
                 self.look(&item.name, first_offer, now);
             }
-            Finish::InUse(first_offer) => self.finished_in_use(item, first_offer, now.mono.after(ASK_AGAIN)),
+            Finish::InUse(first_offer) => {
+                self.finished_in_use(item, first_offer, now.mono.after(ASK_AGAIN))
+            }
             Finish::Stuck => self.update(&item.name, |entry| entry.state = State::Done),
         }
     }
@@ -251,7 +255,8 @@ impl Table {
         emptied.dedup();
         for name in emptied {
             let Some(entry) = self.entries.get(&name) else { continue };
-            if self.keep || !entry.is_folder() || entry.state != State::Done || !self.is_bare(&name) {
+            if self.keep || !entry.is_folder() || entry.state != State::Done || !self.is_bare(&name)
+            {
                 continue;
             }
             let (meta, attempt) = (entry.meta, entry.attempt);
@@ -293,7 +298,11 @@ impl Table {
                 } else {
                     // Should the look fail, there is another one.
                     entry.due = now.after(wait.settle.max(Duration::from_millis(100)));
-                    look.push(if open { Due::Open(name.clone()) } else { Due::Settled(name.clone()) });
+                    look.push(if open {
+                        Due::Open(name.clone())
+                    } else {
+                        Due::Settled(name.clone())
+                    });
                 }
             });
         }
@@ -354,7 +363,8 @@ impl Table {
 /// One second, doubled with each failure up to a minute, and spread by a quarter either way, so
 /// that what failed together does not come back together. The id is what rolls the dice.
 fn backoff(id: TransferId, failures: u32) -> Duration {
-    let base = Duration::from_secs(1 << failures.saturating_sub(1).min(6)).min(Duration::from_secs(60));
+    let base =
+        Duration::from_secs(1 << failures.saturating_sub(1).min(6)).min(Duration::from_secs(60));
     let roll = id.0[failures as usize % id.0.len()];
     base.mul_f64(0.75 + f64::from(roll) / 255.0 / 2.0)
 }

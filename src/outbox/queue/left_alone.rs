@@ -1,6 +1,6 @@
 //! Pure: the entries whose names say that they are unfinished ([`temp_names`]), as the table knows
-//! them. They are not sent and nothing waits for them, but a folder that holds one is not complete: it
-//! is neither sent nor removed before that is renamed or gone.
+//! them. They are not sent and nothing waits for them, but a folder that holds one is not complete:
+//! it is neither sent nor removed before that is renamed or gone.
 
 use super::table::{State, Table};
 use crate::outbox::watch::settle::Moment;
@@ -10,8 +10,8 @@ use crate::store::{FileKind, Meta};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-/// An unfinished file is told of when it has stood there for this long: most are renamed sooner, and
-/// a copy of ten thousand files would be ten thousand lines.
+/// An unfinished file is told of when it has stood there for this long: most are renamed sooner,
+/// and a copy of ten thousand files would be ten thousand lines.
 pub(crate) const TELL_AFTER: Duration = Duration::from_secs(2);
 
 /// Why an entry is left alone.
@@ -72,7 +72,8 @@ impl LeftAlone {
     fn beneath<'a>(&'a self, folder: &'a Name) -> impl Iterator<Item = &'a Name> {
         let prefix = folder.as_bytes().len();
         let is_beneath = move |name: &Name| {
-            name.as_bytes().starts_with(folder.as_bytes()) && name.as_bytes().get(prefix) == Some(&b'/')
+            name.as_bytes().starts_with(folder.as_bytes())
+                && name.as_bytes().get(prefix) == Some(&b'/')
         };
         // The least name that can stand in it; a folder whose name is too long for that is empty.
         let first = folder.join(b"\x01").ok();
@@ -91,7 +92,8 @@ impl LeftAlone {
 
 impl Table {
     /// Leaves an entry alone if its name or what stands beside it says that it is unfinished.
-    /// `used_by` is what [`temp_names::used_by`] said of its name. Returns whether it is left alone.
+    /// `used_by` is what [`temp_names::used_by`] said of its name. Returns whether it is left
+    /// alone.
     pub fn leave_alone(
         &mut self,
         name: &Name,
@@ -100,7 +102,8 @@ impl Table {
         now: Moment,
         scan: u32,
     ) -> bool {
-        let Some(why) = used_by.map(Why::Name).or_else(|| self.unfinished_beside(name, meta)) else {
+        let Some(why) = used_by.map(Why::Name).or_else(|| self.unfinished_beside(name, meta))
+        else {
             // It may have been an empty file, or the download beside it is complete.
             if self.left.0.remove(name).is_some() {
                 self.complete_above(name);
@@ -119,18 +122,21 @@ impl Table {
         true
     }
 
-    /// Whether a download that is not complete says that this file is not: one of aria2 has its control
-    /// file beside it, and Firefox keeps the place of one by an empty file.
+    /// Whether a download that is not complete says that this file is not: one of aria2 has its
+    /// control file beside it, and Firefox keeps the place of one by an empty file.
     fn unfinished_beside(&self, name: &Name, meta: &Meta) -> Option<Why> {
         if self.left.0.is_empty() || meta.kind != FileKind::File {
             return None;
         }
-        let controlled = temp_names::control_file(name).is_some_and(|name| self.left.0.contains_key(&name));
+        let controlled =
+            temp_names::control_file(name).is_some_and(|name| self.left.0.contains_key(&name));
         let holds_its_place = |first: Name| {
             let begins_so = |other: &&Name| other.as_bytes().starts_with(first.as_bytes());
-            let begin = self.left.0.range(first.clone()..).map(|(other, _)| other).take_while(begins_so);
+            let begin =
+                self.left.0.range(first.clone()..).map(|(other, _)| other).take_while(begins_so);
             begin.into_iter().any(|other| {
-                other.parent() == name.parent() && temp_names::is_placeholder_of(name.leaf(), other.leaf())
+                other.parent() == name.parent()
+                    && temp_names::is_placeholder_of(name.leaf(), other.leaf())
             })
         };
         let stem = name.with_leaf(temp_names::stem(name.leaf())).ok();
@@ -161,7 +167,8 @@ impl Table {
         };
         let depth = folder.map_or(0, Name::depth) + 1;
         let is_unseen = |name: &&Name| self.left.0.get(*name).is_some_and(|left| left.seen != scan);
-        let unseen: Vec<Name> = all.filter(|name| name.depth() == depth).filter(is_unseen).cloned().collect();
+        let unseen: Vec<Name> =
+            all.filter(|name| name.depth() == depth).filter(is_unseen).cloned().collect();
         for name in unseen {
             self.left_is_gone(&name);
         }
@@ -180,7 +187,8 @@ impl Table {
 
     /// Of these quiet folders, those that hold nothing unfinished. The others are put aside.
     pub fn without_unfinished(&mut self, folders: Vec<Name>) -> Vec<Name> {
-        let (unfinished, complete) = folders.into_iter().partition(|folder| self.left.is_beneath(folder));
+        let (unfinished, complete) =
+            folders.into_iter().partition(|folder| self.left.is_beneath(folder));
         let aside: Vec<Name> = unfinished;
         for folder in aside {
             self.update(&folder, |entry| entry.state = State::Unfinished);
@@ -195,8 +203,11 @@ impl Table {
 
     /// Those that have stood there for [`TELL_AFTER`] and were not told of yet.
     pub fn left_to_tell(&mut self, now: Moment) -> Vec<(Name, Why)> {
-        let due =
-            self.left.0.iter_mut().filter(|(_, left)| !left.told && left.since.after(TELL_AFTER) <= now);
+        let due = self
+            .left
+            .0
+            .iter_mut()
+            .filter(|(_, left)| !left.told && left.since.after(TELL_AFTER) <= now);
         due.map(|(name, left)| {
             left.told = true;
             (name.clone(), left.why)

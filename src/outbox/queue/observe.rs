@@ -60,7 +60,8 @@ impl Table {
             }
             _ => {}
         }
-        let another = entry.meta.kind != meta.kind || entry.meta.identity.inode != meta.identity.inode;
+        let another =
+            entry.meta.kind != meta.kind || entry.meta.identity.inode != meta.identity.inode;
         let Some(entry) = self.entries.get(name) else { return Observed::Same };
         // Its own look comes when its rest is over.
         if entry.state == State::Resting && !another {
@@ -96,8 +97,8 @@ impl Table {
         Observed::Same
     }
 
-    /// Its attributes changed (a new hard link, an owner, a rename to where it was): the same content is sent under
-    /// the same id, once it is quiet.
+    /// Its attributes changed (a new hard link, an owner, a rename to where it was): the same
+    /// content is sent under the same id, once it is quiet.
     fn touched(&mut self, name: &Name, meta: Meta, now: Moment) {
         let wait = self.settle;
         self.update(name, |entry| {
@@ -129,7 +130,8 @@ impl Table {
                 self.signal(name, signal, now);
                 true
             }
-            // What a close leaves is looked at: found out at the end of the wait, it would begin anew.
+            // What a close leaves is looked at: found out at the end of the wait, it would begin
+            // anew.
             State::Settling if signal == Signal::Written => {
                 self.signal(name, signal, now);
                 true

@@ -1,5 +1,5 @@
-//! Pure: entries that a program has open for writing. The system is asked; events only tell when to ask
-//! again.
+//! Pure: entries that a program has open for writing. The system is asked; events only tell when to
+//! ask again.
 
 use super::table::{OpenSince, State, Table, Told};
 use crate::outbox::Item;
@@ -8,7 +8,8 @@ use crate::proto::name::Name;
 use crate::store::{FileKind, Meta, Writers};
 use std::time::Duration;
 
-/// How long after a question about an open file the system is asked again, where events tell of the close too.
+/// How long after a question about an open file the system is asked again, where events tell of the
+/// close too.
 pub(crate) const ASK_AGAIN: Duration = Duration::from_secs(1);
 /// The same where no event does.
 pub(crate) const ASK_OFTEN: Duration = Duration::from_millis(80);
@@ -31,8 +32,9 @@ impl Table {
         self.open + self.held.len()
     }
 
-    /// Whether the system is to be asked about the writers of a settled entry before it is queued. A file
-    /// whose one writer closed it, or that was moved in, is asked about when it is opened to be read.
+    /// Whether the system is to be asked about the writers of a settled entry before it is queued.
+    /// A file whose one writer closed it, or that was moved in, is asked about when it is opened to
+    /// be read.
     pub fn must_ask(&self, name: &Name) -> bool {
         self.entries.get(name).is_some_and(|entry| {
             entry.state == State::Settling
@@ -41,7 +43,8 @@ impl Table {
         })
     }
 
-    /// A program has an entry open that was to be sent. `again`: when the system is asked the next time.
+    /// A program has an entry open that was to be sent. `again`: when the system is asked the next
+    /// time.
     pub fn found_open(&mut self, name: &Name, now: Moment, again: Moment) {
         self.update(name, |entry| {
             entry.open.get_or_insert(OpenSince { since: now, told: Told::Nothing });
@@ -52,7 +55,14 @@ impl Table {
     }
 
     /// The answer about an entry in the state `Open` or `Held`, which stands there as `meta`.
-    pub fn asked(&mut self, name: &Name, meta: Meta, writers: Writers, now: Moment, again: Moment) -> Tell {
+    pub fn asked(
+        &mut self,
+        name: &Name,
+        meta: Meta,
+        writers: Writers,
+        now: Moment,
+        again: Moment,
+    ) -> Tell {
         let (wait, snapshot_after) = (self.settle, self.send_open);
         let Some(entry) = self.entries.get(name) else { return Tell::Nothing };
         let open = match writers {
@@ -82,8 +92,9 @@ impl Table {
         Tell::Nothing
     }
 
-    /// An event told something about an entry in the state `Held`: the system is asked before it is finished. To
-    /// finish it is to rename it out of Outgoing, and back while it is open, which is an event too.
+    /// An event told something about an entry in the state `Held`: the system is asked before it is
+    /// finished. To finish it is to rename it out of Outgoing, and back while it is open, which is
+    /// an event too.
     pub fn ask_now(&mut self, name: &Name) {
         self.update(name, |entry| entry.due = Moment(0));
     }
@@ -139,7 +150,10 @@ impl Table {
             let Some(open) = &mut entry.open else { return };
             if open.told < Told::Waits {
                 (open.told, tell) = (Told::Waits, Tell::Waits);
-            } else if open.told < Told::Stays && now.since(open.since) >= STAYS_AFTER && due.is_none() {
+            } else if open.told < Told::Stays
+                && now.since(open.since) >= STAYS_AFTER
+                && due.is_none()
+            {
                 (open.told, tell) = (Told::Stays, Tell::Stays);
             }
         });

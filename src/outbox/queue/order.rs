@@ -1,7 +1,7 @@
 //! Pure: in which order what is ready is handed out.
 //!
-//! Priority and turn about the smallest and the oldest: something small overtakes any bulk at the next
-//! turn, and nothing waits for ever, because every other turn goes by age.
+//! Priority and turn about the smallest and the oldest: something small overtakes any bulk at the
+//! next turn, and nothing waits for ever, because every other turn goes by age.
 
 use crate::proto::name::Name;
 use std::collections::{BTreeMap, BTreeSet};
@@ -37,7 +37,11 @@ impl Queue {
     /// The name whose turn it is; it stays in the queue until it is removed.
     pub fn turn(&mut self) -> Option<Name> {
         self.by_age_next = !self.by_age_next;
-        let seq = if self.by_age_next { *self.by_age.first_key_value()?.0 } else { self.by_size.first()?.1 };
+        let seq = if self.by_age_next {
+            *self.by_age.first_key_value()?.0
+        } else {
+            self.by_size.first()?.1
+        };
         self.by_age.get(&seq).map(|(name, _)| name.clone())
     }
 

@@ -14,10 +14,10 @@
 //! A folder that is delivered may rest before it is finished (`folders`), and one that holds an
 //! unfinished file waits as `Unfinished` before it is ready (`left_alone`).
 //!
-//! The table and its indexes are in this file; what is seen moves entries in `observe`, and how they
-//! leave by the queue and come back as outcomes is in `handout`, those that a program has open in `open`. An entry that is in flight or being
-//! finished belongs to whoever has it: nothing that is observed moves it, and its outcome decides
-//! with a first_offer look.
+//! The table and its indexes are in this file; what is seen moves entries in `observe`, and how
+//! they leave by the queue and come back as outcomes is in `handout`, those that a program has open
+//! in `open`. An entry that is in flight or being finished belongs to whoever has it: nothing that
+//! is observed moves it, and its outcome decides with a first_offer look.
 
 mod entry;
 
@@ -145,7 +145,8 @@ impl Table {
         }
     }
 
-    /// Whether an entry that the peer holds and that stays has another change time than when it was delivered.
+    /// Whether an entry that the peer holds and that stays has another change time than when it was
+    /// delivered.
     pub fn is_touched(&self, name: &Name, meta: &Meta) -> bool {
         self.entries.get(name).is_some_and(|entry| {
             entry.state == State::Done
@@ -155,7 +156,12 @@ impl Table {
     }
 
     /// A kept file was touched since the peer got this content. It is handed out to be verified.
-    pub fn take_to_verify(&mut self, name: &Name, meta: Meta, content: Option<[u8; 32]>) -> Option<Item> {
+    pub fn take_to_verify(
+        &mut self,
+        name: &Name,
+        meta: Meta,
+        content: Option<[u8; 32]>,
+    ) -> Option<Item> {
         if meta.kind != FileKind::File || self.entries.get(name)?.state != State::Done {
             return None;
         }
@@ -183,8 +189,8 @@ impl Table {
         self.targets.get(name).map_or(&[], Vec::as_slice)
     }
 
-    /// What stands in a folder is known, nothing of that is pending, and nothing goes on in its whole
-    /// top-level folder.
+    /// What stands in a folder is known, nothing of that is pending, and nothing goes on in its
+    /// whole top-level folder.
     pub fn clear_beneath(&self, folder: &Name) -> bool {
         self.entries.get(folder).is_some_and(|e| e.listed)
             && !self.below.contains_key(folder.as_bytes())
@@ -308,10 +314,12 @@ impl Table {
                 self.backlog.bytes += share.size;
             }
         }
-        let is_open =
-            |share: Option<Share>| usize::from(share.is_some_and(|share| share.state == State::Open));
+        let is_open = |share: Option<Share>| {
+            usize::from(share.is_some_and(|share| share.state == State::Open))
+        };
         self.open = self.open + is_open(after) - is_open(before);
-        let was = |f: fn(&Share) -> bool| (before.is_some_and(|s| f(&s)), after.is_some_and(|s| f(&s)));
+        let was =
+            |f: fn(&Share) -> bool| (before.is_some_and(|s| f(&s)), after.is_some_and(|s| f(&s)));
         self.shift_below(name, was(|s| s.state.pending()));
         self.shift_busy(name, was(Share::busy));
     }

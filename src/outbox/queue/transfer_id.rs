@@ -23,17 +23,27 @@ const DELIVERED: &str = "rft 1 delivered mark";
 /// | 2 + n | name, behind its length |
 /// | 2 + n | target of a link, behind its length; empty for others |
 ///
-/// all big-endian. Same file, same id, with no journal. The device number is left out, because some volumes
-/// get another at every boot. So is the change time, which a new hard link, an attribute or a rename changes too:
-/// that a file whose modification time was put back has another content is told by its hash, before the sender
-/// takes the receiver's word that it holds this transfer.
-pub(crate) fn transfer_id(origin: &[u8; 16], name: &Name, meta: &Meta, target: &[u8]) -> TransferId {
+/// all big-endian. Same file, same id, with no journal. The device number is left out, because some
+/// volumes get another at every boot. So is the change time, which a new hard link, an attribute or
+/// a rename changes too: that a file whose modification time was put back has another content is
+/// told by its hash, before the sender takes the receiver's word that it holds this transfer.
+pub(crate) fn transfer_id(
+    origin: &[u8; 16],
+    name: &Name,
+    meta: &Meta,
+    target: &[u8],
+) -> TransferId {
     derive(TRANSFER, origin, name, meta, target)
 }
 
 /// What the ledger remembers a kept file by: as [`transfer_id`], under the context `rft 1 delivered
 /// mark`.
-pub(crate) fn delivered_mark(origin: &[u8; 16], name: &Name, meta: &Meta, target: &[u8]) -> TransferId {
+pub(crate) fn delivered_mark(
+    origin: &[u8; 16],
+    name: &Name,
+    meta: &Meta,
+    target: &[u8],
+) -> TransferId {
     derive(DELIVERED, origin, name, meta, target)
 }
 

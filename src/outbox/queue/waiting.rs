@@ -43,7 +43,10 @@ pub enum Waiting {
 impl Waiting {
     /// Whether something other than its turn keeps it.
     fn is_notable(self) -> bool {
-        !matches!(self, Self::Folder | Self::Ready | Self::Resting(_) | Self::LeftAlone | Self::Unfinished)
+        !matches!(
+            self,
+            Self::Folder | Self::Ready | Self::Resting(_) | Self::LeftAlone | Self::Unfinished
+        )
     }
 }
 
@@ -57,14 +60,24 @@ impl fmt::Display for Waiting {
             Self::Finishing => f.write_str("received; it is being removed"),
             Self::Open => f.write_str("waiting: a program has it open"),
             Self::Held => f.write_str("received; waiting: a program has it open"),
-            Self::Resting(left) => write!(f, "received; the folder is removed in {} s", whole(*left)),
+            Self::Resting(left) => {
+                write!(f, "received; the folder is removed in {} s", whole(*left))
+            }
             Self::Unfinished => f.write_str("it holds an unfinished file, which is left alone"),
             Self::LeftAlone => f.write_str("left alone: the name of an unfinished file"),
-            Self::Retry(left) => write!(f, "not taken by the peer; tried again in {} s", whole(*left)),
-            Self::InTheWay(left) => {
-                write!(f, "something stands in its place at the peer; asked again in {} s", whole(*left))
+            Self::Retry(left) => {
+                write!(f, "not taken by the peer; tried again in {} s", whole(*left))
             }
-            Self::Unreadable(left) => write!(f, "it cannot be read; tried again in {} s", whole(*left)),
+            Self::InTheWay(left) => {
+                write!(
+                    f,
+                    "something stands in its place at the peer; asked again in {} s",
+                    whole(*left)
+                )
+            }
+            Self::Unreadable(left) => {
+                write!(f, "it cannot be read; tried again in {} s", whole(*left))
+            }
             Self::Refused => f.write_str("refused until it changes"),
         }
     }
@@ -88,7 +101,8 @@ impl Table {
     /// What is not delivered, at most `max` of it by name.
     pub fn waiting_list(&self, now: Moment, max: usize) -> WaitingList {
         let (mut notable, mut usual, mut count) = (Vec::new(), Vec::new(), 0u64);
-        let entries = self.entries.iter().filter_map(|(name, entry)| Some((name.clone(), why(entry, now)?)));
+        let entries =
+            self.entries.iter().filter_map(|(name, entry)| Some((name.clone(), why(entry, now)?)));
         let left_alone = self.left.names().into_iter().map(|name| (name, Waiting::LeftAlone));
         for (name, why) in entries.chain(left_alone) {
             count += 1;
@@ -145,7 +159,14 @@ mod tests {
     }
 
     fn add(table: &mut Table, text: &str, size: u64, signal: Signal) {
-        table.observe(&name(text), meta(size), None, signal, Now { mono: Moment(0), wall: None }, 1);
+        table.observe(
+            &name(text),
+            meta(size),
+            None,
+            signal,
+            Now { mono: Moment(0), wall: None },
+            1,
+        );
     }
 
     fn taken(table: &mut Table) -> Item {
@@ -173,7 +194,10 @@ mod tests {
         add(&mut table, "settles", 6, Signal::Seen);
         let all = table.waiting_list(Moment(0), 10);
         let names: Vec<_> = all.named.iter().map(|(name, _)| name.to_string()).collect();
-        assert_eq!(names, ["in flight", "in the way", "refused", "retried", "settles", "unreadable", "a"]);
+        assert_eq!(
+            names,
+            ["in flight", "in the way", "refused", "retried", "settles", "unreadable", "a"]
+        );
         let why: Vec<_> = all.named.iter().map(|(_, why)| *why).collect();
         assert_eq!((why[0], why[2], why[6]), (Waiting::InFlight, Waiting::Refused, Waiting::Ready));
         assert!(matches!(why[1], Waiting::InTheWay(left) if left > Duration::ZERO), "{why:?}");

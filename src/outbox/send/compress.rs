@@ -1,8 +1,9 @@
 //! Whether a file's chunks are compressed. Compression is to make a transfer faster, never slower.
 //!
-//! A large file is looked at first: a few samples say whether compression it saves anything. If so, a slow
-//! link gets everything compressed, and a fast one nothing. In between, where the link takes less than a third
-//! of what zstd gives, those chunks are compressed that would have to wait for the stream.
+//! A large file is looked at first: a few samples say whether compression it saves anything. If so,
+//! a slow link gets everything compressed, and a fast one nothing. In between, where the link takes
+//! less than a third of what zstd gives, those chunks are compressed that would have to wait for
+//! the stream.
 
 use crate::compress::{Effort, FrameCompressor};
 use crate::crypto::seal::{HEADER_LEN, Sealer};
@@ -20,15 +21,17 @@ const SAMPLE_PART: u64 = 128;
 const SAMPLE: std::ops::RangeInclusive<u64> = (4 << 10)..=(16 << 10);
 /// Shorter files are one packet or two, compressed or not.
 const SMALLEST: u64 = 1 << 10;
-/// The link is so many times slower than zstd when compression is worth it: it has to share the processor
-/// with all the rest.
+/// The link is so many times slower than zstd when compression is worth it: it has to share the
+/// processor with all the rest.
 const WORTH: f64 = 3.0;
-/// And so many times slower when there is time for more effort: while congestion control starts up, its
-/// estimate is several times the link's rate.
+/// And so many times slower when there is time for more effort: while congestion control starts up,
+/// its estimate is several times the link's rate.
 const SLOW: f64 = 8.0;
-/// Bytes per second of a link on which small files are compressed. One that is idle on loopback is above it.
+/// Bytes per second of a link on which small files are compressed. One that is idle on loopback is
+/// above it.
 const SLOW_FOR_SMALL: u64 = 25_000_000;
-/// Chunks that go decompressed after one that did not get shorter; doubled each time up to the last.
+/// Chunks that go decompressed after one that did not get shorter; doubled each time up to the
+/// last.
 const REST: u32 = 1;
 const LONGEST_REST: u32 = 64;
 
@@ -45,10 +48,11 @@ impl Compression {
         Self { wanted, link }
     }
 
-    /// How hard to try for a file of this size that goes whole with its offer. It does not wait for the
-    /// stream, so it is tried on slow links alone.
+    /// How hard to try for a file of this size that goes whole with its offer. It does not wait for
+    /// the stream, so it is tried on slow links alone.
     pub(crate) fn small(&self, size: u64) -> Option<Effort> {
-        (self.wanted && size >= SMALLEST && self.link.get() < SLOW_FOR_SMALL).then_some(Effort::Much)
+        (self.wanted && size >= SMALLEST && self.link.get() < SLOW_FOR_SMALL)
+            .then_some(Effort::Much)
     }
 
     /// Looks at a large file from `offset` on. `None` when its chunks are not to be compressed.
@@ -74,8 +78,8 @@ impl Compression {
     }
 }
 
-/// Packs a few pieces of the file: zstd's speed in bytes per second, or nothing when they do not get
-/// shorter. The file is read on from where it was.
+/// Packs a few pieces of the file: zstd's speed in bytes per second, or nothing when they do not
+/// get shorter. The file is read on from where it was.
 fn sample(
     compressor: &mut FrameCompressor,
     file: &mut File,
@@ -115,8 +119,8 @@ pub(crate) struct ChunkCompressor {
 }
 
 impl ChunkCompressor {
-    /// Packs what stands in `chunk` behind the room for the header, if that is worth it. `full` says
-    /// that the stream takes nothing more at the moment, so that there is time.
+    /// Packs what stands in `chunk` behind the room for the header, if that is worth it. `full`
+    /// says that the stream takes nothing more at the moment, so that there is time.
     pub(crate) fn compress(&mut self, chunk: &mut BytesMut, full: bool) {
         let Some(effort) = self.compression.effort(self.speed) else { return };
         if effort == Effort::Little && !full {
@@ -176,7 +180,8 @@ mod tests {
         file
     }
 
-    /// A compressor of chunks for a link of so many bytes per second, on a machine of a known speed.
+    /// A compressor of chunks for a link of so many bytes per second, on a machine of a known
+    /// speed.
     fn compressor(link: u64) -> ChunkCompressor {
         let compression = compression(link);
         ChunkCompressor {
@@ -242,7 +247,11 @@ mod tests {
         assert!(look(&half, 0));
         assert!(!look(&half, 2_000_000));
         assert!(!look(&half, half.len() as u64));
-        assert!(Compression::new(false, PathRate::new(0)).large(&mut file(&text(9000)), 0, 9000).is_none());
+        assert!(
+            Compression::new(false, PathRate::new(0))
+                .large(&mut file(&text(9000)), 0, 9000)
+                .is_none()
+        );
     }
 
     #[test]

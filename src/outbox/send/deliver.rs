@@ -25,8 +25,9 @@ use tokio::sync::{OwnedSemaphorePermit, mpsc};
 
 /// Sealed chunks that wait for the stream, besides what QUIC holds.
 const AHEAD: usize = 2;
-/// Of a file of which the peer can hold nothing, so many bytes leave before its word: a few round trips of most links, as the
-/// word may be lost. A peer that refuses the file has cost no more than that, and no more than what leaves in one.
+/// Of a file of which the peer can hold nothing, so many bytes leave before its word: a few round
+/// trips of most links, as the word may be lost. A peer that refuses the file has cost no more than
+/// that, and no more than what leaves in one.
 const BEFORE_ACCEPT: u64 = 32 << 20;
 /// Between two progress events of a file.
 const PROGRESS_INTERVAL: Duration = Duration::from_millis(200);
@@ -59,7 +60,9 @@ pub enum DeliverError {
     #[error("a program has it open for writing; it is sent when it is closed")]
     Open,
     /// A program opened it for writing while it was sent.
-    #[error("a program opened it for writing while it was sent; it is sent again when it is closed")]
+    #[error(
+        "a program opened it for writing while it was sent; it is sent again when it is closed"
+    )]
     Opened,
     /// The peer holds another content under the id of this transfer.
     #[error("the peer holds an older content of it; it is sent again")]
@@ -120,8 +123,8 @@ impl Delivery {
         &self.folder
     }
 
-    /// Delivers one entry on a first_offer stream. `slot` is freed as soon as everything is handed to the
-    /// stream, while the receipt is still on its way.
+    /// Delivers one entry on a first_offer stream. `slot` is freed as soon as everything is handed
+    /// to the stream, while the receipt is still on its way.
     ///
     /// # Errors
     /// [`DeliverError`]; the stream is then reset.
@@ -136,10 +139,14 @@ impl Delivery {
         let (mut send, sealer) = writer.into_parts();
         let result = match &item.kind {
             // An empty file has nothing to hold back.
-            EntryKind::File { size } if *size <= CHUNK_SIZE as u64 && (!item.ask_first || *size == 0) => {
+            EntryKind::File { size }
+                if *size <= CHUNK_SIZE as u64 && (!item.ask_first || *size == 0) =>
+            {
                 self.small(item, &mut send, sealer, reader, slot, compression).await
             }
-            EntryKind::File { .. } => self.large(item, &mut send, sealer, reader, slot, compression).await,
+            EntryKind::File { .. } => {
+                self.large(item, &mut send, sealer, reader, slot, compression).await
+            }
             EntryKind::Folder | EntryKind::Link { .. } => {
                 self.bare(item, &mut send, sealer, reader, slot).await
             }
@@ -209,9 +216,9 @@ impl Delivery {
         receipt(outcome(reader).await?, Some(read), 0)
     }
 
-    /// A large file, or one that the peer has refused, waits for the peer's word on what it holds from before, if it can
-    /// hold anything. It then goes chunk
-    /// by chunk while it is read, hashed and sealed on a thread of its own.
+    /// A large file, or one that the peer has refused, waits for the peer's word on what it holds
+    /// from before, if it can hold anything. It then goes chunk by chunk while it is read, hashed
+    /// and sealed on a thread of its own.
     async fn large(
         &self,
         item: &Item,
@@ -231,7 +238,9 @@ impl Delivery {
         } else {
             match first_word(&mut reader).await? {
                 FirstWord::Accept(accept) => accept,
-                FirstWord::Last(outcome) => return self.receipt_before_the_end(item, outcome, 0).await,
+                FirstWord::Last(outcome) => {
+                    return self.receipt_before_the_end(item, outcome, 0).await;
+                }
             }
         };
         let size = item.size();
@@ -246,8 +255,10 @@ impl Delivery {
         fail_point("send.begun");
         let (chunks, mut ready) = mpsc::channel(AHEAD);
         let (folder, name) = (self.folder.clone(), item.name.clone());
-        let still_there = move |meta: &Meta| folder.stat(&name).is_ok_and(|now| now.same_file(meta));
-        let reading = tokio::task::spawn_blocking(move || source.seal_chunks(sealer, &chunks, still_there));
+        let still_there =
+            move |meta: &Meta| folder.stat(&name).is_ok_and(|now| now.same_file(meta));
+        let reading =
+            tokio::task::spawn_blocking(move || source.seal_chunks(sealer, &chunks, still_there));
         let mut answer = Answer::of(reader, item.first_offer);
         let early = self.pump(item, offset, send, &mut ready, &mut answer).await?;
         if let Some(early) = &early
@@ -266,8 +277,8 @@ impl Delivery {
         receipt(last, Some(read), offset)
     }
 
-    /// What the peer may say before it has the whole file: that it has it from before, or does not take it. That it
-    /// has it counts only if the file still has that content.
+    /// What the peer may say before it has the whole file: that it has it from before, or does not
+    /// take it. That it has it counts only if the file still has that content.
     async fn receipt_before_the_end(
         &self,
         item: &Item,
@@ -365,6 +376,10 @@ fn offer_of(item: &Item, inline: bool) -> Offer {
     }
 }
 
-pub(crate) fn seal_offer(item: &Item, inline: bool, sealer: &mut Sealer) -> Result<Bytes, SealError> {
+pub(crate) fn seal_offer(
+    item: &Item,
+    inline: bool,
+    sealer: &mut Sealer,
+) -> Result<Bytes, SealError> {
     seal_message(sealer, RecordKind::Offer, |out| offer_of(item, inline).encode(out))
 }

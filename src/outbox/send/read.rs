@@ -1,5 +1,5 @@
-//! What is read for the stream: hashed and sealed on threads of the blocking pool, while the network
-//! goes on.
+//! What is read for the stream: hashed and sealed on threads of the blocking pool, while the
+//! network goes on.
 
 mod reading;
 
@@ -47,7 +47,9 @@ struct Job {
 
 impl SmallReader {
     pub fn new(folder: Arc<Folder>) -> Self {
-        Self { waiting: Arc::new(Mutex::new(Waiting { folder, jobs: VecDeque::new(), threads: 0 })) }
+        Self {
+            waiting: Arc::new(Mutex::new(Waiting { folder, jobs: VecDeque::new(), threads: 0 })),
+        }
     }
 
     /// Reads a file of at most one chunk and seals its offer and all of it.
@@ -99,7 +101,8 @@ impl Thread {
                 let mut waiting = locked(&self.waiting);
                 let count = waiting.jobs.len().min(TOGETHER);
                 if count == 0 {
-                    // Under the lock, or a file could come in between and find a thread that leaves.
+                    // Under the lock, or a file could come in between and find a thread that
+                    // leaves.
                     waiting.threads -= 1;
                     self.left = true;
                     return;
@@ -163,7 +166,8 @@ pub(crate) struct Source {
 }
 
 impl Source {
-    /// Goes on behind what the peer holds if that is what the file begins with, else from the start.
+    /// Goes on behind what the peer holds if that is what the file begins with, else from the
+    /// start.
     pub fn resume(
         file: Reading,
         size: u64,
@@ -193,9 +197,11 @@ impl Source {
         Ok(source)
     }
 
-    /// Puts the next chunk of the file behind the first `start` bytes of the buffer and takes its hash.
+    /// Puts the next chunk of the file behind the first `start` bytes of the buffer and takes its
+    /// hash.
     fn read_chunk(&mut self, chunk: &mut BytesMut, start: usize) -> Result<(), DeliverError> {
-        let len = usize::try_from((self.size - self.offset).min(CHUNK_SIZE as u64)).unwrap_or(CHUNK_SIZE);
+        let len =
+            usize::try_from((self.size - self.offset).min(CHUNK_SIZE as u64)).unwrap_or(CHUNK_SIZE);
         self.file.fill(chunk, start, len)?;
         let index = self.offset / CHUNK_SIZE as u64;
         if len > 0 || self.size == 0 {
@@ -205,9 +211,9 @@ impl Source {
         Ok(())
     }
 
-    /// Reads, hashes and seals the rest. The last chunk is sealed only when the file is still the one
-    /// that was queued, and still stands in Outgoing under the name that was offered: a mixture of two contents is
-    /// never complete, and what its user took back does not arrive.
+    /// Reads, hashes and seals the rest. The last chunk is sealed only when the file is still the
+    /// one that was queued, and still stands in Outgoing under the name that was offered: a mixture
+    /// of two contents is never complete, and what its user took back does not arrive.
     pub fn seal_chunks(
         mut self,
         mut sealer: Sealer,

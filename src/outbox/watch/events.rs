@@ -125,7 +125,9 @@ fn hear(shared: &OutboxState, root: &Path, event: notify::Result<Event>) {
         }),
         Ok(event) => match (meaning(&event.kind), event.paths.as_slice()) {
             (Some(Heard::Each(hint)), paths) => {
-                shared.mail(|mail| paths.iter().for_each(|path| add(&mut mail.hints, root, path, hint)));
+                shared.mail(|mail| {
+                    paths.iter().for_each(|path| add(&mut mail.hints, root, path, hint))
+                });
             }
             (Some(Heard::Renamed), [from, to]) => shared.mail(|mail| {
                 add(&mut mail.hints, root, from, Hint::Gone);
@@ -133,7 +135,9 @@ fn hear(shared: &OutboxState, root: &Path, event: notify::Result<Event>) {
             }),
             (Some(Heard::Opened), [path]) => {
                 shared.mail(|mail| {
-                    mail.hints.opened(|| path.strip_prefix(root).ok().and_then(|p| Name::from_path(p).ok()))
+                    mail.hints.opened(|| {
+                        path.strip_prefix(root).ok().and_then(|p| Name::from_path(p).ok())
+                    })
                 });
             }
             _ => {}
@@ -192,7 +196,10 @@ mod tests {
         for (kind, heard) in [
             (EventKind::Create(CreateKind::File), Some(Heard::Each(Hint::Created))),
             (EventKind::Access(AccessKind::Open(AccessMode::Any)), Some(Heard::Opened)),
-            (EventKind::Access(AccessKind::Close(AccessMode::Write)), Some(Heard::Each(Hint::Closed))),
+            (
+                EventKind::Access(AccessKind::Close(AccessMode::Write)),
+                Some(Heard::Each(Hint::Closed)),
+            ),
             (EventKind::Access(AccessKind::Close(AccessMode::Read)), None),
             (EventKind::Modify(ModifyKind::Name(RenameMode::To)), Some(Heard::Each(Hint::Moved))),
         ] {

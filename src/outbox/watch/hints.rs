@@ -144,14 +144,19 @@ mod tests {
         hints.add(name("written"), Hint::Created);
         hints.opened(|| Some(name("written")));
         hints.opened(|| Some(name("read")));
-        assert_eq!(hints.take_paths(), [(name("linked"), Hint::Created), (name("written"), Hint::Written)]);
+        assert_eq!(
+            hints.take_paths(),
+            [(name("linked"), Hint::Created), (name("written"), Hint::Written)]
+        );
         hints.opened(|| unreachable!("nothing is created any more"));
     }
 
     #[test]
     fn what_is_gone_comes_first_and_folders_before_what_they_hold() {
         let mut hints = Hints::default();
-        for (path, hint) in [("b/c", Hint::Seen), ("z", Hint::Gone), ("b", Hint::Moved), ("a", Hint::Seen)] {
+        for (path, hint) in
+            [("b/c", Hint::Seen), ("z", Hint::Gone), ("b", Hint::Moved), ("a", Hint::Seen)]
+        {
             hints.add(name(path), hint);
         }
         let order: Vec<_> = hints.take_paths().into_iter().map(|(n, _)| n.to_string()).collect();

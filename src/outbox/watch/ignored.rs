@@ -41,7 +41,10 @@ impl Ignored {
         let mut wrong = Vec::new();
         for (number, line) in String::from_utf8_lossy(text).lines().enumerate() {
             if let Err(error) = builder.add_line(None, line) {
-                wrong.push(format!("{IGNORE_FILE} line {}: {error}; the line is not used", number + 1));
+                wrong.push(format!(
+                    "{IGNORE_FILE} line {}: {error}; the line is not used",
+                    number + 1
+                ));
             }
         }
         match builder.build() {

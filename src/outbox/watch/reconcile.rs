@@ -64,8 +64,8 @@ pub(crate) struct Reconcile {
     full_again: bool,
     /// The first full scan is complete.
     complete: bool,
-    /// Outgoing counts as empty only when a full scan that began after the last outcome says so: what
-    /// was renamed meanwhile is in no event yet, or was in one that got lost.
+    /// Outgoing counts as empty only when a full scan that began after the last outcome says so:
+    /// what was renamed meanwhile is in no event yet, or was in one that got lost.
     confirm: bool,
     outcomes: Outcomes,
     /// Entries that the last full scan found and no event had told.
@@ -163,7 +163,8 @@ impl Reconcile {
     fn poll(&mut self, why: &str) {
         if !self.polling {
             self.polling = true;
-            self.events.warn(None, format!("{why}; Outgoing is scanned every second or two instead"));
+            self.events
+                .warn(None, format!("{why}; Outgoing is scanned every second or two instead"));
         }
     }
 
@@ -265,7 +266,13 @@ impl Reconcile {
 
     /// Looks at an entry that an event named. A folder above it that is not known yet is put into
     /// `unknown`, by the name of the known one that it is in.
-    fn look(&mut self, name: &Name, signal: Signal, now: Now, unknown: &mut BTreeSet<Option<Name>>) {
+    fn look(
+        &mut self,
+        name: &Name,
+        signal: Signal,
+        now: Now,
+        unknown: &mut BTreeSet<Option<Name>>,
+    ) {
         match self.scanner.look(name) {
             Look::Found(found) => {
                 let known = self.known_above(name);
@@ -274,9 +281,13 @@ impl Reconcile {
                     return;
                 }
                 let folder = found.meta.kind == FileKind::Folder;
-                let moved = (folder && signal == Signal::Moved).then_some(found.meta.identity.changed);
+                let moved =
+                    (folder && signal == Signal::Moved).then_some(found.meta.identity.changed);
                 if self.take_over(found, signal, now, 0) == Observed::New && folder {
-                    self.list_new(Listing { folder: Some(name.clone()), full: false, moved }, now.mono);
+                    self.list_new(
+                        Listing { folder: Some(name.clone()), full: false, moved },
+                        now.mono,
+                    );
                 }
             }
             Look::Gone | Look::Skipped => locked(&self.shared.table).gone(name),
@@ -369,7 +380,9 @@ impl Reconcile {
         }
         // The scan itself is still to be done.
         backlog.files += u64::from(!self.complete || (backlog.is_empty() && unconfirmed));
-        self.shared.backlog.send_if_modified(|old: &mut Backlog| std::mem::replace(old, backlog) != backlog);
+        self.shared
+            .backlog
+            .send_if_modified(|old: &mut Backlog| std::mem::replace(old, backlog) != backlog);
     }
 }
 

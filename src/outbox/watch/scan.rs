@@ -86,9 +86,13 @@ impl Scanner {
             None => Ok(Vec::new()),
         };
         match text {
-            // Most programs empty a file before they write it anew. The old rules hold until the next look.
+            // Most programs empty a file before they write it anew. The old rules hold until the
+            // next look.
             Ok(text)
-                if text.is_empty() && file.is_some() && self.emptied != file && self.ignored.has_rules() =>
+                if text.is_empty()
+                    && file.is_some()
+                    && self.emptied != file
+                    && self.ignored.has_rules() =>
             {
                 self.emptied = file;
                 return Rules::Same;
@@ -98,7 +102,8 @@ impl Scanner {
                     self.events.warn(None, wrong);
                 }
             }
-            Err(error) if is_gone(&error) && file.is_none_or(|file| file.kind == FileKind::File) => {}
+            Err(error)
+                if is_gone(&error) && file.is_none_or(|file| file.kind == FileKind::File) => {}
             Err(error) => {
                 self.ignored.hide_everything();
                 let message = format!(
@@ -141,7 +146,9 @@ impl Scanner {
     /// Looks at one name, which an event or a timer named.
     pub fn look(&mut self, name: &Name) -> Look {
         match self.folder.stat(name) {
-            Ok(meta) if self.ignored.matches_above(name, meta.kind == FileKind::Folder) => Look::Skipped,
+            Ok(meta) if self.ignored.matches_above(name, meta.kind == FileKind::Folder) => {
+                Look::Skipped
+            }
             Ok(_) if self.leaves_alone() && temp_names::is_in_one(name) => Look::Skipped,
             Ok(meta) => self.pick(name.clone(), meta).map_or(Look::Skipped, Look::Found),
             Err(error) if is_gone(&error) => Look::Gone,
@@ -162,7 +169,9 @@ impl Scanner {
             return Some(Found { name, meta, target: None, unfinished: used_by });
         }
         match meta.kind {
-            FileKind::File | FileKind::Folder => Some(Found { name, meta, target: None, unfinished: None }),
+            FileKind::File | FileKind::Folder => {
+                Some(Found { name, meta, target: None, unfinished: None })
+            }
             FileKind::Link => {
                 let target = match self.folder.read_link(&name) {
                     Ok(target) => target,

@@ -77,8 +77,9 @@ impl Settle {
         waits: Waits,
     ) -> Self {
         let age = waits.settle.max(waits.after_close);
-        let old = wall
-            .is_some_and(|wall| older(meta.modified, wall, age) && older(meta.identity.changed, wall, age));
+        let old = wall.is_some_and(|wall| {
+            older(meta.modified, wall, age) && older(meta.identity.changed, wall, age)
+        });
         let writer = match signal {
             Signal::Seen if old => Writer::Aged,
             Signal::Seen => Writer::Unknown,
@@ -214,9 +215,12 @@ mod tests {
     #[test]
     fn each_kind_of_knowledge_has_its_wait() {
         let first_offer = file(1, 5, WALL.seconds);
-        for (signal, due) in
-            [(Signal::Seen, 1500), (Signal::Written, 1500), (Signal::Closed, 580), (Signal::Moved, 500)]
-        {
+        for (signal, due) in [
+            (Signal::Seen, 1500),
+            (Signal::Written, 1500),
+            (Signal::Closed, 580),
+            (Signal::Moved, 500),
+        ] {
             let settle = Settle::first_seen(&first_offer, signal, ms(500), Some(WALL), SETTLE);
             assert_eq!(settle.due(SETTLE), ms(due), "{signal:?}");
         }
@@ -241,12 +245,16 @@ mod tests {
         copied.identity.changed = WALL;
         assert!(!Settle::first_seen(&copied, Signal::Seen, ms(0), Some(WALL), SETTLE).at_once());
         // Nor does age count for one that is being written now.
-        assert!(!Settle::first_seen(&file(1, 5, 0), Signal::Written, ms(0), Some(WALL), SETTLE).at_once());
+        assert!(
+            !Settle::first_seen(&file(1, 5, 0), Signal::Written, ms(0), Some(WALL), SETTLE)
+                .at_once()
+        );
     }
 
     #[test]
     fn changes_and_events_start_the_wait_anew() {
-        let mut settle = Settle::first_seen(&file(1, 5, 0), Signal::Written, ms(0), Some(WALL), SETTLE);
+        let mut settle =
+            Settle::first_seen(&file(1, 5, 0), Signal::Written, ms(0), Some(WALL), SETTLE);
         settle.changed(ms(900));
         assert_eq!(settle.due(SETTLE), ms(1900));
         assert!(settle.held_open());

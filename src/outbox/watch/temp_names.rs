@@ -1,10 +1,10 @@
 //! Pure: the names that programs give to files that are not finished (`--temp-names`). Each program
 //! renames the file when it is complete, or removes it; the file is sent under that final name.
 //!
-//! A name is matched by its bytes, one component at a time. Three kinds of names are not on the list,
-//! although some programs use them for unfinished files: `*.tmp` and `*.bak`, which others use for
-//! files that are complete, and `*~`, the backup that an editor leaves and that its user may want. An
-//! editor that makes `*~` by a rename and removes it a moment later is seen to in
+//! A name is matched by its bytes, one component at a time. Three kinds of names are not on the
+//! list, although some programs use them for unfinished files: `*.tmp` and `*.bak`, which others
+//! use for files that are complete, and `*~`, the backup that an editor leaves and that its user
+//! may want. An editor that makes `*~` by a rename and removes it a moment later is seen to in
 //! [`is_backup_name`].
 
 use crate::proto::name::Name;
@@ -113,8 +113,8 @@ pub(crate) struct Seen {
     pub size: u64,
 }
 
-/// The programs that give such a name to what is unfinished, `None` for any other name. `leaf` is the
-/// last component.
+/// The programs that give such a name to what is unfinished, `None` for any other name. `leaf` is
+/// the last component.
 pub(crate) fn used_by(leaf: &[u8], seen: Seen) -> Option<&'static str> {
     let is_kind = |kind| match kind {
         Kind::File => !seen.folder,
@@ -136,8 +136,8 @@ pub(crate) fn is_in_one(name: &Name) -> bool {
     above.into_iter().any(|folder| used_by(folder.leaf(), Seen { folder: true, size: 0 }).is_some())
 }
 
-/// The backup that an editor makes of a file by renaming it, and removes when it has written the file
-/// anew. A rename to such a name does not say that there is anything to be sent.
+/// The backup that an editor makes of a file by renaming it, and removes when it has written the
+/// file anew. A rename to such a name does not say that there is anything to be sent.
 pub(crate) fn is_backup_name(leaf: &[u8]) -> bool {
     leaf.len() > 1 && leaf.ends_with(b"~")
 }
@@ -152,9 +152,9 @@ pub(crate) fn says_of_others(leaf: &[u8]) -> bool {
     leaf.ends_with(CONTROL_FILE) || leaf.ends_with(b"part") || leaf.ends_with(b"download")
 }
 
-/// Whether a file of no bytes named `empty` keeps the place of a download that goes into `unfinished`
-/// (Firefox: `report.pdf` beside `report.x1y2z3.pdf.part`). Both are last components, and the second
-/// one is on the list.
+/// Whether a file of no bytes named `empty` keeps the place of a download that goes into
+/// `unfinished` (Firefox: `report.pdf` beside `report.x1y2z3.pdf.part`). Both are last components,
+/// and the second one is on the list.
 pub(crate) fn is_placeholder_of(empty: &[u8], unfinished: &[u8]) -> bool {
     unfinished.strip_prefix(stem(empty)).is_some_and(|rest| rest.first() == Some(&b'.'))
 }
@@ -164,10 +164,11 @@ pub(crate) fn stem(leaf: &[u8]) -> &[u8] {
     leaf.iter().rposition(|&b| b == b'.').filter(|at| *at > 0).map_or(leaf, |at| &leaf[..at])
 }
 
-/// Whether the first and the last byte fit. Of nearly all names and patterns one does not, and a scan
-/// asks about every name.
+/// Whether the first and the last byte fit. Of nearly all names and patterns one does not, and a
+/// scan asks about every name.
 fn ends_agree(pattern: &[u8], leaf: &[u8]) -> bool {
-    let agree = |p: Option<&u8>, b: Option<&u8>| p.is_none_or(|p| matches!(p, b'*' | b'X') || Some(p) == b);
+    let agree =
+        |p: Option<&u8>, b: Option<&u8>| p.is_none_or(|p| matches!(p, b'*' | b'X') || Some(p) == b);
     agree(pattern.first(), leaf.first()) && agree(pattern.last(), leaf.last())
 }
 
@@ -194,7 +195,10 @@ fn matches(pattern: &[u8], leaf: &[u8]) -> bool {
 /// Byte for byte, `X` in the pattern being any letter or digit.
 fn same(pattern: &[u8], bytes: &[u8]) -> bool {
     pattern.len() == bytes.len()
-        && pattern.iter().zip(bytes).all(|(p, b)| if *p == b'X' { b.is_ascii_alphanumeric() } else { p == b })
+        && pattern
+            .iter()
+            .zip(bytes)
+            .all(|(p, b)| if *p == b'X' { b.is_ascii_alphanumeric() } else { p == b })
 }
 
 /// What comes after the last dot.
@@ -203,12 +207,13 @@ fn last_part(leaf: &[u8]) -> &[u8] {
 }
 
 /// Letters as in a word, then digits: what people put behind a dot (`.env.sample`, `.npmrc.backup`,
-/// `.log.202611`). Two of a hundred random names look like that too; such a file is still not sent while
-/// rsync has it open.
+/// `.log.202611`). Two of a hundred random names look like that too; such a file is still not sent
+/// while rsync has it open.
 fn is_word(part: &[u8]) -> bool {
     let digits = part.iter().rev().take_while(|b| b.is_ascii_digit()).count();
     let letters = &part[..part.len() - digits];
-    letters.iter().skip(1).all(u8::is_ascii_lowercase) && letters.first().is_none_or(u8::is_ascii_alphabetic)
+    letters.iter().skip(1).all(u8::is_ascii_lowercase)
+        && letters.first().is_none_or(u8::is_ascii_alphabetic)
 }
 
 #[cfg(test)]
@@ -306,7 +311,9 @@ mod tests {
             .collect();
         let known: Vec<_> = PATTERNS
             .iter()
-            .map(|pattern| format!("{}{}", pattern.glob, if pattern.kind == Kind::Folder { "/" } else { "" }))
+            .map(|pattern| {
+                format!("{}{}", pattern.glob, if pattern.kind == Kind::Folder { "/" } else { "" })
+            })
             .collect();
         assert_eq!(told, known);
         let manual = include_str!("../../../docs/operation.md");

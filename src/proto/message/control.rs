@@ -4,7 +4,8 @@ use super::{InstallationId, MAX_FORGET, TransferId, flag};
 use crate::proto::codec::{Malformed, Reader};
 use bytes::{BufMut, BytesMut};
 
-/// The first record each way on the control stream. The initiator's is its receipt for the session keys.
+/// The first record each way on the control stream. The initiator's is its receipt for the session
+/// keys.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Settings {
     /// The last session that this side knows to be adopted, all zero for none: tells two dials that
@@ -20,8 +21,8 @@ pub struct Settings {
     pub installation: InstallationId,
     /// The installation that this side has a session with which is alive, whichever process of it.
     pub partner: Option<InstallationId>,
-    /// Whether this side has that session with another process, which has displaced the one it tells this to
-    /// (protocol.md section 3.5).
+    /// Whether this side has that session with another process, which has displaced the one it
+    /// tells this to (protocol.md section 3.5).
     pub displaced: bool,
 }
 

@@ -168,6 +168,10 @@ impl Begin {
         let mut r = Reader::new(offset);
         let offset = r.u64()?;
         r.end()?;
-        if offset % CHUNK_SIZE as u64 == 0 { Ok(Self { offset, compressed }) } else { Err(Malformed) }
+        if offset % CHUNK_SIZE as u64 == 0 {
+            Ok(Self { offset, compressed })
+        } else {
+            Err(Malformed)
+        }
     }
 }

@@ -125,7 +125,12 @@ impl Refusal {
     pub fn retry_helps(self) -> bool {
         matches!(
             self,
-            Self::NoSpace | Self::Storage | Self::Corrupt | Self::Busy | Self::Stopping | Self::Full
+            Self::NoSpace
+                | Self::Storage
+                | Self::Corrupt
+                | Self::Busy
+                | Self::Stopping
+                | Self::Full
         )
     }
 }
@@ -156,11 +161,16 @@ impl Outcome {
             0 | 1 => {
                 let hash = r.array()?;
                 let saved_as = Name::parse(r.bytes(MAX_NAME)?).map_err(|_| Malformed)?;
-                if kind == 0 { Self::Done { hash, saved_as } } else { Self::Have { hash, saved_as } }
+                if kind == 0 {
+                    Self::Done { hash, saved_as }
+                } else {
+                    Self::Have { hash, saved_as }
+                }
             }
             2 => {
                 let number = r.u8()?;
-                let reason = Refusal::ALL.into_iter().find(|&r| r as u8 == number).ok_or(Malformed)?;
+                let reason =
+                    Refusal::ALL.into_iter().find(|&r| r as u8 == number).ok_or(Malformed)?;
                 Self::Refused { reason, detail: text(r.bytes(MAX_TEXT)?) }
             }
             _ => return Err(Malformed),

@@ -92,7 +92,8 @@ fn settings_may_grow() {
         displaced: true,
     };
     let mut bytes = bytes_of(|out| settings.encode(out));
-    let fields: [&[u8]; 7] = [&[1; 16], &[1], &[0, 0, 0, 4], &[0, 0, 0, 3], &[5; 16], &[6; 16], &[1]];
+    let fields: [&[u8]; 7] =
+        [&[1; 16], &[1], &[0, 0, 0, 4], &[0, 0, 0, 3], &[5; 16], &[6; 16], &[1]];
     assert_eq!(bytes, fields.concat());
     assert_eq!(Settings::decode(&bytes[..57]), Err(Malformed));
     bytes.put_u64(99);

@@ -28,8 +28,9 @@ const LOOKED_AT: u64 = 4 << 20;
 /// A folder that is made to see which permissions it gets.
 const USUAL: &str = ".folder";
 
-/// Unfinished files that wait to be resumed. For a new one the oldest goes: whoever begins many and finishes none
-/// fills the stage no further, and an honest peer has no more than it may have streams.
+/// Unfinished files that wait to be resumed. For a new one the oldest goes: whoever begins many and
+/// finishes none fills the stage no further, and an honest peer has no more than it may have
+/// streams.
 const MAX_UNFINISHED: usize = 1024;
 
 /// Incoming, with its stage on the same volume.
@@ -54,7 +55,13 @@ impl Incoming {
         let folder = Folder::open(path, true)?;
         folder.keep_out_of(state.meta());
         let stage = state.beside(&folder, "stage")?;
-        Ok(Self { folder, stage, promised: Arc::default(), quota: None, usual_mode: OnceLock::new() })
+        Ok(Self {
+            folder,
+            stage,
+            promised: Arc::default(),
+            quota: None,
+            usual_mode: OnceLock::new(),
+        })
     }
 
     /// The same, holding at most so many bytes with what is being received and what is staged.
@@ -100,16 +107,24 @@ impl Incoming {
     ///
     /// # Errors
     /// [`StoreError::NoSpace`], [`StoreError::Full`].
-    pub fn reserve(&self, id: TransferId, bytes: u64, min_free: u64) -> Result<Reservation, StoreError> {
+    pub fn reserve(
+        &self,
+        id: TransferId,
+        bytes: u64,
+        min_free: u64,
+    ) -> Result<Reservation, StoreError> {
         let mut admission = self.quota.as_ref().map(|quota| quota.admission());
         if let Some(admission) = &mut admission {
-            let promised = self.promises().values().fold(bytes, |sum, &bytes| sum.saturating_add(bytes));
+            let promised =
+                self.promises().values().fold(bytes, |sum, &bytes| sum.saturating_add(bytes));
             admission.check(&self.folder, || self.left_in_stage(id), promised)?;
         }
         let mut promises = self.promises();
         let stage = self.stage_dir()?;
-        // The stage first, the free space second: what is written in between counts twice, not never.
-        let mut wanted = if bytes == 0 { 0 } else { missing(&stage, id, bytes).saturating_add(min_free) };
+        // The stage first, the free space second: what is written in between counts twice, not
+        // never.
+        let mut wanted =
+            if bytes == 0 { 0 } else { missing(&stage, id, bytes).saturating_add(min_free) };
         for (&id, &bytes) in promises.iter() {
             wanted = wanted.saturating_add(missing(&stage, id, bytes));
         }
@@ -147,7 +162,8 @@ impl Incoming {
         Staged::open(&stage, id)
     }
 
-    /// Drops the oldest unfinished files beyond `most`, those under way excepted. What cannot be dropped stays.
+    /// Drops the oldest unfinished files beyond `most`, those under way excepted. What cannot be
+    /// dropped stays.
     fn keep_unfinished(&self, stage: &Beside, most: usize) {
         let leaves = os::entries(&stage.dir).unwrap_or_default();
         let noted = leaves.iter().filter_map(|leaf| leaf.to_str()?.strip_suffix(HINT_SUFFIX));
@@ -168,8 +184,8 @@ impl Incoming {
         }
     }
 
-    /// The permissions of a folder that any program makes here, for one whose sender has none. The system tells them
-    /// only by making a folder.
+    /// The permissions of a folder that any program makes here, for one whose sender has none. The
+    /// system tells them only by making a folder.
     pub(crate) fn usual_mode(&self) -> Option<u32> {
         if let Some(mode) = self.usual_mode.get() {
             return Some(*mode);
@@ -188,7 +204,8 @@ impl Incoming {
     /// [`StoreError`] when it cannot be removed.
     pub fn discard(&self, id: TransferId) -> Result<(), StoreError> {
         let stage = self.stage_dir()?;
-        // The note first: a file without a note is dropped at the next start, whatever happens here.
+        // The note first: a file without a note is dropped at the next start, whatever happens
+        // here.
         for leaf in [Staged::hint_leaf(id), leaf_of(id)] {
             match os::unlink(&stage.dir, &leaf) {
                 Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
@@ -200,9 +217,9 @@ impl Incoming {
         Ok(())
     }
 
-    /// Drops what no transfer resumes: all but a staged file with its note, whose time tells when it was
-    /// last written to (a whole staged file has its source's). Only after the recovery: the ledger takes a
-    /// staged file that is missing for placed.
+    /// Drops what no transfer resumes: all but a staged file with its note, whose time tells when
+    /// it was last written to (a whole staged file has its source's). Only after the recovery: the
+    /// ledger takes a staged file that is missing for placed.
     fn sweep(&self, as_of: u64) -> Result<(), StoreError> {
         let stage = self.stage_dir()?;
         let leaves = os::entries(&stage.dir).naming("list", || stage.path.display())?;
@@ -232,7 +249,11 @@ impl Incoming {
     ///
     /// # Errors
     /// [`StoreError`] when the ledger or a staged file cannot be used.
-    pub fn recover(&self, ledger: &super::Ledger, on_conflict: OnConflict) -> Result<(), StoreError> {
+    pub fn recover(
+        &self,
+        ledger: &super::Ledger,
+        on_conflict: OnConflict,
+    ) -> Result<(), StoreError> {
         publish::recover(self, ledger, on_conflict)?;
         self.sweep(ledger.as_of())
     }
@@ -258,9 +279,11 @@ pub struct Reservation {
 
 impl Drop for Reservation {
     fn drop(&mut self) {
-        let promised = self.promised.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.id);
+        let promised =
+            self.promised.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.id);
         if let Some((quota, stage)) = &self.quota {
-            // It stands in Incoming, or some of it in the stage. That it is nowhere shows the next walk.
+            // It stands in Incoming, or some of it in the stage. That it is nowhere shows the next
+            // walk.
             let staged = os::stat(&stage.dir, &leaf_of(self.id)).map(|staged| staged.size);
             quota.grew(staged.ok().or(promised).unwrap_or(0));
         }

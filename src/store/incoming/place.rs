@@ -1,4 +1,5 @@
-//! One staged entry gets its name in Incoming: by a rename that never replaces, unless it is told to.
+//! One staged entry gets its name in Incoming: by a rename that never replaces, unless it is told
+//! to.
 
 use super::Incoming;
 use super::stage::leaf_of;
@@ -20,12 +21,13 @@ use std::fs::File;
 use std::io::{self, Read, Seek};
 use std::sync::Arc;
 
-/// Folders whose entries changed are remembered up to here: handles are scarce. With more of them the
-/// volume is synced as one at the end; where that cannot be, those so far are synced at once.
+/// Folders whose entries changed are remembered up to here: handles are scarce. With more of them
+/// the volume is synced as one at the end; where that cannot be, those so far are synced at once.
 const MAX_CHANGED: usize = 64;
 /// The permissions of a folder that is made on the way to a file.
 const PRIVATE: u32 = 0o700;
-/// Files of the same size at numbered names that are compared with a new one, and those that are read to the end.
+/// Files of the same size at numbered names that are compared with a new one, and those that are
+/// read to the end.
 pub(crate) const MAX_READ: u32 = 64;
 const MAX_HASHED: usize = 4;
 /// Bytes that are compared in each of so many places before a file is read to the end.
@@ -93,8 +95,8 @@ impl<'a> Placer<'a> {
         self.incoming
     }
 
-    /// The name that an entry will probably get, for the ledger: the one that [`Placer::place`] would find
-    /// now. Should the process die, the recovery places it there.
+    /// The name that an entry will probably get, for the ledger: the one that [`Placer::place`]
+    /// would find now. Should the process die, the recovery places it there.
     pub(crate) fn likely_name(&mut self, entry: &Entry<'_>) -> Name {
         if self.on_conflict != OnConflict::Rename {
             return entry.name.clone();
@@ -110,8 +112,8 @@ impl<'a> Placer<'a> {
         entry.name.clone()
     }
 
-    /// Gives a staged entry its name, and says which. The staged one is gone after [`Placer::sync`], or
-    /// it is an error.
+    /// Gives a staged entry its name, and says which. The staged one is gone after
+    /// [`Placer::sync`], or it is an error.
     pub(crate) fn place(&mut self, entry: &Entry<'_>) -> Result<Name, StoreError> {
         let staged = leaf_of(entry.id);
         let stage = self.incoming.stage_dir()?.dir;
@@ -139,7 +141,9 @@ impl<'a> Placer<'a> {
                     races += 1;
                     continue;
                 }
-                Err(error) => return Err(StoreError::new("look at", self.shown(&candidate), &error)),
+                Err(error) => {
+                    return Err(StoreError::new("look at", self.shown(&candidate), &error));
+                }
             };
             let compares = self.on_conflict != OnConflict::Overwrite;
             if is_staged(&stage, &staged, &there)
@@ -156,11 +160,18 @@ impl<'a> Placer<'a> {
                 _ if there.kind == FileKind::Folder => {
                     return Err(StoreError::InTheWay { path: self.shown(&candidate) });
                 }
-                OnConflict::Skip => return Err(StoreError::Conflict { path: self.shown(&candidate) }),
+                OnConflict::Skip => {
+                    return Err(StoreError::Conflict { path: self.shown(&candidate) });
+                }
                 OnConflict::Overwrite => {
                     fail_point("publish.replacing");
                     os::rename_over(&stage, &staged, &parent, &leaf).map_err(|error| {
-                        StoreError::of_entry("replace", self.shown(&candidate), &error, (&parent, &leaf))
+                        StoreError::of_entry(
+                            "replace",
+                            self.shown(&candidate),
+                            &error,
+                            (&parent, &leaf),
+                        )
                     })?;
                     self.moved(&stage, candidate.parent(), &parent)?;
                     return Ok(candidate);
@@ -201,7 +212,10 @@ impl<'a> Placer<'a> {
 
     /// Whether a folder is not there any more.
     pub(crate) fn is_gone(&mut self, name: &Name) -> bool {
-        matches!(self.walk.dir(Some(name)), Err(StoreError::NotFound { .. } | StoreError::InTheWay { .. }))
+        matches!(
+            self.walk.dir(Some(name)),
+            Err(StoreError::NotFound { .. } | StoreError::InTheWay { .. })
+        )
     }
 
     /// Whether a folder is still as private as it was made.
@@ -211,8 +225,8 @@ impl<'a> Placer<'a> {
         found.is_ok_and(|meta| meta.mode.is_none_or(|mode| mode == PRIVATE))
     }
 
-    /// Makes a folder, with its mode and time. One that is there keeps its mode, unless it was made on the way to
-    /// its files (`filling`) and nobody has changed it since.
+    /// Makes a folder, with its mode and time. One that is there keeps its mode, unless it was made
+    /// on the way to its files (`filling`) and nobody has changed it since.
     pub(crate) fn folder(
         &mut self,
         name: &Name,
@@ -236,9 +250,9 @@ impl<'a> Placer<'a> {
         Ok(())
     }
 
-    /// Brings all names that were given onto stable storage, and that the stage has them no more: one
-    /// that came back after a loss of power would be placed again when the user has long taken the
-    /// file away.
+    /// Brings all names that were given onto stable storage, and that the stage has them no more:
+    /// one that came back after a loss of power would be placed again when the user has long taken
+    /// the file away.
     pub(crate) fn sync(&mut self) -> Result<(), StoreError> {
         let stage = self.stage.take();
         // What stands in Incoming already must be durable before the staged one goes.
@@ -258,14 +272,19 @@ impl<'a> Placer<'a> {
     }
 
     /// An entry left the stage for this folder, or is about to since it stands there already.
-    fn moved(&mut self, stage: &Arc<Dir>, folder: Option<Name>, dir: &Arc<Dir>) -> Result<(), StoreError> {
+    fn moved(
+        &mut self,
+        stage: &Arc<Dir>,
+        folder: Option<Name>,
+        dir: &Arc<Dir>,
+    ) -> Result<(), StoreError> {
         self.stage = Some(Arc::clone(stage));
         self.named_in(folder, dir)
     }
 
-    /// A name was given in this folder. It lasts when the folder and all above it do, and nobody can
-    /// tell whether those do that were there before: another program, or an attempt that failed, may
-    /// have made them a moment ago.
+    /// A name was given in this folder. It lasts when the folder and all above it do, and nobody
+    /// can tell whether those do that were there before: another program, or an attempt that
+    /// failed, may have made them a moment ago.
     fn named_in(&mut self, folder: Option<Name>, dir: &Arc<Dir>) -> Result<(), StoreError> {
         self.changed(folder.clone(), dir);
         let Some(name) = folder else { return Ok(()) };
@@ -285,7 +304,8 @@ impl<'a> Placer<'a> {
 
     fn parent(&mut self, name: &Name) -> Result<(Arc<Dir>, OsString), StoreError> {
         let mut made = Vec::new();
-        let found = self.walk.make_parent(name, &mut |name, dir| made.push((name, Arc::clone(dir))));
+        let found =
+            self.walk.make_parent(name, &mut |name, dir| made.push((name, Arc::clone(dir))));
         for (name, dir) in made {
             self.changed(name, &dir);
         }
@@ -308,10 +328,17 @@ impl<'a> Placer<'a> {
         self.changed.push((name, Arc::clone(dir)));
     }
 
-    /// Whether the same content stands there: a link to the same target, or a file of the same size whose bytes have the
-    /// same hash. The files at numbered names are the user's other versions: of many, only some are read, and those
-    /// that have the time of this one.
-    fn is_same(&mut self, entry: &Entry<'_>, number: u32, parent: &Dir, leaf: &OsStr, there: &Meta) -> bool {
+    /// Whether the same content stands there: a link to the same target, or a file of the same size
+    /// whose bytes have the same hash. The files at numbered names are the user's other versions:
+    /// of many, only some are read, and those that have the time of this one.
+    fn is_same(
+        &mut self,
+        entry: &Entry<'_>,
+        number: u32,
+        parent: &Dir,
+        leaf: &OsStr,
+        there: &Meta,
+    ) -> bool {
         let (size, hash) = match &entry.thing {
             Thing::Link { target } => {
                 return there.kind == FileKind::Link
@@ -343,14 +370,15 @@ impl<'a> Placer<'a> {
         same
     }
 
-    /// What stands there in the place of a staged entry, to stable storage: somebody else wrote it, perhaps a moment
-    /// ago. Its mode and its time are its owner's.
+    /// What stands there in the place of a staged entry, to stable storage: somebody else wrote it,
+    /// perhaps a moment ago. Its mode and its time are its owner's.
     fn lasts(&self, entry: &Entry<'_>, parent: &Dir, leaf: &OsStr) -> Result<(), StoreError> {
         if let Thing::Link { .. } = entry.thing {
             return Ok(());
         }
         match os::open_read(parent, leaf).and_then(|(file, _)| os::sync_file(&file)) {
-            // Windows flushes a file only through a handle that may write, and this one is not ours to write.
+            // Windows flushes a file only through a handle that may write, and this one is not ours
+            // to write.
             Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Ok(()),
             synced => synced.naming("sync", || self.shown(entry.name)),
         }
@@ -361,13 +389,14 @@ impl<'a> Placer<'a> {
     }
 }
 
-/// Whether what stands there is the staged file itself: a crash came between the two halves of a rename by hard link.
+/// Whether what stands there is the staged file itself: a crash came between the two halves of a
+/// rename by hard link.
 fn is_staged(stage: &Dir, staged: &OsStr, there: &Meta) -> bool {
     os::stat(stage, staged).is_ok_and(|staged| staged.same_inode(there))
 }
 
-/// Whether two files of this size agree in some places, so that not all of a large one is read to see that it is
-/// another one.
+/// Whether two files of this size agree in some places, so that not all of a large one is read to
+/// see that it is another one.
 fn samples_agree(one: &File, other: &File, size: u64) -> bool {
     let (mut left, mut right) = (vec![0; SAMPLE], vec![0; SAMPLE]);
     let last = size.saturating_sub(SAMPLE as u64);
@@ -381,13 +410,15 @@ fn samples_agree(one: &File, other: &File, size: u64) -> bool {
     })
 }
 
-/// As [`os::rename_new`]. A folder whose mode does not let its own user write (it came with it, from
-/// an earlier transfer) is opened for the one moment.
+/// As [`os::rename_new`]. A folder whose mode does not let its own user write (it came with it,
+/// from an earlier transfer) is opened for the one moment.
 fn rename_in(from: &Dir, old: &OsStr, to: &Dir, new: &OsStr) -> io::Result<()> {
     match os::rename_new(from, old, to, new) {
         Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
             let before = os::stat_dir(to)?;
-            let Some(mode) = before.mode.filter(|mode| mode & 0o300 != 0o300) else { return Err(error) };
+            let Some(mode) = before.mode.filter(|mode| mode & 0o300 != 0o300) else {
+                return Err(error);
+            };
             // Only its owner can do this, so another user's folder stays as it is.
             os::set_dir(to, Some(mode | 0o300), before.modified).map_err(|_| error)?;
             let renamed = os::rename_new(from, old, to, new);

@@ -1,9 +1,10 @@
-//! From the stage into Incoming, many entries at once, so that none is ever there in part and none is
-//! receipted before it is on stable storage (design.md, "Receipt = durable").
+//! From the stage into Incoming, many entries at once, so that none is ever there in part and none
+//! is receipted before it is on stable storage (design.md, "Receipt = durable").
 //!
-//! Written and synced; then the ledger says "committing" (durably); then the rename; then the folders
-//! and the stage are synced; then the ledger says "committed". A crash leaves "committing", and the stage tells the
-//! rest: the staged file is there, so the rename is made again; or it is not, so the rename was made.
+//! Written and synced; then the ledger says "committing" (durably); then the rename; then the
+//! folders and the stage are synced; then the ledger says "committed". A crash leaves "committing",
+//! and the stage tells the rest: the staged file is there, so the rename is made again; or it is
+//! not, so the rename was made.
 
 use super::Incoming;
 use super::place::{Entry, Placer, Thing};
@@ -60,8 +61,8 @@ struct Job {
     offer: Offer,
     hash: [u8; 32],
     step: Step,
-    /// A note stands beside the staged file. It goes when the file is placed, so that until the ledger says
-    /// "committing" a crash costs no more of a large file than any other.
+    /// A note stands beside the staged file. It goes when the file is placed, so that until the
+    /// ledger says "committing" a crash costs no more of a large file than any other.
     noted: bool,
 }
 
@@ -109,16 +110,23 @@ pub fn publish(
     drop_refused(incoming, ledger, &jobs);
     let placed = |step: &Step| matches!(step, Step::Placed(_));
     let complete: Vec<Name> = {
-        let folders = jobs.iter().filter(|job| placed(&job.step) && filling.contains(&job.offer.name));
-        folders.filter(|job| job.offer.kind == EntryKind::Folder).map(|job| job.offer.name.clone()).collect()
+        let folders =
+            jobs.iter().filter(|job| placed(&job.step) && filling.contains(&job.offer.name));
+        folders
+            .filter(|job| job.offer.kind == EntryKind::Folder)
+            .map(|job| job.offer.name.clone())
+            .collect()
     };
-    each_or_all(&mut jobs, &complete, placed, |entries, complete| ledger.committed(entries, complete));
+    each_or_all(&mut jobs, &complete, placed, |entries, complete| {
+        ledger.committed(entries, complete)
+    });
     fail_point("publish.committed");
     jobs.into_iter().map(outcome).collect()
 }
 
-/// Tells the ledger, durably, what is about to be placed, and which folders are about to be made for it. Gives those
-/// of the offered folders that were made here, now or earlier, and whose permissions may be set.
+/// Tells the ledger, durably, what is about to be placed, and which folders are about to be made
+/// for it. Gives those of the offered folders that were made here, now or earlier, and whose
+/// permissions may be set.
 fn announce(ledger: &Ledger, placer: &mut Placer<'_>, jobs: &mut [Job]) -> HashSet<Name> {
     let mut missing = BTreeSet::new();
     for job in &*jobs {
@@ -131,8 +139,10 @@ fn announce(ledger: &Ledger, placer: &mut Placer<'_>, jobs: &mut [Job]) -> HashS
     let missing: Vec<Name> = missing.into_iter().collect();
     let ready = |step: &Step| matches!(step, Step::Ready(_) | Step::Folder);
     each_or_all(jobs, &missing, ready, |entries, missing| ledger.committing(entries, missing));
-    let folders =
-        jobs.iter().filter(|job| matches!(job.step, Step::Folder)).map(|job| job.offer.name.clone());
+    let folders = jobs
+        .iter()
+        .filter(|job| matches!(job.step, Step::Folder))
+        .map(|job| job.offer.name.clone());
     let folders: Vec<Name> = folders.collect();
     match ledger.filling_of(folders) {
         Ok(filling) => filling,
@@ -179,7 +189,11 @@ fn place_all(placer: &mut Placer<'_>, jobs: &mut [Job], filling: &HashSet<Name>)
 ///
 /// # Errors
 /// [`StoreError`] when the ledger cannot be used or Incoming not be synced.
-pub fn recover(incoming: &Incoming, ledger: &Ledger, on_conflict: OnConflict) -> Result<(), StoreError> {
+pub fn recover(
+    incoming: &Incoming,
+    ledger: &Ledger,
+    on_conflict: OnConflict,
+) -> Result<(), StoreError> {
     let (mut committed, mut dropped, mut partial) = (Vec::new(), Vec::new(), Vec::new());
     let mut placer = Placer::new(incoming, on_conflict);
     for (id, received) in ledger.unfinished()? {
@@ -199,7 +213,8 @@ pub fn recover(incoming: &Incoming, ledger: &Ledger, on_conflict: OnConflict) ->
     }
     placer.sync()?;
     fail_point("recover.placed");
-    // One that the user has opened meanwhile stays known: that may be lost with the power, and come again.
+    // One that the user has opened meanwhile stays known: that may be lost with the power, and come
+    // again.
     let mut folders = ledger.filling()?;
     folders.retain(|name| placer.is_gone(name));
     ledger.committed(&committed, &folders)?;
@@ -213,7 +228,8 @@ pub fn recover(incoming: &Incoming, ledger: &Ledger, on_conflict: OnConflict) ->
     Ok(())
 }
 
-/// The name of what was placed before or is placed now; `None` when what is staged is not that entry.
+/// The name of what was placed before or is placed now; `None` when what is staged is not that
+/// entry.
 fn place_again(
     incoming: &Incoming,
     placer: &mut Placer<'_>,
@@ -267,13 +283,14 @@ fn stage(incoming: &Incoming, placer: &mut Placer<'_>, arrived: Arrived, sync: b
         Content::Folder => return Job { offer, hash, step: Step::Folder, noted },
         Content::Link => stage_link(incoming, &offer),
         Content::Staged(staged) => finish(staged),
-        Content::Bytes(bytes) => {
-            incoming.stage_dir().and_then(|stage| Staged::create(&stage, offer.id)).and_then(|staged| {
+        Content::Bytes(bytes) => incoming
+            .stage_dir()
+            .and_then(|stage| Staged::create(&stage, offer.id))
+            .and_then(|staged| {
                 fail_point("publish.small_created");
                 staged.write_at(0, &bytes)?;
                 finish(staged)
-            })
-        }
+            }),
     };
     let mut job = Job { offer, hash, step: Step::Folder, noted };
     match staged {
@@ -309,8 +326,8 @@ fn stage_link(incoming: &Incoming, offer: &Offer) -> Result<(), StoreError> {
         .naming("set the time of", || incoming.folder().shown(&offer.name))
 }
 
-/// The staged names to stable storage, and with `at_once` the files too. Without the names, a loss of
-/// power could take a staged file whose ledger entry stays, which would mean that it was placed.
+/// The staged names to stable storage, and with `at_once` the files too. Without the names, a loss
+/// of power could take a staged file whose ledger entry stays, which would mean that it was placed.
 fn sync_stage(incoming: &Incoming, jobs: &mut [Job], at_once: bool) {
     if !jobs.iter().any(|job| matches!(job.step, Step::Ready(_))) {
         return;
@@ -332,8 +349,8 @@ fn sync_stage(incoming: &Incoming, jobs: &mut [Job], at_once: bool) {
     }
 }
 
-/// Tells the ledger of all entries at this step, folders aside, and of these folders; when it cannot be told, all of
-/// the entries fail.
+/// Tells the ledger of all entries at this step, folders aside, and of these folders; when it
+/// cannot be told, all of the entries fail.
 fn each_or_all(
     jobs: &mut [Job],
     folders: &[Name],
@@ -350,11 +367,14 @@ fn each_or_all(
     }
 }
 
-/// Drops what is staged of refused entries, after the ledger has forgotten them: in the other order a
-/// crash would take them for received.
+/// Drops what is staged of refused entries, after the ledger has forgotten them: in the other order
+/// a crash would take them for received.
 fn drop_refused(incoming: &Incoming, ledger: &Ledger, jobs: &[Job]) {
-    let refused: Vec<_> =
-        jobs.iter().filter(|job| matches!(job.step, Step::Refused(..))).map(|job| job.offer.id).collect();
+    let refused: Vec<_> = jobs
+        .iter()
+        .filter(|job| matches!(job.step, Step::Refused(..)))
+        .map(|job| job.offer.id)
+        .collect();
     if refused.is_empty() {
         return;
     }

@@ -1,8 +1,9 @@
 //! `--max-incoming-bytes`: how much Incoming may hold, with what is being received.
 //!
-//! What stands there is counted by walking through it, which is done when the limit seems to be reached
-//! and no earlier; in between, what is placed is added. So files that the user takes away are noticed
-//! when it matters, and the count is never too small but for what other programs put there.
+//! What stands there is counted by walking through it, which is done when the limit seems to be
+//! reached and no earlier; in between, what is placed is added. So files that the user takes away
+//! are noticed when it matters, and the count is never too small but for what other programs put
+//! there.
 
 use crate::proto::name::Name;
 use crate::store::error::StoreError;
@@ -56,8 +57,8 @@ impl Quota {
 }
 
 impl Admission<'_> {
-    /// Whether `wanted` bytes fit besides what is there. `left` gives the bytes in the stage that no
-    /// transfer under way accounts for.
+    /// Whether `wanted` bytes fit besides what is there. `left` gives the bytes in the stage that
+    /// no transfer under way accounts for.
     ///
     /// # Errors
     /// [`StoreError::Full`] when they do not; others when Incoming cannot be walked through.
@@ -70,7 +71,11 @@ impl Admission<'_> {
         if self.count.walked.is_some() && self.used().saturating_add(wanted) <= self.quota.most {
             return Ok(());
         }
-        if self.count.walked.is_none_or(|(end, cost)| end.elapsed() >= REFRESH_INTERVAL.max(cost * 10)) {
+        if self
+            .count
+            .walked
+            .is_none_or(|(end, cost)| end.elapsed() >= REFRESH_INTERVAL.max(cost * 10))
+        {
             let (begin, grown) = (Instant::now(), self.quota.grown.load(Ordering::Relaxed));
             let bytes = bytes_in(incoming)?.saturating_add(left()?);
             *self.count = Count { bytes, grown, walked: Some((Instant::now(), begin.elapsed())) };
@@ -88,8 +93,8 @@ impl Admission<'_> {
     }
 }
 
-/// Bytes of all files in a folder at any depth. A folder in it that cannot be listed counts as empty:
-/// nothing in it is ours.
+/// Bytes of all files in a folder at any depth. A folder in it that cannot be listed counts as
+/// empty: nothing in it is ours.
 fn bytes_in(folder: &Folder) -> Result<u64, StoreError> {
     let mut bytes = 0u64;
     let mut folders: Vec<Option<Name>> = vec![None];
@@ -103,7 +108,8 @@ fn bytes_in(folder: &Folder) -> Result<u64, StoreError> {
                 FileKind::File => bytes = bytes.saturating_add(one.meta.size),
                 FileKind::Folder => {
                     let Ok(leaf) = one.leaf else { continue };
-                    let below = name.as_ref().map_or_else(|| Name::parse(&leaf), |name| name.join(&leaf));
+                    let below =
+                        name.as_ref().map_or_else(|| Name::parse(&leaf), |name| name.join(&leaf));
                     // The program's own is counted apart, and the rest can have come from nobody.
                     folders.extend(below.ok().map(Some));
                 }

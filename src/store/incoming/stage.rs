@@ -22,8 +22,8 @@ pub struct Staged {
     file: File,
     /// Where the length of the prefix is noted, once there is one.
     hint: OnceLock<File>,
-    /// Nothing of it can be resumed, and it is not to be published: it goes when it is dropped, so that
-    /// offers that nothing follows leave nothing.
+    /// Nothing of it can be resumed, and it is not to be published: it goes when it is dropped, so
+    /// that offers that nothing follows leave nothing.
     fleeting: AtomicBool,
 }
 
@@ -59,7 +59,10 @@ impl Staged {
             }
             // A link, or a file whose mode shuts us out: nothing that could be resumed.
             Err(error)
-                if matches!(error.kind(), io::ErrorKind::NotADirectory | io::ErrorKind::PermissionDenied) =>
+                if matches!(
+                    error.kind(),
+                    io::ErrorKind::NotADirectory | io::ErrorKind::PermissionDenied
+                ) =>
             {
                 os::unlink(&stage.dir, &leaf).naming("remove", shown)?;
                 os::create_new(&stage.dir, &leaf).naming("create", shown)?
@@ -68,7 +71,8 @@ impl Staged {
         };
         let hint = os::open_edit(&stage.dir, &Self::hint_leaf(id)).ok().map(|(file, _)| file);
         let hint = hint.map_or_else(OnceLock::new, OnceLock::from);
-        let staged = Self { id, stage: stage.clone(), file, hint, fleeting: AtomicBool::new(false) };
+        let staged =
+            Self { id, stage: stage.clone(), file, hint, fleeting: AtomicBool::new(false) };
         let there = staged.noted()?;
         if there == 0 {
             staged.truncate(0)?;
@@ -133,7 +137,11 @@ impl Staged {
         while !buffer.is_empty() {
             let n = os::read_at(&self.file, buffer, offset).naming("read", || self.shown())?;
             if n == 0 {
-                return Err(StoreError::new("read", self.shown(), &io::ErrorKind::UnexpectedEof.into()));
+                return Err(StoreError::new(
+                    "read",
+                    self.shown(),
+                    &io::ErrorKind::UnexpectedEof.into(),
+                ));
             }
             buffer = &mut buffer[n..];
             offset += n as u64;
@@ -141,10 +149,10 @@ impl Staged {
         Ok(())
     }
 
-    /// The first `prefix` bytes are written: they are synced, and then noted, so that a later attempt
-    /// can go on behind them. The note itself is not synced: that survives a kill, and after a power
-    /// cut a shorter or wrong note costs bytes, never truth, as the hash is compared. One thread at a
-    /// time, but others may write beyond the prefix meanwhile.
+    /// The first `prefix` bytes are written: they are synced, and then noted, so that a later
+    /// attempt can go on behind them. The note itself is not synced: that survives a kill, and
+    /// after a power cut a shorter or wrong note costs bytes, never truth, as the hash is compared.
+    /// One thread at a time, but others may write beyond the prefix meanwhile.
     ///
     /// # Errors
     /// [`StoreError`] when either cannot be written.
@@ -199,8 +207,8 @@ impl Staged {
         }
     }
 
-    /// Length (an earlier attempt may have left more), permission bits and time, on the open file. From here on
-    /// whoever publishes it has the say about it.
+    /// Length (an earlier attempt may have left more), permission bits and time, on the open file.
+    /// From here on whoever publishes it has the say about it.
     pub(crate) fn finish(
         &mut self,
         size: u64,
@@ -210,7 +218,11 @@ impl Staged {
         *self.fleeting.get_mut() = false;
         let length = os::stat_file(&self.file).naming("look at", || self.shown())?.size;
         if length < size {
-            return Err(StoreError::new("read", self.shown(), &io::ErrorKind::UnexpectedEof.into()));
+            return Err(StoreError::new(
+                "read",
+                self.shown(),
+                &io::ErrorKind::UnexpectedEof.into(),
+            ));
         }
         if length > size {
             os::set_len(&self.file, size).naming("cut", || self.shown())?;

@@ -1,8 +1,9 @@
 //! `.rft/sent`, where files go that the peer holds and the user keeps (`--after-send archive`).
 //!
-//! Into an archive on the same volume they are renamed. To another volume they are copied, under a hidden name; then the
-//! entry in `removing` says that it is copied; then the copy gets its name; then the entry goes. So the next start
-//! knows from the entry and the hidden copy how far it was, and the file is kept once.
+//! Into an archive on the same volume they are renamed. To another volume they are copied, under a
+//! hidden name; then the entry in `removing` says that it is copied; then the copy gets its name;
+//! then the entry goes. So the next start knows from the entry and the hidden copy how far it was,
+//! and the file is kept once.
 
 use super::removal_record::{COPY_PREFIX, Entry, Verb};
 use crate::failpoint::fail_point;
@@ -21,7 +22,8 @@ use std::sync::Arc;
 
 /// Bytes that are copied at once.
 const COPIED_AT_ONCE: usize = 256 * 1024;
-/// Free bytes that a copy leaves on the archive's volume, which is the volume of the ledger and the log too.
+/// Free bytes that a copy leaves on the archive's volume, which is the volume of the ledger and the
+/// log too.
 const MIN_FREE: u64 = 1 << 20;
 
 /// The archive.
@@ -52,7 +54,9 @@ impl Room {
     /// [`StoreError::NoSpace`] when it does not fit beside those before it.
     pub(crate) fn take(&mut self, size: u64) -> Result<(), StoreError> {
         let Some(free) = self.free.as_mut().map_err(|error| error.clone())? else { return Ok(()) };
-        *free = free.checked_sub(size).ok_or_else(|| StoreError::NoSpace { path: self.archive.clone() })?;
+        *free = free
+            .checked_sub(size)
+            .ok_or_else(|| StoreError::NoSpace { path: self.archive.clone() })?;
         Ok(())
     }
 }
@@ -97,7 +101,12 @@ impl Archive {
 
 impl Filing<'_> {
     /// Takes over what stands in `removing`. It lasts after [`Filing::sync`].
-    pub(crate) fn keep(&mut self, removing: &Dir, entry: Entry, name: &Name) -> Result<(), StoreError> {
+    pub(crate) fn keep(
+        &mut self,
+        removing: &Dir,
+        entry: Entry,
+        name: &Name,
+    ) -> Result<(), StoreError> {
         fail_point("archive.placing");
         match self.place(removing, &entry.leaf(), name)? {
             Err(error) if error.kind() == io::ErrorKind::CrossesDevices => {}
@@ -134,7 +143,12 @@ impl Filing<'_> {
         synced.naming("sync", || self.sent.path().display())
     }
 
-    fn place(&mut self, from: &Dir, held: &OsStr, name: &Name) -> Result<io::Result<()>, StoreError> {
+    fn place(
+        &mut self,
+        from: &Dir,
+        held: &OsStr,
+        name: &Name,
+    ) -> Result<io::Result<()>, StoreError> {
         let placed = place(&mut self.walk, from, held, name)?;
         if placed.is_ok() {
             self.named(name)?;
@@ -149,8 +163,8 @@ impl Filing<'_> {
         }
     }
 
-    /// A name was given there. Nobody can tell whether the folders above it last: an earlier run may have made them a
-    /// moment before it died.
+    /// A name was given there. Nobody can tell whether the folders above it last: an earlier run
+    /// may have made them a moment before it died.
     fn named(&mut self, name: &Name) -> Result<(), StoreError> {
         let mut above = name.parent();
         loop {
@@ -172,7 +186,8 @@ impl Filing<'_> {
 /// How [`place`] did it.
 pub(crate) enum Placed {
     Renamed,
-    /// Half of a rename was made before (`os::rename_new` has no better way everywhere): the old name is to go.
+    /// Half of a rename was made before (`os::rename_new` has no better way everywhere): the old
+    /// name is to go.
     HasBoth,
 }
 
@@ -190,7 +205,8 @@ pub(crate) fn place(
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
             other => return Ok(other.map(|()| Placed::Renamed)),
         }
-        let same = os::stat(from, held).and_then(|own| Ok(own.same_inode(&os::stat(&parent, &leaf)?)));
+        let same =
+            os::stat(from, held).and_then(|own| Ok(own.same_inode(&os::stat(&parent, &leaf)?)));
         if same.is_ok_and(|same| same) {
             return Ok(Ok(Placed::HasBoth));
         }
@@ -198,8 +214,8 @@ pub(crate) fn place(
     Ok(Err(io::ErrorKind::AlreadyExists.into()))
 }
 
-/// Copies a file or a link to another volume, whole and synced. A copy that fails is removed at once: on a full
-/// volume it takes the room that the ledger and the log need.
+/// Copies a file or a link to another volume, whole and synced. A copy that fails is removed at
+/// once: on a full volume it takes the room that the ledger and the log need.
 fn copy_one(from: &Dir, held: &OsStr, to: &Dir, leaf: &OsStr) -> io::Result<()> {
     let copied = copy_whole(from, held, to, leaf);
     if copied.is_err() {

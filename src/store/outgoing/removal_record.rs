@@ -53,8 +53,10 @@ impl Entry {
     pub(crate) fn new(verb: Verb, count: u64, name: &Name, meta: &Meta) -> Self {
         let letter = verb.letter();
         let (inode, size, modified) = (meta.identity.inode, meta.size, meta.modified);
-        let mut leaf =
-            format!("{letter}-{count:x}-{inode:x}-{size:x}-{:x}-{:x}-", modified.seconds, modified.nanos);
+        let mut leaf = format!(
+            "{letter}-{count:x}-{inode:x}-{size:x}-{:x}-{:x}-",
+            modified.seconds, modified.nanos
+        );
         let encoded = percent(name.as_bytes());
         let beside = leaf.len() + encoded.len() > MAX_COMPONENT;
         if beside {
@@ -131,7 +133,9 @@ impl Entry {
         for leaf in leaves {
             // A user's file may be called `x.name`; only where a note stands beside is there a `#`.
             let note = leaf.to_str().filter(|leaf| leaf.contains('#'));
-            let Some(entry) = note.and_then(|leaf| leaf.strip_suffix(NAME_SUFFIX)) else { continue };
+            let Some(entry) = note.and_then(|leaf| leaf.strip_suffix(NAME_SUFFIX)) else {
+                continue;
+            };
             let gone = os::stat(removing, OsStr::new(entry));
             if gone.is_err_and(|error| error.kind() == io::ErrorKind::NotFound) {
                 let _ = os::unlink(removing, leaf);
@@ -159,7 +163,8 @@ impl Entry {
         let mut fields = text.splitn(7, '-').skip(2);
         let mut number = || u64::from_str_radix(fields.next()?, 16).ok();
         let (inode, size, seconds, nanos) = (number()?, number()?, number()?, number()?);
-        let modified = Timestamp { seconds: seconds.cast_signed(), nanos: u32::try_from(nanos).ok()? };
+        let modified =
+            Timestamp { seconds: seconds.cast_signed(), nanos: u32::try_from(nanos).ok()? };
         let last = fields.next()?;
         let beside = last.starts_with('#');
         let bytes = if beside { noted(removing, text)? } else { unpercent(last)? };
@@ -256,9 +261,15 @@ mod tests {
     fn foreign_names_are_nobodys() {
         let dir = tempfile::tempdir().unwrap();
         let held = os::open_root(dir.path()).unwrap();
-        for leaf in
-            ["x", "d-", "d-1-2-3-4-5", "d-1-2-3-4-5-%", "d-1-2-3-4-5-..", "d-1-2-3-4-g-a", "d-1-2-3-4-5-#0"]
-        {
+        for leaf in [
+            "x",
+            "d-",
+            "d-1-2-3-4-5",
+            "d-1-2-3-4-5-%",
+            "d-1-2-3-4-5-..",
+            "d-1-2-3-4-g-a",
+            "d-1-2-3-4-5-#0",
+        ] {
             assert!(Entry::parse(&held, OsStr::new(leaf)).is_none(), "{leaf}");
         }
     }

@@ -37,8 +37,8 @@ pub struct Sent {
     pub name: Name,
     /// As it was when the last of it was read.
     pub meta: Meta,
-    /// BLAKE3 of a file's content as the peer holds it. Without it, a file whose change time is another now
-    /// counts as changed.
+    /// BLAKE3 of a file's content as the peer holds it. Without it, a file whose change time is
+    /// another now counts as changed.
     pub hash: Option<[u8; 32]>,
 }
 
@@ -86,7 +86,8 @@ impl Remover {
         let at = removing.of(&outgoing)?;
         let left = os::entries(&at.dir).naming("list", || at.path.display())?;
         // No name is given twice, whatever an earlier run left there.
-        let count = left.iter().filter_map(|leaf| Entry::count_of(leaf)).max().map_or(0, |most| most + 1);
+        let count =
+            left.iter().filter_map(|leaf| Entry::count_of(leaf)).max().map_or(0, |most| most + 1);
         Ok(Self { outgoing, removing, archive, count: AtomicU64::new(count) })
     }
 
@@ -107,10 +108,14 @@ impl Remover {
             let Ok(found) = os::stat(&removing.dir, leaf) else { continue };
             fail_point("start.removing");
             let is_copied = entry.verb == Verb::Archive && leaves.contains(&entry.copied_leaf());
-            let done = if is_copied || walk.stat(&name).is_ok_and(|outgoing| outgoing.same_inode(&found)) {
+            let done = if is_copied
+                || walk.stat(&name).is_ok_and(|outgoing| outgoing.same_inode(&found))
+            {
                 // What is left of half a rename: it has another name.
                 self.drop_double(&mut walk, &removing.dir, leaf, &name).map(|()| Removed::Changed)
-            } else if entry.is(&found) && hold::writers_of(&removing.dir, leaf, found.kind) == Writers::None {
+            } else if entry.is(&found)
+                && hold::writers_of(&removing.dir, leaf, found.kind) == Writers::None
+            {
                 self.taken_for_good(&mut walk, &removing.dir, &entry, &name)
                     .and_then(|()| self.finish(&mut filing, &removing.dir, entry, &name))
                     .map(|()| Removed::Gone)
@@ -129,10 +134,10 @@ impl Remover {
         Ok(settled)
     }
 
-    /// Removes files and links that the peer holds. Each goes only if it still has the content that was
-    /// sent, and if the system says that no program has it open for writing, asked when no program can open
-    /// it by name any more. The times of the folders that held them are put back, so that a folder
-    /// which is sent after its files arrives with the time it had.
+    /// Removes files and links that the peer holds. Each goes only if it still has the content that
+    /// was sent, and if the system says that no program has it open for writing, asked when no
+    /// program can open it by name any more. The times of the folders that held them are put back,
+    /// so that a folder which is sent after its files arrives with the time it had.
     pub fn remove(&self, batch: &[Sent]) -> Vec<Result<Removed, StoreError>> {
         self.leave(Verb::Delete, batch)
     }
@@ -197,12 +202,15 @@ impl Remover {
         for sent in batch {
             // A file that the archive has no room for stays where it is.
             let fits = room.as_mut().map_or(Ok(()), |room| room.take(sent.meta.size));
-            taken.push(fits.and_then(|()| self.take(&mut walk, &mut touched, &removing, verb, sent)));
+            taken.push(
+                fits.and_then(|()| self.take(&mut walk, &mut touched, &removing, verb, sent)),
+            );
         }
-        // Before the peer is told to forget these transfers, they must not come back after a loss of
-        // power: what is durably in `removing` will not. What is archived must be there first.
+        // Before the peer is told to forget these transfers, they must not come back after a loss
+        // of power: what is durably in `removing` will not. What is archived must be there first.
         let kept = (verb == Verb::Archive).then_some(&removing);
-        let dirs: Vec<_> = kept.into_iter().chain(touched.iter().map(|touched| &touched.dir)).collect();
+        let dirs: Vec<_> =
+            kept.into_iter().chain(touched.iter().map(|touched| &touched.dir)).collect();
         let synced = sync::folders(dirs.into_iter());
         fail_point("remove.synced");
         let mut filing = self.archive.filing();
@@ -219,7 +227,9 @@ impl Remover {
                     Taken::Not(Removed::Gone) => {
                         return match &synced {
                             Ok(()) => Ok(Removed::Gone),
-                            Err(error) => Err(StoreError::new("sync", self.outgoing.shown(name), error)),
+                            Err(error) => {
+                                Err(StoreError::new("sync", self.outgoing.shown(name), error))
+                            }
                         };
                     }
                     Taken::Not(answer) => return Ok(answer),
@@ -227,12 +237,13 @@ impl Remover {
                 match &synced {
                     Ok(()) => {
                         let held = entry.leaf();
-                        self.finish(&mut filing, &removing, entry, name).map(|()| Removed::Gone).inspect_err(
-                            |_| {
-                                // As long as it is there as it was taken; else the next start finishes it.
+                        self.finish(&mut filing, &removing, entry, name)
+                            .map(|()| Removed::Gone)
+                            .inspect_err(|_| {
+                                // As long as it is there as it was taken; else the next start
+                                // finishes it.
                                 let _ = self.put_back(&mut walk, &removing, &held, name);
-                            },
-                        )
+                            })
                     }
                     Err(error) => {
                         self.put_back(&mut walk, &removing, &entry.leaf(), name)?;
@@ -313,8 +324,8 @@ impl Remover {
         self.look_at_taken(walk, removing, entry, sent)
     }
 
-    /// What is archived must not come back to Outgoing, or it is sent and archived once more. The run that took it
-    /// may have died before the sync.
+    /// What is archived must not come back to Outgoing, or it is sent and archived once more. The
+    /// run that took it may have died before the sync.
     fn taken_for_good(
         &self,
         walk: &mut DirCursor<'_>,
@@ -329,7 +340,8 @@ impl Remover {
         self.sync_way(walk, name)
     }
 
-    /// The name of an entry of Outgoing, or that it is gone, to stable storage, with the folders that it is in.
+    /// The name of an entry of Outgoing, or that it is gone, to stable storage, with the folders
+    /// that it is in.
     fn sync_way(&self, walk: &mut DirCursor<'_>, name: &Name) -> Result<(), StoreError> {
         let mut above = name.parent();
         loop {
@@ -383,8 +395,9 @@ impl Remover {
         }
     }
 
-    /// Takes a name out of `removing` whose file has another one. A name that is left there after a loss of power is
-    /// put back at the next start, when the file may have been sent or taken away; and of a file, one name lasts.
+    /// Takes a name out of `removing` whose file has another one. A name that is left there after a
+    /// loss of power is put back at the next start, when the file may have been sent or taken away;
+    /// and of a file, one name lasts.
     fn drop_double(
         &self,
         walk: &mut DirCursor<'_>,

@@ -1,11 +1,13 @@
 //! Pure: what stands on a disk, and what a loss of power may leave of it.
 //!
-//! A [`Log`] has every change in order, each in its smallest parts, and every sync. A part that a sync covered is on
-//! the disk for good. Of the others a loss of power leaves what it likes ([`Loss`]), within three rules that every
-//! file system with a journal keeps to: the names of one folder last in their order; a page of a file is written whole
-//! or not at all; and a rename does not by itself take the old name away before the new one can be reached. So a name
-//! may last without its file's content, content without its name, a folder without the one above it, and both
-//! names of a renamed file; and where only the folder that lost a name is synced, neither of them.
+//! A [`Log`] has every change in order, each in its smallest parts, and every sync. A part that a
+//! sync covered is on the disk for good. Of the others a loss of power leaves what it likes
+//! ([`Loss`]), within three rules that every file system with a journal keeps to: the names of one
+//! folder last in their order; a page of a file is written whole or not at all; and a rename does
+//! not by itself take the old name away before the new one can be reached. So a name may last
+//! without its file's content, content without its name, a folder without the one above it, and
+//! both names of a renamed file; and where only the folder that lost a name is synced, neither of
+//! them.
 
 use crate::proto::message::Timestamp;
 use rand::rngs::StdRng;
@@ -69,7 +71,8 @@ pub(crate) enum Cover {
     Volume(u32),
 }
 
-/// A sync, with what tells it from others: the last failpoint that was passed, and the path of what was synced.
+/// A sync, with what tells it from others: the last failpoint that was passed, and the path of what
+/// was synced.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Sync {
     pub(crate) cover: Cover,
@@ -145,7 +148,9 @@ impl Part {
 
     fn is_covered(&self, cover: Cover, volume: impl Fn(Node) -> u32) -> bool {
         let (own, content) = match self {
-            Self::Enter { dir, .. } | Self::Leave { dir, .. } | Self::LinkTime { dir, .. } => (*dir, false),
+            Self::Enter { dir, .. } | Self::Leave { dir, .. } | Self::LinkTime { dir, .. } => {
+                (*dir, false)
+            }
             Self::Attributes { node, .. } => (*node, false),
             Self::Write { node, .. } | Self::Length { node, .. } => (*node, true),
         };
@@ -172,7 +177,8 @@ pub(crate) fn pages(node: Node, offset: u64, data: &[u8]) -> Vec<Part> {
 impl Log {
     /// For each event: from which one on it is on the disk whatever happens.
     pub(crate) fn safe_from(&self, start: &Disk) -> Vec<usize> {
-        let volume = |node| self.born.get(&node).or(start.nodes.get(&node)).map_or(0, |inode| inode.volume);
+        let volume =
+            |node| self.born.get(&node).or(start.nodes.get(&node)).map_or(0, |inode| inode.volume);
         let mut safe = vec![usize::MAX; self.events.len()];
         for (at, event) in self.events.iter().enumerate() {
             let Event::Sync(sync) = event else { continue };
@@ -214,10 +220,11 @@ impl Log {
     fn reach(&self, entered: usize, lasts: &mut [Option<Part>]) {
         let mut next = Some(entered);
         while let Some(at) = next {
-            let Event::Part(part @ Part::Enter { dir: above, .. }) = &self.events[at] else { break };
+            let Event::Part(part @ Part::Enter { dir: above, .. }) = &self.events[at] else {
+                break;
+            };
             lasts[at] = Some(part.clone());
-            let names_it =
-                |event: &Event| matches!(event, Event::Part(Part::Enter { node, .. }) if node == above);
+            let names_it = |event: &Event| matches!(event, Event::Part(Part::Enter { node, .. }) if node == above);
             next = self.events[..at].iter().rposition(names_it);
         }
     }
@@ -267,7 +274,12 @@ struct Fate {
 impl Fate {
     fn new(loss: Loss) -> Self {
         let seed = if let Loss::Some(seed) = loss { seed } else { 0 };
-        Self { loss, random: StdRng::seed_from_u64(seed), names: HashMap::new(), content: HashMap::new() }
+        Self {
+            loss,
+            random: StdRng::seed_from_u64(seed),
+            names: HashMap::new(),
+            content: HashMap::new(),
+        }
     }
 
     fn of(&mut self, part: &Part) -> Option<Part> {
@@ -288,11 +300,12 @@ impl Fate {
             Loss::Some(_) => match part.of_names() {
                 Some(dir) => {
                     let random = &mut self.random;
-                    let left = self.names.entry(dir).or_insert_with(|| match random.random_range(0..3) {
-                        0 => 0,
-                        1 => u32::MAX,
-                        _ => random.random_range(0..8),
-                    });
+                    let left =
+                        self.names.entry(dir).or_insert_with(|| match random.random_range(0..3) {
+                            0 => 0,
+                            1 => u32::MAX,
+                            _ => random.random_range(0..8),
+                        });
                     *left = left.checked_sub(1)?;
                     Some(part.clone())
                 }

@@ -21,7 +21,8 @@ pub(super) struct Host {
 impl Host {
     /// With an empty disk; these folders, once made, are volumes of their own.
     pub(super) fn new(volumes: &'static [&'static str]) -> Self {
-        let root = Inode { body: Body::Folder(BTreeMap::new()), mode: None, modified: None, volume: 0 };
+        let root =
+            Inode { body: Body::Folder(BTreeMap::new()), mode: None, modified: None, volume: 0 };
         Self { start: Disk { nodes: BTreeMap::from([(ROOT, root)]) }, log: Log::default(), volumes }
     }
 
@@ -80,7 +81,8 @@ impl Host {
 
     /// Moments that differ: between the pages of one write only a few.
     pub(super) fn moments(&self, random: &mut StdRng) -> Vec<usize> {
-        let is_page = |at: usize| matches!(self.log.events.get(at), Some(Event::Part(Part::Write { .. })));
+        let is_page =
+            |at: usize| matches!(self.log.events.get(at), Some(Event::Part(Part::Write { .. })));
         let moments = 0..=self.log.events.len();
         moments.filter(|&at| !is_page(at) || random.random_ratio(1, 8)).collect()
     }
@@ -88,15 +90,24 @@ impl Host {
     /// Those of them in which a process may die: not in the midst of a rename.
     pub(super) fn kills(&self, random: &mut StdRng) -> Vec<usize> {
         let in_rename = |at: usize| {
-            matches!(self.log.events.get(at), Some(Event::Part(Part::Leave { renamed: Some(_), .. })))
+            matches!(
+                self.log.events.get(at),
+                Some(Event::Part(Part::Leave { renamed: Some(_), .. }))
+            )
         };
         self.moments(random).into_iter().filter(|&at| !in_rename(at)).collect()
     }
 
     /// The moments just after a rename.
     pub(super) fn renames(&self) -> impl Iterator<Item = usize> {
-        let is_rename = |event: &Event| matches!(event, Event::Part(Part::Leave { renamed: Some(_), .. }));
-        self.log.events.iter().enumerate().filter(move |(_, event)| is_rename(event)).map(|(at, _)| at + 1)
+        let is_rename =
+            |event: &Event| matches!(event, Event::Part(Part::Leave { renamed: Some(_), .. }));
+        self.log
+            .events
+            .iter()
+            .enumerate()
+            .filter(move |(_, event)| is_rename(event))
+            .map(|(at, _)| at + 1)
     }
 
     /// When the first promise was given.
@@ -121,8 +132,9 @@ impl Host {
     }
 }
 
-/// Leaves out each kind of sync that was made from a moment on, but for those that are known to be `needed`. `holds` tries a
-/// host without a kind that was first made at a moment. Gives those without which every promise is kept; `needed` is told the others.
+/// Leaves out each kind of sync that was made from a moment on, but for those that are known to be
+/// `needed`. `holds` tries a host without a kind that was first made at a moment. Gives those
+/// without which every promise is kept; `needed` is told the others.
 pub(super) fn needless_syncs(
     host: &Host,
     from: usize,
@@ -226,11 +238,17 @@ fn compare(disk: &Disk, folder: &Path) {
         for entry in fs::read_dir(folder.join(&path)).unwrap() {
             let path = path.join(entry.unwrap().file_name());
             let at = folder.join(&path);
-            let Some(node) = tree.get(&path) else { panic!("nobody wrote down {}", path.display()) };
+            let Some(node) = tree.get(&path) else {
+                panic!("nobody wrote down {}", path.display())
+            };
             match &disk.nodes[node].body {
                 Body::Folder(_) => folders.push(path.clone()),
                 Body::File(content) => {
-                    assert!(fs::read(&at).unwrap() == *content, "{} is another one", path.display());
+                    assert!(
+                        fs::read(&at).unwrap() == *content,
+                        "{} is another one",
+                        path.display()
+                    );
                 }
                 Body::Link(target) => {
                     let real = fs::read_link(&at).unwrap();
@@ -240,5 +258,8 @@ fn compare(disk: &Disk, folder: &Path) {
             found.insert(path);
         }
     }
-    assert!(tree.keys().all(|path| found.contains(path)), "something is gone and nobody wrote it down");
+    assert!(
+        tree.keys().all(|path| found.contains(path)),
+        "something is gone and nobody wrote it down"
+    );
 }

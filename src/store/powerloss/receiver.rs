@@ -1,5 +1,5 @@
-//! Receiving while the power fails: what a receipt was given for stands in Incoming, nothing is ever there in part or
-//! twice, and when the sender has offered the rest again all of it is there.
+//! Receiving while the power fails: what a receipt was given for stands in Incoming, nothing is
+//! ever there in part or twice, and when the sender has offered the rest again all of it is there.
 
 mod run;
 mod things;
@@ -82,8 +82,8 @@ impl World {
         Self { things: things.collect(), steps, on_conflict }
     }
 
-    /// One run of the program, from its start on, in which the sender offers what it has no receipt for. The host
-    /// and the promises of this run, in the order of their numbers.
+    /// One run of the program, from its start on, in which the sender offers what it has no receipt
+    /// for. The host and the promises of this run, in the order of their numbers.
     fn run(&self, host: &Host, known: &Known) -> Result<(Host, Vec<Promise>), String> {
         host.run(|root| {
             let mut run = Run { world: self, root, known: known.clone(), promises: Vec::new() };
@@ -93,7 +93,13 @@ impl World {
     }
 
     /// Runs again after a loss, and after further ones in that run.
-    fn survives(&self, host: &Host, known: &Known, depth: u32, random: &mut StdRng) -> Result<(), String> {
+    fn survives(
+        &self,
+        host: &Host,
+        known: &Known,
+        depth: u32,
+        random: &mut StdRng,
+    ) -> Result<(), String> {
         let (after, promises) = self.run(host, known)?;
         if depth == 0 {
             return Ok(());
@@ -134,7 +140,10 @@ impl World {
                 let lost = host.lose_as(&safe, cut, loss);
                 let depth = if tried % 8 == 0 { depth } else { 0 };
                 self.survives(&lost, &known, depth, random).map_err(|error| {
-                    format!("power lost after {cut} of {} events, {loss:?}: {error}", host.log.events.len())
+                    format!(
+                        "power lost after {cut} of {} events, {loss:?}: {error}",
+                        host.log.events.len()
+                    )
                 })?;
                 tried += 1;
             }
@@ -184,7 +193,8 @@ fn many() -> World {
     World::new(OnConflict::Rename, &things, steps)
 }
 
-/// What is there is replaced: by other files, by what is no file, and by the same once more; a folder is not.
+/// What is there is replaced: by other files, by what is no file, and by the same once more; a
+/// folder is not.
 fn replacing() -> World {
     let things = [
         ("d/a", file("old")),
@@ -247,15 +257,18 @@ fn skipping() -> World {
 }
 
 impl World {
-    /// A run on a new host, with a loss of power at each moment, and more of them while it recovers.
+    /// A run on a new host, with a loss of power at each moment, and more of them while it
+    /// recovers.
     fn holds(&self) {
         let mut random = seeded();
         let (host, promises) = self.run(&Host::new(&[]), &Known::default()).unwrap();
-        let tried = self.first_broken(&host, &promises, &Known::default(), 0, 2, &mut random).unwrap();
+        let tried =
+            self.first_broken(&host, &promises, &Known::default(), 0, 2, &mut random).unwrap();
         eprintln!("{tried} losses in {} events", host.log.events.len());
     }
 
-    /// The program is killed at each moment and started again on what was not synced, and then the power fails.
+    /// The program is killed at each moment and started again on what was not synced, and then the
+    /// power fails.
     fn holds_after_kills(&self) {
         let mut random = seeded();
         let (host, promises) = self.run(&Host::new(&[]), &Known::default()).unwrap();
@@ -268,15 +281,17 @@ impl World {
                 let known = Self::known_at(&again, &promises, &known, cut);
                 for loss in losses(cut, &mut random) {
                     self.survives(&again.lose_as(&safe, cut, loss), &known, 0, &mut random)
-                        .unwrap_or_else(|error| panic!("killed at {kill}, lost at {cut}, {loss:?}: {error}"));
+                        .unwrap_or_else(|error| {
+                            panic!("killed at {kill}, lost at {cut}, {loss:?}: {error}")
+                        });
                 }
             }
         }
     }
 
-    /// Leaves out each kind of sync, but for those that are known to be needed: in a run, and in the one after a
-    /// kill between the first file's rename and its sync. `needed` is told those without which a promise is
-    /// broken; gives the others.
+    /// Leaves out each kind of sync, but for those that are known to be needed: in a run, and in
+    /// the one after a kill between the first file's rename and its sync. `needed` is told those
+    /// without which a promise is broken; gives the others.
     fn needless_syncs(&self, needed: &mut BTreeSet<Kind>) -> BTreeSet<Kind> {
         let none = Known::default();
         let (host, promises) = self.run(&Host::new(&[]), &none).unwrap();
@@ -285,7 +300,9 @@ impl World {
         let known = Self::known_at(&host, &promises, &none, kill);
         let (again, promised) = self.run(&host.killed(kill), &known).unwrap();
         let mut needless = BTreeSet::new();
-        for (host, promises, known, from) in [(host, promises, none, 0), (again, promised, known, kill)] {
+        for (host, promises, known, from) in
+            [(host, promises, none, 0), (again, promised, known, kill)]
+        {
             needless.extend(needless_syncs(&host, from, needed, |host, from| {
                 self.first_broken(host, &promises, &known, from, 0, &mut seeded()).map(|_| ())
             }));
@@ -321,7 +338,8 @@ fn what_was_killed_before_the_power_failed_is_no_worse_off() {
 
 /// Syncs without which the promises hold all the same, by the last failpoint before them.
 const SPARE: &[(&str, &str)] = &[
-    // redb's own, while a new ledger is made: any one of them would do, as there is nothing to keep yet.
+    // redb's own, while a new ledger is made: any one of them would do, as there is nothing to keep
+    // yet.
     ("", "base/.rft/ledger.redb"),
     ("", "base/.rft/ledger.redb.new"),
     ("ledger.committing", "base/.rft/ledger.redb.new"),

@@ -1,5 +1,6 @@
-//! Removing, archiving and keeping what was sent while the power fails: what the peer does not hold stays, what is gone
-//! does not come back, what is archived is in the archive once, and what is kept is not sent again.
+//! Removing, archiving and keeping what was sent while the power fails: what the peer does not hold
+//! stays, what is gone does not come back, what is archived is in the archive once, and what is
+//! kept is not sent again.
 
 mod run;
 mod things;
@@ -80,7 +81,8 @@ impl Known {
 /// Files alone, few and many at once.
 fn files(after_send: AfterSend, apart: bool) -> World {
     let long = ["n".repeat(150), "m".repeat(150)].join("/");
-    let mut names: Vec<_> = ["a", "d/b", "d/e/c", "d/stays", "d/f"].into_iter().map(String::from).collect();
+    let mut names: Vec<_> =
+        ["a", "d/b", "d/e/c", "d/stays", "d/f"].into_iter().map(String::from).collect();
     names.push(long);
     names.extend((0..8).map(|n| format!("many{n}/f")));
     names.push("last".into());
@@ -142,7 +144,8 @@ const WAYS: [(AfterSend, bool); 4] = [
 ];
 
 fn all_worlds() -> impl Iterator<Item = World> {
-    WAYS.into_iter().flat_map(|(after_send, apart)| [files(after_send, apart), changing(after_send, apart)])
+    WAYS.into_iter()
+        .flat_map(|(after_send, apart)| [files(after_send, apart), changing(after_send, apart)])
 }
 
 impl World {
@@ -211,15 +214,16 @@ impl World {
                 let cut = random.random_range(kill..=again.log.events.len());
                 let known = known.at(&again, &promises, cut);
                 for loss in losses(cut, &mut random) {
-                    self.run(&again.lose_as(&safe, cut, loss), &known)
-                        .unwrap_or_else(|error| panic!("killed at {kill}, lost at {cut}, {loss:?}: {error}"));
+                    self.run(&again.lose_as(&safe, cut, loss), &known).unwrap_or_else(|error| {
+                        panic!("killed at {kill}, lost at {cut}, {loss:?}: {error}")
+                    });
                 }
             }
         }
     }
 
-    /// Leaves out each kind of sync but those of the start, which are the receiver's matter, and those that
-    /// are known to be needed. Gives those without which every promise is kept.
+    /// Leaves out each kind of sync but those of the start, which are the receiver's matter, and
+    /// those that are known to be needed. Gives those without which every promise is kept.
     fn needless_syncs(&self, needed: &mut BTreeSet<Kind>) -> BTreeSet<Kind> {
         let none = Known::default();
         let (host, promises) = self.run(&self.host(), &none).unwrap();
@@ -261,7 +265,8 @@ fn kills_before_the_power_fails_take_nothing_away_and_keep_nothing_twice() {
 
 /// Syncs without which the promises hold all the same, by the last failpoint before them.
 const SPARE: &[(&str, &str)] = &[
-    // Of the note of a long name, which only deleting needs: to archive, the folder is synced again.
+    // Of the note of a long name, which only deleting needs: to archive, the folder is synced
+    // again.
     ("archive.placed", "base/.rft/removing"),
 ];
 

@@ -1,14 +1,14 @@
 //! Pure: how old something is that was kept over restarts, by a wall clock that may be wrong.
 //!
-//! A host may start with its clock years ahead, or at 1970 until the network sets it. Neither may drop
-//! what a transfer under way still needs. So age is reckoned only up to when the program last ran, and
-//! a time before there was such a program is no time.
+//! A host may start with its clock years ahead, or at 1970 until the network sets it. Neither may
+//! drop what a transfer under way still needs. So age is reckoned only up to when the program last
+//! ran, and a time before there was such a program is no time.
 
 /// 2024-01-01: whatever says that it was kept before was kept by a clock that was not set.
 const FIRST: u64 = 1_704_067_200;
 
-/// What is now, as far as ages are concerned: seconds since 1970, by the clock, but not later than the
-/// program was `last` at work.
+/// What is now, as far as ages are concerned: seconds since 1970, by the clock, but not later than
+/// the program was `last` at work.
 pub(crate) fn as_of(now: u64, last: Option<u64>) -> u64 {
     last.map_or(now, |last| now.min(last))
 }

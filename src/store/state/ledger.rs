@@ -3,8 +3,8 @@
 //!
 //! A received transfer is first `committing` (durable before its file is renamed into place), then
 //! `committed`. A crash in between is settled at the next start by looking for the staged file: see
-//! `publish::recover`. A folder that is made on the way to a file is `filling` until its own entry arrives: so a folder
-//! that was made here is told from one of the user's.
+//! `publish::recover`. A folder that is made on the way to a file is `filling` until its own entry
+//! arrives: so a folder that was made here is told from one of the user's.
 
 mod database;
 
@@ -26,8 +26,8 @@ const FILE: &str = "ledger.redb";
 const INSTALLATION: &str = "rft 1 installation id";
 /// How long a received transfer is remembered that its sender never told us to forget.
 const REMEMBERED: u64 = 180 * 24 * 60 * 60;
-/// Transfers that are remembered at most. An honest sender lets go of each soon after its receipt; only one that
-/// never does gets here, and is told.
+/// Transfers that are remembered at most. An honest sender lets go of each soon after its receipt;
+/// only one that never does gets here, and is told.
 const MAX_REMEMBERED: u64 = 1_000_000;
 
 /// A transfer that stands, or is about to stand, in Incoming.
@@ -65,8 +65,8 @@ enum State {
 }
 
 impl Ledger {
-    /// Opens or makes the ledger, verifies all of it, and drops what is too old to matter. A damaged
-    /// file is moved aside, see [`Ledger::moved_aside`].
+    /// Opens or makes the ledger, verifies all of it, and drops what is too old to matter. A
+    /// damaged file is moved aside, see [`Ledger::moved_aside`].
     ///
     /// # Errors
     /// [`StoreError`] when the file cannot be read or written. Damage alone is no error.
@@ -79,8 +79,8 @@ impl Ledger {
         Ok(Self { db, as_of, moved_aside, most: MAX_REMEMBERED })
     }
 
-    /// The start of this run in seconds since 1970, but not later than the ledger's last use before:
-    /// what ages are reckoned by.
+    /// The start of this run in seconds since 1970, but not later than the ledger's last use
+    /// before: what ages are reckoned by.
     pub(crate) fn as_of(&self) -> u64 {
         self.as_of
     }
@@ -108,7 +108,8 @@ impl Ledger {
     /// What is known of a transfer that was committed.
     ///
     /// # Errors
-    /// [`StoreError::Ledger`]; [`StoreError::LedgerFull`] when nothing is known of it, and no more could be.
+    /// [`StoreError::Ledger`]; [`StoreError::LedgerFull`] when nothing is known of it, and no more
+    /// could be.
     pub fn received(&self, id: TransferId) -> Result<Option<Received>, StoreError> {
         if let Some(received) = self.received_of(&[id])?.pop().flatten() {
             return Ok(Some(received));
@@ -120,7 +121,10 @@ impl Ledger {
     }
 
     /// [`Ledger::received`] of several, in one transaction.
-    pub(crate) fn received_of(&self, ids: &[TransferId]) -> Result<Vec<Option<Received>>, StoreError> {
+    pub(crate) fn received_of(
+        &self,
+        ids: &[TransferId],
+    ) -> Result<Vec<Option<Received>>, StoreError> {
         self.db.read(|db| {
             let table = db.begin_read()?.open_table(RECEIVED)?;
             let mut found = Vec::with_capacity(ids.len());
@@ -134,8 +138,8 @@ impl Ledger {
         })
     }
 
-    /// Durable before the files are renamed: these staged files are whole, and about to be placed, and these
-    /// folders are about to be made.
+    /// Durable before the files are renamed: these staged files are whole, and about to be placed,
+    /// and these folders are about to be made.
     pub(crate) fn committing(
         &self,
         entries: &[(TransferId, Received)],
@@ -146,8 +150,8 @@ impl Ledger {
         self.db.change(changes, Durability::Immediate)
     }
 
-    /// The files are in place, durably, and the folders have their permissions. This need not be durable itself: after
-    /// a crash, "committing" with no staged file left means the same.
+    /// The files are in place, durably, and the folders have their permissions. This need not be
+    /// durable itself: after a crash, "committing" with no staged file left means the same.
     pub(crate) fn committed(
         &self,
         entries: &[(TransferId, Received)],
@@ -168,7 +172,9 @@ impl Ledger {
             let mut found = HashSet::new();
             for name in folders {
                 let known = table.get(&folder_key(&name))?.and_then(|value| decode(value.value()));
-                if known.is_some_and(|(state, folder)| state == State::Filling && folder.saved_as == name) {
+                if known.is_some_and(|(state, folder)| {
+                    state == State::Filling && folder.saved_as == name
+                }) {
                     found.insert(name);
                 }
             }
@@ -258,8 +264,9 @@ impl Ledger {
     }
 
     /// Drops the delivered transfers that `keep` does not want: those whose files are gone. They
-    /// are never dropped by age: a file that is kept for years is not sent twice. That they are gone from `outgoing`
-    /// lasts first: one that came back after a loss of power would be sent once more.
+    /// are never dropped by age: a file that is kept for years is not sent twice. That they are
+    /// gone from `outgoing` lasts first: one that came back after a loss of power would be sent
+    /// once more.
     ///
     /// # Errors
     /// [`StoreError`] when the ledger cannot be used, or the volume not be synced.
@@ -281,7 +288,8 @@ impl Ledger {
         if !some_are_gone {
             return Ok(());
         }
-        // Where a system has no such sync there is none either that tells what was removed since when.
+        // Where a system has no such sync there is none either that tells what was removed since
+        // when.
         os::sync_volume(&*outgoing.root()?).naming("sync", || outgoing.path().display())?;
         self.db.write(Durability::None, |transaction| {
             let mut table = transaction.open_table(DELIVERED)?;
@@ -348,7 +356,8 @@ fn encode_delivered(delivered: &Delivered) -> Vec<u8> {
 fn decode_delivered(value: &[u8]) -> Option<Delivered> {
     let (seconds, rest) = value.split_first_chunk::<8>()?;
     let (nanos, hash) = rest.split_first_chunk::<4>()?;
-    let changed = Timestamp { seconds: i64::from_le_bytes(*seconds), nanos: u32::from_le_bytes(*nanos) };
+    let changed =
+        Timestamp { seconds: i64::from_le_bytes(*seconds), nanos: u32::from_le_bytes(*nanos) };
     let hash = if hash.is_empty() { None } else { Some(hash.try_into().ok()?) };
     Some(Delivered { changed, hash })
 }
@@ -378,7 +387,9 @@ fn decode(value: &[u8]) -> Option<(State, Received)> {
 /// A transfer that is not settled yet is never too old.
 fn too_old(value: &[u8], as_of: u64) -> bool {
     match value.split_first() {
-        Some((&state, rest)) if state == State::Committed as u8 || state == State::Filling as u8 => {
+        Some((&state, rest))
+            if state == State::Committed as u8 || state == State::Filling as u8 =>
+        {
             let when = rest.first_chunk::<8>().map(|when| u64::from_le_bytes(*when));
             when.is_none_or(|when| age::is_older(when, as_of, REMEMBERED))
         }

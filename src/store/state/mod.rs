@@ -70,8 +70,8 @@ impl StateDir {
             match made.and_then(|()| lock(&hidden, root)) {
                 Ok(file) => locks.push(file),
                 // A source that cannot be written can still be sent (`--after-send keep`).
-                Err(StoreError::Denied { .. } | StoreError::ReadOnly { .. }) if root == &folders.outgoing => {
-                }
+                Err(StoreError::Denied { .. } | StoreError::ReadOnly { .. })
+                    if root == &folders.outgoing => {}
                 Err(error) => return Err(error),
             }
         }
@@ -106,7 +106,12 @@ impl StateDir {
     pub fn is_there(&self) -> Result<(), StoreError> {
         match os::stat_root(&self.own.path) {
             Ok(now) if now.same_inode(&self.own.meta) => Ok(()),
-            Err(error) if !matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
+            Err(error)
+                if !matches!(
+                    error.kind(),
+                    io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
+                ) =>
+            {
                 Ok(())
             }
             _ => Err(StoreError::StateGone { path: self.own.path.display().to_string() }),
@@ -129,8 +134,9 @@ struct Own {
 }
 
 impl Own {
-    /// Below `.rft`, or below a hidden folder inside `root` when that is another volume. Volumes are
-    /// told apart by trying, since bind mounts and subvolumes have equal device numbers and fail.
+    /// Below `.rft`, or below a hidden folder inside `root` when that is another volume. Volumes
+    /// are told apart by trying, since bind mounts and subvolumes have equal device numbers and
+    /// fail.
     fn beside(&self, root: &Folder, leaf: &str) -> Result<Beside, StoreError> {
         let held = root.root()?;
         let path = self.path.join(leaf);
@@ -191,8 +197,8 @@ impl Beside {
     }
 }
 
-/// A folder of the program's own, made when missing; a link there is not followed. Its name lasts, also
-/// when an earlier run made it and was killed before the sync.
+/// A folder of the program's own, made when missing; a link there is not followed. Its name lasts,
+/// also when an earlier run made it and was killed before the sync.
 pub(crate) fn subfolder(dir: &Dir, leaf: &str) -> io::Result<Dir> {
     let leaf = OsStr::new(leaf);
     match os::make_dir(dir, leaf, true) {
@@ -202,8 +208,8 @@ pub(crate) fn subfolder(dir: &Dir, leaf: &str) -> io::Result<Dir> {
     os::open_dir(dir, leaf)
 }
 
-/// Tries a rename, and leaves nothing. The name is always the same (both folders are locked), so that what a
-/// crash left of it goes at the next start.
+/// Tries a rename, and leaves nothing. The name is always the same (both folders are locked), so
+/// that what a crash left of it goes at the next start.
 fn probe(from: &Dir, to: &Dir) -> io::Result<()> {
     let leaf = OsStr::new(PROBE);
     for dir in [from, to] {
@@ -236,9 +242,9 @@ pub(crate) fn make_path(path: &Path, private: bool) -> io::Result<()> {
     }
 }
 
-/// The name of a folder to stable storage, and those of the folders above it on its volume: with them,
-/// everything in it would be lost. Nobody can tell whether those last that are there already: a run that was
-/// killed may have made them a moment ago.
+/// The name of a folder to stable storage, and those of the folders above it on its volume: with
+/// them, everything in it would be lost. Nobody can tell whether those last that are there already:
+/// a run that was killed may have made them a moment ago.
 pub(crate) fn sync_names_above(path: &Path) -> io::Result<()> {
     let real = path.canonicalize()?;
     let device = os::stat_root(&real)?.identity.device;
@@ -268,7 +274,9 @@ fn lock(state: &Path, shown: &Path) -> Result<File, StoreError> {
     let file = file.naming("open", || path.display())?;
     match file.try_lock() {
         Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => Err(StoreError::InUse { path: shown.display().to_string() }),
+        Err(TryLockError::WouldBlock) => {
+            Err(StoreError::InUse { path: shown.display().to_string() })
+        }
         // A file system without locks: better without one than not at all.
         Err(TryLockError::Error(error)) if error.kind() == io::ErrorKind::Unsupported => Ok(file),
         Err(TryLockError::Error(error)) => Err(StoreError::new("lock", path.display(), &error)),
@@ -305,8 +313,11 @@ mod tests {
 
     #[test]
     fn a_shared_folder_elsewhere_is_locked_too() {
-        let (a, b, shared) =
-            (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let (a, b, shared) = (
+            tempfile::tempdir().unwrap(),
+            tempfile::tempdir().unwrap(),
+            tempfile::tempdir().unwrap(),
+        );
         let incoming = shared.path().join("in");
         let mine = Folders { incoming: incoming.clone(), ..Folders::in_dir(a.path()) };
         let theirs = Folders { incoming, ..Folders::in_dir(b.path()) };
@@ -356,7 +367,8 @@ mod tests {
     #[cfg(target_os = "linux")]
     #[test]
     fn another_volume_gets_a_hidden_folder_inside() {
-        let (Ok(other), base) = (tempfile::tempdir_in("/dev/shm"), tempfile::tempdir().unwrap()) else {
+        let (Ok(other), base) = (tempfile::tempdir_in("/dev/shm"), tempfile::tempdir().unwrap())
+        else {
             return;
         };
         let folders = Folders { incoming: other.path().join("in"), ..Folders::in_dir(base.path()) };

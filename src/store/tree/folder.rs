@@ -17,17 +17,20 @@ use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 
 /// The root of a tree: Outgoing, or Incoming.
 ///
-/// No [`Name`] leads into a folder of the program's own, wherever that stands: not one called `.rft` at the
-/// top or at the top of a volume that is mounted in the tree, under whatever name the file system takes for
-/// it, and not the state folder itself (`keep_out_of`), should it lie in the tree.
+/// No [`Name`] leads into a folder of the program's own, wherever that stands: not one called
+/// `.rft` at the top or at the top of a volume that is mounted in the tree, under whatever name the
+/// file system takes for it, and not the state folder itself (`keep_out_of`), should it lie in the
+/// tree.
 ///
-/// The folder is held by handle, but it is also looked whether its path still leads to it. Else what
-/// is written into a folder that was removed would vanish with it, and what is dropped into the one
-/// that took its place would never be seen. One that the user made anew, or whose disk is back, is
-/// taken; nothing is ever made here after the start, so that no file lands beneath a mount point.
+/// The folder is held by handle, but it is also looked whether its path still leads to it. Else
+/// what is written into a folder that was removed would vanish with it, and what is dropped into
+/// the one that took its place would never be seen. One that the user made anew, or whose disk is
+/// back, is taken; nothing is ever made here after the start, so that no file lands beneath a mount
+/// point.
 pub struct Folder {
     path: PathBuf,
-    /// Where the path led at the start, without links: should a link be put in its place, it is not followed.
+    /// Where the path led at the start, without links: should a link be put in its place, it is not
+    /// followed.
     real: PathBuf,
     held: RwLock<Arc<Root>>,
     /// The state folder.
@@ -80,8 +83,8 @@ impl Folder {
         let _ = self.state.set(*state);
     }
 
-    /// Whether an entry of the folder `dir` is one of the program's own folders. `at_top` is said of the
-    /// root's own entries.
+    /// Whether an entry of the folder `dir` is one of the program's own folders. `at_top` is said
+    /// of the root's own entries.
     fn is_own(&self, dir: &Dir, at_top: bool, leaf: &OsStr, meta: &Meta) -> bool {
         if meta.kind != FileKind::Folder {
             return false;
@@ -90,10 +93,11 @@ impl Folder {
             return true;
         }
         let leaf = leaf.as_encoded_bytes();
-        // Names that differ may be the same to the file system: by their case, by characters that it leaves
-        // out, by the short names of Windows.
-        let doubtful =
-            !leaf.is_ascii() || leaf.contains(&b'~') || leaf.eq_ignore_ascii_case(HIDDEN.as_bytes());
+        // Names that differ may be the same to the file system: by their case, by characters that
+        // it leaves out, by the short names of Windows.
+        let doubtful = !leaf.is_ascii()
+            || leaf.contains(&b'~')
+            || leaf.eq_ignore_ascii_case(HIDDEN.as_bytes());
         doubtful
             && (at_top || os::is_mount_root(dir))
             && os::stat(dir, OsStr::new(HIDDEN)).is_ok_and(|own| own.same_inode(meta))
@@ -139,8 +143,8 @@ impl Folder {
         }
     }
 
-    /// What stands in a file of the program's own at the top (no [`Name`] leads there), of at most `max`
-    /// bytes.
+    /// What stands in a file of the program's own at the top (no [`Name`] leads there), of at most
+    /// `max` bytes.
     ///
     /// # Errors
     /// As [`Folder::open_file`], and [`StoreError::Io`] when it is longer.
@@ -177,7 +181,8 @@ impl Folder {
     /// [`StoreError`] when the folder itself cannot be read.
     pub fn list(&self, name: Option<&Name>) -> Result<Vec<Listed>, StoreError> {
         let dir = self.walk().dir(name)?;
-        let shown = || name.map_or_else(|| self.path.display().to_string(), |name| self.shown(name));
+        let shown =
+            || name.map_or_else(|| self.path.display().to_string(), |name| self.shown(name));
         let leaves = os::entries(&dir).naming("list", shown)?;
         let mut listed = Vec::with_capacity(leaves.len());
         for leaf in leaves {
@@ -239,8 +244,11 @@ impl Folder {
     /// before: an empty one is where a disk is to be mounted.
     fn reopen(&self, before: &Arc<Root>) -> Result<Arc<Dir>, StoreError> {
         let real = self.path.canonicalize().naming("open", || self.path.display())?;
-        let now = Root::open(&self.path, before.number + 1).naming("open", || self.path.display())?;
-        let used = || os::stat(&now.dir, OsStr::new(HIDDEN)).is_ok_and(|meta| meta.kind == FileKind::Folder);
+        let now =
+            Root::open(&self.path, before.number + 1).naming("open", || self.path.display())?;
+        let used = || {
+            os::stat(&now.dir, OsStr::new(HIDDEN)).is_ok_and(|meta| meta.kind == FileKind::Folder)
+        };
         let same_volume = now.meta.identity.device == before.meta.identity.device;
         if real != self.real || !(same_volume || used()) {
             return Err(self.gone());
@@ -249,7 +257,8 @@ impl Folder {
         match os::create_new(&now.dir, &probe).and_then(|_| os::unlink(&now.dir, &probe)) {
             // What its modes forbid, each call will say, and may be allowed later.
             Err(error)
-                if error.kind() == io::ErrorKind::PermissionDenied && os::is_confined_out(&now.dir) =>
+                if error.kind() == io::ErrorKind::PermissionDenied
+                    && os::is_confined_out(&now.dir) =>
             {
                 return Err(StoreError::Replaced { path: self.path.display().to_string() });
             }
@@ -321,8 +330,8 @@ impl DirCursor<'_> {
         Ok((dir, leaf))
     }
 
-    /// At the top of a volume that is mounted in the tree, the name of our hidden folder is not given to
-    /// anything, whether it is there already or not.
+    /// At the top of a volume that is mounted in the tree, the name of our hidden folder is not
+    /// given to anything, whether it is there already or not.
     fn refuse_hidden(&self, name: &Name, dir: &Dir) -> Result<(), StoreError> {
         if name.leaf().eq_ignore_ascii_case(HIDDEN.as_bytes()) && os::is_mount_root(dir) {
             return Err(StoreError::Name { path: self.folder.shown(name) });
@@ -339,8 +348,8 @@ impl DirCursor<'_> {
         Ok(dir)
     }
 
-    /// As [`DirCursor::parent`], making the folders above that are missing. `changed` is told each folder
-    /// that got a new entry.
+    /// As [`DirCursor::parent`], making the folders above that are missing. `changed` is told each
+    /// folder that got a new entry.
     pub(crate) fn make_parent(
         &mut self,
         name: &Name,
@@ -371,8 +380,8 @@ impl DirCursor<'_> {
         Ok(self.hold(name, dir))
     }
 
-    /// The folder of that name, made with what is missing above it. A folder that is made is for this user alone:
-    /// who else may enter it is decided when everything in it has arrived.
+    /// The folder of that name, made with what is missing above it. A folder that is made is for
+    /// this user alone: who else may enter it is decided when everything in it has arrived.
     pub(crate) fn make_dir(
         &mut self,
         name: &Name,
@@ -389,7 +398,9 @@ impl DirCursor<'_> {
                     Ok(()) => {}
                     // Another one made it meanwhile.
                     Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-                    Err(error) => return Err(StoreError::new("create a folder in", shown(), &error)),
+                    Err(error) => {
+                        return Err(StoreError::new("create a folder in", shown(), &error));
+                    }
                 }
                 changed(name.parent(), &parent);
                 self.open_dir(name, &parent, &leaf).naming("open", shown)?
@@ -413,8 +424,8 @@ impl DirCursor<'_> {
     }
 }
 
-/// The last component as this system has it. At the top, what only differs in case from the program's own
-/// `.rft` is refused: on some file systems it is the same folder.
+/// The last component as this system has it. At the top, what only differs in case from the
+/// program's own `.rft` is refused: on some file systems it is the same folder.
 fn native(name: &Name) -> Result<OsString, NameError> {
     if name.leaf().eq_ignore_ascii_case(HIDDEN.as_bytes()) && name.depth() == 1 {
         return Err(NameError::Reserved);

@@ -86,7 +86,11 @@ pub(crate) fn timestamp_of(time: SystemTime) -> Timestamp {
 #[cfg_attr(unix, allow(dead_code))]
 pub(crate) fn system_time_of(time: Timestamp) -> SystemTime {
     let whole = Duration::from_secs(time.seconds.unsigned_abs());
-    let second = if time.seconds < 0 { UNIX_EPOCH.checked_sub(whole) } else { UNIX_EPOCH.checked_add(whole) };
+    let second = if time.seconds < 0 {
+        UNIX_EPOCH.checked_sub(whole)
+    } else {
+        UNIX_EPOCH.checked_add(whole)
+    };
     second
         .and_then(|second| second.checked_add(Duration::from_nanos(u64::from(time.nanos))))
         .unwrap_or(UNIX_EPOCH)
@@ -98,7 +102,8 @@ mod tests {
 
     #[test]
     fn times_before_and_after_1970_go_both_ways() {
-        for (seconds, nanos) in [(0, 0), (1, 999_999_999), (-1, 0), (-1, 1), (-2, 500_000_000), (1 << 33, 7)]
+        for (seconds, nanos) in
+            [(0, 0), (1, 999_999_999), (-1, 0), (-1, 1), (-2, 500_000_000), (1 << 33, 7)]
         {
             let time = Timestamp { seconds, nanos };
             assert_eq!(timestamp_of(system_time_of(time)), time);
@@ -112,10 +117,16 @@ mod tests {
             size: 5,
             modified: Timestamp { seconds: 9, nanos: 1 },
             mode: Some(0o644),
-            identity: Identity { device: 1, inode: 2, changed: Timestamp { seconds: changed, nanos: 0 } },
+            identity: Identity {
+                device: 1,
+                inode: 2,
+                changed: Timestamp { seconds: changed, nanos: 0 },
+            },
         };
         let (before, after) = (meta(10), meta(11));
-        assert!(before.same_file(&after) && !before.unchanged(&after) && before.unchanged(&meta(10)));
+        assert!(
+            before.same_file(&after) && !before.unchanged(&after) && before.unchanged(&meta(10))
+        );
         for other in [
             Meta { size: 6, ..before },
             Meta { kind: FileKind::Link, ..before },

@@ -6,7 +6,8 @@ use crate::proto::name::Name;
 use crate::store::error::StoreError;
 use crate::store::incoming::Incoming;
 
-/// The first thing on the way to a name that is not a folder on Incoming's volume, or what stands at the name itself.
+/// The first thing on the way to a name that is not a folder on Incoming's volume, or what stands
+/// at the name itself.
 #[derive(Debug, Clone)]
 pub struct Obstacle {
     name: Name,
@@ -19,7 +20,9 @@ impl PartialEq for Obstacle {
     /// Whether it is the same thing. A file whose content changed is another one; a folder is not.
     fn eq(&self, other: &Self) -> bool {
         let same = match self.meta.kind {
-            FileKind::Folder => self.meta.same_inode(&other.meta) && other.meta.kind == FileKind::Folder,
+            FileKind::Folder => {
+                self.meta.same_inode(&other.meta) && other.meta.kind == FileKind::Folder
+            }
             _ => self.meta.same_file(&other.meta),
         };
         same && self.name == other.name && self.is_mount == other.is_mount
@@ -53,7 +56,8 @@ impl Incoming {
 
     /// As [`StoreError::new`] for a rename into the folder of `name` that crosses volumes.
     pub(crate) fn mounted_above(&self, name: &Name) -> StoreError {
-        let above = self.obstacle(name).filter(|obstacle| obstacle.is_mount).map(|obstacle| obstacle.name);
+        let above =
+            self.obstacle(name).filter(|obstacle| obstacle.is_mount).map(|obstacle| obstacle.name);
         let above = above.or_else(|| name.parent()).unwrap_or_else(|| name.clone());
         StoreError::Mounted { path: self.folder().shown(&above) }
     }

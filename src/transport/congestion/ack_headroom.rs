@@ -1,14 +1,15 @@
 //! What may leave beyond the congestion window, so that acknowledgements always can.
 //!
-//! quinn sends nothing while the window is full and there is something to send, acknowledgements included,
-//! though they are not congestion controlled (RFC 9002, section 7). Two peers that send to each other would
-//! so stop each other: the one drains a queue that it made, and is silent for a round trip; the other, which only
-//! returns receipts, hears no acknowledgement, soon has its small window full, and is silent too.
+//! quinn sends nothing while the window is full and there is something to send, acknowledgements
+//! included, though they are not congestion controlled (RFC 9002, section 7). Two peers that send
+//! to each other would so stop each other: the one drains a queue that it made, and is silent for a
+//! round trip; the other, which only returns receipts, hears no acknowledgement, soon has its small
+//! window full, and is silent too.
 
 use std::time::{Duration, Instant};
 
-/// Packets that may leave beyond what is under way while the application sends less than it could: it is not
-/// what fills the path.
+/// Packets that may leave beyond what is under way while the application sends less than it could:
+/// it is not what fills the path.
 const ROOM_PACKETS: f64 = 32.0;
 /// So many windows under way take long to drain: longer than the controller's own pauses.
 const FAR_TOO_MUCH: f64 = 2.0;
@@ -60,7 +61,8 @@ impl AckHeadroom {
         }
     }
 
-    /// The window, bytes, where congestion control alone would have it at `window`, and `in_flight` are under way.
+    /// The window, bytes, where congestion control alone would have it at `window`, and `in_flight`
+    /// are under way.
     pub fn widen(&self, window: u64, in_flight: f64) -> u64 {
         // quinn wants room for a whole packet, and one byte more.
         let trickles = self.saved > self.mtu && in_flight > FAR_TOO_MUCH * window as f64;

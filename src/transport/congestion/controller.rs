@@ -19,7 +19,8 @@ pub struct PathEstimate {
     /// Bits of an `f64`, as the next.
     loss: AtomicU64,
     repair_share: AtomicU64,
-    /// Bytes that were lost; times that something was sent after all had arrived and there was nothing more.
+    /// Bytes that were lost; times that something was sent after all had arrived and there was
+    /// nothing more.
     lost: AtomicU64,
     flights: AtomicU64,
     /// Bytes per second that trains of the idle path said.
@@ -31,11 +32,18 @@ pub struct PathEstimate {
 }
 
 impl PathEstimate {
-    /// Of a path that carries `rate` bytes per second and loses so many of all packets, for tests of what follows it.
+    /// Of a path that carries `rate` bytes per second and loses so many of all packets, for tests
+    /// of what follows it.
     #[cfg(test)]
     pub fn of(rate: u64, min_rtt: Duration, loss: f64) -> Self {
         let min_rtt = AtomicU64::new(min_rtt.as_nanos() as u64);
-        Self { rate: rate.into(), min_rtt, loss: loss.to_bits().into(), mtu: 1452.into(), ..Self::default() }
+        Self {
+            rate: rate.into(),
+            min_rtt,
+            loss: loss.to_bits().into(),
+            mtu: 1452.into(),
+            ..Self::default()
+        }
     }
 
     /// Bytes of UDP payload of the largest packet that is known to arrive.
@@ -64,7 +72,8 @@ impl PathEstimate {
         (nanos > 0).then(|| Duration::from_nanos(nanos))
     }
 
-    /// Bytes that were lost so far, and how often something was sent after all had arrived and there was nothing more.
+    /// Bytes that were lost so far, and how often something was sent after all had arrived and
+    /// there was nothing more.
     pub(crate) fn lost_and_flights(&self) -> (u64, u64) {
         (self.lost.load(Ordering::Relaxed), self.flights.load(Ordering::Relaxed))
     }
@@ -84,7 +93,8 @@ impl PathEstimate {
         f64::from_bits(self.repair_share.load(Ordering::Relaxed))
     }
 
-    /// What trains said that the idle path carries, in bytes per second; `None` as long as they said nothing.
+    /// What trains said that the idle path carries, in bytes per second; `None` as long as they
+    /// said nothing.
     pub fn seen(&self) -> Option<u64> {
         Some(self.seen.load(Ordering::Relaxed)).filter(|&rate| rate > 0)
     }
@@ -147,12 +157,25 @@ impl Controller for Bbr {
         self.ack_headroom.on_sent(bytes);
     }
 
-    fn on_ack(&mut self, now: Instant, sent: Instant, bytes: u64, _app_limited: bool, rtt: &RttEstimator) {
+    fn on_ack(
+        &mut self,
+        now: Instant,
+        sent: Instant,
+        bytes: u64,
+        _app_limited: bool,
+        rtt: &RttEstimator,
+    ) {
         self.core.on_ack(now, sent, bytes, rtt.get());
         self.ack_headroom.on_ack(bytes);
     }
 
-    fn on_end_acks(&mut self, now: Instant, in_flight: u64, app_limited: bool, _largest: Option<u64>) {
+    fn on_end_acks(
+        &mut self,
+        now: Instant,
+        in_flight: u64,
+        app_limited: bool,
+        _largest: Option<u64>,
+    ) {
         self.core.on_end_acks(now, in_flight, app_limited);
         self.ack_headroom.on_end_acks(now, in_flight, app_limited, self.core.srtt());
         self.quiet = in_flight == 0 && app_limited;
@@ -165,7 +188,13 @@ impl Controller for Bbr {
         self.estimate.rate.store(rate, Ordering::Relaxed);
     }
 
-    fn on_congestion_event(&mut self, now: Instant, sent: Instant, _is_persistent: bool, lost_bytes: u64) {
+    fn on_congestion_event(
+        &mut self,
+        now: Instant,
+        sent: Instant,
+        _is_persistent: bool,
+        lost_bytes: u64,
+    ) {
         self.core.on_lost(now, sent, lost_bytes);
         self.estimate.count_lost(lost_bytes);
     }
@@ -248,7 +277,8 @@ mod tests {
     #[test]
     fn a_train_may_leave_at_once_and_no_more() {
         let mut bbr = after_a_round(32);
-        let at_once = |bbr: &Bbr| bbr.window() as f64 * PACER_INTERVAL / RTT.as_secs_f64() / PACKET as f64;
+        let at_once =
+            |bbr: &Bbr| bbr.window() as f64 * PACER_INTERVAL / RTT.as_secs_f64() / PACKET as f64;
         let before = bbr.window();
         bbr.estimate().burst_credit(64);
         assert!((63.9..64.1).contains(&at_once(&bbr)), "{}", at_once(&bbr));

@@ -25,7 +25,15 @@ pub struct Cubic {
 impl Cubic {
     /// Starts at `window` bytes.
     pub fn new(now: Instant, window: f64, mtu: f64) -> Self {
-        Self { window, before_loss: window, epoch: now, cut_at: now, friendly: window, lossless: true, mtu }
+        Self {
+            window,
+            before_loss: window,
+            epoch: now,
+            cut_at: now,
+            friendly: window,
+            lossless: true,
+            mtu,
+        }
     }
 
     /// The window, bytes.

@@ -11,10 +11,11 @@ const MIN_SPAN: Duration = Duration::from_millis(1);
 /// A train of fewer packets, or whose acknowledgements came in fewer batches, says nothing.
 const MIN_PACKETS: u32 = 8;
 const MIN_BATCHES: u32 = 2;
-/// The path has spread a train only if it took so many times as long to arrive as to leave; else it was no slower than the
-/// sender, and that is all it says.
+/// The path has spread a train only if it took so many times as long to arrive as to leave; else it
+/// was no slower than the sender, and that is all it says.
 const SPREAD: f64 = 1.5;
-/// Where a quarter of them came at more than so many times the rate of another quarter, it was jitter that spread them.
+/// Where a quarter of them came at more than so many times the rate of another quarter, it was
+/// jitter that spread them.
 const APART: f64 = 1.5;
 /// So many trains make an estimate.
 const MIN_TRAINS: usize = 4;
@@ -67,11 +68,13 @@ pub struct Trains {
 }
 
 impl Trains {
-    /// A packet of `bytes` that left at `sent` was acknowledged; `rtt` is the least round-trip time,
-    /// in seconds. Whether it was the first of another train, so that there is more to estimate.
+    /// A packet of `bytes` that left at `sent` was acknowledged; `rtt` is the least round-trip
+    /// time, in seconds. Whether it was the first of another train, so that there is more to
+    /// estimate.
     pub fn on_ack(&mut self, now: Instant, sent: Instant, bytes: u64, rtt: f64) -> bool {
         let span = MIN_SPAN.max(Duration::from_secs_f64(SPAN * rtt));
-        let Some(train) = self.train.as_mut().filter(|t| sent >= t.first_sent && sent <= t.first_sent + span)
+        let Some(train) =
+            self.train.as_mut().filter(|t| sent >= t.first_sent && sent <= t.first_sent + span)
         else {
             self.close();
             self.train = Some(Train {
@@ -121,8 +124,10 @@ impl Trains {
             return Estimate::Unknown;
         }
         // A minority that was slowed down had a late acknowledgement, or a timer at the receiver's.
-        let slowed = 2 * self.arrived.iter().filter(|arrived| arrived.slowed).count() > self.arrived.len();
-        let mut rates: Vec<_> = self.arrived.iter().filter(|a| a.slowed == slowed).map(|a| a.rate).collect();
+        let slowed =
+            2 * self.arrived.iter().filter(|arrived| arrived.slowed).count() > self.arrived.len();
+        let mut rates: Vec<_> =
+            self.arrived.iter().filter(|a| a.slowed == slowed).map(|a| a.rate).collect();
         rates.sort_by(f64::total_cmp);
         let median = rates[rates.len() / 2];
         let agree = rates[rates.len() * 3 / 4] <= apart * rates[rates.len() / 4];
@@ -133,8 +138,8 @@ impl Trains {
         }
     }
 
-    /// What the trains estimate that came one at a time, with pauses between them: only the newest count. As they estimate only what
-    /// leaves at first, too little does no harm.
+    /// What the trains estimate that came one at a time, with pauses between them: only the newest
+    /// count. As they estimate only what leaves at first, too little does no harm.
     pub fn estimate_idle(&mut self) -> Estimate {
         self.arrived.drain(..self.arrived.len().saturating_sub(IDLE_TRAINS));
         self.agree_within(f64::MAX)
@@ -149,15 +154,19 @@ impl Trains {
 }
 
 impl Train {
-    /// The last packet's acknowledgement may be delayed: the best of the batches counts, of those that more than half of the
-    /// train had come with, as a few packets may have come too close together.
+    /// The last packet's acknowledgement may be delayed: the best of the batches counts, of those
+    /// that more than half of the train had come with, as a few packets may have come too close
+    /// together.
     fn measure(&mut self) {
         let arriving = self.last_acked.saturating_duration_since(self.first_acked).as_secs_f64();
         let leaving = self.last_sent.saturating_duration_since(self.first_sent).as_secs_f64();
         if self.packets >= MIN_PACKETS && self.batches >= MIN_BATCHES && arriving > 0.0 {
             let (rate, slowed) = (self.bytes as f64 / arriving, arriving > SPREAD * leaving);
             let now = Spread { rate, slowed, packets: self.packets };
-            if self.arrived.is_none_or(|best| now.rate > best.rate || now.packets > 2 * best.packets) {
+            if self
+                .arrived
+                .is_none_or(|best| now.rate > best.rate || now.packets > 2 * best.packets)
+            {
                 self.arrived = Some(now);
             }
         }
@@ -170,8 +179,8 @@ mod tests {
 
     const PACKET: u64 = 1250;
 
-    /// Trains of twenty packets, one every 20 ms, which leave at once, on a path of 50 ms: packet `n` of
-    /// each is acknowledged when `arrives` says, in microseconds, two at a time.
+    /// Trains of twenty packets, one every 20 ms, which leave at once, on a path of 50 ms: packet
+    /// `n` of each is acknowledged when `arrives` says, in microseconds, two at a time.
     fn measure(count: u64, leaves: impl Fn(u64) -> u64, arrives: impl Fn(u64) -> u64) -> Estimate {
         let start = Instant::now();
         let mut trains = Trains::default();
@@ -207,7 +216,8 @@ mod tests {
             for n in 0..20 {
                 let late = if train % 3 == 0 && n >= 18 { 8_000 } else { 0 };
                 let sent = start + Duration::from_micros(20_000 * train + 50 * n);
-                let now = start + Duration::from_micros(20_000 * train + 50_000 + 50 * (n | 1) + late);
+                let now =
+                    start + Duration::from_micros(20_000 * train + 50_000 + 50 * (n | 1) + late);
                 trains.on_ack(now, sent, PACKET, 0.05);
             }
         }

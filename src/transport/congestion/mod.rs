@@ -1,10 +1,10 @@
 //! Congestion control of our own: BBR (draft-ietf-ccwg-bbr) for paths that lose packets without
 //! being full. docs/congestion.md has the model, the constants and what was measured.
 //!
-//! Data flows: `sampler` turns acknowledgements into delivery rates, `model` keeps what they say
-//! of the path, `state` decides what to do about it, `compete` is what it does beside
-//! loss-based senders, `ack_headroom` keeps acknowledgements flowing, `controller` is quinn's view of it. `window` follows it: how much is handed to
-//! quinn ahead of the link.
+//! Data flows: `sampler` turns acknowledgements into delivery rates, `model` keeps what they say of
+//! the path, `state` decides what to do about it, `compete` is what it does beside loss-based
+//! senders, `ack_headroom` keeps acknowledgements flowing, `controller` is quinn's view of it.
+//! `window` follows it: how much is handed to quinn ahead of the link.
 
 use std::any::Any;
 use std::sync::Arc;

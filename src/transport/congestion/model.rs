@@ -59,8 +59,9 @@ pub struct Round {
     pub mean: f64,
     /// Share of bytes lost.
     pub loss: f64,
-    /// The same, where what is found lost at one time counts for no more than two packets, or a quarter of what arrived
-    /// then: a burst of losses is one mishap, while a path that is too full loses packets all the time.
+    /// The same, where what is found lost at one time counts for no more than two packets, or a
+    /// quarter of what arrived then: a burst of losses is one mishap, while a path that is too full
+    /// loses packets all the time.
     pub scattered_loss: f64,
     /// Bytes acknowledged and lost.
     pub bytes: f64,
@@ -167,8 +168,8 @@ impl Model {
         self.rtt_least = self.rtt_least.min(rtt);
         self.rtt_sum += rtt;
         self.rtt_count += 1.0;
-        // With jitter, and no reordering, packets wait for those before them: a busy path has longer
-        // round trips than an idle one, without a queue.
+        // With jitter, and no reordering, packets wait for those before them: a busy path has
+        // longer round trips than an idle one, without a queue.
         if self.min_rtt == 0.0 || (rtt < self.min_rtt && !self.loaded) {
             self.min_rtt = rtt;
         }
@@ -204,10 +205,15 @@ impl Model {
         self.rates.push_back((self.busy_rounds, rate));
     }
 
-    /// Ends the round if a packet that left with `delivered_before` bytes delivered closes it.
-    /// A queue although the `window` was no larger than the path needs means that the path's rate is
+    /// Ends the round if a packet that left with `delivered_before` bytes delivered closes it. A
+    /// queue although the `window` was no larger than the path needs means that the path's rate is
     /// overestimated.
-    pub fn end_round(&mut self, delivered_before: u64, delivered: u64, window: Window) -> Option<Round> {
+    pub fn end_round(
+        &mut self,
+        delivered_before: u64,
+        delivered: u64,
+        window: Window,
+    ) -> Option<Round> {
         if delivered_before < self.round_end {
             return None;
         }
@@ -239,8 +245,8 @@ impl Model {
             app_limited: self.app_limited,
         };
         if !self.congested() {
-            // Who loses so much was not below the path's rate, whatever an idle path seemed to carry: a policer lets a few
-            // packets through as if there were none.
+            // Who loses so much was not below the path's rate, whatever an idle path seemed to
+            // carry: a policer lets a few packets through as if there were none.
             if self.now_below.is_plausible(self.mtu) {
                 self.below.add(self.now_below);
             }
@@ -260,9 +266,10 @@ impl Model {
         Some(round)
     }
 
-    /// A queue and a lower rate for two rounds (one, if much lower), although the window was modest: the path has become
-    /// slower, and what was measured before says nothing any more. In a tiny window a lower rate is no news, and what seems a
-    /// queue is jitter, or what is left of one.
+    /// A queue and a lower rate for two rounds (one, if much lower), although the window was
+    /// modest: the path has become slower, and what was measured before says nothing any more. In a
+    /// tiny window a lower rate is no news, and what seems a queue is jitter, or what is left of
+    /// one.
     fn doubt(&mut self, window: Window, round: &Round) {
         let much = round.rate < 0.6 * self.rate();
         // The packet that ends a round left when the one before it ended.
@@ -286,8 +293,8 @@ impl Model {
         }
     }
 
-    /// The last round carried so much more than the one before it that the path was far from full in that: its `least`
-    /// round-trip time was without a queue, and its loss the path's own.
+    /// The last round carried so much more than the one before it that the path was far from full
+    /// in that: its `least` round-trip time was without a queue, and its loss the path's own.
     pub fn was_far_from_full(&mut self, least: f64) {
         self.loaded = true;
         self.min_rtt = self.min_rtt.max(least);

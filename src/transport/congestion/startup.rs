@@ -1,4 +1,5 @@
-//! Start-up: from the first window to the path's rate, in few round trips and with little beyond it.
+//! Start-up: from the first window to the path's rate, in few round trips and with little beyond
+//! it.
 
 use std::time::Instant;
 
@@ -8,15 +9,18 @@ use super::model::{Model, Round};
 /// A window of so many times what was delivered doubles the rate every round
 /// (draft-ietf-ccwg-bbr paces at 2.77 and bounds by 2; here the bound is all there is).
 const GAIN: f64 = 2.0;
-/// The same while the trains tell where to stop: a paced jump, as careful resume makes it (draft-ietf-tsvwg-careful-resume).
+/// The same while the trains tell where to stop: a paced jump, as careful resume makes it
+/// (draft-ietf-tsvwg-careful-resume).
 const KEEN_GAIN: f64 = 8.0;
-/// Of what the trains of an idle path said that it carries, the share that may be under way at once (the jump of careful
-/// resume, section 4.3 there). Where nothing comes back yet that wakes it, quinn's pacer lets three quarters of that leave in
-/// a round trip, as its timers are late: half of what the path carries.
+/// Of what the trains of an idle path said that it carries, the share that may be under way at once
+/// (the jump of careful resume, section 4.3 there). Where nothing comes back yet that wakes it,
+/// quinn's pacer lets three quarters of that leave in a round trip, as its timers are late: half of
+/// what the path carries.
 const JUMP: f64 = 0.65;
 /// The window goes so far beyond what the trains say that the path carries: enough to see a queue.
 const BEYOND: f64 = 1.25;
-/// Trains that say so many times what those before said, and that it is still not all, show that those were wrong.
+/// Trains that say so many times what those before said, and that it is still not all, show that
+/// those were wrong.
 const MISTAKEN: f64 = 2.0;
 /// Growth by which a round shows that the path is not full yet (draft-ietf-ccwg-bbr).
 pub const GROWTH: f64 = 1.25;
@@ -37,8 +41,8 @@ pub const INITIAL_PACKETS: f64 = 32.0;
 /// at most so many packets. Doubling from 32 packets would take a path of 1 s three rounds longer.
 const INITIAL_RATE: f64 = 1e6;
 const MAX_INITIAL_PACKETS: f64 = 256.0;
-/// Jitter, seconds: the round trips of an idle path, which its own packets have not filled yet, may be
-/// so much shorter than those of a busy one without a queue.
+/// Jitter, seconds: the round trips of an idle path, which its own packets have not filled yet, may
+/// be so much shorter than those of a busy one without a queue.
 const JITTER: f64 = 0.025;
 
 /// Bytes that may leave in the first round.
@@ -105,7 +109,8 @@ impl Startup {
         }
     }
 
-    /// The path was not used for so long that it may have changed: half of what was seen of it is tried.
+    /// The path was not used for so long that it may have changed: half of what was seen of it is
+    /// tried.
     pub fn go_stale(&mut self) {
         self.seen = self.seen.map(|rate| rate / 2.0);
     }
@@ -115,13 +120,14 @@ impl Startup {
         self.seen
     }
 
-    /// Whether so many bytes under way are far less than the path carries, by what was seen of it when it was idle.
+    /// Whether so many bytes under way are far less than the path carries, by what was seen of it
+    /// when it was idle.
     pub fn is_below(&self, in_flight: f64, model: &Model) -> bool {
         self.seen.is_some_and(|rate| in_flight <= JUMP * rate * model.min_rtt)
     }
 
-    /// What the path carries at the least, bytes per second, as far as the trains can tell: what is delivered is
-    /// measured over a round trip, and so comes a round trip late.
+    /// What the path carries at the least, bytes per second, as far as the trains can tell: what is
+    /// delivered is measured over a round trip, and so comes a round trip late.
     pub fn least_rate(&self) -> f64 {
         self.room.unwrap_or(0.0)
     }
@@ -134,8 +140,8 @@ impl Startup {
         }
     }
 
-    /// A packet was acknowledged. `in_flight` counts what was under way before: a window that is not
-    /// used does not grow.
+    /// A packet was acknowledged. `in_flight` counts what was under way before: a window that is
+    /// not used does not grow.
     pub fn on_ack(
         &mut self,
         now: Instant,
@@ -171,14 +177,15 @@ impl Startup {
             return false;
         }
         self.late = (0, f64::MAX);
-        // HyStart++, RFC 9406, section 4.2: an eighth of the round-trip time within 4 to 16 ms, beyond
-        // the round before.
+        // HyStart++, RFC 9406, section 4.2: an eighth of the round-trip time within 4 to 16 ms,
+        // beyond the round before.
         let step = (model.min_rtt / 8.0).clamp(0.004, 0.016) + model.packets(4.0);
         let base = match self.before {
             Some(before) => model.min_rtt.max(before.mean),
             None => model.min_rtt + JITTER,
         };
-        // A queue that stands already is somebody else's: who gave way to it at once would never get a share.
+        // A queue that stands already is somebody else's: who gave way to it at once would never
+        // get a share.
         least > base.max(self.first.1) + step
     }
 
@@ -188,7 +195,8 @@ impl Startup {
         // While next to nothing is sent, trains are few: those of several rounds count together.
         let quiet = round.bytes < first_window(model.min_rtt, model.mtu());
         let says = if quiet { self.trains.estimate_idle() } else { self.trains.end_round() };
-        // Trains that came as they left say that there is room for as much, even where others said less before.
+        // Trains that came as they left say that there is room for as much, even where others said
+        // less before.
         let raised = |said: f64, rate| {
             (rate <= MISTAKEN * said).then_some(if rate > BEYOND * said { rate } else { said })
         };
@@ -211,7 +219,9 @@ impl Startup {
             self.first = (0, f64::MAX);
         }
         self.before = round.busy.then_some(Before { least: round.least, mean: round.mean, rate });
-        if round.scattered_loss > CLEAR_LOSS + 2.0 * self.loss && round.bytes > CLEAR_PACKETS * model.mtu() {
+        if round.scattered_loss > CLEAR_LOSS + 2.0 * self.loss
+            && round.bytes > CLEAR_PACKETS * model.mtu()
+        {
             return StartupEnd::Full;
         }
         if rate >= self.best * GROWTH {
@@ -222,7 +232,8 @@ impl Startup {
             return StartupEnd::Grow;
         }
         self.flat += 1;
-        let full = self.flat >= 3 || model.congested() || round.scattered_loss > 0.05 + 1.5 * self.loss;
+        let full =
+            self.flat >= 3 || model.congested() || round.scattered_loss > 0.05 + 1.5 * self.loss;
         if full { StartupEnd::Full } else { StartupEnd::Grow }
     }
 
@@ -233,7 +244,8 @@ impl Startup {
     /// Bytes that should be under way; `slack` is in seconds beyond the round-trip time.
     pub fn window(&self, model: &Model, slack: f64) -> f64 {
         let first = self.first(model);
-        let product = |rate: f64, gain: f64| rate / (1.0 - self.loss(model)) * (gain * model.min_rtt + slack);
+        let product =
+            |rate: f64, gain: f64| rate / (1.0 - self.loss(model)) * (gain * model.min_rtt + slack);
         let doubled = product(model.rate(), GAIN);
         if self.flat > 0 {
             return doubled;
@@ -253,7 +265,8 @@ mod tests {
     use crate::transport::congestion::model::Load;
     use std::time::Duration;
 
-    /// So many acknowledgements after this round-trip time, in seconds; whether start-up sees a queue then.
+    /// So many acknowledgements after this round-trip time, in seconds; whether start-up sees a
+    /// queue then.
     fn acks(startup: &mut Startup, model: &Model, count: u32, rtt: f64) -> bool {
         let sent = Instant::now();
         for _ in 0..count {
@@ -303,13 +316,20 @@ mod tests {
     fn losses_all_the_time_end_it_and_a_burst_of_losses_does_not() {
         let full = |scattered_loss| {
             let (mut model, mut startup) = begin();
-            let round = Round { loss: 0.2, scattered_loss, bytes: 600_000.0, busy: true, ..Round::default() };
+            let round = Round {
+                loss: 0.2,
+                scattered_loss,
+                bytes: 600_000.0,
+                busy: true,
+                ..Round::default()
+            };
             startup.on_round(&mut model, &round) == StartupEnd::Full
         };
         assert!(full(0.2) && !full(0.05));
     }
 
-    /// Trains of ten packets on an idle path of 50 ms, one a round, whose packets come `gap` microseconds apart.
+    /// Trains of ten packets on an idle path of 50 ms, one a round, whose packets come `gap`
+    /// microseconds apart.
     fn look(startup: &mut Startup, model: &mut Model, gap: u64) {
         let begin = Instant::now();
         for train in 0..6 {
@@ -331,7 +351,9 @@ mod tests {
         let product = 12.5e6 * 0.05;
         let window = startup.window(&model, 0.0) / product;
         assert!((0.6..0.75).contains(&window), "{window}");
-        assert!(startup.is_below(0.6 * product, &model) && !startup.is_below(0.8 * product, &model));
+        assert!(
+            startup.is_below(0.6 * product, &model) && !startup.is_below(0.8 * product, &model)
+        );
         // Long afterwards it may have changed: half of that.
         startup.go_stale();
         let window = startup.window(&model, 0.0) / product;

@@ -19,7 +19,8 @@ const NEWS: f64 = 1.04;
 const DOWN_GAIN: f64 = 0.95;
 /// A path that was not used for so long may have changed.
 const STALE: Duration = Duration::from_secs(30);
-/// Now and then so much less that loss must fall if it is congestion, whoever else takes part in it …
+/// Now and then so much less that loss must fall if it is congestion, whoever else takes part in it
+/// …
 const DEEP_GAIN: f64 = 0.7;
 /// … once in so many cycles, or in so many while loss has been the path's own, when more than this
 /// share is lost.
@@ -38,7 +39,8 @@ const COMPETITIVE_PROBE_INTERVAL: Duration = Duration::from_secs(5);
 pub enum Phase {
     /// Growing until the path is full.
     Startup(Startup),
-    /// Less than the path carries, for a round after the queue is gone; it carries `least`, if no less was delivered yet.
+    /// Less than the path carries, for a round after the queue is gone; it carries `least`, if no
+    /// less was delivered yet.
     ProbeDown { gain: f64, since: Option<u64>, least: f64 },
     /// What the path carries, until this round, or until it carries more than this rate.
     Cruise { until: u64, best: f64 },
@@ -128,8 +130,8 @@ impl Core {
         self.in_flight += bytes as f64;
     }
 
-    /// What was known of the path is old: half of it is tried (draft-ietf-tsvwg-careful-resume, section
-    /// 3.2), and the rest found out again.
+    /// What was known of the path is old: half of it is tried (draft-ietf-tsvwg-careful-resume,
+    /// section 3.2), and the rest found out again.
     fn go_stale(&mut self) {
         if let Phase::Startup(startup) = &mut self.phase {
             startup.go_stale();
@@ -143,8 +145,12 @@ impl Core {
     fn load(&self) -> Load {
         match self.phase {
             Phase::ProbeDown { gain, .. } if gain > DEEP_GAIN => Load::Full,
-            Phase::ProbeDown { .. } | Phase::ProbeRtt { .. } | Phase::CompetitiveProbe { .. } => Load::Below,
-            Phase::Startup(ref startup) if startup.is_below(self.in_flight, &self.model) => Load::Below,
+            Phase::ProbeDown { .. } | Phase::ProbeRtt { .. } | Phase::CompetitiveProbe { .. } => {
+                Load::Below
+            }
+            Phase::Startup(ref startup) if startup.is_below(self.in_flight, &self.model) => {
+                Load::Below
+            }
             _ => Load::Full,
         }
     }
@@ -174,7 +180,8 @@ impl Core {
                 self.marked_at = now;
             }
         } else {
-            let load = if self.sampler.phase_of(sent) == Some(0) { Load::Below } else { Load::Full };
+            let load =
+                if self.sampler.phase_of(sent) == Some(0) { Load::Below } else { Load::Full };
             self.model.on_lost(bytes, load);
             self.in_flight = (self.in_flight - bytes as f64).max(0.0);
         }
@@ -208,7 +215,8 @@ impl Core {
             Phase::Startup(_) | Phase::ProbeUp { .. } | Phase::Competitive(_) => Window::Large,
             Phase::Cruise { .. } => Window::Level,
             Phase::ProbeDown { gain, .. } if gain <= DEEP_GAIN => Window::Tiny,
-            // A pause that finds a queue all the same shows that somebody else sends too: there the lower rate is ours.
+            // A pause that finds a queue all the same shows that somebody else sends too: there the
+            // lower rate is ours.
             Phase::ProbeDown { .. } | Phase::ProbeRtt { .. } | Phase::CompetitiveProbe { .. } => {
                 Window::Small
             }
@@ -232,7 +240,8 @@ impl Core {
         self.watch_flight();
     }
 
-    /// From now on less than the path carries, which is `least` at the least, in bytes per second, as far as that is known.
+    /// From now on less than the path carries, which is `least` at the least, in bytes per second,
+    /// as far as that is known.
     fn down(&mut self, least: f64) {
         self.cycle += 1;
         let calm = self.model.excess_loss() < EXCESS;
@@ -280,7 +289,9 @@ impl Core {
                 let gain = 1.0 + UP_GAIN.min(UP_QUEUE / self.model.min_rtt);
                 self.phase = Phase::ProbeUp { gain, best: self.model.rate(), since: count };
             }
-            Phase::ProbeUp { gain, best, since } if count >= since + 2 => self.end_up(gain, best, round),
+            Phase::ProbeUp { gain, best, since } if count >= since + 2 => {
+                self.end_up(gain, best, round)
+            }
             Phase::ProbeRtt { since: Some(since), least } if count >= since + 2 => {
                 if least < f64::MAX {
                     self.model.set_min_rtt(now, least);
@@ -296,7 +307,8 @@ impl Core {
                 }
             }
             Phase::Competitive(cubic)
-                if now.saturating_duration_since(self.trial_at) > 2 * COMPETITIVE_PROBE_INTERVAL =>
+                if now.saturating_duration_since(self.trial_at)
+                    > 2 * COMPETITIVE_PROBE_INTERVAL =>
             {
                 self.trial_at = now;
                 self.phase = Phase::CompetitiveProbe { cubic, since: None };
@@ -353,7 +365,8 @@ impl Core {
         if !grown || self.model.congested() || round.app_limited {
             self.down(0.0);
         } else if gain < 1.0 + UP_GAIN {
-            self.phase = Phase::ProbeUp { gain: 1.0 + UP_GAIN, best: rate, since: self.model.round };
+            self.phase =
+                Phase::ProbeUp { gain: 1.0 + UP_GAIN, best: rate, since: self.model.round };
         } else {
             self.enter_startup(rate, 1);
         }
@@ -370,7 +383,8 @@ impl Core {
         self.phase = Phase::Cruise { until: self.model.round + 3 + vary, best: self.model.rate() };
     }
 
-    /// Bytes under way, as far as is known: what is acknowledged counts until the batch is complete.
+    /// Bytes under way, as far as is known: what is acknowledged counts until the batch is
+    /// complete.
     pub fn in_flight(&self) -> f64 {
         self.in_flight
     }

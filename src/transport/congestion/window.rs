@@ -30,7 +30,8 @@ mod tests {
 
     #[test]
     fn more_loss_needs_more_windows() {
-        let windows = |lost| send_window(10 << 20, 100_000, lost, u64::MAX) as f64 / f64::from(10 << 20);
+        let windows =
+            |lost| send_window(10 << 20, 100_000, lost, u64::MAX) as f64 / f64::from(10 << 20);
         assert!((3.6..3.8).contains(&windows(0)));
         assert!((6.9..7.1).contains(&windows(10_000)));
         assert!((12.0..13.0).contains(&windows(100_000)));

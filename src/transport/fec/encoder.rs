@@ -5,8 +5,9 @@ use super::key::RepairKey;
 use super::packet::{ID_LEN, Repair, id, is_source};
 use reed_solomon_simd::ReedSolomonEncoder;
 
-/// Standard deviations beyond the mean that a block's losses may lie and still be repaired: less than one block in a
-/// thousand is not. With three it is one in some hundreds, and the end of a file on a fast long path has nearly two hundred.
+/// Standard deviations beyond the mean that a block's losses may lie and still be repaired: less
+/// than one block in a thousand is not. With three it is one in some hundreds, and the end of a
+/// file on a fast long path has nearly two hundred.
 const DEVIATIONS: f64 = 4.0;
 /// What loses more than this gets no more repair than what loses this: the path is broken.
 const MAX_LOSS: f64 = 0.2;
@@ -29,8 +30,8 @@ pub struct Repairs {
     pub share: f64,
 }
 
-/// Symbols of repair for a block of `packets`, each of which is two symbols and lost with the probability `loss`; so are the
-/// repair's own packets, one symbol each.
+/// Symbols of repair for a block of `packets`, each of which is two symbols and lost with the
+/// probability `loss`; so are the repair's own packets, one symbol each.
 pub(crate) fn symbols(packets: usize, loss: f64) -> usize {
     let (packets, loss) = (packets as f64, loss.clamp(0.0, MAX_LOSS));
     let lost = packets * loss + DEVIATIONS * (packets * loss * (1.0 - loss)).sqrt();
@@ -54,7 +55,8 @@ impl SourceBlock {
         self.packets.len()
     }
 
-    /// Takes a copy of a packet that leaves, if it is one to be repaired; whether the block is full.
+    /// Takes a copy of a packet that leaves, if it is one to be repaired; whether the block is
+    /// full.
     pub fn add(&mut self, packet: &[u8]) -> bool {
         if is_source(packet) {
             self.packets.push(packet.to_vec());
@@ -62,7 +64,8 @@ impl SourceBlock {
         self.packets.len() >= MAX_PACKETS
     }
 
-    /// Ends the block: its repair, for a path that loses this part of all packets. `None` if it is empty.
+    /// Ends the block: its repair, for a path that loses this part of all packets. `None` if it is
+    /// empty.
     pub fn close(&mut self, loss: f64) -> Option<Repairs> {
         let packets = std::mem::take(&mut self.packets);
         let number = self.number;
@@ -79,7 +82,8 @@ impl SourceBlock {
         let ids: Vec<u8> = packets.iter().flat_map(|packet| id(packet)).collect();
         let mut bytes = Vec::with_capacity(symbols * (half + ids.len() + 4 * ID_LEN));
         for (index, symbol) in encoder.encode().ok()?.recovery_iter().enumerate() {
-            let repair = Repair { number, symbols: symbols as u8, index: index as u8, ids: &ids, symbol };
+            let repair =
+                Repair { number, symbols: symbols as u8, index: index as u8, ids: &ids, symbol };
             repair.encode(&self.key, &mut bytes);
         }
         let share = bytes.len() as f64 / packets.iter().map(Vec::len).sum::<usize>() as f64;
@@ -87,15 +91,17 @@ impl SourceBlock {
     }
 }
 
-/// Bytes of a symbol where the longest packet has so many: two symbols take it and its length. The code works on words of
-/// two bytes.
+/// Bytes of a symbol where the longest packet has so many: two symbols take it and its length. The
+/// code works on words of two bytes.
 fn half(longest: usize) -> usize {
     (longest + 2).div_ceil(4) * 2
 }
 
-/// A packet as two symbols of `half` bytes: its length in two bytes, itself, zeros. `None` if it is too long for them.
+/// A packet as two symbols of `half` bytes: its length in two bytes, itself, zeros. `None` if it is
+/// too long for them.
 pub(crate) fn padded(packet: &[u8], half: usize) -> Option<Vec<u8>> {
-    let length = u16::try_from(packet.len()).ok().filter(|length| usize::from(*length) + 2 <= 2 * half)?;
+    let length =
+        u16::try_from(packet.len()).ok().filter(|length| usize::from(*length) + 2 <= 2 * half)?;
     let mut symbols = vec![0; 2 * half];
     symbols[..2].copy_from_slice(&length.to_be_bytes());
     symbols[2..2 + packet.len()].copy_from_slice(packet);

@@ -31,8 +31,9 @@ fn packet(number: u16, choices: &mut Choices<'_>) -> Vec<u8> {
     packet
 }
 
-/// Blocks whose packets and repair are lost, changed, repeated and out of order: what is made is what was sent and did not
-/// come. And repair that somebody with the key made up: what is made looks like a packet of QUIC's.
+/// Blocks whose packets and repair are lost, changed, repeated and out of order: what is made is
+/// what was sent and did not come. And repair that somebody with the key made up: what is made
+/// looks like a packet of QUIC's.
 ///
 /// # Panics
 /// When it does not hold.
@@ -54,7 +55,8 @@ pub fn repair(data: &[u8]) {
         let repairs: Vec<_> = repairs.bytes.chunks(repairs.size).collect();
         for _ in 0..repairs.len() {
             let mut repair = repairs[usize::from(choices.byte()) % repairs.len()].to_vec();
-            let (at, change) = (usize::from(choices.byte()) * 3 % repair.len(), choices.byte() & 0x0f);
+            let (at, change) =
+                (usize::from(choices.byte()) * 3 % repair.len(), choices.byte() & 0x0f);
             repair[at] ^= change;
             assert_eq!(recovery.take(&repair), change == 0);
         }

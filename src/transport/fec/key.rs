@@ -4,8 +4,8 @@ use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 use zeroize::Zeroizing;
 
-/// Length in bytes of what is kept of the HMAC. A forger gets one try a packet; what a forged one could cause is a packet
-/// that QUIC refuses.
+/// Length in bytes of what is kept of the HMAC. A forger gets one try a packet; what a forged one
+/// could cause is a packet that QUIC refuses.
 pub const TAG_LEN: usize = 8;
 
 /// The key of one direction's repair packets.

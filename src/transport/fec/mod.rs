@@ -1,14 +1,14 @@
 //! Forward error correction for what nobody would send again in time (RFC 6363 has the terms).
 //!
-//! A file ends with a round trip for what was lost of it, and another for what of that was lost again, while the link
-//! carries next to nothing. So where a path loses packets by itself, what leaves once QUIC has all that there is to send is
-//! followed by repair: of each block of up to 64 packets a few symbols of a Reed-Solomon code, of which the receiver makes
-//! what did not come.
-//! All of it is below QUIC, which sees a packet that came late: [`Fec`] stands between it and the socket. Nothing of it
-//! need be trusted: a packet that was made wrongly does not open.
+//! A file ends with a round trip for what was lost of it, and another for what of that was lost
+//! again, while the link carries next to nothing. So where a path loses packets by itself, what
+//! leaves once QUIC has all that there is to send is followed by repair: of each block of up to 64
+//! packets a few symbols of a Reed-Solomon code, of which the receiver makes what did not come. All
+//! of it is below QUIC, which sees a packet that came late: [`Fec`] stands between it and the
+//! socket. Nothing of it need be trusted: a packet that was made wrongly does not open.
 //!
-//! `packet` is what crosses, [`encoder`] makes repair, [`sender`] decides of what and when (`tail`: near the end),
-//! [`receiver`] is the receiver's half; all are free of sockets and clocks.
+//! `packet` is what crosses, [`encoder`] makes repair, [`sender`] decides of what and when (`tail`:
+//! near the end), [`receiver`] is the receiver's half; all are free of sockets and clocks.
 
 pub mod encoder;
 #[cfg(any(test, feature = "fuzzing"))]
@@ -37,14 +37,15 @@ use std::time::Duration;
 
 /// Packets of a block at most. QUIC takes no packet for new that comes 128 packets late.
 pub const MAX_PACKETS: usize = 64;
-/// Smaller packets are acknowledgements, which the next ones say again, and receipts, for which nobody waits.
+/// Smaller packets are acknowledgements, which the next ones say again, and receipts, for which
+/// nobody waits.
 pub const MIN_PACKET_LEN: usize = 300;
 /// On a shorter round trip a lost packet is soon sent again.
 const MIN_RTT: Duration = Duration::from_millis(10);
 /// The receiver takes a shorter one for long enough, as the two sides do not measure the same.
 const MIN_RTT_TO_KEEP: Duration = Duration::from_millis(4);
-/// A path that loses more than this by itself, of all packets, is one that loses packets: one in a thousand is enough for
-/// some of a fast path's last round to be lost nearly every time.
+/// A path that loses more than this by itself, of all packets, is one that loses packets: one in a
+/// thousand is enough for some of a fast path's last round to be lost nearly every time.
 const LOSSY: f64 = 0.0003;
 /// A block that is not full ends this part of a round trip after its first packet, …
 const DELAY: f64 = 1.0 / 8.0;
@@ -108,12 +109,15 @@ impl Fec {
             ecn: None,
             src_ip: None,
         });
-        *lock(&self.0.receiving) =
-            Some(Receiving { recovery: Recovery::new(session.peers), peer: None, meta: RecvMeta::default() });
+        *lock(&self.0.receiving) = Some(Receiving {
+            recovery: Recovery::new(session.peers),
+            peer: None,
+            meta: RecvMeta::default(),
+        });
     }
 
-    /// The session's path is the one to this address now, and takes about `rtt`. Without an estimate nothing is repaired on
-    /// the way there.
+    /// The session's path is the one to this address now, and takes about `rtt`. Without an
+    /// estimate nothing is repaired on the way there.
     pub fn follow(&self, peer: SocketAddr, rtt: Duration, path: Option<Arc<PathEstimate>>) {
         if let Some(sending) = &mut *lock(&self.0.sending) {
             sending.peer = Some(peer);
@@ -135,12 +139,14 @@ impl Fec {
     /// What just left through `socket`.
     pub(crate) fn sent(&self, socket: &Arc<dyn AsyncUdpSocket>, transmit: &Transmit<'_>) {
         let mut sending = lock(&self.0.sending);
-        let Some(sending) = sending.as_mut().filter(|s| s.taken && s.peer == Some(transmit.destination))
+        let Some(sending) =
+            sending.as_mut().filter(|s| s.taken && s.peer == Some(transmit.destination))
         else {
             return;
         };
         let size = transmit.segment_size.unwrap_or(transmit.contents.len()).max(1);
-        let handed = Handed { written: sending.backlog.written(), waits: sending.backlog.is_blocked() };
+        let handed =
+            Handed { written: sending.backlog.written(), waits: sending.backlog.is_blocked() };
         if !sending.sender.repairs(transmit.contents.len(), size, handed) {
             return;
         }
@@ -169,8 +175,13 @@ impl Fec {
     /// What just came.
     pub(crate) fn received(&self, bufs: &[IoSliceMut<'_>], metas: &[RecvMeta]) {
         let mut receiving = lock(&self.0.receiving);
-        let Some(receiving) = receiving.as_mut().filter(|receiving| receiving.peer.is_some()) else { return };
-        for (buf, meta) in bufs.iter().zip(metas).filter(|(_, meta)| Some(meta.addr) == receiving.peer) {
+        let Some(receiving) = receiving.as_mut().filter(|receiving| receiving.peer.is_some())
+        else {
+            return;
+        };
+        for (buf, meta) in
+            bufs.iter().zip(metas).filter(|(_, meta)| Some(meta.addr) == receiving.peer)
+        {
             for packet in buf[..meta.len].chunks(meta.stride.max(1)) {
                 if receiving.recovery.take(packet) {
                     receiving.meta = *meta;
@@ -216,7 +227,8 @@ impl Sending {
     }
 }
 
-/// Has the code's tables made, some MiB, the first time: otherwise the first block that is repaired waits for them.
+/// Has the code's tables made, some MiB, the first time: otherwise the first block that is repaired
+/// waits for them.
 fn make_tables() {
     let _ = reed_solomon_simd::encode(2, 2, [[0u8; 64]; 2]);
 }

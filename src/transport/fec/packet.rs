@@ -29,7 +29,8 @@ pub(crate) fn is_repair(packet: &[u8]) -> bool {
     packet.first() == Some(&KIND)
 }
 
-/// Whether the packet can be one of a source block: QUIC's short header, and no mere acknowledgement.
+/// Whether the packet can be one of a source block: QUIC's short header, and no mere
+/// acknowledgement.
 pub(crate) fn is_source(packet: &[u8]) -> bool {
     packet.len() >= super::MIN_PACKET_LEN && packet[0] & 0xc0 == 0x40
 }
@@ -64,6 +65,12 @@ impl<'a> Repair<'a> {
         let (ids, symbol) = rest.split_at_checked(usize::from(packets) * ID_LEN)?;
         let bounds = (1..=super::MAX_PACKETS).contains(&usize::from(packets)) && index < symbols;
         let even = !symbol.is_empty() && symbol.len() % 2 == 0;
-        (bounds && even).then_some(Self { number: u32::from_be_bytes(*number), symbols, index, ids, symbol })
+        (bounds && even).then_some(Self {
+            number: u32::from_be_bytes(*number),
+            symbols,
+            index,
+            ids,
+            symbol,
+        })
     }
 }

@@ -1,4 +1,5 @@
-//! The receiver's half: what came is kept for a moment, and what did not is made of it and of repair packets.
+//! The receiver's half: what came is kept for a moment, and what did not is made of it and of
+//! repair packets.
 
 use super::encoder::padded;
 use super::key::RepairKey;
@@ -6,9 +7,11 @@ use super::packet::{ID_LEN, Repair, id, is_repair, is_source};
 use reed_solomon_simd::ReedSolomonDecoder;
 use std::collections::VecDeque;
 
-/// Packets that are kept: a block's, and what overtook them. What is further behind QUIC takes for a duplicate.
+/// Packets that are kept: a block's, and what overtook them. What is further behind QUIC takes for
+/// a duplicate.
 const KEPT: usize = 256;
-/// Blocks that are kept: those with the last numbers. Repair of an older one is a replay, or of no use any more.
+/// Blocks that are kept: those with the last numbers. Repair of an older one is a replay, or of no
+/// use any more.
 const BLOCKS: u32 = 8;
 
 /// What came of late.
@@ -74,8 +77,9 @@ impl Recovery {
         true
     }
 
-    /// Lets go of the blocks that are too far behind this number; whether it is not itself. So nobody who
-    /// sends old repair again takes the place of a block that is still of use. Numbers begin again after 2^32.
+    /// Lets go of the blocks that are too far behind this number; whether it is not itself. So
+    /// nobody who sends old repair again takes the place of a block that is still of use. Numbers
+    /// begin again after 2^32.
     fn advance_to(&mut self, number: u32) -> bool {
         let newest = *self.newest.get_or_insert(number);
         if newest.wrapping_sub(number) <= u32::MAX / 2 {
@@ -118,7 +122,8 @@ pub(crate) struct Held {
     pub symbols: usize,
 }
 
-/// The block that this repair is of, a new one if it is the first; `None` if it is not like the first.
+/// The block that this repair is of, a new one if it is the first; `None` if it is not like the
+/// first.
 fn block_of<'a>(blocks: &'a mut Vec<Block>, repair: &Repair<'_>) -> Option<&'a mut Block> {
     let at = blocks.iter().position(|block| block.number == repair.number).unwrap_or_else(|| {
         blocks.push(Block {
@@ -132,7 +137,9 @@ fn block_of<'a>(blocks: &'a mut Vec<Block>, repair: &Repair<'_>) -> Option<&'a m
         blocks.len() - 1
     });
     blocks.get_mut(at).filter(|block| {
-        block.count == repair.symbols && block.ids == repair.ids && block.half == repair.symbol.len()
+        block.count == repair.symbols
+            && block.ids == repair.ids
+            && block.half == repair.symbol.len()
     })
 }
 
@@ -173,7 +180,8 @@ impl Block {
 
     /// The packets that are missing; `None` if what came does not fit together.
     fn decode(&self, packets: &[Option<&[u8]>]) -> Option<Vec<Vec<u8>>> {
-        let mut decoder = ReedSolomonDecoder::new(2 * packets.len(), self.count.into(), self.half).ok()?;
+        let mut decoder =
+            ReedSolomonDecoder::new(2 * packets.len(), self.count.into(), self.half).ok()?;
         for (n, packet) in packets.iter().enumerate() {
             let Some(packet) = packet else { continue };
             for (part, symbol) in padded(packet, self.half)?.chunks(self.half).enumerate() {
@@ -187,7 +195,8 @@ impl Block {
         let missing = packets.iter().enumerate().filter(|(_, packet)| packet.is_none());
         let whole = missing.map(|(n, _)| {
             let symbols =
-                [restored.restored_original(2 * n)?, restored.restored_original(2 * n + 1)?].concat();
+                [restored.restored_original(2 * n)?, restored.restored_original(2 * n + 1)?]
+                    .concat();
             let (length, rest) = symbols.split_first_chunk()?;
             let packet = rest.get(..u16::from_be_bytes(*length).into())?;
             let same = is_source(packet) && id(packet) == self.ids[ID_LEN * n..][..ID_LEN];

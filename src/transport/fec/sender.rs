@@ -1,4 +1,5 @@
-//! What of that which leaves is repaired, and when: the sender's half without its socket and its clock.
+//! What of that which leaves is repaired, and when: the sender's half without its socket and its
+//! clock.
 
 use super::encoder::{Repairs, SourceBlock};
 use super::key::RepairKey;
@@ -22,7 +23,8 @@ pub struct Handed {
 pub enum Next {
     /// Nothing.
     Nothing,
-    /// It is a block's first: [`Sender::close`] is to be called with the block's number after this time.
+    /// It is a block's first: [`Sender::close`] is to be called with the block's number after this
+    /// time.
     Close(u32, Duration),
     /// It filled a block: its repair is to be sent.
     Send(Repairs),
@@ -41,7 +43,8 @@ impl Sender {
         Self { block: SourceBlock::new(key), tail: Tail::default(), path: None }
     }
 
-    /// The session's path is this one now, and QUIC took `written` bytes so far. Without an estimate nothing is repaired.
+    /// The session's path is this one now, and QUIC took `written` bytes so far. Without an
+    /// estimate nothing is repaired.
     pub fn follow(&mut self, path: Option<Arc<PathEstimate>>, written: u64) {
         self.path = path;
         if let Some(counts) = self.counts(written) {
@@ -49,12 +52,15 @@ impl Sender {
         }
     }
 
-    /// So many bytes leave in packets of up to `size`: whether they are to be repaired, so that [`Sender::add`] has to be
-    /// called with each.
+    /// So many bytes leave in packets of up to `size`: whether they are to be repaired, so that
+    /// [`Sender::add`] has to be called with each.
     pub fn repairs(&mut self, bytes: usize, size: usize, handed: Handed) -> bool {
-        let Some((path, counts)) = self.path.as_ref().zip(self.counts(handed.written)) else { return false };
+        let Some((path, counts)) = self.path.as_ref().zip(self.counts(handed.written)) else {
+            return false;
+        };
         let ends = self.tail.sends(bytes, bytes.div_ceil(size), counts, path.bdp());
-        let wanted = path.loss() > LOSSY && path.min_rtt() >= Some(MIN_RTT) && ends && !handed.waits;
+        let wanted =
+            path.loss() > LOSSY && path.min_rtt() >= Some(MIN_RTT) && ends && !handed.waits;
         if !wanted {
             path.set_repair_share(0.0);
         }
@@ -63,8 +69,8 @@ impl Sender {
 
     /// One of these packets.
     pub fn add(&mut self, packet: &[u8]) -> Next {
-        // QUIC asks with larger ones whether they arrive. The answer is the path's: repair, whose packets are half as large,
-        // would bring all of them.
+        // QUIC asks with larger ones whether they arrive. The answer is the path's: repair, whose
+        // packets are half as large, would bring all of them.
         if packet.len() > self.path.as_ref().map_or(0, |path| path.mtu()) {
             return Next::Nothing;
         }

@@ -18,7 +18,8 @@ pub(crate) struct Counts {
     pub flights: u64,
 }
 
-/// QUIC does not tell what it still has to send. It is what was written since it last had nothing, less what was sent since.
+/// QUIC does not tell what it still has to send. It is what was written since it last had nothing,
+/// less what was sent since.
 #[derive(Debug, Default)]
 pub(crate) struct Tail {
     sent: u64,
@@ -28,15 +29,22 @@ pub(crate) struct Tail {
 }
 
 impl Tail {
-    /// Lost packets are counted from these counts on, as another path counts anew. What is still to be sent is forgotten.
+    /// Lost packets are counted from these counts on, as another path counts anew. What is still to
+    /// be sent is forgotten.
     pub fn begin(&mut self, now: Counts) {
         self.before = (now, self.sent);
         self.begun = self.before;
     }
 
-    /// So many bytes leave in some packets; `product` is the path's bandwidth-delay product in bytes. Whether they belong to
-    /// the end, if nobody writes any more.
-    pub fn sends(&mut self, bytes: usize, packets: usize, now: Counts, product: Option<u64>) -> bool {
+    /// So many bytes leave in some packets; `product` is the path's bandwidth-delay product in
+    /// bytes. Whether they belong to the end, if nobody writes any more.
+    pub fn sends(
+        &mut self,
+        bytes: usize,
+        packets: usize,
+        now: Counts,
+        product: Option<u64>,
+    ) -> bool {
         if now.flights != self.before.0.flights {
             self.begun = self.before;
         }
@@ -56,7 +64,8 @@ mod tests {
     const PACKET: usize = 1452;
     const PAYLOAD: u64 = 1452 - OVERHEAD;
 
-    /// Sends all of `written` in packets, of which every `nth` is lost and sent again; how many belonged to the end.
+    /// Sends all of `written` in packets, of which every `nth` is lost and sent again; how many
+    /// belonged to the end.
     fn send(tail: &mut Tail, counts: &mut Counts, written: u64, nth: u64) -> u64 {
         counts.written += written;
         counts.flights += 1;
@@ -82,14 +91,22 @@ mod tests {
                 let last = send(&mut tail, &mut counts, written, nth);
                 let expected = 1_250_000.min(written);
                 let most = (expected + written / 190) * 103 / 100;
-                assert!(last + PAYLOAD >= expected && last < most, "{written}, of {nth} one is lost: {last}");
+                assert!(
+                    last + PAYLOAD >= expected && last < most,
+                    "{written}, of {nth} one is lost: {last}"
+                );
             }
         }
     }
 
     #[test]
     fn of_a_path_of_which_nothing_is_known_all_does() {
-        assert!(Tail::default().sends(PACKET, 1, Counts { written: 1 << 30, ..Counts::default() }, None));
+        assert!(Tail::default().sends(
+            PACKET,
+            1,
+            Counts { written: 1 << 30, ..Counts::default() },
+            None
+        ));
     }
 
     #[test]

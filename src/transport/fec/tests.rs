@@ -27,7 +27,8 @@ fn recovered(recovery: &mut Recovery) -> Vec<Vec<u8>> {
     std::iter::from_fn(|| recovery.recovered()).collect()
 }
 
-/// What the receiver makes of a block of these packets when those at `lost` do not come, nor the repairs at `lost_repairs`.
+/// What the receiver makes of a block of these packets when those at `lost` do not come, nor the
+/// repairs at `lost_repairs`.
 fn cross(packets: &[Vec<u8>], loss: f64, lost: &[usize], lost_repairs: &[usize]) -> Vec<Vec<u8>> {
     let (mut block, mut recovery) = (SourceBlock::new(key()), Recovery::new(key()));
     for (n, packet) in packets.iter().enumerate() {
@@ -180,7 +181,10 @@ fn what_is_kept_is_bounded_and_the_newest() {
         repairs.bytes.chunks(repairs.size).for_each(|repair| assert!(recovery.take(repair)));
         assert_eq!(recovered(&mut recovery), [packets[round].clone()], "block {round}");
         let held = recovery.held();
-        assert!(held.packets <= 256 && held.blocks <= 8 && held.symbols == 0, "block {round}: {held:?}");
+        assert!(
+            held.packets <= 256 && held.blocks <= 8 && held.symbols == 0,
+            "block {round}: {held:?}"
+        );
     }
     assert_eq!(recovery.held(), Held { packets: 256, blocks: 8, symbols: 0 });
 }
@@ -203,7 +207,8 @@ fn repair_that_makes_nothing_is_bounded() {
     assert_eq!(recovery.recovered(), None);
 }
 
-/// Repair that somebody recorded and sends again, of many blocks, while the last one still waits for its own.
+/// Repair that somebody recorded and sends again, of many blocks, while the last one still waits
+/// for its own.
 #[test]
 fn old_repair_that_is_sent_again_takes_no_blocks_place() {
     for first in [0, u32::MAX - 5] {
@@ -219,7 +224,11 @@ fn old_repair_that_is_sent_again_takes_no_blocks_place() {
                 }
             }
             let repairs = block.close(0.1).unwrap();
-            last = repairs.bytes.chunks(repairs.size).map(|repair| numbered(repair, first, n)).collect();
+            last = repairs
+                .bytes
+                .chunks(repairs.size)
+                .map(|repair| numbered(repair, first, n))
+                .collect();
             lost = vec![packets[3].clone()];
             // Of the last block one symbol comes, which is not enough.
             assert!(recovery.take(&last[0]));
@@ -261,7 +270,8 @@ impl Pair {
         let bound = || bind("127.0.0.1:0".parse().unwrap()).unwrap();
         let (from, to) = (bound(), bound());
         let backlog = SendBacklog::default();
-        let session = || SessionRepair { own: key(), peers: key(), taken, backlog: backlog.clone() };
+        let session =
+            || SessionRepair { own: key(), peers: key(), taken, backlog: backlog.clone() };
         from.fec.begin(session());
         to.fec.begin(session());
         let rtt = Duration::from_millis(40);
@@ -292,12 +302,16 @@ impl Pair {
 
     /// What QUIC gets to see until nothing more comes for a moment, without repair.
     async fn come(&self) -> Vec<Vec<u8>> {
-        let (mut came, mut storage, mut meta) = (Vec::new(), vec![0; 1 << 16], [RecvMeta::default()]);
+        let (mut came, mut storage, mut meta) =
+            (Vec::new(), vec![0; 1 << 16], [RecvMeta::default()]);
         loop {
             let receive = std::future::poll_fn(|cx| {
                 self.to.socket.poll_recv(cx, &mut [IoSliceMut::new(&mut storage)], &mut meta)
             });
-            let Ok(received) = tokio::time::timeout(Duration::from_millis(500), receive).await else { break };
+            let Ok(received) = tokio::time::timeout(Duration::from_millis(500), receive).await
+            else {
+                break;
+            };
             assert_eq!(received.unwrap(), 1);
             assert_eq!(meta[0].addr, self.from.local);
             came.extend(storage[..meta[0].len].chunks(meta[0].stride).map(<[u8]>::to_vec));

@@ -1,5 +1,5 @@
-//! X25519MLKEM768, code point 0x11ec (draft-ietf-tls-ecdhe-mlkem): X25519 by ring and ML-KEM-768 in one
-//! TLS group. The secret holds as long as one of the two does.
+//! X25519MLKEM768, code point 0x11ec (draft-ietf-tls-ecdhe-mlkem): X25519 by ring and ML-KEM-768 in
+//! one TLS group. The secret holds as long as one of the two does.
 //!
 //! In both shares and in the secret the ML-KEM part stands first.
 
@@ -87,13 +87,16 @@ impl ActiveKeyExchange for Active {
         Ok(join(&self.kem.decapsulate(ciphertext), &x25519))
     }
 
-    /// The same X25519 share by itself: a server without this group completes the handshake with it,
-    /// without a HelloRetryRequest.
+    /// The same X25519 share by itself: a server without this group completes the handshake with
+    /// it, without a HelloRetryRequest.
     fn hybrid_component(&self) -> Option<(NamedGroup, &[u8])> {
         Some((self.x25519.group(), self.x25519.pub_key()))
     }
 
-    fn complete_hybrid_component(self: Box<Self>, server_share: &[u8]) -> Result<SharedSecret, Error> {
+    fn complete_hybrid_component(
+        self: Box<Self>,
+        server_share: &[u8],
+    ) -> Result<SharedSecret, Error> {
         self.x25519.complete(server_share)
     }
 

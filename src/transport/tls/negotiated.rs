@@ -1,8 +1,9 @@
 //! Which key exchange group each connection negotiated; quinn does not tell.
 //!
-//! rustls completes the exchange within one call of [`crypto::Session::read_handshake`], on the thread
-//! of that call. So each group records its completion in a variable of the thread ([`Recorded`]), and
-//! the session around quinn's takes it from there after the call ([`Recording`]).
+//! rustls completes the exchange within one call of [`crypto::Session::read_handshake`], on the
+//! thread of that call. So each group records its completion in a variable of the thread
+//! ([`Recorded`]), and the session around quinn's takes it from there after the call
+//! ([`Recording`]).
 
 use quinn::crypto::rustls::{QuicClientConfig, QuicServerConfig};
 use quinn::crypto::{
@@ -33,7 +34,9 @@ impl<G: SupportedKxGroup + ?Sized> SupportedKxGroup for Recorded<G> {
     }
 
     fn start_and_complete(&self, peer_share: &[u8]) -> Result<CompletedKeyExchange, Error> {
-        self.0.start_and_complete(peer_share).inspect(|completed| COMPLETED.set(Some(completed.group)))
+        self.0
+            .start_and_complete(peer_share)
+            .inspect(|completed| COMPLETED.set(Some(completed.group)))
     }
 
     fn ffdhe_group(&self) -> Option<FfdheGroup<'static>> {
@@ -62,7 +65,10 @@ impl ActiveKeyExchange for RecordedExchange {
         self.0.hybrid_component()
     }
 
-    fn complete_hybrid_component(self: Box<Self>, peer_share: &[u8]) -> Result<SharedSecret, Error> {
+    fn complete_hybrid_component(
+        self: Box<Self>,
+        peer_share: &[u8],
+    ) -> Result<SharedSecret, Error> {
         let group = self.0.hybrid_component().map(|(group, _)| group);
         self.0.complete_hybrid_component(peer_share).inspect(|_| COMPLETED.set(group))
     }
@@ -84,7 +90,11 @@ impl ActiveKeyExchange for RecordedExchange {
 pub(crate) struct Server(pub Arc<QuicServerConfig>);
 
 impl crypto::ServerConfig for Server {
-    fn initial_keys(&self, version: u32, dst_cid: &ConnectionId) -> Result<Keys, UnsupportedVersion> {
+    fn initial_keys(
+        &self,
+        version: u32,
+        dst_cid: &ConnectionId,
+    ) -> Result<Keys, UnsupportedVersion> {
         crypto::ServerConfig::initial_keys(&*self.0, version, dst_cid)
     }
 
@@ -116,13 +126,14 @@ impl crypto::ClientConfig for Client {
         server_name: &str,
         params: &TransportParameters,
     ) -> Result<Box<dyn crypto::Session>, ConnectError> {
-        // quinn panics when rustls cannot make a ClientHello. The one reason for that is a random generator
-        // that fails, which this finds first.
+        // quinn panics when rustls cannot make a ClientHello. The one reason for that is a random
+        // generator that fails, which this finds first.
         self.preferred.start().map_err(|error| {
             tracing::error!(%error, "no key share could be made for a dial");
             ConnectError::EndpointStopping
         })?;
-        let inner = crypto::ClientConfig::start_session(self.config.clone(), version, server_name, params)?;
+        let inner =
+            crypto::ClientConfig::start_session(self.config.clone(), version, server_name, params)?;
         Ok(Box::new(Recording { inner, group: None }))
     }
 }

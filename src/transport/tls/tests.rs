@@ -1,5 +1,5 @@
-//! The key exchange group against an X25519 of another library, wrong shares and failing generators; whole
-//! handshakes with peers that have other groups, and one that is tampered with.
+//! The key exchange group against an X25519 of another library, wrong shares and failing
+//! generators; whole handshakes with peers that have other groups, and one that is tampered with.
 
 use super::hybrid::{CLIENT_SHARE_LEN, SECRET_LEN, SERVER_SHARE_LEN};
 use crate::crypto::kem;
@@ -72,8 +72,9 @@ fn the_x25519_part_completes_by_itself() {
 fn a_share_of_another_length_is_refused() {
     let honest = X25519MLKEM768.start().unwrap().pub_key().to_vec();
     let server = X25519MLKEM768.start_and_complete(&honest).unwrap().pub_key;
-    let of_length =
-        |share: &[u8], length: usize| share.iter().copied().cycle().take(length).collect::<Vec<_>>();
+    let of_length = |share: &[u8], length: usize| {
+        share.iter().copied().cycle().take(length).collect::<Vec<_>>()
+    };
     for length in (0..=1300).chain([4096, 65_535]) {
         if length != CLIENT_SHARE_LEN {
             let refused = X25519MLKEM768.start_and_complete(&of_length(&honest, length));
@@ -102,14 +103,16 @@ fn an_ml_kem_key_with_a_coefficient_beyond_the_modulus_is_refused() {
     assert_eq!(error_of(X25519MLKEM768.start_and_complete(&share)), INVALID);
 }
 
-/// Points of small order make X25519's secret zero whatever the own scalar is: then that half adds nothing.
+/// Points of small order make X25519's secret zero whatever the own scalar is: then that half adds
+/// nothing.
 #[test]
 fn x25519_points_of_small_order_are_refused() {
     let zero = [0; 32];
     let one = std::array::from_fn(|at| u8::from(at == 0));
     let mut order_8 = [
-        0xe0, 0xeb, 0x7a, 0x7c, 0x3b, 0x41, 0xb8, 0xae, 0x16, 0x56, 0xe3, 0xfa, 0xf1, 0x9f, 0xc4, 0x6a, 0xda,
-        0x09, 0x8d, 0xeb, 0x9c, 0x32, 0xb1, 0xfd, 0x86, 0x62, 0x05, 0x16, 0x5f, 0x49, 0xb8, 0x00,
+        0xe0, 0xeb, 0x7a, 0x7c, 0x3b, 0x41, 0xb8, 0xae, 0x16, 0x56, 0xe3, 0xfa, 0xf1, 0x9f, 0xc4,
+        0x6a, 0xda, 0x09, 0x8d, 0xeb, 0x9c, 0x32, 0xb1, 0xfd, 0x86, 0x62, 0x05, 0x16, 0x5f, 0x49,
+        0xb8, 0x00,
     ];
     let honest = X25519MLKEM768.start().unwrap().pub_key().to_vec();
     for flip in [0, 0x80] {
@@ -167,7 +170,10 @@ fn endpoint(groups: &[&'static dyn SupportedKxGroup]) -> Endpoint {
 }
 
 /// What both sides say of the group, when one dials the other.
-async fn dial(from: &Endpoint, to: &Endpoint) -> Result<[Option<&'static str>; 2], quinn::ConnectionError> {
+async fn dial(
+    from: &Endpoint,
+    to: &Endpoint,
+) -> Result<[Option<&'static str>; 2], quinn::ConnectionError> {
     let dialled = async {
         let connecting = from.connect(to.local_addr().unwrap(), SERVER_NAME).unwrap();
         connecting.await
@@ -184,9 +190,11 @@ static X25519_FIRST: [&dyn SupportedKxGroup; 2] = [&X25519, &HYBRID];
 #[tokio::test]
 async fn peers_agree_on_a_group_and_both_tell_it() {
     let ours = endpoint(&GROUPS);
-    for (groups, expected) in
-        [(&GROUPS[..], "X25519MLKEM768"), (&ONLY_HYBRID, "X25519MLKEM768"), (&ONLY_X25519, "X25519")]
-    {
+    for (groups, expected) in [
+        (&GROUPS[..], "X25519MLKEM768"),
+        (&ONLY_HYBRID, "X25519MLKEM768"),
+        (&ONLY_X25519, "X25519"),
+    ] {
         let theirs = endpoint(groups);
         assert_eq!(dial(&ours, &theirs).await.unwrap(), [Some(expected); 2], "we dial {expected}");
         assert_eq!(dial(&theirs, &ours).await.unwrap(), [Some(expected); 2], "{expected} dials us");
@@ -206,7 +214,11 @@ async fn each_of_many_connections_tells_its_own_group() {
             let mut seen = Vec::new();
             while seen.len() < 40 {
                 let connection = responder.accept().await.unwrap().await.unwrap();
-                seen.push((connection.remote_address(), key_exchange(&connection).unwrap(), connection));
+                seen.push((
+                    connection.remote_address(),
+                    key_exchange(&connection).unwrap(),
+                    connection,
+                ));
             }
             seen
         }
@@ -238,20 +250,25 @@ async fn a_dial_without_random_numbers_is_an_error_and_others_go_on() {
     for _ in 0..2 {
         assert!(dialler.connect(addr, SERVER_NAME).is_err());
     }
-    // A responder without random numbers refuses, and serves whoever needs none from that generator.
+    // A responder without random numbers refuses, and serves whoever needs none from that
+    // generator.
     let dry = endpoint(&DRY_FIRST);
     assert!(dial(&responder, &dry).await.is_err());
     assert_eq!(dial(&endpoint(&ONLY_X25519), &dry).await.unwrap(), [Some("X25519"); 2]);
 }
 
-/// A client and a server of rustls that hand each other their handshake bytes, without QUIC around them.
+/// A client and a server of rustls that hand each other their handshake bytes, without QUIC around
+/// them.
 struct Pair {
     client: ClientConnection,
     server: ServerConnection,
 }
 
 impl Pair {
-    fn new(of_client: &[&'static dyn SupportedKxGroup], of_server: &[&'static dyn SupportedKxGroup]) -> Self {
+    fn new(
+        of_client: &[&'static dyn SupportedKxGroup],
+        of_server: &[&'static dyn SupportedKxGroup],
+    ) -> Self {
         let (_, client) = rustls_configs(of_client).unwrap();
         let (server, _) = rustls_configs(of_server).unwrap();
         let name = SERVER_NAME.try_into().unwrap();
@@ -300,7 +317,11 @@ fn no_peer_costs_a_hello_retry_request() {
     ] {
         let mut pair = Pair::new(of_client, of_server);
         pair.shake_hands(|hello| hello).unwrap();
-        assert_eq!(pair.client.handshake_kind(), Some(HandshakeKind::Full), "{of_client:?} {of_server:?}");
+        assert_eq!(
+            pair.client.handshake_kind(),
+            Some(HandshakeKind::Full),
+            "{of_client:?} {of_server:?}"
+        );
     }
     // The control: a client that has 0x11ec, but sends another share first.
     let mut pair = Pair::new(&X25519_FIRST, &ONLY_HYBRID);
@@ -373,6 +394,9 @@ fn a_group_that_is_stripped_on_the_way_fails_the_handshake() {
     // The server took X25519 for the best in common; the client's transcript has the group in it.
     let taken = pair.server.negotiated_key_exchange_group().unwrap().name();
     assert_eq!(taken, NamedGroup::X25519);
-    assert!(matches!(stripped, Err(Error::DecryptError | Error::InvalidCertificate(_))), "{stripped:?}");
+    assert!(
+        matches!(stripped, Err(Error::DecryptError | Error::InvalidCertificate(_))),
+        "{stripped:?}"
+    );
     assert!(pair.client.is_handshaking());
 }

@@ -29,7 +29,8 @@ pub(crate) enum State {
     Unfinished,
     /// Ready again after a back-off.
     Waiting,
-    /// As `Waiting`, but nobody waits for it: it cannot be read, or something stands in its place at the peer.
+    /// As `Waiting`, but nobody waits for it: it cannot be read, or something stands in its place
+    /// at the peer.
     Unreadable,
     /// Refused for good, until it changes or the peer is another process.
     Refused,
@@ -42,7 +43,12 @@ impl State {
     pub fn pending(self) -> bool {
         !matches!(
             self,
-            Self::Held | Self::Resting | Self::Unfinished | Self::Unreadable | Self::Refused | Self::Done
+            Self::Held
+                | Self::Resting
+                | Self::Unfinished
+                | Self::Unreadable
+                | Self::Refused
+                | Self::Done
         )
     }
 
@@ -67,8 +73,8 @@ pub(crate) struct Entry {
     pub meta: Meta,
     pub settle: Settle,
     pub state: State,
-    /// When the wait of `Settling`, `Resting`, `Waiting` or `Unreadable` is over, or the system is asked
-    /// again (`Open`, `Held`).
+    /// When the wait of `Settling`, `Resting`, `Waiting` or `Unreadable` is over, or the system is
+    /// asked again (`Open`, `Held`).
     pub due: Moment,
     pub seq: Seq,
     /// How often it came back.
@@ -125,7 +131,8 @@ impl Entry {
     /// Waits until it is quiet; for what needs no wait this is over at once.
     pub fn settle_again(&mut self, now: Moment, wait: Waits) {
         self.due = self.settle.due(wait);
-        self.state = if self.settle.at_once() && self.due <= now { self.settled() } else { State::Settling };
+        self.state =
+            if self.settle.at_once() && self.due <= now { self.settled() } else { State::Settling };
     }
 
     /// Where an entry goes that has settled.
@@ -162,7 +169,12 @@ impl Share {
     pub fn timed(&self) -> bool {
         matches!(
             self.state,
-            State::Settling | State::Resting | State::Waiting | State::Unreadable | State::Open | State::Held
+            State::Settling
+                | State::Resting
+                | State::Waiting
+                | State::Unreadable
+                | State::Open
+                | State::Held
         )
     }
 }

@@ -76,8 +76,14 @@ pub(crate) enum Step {
     Clock(i64),
 }
 
-const RETRIES: [Retry; 6] =
-    [Retry::Now, Retry::After, Retry::Changed, Retry::WhenChanged, Retry::WhenReadable, Retry::WhenFree];
+const RETRIES: [Retry; 6] = [
+    Retry::Now,
+    Retry::After,
+    Retry::Changed,
+    Retry::WhenChanged,
+    Retry::WhenReadable,
+    Retry::WhenFree,
+];
 
 impl Step {
     /// The step that these bytes stand for; `None` at their end.
@@ -169,8 +175,8 @@ impl World {
         }
     }
 
-    /// Does all steps, then lets it rest while the peer takes everything: each file went out, or was
-    /// refused as it is.
+    /// Does all steps, then lets it rest while the peer takes everything: each file went out, or
+    /// was refused as it is.
     ///
     /// # Panics
     /// When something was handed out twice at once or too early, or is left over.
@@ -193,7 +199,12 @@ impl World {
         let left = world.table.left.names();
         assert_eq!(
             left,
-            world.disk.keys().map(|path| name(path)).filter(|n| n.leaf() == b"x.part").collect::<Vec<_>>()
+            world
+                .disk
+                .keys()
+                .map(|path| name(path))
+                .filter(|n| n.leaf() == b"x.part")
+                .collect::<Vec<_>>()
         );
         for (path, meta) in world.disk.iter().filter(|(path, _)| !left.contains(&name(path))) {
             let refused = world.refused.get(&name(path));
@@ -251,14 +262,19 @@ impl World {
     }
 
     fn first_offer(&self, item: &Item) -> Option<Meta> {
-        let dir = DIRS.iter().find(|(path, _)| name(path) == item.name).map(|(_, inode)| folder(*inode, 1));
+        let dir = DIRS
+            .iter()
+            .find(|(path, _)| name(path) == item.name)
+            .map(|(_, inode)| folder(*inode, 1));
         self.disk.iter().find(|(path, _)| name(path) == item.name).map(|(_, meta)| *meta).or(dir)
     }
 
     fn finish(&mut self, item: &Item) {
         let first_offer = self.first_offer(item);
         let finish = match first_offer {
-            Some(meta) if meta.same_file(&item.meta) && self.is_open(&item.name) => Finish::InUse(Some(meta)),
+            Some(meta) if meta.same_file(&item.meta) && self.is_open(&item.name) => {
+                Finish::InUse(Some(meta))
+            }
             Some(meta) if item.meta.kind == FileKind::Folder => Finish::Changed(Some(meta)),
             Some(meta) if meta.same_file(&item.meta) => {
                 self.disk.retain(|path, _| name(path) != item.name);
@@ -322,7 +338,8 @@ impl World {
         assert!(self.flight.iter().all(|other| other.name != item.name), "{} twice", item.name);
         assert!(!item.name.leaf().ends_with(b".part"), "{} is unfinished", item.name);
         assert!(!self.table.holds_unfinished(&item.name), "{} holds an unfinished file", item.name);
-        // Nothing that is still as it was offered was touched a moment ago, whatever the clock says.
+        // Nothing that is still as it was offered was touched a moment ago, whatever the clock
+        // says.
         if let Some((path, meta)) = self.disk.iter().find(|(path, _)| name(path) == item.name)
             && *meta == item.meta
         {

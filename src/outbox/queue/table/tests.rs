@@ -87,7 +87,10 @@ fn what_is_moved_in_is_ready_at_once_and_what_is_written_on_is_not() {
     assert_eq!(state(&table, "a"), Some(State::Ready));
     table.observe(&name("a"), file(1, 6, 1001), None, Signal::Written, at(1), 0);
     assert_eq!(state(&table, "a"), Some(State::Settling));
-    assert!(!table.note(&name("a"), Signal::Closed, at(500).mono), "its last bytes are not known yet");
+    assert!(
+        !table.note(&name("a"), Signal::Closed, at(500).mono),
+        "its last bytes are not known yet"
+    );
     table.observe(&name("a"), file(1, 9, 1001), None, Signal::Closed, at(500), 0);
     look(&mut table, &[("a", file(1, 9, 1001))], at(600));
     assert_eq!(pop(&mut table, "a").meta.size, 9);
@@ -433,7 +436,10 @@ fn a_file_that_a_program_has_open_waits_until_the_last_close() {
     assert_eq!(table.expire(at(1000).mono, 10), [Due::Settled(name("log"))]);
     assert!(table.must_ask(&name("log")));
     table.found_open(&name("log"), at(1000).mono, at(2000).mono);
-    assert_eq!((state(&table, "log"), table.backlog().files, table.count_open()), (Some(State::Open), 1, 1));
+    assert_eq!(
+        (state(&table, "log"), table.backlog().files, table.count_open()),
+        (Some(State::Open), 1, 1)
+    );
     // It grows, and a person is told once that it waits, and once that it stays.
     assert_eq!(open(&mut table, 2000, file(1, 6, 1001), Writers::Some), Tell::Waits);
     table.note(&name("log"), Signal::Written, at(2500).mono);

@@ -47,20 +47,29 @@ impl Reading {
         Ok(Self { file, meta, shown, snapshot })
     }
 
-    /// Puts exactly `len` bytes behind the first `start` of the buffer; fewer means that the file was cut.
-    pub fn fill(&mut self, buffer: &mut BytesMut, start: usize, len: usize) -> Result<(), DeliverError> {
+    /// Puts exactly `len` bytes behind the first `start` of the buffer; fewer means that the file
+    /// was cut.
+    pub fn fill(
+        &mut self,
+        buffer: &mut BytesMut,
+        start: usize,
+        len: usize,
+    ) -> Result<(), DeliverError> {
         // What is there already is not cleared.
         buffer.resize(start + len, 0);
-        let read = failpoint::io("send.read").and_then(|()| self.file.read_exact(&mut buffer[start..]));
+        let read =
+            failpoint::io("send.read").and_then(|()| self.file.read_exact(&mut buffer[start..]));
         match read {
-            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Err(DeliverError::Changed),
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
+                Err(DeliverError::Changed)
+            }
             read => self.named(read),
         }
     }
 
-    /// What was read, with this hash, is one content: the file ends here, no program has it open for writing, and
-    /// its size and time are as when it was opened. In this order: what a program writes that opened it after the
-    /// question shows in the times.
+    /// What was read, with this hash, is one content: the file ends here, no program has it open
+    /// for writing, and its size and time are as when it was opened. In this order: what a program
+    /// writes that opened it after the question shows in the times.
     pub fn check_end(&mut self, hash: [u8; 32]) -> Result<ReadFile, DeliverError> {
         let more = self.file.read(&mut [0]);
         if self.named(more)? > 0 {
@@ -71,8 +80,8 @@ impl Reading {
         }
         let mut meta = self.named(meta_of(&self.file))?;
         if meta.same_file(&self.meta) && !meta.unchanged(&self.meta) {
-            // It was touched: new permissions, an attribute, another hard link; or written, and its time put back.
-            // Only its content tells.
+            // It was touched: new permissions, an attribute, another hard link; or written, and its
+            // time put back. Only its content tells.
             meta = self.read_again(hash)?;
         }
         if !meta.same_file(&self.meta) {
@@ -129,7 +138,8 @@ mod tests {
     fn what_cannot_be_read_is_not_called_changed() {
         let shown = "Outgoing/f".to_owned();
         let file_of_memory = File::open("/proc/self/mem").unwrap();
-        let mut broken = Reading { file: file_of_memory, meta: file(1, 5, 1), shown, snapshot: false };
+        let mut broken =
+            Reading { file: file_of_memory, meta: file(1, 5, 1), shown, snapshot: false };
         let error = broken.fill(&mut BytesMut::new(), 0, 5).unwrap_err();
         assert!(matches!(error, DeliverError::Source(StoreError::Io { .. })), "{error}");
         assert!(

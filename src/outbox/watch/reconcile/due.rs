@@ -1,4 +1,5 @@
-//! What has been quiet for long enough is looked at once more, and the system is asked about open files.
+//! What has been quiet for long enough is looked at once more, and the system is asked about open
+//! files.
 
 use super::{CHUNK, Reconcile};
 use crate::event::{Direction, Event};
@@ -13,7 +14,8 @@ use crate::proto::name::{Name, escape};
 use crate::store::{Meta, Writers, writer_of};
 use std::time::Duration;
 
-/// Minimum interval between two questions, counted over all open files. One takes some microseconds.
+/// Minimum interval between two questions, counted over all open files. One takes some
+/// microseconds.
 const ASK_COST: Duration = Duration::from_millis(1);
 
 impl Reconcile {
@@ -76,7 +78,9 @@ impl Reconcile {
             Tell::Waits => {
                 let reason = match locked(&self.shared.table).send_open {
                     None => "a program has it open for writing; it is sent when it is closed",
-                    Some(_) => "a program has it open for writing; a snapshot is sent when it is quiet",
+                    Some(_) => {
+                        "a program has it open for writing; a snapshot is sent when it is quiet"
+                    }
                 };
                 tracing::info!(path = %name, "waiting: a program has it open");
                 self.events.emit(Event::FileWaiting {

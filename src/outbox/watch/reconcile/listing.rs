@@ -40,7 +40,8 @@ impl Reconcile {
     /// Lists folders for a while.
     pub(crate) fn list(&mut self) {
         let now = self.moment();
-        let due = self.again.iter().filter(|(at, _)| *at <= now).map(|(_, listing)| listing.clone());
+        let due =
+            self.again.iter().filter(|(at, _)| *at <= now).map(|(_, listing)| listing.clone());
         self.listings.extend(due);
         self.again.retain(|(at, _)| *at > now);
         if self.full.is_none() && now >= self.next_full {
@@ -77,7 +78,10 @@ impl Reconcile {
             self.want_full();
         }
         // A full scan begins at the top, so all of it goes by the new rules.
-        if folder.is_none() && self.scanner.refresh_rules(&listed) == Rules::Changed && !listing.full {
+        if folder.is_none()
+            && self.scanner.refresh_rules(&listed) == Rules::Changed
+            && !listing.full
+        {
             self.want_full();
         }
         self.scanner.put_in_order(&mut listed);
@@ -112,7 +116,8 @@ impl Reconcile {
             }
             // Nothing is said to be gone, and nothing to be complete, until the top can be listed.
             None => {
-                // Each time anew, unlike a file's: it is told once that a disk is gone, and next month again.
+                // Each time anew, unlike a file's: it is told once that a disk is gone, and next
+                // month again.
                 if !std::mem::replace(&mut self.unlistable, true) {
                     self.events.warn(None, format!("{error}; until then nothing is sent"));
                 }
@@ -151,7 +156,8 @@ impl Reconcile {
     fn prune(&self) {
         if let Some(ledger) = &self.ledger {
             let marks = locked(&self.shared.table).marks();
-            if let Err(error) = ledger.prune_delivered(&self.folder, &|mark| marks.contains(&mark)) {
+            if let Err(error) = ledger.prune_delivered(&self.folder, &|mark| marks.contains(&mark))
+            {
                 self.events.warn(None, error.to_string());
             }
         }

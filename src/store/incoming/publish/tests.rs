@@ -114,8 +114,10 @@ fn files_links_and_folders_arrive_with_time_and_mode() {
     let staged = rig.incoming.stage(TransferId([9; 16])).unwrap().0;
     staged.write_at(0, b"from the stage, and what an earlier attempt left").unwrap();
     staged.checkpoint(14).unwrap();
-    let large = Arrived { content: Content::Staged(staged), ..file(9, "d/large", "from the stage") };
-    let mut batch = vec![file(1, "d/e/small", "small"), large, folder(3, "d/e"), folder(4, "empty")];
+    let large =
+        Arrived { content: Content::Staged(staged), ..file(9, "d/large", "from the stage") };
+    let mut batch =
+        vec![file(1, "d/e/small", "small"), large, folder(3, "d/e"), folder(4, "empty")];
     if cfg!(unix) {
         batch.insert(0, link(2, "d/link", "e/small"));
     }
@@ -236,7 +238,8 @@ fn with_mode(arrived: Arrived, mode: Option<u32>) -> Arrived {
 #[test]
 fn a_folder_is_private_until_its_own_permissions_arrive() {
     let rig = rig();
-    let publish = |arrived| assert!(matches!(rig.one(OnConflict::Rename, arrived), Outcome::Done { .. }));
+    let publish =
+        |arrived| assert!(matches!(rig.one(OnConflict::Rename, arrived), Outcome::Done { .. }));
     publish(file(1, "d/e/f", "x"));
     assert_eq!((mode(&rig.path("d")), mode(&rig.path("d/e"))), (0o700, 0o700));
     publish(with_mode(folder(2, "d/e"), Some(0o755)));
@@ -247,7 +250,8 @@ fn a_folder_is_private_until_its_own_permissions_arrive() {
     assert_eq!(mode(&rig.path("d/e")), 0o700);
     // A restart forgets nothing, and a user who opens a folder himself is left alone.
     let rig = rig.restart(OnConflict::Rename);
-    let publish = |arrived| assert!(matches!(rig.one(OnConflict::Rename, arrived), Outcome::Done { .. }));
+    let publish =
+        |arrived| assert!(matches!(rig.one(OnConflict::Rename, arrived), Outcome::Done { .. }));
     publish(file(4, "g/f", "x"));
     set_mode(&rig.path("g"), 0o750);
     publish(with_mode(folder(5, "g"), Some(0o777)));
@@ -282,7 +286,10 @@ fn folders_that_are_gone_are_forgotten_and_a_sender_without_modes_gets_the_usual
     let rig = rig.restart(OnConflict::Rename);
     assert_eq!(rig.ledger().filling().unwrap(), [name("d")]);
     std::fs::create_dir(rig.path("usual")).unwrap();
-    assert!(matches!(rig.one(OnConflict::Rename, with_mode(folder(4, "d"), None)), Outcome::Done { .. }));
+    assert!(matches!(
+        rig.one(OnConflict::Rename, with_mode(folder(4, "d"), None)),
+        Outcome::Done { .. }
+    ));
     assert_eq!(mode(&rig.path("d")), mode(&rig.path("usual")));
     assert_eq!(rig.staged(), 0);
 }
@@ -302,7 +309,8 @@ fn a_bad_one_among_many_fails_alone() {
     batch[51] = link(51, "l", "/etc/passwd");
     batch[52] = link(52, "d/l", "../../x");
     let short = rig.incoming.stage(TransferId([53; 16])).unwrap().0;
-    batch[53] = Arrived { content: Content::Staged(short), ..file(53, "short", "more than is there") };
+    batch[53] =
+        Arrived { content: Content::Staged(short), ..file(53, "short", "more than is there") };
     let outcomes = rig.publish(OnConflict::Rename, batch);
     let expected = [Refusal::InTheWay, Refusal::Link, Refusal::Link, Refusal::Storage];
     for (n, outcome) in outcomes.iter().enumerate() {
@@ -325,7 +333,8 @@ fn until_committing(rig: &Rig, arrived: Arrived) {
 }
 
 fn stood_before(rig: &Rig, arrived: Arrived) -> String {
-    let before: Vec<_> = std::fs::read_dir(rig.path("")).unwrap().map(|e| e.unwrap().file_name()).collect();
+    let before: Vec<_> =
+        std::fs::read_dir(rig.path("")).unwrap().map(|e| e.unwrap().file_name()).collect();
     let id = arrived.offer.id;
     assert!(rig.ledger().received(id).unwrap().is_some(), "not received");
     format!("{before:?}")
@@ -420,7 +429,10 @@ fn recovery_keeps_to_the_policy_and_to_what_can_be_done() {
     for (n, received) in [(1, false), (2, false), (3, false), (4, true)] {
         assert_eq!(rig.ledger().received(TransferId([n; 16])).unwrap().is_some(), received, "{n}");
     }
-    assert_eq!((read(&rig.path("skipped")).as_str(), read(&rig.path("fine")).as_str()), ("old", "new"));
+    assert_eq!(
+        (read(&rig.path("skipped")).as_str(), read(&rig.path("fine")).as_str()),
+        ("old", "new")
+    );
     assert!(!rig.path("torn").exists());
     assert_eq!(rig.staged(), 0);
     assert!(rig.ledger().unfinished().unwrap().is_empty());
@@ -528,9 +540,16 @@ fn speed() {
         let begun = SystemTime::now();
         while !all.is_empty() {
             let batch = all.split_off(all.len().saturating_sub(512));
-            assert!(rig.publish(OnConflict::Rename, batch).iter().all(|o| matches!(o, Outcome::Done { .. })));
+            assert!(
+                rig.publish(OnConflict::Rename, batch)
+                    .iter()
+                    .all(|o| matches!(o, Outcome::Done { .. }))
+            );
         }
         let took = begun.elapsed().unwrap_or(Duration::ZERO);
-        println!("{base}: 10,000 x 4 KiB in {took:?}, {:.0} files/s", 10_000.0 / took.as_secs_f64());
+        println!(
+            "{base}: 10,000 x 4 KiB in {took:?}, {:.0} files/s",
+            10_000.0 / took.as_secs_f64()
+        );
     }
 }

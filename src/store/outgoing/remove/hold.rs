@@ -1,9 +1,9 @@
-//! May a file go that was renamed into `removing`? Only if the system itself says that no program has it
-//! open for writing.
+//! May a file go that was renamed into `removing`? Only if the system itself says that no program
+//! has it open for writing.
 //!
-//! Where the system cannot tell (another user's file, a network file system), the file stays in `removing`
-//! for a while and is looked at again: a program that still writes it changes its size, its times or its
-//! content meanwhile.
+//! Where the system cannot tell (another user's file, a network file system), the file stays in
+//! `removing` for a while and is looked at again: a program that still writes it changes its size,
+//! its times or its content meanwhile.
 
 use super::{Removed, Remover, Sent, Taken};
 use crate::proto::name::Name;
@@ -45,9 +45,14 @@ pub(crate) fn writers_of(removing: &Dir, held: &OsStr, kind: FileKind) -> Writer
     }
 }
 
-/// Whether a file still has the content that was sent. Its change time tells when its other times were put
-/// back; then the content itself decides.
-pub(crate) fn has_content_of(sent: &Sent, found: &Meta, dir: &Dir, leaf: &OsStr) -> io::Result<bool> {
+/// Whether a file still has the content that was sent. Its change time tells when its other times
+/// were put back; then the content itself decides.
+pub(crate) fn has_content_of(
+    sent: &Sent,
+    found: &Meta,
+    dir: &Dir,
+    leaf: &OsStr,
+) -> io::Result<bool> {
     if found.kind != FileKind::File || found.identity.changed == sent.meta.identity.changed {
         return Ok(true);
     }
@@ -63,8 +68,8 @@ fn has_hash(hash: Option<[u8; 32]>, dir: &Dir, leaf: &OsStr) -> io::Result<bool>
 }
 
 impl Remover {
-    /// Looks at a file that was just renamed into `removing`: is it the one that was sent, and does a program
-    /// have it open?
+    /// Looks at a file that was just renamed into `removing`: is it the one that was sent, and does
+    /// a program have it open?
     pub(crate) fn look_at_taken(
         &self,
         walk: &mut DirCursor<'_>,
@@ -90,7 +95,8 @@ impl Remover {
         Ok(Taken::Not(stays))
     }
 
-    /// Removes or archives a file that was on hold if nothing happened to it since; else puts it back.
+    /// Removes or archives a file that was on hold if nothing happened to it since; else puts it
+    /// back.
     ///
     /// # Errors
     /// [`StoreError`] when the system does not let it; the file is put back if that is possible.
@@ -137,8 +143,8 @@ impl Remover {
         let device = |dir: &Dir| os::stat_dir(dir).map(|meta| meta.identity.device).ok();
         let outgoing = walk.dir(None).ok().and_then(|dir| device(&dir));
         let mut folder = name.parent();
-        // The uppermost folder on another device is the mount. A bind mount has the device of Outgoing: then
-        // the folder of the file is named.
+        // The uppermost folder on another device is the mount. A bind mount has the device of
+        // Outgoing: then the folder of the file is named.
         let mut mount = folder.clone();
         while let Some(above) = folder {
             if walk.dir(Some(&above)).ok().and_then(|dir| device(&dir)) != outgoing {
@@ -146,8 +152,10 @@ impl Remover {
             }
             folder = above.parent();
         }
-        let path =
-            mount.map_or_else(|| self.outgoing.path().display().to_string(), |m| self.outgoing.shown(&m));
+        let path = mount.map_or_else(
+            || self.outgoing.path().display().to_string(),
+            |m| self.outgoing.shown(&m),
+        );
         StoreError::OtherVolume { path }
     }
 }

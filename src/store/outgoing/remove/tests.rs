@@ -120,7 +120,9 @@ fn a_writer_that_keeps_replacing_the_file_loses_nothing() {
 fn a_crash_between_rename_and_unlink_is_finished() {
     let rig = rig();
     let long = vec!["a long name"; 40].join("/");
-    for (text, verb) in [("d/a", Verb::Delete), (long.as_str(), Verb::Delete), ("b/c", Verb::Archive)] {
+    for (text, verb) in
+        [("d/a", Verb::Delete), (long.as_str(), Verb::Delete), ("b/c", Verb::Archive)]
+    {
         let sent = rig.put(text, "sent");
         let mut touched = Vec::new();
         let held = rig.remover.removing.of(&rig.outgoing).unwrap().dir;
@@ -149,7 +151,8 @@ fn a_note_without_its_file_goes_at_the_next_start() {
 fn what_an_earlier_run_left_is_not_renamed_over() {
     let rig = rig();
     let sent = rig.put("a", "sent");
-    let left = rig.path(".rft/removing").join(Entry::new(Verb::Delete, 0, &sent.name, &sent.meta).leaf());
+    let left =
+        rig.path(".rft/removing").join(Entry::new(Verb::Delete, 0, &sent.name, &sent.meta).leaf());
     std::fs::write(&left, "precious").unwrap();
     let again = Remover::open(Arc::clone(&rig.outgoing), &rig._state).unwrap();
     assert_eq!(again.remove(&[sent])[0].clone().unwrap(), Removed::Gone);
@@ -190,14 +193,18 @@ fn the_archive_on_another_volume_is_a_copy_with_time_and_mode() {
     std::fs::create_dir(folders.outgoing.join("d")).unwrap();
     std::fs::write(folders.outgoing.join("d/f"), "content").unwrap();
     std::os::unix::fs::symlink("f", folders.outgoing.join("d/l")).unwrap();
-    let sent = |text| Sent { name: name(text), meta: outgoing.stat(&name(text)).unwrap(), hash: None };
+    let sent =
+        |text| Sent { name: name(text), meta: outgoing.stat(&name(text)).unwrap(), hash: None };
     let batch = ["d/f", "d/l"].map(sent);
     for result in remover.archive(&batch) {
         assert_eq!(result.unwrap(), Removed::Gone);
     }
     let sent = Folder::open(&folders.state.join("sent"), false).unwrap();
     let kept = sent.stat(&name("d/f")).unwrap();
-    assert_eq!((kept.size, kept.modified, kept.mode), (7, batch[0].meta.modified, batch[0].meta.mode));
+    assert_eq!(
+        (kept.size, kept.modified, kept.mode),
+        (7, batch[0].meta.modified, batch[0].meta.mode)
+    );
     assert_eq!(sent.read_link(&name("d/l")).unwrap(), b"f");
     assert!(outgoing.list(Some(&name("d"))).unwrap().is_empty());
 }
@@ -215,7 +222,11 @@ fn of_a_copy_that_fails_nothing_is_left() {
     std::fs::write(folders.outgoing.join("f"), vec![7; 1 << 20]).unwrap();
     let sent = |leaf: &str| {
         let hash = blake3::hash(&std::fs::read(folders.outgoing.join(leaf)).unwrap());
-        Sent { name: name(leaf), meta: outgoing.stat(&name(leaf)).unwrap(), hash: Some(*hash.as_bytes()) }
+        Sent {
+            name: name(leaf),
+            meta: outgoing.stat(&name(leaf)).unwrap(),
+            hash: Some(*hash.as_bytes()),
+        }
     };
     let batch = [sent("f")];
     // Half of it is written.
@@ -263,8 +274,12 @@ fn a_file_with_a_writer_is_put_back_whoever_looks() {
     let rig = rig();
     for verb in [Verb::Delete, Verb::Archive] {
         let sent = rig.put("d/a", "sent");
-        let writer = std::fs::OpenOptions::new().append(true).open(rig.path("Outgoing/d/a")).unwrap();
-        assert_eq!(rig.remover.leave(verb, std::slice::from_ref(&sent))[0].clone().unwrap(), Removed::InUse);
+        let writer =
+            std::fs::OpenOptions::new().append(true).open(rig.path("Outgoing/d/a")).unwrap();
+        assert_eq!(
+            rig.remover.leave(verb, std::slice::from_ref(&sent))[0].clone().unwrap(),
+            Removed::InUse
+        );
         assert_eq!(read(&rig.path("Outgoing/d/a")), "sent");
         // What a crash left is not finished either as long as a program has it open.
         let meta = rig.outgoing.stat(&sent.name).unwrap();
@@ -296,8 +311,11 @@ fn a_change_whose_time_was_put_back_is_seen() {
     assert_eq!(read(&path), "next");
     // Without a hash to compare with, it counts as changed.
     let meta = rig.outgoing.stat(&changed.name).unwrap();
-    let unknown =
-        Sent { name: changed.name, meta: Meta { identity: changed.meta.identity, ..meta }, hash: None };
+    let unknown = Sent {
+        name: changed.name,
+        meta: Meta { identity: changed.meta.identity, ..meta },
+        hash: None,
+    };
     assert_eq!(rig.remover.remove(&[unknown])[0].clone().unwrap(), Removed::Changed);
 }
 
@@ -307,17 +325,19 @@ fn a_change_whose_time_was_put_back_is_seen() {
 fn what_the_system_cannot_tell_is_held_and_looked_at_again() {
     let rig = rig();
     crate::failpoint::set("os.writers=EIO");
-    let on_hold = |sent: &Sent| match rig.remover.remove(std::slice::from_ref(sent)).remove(0).unwrap() {
-        Removed::OnHold(hold) => hold,
-        other => panic!("{other:?}"),
-    };
+    let on_hold =
+        |sent: &Sent| match rig.remover.remove(std::slice::from_ref(sent)).remove(0).unwrap() {
+            Removed::OnHold(hold) => hold,
+            other => panic!("{other:?}"),
+        };
     // Nothing happens: it goes.
     let sent = rig.put("d/a", "sent");
     let hold = on_hold(&sent);
     assert!(!rig.path("Outgoing/d/a").exists());
     assert_eq!(rig.remover.settle(hold).unwrap(), Removed::Gone);
     assert_eq!(rig.left_over(), 0);
-    // A program that opened it before goes on: it comes back whole, whatever times the program sets.
+    // A program that opened it before goes on: it comes back whole, whatever times the program
+    // sets.
     for keep_time in [false, true] {
         let sent = rig.put("d/a", "sent");
         let path = rig.path("Outgoing/d/a");

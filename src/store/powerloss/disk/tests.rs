@@ -42,7 +42,8 @@ fn left(log: &Log, loss: Loss) -> Disk {
 
 #[test]
 fn only_what_was_synced_lasts_for_sure() {
-    let events = vec![enter(ROOT, "f", 3), write(3, b"one"), sync(Cover::File(3)), write(3, b"two")];
+    let events =
+        vec![enter(ROOT, "f", 3), write(3, b"one"), sync(Cover::File(3)), write(3, b"two")];
     assert_eq!(left(&log(events.clone()), Loss::All).file("f"), None);
     assert_eq!(left(&log(events.clone()), Loss::Nothing).file("f"), Some(&b"two"[..]));
     assert_eq!(left(&log(events.clone()), Loss::Content).file("f"), Some(&b"one"[..]));
@@ -75,7 +76,8 @@ fn a_name_in_a_folder_without_a_name_is_lost() {
 #[test]
 fn a_rename_gives_before_it_takes() {
     let folders = vec![enter(ROOT, "a", 1), enter(ROOT, "b", 2), enter(1, "f", 3)];
-    let begun = [folders, vec![sync(Cover::Volume(0)), enter(2, "f", 3), leave(1, "f", 4)]].concat();
+    let begun =
+        [folders, vec![sync(Cover::Volume(0)), enter(2, "f", 3), leave(1, "f", 4)]].concat();
     let paths = |events: Vec<Event>| {
         let disk = left(&log(events), Loss::All);
         ["a/f", "b/f"].map(|path| disk.file(path).is_some())
@@ -87,7 +89,8 @@ fn a_rename_gives_before_it_takes() {
     assert_eq!(there(&taken), [false, false]);
     assert_eq!(there(&Log { whole_renames: true, ..taken }), [false, true]);
     // By itself it does not even take it away before the folders above the new name are there.
-    let begun = vec![enter(ROOT, "a", 1), enter(1, "f", 3), sync(Cover::Volume(0)), enter(ROOT, "b", 2)];
+    let begun =
+        vec![enter(ROOT, "a", 1), enter(1, "f", 3), sync(Cover::Volume(0)), enter(ROOT, "b", 2)];
     let renamed = log([begun, vec![enter(2, "f", 3), leave(1, "f", 4)]].concat());
     for seed in 0..200 {
         let disk = left(&renamed, Loss::Some(seed));

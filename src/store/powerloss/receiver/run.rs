@@ -55,7 +55,8 @@ impl Run<'_> {
                 // So it would tell the sender.
                 self.promise(Promise::Stands(n));
             }
-            if self.known.delivered.contains(&n) && ledger.delivered(id(n)).map_err(told)?.is_none() {
+            if self.known.delivered.contains(&n) && ledger.delivered(id(n)).map_err(told)?.is_none()
+            {
                 return Err(format!("{} was delivered, and is not known", thing.name));
             }
         }
@@ -79,7 +80,9 @@ impl Run<'_> {
                 let dir = os::open_root(path.parent().unwrap()).unwrap();
                 // In an earlier run it may have gone already, and another one have come.
                 let mut is = [Some(*n), self.world.things[*n].same_as].into_iter().flatten();
-                if path.symlink_metadata().is_ok() && is.any(|n| is_whole(&path, n, &self.world.things[n])) {
+                if path.symlink_metadata().is_ok()
+                    && is.any(|n| is_whole(&path, n, &self.world.things[n]))
+                {
                     os::unlink(&dir, path.file_name().unwrap()).unwrap();
                 }
                 os::sync_dir(&dir).unwrap();
@@ -102,7 +105,8 @@ impl Run<'_> {
                 // Who knows what becomes of it.
                 self.promise(Promise::Leaving(*n));
                 let (thing, incoming) = (&self.world.things[*n], self.root.join("base/Incoming"));
-                let file = os::create_new(&os::open_root(&incoming).unwrap(), thing.name.as_ref()).unwrap();
+                let file = os::create_new(&os::open_root(&incoming).unwrap(), thing.name.as_ref())
+                    .unwrap();
                 os::write_at(&file, thing.content(), 0).unwrap();
                 Ok(())
             }
@@ -110,7 +114,12 @@ impl Run<'_> {
         }
     }
 
-    fn offer(&mut self, numbers: &[usize], incoming: &Incoming, ledger: &Ledger) -> Result<(), String> {
+    fn offer(
+        &mut self,
+        numbers: &[usize],
+        incoming: &Incoming,
+        ledger: &Ledger,
+    ) -> Result<(), String> {
         let mut batch = Vec::new();
         let wanted = numbers.iter().filter(|n| !self.known.stands.contains(n));
         let mut wanted: Vec<usize> = wanted.copied().collect();
@@ -135,7 +144,9 @@ impl Run<'_> {
                 ) => {
                     wanted.retain(|other| *other != n);
                 }
-                (other, _) => return Err(format!("{} ({n}): {other:?}", self.world.things[n].name)),
+                (other, _) => {
+                    return Err(format!("{} ({n}): {other:?}", self.world.things[n].name));
+                }
             }
         }
         for n in wanted {
@@ -149,16 +160,18 @@ impl Run<'_> {
 
     /// Whether one must be refused: something is there, or may be, or is not.
     fn is_kept_out(&self, n: usize) -> Option<bool> {
-        let mut by = self.world.things[n].kept_out_by.iter().filter(|by| !self.known.taken.contains(by));
-        let is_there = |by: &usize| self.known.stands.contains(by) && !self.known.leaving.contains(by);
+        let mut by =
+            self.world.things[n].kept_out_by.iter().filter(|by| !self.known.taken.contains(by));
+        let is_there =
+            |by: &usize| self.known.stands.contains(by) && !self.known.leaving.contains(by);
         if by.clone().any(is_there) {
             return Some(true);
         }
         by.all(|by| !self.known.leaving.contains(by)).then_some(false)
     }
 
-    /// A folder on the way to a file is open to nobody until it has its own permissions, which come before its time
-    /// lasts.
+    /// A folder on the way to a file is open to nobody until it has its own permissions, which come
+    /// before its time lasts.
     fn is_shut(&self, incoming: &Path, path: &Path) -> bool {
         let mode = incoming.join(path).symlink_metadata().unwrap().mode();
         let own = |thing: &Thing| thing.what == What::Folder && Path::new(thing.name) == path;
@@ -183,7 +196,8 @@ impl Run<'_> {
             let things = self.world.things.iter().enumerate();
             let known = things.filter(|(_, thing)| may_be_called(thing.name, &path));
             let is = known.filter(|(n, thing)| is_whole(&incoming.join(&path), *n, thing));
-            let above = self.world.things.iter().any(|thing| Path::new(thing.name).starts_with(&path));
+            let above =
+                self.world.things.iter().any(|thing| Path::new(thing.name).starts_with(&path));
             match is.map(|(n, _)| n).next() {
                 Some(n) => found.entry(n).or_default().push(path),
                 None if self.is_users_own(&path) => {}

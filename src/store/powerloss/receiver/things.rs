@@ -71,20 +71,27 @@ impl Thing {
     /// As the inbox hands it over.
     pub(super) fn arrived(&self, n: usize, incoming: &Incoming) -> Result<Arrived, String> {
         let content = match &self.what {
-            What::File(content) | What::Users(content) => Content::Bytes(Bytes::copy_from_slice(content)),
-            What::Large(content) => Content::Staged(stage(n, content, incoming).map_err(|e| e.to_string())?),
+            What::File(content) | What::Users(content) => {
+                Content::Bytes(Bytes::copy_from_slice(content))
+            }
+            What::Large(content) => {
+                Content::Staged(stage(n, content, incoming).map_err(|e| e.to_string())?)
+            }
             What::Link(_) => Content::Link,
             What::Folder => Content::Folder,
         };
         let hash = match self.what {
-            What::File(_) | What::Large(_) | What::Users(_) => *blake3::hash(self.content()).as_bytes(),
+            What::File(_) | What::Large(_) | What::Users(_) => {
+                *blake3::hash(self.content()).as_bytes()
+            }
             What::Link(_) | What::Folder => [0; 32],
         };
         Ok(Arrived { offer: self.offer(n), content, hash })
     }
 }
 
-/// A large file: what is there from before is used when it is right, the rest written, a note made on the way.
+/// A large file: what is there from before is used when it is right, the rest written, a note made
+/// on the way.
 fn stage(n: usize, content: &[u8], incoming: &Incoming) -> Result<Staged, StoreError> {
     let (staged, there) = incoming.stage(id(n))?;
     let mut there = usize::try_from(there).unwrap();
@@ -118,9 +125,13 @@ pub(super) fn is_whole(path: &Path, n: usize, thing: &Thing) -> bool {
         && match &thing.what {
             What::Users(_) => false,
             What::Folder => meta.is_dir() && meta.mode() & 0o777 == 0o750,
-            What::Link(target) => meta.is_symlink() && fs::read_link(path).unwrap() == Path::new(target),
+            What::Link(target) => {
+                meta.is_symlink() && fs::read_link(path).unwrap() == Path::new(target)
+            }
             What::File(content) | What::Large(content) => {
-                meta.is_file() && meta.mode() & 0o777 == 0o640 && fs::read(path).unwrap() == *content
+                meta.is_file()
+                    && meta.mode() & 0o777 == 0o640
+                    && fs::read(path).unwrap() == *content
             }
         }
 }

@@ -6,7 +6,9 @@ use crate::config::{AfterSend, Folders};
 use crate::proto::name::Name;
 use crate::store::tree::os;
 use crate::store::tree::os::recorded::Recorder;
-use crate::store::{Delivered, FileKind, Folder, Ledger, Meta, Removed, Remover, Sent, StateDir, StoreError};
+use crate::store::{
+    Delivered, FileKind, Folder, Ledger, Meta, Removed, Remover, Sent, StateDir, StoreError,
+};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::PathBuf;
@@ -82,9 +84,14 @@ impl Run<'_> {
         self.world.things[n].stands(n, &self.outgoing())
     }
 
-    /// The peer has got those of these that stand there, and now they go. Just before the last step of that, the one
-    /// that is there is `replaced_by` another.
-    fn send(&mut self, numbers: &[usize], replaced_by: Option<usize>, open: &Open) -> Result<(), String> {
+    /// The peer has got those of these that stand there, and now they go. Just before the last step
+    /// of that, the one that is there is `replaced_by` another.
+    fn send(
+        &mut self,
+        numbers: &[usize],
+        replaced_by: Option<usize>,
+        open: &Open,
+    ) -> Result<(), String> {
         let told = |error: StoreError| error.to_string();
         let mut batch: Vec<(usize, (Name, Meta))> = Vec::new();
         for &n in numbers.iter().filter(|n| self.stands(**n)) {
@@ -131,7 +138,8 @@ impl Run<'_> {
         let thing = &self.world.things[n];
         let told = |error: StoreError| error.to_string();
         let meta = open.outgoing.stat(&thing.name()).map_err(told)?;
-        let writer = fs::File::options().append(true).open(self.outgoing().join(&thing.name)).unwrap();
+        let writer =
+            fs::File::options().append(true).open(self.outgoing().join(&thing.name)).unwrap();
         self.promise(Promise::Sent(n));
         let left = self.finish(&[(thing.name(), meta)], open).map_err(told)?;
         let stays = left == [Removed::InUse] && self.stands(n);
@@ -189,11 +197,13 @@ impl Run<'_> {
             let replaced = next.is_some_and(|next| self.known.placing.contains(&next));
             // Before the user put it there, it is not.
             let was_put = thing.replaces.is_none() || is(&self.known.placed);
-            let may_be_gone = is(&self.known.sent) && !keeps || is(&self.known.taking_away) || replaced;
+            let may_be_gone =
+                is(&self.known.sent) && !keeps || is(&self.known.taking_away) || replaced;
             if there > 1 || there == 0 && was_put && !may_be_gone {
                 return Err(format!("{name} is in Outgoing {there} times"));
             }
-            let by_now = |next| self.known.placed.contains(&next) || self.known.done.contains(&next);
+            let by_now =
+                |next| self.known.placed.contains(&next) || self.known.done.contains(&next);
             if there == 1 && (is(&self.known.done) && !keeps || next.is_some_and(by_now)) {
                 return Err(format!("{name} is in Outgoing again"));
             }
@@ -213,7 +223,8 @@ impl Run<'_> {
             if let Some(ledger) = &open.ledger.as_ref().filter(|_| there == 1) {
                 let told = |error: StoreError| error.to_string();
                 let meta = open.outgoing.stat(&thing.name()).map_err(told)?;
-                let delivered = ledger.delivered(mark(&thing.name(), &meta)).map_err(told)?.is_some();
+                let delivered =
+                    ledger.delivered(mark(&thing.name(), &meta)).map_err(told)?.is_some();
                 if delivered && !is(&self.known.sent) || !delivered && is(&self.known.done) {
                     return Err(format!("{name} is delivered, says the ledger: {delivered}"));
                 }
@@ -226,7 +237,8 @@ impl Run<'_> {
     fn prune(&self, open: &Open) -> Result<(), StoreError> {
         let Some(ledger) = &open.ledger else { return Ok(()) };
         let standing = self.world.things.iter().enumerate().filter(|(n, _)| self.stands(*n));
-        let mark = |(_, thing): (_, &Thing)| Ok(mark(&thing.name(), &open.outgoing.stat(&thing.name())?));
+        let mark =
+            |(_, thing): (_, &Thing)| Ok(mark(&thing.name(), &open.outgoing.stat(&thing.name())?));
         let marks = standing.map(mark).collect::<Result<BTreeSet<_>, StoreError>>()?;
         ledger.prune_delivered(&open.outgoing, &|id| marks.contains(&id))
     }

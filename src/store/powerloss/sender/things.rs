@@ -127,7 +127,8 @@ pub(super) fn count(folder: &Path, things: &[Thing]) -> Result<BTreeMap<usize, u
             let is = |n: usize, thing: &Thing| {
                 thing.what == if meta.is_symlink() { What::Link } else { What::File }
                     && read(&at) == Some(content(n))
-                    && (meta.mtime(), meta.mtime_nsec()) == (time(n).seconds, i64::from(time(n).nanos))
+                    && (meta.mtime(), meta.mtime_nsec())
+                        == (time(n).seconds, i64::from(time(n).nanos))
                     && (meta.is_symlink() || meta.mode() & 0o777 == 0o640)
                     && thing.may_be_called(&path)
             };

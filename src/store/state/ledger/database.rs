@@ -1,5 +1,6 @@
-//! redb on one file. It is verified whenever it is opened; after an error it is opened anew, since redb
-//! refuses everything from the first failed read or write on (a disk that was full for a moment).
+//! redb on one file. It is verified whenever it is opened; after an error it is opened anew, since
+//! redb refuses everything from the first failed read or write on (a disk that was full for a
+//! moment).
 
 use super::too_old;
 use crate::cause;
@@ -20,7 +21,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 pub(crate) const RECEIVED: TableDefinition<'_, &[u8; 16], &[u8]> = TableDefinition::new("received");
-pub(crate) const DELIVERED: TableDefinition<'_, &[u8; 16], &[u8]> = TableDefinition::new("delivered files");
+pub(crate) const DELIVERED: TableDefinition<'_, &[u8; 16], &[u8]> =
+    TableDefinition::new("delivered files");
 const META: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("meta");
 const ORIGIN: &str = "origin";
 /// The ledger is small and mostly written; redb's own default would be 1 GiB.
@@ -41,7 +43,8 @@ pub(crate) struct Database {
     open: RwLock<Option<redb::Database>>,
     /// The file must be opened anew.
     failed: AtomicBool,
-    /// What no durable commit has covered yet: what is opened anew lacks it. Held by whoever writes.
+    /// What no durable commit has covered yet: what is opened anew lacks it. Held by whoever
+    /// writes.
     unsynced: Mutex<Changes>,
 }
 
@@ -108,14 +111,20 @@ impl Database {
     /// Changes what was received. What need not be durable succeeds even when it cannot be written
     /// now: it is remembered, and written when the file can be opened again. So is, beside the
     /// error, that something is to be removed.
-    pub(crate) fn change(&self, changes: Changes, durability: Durability) -> Result<(), StoreError> {
+    pub(crate) fn change(
+        &self,
+        changes: Changes,
+        durability: Durability,
+    ) -> Result<(), StoreError> {
         if changes.is_empty() {
             return Ok(());
         }
         let mut unsynced = self.unsynced.lock().unwrap_or_else(PoisonError::into_inner);
         let lazy = matches!(durability, Durability::None);
-        let durability = if unsynced.len() > MAX_UNSYNCED { Durability::Immediate } else { durability };
-        let done = self.commit(&mut unsynced, durability, |transaction| apply(transaction, &changes));
+        let durability =
+            if unsynced.len() > MAX_UNSYNCED { Durability::Immediate } else { durability };
+        let done =
+            self.commit(&mut unsynced, durability, |transaction| apply(transaction, &changes));
         if done.is_ok() && matches!(durability, Durability::Immediate) {
             return Ok(());
         }
@@ -145,13 +154,19 @@ impl Database {
         Ok(())
     }
 
-    fn run<T>(&self, work: impl FnOnce(&redb::Database) -> Result<T, redb::Error>) -> Result<T, StoreError> {
+    fn run<T>(
+        &self,
+        work: impl FnOnce(&redb::Database) -> Result<T, redb::Error>,
+    ) -> Result<T, StoreError> {
         let open = self.open.read().unwrap_or_else(PoisonError::into_inner);
-        let done = open.as_ref().map_or(Err(Some(redb::Error::PreviousIo)), |db| guarded(|| work(db)));
+        let done =
+            open.as_ref().map_or(Err(Some(redb::Error::PreviousIo)), |db| guarded(|| work(db)));
         done.map_err(|error| {
             self.failed.store(true, Ordering::Release);
             match error {
-                Some(redb::Error::Io(error)) => StoreError::new("write", self.path.display(), &error),
+                Some(redb::Error::Io(error)) => {
+                    StoreError::new("write", self.path.display(), &error)
+                }
                 Some(error) => self.error(error.to_string()),
                 None => self.error("it is damaged".to_owned()),
             }
@@ -183,7 +198,9 @@ impl Database {
             Err(Some(redb::Error::Io(error))) => {
                 return Err(StoreError::new("write", self.path.display(), &error));
             }
-            Err(error) => return Err(self.error(error.map_or_else(String::new, |error| error.to_string()))),
+            Err(error) => {
+                return Err(self.error(error.map_or_else(String::new, |error| error.to_string())));
+            }
         }
         tracing::info!("the ledger was opened anew after an error");
         unsynced.clear();
@@ -230,7 +247,9 @@ enum Failure {
 impl Failure {
     fn into_error(self, path: &Path) -> StoreError {
         match self {
-            Self::Damaged(reason) => StoreError::Ledger { path: path.display().to_string(), reason },
+            Self::Damaged(reason) => {
+                StoreError::Ledger { path: path.display().to_string(), reason }
+            }
             Self::Other(error) => error,
         }
     }
@@ -240,8 +259,8 @@ fn open_own(dir: &Dir, leaf: &str) -> io::Result<File> {
     os::open_edit(dir, OsStr::new(leaf)).map(|(file, _)| file)
 }
 
-/// Makes the file where there is none: under another name, and whole, since redb takes one whose making was
-/// interrupted for damaged.
+/// Makes the file where there is none: under another name, and whole, since redb takes one whose
+/// making was interrupted for damaged.
 fn make_whole(dir: &Dir, leaf: &str, path: &Path, as_of: u64) -> Result<(), Failure> {
     match os::stat(dir, OsStr::new(leaf)) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
@@ -259,7 +278,11 @@ fn make_whole(dir: &Dir, leaf: &str, path: &Path, as_of: u64) -> Result<(), Fail
     os::rename_new(dir, new, dir, OsStr::new(leaf)).map_err(failed)
 }
 
-fn load(path: &Path, file: io::Result<File>, as_of: u64) -> Result<(redb::Database, [u8; 16]), Failure> {
+fn load(
+    path: &Path,
+    file: io::Result<File>,
+    as_of: u64,
+) -> Result<(redb::Database, [u8; 16]), Failure> {
     let file = file.naming("open", || path.display()).map_err(Failure::Other)?;
     guarded(|| {
         // The whole file is verified: redb may panic on a page that was altered behind its back.
@@ -271,7 +294,8 @@ fn load(path: &Path, file: io::Result<File>, as_of: u64) -> Result<(redb::Databa
         let transaction = db.begin_write()?;
         let origin = {
             let mut meta = transaction.open_table(META)?;
-            let known = meta.get(ORIGIN)?.and_then(|value| <[u8; 16]>::try_from(value.value()).ok());
+            let known =
+                meta.get(ORIGIN)?.and_then(|value| <[u8; 16]>::try_from(value.value()).ok());
             let origin = known.unwrap_or_else(rand::random);
             meta.insert(ORIGIN, &origin[..])?;
             transaction.open_table(DELIVERED)?;
@@ -288,7 +312,9 @@ fn load(path: &Path, file: io::Result<File>, as_of: u64) -> Result<(redb::Databa
         Some(redb::Error::Io(error))
             if !matches!(
                 error.kind(),
-                io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof | io::ErrorKind::InvalidInput
+                io::ErrorKind::InvalidData
+                    | io::ErrorKind::UnexpectedEof
+                    | io::ErrorKind::InvalidInput
             ) =>
         {
             Failure::Other(StoreError::new("open", path.display(), &error))

@@ -17,7 +17,8 @@ fn state() -> (tempfile::TempDir, StateDir) {
 }
 
 /// A file that was delivered.
-const DELIVERED: Delivered = Delivered { changed: Timestamp { seconds: -5, nanos: 7 }, hash: Some([9; 32]) };
+const DELIVERED: Delivered =
+    Delivered { changed: Timestamp { seconds: -5, nanos: 7 }, hash: Some([9; 32]) };
 
 #[test]
 fn committed_entries_are_received_until_forgotten() {
@@ -52,7 +53,9 @@ fn what_was_committing_and_who_we_are_survive() {
     assert_eq!(ledger.delivered(id(9)).unwrap(), None);
     let outgoing = Folder::open(base.path(), false).unwrap();
     ledger.prune_delivered(&outgoing, &|delivered| delivered == id(8)).unwrap();
-    assert!(ledger.delivered(id(7)).unwrap().is_none() && ledger.delivered(id(8)).unwrap().is_some());
+    assert!(
+        ledger.delivered(id(7)).unwrap().is_none() && ledger.delivered(id(8)).unwrap().is_some()
+    );
 }
 
 #[test]
@@ -65,7 +68,10 @@ fn after_an_error_it_is_opened_anew_and_knows_all_it_knew() {
     ledger.forget(&[id(2)]).unwrap();
     for _ in 0..2 {
         ledger.db.fail();
-        assert_eq!(ledger.received_of(&[id(1), id(2), id(3)]).unwrap(), [Some(entry(1).1), None, None]);
+        assert_eq!(
+            ledger.received_of(&[id(1), id(2), id(3)]).unwrap(),
+            [Some(entry(1).1), None, None]
+        );
         assert_eq!(ledger.unfinished().unwrap(), [entry(3)]);
     }
     ledger.db.fail();
@@ -82,7 +88,8 @@ fn while_it_cannot_be_opened_nothing_is_forgotten() {
     std::fs::rename(&file, &aside).unwrap();
     ledger.db.fail();
     assert!(matches!(ledger.received(id(1)), Err(StoreError::NotFound { .. })));
-    // It need not be durable, so it is remembered; this must be, so it fails, and is remembered too.
+    // It need not be durable, so it is remembered; this must be, so it fails, and is remembered
+    // too.
     ledger.committed(&[entry(1)], &[]).unwrap();
     assert!(ledger.not_committed(&[id(2)]).is_err());
     assert!(ledger.committing(&[entry(4)], &[]).is_err());
@@ -207,7 +214,8 @@ fn works_until_it_is_killed() {
     let ledger = Ledger::open(&state).unwrap();
     assert_eq!(ledger.moved_aside(), None);
     for n in 0..1_000_000_u32 {
-        let batch: Vec<_> = (0..n % 40).map(|k| (id_of(n % 7 * 50 + k), entry(k as u8).1)).collect();
+        let batch: Vec<_> =
+            (0..n % 40).map(|k| (id_of(n % 7 * 50 + k), entry(k as u8).1)).collect();
         let ids: Vec<_> = batch.iter().map(|(id, _)| *id).collect();
         ledger.committing(&batch, &[]).unwrap();
         ledger.committed(&batch, &[]).unwrap();
@@ -215,7 +223,9 @@ fn works_until_it_is_killed() {
             ledger.forget(&ids).unwrap();
         }
         if n % 5 == 0 {
-            ledger.mark_delivered(&ids.iter().map(|id| (*id, DELIVERED)).collect::<Vec<_>>()).unwrap();
+            ledger
+                .mark_delivered(&ids.iter().map(|id| (*id, DELIVERED)).collect::<Vec<_>>())
+                .unwrap();
         }
     }
 }

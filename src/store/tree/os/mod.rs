@@ -2,8 +2,8 @@
 //!
 //! Every function takes the folder by handle and a single component of a name, and follows no
 //! symbolic link: with no `/` to walk through and no link to follow, nothing beneath a handle can
-//! lead out of it, whatever is renamed meanwhile. Both systems have the same functions, and all calls
-//! pass through here, where a test may let them fail (the names are those of the failpoints).
+//! lead out of it, whatever is renamed meanwhile. Both systems have the same functions, and all
+//! calls pass through here, where a test may let them fail (the names are those of the failpoints).
 
 #[cfg(unix)]
 #[path = "unix.rs"]
@@ -29,8 +29,8 @@ use std::path::Path;
 pub use programs::Program;
 pub(crate) use programs::writer_of;
 pub(crate) use system::{
-    SYNC_VOLUME_FROM, can_sync_volume, file_size_limit, is_confined_out, is_marked, is_mount_root, is_remote,
-    leaf_bytes,
+    SYNC_VOLUME_FROM, can_sync_volume, file_size_limit, is_confined_out, is_marked, is_mount_root,
+    is_remote, leaf_bytes,
 };
 
 macro_rules! calls {
@@ -42,7 +42,8 @@ macro_rules! calls {
     };
 }
 
-/// Those that tell files apart, and those that change what a loss of power leaves: a test may have them written down.
+/// Those that tell files apart, and those that change what a loss of power leaves: a test may have
+/// them written down.
 macro_rules! recorded {
     ($($(#[$doc:meta])* $point:literal: $name:ident($($arg:ident: $type:ty),*) -> $result:ty;)*) => {
         $($(#[$doc])* pub(crate) fn $name($($arg: $type),*) -> Result<$result> {
@@ -111,12 +112,12 @@ recorded! {
     "os.set_meta": set_dir(dir: &Dir, mode: Option<u32>, modified: Timestamp) -> ();
     /// The time of a link itself.
     "os.set_meta": set_link(dir: &Dir, leaf: &OsStr, modified: Timestamp) -> ();
-    /// A rename that fails with [`std::io::ErrorKind::AlreadyExists`] when anything stands at the new
-    /// name.
+    /// A rename that fails with [`std::io::ErrorKind::AlreadyExists`] when anything stands at the
+    /// new name.
     "os.rename": rename_new(from: &Dir, old: &OsStr, to: &Dir, new: &OsStr) -> ();
-    /// A rename to a name that is free, and that nobody but this program gives: in a folder of its own. The file keeps
-    /// its number, also where [`rename_new`] has to go by a second hard link and the file system (sshfs) then makes up
-    /// another.
+    /// A rename to a name that is free, and that nobody but this program gives: in a folder of its
+    /// own. The file keeps its number, also where [`rename_new`] has to go by a second hard link
+    /// and the file system (sshfs) then makes up another.
     "os.rename": rename_own(from: &Dir, old: &OsStr, to: &Dir, new: &OsStr) -> ();
     /// A rename that atomically replaces what stands at the new name.
     "os.rename": rename_over(from: &Dir, old: &OsStr, to: &Dir, new: &OsStr) -> ();

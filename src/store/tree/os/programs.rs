@@ -1,4 +1,5 @@
-//! Which program has a file open for writing, as far as this user may see: for a message to a person.
+//! Which program has a file open for writing, as far as this user may see: for a message to a
+//! person.
 
 use crate::store::tree::meta::Meta;
 
@@ -40,8 +41,9 @@ fn has_open(process: &std::path::Path, file: &Meta) -> bool {
     let Ok(descriptors) = std::fs::read_dir(process.join("fd")) else { return false };
     descriptors.flatten().any(|descriptor| {
         // The look follows the link to the open file, and opens nothing.
-        let same = std::fs::metadata(descriptor.path())
-            .is_ok_and(|found| (found.dev(), found.ino()) == (file.identity.device, file.identity.inode));
+        let same = std::fs::metadata(descriptor.path()).is_ok_and(|found| {
+            (found.dev(), found.ino()) == (file.identity.device, file.identity.inode)
+        });
         same && std::fs::read_to_string(process.join("fdinfo").join(descriptor.file_name()))
             .is_ok_and(|info| is_writable(&info))
     })
@@ -51,7 +53,9 @@ fn has_open(process: &std::path::Path, file: &Meta) -> bool {
 #[cfg(target_os = "linux")]
 fn is_writable(fdinfo: &str) -> bool {
     let flags = fdinfo.lines().find_map(|line| line.strip_prefix("flags:"));
-    flags.and_then(|flags| u32::from_str_radix(flags.trim(), 8).ok()).is_some_and(|flags| flags & 0b11 != 0)
+    flags
+        .and_then(|flags| u32::from_str_radix(flags.trim(), 8).ok())
+        .is_some_and(|flags| flags & 0b11 != 0)
 }
 
 /// proc(5), `maps`: `address perms offset major:minor inode path`, the device in hexadecimal.

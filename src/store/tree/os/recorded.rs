@@ -1,10 +1,12 @@
-//! For tests of a loss of power: the changes of this thread, made and written down, and the syncs, written down
-//! only. See `store::powerloss`.
+//! For tests of a loss of power: the changes of this thread, made and written down, and the syncs,
+//! written down only. See `store::powerloss`.
 
 use super::system;
 use crate::failpoint;
 use crate::proto::message::Timestamp;
-use crate::store::powerloss::disk::{Body, Cover, Disk, Event, Inode, Log, Node, Part, ROOT, Sync, pages};
+use crate::store::powerloss::disk::{
+    Body, Cover, Disk, Event, Inode, Log, Node, Part, ROOT, Sync, pages,
+};
 use crate::store::tree::meta::{FileKind, Meta};
 use cap_std::fs::Dir;
 use std::cell::RefCell;
@@ -38,7 +40,8 @@ pub(crate) struct Recorder {
 }
 
 impl Recorder {
-    /// From now on, what this thread does below `root` is written down behind `log`. There stands `disk` now.
+    /// From now on, what this thread does below `root` is written down behind `log`. There stands
+    /// `disk` now.
     pub(crate) fn start(root: &Path, log: Log, disk: Disk, volumes: &[&str]) {
         let mut recorder = Self {
             log,
@@ -278,17 +281,23 @@ pub(crate) fn set_link(dir: &Dir, leaf: &OsStr, modified: Timestamp) -> Result<(
 }
 
 pub(crate) fn sync_file(file: &File) -> Result<()> {
-    with(|recorder| recorder.file(file).into_iter().for_each(|node| recorder.sync(Cover::File(node), node)));
+    with(|recorder| {
+        recorder.file(file).into_iter().for_each(|node| recorder.sync(Cover::File(node), node))
+    });
     Ok(())
 }
 
 pub(crate) fn sync_data(file: &File) -> Result<()> {
-    with(|recorder| recorder.file(file).into_iter().for_each(|node| recorder.sync(Cover::Data(node), node)));
+    with(|recorder| {
+        recorder.file(file).into_iter().for_each(|node| recorder.sync(Cover::Data(node), node))
+    });
     Ok(())
 }
 
 pub(crate) fn sync_dir(dir: &Dir) -> Result<()> {
-    with(|recorder| recorder.dir(dir).into_iter().for_each(|node| recorder.sync(Cover::Names(node), node)));
+    with(|recorder| {
+        recorder.dir(dir).into_iter().for_each(|node| recorder.sync(Cover::Names(node), node))
+    });
     Ok(())
 }
 

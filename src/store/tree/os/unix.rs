@@ -122,7 +122,11 @@ fn open_regular(dir: &Dir, leaf: &OsStr, access: OFlags) -> io::Result<(File, Me
     let flags = access | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
     let file = File::from(fs::openat(dir, leaf, flags, Mode::empty()).map_err(link_in_the_way)?);
     let meta = stat_file(&file)?;
-    if meta.kind == FileKind::File { Ok((file, meta)) } else { Err(io::ErrorKind::NotADirectory.into()) }
+    if meta.kind == FileKind::File {
+        Ok((file, meta))
+    } else {
+        Err(io::ErrorKind::NotADirectory.into())
+    }
 }
 
 pub(crate) fn create_new(dir: &Dir, leaf: &OsStr) -> io::Result<File> {
@@ -138,8 +142,8 @@ pub(crate) fn set_len(file: &File, length: u64) -> io::Result<()> {
     file.set_len(length)
 }
 
-/// Whether a program has a file open for writing. On a file system whose files other hosts can write, the
-/// kernel of this one only knows its own writers, so that "none" is no answer there.
+/// Whether a program has a file open for writing. On a file system whose files other hosts can
+/// write, the kernel of this one only knows its own writers, so that "none" is no answer there.
 pub(crate) fn writers(file: &File) -> io::Result<Writers> {
     Ok(match open_writers::writers(file) {
         Writers::None if is_on_remote(file) => Writers::Unknown,
@@ -222,8 +226,9 @@ pub(crate) fn set_dir(dir: &Dir, mode: Option<u32>, modified: Timestamp) -> io::
 pub(crate) fn set_link(dir: &Dir, leaf: &OsStr, modified: Timestamp) -> io::Result<()> {
     use rustix::io::Errno;
     match fs::utimensat(dir, leaf, &times(modified), AtFlags::SYMLINK_NOFOLLOW) {
-        // It is there, as it was just made or found. Some file systems (sshfs) cannot set the time of a link: they
-        // look at where it leads, or say so. A link without its time is better than none.
+        // It is there, as it was just made or found. Some file systems (sshfs) cannot set the time
+        // of a link: they look at where it leads, or say so. A link without its time is better than
+        // none.
         Err(Errno::NOENT | Errno::LOOP | Errno::NOTSUP | Errno::NOSYS) => Ok(()),
         result => Ok(result?),
     }
@@ -284,13 +289,17 @@ fn syncfs_reports_errors() -> bool {
     *ANSWER.get_or_init(|| {
         let uname = rustix::system::uname();
         let mut numbers = uname.release().to_bytes().split(|b| !b.is_ascii_digit()).map(|digits| {
-            std::str::from_utf8(digits).ok().and_then(|digits| digits.parse::<u32>().ok()).unwrap_or(0)
+            std::str::from_utf8(digits)
+                .ok()
+                .and_then(|digits| digits.parse::<u32>().ok())
+                .unwrap_or(0)
         });
         (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0)) >= (5, 8)
     })
 }
 
-/// Device and mount: bind mounts have the device of what they show, and parts of one mount (subvolumes) have their own.
+/// Device and mount: bind mounts have the device of what they show, and parts of one mount
+/// (subvolumes) have their own.
 pub(crate) fn mount_of(dir: &Dir) -> io::Result<(u64, u64)> {
     let device = stat_dir(dir)?.identity.device;
     #[cfg(target_os = "linux")]
@@ -306,8 +315,8 @@ pub(crate) fn free_space(dir: &Dir, _path: &Path) -> io::Result<u64> {
     Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
 }
 
-/// Whether a folder's modes let this user write into it: if it cannot, the process is confined to others. Landlock
-/// has no say in access(2).
+/// Whether a folder's modes let this user write into it: if it cannot, the process is confined to
+/// others. Landlock has no say in access(2).
 #[cfg(target_os = "linux")]
 pub(crate) fn is_confined_out(dir: &Dir) -> bool {
     fs::accessat(dir, ".", fs::Access::WRITE_OK | fs::Access::EXEC_OK, AtFlags::empty()).is_ok()
@@ -318,8 +327,8 @@ pub(crate) fn is_confined_out(_dir: &Dir) -> bool {
     false
 }
 
-/// Whether a folder is the top of what is mounted there. A system that does not say it counts as one that
-/// may be.
+/// Whether a folder is the top of what is mounted there. A system that does not say it counts as
+/// one that may be.
 #[cfg(target_os = "linux")]
 pub(crate) fn is_mount_root(dir: &Dir) -> bool {
     use fs::{StatxAttributes, StatxFlags};
@@ -342,17 +351,22 @@ fn is_other_device(dir: &Dir) -> bool {
     above.is_ok_and(|above| fs::fstat(dir).is_ok_and(|own| own.st_dev != above.st_dev))
 }
 
-/// Whether an entry, or the folder that it is in, is marked as immutable or append-only (chattr): then not
-/// even root can rename or remove it. Only asked when the system refused, as it opens the entry.
+/// Whether an entry, or the folder that it is in, is marked as immutable or append-only (chattr):
+/// then not even root can rename or remove it. Only asked when the system refused, as it opens the
+/// entry.
 #[cfg(target_os = "linux")]
 pub(crate) fn is_marked(dir: &Dir, leaf: &OsStr) -> bool {
     use fs::IFlags;
     let marks = IFlags::IMMUTABLE | IFlags::APPEND;
-    let marked = |flags: rustix::io::Result<IFlags>| flags.is_ok_and(|flags| flags.intersects(marks));
-    let is_plain = stat(dir, leaf).is_ok_and(|meta| matches!(meta.kind, FileKind::File | FileKind::Folder));
-    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+    let marked =
+        |flags: rustix::io::Result<IFlags>| flags.is_ok_and(|flags| flags.intersects(marks));
+    let is_plain =
+        stat(dir, leaf).is_ok_and(|meta| matches!(meta.kind, FileKind::File | FileKind::Folder));
+    let flags =
+        OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
     let entry = || fs::openat(dir, leaf, flags, Mode::empty());
-    marked(fs::ioctl_getflags(dir)) || (is_plain && entry().is_ok_and(|fd| marked(fs::ioctl_getflags(fd))))
+    marked(fs::ioctl_getflags(dir))
+        || (is_plain && entry().is_ok_and(|fd| marked(fs::ioctl_getflags(fd))))
 }
 
 #[cfg(not(target_os = "linux"))]
@@ -378,8 +392,8 @@ fn is_on_remote(file: impl AsFd) -> bool {
     fs::fstatfs(file).is_ok_and(|stat| REMOTE.contains(&(stat.f_type as u32)))
 }
 
-/// statfs(2), linux/magic.h, and each file system's own source. Not everything behind FUSE is remote,
-/// but all of it may be.
+/// statfs(2), linux/magic.h, and each file system's own source. Not everything behind FUSE is
+/// remote, but all of it may be.
 #[cfg(target_os = "linux")]
 const REMOTE: [u32; 15] = [
     0x0000_6969, // NFS

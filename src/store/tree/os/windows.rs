@@ -1,8 +1,8 @@
 //! Windows.
 //!
-//! Opening goes by handle and component (`NtCreateFile` relative to a folder). What changes names has
-//! no safe form by handle, so it goes by the path that the folder's handle has at that moment, in the
-//! verbatim form (`\\?\`), which has no limit of 260 characters and is not normalized.
+//! Opening goes by handle and component (`NtCreateFile` relative to a folder). What changes names
+//! has no safe form by handle, so it goes by the path that the folder's handle has at that moment,
+//! in the verbatim form (`\\?\`), which has no limit of 260 characters and is not normalized.
 
 use crate::proto::message::Timestamp;
 use crate::store::tree::meta::{FileKind, Identity, Meta, system_time_of, timestamp_of};
@@ -20,7 +20,8 @@ use std::time::Duration;
 /// There is no sync of a whole volume for a user without administrator's rights.
 pub(crate) const SYNC_VOLUME_FROM: usize = usize::MAX;
 
-// Access rights, share modes and flags of CreateFileW, and its errors (winnt.h, fileapi.h, winerror.h).
+// Access rights, share modes and flags of CreateFileW, and its errors (winnt.h, fileapi.h,
+// winerror.h).
 const FILE_READ_ATTRIBUTES: u32 = 0x80;
 const FILE_WRITE_ATTRIBUTES: u32 = 0x100;
 const FILE_SHARE_READ: u32 = 1;
@@ -57,7 +58,8 @@ pub(crate) fn stat_root(path: &Path) -> io::Result<Meta> {
 }
 
 pub(crate) fn open_dir(dir: &Dir, leaf: &OsStr) -> io::Result<Dir> {
-    let file = open(dir, leaf, OpenOptions::new().read(true).custom_flags(FILE_FLAG_BACKUP_SEMANTICS))?;
+    let file =
+        open(dir, leaf, OpenOptions::new().read(true).custom_flags(FILE_FLAG_BACKUP_SEMANTICS))?;
     if meta_of(&file)?.kind == FileKind::Folder {
         Ok(Dir::from_std_file(file))
     } else {
@@ -71,7 +73,8 @@ fn open(dir: &Dir, leaf: &OsStr, options: &mut OpenOptions) -> io::Result<File> 
     Ok(opened.map_err(told)?.into_std())
 }
 
-/// The entry itself, for its metadata alone: no other program's share mode can be in the way of that.
+/// The entry itself, for its metadata alone: no other program's share mode can be in the way of
+/// that.
 fn open_meta(dir: &Dir, leaf: &OsStr, access: u32) -> io::Result<File> {
     let flags = FILE_FLAG_BACKUP_SEMANTICS | FILE_FLAG_OPEN_REPARSE_POINT;
     open(dir, leaf, OpenOptions::new().access_mode(access).custom_flags(flags))
@@ -165,7 +168,9 @@ pub(crate) fn open_edit(dir: &Dir, leaf: &OsStr) -> io::Result<(File, Meta)> {
     options.read(true).write(true);
     match open_regular(dir, leaf, options) {
         // It got its attributes, and then its transfer was cut off.
-        Err(error) if error.kind() == io::ErrorKind::PermissionDenied && make_writable(dir, leaf)? => {
+        Err(error)
+            if error.kind() == io::ErrorKind::PermissionDenied && make_writable(dir, leaf)? =>
+        {
             open_regular(dir, leaf, options)
         }
         opened => opened,
@@ -179,11 +184,15 @@ fn open_regular(dir: &Dir, leaf: &OsStr, options: &mut OpenOptions) -> io::Resul
     // What was renamed there since is caught by the second look.
     let file = open(dir, leaf, options)?;
     let meta = meta_of(&file)?;
-    if meta.kind == FileKind::File { Ok((file, meta)) } else { Err(io::ErrorKind::NotADirectory.into()) }
+    if meta.kind == FileKind::File {
+        Ok((file, meta))
+    } else {
+        Err(io::ErrorKind::NotADirectory.into())
+    }
 }
 
-/// [`open_read`] shares the file with readers only, so it fails while a program has the file open for writing, and
-/// none can open it so while the handle is open.
+/// [`open_read`] shares the file with readers only, so it fails while a program has the file open
+/// for writing, and none can open it so while the handle is open.
 pub(crate) fn writers(_file: &File) -> io::Result<Writers> {
     Ok(Writers::None)
 }
@@ -223,9 +232,11 @@ pub(crate) fn read_link(dir: &Dir, leaf: &OsStr) -> io::Result<Vec<u8>> {
 }
 
 /// A link to a file, or with a `/` at the end of its target to a folder: Windows wants to know, and
-/// what the target is cannot be seen from the stage. Needs developer mode or the right to make links.
+/// what the target is cannot be seen from the stage. Needs developer mode or the right to make
+/// links.
 pub(crate) fn make_link(dir: &Dir, leaf: &OsStr, target: &[u8]) -> io::Result<()> {
-    let target = std::str::from_utf8(target).map_err(|_| io::ErrorKind::InvalidData)?.replace('/', "\\");
+    let target =
+        std::str::from_utf8(target).map_err(|_| io::ErrorKind::InvalidData)?.replace('/', "\\");
     let path = path_of(dir, leaf)?;
     match target.strip_suffix('\\') {
         Some(folder) => std::os::windows::fs::symlink_dir(folder, path),
@@ -250,7 +261,8 @@ pub(crate) fn rename_over(from: &Dir, old: &OsStr, to: &Dir, new: &OsStr) -> io:
     retried(|| match fs::rename(&source, &target) {
         // A read-only file is not replaced either.
         Err(error)
-            if error.kind() == io::ErrorKind::PermissionDenied && make_writable(to, new).unwrap_or(false) =>
+            if error.kind() == io::ErrorKind::PermissionDenied
+                && make_writable(to, new).unwrap_or(false) =>
         {
             fs::rename(&source, &target)
         }
@@ -275,7 +287,8 @@ pub(crate) fn unlink(dir: &Dir, leaf: &OsStr) -> io::Result<()> {
     })
 }
 
-/// Again while another program is in the way; what denies it for good is told after a tenth of a second.
+/// Again while another program is in the way; what denies it for good is told after a tenth of a
+/// second.
 fn retried(mut change: impl FnMut() -> io::Result<()>) -> io::Result<()> {
     for _ in 1..TRIES {
         match change() {
@@ -307,8 +320,8 @@ fn make_writable(dir: &Dir, leaf: &OsStr) -> io::Result<bool> {
     Ok(true)
 }
 
-/// Permission bits (none: left alone) and time of an open file. Of the bits Windows has one: who may
-/// not write makes it read-only.
+/// Permission bits (none: left alone) and time of an open file. Of the bits Windows has one: who
+/// may not write makes it read-only.
 pub(crate) fn set_file(file: &File, mode: Option<u32>, modified: Timestamp) -> io::Result<()> {
     set_time(file, modified)?;
     if mode.is_some_and(|mode| mode & 0o200 == 0) {
@@ -399,7 +412,9 @@ pub(crate) fn is_remote(dir: &Dir, _path: &Path) -> bool {
     use std::path::{Component, Prefix};
     let path = path_of_dir(dir);
     path.is_ok_and(|path| match path.components().next() {
-        Some(Component::Prefix(prefix)) => matches!(prefix.kind(), Prefix::UNC(..) | Prefix::VerbatimUNC(..)),
+        Some(Component::Prefix(prefix)) => {
+            matches!(prefix.kind(), Prefix::UNC(..) | Prefix::VerbatimUNC(..))
+        }
         _ => false,
     })
 }

@@ -19,7 +19,8 @@ impl Tally {
         self.lost / (self.acked + self.lost).max(1.0)
     }
 
-    /// The path itself may have lost so much, as far as this round's packets tell: few may all be lost by chance.
+    /// The path itself may have lost so much, as far as this round's packets tell: few may all be
+    /// lost by chance.
     pub fn is_plausible(self, mtu: f64) -> bool {
         self.share() <= MAX_LOSS || self.acked + self.lost < FEW_PACKETS * mtu
     }

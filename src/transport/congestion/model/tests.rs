@@ -25,7 +25,8 @@ fn less_arrives_and_there_is_a_queue_so_the_path_has_become_slower() {
 fn less_arrives_where_less_is_sent_and_the_path_is_what_it_was() {
     assert_eq!(rate_after(&[FULL, (0.07, 4e6, Window::Tiny)]), 10e6);
     // What ends the round after that left when its window was tiny.
-    let rounds = [FULL, (0.05, 4e6, Window::Tiny), (0.07, 4e6, Window::Level), (0.07, 4e6, Window::Level)];
+    let rounds =
+        [FULL, (0.05, 4e6, Window::Tiny), (0.07, 4e6, Window::Level), (0.07, 4e6, Window::Level)];
     assert_eq!((rate_after(&rounds[..3]), rate_after(&rounds)), (10e6, 4e6));
 }
 
@@ -41,7 +42,10 @@ fn a_burst_of_losses_counts_for_little_and_losses_all_the_time_for_all() {
             }
             model.on_lost(1250 * lost, Load::Full);
         }
-        model.end_round(0, 1, Window::Large).map(|round| (round.loss, round.scattered_loss)).unwrap()
+        model
+            .end_round(0, 1, Window::Large)
+            .map(|round| (round.loss, round.scattered_loss))
+            .unwrap()
     };
     let (loss, counted) = scattered(2, &[0, 0, 0, 0, 20, 0, 0, 0, 0, 0]);
     assert!(loss == 0.5 && counted < 0.1, "{loss} {counted}");
