@@ -10,8 +10,7 @@
 //!    session's keys.
 //! 4. `schedule`: the one table of labels, and every derivation that uses one.
 //! 5. [`seal`]: each record of each stream under AES-256-GCM and a committing HMAC.
-//! 6. [`repair`]: the packets by which lost ones are made again carry a short HMAC.
-//! 7. [`filehash`]: the BLAKE3 hash of a whole file, chunk by chunk in any order.
+//! 6. [`filehash`]: the BLAKE3 hash of a whole file, chunk by chunk in any order.
 //!
 //! Before all of these stands [`kem`]: ML-KEM-768, which TLS uses beside X25519.
 //!

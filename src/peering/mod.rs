@@ -1,12 +1,15 @@
-//! The network: the only place that names quinn, rustls and rcgen.
+//! Peering: dialling and accepting until there is one session with the peer.
 //!
-//! In the order in which a connection comes to be: [`socket`] (and `first_packet`), [`tls`],
-//! [`endpoint`]; `names`, `redial`, `dial` and `guard` (out and in); [`handshake`], [`close`] (what
-//! its end means) and `reports` (what the user is told of strangers); [`tie_break`], [`clash`] and
-//! `liveness`; `adopt` and [`connector`], which hold them together; then [`session`], with
-//! [`record`]s on each [`stream`]. [`congestion`] decides how fast the link is filled, `flow` how
-//! much the peer may send ahead of us; [`look`] asks what an idle path carries, [`fec`] repairs
-//! what is lost at a file's end.
+//! In the order of a connection's life:
+//!
+//! | file | step |
+//! | --- | --- |
+//! | `resolve`, `backoff`, `dial` | addresses of the peer's name, when to dial, dialling |
+//! | `admission`, `attempts` | incoming connections: limits for each kind of source |
+//! | `adopt`, [`tie_break`] | which authenticated connection becomes the session |
+//! | `liveness` | whether the session's path still works |
+//! | [`connector`] | the state of these steps, and the task that runs them |
+//! | `reports` | how often the user is told of strangers |
 
 mod admission;
 mod adopt;
