@@ -25,6 +25,8 @@ mod units;
 use args::{Command, CommandLine};
 use clap::Parser;
 use exit::Failure;
+use rft::cause;
+use std::error::Error;
 use std::io::{self, Write};
 use std::process::ExitCode;
 use text::Palette;
@@ -44,18 +46,20 @@ pub(crate) fn main() -> ExitCode {
         Some(Command::Demo(args)) => demo::run(args),
         Some(Command::Passphrase) => passphrase::generate()
             .map(|phrase| print(format!("{}\n", *phrase).as_bytes()))
-            .map_err(|error| {
-                Failure::new(exit::UNKNOWN, format!("the system has no random bits: {error}"))
-            }),
+            .map_err(|error| unknown("the system has no random bits", &error)),
         Some(Command::Completions { shell }) => {
             print(&manual::completions(*shell));
             Ok(())
         }
-        Some(Command::Man) => manual::man_page().map(|page| print(&page)).map_err(|error| {
-            Failure::new(exit::UNKNOWN, format!("the man page cannot be made: {error}"))
-        }),
+        Some(Command::Man) => manual::man_page()
+            .map(|page| print(&page))
+            .map_err(|error| unknown("the man page cannot be made", &error)),
     };
     result.map_or_else(|failure| fail(&failure), |()| ExitCode::SUCCESS)
+}
+
+fn unknown(what: &str, error: &dyn Error) -> Failure {
+    Failure::new(exit::UNKNOWN, format!("{what}: {}", cause::without_number(&error.to_string())))
 }
 
 /// What was asked for, on stdout; a reader that goes away is no error.

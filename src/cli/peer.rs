@@ -12,7 +12,7 @@ use super::{banner, log, password, shutdown};
 use rft::cause;
 use rft::config::Config;
 use rft::crypto::password::{Password, PasswordKey};
-use rft::daemon::{self, Finished, RunError, Status};
+use rft::daemon::{self, Finished, Port, RunError, Status};
 use rft::event::Event;
 use std::io::{self, BufWriter, IsTerminal};
 use std::path::{Path, PathBuf};
@@ -68,6 +68,7 @@ pub(crate) fn run(line: &CommandLine) -> ExitCode {
 /// What is done before anything else runs.
 struct Prepared {
     config: Config,
+    port: Port,
     password: Password,
     /// For people, once there is something that prints.
     warnings: Vec<String>,
@@ -81,9 +82,8 @@ fn prepare(line: &CommandLine) -> Result<Prepared, Failure> {
     let mut warnings: Vec<String> = keep_memory_private().err().into_iter().collect();
     let config = line.config()?;
     let failed = |error: RunError| Failure::new(error.exit_code(), error.to_string());
-    // Before the prompt, whose user would type in vain; the port is held until the folders are
-    // there.
-    let _port = daemon::check(&config).map_err(failed)?;
+    // Before the prompt, whose user would type in vain.
+    let port = daemon::check(&config).map_err(failed)?;
     let file = line.options.password_file.as_deref();
     let password = password::obtain(file, &mut |warning| warnings.push(warning))?;
     daemon::make_folders(&config.folders).map_err(failed)?;
@@ -96,7 +96,7 @@ fn prepare(line: &CommandLine) -> Result<Prepared, Failure> {
         sandbox::restrict_writes(&folders).map(|()| folders)
     };
     let confined = (!line.options.no_sandbox).then(confine);
-    Ok(Prepared { config, password, warnings, confined })
+    Ok(Prepared { config, port, password, warnings, confined })
 }
 
 fn serve(
@@ -106,7 +106,7 @@ fn serve(
     show: Show,
     runtime: &Runtime,
 ) -> Result<Finished, Failure> {
-    let Prepared { config, password, warnings, confined } = prepared;
+    let Prepared { config, port, password, warnings, confined } = prepared;
     let status = Status::default();
     let (stop, stopped_by) = {
         let _context = runtime.enter();
@@ -137,7 +137,7 @@ fn serve(
     let key = PasswordKey::derive(&password).map_err(|error| unknown(&error))?;
     drop(password);
 
-    let running = daemon::run_with_status(config, key, output.sink(), stop, &status);
+    let running = daemon::run_with_status(config, Some(port), key, output.sink(), stop, &status);
     let result = runtime.block_on(running);
     match &result {
         Ok(finished) => tracing::info!(?finished, "ended"),

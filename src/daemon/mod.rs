@@ -4,6 +4,7 @@ mod drain;
 mod session;
 mod status;
 
+pub use crate::transport::endpoint::Port;
 pub use status::{Connected, Left, State, Status};
 
 use crate::config::{AfterSend, Compress, Config, Folders, OnConflict};
@@ -20,12 +21,10 @@ use crate::proto::name::Name;
 use crate::session::installation::Identity;
 use crate::session::{ControlReceiver, Session};
 use crate::store::{Folder, Incoming, Ledger, Remover, StateDir, StoreError};
-use crate::transport::endpoint;
 use crate::transport::endpoint::{Endpoint, EndpointError};
 use rand::rngs::SysRng;
 use std::collections::HashSet;
 use std::future::Future;
-use std::net::UdpSocket;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -183,17 +182,17 @@ pub fn make_folders(folders: &Folders) -> Result<(), RunError> {
 }
 
 /// Whether the configured address can be bound and the peer's name leads somewhere: what is to be
-/// known before folders are made. The address stays taken while the socket lives; drop it before
-/// [`run`].
+/// known before folders are made. The port is for [`run_with_status`], so that no other program
+/// takes it meanwhile.
 ///
 /// # Errors
 /// [`RunError::Endpoint`] or [`RunError::Net`].
-pub fn check(config: &Config) -> Result<UdpSocket, RunError> {
-    let socket = endpoint::hold_port(config)?;
+pub fn check(config: &Config) -> Result<Port, RunError> {
+    let port = Port::bind(config)?;
     if let Some(peer) = &config.peer {
-        peering::check_peer(peer, socket.local_addr().map_err(EndpointError::Drive)?)?;
+        peering::check_peer(peer, port.local()?)?;
     }
-    Ok(socket)
+    Ok(port)
 }
 
 /// Runs one peer until `shutdown` completes, `--drain` is done, or it cannot go on. Needs a
@@ -207,15 +206,16 @@ pub async fn run(
     events: EventSink,
     shutdown: impl Future<Output = ()> + Send,
 ) -> Result<Finished, RunError> {
-    run_with_status(config, key, events, shutdown, &Status::default()).await
+    run_with_status(config, None, key, events, shutdown, &Status::default()).await
 }
 
-/// As [`run`]; `status` tells its state meanwhile.
+/// As [`run`], on the port of [`check`] where there is one; `status` tells its state meanwhile.
 ///
 /// # Errors
 /// As [`run`].
 pub async fn run_with_status(
     config: Config,
+    port: Option<Port>,
     key: PasswordKey,
     events: EventSink,
     shutdown: impl Future<Output = ()> + Send,
@@ -223,7 +223,10 @@ pub async fn run_with_status(
 ) -> Result<Finished, RunError> {
     let shared = Arc::new(open(&config, &events)?);
     status.attach(&shared);
-    let endpoint = Endpoint::open(&config)?;
+    let endpoint = match port {
+        Some(port) => Endpoint::on(port, &config)?,
+        None => Endpoint::open(&config)?,
+    };
     events.emit(Event::Listening { local: endpoint.local });
     fail_point("start.listening");
     for note in &endpoint.notes {

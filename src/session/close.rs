@@ -7,6 +7,7 @@
 
 use super::handshake::AuthError;
 use super::installation::Clash;
+use crate::cause;
 use crate::crypto::handshake::Role;
 use crate::transport::endpoint::CloseCode;
 use quinn::ConnectionError;
@@ -164,7 +165,9 @@ pub fn describe(error: &ConnectionError) -> String {
         ConnectionError::ApplicationClosed(close) => {
             format!("the peer closed it with code {:#x}", u64::from(close.error_code))
         }
-        ConnectionError::TransportError(error) => format!("this side's QUIC closed it: {error}"),
+        ConnectionError::TransportError(error) => {
+            format!("this side's QUIC closed it: {}", cause::without_number(&error.to_string()))
+        }
         ConnectionError::Reset => "the peer was restarted".into(),
         ConnectionError::TimedOut => "nothing came from the peer any more".into(),
         ConnectionError::LocallyClosed => "this side closed it".into(),

@@ -13,7 +13,7 @@ use quinn::{
 };
 use quinn_proto::congestion::ControllerFactory;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, UdpSocket};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -32,6 +32,8 @@ const DIAL_RTT: Duration = Duration::from_millis(3400);
 const MAX_INCOMING: usize = 64;
 /// Bytes that a stranger's connection may have buffered before it is looked at.
 const INCOMING_BUFFER: u64 = 16 << 10;
+/// Datagrams that are dropped from a port before its endpoint begins.
+const MAX_DISCARDED: usize = 4096;
 
 /// Largest UDP payload that is tried on routes that take jumbo frames: 9,000 bytes less the headers
 /// of IPv6 and UDP.
@@ -162,14 +164,72 @@ impl Jumbo {
     }
 }
 
-impl Endpoint {
+/// A port that is bound and taken while this lives, for an endpoint to come.
+#[derive(Debug)]
+pub struct Port {
+    socket: UdpSocket,
+    ephemeral: bool,
+}
+
+impl Port {
     /// Binds as the configuration says. When its port is taken, an ephemeral one is bound if there
-    /// is a peer to dial from it.
+    /// is a peer to dial from it. Needs no runtime.
+    ///
+    /// # Errors
+    /// [`EndpointError::Bind`] when nothing could be bound.
+    pub fn bind(config: &Config) -> Result<Self, EndpointError> {
+        let attempt = |port| match config.bind {
+            Some(bind) => socket::bind(SocketAddr::new(bind.addr, port)),
+            None => socket::bind_all(port),
+        };
+        let port = config.bind.and_then(|bind| bind.port).unwrap_or(config.port);
+        let error = match attempt(port) {
+            Ok(socket) => return Ok(Self { socket, ephemeral: false }),
+            Err(error) => error,
+        };
+        let taken = error.kind() == io::ErrorKind::AddrInUse;
+        let chosen = config.bind.is_some_and(|bind| bind.port.is_some());
+        if taken && config.peer.is_some() && !chosen {
+            return attempt(0)
+                .map(|socket| Self { socket, ephemeral: true })
+                .map_err(|error| bind_error(config.bind, 0, error));
+        }
+        Err(bind_error(config.bind, port, error))
+    }
+
+    /// Where it is bound.
+    ///
+    /// # Errors
+    /// [`EndpointError::Drive`] with what the system says.
+    pub fn local(&self) -> Result<SocketAddr, EndpointError> {
+        self.socket.local_addr().map_err(EndpointError::Drive)
+    }
+
+    /// Drops what has come so far: the peer's dials that nothing answered, and that it has given
+    /// up.
+    fn discard(&self) {
+        let none_left = |error: io::Error| error.kind() == io::ErrorKind::WouldBlock;
+        let _ = (0..MAX_DISCARDED).find(|_| self.socket.recv(&mut [0]).is_err_and(none_left));
+    }
+}
+
+impl Endpoint {
+    /// An endpoint on a port that it binds.
     ///
     /// # Errors
     /// [`EndpointError`] when nothing could be bound or TLS could not be set up.
     pub fn open(config: &Config) -> Result<Self, EndpointError> {
-        let (bound, ephemeral) = bind(config, socket::bind, socket::bind_all)?;
+        Self::on(Port::bind(config)?, config)
+    }
+
+    /// An endpoint on this port.
+    ///
+    /// # Errors
+    /// [`EndpointError`] when the socket cannot be driven or TLS could not be set up.
+    pub fn on(port: Port, config: &Config) -> Result<Self, EndpointError> {
+        port.discard();
+        let Port { socket, ephemeral } = port;
+        let bound = socket::wrap(socket).map_err(EndpointError::Drive)?;
         let tls = tls::configure()?;
         let mut limits = EndpointConfig::default();
         if cfg!(target_os = "linux") {
@@ -204,40 +264,6 @@ impl Endpoint {
         quic.set_default_client_config(client);
         Ok(Self { quic, local: bound.local, ephemeral, notes: bound.notes, jumbo, fec: bound.fec })
     }
-}
-
-/// Binds as [`Endpoint::open`] will, without a runtime. The address is taken while the socket
-/// lives.
-///
-/// # Errors
-/// [`EndpointError::Bind`] when it cannot be bound.
-pub fn hold_port(config: &Config) -> Result<std::net::UdpSocket, EndpointError> {
-    bind(config, socket::open, socket::open_all).map(|(socket, _)| socket)
-}
-
-/// Binds the configured address by one of two ways to bind; says whether the port is another one.
-fn bind<T>(
-    config: &Config,
-    one: fn(SocketAddr) -> io::Result<T>,
-    all: fn(u16) -> io::Result<T>,
-) -> Result<(T, bool), EndpointError> {
-    let attempt = |port| match config.bind {
-        Some(bind) => one(SocketAddr::new(bind.addr, port)),
-        None => all(port),
-    };
-    let port = config.bind.and_then(|bind| bind.port).unwrap_or(config.port);
-    let error = match attempt(port) {
-        Ok(bound) => return Ok((bound, false)),
-        Err(error) => error,
-    };
-    let taken = error.kind() == io::ErrorKind::AddrInUse;
-    let chosen = config.bind.is_some_and(|bind| bind.port.is_some());
-    if taken && config.peer.is_some() && !chosen {
-        return attempt(0)
-            .map(|bound| (bound, true))
-            .map_err(|error| bind_error(config.bind, 0, error));
-    }
-    Err(bind_error(config.bind, port, error))
 }
 
 fn bind_error(bind: Option<Bind>, port: u16, source: io::Error) -> EndpointError {
@@ -340,6 +366,21 @@ mod tests {
             assert!(tokio::time::timeout(Duration::from_millis(500), fill).await.is_err());
             assert_eq!(taken, STRANGER_WINDOW as usize, "--memory {memory}");
         }
+    }
+
+    #[test]
+    fn a_port_drops_what_came_before_its_endpoint_begins() {
+        let mut config = Config::new(None, 0, "unused");
+        config.bind = Some(Bind { addr: [127, 0, 0, 1].into(), port: Some(0) });
+        let port = Port::bind(&config).unwrap();
+        for length in [1, 1000] {
+            UdpSocket::bind("127.0.0.1:0")
+                .unwrap()
+                .send_to(&vec![7; length], port.local().unwrap())
+                .unwrap();
+        }
+        port.discard();
+        assert_eq!(port.socket.recv(&mut [0]).unwrap_err().kind(), io::ErrorKind::WouldBlock);
     }
 }
 

@@ -39,12 +39,11 @@ pub struct Bound {
     pub fec: Fec,
 }
 
-/// Binds `addr`; an unspecified IPv6 address serves both families.
+/// Readies a socket for an endpoint. Needs a runtime.
 ///
 /// # Errors
 /// What the operating system says.
-pub fn bind(addr: SocketAddr) -> io::Result<Bound> {
-    let std_socket = open(addr)?;
+pub fn wrap(std_socket: std::net::UdpSocket) -> io::Result<Bound> {
     let local = std_socket.local_addr()?;
     let (mut notes, fec) = (Vec::new(), Fec::default());
     if let Some(note) = size_buffers(&std_socket) {
@@ -78,20 +77,7 @@ pub fn bind(addr: SocketAddr) -> io::Result<Bound> {
 ///
 /// # Errors
 /// What the operating system says of the last try.
-pub fn bind_all(port: u16) -> io::Result<Bound> {
-    on_all(port, bind)
-}
-
-/// As [`bind_all`], the bare socket.
-///
-/// # Errors
-/// What the operating system says of the last try.
-pub fn open_all(port: u16) -> io::Result<std::net::UdpSocket> {
-    on_all(port, open)
-}
-
-/// All addresses of both families, or of IPv4 alone where there is no IPv6.
-fn on_all<T>(port: u16, bind: fn(SocketAddr) -> io::Result<T>) -> io::Result<T> {
+pub fn bind_all(port: u16) -> io::Result<std::net::UdpSocket> {
     let v6 = SocketAddr::new(IpAddr::V6(Ipv6Addr::UNSPECIFIED), port);
     let v4 = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), port);
     match bind(v6) {
@@ -104,7 +90,7 @@ fn on_all<T>(port: u16, bind: fn(SocketAddr) -> io::Result<T>) -> io::Result<T> 
 ///
 /// # Errors
 /// What the operating system says.
-pub fn open(addr: SocketAddr) -> io::Result<std::net::UdpSocket> {
+pub fn bind(addr: SocketAddr) -> io::Result<std::net::UdpSocket> {
     let socket = Socket::new(Domain::for_address(addr), Type::DGRAM, Some(Protocol::UDP))?;
     if addr.is_ipv6() {
         socket.set_only_v6(!addr.ip().is_unspecified())?;
@@ -334,13 +320,13 @@ mod tests {
     #[tokio::test]
     async fn a_taken_port_is_an_error() {
         let first = bind("127.0.0.1:0".parse().unwrap()).unwrap();
-        let second = bind(first.local);
+        let second = bind(first.local_addr().unwrap());
         assert_eq!(second.unwrap_err().kind(), io::ErrorKind::AddrInUse);
     }
 
     #[tokio::test]
     async fn one_socket_serves_both_families() {
-        let Ok(bound) = bind_all(0) else { return };
+        let Ok(bound) = bind_all(0).and_then(wrap) else { return };
         if bound.local.is_ipv6() {
             let v4 = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
             v4.send_to(b"x", ("127.0.0.1", bound.local.port())).unwrap();
@@ -392,10 +378,8 @@ mod tests {
     #[cfg(target_os = "linux")]
     #[tokio::test]
     async fn ten_jumbo_packets_are_sent_at_once() {
-        let (a, b) = (
-            bind("127.0.0.1:0".parse().unwrap()).unwrap(),
-            bind("127.0.0.1:0".parse().unwrap()).unwrap(),
-        );
+        let bound = || bind("127.0.0.1:0".parse().unwrap()).and_then(wrap).unwrap();
+        let (a, b) = (bound(), bound());
         let contents: Vec<u8> = (0..10u8).flat_map(|n| vec![n; 8952]).collect();
         let transmit = Transmit {
             destination: b.local,

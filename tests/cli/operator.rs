@@ -4,12 +4,14 @@ use super::harness::peer::{Host, PASSWORD, Pair, Running, free_port};
 use super::{names, put};
 use rft::config::{Bind, Config, PeerAddress};
 use rft::crypto::password::{Password, PasswordKey};
-use rft::daemon::{self, Finished, RunError};
+use rft::daemon::{self, Finished, RunError, Status};
 use rft::event::{Event, EventSink};
 use rustix::process::Signal;
 use serde_json::Value;
 use std::fs;
 use std::io::Write;
+use std::net::UdpSocket;
+use std::process::Stdio;
 use std::sync::mpsc::channel;
 use std::time::Duration;
 
@@ -199,6 +201,51 @@ fn a_drain_says_again_and_again_what_it_waits_for() {
     assert_eq!(said, [""; 0]);
 }
 
+/// Another program cannot take the port between the check and the run.
+#[test]
+fn a_peer_runs_on_the_port_that_was_checked() {
+    let pair = Pair::new();
+    let mut config = Config::new(None, 0, &pair.a.dir);
+    config.bind = Some(Bind { addr: pair.a.bind.parse().unwrap(), port: Some(0) });
+    let port = daemon::check(&config).unwrap();
+    let checked = port.local().unwrap();
+    assert!(UdpSocket::bind(checked).is_err());
+    let (sender, listening) = channel();
+    let events = EventSink::new(move |event| {
+        if let Event::Listening { local } = event {
+            sender.send(local).unwrap();
+        }
+    });
+    let key = PasswordKey::derive(&Password::new(PASSWORD).unwrap()).unwrap();
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+    let stop = async { tokio::time::sleep(Duration::from_millis(100)).await };
+    let status = Status::default();
+    runtime
+        .block_on(daemon::run_with_status(config, Some(port), key, events, stop, &status))
+        .unwrap();
+    assert_eq!(listening.iter().collect::<Vec<_>>(), [checked]);
+}
+
+#[test]
+fn a_program_whose_events_cannot_be_written_goes_on_and_the_log_says_why() {
+    let pair = Pair::new();
+    put(&pair.a, "f", "x");
+    let mut command =
+        pair.a.command(PASSWORD, &["--bind", &pair.a.bind, &pair.a.peer, &pair.a.port.to_string()]);
+    command
+        .stdin(Stdio::null())
+        .stdout(fs::File::create("/dev/full").unwrap())
+        .stderr(Stdio::null());
+    let mut child = command.spawn().unwrap();
+    let mut b = pair.b.start(&[]);
+    b.waits_for("file_done", |event| event["path"] == "f");
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let log = fs::read_to_string(pair.a.state().join("rft.log")).unwrap();
+    assert!(log.contains("cannot be written to stdout any more: no space is left"), "{log}");
+    assert!(!log.contains("os error"), "{log}");
+}
+
 #[test]
 fn a_wait_without_a_drain_is_an_error_that_says_so() {
     let base = tempfile::tempdir().unwrap();
@@ -208,4 +255,37 @@ fn a_wait_without_a_drain_is_an_error_that_says_so() {
     assert_eq!(code, Some(2));
     let last = running.events().last().unwrap().event.clone();
     assert!(last["reason"].as_str().unwrap().contains("add --drain"), "{last}");
+}
+
+/// Secrets are in memory, so a release build leaves no copy of it behind when it dies, whatever
+/// `ulimit -c` says. A build for debugging does, so this runs with `cargo test --release` only.
+#[cfg(all(target_os = "linux", not(debug_assertions)))]
+#[test]
+fn a_release_build_dumps_no_core() {
+    use super::harness::peer::PASSWORD;
+    use std::io::{BufRead, BufReader};
+    use std::os::unix::process::ExitStatusExt;
+    use std::process::{Command, Stdio};
+    let mut pair = Pair::new();
+    // The control: where the system dumps nothing at all, nothing is shown.
+    let dies = ["-c", "ulimit -c unlimited && kill -ABRT $$"];
+    let control = Command::new("sh").args(dies).current_dir(&pair.a.dir).status().unwrap();
+    if !control.core_dumped() {
+        eprintln!("this system dumps no core: nothing was tested");
+        return;
+    }
+    pair.a.wrapper =
+        ["sh", "-c", "ulimit -c unlimited && exec \"$0\" \"$@\""].map(str::to_owned).into();
+    let port = pair.a.port.to_string();
+    // Unconfined: so it may write where it runs.
+    let options = ["--no-sandbox", "--bind", "127.0.0.1", "listen", &port];
+    let mut command = pair.a.command(PASSWORD, &options);
+    let mut child = command.current_dir(&pair.a.dir).stdout(Stdio::piped()).spawn().unwrap();
+    let mut line = String::new();
+    BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    assert!(line.contains("listening"), "{line}");
+    let pid = rustix::process::Pid::from_child(&child);
+    rustix::process::kill_process(pid, Signal::ABORT).unwrap();
+    let status = child.wait().unwrap();
+    assert_eq!((status.signal(), status.core_dumped()), (Some(Signal::ABORT.as_raw()), false));
 }

@@ -2,6 +2,7 @@
 
 use rand::TryRng;
 use rand::rngs::SysRng;
+use rft::cause;
 use std::fmt;
 use std::fs;
 use std::io::{self, Read};
@@ -105,7 +106,8 @@ pub(super) fn outgoing_is_empty(base: &Path, dropped: &[Dropped]) -> bool {
 pub(super) fn verify(base: &Path, dropped: &[Dropped]) -> Result<(), String> {
     for file in dropped {
         let path = base.join(file.from.other().name()).join("Incoming").join(&file.path);
-        let hash = hash_of(&path).map_err(|error| format!("{}: {error}", path.display()))?;
+        let hash =
+            hash_of(&path).map_err(|error| format!("{}: {}", path.display(), cause::of(&error)))?;
         if hash != file.hash {
             return Err(format!("{} has other content than what was sent", path.display()));
         }

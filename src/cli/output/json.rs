@@ -3,6 +3,7 @@
 use crate::cli::text::role_name;
 use data_encoding::{BASE64, HEXLOWER};
 use jiff::Timestamp;
+use rft::cause;
 use rft::event::{Direction, Event};
 use rft::proto::message::TransferId;
 use rft::proto::name::{Name, is_unprintable};
@@ -47,7 +48,7 @@ impl Json {
 
     fn give_up_on(&mut self, result: io::Result<()>) {
         if let Err(error) = result {
-            tracing::warn!("events cannot be written to stdout any more: {error}");
+            tracing::warn!("events cannot be written to stdout any more: {}", cause::of(&error));
             self.out = None;
         }
     }

@@ -2,7 +2,7 @@ use super::encoder::{SourceBlock, symbols};
 use super::packet::{ID_LEN, Repair};
 use super::receiver::Held;
 use crate::transport::fec::*;
-use crate::transport::socket::bind;
+use crate::transport::socket::{bind, wrap};
 use proptest::prelude::*;
 use quinn::UdpPoller;
 use rand::rngs::StdRng;
@@ -267,7 +267,7 @@ struct Pair {
 
 impl Pair {
     async fn new(taken: bool) -> Self {
-        let bound = || bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        let bound = || bind("127.0.0.1:0".parse().unwrap()).and_then(wrap).unwrap();
         let (from, to) = (bound(), bound());
         let backlog = SendBacklog::default();
         let session =
