@@ -2,11 +2,11 @@
 
 use super::attempts::{Attempt, Attempts};
 use crate::crypto::handshake::Role;
+use crate::session::AuthError;
 use crate::session::canonical;
 use crate::session::close;
 use crate::session::close::Phase;
 use crate::session::guess_limit::{GuessLimit, HOPELESS, RefillRate};
-use crate::session::handshake::AuthError;
 use crate::transport::endpoint::Jumbo;
 use quinn::{Connecting, Incoming};
 use quinn_proto::congestion::{Controller, ControllerFactory};

@@ -1,14 +1,15 @@
 //! From an authenticated connection to the session, or to its end: who decides, and who is refused
 //! (protocol.md section 3.5).
 
-use super::connector::{Held, PeeringState};
+use super::shared::{Held, PeeringState};
 use super::tie_break;
 use super::tie_break::Verdict;
 use crate::crypto::seal::RecordKind;
 use crate::failpoint::fail_point;
 use crate::proto::codec::Malformed;
 use crate::proto::message::Control;
-use crate::session::handshake::{AuthError, Authenticated, lost_when_proven};
+use crate::session::AuthError;
+use crate::session::handshake::{Authenticated, lost_when_proven};
 use crate::session::installation;
 use crate::session::{ControlReceiver, Session, canonical};
 use crate::transport::endpoint::CloseCode;

@@ -2,8 +2,8 @@
 //! a connection that did not become a session. Pure: time is passed in, and chance is added by the
 //! caller.
 
+use crate::session::AuthError;
 use crate::session::guess_limit::{GuessLimit, RefillRate};
-use crate::session::handshake::AuthError;
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 

@@ -4,14 +4,15 @@
 use super::Fatal;
 use super::adopt::await_adoption;
 use super::backoff::{DialFailures, InFlightDials, NextDial, RetryInterval};
-use super::connector::PeeringState;
 use super::liveness::{Counters, Liveness};
 use super::resolve::Names;
+use super::shared::PeeringState;
 use crate::crypto::handshake::Role;
+use crate::session::AuthError;
 use crate::session::canonical;
 use crate::session::close;
 use crate::session::close::Phase;
-use crate::session::handshake::{AuthError, Authenticated, DEADLINE, as_initiator};
+use crate::session::handshake::{Authenticated, DEADLINE, as_initiator};
 use crate::transport::endpoint::CloseCode;
 use quinn::Connection;
 use rand::RngExt;

@@ -11,9 +11,9 @@ use std::time::{Duration, Instant};
 
 /// Silence means trouble after this and [`ROUND_TRIPS`]: two keep-alives are lost.
 const SILENCE: Duration = Duration::from_millis(2500);
-/// More time than this between two looks does not count. They are 100 ms apart where the machine
-/// has the time for them.
-const LATE: Duration = Duration::from_millis(120);
+/// A check that comes later than its interval and this did not run in time: the process was busy or
+/// stopped. The excess does not count as silence.
+const LATE: Duration = Duration::from_millis(20);
 /// Who did not look for longer than this slept, or was suspended: the peer has long begun to dial,
 /// and so should we.
 const ASLEEP: Duration = Duration::from_secs(3);
@@ -59,19 +59,33 @@ pub(crate) struct Liveness {
     heard: Instant,
     /// Since when something that was sent has no answer.
     unanswered: Option<Instant>,
+    /// How long after the last check the next one is due.
+    interval: Duration,
 }
 
 impl Liveness {
+    /// Time between two checks while data crosses or an acknowledgement is due.
+    pub(crate) const BUSY_INTERVAL: Duration = Duration::from_millis(100);
+    /// Time between two checks of an idle session, where only keep-alives cross. A loss of the path
+    /// is noticed later by this at most, and an idle process rarely wakes up.
+    pub(crate) const IDLE_INTERVAL: Duration = Duration::from_millis(500);
+
     /// Of a connection that just came up.
     pub(crate) fn new(now: Instant) -> Self {
-        Self { last: Counters::default(), looked: now, heard: now, unanswered: None }
+        Self {
+            last: Counters::default(),
+            looked: now,
+            heard: now,
+            unanswered: None,
+            interval: Self::BUSY_INTERVAL,
+        }
     }
 
     /// Takes note of what the connection has counted.
     pub(crate) fn look(&mut self, counters: Counters, now: Instant) {
         let since = now.saturating_duration_since(self.looked);
         if since < ASLEEP {
-            let missed = since.saturating_sub(LATE);
+            let missed = since.saturating_sub(self.interval + LATE);
             self.heard += missed;
             self.unanswered = self.unanswered.map(|since| since + missed);
         }
@@ -84,7 +98,15 @@ impl Liveness {
         } else if counters.questions != self.last.questions {
             self.unanswered.get_or_insert(now);
         }
+        // A keep-alive is one question.
+        let busy = self.unanswered.is_some() || counters.questions > self.last.questions + 1;
+        self.interval = if busy { Self::BUSY_INTERVAL } else { Self::IDLE_INTERVAL };
         self.last = counters;
+    }
+
+    /// How long to wait before the next check.
+    pub(crate) fn interval(&self) -> Duration {
+        self.interval
     }
 
     /// Whether the peer was heard lately, and has answered what was sent.
@@ -212,9 +234,10 @@ mod tests {
             after.as_millis() / step.as_millis()
         };
         let cut = looks(late, &mut busy(begin), |c| c.questions += 1);
-        assert!((NO_ANSWER.as_millis() / LATE.as_millis()..10).contains(&cut), "{cut}");
+        let busy_step = (Liveness::BUSY_INTERVAL + LATE).as_millis();
+        assert!((NO_ANSWER.as_millis() / busy_step..10).contains(&cut), "{cut}");
         let silent = looks(late, &mut Liveness::new(begin), |_| {});
-        assert!((SILENCE.as_millis() / LATE.as_millis()..30).contains(&silent), "{silent}");
+        assert!((SILENCE.as_millis() / late.as_millis()..30).contains(&silent), "{silent}");
     }
 
     #[test]

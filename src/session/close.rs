@@ -5,7 +5,7 @@
 //! unauthenticated word, but for one case that cannot be told otherwise: the responder's answer to
 //! our proof.
 
-use super::handshake::AuthError;
+use super::error::AuthError;
 use super::installation::Clash;
 use crate::cause;
 use crate::crypto::handshake::Role;

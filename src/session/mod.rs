@@ -1,29 +1,36 @@
-//! One authenticated, adopted connection: file streams both ways and the control stream.
+//! A session: one authenticated connection, with file streams both ways and a control stream.
+//!
+//! [`handshake`] authenticates a connection within [`guess_limit`]; [`close`] interprets its end;
+//! [`installation`] decides whether the peer's installation may have a session. Then [`record`]s
+//! cross on each stream.
 
 pub mod close;
+mod error;
 pub mod guess_limit;
 pub mod handshake;
 pub mod installation;
 pub mod record;
+mod windows;
 
 use crate::crypto::handshake::{PeerId, Role};
 use crate::crypto::seal::{RecordKind, SessionKeys};
 use crate::proto::message::{Control, InstallationId, MAX_MESSAGE, Settings};
-use crate::transport::congestion;
-use crate::transport::endpoint::{CloseCode, SEND_WINDOW};
+use crate::transport::endpoint::CloseCode;
 use crate::transport::fec::{Fec, RepairKey, SessionRepair};
 use crate::transport::path_probe;
 use crate::transport::receive_window::ReceiveWindow;
 use crate::transport::stream::{Priority, SendBacklog, StreamError};
 use crate::transport::tls;
+pub use error::AuthError;
 use handshake::Authenticated;
 use quinn::{Connection, VarInt};
 use record::{RecordError, RecordReader, RecordWriter};
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
-use tokio::sync::{Mutex, mpsc};
+use tokio::sync::{Mutex, Notify, mpsc};
+pub use windows::PathRate;
+use windows::Windows;
 
 /// Control messages that may wait for the daemon.
 const CONTROL_QUEUE: usize = 64;
@@ -42,29 +49,14 @@ pub struct Session {
     unpacks: bool,
     link: PathRate,
     backlog: SendBacklog,
+    /// Told of each new file stream.
+    activity: Arc<Notify>,
     writer: Mutex<RecordWriter>,
     ending: Ending,
 }
 
 /// Why this side closes, when the connection itself cannot tell.
 type Ending = Arc<OnceLock<&'static str>>;
-
-/// How fast the link takes what is sent, as congestion control has it at the moment: no less than
-/// what really goes.
-#[derive(Debug, Clone, Default)]
-pub struct PathRate(Arc<AtomicU64>);
-
-impl PathRate {
-    /// An estimate to begin with.
-    pub fn new(bytes_per_second: u64) -> Self {
-        Self(Arc::new(bytes_per_second.into()))
-    }
-
-    /// In bytes per second.
-    pub fn get(&self) -> u64 {
-        self.0.load(Ordering::Relaxed)
-    }
-}
 
 /// What the peer says beside the files, in order; ends with the connection.
 pub type ControlReceiver = mpsc::Receiver<Control>;
@@ -81,14 +73,15 @@ impl Session {
     ) -> (Self, ControlReceiver) {
         let Authenticated { connection, established, settings, mut writer, reader, .. } = adopted;
         let mut receive = ReceiveWindow::new(memory / 2, connection.rtt(), Instant::now());
-        connection.set_receive_window(var_int(receive.next(connection.rtt(), Instant::now())));
+        connection
+            .set_receive_window(windows::var_int(receive.next(connection.rtt(), Instant::now())));
         writer.stream().set_turn(Priority::Answer);
         // The responder's side has the control stream open by the peer besides.
         connection.set_max_concurrent_bi_streams(VarInt::from_u32(streams.saturating_add(1)));
         let (messages, receiver) = mpsc::channel(CONTROL_QUEUE);
         let (ending, link, backlog) =
             (Ending::default(), PathRate::default(), SendBacklog::default());
-        let keys = established.keys;
+        let (keys, activity) = (established.keys, Arc::new(Notify::new()));
         fec.begin(SessionRepair {
             own: RepairKey::new(&keys.repair(established.role)),
             peers: RepairKey::new(&keys.repair(established.role.other())),
@@ -97,13 +90,15 @@ impl Session {
         });
         tokio::spawn(read_control(connection.clone(), reader, messages, ending.clone()));
         tokio::spawn(path_probe::run(connection.clone()));
-        tokio::spawn(follow_windows(
-            connection.clone(),
+        let windows = Windows {
+            connection: connection.clone(),
             memory,
             receive,
-            link.clone(),
-            fec.clone(),
-        ));
+            rate: link.clone(),
+            fec: fec.clone(),
+            activity: activity.clone(),
+        };
+        tokio::spawn(windows.follow());
         let session = Self {
             connection,
             keys,
@@ -115,6 +110,7 @@ impl Session {
             unpacks: settings.capabilities & Settings::UNPACKS != 0,
             link,
             backlog,
+            activity,
             writer: Mutex::new(writer),
             ending,
         };
@@ -196,6 +192,7 @@ impl Session {
         &self,
         (send, recv): (quinn::SendStream, quinn::RecvStream),
     ) -> (RecordWriter, RecordReader) {
+        self.activity.notify_one();
         let stream = u64::from(VarInt::from(send.id()));
         let (send, sealer) = self.keys.sealer(self.role, send);
         let writer = RecordWriter::new(send.counted(&self.backlog), sealer);
@@ -327,49 +324,5 @@ async fn read_control(
                 return;
             }
         }
-    }
-}
-
-fn var_int(bytes: u64) -> VarInt {
-    VarInt::from_u64(bytes).unwrap_or(VarInt::MAX)
-}
-
-/// Bounds what is handed to quinn ahead of the link, and what the peer may have under way. Half of
-/// the budget is for what is sent, the other for what is received.
-async fn follow_windows(
-    connection: Connection,
-    memory: u64,
-    mut receive: ReceiveWindow,
-    link: PathRate,
-    fec: Fec,
-) {
-    let _guard = ClosesOnPanic(connection.clone());
-    let mut followed = None;
-    let most = (memory / 2).max(SEND_WINDOW);
-    let mut tick = tokio::time::interval(congestion::UPDATE_INTERVAL);
-    loop {
-        tokio::select! {
-            _ = tick.tick() => {}
-            _ = connection.closed() => {
-                tracing::debug!(made = fec.made(), "packets that were lost and made again");
-                return;
-            }
-        }
-        // Another address is another path, with a controller of its own.
-        let peer = connection.remote_address();
-        if followed != Some(peer) {
-            fec.follow(
-                peer,
-                connection.rtt(),
-                congestion::estimate(connection.congestion_state().into_any()),
-            );
-            followed = Some(peer);
-        }
-        let path = connection.stats().path;
-        let rate = path.cwnd as f64 / path.rtt.as_secs_f64().max(1e-6);
-        link.0.store(rate as u64, Ordering::Relaxed);
-        let window = congestion::send_window(path.cwnd, path.sent_packets, path.lost_packets, most);
-        connection.set_send_window(window);
-        connection.set_receive_window(var_int(receive.next(path.rtt, Instant::now())));
     }
 }

@@ -1,0 +1,219 @@
+//! The state that dialling, accepting and adopting share.
+
+use super::admission::Admission;
+use super::liveness::{Counters, Liveness};
+use super::reports::{FailedGuesses, LogLines};
+use super::tie_break::Current;
+use crate::config::{Config, PeerAddress};
+use crate::crypto::handshake::{PeerId, Role};
+use crate::crypto::password::PasswordKey;
+use crate::event::{Event, EventSink};
+use crate::proto::message::{InstallationId, Settings};
+use crate::session::handshake::Authenticated;
+use crate::session::installation::{Clash, Clashes, Identity};
+use crate::transport::endpoint::{CloseCode, Endpoint, Jumbo};
+use crate::transport::fec::Fec;
+use quinn::Connection;
+use std::net::SocketAddr;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+/// File streams that the peer may have open at once: enough that thousands of small files a second
+/// do not wait for each other's receipts over a long path.
+const MAX_STREAMS: u32 = 1024;
+
+/// The state of one peer's connector.
+pub(crate) struct PeeringState {
+    pub(crate) endpoint: quinn::Endpoint,
+    pub(crate) jumbo: Jumbo,
+    pub(crate) fec: Fec,
+    pub(crate) local: SocketAddr,
+    pub(crate) key: PasswordKey,
+    pub(crate) own: Identity,
+    pub(crate) admission: Admission,
+    pub(crate) events: EventSink,
+    pub(crate) peer: Option<PeerAddress>,
+    pub(crate) exit_on_auth_failure: bool,
+    pub(crate) streams: u32,
+    pub(crate) memory: u64,
+    held: Mutex<Option<Held>>,
+    clashes: Mutex<Clashes>,
+    failed_guesses: Mutex<FailedGuesses>,
+    log_lines: Mutex<LogLines>,
+}
+
+/// The session that this side last adopted, alive or not.
+pub(crate) struct Held {
+    connection: Connection,
+    peer: Identity,
+    id: [u8; 16],
+    role: Role,
+    since: Instant,
+    liveness: Liveness,
+}
+
+impl Held {
+    /// A connection that was just adopted.
+    pub(crate) fn new(adopted: &Authenticated) -> Self {
+        let (now, established) = (Instant::now(), &adopted.established);
+        Self {
+            connection: adopted.connection.clone(),
+            peer: Identity {
+                process: established.peer,
+                installation: adopted.settings.installation,
+            },
+            id: established.session_id,
+            role: established.role,
+            since: now,
+            liveness: Liveness::new(now),
+        }
+    }
+
+    /// The session as [`tie_break::decide`](super::tie_break::decide) takes it, unless it is
+    /// closed.
+    fn current(&mut self) -> Option<Current> {
+        self.connection.close_reason().is_none().then(|| Current {
+            peer: self.peer,
+            session: self.id,
+            role: self.role,
+            age: self.since.elapsed(),
+            alive: self.alive(Instant::now()),
+        })
+    }
+
+    /// Whether packets arrive in both directions. Called every [`Liveness::interval`].
+    fn alive(&mut self, now: Instant) -> bool {
+        self.liveness.look(Counters::of(&self.connection), now);
+        self.connection.close_reason().is_none() && self.liveness.alive(self.connection.rtt(), now)
+    }
+}
+
+impl PeeringState {
+    pub(crate) fn new(
+        endpoint: &Endpoint,
+        config: &Config,
+        key: PasswordKey,
+        own: Identity,
+        events: EventSink,
+    ) -> Self {
+        Self {
+            endpoint: endpoint.quic.clone(),
+            jumbo: endpoint.jumbo.clone(),
+            fec: endpoint.fec.clone(),
+            local: endpoint.local,
+            key,
+            own,
+            admission: Admission::new(Instant::now()),
+            events,
+            peer: config.peer.clone(),
+            exit_on_auth_failure: config.exit_on_auth_failure,
+            streams: MAX_STREAMS,
+            memory: config.memory,
+            held: Mutex::new(None),
+            clashes: Mutex::default(),
+            failed_guesses: Mutex::default(),
+            log_lines: Mutex::new(LogLines::new(Instant::now())),
+        }
+    }
+
+    fn held(&self) -> MutexGuard<'_, Option<Held>> {
+        lock(&self.held)
+    }
+
+    /// This side's first message on a new connection to the process `peer`.
+    pub(crate) fn settings(&self, peer: PeerId) -> Settings {
+        let (last_session, current) = match &mut *self.held() {
+            Some(held) => (held.id, held.current().filter(|current| current.alive)),
+            None => ([0; 16], None),
+        };
+        Settings {
+            last_session,
+            last_alive: current.is_some(),
+            streams: self.streams,
+            capabilities: Settings::UNPACKS | Settings::RECOVERS,
+            installation: self.own.installation,
+            partner: current.map(|current| current.peer.installation),
+            displaced: current.is_some_and(|current| current.peer.process != peer)
+                && self.is_displaced(peer),
+        }
+    }
+
+    /// The session, unless it is closed.
+    pub(crate) fn current(&self) -> Option<Current> {
+        self.held().as_mut()?.current()
+    }
+
+    /// Whether another process of its installation has displaced the process `peer`.
+    pub(crate) fn is_displaced(&self, peer: PeerId) -> bool {
+        lock(&self.clashes).is_displaced(peer)
+    }
+
+    /// Makes `new` the session, and ends the previous one.
+    pub(crate) fn replace(&self, new: Held) {
+        let (mut clashes, peer) = (lock(&self.clashes), new.peer);
+        clashes.accepted();
+        let Some(old) = self.held().replace(new) else { return };
+        if old.peer.installation == peer.installation && old.peer.process != peer.process {
+            clashes.displace(old.peer.process, peer.process);
+        }
+        old.connection.close(CloseCode::Superseded.var_int(), b"");
+    }
+
+    /// Warns the user of a clash, once an hour at most. `text` is called only for a new warning.
+    pub(crate) fn tell_clash(
+        &self,
+        clash: Clash,
+        refused: Option<InstallationId>,
+        text: impl FnOnce() -> String,
+    ) {
+        if lock(&self.clashes).is_news(clash, refused, Instant::now()) {
+            self.events.warn(None, text());
+        }
+    }
+
+    /// Whether a session was ever adopted. Later failures are retried, not fatal.
+    pub(crate) fn had_session(&self) -> bool {
+        self.held().is_some()
+    }
+
+    /// Counts a wrong password from `peer`, and tells the user at most once a minute for each
+    /// source.
+    pub(crate) fn auth_failed(&self, peer: SocketAddr) {
+        let count = lock(&self.failed_guesses).count(peer, Instant::now());
+        if let Some(count) = count {
+            self.events.emit(Event::AuthFailed { peer, count });
+        }
+    }
+
+    /// Emits the counts of wrong passwords whose minute has passed.
+    pub(crate) fn tell_failures(&self) {
+        let due = lock(&self.failed_guesses).due(Instant::now());
+        for (peer, count) in due {
+            self.events.emit(Event::AuthFailed { peer, count });
+        }
+    }
+
+    /// Whether the session is alive, and how long to wait before it is checked again.
+    pub(crate) fn check(&self) -> (bool, Duration) {
+        match &mut *self.held() {
+            Some(held) => (held.alive(Instant::now()), held.liveness.interval()),
+            None => (false, Liveness::BUSY_INTERVAL),
+        }
+    }
+
+    /// The connection of the session, unless it is closed.
+    pub(crate) fn connection(&self) -> Option<Connection> {
+        let connection = self.held().as_ref()?.connection.clone();
+        connection.close_reason().is_none().then_some(connection)
+    }
+
+    /// Whether one more line about connections that were not accepted may be logged, and how many
+    /// were left out before it.
+    pub(crate) fn may_log(&self) -> Option<u64> {
+        lock(&self.log_lines).take(Instant::now())
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,104 @@
+//! The flow-control windows of a session, which follow the path.
+
+use super::ClosesOnPanic;
+use crate::transport::congestion;
+use crate::transport::endpoint::SEND_WINDOW;
+use crate::transport::fec::Fec;
+use crate::transport::receive_window::ReceiveWindow;
+use quinn::{Connection, VarInt};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+use tokio::sync::Notify;
+
+/// Time between two updates while no stream data crosses. A new file stream ends the wait.
+const IDLE_INTERVAL: Duration = Duration::from_secs(1);
+/// A session without stream data for this time is idle.
+const IDLE_AFTER: Duration = Duration::from_secs(1);
+
+/// The path's rate by the congestion controller's estimate, or the delivery rate if that is larger.
+#[derive(Debug, Clone, Default)]
+pub struct PathRate(Arc<AtomicU64>);
+
+impl PathRate {
+    /// Starts with an estimate.
+    pub fn new(bytes_per_second: u64) -> Self {
+        Self(Arc::new(bytes_per_second.into()))
+    }
+
+    /// In bytes per second.
+    pub fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// Keeps the windows of one connection up to date.
+pub(super) struct Windows {
+    pub(super) connection: Connection,
+    /// Half of these bytes are for sending, half for receiving.
+    pub(super) memory: u64,
+    pub(super) receive: ReceiveWindow,
+    pub(super) rate: PathRate,
+    pub(super) fec: Fec,
+    /// Told of each new file stream.
+    pub(super) activity: Arc<Notify>,
+}
+
+impl Windows {
+    /// Runs until the connection is closed. It bounds the data that quinn holds ahead of the path,
+    /// and the data that the peer may have in flight.
+    pub(super) async fn follow(mut self) {
+        let _guard = ClosesOnPanic(self.connection.clone());
+        let (mut address, mut set) = (None, None);
+        let (mut frames, mut busy_at) = (0, Instant::now());
+        loop {
+            let idle = busy_at.elapsed() >= IDLE_AFTER;
+            let interval = if idle { IDLE_INTERVAL } else { congestion::UPDATE_INTERVAL };
+            tokio::select! {
+                () = tokio::time::sleep(interval) => {}
+                () = self.activity.notified(), if idle => busy_at = Instant::now(),
+                _ = self.connection.closed() => {
+                    tracing::debug!(packets = self.fec.made(), "lost packets that FEC recovered");
+                    return;
+                }
+            }
+            self.follow_address(&mut address);
+            let now = self.update(&mut set);
+            if now != frames {
+                (frames, busy_at) = (now, Instant::now());
+            }
+        }
+    }
+
+    /// Another address of the peer is another path, with a congestion controller of its own.
+    fn follow_address(&self, followed: &mut Option<SocketAddr>) {
+        let peer = self.connection.remote_address();
+        if *followed != Some(peer) {
+            let path = congestion::estimate(self.connection.congestion_state().into_any());
+            self.fec.follow(peer, self.connection.rtt(), path);
+            *followed = Some(peer);
+        }
+    }
+
+    /// Sets the windows where they changed. Returns the number of STREAM frames so far.
+    fn update(&mut self, set: &mut Option<(u64, u64)>) -> u64 {
+        let stats = self.connection.stats();
+        let path = stats.path;
+        let rate = path.cwnd as f64 / path.rtt.as_secs_f64().max(1e-6);
+        self.rate.0.store(rate as u64, Ordering::Relaxed);
+        let max = (self.memory / 2).max(SEND_WINDOW);
+        let send = congestion::send_window(path.cwnd, path.sent_packets, path.lost_packets, max);
+        let receive = self.receive.next(path.rtt, Instant::now());
+        if *set != Some((send, receive)) {
+            self.connection.set_send_window(send);
+            self.connection.set_receive_window(var_int(receive));
+            *set = Some((send, receive));
+        }
+        stats.frame_tx.stream + stats.frame_rx.stream
+    }
+}
+
+pub(super) fn var_int(bytes: u64) -> VarInt {
+    VarInt::from_u64(bytes).unwrap_or(VarInt::MAX)
+}
