@@ -1,4 +1,5 @@
-//! What strangers may cost: connections, memory, guesses (protocol.md section 3.6).
+//! Limits for unauthenticated connections: slots, memory and password guesses (protocol.md section
+//! 3.6).
 
 use super::attempts::{Attempt, Attempts};
 use crate::crypto::handshake::Role;
@@ -15,49 +16,48 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-/// Connections of strangers that may be unauthenticated at once.
+/// Maximum number of unauthenticated connections from unknown addresses.
 const MAX_STRANGERS: usize = 8;
-/// Connections from the address that the user named, beside those: from the port that the user
-/// named, and as many from others. Of the dials of one peer, which overlap, all but one are closed,
-/// and hold their slots for some round trips more.
+/// Maximum number of unauthenticated connections from the named port of the peer's address, and as
+/// many again from its other ports. A peer's dials overlap; all except one are closed, and these
+/// hold their slots for some round trips longer.
 const MAX_NAMED: usize = 8;
-/// With this many unauthenticated, who comes next must first show that it receives at its address
-/// (stateless Retry, RFC 9000 section 8.1.2).
+/// From this number of unauthenticated connections on, a new client must first prove that it
+/// receives packets at its address (Retry, RFC 9000 section 8.1.2).
 const RETRY_FROM: usize = 2;
-/// Between two warnings of the same kind.
+/// Minimum time between two warnings of the same kind.
 const WARNING_INTERVAL: Duration = Duration::from_secs(60);
-/// Wrong guesses in a row of which the user is told first.
+/// Number of consecutive wrong guesses after which the user is warned for the first time.
 const FIRST_ALARM: u32 = 20;
 
-/// Who knocks, as far as an address tells.
+/// The source of an incoming connection, judged by its address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Source {
-    /// It comes from the address and the port that the user named: the peer, who dials from the
-    /// port on which it listens, unless somebody on the path writes that address on packets. Such a
-    /// one cannot answer a Retry.
+    /// The address and port that the user named. A peer dials from the port on which it listens. An
+    /// attacker can forge this source address, but then does not receive a Retry.
     NamedPeer,
-    /// It comes from another port of that address: somebody behind the same NAT or on the same
-    /// host, or the peer, if its port was taken or changed on the way.
+    /// Another port of that address: another program behind the same NAT or on the same host, or
+    /// the peer, if a NAT changed its port or the port was taken.
     SameAddress,
-    /// Anybody else.
+    /// Any other address.
     Unknown,
 }
 
-/// The limits, and what is used of them. Each kind of source has its own share, so that a flood
-/// from elsewhere, even from beside the peer, does not lock the peer out.
+/// The limits and their present use. Each kind of source has limits of its own, so that a flood
+/// from other sources, even from the peer's address, does not lock the peer out.
 pub(crate) struct Admission {
     peer: SourceLimits,
     neighbours: SourceLimits,
     strangers: SourceLimits,
     attempts: Mutex<Attempts>,
-    /// The addresses that the peer's name has now.
+    /// The present addresses of the peer's name.
     named: Mutex<Vec<SocketAddr>>,
     warned: Mutex<Option<Instant>>,
-    /// With so many failures in a row the user is told next.
+    /// Number of consecutive failures at which the user is warned next.
     alarm: AtomicU32,
 }
 
-/// What one kind of source may cost.
+/// The limits of one kind of source.
 struct SourceLimits {
     max_pending: usize,
     pending: Arc<AtomicUsize>,
@@ -91,8 +91,8 @@ impl Admission {
         }
     }
 
-    /// The addresses that the peer's name has now, with the port on which it listens and from which
-    /// it dials.
+    /// Sets the present addresses of the peer's name, with the port on which the peer listens and
+    /// from which it dials.
     pub(crate) fn set_named(&self, addresses: &[SocketAddr]) {
         *self.named.lock().unwrap_or_else(PoisonError::into_inner) =
             addresses.iter().map(|addr| canonical(*addr)).collect();
@@ -118,13 +118,13 @@ impl Admission {
         }
     }
 
-    /// Lets an incoming connection in, or answers it (Retry, refusal) and lets it go.
+    /// Admits an incoming connection, or answers it with a Retry or drops it.
     pub(crate) fn admit(&self, incoming: Incoming) -> Option<PendingConnection> {
         let source = self.source(incoming.remote_address());
         let share = self.share(source);
         let now = share.pending.load(Ordering::Relaxed);
-        // What is left of an attempt that was looked at before holds no place. A Retry costs none,
-        // and helps a client that has not got the first one.
+        // A late packet of an attempt that was already handled gets no slot. A Retry needs no slot,
+        // and helps a client that missed the first one.
         let rest = !self.is_new(&incoming);
         if (now >= RETRY_FROM || rest)
             && !incoming.remote_address_validated()
@@ -150,8 +150,8 @@ impl Admission {
         self.attempts.lock().unwrap_or_else(PoisonError::into_inner).is_new(attempt, Instant::now())
     }
 
-    /// What the user should know about guesses that were not right, when there is news: after 20 in
-    /// a row, and each time that they are five times as many.
+    /// A warning about wrong guesses: after 20 in a row, and again each time that the number is
+    /// five times as large.
     pub(crate) fn alarm(&self) -> Option<String> {
         let strangers = self.strangers.failures();
         let named = self.peer.failures().saturating_add(self.neighbours.failures());
@@ -166,18 +166,18 @@ impl Admission {
         self.alarm.store(due.saturating_mul(5), Ordering::Relaxed);
         let advice = match strangers {
             HOPELESS.. => {
-                "strangers get one try in five minutes from now on, until somebody knows the password; if you \
+                "unknown addresses get one guess in five minutes from now on, until one of them knows the password; if you \
                  wait for a peer from an address that you did not name, name it, and keep others off the port \
                  by a firewall"
             }
             _ => {
-                "somebody may be guessing it; a pass phrase from `rft passphrase` cannot be guessed"
+                "the password may be under attack; a pass phrase from `rft passphrase` cannot be guessed"
             }
         };
         Some(format!("{failures} connections in a row did not know the password: {advice}"))
     }
 
-    /// Whether a warning about strangers is due.
+    /// Whether enough time has passed for another warning about strangers.
     pub(crate) fn may_warn(&self, now: Instant) -> bool {
         let mut warned = self.warned.lock().unwrap_or_else(PoisonError::into_inner);
         let due = warned.is_none_or(|last| now.saturating_duration_since(last) >= WARNING_INTERVAL);
@@ -188,17 +188,17 @@ impl Admission {
     }
 }
 
-/// A place among the unauthenticated, for one connection.
+/// An admitted connection that is not authenticated yet.
 pub(crate) struct PendingConnection {
     incoming: Incoming,
     held: Slot,
     source: Source,
 }
 
-/// A slot among the unauthenticated, already counted. It is free again once the peer has proved
-/// itself, or when QUIC has let go of the connection: for some round trips after a connection was
-/// closed QUIC keeps all of it, 20 kB and more, to answer what still comes (RFC 9000 section 10.2).
-/// All clones are one.
+/// A counted slot of an unauthenticated connection. It is released when the peer has proved that it
+/// knows the password, or when quinn drops the connection's state: for some round trips after a
+/// close, quinn keeps at least 20 kB to answer late packets (RFC 9000 section 10.2). Clones share
+/// the slot.
 #[derive(Clone)]
 pub(crate) struct Slot(Arc<SlotCount>);
 
@@ -212,13 +212,13 @@ impl Slot {
         Self(Arc::new(SlotCount { pending, released: AtomicBool::new(false) }))
     }
 
-    /// The peer has proved that it knows the password.
+    /// Releases the slot: the peer has proved that it knows the password.
     pub(crate) fn release(&self) {
         self.0.release();
     }
 
-    /// The same factory of congestion controllers, which holds this slot. QUIC keeps the factory of
-    /// a connection as long as the connection's state, and drops both together.
+    /// Wraps a connection's factory of congestion controllers so that it holds this slot. quinn
+    /// drops the factory together with the connection's state.
     pub(crate) fn held_by(
         &self,
         factory: Arc<dyn ControllerFactory + Send + Sync>,
@@ -257,7 +257,7 @@ impl PendingConnection {
         self.incoming.remote_address()
     }
 
-    /// Begins the QUIC handshake. The guesses of this connection come out of the guesses returned.
+    /// Begins the QUIC handshake. Returns the guess limit that applies to this connection, too.
     pub(crate) fn accept<'a>(
         self,
         admission: &'a Admission,
@@ -282,7 +282,7 @@ mod tests {
         admission.set_named(&[addr("192.0.2.1:4000"), addr("[fe80::1%3]:4000")]);
         for (from, source) in [
             ("192.0.2.1:4000", Source::NamedPeer),
-            // As a socket of both families has it.
+            // The form that a dual-stack socket reports.
             ("[::ffff:192.0.2.1]:4000", Source::NamedPeer),
             ("[fe80::1]:4000", Source::NamedPeer),
             ("192.0.2.1:4001", Source::SameAddress),
@@ -291,7 +291,7 @@ mod tests {
         ] {
             assert_eq!(admission.source(addr(from)), source, "{from}");
         }
-        // The name leads elsewhere now.
+        // The peer's name has another address now.
         admission.set_named(&[addr("192.0.2.2:4000")]);
         assert_eq!(admission.source(addr("192.0.2.1:4000")), Source::Unknown);
         assert_eq!(admission.source(addr("192.0.2.2:4000")), Source::NamedPeer);

@@ -1,5 +1,5 @@
-//! From an authenticated connection to the session, or to its end: who decides, and who is refused
-//! (protocol.md section 3.5).
+//! Adoption: an authenticated connection becomes the session, or is closed as a duplicate or
+//! refused (protocol.md section 3.5).
 
 use super::shared::{Held, PeeringState};
 use super::tie_break;
@@ -14,8 +14,8 @@ use crate::session::installation;
 use crate::session::{ControlReceiver, Session, canonical};
 use crate::transport::endpoint::CloseCode;
 
-/// A side that has a session with another installation refuses the connection. Otherwise, on the
-/// follower's side, it is nothing until the leader adopts it.
+/// Refuses the connection if this side has a session with another installation. Otherwise the
+/// follower waits until the leader adopts the connection.
 pub(crate) async fn await_adoption(
     shared: &PeeringState,
     mut done: Authenticated,
@@ -25,8 +25,8 @@ pub(crate) async fn await_adoption(
         return Err(AuthError::WeRefuse(clash));
     }
     if let Some(clash) = installation::refusal(&done.settings, &done.own) {
-        // The peer comes to the same answer and closes. A close from here would look as if this
-        // side refused it.
+        // The peer reaches the same verdict and closes the connection. A close by this side would
+        // look like a refusal by this side.
         done.connection.closed().await;
         return Err(AuthError::PeerRefuses(clash));
     }
@@ -47,8 +47,8 @@ fn refuse(shared: &PeeringState, done: &Authenticated, clash: installation::Clas
     shared.tell_clash(clash, Some(done.settings.installation), || clash.told_to_holder(remote));
 }
 
-/// The leader decides, the follower obeys; whatever is adopted ends the session before it. Either
-/// refuses a peer whose place was taken by another one meanwhile.
+/// The leader decides and the follower obeys. An adopted connection ends the previous session. Both
+/// sides refuse a peer if another one has taken its place meanwhile.
 pub(crate) async fn adopt(
     shared: &PeeringState,
     mut done: Authenticated,

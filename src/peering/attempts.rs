@@ -1,4 +1,4 @@
-//! Connection attempts that were looked at already. Pure: time is passed in.
+//! Memory of recent connection attempts. Pure: time is passed in.
 //!
 //! A ClientHello with X25519MLKEM768 takes two Initial packets. quinn hands both over as one
 //! attempt, unless the second arrives when the first has been answered by a Retry, was ignored or
@@ -10,19 +10,19 @@ use std::collections::{HashSet, VecDeque};
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-/// A late packet is not expected any more after this: the dial is over by then.
+/// A packet of an attempt does not arrive later than this: the dial has ended by then.
 const LIFETIME: Duration = Duration::from_secs(10);
-/// Attempts that are remembered at most. A flood forgets older ones sooner.
+/// Maximum number of remembered attempts. In a flood the oldest are forgotten sooner.
 const MAX_ATTEMPTS: usize = 4096;
 
-/// What the Initial packets of one attempt have in common.
+/// The properties that all Initial packets of one attempt share.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct Attempt {
     /// The address that the packet came from.
     pub from: SocketAddr,
     /// The destination connection ID that the client chose.
     pub id: ConnectionId,
-    /// Whether the packet has the token of a Retry: that is the second attempt of the same id.
+    /// Whether the packet carries the token of a Retry. That is a second attempt with the same id.
     pub validated: bool,
 }
 

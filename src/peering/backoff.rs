@@ -1,44 +1,43 @@
-//! When to dial: how soon one try follows another while nobody answers, and how long to wait after
-//! a connection that did not become a session. Pure: time is passed in, and chance is added by the
-//! caller.
+//! When to dial: the interval between dials while the peer does not answer, and the wait after a
+//! connection that did not become a session. Pure: time is passed in, and the caller adds jitter.
 
 use crate::session::AuthError;
 use crate::session::guess_limit::{GuessLimit, RefillRate};
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-/// Between the first two tries.
+/// Interval between the first two dials.
 const FIRST_INTERVAL: Duration = Duration::from_millis(200);
-/// Between tries later, so that a link that comes back is used within two seconds, handshake and
-/// all. Each is two packets of 1,200 bytes, the ClientHello, and another when it is given up:
-/// QUIC's own repetitions are off (`endpoint::DIAL_RTT`).
+/// Interval between later dials. A path that works again is in use within two seconds, the
+/// handshake included. Each dial is two packets of 1,200 bytes, the ClientHello, and one more when
+/// it is given up; QUIC's own retransmissions are off (`endpoint::DIAL_RTT`).
 const STEADY_INTERVAL: Duration = Duration::from_secs(1);
-/// Between tries when there was never a session, and nobody came for [`LONG`].
+/// Interval between dials when there was never a session within [`LONG`].
 const IDLE_INTERVAL: Duration = Duration::from_secs(8);
-/// A peer that was not there for so long is not expected this second.
+/// A peer that was absent for this time is not expected within seconds.
 const LONG: Duration = Duration::from_secs(3600);
-/// InFlightDials that wait for an answer at once; one more takes the place of the oldest. With four
-/// addresses each still waits for eight seconds.
+/// Maximum number of dials in flight; one more replaces the oldest. With four addresses each dial
+/// still waits for eight seconds.
 const MAX_TRIES: usize = 32;
-/// Wait after a responder that said no to the password, doubled each time: a fake responder gets a
-/// guess for every dial.
+/// Wait after a responder refused the password, doubled each time: each dial gives a fake responder
+/// one guess.
 const AFTER_REFUSAL: Duration = Duration::from_secs(30);
-/// Wait after the first refusal by a peer that keeps another session. One that has just died is
-/// known to be dead by then.
+/// Wait after the first refusal by a peer that keeps another session. If that session has just
+/// died, the peer has noticed it by then.
 const AFTER_CLASH: Duration = Duration::from_secs(5);
-/// And after each further one: the other peer may leave, some day.
+/// Wait after each further refusal of that kind: the other session may end at any time.
 const CLASH_INTERVAL: Duration = Duration::from_secs(60);
-/// The longest such wait is [`AFTER_REFUSAL`] doubled so often.
+/// Maximum number of times that [`AFTER_REFUSAL`] is doubled.
 const MAX_DOUBLINGS: u32 = 4;
-/// Proofs that a responder which is there may leave without an answer before that counts as a
+/// Number of proofs that a reachable responder may leave unanswered. The last one counts as a
 /// refusal.
 const MAX_UNEXPLAINED: u32 = 3;
-/// Answers of another version, and the time between the first and the last of them, after which the
-/// user is told. Before TLS is up anybody on the path can forge one, but hardly all of them.
+/// The user is told of another version after this many answers over this time. Before TLS is up an
+/// attacker on the path can forge such an answer, but hardly all of them.
 const MIN_ANSWERS: u32 = 5;
 const MIN_ANSWERS_TIME: Duration = Duration::from_secs(4);
 
-/// How soon one try follows another.
+/// The interval between two dials.
 #[derive(Debug)]
 pub(crate) struct RetryInterval {
     begun: Instant,
@@ -46,13 +45,13 @@ pub(crate) struct RetryInterval {
 }
 
 impl RetryInterval {
-    /// Dialling begins.
+    /// Begins with the shortest interval.
     pub(crate) fn new(now: Instant) -> Self {
         Self { begun: now, interval: FIRST_INTERVAL }
     }
 
-    /// How long after a try the next one follows, when each of `addresses` is to have its turn at
-    /// this interval.
+    /// Time until the next dial, if each of `addresses` addresses is to be dialled once per
+    /// interval.
     pub(crate) fn next(&mut self, now: Instant, addresses: usize, had_session: bool) -> Duration {
         let wait = self.interval / u32::try_from(addresses.max(1)).unwrap_or(u32::MAX);
         let lazy = !had_session && now.saturating_duration_since(self.begun) >= LONG;
@@ -62,7 +61,7 @@ impl RetryInterval {
     }
 }
 
-/// The tries that may still be answered.
+/// The dials that may still be answered.
 #[derive(Debug)]
 pub(crate) struct InFlightDials<T>(VecDeque<T>);
 
@@ -71,24 +70,24 @@ impl<T> InFlightDials<T> {
         Self(VecDeque::new())
     }
 
-    /// One more, and which of them is given up for it.
+    /// Adds a dial. Returns the one that is given up for it.
     pub(crate) fn push(&mut self, one: T) -> Option<T> {
         self.0.push_back(one);
         if self.0.len() > MAX_TRIES { self.0.pop_front() } else { None }
     }
 }
 
-/// What a failed dial means.
+/// The consequence of a failed dial.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum NextDial {
-    /// Dial again after so long.
+    /// Dial again after this time.
     Again(Duration),
-    /// The password is not the responder's. A process that goes on all the same dials again after
-    /// so long.
+    /// The responder has another password. A process that continues nevertheless dials again after
+    /// this time.
     Refused(Duration),
 }
 
-/// Failures so far.
+/// The failures of dialling so far.
 #[derive(Debug)]
 pub(crate) struct DialFailures {
     lost: u32,
@@ -97,8 +96,8 @@ pub(crate) struct DialFailures {
     clashes: u32,
     told_self: bool,
     other_version: OtherVersion,
-    /// A responder to which we proved ourselves can test a password by that, whatever becomes of
-    /// the connection.
+    /// Each proof that this side sends lets a fake responder test one password, even if the
+    /// connection then dies.
     proofs: GuessLimit,
 }
 
@@ -123,8 +122,8 @@ impl DialFailures {
         }
     }
 
-    /// The peer's address answered as another program or version does. Whether the user is to be
-    /// told: once, after several answers over several seconds.
+    /// Counts an answer that was not rft/1. Returns whether the user is to be told: once, after
+    /// several answers over several seconds.
     pub(crate) fn answered_as_another(&mut self, now: Instant) -> bool {
         let seen = &mut self.other_version;
         let first = *seen.first.get_or_insert(now);
@@ -134,35 +133,35 @@ impl DialFailures {
         enough && !std::mem::replace(&mut seen.told, true)
     }
 
-    /// The responder has got our proof. To be called whether it was answered or not, before the
-    /// verdict.
+    /// Counts a proof that this side sent. Called before [`DialFailures::verdict`], whether the
+    /// proof was answered or not.
     pub(crate) fn proved(&mut self, now: Instant) {
         self.proofs.take(now);
     }
 
-    /// The responder has proved itself, so nothing counts any more.
+    /// Resets the counts: the responder has proved that it knows the password.
     pub(crate) fn over(&mut self) {
         self.proofs.give_back();
         (self.lost, self.refused, self.unexplained) = (0, 0, 0);
         self.other_version = OtherVersion::default();
     }
 
-    /// The peer takes this side's connection.
+    /// The peer accepts this side as its partner.
     pub(crate) fn accepted(&mut self) {
         self.clashes = 0;
     }
 
-    /// Whether it is the first time that our own address answered.
+    /// Whether this is the first answer from this side's own address.
     pub(crate) fn is_news(&mut self) -> bool {
         !std::mem::replace(&mut self.told_self, true)
     }
 
-    /// How long until there may be another proof, and so until it makes sense to dial.
+    /// Time until another proof is allowed, and so until the next dial.
     pub(crate) fn wait(&mut self, now: Instant) -> Duration {
         self.proofs.wait(now)
     }
 
-    /// What this failure means, after those before.
+    /// The consequence of this failure, given the earlier ones.
     pub(crate) fn verdict(&mut self, error: &AuthError) -> NextDial {
         NextDial::Again(match error {
             AuthError::WrongPassword => return self.refusal(),
@@ -181,7 +180,7 @@ impl DialFailures {
                 if self.clashes == 1 { AFTER_CLASH } else { CLASH_INTERVAL }
             }
             AuthError::Duplicate | AuthError::WeRefuse(_) => Duration::from_secs(1),
-            // It took a while already to find out.
+            // Finding this out took some time already.
             AuthError::Lost(_) | AuthError::Wrap | AuthError::KeysRefused => {
                 self.lost = (self.lost + 1).min(4);
                 (FIRST_INTERVAL * 2u32.pow(self.lost - 1)).min(STEADY_INTERVAL)
@@ -202,7 +201,7 @@ mod tests {
 
     const HOUR: Duration = Duration::from_secs(3600);
 
-    /// The instants of all tries within `time`, from the first on.
+    /// The times of all dials within `time`.
     fn tries(time: Duration, addresses: usize, had_session: bool) -> Vec<Duration> {
         let begun = Instant::now();
         let (mut cadence, mut at) = (RetryInterval::new(begun), Duration::ZERO);
@@ -219,17 +218,17 @@ mod tests {
     }
 
     #[test]
-    fn a_link_is_tried_once_a_second_for_as_long_as_it_is_away() {
+    fn a_lost_path_is_dialled_once_a_second_without_end() {
         let day = tries(24 * HOUR, 1, true);
         assert_eq!(longest_gap(&day), Duration::from_secs(1));
-        // And 3.6 kB a second are sent for it.
+        // This sends 3.6 kB a second.
         assert!(day.len() < 24 * 3600 + 10, "{} tries", day.len());
-        // The first few come sooner: most links are not away.
+        // The first few come sooner, for a path that works.
         assert!(day.iter().filter(|at| at.as_secs() < 2).count() >= 4);
     }
 
     #[test]
-    fn a_peer_that_never_came_is_tried_less_often_after_an_hour() {
+    fn a_peer_that_never_answered_is_dialled_less_often_after_an_hour() {
         let all = tries(3 * HOUR, 1, false);
         let (first, later): (Vec<_>, Vec<_>) = all.iter().partition(|at| **at < HOUR);
         assert_eq!(longest_gap(&first), Duration::from_secs(1));
@@ -238,21 +237,20 @@ mod tests {
     }
 
     #[test]
-    fn each_of_several_addresses_has_its_turn_as_often() {
+    fn each_of_several_addresses_is_dialled_once_per_interval() {
         let all = tries(Duration::from_secs(100), 4, true);
         let one: Vec<_> = all.iter().copied().step_by(4).collect();
         assert!(longest_gap(&one) <= Duration::from_secs(1), "{one:?}");
     }
 
     #[test]
-    fn the_oldest_try_makes_room_and_had_its_time() {
+    fn the_oldest_dial_is_given_up_after_enough_time() {
         for addresses in [1, 4] {
             let mut open = InFlightDials::new();
             let mut given_up = 0;
             for at in tries(Duration::from_secs(300), addresses, true) {
                 if let Some(begun) = open.push(at) {
-                    // In the order in which they began, each after more than the longest round
-                    // trip.
+                    // The oldest is given up first, after more than the longest round trip.
                     assert_eq!(begun, tries(Duration::from_secs(300), addresses, true)[given_up]);
                     assert!(
                         given_up < MAX_TRIES || at - begun > Duration::from_secs(5),
@@ -288,7 +286,7 @@ mod tests {
             failures.proved(now);
             assert!(matches!(failures.verdict(&AuthError::Unexplained), NextDial::Again(_)));
         }
-        // What dies in between says nothing for it or against it.
+        // A lost connection in between changes nothing.
         assert!(matches!(failures.verdict(&lost()), NextDial::Again(_)));
         assert_eq!(failures.verdict(&AuthError::Unexplained), NextDial::Refused(AFTER_REFUSAL));
         let waits: Vec<_> = (0..6).map(|_| failures.verdict(&AuthError::WrongPassword)).collect();
@@ -344,10 +342,10 @@ mod tests {
         );
     }
 
-    /// Somebody on the path who lets each connection die when it has our proof, and now and then
-    /// lets one through.
+    /// An attacker on the path drops each connection once it has this side's proof, and lets one in
+    /// four through.
     #[test]
-    fn who_lets_proofs_die_gets_no_more_guesses_than_a_stranger_at_a_responder() {
+    fn an_attacker_who_drops_connections_after_the_proof_gets_a_limited_number_of_guesses() {
         for sessions in [false, true] {
             let begun = Instant::now();
             let (mut failures, mut now, mut guesses) =

@@ -1,5 +1,5 @@
-//! Dialling: the peer's addresses in turn, again and again, until one answers; then the initiator's
-//! part of the handshake (protocol.md section 3).
+//! Dialling: tries the peer's addresses in turn until one answers, then runs the initiator's side
+//! of the handshake (protocol.md section 3).
 
 use super::Fatal;
 use super::adopt::await_adoption;
@@ -23,9 +23,10 @@ use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, watch};
 use tokio::task::{AbortHandle, JoinSet};
 
-/// How often a connection is looked at before it is a session.
+/// Interval of the liveness checks during a handshake.
 const LOOK: Duration = Duration::from_millis(100);
-/// A refusal that took so long was the responder's deadline. One that is meant comes at once.
+/// A refusal after this time means that the responder's deadline passed. A deliberate refusal comes
+/// at once.
 const SLOW_LINK: Duration = Duration::from_secs(DEADLINE.as_secs() / 2);
 
 /// Dials whenever a session is needed.
@@ -74,15 +75,15 @@ pub(crate) async fn run(
     }
 }
 
-/// How far a dial has come.
+/// The progress of a dial.
 #[derive(Default)]
 struct Progress {
     proof_sent: AtomicBool,
     authenticated: AtomicBool,
 }
 
-/// The initiator's part of the handshake, in a task of its own: a bug in it costs this connection
-/// and no more.
+/// Runs the initiator's side of the handshake in a task of its own, so that a panic costs this
+/// connection only.
 async fn prove(
     shared: &Arc<PeeringState>,
     connection: Connection,
@@ -128,8 +129,8 @@ async fn attempt(
     let alive = || look(&connection, &mut liveness.lock().unwrap_or_else(PoisonError::into_inner));
     let given_up = tokio::select! {
         result = handshake => match result {
-            // The responder says the same when its deadline passes, which may be over a link so
-            // slow that it never saw our proof.
+            // The responder uses the same code when its deadline passes, even if the proof never
+            // reached it over a slow path.
             Err(AuthError::WrongPassword) if begun.elapsed() >= SLOW_LINK => Err("the responder gave up"),
             result => Ok(result),
         },
@@ -139,14 +140,14 @@ async fn attempt(
     given_up.unwrap_or_else(|reason| {
         let there = alive();
         connection.close(CloseCode::Authentication.var_int(), b"");
-        // A responder that hears us, and that we hear, has had its time to answer.
+        // The path works in both directions, so the responder had time to answer.
         let unexplained =
             there && proof_sent.load(Ordering::Relaxed) && !authenticated.load(Ordering::Relaxed);
         Err(if unexplained { AuthError::Unexplained } else { AuthError::Lost(reason.into()) })
     })
 }
 
-/// Whether the peer hears us, and we hear it.
+/// Whether packets arrive in both directions.
 fn look(connection: &Connection, liveness: &mut Liveness) -> bool {
     let now = Instant::now();
     liveness.look(Counters::of(connection), now);
@@ -159,7 +160,7 @@ async fn until_dead(alive: &impl Fn() -> bool) {
     }
 }
 
-/// How long to wait before the next dial.
+/// The wait before the next dial.
 fn after(
     shared: &PeeringState,
     remote: SocketAddr,
@@ -170,15 +171,15 @@ fn after(
     tracing::info!(%remote, %error, "dialling did not lead to a session");
     let first = !shared.had_session();
     match error {
-        // Only a peer that has proved that it knows the password ends this process.
+        // Only a peer that has proved that it knows the password can end this process.
         AuthError::NotRft if first => return Err(Fatal::NotRft { peer: remote }),
         AuthError::Unwrap if first => return Err(Fatal::Unwrap { peer: remote }),
         AuthError::OtherVersion => warn_of_another_version(shared, remote, failures),
         AuthError::PeerRefuses(clash) => {
             shared.tell_clash(clash, None, || clash.told_to_refused(remote));
         }
-        // The packets of such a dial do not leave this host, so nobody on the way can bring this
-        // about.
+        // The packets of such a dial do not leave this host, so no attacker on a path can cause
+        // this.
         AuthError::Itself if first && names.lead_only_here() => {
             return Err(Fatal::Itself { peer: remote });
         }
@@ -201,7 +202,7 @@ fn after(
     }
 }
 
-/// Says so once, if it goes on: before TLS is up such an answer may be anybody's.
+/// Warns once, if it continues: before TLS is up such an answer can be forged.
 fn warn_of_another_version(shared: &PeeringState, remote: SocketAddr, failures: &mut DialFailures) {
     if failures.answered_as_another(Instant::now()) {
         let text = format!(
@@ -212,10 +213,10 @@ fn warn_of_another_version(shared: &PeeringState, remote: SocketAddr, failures: 
     }
 }
 
-/// InFlightDials the addresses in turn until a QUIC handshake completes. InFlightDials overlap, so
-/// that a lost packet or a long round trip does not hold up the next one; all but the first that
-/// answers are dropped. However a try ends before TLS is up, another follows: anybody on the path
-/// can end one.
+/// Dials the addresses in turn until a QUIC handshake completes. Dials overlap, so that a lost
+/// packet or a long round trip does not delay the next one; the first to answer wins, and the
+/// others are dropped. A dial that fails before TLS is up is followed by another, whatever the
+/// error: an attacker on the path can forge it.
 async fn connect(
     shared: &PeeringState,
     names: &mut Names,
@@ -261,7 +262,8 @@ async fn connect(
     }
 }
 
-/// Between 85 % and 115 %: two peers that lost each other do not dial in step for ever.
+/// Adds jitter of 15 %, so that two peers that lost each other do not keep dialling at the same
+/// moments.
 fn jittered(duration: Duration) -> Duration {
     duration.mul_f64(rand::rng().random_range(0.85..1.15))
 }

@@ -2,15 +2,15 @@
 
 use std::net::SocketAddr;
 
-/// Why this side stops looking for a peer.
+/// An error after which dialling and accepting make no sense.
 #[derive(Debug, thiserror::Error)]
 pub enum Fatal {
-    /// The peer's name or address leads nowhere.
+    /// The peer's name does not resolve, or the address cannot be reached from this socket.
     #[error("{host}: {reason}; give an IP address or a host name that resolves")]
     PeerAddress {
-        /// As the user wrote it.
+        /// The name or address as the user wrote it.
         host: String,
-        /// What the resolver says.
+        /// The resolver's error.
         reason: String,
     },
     /// The responder did not accept our password, and there was no session before.
@@ -25,16 +25,16 @@ pub enum Fatal {
          on one host, one is started with `rft listen`"
     )]
     Itself {
-        /// As it was dialled.
+        /// The dialled address.
         peer: SocketAddr,
     },
-    /// An initiator had a wrong password, and we were told to stop then.
+    /// An initiator had a wrong password, and `--exit-on-auth-failure` is set.
     #[error("{peer} came with a wrong password (--exit-on-auth-failure)")]
     InitiatorRefused {
         /// The initiator.
         peer: SocketAddr,
     },
-    /// A peer that has proved that it knows the password says what cannot be parsed.
+    /// A peer that has proved that it knows the password sent a message that cannot be parsed.
     #[error(
         "{peer} knows the password, and yet does not speak rft/1 as this side does; run the same version of rft on both sides"
     )]

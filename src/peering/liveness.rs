@@ -1,46 +1,47 @@
-//! Whether a session is alive: whether the peer is heard, and hears us. Pure: time is passed in.
+//! Whether a session is alive: whether packets arrive in both directions. Pure: time is passed in.
 //!
-//! With keep-alives every second neither side is ever silent for long on a link that works. A
-//! session that is not alive is not given up; a new connection is dialled beside it.
+//! Both sides send a keep-alive every second, so on a working path packets arrive at least that
+//! often. A session that is not alive is not given up; a new connection is dialled beside it.
 //!
-//! Time counts by looks: what a process that was not let run did not hear meanwhile is nobody's
-//! silence.
+//! Only time in which this process ran counts as silence: a busy host must not look like a dead
+//! path.
 
 use quinn::Connection;
 use std::time::{Duration, Instant};
 
-/// Silence means trouble after this and [`ROUND_TRIPS`]: two keep-alives are lost.
+/// The peer is silent if no packet arrived for this time plus [`ROUND_TRIPS`]: two keep-alives are
+/// lost.
 const SILENCE: Duration = Duration::from_millis(2500);
 /// A check that comes later than its interval and this did not run in time: the process was busy or
 /// stopped. The excess does not count as silence.
 const LATE: Duration = Duration::from_millis(20);
-/// Who did not look for longer than this slept, or was suspended: the peer has long begun to dial,
-/// and so should we.
+/// After a longer gap between two checks the host slept or was suspended. The peer has been
+/// dialling meanwhile, so this side dials, too.
 const ASLEEP: Duration = Duration::from_secs(3);
-/// No answer does so after this and [`ROUND_TRIPS`]: what asked for it is lost, and so are QUIC's
-/// probes after it.
+/// An acknowledgement is missing after this time plus [`ROUND_TRIPS`]: the packet is lost, and
+/// QUIC's probes after it.
 const NO_ANSWER: Duration = Duration::from_millis(700);
-/// From a peer that is heard meanwhile, after so many times that. quinn sends no acknowledgement
-/// while the window is full and more waits to be sent: where both sides have much to send, the
-/// probe that follows a halt of the link is answered with the next one, twice as long after it.
+/// Factor on [`NO_ANSWER`] while packets from the peer still arrive. quinn sends no acknowledgement
+/// while its window is full and more data waits. If both sides send much, the first probe after an
+/// outage is acknowledged together with the second one, after twice the time.
 const TIMES_FROM_WHO_IS_HEARD: u32 = 2;
-/// The first probe of a connection that has just begun takes three round trips, and its answer
-/// another.
+/// On a new connection the first probe is sent after three round trips, and its acknowledgement
+/// takes one more.
 const ROUND_TRIPS: u32 = 4;
 
-/// What a connection has counted since it began.
+/// Counters of a connection since it began.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Counters {
-    /// Datagrams that came.
+    /// Received datagrams.
     pub(crate) received: u64,
-    /// Acknowledgements that came.
+    /// Received ACK frames.
     pub(crate) answers: u64,
-    /// Frames sent that ask for an acknowledgement.
+    /// Sent frames that elicit an acknowledgement (RFC 9000 section 13.2).
     pub(crate) questions: u64,
 }
 
 impl Counters {
-    /// Of this connection.
+    /// The counters of this connection.
     pub(crate) fn of(connection: &Connection) -> Self {
         let stats = connection.stats();
         Self {
@@ -51,13 +52,13 @@ impl Counters {
     }
 }
 
-/// Looked at every so often while the session lasts.
+/// The liveness of one connection, checked every [`Liveness::interval`].
 #[derive(Debug)]
 pub(crate) struct Liveness {
     last: Counters,
     looked: Instant,
     heard: Instant,
-    /// Since when something that was sent has no answer.
+    /// Since when a sent frame has had no acknowledgement.
     unanswered: Option<Instant>,
     /// How long after the last check the next one is due.
     interval: Duration,
@@ -70,7 +71,7 @@ impl Liveness {
     /// is noticed later by this at most, and an idle process rarely wakes up.
     pub(crate) const IDLE_INTERVAL: Duration = Duration::from_millis(500);
 
-    /// Of a connection that just came up.
+    /// The liveness of a new connection.
     pub(crate) fn new(now: Instant) -> Self {
         Self {
             last: Counters::default(),
@@ -81,7 +82,7 @@ impl Liveness {
         }
     }
 
-    /// Takes note of what the connection has counted.
+    /// Takes the connection's counters at `now`.
     pub(crate) fn look(&mut self, counters: Counters, now: Instant) {
         let since = now.saturating_duration_since(self.looked);
         if since < ASLEEP {
@@ -109,7 +110,7 @@ impl Liveness {
         self.interval
     }
 
-    /// Whether the peer was heard lately, and has answered what was sent.
+    /// Whether a packet arrived recently, and acknowledgements are not overdue.
     pub(crate) fn alive(&self, rtt: Duration, now: Instant) -> bool {
         let within = |since: Instant, time| now.saturating_duration_since(since) < time;
         let (silence, no_answer) = (SILENCE + rtt * ROUND_TRIPS, NO_ANSWER + rtt * ROUND_TRIPS);
@@ -126,7 +127,8 @@ mod tests {
     const RTT: Duration = Duration::from_millis(20);
     const STEP: Duration = Duration::from_millis(100);
 
-    /// Steps through time, with what is counted in each step, until the session seems dead.
+    /// Advances in steps and applies `each` to the counters, until the session counts as dead.
+    /// Returns the time that took.
     fn dies_after(
         liveness: &mut Liveness,
         begin: Instant,
@@ -169,7 +171,7 @@ mod tests {
     }
 
     #[test]
-    fn no_answer_is_noticed_sooner_than_silence() {
+    fn a_missing_acknowledgement_is_noticed_sooner_than_silence() {
         let begin = Instant::now();
         let sooner = |after: Option<Duration>| {
             after.is_some_and(|after| after >= NO_ANSWER && after < NO_ANSWER + 3 * STEP)
@@ -181,20 +183,20 @@ mod tests {
         liveness.look(Counters { questions: 101, ..liveness.last }, begin);
         let cut = dies_after(&mut liveness, begin, |_| {});
         assert!(sooner(cut), "{cut:?}");
-        // When all is answered it is over, and nothing was broken off.
+        // Without unacknowledged frames only silence counts.
         let over = dies_after(&mut busy(begin), begin, |_| {});
         assert!(over >= Some(SILENCE), "{over:?}");
     }
 
     #[test]
-    fn a_peer_that_is_heard_and_does_not_hear_us_is_not_alive() {
+    fn a_session_that_works_in_one_direction_only_is_not_alive() {
         let begin = Instant::now();
         let deaf = dies_after(&mut busy(begin), begin, |c| {
             (c.received, c.questions) = (c.received + 9, c.questions + 1)
         });
         let time = NO_ANSWER * TIMES_FROM_WHO_IS_HEARD;
         assert!(deaf.is_some_and(|after| after >= time && after < time + 4 * STEP), "{deaf:?}");
-        // One that only sends is owed no answer, and one that answers is alive.
+        // A peer that only sends is owed no acknowledgement; a peer that acknowledges is alive.
         assert_eq!(dies_after(&mut busy(begin), begin, |c| c.received += 9), None);
         let answered = |c: &mut Counters| {
             *c = Counters {
@@ -207,20 +209,20 @@ mod tests {
     }
 
     #[test]
-    fn a_long_round_trip_is_waited_for() {
+    fn a_long_round_trip_is_no_silence() {
         let begin = Instant::now();
         let mut liveness = busy(begin);
         liveness.look(Counters { questions: 200, ..liveness.last }, begin);
-        // A packet that is lost on a new connection is sent again after three of them.
+        // A lost packet of a new connection is sent again after three round trips.
         let answer = Duration::from_millis(4100);
         assert!(liveness.alive(Duration::from_secs(1), begin + answer));
         assert!(!liveness.alive(Duration::from_secs(1), begin + Duration::from_secs(5)));
     }
 
     #[test]
-    fn who_was_not_let_run_does_not_take_that_for_silence() {
+    fn a_process_that_did_not_run_does_not_count_that_as_silence() {
         let begin = Instant::now();
-        // An answer to every third look, each of them late.
+        // An answer at every third check, and each check is late.
         let late = Duration::from_millis(500);
         let mut liveness = busy(begin);
         let slow = |c: &mut Counters| {
@@ -228,7 +230,7 @@ mod tests {
             (c.received, c.answers) = (c.received + 1, c.questions / 3);
         };
         assert_eq!(dies_in_steps(late, &mut liveness, begin, slow), None);
-        // Whoever hears nothing however often it looks finds out, by so many looks.
+        // If no packet arrives at all, the session is dead after a bounded number of checks.
         let looks = |step, liveness: &mut Liveness, each: fn(&mut Counters)| {
             let after = dies_in_steps(step, liveness, begin, each).unwrap();
             after.as_millis() / step.as_millis()
@@ -241,23 +243,23 @@ mod tests {
     }
 
     #[test]
-    fn a_halt_does_not_count_and_a_sleep_does() {
+    fn a_short_pause_of_the_process_does_not_count_and_a_long_one_does() {
         let begin = Instant::now();
         let asked = |since: Instant| {
             let mut liveness = busy(since);
             liveness.look(Counters { questions: 200, ..liveness.last }, since);
             liveness
         };
-        // What asked before the halt need not be asked again.
+        // A frame sent before the pause is not overdue because of the pause.
         let (mut liveness, wakes) = (asked(begin), begin + Duration::from_millis(2900));
         liveness.look(liveness.last, wakes);
         assert!(liveness.alive(RTT, wakes));
         let gone = dies_after(&mut liveness, wakes, |_| {});
         assert!(gone.is_some_and(|after| after < NO_ANSWER + STEP), "{gone:?}");
-        // The peer is there and answers.
+        // The peer answers.
         let answers = |c: &mut Counters| (c.received, c.answers) = (c.received + 1, c.answers + 1);
         assert_eq!(dies_after(&mut asked(begin), wakes, answers), None);
-        // Who wakes up dials at once, unless the peer is heard at once.
+        // After a sleep the session is dead at once, unless a packet arrives at once.
         for sleep in [3, 3600] {
             let wakes = begin + Duration::from_secs(sleep);
             let mut liveness = asked(begin);

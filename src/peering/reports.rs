@@ -1,19 +1,19 @@
-//! How often the user is told of strangers, on the screen and in the log. Pure: time is passed in.
+//! Limits on messages that strangers cause, on the screen and in the log. Pure: time is passed in.
 
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::time::{Duration, Instant};
 
-/// Failed guesses of one source are told of once in this time, and lines of the log are counted by
-/// it.
+/// Wrong passwords of one source are reported once in this time. Log lines are limited per this
+/// time.
 const INTERVAL: Duration = Duration::from_secs(60);
-/// Sources that are remembered. The guesses lets far fewer guess within [`INTERVAL`].
+/// Maximum number of remembered sources. The guess limit allows far fewer within [`INTERVAL`].
 const MAX_SOURCES: usize = 64;
-/// Lines of the log within [`INTERVAL`] about connections that were not accepted. More would turn
-/// the log over, and with it what it says of the peer.
+/// Maximum number of log lines within [`INTERVAL`] about connections that were not accepted. More
+/// would rotate the log, and lose its lines about the peer.
 const MAX_LINES: u32 = 30;
 
-/// Who did not know the password: the first failure of a source is told at once, those that follow
-/// within a minute together.
+/// Wrong passwords by source. The first of a source is reported at once, the following ones within
+/// a minute together.
 #[derive(Debug, Default)]
 pub(crate) struct FailedGuesses(Vec<Source>);
 
@@ -26,7 +26,7 @@ struct Source {
 }
 
 impl FailedGuesses {
-    /// Counts one; how many there are to tell of now.
+    /// Counts one. Returns the number to report now.
     pub(crate) fn count(&mut self, peer: SocketAddr, now: Instant) -> Option<u32> {
         let network = network(peer.ip());
         let Some(source) = self.0.iter_mut().find(|source| source.network == network) else {
@@ -41,12 +41,11 @@ impl FailedGuesses {
         source.due(now)
     }
 
-    /// What is to be told of now, since its minute is over: the source's last address, and how
-    /// many.
+    /// Reports whose minute has passed: the last address of the source, and the number.
     pub(crate) fn due(&mut self, now: Instant) -> Vec<(SocketAddr, u32)> {
         let due =
             self.0.iter_mut().filter_map(|source| Some((source.peer, source.due(now)?))).collect();
-        // A minute without a failure, and the next one is told at once.
+        // After a minute without a wrong password, the next one is reported at once.
         self.0.retain(|source| now.saturating_duration_since(source.told) < INTERVAL);
         due
     }
@@ -61,7 +60,8 @@ impl Source {
     }
 }
 
-/// An address without what one host changes at will: of IPv6 the first 64 bits count.
+/// The part of an address that one host cannot change at will: an IPv4 address, or the first 64
+/// bits of IPv6.
 fn network(ip: IpAddr) -> IpAddr {
     match ip.to_canonical() {
         IpAddr::V6(v6) => Ipv6Addr::from_bits(v6.to_bits() & !u128::from(u64::MAX)).into(),
@@ -69,7 +69,7 @@ fn network(ip: IpAddr) -> IpAddr {
     }
 }
 
-/// Lines of the log that strangers cause.
+/// The limit on log lines that strangers cause.
 #[derive(Debug)]
 pub(crate) struct LogLines {
     since: Instant,
@@ -82,7 +82,7 @@ impl LogLines {
         Self { since: now, written: 0, left_out: 0 }
     }
 
-    /// Whether one more may be written: how many were left out before it.
+    /// Whether one more line may be written. Returns the number of lines left out before it.
     pub(crate) fn take(&mut self, now: Instant) -> Option<u64> {
         if now.saturating_duration_since(self.since) >= INTERVAL {
             (self.since, self.written) = (now, 0);
@@ -127,7 +127,7 @@ mod tests {
     }
 
     #[test]
-    fn one_responder_is_one_source() {
+    fn one_host_is_one_source() {
         let (mut failed, now) = (FailedGuesses::default(), Instant::now());
         assert_eq!(failed.count(addr("[2001:db8::1]:1"), now), Some(1));
         assert_eq!(failed.count(addr("[2001:db8::ffff:2]:2"), now), None);

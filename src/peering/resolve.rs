@@ -1,4 +1,4 @@
-//! The addresses that the peer's name has, looked up again and again.
+//! The addresses of the peer's name, resolved again from time to time.
 
 use super::Fatal;
 use crate::cause;
@@ -10,14 +10,14 @@ use std::pin::Pin;
 use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 
-/// A name is looked up anew after this.
+/// A name is resolved again after this time.
 const AGE: Duration = Duration::from_secs(30);
 
-/// What the resolver says, once it does: without a network that may take long.
+/// The resolver's answer. Without a network it may take long.
 type Answer = Pin<Box<dyn Future<Output = io::Result<Vec<SocketAddr>>> + Send>>;
 
-/// The peer's addresses. There is always one to dial: those from before stay until there are
-/// others.
+/// The peer's addresses. There is always at least one: earlier addresses stay until others are
+/// found.
 pub(crate) struct Names {
     peer: PeerAddress,
     local: SocketAddr,
@@ -28,10 +28,10 @@ pub(crate) struct Names {
 }
 
 impl Names {
-    /// Looks the name up, and waits for the answer.
+    /// Resolves the name and waits for the answer.
     ///
     /// # Errors
-    /// For people, when there is no address that `local` can send to.
+    /// A sentence for people, if there is no address that `local` can send to.
     pub(crate) async fn look_up(peer: PeerAddress, local: SocketAddr) -> Result<Self, String> {
         Self::look_up_by(peer, local, resolve).await
     }
@@ -45,13 +45,13 @@ impl Names {
         Ok(Self { peer, local, found, at: Instant::now(), lookup: None, ask })
     }
 
-    /// The addresses that are known now; at least one.
+    /// The known addresses; at least one.
     pub(crate) fn addresses(&self) -> &[SocketAddr] {
         &self.found
     }
 
-    /// Whether each of them is this very socket: an address of this host, and our port. Nobody else
-    /// can have bound it.
+    /// Whether each address is this socket itself: an address of this host with this side's port.
+    /// No other program can have bound it.
     pub(crate) fn lead_only_here(&self) -> bool {
         self.found.iter().all(|addr| {
             let ip = addr.ip().to_canonical();
@@ -62,8 +62,9 @@ impl Names {
         })
     }
 
-    /// Asks again when it is time to, and takes an answer that has come; whether there was one.
-    /// Never waits for one: a resolver that does not answer must not hold up the dialling.
+    /// Resolves the name again when it is due, and takes an answer that has arrived. Returns
+    /// whether the addresses are new. Never waits: a resolver that does not answer must not delay
+    /// dialling.
     pub(crate) fn refresh(&mut self) -> bool {
         let Some(lookup) = &mut self.lookup else {
             if self.at.elapsed() >= AGE {
@@ -97,7 +98,7 @@ impl Names {
     }
 }
 
-/// Looks the peer's name up once, on the calling thread.
+/// Resolves the peer's name once, on the calling thread.
 ///
 /// # Errors
 /// [`Fatal::PeerAddress`] when it has no address that `local` can send to.

@@ -1,9 +1,9 @@
-//! Which connection is the session, when there may be several (protocol.md section 3.5). Pure.
+//! Tie-break: which of several connections is the session (protocol.md section 3.5). Pure.
 //!
-//! Both peers dial, so two connections may come up at once; and a peer that lost its session dials
-//! again while the other still holds the old one. One side decides for both: the leader, whose
-//! `peer_id` is the greater. It adopts a connection or closes it as a duplicate, and the other side
-//! waits for its word. So both always hold the same one.
+//! Both peers dial, so two connections can come up at once. And a peer that lost its session dials
+//! again while the other still holds the old one. One side decides for both: the leader, which has
+//! the greater `peer_id`. It adopts a connection or closes it as a duplicate, and the follower
+//! waits for that. So both sides always hold the same connection.
 
 use crate::crypto::handshake::{PeerId, Role};
 use crate::proto::message::Settings;
@@ -11,11 +11,11 @@ use crate::session::installation::{Clash, Identity};
 use std::cmp::Ordering;
 use std::time::Duration;
 
-/// Two authenticated connections within this time, one dialled by each side, are taken for dials
-/// that crossed.
+/// Two authenticated connections within this time, one dialled by each side, count as crossed
+/// dials.
 const CROSSING: Duration = Duration::from_secs(3);
 
-/// Whether this side decides. Equal ids are the same process and never get here.
+/// Whether this side is the leader. Equal ids are the same process; they are refused earlier.
 pub fn leads(own: PeerId, peer: PeerId) -> bool {
     own.cmp(&peer) == Ordering::Greater
 }
@@ -23,34 +23,34 @@ pub fn leads(own: PeerId, peer: PeerId) -> bool {
 /// The session that the leader holds when another connection comes up.
 #[derive(Debug, Clone, Copy)]
 pub struct Current {
-    /// Whose it is.
+    /// The peer of the session.
     pub peer: Identity,
     /// Its id.
     pub session: [u8; 16],
-    /// Who dialled it: our role on it.
+    /// This side's role on it.
     pub role: Role,
-    /// How long ago it was adopted.
+    /// Time since its adoption.
     pub age: Duration,
-    /// Whether the leader hears the peer on it, and is heard.
+    /// Whether packets arrive in both directions.
     pub alive: bool,
 }
 
 /// The leader's decision on a new authenticated connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verdict {
-    /// It becomes the session, at once; an older one ends.
+    /// The connection becomes the session at once; an older session ends.
     Adopt,
-    /// It is the other dial of a pair that crossed; it is closed.
+    /// The connection is the second of two crossed dials, and is closed.
     Duplicate,
-    /// The current one is kept, as it is another installation's, or that of another process which
-    /// is alive too. The follower comes to this verdict as well.
+    /// The current session is kept, because its peer is another installation, or another process of
+    /// the same installation that is alive, too. The follower reaches the same verdict.
     Refuse(Clash),
 }
 
-/// The newest authenticated session wins, unless the peer holds the current one, or cannot have
-/// heard of it yet, or the current one is another installation's. `role` is ours on the new
-/// connection; `displaced` says that another process of the peer's installation has taken the
-/// peer's place before.
+/// The newest authenticated connection wins, unless the peer holds the current session, or cannot
+/// know of it yet, or the current session belongs to another installation. `role` is this side's
+/// role on the new connection. `displaced` says that another process of the peer's installation has
+/// taken the peer's place before.
 pub fn decide(
     current: Option<Current>,
     peer: PeerId,
@@ -71,8 +71,8 @@ pub fn decide(
     let keep = if settings.last_session == current.session {
         settings.last_alive && current.alive
     } else {
-        // Who dialled both has given up the first, and one that is dead may have died with our word
-        // on it.
+        // A peer that dialled both connections has given up the first. A dead session may have died
+        // before the peer learnt of its adoption.
         current.age < CROSSING && current.role != role && current.alive
     };
     if keep { Verdict::Duplicate } else { Verdict::Adopt }
@@ -86,7 +86,7 @@ mod tests {
     const PEER: Identity =
         Identity { process: PeerId([1; 16]), installation: InstallationId([2; 16]) };
 
-    /// Of the peer's settings on a connection that it dialled.
+    /// The verdict on the peer's settings, for a connection that the peer dialled.
     fn verdict(current: Option<Current>, last_session: [u8; 16], last_alive: bool) -> Verdict {
         let installation = PEER.installation;
         let settings =
@@ -94,7 +94,7 @@ mod tests {
         decide(current, PEER.process, false, Role::Responder, &settings)
     }
 
-    /// One that we dialled.
+    /// A session that this side dialled.
     fn current(seconds: u64) -> Option<Current> {
         let age = Duration::from_secs(seconds);
         Some(Current { peer: PEER, session: [7; 16], role: Role::Initiator, age, alive: true })
@@ -129,20 +129,20 @@ mod tests {
     }
 
     #[test]
-    fn a_session_on_which_only_the_follower_hears_is_replaced() {
+    fn a_session_that_works_in_one_direction_only_is_replaced() {
         assert_eq!(verdict(deaf(30), [7; 16], true), Verdict::Adopt);
     }
 
-    /// A link that is cut again in the midst of a handshake: the leader has adopted, and the
-    /// follower never heard.
+    /// The path is cut again during a handshake: the leader has adopted the connection, and the
+    /// follower never learnt of it.
     #[test]
-    fn a_lost_adoption_holds_up_nobody() {
+    fn a_lost_adoption_does_not_delay_the_next_session() {
         // The follower dialled, gave up and dialled again.
         let dialled_by_peer =
             current(0).map(|current| Current { role: Role::Responder, ..current });
         assert_eq!(verdict(dialled_by_peer, [9; 16], false), Verdict::Adopt);
         assert_eq!(verdict(dialled_by_peer, [0; 16], false), Verdict::Adopt);
-        // The leader dialled, and hears nothing more on it.
+        // The leader dialled, and receives no more packets on it.
         assert_eq!(verdict(deaf(1), [9; 16], false), Verdict::Adopt);
     }
 

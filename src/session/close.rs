@@ -1,9 +1,8 @@
-//! How a connection ended, and what that says (protocol.md section 3.4). Pure.
+//! The meaning of a connection's end (protocol.md section 3.4). Pure.
 //!
-//! Until the peer has proved that it knows the password, an end says next to nothing: anybody may
-//! have brought it about. So nothing here ends the process, or counts against the password, on an
-//! unauthenticated word, but for one case that cannot be told otherwise: the responder's answer to
-//! our proof.
+//! Until the peer has proved that it knows the password, an attacker may have caused the end. So an
+//! unauthenticated end neither ends the process nor counts as a wrong password. There is one
+//! exception, which cannot be authenticated: the responder's refusal of this side's proof.
 
 use super::error::AuthError;
 use super::installation::Clash;
@@ -16,36 +15,36 @@ use quinn_proto::TransportErrorCode;
 /// TLS alert 120, no_application_protocol, as a QUIC error (RFC 9001 section 4.8).
 const NO_APPLICATION_PROTOCOL: u8 = 120;
 
-/// How far a handshake had come when its connection ended.
+/// The progress of a handshake at the moment when its connection ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Phase {
-    /// TLS is not up. Everybody on the path can derive the keys of Initial packets (RFC 9001
-    /// section 5.2), so whoever sees the first packet can forge an end.
+    /// TLS is not up. The keys of Initial packets are public (RFC 9001 section 5.2), so an attacker
+    /// who sees the first packet can forge an end.
     Tls,
-    /// TLS is up; neither side has proved anything.
+    /// TLS is up; neither side has proved that it knows the password.
     Hello,
-    /// The initiator has sent its proof (M3), and waits for the responder's.
+    /// The initiator has sent its proof (M3) and waits for the responder's proof.
     Proof,
     /// The peer has proved that it knows the password.
     Proven,
 }
 
-/// How a connection ended, without the reason phrase: that is the peer's text, and is shown
-/// nowhere.
+/// The end of a connection, without the reason phrase: the phrase is the peer's text, and is never
+/// shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Close {
-    /// By the peer's application (CONNECTION_CLOSE 0x1d), with this code.
+    /// The peer's application closed it (CONNECTION_CLOSE 0x1d) with this code.
     Application(u64),
-    /// By the peer's QUIC (CONNECTION_CLOSE 0x1c), with this code.
+    /// The peer's QUIC closed it (CONNECTION_CLOSE 0x1c) with this code.
     Transport(u64),
     /// The peer says that there is no common version, of QUIC (Version Negotiation) or of the
     /// protocol (TLS alert 120).
     OtherVersion,
-    /// This side found no common protocol in the peer's TLS.
+    /// This side found no common ALPN protocol.
     OtherProtocol,
-    /// The connection lives, and the peer gave up the stream of the handshake.
+    /// The connection is open, and the peer gave up the handshake's stream.
     Stream,
-    /// By this side, by silence or by a stateless reset.
+    /// This side closed it, or it timed out, or a stateless reset arrived.
     Lost,
 }
 
@@ -71,18 +70,18 @@ impl From<&ConnectionError> for Close {
     }
 }
 
-/// What an end means for this side.
+/// The meaning of an end for this side.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Meaning {
-    /// There is no connection any more, and that is all.
+    /// The connection is lost, and nothing more is known.
     Lost,
-    /// Something else than this version of rft seems to be there.
+    /// The peer's address seems to run another program or another version.
     OtherVersion,
-    /// The responder did not accept our proof.
+    /// The responder did not accept this side's proof.
     Refused,
-    /// The responder was there, and did not answer our proof.
+    /// The responder was reachable and did not answer this side's proof.
     Unanswered,
-    /// The responder takes no guess now.
+    /// The responder accepts no guess now.
     Busy,
     /// Another connection is kept.
     Duplicate,
@@ -90,11 +89,11 @@ pub enum Meaning {
     Itself,
     /// The peer keeps its session with another installation, or another process of this one.
     Clash(Clash),
-    /// An initiator that has proved itself could not take the session keys.
+    /// An authenticated initiator could not unwrap the session keys.
     KeysRefused,
 }
 
-/// What it means for a side in `role` that its connection ended like this in `phase`.
+/// The meaning of `close` in `phase`, for a side in `role`.
 pub fn judge(role: Role, phase: Phase, close: Close) -> Meaning {
     const AUTHENTICATION: u64 = CloseCode::Authentication as u64;
     const DUPLICATE: u64 = CloseCode::Duplicate as u64;
@@ -108,11 +107,11 @@ pub fn judge(role: Role, phase: Phase, close: Close) -> Meaning {
         }
         (Role::Responder, Phase::Tls, Close::OtherProtocol) => Meaning::OtherVersion,
         (Role::Initiator, Phase::Hello, Close::Application(BUSY)) => Meaning::Busy,
-        // The one reason for which a responder says that before it has said anything else.
+        // The only reason for which a responder sends this code before M2.
         (Role::Initiator, Phase::Hello, Close::Application(DUPLICATE)) => Meaning::Itself,
         (Role::Initiator, Phase::Proof, Close::Application(AUTHENTICATION)) => Meaning::Refused,
-        // An honest responder that is there answers a proof with M4 or that. A connection that died
-        // says nothing.
+        // An honest, reachable responder answers a proof with M4 or with that code. A lost
+        // connection tells nothing.
         (
             Role::Initiator,
             Phase::Proof,
@@ -126,12 +125,12 @@ pub fn judge(role: Role, phase: Phase, close: Close) -> Meaning {
     }
 }
 
-/// Why a handshake failed whose connection ended like this.
+/// The error of a handshake whose connection ended with `error`.
 pub(crate) fn ended(role: Role, phase: Phase, error: &ConnectionError) -> AuthError {
     failure(judge(role, phase, error.into()), || describe(error))
 }
 
-/// Why a handshake failed whose stream the peer gave up while the connection lives.
+/// The error of a handshake whose stream the peer gave up while the connection stays open.
 pub(crate) fn gave_up(role: Role, phase: Phase) -> AuthError {
     failure(judge(role, phase, Close::Stream), || "the peer gave up the stream".into())
 }
@@ -150,8 +149,7 @@ fn failure(meaning: Meaning, text: impl FnOnce() -> String) -> AuthError {
     }
 }
 
-/// A connection's end, for people. A close frame's reason phrase, which is the peer's text, is left
-/// out.
+/// A sentence on a connection's end. It leaves out the reason phrase, which is the peer's text.
 pub fn describe(error: &ConnectionError) -> String {
     match error {
         ConnectionError::VersionMismatch => "the peer speaks another version of QUIC".into(),
@@ -192,7 +190,7 @@ mod tests {
         application.chain(transport).chain(others).collect()
     }
 
-    /// All that is not plainly "lost", for each role: the phase, the end, and what it means.
+    /// The rows other than "lost" for each role: phase, end and meaning.
     fn table(role: Role) -> Vec<(Phase, Close, Meaning)> {
         let application = |code: CloseCode| Close::Application(code as u64);
         let authentication = application(CloseCode::Authentication);
@@ -241,9 +239,10 @@ mod tests {
         }
     }
 
-    /// What may end a process or count as a wrong password: of the table, these rows and no others.
+    /// Only authenticated ends, and the refusal of a proof, may end a process or count as a wrong
+    /// password.
     #[test]
-    fn what_nobody_proved_is_no_verdict() {
+    fn an_unauthenticated_end_is_never_fatal() {
         for role in ROLES {
             for phase in PHASES {
                 for close in closes() {
@@ -252,7 +251,7 @@ mod tests {
                         Meaning::Refused | Meaning::Unanswered | Meaning::KeysRefused
                     );
                     let may = match role {
-                        // It has finished TLS with whoever says so, and has sent its proof.
+                        // It has finished TLS with the sender of the close, and has sent its proof.
                         Role::Initiator => phase == Phase::Proof,
                         // The initiator has proved that it knows the password.
                         Role::Responder => phase == Phase::Proven,

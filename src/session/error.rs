@@ -5,28 +5,28 @@ use super::installation::Clash;
 /// Why a connection did not become authenticated.
 #[derive(Debug, thiserror::Error)]
 pub enum AuthError {
-    /// The connection was lost, or the deadline passed, with nothing said against the password.
+    /// The connection was lost, or the deadline passed, without a verdict on the password.
     #[error("the connection was lost during the handshake: {0}")]
     Lost(String),
-    /// The initiator proved itself, and the responder, which was there, did not answer that.
+    /// The initiator sent its proof, and the reachable responder did not answer it.
     #[error("the peer gave no answer to our proof of the password")]
     Unexplained,
     /// The other side has another password.
     #[error("the password was not accepted")]
     WrongPassword,
-    /// The other side does not seem to speak this protocol, or another version. It has proved
-    /// nothing, so that may be forged.
+    /// The other side seems to speak another protocol or version. It is not authenticated, so this
+    /// may be forged.
     #[error(
         "the peer does not speak rft/1: it runs another program or another version on that port"
     )]
     OtherVersion,
-    /// A peer that has proved that it knows the password says what cannot be parsed.
-    #[error("the peer knows the password, and yet does not speak rft/1 as this side does")]
+    /// An authenticated peer sent a message that cannot be parsed.
+    #[error("the peer knows the password, but its messages do not follow rft/1")]
     NotRft,
     /// The peer is this process itself.
-    #[error("that address leads back to this very rft")]
+    #[error("that address belongs to this rft itself")]
     Itself,
-    /// The responder has no guesses left, or too many strangers.
+    /// The responder has no guesses left, or too many pending connections.
     #[error("the peer takes no more connections just now")]
     Busy,
     /// The other of two crossed connections is kept.

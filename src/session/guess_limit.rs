@@ -1,20 +1,20 @@
-//! How many passwords strangers may try (protocol.md section 3.6). Pure: time is passed in.
+//! The limit on password guesses (protocol.md section 3.6). Pure: time is passed in.
 
 use std::time::{Duration, Instant};
 
-/// Guesses that a bucket holds when it is full.
+/// Capacity of a bucket, in guesses.
 const BURST: u32 = 5;
-/// Who guesses: how soon a guess comes back after how many failures in a row. All kinds together
-/// get no more than ten guesses a minute once their buckets are empty.
+/// How fast a bucket refills, by the kind of source and the number of consecutive failures. Once
+/// their buckets are empty, all kinds together get at most ten guesses a minute.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RefillRate {
-    /// Anybody: two a minute; after 20 failures one a minute; after 100 one in five minutes.
+    /// Unknown addresses: two a minute; after 20 failures one a minute; after 100 one in five
+    /// minutes.
     Strangers,
-    /// Who shares the address that the user named, from another port: two a minute; after 20
-    /// failures one.
+    /// Other ports of the address that the user named: two a minute; after 20 failures one.
     Neighbours,
     /// The address and port that the user named: six a minute; after 20 failures one a minute, and
-    /// never less, so that the honest peer gets in whatever came from there before.
+    /// never less, so that an attacker who forges that address cannot lock the peer out.
     Peer,
 }
 
@@ -29,14 +29,14 @@ impl RefillRate {
     }
 }
 
-/// So many failures in a row are no slip of a finger any more.
+/// Number of consecutive failures that cannot be typing errors.
 const SLOW: u32 = 20;
-/// So many are an attack that goes on.
+/// Number of consecutive failures that means a lasting attack.
 pub const HOPELESS: u32 = 100;
 
-/// A token bucket for password guesses, of those who dial us and of those whom we dial. A token is
-/// taken for whatever the other side can test a password by, and given back when it proves that it
-/// knows ours; whoever hangs up has used it.
+/// A token bucket for password guesses, by initiators and by responders. A token is taken before
+/// each message that lets the other side test a password, and returned when that side proves that
+/// it knows the password. A connection that ends before that has used its token.
 #[derive(Debug)]
 pub struct GuessLimit {
     rate: RefillRate,
@@ -62,13 +62,13 @@ impl GuessLimit {
         taken
     }
 
-    /// The guess was right: it cost nothing, and the count of failures starts anew.
+    /// Returns the token of a correct guess, and resets the number of failures.
     pub fn give_back(&mut self) {
         self.tokens = (self.tokens + 1).min(BURST);
         self.failures = 0;
     }
 
-    /// How long until there is a guess to take.
+    /// Time until a token is available.
     pub fn wait(&mut self, now: Instant) -> Duration {
         self.refill(now);
         match self.tokens {
@@ -77,7 +77,7 @@ impl GuessLimit {
         }
     }
 
-    /// Guesses in a row that were not right, those still under way included.
+    /// Number of consecutive guesses without a success; guesses in progress count.
     pub fn failures(&self) -> u32 {
         self.failures
     }
@@ -98,7 +98,7 @@ impl GuessLimit {
 mod tests {
     use super::*;
 
-    /// Guesses in each of the next `minutes` when somebody tries every second.
+    /// Number of guesses allowed in each of the next `minutes`, with one try every second.
     fn tried(limits: &mut [GuessLimit], start: Instant, minutes: u64) -> Vec<usize> {
         let second = |n| start + Duration::from_secs(n);
         let mut one = |at| limits.iter_mut().filter_map(|t| t.take(at).then_some(())).count();
@@ -118,7 +118,7 @@ mod tests {
     }
 
     #[test]
-    fn who_goes_on_guessing_gets_less_and_less() {
+    fn repeated_failures_slow_the_refill() {
         let start = Instant::now();
         let hours = |rate| {
             let tried = tried(&mut [GuessLimit::new(rate, start)], start, 24 * 60);
@@ -130,7 +130,7 @@ mod tests {
             assert!((60..=80).contains(&first), "{first} in the first hour");
         }
         assert!(strangers[2..].iter().all(|&n| n <= 12), "{strangers:?}");
-        // Whoever the user named is never locked out for more than a minute.
+        // The named peer is never locked out for more than a minute.
         assert!(
             neighbours[2..].iter().chain(&peer[2..]).all(|&n| n == 60),
             "{neighbours:?} {peer:?}"
@@ -138,7 +138,7 @@ mod tests {
     }
 
     #[test]
-    fn who_waits_as_long_as_is_said_has_a_guess() {
+    fn a_token_is_available_after_the_announced_wait() {
         let mut now = Instant::now();
         let mut guesses = GuessLimit::new(RefillRate::Peer, now);
         for n in 0..40 {
@@ -154,7 +154,7 @@ mod tests {
     }
 
     #[test]
-    fn who_knows_the_password_uses_nothing_up() {
+    fn a_correct_guess_costs_no_token() {
         let now = Instant::now();
         let mut guesses = GuessLimit::new(RefillRate::Strangers, now);
         for _ in 0..100 {

@@ -21,27 +21,27 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-/// For everything from a connection's first packet to its last handshake message.
+/// Maximum time from a connection's first packet to its last handshake message.
 pub const DEADLINE: Duration = Duration::from_secs(10);
 
-/// A connection whose other side knows the password.
+/// A connection whose peer has proved that it knows the password.
 pub struct Authenticated {
     /// The connection.
     pub connection: Connection,
-    /// Who, in which role, and the session's keys.
+    /// The peer, this side's role, and the session's keys.
     pub established: Established,
-    /// What this side said first.
+    /// This side's settings.
     pub own: Settings,
-    /// What the peer said first.
+    /// The peer's settings.
     pub settings: Settings,
-    /// The control stream, outward.
+    /// Writer of the control stream.
     pub writer: RecordWriter,
-    /// The control stream, inward.
+    /// Reader of the control stream.
     pub reader: RecordReader,
 }
 
-/// The initiator's side: whoever dialled. `proof_sent` is set when the other side gets something to
-/// test a password by, also for a caller that gives up waiting.
+/// The initiator's side. `proof_sent` is set before the proof is sent, which lets the other side
+/// test one password; the caller reads it even if it gives up waiting.
 ///
 /// # Errors
 /// [`AuthError`]; the connection is then closed.
@@ -61,7 +61,7 @@ pub async fn as_initiator(
     let mut m2 = [0; M2_LEN];
     recv.read_exact(&mut m2).await.map_err(|_| over(Phase::Hello))?;
     let (initiator, m3) = initiator.on_m2(&m2).map_err(refuse(&connection))?;
-    // From here on the other side can test one password by what it got.
+    // From here on the other side can test one password.
     proof_sent.store(true, Ordering::Relaxed);
     send.write_all(&m3).await.map_err(|_| over(Phase::Proof))?;
     let mut m4 = [0; M4_LEN];
@@ -72,8 +72,8 @@ pub async fn as_initiator(
     exchange_settings(connection, established, send, recv, own).await
 }
 
-/// The responder's side: whoever was dialled. A token of `guesses` is used unless the initiator
-/// proves that it knows the password.
+/// The responder's side. A token of `guesses` is used, unless the initiator proves that it knows
+/// the password.
 ///
 /// # Errors
 /// [`AuthError`]; the connection is then closed.
@@ -107,7 +107,7 @@ pub async fn as_responder(
     exchange_settings(connection, established, send, recv, own).await
 }
 
-/// Why the stream of the handshake brings nothing more.
+/// The error of a handshake whose stream has ended.
 fn over(connection: &Connection, role: Role, phase: Phase) -> AuthError {
     match connection.close_reason() {
         Some(reason) => close::ended(role, phase, &reason),
@@ -133,7 +133,7 @@ async fn exchange_settings(
     Ok(Authenticated { connection, established, own, settings, writer, reader })
 }
 
-/// Why an authenticated connection is lost before it is adopted.
+/// The error of an authenticated connection that is lost before its adoption.
 pub(crate) fn lost_when_proven(
     connection: &Connection,
     role: Role,
@@ -156,10 +156,10 @@ fn binding(connection: &Connection) -> Result<ChannelBinding, AuthError> {
     Ok(ChannelBinding::from_exporter(&exported))
 }
 
-/// Closes the connection as the failure asks for, saying no more than its class.
+/// Closes the connection with the failure's code, which tells no more than its class.
 fn refuse(connection: &Connection) -> impl Fn(HandshakeError) -> AuthError + '_ {
     |error| {
-        // Strangers can cause as many of these as they like.
+        // Strangers can cause any number of these.
         tracing::trace!(peer = %connection.remote_address(), %error, "handshake failed");
         let (code, error) = match error {
             HandshakeError::SelfConnection => (CloseCode::Duplicate, AuthError::Itself),

@@ -1,9 +1,9 @@
-//! More than two installations with one password, and one installation in two processes
-//! (protocol.md section 3.5). Pure: time is passed in.
+//! Conflicts between installations: a third installation with the same password, or one
+//! installation in two processes (protocol.md section 3.5). Pure: time is passed in.
 //!
-//! A session belongs to two installations. While it lives, a side of it refuses all others. A
-//! process is known to be one of two with the same state folder when it comes back after another
-//! one has displaced it: after a restart the old process never does.
+//! A session belongs to two installations. While it lives, both refuse all others. Two live
+//! processes with the same state folder are recognised when a displaced process returns: after a
+//! restart the old process never does.
 
 use crate::crypto::handshake::PeerId;
 use crate::proto::message::{InstallationId, Settings};
@@ -12,23 +12,23 @@ use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-/// Displaced processes that are remembered.
+/// Maximum number of remembered displaced processes.
 const MAX_DISPLACED: usize = 16;
-/// Clashes that the user is told of within [`TOLD_INTERVAL`].
+/// Maximum number of warnings within [`TOLD_INTERVAL`].
 const MAX_TOLD: usize = 16;
-/// The user is told again of a clash that goes on after this.
+/// A conflict that continues is reported again after this time.
 const TOLD_INTERVAL: Duration = Duration::from_secs(3600);
 
-/// A process, and the state folder that it runs with.
+/// A process and its state folder.
 #[derive(Debug, Clone, Copy)]
 pub struct Identity {
-    /// Random, one for each process.
+    /// Random id of the process.
     pub process: PeerId,
-    /// One for each state folder.
+    /// Id of the state folder.
     pub installation: InstallationId,
 }
 
-/// Why a side refuses a peer that knows the password.
+/// The reason why a side refuses a peer that knows the password.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Clash {
     /// It has a session with another installation.
@@ -39,7 +39,7 @@ pub enum Clash {
 }
 
 impl Clash {
-    /// How the refused connection is closed.
+    /// The close code for the refused connection.
     pub fn code(self) -> CloseCode {
         match self {
             Self::Occupied => CloseCode::Occupied,
@@ -47,7 +47,7 @@ impl Clash {
         }
     }
 
-    /// For the user of the side that refuses `peer`.
+    /// Message for the user of the side that refuses `peer`.
     pub fn told_to_holder(self, peer: SocketAddr) -> String {
         match self {
             Self::Occupied => format!(
@@ -61,7 +61,7 @@ impl Clash {
         }
     }
 
-    /// For the user of the side that `peer` refuses.
+    /// Message for the user of the side that `peer` refuses.
     pub fn told_to_refused(self, peer: SocketAddr) -> String {
         match self {
             Self::Occupied => format!(
@@ -78,7 +78,7 @@ impl Clash {
     }
 }
 
-/// For the user of a side whose peer has its very installation id.
+/// Message for the user of a side whose peer has the same installation id.
 pub fn told_of_own_copy(peer: SocketAddr) -> String {
     format!(
         "{peer} runs with a copy of this side's state folder; stop one side, remove the copied .rft from its --dir, \
@@ -86,8 +86,8 @@ pub fn told_of_own_copy(peer: SocketAddr) -> String {
     )
 }
 
-/// Why `holder` refuses `newcomer`, by what both said first on a new connection. Both sides come to
-/// the same answer.
+/// The reason why `holder` refuses `newcomer`, from both sides' settings on a new connection. Both
+/// sides reach the same verdict.
 pub fn refusal(holder: &Settings, newcomer: &Settings) -> Option<Clash> {
     if holder.displaced {
         return Some(Clash::Copied);
@@ -96,7 +96,7 @@ pub fn refusal(holder: &Settings, newcomer: &Settings) -> Option<Clash> {
     other.then_some(Clash::Occupied)
 }
 
-/// What a side remembers of other processes and installations.
+/// A side's memory of other processes and installations.
 #[derive(Debug, Default)]
 pub(crate) struct Clashes {
     displaced: VecDeque<PeerId>,
@@ -109,7 +109,7 @@ impl Clashes {
         self.displaced.contains(&process)
     }
 
-    /// `new` has the session; `old` had it, as another process of the same installation.
+    /// `new` has taken the session from `old`, another process of the same installation.
     pub(crate) fn displace(&mut self, old: PeerId, new: PeerId) {
         self.displaced.retain(|process| *process != old && *process != new);
         self.displaced.push_back(old);
@@ -118,13 +118,13 @@ impl Clashes {
         }
     }
 
-    /// A session was adopted: this side is refused no more.
+    /// Forgets that a peer refused this side: a session was adopted.
     pub(crate) fn accepted(&mut self) {
         self.told.retain(|(_, refused, _)| refused.is_some());
     }
 
-    /// Whether the user is to be told that this side refuses the installation `refused`, or that a
-    /// peer refuses this side (`None`).
+    /// Whether to tell the user that this side refuses the installation `refused`, or that a peer
+    /// refuses this side (`None`).
     pub(crate) fn is_news(
         &mut self,
         clash: Clash,

@@ -32,9 +32,9 @@ use tokio::sync::{Mutex, Notify, mpsc};
 pub use windows::PathRate;
 use windows::Windows;
 
-/// Control messages that may wait for the daemon.
+/// Maximum number of control messages that wait for the daemon.
 const CONTROL_QUEUE: usize = 64;
-/// How long a goodbye may take to reach the other side.
+/// Maximum time for a goodbye to reach the peer.
 const FAREWELL: Duration = Duration::from_secs(2);
 
 /// A session. Dropping it closes the connection.
@@ -55,16 +55,16 @@ pub struct Session {
     ending: Ending,
 }
 
-/// Why this side closes, when the connection itself cannot tell.
+/// The reason for a close that the connection itself cannot tell.
 type Ending = Arc<OnceLock<&'static str>>;
 
-/// What the peer says beside the files, in order; ends with the connection.
+/// The peer's control messages in order; ends with the connection.
 pub type ControlReceiver = mpsc::Receiver<Control>;
 
 impl Session {
-    /// Takes over an adopted connection: lets the peer open `streams` file streams at once and have
-    /// half of `memory` bytes under way at most, and keeps as many for retransmission. On its path
-    /// lost packets are repaired where that helps.
+    /// Takes over an adopted connection. The peer may have `streams` file streams open, and half of
+    /// `memory` bytes in flight; this side keeps as many bytes for retransmission. Lost packets are
+    /// recovered by FEC where that helps.
     pub fn start(
         adopted: Authenticated,
         streams: u32,
@@ -76,7 +76,7 @@ impl Session {
         connection
             .set_receive_window(windows::var_int(receive.next(connection.rtt(), Instant::now())));
         writer.stream().set_turn(Priority::Answer);
-        // The responder's side has the control stream open by the peer besides.
+        // On the responder's side the peer's control stream counts, too.
         connection.set_max_concurrent_bi_streams(VarInt::from_u32(streams.saturating_add(1)));
         let (messages, receiver) = mpsc::channel(CONTROL_QUEUE);
         let (ending, link, backlog) =
@@ -117,17 +117,17 @@ impl Session {
         (session, receiver)
     }
 
-    /// The peer's address now; it may change while the session lives.
+    /// The peer's present address; it may change during the session.
     pub fn remote_address(&self) -> SocketAddr {
         canonical(self.connection.remote_address())
     }
 
-    /// The key exchange group of its TLS, by its name in IANA's registry.
+    /// The key exchange group of TLS, by its IANA name.
     pub fn key_exchange(&self) -> &'static str {
         tls::key_exchange(&self.connection).unwrap_or("unknown")
     }
 
-    /// Our role in the handshake.
+    /// This side's role in the handshake.
     pub fn role(&self) -> Role {
         self.role
     }
@@ -147,7 +147,7 @@ impl Session {
         self.id
     }
 
-    /// How many file streams the peer lets us have open at once.
+    /// Maximum number of file streams that this side may have open.
     pub fn grant(&self) -> u32 {
         self.grant
     }
@@ -157,12 +157,12 @@ impl Session {
         self.unpacks
     }
 
-    /// What the link takes, for as long as the session lives.
+    /// The path's rate, updated during the session.
     pub fn link_rate(&self) -> PathRate {
         self.link.clone()
     }
 
-    /// Opens a stream for one of our files: our records out, the peer's answers in. Waits while the
+    /// Opens a stream for a file of this side: records go out, answers come in. Waits while the
     /// peer grants no more streams.
     ///
     /// # Errors
@@ -173,7 +173,7 @@ impl Session {
         Ok(self.sealed(streams))
     }
 
-    /// The next stream that the peer opens: its records in, our answers out.
+    /// The next stream that the peer opens: its records come in, answers go out.
     ///
     /// # Errors
     /// [`StreamError`] when the connection is lost.
@@ -200,7 +200,7 @@ impl Session {
         (writer, reader)
     }
 
-    /// Says something beside the files.
+    /// Sends a control message.
     ///
     /// # Errors
     /// [`RecordError`] when the connection is lost.
@@ -208,28 +208,28 @@ impl Session {
         self.writer.lock().await.send(RecordKind::Control, |out| message.encode(out)).await
     }
 
-    /// Why the connection ended, once it has.
+    /// Waits for the connection's end, and returns the reason.
     pub async fn closed(&self) -> String {
         let error = self.connection.closed().await;
         self.ending.get().map_or_else(|| describe(&error), |ending| (*ending).to_owned())
     }
 
-    /// Ends the session in order: the peer has all that was written, and knows what this side has
-    /// left, before the connection closes, or two seconds pass.
+    /// Ends the session in order: the connection closes once the peer has all written data and
+    /// knows the rest of this side's queue, or after two seconds.
     pub async fn farewell(&self, files: u64, bytes: u64) {
         self.ending.get_or_init(|| "stopped here");
         let flush = async {
             let _ = self.tell(&Control::Backlog { files, bytes }).await;
             let _ = self.tell(&Control::Goodbye).await;
-            // The peer closes when it has read this. To close from here would throw away what it
-            // has received and not read yet.
+            // The peer closes the connection when it has read this. A close from here would discard
+            // data that the peer has received but not read.
             self.connection.closed().await;
         };
         let _ = tokio::time::timeout(FAREWELL, flush).await;
         self.close(CloseCode::Goodbye);
     }
 
-    /// To be held by each task that does a part of the session's work.
+    /// A guard for each task of the session.
     pub fn closes_on_panic(&self) -> ClosesOnPanic {
         ClosesOnPanic(self.connection.clone())
     }
@@ -240,8 +240,8 @@ impl Session {
     }
 }
 
-/// Closes the connection when a panic drops it. Without one of its tasks a session would go on and
-/// do half of its work; both sides begin another one instead.
+/// Closes the connection when a panic drops it. A session that lost one of its tasks would do half
+/// of its work; both sides begin a new one instead.
 pub struct ClosesOnPanic(Connection);
 
 impl Drop for ClosesOnPanic {
@@ -259,7 +259,7 @@ impl Drop for Session {
     }
 }
 
-/// A connection's end, for people.
+/// A sentence on a connection's end.
 pub fn describe(error: &quinn::ConnectionError) -> String {
     match error {
         e if CloseCode::Goodbye.is_reason_of(e) => "the peer left".into(),
@@ -272,15 +272,15 @@ pub fn describe(error: &quinn::ConnectionError) -> String {
             "the peer keeps a session with another program that has a copy of this state folder".into()
         }
         e if CloseCode::Protocol.is_reason_of(e) => {
-            "the peer says that we broke the protocol; both sides should run the same version of rft".into()
+            "the peer reports that this side broke the protocol; run the same version of rft on both sides".into()
         }
-        // Whoever closes here for another reason has said so before ([`Session::closed`]).
+        // A close for another reason has its text in [`Session::closed`].
         quinn::ConnectionError::LocallyClosed => "a newer session took its place".into(),
         other => close::describe(other),
     }
 }
 
-/// An IPv4 address that came in over a socket of both families, written as IPv4.
+/// An IPv4-mapped IPv6 address of a dual-stack socket, written as IPv4.
 pub fn canonical(addr: SocketAddr) -> SocketAddr {
     SocketAddr::new(addr.ip().to_canonical(), addr.port())
 }
@@ -301,7 +301,7 @@ async fn read_control(
             Err(error) => Err(error),
         };
         match message {
-            // A later adoption of the adopted means nothing.
+            // A repeated adoption has no effect.
             Ok(Control::Adopt) => {}
             Ok(message) => {
                 let goodbye = message == Control::Goodbye;

@@ -1,5 +1,5 @@
-//! Sealed records on a stream, in order: the control stream, and all of a file stream but its
-//! chunks (protocol.md section 4).
+//! Sealed records on a stream, in order: the control stream, and file streams except their chunks
+//! (protocol.md section 4).
 
 use crate::crypto::seal::{
     HEADER_LEN, Header, OpenError, Opener, RecordKind, SealError, Sealer, TRAILER_LEN, UnsealedHalf,
@@ -9,25 +9,25 @@ use crate::proto::message::MAX_MESSAGE;
 use crate::transport::stream::{RecvHalf, SendHalf, StreamCode, StreamError};
 use bytes::{Buf, Bytes, BytesMut};
 
-/// Why no record came or went.
+/// The reason why a record was not sent or received.
 #[derive(Debug, thiserror::Error)]
 pub enum RecordError {
-    /// The stream is gone.
+    /// The stream is closed.
     #[error(transparent)]
     Stream(#[from] StreamError),
-    /// A record did not open: it was changed, moved or repeated on its way.
+    /// A record is not authentic: it was changed, moved or replayed.
     #[error("a record from the peer did not open: it was changed on its way")]
     Open(#[from] OpenError),
     /// A record could not be sealed.
     #[error("a record could not be sealed")]
     Seal(#[from] SealError),
-    /// It opened, but says what no peer of this version says.
+    /// The record is authentic, but its content breaks the protocol.
     #[error("the peer does not follow the protocol; both sides should run the same version of rft")]
     Malformed(#[from] Malformed),
 }
 
 impl RecordError {
-    /// Whether the sender gave the stream up since the file is not what it was.
+    /// Whether the sender gave up the stream because the file had changed.
     pub fn is_withdrawal(&self) -> bool {
         matches!(self, Self::Stream(StreamError::Abandoned(code)) if *code == StreamCode::SourceChanged as u64)
     }
@@ -54,7 +54,7 @@ pub struct RecordWriter {
 }
 
 impl RecordWriter {
-    /// Writes on this stream with this stream's keys.
+    /// Writes to `stream` with the keys of that stream.
     pub fn new(stream: SendHalf, sealer: Sealer) -> Self {
         Self { stream, sealer }
     }
@@ -77,7 +77,7 @@ impl RecordWriter {
         &mut self.stream
     }
 
-    /// Both parts again, for records that are sealed elsewhere.
+    /// The stream and its sealer, for records that are sealed elsewhere.
     pub fn into_parts(self) -> (SendHalf, Sealer) {
         (self.stream, self.sealer)
     }
@@ -92,7 +92,7 @@ pub struct RecordReader {
 }
 
 impl RecordReader {
-    /// Reads from this stream with this stream's keys.
+    /// Reads from `stream` with the keys of that stream.
     pub fn new(stream: RecvHalf, opener: Opener) -> Self {
         Self { stream, opener, index: 0, position: 0 }
     }
@@ -138,14 +138,14 @@ impl RecordReader {
         &mut self.stream
     }
 
-    /// The stream, its opener, the index of the next record and its offset in the stream: for
-    /// records that are put together elsewhere.
+    /// The stream, its opener, and the index and stream offset of the next record, for records that
+    /// are reassembled elsewhere.
     pub fn into_parts(self) -> (RecvHalf, Opener, u64, u64) {
         (self.stream, self.opener, self.index, self.position)
     }
 }
 
-/// quinn gives out one sending half of each stream, and it cannot be cloned.
+/// quinn gives out one sending half of each stream, which cannot be cloned.
 impl UnsealedHalf for quinn::SendStream {
     type Opened = SendHalf;
 
