@@ -1,0 +1,274 @@
+//! Commands that cannot work leave nothing behind, and people are told of each cause once.
+
+use super::{hash_of, names, plant_big, put};
+use crate::harness::peer::{Host, PASSWORD, Pair, free_port};
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+/// Runs the program as a person does, in a folder that is not there, to its end; gives its code.
+fn run(base: &Path, password: Option<&str>, arguments: &[&str]) -> Option<i32> {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_rft"));
+    command.arg("--dir").arg(base.join("dir")).args(arguments).env_remove("RFT_PASSWORD");
+    if let Some(password) = password {
+        command.env("RFT_PASSWORD", password);
+    }
+    let piped = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+    let output = piped.output().unwrap();
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(!errors.trim().is_empty() && !errors.contains("os error"), "{arguments:?}: {errors}");
+    output.status.code()
+}
+
+#[test]
+fn a_command_that_cannot_work_leaves_nothing_behind() {
+    let base = tempfile::tempdir().unwrap();
+    fs::write(base.path().join("empty"), "\n").unwrap();
+    let (empty, missing) = (base.path().join("empty"), base.path().join("missing"));
+    let (empty, missing) = (empty.to_str().unwrap(), missing.to_str().unwrap());
+    let taken = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+    let bound = taken.local_addr().unwrap().to_string();
+    let port = free_port().to_string();
+    let some = Some(PASSWORD);
+    for (password, arguments, code) in [
+        (some, &["--nope", "127.0.0.2", &port][..], 2),
+        (some, &["127.0.0.2"], 2),
+        (some, &["--wait", "1s", "127.0.0.2", &port], 2),
+        (None, &["127.0.0.2", &port], 2),
+        (Some(""), &["127.0.0.2", &port], 2),
+        (None, &["--password-file", empty, "127.0.0.2", &port], 2),
+        (None, &["--password-file", missing, "127.0.0.2", &port], 2),
+        (some, &["no-such-host.invalid", &port], 3),
+        // A peer of the other family.
+        (some, &["--bind", "127.0.0.1", "::1", &port], 3),
+        (some, &["127.0.0.2", "0"], 4),
+        (some, &["--bind", &bound, "listen", &port], 5),
+        (some, &["--bind", "192.0.2.1", "listen", &port], 5),
+        (some, &["--settle", "soon", "127.0.0.2", &port], 14),
+    ] {
+        assert_eq!(run(base.path(), password, arguments), Some(code), "{arguments:?}");
+        assert_eq!(names(base.path()), ["empty"], "{arguments:?}");
+    }
+}
+
+/// On a terminal of its own, made by script(1).
+#[cfg(target_os = "linux")]
+#[test]
+fn a_ctrl_c_at_the_prompt_leaves_nothing_behind() {
+    use std::io::{Read, Write};
+    let base = tempfile::tempdir().unwrap();
+    let dir = base.path().join("dir");
+    let rft = env!("CARGO_BIN_EXE_rft");
+    let line = format!("{rft} --dir {} --bind 127.0.0.1 127.0.0.2 {}", dir.display(), free_port());
+    let mut script = Command::new("script");
+    script.args(["-q", "-e", "-c", &line, "/dev/null"]).env_remove("RFT_PASSWORD");
+    let mut child = script.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    let (mut keys, mut screen) = (child.stdin.take().unwrap(), child.stdout.take().unwrap());
+    let mut shown = Vec::new();
+    let mut byte = [0];
+    while !String::from_utf8_lossy(&shown).contains("Password") {
+        assert_eq!(screen.read(&mut byte).unwrap(), 1, "{}", String::from_utf8_lossy(&shown));
+        shown.push(byte[0]);
+    }
+    keys.write_all(b"secr\x03").unwrap();
+    screen.read_to_end(&mut shown).unwrap();
+    let code = child.wait().unwrap().code();
+    let shown = String::from_utf8_lossy(&shown);
+    assert_eq!(code, Some(130), "{shown}");
+    assert!(shown.contains("stopped at the password prompt"), "{shown}");
+    assert_eq!(names(base.path()), [""; 0]);
+}
+
+/// The program with what it says to people.
+struct Talk {
+    child: Child,
+    lines: Arc<Mutex<Vec<String>>>,
+}
+
+impl Talk {
+    fn start(host: &Host, options: &[&str]) -> Self {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_rft"));
+        command
+            .arg("--dir")
+            .arg(&host.dir)
+            .args(["--settle", "100ms", "--bind", &host.bind])
+            .args(options);
+        command.args([&host.peer, &host.port.to_string()]).env("RFT_PASSWORD", PASSWORD);
+        let mut child = command.stdin(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+        let lines = Arc::new(Mutex::new(Vec::new()));
+        let (stderr, heard) = (child.stderr.take().unwrap(), Arc::clone(&lines));
+        std::thread::spawn(move || {
+            for line in BufReader::new(stderr).lines().map_while(Result::ok) {
+                heard.lock().unwrap().push(line);
+            }
+        });
+        Self { child, lines }
+    }
+
+    fn all(&self) -> Vec<String> {
+        self.lines.lock().unwrap().clone()
+    }
+
+    fn count(&self, text: &str) -> usize {
+        self.all().iter().filter(|line| line.contains(text)).count()
+    }
+
+    /// Waits for that many lines with this.
+    fn says(&self, text: &str, times: usize) {
+        let deadline = Instant::now() + Duration::from_secs(40);
+        while self.count(text) < times {
+            assert!(Instant::now() < deadline, "not {times} times {text:?}: {:#?}", self.all());
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+}
+
+impl Drop for Talk {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+#[test]
+fn a_folder_of_refused_files_is_one_line_and_none_at_a_reconnect() {
+    const FILES: usize = 300;
+    let pair = Pair::new();
+    fs::create_dir_all(pair.b.incoming().join("d")).unwrap();
+    for i in 0..FILES {
+        put(&pair.a, &format!("d/{i}"), "the new one");
+        fs::write(pair.b.incoming().join(format!("d/{i}")), "old").unwrap();
+    }
+    let a = Talk::start(&pair.a, &[]);
+    let b = Talk::start(&pair.b, &["--on-conflict", "skip"]);
+    a.says("not sent:", 1);
+    b.says("not received:", 1);
+    let line = a.all().into_iter().find(|line| line.contains("not sent:")).unwrap();
+    assert!(
+        line.contains(&format!("{FILES} files in d")) && line.contains("--on-conflict skip"),
+        "{line}"
+    );
+    drop(b);
+    // It is another process, so that all are offered again; JSON has an event for each.
+    let mut b = pair.b.start(&["--on-conflict", "skip"]);
+    for _ in 0..FILES {
+        b.waits_for("file_failed", |_| true);
+    }
+    put(&pair.a, "last.txt", "last");
+    a.says("last.txt", 1);
+    // Whatever had come with the refusals would have been told by now.
+    put(&pair.a, "d/0", "another one");
+    a.says("not sent:", 1);
+    assert_eq!(a.count("not sent:"), 1, "{:#?}", a.all());
+    assert_eq!(a.count("os error"), 0, "{:#?}", a.all());
+}
+
+#[test]
+fn a_file_that_its_user_renames_in_flight_is_no_error() {
+    let pair = Pair::new();
+    fs::create_dir_all(pair.a.outgoing()).unwrap();
+    let hash = plant_big(&pair.a.outgoing().join("before"), 6_000_000, 1);
+    let (mut a, mut b) = (pair.a.start(&["--limit-rate", "3M"]), pair.b.start(&[]));
+    a.waits_for("file_progress", |event| event["path"] == "before");
+    fs::rename(pair.a.outgoing().join("before"), pair.a.outgoing().join("after")).unwrap();
+    b.waits_for("file_done", |event| event["path"] == "after");
+    a.has_or_waits_for("file_done", |event| event["path"] == "after");
+    for event in a.events().iter().chain(b.events().to_vec().iter()).map(|seen| &seen.event) {
+        assert_ne!(event["event"], "warning", "{event}");
+        let error = event["error"].as_str().unwrap_or("renamed");
+        assert!(error.contains("renamed") || error.contains("taken away"), "{event}");
+    }
+    assert_eq!(names(&pair.b.incoming()), ["after"]);
+    assert_eq!(hash_of(&pair.b.incoming().join("after")), hash);
+}
+
+/// Needs a file system with such marks, and the right to set them.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_file_that_is_marked_as_immutable_is_named_as_such() {
+    let pair = Pair::new();
+    put(&pair.a, "marked.txt", "marked");
+    let file = pair.a.outgoing().join("marked.txt");
+    let mark =
+        |how: &str| Command::new("chattr").arg(how).arg(&file).stderr(Stdio::null()).status();
+    if !mark("+i").is_ok_and(|status| status.success()) {
+        eprintln!("no file can be marked as immutable here: nothing was tested");
+        return;
+    }
+    let (mut a, _b) = (pair.a.start(&[]), pair.b.start(&[]));
+    let told = a.sees_within(Duration::from_secs(40), |event| event["event"] == "warning");
+    mark("-i").unwrap();
+    let told = told.expect("a warning").event;
+    let message = told["message"].as_str().unwrap();
+    assert!(message.contains("marked as immutable") && message.contains("chattr -i"), "{message}");
+    assert_eq!(message.matches("; ").count(), 1, "one remedy: {message}");
+    assert!(file.exists());
+}
+
+#[test]
+fn only_names_at_the_top_are_reserved() {
+    let pair = Pair::new();
+    for name in ["d/.rft/ledger.redb", "d/.rftignore", "d/e/.rft-notes", "d/.rft-x/y", "plain"] {
+        put(&pair.a, name, name);
+    }
+    put(&pair.a, ".rft-mine", "stays");
+    put(&pair.a, ".rftignore", "*.tmp\n");
+    let (at_a, _) = super::drain(&pair, &[], &[]);
+    for name in ["d/.rft/ledger.redb", "d/.rftignore", "d/e/.rft-notes", "d/.rft-x/y", "plain"] {
+        assert_eq!(fs::read_to_string(pair.b.incoming().join(name)).unwrap(), name);
+    }
+    assert_eq!(names(&pair.a.outgoing()), [".rft-mine", ".rftignore"]);
+    let warnings: Vec<_> = at_a
+        .iter()
+        .filter(|e| e["event"] == "warning")
+        .map(|e| e["message"].as_str().unwrap())
+        .collect();
+    assert!(
+        matches!(warnings[..], [one] if one.starts_with(".rft-mine is not sent")),
+        "{warnings:?}"
+    );
+    pair.b.left_nothing_over();
+}
+
+/// The state folder is known by what it is, and not by where it stands.
+#[cfg(unix)]
+#[test]
+fn a_state_folder_inside_of_outgoing_or_incoming_is_out_of_reach() {
+    let pair = Pair::new();
+    // At both, `.rft` stands in `sub` of the one folder.
+    let (outer_a, outer_b) = (pair.a.dir.clone(), pair.b.dir.clone());
+    let other = |outer: &Path, name: &str| outer.with_file_name(name).to_str().unwrap().to_owned();
+    let a = Host { dir: outer_a.join("sub"), ..pair.a.clone() };
+    let b = Host { dir: outer_b.join("sub"), ..pair.b.clone() };
+    fs::remove_dir_all(&outer_a).unwrap();
+    fs::remove_dir_all(&outer_b).unwrap();
+    fs::create_dir_all(outer_a.join("sub")).unwrap();
+    fs::create_dir_all(outer_b.join("sub")).unwrap();
+    fs::write(outer_a.join("sub/beside"), "beside").unwrap();
+    let (into_a, from_b) = (other(&outer_a, "into-a"), other(&outer_b, "from-b"));
+    let mut at_b = b.start(&["--incoming", outer_b.to_str().unwrap(), "--outgoing", &from_b]);
+    let options = ["--outgoing", outer_a.to_str().unwrap(), "--incoming", &into_a];
+    let at_a = a.start(&options);
+    at_b.waits_for("file_done", |event| event["path"] == "sub/beside");
+    assert_eq!(fs::read_to_string(outer_b.join("sub/beside")).unwrap(), "beside");
+    // A file of that folder's name, from elsewhere, meets the state folder of the receiver.
+    fs::create_dir_all(outer_a.join("sub2")).unwrap();
+    let moved = outer_a.join("sub2/.rft");
+    fs::create_dir_all(&moved).unwrap();
+    fs::write(moved.join("planted"), "planted").unwrap();
+    at_b.waits_for("file_done", |event| event["path"] == "sub2/.rft/planted");
+    at_a.terminate();
+    at_a.ends(0);
+    assert!(a.state().join("ledger.redb").exists() && b.state().join("ledger.redb").exists());
+    assert!(!b.state().join("planted").exists());
+    let events = {
+        at_b.terminate();
+        at_b.ends(0)
+    };
+    let touched =
+        events.iter().any(|e| e["path"].as_str().is_some_and(|path| path.starts_with("sub/.rft")));
+    assert!(!touched, "{events:#?}");
+}

@@ -1,0 +1,516 @@
+//! Peers that find each other, or should not: real endpoints on loopback.
+
+mod installations;
+
+use crate::harness::raw::{client, initial_dcid};
+use crate::harness::relay::{BOTH, Relay, Side, Way};
+use rft::config::{Bind, Config, PeerAddress};
+use rft::crypto::EXPORTER_LABEL;
+use rft::crypto::handshake::{ChannelBinding, M1_LEN, M3_LEN, PeerId, Responder};
+use rft::crypto::password::PasswordKey;
+use rft::event::EventSink;
+use rft::peering::{Fatal, connector};
+use rft::proto::message::{Control, InstallationId};
+use rft::session::installation::Identity;
+use rft::session::{ControlReceiver, Session};
+use rft::transport::endpoint::Endpoint;
+use rft::transport::tls;
+use rft::transport::tls::SERVER_NAME;
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::net::UdpSocket;
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+
+const TIMEOUT: Duration = Duration::from_secs(20);
+
+/// One peer's connector, running.
+struct Peer {
+    local: SocketAddr,
+    sessions: mpsc::Receiver<(Session, ControlReceiver)>,
+    run: JoinHandle<Result<(), Fatal>>,
+}
+
+fn free_port() -> u16 {
+    std::net::UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
+
+fn start(local: SocketAddr, peer: Option<SocketAddr>, key: [u8; 32]) -> Peer {
+    start_with(local, peer, key, |_| {})
+}
+
+fn start_with(
+    local: SocketAddr,
+    peer: Option<SocketAddr>,
+    key: [u8; 32],
+    edit: impl FnOnce(&mut Config),
+) -> Peer {
+    let dials = u8::from(peer.is_some());
+    let peer = peer.map(|peer| PeerAddress { host: peer.ip().to_string(), port: peer.port() });
+    let mut config = Config::new(peer, local.port(), "unused");
+    config.bind = Some(Bind { addr: local.ip(), port: Some(local.port()) });
+    edit(&mut config);
+    let process = PeerId::random(&mut rand::rngs::SysRng).unwrap();
+    // The same for all that dial, so that one of them may take another's place.
+    let own = Identity { process, installation: InstallationId([dials; 16]) };
+    start_as(own, config, key, EventSink::none())
+}
+
+fn start_as(own: Identity, config: Config, key: [u8; 32], events: EventSink) -> Peer {
+    let (adopted, sessions) = mpsc::channel(1);
+    let endpoint = Endpoint::open(&config).unwrap();
+    let local = endpoint.local;
+    let run = tokio::spawn(async move {
+        connector::run(&endpoint, &config, PasswordKey::from_bytes(key), own, events, adopted).await
+    });
+    Peer { local, sessions, run }
+}
+
+fn pair() -> (SocketAddr, SocketAddr) {
+    let a = SocketAddr::from(([127, 0, 0, 1], free_port()));
+    (a, SocketAddr::from(([127, 0, 0, 2], a.port())))
+}
+
+impl Peer {
+    async fn session(&mut self) -> (Session, ControlReceiver) {
+        tokio::time::timeout(TIMEOUT, self.sessions.recv())
+            .await
+            .expect("a session in time")
+            .expect("a session")
+    }
+
+    async fn ends(self) -> Fatal {
+        tokio::time::timeout(TIMEOUT, self.run).await.expect("an end in time").unwrap().unwrap_err()
+    }
+}
+
+/// The sessions on which both sides are at last, however often they were replaced on the way.
+async fn settle(
+    a: &mut Peer,
+    b: &mut Peer,
+) -> ((Session, ControlReceiver), (Session, ControlReceiver)) {
+    let (mut at_a, mut at_b) = tokio::join!(a.session(), b.session());
+    let deadline = tokio::time::Instant::now() + TIMEOUT;
+    while at_a.0.id() != at_b.0.id() {
+        tokio::select! {
+            Some(newer) = a.sessions.recv() => at_a = newer,
+            Some(newer) = b.sessions.recv() => at_b = newer,
+            () = tokio::time::sleep_until(deadline) => panic!("the sides stay on different sessions"),
+        }
+    }
+    (at_a, at_b)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn peers_that_start_together_agree_on_one_session() {
+    for _ in 0..10 {
+        let (at, bt) = pair();
+        let (mut a, mut b) = (start(at, Some(bt), [1; 32]), start(bt, Some(at), [1; 32]));
+        let (sa, mut sb) = settle(&mut a, &mut b).await;
+        assert_ne!(sa.0.role(), sb.0.role());
+        sa.0.tell(&Control::Backlog { files: 3, bytes: 4 }).await.unwrap();
+        let heard = tokio::time::timeout(TIMEOUT, sb.1.recv()).await.unwrap();
+        assert_eq!(heard, Some(Control::Backlog { files: 3, bytes: 4 }));
+        // It stays the one: no second session shows up while both dials run out.
+        let more = tokio::time::timeout(Duration::from_millis(300), a.sessions.recv()).await;
+        assert!(more.is_err(), "a second session replaced the first");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_listener_is_found_whenever_it_starts() {
+    let (at, bt) = pair();
+    let mut dialler = start(at, Some(bt), [1; 32]);
+    tokio::time::sleep(Duration::from_millis(700)).await;
+    let mut listener = start(bt, None, [1; 32]);
+    let (s, l) = settle(&mut dialler, &mut listener).await;
+    assert_eq!(s.0.remote_address(), listener.local);
+    assert_eq!(l.0.remote_address(), dialler.local);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_restarted_peer_takes_over_at_once() {
+    let (at, bt) = pair();
+    let mut listener = start(at, None, [1; 32]);
+    let mut first = start(bt, Some(at), [1; 32]);
+    let (old, _) = settle(&mut listener, &mut first).await;
+    // The first vanishes without a word: another process of the same peer comes from elsewhere.
+    let elsewhere = SocketAddr::from(([127, 0, 0, 3], free_port()));
+    let mut second = start(elsewhere, Some(at), [1; 32]);
+    let (new, theirs) = settle(&mut listener, &mut second).await;
+    assert_eq!(new.0.id(), theirs.0.id());
+    let reason = tokio::time::timeout(Duration::from_secs(2), old.0.closed())
+        .await
+        .expect("the old session ends");
+    assert_eq!(reason, "a newer session took its place");
+}
+
+/// A peer that dies in the midst of a handshake and is started again does not cost the deadline of
+/// that handshake (10 s).
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_handshake_that_falls_silent_is_begun_anew() {
+    let (at, bt) = pair();
+    let link = Relay::start(1, at, bt);
+    link.edit_both(|line| line.delay = Duration::from_millis(100));
+    let (_first, mut second) = (start(bt, None, [1; 32]), start(pair().1, None, [1; 32]));
+    let mut dialler = start(at, Some(link.facing_a()), [1; 32]);
+    // The connection is about to be there. Its first message finds another process.
+    let begun = tokio::time::Instant::now();
+    while link.counts(Way::BToA).delivered_packets == 0 {
+        assert!(begun.elapsed() < TIMEOUT, "nobody answers");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    link.replace(Side::B, second.local);
+    let replaced = tokio::time::Instant::now();
+    settle(&mut dialler, &mut second).await;
+    let took = replaced.elapsed();
+    assert!(took < Duration::from_secs(8), "a session came only after {took:?}");
+}
+
+/// All that a responder has of an initiator. None of it is dropped: an end of a stream or of a
+/// connection is an answer.
+struct Open {
+    _connection: quinn::Connection,
+    _streams: (quinn::SendStream, quinn::RecvStream),
+}
+
+/// On a long path a new session looks what it carries, while there is nothing to send; then it is
+/// quiet.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_idle_session_looks_at_a_long_path_once() {
+    let (at, bt) = pair();
+    let link = Relay::start(1, at, bt);
+    link.edit_both(|line| line.delay = Duration::from_millis(100));
+    let mut responder = start(bt, None, [1; 32]);
+    let mut initiator = start(at, Some(link.facing_a()), [1; 32]);
+    let _sessions = settle(&mut initiator, &mut responder).await;
+    let bytes = || [Way::AToB, Way::BToA].map(|way| link.counts(way).bytes);
+    let (begun, deadline) = (bytes(), tokio::time::Instant::now() + TIMEOUT);
+    let looked = || bytes().into_iter().zip(begun).all(|(now, begun)| now - begun > 80_000);
+    let mut last = bytes();
+    loop {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        let now = bytes();
+        // Keep-alives are all that is left.
+        let quiet = now.into_iter().zip(last).all(|(now, last)| now - last < 5_000);
+        if quiet && looked() {
+            break;
+        }
+        assert!(tokio::time::Instant::now() < deadline, "{begun:?}, {last:?}, {now:?}");
+        last = now;
+    }
+    assert!(
+        last.into_iter().zip(begun).all(|(now, begun)| now - begun < 250_000),
+        "{begun:?}, {last:?}"
+    );
+}
+
+/// Bytes of the headers of IPv4 and UDP.
+const HEADERS: usize = 28;
+/// MTUs of a path: the smallest that QUIC runs on, common ones, those around the old limit of a
+/// datagram (2,048 bytes), and jumbo frames.
+const MTUS: [usize; 20] = [
+    1280, 1281, 1400, 1492, 1500, 1501, 1600, 2000, 2047, 2048, 2076, 2083, 2084, 2106, 2200, 2304,
+    3000, 4352, 8999, 9000,
+];
+
+/// Starts two peers over a link of 30 ms round-trip time that drops packets above `mtus` (A to B, B
+/// to A), waits until both have probed the path, and says what became of their session.
+async fn probe_at(mtus: [usize; 2]) -> Result<(), String> {
+    let (at, bt) = pair();
+    let link = Relay::start(1, at, bt);
+    for (way, mtu) in BOTH.into_iter().zip(mtus) {
+        link.edit(way, |line| {
+            (line.delay, line.largest) = (Duration::from_millis(15), mtu - HEADERS)
+        });
+    }
+    let mut responder = start(bt, None, [1; 32]);
+    let mut initiator = start(at, Some(link.facing_a()), [1; 32]);
+    let ((at_initiator, mut initiator_hears), (at_responder, mut responder_hears)) =
+        settle(&mut initiator, &mut responder).await;
+    let bytes = || [Way::AToB, Way::BToA].map(|way| link.counts(way).bytes);
+    let (begun, deadline) = (bytes(), tokio::time::Instant::now() + TIMEOUT);
+    let mut last = begun;
+    loop {
+        tokio::select! {
+            reason = at_initiator.closed() => return Err(format!("the initiator lost the session: {reason}")),
+            reason = at_responder.closed() => return Err(format!("the responder lost the session: {reason}")),
+            () = tokio::time::sleep(Duration::from_secs(1)) => {}
+        }
+        let now = bytes();
+        let quiet = now.into_iter().zip(last).all(|(now, last)| now - last < 5_000);
+        if quiet && now.into_iter().zip(begun).all(|(now, begun)| now - begun > 60_000) {
+            break;
+        }
+        if tokio::time::Instant::now() > deadline {
+            return Err(format!("the probe does not end: {begun:?}, {last:?}, {now:?}"));
+        }
+        last = now;
+    }
+    for (from, to) in [(&at_initiator, &mut responder_hears), (&at_responder, &mut initiator_hears)]
+    {
+        let message = Control::Backlog { files: 5, bytes: 6 };
+        from.tell(&message).await.map_err(|error| error.to_string())?;
+        let heard = tokio::time::timeout(TIMEOUT, to.recv()).await;
+        if heard != Ok(Some(message)) {
+            return Err(format!("a message did not arrive: {heard:?}"));
+        }
+    }
+    Ok(())
+}
+
+/// On no path does the probe of an idle session end it: not where both sides have the same MTU, not
+/// where they differ, and not where a link in the middle has a smaller one (which drops the packet,
+/// as the relay does).
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_session_holds_on_a_path_of_any_mtu() {
+    let equal = MTUS.map(|mtu| [mtu, mtu]);
+    let unequal =
+        [[1280, 9000], [9000, 1280], [1500, 9000], [9000, 2100], [2084, 2083], [4352, 9000]];
+    for part in [&equal[..], &unequal].concat().chunks(9) {
+        let mut paths = tokio::task::JoinSet::new();
+        for mtus in part.iter().copied() {
+            paths.spawn(async move { (mtus, probe_at(mtus).await) });
+        }
+        let ended: Vec<_> =
+            paths.join_all().await.into_iter().filter(|(_, result)| result.is_err()).collect();
+        assert!(ended.is_empty(), "MTU from A to B, from B to A, and what happened: {ended:#?}");
+    }
+}
+
+/// Serves initiators as a responder with this key does, until one has proved itself.
+async fn until_proof(responder: &quinn::Endpoint, key: [u8; 32]) -> Open {
+    // Of tries that overlap the initiator goes on with one, and the others may never come to an
+    // end.
+    let mut tries = tokio::task::JoinSet::new();
+    loop {
+        tokio::select! {
+            Some(incoming) = responder.accept() => {
+                tries.spawn(async move {
+                    let connection = incoming.await.ok()?;
+                    proof(&connection, key).await.map(|_streams| Open { _connection: connection, _streams })
+                });
+            }
+            Some(done) = tries.join_next() => {
+                if let Ok(Some(open)) = done {
+                    return open;
+                }
+            }
+        }
+    }
+}
+
+async fn proof(
+    connection: &quinn::Connection,
+    key: [u8; 32],
+) -> Option<(quinn::SendStream, quinn::RecvStream)> {
+    let rng = &mut rand::rngs::SysRng;
+    let (mut send, mut recv) = connection.accept_bi().await.ok()?;
+    let mut exported = [0; 96];
+    connection.export_keying_material(&mut exported, EXPORTER_LABEL, b"").unwrap();
+    let mut m1 = [0; M1_LEN];
+    recv.read_exact(&mut m1).await.ok()?;
+    let (key, binding) = (PasswordKey::from_bytes(key), ChannelBinding::from_exporter(&exported));
+    let (_, m2) = Responder::on_m1(&key, &binding, PeerId::random(rng).unwrap(), &m1, rng).unwrap();
+    send.write_all(&m2).await.ok()?;
+    recv.read_exact(&mut [0; M3_LEN]).await.ok()?;
+    Some((send, recv))
+}
+
+/// A link that is cut each time when the initiator has just proved itself says nothing about the
+/// password.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn handshakes_that_die_after_the_proof_are_no_wrong_password() {
+    let (at, bt) = pair();
+    let link = Relay::start(1, at, bt);
+    let dying = quinn::Endpoint::server(
+        quinn::ServerConfig::with_crypto(tls::configure().unwrap().server),
+        bt,
+    );
+    let dying = dying.unwrap();
+    let mut dialler = start(at, Some(link.facing_a()), [1; 32]);
+    // Silent to the end: a responder that says that it is gone, or that its streams are at their
+    // end, is another case.
+    let mut silent = Vec::new();
+    for n in 0..3 {
+        let proof = tokio::time::timeout(TIMEOUT, until_proof(&dying, [1; 32])).await;
+        silent.push(proof.unwrap_or_else(|_| panic!("no proof {n}")));
+        link.cut(&BOTH);
+        // Until the initiator has given it up. What follows is the next dial, whose first packet
+        // has 1,200 bytes.
+        tokio::time::sleep(Duration::from_millis(3500)).await;
+        let before = link.counts(Way::AToB).bytes;
+        let begun = tokio::time::Instant::now();
+        while link.counts(Way::AToB).bytes < before + 1200 {
+            if dialler.run.is_finished() {
+                panic!("it gives up after {n}: {:?}", dialler.ends().await);
+            }
+            assert!(begun.elapsed() < TIMEOUT, "it does not dial after {n}");
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        link.restore();
+    }
+    let mut responder = start(pair().1, None, [1; 32]);
+    link.replace(Side::B, responder.local);
+    settle(&mut dialler, &mut responder).await;
+}
+
+/// What becomes of the two Initial packets with a ClientHello in them.
+#[derive(Clone, Copy, Debug)]
+enum Fate {
+    FirstLost,
+    SecondLost,
+    FirstLate,
+    SecondLate,
+}
+
+/// Passes packets on between an initiator and a responder. The first two packets of each
+/// destination connection ID that the initiator chose, or was given by a Retry, meet their fate;
+/// all others pass.
+async fn pass_on(front: UdpSocket, responder: SocketAddr, fate: Fate) {
+    /// Longer than the answer to the other packet takes, so that the late one finds a Retry sent.
+    const LATE: Duration = Duration::from_millis(100);
+    let back = Arc::new(UdpSocket::bind("127.0.0.1:0").await.unwrap());
+    back.connect(responder).await.unwrap();
+    let (mut packet, mut answer, mut initiator) = ([0; 2048], [0; 2048], None);
+    let mut seen: HashMap<Vec<u8>, usize> = HashMap::new();
+    loop {
+        tokio::select! {
+            Ok((length, from)) = front.recv_from(&mut packet) => {
+                initiator = Some(from);
+                let packet = packet[..length].to_vec();
+                let nth = match initial_dcid(&packet) {
+                    Some(id) => {
+                        let nth = seen.entry(id.to_vec()).or_default();
+                        *nth += 1;
+                        *nth
+                    }
+                    None => 0,
+                };
+                match (fate, nth) {
+                    (Fate::FirstLost, 1) | (Fate::SecondLost, 2) => {}
+                    (Fate::FirstLate, 1) | (Fate::SecondLate, 2) => {
+                        let back = back.clone();
+                        tokio::spawn(async move {
+                            tokio::time::sleep(LATE).await;
+                            let _ = back.send(&packet).await;
+                        });
+                    }
+                    _ => {
+                        let _ = back.send(&packet).await;
+                    }
+                }
+            }
+            Ok(length) = back.recv(&mut answer) => {
+                let _ = front.send_to(&answer[..length], initiator.unwrap()).await;
+            }
+        }
+    }
+}
+
+/// A ClientHello with X25519MLKEM768 needs two packets. Whatever happens to one of them, also when
+/// the responder answers with a Retry first, the peers find each other soon.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn either_half_of_a_client_hello_may_be_lost_or_late() {
+    for retry in [false, true] {
+        for fate in [Fate::FirstLost, Fate::SecondLost, Fate::FirstLate, Fate::SecondLate] {
+            let (at, bt) = pair();
+            let mut responder = start(bt, None, [1; 32]);
+            // With two connections that are not authenticated, all others get a Retry.
+            let (crowd, mut silent) = (client(), Vec::new());
+            if retry {
+                for _ in 0..2 {
+                    silent
+                        .push(crowd.connect(responder.local, SERVER_NAME).unwrap().await.unwrap());
+                }
+            }
+            let front = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+            let dialled = front.local_addr().unwrap();
+            let relay = tokio::spawn(pass_on(front, bt, fate));
+            let begun = tokio::time::Instant::now();
+            let mut initiator = start(at, Some(dialled), [1; 32]);
+            let (there, here) = settle(&mut initiator, &mut responder).await;
+            let took = begun.elapsed();
+            println!("{fate:?}, Retry {retry}: {took:?}");
+            assert!(took < Duration::from_secs(4), "{fate:?}, Retry {retry}: {took:?}");
+            for session in [there.0, here.0] {
+                assert_eq!(session.key_exchange(), "X25519MLKEM768", "{fate:?}, Retry {retry}");
+            }
+            relay.abort();
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_wrong_password_is_refused_by_its_name() {
+    let (at, bt) = pair();
+    let mut responder = start(at, None, [1; 32]);
+    let initiator = start(bt, Some(at), [2; 32]);
+    assert!(
+        matches!(initiator.ends().await, Fatal::WrongPassword { peer } if peer == responder.local)
+    );
+    assert!(responder.sessions.try_recv().is_err());
+    assert!(!responder.run.is_finished(), "the responder goes on serving");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_responder_stops_at_a_wrong_password_when_told_so() {
+    let (at, bt) = pair();
+    let responder = start_with(at, None, [1; 32], |config| config.exit_on_auth_failure = true);
+    let initiator = start(bt, Some(at), [2; 32]);
+    assert!(matches!(responder.ends().await, Fatal::InitiatorRefused { .. }));
+    drop(initiator);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_peer_that_dials_itself_stops() {
+    let at = SocketAddr::from(([127, 0, 0, 1], free_port()));
+    let peer = start(at, Some(at), [1; 32]);
+    assert!(matches!(peer.ends().await, Fatal::Itself { peer } if peer == at));
+}
+
+/// Over another address, as behind NAT that leads back: then somebody on the way may have done it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_peer_that_is_led_back_to_itself_goes_on() {
+    let (at, _) = pair();
+    let link = Relay::start(1, at, at);
+    let mut peer = start(at, Some(link.facing_a()), [1; 32]);
+    tokio::time::sleep(Duration::from_millis(1500)).await;
+    assert!(peer.sessions.try_recv().is_err());
+    assert!(!peer.run.is_finished());
+    assert!(link.counts(Way::BToA).delivered_packets > 0, "nobody answered");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_name_that_leads_nowhere_is_an_error() {
+    let (at, _) = pair();
+    let peer = start_with(at, Some(at), [1; 32], |config| {
+        config.peer = Some(PeerAddress { host: "no such host.invalid".into(), port: at.port() });
+    });
+    assert!(
+        matches!(peer.ends().await, Fatal::PeerAddress { host, .. } if host == "no such host.invalid")
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn guesses_are_throttled_and_the_named_peer_still_gets_in() {
+    let (at, bt) = pair();
+    // The responder knows its peer's address; strangers come from elsewhere.
+    let mut responder = start(at, Some(bt), [1; 32]);
+    for n in 0..8 {
+        let stranger = SocketAddr::from(([127, 0, 0, 9], free_port()));
+        let guess = start(stranger, Some(at), [n + 2; 32]);
+        let ended = tokio::time::timeout(Duration::from_secs(2), guess.run).await;
+        match ended {
+            Ok(result) => assert!(matches!(result.unwrap(), Err(Fatal::WrongPassword { .. }))),
+            // Out of guesses: told to come back later, so it is not refused but waits.
+            Err(_) => assert!(n >= 4, "guess {n} was throttled"),
+        }
+    }
+    let mut honest = start(bt, Some(at), [1; 32]);
+    let begun = std::time::Instant::now();
+    settle(&mut responder, &mut honest).await;
+    assert!(begun.elapsed() < Duration::from_secs(15));
+}

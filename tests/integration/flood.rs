@@ -1,0 +1,137 @@
+//! Ten thousand hostile connections against the program at work: the transfer goes on, memory
+//! stays, and the peer that the user named gets in.
+
+mod attacker;
+mod closers;
+
+use crate::harness::files::plant_big;
+use crate::harness::peer::{Pair, Running};
+use attacker::{Attack, use_up_all_guesses};
+use std::fs;
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+/// Connections in all.
+const HOSTILE: usize = 10_000;
+/// Of these, finished handshakes that went on to be refused, or denied what they wanted, of each
+/// kind.
+const REFUSED: usize = 100;
+/// And such as were ended by the deadline of 10 s.
+const ENDED: usize = 16;
+/// First packets that were answered with a Retry.
+const RETRIES: usize = 1000;
+/// First packets that end the connection that they begin.
+const CLOSED: usize = 2000;
+/// Places that there are for strangers.
+const PLACES: usize = 8;
+/// Guesses that come back meanwhile, at most.
+const GUESSES: usize = 6;
+/// The file that crosses meanwhile.
+const SIZE: u64 = 40_000_000;
+/// What the sender may send: far below what two cores can, so that the attacker, which shares them,
+/// is no rival.
+const RATE: &str = "10M";
+/// By which the process may grow.
+const GROWTH: u64 = 64 << 20;
+
+fn has(counter: &AtomicUsize, at_least: usize) -> bool {
+    counter.load(Ordering::Relaxed) >= at_least
+}
+
+/// Sends a file from b to a, and gives the seconds that it took.
+fn transfer(pair: &Pair, at_a: &mut Running, name: &str) -> f64 {
+    let written = pair.b.dir.join(name);
+    let hash = plant_big(&written, SIZE, 1);
+    fs::rename(written, pair.b.outgoing().join(name)).unwrap();
+    let done = at_a.waits_for("file_done", |event| event["path"] == name).event;
+    assert_eq!(done["blake3"], hash.to_hex().as_str());
+    done["seconds"].as_f64().unwrap()
+}
+
+/// Slow: three files of four seconds each, and slow attackers who are ended after ten.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn ten_thousand_hostile_connections_disturb_nobody() {
+    let pair = Pair::new();
+    let (mut a, mut b) = (pair.a.start(&[]), pair.b.start(&["--limit-rate", RATE]));
+    a.waits_for("connected", |_| true);
+    b.waits_for("connected", |_| true);
+    let alone = transfer(&pair, &mut a, "alone");
+    let before = a.memory();
+
+    let at = SocketAddr::from(([127, 0, 0, 1], pair.a.port));
+    use_up_all_guesses(at).await;
+    let attack = Attack::start(at);
+    let attacked = transfer(&pair, &mut a, "attacked");
+    // What is refused at once comes again and again.
+    attack
+        .until("refusals", |tally| {
+            has(&tally.oversized_refused, REFUSED)
+                && has(&tally.streams_denied, REFUSED)
+                && has(&tally.guesses_denied, REFUSED)
+                && has(&tally.closed_at_once, REFUSED)
+                && has(&tally.closed_first, CLOSED)
+        })
+        .await;
+    // All places are held by those who are slow, when the peer that the user named comes anew; and
+    // strangers have nothing left to guess with.
+    attack.takes_all_places();
+    attack.until("all places are held", |tally| has(&tally.held, PLACES)).await;
+    b.kill();
+    let begun = Instant::now();
+    let mut b = pair.b.start(&["--limit-rate", RATE]);
+    b.waits_for("connected", |_| true);
+    let in_again = begun.elapsed();
+    attack.until("those who are slow", |tally| has(&tally.slow_ended, ENDED)).await;
+    attack.until("all", |tally| tally.total() >= HOSTILE && has(&tally.retries, RETRIES)).await;
+    let grown = a.peak().saturating_sub(before);
+    let report = format!(
+        "alone {alone:.1} s, attacked {attacked:.1} s, in again after {in_again:.1?}, grown by {} KiB, {:?}",
+        grown / 1024,
+        attack.tally
+    );
+    eprintln!("{report}");
+    assert!(attacked <= 2.0 * alone, "{report}");
+    assert!(in_again < Duration::from_secs(15), "{report}");
+    assert!(grown < GROWTH, "{report}");
+    // Some hear late that their place is another's.
+    assert!(!has(&attack.tally.held_most, 2 * PLACES), "{report}");
+    assert!(!has(&attack.tally.guesses_answered, GUESSES), "{report}");
+    // Nobody who only closed a connection has guessed; of those who did, each minute one line is
+    // written.
+    let told = a.events().iter().filter(|seen| seen.event["event"] == "auth_failed").count();
+    assert!(told <= 3, "{told} events of failed guesses, {report}");
+    let log = fs::read_to_string(pair.a.state().join("rft.log")).unwrap();
+    let lines = log.matches("an incoming connection was not accepted").count();
+    assert!(lines <= 120, "{lines} lines of the log");
+    assert!(!log.contains("forged"), "a stranger wrote into the log");
+    drop(attack);
+    transfer(&pair, &mut a, "afterwards");
+    for peer in [a, b] {
+        peer.terminate();
+        peer.ends(0);
+    }
+}
+
+/// Slow: closers after TLS get a slot only when QUIC has let go of others.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn five_hundred_closers_of_each_kind_disturb_nobody() {
+    let time = Duration::from_secs(90);
+    let sender = &["--limit-rate", RATE];
+    // The closed connections that QUIC would keep if each had a slot at once are several times as
+    // much.
+    let growth = 16 << 20;
+    let scale = closers::Scale { closers: 500, file: SIZE, files: 1, sender, growth, time };
+    eprintln!("{}", closers::measure(&scale).await);
+}
+
+/// A measurement (docs/security.md), some minutes: `cargo test --release --test flood -- --ignored
+/// --nocapture`.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "a measurement of some minutes"]
+async fn ten_thousand_closers_of_each_kind() {
+    let time = Duration::from_secs(900);
+    let (file, growth) = (1 << 30, GROWTH);
+    let scale = closers::Scale { closers: 10_000, file, files: 6, sender: &[], growth, time };
+    eprintln!("{}", closers::measure(&scale).await);
+}

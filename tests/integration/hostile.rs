@@ -1,0 +1,38 @@
+//! A peer that knows the password and does as it likes: it can fill Incoming, and nothing else.
+//! Each test ends with an honest transfer, an orderly stop, and a look at everything around the
+//! peer's folders.
+
+mod enemy;
+mod files;
+mod ground;
+mod links;
+mod messages;
+mod names;
+mod offers;
+mod receiver;
+
+use enemy::Heard;
+use rft::crypto::seal::RecordKind as Kind;
+use rft::proto::message::{Begin, CHUNK_SIZE, Outcome, Refusal};
+
+const CHUNK: u64 = CHUNK_SIZE as u64;
+/// By which the process may grow; it is told to hold 32 MiB.
+const GROWTH: u64 = 64 << 20;
+
+/// A record, before it is sealed.
+type Said = (Kind, Vec<u8>);
+
+/// The plaintext of a message.
+fn bytes_of(encode: impl FnOnce(&mut bytes::BytesMut)) -> Vec<u8> {
+    let mut out = bytes::BytesMut::new();
+    encode(&mut out);
+    out.to_vec()
+}
+
+fn begin(offset: u64) -> Said {
+    (Kind::Answer, bytes_of(|out| Begin { offset, compressed: false }.encode(out)))
+}
+
+fn refused(heard: &Heard) -> Option<Refusal> {
+    if let Heard::Outcome(Outcome::Refused { reason, .. }) = heard { Some(*reason) } else { None }
+}

@@ -1,0 +1,118 @@
+//! The limits that an operator sets on what comes in: both users are told, all else goes on, and
+//! what was refused follows when the limit is lifted. How much Incoming may hold is in `disks.rs`.
+
+use crate::harness::files::{hash_of, names, plant_big};
+use crate::harness::peer::{Host, Pair, Running};
+use serde_json::Value;
+use std::fs;
+
+/// Puts a file into Outgoing at once.
+fn drop_in(host: &Host, name: &str, size: u64) -> blake3::Hash {
+    let aside = host.dir.join("aside");
+    let hash = plant_big(&aside, size, name.len() as u64);
+    fs::rename(aside, host.outgoing().join(name)).unwrap();
+    hash
+}
+
+fn of<'a>(name: &'a str, way: &'a str) -> impl Fn(&Value) -> bool + 'a {
+    move |event| event["path"] == name && event["direction"] == way
+}
+
+/// Two peers, of which b has this limit.
+struct Limited {
+    pair: Pair,
+    a: Running,
+    b: Running,
+}
+
+impl Limited {
+    fn start(limit: &[&str]) -> Self {
+        let pair = Pair::new();
+        let (mut a, mut b) = (pair.a.start(&[]), pair.b.start(limit));
+        a.waits_for("connected", |_| true);
+        b.waits_for("connected", |_| true);
+        Self { pair, a, b }
+    }
+
+    /// The file is refused, which both sides tell in these words, and will be tried again by itself
+    /// or not.
+    fn refuses(&mut self, name: &str, retry: bool, [at_sender, at_receiver]: [&'static str; 2]) {
+        let told = |name, way, text: &'static str| {
+            let of = of(name, way);
+            move |event: &Value| {
+                of(event)
+                    && event["retry"] == retry
+                    && event["error"].as_str().unwrap().contains(text)
+            }
+        };
+        self.a.has_or_waits_for("file_failed", told(name, "send", at_sender));
+        self.b.has_or_waits_for("file_failed", told(name, "receive", at_receiver));
+        assert!(!self.pair.b.incoming().join(name).exists(), "{name} is there");
+        assert!(self.pair.a.outgoing().join(name).exists(), "{name} is lost");
+    }
+
+    /// All else goes on, both ways.
+    fn serves(&mut self, name: &str, size: u64) {
+        let hash = drop_in(&self.pair.a, name, size);
+        drop_in(&self.pair.b, &format!("{name} back"), 2_000_000);
+        self.b.has_or_waits_for("file_done", of(name, "receive"));
+        self.a.has_or_waits_for("file_done", of(&format!("{name} back"), "receive"));
+        assert_eq!(hash_of(&self.pair.b.incoming().join(name)), hash);
+    }
+
+    /// The operator starts b again, with this limit; a is left alone.
+    fn lifted(self, limit: &[&str]) -> Self {
+        self.b.terminate();
+        self.b.ends(0);
+        let b = self.pair.b.start(limit);
+        Self { b, ..self }
+    }
+
+    fn brings(&mut self, name: &str, hash: blake3::Hash) {
+        self.b.has_or_waits_for("file_done", of(name, "receive"));
+        self.a.has_or_waits_for("file_done", of(name, "send"));
+        assert_eq!(hash_of(&self.pair.b.incoming().join(name)), hash);
+    }
+
+    fn ends(self, arrived: &[&str]) {
+        for one in [self.a, self.b] {
+            one.terminate();
+            one.ends(0);
+        }
+        assert_eq!(names(&self.pair.b.incoming()), arrived);
+        self.pair.b.left_nothing_over();
+    }
+}
+
+#[test]
+fn a_file_larger_than_allowed_is_refused_until_more_is_allowed() {
+    let mut limited = Limited::start(&["--max-file-size", "1M"]);
+    let hash = drop_in(&limited.pair.a, "large", 1_000_001);
+    limited.refuses(
+        "large",
+        false,
+        ["the limit there is 1000000 bytes", "larger than allowed here"],
+    );
+    limited.serves("just so", 1_000_000);
+    let mut limited = limited.lifted(&["--max-file-size", "2M"]);
+    limited.brings("large", hash);
+    limited.ends(&["just so", "large"]);
+}
+
+#[test]
+fn what_would_leave_too_little_free_space_waits_for_it() {
+    // More than any volume has.
+    let mut limited = Limited::start(&["--min-free", "1000000T"]);
+    let hash = drop_in(&limited.pair.a, "large", 1_000_000);
+    let small = drop_in(&limited.pair.a, "small", 10);
+    for name in ["large", "small"] {
+        limited.refuses(name, true, ["disk is full", "not enough free space"]);
+    }
+    // It takes nothing that has bytes, and sends what it has.
+    drop_in(&limited.pair.b, "back", 2_000_000);
+    limited.a.has_or_waits_for("file_done", of("back", "receive"));
+    let mut limited = limited.lifted(&["--min-free", "0"]);
+    limited.brings("large", hash);
+    limited.brings("small", small);
+    limited.ends(&["large", "small"]);
+}

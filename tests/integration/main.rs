@@ -1,0 +1,35 @@
+//! The integration tests: the real program, or its library over real sockets, on loopback. Each module
+//! tests one subject.
+//!
+//! Cargo runs the tests as threads of one process, nextest runs each in a process of its own. No test
+//! may therefore change its own process (environment, working directory, umask, resource limits), and
+//! a measurement of memory is one of the program under test, which is always a child process.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout)]
+
+#[path = "../harness/mod.rs"]
+mod harness;
+
+mod cli;
+mod compress;
+mod connector;
+#[cfg(unix)]
+mod cuts;
+#[cfg(unix)]
+mod disks;
+mod docs;
+#[cfg(target_os = "linux")]
+mod flood;
+#[cfg(target_os = "linux")]
+mod hostile;
+#[cfg(unix)]
+mod limits;
+mod mitm;
+mod relay;
+mod repair;
+#[cfg(unix)]
+mod sources;
+mod stranger;
+mod urgent;
+#[cfg(target_os = "linux")]
+mod writers;

@@ -1,0 +1,608 @@
+//! What happens to files while they are sent, and what stands in Outgoing that is no ordinary file:
+//! the program itself, two processes on loopback.
+
+mod waits;
+
+use crate::harness::files::{hash_of, plant_big};
+use crate::harness::peer::{Host, PASSWORD, Pair, Running};
+use rustix::fs::{AtFlags, Mode, OFlags};
+use serde_json::Value;
+use std::collections::BTreeMap;
+use std::fs::{self, File, Permissions};
+use std::io::Write;
+use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::Command;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+/// A file that takes a few seconds at [`SLOW`].
+const BIG: u64 = 6_000_000;
+const SLOW: [&str; 2] = ["--limit-rate", "3M"];
+
+fn is_start_of(path: &'static str) -> impl Fn(&Value) -> bool {
+    move |event| event["path"] == path
+}
+
+fn is_sent(path: &'static str) -> impl Fn(&Value) -> bool {
+    move |event| event["path"] == path && event["direction"] == "send"
+}
+
+fn warns_of(text: &'static str) -> impl Fn(&Value) -> bool {
+    move |event| event["message"].as_str().is_some_and(|message| message.contains(text))
+}
+
+/// The contents of all files of a folder, by name.
+fn contents(folder: &Path) -> BTreeMap<String, Vec<u8>> {
+    let files = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    files
+        .filter(|path| path.is_file())
+        .map(|path| {
+            (path.file_name().unwrap().to_string_lossy().into_owned(), fs::read(&path).unwrap())
+        })
+        .collect()
+}
+
+/// A peer that dials, started by another command: the program's arguments follow that command's.
+fn start_by(host: &Host, mut command: Command, options: &[&str]) -> Running {
+    let port = host.port.to_string();
+    let waits = ["--settle", "100ms", "--folder-wait", "100ms"];
+    let common = [&["--bind", &host.bind][..], &waits, &[&host.peer, &port]].concat();
+    command.args(host.command(PASSWORD, &[options, &common].concat()).get_args());
+    command.env("RFT_PASSWORD", PASSWORD);
+    Running::spawn(command)
+}
+
+fn until(what: &str, check: impl Fn() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while !check() {
+        assert!(Instant::now() < deadline, "{what}");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+/// A file is changed in the middle of its way: never a mixture, always the last content, once.
+#[test]
+fn what_changes_while_it_is_sent_never_lands_mixed() {
+    type Change = fn(&Path);
+    let changes: [(&str, Change, &str); 4] = [
+        (
+            "truncated",
+            |file| File::options().write(true).open(file).unwrap().set_len(1_000_000).unwrap(),
+            "f",
+        ),
+        ("overwritten", |file| fs::write(file, vec![b'n'; BIG as usize]).unwrap(), "f"),
+        (
+            "replaced",
+            |file| {
+                let aside = file.parent().unwrap().with_file_name("aside");
+                fs::write(&aside, vec![b'r'; 2_000_000]).unwrap();
+                fs::rename(aside, file).unwrap();
+            },
+            "f",
+        ),
+        ("renamed", |file| fs::rename(file, file.with_file_name("g")).unwrap(), "g"),
+    ];
+    for (how, change, name) in changes {
+        let pair = Pair::new();
+        let file = pair.a.outgoing().join("f");
+        plant_big(&file, BIG, 1);
+        let (mut a, b) =
+            (pair.a.start(&[&["--drain"], &SLOW[..]].concat()), pair.b.start(&["--drain"]));
+        a.waits_for("file_progress", is_start_of("f"));
+        change(&file);
+        let new = fs::read(file.with_file_name(name)).unwrap();
+        a.ends(0);
+        b.ends(0);
+        let arrived = contents(&pair.b.incoming());
+        assert_eq!(arrived.get(name), Some(&new), "{how}: {:?}", arrived.keys());
+        // What was renamed is not sent under its first name.
+        assert_eq!(arrived.len(), 1, "{how}: {:?}", arrived.keys());
+        assert_eq!(contents(&pair.a.outgoing()).len(), 0, "{how}");
+        pair.b.left_nothing_over();
+    }
+}
+
+#[test]
+fn what_is_deleted_while_it_is_sent_is_told_and_nothing_waits_for_it() {
+    let pair = Pair::new();
+    plant_big(&pair.a.outgoing().join("f"), BIG, 1);
+    let (mut a, b) =
+        (pair.a.start(&[&["--drain"], &SLOW[..]].concat()), pair.b.start(&["--drain"]));
+    a.waits_for("file_progress", is_start_of("f"));
+    fs::remove_file(pair.a.outgoing().join("f")).unwrap();
+    let events = a.ends(0);
+    b.ends(0);
+    assert!(
+        events.iter().any(|event| event["event"] == "file_failed" && event["path"] == "f"),
+        "{events:?}"
+    );
+    assert_eq!(contents(&pair.b.incoming()).len(), 0);
+    pair.b.left_nothing_over();
+}
+
+/// The program as a user who does not read everything, which root does.
+fn as_nobody(host: &Host) -> Command {
+    const NOBODY: u32 = 65_534;
+    let program = Path::new(env!("CARGO_BIN_EXE_rft"));
+    if !rustix::process::geteuid().is_root() {
+        return Command::new(program);
+    }
+    // The way to the program may be shut to others, the way to a copy is not.
+    let base = host.dir.parent().unwrap();
+    let copy = base.join("rft");
+    fs::copy(program, &copy).unwrap();
+    fs::set_permissions(&copy, Permissions::from_mode(0o755)).unwrap();
+    fs::set_permissions(base, Permissions::from_mode(0o755)).unwrap();
+    for path in [host.dir.clone(), host.outgoing()] {
+        std::os::unix::fs::chown(path, Some(NOBODY), Some(NOBODY)).unwrap();
+    }
+    for entry in fs::read_dir(host.outgoing()).unwrap() {
+        std::os::unix::fs::lchown(entry.unwrap().path(), Some(NOBODY), Some(NOBODY)).unwrap();
+    }
+    let mut command = Command::new(copy);
+    command.uid(NOBODY).gid(NOBODY);
+    command
+}
+
+/// It is told by its name and why, holds nothing up, and goes when it can be read, though nothing
+/// about the file itself changes.
+#[test]
+fn a_file_that_cannot_be_read_is_told_and_goes_when_it_can() {
+    let pair = Pair::new();
+    let shut = pair.a.outgoing().join("shut");
+    fs::write(pair.a.outgoing().join("open"), "open").unwrap();
+    fs::write(&shut, "shut").unwrap();
+    fs::set_permissions(&shut, Permissions::from_mode(0o000)).unwrap();
+    let mut b = pair.b.start(&[]);
+    let mut a = start_by(&pair.a, as_nobody(&pair.a), &[]);
+    a.waits_for("file_failed", |event| {
+        let error = event["error"].as_str().unwrap();
+        event["path"] == "shut" && event["retry"] == true && error.contains("permission denied")
+    });
+    b.waits_for("file_done", is_start_of("open"));
+    // The second time is later than the first: it backs off.
+    a.waits_for("file_failed", is_start_of("shut"));
+    fs::set_permissions(&shut, Permissions::from_mode(0o600)).unwrap();
+    b.waits_for("file_done", is_start_of("shut"));
+    until("it is removed", || !shut.exists());
+    a.terminate();
+    a.ends(0);
+}
+
+/// `--drain` does not wait for what cannot be read, and says that it is left.
+#[test]
+fn a_file_that_cannot_be_read_is_left_behind() {
+    let pair = Pair::new();
+    for name in ["open", "shut"] {
+        fs::write(pair.a.outgoing().join(name), name).unwrap();
+    }
+    fs::set_permissions(pair.a.outgoing().join("shut"), Permissions::from_mode(0o000)).unwrap();
+    let b = pair.b.start(&["--drain"]);
+    start_by(&pair.a, as_nobody(&pair.a), &["--drain"]).ends(1);
+    b.ends(0);
+    assert_eq!(contents(&pair.b.incoming()).len(), 1);
+    assert!(pair.a.outgoing().join("shut").exists());
+}
+
+/// A log that is written on and on is not sent before it rests, and holds nothing up.
+#[test]
+fn a_file_that_is_appended_to_waits_and_holds_nothing_up() {
+    let pair = Pair::new();
+    let port = pair.a.port.to_string();
+    let mut b = pair.b.start(&[]);
+    // In case the machine halts for a while between two lines.
+    let mut a = pair.a.start_raw(&["--settle", "4s", "--bind", &pair.a.bind, &pair.a.peer, &port]);
+    a.waits_for("connected", |_| true);
+    let log = pair.a.outgoing().join("log");
+    let done = Arc::new(AtomicBool::new(false));
+    let writer = std::thread::spawn({
+        let (log, done) = (log.clone(), done.clone());
+        move || {
+            let mut text = String::new();
+            let mut file = File::create(log).unwrap();
+            while !done.load(Ordering::Relaxed) {
+                let line = format!("line {}\n", text.len());
+                file.write_all(line.as_bytes()).unwrap();
+                text.push_str(&line);
+                std::thread::sleep(Duration::from_millis(20));
+            }
+            text
+        }
+    });
+    for name in ["one", "two", "three"] {
+        let aside = pair.a.dir.join("aside");
+        fs::write(&aside, name).unwrap();
+        fs::rename(aside, pair.a.outgoing().join(name)).unwrap();
+        b.waits_for("file_done", move |event| {
+            assert_ne!(event["path"], "log", "it was not at rest");
+            event["path"] == name
+        });
+        std::thread::sleep(Duration::from_millis(700));
+    }
+    assert!(!pair.b.incoming().join("log").exists());
+    done.store(true, Ordering::Relaxed);
+    let text = writer.join().unwrap();
+    b.waits_for("file_done", is_start_of("log"));
+    assert_eq!(fs::read_to_string(pair.b.incoming().join("log")).unwrap(), text);
+    until("it is removed", || !log.exists());
+}
+
+/// A disk that cannot read the middle of a file: both users hear of it, others go on, and when it
+/// can be read again it goes on from what is there.
+#[test]
+fn a_read_error_in_the_middle_is_told_and_the_file_goes_on_from_there() {
+    let mut pair = Pair::new();
+    let flag = pair.a.dir.join("fault");
+    pair.a.failpoints = format!("send.read=EIO@{}", flag.display());
+    let (mut a, mut b) = (pair.a.start(&SLOW), pair.b.start(&[]));
+    let hash = plant_big(&pair.a.dir.join("aside"), BIG, 1);
+    fs::rename(pair.a.dir.join("aside"), pair.a.outgoing().join("big")).unwrap();
+    a.waits_for("file_progress", |event| {
+        event["path"] == "big" && event["bytes"].as_u64() > Some(1_000_000)
+    });
+    fs::write(&flag, "").unwrap();
+    a.has_or_waits_for("file_failed", |event| {
+        is_sent("big")(event)
+            && event["retry"] == true
+            && event["error"].as_str().unwrap().contains("could not read")
+    });
+    b.has_or_waits_for("file_failed", |event| {
+        event["path"] == "big" && event["direction"] == "receive"
+    });
+    fs::write(pair.b.outgoing().join("back"), "from the other side").unwrap();
+    a.has_or_waits_for("file_done", is_start_of("back"));
+    fs::remove_file(&flag).unwrap();
+    let resumed = b.waits_for("file_started", |event| {
+        event["path"] == "big" && event["offset"].as_u64() > Some(0)
+    });
+    assert!(resumed.event["offset"].as_u64() < Some(BIG));
+    b.has_or_waits_for("file_done", is_start_of("big"));
+    a.has_or_waits_for("file_done", is_sent("big"));
+    assert_eq!(hash_of(&pair.b.incoming().join("big")), hash);
+    assert_eq!(fs::read_dir(pair.b.incoming()).unwrap().count(), 1);
+    until("it is removed", || !pair.a.outgoing().join("big").exists());
+    for one in [a, b] {
+        one.terminate();
+        one.ends(0);
+    }
+}
+
+/// The disk under the log is full, and was when the program began.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_log_that_cannot_be_written_stops_nothing() {
+    let pair = Pair::new();
+    let log = pair.a.dir.join("full.log");
+    symlink("/dev/full", &log).unwrap();
+    let options = ["--no-sandbox", "--drain", "--log-file", log.to_str().unwrap()];
+    let hash = plant_big(&pair.a.outgoing().join("big"), 1_000_000, 1);
+    fs::write(pair.b.outgoing().join("back"), "from the other side").unwrap();
+    let (a, b) = (pair.a.start(&options), pair.b.start(&["--drain"]));
+    a.ends(0);
+    b.ends(0);
+    assert_eq!(hash_of(&pair.b.incoming().join("big")), hash);
+    assert_eq!(fs::read_to_string(pair.a.incoming().join("back")).unwrap(), "from the other side");
+}
+
+#[test]
+fn hard_links_arrive_under_every_name() {
+    let pair = Pair::new();
+    let first = pair.a.outgoing().join("0");
+    let hash = plant_big(&first, 600_000, 1);
+    for link in 1..12 {
+        fs::hard_link(&first, pair.a.outgoing().join(link.to_string())).unwrap();
+    }
+    let (a, b) = (pair.a.start(&["--drain"]), pair.b.start(&["--drain"]));
+    a.ends(0);
+    b.ends(0);
+    for link in 0..12 {
+        assert_eq!(hash_of(&pair.b.incoming().join(link.to_string())), hash);
+    }
+    assert_eq!(fs::read_dir(pair.b.incoming()).unwrap().count(), 12);
+    assert_eq!(fs::read_dir(pair.a.outgoing()).unwrap().count(), 0);
+}
+
+/// A folder is renamed while what it holds is on its way: everything arrives below the new name,
+/// and nothing is left.
+#[test]
+fn a_folder_that_is_renamed_in_flight_arrives_under_its_new_name() {
+    let pair = Pair::new();
+    let (old, new) = (pair.a.outgoing().join("old/deep"), pair.a.outgoing().join("new"));
+    fs::create_dir_all(&old).unwrap();
+    let hash = plant_big(&old.join("f"), BIG, 1);
+    let (mut a, b) =
+        (pair.a.start(&[&["--drain"], &SLOW[..]].concat()), pair.b.start(&["--drain"]));
+    a.waits_for("file_progress", is_start_of("old/deep/f"));
+    fs::rename(pair.a.outgoing().join("old"), new).unwrap();
+    a.ends(0);
+    b.ends(0);
+    assert_eq!(hash_of(&pair.b.incoming().join("new/deep/f")), hash);
+    assert_eq!(fs::read_dir(pair.a.outgoing()).unwrap().count(), 0);
+}
+
+/// A folder is swapped for a link to another one with files of the same names, again and again,
+/// while its files are read, sent and removed: not one of the others is opened, sent or removed.
+#[test]
+fn a_link_in_the_place_of_a_parent_leads_nowhere() {
+    const FILES: usize = 300;
+    let pair = Pair::new();
+    let (base, folder) = (pair.a.dir.clone(), pair.a.outgoing().join("d"));
+    let outside = base.join("outside");
+    fs::create_dir_all(&folder).unwrap();
+    fs::create_dir(&outside).unwrap();
+    for n in 0..FILES {
+        fs::write(folder.join(n.to_string()), format!("inside {n}")).unwrap();
+        fs::write(outside.join(n.to_string()), format!("outside {n}")).unwrap();
+    }
+    let opened = Arc::new(Mutex::new(Vec::new()));
+    let heard = opened.clone();
+    let mut watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
+        heard.lock().unwrap().extend(event.unwrap().paths);
+    })
+    .unwrap();
+    notify::Watcher::watch(&mut watcher, &outside, notify::RecursiveMode::NonRecursive).unwrap();
+    let done = Arc::new(AtomicBool::new(false));
+    let swapper = std::thread::spawn({
+        let (done, folder, outside, aside) =
+            (done.clone(), folder.clone(), outside.clone(), base.join("aside"));
+        move || {
+            while !done.load(Ordering::Relaxed) {
+                fs::rename(&folder, &aside).unwrap();
+                symlink(&outside, &folder).unwrap();
+                std::thread::sleep(Duration::from_millis(1));
+                fs::remove_file(&folder).unwrap();
+                fs::rename(&aside, &folder).unwrap();
+                std::thread::sleep(Duration::from_millis(9));
+            }
+        }
+    });
+    let (mut a, _b) = (pair.a.start(&[]), pair.b.start(&[]));
+    let mut sent = 0;
+    while sent < FILES {
+        a.waits_for("file_done", |event| event["direction"] == "send" && event["path"] != "d");
+        sent += 1;
+        if sent == FILES / 2 {
+            // The rest without being disturbed, or one that always has bad luck would never go.
+            done.store(true, Ordering::Relaxed);
+        }
+    }
+    swapper.join().unwrap();
+    until("all are removed", || !folder.exists());
+    // What is heard of this comes behind all that happened before.
+    let last = outside.join("last");
+    fs::write(&last, "").unwrap();
+    until("the last event comes", || opened.lock().unwrap().contains(&last));
+    let others: Vec<_> =
+        opened.lock().unwrap().iter().filter(|path| **path != last).cloned().collect();
+    let beneath: Vec<_> = others.iter().filter(|path| **path != outside).collect();
+    assert!(beneath.is_empty(), "opened or changed outside: {beneath:?}");
+    drop(watcher);
+    for n in 0..FILES {
+        assert_eq!(
+            fs::read_to_string(outside.join(n.to_string())).unwrap(),
+            format!("outside {n}")
+        );
+        let arrived = fs::read_to_string(pair.b.incoming().join("d").join(n.to_string())).unwrap();
+        assert_eq!(arrived, format!("inside {n}"));
+    }
+}
+
+/// Neither a FIFO nor a device is opened, and both are told.
+#[test]
+fn a_fifo_and_a_device_are_told_and_not_opened() {
+    let pair = Pair::new();
+    let fifo = pair.a.outgoing().join("fifo");
+    let make = |path: &Path, kind, device| {
+        rustix::fs::mknodat(rustix::fs::CWD, path, kind, Mode::from_raw_mode(0o666), device)
+    };
+    make(&fifo, rustix::fs::FileType::Fifo, 0).unwrap();
+    // Only root may make one.
+    let device = make(
+        &pair.a.outgoing().join("null"),
+        rustix::fs::FileType::CharacterDevice,
+        rustix::fs::makedev(1, 3),
+    );
+    fs::write(pair.a.outgoing().join("file"), "file").unwrap();
+    let (a, b) = (pair.a.start(&["--drain"]), pair.b.start(&["--drain"]));
+    // Who opens it for writing without waiting is refused as long as nobody reads.
+    let writer = rustix::fs::open(&fifo, OFlags::WRONLY | OFlags::NONBLOCK, Mode::empty());
+    assert_eq!(writer.unwrap_err(), rustix::io::Errno::NXIO);
+    let events = a.ends(0);
+    b.ends(0);
+    let told = |path: &str| {
+        events.iter().any(|event| event["event"] == "warning" && event["path"] == path)
+    };
+    assert!(told("fifo"), "{events:?}");
+    assert!(device.is_err() || told("null"), "{events:?}");
+    assert_eq!(contents(&pair.b.incoming()).len(), 1);
+}
+
+/// Makes folders below each other and a file at the bottom, by handle: no path could be so long.
+fn plant_deep(root: &Path, folders: &[Vec<u8>], leaf: &[u8], content: &[u8]) {
+    let mut dir = open_dir(rustix::fs::CWD, root.as_os_str().as_bytes()).unwrap();
+    for folder in folders {
+        rustix::fs::mkdirat(&dir, &folder[..], Mode::from_raw_mode(0o755)).unwrap();
+        dir = open_dir(&dir, folder).unwrap();
+    }
+    let flags = OFlags::CREATE | OFlags::WRONLY;
+    let file = rustix::fs::openat(&dir, leaf, flags, Mode::from_raw_mode(0o644)).unwrap();
+    File::from(file).write_all(content).unwrap();
+}
+
+fn open_dir(at: impl std::os::fd::AsFd, leaf: &[u8]) -> rustix::io::Result<OwnedFd> {
+    rustix::fs::openat(at, leaf, OFlags::RDONLY | OFlags::DIRECTORY, Mode::empty())
+}
+
+/// The size of the file at the bottom.
+fn look_deep(root: &Path, folders: &[Vec<u8>], leaf: &[u8]) -> rustix::io::Result<u64> {
+    let mut dir = open_dir(rustix::fs::CWD, root.as_os_str().as_bytes())?;
+    for folder in folders {
+        dir = open_dir(&dir, folder)?;
+    }
+    Ok(rustix::fs::statat(&dir, leaf, AtFlags::SYMLINK_NOFOLLOW)?.st_size as u64)
+}
+
+/// A name of 4,095 bytes, and folders 200 deep. Both cross, both ways, and leave.
+#[test]
+fn the_longest_names_cross_both_ways() {
+    let pair = Pair::new();
+    let long: Vec<_> = (0..15).map(|n| vec![b'a' + n; 255]).collect();
+    let many: Vec<_> = (0..200).map(|_| b"x".to_vec()).collect();
+    let (leaf, deepest) = (vec![b'z'; 256 - 1], b"y".to_vec());
+    assert_eq!(long.iter().map(|part| part.len() + 1).sum::<usize>() + leaf.len(), 4095);
+    for host in [&pair.a, &pair.b] {
+        plant_deep(&host.outgoing(), &long, &leaf, &[7; 300_000]);
+        plant_deep(&host.outgoing(), &many, &deepest, b"deep");
+    }
+    let (a, b) = (pair.a.start(&["--drain"]), pair.b.start(&["--drain"]));
+    a.ends(0);
+    b.ends(0);
+    for host in [&pair.a, &pair.b] {
+        assert_eq!(look_deep(&host.incoming(), &long, &leaf), Ok(300_000));
+        assert_eq!(look_deep(&host.incoming(), &many, &deepest), Ok(4));
+        assert_eq!(fs::read_dir(host.outgoing()).unwrap().count(), 0);
+        host.left_nothing_over();
+    }
+}
+
+/// One byte more is told, and nothing else is held up by it.
+#[test]
+fn a_name_that_is_too_long_is_told() {
+    let pair = Pair::new();
+    let long: Vec<_> = (0..16).map(|n| vec![b'a' + n; 255]).collect();
+    plant_deep(&pair.a.outgoing(), &long, b"xx", b"");
+    fs::write(pair.a.outgoing().join("file"), "file").unwrap();
+    let (a, b) = (pair.a.start(&["--drain"]), pair.b.start(&["--drain"]));
+    let events = a.ends(0);
+    b.ends(0);
+    assert!(events.iter().any(|event| warns_of("too long")(event)), "{events:?}");
+    assert_eq!(contents(&pair.b.incoming()).len(), 1);
+    assert_eq!(look_deep(&pair.a.outgoing(), &long, b"xx"), Ok(0));
+}
+
+/// A name of 255 bytes that is taken is cut to make room for its number; what differs in case only
+/// is another file where the file system says so.
+#[test]
+fn long_names_that_are_taken_and_names_that_differ_in_case() {
+    let pair = Pair::new();
+    let long = format!("{}.txt", "\u{e4}".repeat(125) + "x");
+    assert_eq!(long.len(), 255);
+    fs::create_dir_all(pair.b.incoming()).unwrap();
+    fs::write(pair.b.incoming().join(&long), "old").unwrap();
+    fs::write(pair.a.outgoing().join(&long), "new").unwrap();
+    for (path, content) in
+        [("Readme", "1"), ("README", "2"), ("readme", "3"), ("D/f", "4"), ("d/f", "5")]
+    {
+        let path = pair.a.outgoing().join(path);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, content).unwrap();
+    }
+    let sensitive = fs::read_dir(pair.a.outgoing()).unwrap().count() == 6;
+    let (a, b) = (pair.a.start(&["--drain"]), pair.b.start(&["--drain"]));
+    a.ends(0);
+    b.ends(0);
+    let arrived = contents(&pair.b.incoming());
+    let numbered = format!("{} (1).txt", "\u{e4}".repeat(123));
+    assert_eq!(arrived[&long], b"old");
+    assert_eq!(
+        arrived.get(&numbered).map(Vec::as_slice),
+        Some(&b"new"[..]),
+        "{:?}",
+        arrived.keys()
+    );
+    if sensitive {
+        for (name, content) in [("Readme", "1"), ("README", "2"), ("readme", "3")] {
+            assert_eq!(arrived[name], content.as_bytes());
+        }
+        for (name, content) in [("D/f", "4"), ("d/f", "5")] {
+            assert_eq!(fs::read_to_string(pair.b.incoming().join(name)).unwrap(), content);
+        }
+    }
+}
+
+/// The ignore file is not read through a link, and as long as it cannot be read nothing leaves.
+#[test]
+fn an_ignore_file_that_is_a_link_lets_nothing_out() {
+    let pair = Pair::new();
+    let rules = pair.a.dir.join("rules");
+    fs::write(&rules, "secret\n").unwrap();
+    symlink(&rules, pair.a.outgoing().join(".rftignore")).unwrap();
+    for name in ["secret", "other"] {
+        fs::write(pair.a.outgoing().join(name), name).unwrap();
+    }
+    let (mut a, mut b) = (pair.a.start(&[]), pair.b.start(&[]));
+    a.waits_for("warning", warns_of("nothing is sent"));
+    a.waits_for("connected", |_| true);
+    assert_eq!(contents(&pair.b.incoming()).len(), 0);
+    // A file of its own takes its place.
+    fs::rename(rules, pair.a.outgoing().join(".rftignore")).unwrap();
+    b.waits_for("file_done", is_start_of("other"));
+    a.waits_for("file_done", is_sent("other"));
+    assert!(
+        pair.a.outgoing().join("secret").exists() && !pair.b.incoming().join("secret").exists()
+    );
+}
+
+/// More events than the system keeps while the program is stopped.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_queue_of_events_that_runs_over_is_told_and_loses_nothing() {
+    let most = fs::read_to_string("/proc/sys/fs/inotify/max_queued_events").unwrap();
+    let most: usize = most.trim().parse().unwrap();
+    if most > 100_000 {
+        println!("SKIPPED: the queue of events takes {most}");
+        return;
+    }
+    let pair = Pair::new();
+    let mut a = pair.a.start(&[]);
+    a.waits_for("listening", |_| true);
+    // The first scan is over, and the watch works.
+    fs::write(pair.a.outgoing().join("first"), "").unwrap();
+    let mut b = pair.b.start(&[]);
+    b.waits_for("file_done", is_start_of("first"));
+    a.suspend();
+    // Each is created, opened and closed: three events.
+    let files = most / 3 + 100;
+    for n in 0..files {
+        drop(File::create(pair.a.outgoing().join(format!("f{n}"))).unwrap());
+    }
+    a.resume();
+    a.waits_for("warning", warns_of("max_queued_events"));
+    until("all are sent", || fs::read_dir(pair.a.outgoing()).unwrap().count() == 0);
+    assert_eq!(fs::read_dir(pair.b.incoming()).unwrap().count(), files + 1);
+}
+
+/// Fewer watches than Outgoing has folders, in a namespace of users where that is set low.
+#[cfg(target_os = "linux")]
+#[test]
+fn too_few_watches_are_told_and_lose_nothing() {
+    const LIMIT: &str = "echo 4 > /proc/sys/user/max_inotify_watches";
+    let unshare = |script: &str| {
+        let mut command = Command::new("unshare");
+        command.args(["-Ur", "sh", "-c", script]);
+        command
+    };
+    if !unshare(LIMIT).output().is_ok_and(|output| output.status.success()) {
+        println!("SKIPPED: no namespace of users to be had here");
+        return;
+    }
+    let pair = Pair::new();
+    for n in 0..10 {
+        fs::create_dir_all(pair.a.outgoing().join(format!("d{n}/keep"))).unwrap();
+        fs::write(pair.a.outgoing().join(format!("d{n}/keep/f")), "x").unwrap();
+    }
+    let mut limited = unshare(&format!("{LIMIT} && exec \"$0\" \"$@\""));
+    limited.arg(env!("CARGO_BIN_EXE_rft"));
+    // What is kept keeps its folder, and so its watch.
+    let mut a = start_by(&pair.a, limited, &["--after-send", "keep"]);
+    a.waits_for("warning", warns_of("max_user_watches"));
+    let mut b = pair.b.start(&[]);
+    b.waits_for("file_done", is_start_of("d9"));
+    fs::write(pair.a.outgoing().join("d9/keep/later"), "no event tells of it").unwrap();
+    b.waits_for("file_done", is_start_of("d9/keep/later"));
+}

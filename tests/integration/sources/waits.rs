@@ -1,0 +1,251 @@
+//! How long files and folders are left alone, with the programs and people that need it: unfinished
+//! files under names of their own, a file that is opened again and again, a folder that is being
+//! filled.
+
+use super::{contents, is_sent, is_start_of, until, warns_of};
+use crate::harness::peer::{Host, Pair, Running};
+use serde_json::Value;
+use std::fs::{self, File, Permissions};
+use std::io::Write;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+/// A peer with the waits that a user gets, and these options.
+fn start_as_users_do(host: &Host, options: &[&str]) -> Running {
+    let port = host.port.to_string();
+    let mut running =
+        host.start_raw(&[options, &["--bind", &host.bind, &host.peer, &port]].concat());
+    running.waits_for("connected", |_| true);
+    running
+}
+
+/// Lets a program take its time between two of its steps, as people and scanners do.
+fn pause(ms: u64) {
+    std::thread::sleep(Duration::from_millis(ms));
+}
+
+fn append(path: &Path, text: &str) {
+    File::options()
+        .append(true)
+        .create(true)
+        .open(path)
+        .unwrap()
+        .write_all(text.as_bytes())
+        .unwrap();
+}
+
+/// A scanner opens its file again for each page. The user has said how long it may pause.
+#[test]
+fn settle_holds_after_a_close_when_it_is_given() {
+    let pair = Pair::new();
+    let mut b = pair.b.start(&[]);
+    let _a = start_as_users_do(&pair.a, &["--settle", "2s"]);
+    let scan = pair.a.outgoing().join("scan.pdf");
+    for page in ["one\n", "two\n", "three\n", "four\n"] {
+        append(&scan, page);
+        pause(500);
+    }
+    // What is moved in goes at once all the same.
+    let moved = Instant::now();
+    fs::write(pair.a.dir.join("aside"), "moved").unwrap();
+    fs::rename(pair.a.dir.join("aside"), pair.a.outgoing().join("moved")).unwrap();
+    b.waits_for("file_done", is_start_of("moved"));
+    assert!(moved.elapsed() < Duration::from_millis(1400), "{:?}", moved.elapsed());
+    b.waits_for("file_done", is_start_of("scan.pdf"));
+    assert_eq!(
+        fs::read_to_string(pair.b.incoming().join("scan.pdf")).unwrap(),
+        "one\ntwo\nthree\nfour\n"
+    );
+    assert_eq!(contents(&pair.b.incoming()).len(), 2);
+}
+
+/// Each program as it works: WinSCP renames 300 ms after the close, Chrome after a second, rsync at
+/// once, and rsync with `--delay-updates` when all files are there. Each gets through, and only
+/// whole files under their own names arrive.
+#[test]
+fn unfinished_files_arrive_under_their_final_names_only() {
+    let pair = Pair::new();
+    let out = pair.a.outgoing();
+    let mut b = pair.b.start(&[]);
+    let mut a = start_as_users_do(&pair.a, &[]);
+
+    // WinSCP.
+    fs::write(out.join("up.bin.filepart"), "uploaded").unwrap();
+    pause(300);
+    fs::rename(out.join("up.bin.filepart"), out.join("up.bin")).unwrap();
+    b.waits_for("file_done", is_start_of("up.bin"));
+
+    // Chrome, and one that stands there for longer is told of, once.
+    append(&out.join("a.zip.crdownload"), "first, ");
+    append(&out.join("longer.part"), "other");
+    pause(1000);
+    append(&out.join("a.zip.crdownload"), "second");
+    fs::rename(out.join("a.zip.crdownload"), out.join("a.zip")).unwrap();
+    b.waits_for("file_done", is_start_of("a.zip"));
+    a.waits_for("warning", |event| warns_of("left alone")(event) && event["path"] == "longer.part");
+
+    // rsync, into a folder that it makes: a file of random name beside, its times and rights, a
+    // rename.
+    let folder = out.join("t");
+    fs::create_dir(&folder).unwrap();
+    for name in ["f1", "f2"] {
+        let temporary = folder.join(format!(".{name}.Xy7Kq2"));
+        let mut file = File::create_new(&temporary).unwrap();
+        file.write_all(name.as_bytes()).unwrap();
+        drop(file);
+        pause(300);
+        fs::set_permissions(&temporary, Permissions::from_mode(0o640)).unwrap();
+        fs::rename(temporary, folder.join(name)).unwrap();
+    }
+    b.waits_for("file_done", is_start_of("t/f2"));
+
+    // The same with `--delay-updates`.
+    let delayed = folder.join(".~tmp~");
+    fs::create_dir(&delayed).unwrap();
+    for name in ["g1", "g2"] {
+        let temporary = folder.join(format!(".{name}.q9TTab"));
+        fs::write(&temporary, name).unwrap();
+        fs::rename(temporary, delayed.join(name)).unwrap();
+        pause(1200);
+    }
+    for name in ["g1", "g2"] {
+        fs::rename(delayed.join(name), folder.join(name)).unwrap();
+    }
+    fs::remove_dir(delayed).unwrap();
+    b.has_or_waits_for("file_done", is_start_of("t/g1"));
+    b.has_or_waits_for("file_done", is_start_of("t/g2"));
+
+    let arrived: Vec<_> = contents(&pair.b.incoming()).into_keys().collect();
+    assert_eq!(arrived, ["a.zip", "up.bin"]);
+    let arrived: Vec<_> = contents(&pair.b.incoming().join("t")).into_keys().collect();
+    assert_eq!(arrived, ["f1", "f2", "g1", "g2"]);
+    assert_eq!(fs::read_to_string(pair.b.incoming().join("a.zip")).unwrap(), "first, second");
+    assert_eq!(
+        fs::read_dir(pair.b.incoming().join("t")).unwrap().count(),
+        4,
+        "no folder of rsync's"
+    );
+    let told = |event: &Value| warns_of("left alone")(event) && event["path"] == "longer.part";
+    assert_eq!(a.events().iter().filter(|seen| told(&seen.event)).count(), 1);
+    assert!(out.join("longer.part").exists());
+}
+
+/// Without the list every name is sent.
+#[test]
+fn temp_names_none_sends_all_names() {
+    let pair = Pair::new();
+    for name in ["a.part", ".~lock.b#"] {
+        fs::write(pair.a.outgoing().join(name), name).unwrap();
+    }
+    let b = pair.b.start(&["--drain"]);
+    pair.a.start(&["--drain", "--temp-names", "none"]).ends(0);
+    b.ends(0);
+    assert_eq!(contents(&pair.b.incoming()).len(), 2);
+}
+
+/// Nothing waits for them, their folder stays, and the last message says so.
+#[test]
+fn a_drain_leaves_unfinished_files_and_says_so() {
+    let pair = Pair::new();
+    let folder = pair.a.outgoing().join("d");
+    fs::create_dir(&folder).unwrap();
+    for name in ["a", "b.crdownload", "image.iso", "image.iso.aria2", "c.pdf", "c.x1.pdf.part"] {
+        let content = if name == "c.pdf" { "" } else { name };
+        fs::write(folder.join(name), content).unwrap();
+    }
+    fs::write(folder.join("letter.txt~"), "a backup that somebody keeps").unwrap();
+    let b = pair.b.start(&["--drain"]);
+    let port = pair.a.port.to_string();
+    let a = pair.a.start_raw(&["--drain", "--bind", &pair.a.bind, &pair.a.peer, &port]);
+    let events = a.ends(0);
+    b.ends(0);
+    let arrived: Vec<_> = contents(&pair.b.incoming().join("d")).into_keys().collect();
+    assert_eq!(arrived, ["a", "letter.txt~"]);
+    assert_eq!(contents(&folder).len(), 5);
+    assert!(events.iter().any(warns_of("stay in Outgoing")), "{events:?}");
+    let drained = events.iter().find(|event| event["event"] == "drained").unwrap();
+    assert_eq!(drained["left_alone"], 5);
+    assert!(
+        events.last().unwrap()["reason"].as_str().unwrap().contains("unfinished"),
+        "{events:?}"
+    );
+    assert!(
+        !events.iter().any(|event| event["event"] == "file_done" && event["path"] == "d"),
+        "{events:?}"
+    );
+}
+
+/// A person names a new folder and puts something into it; a script adds a file now and then.
+/// Neither finds the folder gone. One that was moved in goes at once.
+#[test]
+fn a_folder_is_there_for_whoever_fills_it() {
+    let pair = Pair::new();
+    let out = pair.a.outgoing();
+    let mut b = pair.b.start(&[]);
+    let _a = start_as_users_do(&pair.a, &[]);
+    fs::create_dir_all(pair.a.dir.join("moved/deep")).unwrap();
+    fs::write(pair.a.dir.join("moved/deep/f"), "f").unwrap();
+
+    fs::create_dir(out.join("New Folder")).unwrap();
+    fs::create_dir(out.join("y")).unwrap();
+    fs::write(out.join("y/0"), "0").unwrap();
+    pause(800);
+    fs::rename(out.join("New Folder"), out.join("x")).unwrap();
+    pause(2500);
+    fs::write(out.join("x/1"), "1").unwrap();
+    fs::write(out.join("y/1"), "1").unwrap();
+    b.has_or_waits_for("file_done", is_start_of("x/1"));
+    // The peer need not wait for the folder, only its removal takes time.
+    b.has_or_waits_for("file_done", is_start_of("y"));
+
+    let moved = Instant::now();
+    fs::rename(pair.a.dir.join("moved"), out.join("moved")).unwrap();
+    until("what was moved in is removed", || !out.join("moved").exists());
+    assert!(moved.elapsed() < Duration::from_secs(6), "{:?}", moved.elapsed());
+    pause(2000);
+    fs::write(out.join("y/2"), "2").unwrap();
+    b.has_or_waits_for("file_done", is_start_of("y/2"));
+    assert!(out.join("x").exists() && out.join("y").exists());
+    let arrived: Vec<_> = contents(&pair.b.incoming().join("y")).into_keys().collect();
+    assert_eq!(arrived, ["0", "1", "2"]);
+}
+
+/// Folders that nobody fills any more go, and with the last times that they had.
+#[test]
+fn folders_go_when_their_time_is_over() {
+    let pair = Pair::new();
+    let out = pair.a.outgoing();
+    let mut b = pair.b.start(&[]);
+    let mut a = start_as_users_do(&pair.a, &["--folder-wait", "1500ms"]);
+    let begin = Instant::now();
+    fs::create_dir_all(out.join("d/empty")).unwrap();
+    fs::write(out.join("d/f"), "f").unwrap();
+    b.waits_for("file_done", is_start_of("d/f"));
+    until("all is removed", || !out.join("d").exists());
+    assert!(begin.elapsed() >= Duration::from_millis(1500), "{:?}", begin.elapsed());
+    b.has_or_waits_for("file_done", is_start_of("d/empty"));
+    b.has_or_waits_for("file_done", is_start_of("d"));
+    assert!(pair.b.incoming().join("d/empty").is_dir());
+    a.has_or_waits_for("file_done", is_sent("d"));
+}
+
+/// `--drain` does not wait for folders that stand there when it begins, with the waits that a user
+/// gets.
+#[test]
+fn a_drain_does_not_wait_for_folders() {
+    let pair = Pair::new();
+    fs::create_dir_all(pair.a.outgoing().join("empty")).unwrap();
+    fs::create_dir_all(pair.a.outgoing().join("d/deep")).unwrap();
+    fs::write(pair.a.outgoing().join("d/deep/f"), "f").unwrap();
+    let b = pair.b.start(&["--drain"]);
+    let port = pair.a.port.to_string();
+    let begin = Instant::now();
+    pair.a.start_raw(&["--drain", "--bind", &pair.a.bind, &pair.a.peer, &port]).ends(0);
+    b.ends(0);
+    assert!(begin.elapsed() < Duration::from_secs(9), "{:?}", begin.elapsed());
+    assert_eq!(fs::read_dir(pair.a.outgoing()).unwrap().count(), 0);
+    assert!(
+        pair.b.incoming().join("empty").is_dir() && pair.b.incoming().join("d/deep/f").exists()
+    );
+}

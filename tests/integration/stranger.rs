@@ -1,0 +1,623 @@
+//! Who does not know the password, over raw QUIC and raw UDP: gets the exchange's first answer and
+//! nothing else, costs nothing for long, and disturbs nobody.
+
+mod forged;
+
+use crate::harness::raw::{
+    self, Noise, binding, client, client_at, first_message, initial_dcid, is_retry,
+};
+use quinn::{ApplicationClose, Connection, ConnectionError, VarInt};
+use rft::config::{Bind, Config, PeerAddress};
+use rft::crypto::handshake::{M1_LEN, M2_LEN, M4_LEN, PeerId};
+use rft::crypto::password::PasswordKey;
+use rft::event::{Event, EventSink};
+use rft::peering::{Fatal, connector};
+use rft::proto::message::{Control, InstallationId, Settings};
+use rft::session::AuthError;
+use rft::session::handshake::as_initiator;
+use rft::session::installation::Identity;
+use rft::session::{ControlReceiver, Session};
+use rft::transport::endpoint::{CloseCode, Endpoint};
+use rft::transport::tls;
+use rft::transport::tls::SERVER_NAME;
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+use tokio::net::UdpSocket;
+use tokio::sync::mpsc;
+use tokio::task::{JoinHandle, JoinSet};
+
+const TIMEOUT: Duration = Duration::from_secs(20);
+/// Long enough on loopback for something that should not happen to happen.
+const MOMENT: Duration = Duration::from_millis(400);
+/// What the responder knows.
+const KEY: [u8; 32] = [1; 32];
+/// What the stranger tries.
+const GUESS: [u8; 32] = [2; 32];
+
+/// One peer's connector, running.
+struct Peer {
+    local: SocketAddr,
+    sessions: mpsc::Receiver<(Session, ControlReceiver)>,
+    run: JoinHandle<Result<(), Fatal>>,
+    auth_failures: Arc<AtomicUsize>,
+    warnings: Arc<Mutex<Vec<String>>>,
+    quic: quinn::Endpoint,
+}
+
+fn start(peer: Option<SocketAddr>) -> Peer {
+    let dials = u8::from(peer.is_some());
+    let peer = peer.map(|peer| PeerAddress { host: peer.ip().to_string(), port: peer.port() });
+    let mut config = Config::new(peer, 1, "unused");
+    config.bind = Some(Bind { addr: [127, 0, 0, 1].into(), port: Some(0) });
+    let endpoint = Endpoint::open(&config).unwrap();
+    let local = endpoint.local;
+    let process = PeerId::random(&mut rand::rngs::SysRng).unwrap();
+    // The same for all that dial, so that one of them may take another's place.
+    let own = Identity { process, installation: InstallationId([dials; 16]) };
+    let auth_failures = Arc::new(AtomicUsize::new(0));
+    let (counter, warnings) = (auth_failures.clone(), Arc::<Mutex<Vec<_>>>::default());
+    let warned = warnings.clone();
+    let events = EventSink::new(move |event| match event {
+        Event::AuthFailed { count, .. } => {
+            counter.fetch_add(usize::try_from(count).unwrap(), Ordering::SeqCst);
+        }
+        Event::Warning { message, .. } => warned.lock().unwrap().push(message),
+        _ => {}
+    });
+    let quic = endpoint.quic.clone();
+    let (adopted, sessions) = mpsc::channel(1);
+    let run = tokio::spawn(async move {
+        connector::run(&endpoint, &config, PasswordKey::from_bytes(KEY), own, events, adopted).await
+    });
+    Peer { local, sessions, run, auth_failures, warnings, quic }
+}
+
+impl Peer {
+    async fn session(&mut self) -> (Session, ControlReceiver) {
+        tokio::time::timeout(TIMEOUT, self.sessions.recv())
+            .await
+            .expect("in time")
+            .expect("a session")
+    }
+
+    /// Whether the user is warned with a message that begins so.
+    async fn is_warned_within(&self, time: Duration, begin: &str) -> bool {
+        let deadline = Instant::now() + time;
+        let is_warned =
+            || self.warnings.lock().unwrap().iter().any(|message| message.starts_with(begin));
+        while !is_warned() && Instant::now() < deadline {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        is_warned()
+    }
+
+    /// Nobody got in, the peer still serves, and knows of so many wrong passwords.
+    async fn stays_unmoved(mut self, auth_failures: usize) {
+        let deadline = Instant::now() + TIMEOUT;
+        while self.auth_failures.load(Ordering::SeqCst) < auth_failures && Instant::now() < deadline
+        {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        assert_eq!(self.auth_failures.load(Ordering::SeqCst), auth_failures);
+        assert!(self.sessions.try_recv().is_err(), "a stranger got a session");
+        assert!(!self.run.is_finished());
+    }
+}
+
+async fn connect(client: &quinn::Endpoint, to: SocketAddr) -> Connection {
+    let connecting = client.connect(to, SERVER_NAME).unwrap();
+    tokio::time::timeout(TIMEOUT, connecting).await.expect("an answer in time").unwrap()
+}
+
+/// All that the stream still brings before it ends or the connection does.
+async fn rest(recv: &mut quinn::RecvStream) -> Vec<u8> {
+    let mut all = Vec::new();
+    let read = async {
+        while let Ok(Some(chunk)) = recv.read_chunk(4096, true).await {
+            all.extend_from_slice(&chunk.bytes);
+        }
+    };
+    tokio::time::timeout(TIMEOUT, read).await.expect("an end in time");
+    all
+}
+
+/// How the responder closed the connection.
+async fn closed(connection: &Connection) -> ApplicationClose {
+    match tokio::time::timeout(TIMEOUT, connection.closed()).await.expect("closed in time") {
+        ConnectionError::ApplicationClosed(close) => close,
+        other => panic!("closed by {other}"),
+    }
+}
+
+/// The failure that looks the same whatever went wrong.
+fn refusal() -> ApplicationClose {
+    ApplicationClose {
+        error_code: VarInt::from_u32(CloseCode::Authentication as u32),
+        reason: "".into(),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_guess_is_answered_with_m2_and_nothing_more() {
+    let responder = start(None);
+    let client = client();
+    let connection = connect(&client, responder.local).await;
+    let (initiator, m1) = first_message(GUESS, &binding(&connection));
+    let (mut send, mut recv) = connection.open_bi().await.unwrap();
+    send.write_all(&m1).await.unwrap();
+    let mut m2 = [0; M2_LEN];
+    recv.read_exact(&mut m2).await.unwrap();
+    // The responder waits for the proof, and says nothing of itself.
+    assert!(tokio::time::timeout(MOMENT, recv.read_chunk(1, true)).await.is_err());
+    assert_eq!(connection.close_reason(), None);
+    let (_, m3) = initiator.on_m2(&m2).unwrap();
+    send.write_all(&m3).await.unwrap();
+    assert_eq!(rest(&mut recv).await, b"");
+    assert_eq!(closed(&connection).await, refusal());
+    responder.stays_unmoved(1).await;
+}
+
+/// The control for the test above: the same client with the password gets M4 and the responder's
+/// settings.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_knows_the_password_gets_m4() {
+    let responder = start(None);
+    let client = client();
+    let connection = connect(&client, responder.local).await;
+    let (initiator, m1) = first_message(KEY, &binding(&connection));
+    let (mut send, mut recv) = connection.open_bi().await.unwrap();
+    send.write_all(&m1).await.unwrap();
+    let mut m2 = [0; M2_LEN];
+    recv.read_exact(&mut m2).await.unwrap();
+    let (initiator, m3) = initiator.on_m2(&m2).unwrap();
+    send.write_all(&m3).await.unwrap();
+    let mut m4 = [0; M4_LEN];
+    recv.read_exact(&mut m4).await.unwrap();
+    initiator.on_m4(&m4).unwrap();
+    let settings =
+        tokio::time::timeout(TIMEOUT, recv.read_chunk(4096, true)).await.expect("in time");
+    assert!(settings.unwrap().is_some());
+    responder.stays_unmoved(0).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_password_on_another_connection_is_no_good() {
+    let responder = start(None);
+    let client = client();
+    let (one, other) =
+        (connect(&client, responder.local).await, connect(&client, responder.local).await);
+    // Made for one connection, replayed on the other.
+    let (initiator, m1) = first_message(KEY, &binding(&one));
+    let (mut send, mut recv) = other.open_bi().await.unwrap();
+    send.write_all(&m1).await.unwrap();
+    let mut m2 = [0; M2_LEN];
+    recv.read_exact(&mut m2).await.unwrap();
+    let (_, m3) = initiator.on_m2(&m2).unwrap();
+    send.write_all(&m3).await.unwrap();
+    assert_eq!(rest(&mut recv).await, b"");
+    assert_eq!(closed(&other).await, refusal());
+    responder.stays_unmoved(1).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn garbage_is_answered_with_nothing() {
+    let responder = start(None);
+    let client = client();
+    type Spoil = (&'static str, fn(&mut [u8; M1_LEN]));
+    let spoil: [Spoil; 5] = [
+        ("another protocol", |m1| m1[..4].copy_from_slice(b"GET ")),
+        ("the responder's role", |m1| m1[4] = b'R'),
+        ("another suite", |m1| m1[5] = 0x7f),
+        ("flags", |m1| m1[7] = 1),
+        ("a share that is no group element", |m1| m1[40..].fill(0xff)),
+    ];
+    for (what, spoil) in spoil {
+        let connection = connect(&client, responder.local).await;
+        let (_, mut m1) = first_message(KEY, &binding(&connection));
+        spoil(&mut m1);
+        let (mut send, mut recv) = connection.open_bi().await.unwrap();
+        send.write_all(&m1).await.unwrap();
+        assert_eq!(rest(&mut recv).await, b"", "{what}");
+        assert_eq!(closed(&connection).await, refusal(), "{what}");
+    }
+    // Cut short: there is nothing to be judged, and it ends as all the others.
+    let connection = connect(&client, responder.local).await;
+    let (_, m1) = first_message(KEY, &binding(&connection));
+    let (mut send, mut recv) = connection.open_bi().await.unwrap();
+    send.write_all(&m1[..M1_LEN - 1]).await.unwrap();
+    send.finish().unwrap();
+    assert_eq!(rest(&mut recv).await, b"");
+    assert_eq!(closed(&connection).await, refusal());
+    responder.stays_unmoved(0).await;
+}
+
+/// Slow: it waits for the handshake's deadline of ten seconds.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stranger_who_does_not_let_the_responder_answer_fills_no_memory() {
+    /// What strangers are promised, and a little for what the responder has read.
+    const MAX_SENT: usize = (64 << 10) + 2 * M1_LEN;
+    let responder = start(None);
+    let mut client = client();
+    // M2 may not be sent: so the responder waits, and does not read on.
+    let mut transport = quinn::TransportConfig::default();
+    transport.stream_receive_window(0u32.into()).receive_window(0u32.into()).send_window(1 << 30);
+    let mut config = quinn::ClientConfig::new(tls::configure().unwrap().client);
+    config.transport_config(Arc::new(transport));
+    client.set_default_client_config(config);
+    let connection = connect(&client, responder.local).await;
+    let (_initiator, m1) = first_message(GUESS, &binding(&connection));
+    let (mut send, _recv) = connection.open_bi().await.unwrap();
+    send.write_all(&m1).await.unwrap();
+    let mut taken = M1_LEN;
+    let fill = async {
+        while let Ok(n) = send.write(&[0; 8 << 10]).await {
+            taken += n;
+        }
+    };
+    tokio::time::timeout(TIMEOUT, fill).await.expect("an end in time");
+    assert!(taken <= MAX_SENT, "{taken} bytes were taken");
+    assert_eq!(closed(&connection).await, refusal());
+    responder.stays_unmoved(0).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn another_protocol_name_fails_in_tls() {
+    const NO_APPLICATION_PROTOCOL: u8 = 120;
+    let responder = start(None);
+    for alpn in [&[b"h3".to_vec()][..], &[b"rft/2".to_vec()], &[]] {
+        // No root is needed: the responder refuses before it shows its certificate.
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let mut crypto = rustls::ClientConfig::builder_with_provider(provider)
+            .with_protocol_versions(&[&rustls::version::TLS13])
+            .unwrap()
+            .with_root_certificates(rustls::RootCertStore::empty())
+            .with_no_client_auth();
+        crypto.alpn_protocols = alpn.to_vec();
+        let crypto = quinn::crypto::rustls::QuicClientConfig::try_from(crypto).unwrap();
+        let client = quinn::Endpoint::client(SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
+        let config = quinn::ClientConfig::new(Arc::new(crypto));
+        let connecting = client.connect_with(config, responder.local, SERVER_NAME).unwrap();
+        let refused = tokio::time::timeout(TIMEOUT, connecting).await.expect("an answer in time");
+        let Err(ConnectionError::ConnectionClosed(close)) = refused else { panic!("{refused:?}") };
+        assert_eq!(
+            close.error_code,
+            quinn_proto::TransportErrorCode::crypto(NO_APPLICATION_PROTOCOL)
+        );
+    }
+    responder.stays_unmoved(0).await;
+}
+
+/// Who dials a responder that speaks only a later version hears of it by its address, once, and
+/// goes on dialling: before TLS is up anybody on the path can say so.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_responder_of_another_version_is_told_and_dialled_again() {
+    let made = rcgen::generate_simple_self_signed(vec![SERVER_NAME.to_owned()]).unwrap();
+    let key = rustls::pki_types::PrivatePkcs8KeyDer::from(made.signing_key.serialize_der());
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let mut crypto = rustls::ServerConfig::builder_with_provider(provider)
+        .with_protocol_versions(&[&rustls::version::TLS13])
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(vec![made.cert.der().clone()], key.into())
+        .unwrap();
+    crypto.alpn_protocols = vec![b"rft/2".to_vec()];
+    let crypto = quinn::crypto::rustls::QuicServerConfig::try_from(crypto).unwrap();
+    let config = quinn::ServerConfig::with_crypto(Arc::new(crypto));
+    let later = quinn::Endpoint::server(config, SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
+    let address = later.local_addr().unwrap();
+    let dials = Arc::new(AtomicUsize::new(0));
+    let counter = dials.clone();
+    tokio::spawn(async move {
+        while let Some(incoming) = later.accept().await {
+            counter.fetch_add(1, Ordering::SeqCst);
+            // No common protocol: this fails in TLS.
+            let _ = incoming.await;
+        }
+    });
+    let initiator = start(Some(address));
+    let told =
+        initiator.is_warned_within(TIMEOUT, &format!("{address} answers, but not as rft/1")).await;
+    assert!(told, "{:?}", initiator.warnings);
+    let so_far = dials.load(Ordering::SeqCst);
+    assert!(so_far >= 5, "{so_far} dials");
+    let deadline = Instant::now() + TIMEOUT;
+    while dials.load(Ordering::SeqCst) < so_far + 2 {
+        assert!(Instant::now() < deadline, "it does not dial any more");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    assert_eq!(initiator.warnings.lock().unwrap().len(), 1);
+    initiator.stays_unmoved(0).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn there_is_one_stream_and_no_more_before_the_password() {
+    let responder = start(None);
+    let client = client();
+    let connection = connect(&client, responder.local).await;
+    let (_initiator, m1) = first_message(GUESS, &binding(&connection));
+    let (mut send, mut recv) = connection.open_bi().await.unwrap();
+    for answered in [false, true] {
+        if answered {
+            send.write_all(&m1).await.unwrap();
+            recv.read_exact(&mut [0; M2_LEN]).await.unwrap();
+        }
+        let second = tokio::time::timeout(MOMENT, connection.open_bi());
+        let uni = tokio::time::timeout(MOMENT, connection.open_uni());
+        let (second, uni) = tokio::join!(second, uni);
+        assert!(second.is_err(), "a second stream, answered: {answered}");
+        assert!(uni.is_err(), "a unidirectional stream, answered: {answered}");
+        // Of these the last is kept, and nobody reads it.
+        assert!(
+            connection.max_datagram_size().is_none_or(|most| most <= 9 << 10),
+            "large datagrams"
+        );
+        assert_eq!(connection.close_reason(), None);
+    }
+    responder.stays_unmoved(0).await;
+}
+
+/// The initiator's part, as an honest peer with this key has it.
+async fn prove(connection: &Connection, key: [u8; 32]) -> Result<(), AuthError> {
+    let settings = |_| Settings { streams: 1, ..Settings::default() };
+    let own = PeerId::random(&mut rand::rngs::SysRng).unwrap();
+    let (key, sent) = (PasswordKey::from_bytes(key), AtomicBool::new(false));
+    as_initiator(connection.clone(), &key, own, &sent, settings).await.map(drop)
+}
+
+/// Guesses from this address, one after the other from many ports, until the responder takes no
+/// more; then holds every place that there is, for as long as the responder lets it.
+async fn besiege(responder: SocketAddr, from: SocketAddr, held: Arc<AtomicUsize>) {
+    while !matches!(
+        prove(&connect(&client_at(from), responder).await, GUESS).await,
+        Err(AuthError::Busy)
+    ) {}
+    let mut holders = JoinSet::new();
+    for _ in 0..12 {
+        let held = held.clone();
+        holders.spawn(async move {
+            let client = client_at(from);
+            loop {
+                let connecting = client.connect(responder, SERVER_NAME).unwrap();
+                if let Ok(Ok(connection)) = tokio::time::timeout(MOMENT, connecting).await {
+                    held.fetch_add(1, Ordering::SeqCst);
+                    connection.closed().await;
+                    held.fetch_sub(1, Ordering::SeqCst);
+                }
+            }
+        });
+    }
+    while holders.join_next().await.is_some() {}
+}
+
+/// First packets from this address to which nobody listens: what somebody sends who only writes it
+/// on them.
+async fn knock_and_run(responder: SocketAddr, from: SocketAddr) {
+    let (trap, client) = (UdpSocket::bind("127.0.0.1:0").await.unwrap(), client());
+    let address = UdpSocket::bind(from).await.unwrap();
+    let mut packet = [0; 2048];
+    for _ in 0..50 {
+        let _pending = client.connect(trap.local_addr().unwrap(), SERVER_NAME).unwrap();
+        let length = trap.recv(&mut packet).await.unwrap();
+        address.send_to(&packet[..length], responder).await.unwrap();
+    }
+}
+
+/// Behind the same NAT, or on the same host; the peer itself cannot be dialled.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_shares_the_named_address_does_not_keep_the_peer_out() {
+    let port = std::net::UdpSocket::bind("127.0.0.2:0").unwrap().local_addr().unwrap().port();
+    let named = SocketAddr::from(([127, 0, 0, 2], port));
+    let responder = start(Some(named));
+    let held = Arc::new(AtomicUsize::new(0));
+    let siege =
+        tokio::spawn(besiege(responder.local, SocketAddr::from(([127, 0, 0, 2], 0)), held.clone()));
+    let deadline = Instant::now() + TIMEOUT;
+    while held.load(Ordering::SeqCst) < 4 {
+        assert!(!siege.is_finished() && Instant::now() < deadline, "the siege comes to nothing");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    knock_and_run(responder.local, named).await;
+    let begun = Instant::now();
+    let client = client_at(named);
+    loop {
+        let connecting = client.connect(responder.local, SERVER_NAME).unwrap();
+        if let Ok(Ok(connection)) = tokio::time::timeout(Duration::from_secs(1), connecting).await
+            && prove(&connection, KEY).await.is_ok()
+        {
+            break;
+        }
+        assert!(begun.elapsed() < Duration::from_secs(15), "the peer is kept out");
+    }
+    assert!(begun.elapsed() < Duration::from_secs(15), "it took {:?}", begun.elapsed());
+    siege.abort();
+    assert!(!responder.run.is_finished());
+}
+
+/// The two Initial packets of a dial, caught on the way.
+async fn client_hello(client: &quinn::Endpoint, trap: &UdpSocket) -> [Vec<u8>; 2] {
+    let _dial = client.connect(trap.local_addr().unwrap(), SERVER_NAME).unwrap();
+    let mut halves = Vec::new();
+    let mut packet = [0; 2048];
+    while halves.len() < 2 {
+        let length = trap.recv(&mut packet).await.unwrap();
+        let is_of_this_dial = halves.first().is_none_or(|first: &Vec<u8>| {
+            initial_dcid(first) == initial_dcid(&packet[..length]) && first[..] != packet[..length]
+        });
+        // What is left of a dial before, given up, is its close.
+        if is_of_this_dial && length >= 1200 {
+            halves.push(packet[..length].to_vec());
+        }
+    }
+    halves.try_into().unwrap()
+}
+
+/// Sends a packet to the responder, and gives what it answers.
+async fn answer(socket: &UdpSocket, packet: &[u8], responder: SocketAddr) -> Vec<u8> {
+    socket.send_to(packet, responder).await.unwrap();
+    let mut answer = [0; 2048];
+    let length =
+        tokio::time::timeout(TIMEOUT, socket.recv(&mut answer)).await.expect("an answer").unwrap();
+    answer[..length].to_vec()
+}
+
+/// The second packet of a ClientHello comes when the first has been answered by a Retry, and there
+/// is room again.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_late_half_of_a_client_hello_holds_no_place() {
+    let responder = start(None);
+    let (client, free) = (client(), || UdpSocket::bind("127.0.0.1:0"));
+    let crowd = [connect(&client, responder.local).await, connect(&client, responder.local).await];
+    let mut late = Vec::new();
+    for _ in 0..3 {
+        let (dialler, trap, socket) = (raw::client(), free().await.unwrap(), free().await.unwrap());
+        let [first, second] = client_hello(&dialler, &trap).await;
+        assert!(is_retry(&answer(&socket, &first, responder.local).await));
+        late.push((socket, second));
+    }
+    for connection in crowd {
+        connection.close(0u32.into(), b"");
+    }
+    let deadline = Instant::now() + TIMEOUT;
+    loop {
+        let (dialler, trap, socket) = (raw::client(), free().await.unwrap(), free().await.unwrap());
+        let [first, _] = client_hello(&dialler, &trap).await;
+        if !is_retry(&answer(&socket, &first, responder.local).await) {
+            break;
+        }
+        assert!(Instant::now() < deadline, "there is no room again");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    for (socket, second) in late {
+        // One that had a place would be acknowledged.
+        assert!(is_retry(&answer(&socket, &second, responder.local).await));
+    }
+    responder.stays_unmoved(0).await;
+}
+
+/// Between one who dials and the responder: only the first packet gets through, and after a Retry
+/// the first again. `held` counts what the responder acknowledged.
+async fn pass_on_half(front: UdpSocket, responder: SocketAddr, held: Arc<AtomicUsize>) {
+    let back = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    back.connect(responder).await.unwrap();
+    let (mut packet, mut answer) = ([0; 2048], [0; 2048]);
+    let (mut dialler, mut passes, mut acknowledged) = (None, true, false);
+    loop {
+        tokio::select! {
+            Ok((length, from)) = front.recv_from(&mut packet) => {
+                dialler = Some(from);
+                if std::mem::take(&mut passes) {
+                    back.send(&packet[..length]).await.unwrap();
+                }
+            }
+            Ok(length) = back.recv(&mut answer) => {
+                if is_retry(&answer[..length]) {
+                    passes = true;
+                    front.send_to(&answer[..length], dialler.unwrap()).await.unwrap();
+                } else if !std::mem::replace(&mut acknowledged, true) {
+                    held.fetch_add(1, Ordering::SeqCst);
+                }
+            }
+        }
+    }
+}
+
+/// Slow: it waits for the handshake's deadline of ten seconds.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn half_client_hellos_from_a_hundred_ports_do_not_keep_a_peer_out() {
+    const PORTS: usize = 100;
+    const PLACES: usize = 8;
+    let mut responder = start(None);
+    let (strangers, held) = (client(), Arc::new(AtomicUsize::new(0)));
+    let (mut dials, mut relays) = (Vec::new(), JoinSet::new());
+    for _ in 0..PORTS {
+        let front = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+        let to = front.local_addr().unwrap();
+        relays.spawn(pass_on_half(front, responder.local, held.clone()));
+        dials.push(strangers.connect(to, SERVER_NAME).unwrap());
+    }
+    let deadline = Instant::now() + TIMEOUT;
+    while held.load(Ordering::SeqCst) < PLACES {
+        assert!(Instant::now() < deadline, "the places are not taken: {held:?}");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    let begun = Instant::now();
+    let mut honest = start(Some(responder.local));
+    let (session, _control) = responder.session().await;
+    assert!(begun.elapsed() < Duration::from_secs(15), "it took {:?}", begun.elapsed());
+    assert_eq!(session.key_exchange(), "X25519MLKEM768");
+    let _ = honest.session().await;
+    assert!(held.load(Ordering::SeqCst) <= PLACES, "{held:?}");
+}
+
+/// Slow: it waits for the handshake's deadline of ten seconds.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn silence_is_ended_by_the_deadline() {
+    let responder = start(None);
+    let client = client();
+    let begun = Instant::now();
+    let (mute, halting, hiding) = (
+        connect(&client, responder.local).await,
+        connect(&client, responder.local).await,
+        connect(&client, responder.local).await,
+    );
+    let (_, m1) = first_message(GUESS, &binding(&halting));
+    let (mut send, _recv) = halting.open_bi().await.unwrap();
+    send.write_all(&m1[..M1_LEN / 2]).await.unwrap();
+    let (_, m1) = first_message(GUESS, &binding(&hiding));
+    let (mut send_m1, mut recv) = hiding.open_bi().await.unwrap();
+    send_m1.write_all(&m1).await.unwrap();
+    recv.read_exact(&mut [0; M2_LEN]).await.unwrap();
+    for (what, connection) in [("no stream", mute), ("half of M1", halting), ("no M3", hiding)] {
+        assert_eq!(closed(&connection).await, refusal(), "{what}");
+        let after = begun.elapsed();
+        assert!((9..14).contains(&after.as_secs()), "{what}: closed after {after:?}");
+    }
+    assert_eq!(rest(&mut recv).await, b"");
+    responder.stays_unmoved(0).await;
+}
+
+/// Datagrams that look more and less like QUIC, from a fixed seed.
+fn garbage() -> impl Iterator<Item = Vec<u8>> {
+    let mut noise = Noise::new();
+    (0..3000).map(move |n| {
+        let length = noise.below(1500);
+        let mut datagram = noise.bytes(length);
+        match (n % 4, datagram.get_mut(..5)) {
+            // An Initial of version 1, one of a version that there is not, a short header.
+            (1, Some(head)) => head.copy_from_slice(&[0xc3, 0, 0, 0, 1]),
+            (2, Some(head)) => head.copy_from_slice(&[0xc3, 0x1a, 0x2a, 0x3a, 0x4a]),
+            (3, Some(head)) => head[0] = 0x40 | head[0] & 0x3f,
+            _ => {}
+        }
+        datagram
+    })
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn garbage_datagrams_do_not_disturb_a_session() {
+    let mut responder = start(None);
+    let mut initiator = start(Some(responder.local));
+    let (at_responder, mut heard) = responder.session().await;
+    let (at_initiator, _control) = initiator.session().await;
+    assert_eq!(at_responder.id(), at_initiator.id());
+    let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    for (n, datagram) in garbage().enumerate() {
+        // Errors of ICMP on this socket mean nothing.
+        let _ = socket.send_to(&datagram, responder.local).await;
+        let _ = socket.send_to(&datagram, initiator.local).await;
+        if n % 100 == 0 {
+            let message = Control::Backlog { files: n as u64, bytes: 1 };
+            at_initiator.tell(&message).await.unwrap();
+            let arrived = tokio::time::timeout(TIMEOUT, heard.recv()).await.expect("heard in time");
+            assert_eq!(arrived, Some(message));
+        }
+    }
+    assert!(
+        tokio::time::timeout(MOMENT, at_responder.closed()).await.is_err(),
+        "the session ended"
+    );
+    responder.stays_unmoved(0).await;
+    initiator.stays_unmoved(0).await;
+}

@@ -1,0 +1,60 @@
+//! What waits behind what on one connection.
+
+use bytes::Bytes;
+use rft::config::{Bind, Config};
+use rft::crypto::seal::UnsealedHalf;
+use rft::transport::endpoint::Endpoint;
+use rft::transport::stream::Priority;
+use rft::transport::tls::SERVER_NAME;
+use std::net::{IpAddr, Ipv4Addr};
+use std::path::Path;
+use std::time::Duration;
+
+const LOCALHOST: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
+/// What is queued at once; less than a stream's window.
+const BULK: usize = 32 << 20;
+
+fn endpoint() -> Endpoint {
+    let mut config = Config::new(None, 1, Path::new("unused"));
+    config.bind = Some(Bind { addr: LOCALHOST, port: Some(0) });
+    Endpoint::open(&config).unwrap()
+}
+
+/// One thread: nothing leaves between what is written without a wait.
+#[tokio::test]
+async fn what_is_urgent_overtakes_bulk_that_is_queued() {
+    let (left, right) = (endpoint(), endpoint());
+    let to = right.local;
+    let accepted = tokio::spawn(async move {
+        let connection = right.quic.accept().await.unwrap().await.unwrap();
+        connection.set_max_concurrent_bi_streams(8u32.into());
+        connection.set_receive_window((4 * BULK as u32).into());
+        (connection, right)
+    });
+    let connection = left.quic.connect(to, SERVER_NAME).unwrap().await.unwrap();
+    let (accepted, _right) = accepted.await.unwrap();
+    connection.set_send_window(2 * BULK as u64);
+
+    let (bulk, _) = connection.open_bi().await.unwrap();
+    let (urgent, _) =
+        tokio::time::timeout(Duration::from_secs(30), connection.open_bi()).await.unwrap().unwrap();
+    let (mut bulk, mut urgent) = (bulk.opened(), urgent.opened());
+    bulk.set_turn(Priority::Bulk(0));
+    bulk.write(Bytes::from(vec![0; BULK])).await.unwrap();
+    // The connection has begun with the bulk when the other comes.
+    let (_, mut incoming) = accepted.accept_bi().await.unwrap();
+    let mut got = incoming.read_chunk(1, true).await.unwrap().unwrap().bytes.len();
+    urgent.set_turn(Priority::Small(1));
+    urgent.write(Bytes::from_static(b"now")).await.unwrap();
+    urgent.finish().await;
+
+    let arrived = tokio::spawn(async move {
+        let (_, mut second) = accepted.accept_bi().await.unwrap();
+        second.read_to_end(16).await.unwrap()
+    });
+    while got < BULK / 2 && !arrived.is_finished() {
+        got += incoming.read_chunk(1 << 20, true).await.unwrap().unwrap().bytes.len();
+    }
+    assert!(arrived.is_finished(), "half of the bulk came first");
+    assert_eq!(arrived.await.unwrap(), b"now");
+}

@@ -1,0 +1,475 @@
+//! Files that a program has open for writing: the program itself, two processes on loopback. In the
+//! end every byte that was written is at the peer or in Outgoing, and no shorter version ever stood
+//! in Incoming under the file's name.
+
+use crate::harness::files::{has_python, hash_of, names, plant_big};
+use crate::harness::peer::{Pair, Running};
+use serde_json::Value;
+use std::fs::{self, File, OpenOptions};
+use std::io::{BufRead, BufReader, Write};
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::time::{Duration, Instant};
+
+/// Longer than `--settle` of these tests, which is 100 ms.
+const PAUSE: Duration = Duration::from_millis(400);
+/// A file that takes a few seconds at [`SLOW`].
+const BIG: u64 = 6_000_000;
+const SLOW: [&str; 2] = ["--limit-rate", "3M"];
+
+fn about(path: &str) -> impl Fn(&Value) -> bool {
+    move |event| event["path"] == path
+}
+
+/// A file that is open for appending.
+fn appended(path: &Path) -> File {
+    OpenOptions::new().create(true).append(true).open(path).unwrap()
+}
+
+/// The names under which something was sent, each as often as that happened.
+fn sent(events: &[Value]) -> Vec<String> {
+    let done =
+        events.iter().filter(|event| event["event"] == "file_done" && event["direction"] == "send");
+    done.map(|event| event["path"].as_str().unwrap().to_owned()).collect()
+}
+
+/// A pair at work.
+struct Work {
+    pair: Pair,
+    a: Running,
+    b: Running,
+}
+
+impl Work {
+    fn start(options: &[&str]) -> Self {
+        let pair = Pair::new();
+        let (mut a, mut b) = (pair.a.start(options), pair.b.start(&[]));
+        a.waits_for("connected", |_| true);
+        b.waits_for("connected", |_| true);
+        Self { pair, a, b }
+    }
+
+    fn outgoing(&self, name: &str) -> PathBuf {
+        self.pair.a.outgoing().join(name)
+    }
+
+    fn incoming(&self, name: &str) -> PathBuf {
+        self.pair.b.incoming().join(name)
+    }
+
+    /// The file was found open, and waits.
+    fn waits(&mut self, name: &str) {
+        self.a.has_or_waits_for("file_waiting", about(name));
+        assert!(!self.incoming(name).exists());
+        assert!(self.outgoing(name).exists());
+    }
+
+    /// Waits until everything is sent, and gives the names that were.
+    fn drains(self) -> (Pair, Vec<String>) {
+        let Self { pair, a, b } = self;
+        a.terminate();
+        let mut events = a.ends(0);
+        let again = pair.a.start(&["--drain"]);
+        events.extend(again.ends(0));
+        b.terminate();
+        b.ends(0);
+        pair.b.left_nothing_over();
+        pair.a.left_nothing_over();
+        (pair, sent(&events))
+    }
+}
+
+#[test]
+fn a_file_written_with_pauses_goes_when_it_is_closed_and_at_once() {
+    let mut work = Work::start(&[]);
+    let mut file = appended(&work.outgoing("log"));
+    for line in 0..4 {
+        writeln!(file, "line {line}").unwrap();
+        std::thread::sleep(PAUSE);
+    }
+    work.waits("log");
+    let closed = Instant::now();
+    drop(file);
+    let started = work.a.waits_for("file_started", about("log")).at;
+    // 100 ms are promised; the rest is for a machine that is busy with other tests.
+    assert!(started - closed < Duration::from_millis(400), "after {:?}", started - closed);
+    work.b.waits_for("file_done", about("log"));
+    assert_eq!(
+        fs::read_to_string(work.incoming("log")).unwrap(),
+        "line 0\nline 1\nline 2\nline 3\n"
+    );
+    assert_eq!(work.drains().1, ["log"]);
+}
+
+#[test]
+fn the_close_of_one_writer_is_not_that_of_the_last() {
+    let mut work = Work::start(&[]);
+    let mut first = appended(&work.outgoing("f"));
+    let mut second = appended(&work.outgoing("f"));
+    first.write_all(b"first").unwrap();
+    drop(first);
+    work.waits("f");
+    second.write_all(b" second").unwrap();
+    drop(second);
+    work.b.waits_for("file_done", about("f"));
+    assert_eq!(fs::read_to_string(work.incoming("f")).unwrap(), "first second");
+    assert_eq!(work.drains().1, ["f"]);
+}
+
+#[test]
+fn a_writer_that_was_there_first_is_found() {
+    let pair = Pair::new();
+    let mut file = appended(&pair.a.outgoing().join("f"));
+    file.write_all(b"before").unwrap();
+    // An old file, and one that no event tells of.
+    file.set_modified(std::time::UNIX_EPOCH + Duration::from_secs(1_000_000_000)).unwrap();
+    let (a, b) = (pair.a.start(&[]), pair.b.start(&[]));
+    let mut work = Work { pair, a, b };
+    work.waits("f");
+    file.write_all(b" and after").unwrap();
+    drop(file);
+    work.b.waits_for("file_done", about("f"));
+    assert_eq!(fs::read_to_string(work.incoming("f")).unwrap(), "before and after");
+    assert_eq!(work.drains().1, ["f"]);
+}
+
+#[test]
+fn a_file_that_is_moved_or_renamed_while_it_is_open_waits() {
+    let mut work = Work::start(&[]);
+    let aside = work.pair.a.dir.join("aside");
+    let mut file = appended(&aside);
+    file.write_all(b"moved").unwrap();
+    fs::rename(&aside, work.outgoing("first")).unwrap();
+    work.waits("first");
+    fs::rename(work.outgoing("first"), work.outgoing("second")).unwrap();
+    work.waits("second");
+    file.write_all(b", renamed").unwrap();
+    drop(file);
+    work.b.waits_for("file_done", about("second"));
+    assert_eq!(fs::read_to_string(work.incoming("second")).unwrap(), "moved, renamed");
+    assert_eq!(work.drains().1, ["second"]);
+}
+
+#[test]
+fn a_file_that_is_opened_at_once_in_a_new_folder_waits() {
+    let mut work = Work::start(&[]);
+    fs::create_dir_all(work.outgoing("new/folder")).unwrap();
+    let mut file = appended(&work.outgoing("new/folder/f"));
+    file.write_all(b"begun").unwrap();
+    work.waits("new/folder/f");
+    file.write_all(b" and done").unwrap();
+    drop(file);
+    work.b.waits_for("file_done", about("new/folder/f"));
+    assert_eq!(fs::read_to_string(work.incoming("new/folder/f")).unwrap(), "begun and done");
+}
+
+/// A program of its own that does what it is told, a line at a time.
+struct Script {
+    child: Child,
+    input: ChildStdin,
+    output: BufReader<ChildStdout>,
+}
+
+impl Script {
+    fn start(command: &mut Command) -> Self {
+        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        let (input, output) =
+            (child.stdin.take().unwrap(), BufReader::new(child.stdout.take().unwrap()));
+        Self { child, input, output }
+    }
+
+    /// Waits until it has done its next step.
+    fn did(&mut self) {
+        let mut line = String::new();
+        assert_eq!(self.output.read_line(&mut line).unwrap(), "done\n".len(), "it ended");
+    }
+
+    fn goes_on(&mut self) {
+        self.input.write_all(b"\n").unwrap();
+    }
+}
+
+impl Drop for Script {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// The descriptor is closed, and the memory is still shared with the file.
+#[test]
+fn a_file_that_is_mapped_for_writing_waits() {
+    const PROGRAM: &str = "import mmap, os, sys
+file = os.open(sys.argv[1], os.O_RDWR | os.O_CREAT)
+os.write(file, b'.' * 8192)
+memory = mmap.mmap(file, 8192)
+os.close(file)
+for step in range(2):
+    memory[step * 4096 : step * 4096 + 4] = b'done'
+    print('done', flush=True)
+    input()
+";
+    if !has_python() {
+        return;
+    }
+    let mut work = Work::start(&[]);
+    let mut script =
+        Script::start(Command::new("python3").args(["-c", PROGRAM]).arg(work.outgoing("f")));
+    script.did();
+    work.waits("f");
+    script.goes_on();
+    script.did();
+    script.goes_on();
+    work.b.waits_for("file_done", about("f"));
+    let content = fs::read(work.incoming("f")).unwrap();
+    assert_eq!(
+        (content.len(), &content[..5], &content[4096..4101]),
+        (8192, &b"done."[..], &b"done."[..])
+    );
+    assert_eq!(work.drains().1, ["f"]);
+}
+
+/// Its mount namespace is another one, so that its open file is beneath another mount.
+#[test]
+fn a_writer_in_another_mount_namespace_is_found() {
+    if !is_root() {
+        println!("not run: only root may make a mount namespace");
+        return;
+    }
+    let program = "exec 3>>\"$1\"; printf begun >&3; echo done; read line; printf ' and done' >&3";
+    let mut work = Work::start(&[]);
+    let mut command = Command::new("unshare");
+    command.args(["--mount", "sh", "-c", program, "sh"]).arg(work.outgoing("f"));
+    let mut script = Script::start(&mut command);
+    script.did();
+    work.waits("f");
+    script.goes_on();
+    work.b.waits_for("file_done", about("f"));
+    assert_eq!(fs::read_to_string(work.incoming("f")).unwrap(), "begun and done");
+}
+
+fn is_root() -> bool {
+    rustix::process::geteuid().is_root()
+}
+
+#[test]
+fn what_a_program_opens_while_it_is_sent_does_not_arrive_before_the_close() {
+    let mut work = Work::start(&SLOW);
+    plant_big(&work.outgoing("f"), BIG, 1);
+    work.a.waits_for("file_progress", about("f"));
+    // It writes nothing yet: neither its size nor its times tell.
+    let mut file = appended(&work.outgoing("f"));
+    work.a.waits_for("file_failed", about("f"));
+    work.waits("f");
+    file.write_all(b"the end").unwrap();
+    drop(file);
+    let whole = hash_of(&work.outgoing("f"));
+    work.b.waits_for("file_done", about("f"));
+    assert_eq!(hash_of(&work.incoming("f")), whole);
+    assert_eq!(work.drains().1, ["f"]);
+}
+
+/// Programs that append a line to any of some files, again and again, while rft takes these files
+/// away: each line is there in the end, whatever moment it was written in.
+#[test]
+fn lines_that_are_appended_at_any_moment_are_never_lost() {
+    const LINES: usize = 1500;
+    let work = Work::start(&[]);
+    for line in 0..LINES {
+        let name = format!("{}.log", line % 5);
+        // Opened by its name each time: sometimes the file that is being removed, sometimes a new
+        // one.
+        writeln!(appended(&work.outgoing(&name)), "line {line}").unwrap();
+        std::thread::sleep(Duration::from_millis(if line % 10 == 0 { 90 } else { 1 }));
+    }
+    let (pair, _) = work.drains();
+    assert_eq!(names(&pair.a.outgoing()), [""; 0]);
+    let mut lines: Vec<_> = names(&pair.b.incoming())
+        .into_iter()
+        .flat_map(|name| {
+            let text = fs::read_to_string(pair.b.incoming().join(name)).unwrap();
+            text.lines()
+                .map(|line| line.strip_prefix("line ").unwrap().parse::<usize>().unwrap())
+                .collect::<Vec<_>>()
+        })
+        .collect();
+    lines.sort_unstable();
+    lines.dedup();
+    assert_eq!(lines, (0..LINES).collect::<Vec<_>>());
+}
+
+/// Where the system cannot tell, here since every question fails.
+#[test]
+fn where_the_system_cannot_tell_a_sent_file_is_held_aside_and_comes_back_when_it_changed() {
+    let mut pair = Pair::new();
+    pair.a.failpoints = "os.writers=EIO".into();
+    held_aside_and_comes_back(pair);
+}
+
+/// The same for another user's files, without the right to ask the kernel about them.
+#[test]
+fn another_users_file_is_held_aside_and_comes_back_when_it_changed() {
+    if !is_root() {
+        println!("not run: only root can give up the right to ask");
+        return;
+    }
+    let mut pair = Pair::new();
+    fs::create_dir_all(pair.a.outgoing()).unwrap();
+    std::os::unix::fs::chown(pair.a.outgoing(), Some(1234), None).unwrap();
+    let drop_right = ["setpriv", "--inh-caps=-lease", "--bounding-set=-lease"];
+    pair.a.wrapper = drop_right.map(str::to_owned).to_vec();
+    held_aside_and_comes_back(pair);
+}
+
+fn held_aside_and_comes_back(pair: Pair) {
+    let aside = pair.a.dir.join("aside");
+    fs::create_dir_all(&pair.a.dir).unwrap();
+    let (a, b) = (pair.a.start(&["--grace", "2s"]), pair.b.start(&[]));
+    let mut work = Work { pair, a, b };
+    work.a.waits_for("connected", |_| true);
+    fs::write(&aside, "sent").unwrap();
+    std::os::unix::fs::chown(
+        &aside,
+        Some(if is_root() { 1234 } else { rustix::process::getuid().as_raw() }),
+        None,
+    )
+    .unwrap();
+    let mut file = appended(&aside);
+    fs::rename(&aside, work.outgoing("f")).unwrap();
+    work.b.waits_for("file_done", about("f"));
+    until("it is held aside", || !work.outgoing("f").exists());
+    file.write_all(b" and more").unwrap();
+    drop(file);
+    work.b.waits_for("file_done", about("f"));
+    assert_eq!(fs::read_to_string(work.incoming("f")).unwrap(), "sent");
+    assert_eq!(fs::read_to_string(work.incoming("f (1)")).unwrap(), "sent and more");
+    let (pair, _) = work.drains();
+    assert_eq!((names(&pair.a.outgoing()), names(&pair.b.incoming()).len()), (vec![], 2));
+}
+
+fn until(what: &str, check: impl Fn() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(30);
+    while !check() {
+        assert!(Instant::now() < deadline, "{what}");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+#[test]
+fn a_file_that_stays_open_is_sent_as_a_snapshot_and_stays() {
+    let mut work = Work::start(&["--send-open", "500ms"]);
+    let mut log = appended(&work.outgoing("app.log"));
+    log.write_all(b"one\n").unwrap();
+    work.b.waits_for("file_done", about("app.log"));
+    assert_eq!(fs::read_to_string(work.incoming("app.log")).unwrap(), "one\n");
+    assert_eq!(fs::read_to_string(work.outgoing("app.log")).unwrap(), "one\n");
+    log.write_all(b"two\n").unwrap();
+    work.b.waits_for("file_done", about("app.log"));
+    assert_eq!(fs::read_to_string(work.incoming("app (1).log")).unwrap(), "one\ntwo\n");
+    assert!(work.outgoing("app.log").exists());
+    drop(log);
+    until("it goes when it is closed", || !work.outgoing("app.log").exists());
+    assert_eq!(work.drains().1.len(), 2);
+}
+
+/// What is only touched goes on: its content, size and time are the same.
+#[test]
+fn a_file_that_is_touched_while_it_is_sent_is_sent_once() {
+    type Touch = fn(&Path);
+    let touches: [(&str, Touch); 3] = [
+        ("chmod", |path| fs::set_permissions(path, fs::Permissions::from_mode(0o600)).unwrap()),
+        ("another hard link goes", |path| fs::remove_file(path.with_file_name("../link")).unwrap()),
+        ("an attribute", |path| {
+            rustix::fs::setxattr(path, "user.note", b"x", rustix::fs::XattrFlags::empty()).unwrap();
+        }),
+    ];
+    for (how, touch) in touches {
+        let mut work = Work::start(&SLOW);
+        let aside = work.pair.a.dir.join("aside");
+        plant_big(&aside, BIG, 1);
+        fs::hard_link(&aside, work.pair.a.dir.join("link")).unwrap();
+        fs::rename(&aside, work.outgoing("f")).unwrap();
+        work.a.waits_for("file_progress", |event| event["bytes"].as_u64() > Some(BIG / 2));
+        touch(&work.outgoing("f"));
+        work.b.waits_for("file_done", about("f"));
+        assert_eq!(names(&work.pair.b.incoming()), ["f"], "{how}");
+        let events: Vec<_> = work.a.events().iter().map(|seen| seen.event.clone()).collect();
+        let begun = events.iter().filter(|event| event["event"] == "file_started").count();
+        assert_eq!(begun, 1, "{how}: {events:#?}");
+        until("it is removed", || !work.outgoing("f").exists());
+    }
+}
+
+/// A change that hides behind the old modification time is found by its change time, on the way and
+/// when it is kept.
+#[test]
+fn a_change_whose_time_was_put_back_is_sent() {
+    let change = |path: &Path, at: u64, byte: u8| {
+        let file = File::options().write(true).open(path).unwrap();
+        let time = file.metadata().unwrap().modified().unwrap();
+        std::os::unix::fs::FileExt::write_all_at(&file, &[byte], at).unwrap();
+        file.set_modified(time).unwrap();
+        drop(file);
+        hash_of(path)
+    };
+    let mut work = Work::start(&[&SLOW[..], &["--after-send", "keep"]].concat());
+    plant_big(&work.outgoing("f"), BIG, 1);
+    work.a.waits_for("file_progress", about("f"));
+    let changed = change(&work.outgoing("f"), 5, b'!');
+    let done = work.b.waits_for("file_done", about("f")).event;
+    assert_eq!(
+        (done["blake3"].as_str(), done["saved_as"].as_str()),
+        (Some(&*changed.to_string()), Some("f"))
+    );
+    work.a.waits_for("file_done", about("f"));
+    // Touched, and so verified, and not sent.
+    let inode = fs::metadata(work.outgoing("f")).unwrap().ino();
+    fs::hard_link(work.outgoing("f"), work.pair.a.dir.join("link")).unwrap();
+    std::thread::sleep(PAUSE);
+    let changed = change(&work.outgoing("f"), 7, b'?');
+    assert_eq!(fs::metadata(work.outgoing("f")).unwrap().ino(), inode);
+    let done = work.b.waits_for("file_done", about("f")).event;
+    assert_eq!(done["blake3"], changed.to_string());
+    work.a.waits_for("file_done", about("f"));
+    // A restart finds the same.
+    let Work { pair, a, b: _b } = work;
+    a.terminate();
+    a.ends(0);
+    let changed = change(&pair.a.outgoing().join("f"), 9, b'#');
+    let a = pair.a.start(&["--after-send", "keep", "--drain"]);
+    assert_eq!(sent(&a.ends(0)), ["f"]);
+    assert_eq!(hash_of(&pair.b.incoming().join("f (2)")), changed);
+    fs::remove_file(pair.a.dir.join("link")).unwrap();
+    let a = pair.a.start(&["--after-send", "keep", "--drain"]);
+    assert_eq!(sent(&a.ends(0)), [""; 0], "a removed hard link is no reason to send it again");
+}
+
+/// Its user takes a folder back while what is in it is on its way.
+#[test]
+fn what_is_taken_back_or_renamed_on_the_way_does_not_arrive_under_its_old_name() {
+    for renamed in [false, true] {
+        let mut work = Work::start(&SLOW);
+        let aside = work.pair.a.dir.join("aside");
+        fs::create_dir(&aside).unwrap();
+        for n in 0..2 {
+            plant_big(&aside.join(format!("f{n}")), BIG / 2, n);
+        }
+        fs::rename(&aside, work.outgoing("d")).unwrap();
+        work.a.waits_for("file_progress", |_| true);
+        let target = if renamed { work.outgoing("e") } else { work.pair.a.dir.join("back") };
+        fs::rename(work.outgoing("d"), &target).unwrap();
+        if renamed {
+            work.b.has_or_waits_for("file_done", about("e/f0"));
+            work.b.has_or_waits_for("file_done", about("e/f1"));
+        }
+        let stage = work.pair.b.state().join("stage");
+        until("the peer drops what it had of them", || names(&stage).is_empty());
+        let (pair, _) = work.drains();
+        let arrived =
+            |folder: &str| fs::read_dir(pair.b.incoming().join(folder)).map_or(0, Iterator::count);
+        let expected = if renamed { 2 } else { 0 };
+        assert_eq!((arrived("d"), arrived("e")), (0, expected), "renamed: {renamed}");
+        assert!(renamed || fs::read_dir(&target).unwrap().count() == 2);
+    }
+}
