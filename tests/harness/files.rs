@@ -1,5 +1,6 @@
 //! Files to send, and what is looked at of those that came.
 
+use super::peer::Host;
 use std::fs::{self, File};
 use std::io::Write;
 use std::path::Path;
@@ -20,6 +21,22 @@ pub fn plant_big(path: &Path, size: u64, seed: u64) -> blake3::Hash {
         left -= length as u64;
     }
     hasher.finalize()
+}
+
+/// Puts a file whose content follows from `name` and `size` into Outgoing at once, by a rename; gives
+/// its hash.
+pub fn drop_in(host: &Host, name: &str, size: u64) -> blake3::Hash {
+    let aside = host.dir.join("aside");
+    let hash = plant_big(&aside, size, name.len() as u64);
+    fs::rename(aside, host.outgoing().join(name)).unwrap();
+    hash
+}
+
+/// The same with this content.
+pub fn drop_content(host: &Host, name: &str, content: impl AsRef<[u8]>) {
+    let aside = host.dir.join("aside");
+    fs::write(&aside, content).unwrap();
+    fs::rename(aside, host.outgoing().join(name)).unwrap();
 }
 
 /// BLAKE3 of a file.

@@ -4,6 +4,8 @@
 #![allow(dead_code)] // each test binary uses its part
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout)] // a test's own
 
+pub mod connector;
+pub mod events;
 pub mod files;
 pub mod forge;
 pub mod peer;
@@ -11,3 +13,18 @@ pub mod raw;
 pub mod relay;
 #[cfg(unix)]
 pub mod tree;
+
+use std::time::{Duration, Instant};
+
+/// Waits until `check` holds; fails with `what` after a minute.
+pub fn until(what: &str, check: impl Fn() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while !check() {
+        assert!(Instant::now() < deadline, "{what}");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+/// Held by a test that measures rates or waits: no two of them run at once in one process. Under
+/// nextest, which starts a process for each test, `.config/nextest.toml` does the same.
+pub static MEASURING: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());

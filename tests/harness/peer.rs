@@ -74,6 +74,23 @@ impl Pair {
         let (a, b) = (host("a", at_a, relay.facing_a()), host("b", at_b, relay.facing_b()));
         (Self { a, b, _base: base }, relay)
     }
+
+    /// Starts both peers with these options and waits until both are connected.
+    pub fn connected(&self, a: &[&str], b: &[&str]) -> (Running, Running) {
+        let (mut a, mut b) = (self.a.start(a), self.b.start(b));
+        for peer in [&mut a, &mut b] {
+            peer.waits_for("connected", |_| true);
+        }
+        (a, b)
+    }
+
+    /// Runs both peers with `--drain` and these options until both exit with code 0; gives the events
+    /// of both.
+    pub fn drain(&self, a: &[&str], b: &[&str]) -> (Vec<Value>, Vec<Value>) {
+        let a = self.a.start(&[&["--drain"], a].concat());
+        let b = self.b.start(&[&["--drain"], b].concat());
+        (a.ends(0), b.ends(0))
+    }
 }
 
 impl Host {
@@ -289,6 +306,13 @@ impl Running {
     #[cfg(unix)]
     pub fn terminate(&self) {
         self.signal(rustix::process::Signal::TERM);
+    }
+
+    /// The same; waits for its end with code 0 and gives all events.
+    #[cfg(unix)]
+    pub fn stop(self) -> Vec<Value> {
+        self.terminate();
+        self.ends(0)
     }
 
     /// Suspends it as a whole (SIGSTOP), as a host that goes to sleep does.

@@ -5,6 +5,7 @@
 mod operator;
 mod refusals;
 
+use crate::harness::events::sent_paths;
 use crate::harness::files::{hash_of, names, plant_big};
 use crate::harness::peer::{Host, Pair, free_port};
 #[cfg(unix)]
@@ -20,19 +21,6 @@ fn put(host: &Host, name: &str, content: &str) {
     fs::write(path, content).unwrap();
 }
 
-/// Starts both, waits for both to drain, and gives the events of both.
-fn drain(pair: &Pair, a: &[&str], b: &[&str]) -> (Vec<Value>, Vec<Value>) {
-    let (a, b) =
-        (pair.a.start(&[&["--drain"], a].concat()), pair.b.start(&[&["--drain"], b].concat()));
-    (a.ends(0), b.ends(0))
-}
-
-fn sent(events: &[Value]) -> Vec<&str> {
-    let of_files =
-        events.iter().filter(|event| event["direction"] == "send" && event["event"] == "file_done");
-    of_files.filter_map(|event| event["path"].as_str()).collect()
-}
-
 #[cfg(unix)]
 #[test]
 fn a_tree_of_everything_arrives_both_ways() {
@@ -45,7 +33,7 @@ fn a_tree_of_everything_arrives_both_ways() {
     assert_eq!(expected[0].len(), expected[1].len());
     // It points out of the tree: not sent, told, and left where it is.
     std::os::unix::fs::symlink("/etc/passwd", pair.a.outgoing().join("outside")).unwrap();
-    let (at_a, _) = drain(&pair, &[], &[]);
+    let (at_a, _) = pair.drain(&[], &[]);
     assert_eq!(tree::snapshot(&pair.b.incoming()), expected[0]);
     assert_eq!(tree::snapshot(&pair.a.incoming()), expected[1]);
     assert_eq!(names(&pair.a.outgoing()), ["outside"]);
@@ -57,7 +45,7 @@ fn a_tree_of_everything_arrives_both_ways() {
         at_a.iter().any(|event| event["event"] == "warning" && event["path"] == "outside"),
         "{at_a:?}"
     );
-    assert!(sent(&at_a).len() >= expected[0].len() - 2, "{at_a:?}");
+    assert!(sent_paths(&at_a).len() >= expected[0].len() - 2, "{at_a:?}");
 }
 
 #[test]
@@ -130,7 +118,7 @@ fn three_ways_with_a_name_that_is_taken() {
         fs::write(pair.b.incoming().join("same.txt"), "the same").unwrap();
         put(&pair.a, "name.txt", "the new one");
         put(&pair.a, "same.txt", "the same");
-        let (at_a, _) = drain(&pair, &[], &["--on-conflict", how]);
+        let (at_a, _) = pair.drain(&[], &["--on-conflict", how]);
         let arrived = |name: &str| fs::read_to_string(pair.b.incoming().join(name)).ok();
         assert_eq!(arrived("name.txt").as_deref(), Some(old_after), "{how}");
         assert_eq!(arrived("name (1).txt").as_deref(), beside, "{how}");
@@ -225,17 +213,17 @@ fn what_is_kept_or_archived_is_not_sent_again() {
         let pair = Pair::new();
         put(&pair.a, "d/one.txt", "one");
         put(&pair.a, "two.txt", "two");
-        let (first, _) = drain(&pair, &["--after-send", way], &[]);
+        let (first, _) = pair.drain(&["--after-send", way], &[]);
         assert!(
-            sent(&first).contains(&"d/one.txt") && sent(&first).contains(&"two.txt"),
+            sent_paths(&first).contains(&"d/one.txt") && sent_paths(&first).contains(&"two.txt"),
             "{first:?}"
         );
         for name in ["d/one.txt", "two.txt"] {
             assert_eq!(pair.a.outgoing().join(name).exists(), stays, "{way}: {name}");
             assert_eq!(pair.a.state().join("sent").join(name).exists(), archived, "{way}: {name}");
         }
-        let (again, received) = drain(&pair, &["--after-send", way], &[]);
-        assert_eq!(sent(&again), [""; 0], "{way}");
+        let (again, received) = pair.drain(&["--after-send", way], &[]);
+        assert_eq!(sent_paths(&again), [""; 0], "{way}");
         assert!(
             !received.iter().any(|event| event["event"] == "file_started"),
             "{way}: {received:?}"
@@ -280,8 +268,7 @@ fn a_signal_to_terminate_ends_it_in_order() {
         let connected = peer.waits_for("connected", |_| true).event;
         assert_eq!(connected["kx"], "X25519MLKEM768", "{connected}");
     }
-    a.terminate();
-    let events = a.ends(0);
+    let events = a.stop();
     assert_eq!(events.last().unwrap()["reason"], "stopped");
     b.waits_for("disconnected", |_| true);
     // The other waits, and takes the first back.
@@ -290,8 +277,7 @@ fn a_signal_to_terminate_ends_it_in_order() {
     put(&pair.a, "late.txt", "late");
     b.waits_for("file_done", |event| event["path"] == "late.txt");
     let begun = std::time::Instant::now();
-    b.terminate();
-    b.ends(0);
+    b.stop();
     assert!(begun.elapsed() < Duration::from_secs(5), "it took {:?} to stop", begun.elapsed());
 }
 

@@ -1,11 +1,10 @@
 //! Compression on the way, in the real program over a slow link: what crosses it, and that nothing
 //! else changes.
 
-use crate::harness::files::hash_of;
+use crate::harness::files::{drop_content, hash_of};
 use crate::harness::peer::Pair;
 use crate::harness::relay::{Relay, Way};
 use std::fs;
-use std::path::Path;
 use std::time::Duration;
 
 const MIB: usize = 1 << 20;
@@ -55,13 +54,6 @@ fn slow_pair(seed: u64) -> (Pair, Relay) {
     (pair, link)
 }
 
-/// Drops a file whole into Outgoing.
-fn drop_in(outgoing: &Path, name: &str, content: &[u8]) {
-    let aside = outgoing.join(format!(".rft-test-{name}"));
-    fs::write(&aside, content).unwrap();
-    fs::rename(aside, outgoing.join(name)).unwrap();
-}
-
 /// Bytes that went from A towards B.
 fn crossed(link: &Relay) -> usize {
     usize::try_from(link.counts(Way::AToB).bytes).unwrap()
@@ -72,7 +64,7 @@ fn text_takes_less_than_half_its_bytes_and_resumes_after_a_kill() {
     let (pair, link) = slow_pair(71);
     // In the middle, chunks that go as they are.
     let content = [text(1, 9 * MIB), noise(2, MIB), text(3, 5 * MIB + 12_345)].concat();
-    drop_in(&pair.a.outgoing(), "book", &content);
+    drop_content(&pair.a, "book", &content);
     let sender = pair.a.start(&["--drain"]);
     let mut receiver = pair.b.start(&[]);
     receiver.waits_for("file_progress", |event| event["bytes"].as_u64().unwrap() > 7 << 20);
@@ -94,7 +86,7 @@ fn small_texts_take_less_than_half_their_bytes() {
     let (pair, link) = slow_pair(72);
     let texts: Vec<_> = (0..200).map(|n| text(n, 16 << 10)).collect();
     for (n, text) in texts.iter().enumerate() {
-        drop_in(&pair.a.outgoing(), &format!("note {n}"), text);
+        drop_content(&pair.a, &format!("note {n}"), text);
     }
     let (sender, receiver) = (pair.a.start(&["--drain"]), pair.b.start(&["--drain"]));
     receiver.ends(0);
@@ -114,8 +106,8 @@ fn small_texts_take_less_than_half_their_bytes() {
 fn never_means_never() {
     let (pair, link) = slow_pair(73);
     let content = text(4, 3 * MIB);
-    drop_in(&pair.a.outgoing(), "book", &content);
-    drop_in(&pair.a.outgoing(), "note", &content[..20_000]);
+    drop_content(&pair.a, "book", &content);
+    drop_content(&pair.a, "note", &content[..20_000]);
     let (sender, receiver) =
         (pair.a.start(&["--drain", "--compress", "never"]), pair.b.start(&["--drain"]));
     receiver.ends(0);

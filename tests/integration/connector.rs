@@ -2,18 +2,17 @@
 
 mod installations;
 
+use crate::harness::MEASURING;
+use crate::harness::connector::{self, Peer, TIMEOUT, settle};
+use crate::harness::peer::free_port;
 use crate::harness::raw::{client, initial_dcid};
 use crate::harness::relay::{BOTH, Relay, Side, Way};
-use rft::config::{Bind, Config, PeerAddress};
+use rft::config::{Config, PeerAddress};
 use rft::crypto::EXPORTER_LABEL;
 use rft::crypto::handshake::{ChannelBinding, M1_LEN, M3_LEN, PeerId, Responder};
 use rft::crypto::password::PasswordKey;
-use rft::event::EventSink;
-use rft::peering::{Fatal, connector};
-use rft::proto::message::{Control, InstallationId};
-use rft::session::installation::Identity;
-use rft::session::{ControlReceiver, Session};
-use rft::transport::endpoint::Endpoint;
+use rft::peering::Fatal;
+use rft::proto::message::Control;
 use rft::transport::tls;
 use rft::transport::tls::SERVER_NAME;
 use std::collections::HashMap;
@@ -21,86 +20,14 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::UdpSocket;
-use tokio::sync::mpsc;
-use tokio::task::JoinHandle;
-
-const TIMEOUT: Duration = Duration::from_secs(20);
-
-/// One peer's connector, running.
-struct Peer {
-    local: SocketAddr,
-    sessions: mpsc::Receiver<(Session, ControlReceiver)>,
-    run: JoinHandle<Result<(), Fatal>>,
-}
-
-fn free_port() -> u16 {
-    std::net::UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
-}
 
 fn start(local: SocketAddr, peer: Option<SocketAddr>, key: [u8; 32]) -> Peer {
-    start_with(local, peer, key, |_| {})
-}
-
-fn start_with(
-    local: SocketAddr,
-    peer: Option<SocketAddr>,
-    key: [u8; 32],
-    edit: impl FnOnce(&mut Config),
-) -> Peer {
-    let dials = u8::from(peer.is_some());
-    let peer = peer.map(|peer| PeerAddress { host: peer.ip().to_string(), port: peer.port() });
-    let mut config = Config::new(peer, local.port(), "unused");
-    config.bind = Some(Bind { addr: local.ip(), port: Some(local.port()) });
-    edit(&mut config);
-    let process = PeerId::random(&mut rand::rngs::SysRng).unwrap();
-    // The same for all that dial, so that one of them may take another's place.
-    let own = Identity { process, installation: InstallationId([dials; 16]) };
-    start_as(own, config, key, EventSink::none())
-}
-
-fn start_as(own: Identity, config: Config, key: [u8; 32], events: EventSink) -> Peer {
-    let (adopted, sessions) = mpsc::channel(1);
-    let endpoint = Endpoint::open(&config).unwrap();
-    let local = endpoint.local;
-    let run = tokio::spawn(async move {
-        connector::run(&endpoint, &config, PasswordKey::from_bytes(key), own, events, adopted).await
-    });
-    Peer { local, sessions, run }
+    connector::start(connector::config(local, peer), key)
 }
 
 fn pair() -> (SocketAddr, SocketAddr) {
     let a = SocketAddr::from(([127, 0, 0, 1], free_port()));
     (a, SocketAddr::from(([127, 0, 0, 2], a.port())))
-}
-
-impl Peer {
-    async fn session(&mut self) -> (Session, ControlReceiver) {
-        tokio::time::timeout(TIMEOUT, self.sessions.recv())
-            .await
-            .expect("a session in time")
-            .expect("a session")
-    }
-
-    async fn ends(self) -> Fatal {
-        tokio::time::timeout(TIMEOUT, self.run).await.expect("an end in time").unwrap().unwrap_err()
-    }
-}
-
-/// The sessions on which both sides are at last, however often they were replaced on the way.
-async fn settle(
-    a: &mut Peer,
-    b: &mut Peer,
-) -> ((Session, ControlReceiver), (Session, ControlReceiver)) {
-    let (mut at_a, mut at_b) = tokio::join!(a.session(), b.session());
-    let deadline = tokio::time::Instant::now() + TIMEOUT;
-    while at_a.0.id() != at_b.0.id() {
-        tokio::select! {
-            Some(newer) = a.sessions.recv() => at_a = newer,
-            Some(newer) = b.sessions.recv() => at_b = newer,
-            () = tokio::time::sleep_until(deadline) => panic!("the sides stay on different sessions"),
-        }
-    }
-    (at_a, at_b)
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -323,6 +250,7 @@ async fn proof(
 /// password.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn handshakes_that_die_after_the_proof_are_no_wrong_password() {
+    let _alone = MEASURING.lock().await;
     let (at, bt) = pair();
     let link = Relay::start(1, at, bt);
     let dying = quinn::Endpoint::server(
@@ -458,7 +386,10 @@ async fn a_wrong_password_is_refused_by_its_name() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_responder_stops_at_a_wrong_password_when_told_so() {
     let (at, bt) = pair();
-    let responder = start_with(at, None, [1; 32], |config| config.exit_on_auth_failure = true);
+    let responder = connector::start(
+        Config { exit_on_auth_failure: true, ..connector::config(at, None) },
+        [1; 32],
+    );
     let initiator = start(bt, Some(at), [2; 32]);
     assert!(matches!(responder.ends().await, Fatal::InitiatorRefused { .. }));
     drop(initiator);
@@ -486,9 +417,8 @@ async fn a_peer_that_is_led_back_to_itself_goes_on() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_name_that_leads_nowhere_is_an_error() {
     let (at, _) = pair();
-    let peer = start_with(at, Some(at), [1; 32], |config| {
-        config.peer = Some(PeerAddress { host: "no such host.invalid".into(), port: at.port() });
-    });
+    let peer = Some(PeerAddress { host: "no such host.invalid".into(), port: at.port() });
+    let peer = connector::start(Config { peer, ..connector::config(at, None) }, [1; 32]);
     assert!(
         matches!(peer.ends().await, Fatal::PeerAddress { host, .. } if host == "no such host.invalid")
     );

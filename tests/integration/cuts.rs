@@ -5,6 +5,7 @@
 //! A long cut outlasts the idle time-out of the connection (30 s) and several steps of every
 //! back-off, so that no timer is left which an hour would meet and it does not.
 
+use crate::harness::MEASURING;
 use crate::harness::files::plant_big;
 use crate::harness::peer::{Host, Pair, Running, waited_for_processor};
 use crate::harness::relay::{BOTH, Relay, Side, Way};
@@ -333,6 +334,7 @@ fn addresses_change() {
 /// it was.
 #[test]
 fn a_bad_link_is_no_cut() {
+    let _alone = MEASURING.blocking_lock();
     let seed = rand::random();
     let links = [
         ("long", 500, 0.05, 0),

@@ -5,7 +5,8 @@
 mod mounts;
 mod volumes;
 
-use crate::harness::files::{hash_of, plant_big};
+use crate::harness::events::of_transfer;
+use crate::harness::files::{drop_in, hash_of};
 use crate::harness::peer::{Host, Pair, Running};
 use serde_json::Value;
 use std::fs;
@@ -16,34 +17,11 @@ use std::time::{Duration, Instant};
 /// Larger than a chunk, so that it goes through the stage with an answer of the receiver.
 const BIG: u64 = 700_000;
 
-/// Puts a file into Outgoing at once.
-fn drop_in(host: &Host, name: &str, size: u64) -> blake3::Hash {
-    let aside = host.dir.join("aside");
-    let hash = plant_big(&aside, size, name.len() as u64);
-    fs::rename(aside, host.outgoing().join(name)).unwrap();
-    hash
-}
-
 fn failed<'a>(name: &'a str, way: &'a str, text: &'a str) -> impl Fn(&Value) -> bool + 'a {
     move |event| {
         let error = event["error"].as_str().unwrap_or_default();
-        event["path"] == name
-            && event["direction"] == way
-            && event["retry"] == true
-            && error.contains(text)
+        of_transfer(name, way)(event) && event["retry"] == true && error.contains(text)
     }
-}
-
-fn of<'a>(name: &'a str, way: &'a str) -> impl Fn(&Value) -> bool + 'a {
-    move |event| event["path"] == name && event["direction"] == way
-}
-
-/// Both connected.
-fn connect(pair: &Pair, a: &[&str], b: &[&str]) -> (Running, Running) {
-    let (mut a, mut b) = (pair.a.start(a), pair.b.start(b));
-    a.waits_for("connected", |_| true);
-    b.waits_for("connected", |_| true);
-    (a, b)
 }
 
 /// One way from one host to the other.
@@ -70,8 +48,8 @@ impl Way<'_> {
     /// They arrive by themselves.
     fn follows(&mut self, files: &[(String, blake3::Hash)]) {
         for (name, hash) in files {
-            self.sender.has_or_waits_for("file_done", of(name, "send"));
-            self.receiver.has_or_waits_for("file_done", of(name, "receive"));
+            self.sender.has_or_waits_for("file_done", of_transfer(name, "send"));
+            self.receiver.has_or_waits_for("file_done", of_transfer(name, "receive"));
             assert_eq!(hash_of(&self.to.join(name)), *hash, "{name}");
         }
     }
@@ -80,10 +58,10 @@ impl Way<'_> {
 #[test]
 fn incoming_holds_no_more_than_the_operator_lets_it() {
     let pair = Pair::new();
-    let (mut a, mut b) = connect(&pair, &[], &["--max-incoming-bytes", "1M"]);
+    let (mut a, mut b) = pair.connected(&[], &["--max-incoming-bytes", "1M"]);
     let to = pair.b.incoming();
     drop_in(&pair.a, "first", 400_000);
-    b.waits_for("file_done", of("first", "receive"));
+    b.waits_for("file_done", of_transfer("first", "receive"));
     // It could never go.
     drop_in(&pair.a, "too large", 1_000_001);
     a.waits_for("file_failed", |event| event["path"] == "too large" && event["retry"] == false);
@@ -92,17 +70,16 @@ fn incoming_holds_no_more_than_the_operator_lets_it() {
     b.waits_for("file_failed", failed("second", "receive", "take files out"));
     // One that fits goes.
     drop_in(&pair.a, "third", 100_000);
-    b.has_or_waits_for("file_done", of("third", "receive"));
+    b.has_or_waits_for("file_done", of_transfer("third", "receive"));
     fs::remove_file(to.join("first")).unwrap();
-    b.has_or_waits_for("file_done", of("second", "receive"));
+    b.has_or_waits_for("file_done", of_transfer("second", "receive"));
     assert_eq!(hash_of(&to.join("second")), hash);
     stop([a, b]);
 }
 
 fn stop(running: [Running; 2]) {
     for one in running {
-        one.terminate();
-        one.ends(0);
+        one.stop();
     }
 }
 
@@ -127,7 +104,7 @@ fn whatever_call_fails_both_are_told_and_the_file_follows_when_it_works_again() 
     let rule =
         |(number, (rule, _)): (usize, &(&str, &str))| format!("{rule}@{}", flag(number).display());
     pair.b.failpoints = faults.iter().enumerate().map(rule).collect::<Vec<_>>().join(";");
-    let (mut a, mut b) = connect(&pair, &[], &[]);
+    let (mut a, mut b) = pair.connected(&[], &[]);
     for (number, (rule, text)) in faults.iter().enumerate() {
         eprintln!("{rule}");
         fs::write(flag(number), "").unwrap();
@@ -137,7 +114,8 @@ fn whatever_call_fails_both_are_told_and_the_file_follows_when_it_works_again() 
         // What does not need the call that fails goes on.
         if !["os.rename", "os.sync_dir", "os.set_meta"].iter().any(|call| rule.starts_with(call)) {
             drop_in(&pair.b, &format!("back {number}"), 10);
-            way.receiver.has_or_waits_for("file_done", of(&format!("back {number}"), "send"));
+            way.receiver
+                .has_or_waits_for("file_done", of_transfer(&format!("back {number}"), "send"));
         }
         fs::remove_file(flag(number)).unwrap();
         way.follows(&files);
@@ -156,7 +134,7 @@ fn is_sent_anew_without(call: &str) {
     let mut pair = Pair::new();
     let flag = pair.b.dir.join("fault");
     pair.b.failpoints = format!("{call}=EIO@{}", flag.display());
-    let (mut a, mut b) = connect(&pair, &[], &[]);
+    let (mut a, mut b) = pair.connected(&[], &[]);
     fs::write(&flag, "").unwrap();
     // Large enough for notes on how far it is.
     let hash = drop_in(&pair.a, "big", 20_000_000);
@@ -164,9 +142,9 @@ fn is_sent_anew_without(call: &str) {
     fs::remove_file(&flag).unwrap();
     // Not a byte of what the system may have dropped is counted on.
     b.waits_for("file_started", |event| event["path"] == "big" && event["offset"] == 0);
-    b.waits_for("file_done", of("big", "receive"));
+    b.waits_for("file_done", of_transfer("big", "receive"));
     assert_eq!(hash_of(&pair.b.incoming().join("big")), hash);
-    a.waits_for("file_done", of("big", "send"));
+    a.waits_for("file_done", of_transfer("big", "send"));
     stop([a, b]);
 }
 
@@ -182,7 +160,7 @@ fn remove_once_empty(folder: &Path) {
 #[test]
 fn a_folder_that_was_removed_under_our_feet_is_taken_when_it_is_back() {
     let pair = Pair::new();
-    let (mut a, mut b) = connect(&pair, &[], &[]);
+    let (mut a, mut b) = pair.connected(&[], &[]);
     let to = pair.b.incoming();
     fs::remove_dir(&to).unwrap();
     let mut way = Way { from: &pair.a, sender: &mut a, to: to.clone(), receiver: &mut b };
@@ -194,7 +172,7 @@ fn a_folder_that_was_removed_under_our_feet_is_taken_when_it_is_back() {
     fs::rename(&to, pair.b.dir.join("older")).unwrap();
     fs::create_dir(&to).unwrap();
     drop_in(&pair.a, "into the new one", 10);
-    b.has_or_waits_for("file_done", of("into the new one", "receive"));
+    b.has_or_waits_for("file_done", of_transfer("into the new one", "receive"));
     assert!(to.join("into the new one").exists());
     // A link in its place is not followed.
     fs::rename(&to, pair.b.dir.join("old")).unwrap();
@@ -213,7 +191,7 @@ fn a_folder_that_was_removed_under_our_feet_is_taken_when_it_is_back() {
     });
     fs::create_dir(pair.a.outgoing()).unwrap();
     drop_in(&pair.a, "out of the new one", 10);
-    b.has_or_waits_for("file_done", of("out of the new one", "receive"));
+    b.has_or_waits_for("file_done", of_transfer("out of the new one", "receive"));
     stop([a, b]);
 }
 
@@ -223,7 +201,7 @@ fn a_folder_that_was_removed_under_our_feet_is_taken_when_it_is_back() {
 fn who_is_confined_to_the_folders_alone_ends_when_one_is_replaced() {
     let pair = Pair::new();
     fs::write(pair.b.dir.join("notes"), "not rft's").unwrap();
-    let (a, b) = connect(&pair, &[], &[]);
+    let (a, b) = pair.connected(&[], &[]);
     if !fs::read_to_string(pair.b.state().join("rft.log")).unwrap().contains("confined: nothing") {
         eprintln!("NOT TESTED: this kernel confines nobody");
         return;
@@ -235,7 +213,7 @@ fn who_is_confined_to_the_folders_alone_ends_when_one_is_replaced() {
     assert!(reason.contains("another folder stands there now"), "{reason}");
     drop_in(&pair.a, "later", 10);
     let mut b = pair.b.start(&[]);
-    b.waits_for("file_done", of("later", "receive"));
+    b.waits_for("file_done", of_transfer("later", "receive"));
     stop([a, b]);
 }
 
@@ -262,7 +240,7 @@ fn a_new_folder_that_may_not_be_written_to_is_told_and_is_no_reason_to_end() {
     if !as_nobody_special(&mut pair.b) {
         return;
     }
-    let (mut a, mut b) = connect(&pair, &[], &[]);
+    let (mut a, mut b) = pair.connected(&[], &[]);
     let to = pair.b.incoming();
     let mode = |mode| fs::set_permissions(&to, fs::Permissions::from_mode(mode)).unwrap();
     fs::rename(&to, pair.b.dir.join("older")).unwrap();
@@ -280,7 +258,7 @@ fn a_new_folder_that_may_not_be_written_to_is_told_and_is_no_reason_to_end() {
 #[test]
 fn without_its_own_folder_it_stops_and_says_so() {
     let pair = Pair::new();
-    let (a, b) = connect(&pair, &[], &[]);
+    let (a, b) = pair.connected(&[], &[]);
     fs::rename(pair.b.state(), pair.b.dir.join("moved")).unwrap();
     let events = b.ends(16);
     let reason = events.last().unwrap()["reason"].as_str().unwrap();
@@ -290,7 +268,7 @@ fn without_its_own_folder_it_stops_and_says_so() {
     let b = pair.b.start(&[]);
     drop_in(&pair.a, "later", 10);
     let mut b = b;
-    b.waits_for("file_done", of("later", "receive"));
+    b.waits_for("file_done", of_transfer("later", "receive"));
     stop([a, b]);
 }
 

@@ -4,6 +4,7 @@
 mod attacker;
 mod closers;
 
+use crate::harness::MEASURING;
 use crate::harness::files::plant_big;
 use crate::harness::peer::{Pair, Running};
 use attacker::{Attack, use_up_all_guesses};
@@ -52,6 +53,7 @@ fn transfer(pair: &Pair, at_a: &mut Running, name: &str) -> f64 {
 /// Slow: three files of four seconds each, and slow attackers who are ended after ten.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn ten_thousand_hostile_connections_disturb_nobody() {
+    let _alone = MEASURING.lock().await;
     let pair = Pair::new();
     let (mut a, mut b) = (pair.a.start(&[]), pair.b.start(&["--limit-rate", RATE]));
     a.waits_for("connected", |_| true);
@@ -108,14 +110,14 @@ async fn ten_thousand_hostile_connections_disturb_nobody() {
     drop(attack);
     transfer(&pair, &mut a, "afterwards");
     for peer in [a, b] {
-        peer.terminate();
-        peer.ends(0);
+        peer.stop();
     }
 }
 
 /// Slow: closers after TLS get a slot only when QUIC has let go of others.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn five_hundred_closers_of_each_kind_disturb_nobody() {
+    let _alone = MEASURING.lock().await;
     let time = Duration::from_secs(90);
     let sender = &["--limit-rate", RATE];
     // The closed connections that QUIC would keep if each had a slot at once are several times as
@@ -130,6 +132,7 @@ async fn five_hundred_closers_of_each_kind_disturb_nobody() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "a measurement of some minutes"]
 async fn ten_thousand_closers_of_each_kind() {
+    let _alone = MEASURING.lock().await;
     let time = Duration::from_secs(900);
     let (file, growth) = (1 << 30, GROWTH);
     let scale = closers::Scale { closers: 10_000, file, files: 6, sender: &[], growth, time };

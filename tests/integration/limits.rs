@@ -1,22 +1,10 @@
 //! The limits that an operator sets on what comes in: both users are told, all else goes on, and
 //! what was refused follows when the limit is lifted. How much Incoming may hold is in `disks.rs`.
 
-use crate::harness::files::{hash_of, names, plant_big};
-use crate::harness::peer::{Host, Pair, Running};
+use crate::harness::events::of_transfer;
+use crate::harness::files::{drop_in, hash_of, names};
+use crate::harness::peer::{Pair, Running};
 use serde_json::Value;
-use std::fs;
-
-/// Puts a file into Outgoing at once.
-fn drop_in(host: &Host, name: &str, size: u64) -> blake3::Hash {
-    let aside = host.dir.join("aside");
-    let hash = plant_big(&aside, size, name.len() as u64);
-    fs::rename(aside, host.outgoing().join(name)).unwrap();
-    hash
-}
-
-fn of<'a>(name: &'a str, way: &'a str) -> impl Fn(&Value) -> bool + 'a {
-    move |event| event["path"] == name && event["direction"] == way
-}
 
 /// Two peers, of which b has this limit.
 struct Limited {
@@ -28,9 +16,7 @@ struct Limited {
 impl Limited {
     fn start(limit: &[&str]) -> Self {
         let pair = Pair::new();
-        let (mut a, mut b) = (pair.a.start(&[]), pair.b.start(limit));
-        a.waits_for("connected", |_| true);
-        b.waits_for("connected", |_| true);
+        let (a, b) = pair.connected(&[], limit);
         Self { pair, a, b }
     }
 
@@ -38,7 +24,7 @@ impl Limited {
     /// or not.
     fn refuses(&mut self, name: &str, retry: bool, [at_sender, at_receiver]: [&'static str; 2]) {
         let told = |name, way, text: &'static str| {
-            let of = of(name, way);
+            let of = of_transfer(name, way);
             move |event: &Value| {
                 of(event)
                     && event["retry"] == retry
@@ -55,29 +41,27 @@ impl Limited {
     fn serves(&mut self, name: &str, size: u64) {
         let hash = drop_in(&self.pair.a, name, size);
         drop_in(&self.pair.b, &format!("{name} back"), 2_000_000);
-        self.b.has_or_waits_for("file_done", of(name, "receive"));
-        self.a.has_or_waits_for("file_done", of(&format!("{name} back"), "receive"));
+        self.b.has_or_waits_for("file_done", of_transfer(name, "receive"));
+        self.a.has_or_waits_for("file_done", of_transfer(&format!("{name} back"), "receive"));
         assert_eq!(hash_of(&self.pair.b.incoming().join(name)), hash);
     }
 
     /// The operator starts b again, with this limit; a is left alone.
     fn lifted(self, limit: &[&str]) -> Self {
-        self.b.terminate();
-        self.b.ends(0);
+        self.b.stop();
         let b = self.pair.b.start(limit);
         Self { b, ..self }
     }
 
     fn brings(&mut self, name: &str, hash: blake3::Hash) {
-        self.b.has_or_waits_for("file_done", of(name, "receive"));
-        self.a.has_or_waits_for("file_done", of(name, "send"));
+        self.b.has_or_waits_for("file_done", of_transfer(name, "receive"));
+        self.a.has_or_waits_for("file_done", of_transfer(name, "send"));
         assert_eq!(hash_of(&self.pair.b.incoming().join(name)), hash);
     }
 
     fn ends(self, arrived: &[&str]) {
         for one in [self.a, self.b] {
-            one.terminate();
-            one.ends(0);
+            one.stop();
         }
         assert_eq!(names(&self.pair.b.incoming()), arrived);
         self.pair.b.left_nothing_over();
@@ -110,7 +94,7 @@ fn what_would_leave_too_little_free_space_waits_for_it() {
     }
     // It takes nothing that has bytes, and sends what it has.
     drop_in(&limited.pair.b, "back", 2_000_000);
-    limited.a.has_or_waits_for("file_done", of("back", "receive"));
+    limited.a.has_or_waits_for("file_done", of_transfer("back", "receive"));
     let mut limited = limited.lifted(&["--min-free", "0"]);
     limited.brings("large", hash);
     limited.brings("small", small);

@@ -2,73 +2,24 @@
 //! both sides and pass on what is inside. The handshake is bound to the TLS connection and must
 //! fail then, on both sides, though both know the password; and only then.
 
-use rft::config::{Bind, Config, PeerAddress};
-use rft::crypto::handshake::{M1_LEN, M2_LEN, M3_LEN, PeerId};
-use rft::crypto::password::PasswordKey;
-use rft::event::{Event, EventSink};
-use rft::peering::{Fatal, connector};
-use rft::proto::message::InstallationId;
-use rft::session::installation::Identity;
-use rft::session::{ControlReceiver, Session};
-use rft::transport::endpoint::{CloseCode, Endpoint};
+use crate::harness::connector::{self, ANY_PORT, Peer, TIMEOUT};
+use rft::crypto::handshake::{M1_LEN, M2_LEN, M3_LEN};
+use rft::peering::Fatal;
+use rft::transport::endpoint::CloseCode;
 use rft::transport::tls;
 use rft::transport::tls::SERVER_NAME;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
 use tokio::net::UdpSocket;
-use tokio::sync::mpsc;
-use tokio::task::{AbortHandle, JoinHandle};
+use tokio::task::AbortHandle;
 
-const TIMEOUT: Duration = Duration::from_secs(20);
 /// Both peers know it.
 const KEY: [u8; 32] = [7; 32];
 
-/// One peer's connector, running.
-struct Peer {
-    local: SocketAddr,
-    sessions: mpsc::Receiver<(Session, ControlReceiver)>,
-    run: JoinHandle<Result<(), Fatal>>,
-    auth_failures: Arc<AtomicUsize>,
-}
-
 /// Starts a peer on a free port of loopback.
 fn start(peer: Option<SocketAddr>) -> Peer {
-    let dials = u8::from(peer.is_some());
-    let peer = peer.map(|peer| PeerAddress { host: peer.ip().to_string(), port: peer.port() });
-    let mut config = Config::new(peer, 1, "unused");
-    config.bind = Some(Bind { addr: [127, 0, 0, 1].into(), port: Some(0) });
-    let endpoint = Endpoint::open(&config).unwrap();
-    let local = endpoint.local;
-    let process = PeerId::random(&mut rand::rngs::SysRng).unwrap();
-    // The same for all that dial, so that one of them may take another's place.
-    let own = Identity { process, installation: InstallationId([dials; 16]) };
-    let auth_failures = Arc::new(AtomicUsize::new(0));
-    let counter = auth_failures.clone();
-    let events = EventSink::new(move |event| {
-        if matches!(event, Event::AuthFailed { .. }) {
-            counter.fetch_add(1, Ordering::SeqCst);
-        }
-    });
-    let (adopted, sessions) = mpsc::channel(1);
-    let run = tokio::spawn(async move {
-        connector::run(&endpoint, &config, PasswordKey::from_bytes(KEY), own, events, adopted).await
-    });
-    Peer { local, sessions, run, auth_failures }
-}
-
-impl Peer {
-    /// It may notice a moment after the other side does.
-    async fn counts_auth_failures(&self, expected: usize) {
-        let deadline = tokio::time::Instant::now() + TIMEOUT;
-        while self.auth_failures.load(Ordering::SeqCst) < expected
-            && tokio::time::Instant::now() < deadline
-        {
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-        assert_eq!(self.auth_failures.load(Ordering::SeqCst), expected);
-    }
+    connector::start(connector::config(ANY_PORT, peer), KEY)
 }
 
 /// What passed through the relay.

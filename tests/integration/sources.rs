@@ -3,10 +3,11 @@
 
 mod waits;
 
+use crate::harness::events::{of_path, of_transfer, with_message};
 use crate::harness::files::{hash_of, plant_big};
 use crate::harness::peer::{Host, PASSWORD, Pair, Running};
+use crate::harness::until;
 use rustix::fs::{AtFlags, Mode, OFlags};
-use serde_json::Value;
 use std::collections::BTreeMap;
 use std::fs::{self, File, Permissions};
 use std::io::Write;
@@ -18,23 +19,11 @@ use std::path::Path;
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// A file that takes a few seconds at [`SLOW`].
 const BIG: u64 = 6_000_000;
 const SLOW: [&str; 2] = ["--limit-rate", "3M"];
-
-fn is_start_of(path: &'static str) -> impl Fn(&Value) -> bool {
-    move |event| event["path"] == path
-}
-
-fn is_sent(path: &'static str) -> impl Fn(&Value) -> bool {
-    move |event| event["path"] == path && event["direction"] == "send"
-}
-
-fn warns_of(text: &'static str) -> impl Fn(&Value) -> bool {
-    move |event| event["message"].as_str().is_some_and(|message| message.contains(text))
-}
 
 /// The contents of all files of a folder, by name.
 fn contents(folder: &Path) -> BTreeMap<String, Vec<u8>> {
@@ -55,14 +44,6 @@ fn start_by(host: &Host, mut command: Command, options: &[&str]) -> Running {
     command.args(host.command(PASSWORD, &[options, &common].concat()).get_args());
     command.env("RFT_PASSWORD", PASSWORD);
     Running::spawn(command)
-}
-
-fn until(what: &str, check: impl Fn() -> bool) {
-    let deadline = Instant::now() + Duration::from_secs(60);
-    while !check() {
-        assert!(Instant::now() < deadline, "{what}");
-        std::thread::sleep(Duration::from_millis(10));
-    }
 }
 
 /// A file is changed in the middle of its way: never a mixture, always the last content, once.
@@ -93,7 +74,7 @@ fn what_changes_while_it_is_sent_never_lands_mixed() {
         plant_big(&file, BIG, 1);
         let (mut a, b) =
             (pair.a.start(&[&["--drain"], &SLOW[..]].concat()), pair.b.start(&["--drain"]));
-        a.waits_for("file_progress", is_start_of("f"));
+        a.waits_for("file_progress", of_path("f"));
         change(&file);
         let new = fs::read(file.with_file_name(name)).unwrap();
         a.ends(0);
@@ -113,7 +94,7 @@ fn what_is_deleted_while_it_is_sent_is_told_and_nothing_waits_for_it() {
     plant_big(&pair.a.outgoing().join("f"), BIG, 1);
     let (mut a, b) =
         (pair.a.start(&[&["--drain"], &SLOW[..]].concat()), pair.b.start(&["--drain"]));
-    a.waits_for("file_progress", is_start_of("f"));
+    a.waits_for("file_progress", of_path("f"));
     fs::remove_file(pair.a.outgoing().join("f")).unwrap();
     let events = a.ends(0);
     b.ends(0);
@@ -164,14 +145,13 @@ fn a_file_that_cannot_be_read_is_told_and_goes_when_it_can() {
         let error = event["error"].as_str().unwrap();
         event["path"] == "shut" && event["retry"] == true && error.contains("permission denied")
     });
-    b.waits_for("file_done", is_start_of("open"));
+    b.waits_for("file_done", of_path("open"));
     // The second time is later than the first: it backs off.
-    a.waits_for("file_failed", is_start_of("shut"));
+    a.waits_for("file_failed", of_path("shut"));
     fs::set_permissions(&shut, Permissions::from_mode(0o600)).unwrap();
-    b.waits_for("file_done", is_start_of("shut"));
+    b.waits_for("file_done", of_path("shut"));
     until("it is removed", || !shut.exists());
-    a.terminate();
-    a.ends(0);
+    a.stop();
 }
 
 /// `--drain` does not wait for what cannot be read, and says that it is left.
@@ -227,7 +207,7 @@ fn a_file_that_is_appended_to_waits_and_holds_nothing_up() {
     assert!(!pair.b.incoming().join("log").exists());
     done.store(true, Ordering::Relaxed);
     let text = writer.join().unwrap();
-    b.waits_for("file_done", is_start_of("log"));
+    b.waits_for("file_done", of_path("log"));
     assert_eq!(fs::read_to_string(pair.b.incoming().join("log")).unwrap(), text);
     until("it is removed", || !log.exists());
 }
@@ -247,7 +227,7 @@ fn a_read_error_in_the_middle_is_told_and_the_file_goes_on_from_there() {
     });
     fs::write(&flag, "").unwrap();
     a.has_or_waits_for("file_failed", |event| {
-        is_sent("big")(event)
+        of_transfer("big", "send")(event)
             && event["retry"] == true
             && event["error"].as_str().unwrap().contains("could not read")
     });
@@ -255,20 +235,19 @@ fn a_read_error_in_the_middle_is_told_and_the_file_goes_on_from_there() {
         event["path"] == "big" && event["direction"] == "receive"
     });
     fs::write(pair.b.outgoing().join("back"), "from the other side").unwrap();
-    a.has_or_waits_for("file_done", is_start_of("back"));
+    a.has_or_waits_for("file_done", of_path("back"));
     fs::remove_file(&flag).unwrap();
     let resumed = b.waits_for("file_started", |event| {
         event["path"] == "big" && event["offset"].as_u64() > Some(0)
     });
     assert!(resumed.event["offset"].as_u64() < Some(BIG));
-    b.has_or_waits_for("file_done", is_start_of("big"));
-    a.has_or_waits_for("file_done", is_sent("big"));
+    b.has_or_waits_for("file_done", of_path("big"));
+    a.has_or_waits_for("file_done", of_transfer("big", "send"));
     assert_eq!(hash_of(&pair.b.incoming().join("big")), hash);
     assert_eq!(fs::read_dir(pair.b.incoming()).unwrap().count(), 1);
     until("it is removed", || !pair.a.outgoing().join("big").exists());
     for one in [a, b] {
-        one.terminate();
-        one.ends(0);
+        one.stop();
     }
 }
 
@@ -317,7 +296,7 @@ fn a_folder_that_is_renamed_in_flight_arrives_under_its_new_name() {
     let hash = plant_big(&old.join("f"), BIG, 1);
     let (mut a, b) =
         (pair.a.start(&[&["--drain"], &SLOW[..]].concat()), pair.b.start(&["--drain"]));
-    a.waits_for("file_progress", is_start_of("old/deep/f"));
+    a.waits_for("file_progress", of_path("old/deep/f"));
     fs::rename(pair.a.outgoing().join("old"), new).unwrap();
     a.ends(0);
     b.ends(0);
@@ -480,7 +459,7 @@ fn a_name_that_is_too_long_is_told() {
     let (a, b) = (pair.a.start(&["--drain"]), pair.b.start(&["--drain"]));
     let events = a.ends(0);
     b.ends(0);
-    assert!(events.iter().any(|event| warns_of("too long")(event)), "{events:?}");
+    assert!(events.iter().any(|event| with_message("too long")(event)), "{events:?}");
     assert_eq!(contents(&pair.b.incoming()).len(), 1);
     assert_eq!(look_deep(&pair.a.outgoing(), &long, b"xx"), Ok(0));
 }
@@ -536,13 +515,13 @@ fn an_ignore_file_that_is_a_link_lets_nothing_out() {
         fs::write(pair.a.outgoing().join(name), name).unwrap();
     }
     let (mut a, mut b) = (pair.a.start(&[]), pair.b.start(&[]));
-    a.waits_for("warning", warns_of("nothing is sent"));
+    a.waits_for("warning", with_message("nothing is sent"));
     a.waits_for("connected", |_| true);
     assert_eq!(contents(&pair.b.incoming()).len(), 0);
     // A file of its own takes its place.
     fs::rename(rules, pair.a.outgoing().join(".rftignore")).unwrap();
-    b.waits_for("file_done", is_start_of("other"));
-    a.waits_for("file_done", is_sent("other"));
+    b.waits_for("file_done", of_path("other"));
+    a.waits_for("file_done", of_transfer("other", "send"));
     assert!(
         pair.a.outgoing().join("secret").exists() && !pair.b.incoming().join("secret").exists()
     );
@@ -564,7 +543,7 @@ fn a_queue_of_events_that_runs_over_is_told_and_loses_nothing() {
     // The first scan is over, and the watch works.
     fs::write(pair.a.outgoing().join("first"), "").unwrap();
     let mut b = pair.b.start(&[]);
-    b.waits_for("file_done", is_start_of("first"));
+    b.waits_for("file_done", of_path("first"));
     a.suspend();
     // Each is created, opened and closed: three events.
     let files = most / 3 + 100;
@@ -572,7 +551,7 @@ fn a_queue_of_events_that_runs_over_is_told_and_loses_nothing() {
         drop(File::create(pair.a.outgoing().join(format!("f{n}"))).unwrap());
     }
     a.resume();
-    a.waits_for("warning", warns_of("max_queued_events"));
+    a.waits_for("warning", with_message("max_queued_events"));
     until("all are sent", || fs::read_dir(pair.a.outgoing()).unwrap().count() == 0);
     assert_eq!(fs::read_dir(pair.b.incoming()).unwrap().count(), files + 1);
 }
@@ -600,9 +579,9 @@ fn too_few_watches_are_told_and_lose_nothing() {
     limited.arg(env!("CARGO_BIN_EXE_rft"));
     // What is kept keeps its folder, and so its watch.
     let mut a = start_by(&pair.a, limited, &["--after-send", "keep"]);
-    a.waits_for("warning", warns_of("max_user_watches"));
+    a.waits_for("warning", with_message("max_user_watches"));
     let mut b = pair.b.start(&[]);
-    b.waits_for("file_done", is_start_of("d9"));
+    b.waits_for("file_done", of_path("d9"));
     fs::write(pair.a.outgoing().join("d9/keep/later"), "no event tells of it").unwrap();
-    b.waits_for("file_done", is_start_of("d9/keep/later"));
+    b.waits_for("file_done", of_path("d9/keep/later"));
 }

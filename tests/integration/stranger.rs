@@ -3,32 +3,26 @@
 
 mod forged;
 
+use crate::harness::connector::{self, ANY_PORT, Peer, TIMEOUT};
 use crate::harness::raw::{
     self, Noise, binding, client, client_at, first_message, initial_dcid, is_retry,
 };
 use quinn::{ApplicationClose, Connection, ConnectionError, VarInt};
-use rft::config::{Bind, Config, PeerAddress};
 use rft::crypto::handshake::{M1_LEN, M2_LEN, M4_LEN, PeerId};
 use rft::crypto::password::PasswordKey;
-use rft::event::{Event, EventSink};
-use rft::peering::{Fatal, connector};
-use rft::proto::message::{Control, InstallationId, Settings};
+use rft::proto::message::{Control, Settings};
 use rft::session::AuthError;
 use rft::session::handshake::as_initiator;
-use rft::session::installation::Identity;
-use rft::session::{ControlReceiver, Session};
-use rft::transport::endpoint::{CloseCode, Endpoint};
+use rft::transport::endpoint::CloseCode;
 use rft::transport::tls;
 use rft::transport::tls::SERVER_NAME;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 use tokio::net::UdpSocket;
-use tokio::sync::mpsc;
-use tokio::task::{JoinHandle, JoinSet};
+use tokio::task::JoinSet;
 
-const TIMEOUT: Duration = Duration::from_secs(20);
 /// Long enough on loopback for something that should not happen to happen.
 const MOMENT: Duration = Duration::from_millis(400);
 /// What the responder knows.
@@ -36,74 +30,9 @@ const KEY: [u8; 32] = [1; 32];
 /// What the stranger tries.
 const GUESS: [u8; 32] = [2; 32];
 
-/// One peer's connector, running.
-struct Peer {
-    local: SocketAddr,
-    sessions: mpsc::Receiver<(Session, ControlReceiver)>,
-    run: JoinHandle<Result<(), Fatal>>,
-    auth_failures: Arc<AtomicUsize>,
-    warnings: Arc<Mutex<Vec<String>>>,
-    quic: quinn::Endpoint,
-}
-
+/// Starts a peer on a free port of loopback.
 fn start(peer: Option<SocketAddr>) -> Peer {
-    let dials = u8::from(peer.is_some());
-    let peer = peer.map(|peer| PeerAddress { host: peer.ip().to_string(), port: peer.port() });
-    let mut config = Config::new(peer, 1, "unused");
-    config.bind = Some(Bind { addr: [127, 0, 0, 1].into(), port: Some(0) });
-    let endpoint = Endpoint::open(&config).unwrap();
-    let local = endpoint.local;
-    let process = PeerId::random(&mut rand::rngs::SysRng).unwrap();
-    // The same for all that dial, so that one of them may take another's place.
-    let own = Identity { process, installation: InstallationId([dials; 16]) };
-    let auth_failures = Arc::new(AtomicUsize::new(0));
-    let (counter, warnings) = (auth_failures.clone(), Arc::<Mutex<Vec<_>>>::default());
-    let warned = warnings.clone();
-    let events = EventSink::new(move |event| match event {
-        Event::AuthFailed { count, .. } => {
-            counter.fetch_add(usize::try_from(count).unwrap(), Ordering::SeqCst);
-        }
-        Event::Warning { message, .. } => warned.lock().unwrap().push(message),
-        _ => {}
-    });
-    let quic = endpoint.quic.clone();
-    let (adopted, sessions) = mpsc::channel(1);
-    let run = tokio::spawn(async move {
-        connector::run(&endpoint, &config, PasswordKey::from_bytes(KEY), own, events, adopted).await
-    });
-    Peer { local, sessions, run, auth_failures, warnings, quic }
-}
-
-impl Peer {
-    async fn session(&mut self) -> (Session, ControlReceiver) {
-        tokio::time::timeout(TIMEOUT, self.sessions.recv())
-            .await
-            .expect("in time")
-            .expect("a session")
-    }
-
-    /// Whether the user is warned with a message that begins so.
-    async fn is_warned_within(&self, time: Duration, begin: &str) -> bool {
-        let deadline = Instant::now() + time;
-        let is_warned =
-            || self.warnings.lock().unwrap().iter().any(|message| message.starts_with(begin));
-        while !is_warned() && Instant::now() < deadline {
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-        is_warned()
-    }
-
-    /// Nobody got in, the peer still serves, and knows of so many wrong passwords.
-    async fn stays_unmoved(mut self, auth_failures: usize) {
-        let deadline = Instant::now() + TIMEOUT;
-        while self.auth_failures.load(Ordering::SeqCst) < auth_failures && Instant::now() < deadline
-        {
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-        assert_eq!(self.auth_failures.load(Ordering::SeqCst), auth_failures);
-        assert!(self.sessions.try_recv().is_err(), "a stranger got a session");
-        assert!(!self.run.is_finished());
-    }
+    connector::start(connector::config(ANY_PORT, peer), KEY)
 }
 
 async fn connect(client: &quinn::Endpoint, to: SocketAddr) -> Connection {
@@ -317,8 +246,11 @@ async fn a_responder_of_another_version_is_told_and_dialled_again() {
         }
     });
     let initiator = start(Some(address));
-    let told =
-        initiator.is_warned_within(TIMEOUT, &format!("{address} answers, but not as rft/1")).await;
+    let told = initiator
+        .is_warned_within(TIMEOUT, |message| {
+            message.starts_with(&format!("{address} answers, but not as rft/1"))
+        })
+        .await;
     assert!(told, "{:?}", initiator.warnings);
     let so_far = dials.load(Ordering::SeqCst);
     assert!(so_far >= 5, "{so_far} dials");

@@ -2,9 +2,10 @@
 //! end every byte that was written is at the peer or in Outgoing, and no shorter version ever stood
 //! in Incoming under the file's name.
 
+use crate::harness::events::{of_path, sent_paths};
 use crate::harness::files::{has_python, hash_of, names, plant_big};
 use crate::harness::peer::{Pair, Running};
-use serde_json::Value;
+use crate::harness::until;
 use std::fs::{self, File, OpenOptions};
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
@@ -18,20 +19,9 @@ const PAUSE: Duration = Duration::from_millis(400);
 const BIG: u64 = 6_000_000;
 const SLOW: [&str; 2] = ["--limit-rate", "3M"];
 
-fn about(path: &str) -> impl Fn(&Value) -> bool {
-    move |event| event["path"] == path
-}
-
 /// A file that is open for appending.
 fn appended(path: &Path) -> File {
     OpenOptions::new().create(true).append(true).open(path).unwrap()
-}
-
-/// The names under which something was sent, each as often as that happened.
-fn sent(events: &[Value]) -> Vec<String> {
-    let done =
-        events.iter().filter(|event| event["event"] == "file_done" && event["direction"] == "send");
-    done.map(|event| event["path"].as_str().unwrap().to_owned()).collect()
 }
 
 /// A pair at work.
@@ -44,9 +34,7 @@ struct Work {
 impl Work {
     fn start(options: &[&str]) -> Self {
         let pair = Pair::new();
-        let (mut a, mut b) = (pair.a.start(options), pair.b.start(&[]));
-        a.waits_for("connected", |_| true);
-        b.waits_for("connected", |_| true);
+        let (a, b) = pair.connected(options, &[]);
         Self { pair, a, b }
     }
 
@@ -60,7 +48,7 @@ impl Work {
 
     /// The file was found open, and waits.
     fn waits(&mut self, name: &str) {
-        self.a.has_or_waits_for("file_waiting", about(name));
+        self.a.has_or_waits_for("file_waiting", of_path(name));
         assert!(!self.incoming(name).exists());
         assert!(self.outgoing(name).exists());
     }
@@ -68,15 +56,14 @@ impl Work {
     /// Waits until everything is sent, and gives the names that were.
     fn drains(self) -> (Pair, Vec<String>) {
         let Self { pair, a, b } = self;
-        a.terminate();
-        let mut events = a.ends(0);
+        let mut events = a.stop();
         let again = pair.a.start(&["--drain"]);
         events.extend(again.ends(0));
-        b.terminate();
-        b.ends(0);
+        b.stop();
         pair.b.left_nothing_over();
         pair.a.left_nothing_over();
-        (pair, sent(&events))
+        let sent = sent_paths(&events).into_iter().map(str::to_owned).collect();
+        (pair, sent)
     }
 }
 
@@ -91,10 +78,10 @@ fn a_file_written_with_pauses_goes_when_it_is_closed_and_at_once() {
     work.waits("log");
     let closed = Instant::now();
     drop(file);
-    let started = work.a.waits_for("file_started", about("log")).at;
+    let started = work.a.waits_for("file_started", of_path("log")).at;
     // 100 ms are promised; the rest is for a machine that is busy with other tests.
     assert!(started - closed < Duration::from_millis(400), "after {:?}", started - closed);
-    work.b.waits_for("file_done", about("log"));
+    work.b.waits_for("file_done", of_path("log"));
     assert_eq!(
         fs::read_to_string(work.incoming("log")).unwrap(),
         "line 0\nline 1\nline 2\nline 3\n"
@@ -112,7 +99,7 @@ fn the_close_of_one_writer_is_not_that_of_the_last() {
     work.waits("f");
     second.write_all(b" second").unwrap();
     drop(second);
-    work.b.waits_for("file_done", about("f"));
+    work.b.waits_for("file_done", of_path("f"));
     assert_eq!(fs::read_to_string(work.incoming("f")).unwrap(), "first second");
     assert_eq!(work.drains().1, ["f"]);
 }
@@ -129,7 +116,7 @@ fn a_writer_that_was_there_first_is_found() {
     work.waits("f");
     file.write_all(b" and after").unwrap();
     drop(file);
-    work.b.waits_for("file_done", about("f"));
+    work.b.waits_for("file_done", of_path("f"));
     assert_eq!(fs::read_to_string(work.incoming("f")).unwrap(), "before and after");
     assert_eq!(work.drains().1, ["f"]);
 }
@@ -146,7 +133,7 @@ fn a_file_that_is_moved_or_renamed_while_it_is_open_waits() {
     work.waits("second");
     file.write_all(b", renamed").unwrap();
     drop(file);
-    work.b.waits_for("file_done", about("second"));
+    work.b.waits_for("file_done", of_path("second"));
     assert_eq!(fs::read_to_string(work.incoming("second")).unwrap(), "moved, renamed");
     assert_eq!(work.drains().1, ["second"]);
 }
@@ -160,7 +147,7 @@ fn a_file_that_is_opened_at_once_in_a_new_folder_waits() {
     work.waits("new/folder/f");
     file.write_all(b" and done").unwrap();
     drop(file);
-    work.b.waits_for("file_done", about("new/folder/f"));
+    work.b.waits_for("file_done", of_path("new/folder/f"));
     assert_eq!(fs::read_to_string(work.incoming("new/folder/f")).unwrap(), "begun and done");
 }
 
@@ -221,7 +208,7 @@ for step in range(2):
     script.goes_on();
     script.did();
     script.goes_on();
-    work.b.waits_for("file_done", about("f"));
+    work.b.waits_for("file_done", of_path("f"));
     let content = fs::read(work.incoming("f")).unwrap();
     assert_eq!(
         (content.len(), &content[..5], &content[4096..4101]),
@@ -245,7 +232,7 @@ fn a_writer_in_another_mount_namespace_is_found() {
     script.did();
     work.waits("f");
     script.goes_on();
-    work.b.waits_for("file_done", about("f"));
+    work.b.waits_for("file_done", of_path("f"));
     assert_eq!(fs::read_to_string(work.incoming("f")).unwrap(), "begun and done");
 }
 
@@ -257,15 +244,15 @@ fn is_root() -> bool {
 fn what_a_program_opens_while_it_is_sent_does_not_arrive_before_the_close() {
     let mut work = Work::start(&SLOW);
     plant_big(&work.outgoing("f"), BIG, 1);
-    work.a.waits_for("file_progress", about("f"));
+    work.a.waits_for("file_progress", of_path("f"));
     // It writes nothing yet: neither its size nor its times tell.
     let mut file = appended(&work.outgoing("f"));
-    work.a.waits_for("file_failed", about("f"));
+    work.a.waits_for("file_failed", of_path("f"));
     work.waits("f");
     file.write_all(b"the end").unwrap();
     drop(file);
     let whole = hash_of(&work.outgoing("f"));
-    work.b.waits_for("file_done", about("f"));
+    work.b.waits_for("file_done", of_path("f"));
     assert_eq!(hash_of(&work.incoming("f")), whole);
     assert_eq!(work.drains().1, ["f"]);
 }
@@ -337,23 +324,15 @@ fn held_aside_and_comes_back(pair: Pair) {
     .unwrap();
     let mut file = appended(&aside);
     fs::rename(&aside, work.outgoing("f")).unwrap();
-    work.b.waits_for("file_done", about("f"));
+    work.b.waits_for("file_done", of_path("f"));
     until("it is held aside", || !work.outgoing("f").exists());
     file.write_all(b" and more").unwrap();
     drop(file);
-    work.b.waits_for("file_done", about("f"));
+    work.b.waits_for("file_done", of_path("f"));
     assert_eq!(fs::read_to_string(work.incoming("f")).unwrap(), "sent");
     assert_eq!(fs::read_to_string(work.incoming("f (1)")).unwrap(), "sent and more");
     let (pair, _) = work.drains();
     assert_eq!((names(&pair.a.outgoing()), names(&pair.b.incoming()).len()), (vec![], 2));
-}
-
-fn until(what: &str, check: impl Fn() -> bool) {
-    let deadline = Instant::now() + Duration::from_secs(30);
-    while !check() {
-        assert!(Instant::now() < deadline, "{what}");
-        std::thread::sleep(Duration::from_millis(10));
-    }
 }
 
 #[test]
@@ -361,11 +340,11 @@ fn a_file_that_stays_open_is_sent_as_a_snapshot_and_stays() {
     let mut work = Work::start(&["--send-open", "500ms"]);
     let mut log = appended(&work.outgoing("app.log"));
     log.write_all(b"one\n").unwrap();
-    work.b.waits_for("file_done", about("app.log"));
+    work.b.waits_for("file_done", of_path("app.log"));
     assert_eq!(fs::read_to_string(work.incoming("app.log")).unwrap(), "one\n");
     assert_eq!(fs::read_to_string(work.outgoing("app.log")).unwrap(), "one\n");
     log.write_all(b"two\n").unwrap();
-    work.b.waits_for("file_done", about("app.log"));
+    work.b.waits_for("file_done", of_path("app.log"));
     assert_eq!(fs::read_to_string(work.incoming("app (1).log")).unwrap(), "one\ntwo\n");
     assert!(work.outgoing("app.log").exists());
     drop(log);
@@ -392,7 +371,7 @@ fn a_file_that_is_touched_while_it_is_sent_is_sent_once() {
         fs::rename(&aside, work.outgoing("f")).unwrap();
         work.a.waits_for("file_progress", |event| event["bytes"].as_u64() > Some(BIG / 2));
         touch(&work.outgoing("f"));
-        work.b.waits_for("file_done", about("f"));
+        work.b.waits_for("file_done", of_path("f"));
         assert_eq!(names(&work.pair.b.incoming()), ["f"], "{how}");
         let events: Vec<_> = work.a.events().iter().map(|seen| seen.event.clone()).collect();
         let begun = events.iter().filter(|event| event["event"] == "file_started").count();
@@ -415,34 +394,37 @@ fn a_change_whose_time_was_put_back_is_sent() {
     };
     let mut work = Work::start(&[&SLOW[..], &["--after-send", "keep"]].concat());
     plant_big(&work.outgoing("f"), BIG, 1);
-    work.a.waits_for("file_progress", about("f"));
+    work.a.waits_for("file_progress", of_path("f"));
     let changed = change(&work.outgoing("f"), 5, b'!');
-    let done = work.b.waits_for("file_done", about("f")).event;
+    let done = work.b.waits_for("file_done", of_path("f")).event;
     assert_eq!(
         (done["blake3"].as_str(), done["saved_as"].as_str()),
         (Some(&*changed.to_string()), Some("f"))
     );
-    work.a.waits_for("file_done", about("f"));
+    work.a.waits_for("file_done", of_path("f"));
     // Touched, and so verified, and not sent.
     let inode = fs::metadata(work.outgoing("f")).unwrap().ino();
     fs::hard_link(work.outgoing("f"), work.pair.a.dir.join("link")).unwrap();
     std::thread::sleep(PAUSE);
     let changed = change(&work.outgoing("f"), 7, b'?');
     assert_eq!(fs::metadata(work.outgoing("f")).unwrap().ino(), inode);
-    let done = work.b.waits_for("file_done", about("f")).event;
+    let done = work.b.waits_for("file_done", of_path("f")).event;
     assert_eq!(done["blake3"], changed.to_string());
-    work.a.waits_for("file_done", about("f"));
+    work.a.waits_for("file_done", of_path("f"));
     // A restart finds the same.
     let Work { pair, a, b: _b } = work;
-    a.terminate();
-    a.ends(0);
+    a.stop();
     let changed = change(&pair.a.outgoing().join("f"), 9, b'#');
     let a = pair.a.start(&["--after-send", "keep", "--drain"]);
-    assert_eq!(sent(&a.ends(0)), ["f"]);
+    assert_eq!(sent_paths(&a.ends(0)), ["f"]);
     assert_eq!(hash_of(&pair.b.incoming().join("f (2)")), changed);
     fs::remove_file(pair.a.dir.join("link")).unwrap();
     let a = pair.a.start(&["--after-send", "keep", "--drain"]);
-    assert_eq!(sent(&a.ends(0)), [""; 0], "a removed hard link is no reason to send it again");
+    assert_eq!(
+        sent_paths(&a.ends(0)),
+        [""; 0],
+        "a removed hard link is no reason to send it again"
+    );
 }
 
 /// Its user takes a folder back while what is in it is on its way.
@@ -460,8 +442,8 @@ fn what_is_taken_back_or_renamed_on_the_way_does_not_arrive_under_its_old_name()
         let target = if renamed { work.outgoing("e") } else { work.pair.a.dir.join("back") };
         fs::rename(work.outgoing("d"), &target).unwrap();
         if renamed {
-            work.b.has_or_waits_for("file_done", about("e/f0"));
-            work.b.has_or_waits_for("file_done", about("e/f1"));
+            work.b.has_or_waits_for("file_done", of_path("e/f0"));
+            work.b.has_or_waits_for("file_done", of_path("e/f1"));
         }
         let stage = work.pair.b.state().join("stage");
         until("the peer drops what it had of them", || names(&stage).is_empty());

@@ -15,14 +15,6 @@ use std::process::Stdio;
 use std::sync::mpsc::channel;
 use std::time::Duration;
 
-/// Both connected.
-fn connected(pair: &Pair) -> (Running, Running) {
-    let (mut a, mut b) = (pair.a.start(&[]), pair.b.start(&[]));
-    a.waits_for("connected", |_| true);
-    b.waits_for("connected", |_| true);
-    (a, b)
-}
-
 /// A file goes from one to the other.
 fn sends(from: &Host, to: &mut Running, name: &str) {
     put(from, name, name);
@@ -36,7 +28,7 @@ fn reason(events: &[Value]) -> &str {
 #[test]
 fn no_signal_but_those_that_ask_to_stop_ends_it() {
     let pair = Pair::new();
-    let (mut a, mut b) = connected(&pair);
+    let (mut a, mut b) = pair.connected(&[], &[]);
     for signal in [
         Signal::USR1,
         Signal::USR2,
@@ -90,8 +82,7 @@ fn under_nohup_a_hangup_is_ignored() {
     a.waits_for("connected", |_| true);
     a.signal(Signal::HUP);
     sends(&pair.a, &mut b, "after.txt");
-    a.terminate();
-    a.ends(0);
+    a.stop();
 }
 
 /// SIGXFSZ would kill the receiver at the first write beyond the limit.
@@ -110,8 +101,7 @@ fn a_limit_of_file_sizes_refuses_one_file_and_no_more() {
     assert!(error.contains("ulimit -f") && error.contains("file size limit"), "{error}");
     assert_eq!(failed["retry"], false, "{failed}");
     sends(&pair.a, &mut b, "small.txt");
-    b.terminate();
-    b.ends(0);
+    b.stop();
 }
 
 #[test]

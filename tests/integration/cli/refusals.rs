@@ -216,7 +216,7 @@ fn only_names_at_the_top_are_reserved() {
     }
     put(&pair.a, ".rft-mine", "stays");
     put(&pair.a, ".rftignore", "*.tmp\n");
-    let (at_a, _) = super::drain(&pair, &[], &[]);
+    let (at_a, _) = pair.drain(&[], &[]);
     for name in ["d/.rft/ledger.redb", "d/.rftignore", "d/e/.rft-notes", "d/.rft-x/y", "plain"] {
         assert_eq!(fs::read_to_string(pair.b.incoming().join(name)).unwrap(), name);
     }
@@ -260,14 +260,10 @@ fn a_state_folder_inside_of_outgoing_or_incoming_is_out_of_reach() {
     fs::create_dir_all(&moved).unwrap();
     fs::write(moved.join("planted"), "planted").unwrap();
     at_b.waits_for("file_done", |event| event["path"] == "sub2/.rft/planted");
-    at_a.terminate();
-    at_a.ends(0);
+    at_a.stop();
     assert!(a.state().join("ledger.redb").exists() && b.state().join("ledger.redb").exists());
     assert!(!b.state().join("planted").exists());
-    let events = {
-        at_b.terminate();
-        at_b.ends(0)
-    };
+    let events = { at_b.stop() };
     let touched =
         events.iter().any(|e| e["path"].as_str().is_some_and(|path| path.starts_with("sub/.rft")));
     assert!(!touched, "{events:#?}");

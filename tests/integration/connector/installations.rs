@@ -1,50 +1,31 @@
 //! More than two installations (state folders) with one password: real endpoints, and whole
 //! programs, on loopback.
 
-use super::{Peer, TIMEOUT, settle, start_as};
+use crate::harness::connector::{Peer, TIMEOUT, config, settle, start_as};
+use crate::harness::files::names;
 use crate::harness::peer::{Host, Running, free_port};
-use rft::config::{Bind, Config, PeerAddress};
 use rft::crypto::handshake::PeerId;
-use rft::event::{Event, EventSink};
 use rft::proto::message::InstallationId;
 use rft::session::installation::Identity;
 use std::fs;
-use std::net::{IpAddr, Ipv4Addr};
-use std::path::Path;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
-use tokio::sync::mpsc;
 
-/// An endpoint, and the warnings that its user gets.
-struct Told {
-    peer: Peer,
-    warnings: mpsc::UnboundedReceiver<String>,
+/// Starts the `process` of an `installation` at 127.0.0.`host`. The host 1 listens, all others dial it.
+fn start(host: u8, port: u16, process: u8, installation: u8) -> Peer {
+    let at = |host| SocketAddr::from(([127, 0, 0, host], port));
+    let own = Identity {
+        process: PeerId([process; 16]),
+        installation: InstallationId([installation; 16]),
+    };
+    start_as(own, config(at(host), (host != 1).then(|| at(1))), [1; 32])
 }
 
-impl Told {
-    /// The `process` of an `installation`, at 127.0.0.`host`; the host 1 listens, all others dial
-    /// it.
-    fn start(host: u8, port: u16, process: u8, installation: u8) -> Self {
-        let peer = (host != 1).then(|| PeerAddress { host: "127.0.0.1".into(), port });
-        let mut config = Config::new(peer, port, "unused");
-        config.bind = Some(Bind { addr: [127, 0, 0, host].into(), port: Some(port) });
-        let own = Identity {
-            process: PeerId([process; 16]),
-            installation: InstallationId([installation; 16]),
-        };
-        let (tell, warnings) = mpsc::unbounded_channel();
-        let events = EventSink::new(move |event| {
-            if let Event::Warning { message, .. } = event {
-                let _ = tell.send(message);
-            }
-        });
-        Self { peer: start_as(own, config, [1; 32], events), warnings }
-    }
-
-    async fn is_told(&mut self, text: &str) {
-        let told = tokio::time::timeout(TIMEOUT, self.warnings.recv()).await;
-        let told = told.unwrap_or_else(|_| panic!("not told: {text}")).unwrap();
-        assert!(told.contains(text), "{told}");
-    }
+/// The next warning to the user of this peer contains this text.
+async fn is_told(peer: &Peer, text: &str) {
+    assert!(peer.is_warned_within(TIMEOUT, |_| true).await, "not told: {text}");
+    let told = peer.warnings.lock().unwrap().remove(0);
+    assert!(told.contains(text), "{told}");
 }
 
 /// The process with the greater id decides which connection is the session. Here it is each of the
@@ -57,14 +38,14 @@ const RESPONDER_2: IpAddr = IpAddr::V4(Ipv4Addr::new(127, 0, 0, 2));
 async fn whoever_leads_the_second_installation_is_refused() {
     for [first, second] in PROCESSES {
         let port = free_port();
-        let mut at = Told::start(1, port, LISTENER, 1);
-        let mut a = Told::start(2, port, first, 2);
-        let held = settle(&mut at.peer, &mut a.peer).await;
-        let mut b = Told::start(3, port, second, 3);
-        b.is_told("has a session with another installation").await;
-        at.is_told("is another installation").await;
-        assert!(b.peer.sessions.try_recv().is_err(), "{first}, {second}");
-        assert!(at.peer.sessions.try_recv().is_err(), "{first}, {second}");
+        let mut at = start(1, port, LISTENER, 1);
+        let mut a = start(2, port, first, 2);
+        let held = settle(&mut at, &mut a).await;
+        let mut b = start(3, port, second, 3);
+        is_told(&b, "has a session with another installation").await;
+        is_told(&at, "is another installation").await;
+        assert!(b.sessions.try_recv().is_err(), "{first}, {second}");
+        assert!(at.sessions.try_recv().is_err(), "{first}, {second}");
         drop(held);
     }
 }
@@ -74,13 +55,13 @@ async fn whoever_leads_the_second_installation_is_refused() {
 async fn of_two_that_dial_at_once_one_has_the_session() {
     for [first, second] in PROCESSES {
         let port = free_port();
-        let mut diallers = [Told::start(2, port, first, 2), Told::start(3, port, second, 3)];
+        let mut diallers = [start(2, port, first, 2), start(3, port, second, 3)];
         tokio::time::sleep(Duration::from_millis(100)).await;
-        let mut at = Told::start(1, port, LISTENER, 1);
-        let (session, _control) = at.peer.session().await;
+        let mut at = start(1, port, LISTENER, 1);
+        let (session, _control) = at.session().await;
         let refused = &mut diallers[usize::from(session.remote_address().ip() == RESPONDER_2)];
-        refused.is_told("has a session with another installation").await;
-        assert!(at.peer.sessions.try_recv().is_err(), "{first}, {second}");
+        is_told(&refused, "has a session with another installation").await;
+        assert!(at.sessions.try_recv().is_err(), "{first}, {second}");
     }
 }
 
@@ -88,15 +69,15 @@ async fn of_two_that_dial_at_once_one_has_the_session() {
 async fn whoever_leads_a_copy_does_not_flap() {
     for [first, second] in PROCESSES {
         let port = free_port();
-        let mut at = Told::start(1, port, LISTENER, 1);
-        let mut a = Told::start(2, port, first, 2);
-        let held = settle(&mut at.peer, &mut a.peer).await;
-        let mut b = Told::start(3, port, second, 2);
-        let taken = settle(&mut at.peer, &mut b.peer).await;
+        let mut at = start(1, port, LISTENER, 1);
+        let mut a = start(2, port, first, 2);
+        let held = settle(&mut at, &mut a).await;
+        let mut b = start(3, port, second, 2);
+        let taken = settle(&mut at, &mut b).await;
         drop(held);
-        a.is_told("the state folder is in use by two programs").await;
-        at.is_told("a copy of the present peer's state folder").await;
-        for peer in [&mut at.peer, &mut a.peer, &mut b.peer] {
+        is_told(&a, "the state folder is in use by two programs").await;
+        is_told(&at, "a copy of the present peer's state folder").await;
+        for peer in [&mut at, &mut a, &mut b] {
             assert!(peer.sessions.try_recv().is_err(), "{first}, {second}");
         }
         drop(taken);
@@ -141,14 +122,6 @@ fn warnings(running: &mut Running, text: &str) -> usize {
     let events = running.events().iter();
     let messages = events.filter_map(|seen| seen.event["message"].as_str());
     messages.filter(|message| message.contains(text)).count()
-}
-
-fn names(folder: &Path) -> Vec<String> {
-    let entries = fs::read_dir(folder).unwrap();
-    let mut names: Vec<_> =
-        entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
-    names.sort();
-    names
 }
 
 /// A session belongs to two installations. A third one is refused while it lives, and both sides
@@ -197,8 +170,7 @@ fn a_refused_peer_is_taken_when_the_first_one_has_left() {
     a.waits_for("connected", |_| true);
     let mut b = second.start(&[]);
     warns(&mut b, "has a session with another installation");
-    a.terminate();
-    a.ends(0);
+    a.stop();
     b.waits_for("connected", |_| true);
     l.waits_for("connected", |_| true);
 }

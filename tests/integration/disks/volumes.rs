@@ -1,6 +1,7 @@
 //! Real volumes that fail, where the system lets us mount.
 
-use super::{Way, connect, failed, of, stop};
+use super::{Way, failed, stop};
+use crate::harness::events::of_transfer;
 use crate::harness::peer::{Host, Pair, Running};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -70,7 +71,7 @@ fn real_volumes_that_are_full_or_unplugged() {
     let Some(volume) = Volume::of(&mut pair.b, "size=4m,nr_inodes=40") else { return };
     let incoming = volume.path.join("Incoming");
     let options = ["--incoming", incoming.to_str().unwrap(), "--min-free", "0"];
-    let (mut a, mut b) = connect(&pair, &[], &options);
+    let (mut a, mut b) = pair.connected(&[], &options);
     let disk = volume.seen_by(b.id());
     let to = disk.join("Incoming");
 
@@ -123,13 +124,13 @@ fn a_disk_that_is_mounted_anew_is_taken() {
     let (outgoing, incoming) = (out.path.join("Outgoing"), disk.path.join("Incoming"));
     let from = ["--outgoing", outgoing.to_str().unwrap()];
     let (mut a, mut b) =
-        connect(&pair, &from, &["--incoming", incoming.to_str().unwrap(), "--min-free", "0"]);
+        pair.connected(&from, &["--incoming", incoming.to_str().unwrap(), "--min-free", "0"]);
     let (at_a, at_b) = (a.id(), b.id());
     let put = |name: &str, text: &str| {
         fs::write(out.seen_by(at_a).join("Outgoing").join(name), text).unwrap();
     };
     let arrives = |b: &mut Running, name: &str, text: &str| {
-        b.has_or_waits_for("file_done", of(name, "receive"));
+        b.has_or_waits_for("file_done", of_transfer(name, "receive"));
         assert_eq!(
             fs::read_to_string(disk.seen_by(at_b).join("Incoming").join(name)).unwrap(),
             text

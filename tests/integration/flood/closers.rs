@@ -125,8 +125,7 @@ pub async fn measure(scale: &Scale) -> String {
         check(kind, phase, [before, after], scale, &table);
     }
     for peer in [a, b] {
-        peer.terminate();
-        peer.ends(0);
+        peer.stop();
     }
     table
 }

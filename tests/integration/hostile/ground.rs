@@ -122,8 +122,7 @@ impl Ground {
         fs::write(initiator.outgoing().join("honest"), "honest").unwrap();
         initiator.start(&["--drain", "--no-sandbox"]).ends(0);
         assert_eq!(fs::read(self.host.incoming().join("honest")).unwrap(), b"honest");
-        running.terminate();
-        running.ends(0);
+        running.stop();
         fs::remove_dir_all(&initiator.dir).unwrap();
         self.is_as_before();
     }

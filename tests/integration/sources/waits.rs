@@ -2,8 +2,10 @@
 //! files under names of their own, a file that is opened again and again, a folder that is being
 //! filled.
 
-use super::{contents, is_sent, is_start_of, until, warns_of};
+use super::contents;
+use crate::harness::events::{of_path, of_transfer, with_message};
 use crate::harness::peer::{Host, Pair, Running};
+use crate::harness::until;
 use serde_json::Value;
 use std::fs::{self, File, Permissions};
 use std::io::Write;
@@ -50,9 +52,9 @@ fn settle_holds_after_a_close_when_it_is_given() {
     let moved = Instant::now();
     fs::write(pair.a.dir.join("aside"), "moved").unwrap();
     fs::rename(pair.a.dir.join("aside"), pair.a.outgoing().join("moved")).unwrap();
-    b.waits_for("file_done", is_start_of("moved"));
+    b.waits_for("file_done", of_path("moved"));
     assert!(moved.elapsed() < Duration::from_millis(1400), "{:?}", moved.elapsed());
-    b.waits_for("file_done", is_start_of("scan.pdf"));
+    b.waits_for("file_done", of_path("scan.pdf"));
     assert_eq!(
         fs::read_to_string(pair.b.incoming().join("scan.pdf")).unwrap(),
         "one\ntwo\nthree\nfour\n"
@@ -74,7 +76,7 @@ fn unfinished_files_arrive_under_their_final_names_only() {
     fs::write(out.join("up.bin.filepart"), "uploaded").unwrap();
     pause(300);
     fs::rename(out.join("up.bin.filepart"), out.join("up.bin")).unwrap();
-    b.waits_for("file_done", is_start_of("up.bin"));
+    b.waits_for("file_done", of_path("up.bin"));
 
     // Chrome, and one that stands there for longer is told of, once.
     append(&out.join("a.zip.crdownload"), "first, ");
@@ -82,8 +84,10 @@ fn unfinished_files_arrive_under_their_final_names_only() {
     pause(1000);
     append(&out.join("a.zip.crdownload"), "second");
     fs::rename(out.join("a.zip.crdownload"), out.join("a.zip")).unwrap();
-    b.waits_for("file_done", is_start_of("a.zip"));
-    a.waits_for("warning", |event| warns_of("left alone")(event) && event["path"] == "longer.part");
+    b.waits_for("file_done", of_path("a.zip"));
+    a.waits_for("warning", |event| {
+        with_message("left alone")(event) && event["path"] == "longer.part"
+    });
 
     // rsync, into a folder that it makes: a file of random name beside, its times and rights, a
     // rename.
@@ -98,7 +102,7 @@ fn unfinished_files_arrive_under_their_final_names_only() {
         fs::set_permissions(&temporary, Permissions::from_mode(0o640)).unwrap();
         fs::rename(temporary, folder.join(name)).unwrap();
     }
-    b.waits_for("file_done", is_start_of("t/f2"));
+    b.waits_for("file_done", of_path("t/f2"));
 
     // The same with `--delay-updates`.
     let delayed = folder.join(".~tmp~");
@@ -113,8 +117,8 @@ fn unfinished_files_arrive_under_their_final_names_only() {
         fs::rename(delayed.join(name), folder.join(name)).unwrap();
     }
     fs::remove_dir(delayed).unwrap();
-    b.has_or_waits_for("file_done", is_start_of("t/g1"));
-    b.has_or_waits_for("file_done", is_start_of("t/g2"));
+    b.has_or_waits_for("file_done", of_path("t/g1"));
+    b.has_or_waits_for("file_done", of_path("t/g2"));
 
     let arrived: Vec<_> = contents(&pair.b.incoming()).into_keys().collect();
     assert_eq!(arrived, ["a.zip", "up.bin"]);
@@ -126,7 +130,7 @@ fn unfinished_files_arrive_under_their_final_names_only() {
         4,
         "no folder of rsync's"
     );
-    let told = |event: &Value| warns_of("left alone")(event) && event["path"] == "longer.part";
+    let told = |event: &Value| with_message("left alone")(event) && event["path"] == "longer.part";
     assert_eq!(a.events().iter().filter(|seen| told(&seen.event)).count(), 1);
     assert!(out.join("longer.part").exists());
 }
@@ -163,7 +167,7 @@ fn a_drain_leaves_unfinished_files_and_says_so() {
     let arrived: Vec<_> = contents(&pair.b.incoming().join("d")).into_keys().collect();
     assert_eq!(arrived, ["a", "letter.txt~"]);
     assert_eq!(contents(&folder).len(), 5);
-    assert!(events.iter().any(warns_of("stay in Outgoing")), "{events:?}");
+    assert!(events.iter().any(with_message("stay in Outgoing")), "{events:?}");
     let drained = events.iter().find(|event| event["event"] == "drained").unwrap();
     assert_eq!(drained["left_alone"], 5);
     assert!(
@@ -195,9 +199,9 @@ fn a_folder_is_there_for_whoever_fills_it() {
     pause(2500);
     fs::write(out.join("x/1"), "1").unwrap();
     fs::write(out.join("y/1"), "1").unwrap();
-    b.has_or_waits_for("file_done", is_start_of("x/1"));
+    b.has_or_waits_for("file_done", of_path("x/1"));
     // The peer need not wait for the folder, only its removal takes time.
-    b.has_or_waits_for("file_done", is_start_of("y"));
+    b.has_or_waits_for("file_done", of_path("y"));
 
     let moved = Instant::now();
     fs::rename(pair.a.dir.join("moved"), out.join("moved")).unwrap();
@@ -205,7 +209,7 @@ fn a_folder_is_there_for_whoever_fills_it() {
     assert!(moved.elapsed() < Duration::from_secs(6), "{:?}", moved.elapsed());
     pause(2000);
     fs::write(out.join("y/2"), "2").unwrap();
-    b.has_or_waits_for("file_done", is_start_of("y/2"));
+    b.has_or_waits_for("file_done", of_path("y/2"));
     assert!(out.join("x").exists() && out.join("y").exists());
     let arrived: Vec<_> = contents(&pair.b.incoming().join("y")).into_keys().collect();
     assert_eq!(arrived, ["0", "1", "2"]);
@@ -221,13 +225,13 @@ fn folders_go_when_their_time_is_over() {
     let begin = Instant::now();
     fs::create_dir_all(out.join("d/empty")).unwrap();
     fs::write(out.join("d/f"), "f").unwrap();
-    b.waits_for("file_done", is_start_of("d/f"));
+    b.waits_for("file_done", of_path("d/f"));
     until("all is removed", || !out.join("d").exists());
     assert!(begin.elapsed() >= Duration::from_millis(1500), "{:?}", begin.elapsed());
-    b.has_or_waits_for("file_done", is_start_of("d/empty"));
-    b.has_or_waits_for("file_done", is_start_of("d"));
+    b.has_or_waits_for("file_done", of_path("d/empty"));
+    b.has_or_waits_for("file_done", of_path("d"));
     assert!(pair.b.incoming().join("d/empty").is_dir());
-    a.has_or_waits_for("file_done", is_sent("d"));
+    a.has_or_waits_for("file_done", of_transfer("d", "send"));
 }
 
 /// `--drain` does not wait for folders that stand there when it begins, with the waits that a user
