@@ -40,6 +40,9 @@ pub mod failpoint;
 #[doc(hidden)]
 pub mod fuzzing;
 pub mod inbox;
+#[cfg(feature = "internals")]
+#[doc(hidden)]
+pub mod internals;
 pub mod outbox;
 pub mod peering;
 pub mod proto;

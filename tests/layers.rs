@@ -52,6 +52,8 @@ const LAYERS: &[Layer] = &[
     // bodies of the fuzz targets, in no release
     Layer { name: "fuzzing", layers: &["outbox", "inbox", "session", "transport", "store", "proto", "crypto", "config", "event"],
         crates: &["blake3", "bytes", "tempfile", "tokio"] },
+    // what the tests outside of src/ need, in no release
+    Layer { name: "internals", layers: &["store"], crates: &[] },
     // plain values: what goes into the engine, and what it tells
     Layer { name: "config", layers: &["proto"], crates: &["thiserror"] },
     Layer { name: "event", layers: &["proto"], crates: &[] },

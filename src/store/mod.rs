@@ -8,8 +8,8 @@ mod tree;
 
 mod error;
 mod incoming;
-#[cfg(test)]
-mod powerloss;
+#[cfg(feature = "internals")]
+pub mod internals;
 mod state;
 
 pub use error::StoreError;

@@ -13,8 +13,8 @@ mod system;
 mod system;
 
 mod programs;
-#[cfg(all(test, target_os = "linux", feature = "failpoints"))]
-pub(crate) mod recorded;
+#[cfg(feature = "internals")]
+mod replace;
 
 use super::meta::Meta;
 use crate::failpoint;
@@ -28,6 +28,8 @@ use std::path::Path;
 
 pub use programs::Program;
 pub(crate) use programs::writer_of;
+#[cfg(feature = "internals")]
+pub use replace::replace_calls;
 pub(crate) use system::{
     SYNC_VOLUME_FROM, can_sync_volume, file_size_limit, is_confined_out, is_marked, is_mount_root,
     is_remote, leaf_bytes,
@@ -42,20 +44,40 @@ macro_rules! calls {
     };
 }
 
-/// Those that tell files apart, and those that change what a loss of power leaves: a test may have
-/// them written down.
+/// Calls that tell files apart, or that change what a loss of power leaves. With the feature
+/// `internals` a test may replace them, to record them.
 macro_rules! recorded {
     ($($(#[$doc:meta])* $point:literal: $name:ident($($arg:ident: $type:ty),*) -> $result:ty;)*) => {
         $($(#[$doc])* pub(crate) fn $name($($arg: $type),*) -> Result<$result> {
             failpoint::io($point)?;
-            #[cfg(all(test, target_os = "linux", feature = "failpoints"))]
-            if recorded::is_on() {
-                return recorded::$name($($arg),*);
+            #[cfg(feature = "internals")]
+            if let Some(calls) = replace::replaced() {
+                return calls.$name($($arg),*);
             }
             system::$name($($arg),*)
         })*
+
+        /// The calls of this module that a test may replace. Each is the system's own by default.
+        #[cfg(feature = "internals")]
+        pub trait Calls {
+            $($(#[$doc])*
+            ///
+            /// # Errors
+            /// What the system says.
+            fn $name(&self, $($arg: $type),*) -> Result<$result> {
+                system::$name($($arg),*)
+            })*
+        }
     };
 }
+
+/// The system's own calls.
+#[cfg(feature = "internals")]
+#[derive(Clone, Copy, Debug)]
+pub struct System;
+
+#[cfg(feature = "internals")]
+impl Calls for System {}
 
 calls! {
     /// A folder that the user named; links are followed here, and nowhere else but in the next one.
@@ -91,9 +113,6 @@ recorded! {
     "os.open": open_read(dir: &Dir, leaf: &OsStr) -> (File, Meta);
     /// A regular file, for reading and writing.
     "os.open": open_edit(dir: &Dir, leaf: &OsStr) -> (File, Meta);
-}
-
-recorded! {
     /// A new folder.
     "os.make_dir": make_dir(dir: &Dir, leaf: &OsStr, private: bool) -> ();
     /// Removes an empty folder.

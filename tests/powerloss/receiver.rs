@@ -5,9 +5,9 @@ mod run;
 mod things;
 
 use super::host::{Host, Kind, losses, needless_syncs, seeded};
-use crate::config::OnConflict;
 use rand::RngExt;
 use rand::rngs::StdRng;
+use rft::config::OnConflict;
 use run::Run;
 use std::collections::BTreeSet;
 use things::{Thing, What, file, large, users};

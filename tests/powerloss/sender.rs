@@ -6,10 +6,10 @@ mod run;
 mod things;
 
 use super::host::{Host, Kind, losses, needless_syncs, seeded};
-use crate::config::{AfterSend, Folders};
-use crate::store::StateDir;
 use rand::RngExt;
 use rand::rngs::StdRng;
+use rft::config::{AfterSend, Folders};
+use rft::store::StateDir;
 use run::Run;
 use std::collections::BTreeSet;
 use things::{Thing, What};

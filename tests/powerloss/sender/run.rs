@@ -2,11 +2,11 @@
 
 use super::things::{Thing, What, count, mark};
 use super::{Known, Promise, Step, World};
-use crate::config::{AfterSend, Folders};
-use crate::proto::name::Name;
-use crate::store::tree::os;
-use crate::store::tree::os::recorded::Recorder;
-use crate::store::{
+use crate::recorder::{Recorded, Recorder, open_dir};
+use rft::config::{AfterSend, Folders};
+use rft::internals::store::Calls;
+use rft::proto::name::Name;
+use rft::store::{
     Delivered, FileKind, Folder, Ledger, Meta, Removed, Remover, Sent, StateDir, StoreError,
 };
 use std::collections::{BTreeMap, BTreeSet};
@@ -15,11 +15,11 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 /// The program running.
-pub(super) struct Run<'a> {
-    pub(super) world: &'a World,
-    pub(super) base: PathBuf,
-    pub(super) known: Known,
-    pub(super) promises: Vec<Promise>,
+pub struct Run<'a> {
+    pub world: &'a World,
+    pub base: PathBuf,
+    pub known: Known,
+    pub promises: Vec<Promise>,
 }
 
 /// What is open while it runs.
@@ -37,7 +37,7 @@ impl Run<'_> {
         self.known.learn(promise);
     }
 
-    pub(super) fn all(&mut self) -> Result<(), String> {
+    pub fn all(&mut self) -> Result<(), String> {
         let open = self.open().map_err(|error| error.to_string())?;
         self.check(&open)?;
         self.prune(&open).map_err(|error| error.to_string())?;
@@ -52,7 +52,7 @@ impl Run<'_> {
                     self.send(&[self.world.replaced_by(*new)], Some(*new), &open)?;
                 }
                 Step::OpenInRemoval(n) => self.send_open(*n, &open)?,
-                Step::TakeAway(n) => self.take_away(*n, &open),
+                Step::TakeAway(n) => self.take_away(*n),
             }
         }
         self.check(&open)?;
@@ -177,11 +177,12 @@ impl Run<'_> {
     }
 
     /// The user takes one away that was kept, and syncs nothing.
-    fn take_away(&mut self, n: usize, open: &Open) {
+    fn take_away(&mut self, n: usize) {
         if self.stands(n) {
             self.promise(Promise::TakingAway(n));
-            let (parent, leaf) = open.outgoing.walk().parent(&self.world.things[n].name()).unwrap();
-            os::unlink(&parent, &leaf).unwrap();
+            let path = self.outgoing().join(&self.world.things[n].name);
+            let parent = open_dir(path.parent().unwrap());
+            Recorded.unlink(&parent, path.file_name().unwrap()).unwrap();
         }
     }
 

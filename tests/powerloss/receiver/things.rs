@@ -1,10 +1,10 @@
 //! What is sent, and whether it is what stands there.
 
-use crate::proto::message::{EntryKind, Offer, Timestamp, TransferId};
-use crate::proto::name::Name;
-use crate::store::tree::numbered;
-use crate::store::{Arrived, Content, Incoming, Staged, StoreError};
 use bytes::Bytes;
+use rft::internals::store::numbered_name;
+use rft::proto::message::{EntryKind, Offer, Timestamp, TransferId};
+use rft::proto::name::Name;
+use rft::store::{Arrived, Content, Incoming, Staged, StoreError};
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
@@ -14,19 +14,19 @@ const NOTED: usize = 5000;
 
 /// What is sent. Its number is part of its transfer's id, and of its time.
 #[derive(Clone)]
-pub(super) struct Thing {
-    pub(super) name: &'static str,
-    pub(super) what: What,
+pub struct Thing {
+    pub name: &'static str,
+    pub what: What,
     /// The thing of that number, when that is what `OnConflict::Overwrite` replaces.
-    pub(super) replaces: Option<usize>,
+    pub replaces: Option<usize>,
     /// The thing of that number, which the user writes, has the same content: it does for this one.
-    pub(super) same_as: Option<usize>,
+    pub same_as: Option<usize>,
     /// While one of these stands there, this one is refused.
-    pub(super) kept_out_by: &'static [usize],
+    pub kept_out_by: &'static [usize],
 }
 
 #[derive(Clone, PartialEq, Debug)]
-pub(super) enum What {
+pub enum What {
     File(Vec<u8>),
     /// Through the stage, with a note at [`NOTED`].
     Large(Vec<u8>),
@@ -36,27 +36,27 @@ pub(super) enum What {
     Users(Vec<u8>),
 }
 
-pub(super) fn id(n: usize) -> TransferId {
+pub fn id(n: usize) -> TransferId {
     TransferId([u8::try_from(n + 1).unwrap(); 16])
 }
 
-pub(super) fn time(n: usize) -> Timestamp {
+pub fn time(n: usize) -> Timestamp {
     Timestamp { seconds: 1_000_000_000 + i64::try_from(n).unwrap(), nanos: 5 }
 }
 
-pub(super) fn name(text: &str) -> Name {
+pub fn name(text: &str) -> Name {
     Name::parse(text.as_bytes()).unwrap()
 }
 
 impl Thing {
-    pub(super) fn content(&self) -> &[u8] {
+    pub fn content(&self) -> &[u8] {
         match &self.what {
             What::File(content) | What::Large(content) | What::Users(content) => content,
             What::Link(_) | What::Folder => &[],
         }
     }
 
-    pub(super) fn offer(&self, n: usize) -> Offer {
+    pub fn offer(&self, n: usize) -> Offer {
         let kind = match self.what {
             What::File(_) | What::Large(_) | What::Users(_) => {
                 EntryKind::File { size: self.content().len() as u64 }
@@ -69,7 +69,7 @@ impl Thing {
     }
 
     /// As the inbox hands it over.
-    pub(super) fn arrived(&self, n: usize, incoming: &Incoming) -> Result<Arrived, String> {
+    pub fn arrived(&self, n: usize, incoming: &Incoming) -> Result<Arrived, String> {
         let content = match &self.what {
             What::File(content) | What::Users(content) => {
                 Content::Bytes(Bytes::copy_from_slice(content))
@@ -110,12 +110,12 @@ fn stage(n: usize, content: &[u8], incoming: &Incoming) -> Result<Staged, StoreE
     Ok(staged)
 }
 
-pub(super) fn may_be_called(sent: &str, path: &Path) -> bool {
-    let names = (0..3).filter_map(|number| numbered::numbered(&name(sent), number));
+pub fn may_be_called(sent: &str, path: &Path) -> bool {
+    let names = (0..3).filter_map(|number| numbered_name(&name(sent), number));
     names.into_iter().any(|name| name.as_bytes() == path.as_os_str().as_encoded_bytes())
 }
 
-pub(super) fn is_whole(path: &Path, n: usize, thing: &Thing) -> bool {
+pub fn is_whole(path: &Path, n: usize, thing: &Thing) -> bool {
     let meta = path.symlink_metadata().unwrap();
     if let What::Users(content) = &thing.what {
         return meta.is_file() && fs::read(path).unwrap() == *content;
@@ -136,14 +136,14 @@ pub(super) fn is_whole(path: &Path, n: usize, thing: &Thing) -> bool {
         }
 }
 
-pub(super) fn file(text: &str) -> What {
+pub fn file(text: &str) -> What {
     What::File(text.as_bytes().to_vec())
 }
 
-pub(super) fn users(text: &str) -> What {
+pub fn users(text: &str) -> What {
     What::Users(text.as_bytes().to_vec())
 }
 
-pub(super) fn large(byte: u8) -> What {
+pub fn large(byte: u8) -> What {
     What::Large(vec![byte; 2 * NOTED])
 }

@@ -9,9 +9,9 @@
 //! both names of a renamed file; and where only the folder that lost a name is synced, neither of
 //! them.
 
-use crate::proto::message::Timestamp;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
+use rft::proto::message::Timestamp;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -20,13 +20,13 @@ use std::path::{Path, PathBuf};
 const PAGE: u64 = 4096;
 
 /// A file, folder or link, whatever its names are; never used again for another one.
-pub(crate) type Node = u64;
+pub type Node = u64;
 /// Where everything begins.
-pub(crate) const ROOT: Node = 0;
+pub const ROOT: Node = 0;
 
 /// One part of a change.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) enum Part {
+pub enum Part {
     /// A name is given, in place of whatever had it.
     Enter {
         dir: Node,
@@ -64,7 +64,7 @@ pub(crate) enum Part {
 
 /// What a sync covers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Cover {
+pub enum Cover {
     File(Node),
     Data(Node),
     Names(Node),
@@ -74,14 +74,14 @@ pub(crate) enum Cover {
 /// A sync, with what tells it from others: the last failpoint that was passed, and the path of what
 /// was synced.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Sync {
-    pub(crate) cover: Cover,
-    pub(crate) place: &'static str,
-    pub(crate) path: PathBuf,
+pub struct Sync {
+    pub cover: Cover,
+    pub place: &'static str,
+    pub path: PathBuf,
 }
 
 #[derive(Clone, Debug)]
-pub(crate) enum Event {
+pub enum Event {
     Part(Part),
     Sync(Sync),
     /// From here on this promise holds.
@@ -90,33 +90,33 @@ pub(crate) enum Event {
 
 /// What a new node is.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) enum Body {
+pub enum Body {
     File(Vec<u8>),
     Folder(BTreeMap<OsString, Node>),
     Link(Vec<u8>),
 }
 
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Inode {
-    pub(crate) body: Body,
-    pub(crate) mode: Option<u32>,
-    pub(crate) modified: Option<Timestamp>,
-    pub(crate) volume: u32,
+pub struct Inode {
+    pub body: Body,
+    pub mode: Option<u32>,
+    pub modified: Option<Timestamp>,
+    pub volume: u32,
 }
 
 /// Everything that happened to a disk.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Log {
-    pub(crate) events: Vec<Event>,
+pub struct Log {
+    pub events: Vec<Event>,
     /// What was made since the start, as it was made: empty.
-    pub(crate) born: BTreeMap<Node, Inode>,
+    pub born: BTreeMap<Node, Inode>,
     /// A sync of the folder that lost a name by a rename brings with it the new name.
-    pub(crate) whole_renames: bool,
+    pub whole_renames: bool,
 }
 
 /// What becomes of what was not synced.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) enum Loss {
+pub enum Loss {
     /// All of it is lost.
     All,
     /// Nothing is lost.
@@ -133,8 +133,8 @@ pub(crate) enum Loss {
 
 /// What stands on a disk.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Disk {
-    pub(crate) nodes: BTreeMap<Node, Inode>,
+pub struct Disk {
+    pub nodes: BTreeMap<Node, Inode>,
 }
 
 impl Part {
@@ -163,7 +163,7 @@ impl Part {
 }
 
 /// The parts of a write, page by page.
-pub(crate) fn pages(node: Node, offset: u64, data: &[u8]) -> Vec<Part> {
+pub fn pages(node: Node, offset: u64, data: &[u8]) -> Vec<Part> {
     let (mut parts, mut at, mut rest) = (Vec::new(), offset, data);
     while !rest.is_empty() {
         let length = usize::try_from(PAGE - at % PAGE).unwrap().min(rest.len());
@@ -176,7 +176,7 @@ pub(crate) fn pages(node: Node, offset: u64, data: &[u8]) -> Vec<Part> {
 
 impl Log {
     /// For each event: from which one on it is on the disk whatever happens.
-    pub(crate) fn safe_from(&self, start: &Disk) -> Vec<usize> {
+    pub fn safe_from(&self, start: &Disk) -> Vec<usize> {
         let volume =
             |node| self.born.get(&node).or(start.nodes.get(&node)).map_or(0, |inode| inode.volume);
         let mut safe = vec![usize::MAX; self.events.len()];
@@ -193,7 +193,7 @@ impl Log {
     }
 
     /// The disk after a loss of power when so many events had happened.
-    pub(crate) fn after_loss(&self, start: &Disk, safe: &[usize], cut: usize, loss: Loss) -> Disk {
+    pub fn after_loss(&self, start: &Disk, safe: &[usize], cut: usize, loss: Loss) -> Disk {
         let mut lasts: Vec<Option<Part>> = Vec::with_capacity(cut);
         let mut fate = Fate::new(loss);
         for (at, event) in self.events[..cut].iter().enumerate() {
@@ -230,7 +230,7 @@ impl Log {
     }
 
     /// The same without the syncs that are like one of these.
-    pub(crate) fn without(&self, left_out: impl Fn(&Sync) -> bool) -> Self {
+    pub fn without(&self, left_out: impl Fn(&Sync) -> bool) -> Self {
         let mut log = self.clone();
         for event in &mut log.events {
             if matches!(event, Event::Sync(sync) if left_out(sync)) {
@@ -242,7 +242,7 @@ impl Log {
     }
 
     /// The same without promises: they are in another list.
-    pub(crate) fn without_promises(mut self) -> Self {
+    pub fn without_promises(mut self) -> Self {
         for event in &mut self.events {
             if let Event::Promise(number) = event {
                 *number = usize::MAX;
@@ -252,7 +252,7 @@ impl Log {
     }
 
     /// The promises that hold when so many events have happened.
-    pub(crate) fn promised(&self, cut: usize) -> BTreeSet<usize> {
+    pub fn promised(&self, cut: usize) -> BTreeSet<usize> {
         let promised = self.events[..cut].iter().filter_map(|event| match event {
             Event::Promise(number) if *number != usize::MAX => Some(*number),
             _ => None,
@@ -331,7 +331,7 @@ impl Fate {
 }
 
 impl Disk {
-    pub(crate) fn apply(&mut self, part: &Part) {
+    pub fn apply(&mut self, part: &Part) {
         let (Part::Enter { dir: node, .. }
         | Part::Leave { dir: node, .. }
         | Part::Write { node, .. }
@@ -364,7 +364,7 @@ impl Disk {
         }
     }
 
-    pub(crate) fn names(&self, dir: Node) -> &BTreeMap<OsString, Node> {
+    pub fn names(&self, dir: Node) -> &BTreeMap<OsString, Node> {
         match &self.nodes[&dir].body {
             Body::Folder(names) => names,
             other => panic!("no folder: {other:?}"),
@@ -372,7 +372,7 @@ impl Disk {
     }
 
     /// Everything that has a name, by its paths.
-    pub(crate) fn tree(&self) -> BTreeMap<PathBuf, Node> {
+    pub fn tree(&self) -> BTreeMap<PathBuf, Node> {
         let (mut tree, mut folders) = (BTreeMap::new(), vec![(PathBuf::new(), ROOT)]);
         while let Some((path, folder)) = folders.pop() {
             for (leaf, node) in self.names(folder) {
@@ -387,7 +387,7 @@ impl Disk {
     }
 
     /// One of the paths of a node.
-    pub(crate) fn path_of(&self, node: Node) -> Option<PathBuf> {
+    pub fn path_of(&self, node: Node) -> Option<PathBuf> {
         if node == ROOT {
             return Some(PathBuf::new());
         }
@@ -402,7 +402,7 @@ impl Disk {
 
     /// The content of a file.
     #[cfg(test)]
-    pub(crate) fn file(&self, path: impl AsRef<Path>) -> Option<&[u8]> {
+    pub fn file(&self, path: impl AsRef<Path>) -> Option<&[u8]> {
         match &self.nodes[self.tree().get(path.as_ref())?].body {
             Body::File(content) => Some(content),
             _ => None,

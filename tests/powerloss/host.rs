@@ -1,10 +1,10 @@
 //! A host whose power may fail: its disk, put into a real folder and taken from there again.
 
 use super::disk::{Body, Cover, Disk, Event, Inode, Log, Loss, Node, Part, ROOT, Sync};
-use crate::store::outgoing::removal_record::COPY_PREFIX;
-use crate::store::tree::os::recorded::Recorder;
+use crate::recorder::{Recorder, open_dir};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
+use rft::internals::store::{COPY_PREFIX, Calls, System, system_time_of};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File, FileTimes, Permissions};
 use std::os::unix::fs::{FileExt, PermissionsExt, symlink};
@@ -12,34 +12,34 @@ use std::path::{Path, PathBuf};
 
 /// What is on the disk for sure, and what happened since.
 #[derive(Clone)]
-pub(super) struct Host {
-    pub(super) start: Disk,
-    pub(super) log: Log,
+pub struct Host {
+    pub start: Disk,
+    pub log: Log,
     volumes: &'static [&'static str],
 }
 
 impl Host {
     /// With an empty disk; these folders, once made, are volumes of their own.
-    pub(super) fn new(volumes: &'static [&'static str]) -> Self {
+    pub fn new(volumes: &'static [&'static str]) -> Self {
         let root =
             Inode { body: Body::Folder(BTreeMap::new()), mode: None, modified: None, volume: 0 };
         Self { start: Disk { nodes: BTreeMap::from([(ROOT, root)]) }, log: Log::default(), volumes }
     }
 
     /// Everything there is on the disk for sure.
-    pub(super) fn settled(&self) -> Self {
+    pub fn settled(&self) -> Self {
         let end = self.log.events.len();
         self.lose_as(&vec![usize::MAX; end], end, Loss::Nothing)
     }
 
     /// See [`Log::whole_renames`].
-    pub(super) fn with_whole_renames(mut self) -> Self {
+    pub fn with_whole_renames(mut self) -> Self {
         self.log.whole_renames = true;
         self
     }
 
     /// Lets something run there. A panic is an error.
-    pub(super) fn run<T: Send>(
+    pub fn run<T: Send>(
         &self,
         work: impl FnOnce(&Path) -> Result<T, String> + Send,
     ) -> Result<(Self, T), String> {
@@ -67,20 +67,20 @@ impl Host {
     }
 
     /// The process died when so many events had happened, and the host did not.
-    pub(super) fn killed(&self, cut: usize) -> Self {
+    pub fn killed(&self, cut: usize) -> Self {
         let mut log = self.log.clone();
         log.events.truncate(cut);
         Self { log: log.without_promises(), ..self.clone() }
     }
 
     /// The power failed then; [`Log::safe_from`] is known.
-    pub(super) fn lose_as(&self, safe: &[usize], cut: usize, loss: Loss) -> Self {
+    pub fn lose_as(&self, safe: &[usize], cut: usize, loss: Loss) -> Self {
         let log = Log { whole_renames: self.log.whole_renames, ..Log::default() };
         Self { start: self.log.after_loss(&self.start, safe, cut, loss), log, ..self.clone() }
     }
 
     /// Moments that differ: between the pages of one write only a few.
-    pub(super) fn moments(&self, random: &mut StdRng) -> Vec<usize> {
+    pub fn moments(&self, random: &mut StdRng) -> Vec<usize> {
         let is_page =
             |at: usize| matches!(self.log.events.get(at), Some(Event::Part(Part::Write { .. })));
         let moments = 0..=self.log.events.len();
@@ -88,7 +88,7 @@ impl Host {
     }
 
     /// Those of them in which a process may die: not in the midst of a rename.
-    pub(super) fn kills(&self, random: &mut StdRng) -> Vec<usize> {
+    pub fn kills(&self, random: &mut StdRng) -> Vec<usize> {
         let in_rename = |at: usize| {
             matches!(
                 self.log.events.get(at),
@@ -99,7 +99,7 @@ impl Host {
     }
 
     /// The moments just after a rename.
-    pub(super) fn renames(&self) -> impl Iterator<Item = usize> {
+    pub fn renames(&self) -> impl Iterator<Item = usize> {
         let is_rename =
             |event: &Event| matches!(event, Event::Part(Part::Leave { renamed: Some(_), .. }));
         self.log
@@ -111,12 +111,12 @@ impl Host {
     }
 
     /// When the first promise was given.
-    pub(super) fn first_promise(&self) -> usize {
+    pub fn first_promise(&self) -> usize {
         self.log.events.iter().position(|event| matches!(event, Event::Promise(_))).unwrap()
     }
 
     /// The kinds of syncs that were made from a moment on, and when first.
-    pub(super) fn syncs(&self, from: usize) -> BTreeMap<Kind, usize> {
+    pub fn syncs(&self, from: usize) -> BTreeMap<Kind, usize> {
         let mut syncs = BTreeMap::new();
         for (at, event) in self.log.events.iter().enumerate().skip(from) {
             if let Event::Sync(sync) = event {
@@ -127,7 +127,7 @@ impl Host {
     }
 
     /// As if those syncs had not been made.
-    pub(super) fn without(&self, kind: &Kind) -> Self {
+    pub fn without(&self, kind: &Kind) -> Self {
         Self { log: self.log.without(|sync| kind_of(sync) == *kind), ..self.clone() }
     }
 }
@@ -135,7 +135,7 @@ impl Host {
 /// Leaves out each kind of sync that was made from a moment on, but for those that are known to be
 /// `needed`. `holds` tries a host without a kind that was first made at a moment. Gives those
 /// without which every promise is kept; `needed` is told the others.
-pub(super) fn needless_syncs(
+pub fn needless_syncs(
     host: &Host,
     from: usize,
     needed: &mut BTreeSet<Kind>,
@@ -158,7 +158,7 @@ pub(super) fn needless_syncs(
 }
 
 /// After which failpoint, and of what, without its number.
-pub(super) type Kind = (&'static str, String);
+pub type Kind = (&'static str, String);
 
 fn kind_of(sync: &Sync) -> Kind {
     let general = |part: std::path::Component<'_>| match part.as_os_str().to_string_lossy() {
@@ -171,13 +171,13 @@ fn kind_of(sync: &Sync) -> Kind {
 }
 
 /// What may be lost at a moment: all, and some by chance, and in turn the others.
-pub(super) fn losses(moment: usize, random: &mut StdRng) -> [Loss; 3] {
+pub fn losses(moment: usize, random: &mut StdRng) -> [Loss; 3] {
     let turn = [Loss::Nothing, Loss::Content, Loss::Zeros, Loss::Names];
     [Loss::All, Loss::Some(random.random()), turn[moment % turn.len()]]
 }
 
 /// A generator whose seed is shown with a failure.
-pub(super) fn seeded() -> StdRng {
+pub fn seeded() -> StdRng {
     let seed = std::env::var("RFT_TEST_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or(1);
     eprintln!("RFT_TEST_SEED={seed}");
     StdRng::seed_from_u64(seed)
@@ -204,13 +204,13 @@ fn fill(disk: &Disk, folder: &Path) {
     for (path, node) in tree.iter().rev() {
         let (at, inode) = (folder.join(path), &disk.nodes[node]);
         if let Body::Link(_) = inode.body {
-            let dir = crate::store::tree::os::open_root(at.parent().unwrap()).unwrap();
+            let dir = open_dir(at.parent().unwrap());
             let modified = inode.modified.unwrap_or_default();
-            crate::store::tree::os::set_link(&dir, at.file_name().unwrap(), modified).unwrap();
+            System.set_link(&dir, at.file_name().unwrap(), modified).unwrap();
             continue;
         }
         if let Some(modified) = inode.modified {
-            let time = crate::store::tree::meta::system_time_of(modified);
+            let time = system_time_of(modified);
             File::open(&at).unwrap().set_times(FileTimes::new().set_modified(time)).unwrap();
         }
         if let Some(mode) = inode.mode {

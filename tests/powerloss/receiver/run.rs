@@ -2,24 +2,24 @@
 
 use super::things::{Thing, What, id, is_whole, may_be_called};
 use super::{Known, Promise, Step, World};
-use crate::config::Folders;
-use crate::proto::message::{Outcome, Refusal};
-use crate::store::Delivered;
-use crate::store::publish;
-use crate::store::tree::os;
-use crate::store::tree::os::recorded::Recorder;
-use crate::store::{Incoming, Ledger, StateDir, StoreError};
+use crate::recorder::{Recorded, Recorder, open_dir};
+use rft::config::Folders;
+use rft::internals::store::Calls;
+use rft::proto::message::{Outcome, Refusal};
+use rft::store::Delivered;
+use rft::store::publish;
+use rft::store::{Incoming, Ledger, StateDir, StoreError};
 use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 /// The program running.
-pub(super) struct Run<'a> {
-    pub(super) world: &'a World,
-    pub(super) root: &'a Path,
-    pub(super) known: Known,
-    pub(super) promises: Vec<Promise>,
+pub struct Run<'a> {
+    pub world: &'a World,
+    pub root: &'a Path,
+    pub known: Known,
+    pub promises: Vec<Promise>,
 }
 
 impl Run<'_> {
@@ -29,7 +29,7 @@ impl Run<'_> {
         self.known.learn(promise);
     }
 
-    pub(super) fn all(&mut self) -> Result<(), String> {
+    pub fn all(&mut self) -> Result<(), String> {
         let told = |error: StoreError| error.to_string();
         let folders = Folders::in_dir(self.root.join("base"));
         let state = StateDir::open(&folders).map_err(told)?;
@@ -77,15 +77,15 @@ impl Run<'_> {
             Step::TakeAway(n) if !self.known.taken.contains(n) => {
                 self.promise(Promise::Leaving(*n));
                 let path = self.root.join("base/Incoming").join(self.world.things[*n].name);
-                let dir = os::open_root(path.parent().unwrap()).unwrap();
+                let dir = open_dir(path.parent().unwrap());
                 // In an earlier run it may have gone already, and another one have come.
                 let mut is = [Some(*n), self.world.things[*n].same_as].into_iter().flatten();
                 if path.symlink_metadata().is_ok()
                     && is.any(|n| is_whole(&path, n, &self.world.things[n]))
                 {
-                    os::unlink(&dir, path.file_name().unwrap()).unwrap();
+                    Recorded.unlink(&dir, path.file_name().unwrap()).unwrap();
                 }
-                os::sync_dir(&dir).unwrap();
+                Recorded.sync_dir(&dir).unwrap();
                 self.promise(Promise::Taken(*n));
                 Ok(())
             }
@@ -105,9 +105,8 @@ impl Run<'_> {
                 // Who knows what becomes of it.
                 self.promise(Promise::Leaving(*n));
                 let (thing, incoming) = (&self.world.things[*n], self.root.join("base/Incoming"));
-                let file = os::create_new(&os::open_root(&incoming).unwrap(), thing.name.as_ref())
-                    .unwrap();
-                os::write_at(&file, thing.content(), 0).unwrap();
+                let file = Recorded.create_new(&open_dir(&incoming), thing.name.as_ref()).unwrap();
+                Recorded.write_at(&file, thing.content(), 0).unwrap();
                 Ok(())
             }
             Step::TakeAway(_) | Step::Write(_) => Ok(()),

@@ -1,9 +1,10 @@
 //! What stands in Outgoing, and what is found there and in the archive.
 
-use crate::proto::message::{Timestamp, TransferId};
-use crate::proto::name::Name;
-use crate::store::tree::{numbered, os};
-use crate::store::{FileKind, Folder, Meta};
+use crate::recorder::Recorded;
+use rft::internals::store::{Calls, make_dir, make_parent, numbered_name};
+use rft::proto::message::{Timestamp, TransferId};
+use rft::proto::name::Name;
+use rft::store::{FileKind, Folder, Meta};
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::fs;
@@ -15,15 +16,15 @@ const NEW: &str = ".rft-new";
 
 /// Something in Outgoing. Its number is part of its content and of its time.
 #[derive(Clone)]
-pub(super) struct Thing {
-    pub(super) name: String,
-    pub(super) what: What,
+pub struct Thing {
+    pub name: String,
+    pub what: What,
     /// The thing of that number stands there first.
-    pub(super) replaces: Option<usize>,
+    pub replaces: Option<usize>,
 }
 
 #[derive(Clone, Copy, PartialEq)]
-pub(super) enum What {
+pub enum What {
     File,
     /// To where its content says.
     Link,
@@ -32,40 +33,40 @@ pub(super) enum What {
 }
 
 impl Thing {
-    pub(super) fn new(name: impl Into<String>, what: What) -> Self {
+    pub fn new(name: impl Into<String>, what: What) -> Self {
         Self { name: name.into(), what, replaces: None }
     }
 
-    pub(super) fn name(&self) -> Name {
+    pub fn name(&self) -> Name {
         Name::parse(self.name.as_bytes()).unwrap()
     }
 
     /// As its user makes it, in place of whatever stands there: durably.
-    pub(super) fn put(&self, n: usize, outgoing: &Path) {
+    pub fn put(&self, n: usize, outgoing: &Path) {
         let folder = Folder::open(outgoing, false).unwrap();
         if self.what == What::Folder {
-            folder.walk().make_dir(&self.name(), &mut |_, _| {}).unwrap();
+            make_dir(&folder, &self.name()).unwrap();
             return;
         }
-        let (parent, leaf) = folder.walk().make_parent(&self.name(), &mut |_, _| {}).unwrap();
+        let (parent, leaf) = make_parent(&folder, &self.name()).unwrap();
         let new = OsStr::new(NEW);
-        let _ = os::unlink(&parent, new);
+        let _ = Recorded.unlink(&parent, new);
         if self.what == What::Link {
-            os::make_link(&parent, new, content(n).as_bytes()).unwrap();
-            os::set_link(&parent, new, time(n)).unwrap();
-            os::sync_dir(&parent).unwrap();
+            Recorded.make_link(&parent, new, content(n).as_bytes()).unwrap();
+            Recorded.set_link(&parent, new, time(n)).unwrap();
+            Recorded.sync_dir(&parent).unwrap();
         } else {
-            let file = os::create_new(&parent, new).unwrap();
-            os::write_at(&file, content(n).as_bytes(), 0).unwrap();
-            os::set_file(&file, Some(0o640), time(n)).unwrap();
-            os::sync_file(&file).unwrap();
+            let file = Recorded.create_new(&parent, new).unwrap();
+            Recorded.write_at(&file, content(n).as_bytes(), 0).unwrap();
+            Recorded.set_file(&file, Some(0o640), time(n)).unwrap();
+            Recorded.sync_file(&file).unwrap();
         }
-        os::rename_over(&parent, new, &parent, &leaf).unwrap();
-        os::sync_dir(&parent).unwrap();
+        Recorded.rename_over(&parent, new, &parent, &leaf).unwrap();
+        Recorded.sync_dir(&parent).unwrap();
     }
 
     /// Whether it is what stands at its name.
-    pub(super) fn stands(&self, n: usize, outgoing: &Path) -> bool {
+    pub fn stands(&self, n: usize, outgoing: &Path) -> bool {
         let path = outgoing.join(&self.name);
         match self.what {
             What::Folder => path.is_dir(),
@@ -74,7 +75,7 @@ impl Thing {
     }
 
     fn may_be_called(&self, path: &Path) -> bool {
-        let names = (0..3).filter_map(|number| numbered::numbered(&self.name(), number));
+        let names = (0..3).filter_map(|number| numbered_name(&self.name(), number));
         names.into_iter().any(|name| name.as_bytes() == path.as_os_str().as_encoded_bytes())
     }
 }
@@ -96,14 +97,14 @@ fn read(path: &Path) -> Option<String> {
 }
 
 /// What the ledger would remember it by, when it is kept. A folder's time is not written down here.
-pub(super) fn mark(name: &Name, meta: &Meta) -> TransferId {
+pub fn mark(name: &Name, meta: &Meta) -> TransferId {
     let about = (meta.kind != FileKind::Folder).then_some((meta.size, meta.modified));
     let text = format!("{name} {} {about:?}", meta.identity.inode);
     TransferId(*blake3::hash(text.as_bytes()).as_bytes().first_chunk().unwrap())
 }
 
 /// How often each thing stands in a folder, under its own name or a numbered one.
-pub(super) fn count(folder: &Path, things: &[Thing]) -> Result<BTreeMap<usize, usize>, String> {
+pub fn count(folder: &Path, things: &[Thing]) -> Result<BTreeMap<usize, usize>, String> {
     let (mut found, mut folders) = (BTreeMap::new(), vec![PathBuf::new()]);
     while let Some(above) = folders.pop() {
         for entry in fs::read_dir(folder.join(&above)).unwrap() {
