@@ -1,4 +1,4 @@
-//! What tests look for among the events of the program (`--json`).
+//! Predicates over the events of the program (`--json`).
 
 use serde_json::Value;
 

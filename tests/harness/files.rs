@@ -1,12 +1,12 @@
-//! Files to send, and what is looked at of those that came.
+//! Files to send, and how to compare received ones.
 
 use super::peer::Host;
 use std::fs::{self, File};
 use std::io::Write;
 use std::path::Path;
 
-/// Writes a file that does not compress or repeat, whose content follows from `seed`; gives its
-/// hash.
+/// Writes an incompressible file without repetitions, whose content follows from `seed`. Returns
+/// its hash.
 pub fn plant_big(path: &Path, size: u64, seed: u64) -> blake3::Hash {
     let mut content = blake3::Hasher::new_derive_key("rft tests big file");
     let mut content = content.update(&seed.to_be_bytes()).finalize_xof();
@@ -23,8 +23,8 @@ pub fn plant_big(path: &Path, size: u64, seed: u64) -> blake3::Hash {
     hasher.finalize()
 }
 
-/// Puts a file whose content follows from `name` and `size` into Outgoing at once, by a rename; gives
-/// its hash.
+/// Puts a file whose content follows from `name` and `size` into Outgoing by a rename. Returns its
+/// hash.
 pub fn drop_in(host: &Host, name: &str, size: u64) -> blake3::Hash {
     let aside = host.dir.join("aside");
     let hash = plant_big(&aside, size, name.len() as u64);
@@ -32,7 +32,7 @@ pub fn drop_in(host: &Host, name: &str, size: u64) -> blake3::Hash {
     hash
 }
 
-/// The same with this content.
+/// The same with a given content.
 pub fn drop_content(host: &Host, name: &str, content: impl AsRef<[u8]>) {
     let aside = host.dir.join("aside");
     fs::write(&aside, content).unwrap();
@@ -56,8 +56,8 @@ pub fn names(folder: &Path) -> Vec<String> {
     names
 }
 
-/// Whether a Python program can write through shared memory (mmap), which safe Rust cannot. Says so
-/// where it cannot.
+/// Whether Python is installed. Only a Python program can write through shared memory (mmap): safe
+/// Rust cannot. Prints a note if it is missing.
 #[cfg(unix)]
 pub fn has_python() -> bool {
     let answer = std::process::Command::new("python3").args(["-c", "import mmap"]).status();

@@ -1,17 +1,17 @@
-//! Packets of QUIC that are valid and that nobody honest sends: everybody who knows a connection's
-//! first destination id can derive the keys of its Initial packets (RFC 9001 section 5.2).
+//! Valid QUIC packets that no honest peer sends. Anyone who knows the first destination connection
+//! ID of a connection can derive the keys of its Initial packets (RFC 9001 section 5.2).
 
 use rustls::Side;
 use rustls::crypto::ring::cipher_suite::TLS13_AES_128_GCM_SHA256;
 use rustls::quic::Version;
 
-/// The least that a client's first datagram has (RFC 9000 section 14.1).
+/// Smallest size of a client's first datagram (RFC 9000 section 14.1).
 const DATAGRAM: usize = 1200;
-/// Bytes of a packet number, of an AEAD tag, and of what header protection samples.
+/// Lengths in bytes: a packet number, an AEAD tag, which is also the sample for header protection.
 const NUMBER: usize = 4;
 const TAG: usize = 16;
 
-/// An integer as QUIC writes it (RFC 9000 section 16).
+/// A variable-length integer (RFC 9000 section 16).
 pub fn varint(n: u64) -> Vec<u8> {
     match n {
         0..0x40 => vec![n as u8],
@@ -21,18 +21,19 @@ pub fn varint(n: u64) -> Vec<u8> {
     }
 }
 
-/// CONNECTION_CLOSE of an application (0x1d), which Initial packets may not carry.
+/// CONNECTION_CLOSE of the application (0x1d), which an Initial packet must not carry.
 pub fn application_close(code: u64, reason: &[u8]) -> Vec<u8> {
     [&[0x1d], &varint(code)[..], &varint(reason.len() as u64), reason].concat()
 }
 
-/// CONNECTION_CLOSE of QUIC itself (0x1c).
+/// CONNECTION_CLOSE of QUIC (0x1c).
 pub fn transport_close(code: u64, reason: &[u8]) -> Vec<u8> {
     [&[0x1c], &varint(code)[..], &[0], &varint(reason.len() as u64), reason].concat()
 }
 
-/// An Initial packet of this side with these frames, padded to a datagram. `first` is the
-/// destination id of the client's first packet, `to` and `from` are what the header says.
+/// An Initial packet of this side with these frames, padded to a whole datagram. `first` is the
+/// destination ID of the client's first packet, from which the keys follow; `to` and `from` are the
+/// IDs in the header.
 pub fn initial(side: Side, first: &[u8], to: &[u8], from: &[u8], frames: &[u8]) -> Vec<u8> {
     let suite = TLS13_AES_128_GCM_SHA256.tls13().unwrap().quic_suite().unwrap();
     let keys = suite.keys(first, side, Version::V1).local;
@@ -41,7 +42,7 @@ pub fn initial(side: Side, first: &[u8], to: &[u8], from: &[u8], frames: &[u8]) 
         packet.push(id.len() as u8);
         packet.extend_from_slice(id);
     }
-    // No token, and a length of two bytes.
+    // An empty token, and a length field of two bytes.
     let begin = packet.len() + 3;
     let length = (DATAGRAM - begin).max(NUMBER + frames.len() + TAG);
     packet.push(0);
@@ -57,13 +58,13 @@ pub fn initial(side: Side, first: &[u8], to: &[u8], from: &[u8], frames: &[u8]) 
     packet
 }
 
-/// A client's first packet, of a connection of its own.
+/// The first packet of a client, for a connection of its own.
 pub fn first_packet(id: u64, frames: &[u8]) -> Vec<u8> {
     let id = id.to_be_bytes();
     initial(Side::Client, &id, &id, &id, frames)
 }
 
-/// The ids in a client's Initial packet of version 1: destination and source.
+/// The destination and source IDs in a client's Initial packet of version 1.
 pub fn ids(packet: &[u8]) -> Option<(&[u8], &[u8])> {
     let initial =
         packet.len() >= DATAGRAM && packet[0] & 0xf0 == 0xc0 && packet[1..5] == [0, 0, 0, 1];
@@ -73,21 +74,21 @@ pub fn ids(packet: &[u8]) -> Option<(&[u8], &[u8])> {
     Some((destination, rest.get(..(*length).into())?))
 }
 
-/// What somebody on the side says to a client in the server's name.
+/// A forged answer to a client, sent in the server's name by an off-path observer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Forgery {
-    /// CONNECTION_CLOSE 0x1d with the code of a wrong password.
+    /// CONNECTION_CLOSE 0x1d with the code for a wrong password.
     Authentication,
-    /// The same with the code of session keys that cannot be taken.
+    /// The same with the code for refused session keys.
     KeysRefused,
-    /// TLS alert 120: no common protocol.
+    /// TLS alert 120: no common application protocol.
     Alert,
-    /// There is no version 1 of QUIC here.
+    /// Version negotiation that does not offer version 1.
     Versions,
 }
 
 impl Forgery {
-    /// What answers clients' first packets, and no others.
+    /// Answers first packets of clients and ignores all others.
     pub fn answer(self) -> super::relay::Answer {
         match self {
             Self::Authentication => |packet| Self::Authentication.to(packet),

@@ -1,5 +1,5 @@
-//! What the tests of the real program share: hosts and the program running there, the link between
-//! them, and what is compared of their folders.
+//! Shared by the tests of the real program: hosts, the running program, the emulated link between
+//! two peers, and comparisons of folders.
 
 #![allow(dead_code)] // each test binary uses its part
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout)] // a test's own
@@ -16,7 +16,7 @@ pub mod tree;
 
 use std::time::{Duration, Instant};
 
-/// Waits until `check` holds; fails with `what` after a minute.
+/// Waits until `check` holds. Fails with the message `what` after a minute.
 pub fn until(what: &str, check: impl Fn() -> bool) {
     let deadline = Instant::now() + Duration::from_secs(60);
     while !check() {
@@ -25,6 +25,6 @@ pub fn until(what: &str, check: impl Fn() -> bool) {
     }
 }
 
-/// Held by a test that measures rates or waits: no two of them run at once in one process. Under
-/// nextest, which starts a process for each test, `.config/nextest.toml` does the same.
+/// A lock for tests that measure rates or waits: no two of them run at once in one process. Under
+/// nextest, which starts a process for each test, `.config/nextest.toml` has the same effect.
 pub static MEASURING: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());

@@ -1,4 +1,4 @@
-//! A host with its folders, and the program running there.
+//! A host with its folders, and the program running on it.
 
 use super::relay::Relay;
 use serde_json::Value;
@@ -13,12 +13,12 @@ use std::sync::{LazyLock, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-/// No wait is longer, unless a test says so.
+/// The longest wait unless a test sets another one.
 const TIMEOUT: Duration = Duration::from_secs(40);
-/// What both peers know.
+/// The password of both peers.
 pub const PASSWORD: &str = "correct horse battery staple";
 
-/// A port that is free on both addresses, and given to no other test of this process.
+/// A port that is free on both addresses. No other test of this process gets the same one.
 pub fn free_port() -> u16 {
     static GIVEN: LazyLock<Mutex<HashSet<u16>>> = LazyLock::new(Mutex::default);
     for _ in 0..1000 {
@@ -31,7 +31,7 @@ pub fn free_port() -> u16 {
     panic!("no port is free on both addresses");
 }
 
-/// A base folder, and where the program runs on it.
+/// A base folder and the addresses of the program that runs on it.
 #[derive(Clone)]
 pub struct Host {
     pub dir: PathBuf,
@@ -39,13 +39,13 @@ pub struct Host {
     pub bind: String,
     pub peer: String,
     pub port: u16,
-    /// Where the program fails there (`src/failpoint.rs`).
+    /// Rules for the failpoints of the program (`src/failpoint.rs`).
     pub failpoints: String,
-    /// What starts the program there, before its own arguments; nothing for itself.
+    /// A command that starts the program, with its own arguments; empty to start it directly.
     pub wrapper: Vec<String>,
 }
 
-/// Two hosts that name each other.
+/// Two hosts that dial each other.
 pub struct Pair {
     pub a: Host,
     pub b: Host,
@@ -53,7 +53,7 @@ pub struct Pair {
 }
 
 impl Pair {
-    /// With nothing between them.
+    /// Without a relay between them.
     pub fn new() -> Self {
         let base = tempfile::tempdir().unwrap();
         let port = free_port();
@@ -62,7 +62,7 @@ impl Pair {
         Self { a, b, _base: base }
     }
 
-    /// With a link between them: each names the relay's address on its side.
+    /// With a relay between them: each host dials the relay's address on its side.
     pub fn linked(seed: u64) -> (Self, Relay) {
         let base = tempfile::tempdir().unwrap();
         let at_a = SocketAddr::from(([127, 0, 0, 1], free_port()));
@@ -84,8 +84,8 @@ impl Pair {
         (a, b)
     }
 
-    /// Runs both peers with `--drain` and these options until both exit with code 0; gives the events
-    /// of both.
+    /// Runs both peers with `--drain` and these options until both exit with code 0. Returns the
+    /// events of both.
     pub fn drain(&self, a: &[&str], b: &[&str]) -> (Vec<Value>, Vec<Value>) {
         let a = self.a.start(&[&["--drain"], a].concat());
         let b = self.b.start(&[&["--drain"], b].concat());
@@ -112,7 +112,7 @@ impl Host {
         self.dir.join(".rft")
     }
 
-    /// Nothing half done is left in the state folder.
+    /// Asserts that the stage and the removal folder of the state folder are empty.
     pub fn left_nothing_over(&self) {
         for folder in ["stage", "removing"] {
             let left: Vec<_> = fs::read_dir(self.state().join(folder)).unwrap().collect();
@@ -120,7 +120,7 @@ impl Host {
         }
     }
 
-    /// A peer that dials.
+    /// Starts a peer that dials.
     pub fn start(&self, options: &[&str]) -> Running {
         self.start_with_password(PASSWORD, options)
     }
@@ -140,7 +140,7 @@ impl Host {
         Running::spawn(self.command(password, &[options, &common].concat()))
     }
 
-    /// A peer that only waits. It binds [`Host::port`] unless [`Host::bind`] has a port.
+    /// Starts a peer that only listens. It binds [`Host::port`] unless [`Host::bind`] has a port.
     pub fn listen(&self, options: &[&str]) -> Running {
         let port = self.port.to_string();
         let common =
@@ -148,12 +148,12 @@ impl Host {
         Running::spawn(self.command(PASSWORD, &[options, &common].concat()))
     }
 
-    /// Just these arguments.
+    /// Starts the program with exactly these arguments.
     pub fn start_raw(&self, arguments: &[&str]) -> Running {
         Running::spawn(self.command(PASSWORD, arguments))
     }
 
-    /// The program on this folder, for [`Running::spawn`].
+    /// The command that runs the program on this host, for [`Running::spawn`].
     pub fn command(&self, password: &str, arguments: &[&str]) -> Command {
         let program = env!("CARGO_BIN_EXE_rft").to_owned();
         let mut words = self.wrapper.iter().chain([&program]);
@@ -169,14 +169,14 @@ impl Host {
     }
 }
 
-/// An event, and when it came out of the program.
+/// An event, and when the program printed it.
 #[derive(Clone, Debug)]
 pub struct Seen {
     pub at: Instant,
     pub event: Value,
 }
 
-/// The program at work; killed when dropped.
+/// The running program. It is killed when dropped.
 pub struct Running {
     child: Child,
     lines: Receiver<Seen>,
@@ -186,7 +186,7 @@ pub struct Running {
 }
 
 impl Running {
-    /// Starts it; its events are read from its standard output.
+    /// Starts the program and reads its events from its standard output.
     pub fn spawn(mut command: Command) -> Self {
         let piped = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = piped.spawn().unwrap();
@@ -208,19 +208,19 @@ impl Running {
         Self { child, lines, events: Vec::new(), errors: Some(errors), patience: TIMEOUT }
     }
 
-    /// Waits as long as this instead.
+    /// Sets the longest wait.
     pub fn patient(mut self, patience: Duration) -> Self {
         self.patience = patience;
         self
     }
 
-    /// Reads events until this one, which it gives.
+    /// Reads events until one matches, and returns it. Fails after the longest wait.
     pub fn waits_for(&mut self, name: &str, and: impl Fn(&Value) -> bool) -> Seen {
         let found = self.sees_within(self.patience, |event| event["event"] == name && and(event));
         found.unwrap_or_else(|| panic!("no event {name} came; these did: {:#?}", self.events()))
     }
 
-    /// The same, unless it came before.
+    /// The same, but an event that was read earlier counts too.
     pub fn has_or_waits_for(&mut self, name: &str, and: impl Fn(&Value) -> bool) {
         let is = |event: &Value| event["event"] == name && and(event);
         if !self.events.iter().any(|seen| is(&seen.event)) {
@@ -228,7 +228,7 @@ impl Running {
         }
     }
 
-    /// Reads events until one is like that, or the time is over, or the program.
+    /// Reads events until one matches. Returns `None` after `time`, or when the program has ended.
     pub fn sees_within(&mut self, time: Duration, wanted: impl Fn(&Value) -> bool) -> Option<Seen> {
         let deadline = Instant::now() + time;
         loop {
@@ -241,13 +241,13 @@ impl Running {
         }
     }
 
-    /// All events until now.
+    /// All events so far.
     pub fn events(&mut self) -> &[Seen] {
         self.events.extend(self.lines.try_iter());
         &self.events
     }
 
-    /// Waits for its end: this code, also in its last event. Gives all events.
+    /// Waits for the end and asserts this exit code, also in the last event. Returns all events.
     pub fn ends(mut self, code: i32) -> Vec<Value> {
         let (actual, errors) = self.wait();
         let events: Vec<_> =
@@ -259,17 +259,17 @@ impl Running {
         events
     }
 
-    /// Waits for its end: this code, and something for a person to read.
+    /// Waits for the end; asserts this exit code and a message on stderr.
     pub fn ends_with(mut self, code: i32) {
         let (actual, errors) = self.wait();
         assert_eq!(actual, Some(code), "on stderr: {errors}");
         assert!(!errors.trim().is_empty(), "code {code} without a word");
     }
 
-    /// Waits for its end; gives its code (none after a signal) and what it said on stderr.
+    /// Waits for the end. Returns the exit code (`None` after a signal) and the text on stderr.
     pub fn wait(&mut self) -> (Option<i32>, String) {
         let deadline = Instant::now() + self.patience;
-        // The output ends with the process.
+        // The output closes when the process ends.
         while let Ok(seen) =
             self.lines.recv_timeout(deadline.saturating_duration_since(Instant::now()))
         {
@@ -289,45 +289,44 @@ impl Running {
         self.child.id()
     }
 
-    /// At once and without a word to it (SIGKILL).
+    /// Kills it without warning (SIGKILL).
     pub fn kill(mut self) {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
     }
 
-    /// The same; gives the code with which it had ended before, if it had, and what it said on
-    /// stderr.
+    /// The same. Returns the exit code if the program had ended before, and the text on stderr.
     pub fn killed(mut self) -> (Option<i32>, String) {
         let _ = self.child.kill();
         self.wait()
     }
 
-    /// Asks it to stop in order (SIGTERM).
+    /// Asks it to stop (SIGTERM).
     #[cfg(unix)]
     pub fn terminate(&self) {
         self.signal(rustix::process::Signal::TERM);
     }
 
-    /// The same; waits for its end with code 0 and gives all events.
+    /// Asks it to stop, waits for exit code 0 and returns all events.
     #[cfg(unix)]
     pub fn stop(self) -> Vec<Value> {
         self.terminate();
         self.ends(0)
     }
 
-    /// Suspends it as a whole (SIGSTOP), as a host that goes to sleep does.
+    /// Suspends it (SIGSTOP), as a host that goes to sleep does.
     #[cfg(unix)]
     pub fn suspend(&self) {
         self.signal(rustix::process::Signal::STOP);
     }
 
-    /// Wakes it up (SIGCONT).
+    /// Resumes it (SIGCONT).
     #[cfg(unix)]
     pub fn resume(&self) {
         self.signal(rustix::process::Signal::CONT);
     }
 
-    /// Sends any signal.
+    /// Sends a signal.
     #[cfg(unix)]
     pub fn signal(&self, signal: rustix::process::Signal) {
         let pid = rustix::process::Pid::from_child(&self.child);
@@ -335,10 +334,10 @@ impl Running {
     }
 }
 
-/// How long the threads of a process have been ready to run without a processor since they began.
+/// Total time for which the threads of a process were ready to run but had no processor.
 #[cfg(unix)]
 pub fn waited_for_processor(process: &str) -> Duration {
-    // Empty where the system does not say. The second number of each is in nanoseconds.
+    // Empty if the system does not report it. The second number of each line is in nanoseconds.
     let threads = fs::read_dir(format!("/proc/{process}/task")).into_iter().flatten().flatten();
     let waited = threads.filter_map(|thread| {
         let text = fs::read_to_string(thread.path().join("schedstat")).ok()?;
@@ -349,14 +348,14 @@ pub fn waited_for_processor(process: &str) -> Duration {
 
 #[cfg(target_os = "linux")]
 impl Running {
-    /// Resident memory in bytes, from which [`Running::peak`] counts anew: the password's
-    /// stretching at the start takes 64 MiB for a moment.
+    /// Resident memory in bytes. Restarts the count of [`Running::peak`]: deriving the key from the
+    /// password takes 64 MiB for a moment at the start.
     pub fn memory(&self) -> u64 {
         fs::write(format!("/proc/{}/clear_refs", self.id()), "5").unwrap();
         self.status("VmRSS:")
     }
 
-    /// The most resident memory since [`Running::memory`], in bytes.
+    /// The highest resident memory since the last call of [`Running::memory`], in bytes.
     pub fn peak(&self) -> u64 {
         self.status("VmHWM:")
     }

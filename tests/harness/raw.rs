@@ -1,4 +1,4 @@
-//! Raw QUIC and raw datagrams, for who does not keep to the protocol.
+//! Raw QUIC and raw datagrams, for clients that break the protocol.
 
 use quinn::Connection;
 use rft::crypto::EXPORTER_LABEL;
@@ -7,12 +7,12 @@ use rft::crypto::password::PasswordKey;
 use rft::transport::tls;
 use std::net::SocketAddr;
 
-/// A QUIC client that speaks for itself. The endpoint must live as long as its connections.
+/// A bare QUIC client. The endpoint must live as long as its connections.
 pub fn client_at(local: SocketAddr) -> quinn::Endpoint {
     client_with(quinn::ClientConfig::new(tls::configure().unwrap().client), local)
 }
 
-/// The same with a configuration that many share: to make one takes a key pair.
+/// The same with a configuration that several clients share: making one generates a key pair.
 pub fn client_with(config: quinn::ClientConfig, local: SocketAddr) -> quinn::Endpoint {
     let mut endpoint = quinn::Endpoint::client(local).unwrap();
     endpoint.set_default_client_config(config);
@@ -35,14 +35,14 @@ pub fn is_retry(packet: &[u8]) -> bool {
     packet.len() > 5 && packet[0] & 0xf0 == 0xf0 && packet[1..5] == [0, 0, 0, 1]
 }
 
-/// What the password exchange is bound to.
+/// The channel binding of the password exchange.
 pub fn binding(connection: &Connection) -> ChannelBinding {
     let mut exported = [0; 96];
     connection.export_keying_material(&mut exported, EXPORTER_LABEL, b"").unwrap();
     ChannelBinding::from_exporter(&exported)
 }
 
-/// A well-formed M1 of somebody who holds `key`.
+/// A well-formed M1 of an initiator with this `key`.
 pub fn first_message(
     key: [u8; 32],
     binding: &ChannelBinding,
@@ -52,7 +52,7 @@ pub fn first_message(
     Initiator::start(&PasswordKey::from_bytes(key), binding, own, rng).unwrap()
 }
 
-/// Numbers without a pattern, the same each time.
+/// A deterministic sequence of pseudo-random numbers.
 pub struct Noise(u64);
 
 impl Noise {

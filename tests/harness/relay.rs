@@ -1,9 +1,9 @@
-//! A link between two addresses of this host: it delays, loses, limits and cuts what goes through,
-//! each way by itself, and may change the address from which one side sees the other.
+//! An emulated link between two addresses of this machine. It delays, loses, limits and cuts
+//! packets, separately for each direction, and can change the address from which one side sees the
+//! other.
 //!
-//! A side sends to [`Relay::facing_a`] or [`Relay::facing_b`], and what it sends leaves from the
-//! other of the two for the other side. What is lost follows from the seed and the order of the
-//! packets.
+//! A side sends to [`Relay::facing_a`] or [`Relay::facing_b`]; the relay forwards from the other
+//! one of the two. The seed and the order of the packets decide which packets are lost.
 
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
@@ -14,13 +14,12 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-/// How often a thread that waits looks whether it should stop, or its socket was replaced.
+/// How often a waiting thread checks whether it should stop or its socket was replaced.
 const LOOK: Duration = Duration::from_millis(20);
-/// What the kernel is asked to buffer for each socket, in bytes.
+/// Size of each socket buffer that the relay asks the kernel for, in bytes.
 const BUFFER: usize = 4 << 20;
 
-/// UDP payload of the largest packet that goes through by default, as on Ethernet: loopback would
-/// take 64 KiB.
+/// Default limit of the UDP payload of a packet, as on Ethernet; loopback would carry 64 KiB.
 const LARGEST: usize = 1472;
 
 /// A direction.
@@ -40,27 +39,27 @@ pub enum Side {
     B,
 }
 
-/// What one direction does to packets.
+/// How one direction treats packets.
 #[derive(Clone, Copy, Debug)]
 pub struct Line {
-    /// Probability that a packet is lost, on the wire: it has used its share of the rate.
+    /// Probability that a packet is lost on the wire, after it has used its share of the rate.
     pub loss: f64,
-    /// Time from one end to the other.
+    /// One-way delay.
     pub delay: Duration,
-    /// Bytes of UDP payload a second; none means no limit.
+    /// Bytes of UDP payload per second; `None` for no limit.
     pub rate: Option<u64>,
-    /// A packet that would wait longer for the rate is dropped.
+    /// The longest time a packet may wait in the queue. A packet that would wait longer is dropped.
     pub queue: Duration,
-    /// Nothing goes through, and what is under way is lost.
+    /// Drops all packets, also those in flight.
     pub cut: bool,
-    /// UDP payload of the largest packet that goes through, in bytes.
+    /// Largest UDP payload that passes, in bytes.
     pub largest: usize,
-    /// How somebody on the side answers each first packet, before the other end can. It also does
+    /// How an off-path observer answers each first packet, before the other end can. It also does
     /// so while the link is cut.
     pub forgery: Option<Answer>,
 }
 
-/// What somebody on the side answers to a packet, if anything.
+/// The answer of an off-path observer to a packet, if it answers.
 pub type Answer = fn(&[u8]) -> Option<Vec<u8>>;
 
 impl Default for Line {
@@ -77,22 +76,22 @@ impl Default for Line {
     }
 }
 
-/// What became of the packets of one direction.
+/// Packets of one direction, counted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
-    /// Packets that came to the relay.
+    /// Packets that reached the relay.
     pub packets: u64,
-    /// Their bytes of UDP payload.
+    /// Their UDP payload in bytes.
     pub bytes: u64,
-    /// Packets that were handed to the other side.
+    /// Packets forwarded to the other side.
     pub delivered_packets: u64,
-    /// Their bytes.
+    /// Their UDP payload in bytes.
     pub delivered_bytes: u64,
-    /// Packets that somebody on the side answered.
+    /// Packets that the off-path observer answered.
     pub forged: u64,
 }
 
-/// The link; it ends when dropped.
+/// The emulated link. Dropping it stops it.
 pub struct Relay {
     shared: Arc<Shared>,
     threads: Vec<JoinHandle<()>>,
@@ -100,18 +99,18 @@ pub struct Relay {
 
 struct Shared {
     stop: AtomicBool,
-    /// Where A and B are.
+    /// The addresses of A and B.
     peers: [Mutex<SocketAddr>; 2],
     /// The sockets that A and B send to.
     faces: [Mutex<Arc<UdpSocket>>; 2],
     ways: [Direction; 2],
 }
 
-/// One direction, named by the side that sends.
+/// One direction, named after the side that sends.
 struct Direction {
     line: Mutex<Line>,
     queue: Mutex<VecDeque<(Instant, Vec<u8>)>>,
-    /// The queue is not empty any more.
+    /// Signals that the queue is no longer empty.
     filled: Condvar,
     packets: AtomicU64,
     bytes: AtomicU64,
@@ -121,7 +120,7 @@ struct Direction {
 }
 
 impl Relay {
-    /// A clean link between `a` and `b`, on addresses of loopback of its own.
+    /// Starts a link without loss or delay between `a` and `b`, on loopback addresses of its own.
     pub fn start(seed: u64, a: SocketAddr, b: SocketAddr) -> Self {
         println!("the link's seed is {seed}");
         let face = |ip: [u8; 4]| Mutex::new(open(IpAddr::from(ip)));
@@ -161,12 +160,12 @@ impl Relay {
         self.shared.face(Side::B).local_addr().unwrap()
     }
 
-    /// Changes what one direction does to packets.
+    /// Changes how one direction treats packets.
     pub fn edit(&self, way: Way, edit: impl FnOnce(&mut Line)) {
         edit(&mut lock(&self.shared.ways[way as usize].line));
     }
 
-    /// Changes both directions alike.
+    /// Changes both directions in the same way.
     pub fn edit_both(&self, edit: impl Fn(&mut Line)) {
         BOTH.iter().for_each(|way| self.edit(*way, &edit));
     }
@@ -176,7 +175,7 @@ impl Relay {
         ways.iter().for_each(|way| self.edit(*way, |line| line.cut = true));
     }
 
-    /// Nothing is cut any more.
+    /// Ends all cuts.
     pub fn restore(&self) {
         self.edit_both(|line| line.cut = false);
     }
@@ -190,12 +189,12 @@ impl Relay {
         addr
     }
 
-    /// From now on the link ends at `addr` on this side: another process took the peer's place.
+    /// Moves the end of the link on this side to `addr`, as when another process replaces the peer.
     pub fn replace(&self, side: Side, addr: SocketAddr) {
         *lock(&self.shared.peers[side as usize]) = addr;
     }
 
-    /// What went this way until now.
+    /// The packet counts of this direction so far.
     pub fn counts(&self, way: Way) -> Counts {
         let way = &self.shared.ways[way as usize];
         let of = |counter: &AtomicU64| counter.load(Ordering::Acquire);
@@ -227,7 +226,8 @@ impl Shared {
         self.stop.load(Ordering::Relaxed)
     }
 
-    /// Takes packets from the side that sends, loses some, and says when the others are due.
+    /// Receives packets from the sending side, drops some, and queues the others with their due
+    /// times.
     fn take_in(&self, way: Way, random: &mut StdRng) {
         let side = if way == Way::AToB { Side::A } else { Side::B };
         let direction = &self.ways[way as usize];
@@ -237,13 +237,13 @@ impl Shared {
         while !self.stopped() {
             let socket = self.face(side);
             let Ok((len, from)) = socket.recv_from(&mut buf) else { continue };
-            // A stranger's, or to an address that is gone.
+            // From an unknown sender, or received on a replaced socket.
             if from != *lock(&self.peers[side as usize]) || !Arc::ptr_eq(&socket, &self.face(side))
             {
                 continue;
             }
             let line = *lock(&direction.line);
-            // Who sees a packet counted may change the line: this one is not affected any more.
+            // A test that sees the new count may change the line, but not for this packet.
             direction.bytes.fetch_add(len as u64, Ordering::Release);
             direction.packets.fetch_add(1, Ordering::Release);
             if let Some(answer) = line.forgery.and_then(|answer| answer(&buf[..len])) {
@@ -273,7 +273,7 @@ impl Shared {
         }
     }
 
-    /// Hands packets to the other side when they are due.
+    /// Forwards packets to the other side when they are due.
     fn deliver(&self, way: Way) {
         let side = if way == Way::AToB { Side::B } else { Side::A };
         let direction = &self.ways[way as usize];
@@ -296,7 +296,7 @@ impl Shared {
 }
 
 impl Direction {
-    /// The packet that is due next, if there is one soon.
+    /// The next packet and its due time, if there is one soon.
     fn next(&self) -> Option<(Instant, Vec<u8>)> {
         let queue = lock(&self.queue);
         let wait = self.filled.wait_timeout_while(queue, LOOK, |queue| queue.is_empty());

@@ -1,4 +1,4 @@
-//! A tree with everything in it that can cross, and what is to be compared of a tree.
+//! A tree with every kind of entry that is transferred, and snapshots to compare trees.
 
 use super::files::hash_of;
 use std::collections::BTreeMap;
@@ -9,7 +9,7 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-/// What crosses of an entry.
+/// The transferred properties of an entry.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Entry {
     File { size: u64, hash: blake3::Hash, mode: u32, seconds: i64, nanos: i64 },
@@ -17,7 +17,7 @@ pub enum Entry {
     Link(PathBuf),
 }
 
-/// Fills `root` with it.
+/// Fills `root` with such a tree.
 pub fn plant(root: &Path) {
     let since = |seconds, nanos| UNIX_EPOCH + Duration::new(seconds, nanos);
     let before_1970 = UNIX_EPOCH - Duration::new(86_400, 500_000_001);

@@ -1,5 +1,5 @@
-//! The program itself, black-box: two real processes on two addresses of loopback, against the
-//! contract of the command line, the events and the exit codes (operation.md).
+//! Black-box tests of the program: two real processes on two loopback addresses, against the
+//! documented command line, events and exit codes (operation.md).
 
 #[cfg(unix)]
 mod operator;
@@ -31,7 +31,7 @@ fn a_tree_of_everything_arrives_both_ways() {
         expected.push(tree::snapshot(&host.outgoing()));
     }
     assert_eq!(expected[0].len(), expected[1].len());
-    // It points out of the tree: not sent, told, and left where it is.
+    // It points out of the tree: rft warns about it and leaves it in place.
     std::os::unix::fs::symlink("/etc/passwd", pair.a.outgoing().join("outside")).unwrap();
     let (at_a, _) = pair.drain(&[], &[]);
     assert_eq!(tree::snapshot(&pair.b.incoming()), expected[0]);
@@ -81,7 +81,7 @@ fn a_taken_port_and_a_folder_in_use_have_theirs() {
     first.waits_for("listening", |_| true);
     let second = Host { port: free_port(), ..host.clone() };
     second.listen(&[]).ends(16);
-    // What should be a folder is a file.
+    // The program needs a folder here and finds a file.
     let file = base.path().join("file");
     fs::write(&file, "").unwrap();
     let other = Host::new(base.path().join("b"), "127.0.0.1", "127.0.0.2", free_port());
@@ -99,7 +99,7 @@ fn a_wrong_password_ends_the_initiator_and_not_the_host() {
     assert!(!events.iter().any(|event| event["event"] == "connected"), "{events:?}");
     host.waits_for("auth_failed", |_| true);
     assert!(pair.b.outgoing().join("secret.txt").exists());
-    // The right one still gets in.
+    // The correct password still connects.
     let initiator = pair.b.start(&["--drain"]);
     host.waits_for("file_done", |event| event["path"] == "secret.txt");
     initiator.ends(0);
@@ -133,7 +133,7 @@ fn three_ways_with_a_name_that_is_taken() {
     }
 }
 
-/// Slow: the sender asks every 20 s.
+/// Slow: the sender asks again every 20 s.
 #[test]
 fn what_was_refused_follows_by_itself_when_its_place_is_free() {
     let pair = Pair::new();
@@ -149,7 +149,7 @@ fn what_was_refused_follows_by_itself_when_its_place_is_free() {
         |event: &Value| event["event"] == "file_failed" && event["path"].as_str() != Some("kept");
     a.waits_for("file_failed", |event| event["path"] != "kept");
     a.has_or_waits_for("file_failed", |event| event["path"] == "kept");
-    // The peer is another process, which refuses it all once more.
+    // The new peer is another process, so it refuses each file once more.
     b.kill();
     let mut b = pair.b.start(&["--on-conflict", "skip"]);
     b.waits_for("file_failed", |event| event["path"] == "kept");
@@ -176,8 +176,8 @@ fn what_was_refused_follows_by_itself_when_its_place_is_free() {
     }
 }
 
-/// A copy of what was received before, under another id, is not received twice; a folder is private
-/// while it fills.
+/// The same content under another transfer ID is not stored twice. A folder is private while it
+/// fills.
 #[cfg(unix)]
 #[test]
 fn a_folder_is_private_while_it_fills_and_the_same_content_is_not_doubled() {
@@ -190,7 +190,7 @@ fn a_folder_is_private_while_it_fills_and_the_same_content_is_not_doubled() {
     let (a, mut b) = (pair.a.start(&["--limit-rate", "3M"]), pair.b.start(&[]));
     b.waits_for("file_done", |event| event["path"] == "private/first");
     assert_eq!(arrived.metadata().unwrap().mode() & 0o777, 0o700);
-    // It stays private when the sender dies.
+    // The folder stays private when the sender dies.
     a.kill();
     assert_eq!(arrived.metadata().unwrap().mode() & 0o777, 0o700);
     let _a = pair.a.start(&[]);
@@ -271,7 +271,7 @@ fn a_signal_to_terminate_ends_it_in_order() {
     let events = a.stop();
     assert_eq!(events.last().unwrap()["reason"], "stopped");
     b.waits_for("disconnected", |_| true);
-    // The other waits, and takes the first back.
+    // The other peer waits and accepts the first one again.
     let mut back = pair.a.start(&[]);
     back.waits_for("connected", |_| true);
     put(&pair.a, "late.txt", "late");
@@ -281,8 +281,7 @@ fn a_signal_to_terminate_ends_it_in_order() {
     assert!(begun.elapsed() < Duration::from_secs(5), "it took {:?} to stop", begun.elapsed());
 }
 
-/// What is confined cannot free itself: the flag that the kernel asks for is set on each of its
-/// threads.
+/// The sandbox must set the flag that the kernel reports (no new privileges) on every thread.
 #[cfg(target_os = "linux")]
 #[test]
 fn every_thread_is_confined_to_the_folders() {
@@ -301,7 +300,7 @@ fn every_thread_is_confined_to_the_folders() {
             .collect();
         assert!(threads.len() > 3, "{threads:?}");
         if log.contains("not confined: this system") {
-            // A skipped test is taken for one that passed, and so for what it would have shown.
+            // In CI a skipped test would look like a passed one.
             assert!(
                 std::env::var_os("CI").is_none(),
                 "this kernel has no Landlock, which CI must have"
@@ -321,11 +320,11 @@ fn every_thread_is_confined_to_the_folders() {
     }
 }
 
-/// A bug in the task of one connection, session or file: it costs that one, and both peers go on.
+/// A panic in the task of one connection, session or file ends only that task. Both peers stay up.
 #[cfg(feature = "failpoints")]
 #[test]
 fn a_panic_in_one_task_leaves_the_peers_up() {
-    // The second peer dials the first, and sends to it.
+    // The second peer dials the first and sends to it.
     let places = [
         ("handshake.host_sure=panic@1", ""),
         ("session.begun=panic@1", ""),
@@ -345,7 +344,7 @@ fn a_panic_in_one_task_leaves_the_peers_up() {
                     put(&pair.b, name, name);
                     a.waits_for("file_done", |event| event["path"] == name);
                     assert_eq!(fs::read_to_string(pair.a.incoming().join(name)).unwrap(), name);
-                    // It is told of what may be forgotten in the same session.
+                    // The receiver learns in the same session which transfer IDs it may forget.
                     b.waits_for("file_done", |event| event["path"] == name);
                 }
                 for (mut peer, place) in [(a, at_a), (b, at_b)] {

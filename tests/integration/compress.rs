@@ -1,5 +1,5 @@
-//! Compression on the way, in the real program over a slow link: what crosses it, and that nothing
-//! else changes.
+//! Compression in the real program over a slow link: how many bytes cross it, and that the results
+//! are the same.
 
 use crate::harness::files::{drop_content, hash_of};
 use crate::harness::peer::Pair;
@@ -17,7 +17,7 @@ fn noise(seed: u64, len: usize) -> Vec<u8> {
     bytes
 }
 
-/// Words in an order that follows from a seed: about a third of it is left when it is compressed.
+/// Words in an order that follows from a seed. They compress to about a third.
 fn text(seed: u64, len: usize) -> Vec<u8> {
     const WORDS: [&str; 16] = [
         "stream",
@@ -47,14 +47,14 @@ fn text(seed: u64, len: usize) -> Vec<u8> {
     text
 }
 
-/// A pair over 20 Mbit/s and 20 ms.
+/// A pair with a link of 20 Mbit/s and a round-trip time of 20 ms.
 fn slow_pair(seed: u64) -> (Pair, Relay) {
     let (pair, link) = Pair::linked(seed);
     link.edit_both(|line| (line.rate, line.delay) = (Some(2_500_000), Duration::from_millis(10)));
     (pair, link)
 }
 
-/// Bytes that went from A towards B.
+/// Bytes sent from A towards B.
 fn crossed(link: &Relay) -> usize {
     usize::try_from(link.counts(Way::AToB).bytes).unwrap()
 }
@@ -62,7 +62,7 @@ fn crossed(link: &Relay) -> usize {
 #[test]
 fn text_takes_less_than_half_its_bytes_and_resumes_after_a_kill() {
     let (pair, link) = slow_pair(71);
-    // In the middle, chunks that go as they are.
+    // The chunks in the middle are incompressible.
     let content = [text(1, 9 * MIB), noise(2, MIB), text(3, 5 * MIB + 12_345)].concat();
     drop_content(&pair.a, "book", &content);
     let sender = pair.a.start(&["--drain"]);

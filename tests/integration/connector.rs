@@ -1,4 +1,4 @@
-//! Peers that find each other, or should not: real endpoints on loopback.
+//! Peers that must find each other, or must not: real endpoints on loopback.
 
 mod installations;
 
@@ -40,7 +40,7 @@ async fn peers_that_start_together_agree_on_one_session() {
         sa.0.tell(&Control::Backlog { files: 3, bytes: 4 }).await.unwrap();
         let heard = tokio::time::timeout(TIMEOUT, sb.1.recv()).await.unwrap();
         assert_eq!(heard, Some(Control::Backlog { files: 3, bytes: 4 }));
-        // It stays the one: no second session shows up while both dials run out.
+        // No second session shows up while both dials end.
         let more = tokio::time::timeout(Duration::from_millis(300), a.sessions.recv()).await;
         assert!(more.is_err(), "a second session replaced the first");
     }
@@ -63,7 +63,7 @@ async fn a_restarted_peer_takes_over_at_once() {
     let mut listener = start(at, None, [1; 32]);
     let mut first = start(bt, Some(at), [1; 32]);
     let (old, _) = settle(&mut listener, &mut first).await;
-    // The first vanishes without a word: another process of the same peer comes from elsewhere.
+    // The first peer vanishes without a message; another process of it dials from another address.
     let elsewhere = SocketAddr::from(([127, 0, 0, 3], free_port()));
     let mut second = start(elsewhere, Some(at), [1; 32]);
     let (new, theirs) = settle(&mut listener, &mut second).await;
@@ -74,8 +74,8 @@ async fn a_restarted_peer_takes_over_at_once() {
     assert_eq!(reason, "a newer session took its place");
 }
 
-/// A peer that dies in the midst of a handshake and is started again does not cost the deadline of
-/// that handshake (10 s).
+/// A peer that is killed during a handshake and restarted connects again before the deadline of the
+/// old handshake (10 s).
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_handshake_that_falls_silent_is_begun_anew() {
     let (at, bt) = pair();
@@ -83,7 +83,7 @@ async fn a_handshake_that_falls_silent_is_begun_anew() {
     link.edit_both(|line| line.delay = Duration::from_millis(100));
     let (_first, mut second) = (start(bt, None, [1; 32]), start(pair().1, None, [1; 32]));
     let mut dialler = start(at, Some(link.facing_a()), [1; 32]);
-    // The connection is about to be there. Its first message finds another process.
+    // The connection is almost established. Its first message reaches another process.
     let begun = tokio::time::Instant::now();
     while link.counts(Way::BToA).delivered_packets == 0 {
         assert!(begun.elapsed() < TIMEOUT, "nobody answers");
@@ -96,15 +96,15 @@ async fn a_handshake_that_falls_silent_is_begun_anew() {
     assert!(took < Duration::from_secs(8), "a session came only after {took:?}");
 }
 
-/// All that a responder has of an initiator. None of it is dropped: an end of a stream or of a
-/// connection is an answer.
+/// Everything that a responder holds for one initiator. The tests drop none of it: the end of a
+/// stream or connection would be an answer.
 struct Open {
     _connection: quinn::Connection,
     _streams: (quinn::SendStream, quinn::RecvStream),
 }
 
-/// On a long path a new session looks what it carries, while there is nothing to send; then it is
-/// quiet.
+/// On a long path a new session probes the path while it has nothing to send, and is quiet
+/// afterwards.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_idle_session_looks_at_a_long_path_once() {
     let (at, bt) = pair();
@@ -120,7 +120,7 @@ async fn an_idle_session_looks_at_a_long_path_once() {
     loop {
         tokio::time::sleep(Duration::from_secs(1)).await;
         let now = bytes();
-        // Keep-alives are all that is left.
+        // Only keep-alives remain.
         let quiet = now.into_iter().zip(last).all(|(now, last)| now - last < 5_000);
         if quiet && looked() {
             break;
@@ -143,8 +143,9 @@ const MTUS: [usize; 20] = [
     3000, 4352, 8999, 9000,
 ];
 
-/// Starts two peers over a link of 30 ms round-trip time that drops packets above `mtus` (A to B, B
-/// to A), waits until both have probed the path, and says what became of their session.
+/// Starts two peers over a link with a round-trip time of 30 ms that drops packets larger than
+/// `mtus` (A to B, B to A), and waits until both have probed the path. Returns an error that
+/// describes what failed.
 async fn probe_at(mtus: [usize; 2]) -> Result<(), String> {
     let (at, bt) = pair();
     let link = Relay::start(1, at, bt);
@@ -188,9 +189,8 @@ async fn probe_at(mtus: [usize; 2]) -> Result<(), String> {
     Ok(())
 }
 
-/// On no path does the probe of an idle session end it: not where both sides have the same MTU, not
-/// where they differ, and not where a link in the middle has a smaller one (which drops the packet,
-/// as the relay does).
+/// The path probe of an idle session does not end it on any path: with equal MTUs, with different
+/// ones, and with a smaller MTU of a link in the middle, which drops the packet, as the relay does.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_session_holds_on_a_path_of_any_mtu() {
     let equal = MTUS.map(|mtu| [mtu, mtu]);
@@ -207,10 +207,9 @@ async fn a_session_holds_on_a_path_of_any_mtu() {
     }
 }
 
-/// Serves initiators as a responder with this key does, until one has proved itself.
+/// Serves initiators as a responder with this key until one of them has sent its proof.
 async fn until_proof(responder: &quinn::Endpoint, key: [u8; 32]) -> Open {
-    // Of tries that overlap the initiator goes on with one, and the others may never come to an
-    // end.
+    // The initiator continues only one of several overlapping attempts. The others may never end.
     let mut tries = tokio::task::JoinSet::new();
     loop {
         tokio::select! {
@@ -246,7 +245,7 @@ async fn proof(
     Some((send, recv))
 }
 
-/// A link that is cut each time when the initiator has just proved itself says nothing about the
+/// A link that is cut each time the initiator has just sent its proof says nothing about the
 /// password.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn handshakes_that_die_after_the_proof_are_no_wrong_password() {
@@ -259,15 +258,15 @@ async fn handshakes_that_die_after_the_proof_are_no_wrong_password() {
     );
     let dying = dying.unwrap();
     let mut dialler = start(at, Some(link.facing_a()), [1; 32]);
-    // Silent to the end: a responder that says that it is gone, or that its streams are at their
-    // end, is another case.
+    // The responder stays silent to the end: a close or a finished stream would be a different
+    // case.
     let mut silent = Vec::new();
     for n in 0..3 {
         let proof = tokio::time::timeout(TIMEOUT, until_proof(&dying, [1; 32])).await;
         silent.push(proof.unwrap_or_else(|_| panic!("no proof {n}")));
         link.cut(&BOTH);
-        // Until the initiator has given it up. What follows is the next dial, whose first packet
-        // has 1,200 bytes.
+        // Long enough for the initiator to give up. The next dial follows; its first packet has
+        // 1,200 bytes.
         tokio::time::sleep(Duration::from_millis(3500)).await;
         let before = link.counts(Way::AToB).bytes;
         let begun = tokio::time::Instant::now();
@@ -285,7 +284,7 @@ async fn handshakes_that_die_after_the_proof_are_no_wrong_password() {
     settle(&mut dialler, &mut responder).await;
 }
 
-/// What becomes of the two Initial packets with a ClientHello in them.
+/// How the relay treats the two Initial packets with a ClientHello in them.
 #[derive(Clone, Copy, Debug)]
 enum Fate {
     FirstLost,
@@ -294,11 +293,12 @@ enum Fate {
     SecondLate,
 }
 
-/// Passes packets on between an initiator and a responder. The first two packets of each
-/// destination connection ID that the initiator chose, or was given by a Retry, meet their fate;
-/// all others pass.
+/// Forwards packets between an initiator and a responder. The first two packets for each
+/// destination connection ID (chosen by the initiator, or given by a Retry) are treated as `fate`
+/// says; all others pass.
 async fn pass_on(front: UdpSocket, responder: SocketAddr, fate: Fate) {
-    /// Longer than the answer to the other packet takes, so that the late one finds a Retry sent.
+    /// Longer than the answer to the other packet takes, so that the late packet finds that a Retry
+    /// was sent.
     const LATE: Duration = Duration::from_millis(100);
     let back = Arc::new(UdpSocket::bind("127.0.0.1:0").await.unwrap());
     back.connect(responder).await.unwrap();
@@ -338,15 +338,15 @@ async fn pass_on(front: UdpSocket, responder: SocketAddr, fate: Fate) {
     }
 }
 
-/// A ClientHello with X25519MLKEM768 needs two packets. Whatever happens to one of them, also when
-/// the responder answers with a Retry first, the peers find each other soon.
+/// A ClientHello with X25519MLKEM768 needs two packets. If one of them is lost or late, the peers
+/// still find each other soon, also when the responder first answers with a Retry.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn either_half_of_a_client_hello_may_be_lost_or_late() {
     for retry in [false, true] {
         for fate in [Fate::FirstLost, Fate::SecondLost, Fate::FirstLate, Fate::SecondLate] {
             let (at, bt) = pair();
             let mut responder = start(bt, None, [1; 32]);
-            // With two connections that are not authenticated, all others get a Retry.
+            // While two connections are unauthenticated, all new ones get a Retry.
             let (crowd, mut silent) = (client(), Vec::new());
             if retry {
                 for _ in 0..2 {
@@ -402,7 +402,8 @@ async fn a_peer_that_dials_itself_stops() {
     assert!(matches!(peer.ends().await, Fatal::Itself { peer } if peer == at));
 }
 
-/// Over another address, as behind NAT that leads back: then somebody on the way may have done it.
+/// Over another address, as behind a NAT that leads back. An attacker on the path could also have
+/// caused this, so the peer goes on.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_peer_that_is_led_back_to_itself_goes_on() {
     let (at, _) = pair();
@@ -427,7 +428,7 @@ async fn a_name_that_leads_nowhere_is_an_error() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn guesses_are_throttled_and_the_named_peer_still_gets_in() {
     let (at, bt) = pair();
-    // The responder knows its peer's address; strangers come from elsewhere.
+    // The responder knows its peer's address. The strangers come from another one.
     let mut responder = start(at, Some(bt), [1; 32]);
     for n in 0..8 {
         let stranger = SocketAddr::from(([127, 0, 0, 9], free_port()));
@@ -435,7 +436,7 @@ async fn guesses_are_throttled_and_the_named_peer_still_gets_in() {
         let ended = tokio::time::timeout(Duration::from_secs(2), guess.run).await;
         match ended {
             Ok(result) => assert!(matches!(result.unwrap(), Err(Fatal::WrongPassword { .. }))),
-            // Out of guesses: told to come back later, so it is not refused but waits.
+            // Out of guesses: the responder tells it to come back later, so it waits.
             Err(_) => assert!(n >= 4, "guess {n} was throttled"),
         }
     }

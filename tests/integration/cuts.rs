@@ -1,9 +1,8 @@
-//! Links that are cut, addresses that change and hosts that sleep, in the midst of transfers both
-//! ways between two real processes: files go on at once, from what has arrived, and each lands
-//! once.
+//! Cut links, changed addresses and suspended hosts during transfers in both directions between two
+//! real processes. Transfers resume at once from the received part, and each file arrives once.
 //!
-//! A long cut outlasts the idle time-out of the connection (30 s) and several steps of every
-//! back-off, so that no timer is left which an hour would meet and it does not.
+//! A long cut outlasts the idle timeout of the connection (30 s) and several steps of every
+//! back-off. A cut of an hour would therefore meet no other timer.
 
 use crate::harness::MEASURING;
 use crate::harness::files::plant_big;
@@ -19,36 +18,36 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-/// Longer than the idle time-out.
+/// Longer than the idle timeout.
 const LONG: Duration = Duration::from_secs(36);
-/// Transfers go on within this, on a machine that has the time for it. What has to wait for the old
-/// connection's next probe, or for its end, takes longer than that.
+/// Transfers resume within this time if the machine is not busy. Waiting for the next probe of the
+/// old connection, or for its end, would take longer.
 const BACK: Duration = Duration::from_secs(2);
-/// And within this on any.
+/// And within this time on a busy machine.
 const BACK_AT_LAST: Duration = Duration::from_secs(10);
-/// What a side sends at most while it is not answered, in bytes a second: three packets for each
-/// dial, one a second, and some of the old connection.
+/// Most bytes per second that a side sends while it gets no answer: three packets for each dial,
+/// one dial per second, and a few packets of the old connection.
 const KNOCKING: u64 = 6200;
-/// No wait is longer.
+/// The longest wait.
 const TIMEOUT: Duration = Duration::from_secs(120);
-/// Of the file that crosses each way, in bytes.
+/// Size of the file sent in each direction, in bytes.
 const BIG: u64 = 24 << 20;
-/// Of the link each way, in bytes a second.
+/// Rate of the link in each direction, in bytes per second.
 const RATE: u64 = 3 << 20;
-/// Addresses from which a side is seen.
+/// The addresses from which a side is seen.
 const HOME: IpAddr = IpAddr::V4(Ipv4Addr::new(127, 0, 0, 4));
 const ELSEWHERE: IpAddr = IpAddr::V4(Ipv4Addr::new(127, 0, 0, 5));
-/// What may be sent again.
+/// Most bytes that may be sent twice.
 const AGAIN: u64 = 8 << 20;
 
-/// What happens, and to whom.
+/// A fault, and the state in which it happens.
 struct Case {
     name: &'static str,
-    /// B does not dial: after a cut, only A can come back.
+    /// B does not dial, so only A can reconnect after a cut.
     b_listens: bool,
-    /// Nothing is under way when it happens.
+    /// No transfer is running when the fault happens.
     idle: bool,
-    /// Returns when all is well again.
+    /// Injects the fault and returns when it is over.
     fault: fn(&Scene),
 }
 
@@ -64,7 +63,7 @@ impl Case {
 
 type Tree = BTreeMap<PathBuf, Entry>;
 
-/// Two peers at work, and what each has to send.
+/// Two running peers and their files to send.
 struct Scene {
     hosts: Pair,
     link: Relay,
@@ -90,7 +89,7 @@ impl Scene {
         Self { hosts, link, running: [a, b.patient(TIMEOUT)], sent }
     }
 
-    /// Waits until both have half of what they are sent.
+    /// Waits until both have received half of the big file.
     fn until_under_way(&mut self) {
         for side in &mut self.running {
             let half = |event: &Value| event["bytes"].as_u64() > Some(BIG / 2);
@@ -98,7 +97,8 @@ impl Scene {
         }
     }
 
-    /// How long it takes until both receive again; what is wrong, if one does not in time.
+    /// Measures how long it takes until both receive again. The error says which one does not in
+    /// time.
     fn goes_on(&mut self) -> Result<[Duration; 2], String> {
         let (returned, waited) = (Instant::now(), self.waited_for_processor());
         let mut took = [Duration::ZERO; 2];
@@ -112,7 +112,7 @@ impl Scene {
                 *took = seen.at.saturating_duration_since(returned);
             }
         }
-        // What else the machine had to do meanwhile is not held against anybody.
+        // Time in which other processes kept the processors busy does not count.
         let others = self.waited_for_processor().saturating_sub(waited);
         if took.iter().any(|took| *took > BACK + others) {
             let events = self.running.each_mut().map(|side| side.events().to_vec());
@@ -121,13 +121,13 @@ impl Scene {
         Ok(took)
     }
 
-    /// How long the peers, and the link, had to wait for a processor until now.
+    /// Total time for which the peers and the link waited for a processor.
     fn waited_for_processor(&self) -> Duration {
         let peers = self.running.iter().map(|side| waited_for_processor(&side.id().to_string()));
         peers.sum::<Duration>() + waited_for_processor("self")
     }
 
-    /// Waits until nothing is left to send, stops both, and looks at what came.
+    /// Waits until everything is sent, stops both peers and checks the received files.
     fn finishes(self, name: &str) {
         let Self { hosts, link, running, sent } = self;
         let deadline = Instant::now() + TIMEOUT;
@@ -157,8 +157,7 @@ impl Scene {
             assert_eq!(twice, None, "{name}");
             let size: u64 = sent[from].values().map(size_of).sum();
             let crossed = link.counts(way).bytes;
-            // Headers, acknowledgements of what comes the other way, and the half percent that is
-            // lost.
+            // Headers, acknowledgements for the other direction, and the half percent that is lost.
             let once = size + size / 10 + (1 << 20);
             let again = came_again(&events[to]);
             println!(
@@ -170,13 +169,14 @@ impl Scene {
     }
 }
 
-/// Something came over the link just now.
+/// The event reports newly received bytes.
 fn brings_bytes(event: &Value) -> bool {
     event["direction"] == "receive"
         && (event["event"] == "file_progress" || event["event"] == "file_started")
 }
 
-/// How much of the big file came again, as attempts after the first begin before what had come.
+/// Bytes of the big file that were sent again: later attempts begin before the end of the earlier
+/// ones.
 fn came_again(events: &[Value]) -> u64 {
     let (mut had, mut again) = (0, 0);
     for event in
@@ -195,8 +195,8 @@ fn size_of(entry: &Entry) -> u64 {
     if let Entry::File { size, .. } = entry { *size } else { 0 }
 }
 
-/// Moves a folder of small files into each Outgoing every so often until told to stop; gives what
-/// was put into each.
+/// Moves a folder of small files into each Outgoing at intervals until told to stop. Returns the
+/// files of each side.
 fn drop_small_files(hosts: [&Host; 2], stop: &AtomicBool) -> [Tree; 2] {
     let mut all = [Tree::new(), Tree::new()];
     for round in 0..200 {
@@ -245,7 +245,7 @@ fn run(case: &Case, seed: u64) {
     scene.finishes(name);
 }
 
-/// All at once, as most of the time is spent in waiting.
+/// Runs all cases at once, because most of their time is waiting.
 fn run_all(cases: &[Case]) {
     let seed = rand::random();
     std::thread::scope(|scope| {
@@ -260,7 +260,7 @@ fn cut(link: &Relay, ways: &[Way], time: Duration) {
     sleep(time / 2);
     let before = ways.iter().map(|way| link.counts(*way).bytes).collect::<Vec<_>>();
     sleep(time / 2);
-    // Not while the connection is not given up.
+    // Only once the connection is given up.
     for (way, before) in ways.iter().zip(before).filter(|_| time >= LONG) {
         let rate = (link.counts(*way).bytes - before) / (time / 2).as_secs();
         println!("{way:?}: {rate} bytes a second were sent into the cut");
@@ -330,8 +330,7 @@ fn addresses_change() {
     ]);
 }
 
-/// What is slow, loses much or stands still for a moment is not cut: the session stays the one that
-/// it was.
+/// A slow, lossy or briefly stalled link is not cut: the session stays the same.
 #[test]
 fn a_bad_link_is_no_cut() {
     let _alone = MEASURING.blocking_lock();
@@ -351,8 +350,8 @@ fn a_bad_link_is_no_cut() {
     });
 }
 
-/// Over a link with this delay each way and this loss, which stands still for `halt` milliseconds
-/// now and then.
+/// Runs a session over a link with this one-way delay and loss. The link stalls for `halt`
+/// milliseconds now and then.
 fn stays_connected(name: &str, delay: Duration, loss: f64, halt: u64, seed: u64) {
     let (hosts, link) = Pair::linked(seed);
     link.edit_both(|line| (line.delay, line.loss, line.rate) = (delay, loss, Some(RATE)));
@@ -360,7 +359,7 @@ fn stays_connected(name: &str, delay: Duration, loss: f64, halt: u64, seed: u64)
     running.iter_mut().for_each(|side| {
         side.waits_for("connected", |_| true);
     });
-    // Dials that crossed are over.
+    // By now, dials that crossed each other are over.
     sleep(Duration::from_secs(3) + 10 * delay);
     let before = running.each_mut().map(connections);
     for host in [&hosts.a, &hosts.b] {

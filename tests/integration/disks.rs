@@ -1,6 +1,6 @@
-//! Disks that fail: both users are told, everything else goes on, and when the disk is back the
-//! file follows without a restart. The faults are injected (`src/failpoint.rs`); where the system
-//! lets us mount, real volumes fail too.
+//! Failing disks: both users are told, all other transfers go on, and once the disk works again the
+//! file follows without a restart. Faults are injected (`src/failpoint.rs`); where the system
+//! permits mounts, real volumes fail too.
 
 mod mounts;
 mod volumes;
@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-/// Larger than a chunk, so that it goes through the stage with an answer of the receiver.
+/// Larger than a chunk, so that the file is staged and the receiver answers its offer.
 const BIG: u64 = 700_000;
 
 fn failed<'a>(name: &'a str, way: &'a str, text: &'a str) -> impl Fn(&Value) -> bool + 'a {
@@ -24,7 +24,7 @@ fn failed<'a>(name: &'a str, way: &'a str, text: &'a str) -> impl Fn(&Value) -> 
     }
 }
 
-/// One way from one host to the other.
+/// One direction, from one host to the other.
 struct Way<'a> {
     from: &'a Host,
     sender: &'a mut Running,
@@ -33,7 +33,8 @@ struct Way<'a> {
 }
 
 impl Way<'_> {
-    /// A big and a small file are refused with these words on both sides. Gives their hashes.
+    /// A big and a small file are refused with this text on both sides. Returns their names and
+    /// hashes.
     fn is_refused(&mut self, name: &str, text: &str) -> [(String, blake3::Hash); 2] {
         let files = [(format!("{name} big"), BIG), (format!("{name} small"), 100)];
         let files = files.map(|(name, size)| (name.clone(), drop_in(self.from, &name, size)));
@@ -45,7 +46,7 @@ impl Way<'_> {
         files
     }
 
-    /// They arrive by themselves.
+    /// The files arrive without a further action.
     fn follows(&mut self, files: &[(String, blake3::Hash)]) {
         for (name, hash) in files {
             self.sender.has_or_waits_for("file_done", of_transfer(name, "send"));
@@ -62,13 +63,13 @@ fn incoming_holds_no_more_than_the_operator_lets_it() {
     let to = pair.b.incoming();
     drop_in(&pair.a, "first", 400_000);
     b.waits_for("file_done", of_transfer("first", "receive"));
-    // It could never go.
+    // It can never fit.
     drop_in(&pair.a, "too large", 1_000_001);
     a.waits_for("file_failed", |event| event["path"] == "too large" && event["retry"] == false);
     let hash = drop_in(&pair.a, "second", 700_000);
     a.waits_for("file_failed", failed("second", "send", "--max-incoming-bytes"));
     b.waits_for("file_failed", failed("second", "receive", "take files out"));
-    // One that fits goes.
+    // A smaller file fits and is received.
     drop_in(&pair.a, "third", 100_000);
     b.has_or_waits_for("file_done", of_transfer("third", "receive"));
     fs::remove_file(to.join("first")).unwrap();
@@ -111,7 +112,7 @@ fn whatever_call_fails_both_are_told_and_the_file_follows_when_it_works_again() 
         let to = pair.b.incoming();
         let mut way = Way { from: &pair.a, sender: &mut a, to, receiver: &mut b };
         let files = way.is_refused(&number.to_string(), text);
-        // What does not need the call that fails goes on.
+        // Transfers that do not need the failing call go on.
         if !["os.rename", "os.sync_dir", "os.set_meta"].iter().any(|call| rule.starts_with(call)) {
             drop_in(&pair.b, &format!("back {number}"), 10);
             way.receiver
@@ -126,7 +127,7 @@ fn whatever_call_fails_both_are_told_and_the_file_follows_when_it_works_again() 
 
 #[test]
 fn a_file_whose_sync_failed_is_sent_anew_and_not_believed() {
-    // When it is whole, and on its way.
+    // At the end of the file, and while it is received.
     ["os.sync_file", "os.sync_data"].into_iter().for_each(is_sent_anew_without);
 }
 
@@ -136,11 +137,11 @@ fn is_sent_anew_without(call: &str) {
     pair.b.failpoints = format!("{call}=EIO@{}", flag.display());
     let (mut a, mut b) = pair.connected(&[], &[]);
     fs::write(&flag, "").unwrap();
-    // Large enough for notes on how far it is.
+    // Large enough for checkpoints.
     let hash = drop_in(&pair.a, "big", 20_000_000);
     b.waits_for("file_failed", failed("big", "receive", "could not sync"));
     fs::remove_file(&flag).unwrap();
-    // Not a byte of what the system may have dropped is counted on.
+    // The system may have dropped any byte, so the transfer begins at offset 0.
     b.waits_for("file_started", |event| event["path"] == "big" && event["offset"] == 0);
     b.waits_for("file_done", of_transfer("big", "receive"));
     assert_eq!(hash_of(&pair.b.incoming().join("big")), hash);
@@ -148,7 +149,7 @@ fn is_sent_anew_without(call: &str) {
     stop([a, b]);
 }
 
-/// What was sent leaves the folder a moment after its receipt.
+/// A sent file leaves the folder a moment after its receipt.
 fn remove_once_empty(folder: &Path) {
     let deadline = Instant::now() + Duration::from_secs(30);
     while let Err(error) = fs::remove_dir(folder) {
@@ -168,13 +169,13 @@ fn a_folder_that_was_removed_under_our_feet_is_taken_when_it_is_back() {
     assert!(!to.exists(), "it was made by itself: it may be where a disk is to be mounted");
     fs::create_dir(&to).unwrap();
     way.follows(&files);
-    // Moved away, with another one in its place.
+    // The folder is moved away and a new one takes its place.
     fs::rename(&to, pair.b.dir.join("older")).unwrap();
     fs::create_dir(&to).unwrap();
     drop_in(&pair.a, "into the new one", 10);
     b.has_or_waits_for("file_done", of_transfer("into the new one", "receive"));
     assert!(to.join("into the new one").exists());
-    // A link in its place is not followed.
+    // A link takes its place. It is not followed.
     fs::rename(&to, pair.b.dir.join("old")).unwrap();
     fs::create_dir(pair.b.dir.join("elsewhere")).unwrap();
     std::os::unix::fs::symlink("elsewhere", &to).unwrap();
@@ -184,7 +185,7 @@ fn a_folder_that_was_removed_under_our_feet_is_taken_when_it_is_back() {
     fs::remove_file(&to).unwrap();
     fs::rename(pair.b.dir.join("old"), &to).unwrap();
     way.follows(&files);
-    // The other side: what is dropped into the new one is seen.
+    // On the other side, files dropped into the new folder are seen.
     remove_once_empty(&pair.a.outgoing());
     a.has_or_waits_for("warning", |event| {
         event["message"].as_str().unwrap().contains("the folder is gone")
@@ -195,8 +196,7 @@ fn a_folder_that_was_removed_under_our_feet_is_taken_when_it_is_back() {
     stop([a, b]);
 }
 
-/// A new folder is none of those to which the process is confined, unless the one above it is one
-/// of them.
+/// A sandbox covers a folder, not its replacement, unless it covers the folder above.
 #[test]
 fn who_is_confined_to_the_folders_alone_ends_when_one_is_replaced() {
     let pair = Pair::new();
@@ -217,8 +217,8 @@ fn who_is_confined_to_the_folders_alone_ends_when_one_is_replaced() {
     stop([a, b]);
 }
 
-/// Starts the program without root's right to write everywhere. `false`, said aloud, where that
-/// cannot be.
+/// Starts the program without root's right to write everywhere. Returns `false`, with a note, if
+/// that is impossible.
 fn as_nobody_special(host: &mut Host) -> bool {
     if !rustix::process::geteuid().is_root() {
         return true;
@@ -263,7 +263,7 @@ fn without_its_own_folder_it_stops_and_says_so() {
     let events = b.ends(16);
     let reason = events.last().unwrap()["reason"].as_str().unwrap();
     assert!(reason.contains("was removed or replaced while rft ran"), "{reason}");
-    // Nothing is lost with it: brought back, it goes on.
+    // Nothing is lost: when the folder is brought back, the transfers go on.
     fs::rename(pair.b.dir.join("moved"), pair.b.state()).unwrap();
     let b = pair.b.start(&[]);
     drop_in(&pair.a, "later", 10);
@@ -336,7 +336,7 @@ fn a_damaged_partial_file_is_begun_anew() {
             bytes[1_000_000] ^= 1;
             fs::write(&path, bytes).unwrap();
         } else {
-            // More than is there.
+            // More records than there are.
             fs::write(&path, u64::MAX.to_be_bytes()).unwrap();
         }
     }

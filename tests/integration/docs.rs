@@ -1,4 +1,4 @@
-//! What the documents say of the code is so: the tests that they name are there, and the messages.
+//! Checks the documents against the code: the tests and messages that they name exist.
 
 use std::collections::HashSet;
 use std::fs;
@@ -25,7 +25,7 @@ fn sources(folders: &[&str]) -> Vec<String> {
     texts
 }
 
-/// The items of the list under this heading: the bold start of each, and the text after it.
+/// The items of the list under this heading: the bold start of each item, and its text.
 fn items(document: &str, heading: &str) -> Vec<(String, String)> {
     let text = fs::read_to_string(root().join("docs").join(document)).unwrap();
     let (_, section) = text.split_once(&format!("\n## {heading}\n")).expect("the heading is there");
@@ -40,12 +40,12 @@ fn items(document: &str, heading: &str) -> Vec<(String, String)> {
     items
 }
 
-/// What stands between backquotes.
+/// The text between backquotes.
 fn code(cell: &str) -> impl Iterator<Item = &str> {
     cell.split('`').skip(1).step_by(2)
 }
 
-/// The names of all functions that are tests.
+/// The names of all test functions.
 fn tests() -> HashSet<String> {
     let mut names = HashSet::new();
     for text in sources(&["src", "tests"]) {
@@ -94,8 +94,7 @@ fn every_claim_of_security_md_names_a_test_that_is_there() {
     assert!(wrong.is_empty(), "{wrong:#?}");
 }
 
-/// Text as it is when a line that goes on with a backslash is put together, and with no space
-/// twice.
+/// Joins lines that end with a backslash and collapses white space.
 fn joined(text: &str) -> String {
     text.replace("\\\n", " ").split_whitespace().collect::<Vec<_>>().join(" ")
 }
@@ -109,7 +108,7 @@ fn every_message_of_operation_md_is_one_that_the_program_has() {
     for (head, _) in items {
         for message in code(&head) {
             let message = message.replace(".rftignore", "{IGNORE_FILE}");
-            // What differs from time to time stands as dots, or as capitals.
+            // The documents write dots or capitals for the variable parts of a message.
             for piece in message.split("...").map(|piece| piece.trim().trim_start_matches("N ")) {
                 looked_for += 1;
                 if !program.contains(piece) {

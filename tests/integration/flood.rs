@@ -1,5 +1,5 @@
-//! Ten thousand hostile connections against the program at work: the transfer goes on, memory
-//! stays, and the peer that the user named gets in.
+//! Ten thousand hostile connections against the running program: the transfer goes on, memory stays
+//! bounded, and the configured peer can connect.
 
 mod attacker;
 mod closers;
@@ -13,34 +13,32 @@ use std::net::SocketAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-/// Connections in all.
+/// All hostile connections.
 const HOSTILE: usize = 10_000;
-/// Of these, finished handshakes that went on to be refused, or denied what they wanted, of each
-/// kind.
+/// Of each kind of finished handshake that is refused, or denied its wish.
 const REFUSED: usize = 100;
-/// And such as were ended by the deadline of 10 s.
+/// Connections that the deadline of 10 s ended.
 const ENDED: usize = 16;
-/// First packets that were answered with a Retry.
+/// First packets answered with a Retry.
 const RETRIES: usize = 1000;
-/// First packets that end the connection that they begin.
+/// First packets that close the connection they open.
 const CLOSED: usize = 2000;
-/// Places that there are for strangers.
+/// Slots for strangers.
 const PLACES: usize = 8;
-/// Guesses that come back meanwhile, at most.
+/// Most password guesses that regrow during the test.
 const GUESSES: usize = 6;
-/// The file that crosses meanwhile.
+/// Size of the file sent during the attack.
 const SIZE: u64 = 40_000_000;
-/// What the sender may send: far below what two cores can, so that the attacker, which shares them,
-/// is no rival.
+/// Rate limit of the sender: far below what two cores can do, because the attacker shares them.
 const RATE: &str = "10M";
-/// By which the process may grow.
+/// Most memory by which the process may grow.
 const GROWTH: u64 = 64 << 20;
 
 fn has(counter: &AtomicUsize, at_least: usize) -> bool {
     counter.load(Ordering::Relaxed) >= at_least
 }
 
-/// Sends a file from b to a, and gives the seconds that it took.
+/// Sends a file from b to a. Returns the seconds that it took.
 fn transfer(pair: &Pair, at_a: &mut Running, name: &str) -> f64 {
     let written = pair.b.dir.join(name);
     let hash = plant_big(&written, SIZE, 1);
@@ -50,7 +48,7 @@ fn transfer(pair: &Pair, at_a: &mut Running, name: &str) -> f64 {
     done["seconds"].as_f64().unwrap()
 }
 
-/// Slow: three files of four seconds each, and slow attackers who are ended after ten.
+/// Slow: three files of four seconds each, and slow attackers who are ended after ten seconds.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn ten_thousand_hostile_connections_disturb_nobody() {
     let _alone = MEASURING.lock().await;
@@ -65,7 +63,7 @@ async fn ten_thousand_hostile_connections_disturb_nobody() {
     use_up_all_guesses(at).await;
     let attack = Attack::start(at);
     let attacked = transfer(&pair, &mut a, "attacked");
-    // What is refused at once comes again and again.
+    // Connections that are refused at once try again and again.
     attack
         .until("refusals", |tally| {
             has(&tally.oversized_refused, REFUSED)
@@ -75,8 +73,8 @@ async fn ten_thousand_hostile_connections_disturb_nobody() {
                 && has(&tally.closed_first, CLOSED)
         })
         .await;
-    // All places are held by those who are slow, when the peer that the user named comes anew; and
-    // strangers have nothing left to guess with.
+    // Slow strangers hold all slots, and the strangers' guesses are used up, when the configured
+    // peer connects anew.
     attack.takes_all_places();
     attack.until("all places are held", |tally| has(&tally.held, PLACES)).await;
     b.kill();
@@ -96,11 +94,11 @@ async fn ten_thousand_hostile_connections_disturb_nobody() {
     assert!(attacked <= 2.0 * alone, "{report}");
     assert!(in_again < Duration::from_secs(15), "{report}");
     assert!(grown < GROWTH, "{report}");
-    // Some hear late that their place is another's.
+    // Some strangers learn late that another one has their slot.
     assert!(!has(&attack.tally.held_most, 2 * PLACES), "{report}");
     assert!(!has(&attack.tally.guesses_answered, GUESSES), "{report}");
-    // Nobody who only closed a connection has guessed; of those who did, each minute one line is
-    // written.
+    // A stranger that only closes a connection has not guessed. For guesses, one line per minute is
+    // logged.
     let told = a.events().iter().filter(|seen| seen.event["event"] == "auth_failed").count();
     assert!(told <= 3, "{told} events of failed guesses, {report}");
     let log = fs::read_to_string(pair.a.state().join("rft.log")).unwrap();
@@ -114,21 +112,20 @@ async fn ten_thousand_hostile_connections_disturb_nobody() {
     }
 }
 
-/// Slow: closers after TLS get a slot only when QUIC has let go of others.
+/// Slow: clients that close after TLS get a slot only when QUIC has dropped earlier connections.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn five_hundred_closers_of_each_kind_disturb_nobody() {
     let _alone = MEASURING.lock().await;
     let time = Duration::from_secs(90);
     let sender = &["--limit-rate", RATE];
-    // The closed connections that QUIC would keep if each had a slot at once are several times as
-    // much.
+    // If each closed connection had a slot at once, QUIC would keep several times as many of them.
     let growth = 16 << 20;
     let scale = closers::Scale { closers: 500, file: SIZE, files: 1, sender, growth, time };
     eprintln!("{}", closers::measure(&scale).await);
 }
 
-/// A measurement (docs/security.md), some minutes: `cargo test --release --test flood -- --ignored
-/// --nocapture`.
+/// A measurement (docs/security.md) that takes some minutes: `cargo test --release --test
+/// integration flood::ten_thousand_closers -- --ignored --nocapture`.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "a measurement of some minutes"]
 async fn ten_thousand_closers_of_each_kind() {

@@ -1,6 +1,6 @@
-//! A peer that knows the password and does as it likes: it can fill Incoming, and nothing else.
-//! Each test ends with an honest transfer, an orderly stop, and a look at everything around the
-//! peer's folders.
+//! A malicious peer that knows the password: it can fill Incoming and do nothing else. Each test
+//! ends with an honest transfer, an orderly stop and a check of everything around the peer's
+//! folders.
 
 mod enemy;
 mod files;
@@ -16,10 +16,10 @@ use rft::crypto::seal::RecordKind as Kind;
 use rft::proto::message::{Begin, CHUNK_SIZE, Outcome, Refusal};
 
 const CHUNK: u64 = CHUNK_SIZE as u64;
-/// By which the process may grow; it is told to hold 32 MiB.
+/// Most memory by which the process may grow. Its quota is 32 MiB.
 const GROWTH: u64 = 64 << 20;
 
-/// A record, before it is sealed.
+/// A record before it is sealed.
 type Said = (Kind, Vec<u8>);
 
 /// The plaintext of a message.

@@ -1,12 +1,13 @@
-//! The limits that an operator sets on what comes in: both users are told, all else goes on, and
-//! what was refused follows when the limit is lifted. How much Incoming may hold is in `disks.rs`.
+//! Limits that an operator sets on received files: both users are told, all other transfers go on,
+//! and a refused file follows when the limit is lifted. `disks.rs` tests the limit on Incoming as a
+//! whole.
 
 use crate::harness::events::of_transfer;
 use crate::harness::files::{drop_in, hash_of, names};
 use crate::harness::peer::{Pair, Running};
 use serde_json::Value;
 
-/// Two peers, of which b has this limit.
+/// Two peers; b has this limit.
 struct Limited {
     pair: Pair,
     a: Running,
@@ -20,8 +21,8 @@ impl Limited {
         Self { pair, a, b }
     }
 
-    /// The file is refused, which both sides tell in these words, and will be tried again by itself
-    /// or not.
+    /// The file is refused; both sides report it with these texts, and with `retry` if it is tried
+    /// again automatically.
     fn refuses(&mut self, name: &str, retry: bool, [at_sender, at_receiver]: [&'static str; 2]) {
         let told = |name, way, text: &'static str| {
             let of = of_transfer(name, way);
@@ -37,7 +38,7 @@ impl Limited {
         assert!(self.pair.a.outgoing().join(name).exists(), "{name} is lost");
     }
 
-    /// All else goes on, both ways.
+    /// Other transfers go on, in both directions.
     fn serves(&mut self, name: &str, size: u64) {
         let hash = drop_in(&self.pair.a, name, size);
         drop_in(&self.pair.b, &format!("{name} back"), 2_000_000);
@@ -46,7 +47,7 @@ impl Limited {
         assert_eq!(hash_of(&self.pair.b.incoming().join(name)), hash);
     }
 
-    /// The operator starts b again, with this limit; a is left alone.
+    /// The operator restarts b with this limit; a keeps running.
     fn lifted(self, limit: &[&str]) -> Self {
         self.b.stop();
         let b = self.pair.b.start(limit);
@@ -92,7 +93,7 @@ fn what_would_leave_too_little_free_space_waits_for_it() {
     for name in ["large", "small"] {
         limited.refuses(name, true, ["disk is full", "not enough free space"]);
     }
-    // It takes nothing that has bytes, and sends what it has.
+    // It refuses every file that has bytes, but still sends its own.
     drop_in(&limited.pair.b, "back", 2_000_000);
     limited.a.has_or_waits_for("file_done", of_transfer("back", "receive"));
     let mut limited = limited.lifted(&["--min-free", "0"]);

@@ -1,6 +1,7 @@
-//! The man in the middle. Certificates prove nothing here, so anybody on the way can end TLS on
-//! both sides and pass on what is inside. The handshake is bound to the TLS connection and must
-//! fail then, on both sides, though both know the password; and only then.
+//! The man in the middle. Certificates prove nothing here, so an attacker on the path can terminate
+//! TLS on both sides and forward the contents. The handshake is bound to the TLS connection, so it
+//! must fail on both sides, although both know the password. Without such an attacker it must
+//! succeed.
 
 use crate::harness::connector::{self, ANY_PORT, Peer, TIMEOUT};
 use rft::crypto::handshake::{M1_LEN, M2_LEN, M3_LEN};
@@ -14,7 +15,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use tokio::net::UdpSocket;
 use tokio::task::AbortHandle;
 
-/// Both peers know it.
+/// The password key of both peers.
 const KEY: [u8; 32] = [7; 32];
 
 /// Starts a peer on a free port of loopback.
@@ -22,7 +23,7 @@ fn start(peer: Option<SocketAddr>) -> Peer {
     connector::start(connector::config(ANY_PORT, peer), KEY)
 }
 
-/// What passed through the relay.
+/// Counts of what the relay forwarded.
 #[derive(Default)]
 struct Passed {
     connections: AtomicUsize,
@@ -30,19 +31,19 @@ struct Passed {
     from_responder: AtomicUsize,
 }
 
-/// What the relay does when one of its two connections is closed.
+/// How the relay reacts when one of its two connections is closed.
 #[derive(Clone, Copy, PartialEq)]
 enum OnClose {
-    /// It closes the other with the same code.
+    /// It closes the other one with the same code.
     PassOn,
-    /// It lets the other fall silent and drops it without a reason.
+    /// It lets the other one fall silent and drops it without a reason.
     Swallow,
-    /// It closes the other with a code that would have the initiator dial again at once.
+    /// It closes the other one with a code that makes the initiator dial again at once.
     Disguise,
 }
 
-/// Ends TLS towards the initiator and begins it anew towards the responder; passes on every byte of
-/// every stream. Gives the address to dial.
+/// Terminates TLS towards the initiator, opens a new TLS connection to the responder, and forwards
+/// every byte of every stream. Returns the address to dial.
 fn relay(responder: SocketAddr, on_close: OnClose) -> (SocketAddr, Arc<Passed>, AbortHandle) {
     let tls = tls::configure().unwrap();
     let mut endpoint = quinn::Endpoint::server(
@@ -137,8 +138,7 @@ async fn who_ends_tls_on_both_sides_is_refused_by_both() {
     let (relay, passed, serving) = relay(responder.local, OnClose::PassOn);
     refused(start(Some(relay)), &mut responder, relay).await;
     responder.counts_auth_failures(1).await;
-    // The relay did its part: it carried M1, M2 and M3 whole. The responder answered M3 with
-    // nothing.
+    // The relay carried M1, M2 and M3 whole. The responder did not answer M3.
     assert_eq!(passed.connections.load(Ordering::SeqCst), 1);
     assert_eq!(passed.from_initiator.load(Ordering::SeqCst), M1_LEN + M3_LEN);
     assert_eq!(passed.from_responder.load(Ordering::SeqCst), M2_LEN);
@@ -151,7 +151,7 @@ async fn who_hides_the_refusal_gets_three_tries_and_no_more() {
     let (relay, passed, serving) = relay(responder.local, OnClose::Swallow);
     refused(start(Some(relay)), &mut responder, relay).await;
     assert_eq!(passed.connections.load(Ordering::SeqCst), 3);
-    // Three guesses of one source within a minute are told of once at first.
+    // Three wrong guesses of one source within a minute are first reported once.
     responder.counts_auth_failures(1).await;
     assert_eq!(passed.from_responder.load(Ordering::SeqCst), 3 * M2_LEN);
     serving.abort();
@@ -166,7 +166,7 @@ async fn who_disguises_the_refusal_gets_three_tries_and_no_more() {
     serving.abort();
 }
 
-/// The control: whoever passes on packets, and does not end TLS, is only the network.
+/// The control: forwarding packets without terminating TLS does no harm.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn who_passes_on_packets_is_no_man_in_the_middle() {
     let mut responder = start(None);

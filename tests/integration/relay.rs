@@ -1,4 +1,4 @@
-//! The link that other tests put between two peers does what it is told.
+//! Tests of the emulated link that other tests put between two peers.
 
 use crate::harness::relay::{BOTH, Relay, Side, Way};
 use std::io::ErrorKind;
@@ -33,7 +33,7 @@ impl Ends {
     }
 }
 
-/// The next packet, and where it came from.
+/// The next packet and its source address.
 fn next(socket: &UdpSocket) -> (u8, SocketAddr) {
     let mut buf = [0; 8];
     let (len, from) = socket.recv_from(&mut buf).expect("a packet in time");
@@ -93,7 +93,7 @@ fn what_is_lost_follows_from_the_seed() {
         ends.link.edit(Way::AToB, |line| line.loss = 0.3);
         for number in 0..200 {
             ends.a_to_b(number);
-            // One at a time: no buffer on the way decides what is lost.
+            // One at a time, so that no buffer on the path loses packets.
             while ends.link.counts(Way::AToB).packets < u64::from(number) + 1 {
                 std::thread::yield_now();
             }
@@ -130,7 +130,7 @@ fn what_is_lost_has_used_the_rate() {
 #[test]
 fn a_rate_spreads_packets_and_a_full_queue_drops_them() {
     let ends = Ends::new(3);
-    // A packet takes 10 ms, and ten of them fit.
+    // A packet takes 10 ms, and the queue holds ten.
     ends.link
         .edit(Way::AToB, |line| (line.rate, line.queue) = (Some(100), Duration::from_millis(95)));
     let begin = Instant::now();
@@ -144,7 +144,7 @@ fn a_rate_spreads_packets_and_a_full_queue_drops_them() {
     let came =
         std::iter::repeat_with(|| next(&ends.b).0).take_while(|number| *number != 255).count();
     assert!(begin.elapsed() >= Duration::from_millis(90));
-    // What was sent while the queue drained fitted too.
+    // Packets sent while the queue drained also fitted.
     let most = 11 + taken_in.as_millis() as usize / 10;
     assert!((10..=most).contains(&came), "{came} came through, at most {most} fitted");
 }

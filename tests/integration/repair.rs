@@ -1,5 +1,5 @@
-//! What a lossy link loses is made again by the receiver: real endpoints on loopback, with a link
-//! between them.
+//! The receiver recovers packets that a lossy link drops: real endpoints on loopback with an
+//! emulated link between them.
 
 use crate::harness::connector::{self, TIMEOUT, settle};
 use crate::harness::peer::free_port;
@@ -10,12 +10,12 @@ use rft::session::Session;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-/// Of a file; four go into four packets.
+/// Bytes of a record. Four records of a file take four packets.
 const RECORD: usize = 1100;
 const RECORDS: u8 = 4;
 
-/// One file as small files are sent: what is written is all that there is to send. `None` if the
-/// session ended meanwhile.
+/// Sends one file as small files are sent, with nothing after it. Returns `None` if the session
+/// ended meanwhile.
 async fn cross(from: &Session, to: &Session) -> Option<()> {
     let (mut writer, _answers) = from.open_file().await.ok()?;
     for n in 0..RECORDS {
@@ -29,8 +29,8 @@ async fn cross(from: &Session, to: &Session) -> Option<()> {
     Some(())
 }
 
-/// Sends files over a link that loses every twentieth packet, until the receiver made one again or
-/// `most` have crossed; how many it made.
+/// Sends files over a link that loses 5 % of the packets, until the receiver has recovered one or
+/// `most` files have crossed. Returns the number of recovered packets.
 async fn made_again(congestion: Congestion, most: u32) -> u64 {
     let port = free_port();
     let (at, bt) =
@@ -59,7 +59,7 @@ async fn what_a_lossy_link_loses_is_made_again() {
     assert!(made_again(Congestion::Bbr, 1000).await > 0);
 }
 
-/// quinn's controller tells nothing of the path.
+/// quinn's CUBIC controller does not estimate the path.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn under_cubic_nothing_is_repaired() {
     assert_eq!(made_again(Congestion::Cubic, 60).await, 0);

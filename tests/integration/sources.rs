@@ -1,5 +1,5 @@
-//! What happens to files while they are sent, and what stands in Outgoing that is no ordinary file:
-//! the program itself, two processes on loopback.
+//! Files that change while they are sent, and special files in Outgoing: the program itself, two
+//! processes on loopback.
 
 mod waits;
 
@@ -36,7 +36,8 @@ fn contents(folder: &Path) -> BTreeMap<String, Vec<u8>> {
         .collect()
 }
 
-/// A peer that dials, started by another command: the program's arguments follow that command's.
+/// Starts a dialling peer through another command, which gets the program's arguments after its
+/// own.
 fn start_by(host: &Host, mut command: Command, options: &[&str]) -> Running {
     let port = host.port.to_string();
     let waits = ["--settle", "100ms", "--folder-wait", "100ms"];
@@ -46,7 +47,7 @@ fn start_by(host: &Host, mut command: Command, options: &[&str]) -> Running {
     Running::spawn(command)
 }
 
-/// A file is changed in the middle of its way: never a mixture, always the last content, once.
+/// A file changes while it is sent: the receiver never stores a mixture, but once the last content.
 #[test]
 fn what_changes_while_it_is_sent_never_lands_mixed() {
     type Change = fn(&Path);
@@ -81,7 +82,7 @@ fn what_changes_while_it_is_sent_never_lands_mixed() {
         b.ends(0);
         let arrived = contents(&pair.b.incoming());
         assert_eq!(arrived.get(name), Some(&new), "{how}: {:?}", arrived.keys());
-        // What was renamed is not sent under its first name.
+        // A renamed file is not sent under its first name.
         assert_eq!(arrived.len(), 1, "{how}: {:?}", arrived.keys());
         assert_eq!(contents(&pair.a.outgoing()).len(), 0, "{how}");
         pair.b.left_nothing_over();
@@ -106,14 +107,14 @@ fn what_is_deleted_while_it_is_sent_is_told_and_nothing_waits_for_it() {
     pair.b.left_nothing_over();
 }
 
-/// The program as a user who does not read everything, which root does.
+/// Runs the program as a user who, unlike root, cannot read everything.
 fn as_nobody(host: &Host) -> Command {
     const NOBODY: u32 = 65_534;
     let program = Path::new(env!("CARGO_BIN_EXE_rft"));
     if !rustix::process::geteuid().is_root() {
         return Command::new(program);
     }
-    // The way to the program may be shut to others, the way to a copy is not.
+    // Other users may be unable to reach the program itself, but they can reach a copy.
     let base = host.dir.parent().unwrap();
     let copy = base.join("rft");
     fs::copy(program, &copy).unwrap();
@@ -130,8 +131,8 @@ fn as_nobody(host: &Host) -> Command {
     command
 }
 
-/// It is told by its name and why, holds nothing up, and goes when it can be read, though nothing
-/// about the file itself changes.
+/// An unreadable file is reported with its name and the reason and delays no other file. It is sent
+/// once it becomes readable, although nothing about the file itself changes.
 #[test]
 fn a_file_that_cannot_be_read_is_told_and_goes_when_it_can() {
     let pair = Pair::new();
@@ -146,7 +147,7 @@ fn a_file_that_cannot_be_read_is_told_and_goes_when_it_can() {
         event["path"] == "shut" && event["retry"] == true && error.contains("permission denied")
     });
     b.waits_for("file_done", of_path("open"));
-    // The second time is later than the first: it backs off.
+    // The second attempt comes later than the first: the sender backs off.
     a.waits_for("file_failed", of_path("shut"));
     fs::set_permissions(&shut, Permissions::from_mode(0o600)).unwrap();
     b.waits_for("file_done", of_path("shut"));
@@ -154,7 +155,7 @@ fn a_file_that_cannot_be_read_is_told_and_goes_when_it_can() {
     a.stop();
 }
 
-/// `--drain` does not wait for what cannot be read, and says that it is left.
+/// `--drain` does not wait for an unreadable file and reports that it is left behind.
 #[test]
 fn a_file_that_cannot_be_read_is_left_behind() {
     let pair = Pair::new();
@@ -169,13 +170,13 @@ fn a_file_that_cannot_be_read_is_left_behind() {
     assert!(pair.a.outgoing().join("shut").exists());
 }
 
-/// A log that is written on and on is not sent before it rests, and holds nothing up.
+/// A log that grows all the time is not sent before it rests, and delays no other file.
 #[test]
 fn a_file_that_is_appended_to_waits_and_holds_nothing_up() {
     let pair = Pair::new();
     let port = pair.a.port.to_string();
     let mut b = pair.b.start(&[]);
-    // In case the machine halts for a while between two lines.
+    // A long settle time, in case the machine stalls between two lines.
     let mut a = pair.a.start_raw(&["--settle", "4s", "--bind", &pair.a.bind, &pair.a.peer, &port]);
     a.waits_for("connected", |_| true);
     let log = pair.a.outgoing().join("log");
@@ -212,8 +213,8 @@ fn a_file_that_is_appended_to_waits_and_holds_nothing_up() {
     until("it is removed", || !log.exists());
 }
 
-/// A disk that cannot read the middle of a file: both users hear of it, others go on, and when it
-/// can be read again it goes on from what is there.
+/// The disk cannot read the middle of a file: both users are told, other files go on, and once the
+/// disk works again the file resumes from the received part.
 #[test]
 fn a_read_error_in_the_middle_is_told_and_the_file_goes_on_from_there() {
     let mut pair = Pair::new();
@@ -251,7 +252,7 @@ fn a_read_error_in_the_middle_is_told_and_the_file_goes_on_from_there() {
     }
 }
 
-/// The disk under the log is full, and was when the program began.
+/// The disk for the log is full, already when the program starts.
 #[cfg(target_os = "linux")]
 #[test]
 fn a_log_that_cannot_be_written_stops_nothing() {
@@ -286,8 +287,8 @@ fn hard_links_arrive_under_every_name() {
     assert_eq!(fs::read_dir(pair.a.outgoing()).unwrap().count(), 0);
 }
 
-/// A folder is renamed while what it holds is on its way: everything arrives below the new name,
-/// and nothing is left.
+/// A folder is renamed while its files are sent: everything arrives under the new name, and nothing
+/// remains.
 #[test]
 fn a_folder_that_is_renamed_in_flight_arrives_under_its_new_name() {
     let pair = Pair::new();
@@ -304,8 +305,9 @@ fn a_folder_that_is_renamed_in_flight_arrives_under_its_new_name() {
     assert_eq!(fs::read_dir(pair.a.outgoing()).unwrap().count(), 0);
 }
 
-/// A folder is swapped for a link to another one with files of the same names, again and again,
-/// while its files are read, sent and removed: not one of the others is opened, sent or removed.
+/// A folder is repeatedly swapped for a link to another folder with files of the same names, while
+/// its files are read, sent and removed. None of the other folder's files is opened, sent or
+/// removed.
 #[test]
 fn a_link_in_the_place_of_a_parent_leads_nowhere() {
     const FILES: usize = 300;
@@ -346,13 +348,13 @@ fn a_link_in_the_place_of_a_parent_leads_nowhere() {
         a.waits_for("file_done", |event| event["direction"] == "send" && event["path"] != "d");
         sent += 1;
         if sent == FILES / 2 {
-            // The rest without being disturbed, or one that always has bad luck would never go.
+            // The remaining files go undisturbed; otherwise an unlucky one might never be sent.
             done.store(true, Ordering::Relaxed);
         }
     }
     swapper.join().unwrap();
     until("all are removed", || !folder.exists());
-    // What is heard of this comes behind all that happened before.
+    // Its event comes after all earlier ones.
     let last = outside.join("last");
     fs::write(&last, "").unwrap();
     until("the last event comes", || opened.lock().unwrap().contains(&last));
@@ -371,7 +373,7 @@ fn a_link_in_the_place_of_a_parent_leads_nowhere() {
     }
 }
 
-/// Neither a FIFO nor a device is opened, and both are told.
+/// rft opens neither a FIFO nor a device, and warns about both.
 #[test]
 fn a_fifo_and_a_device_are_told_and_not_opened() {
     let pair = Pair::new();
@@ -380,7 +382,7 @@ fn a_fifo_and_a_device_are_told_and_not_opened() {
         rustix::fs::mknodat(rustix::fs::CWD, path, kind, Mode::from_raw_mode(0o666), device)
     };
     make(&fifo, rustix::fs::FileType::Fifo, 0).unwrap();
-    // Only root may make one.
+    // Only root may make a device.
     let device = make(
         &pair.a.outgoing().join("null"),
         rustix::fs::FileType::CharacterDevice,
@@ -388,7 +390,7 @@ fn a_fifo_and_a_device_are_told_and_not_opened() {
     );
     fs::write(pair.a.outgoing().join("file"), "file").unwrap();
     let (a, b) = (pair.a.start(&["--drain"]), pair.b.start(&["--drain"]));
-    // Who opens it for writing without waiting is refused as long as nobody reads.
+    // Opening it for writing without blocking fails while no process has it open for reading.
     let writer = rustix::fs::open(&fifo, OFlags::WRONLY | OFlags::NONBLOCK, Mode::empty());
     assert_eq!(writer.unwrap_err(), rustix::io::Errno::NXIO);
     let events = a.ends(0);
@@ -401,7 +403,7 @@ fn a_fifo_and_a_device_are_told_and_not_opened() {
     assert_eq!(contents(&pair.b.incoming()).len(), 1);
 }
 
-/// Makes folders below each other and a file at the bottom, by handle: no path could be so long.
+/// Makes nested folders and a file at the bottom, by handle: the path would be too long for a call.
 fn plant_deep(root: &Path, folders: &[Vec<u8>], leaf: &[u8], content: &[u8]) {
     let mut dir = open_dir(rustix::fs::CWD, root.as_os_str().as_bytes()).unwrap();
     for folder in folders {
@@ -426,7 +428,8 @@ fn look_deep(root: &Path, folders: &[Vec<u8>], leaf: &[u8]) -> rustix::io::Resul
     Ok(rustix::fs::statat(&dir, leaf, AtFlags::SYMLINK_NOFOLLOW)?.st_size as u64)
 }
 
-/// A name of 4,095 bytes, and folders 200 deep. Both cross, both ways, and leave.
+/// A name of 4,095 bytes, and folders nested 200 deep. Both are sent in both directions and
+/// removed.
 #[test]
 fn the_longest_names_cross_both_ways() {
     let pair = Pair::new();
@@ -449,7 +452,7 @@ fn the_longest_names_cross_both_ways() {
     }
 }
 
-/// One byte more is told, and nothing else is held up by it.
+/// A name that is one byte longer is reported and delays no other file.
 #[test]
 fn a_name_that_is_too_long_is_told() {
     let pair = Pair::new();
@@ -464,8 +467,8 @@ fn a_name_that_is_too_long_is_told() {
     assert_eq!(look_deep(&pair.a.outgoing(), &long, b"xx"), Ok(0));
 }
 
-/// A name of 255 bytes that is taken is cut to make room for its number; what differs in case only
-/// is another file where the file system says so.
+/// A taken name of 255 bytes is shortened to make room for its number. Names that differ only in
+/// case are different files where the file system says so.
 #[test]
 fn long_names_that_are_taken_and_names_that_differ_in_case() {
     let pair = Pair::new();
@@ -504,7 +507,7 @@ fn long_names_that_are_taken_and_names_that_differ_in_case() {
     }
 }
 
-/// The ignore file is not read through a link, and as long as it cannot be read nothing leaves.
+/// rft does not read the ignore file through a link, and sends nothing while it cannot read it.
 #[test]
 fn an_ignore_file_that_is_a_link_lets_nothing_out() {
     let pair = Pair::new();
@@ -518,7 +521,7 @@ fn an_ignore_file_that_is_a_link_lets_nothing_out() {
     a.waits_for("warning", with_message("nothing is sent"));
     a.waits_for("connected", |_| true);
     assert_eq!(contents(&pair.b.incoming()).len(), 0);
-    // A file of its own takes its place.
+    // A regular file takes its place.
     fs::rename(rules, pair.a.outgoing().join(".rftignore")).unwrap();
     b.waits_for("file_done", of_path("other"));
     a.waits_for("file_done", of_transfer("other", "send"));
@@ -527,7 +530,7 @@ fn an_ignore_file_that_is_a_link_lets_nothing_out() {
     );
 }
 
-/// More events than the system keeps while the program is stopped.
+/// More events than the system queues while the program is stopped.
 #[cfg(target_os = "linux")]
 #[test]
 fn a_queue_of_events_that_runs_over_is_told_and_loses_nothing() {
@@ -540,12 +543,12 @@ fn a_queue_of_events_that_runs_over_is_told_and_loses_nothing() {
     let pair = Pair::new();
     let mut a = pair.a.start(&[]);
     a.waits_for("listening", |_| true);
-    // The first scan is over, and the watch works.
+    // The first scan is over and the watch works.
     fs::write(pair.a.outgoing().join("first"), "").unwrap();
     let mut b = pair.b.start(&[]);
     b.waits_for("file_done", of_path("first"));
     a.suspend();
-    // Each is created, opened and closed: three events.
+    // Each file is created, opened and closed: three events.
     let files = most / 3 + 100;
     for n in 0..files {
         drop(File::create(pair.a.outgoing().join(format!("f{n}"))).unwrap());
@@ -556,7 +559,7 @@ fn a_queue_of_events_that_runs_over_is_told_and_loses_nothing() {
     assert_eq!(fs::read_dir(pair.b.incoming()).unwrap().count(), files + 1);
 }
 
-/// Fewer watches than Outgoing has folders, in a namespace of users where that is set low.
+/// Fewer watches than Outgoing has folders, in a user namespace with a low limit.
 #[cfg(target_os = "linux")]
 #[test]
 fn too_few_watches_are_told_and_lose_nothing() {
@@ -577,7 +580,7 @@ fn too_few_watches_are_told_and_lose_nothing() {
     }
     let mut limited = unshare(&format!("{LIMIT} && exec \"$0\" \"$@\""));
     limited.arg(env!("CARGO_BIN_EXE_rft"));
-    // What is kept keeps its folder, and so its watch.
+    // With `keep`, the folders stay and so do their watches.
     let mut a = start_by(&pair.a, limited, &["--after-send", "keep"]);
     a.waits_for("warning", with_message("max_user_watches"));
     let mut b = pair.b.start(&[]);

@@ -1,5 +1,5 @@
-//! Who does not know the password, over raw QUIC and raw UDP: gets the exchange's first answer and
-//! nothing else, costs nothing for long, and disturbs nobody.
+//! A client without the password, over raw QUIC and raw UDP. It gets the first answer of the
+//! exchange and nothing else, costs nothing for long, and disturbs no other peer.
 
 mod forged;
 
@@ -23,11 +23,11 @@ use std::time::{Duration, Instant};
 use tokio::net::UdpSocket;
 use tokio::task::JoinSet;
 
-/// Long enough on loopback for something that should not happen to happen.
+/// Long enough on loopback to notice an answer that should not come.
 const MOMENT: Duration = Duration::from_millis(400);
-/// What the responder knows.
+/// The responder's key.
 const KEY: [u8; 32] = [1; 32];
-/// What the stranger tries.
+/// The stranger's key.
 const GUESS: [u8; 32] = [2; 32];
 
 /// Starts a peer on a free port of loopback.
@@ -40,7 +40,7 @@ async fn connect(client: &quinn::Endpoint, to: SocketAddr) -> Connection {
     tokio::time::timeout(TIMEOUT, connecting).await.expect("an answer in time").unwrap()
 }
 
-/// All that the stream still brings before it ends or the connection does.
+/// The rest of the stream until it or the connection ends.
 async fn rest(recv: &mut quinn::RecvStream) -> Vec<u8> {
     let mut all = Vec::new();
     let read = async {
@@ -60,7 +60,7 @@ async fn closed(connection: &Connection) -> ApplicationClose {
     }
 }
 
-/// The failure that looks the same whatever went wrong.
+/// The one refusal for every failure.
 fn refusal() -> ApplicationClose {
     ApplicationClose {
         error_code: VarInt::from_u32(CloseCode::Authentication as u32),
@@ -78,7 +78,7 @@ async fn a_guess_is_answered_with_m2_and_nothing_more() {
     send.write_all(&m1).await.unwrap();
     let mut m2 = [0; M2_LEN];
     recv.read_exact(&mut m2).await.unwrap();
-    // The responder waits for the proof, and says nothing of itself.
+    // The responder waits for the proof and reveals nothing.
     assert!(tokio::time::timeout(MOMENT, recv.read_chunk(1, true)).await.is_err());
     assert_eq!(connection.close_reason(), None);
     let (_, m3) = initiator.on_m2(&m2).unwrap();
@@ -117,7 +117,7 @@ async fn the_password_on_another_connection_is_no_good() {
     let client = client();
     let (one, other) =
         (connect(&client, responder.local).await, connect(&client, responder.local).await);
-    // Made for one connection, replayed on the other.
+    // Made for one connection and replayed on the other.
     let (initiator, m1) = first_message(KEY, &binding(&one));
     let (mut send, mut recv) = other.open_bi().await.unwrap();
     send.write_all(&m1).await.unwrap();
@@ -151,7 +151,7 @@ async fn garbage_is_answered_with_nothing() {
         assert_eq!(rest(&mut recv).await, b"", "{what}");
         assert_eq!(closed(&connection).await, refusal(), "{what}");
     }
-    // Cut short: there is nothing to be judged, and it ends as all the others.
+    // A truncated message cannot be judged, and ends like all others.
     let connection = connect(&client, responder.local).await;
     let (_, m1) = first_message(KEY, &binding(&connection));
     let (mut send, mut recv) = connection.open_bi().await.unwrap();
@@ -162,14 +162,15 @@ async fn garbage_is_answered_with_nothing() {
     responder.stays_unmoved(0).await;
 }
 
-/// Slow: it waits for the handshake's deadline of ten seconds.
+/// Slow: waits for the handshake deadline of ten seconds.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_stranger_who_does_not_let_the_responder_answer_fills_no_memory() {
-    /// What strangers are promised, and a little for what the responder has read.
+    /// The receive window promised to strangers, plus a margin for data that the responder has
+    /// read.
     const MAX_SENT: usize = (64 << 10) + 2 * M1_LEN;
     let responder = start(None);
     let mut client = client();
-    // M2 may not be sent: so the responder waits, and does not read on.
+    // The client does not let M2 through, so the responder waits and reads no further.
     let mut transport = quinn::TransportConfig::default();
     transport.stream_receive_window(0u32.into()).receive_window(0u32.into()).send_window(1 << 30);
     let mut config = quinn::ClientConfig::new(tls::configure().unwrap().client);
@@ -196,7 +197,7 @@ async fn another_protocol_name_fails_in_tls() {
     const NO_APPLICATION_PROTOCOL: u8 = 120;
     let responder = start(None);
     for alpn in [&[b"h3".to_vec()][..], &[b"rft/2".to_vec()], &[]] {
-        // No root is needed: the responder refuses before it shows its certificate.
+        // No root certificate is needed: the responder refuses before it sends its certificate.
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let mut crypto = rustls::ClientConfig::builder_with_provider(provider)
             .with_protocol_versions(&[&rustls::version::TLS13])
@@ -218,8 +219,8 @@ async fn another_protocol_name_fails_in_tls() {
     responder.stays_unmoved(0).await;
 }
 
-/// Who dials a responder that speaks only a later version hears of it by its address, once, and
-/// goes on dialling: before TLS is up anybody on the path can say so.
+/// A peer that dials a responder of a later version reports that address once and keeps dialling:
+/// before TLS is up, anyone on the path could have sent that answer.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_responder_of_another_version_is_told_and_dialled_again() {
     let made = rcgen::generate_simple_self_signed(vec![SERVER_NAME.to_owned()]).unwrap();
@@ -241,7 +242,7 @@ async fn a_responder_of_another_version_is_told_and_dialled_again() {
     tokio::spawn(async move {
         while let Some(incoming) = later.accept().await {
             counter.fetch_add(1, Ordering::SeqCst);
-            // No common protocol: this fails in TLS.
+            // No common protocol: TLS fails here.
             let _ = incoming.await;
         }
     });
@@ -280,7 +281,7 @@ async fn there_is_one_stream_and_no_more_before_the_password() {
         let (second, uni) = tokio::join!(second, uni);
         assert!(second.is_err(), "a second stream, answered: {answered}");
         assert!(uni.is_err(), "a unidirectional stream, answered: {answered}");
-        // Of these the last is kept, and nobody reads it.
+        // The connection keeps the last of them, and no task reads it.
         assert!(
             connection.max_datagram_size().is_none_or(|most| most <= 9 << 10),
             "large datagrams"
@@ -290,7 +291,7 @@ async fn there_is_one_stream_and_no_more_before_the_password() {
     responder.stays_unmoved(0).await;
 }
 
-/// The initiator's part, as an honest peer with this key has it.
+/// The initiator's part of the handshake, as an honest peer with this key plays it.
 async fn prove(connection: &Connection, key: [u8; 32]) -> Result<(), AuthError> {
     let settings = |_| Settings { streams: 1, ..Settings::default() };
     let own = PeerId::random(&mut rand::rngs::SysRng).unwrap();
@@ -298,8 +299,8 @@ async fn prove(connection: &Connection, key: [u8; 32]) -> Result<(), AuthError> 
     as_initiator(connection.clone(), &key, own, &sent, settings).await.map(drop)
 }
 
-/// Guesses from this address, one after the other from many ports, until the responder takes no
-/// more; then holds every place that there is, for as long as the responder lets it.
+/// Guesses from many ports of this address until the responder accepts no more. Then holds every
+/// slot for as long as the responder permits.
 async fn besiege(responder: SocketAddr, from: SocketAddr, held: Arc<AtomicUsize>) {
     while !matches!(
         prove(&connect(&client_at(from), responder).await, GUESS).await,
@@ -323,8 +324,7 @@ async fn besiege(responder: SocketAddr, from: SocketAddr, held: Arc<AtomicUsize>
     while holders.join_next().await.is_some() {}
 }
 
-/// First packets from this address to which nobody listens: what somebody sends who only writes it
-/// on them.
+/// First packets from this address with no listener behind it, as with a spoofed source address.
 async fn knock_and_run(responder: SocketAddr, from: SocketAddr) {
     let (trap, client) = (UdpSocket::bind("127.0.0.1:0").await.unwrap(), client());
     let address = UdpSocket::bind(from).await.unwrap();
@@ -367,7 +367,7 @@ async fn who_shares_the_named_address_does_not_keep_the_peer_out() {
     assert!(!responder.run.is_finished());
 }
 
-/// The two Initial packets of a dial, caught on the way.
+/// The two Initial packets of a dial, caught on the path.
 async fn client_hello(client: &quinn::Endpoint, trap: &UdpSocket) -> [Vec<u8>; 2] {
     let _dial = client.connect(trap.local_addr().unwrap(), SERVER_NAME).unwrap();
     let mut halves = Vec::new();
@@ -377,7 +377,7 @@ async fn client_hello(client: &quinn::Endpoint, trap: &UdpSocket) -> [Vec<u8>; 2
         let is_of_this_dial = halves.first().is_none_or(|first: &Vec<u8>| {
             initial_dcid(first) == initial_dcid(&packet[..length]) && first[..] != packet[..length]
         });
-        // What is left of a dial before, given up, is its close.
+        // An earlier dial that was given up may still send its close.
         if is_of_this_dial && length >= 1200 {
             halves.push(packet[..length].to_vec());
         }
@@ -385,7 +385,7 @@ async fn client_hello(client: &quinn::Endpoint, trap: &UdpSocket) -> [Vec<u8>; 2
     halves.try_into().unwrap()
 }
 
-/// Sends a packet to the responder, and gives what it answers.
+/// Sends a packet to the responder and returns the answer.
 async fn answer(socket: &UdpSocket, packet: &[u8], responder: SocketAddr) -> Vec<u8> {
     socket.send_to(packet, responder).await.unwrap();
     let mut answer = [0; 2048];
@@ -394,7 +394,7 @@ async fn answer(socket: &UdpSocket, packet: &[u8], responder: SocketAddr) -> Vec
     answer[..length].to_vec()
 }
 
-/// The second packet of a ClientHello comes when the first has been answered by a Retry, and there
+/// The second packet of a ClientHello arrives after the first was answered with a Retry, when there
 /// is room again.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_late_half_of_a_client_hello_holds_no_place() {
@@ -422,14 +422,14 @@ async fn the_late_half_of_a_client_hello_holds_no_place() {
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
     for (socket, second) in late {
-        // One that had a place would be acknowledged.
+        // A packet that took a slot would be acknowledged.
         assert!(is_retry(&answer(&socket, &second, responder.local).await));
     }
     responder.stays_unmoved(0).await;
 }
 
-/// Between one who dials and the responder: only the first packet gets through, and after a Retry
-/// the first again. `held` counts what the responder acknowledged.
+/// Stands between a dialling peer and the responder: only the first packet passes, and after a
+/// Retry the first one again. `held` counts the responder's acknowledgements.
 async fn pass_on_half(front: UdpSocket, responder: SocketAddr, held: Arc<AtomicUsize>) {
     let back = UdpSocket::bind("127.0.0.1:0").await.unwrap();
     back.connect(responder).await.unwrap();
@@ -455,7 +455,7 @@ async fn pass_on_half(front: UdpSocket, responder: SocketAddr, held: Arc<AtomicU
     }
 }
 
-/// Slow: it waits for the handshake's deadline of ten seconds.
+/// Slow: waits for the handshake deadline of ten seconds.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn half_client_hellos_from_a_hundred_ports_do_not_keep_a_peer_out() {
     const PORTS: usize = 100;
@@ -483,7 +483,7 @@ async fn half_client_hellos_from_a_hundred_ports_do_not_keep_a_peer_out() {
     assert!(held.load(Ordering::SeqCst) <= PLACES, "{held:?}");
 }
 
-/// Slow: it waits for the handshake's deadline of ten seconds.
+/// Slow: waits for the handshake deadline of ten seconds.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn silence_is_ended_by_the_deadline() {
     let responder = start(None);
@@ -510,14 +510,14 @@ async fn silence_is_ended_by_the_deadline() {
     responder.stays_unmoved(0).await;
 }
 
-/// Datagrams that look more and less like QUIC, from a fixed seed.
+/// Datagrams that resemble QUIC more or less, from a fixed seed.
 fn garbage() -> impl Iterator<Item = Vec<u8>> {
     let mut noise = Noise::new();
     (0..3000).map(move |n| {
         let length = noise.below(1500);
         let mut datagram = noise.bytes(length);
         match (n % 4, datagram.get_mut(..5)) {
-            // An Initial of version 1, one of a version that there is not, a short header.
+            // An Initial of version 1, one of an unknown version, and a short header.
             (1, Some(head)) => head.copy_from_slice(&[0xc3, 0, 0, 0, 1]),
             (2, Some(head)) => head.copy_from_slice(&[0xc3, 0x1a, 0x2a, 0x3a, 0x4a]),
             (3, Some(head)) => head[0] = 0x40 | head[0] & 0x3f,
@@ -536,7 +536,7 @@ async fn garbage_datagrams_do_not_disturb_a_session() {
     assert_eq!(at_responder.id(), at_initiator.id());
     let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
     for (n, datagram) in garbage().enumerate() {
-        // Errors of ICMP on this socket mean nothing.
+        // ICMP errors on this socket do not matter.
         let _ = socket.send_to(&datagram, responder.local).await;
         let _ = socket.send_to(&datagram, initiator.local).await;
         if n % 100 == 0 {

@@ -1,4 +1,4 @@
-//! What waits behind what on one connection.
+//! The order of streams by priority on one connection.
 
 use bytes::Bytes;
 use rft::config::{Bind, Config};
@@ -11,7 +11,7 @@ use std::path::Path;
 use std::time::Duration;
 
 const LOCALHOST: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
-/// What is queued at once; less than a stream's window.
+/// Bytes queued at once: less than the window of a stream.
 const BULK: usize = 32 << 20;
 
 fn endpoint() -> Endpoint {
@@ -20,7 +20,7 @@ fn endpoint() -> Endpoint {
     Endpoint::open(&config).unwrap()
 }
 
-/// One thread: nothing leaves between what is written without a wait.
+/// One thread: no packet leaves between two writes without an await.
 #[tokio::test]
 async fn what_is_urgent_overtakes_bulk_that_is_queued() {
     let (left, right) = (endpoint(), endpoint());
@@ -41,7 +41,7 @@ async fn what_is_urgent_overtakes_bulk_that_is_queued() {
     let (mut bulk, mut urgent) = (bulk.opened(), urgent.opened());
     bulk.set_turn(Priority::Bulk(0));
     bulk.write(Bytes::from(vec![0; BULK])).await.unwrap();
-    // The connection has begun with the bulk when the other comes.
+    // The connection has begun to send the bulk data when the urgent stream opens.
     let (_, mut incoming) = accepted.accept_bi().await.unwrap();
     let mut got = incoming.read_chunk(1, true).await.unwrap().unwrap().bytes.len();
     urgent.set_turn(Priority::Small(1));

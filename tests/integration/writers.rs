@@ -1,6 +1,6 @@
 //! Files that a program has open for writing: the program itself, two processes on loopback. In the
-//! end every byte that was written is at the peer or in Outgoing, and no shorter version ever stood
-//! in Incoming under the file's name.
+//! end every written byte is at the peer or in Outgoing, and no shorter version ever stood in
+//! Incoming under the file's name.
 
 use crate::harness::events::{of_path, sent_paths};
 use crate::harness::files::{has_python, hash_of, names, plant_big};
@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::time::{Duration, Instant};
 
-/// Longer than `--settle` of these tests, which is 100 ms.
+/// Longer than the `--settle` of these tests, 100 ms.
 const PAUSE: Duration = Duration::from_millis(400);
 /// A file that takes a few seconds at [`SLOW`].
 const BIG: u64 = 6_000_000;
@@ -24,7 +24,7 @@ fn appended(path: &Path) -> File {
     OpenOptions::new().create(true).append(true).open(path).unwrap()
 }
 
-/// A pair at work.
+/// A running pair.
 struct Work {
     pair: Pair,
     a: Running,
@@ -46,14 +46,14 @@ impl Work {
         self.pair.b.incoming().join(name)
     }
 
-    /// The file was found open, and waits.
+    /// rft finds the file open and waits.
     fn waits(&mut self, name: &str) {
         self.a.has_or_waits_for("file_waiting", of_path(name));
         assert!(!self.incoming(name).exists());
         assert!(self.outgoing(name).exists());
     }
 
-    /// Waits until everything is sent, and gives the names that were.
+    /// Waits until everything is sent. Returns the sent paths.
     fn drains(self) -> (Pair, Vec<String>) {
         let Self { pair, a, b } = self;
         let mut events = a.stop();
@@ -79,7 +79,7 @@ fn a_file_written_with_pauses_goes_when_it_is_closed_and_at_once() {
     let closed = Instant::now();
     drop(file);
     let started = work.a.waits_for("file_started", of_path("log")).at;
-    // 100 ms are promised; the rest is for a machine that is busy with other tests.
+    // The promise is 100 ms; the rest is a margin for a busy machine.
     assert!(started - closed < Duration::from_millis(400), "after {:?}", started - closed);
     work.b.waits_for("file_done", of_path("log"));
     assert_eq!(
@@ -109,7 +109,7 @@ fn a_writer_that_was_there_first_is_found() {
     let pair = Pair::new();
     let mut file = appended(&pair.a.outgoing().join("f"));
     file.write_all(b"before").unwrap();
-    // An old file, and one that no event tells of.
+    // An old file without an event.
     file.set_modified(std::time::UNIX_EPOCH + Duration::from_secs(1_000_000_000)).unwrap();
     let (a, b) = (pair.a.start(&[]), pair.b.start(&[]));
     let mut work = Work { pair, a, b };
@@ -151,7 +151,7 @@ fn a_file_that_is_opened_at_once_in_a_new_folder_waits() {
     assert_eq!(fs::read_to_string(work.incoming("new/folder/f")).unwrap(), "begun and done");
 }
 
-/// A program of its own that does what it is told, a line at a time.
+/// A separate program that follows instructions, one line at a time.
 struct Script {
     child: Child,
     input: ChildStdin,
@@ -166,7 +166,7 @@ impl Script {
         Self { child, input, output }
     }
 
-    /// Waits until it has done its next step.
+    /// Waits until the program has done its next step.
     fn did(&mut self) {
         let mut line = String::new();
         assert_eq!(self.output.read_line(&mut line).unwrap(), "done\n".len(), "it ended");
@@ -184,7 +184,7 @@ impl Drop for Script {
     }
 }
 
-/// The descriptor is closed, and the memory is still shared with the file.
+/// The descriptor is closed, but the memory is still shared with the file.
 #[test]
 fn a_file_that_is_mapped_for_writing_waits() {
     const PROGRAM: &str = "import mmap, os, sys
@@ -217,7 +217,7 @@ for step in range(2):
     assert_eq!(work.drains().1, ["f"]);
 }
 
-/// Its mount namespace is another one, so that its open file is beneath another mount.
+/// The writer's mount namespace is another one, so its open file lies under another mount.
 #[test]
 fn a_writer_in_another_mount_namespace_is_found() {
     if !is_root() {
@@ -245,7 +245,7 @@ fn what_a_program_opens_while_it_is_sent_does_not_arrive_before_the_close() {
     let mut work = Work::start(&SLOW);
     plant_big(&work.outgoing("f"), BIG, 1);
     work.a.waits_for("file_progress", of_path("f"));
-    // It writes nothing yet: neither its size nor its times tell.
+    // It writes nothing yet, so neither size nor times change.
     let mut file = appended(&work.outgoing("f"));
     work.a.waits_for("file_failed", of_path("f"));
     work.waits("f");
@@ -257,16 +257,15 @@ fn what_a_program_opens_while_it_is_sent_does_not_arrive_before_the_close() {
     assert_eq!(work.drains().1, ["f"]);
 }
 
-/// Programs that append a line to any of some files, again and again, while rft takes these files
-/// away: each line is there in the end, whatever moment it was written in.
+/// Programs append lines to several files again and again while rft removes these files. In the end
+/// every line is there, whenever it was written.
 #[test]
 fn lines_that_are_appended_at_any_moment_are_never_lost() {
     const LINES: usize = 1500;
     let work = Work::start(&[]);
     for line in 0..LINES {
         let name = format!("{}.log", line % 5);
-        // Opened by its name each time: sometimes the file that is being removed, sometimes a new
-        // one.
+        // Opened by name each time: sometimes the file that is being removed, sometimes a new one.
         writeln!(appended(&work.outgoing(&name)), "line {line}").unwrap();
         std::thread::sleep(Duration::from_millis(if line % 10 == 0 { 90 } else { 1 }));
     }
@@ -286,7 +285,7 @@ fn lines_that_are_appended_at_any_moment_are_never_lost() {
     assert_eq!(lines, (0..LINES).collect::<Vec<_>>());
 }
 
-/// Where the system cannot tell, here since every question fails.
+/// Where the system cannot answer; here because every query fails.
 #[test]
 fn where_the_system_cannot_tell_a_sent_file_is_held_aside_and_comes_back_when_it_changed() {
     let mut pair = Pair::new();
@@ -294,7 +293,7 @@ fn where_the_system_cannot_tell_a_sent_file_is_held_aside_and_comes_back_when_it
     held_aside_and_comes_back(pair);
 }
 
-/// The same for another user's files, without the right to ask the kernel about them.
+/// The same for another user's files, without the right to query the kernel about them.
 #[test]
 fn another_users_file_is_held_aside_and_comes_back_when_it_changed() {
     if !is_root() {
@@ -352,7 +351,7 @@ fn a_file_that_stays_open_is_sent_as_a_snapshot_and_stays() {
     assert_eq!(work.drains().1.len(), 2);
 }
 
-/// What is only touched goes on: its content, size and time are the same.
+/// A touch changes nothing: content, size and modification time stay the same.
 #[test]
 fn a_file_that_is_touched_while_it_is_sent_is_sent_once() {
     type Touch = fn(&Path);
@@ -380,8 +379,8 @@ fn a_file_that_is_touched_while_it_is_sent_is_sent_once() {
     }
 }
 
-/// A change that hides behind the old modification time is found by its change time, on the way and
-/// when it is kept.
+/// A change behind a restored modification time is found by the change time, while the file is sent
+/// and when it is kept.
 #[test]
 fn a_change_whose_time_was_put_back_is_sent() {
     let change = |path: &Path, at: u64, byte: u8| {
@@ -402,7 +401,7 @@ fn a_change_whose_time_was_put_back_is_sent() {
         (Some(&*changed.to_string()), Some("f"))
     );
     work.a.waits_for("file_done", of_path("f"));
-    // Touched, and so verified, and not sent.
+    // Touched, therefore verified, and not sent.
     let inode = fs::metadata(work.outgoing("f")).unwrap().ino();
     fs::hard_link(work.outgoing("f"), work.pair.a.dir.join("link")).unwrap();
     std::thread::sleep(PAUSE);
@@ -411,7 +410,7 @@ fn a_change_whose_time_was_put_back_is_sent() {
     let done = work.b.waits_for("file_done", of_path("f")).event;
     assert_eq!(done["blake3"], changed.to_string());
     work.a.waits_for("file_done", of_path("f"));
-    // A restart finds the same.
+    // A restart comes to the same result.
     let Work { pair, a, b: _b } = work;
     a.stop();
     let changed = change(&pair.a.outgoing().join("f"), 9, b'#');
@@ -427,7 +426,7 @@ fn a_change_whose_time_was_put_back_is_sent() {
     );
 }
 
-/// Its user takes a folder back while what is in it is on its way.
+/// The user takes a folder back while its files are being sent.
 #[test]
 fn what_is_taken_back_or_renamed_on_the_way_does_not_arrive_under_its_old_name() {
     for renamed in [false, true] {

@@ -1,4 +1,4 @@
-//! What an operator does to a running peer: signals, limits, `--wait`.
+//! An operator's actions on a running peer: signals, limits, `--wait`.
 
 use super::{names, put};
 use crate::harness::peer::{Host, PASSWORD, Pair, Running, free_port};
@@ -15,7 +15,7 @@ use std::process::Stdio;
 use std::sync::mpsc::channel;
 use std::time::Duration;
 
-/// A file goes from one to the other.
+/// Sends a file from one host to the other.
 fn sends(from: &Host, to: &mut Running, name: &str) {
     put(from, name, name);
     to.waits_for("file_done", |event| event["path"] == name && event["direction"] == "receive");
@@ -59,7 +59,7 @@ fn a_user_signal_prints_the_state_with_what_waits_and_why() {
     b.waits_for("connected", |_| true);
     put(&pair.a, "d/too large.txt", "more than ten bytes");
     a.waits_for("file_failed", |event| event["path"] == "d/too large.txt");
-    // The outcome of the first is known by then.
+    // By then the outcome of the first one is known.
     sends(&pair.a, &mut b, "small.txt");
     a.signal(Signal::USR1);
     sends(&pair.a, &mut b, "last.txt");
@@ -138,7 +138,7 @@ fn a_drain_gives_up_after_its_wait_and_says_what_stays() {
     put(&pair.a, "done.txt", "done");
     let mut a = pair.a.start(&["--drain", "--wait", "4s"]);
     let b = pair.b.start(&["--drain", "--wait", "30s"]);
-    // Until it has given up: it is written to ten times as often as it would have to rest.
+    // Until it gives up: the test writes ten times as often as would keep the file from settling.
     while a.sees_within(Duration::from_millis(10), |event| event["event"] == "exit").is_none() {
         growing.write_all(b"line\n").unwrap();
     }
@@ -149,7 +149,7 @@ fn a_drain_gives_up_after_its_wait_and_says_what_stays() {
     drop(b);
 }
 
-/// The program inside another one, which wants to hear more often than once a minute.
+/// The program embedded in another one, which wants reports more often than once a minute.
 #[test]
 fn a_drain_says_again_and_again_what_it_waits_for() {
     const REMINDER: Duration = Duration::from_millis(400);
@@ -180,7 +180,7 @@ fn a_drain_says_again_and_again_what_it_waits_for() {
     };
     let (end, said) = warnings(true);
     assert!(matches!(end, Err(RunError::OutOfTime { .. })), "{end:?}");
-    // The last may come at the end of a run that is slow.
+    // On a slow run the last report may come at the end.
     assert!((3..=4).contains(&said.len()), "{said:?}");
     let waits =
         "--drain waits: no peer is connected; 1 file stays in Outgoing: f (ready to be sent)";

@@ -1,4 +1,4 @@
-//! Commands that cannot work leave nothing behind, and people are told of each cause once.
+//! Commands that cannot work leave nothing behind, and each cause is reported once.
 
 use super::{hash_of, names, plant_big, put};
 use crate::harness::peer::{Host, PASSWORD, Pair, free_port};
@@ -9,7 +9,8 @@ use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-/// Runs the program as a person does, in a folder that is not there, to its end; gives its code.
+/// Runs the program as a person does, in a folder that does not exist, to its end. Returns the exit
+/// code.
 fn run(base: &Path, password: Option<&str>, arguments: &[&str]) -> Option<i32> {
     let mut command = Command::new(env!("CARGO_BIN_EXE_rft"));
     command.arg("--dir").arg(base.join("dir")).args(arguments).env_remove("RFT_PASSWORD");
@@ -42,7 +43,7 @@ fn a_command_that_cannot_work_leaves_nothing_behind() {
         (None, &["--password-file", empty, "127.0.0.2", &port], 2),
         (None, &["--password-file", missing, "127.0.0.2", &port], 2),
         (some, &["no-such-host.invalid", &port], 3),
-        // A peer of the other family.
+        // A peer of the other address family.
         (some, &["--bind", "127.0.0.1", "::1", &port], 3),
         (some, &["127.0.0.2", "0"], 4),
         (some, &["--bind", &bound, "listen", &port], 5),
@@ -54,7 +55,7 @@ fn a_command_that_cannot_work_leaves_nothing_behind() {
     }
 }
 
-/// On a terminal of its own, made by script(1).
+/// On a terminal of its own, created by script(1).
 #[cfg(target_os = "linux")]
 #[test]
 fn a_ctrl_c_at_the_prompt_leaves_nothing_behind() {
@@ -82,7 +83,7 @@ fn a_ctrl_c_at_the_prompt_leaves_nothing_behind() {
     assert_eq!(names(base.path()), [""; 0]);
 }
 
-/// The program with what it says to people.
+/// The program and its messages to people.
 struct Talk {
     child: Child,
     lines: Arc<Mutex<Vec<String>>>,
@@ -116,7 +117,7 @@ impl Talk {
         self.all().iter().filter(|line| line.contains(text)).count()
     }
 
-    /// Waits for that many lines with this.
+    /// Waits for this number of lines that contain `text`.
     fn says(&self, text: &str, times: usize) {
         let deadline = Instant::now() + Duration::from_secs(40);
         while self.count(text) < times {
@@ -152,14 +153,14 @@ fn a_folder_of_refused_files_is_one_line_and_none_at_a_reconnect() {
         "{line}"
     );
     drop(b);
-    // It is another process, so that all are offered again; JSON has an event for each.
+    // It is another process, so all files are offered again; JSON has an event for each.
     let mut b = pair.b.start(&["--on-conflict", "skip"]);
     for _ in 0..FILES {
         b.waits_for("file_failed", |_| true);
     }
     put(&pair.a, "last.txt", "last");
     a.says("last.txt", 1);
-    // Whatever had come with the refusals would have been told by now.
+    // Any other message about the refusals would have come by now.
     put(&pair.a, "d/0", "another one");
     a.says("not sent:", 1);
     assert_eq!(a.count("not sent:"), 1, "{:#?}", a.all());
@@ -185,7 +186,7 @@ fn a_file_that_its_user_renames_in_flight_is_no_error() {
     assert_eq!(hash_of(&pair.b.incoming().join("after")), hash);
 }
 
-/// Needs a file system with such marks, and the right to set them.
+/// Needs a file system with such attributes, and the right to set them.
 #[cfg(target_os = "linux")]
 #[test]
 fn a_file_that_is_marked_as_immutable_is_named_as_such() {
@@ -233,12 +234,12 @@ fn only_names_at_the_top_are_reserved() {
     pair.b.left_nothing_over();
 }
 
-/// The state folder is known by what it is, and not by where it stands.
+/// rft recognises its state folder by identity, not by path.
 #[cfg(unix)]
 #[test]
 fn a_state_folder_inside_of_outgoing_or_incoming_is_out_of_reach() {
     let pair = Pair::new();
-    // At both, `.rft` stands in `sub` of the one folder.
+    // On both hosts, `.rft` stands in `sub` of one folder.
     let (outer_a, outer_b) = (pair.a.dir.clone(), pair.b.dir.clone());
     let other = |outer: &Path, name: &str| outer.with_file_name(name).to_str().unwrap().to_owned();
     let a = Host { dir: outer_a.join("sub"), ..pair.a.clone() };
@@ -254,7 +255,7 @@ fn a_state_folder_inside_of_outgoing_or_incoming_is_out_of_reach() {
     let at_a = a.start(&options);
     at_b.waits_for("file_done", |event| event["path"] == "sub/beside");
     assert_eq!(fs::read_to_string(outer_b.join("sub/beside")).unwrap(), "beside");
-    // A file of that folder's name, from elsewhere, meets the state folder of the receiver.
+    // A file with the name of that folder, from another folder, meets the receiver's state folder.
     fs::create_dir_all(outer_a.join("sub2")).unwrap();
     let moved = outer_a.join("sub2/.rft");
     fs::create_dir_all(&moved).unwrap();

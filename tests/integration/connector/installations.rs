@@ -28,8 +28,8 @@ async fn is_told(peer: &Peer, text: &str) {
     assert!(told.contains(text), "{told}");
 }
 
-/// The process with the greater id decides which connection is the session. Here it is each of the
-/// three in turn.
+/// The process with the greater ID decides which connection becomes the session. Each of the three
+/// is the greatest in turn.
 const PROCESSES: [[u8; 2]; 4] = [[1, 2], [1, 8], [9, 2], [9, 8]];
 const LISTENER: u8 = 5;
 const RESPONDER_2: IpAddr = IpAddr::V4(Ipv4Addr::new(127, 0, 0, 2));
@@ -50,7 +50,7 @@ async fn whoever_leads_the_second_installation_is_refused() {
     }
 }
 
-/// The same without a first: both dial while there is no session.
+/// The same without an earlier session: both dial at once.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn of_two_that_dial_at_once_one_has_the_session() {
     for [first, second] in PROCESSES {
@@ -95,7 +95,7 @@ impl Network {
         Self { base: tempfile::tempdir().unwrap(), port: free_port() }
     }
 
-    /// A host at 127.0.0.`n`, whose peer is that at 127.0.0.1.
+    /// A host at 127.0.0.`n` that dials 127.0.0.1.
     fn host(&self, name: &str, n: u8) -> Host {
         let bind = format!("127.0.0.{n}");
         Host::new(self.base.path().join(name), &bind, "127.0.0.1", self.port)
@@ -124,8 +124,8 @@ fn warnings(running: &mut Running, text: &str) -> usize {
     messages.filter(|message| message.contains(text)).count()
 }
 
-/// A session belongs to two installations. A third one is refused while it lives, and both sides
-/// are told.
+/// A session belongs to two installations. While it lives, a third installation is refused, and
+/// both sides are told.
 #[test]
 fn a_second_peer_of_one_password_is_refused_and_told_why() {
     let net = Network::new();
@@ -136,7 +136,7 @@ fn a_second_peer_of_one_password_is_refused_and_told_why() {
     l.waits_for("connected", |_| true);
     fs::write(second.outgoing().join("from-second"), "s").unwrap();
     let mut b = second.start(&[]);
-    // Time enough for dozens of take-overs, and for the second dial of the refused one.
+    // Time for dozens of takeovers, and for the second dial of the refused peer.
     let taken = b.sees_within(Duration::from_secs(7), |event| event["event"] == "connected");
     assert!(taken.is_none(), "the second one got in: {:#?}", b.events());
     for n in 0..20 {
@@ -159,7 +159,7 @@ fn a_second_peer_of_one_password_is_refused_and_told_why() {
     assert_eq!(names(&second.outgoing()), ["from-second"]);
 }
 
-/// When the first one leaves, the one that was refused gets in by itself.
+/// When the first peer leaves, the refused one connects without a further action.
 #[cfg(unix)]
 #[test]
 fn a_refused_peer_is_taken_when_the_first_one_has_left() {
@@ -175,7 +175,7 @@ fn a_refused_peer_is_taken_when_the_first_one_has_left() {
     l.waits_for("connected", |_| true);
 }
 
-/// A process that dies without a word and is started again: the same installation.
+/// A process that is killed and restarted is the same installation.
 #[test]
 fn a_killed_program_takes_its_session_over_at_once() {
     let net = Network::new();
@@ -189,15 +189,15 @@ fn a_killed_program_takes_its_session_over_at_once() {
     let dialling = a.waits_for("listening", |_| true);
     let new = a.waits_for("connected", |_| true);
     let took = new.at.duration_since(dialling.at);
-    // A refused one would come back after five.
+    // A refused peer would come back after five seconds.
     assert!(took < Duration::from_secs(4), "{took:?}");
     assert_eq!(new.event["installation"], old.event["installation"], "that of the listener");
     l.waits_for("connected", |event| event["session"] == new.event["session"]);
     assert_eq!(warnings(&mut l, "installation") + warnings(&mut l, "state folder"), 0);
 }
 
-/// Two programs with copies of one state folder do not take each other's place for ever: one of
-/// them is told.
+/// Two programs with copies of one state folder do not replace each other for ever: one of them is
+/// told.
 #[test]
 fn a_copied_state_folder_is_told_and_does_not_flap() {
     let net = Network::new();
@@ -221,7 +221,7 @@ fn a_copied_state_folder_is_told_and_does_not_flap() {
     assert_eq!(warnings(&mut a, "two programs"), 1, "{:#?}", a.events());
 }
 
-/// The command of the other host, typed on this one.
+/// The other host's command, run on this one by mistake.
 #[test]
 fn a_program_that_dials_itself_says_so_and_stops() {
     let net = Network::new();

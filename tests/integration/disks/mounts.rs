@@ -1,5 +1,4 @@
-//! Mounts inside Incoming and Outgoing, and an Outgoing that is read-only, where the system lets us
-//! mount.
+//! Mounts inside Incoming and Outgoing, and a read-only Outgoing, where the system permits mounts.
 
 use super::stop;
 use super::volumes::{may_mount, run_beside, seen_by};
@@ -9,7 +8,7 @@ use crate::harness::peer::{Host, Pair};
 use std::fs;
 use std::time::Duration;
 
-/// The program of this host starts with these mounts, and nobody else sees them.
+/// Starts this host's program with these mounts, which no other process sees.
 fn mounted(host: &mut Host, mounts: &str) {
     let script = format!(r#"{mounts} && exec "$0" "$@""#);
     host.wrapper = ["unshare", "--mount", "sh", "-c", &script].map(str::to_owned).to_vec();
@@ -92,7 +91,7 @@ fn from_a_read_only_outgoing_files_are_sent_once_and_kept() {
             b.has_or_waits_for("file_done", of_transfer("d/f", "receive"));
             b.has_or_waits_for("file_done", of_transfer("d", "receive"));
         } else {
-            // It comes after what would be sent again.
+            // It comes after everything that would be sent again.
             drop_in(&pair.b, "back", 10);
             b.has_or_waits_for("file_done", of_transfer("back", "send"));
         }

@@ -1,4 +1,4 @@
-//! Real volumes that fail, where the system lets us mount.
+//! Real volumes that fail, where the system permits mounts.
 
 use super::{Way, failed, stop};
 use crate::harness::events::of_transfer;
@@ -7,7 +7,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// Whether this user may mount; if not, that is said aloud.
+/// Whether this user may mount. Prints a note if not.
 pub fn may_mount() -> bool {
     let may =
         Command::new("unshare").args(["--mount", "mount", "-t", "tmpfs", "none", "/mnt"]).output();
@@ -23,21 +23,20 @@ pub fn seen_by(process: u32, path: &Path) -> PathBuf {
     PathBuf::from(format!("/proc/{process}/root")).join(path.strip_prefix("/").unwrap())
 }
 
-/// A command where this process is.
+/// Runs a command in the mount namespace of this process.
 pub fn run_beside(process: u32, command: &[&str]) {
     let process = process.to_string();
     let done = Command::new("nsenter").args(["-t", &process, "-m"]).args(command).output().unwrap();
     assert!(done.status.success(), "{done:?}");
 }
 
-/// A volume of its own at a path, seen by the process alone that is started through
-/// [`Host::wrapper`].
+/// A volume of its own at a path, visible only to the process that [`Host::wrapper`] starts.
 struct Volume {
     path: PathBuf,
 }
 
 impl Volume {
-    /// `None`, said aloud, where this user may not mount.
+    /// `None`, with a note, if this user may not mount.
     fn of(host: &mut Host, options: &str) -> Option<Self> {
         if !may_mount() {
             return None;
@@ -50,12 +49,12 @@ impl Volume {
         Some(Self { path })
     }
 
-    /// As this process sees it.
+    /// The volume as this process sees it.
     fn seen_by(&self, process: u32) -> PathBuf {
         seen_by(process, &self.path)
     }
 
-    /// Its disk goes, and another comes, with these folders on it.
+    /// Replaces the disk by another one with these folders on it.
     fn is_replaced(&self, process: u32, folders: &str, meanwhile: impl FnOnce()) {
         let path = self.path.to_str().unwrap();
         run_beside(process, &["umount", "--lazy", path]);
@@ -86,7 +85,7 @@ fn real_volumes_that_are_full_or_unplugged() {
     fs::remove_file(&filler).unwrap();
     way.follows(&files);
 
-    // No inode is left.
+    // No inodes left.
     let mut more = 0;
     while fs::write(disk.join(format!("inode-{more}")), "").is_ok() {
         more += 1;
@@ -97,7 +96,7 @@ fn real_volumes_that_are_full_or_unplugged() {
     }
     way.follows(&files);
 
-    // Unplugged: its mount point is there, empty, and nothing may be put there.
+    // Unplugged: the mount point is there and empty, and nothing may be put into it.
     let away = pair.b.dir.join("away");
     fs::create_dir(&away).unwrap();
     fs::create_dir(volume.path.join("Incoming")).unwrap();
@@ -110,7 +109,7 @@ fn real_volumes_that_are_full_or_unplugged() {
     stop([a, b]);
 }
 
-/// As the system sees it, a disk that was unplugged and is back is another one.
+/// To the system, a disk that was unplugged and returns is a different one.
 #[test]
 fn a_disk_that_is_mounted_anew_is_taken() {
     let mut pair = Pair::new();
@@ -119,7 +118,7 @@ fn a_disk_that_is_mounted_anew_is_taken() {
     else {
         return;
     };
-    // Nothing that is not in use may stand beside the disk.
+    // The mount point must be empty.
     fs::remove_dir(pair.a.outgoing()).unwrap();
     let (outgoing, incoming) = (out.path.join("Outgoing"), disk.path.join("Incoming"));
     let from = ["--outgoing", outgoing.to_str().unwrap()];
@@ -151,7 +150,8 @@ fn a_disk_that_is_mounted_anew_is_taken() {
     });
     put("from the new one", "n");
     arrives(&mut b, "from the new one", "n");
-    // A disk on which rft never was is none of ours, and what stood there comes back with its end.
+    // A disk that rft has never used is not accepted. When it goes, the earlier files are there
+    // again.
     run_beside(b.id(), &["mount", "-t", "tmpfs", "rft-test", incoming.to_str().unwrap()]);
     put("under another", "u");
     b.waits_for("file_failed", failed("under another", "receive", "the folder is gone"));
