@@ -1,10 +1,9 @@
-//! How fast records are sealed and opened on one core, and how many streams a second get their
-//! keys.
+//! How fast one core seals and opens records, and how many streams per second get their keys.
 //!
 //!     cargo bench --bench seal
 //!
-//! GB/s is 10^9 bytes of plaintext a second: the median of seven samples, and the best. Buffers are
-//! made ahead and used again, so that the allocator is not what is measured.
+//! GB/s is 10^9 bytes of plaintext per second: the median of seven samples, and the best. Buffers
+//! are allocated beforehand and reused, so the allocator is not measured.
 
 #![allow(
     clippy::print_stdout,
@@ -36,7 +35,7 @@ fn main() {
     handshakes();
 }
 
-/// A stream that is a number and nothing else.
+/// A stream that consists of its number.
 struct Number(u64);
 
 impl UnsealedHalf for Number {
@@ -89,7 +88,7 @@ fn hashing() {
     report("chunk hash 256 KiB", samples.collect());
 }
 
-/// Derives the sealer of a stream and uses it once, so that its epoch's keys are there too.
+/// Derives the sealer of a stream and uses it once, which derives the keys of its epoch too.
 fn streams(keys: &SessionKeys) {
     let mut times = Vec::new();
     for sample in 0..SAMPLES as u64 {

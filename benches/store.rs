@@ -1,10 +1,9 @@
-//! What one entry costs beside its bytes: messages, commits of the ledger, and publication into
-//! Incoming.
+//! The cost of an entry beside its bytes: messages, ledger commits, and publication into Incoming.
 //!
 //!     cargo bench --bench store -- [DIR]
 //!
-//! `DIR` is where the folders are made, the system's temporary folder unless told otherwise: the
-//! figures are the disk's there. Medians of several samples.
+//! The folders are made in `DIR`, by default the system's temporary folder, so the figures are
+//! those of its disk. Medians of several samples.
 
 #![allow(
     clippy::print_stdout,
@@ -27,7 +26,7 @@ const SAMPLES: usize = 9;
 const SIZE: usize = 4096;
 
 fn main() {
-    // cargo's own word to a benchmark comes first.
+    // cargo passes an option of its own to a benchmark first.
     let dir = std::env::args().skip(1).find(|word| !word.starts_with('-'));
     let base = dir.map_or_else(std::env::temp_dir, PathBuf::from);
     let base = base.join(format!("rft-bench-store-{}", std::process::id()));
@@ -113,7 +112,7 @@ fn publications(incoming: &Incoming, ledger: &Ledger, count: u64) {
     });
 }
 
-/// The time of a sample, and what that is for each of its `count` entries.
+/// Prints the time of a sample, and the time for each of its `count` entries.
 fn each(what: &str, count: u64, mut sample: impl FnMut()) {
     let mut times: Vec<Duration> = (0..SAMPLES)
         .map(|_| {

@@ -1,11 +1,12 @@
 //! One large file over loopback: bare QUIC with rft's transport settings, in packets of Ethernet's
-//! usual size and in jumbo frames, which loopback takes and rft uses where it finds them; then rft
-//! whole (read, sealed, opened, hashed, synced, renamed, receipted), in turn, in one process.
+//! usual size and in jumbo frames, which loopback carries and rft uses where possible; then the
+//! whole of rft (read, sealed, opened, hashed, synced, renamed, receipted). They take turns in one
+//! process.
 //!
 //! `cargo bench --bench throughput -- [--bare] [--link=RATE,DELAY_MS,LOSS_PERCENT] [MIB] [ROUNDS]
 //! [DIR]` (1024 MiB, 3 rounds, the system's temporary folder). `--bare`: QUIC alone. `--link`: over
-//! a relay with these properties, each way; RATE is in bytes of UDP payload per second, 0 for no
-//! limit.
+//! a relay with these properties, in each direction; RATE is in bytes of UDP payload per second, 0
+//! for no limit.
 
 #![allow(
     missing_docs,
@@ -39,14 +40,14 @@ fn config(own: SocketAddr, peer: SocketAddr, dir: &Path) -> Config {
     config
 }
 
-/// What is between the two sides.
+/// The relay between the two sides, if there is one.
 type Line = Option<relay::Line>;
 
-/// Two sides with nothing or a relay in between.
+/// Two sides, connected directly or through a relay.
 struct Sides {
     left: SocketAddr,
     right: SocketAddr,
-    /// What the left side sends to, and the right side.
+    /// The addresses that the left side and the right side send to.
     ahead: (SocketAddr, SocketAddr),
     _relay: Option<relay::Relay>,
 }
@@ -73,7 +74,7 @@ async fn bare(size: u64, line: Line, jumbo: bool) -> Duration {
     let server = tokio::spawn(async move {
         let incoming = right.quic.accept().await.unwrap();
         let connection = right.jumbo.accept(incoming, |factory| factory).unwrap().await.unwrap();
-        // As a session has it.
+        // The window of a session.
         connection.set_receive_window((16u32 << 20).into());
         let (mut send, mut recv) = connection.accept_bi().await.unwrap();
         let mut got = 0;

@@ -1,8 +1,8 @@
-//! What the fuzz targets (`fuzz/`) run. The bodies are here, so that the ordinary test run replays
-//! the corpus and some thousand inputs more. Each takes any bytes, and panics when what should hold
-//! does not.
+//! The bodies of the fuzz targets (`fuzz/`). They are in the library so that the ordinary test run
+//! replays the corpus and some thousand further inputs. Each accepts any bytes and panics if a
+//! property does not hold.
 //!
-//! Bodies that need what a module keeps to itself stand in that module's `fuzzing`.
+//! Bodies that need a module's private parts are in the `fuzzing` submodule of that module.
 
 mod messages;
 #[cfg(test)]
@@ -16,7 +16,7 @@ pub use crate::transport::fec::fuzzing::repair;
 pub use messages::{messages, names};
 pub use transfer::transfer;
 
-/// Every target by its name, and how many inputs beside the corpus the test run gives it.
+/// Every target by name, and the number of inputs that the test run adds to the corpus.
 #[allow(clippy::type_complexity)] // a name would say no more
 pub const TARGETS: &[(&str, fn(&[u8]), u32)] = &[
     ("messages", messages, 20_000),

@@ -14,10 +14,11 @@ fn encoded(encode: impl FnOnce(&mut BytesMut)) -> BytesMut {
     out
 }
 
-/// Every decoder, on the same bytes: what one of them takes is what its encoder writes.
+/// Gives every decoder the same bytes: a message that a decoder accepts is encoded to the same
+/// bytes again.
 ///
 /// # Panics
-/// When it does not hold.
+/// If that does not hold.
 pub fn messages(data: &[u8]) {
     if let Ok(offer) = Offer::decode(data) {
         assert_eq!(encoded(|out| offer.encode(out)), data);
@@ -42,7 +43,7 @@ pub fn messages(data: &[u8]) {
         assert!(!matches!(control, Control::Forget(ids) if ids.len() > MAX_FORGET));
     }
     match Outcome::decode(data) {
-        // Text that is no UTF-8 is replaced, and that may be longer.
+        // Invalid UTF-8 is replaced, which may make the text longer.
         Ok(outcome @ Outcome::Refused { .. }) => {
             let bytes = encoded(|out| outcome.encode(out));
             assert!(bytes.len() <= 4 + MAX_TEXT && Outcome::decode(&bytes).is_ok());
@@ -52,11 +53,11 @@ pub fn messages(data: &[u8]) {
     }
 }
 
-/// A name, and a link's target behind a line feed: what is taken stays below its root, and what is
-/// shown can be told apart and steers nothing.
+/// A name, and the target of a link after a line feed: an accepted one stays below its root, and
+/// its printed form is unambiguous and has no control characters.
 ///
 /// # Panics
-/// When it does not hold.
+/// If that does not hold.
 pub fn names(data: &[u8]) {
     let shown = escape(data);
     assert!(shown.chars().all(|c| !c.is_control()));
@@ -83,7 +84,7 @@ pub fn names(data: &[u8]) {
         assert_eq!(Name::from_path(&path).as_ref(), Ok(&name));
     }
     if link_stays_inside(&name, target) {
-        // However the parts before it resolve, it never climbs above the root.
+        // However the earlier parts resolve, it never climbs above the root.
         let mut depth = name.depth() - 1;
         for part in target.split(|&b| b == b'/') {
             match part {
@@ -96,7 +97,7 @@ pub fn names(data: &[u8]) {
     }
 }
 
-/// The bytes that were escaped.
+/// The bytes before escaping.
 fn unescape(text: &str) -> Vec<u8> {
     let mut out = Vec::new();
     let mut rest = text;

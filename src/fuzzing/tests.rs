@@ -1,4 +1,4 @@
-//! The corpus, and as many inputs more as the table of targets says.
+//! Runs the corpus, and random inputs in the number that the table of targets sets.
 
 use super::TARGETS;
 use rand::rngs::StdRng;
@@ -22,7 +22,7 @@ fn replay(target: &str) {
         body(&input);
         inputs.push(input);
     }
-    // What the fuzzer found, changed a little, reaches further than noise does.
+    // A slightly changed input of the fuzzer reaches further than noise.
     for seed in 0..u64::from(*random) {
         println!("{name}, seed {seed}");
         let mut rng = StdRng::seed_from_u64(seed);

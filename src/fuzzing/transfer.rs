@@ -1,5 +1,5 @@
-//! A file on its way, from Outgoing into Incoming, over a stream that is cut at any byte, while the
-//! file is changed, the stage is damaged, and the receiver is started anew.
+//! Sends a file from Outgoing into Incoming over a stream that is cut at any byte, while the file
+//! is changed, the stage is damaged and the receiver is restarted.
 
 use crate::config::{Folders, OnConflict};
 use crate::crypto::Role;
@@ -23,18 +23,19 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 use tokio::sync::Semaphore;
 
-/// After so long without a byte the session of an attempt ends in which a bit was changed.
+/// If a bit of the stream was changed, the session of an attempt ends after this time without a
+/// byte.
 const SESSION: Duration = Duration::from_millis(500);
-/// Attempts that may fail, before the one that must not.
+/// Attempts that may fail before the one that must succeed.
 const ATTEMPTS: usize = 4;
 
-/// Sends one file. Each attempt may be cut after so many bytes, one way or the other; before it, or
-/// in its middle, the file may change; between attempts what is staged may be damaged, and the
-/// receiver start again. Whatever stands in Incoming is a whole version of the file at any time,
-/// and in the end it is the last one, once.
+/// Sends one file. Each attempt may be cut after some bytes in either direction. Before it or
+/// during it the file may change; between attempts the staged file may be damaged and the receiver
+/// restarted. At any time, Incoming holds only whole versions of the file, and at the end the last
+/// one, once.
 ///
 /// # Panics
-/// When it does not hold.
+/// If that does not hold.
 pub fn transfer(data: &[u8]) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
     runtime.block_on(play(&mut Reader::new(data)));
@@ -74,7 +75,7 @@ async fn play(choices: &mut Reader<'_>) {
     assert!(source.arrived(&folders).contains(source.versions.last().unwrap()), "it never arrived");
 }
 
-/// A choice below `n`.
+/// A choice from 0 to `n` - 1.
 fn number(choices: &mut Reader<'_>, n: usize) -> usize {
     choices.u32().map_or(0, |choice| choice as usize % n)
 }
@@ -83,7 +84,7 @@ fn cut(cut: bool, choices: &mut Reader<'_>) -> usize {
     if cut { number(choices, 3 * CHUNK_SIZE) } else { usize::MAX }
 }
 
-/// The file, and all that it ever was.
+/// The file and all its versions.
 struct Source {
     folder: PathBuf,
     versions: Vec<Vec<u8>>,
@@ -100,7 +101,7 @@ impl Source {
         source
     }
 
-    /// Every version has a time of its own, and none is that of a write: so no change is too quick
+    /// Gives each version a time of its own that no write produces, so that no change is too quick
     /// for the clock of the file system.
     fn touch(&self) {
         let time = SystemTime::UNIX_EPOCH
@@ -113,7 +114,7 @@ impl Source {
             .unwrap();
     }
 
-    /// Writes over some of it, cuts it, or lets it grow; or puts another file in its place.
+    /// Overwrites a part of it, truncates or extends it, or replaces it by another file.
     fn change(&mut self, choices: &mut Reader<'_>) {
         let mut content = self.versions.last().unwrap().clone();
         let (how, version) = (choices.u8().unwrap_or(0), self.versions.len() as u8);
@@ -165,7 +166,7 @@ impl Source {
             .collect()
     }
 
-    /// Only versions of it stand in Incoming, each once.
+    /// Incoming holds only versions of the file, each once.
     fn check(&self, folders: &Folders) {
         let arrived = self.arrived(folders);
         let count = |all: &[Vec<u8>], content| all.iter().filter(|other| *other == content).count();
@@ -201,7 +202,7 @@ impl Receiver {
     }
 }
 
-/// Flips, cuts or lengthens what is staged or noted.
+/// Flips, truncates or extends the staged file or its checkpoint.
 fn damage(folders: &Folders, choices: &mut Reader<'_>) {
     for entry in fs::read_dir(folders.state.join("stage")).unwrap() {
         let path = entry.unwrap().path();
@@ -217,17 +218,17 @@ fn damage(folders: &Folders, choices: &mut Reader<'_>) {
     }
 }
 
-/// What happens to one stream.
+/// The faults of one stream.
 struct Path {
-    /// So many bytes cross to the receiver, and back, before both ends see the stream break.
+    /// Bytes that cross to the receiver, and back, before both ends see the stream break.
     there: usize,
     back: usize,
-    /// A bit of this byte on the way to the receiver is changed.
+    /// A bit of this byte is changed on the way to the receiver.
     flipped: Option<usize>,
-    /// The file is changed when so many bytes have crossed.
+    /// The file is changed after this many bytes.
     changed: Option<usize>,
-    /// The sender takes it that the receiver holds nothing, and does not wait for its word. It may
-    /// be wrong.
+    /// The sender assumes, perhaps wrongly, that the receiver has nothing, and does not wait for
+    /// its answer.
     first_offer: bool,
 }
 
@@ -242,7 +243,7 @@ impl Path {
         }
     }
 
-    /// Nothing happens to it.
+    /// Without faults.
     fn is_plain(&self) -> bool {
         self.there == usize::MAX
             && self.back == usize::MAX
@@ -251,7 +252,7 @@ impl Path {
     }
 }
 
-/// One attempt: both ends, and what is between them.
+/// One attempt: both ends and the path between them.
 async fn run(receiver: &Receiver, source: &mut Source, mut path: Path, choices: &mut Reader<'_>) {
     let outgoing = Arc::new(Folder::open(&source.folder, false).unwrap());
     let item = source.item(&outgoing, path.first_offer);
@@ -278,7 +279,8 @@ async fn run(receiver: &Receiver, source: &mut Source, mut path: Path, choices: 
     let versions = &mut *source;
     let there = async move {
         let mut crossed = 0;
-        // Whoever waits for bytes that a changed length promised waits until the session ends.
+        // After a changed length the receiver would wait for ever, so the session ends after a
+        // time.
         let patience = if path.flipped.is_some() { SESSION } else { Duration::MAX };
         while let Ok(Some(piece)) =
             tokio::time::timeout(patience, next(&mut a_far_recv, path.there - crossed)).await
@@ -311,7 +313,8 @@ async fn run(receiver: &Receiver, source: &mut Source, mut path: Path, choices: 
         a_far_send.finish().await;
         (crossed < path.back).then_some(a_far_send)
     };
-    // Once one way is cut, so is the other; one that ended by itself leaves the other open.
+    // A cut in one direction cuts the other too. A direction that ends by itself leaves the other
+    // open.
     let between = async move {
         tokio::pin!(there, back);
         tokio::select! {
@@ -341,7 +344,7 @@ fn receiver_path(outgoing: &std::path::Path) -> PathBuf {
     outgoing.with_file_name("Incoming")
 }
 
-/// The next piece, cut to what may still cross; `None` at the end or the cut.
+/// The next piece, up to the limit of bytes; `None` at the end or the cut.
 async fn next(from: &mut RecvHalf, left: usize) -> Option<Bytes> {
     if left == 0 {
         return None;

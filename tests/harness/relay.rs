@@ -180,8 +180,8 @@ impl Relay {
         self.edit_both(|line| line.cut = false);
     }
 
-    /// From now on `side` sees the other at a new port of `ip`, and nobody is at the old one: what
-    /// NAT does that forgot its mapping (same address), or a host that roams (another one).
+    /// From now on `side` sees the other side at a new port of `ip`, and the old port is closed: as
+    /// with a NAT that lost its mapping (same address) or a host that roams (another address).
     pub fn rebind(&self, side: Side, ip: IpAddr) -> SocketAddr {
         let socket = open(ip);
         let addr = socket.local_addr().unwrap();

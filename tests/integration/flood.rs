@@ -48,7 +48,7 @@ fn transfer(pair: &Pair, at_a: &mut Running, name: &str) -> f64 {
     done["seconds"].as_f64().unwrap()
 }
 
-/// Slow: three files of four seconds each, and slow attackers who are ended after ten seconds.
+/// Slow: three files of four seconds each, and slow attackers that are ended after ten seconds.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn ten_thousand_hostile_connections_disturb_nobody() {
     let _alone = MEASURING.lock().await;

@@ -23,7 +23,7 @@ fn start(peer: Option<SocketAddr>) -> Peer {
     connector::start(connector::config(ANY_PORT, peer), KEY)
 }
 
-/// Counts of what the relay forwarded.
+/// Connections and bytes that the relay forwarded.
 #[derive(Default)]
 struct Passed {
     connections: AtomicUsize,

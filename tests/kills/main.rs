@@ -1,5 +1,5 @@
-//! The program is killed, at every named step of a file's way and at random, and nothing is lost,
-//! doubled or half-written (design.md, "Tests under kills").
+//! The program is killed at every named step of a file's path, and at random. Nothing may be lost,
+//! duplicated or half-written (design.md, "Tests under kills").
 #![cfg(unix)]
 #![allow(clippy::print_stdout)] // seeds and tallies
 
@@ -20,9 +20,9 @@ use std::time::{Duration, Instant};
 use witness::Findings;
 use world::{Outcome, World};
 
-/// Kills in one run at random.
+/// Kills in one random run.
 const AT_RANDOM: u64 = 22;
-/// Options of the two sides in those runs.
+/// Options of the two sides in the random runs.
 const RANDOM_RUNS: [[&[&str]; 2]; 4] = [
     [&[], &[]],
     [&["--after-send", "archive"], &["--on-conflict", "overwrite"]],
@@ -89,7 +89,7 @@ fn peers_die_at_random_and_skip_and_keep() {
     kill_at_random(3);
 }
 
-/// What the tests above come to.
+/// The totals of the tests above.
 #[test]
 fn there_are_two_hundred_kills_and_one_at_every_place() {
     let planned: u64 = places::all().map(|plan| plan.deaths.len() as u64).sum();
@@ -121,7 +121,8 @@ fn read_all(folder: &Path, text: &mut String) {
     }
 }
 
-/// `scripts/soak`: by the clock, on a link that loses and is cut, with a tally.
+/// `scripts/soak`: runs for a given time, over a link that loses packets and is cut, and prints a
+/// tally.
 #[test]
 #[ignore = "runs for as long as it is told to: scripts/soak"]
 fn soak() {
@@ -154,5 +155,5 @@ fn soak() {
     nothing_amiss(&tally.findings);
 }
 
-/// Pairs of peers at once in a soak.
+/// Concurrent pairs of peers in a soak.
 const WORLDS: usize = 2;

@@ -1,7 +1,6 @@
-//! Every place of the life cycle at which the program is made to die, in the order in which the
-//! data flows.
+//! Every place of the life cycle at which a test kills the program, in the order of the data flow.
 
-/// Who only waits to be dialled, so that it is known who is the host.
+/// The side that only listens, so that its role is known.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Listens {
     Nobody,
@@ -9,12 +8,12 @@ pub enum Listens {
     Other,
 }
 
-/// One run: a peer that sends and receives dies by each of these rules in turn, and is started
-/// again after each.
+/// One run: a peer that sends and receives is killed by each of these rules in turn, and restarted
+/// after each.
 pub struct Plan {
-    /// Values of RFT_FAILPOINTS.
+    /// Values of `RFT_FAILPOINTS`.
     pub deaths: &'static [&'static str],
-    /// What it is started with.
+    /// Options of the program.
     pub options: &'static [&'static str],
     pub listens: Listens,
 }
@@ -27,9 +26,9 @@ const fn with(options: &'static [&'static str], deaths: &'static [&'static str])
     Plan { deaths, options, listens: Listens::Nobody }
 }
 
-/// Opening, and putting right what an earlier death left.
+/// Opening, and the recovery after an earlier kill.
 pub const START: &[Plan] = &[
-    // Two folders are tried.
+    // The program tries two folders.
     plain(&[
         "start.probe_made=kill",
         "start.probe_made=kill@2",
@@ -65,7 +64,7 @@ pub const START: &[Plan] = &[
     plain(&["remove.taken=kill@4", "remove.unlinked=kill@3"]),
 ];
 
-/// The sender, from the queue to the last word about a file.
+/// The sender, from the queue to the last message about a file.
 pub const SENDER: &[Plan] = &[
     plain(&["send.handed_out=kill", "send.handed_out=kill@9"]),
     plain(&["send.bare=kill", "send.bare=kill@2"]),
@@ -90,7 +89,7 @@ pub const SENDER: &[Plan] = &[
     plain(&["send.forget_told=kill", "send.forget_told=kill"]),
 ];
 
-/// The receiver, from the offer until it may forget.
+/// The receiver, from the offer until it may forget the transfer.
 pub const RECEIVER: &[Plan] = &[
     plain(&["receive.offer=kill", "receive.offer=kill@8"]),
     plain(&["stage.created=kill", "stage.created=kill@2"]),
@@ -132,7 +131,7 @@ pub const CONFLICTS: &[Plan] = &[
     ),
 ];
 
-/// All of them.
+/// All plans.
 pub fn all() -> impl Iterator<Item = &'static Plan> {
     [START, SENDER, RECEIVER, CONFLICTS].into_iter().flatten()
 }

@@ -1,4 +1,4 @@
-//! What is dropped into an Outgoing, and what must have become of it in the end.
+//! Files that a user drops into Outgoing, and the expected result for each.
 
 use super::writers::{self, Way, Work};
 use crate::harness::tree::Entry;
@@ -17,11 +17,11 @@ use std::thread::JoinHandle;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 const CHUNK: u64 = 256 * 1024;
-/// From nothing to a file with several checkpoints.
+/// From an empty file to one with several checkpoints.
 const SIZES: [u64; 10] =
     [0, 1, 700, 60_000, CHUNK - 1, CHUNK, CHUNK + 1, 3 * CHUNK + 5, 3_000_000, 10_000_000];
 const MODES: [u32; 5] = [0o644, 0o600, 0o444, 0o755, 0o711];
-/// Components that programs stumble over.
+/// Path components that often cause trouble.
 const ODD: [&[u8]; 6] = [
     b"two\nlines",
     b"\x1b[2J",
@@ -31,20 +31,20 @@ const ODD: [&[u8]; 6] = [
     b"100%.txt.",
 ];
 
-/// What one direction must come to.
+/// The expected result of one direction.
 #[derive(Default)]
 pub struct Expected {
-    /// All of the receiver's Incoming, in the end.
+    /// The receiver's Incoming at the end.
     pub arrives: BTreeMap<PathBuf, Entry>,
-    /// What may be seen at a name until then.
+    /// Entries that may be seen at a name until then.
     pub meanwhile: BTreeMap<PathBuf, Entry>,
-    /// All that was dropped.
+    /// Everything that was dropped.
     pub dropped: BTreeMap<PathBuf, Entry>,
-    /// What was dropped and is not taken.
+    /// Dropped files that the receiver refuses.
     pub refused: BTreeMap<PathBuf, Entry>,
 }
 
-/// What happens at names that are taken (`--on-conflict`).
+/// How taken names are handled (`--on-conflict`).
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Taken {
     Rename,
@@ -52,10 +52,10 @@ pub enum Taken {
     Skip,
 }
 
-/// One side's user.
+/// The user of one side.
 pub struct Source {
     outgoing: PathBuf,
-    /// On the same volume, where files are made that are then moved in.
+    /// A folder on the same volume; files are made here and then moved in.
     workshop: PathBuf,
     random: StdRng,
     count: u32,
@@ -76,7 +76,7 @@ impl Source {
         self.expected.clone()
     }
 
-    /// One of everything, for a run with one kill in a known place.
+    /// One file of each kind, for a run with one kill at a known place.
     pub fn one_of_each(&mut self) {
         for size in SIZES {
             self.move_in(size);
@@ -85,13 +85,13 @@ impl Source {
         self.long_name();
         self.folder();
         self.write(400);
-        // Those whose close is an event: the others are sent a second after it.
+        // The ways whose close is an event. Files of the other ways are sent a second after it.
         for way in [Way::Two, Way::MovedIn, Way::Renamed] {
             self.hold_open(way, Duration::from_millis(20));
         }
     }
 
-    /// Something, somehow.
+    /// Drops a random kind of file.
     pub fn anything(&mut self) {
         match self.random.random_range(0..24) {
             0 => self.folder(),
@@ -102,7 +102,7 @@ impl Source {
                 let pause = Duration::from_millis(self.random.random_range(1..400));
                 self.hold_open(way, pause);
             }
-            // Not too often, as the link is slow.
+            // Rarely, because the link is slow.
             4 => self.move_in(SIZES[9]),
             _ => {
                 let size = *SIZES[..9].choose(&mut self.random).unwrap();
@@ -111,12 +111,12 @@ impl Source {
         }
     }
 
-    /// Names that are taken on the other side: by another content, and by the same.
+    /// Names that are taken on the other side: by different content, and by the same content.
     pub fn onto(&mut self, incoming: &Path, taken: Taken) {
         fs::create_dir_all(incoming).unwrap();
         for (n, size) in [300, CHUNK + 300].into_iter().enumerate() {
             let name = PathBuf::from(format!("taken {n}.txt"));
-            // Of the same size or not: the receiver looks at that first.
+            // Of the same size or not, because the receiver compares sizes first.
             let old = self.make(&incoming.join(&name), size + n as u64);
             let new = self.make(&self.workshop.join("made"), size);
             let mut expected = self.expected.lock().unwrap();
@@ -151,14 +151,14 @@ impl Source {
             expected.meanwhile.insert(name.to_owned(), old);
             expected.arrives.insert(name.to_owned(), new);
         } else {
-            // Its mode and its time are the user's.
+            // Mode and time of this entry are those that the user chose.
             expected.arrives.insert(name.to_owned(), old);
         }
         drop(expected);
         fs::rename(made, self.outgoing.join(name)).unwrap();
     }
 
-    /// A file that was made elsewhere and moved in: complete at once.
+    /// A file made elsewhere and moved in, complete at once.
     fn move_in(&mut self, size: u64) {
         let made = self.workshop.join("made");
         let entry = self.make(&made, size);
@@ -177,7 +177,7 @@ impl Source {
         self.moved(&made, vec![(name.clone(), entry)], &name);
     }
 
-    /// A folder with something in it and something empty, moved in as a whole.
+    /// A folder with a file and an empty folder in it, moved in as a whole.
     fn folder(&mut self) {
         let made = self.workshop.join("tree");
         let name = PathBuf::from(format!("{} folder", self.number()));
@@ -205,7 +205,7 @@ impl Source {
         self.write(size);
     }
 
-    /// A file that is written where it stands, piece by piece.
+    /// A file written in place, piece by piece.
     fn write(&mut self, size: u64) {
         let name = PathBuf::from(format!("{} written", self.number()));
         let bytes = self.content(size);
@@ -226,7 +226,7 @@ impl Source {
         file.set_modified(modified).unwrap();
     }
 
-    /// A file that a program has open for a while.
+    /// A file that a program keeps open for a while.
     fn hold_open(&mut self, way: Way, pause: Duration) {
         let size = *SIZES[1..9].choose(&mut self.random).unwrap();
         let bytes = self.content(size);
@@ -243,7 +243,7 @@ impl Source {
         self.writers.push(writers::start(way, work, &self.outgoing, name, &self.workshop));
     }
 
-    /// Waits until no program has a file open any more.
+    /// Waits until no program has a file open.
     pub fn all_closed(&mut self) {
         for writer in self.writers.drain(..) {
             writer.join().unwrap();
@@ -251,7 +251,7 @@ impl Source {
     }
 
     fn moved(&mut self, made: &Path, entries: Vec<(PathBuf, Entry)>, name: &Path) {
-        // First: it may arrive before the next statement.
+        // Before the rename: the file may arrive before the next statement.
         self.note(entries);
         fs::rename(made, self.outgoing.join(name)).unwrap();
     }
@@ -271,7 +271,7 @@ impl Source {
         set(path, size, blake3::hash(&bytes), mode, modified)
     }
 
-    /// Never the same twice.
+    /// Content that was never used before.
     fn content(&mut self, size: u64) -> Vec<u8> {
         self.bytes += size;
         let mut bytes = vec![0; usize::try_from(size).unwrap()];

@@ -1,4 +1,4 @@
-//! Who looks at Incoming all the while, and at everything in the end.
+//! A witness watches Incoming during the run and judges everything at the end.
 
 use super::source::Expected;
 use crate::harness::peer::Host;
@@ -13,25 +13,25 @@ use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-/// Between two looks.
+/// Time between two looks.
 const INTERVAL: Duration = Duration::from_millis(10);
 
-/// What was promised and not kept.
+/// Broken promises, counted by kind.
 #[derive(Debug, Default)]
 pub struct Findings {
-    /// Did not arrive, or was there and went.
+    /// Files that did not arrive, or disappeared afterwards.
     pub lost: u64,
-    /// Arrived where, or more often than, it should.
+    /// Files that arrived under another name, or more than once.
     pub doubled: u64,
-    /// Was seen in Incoming with another content than its source.
+    /// Files seen in Incoming with content other than the source's.
     pub partial: u64,
-    /// Mode or time.
+    /// Files with a wrong mode or time.
     pub wrong: u64,
     /// The program panicked.
     pub panics: u64,
-    /// Something was left in Outgoing or `.rft`, or the program ended otherwise than it should.
+    /// Remains in Outgoing or `.rft`, or a wrong exit code.
     pub unclean: u64,
-    /// In words.
+    /// Descriptions.
     pub notes: Vec<String>,
 }
 
@@ -55,7 +55,7 @@ impl Findings {
         self.notes.push(text);
     }
 
-    /// What a program said when it ended.
+    /// Checks a program's stderr after its end.
     pub fn heard(&mut self, stderr: &str) {
         if stderr.contains("panicked") {
             self.note(|all| &mut all.panics, stderr.to_owned());
@@ -63,7 +63,7 @@ impl Findings {
     }
 }
 
-/// A thread that looks at one Incoming until it is told to stop.
+/// A thread that watches one Incoming until told to stop.
 pub struct Witness {
     stop: Arc<AtomicBool>,
     thread: JoinHandle<Findings>,
@@ -92,13 +92,13 @@ impl Witness {
     }
 }
 
-/// What stands at a name: inode, change time.
+/// Identifies the version of a file at a name: inode and change time.
 type Stamp = (u64, i64, i64);
 
 struct Watch {
     incoming: PathBuf,
     expected: Arc<Mutex<Expected>>,
-    /// Files that were whole when they were looked at. What was found amiss is told once.
+    /// Files that were whole when last read. Each fault is reported once.
     seen: HashMap<PathBuf, Stamp>,
     findings: Findings,
 }
@@ -111,14 +111,14 @@ impl Watch {
             let Ok(entries) = fs::read_dir(&folder) else { continue };
             for entry in entries.map_while(Result::ok) {
                 let path = entry.path();
-                // None: it went since it was listed, which the comparison below tells.
+                // It was removed since the listing; the comparison below reports that.
                 let Ok(meta) = path.symlink_metadata() else { continue };
                 if meta.is_dir() {
                     folders.push(path);
                 } else if meta.is_file() {
                     let name = path.strip_prefix(&self.incoming).unwrap().to_owned();
-                    // An empty file, to try whether a rename works, when the program starts: it
-                    // must be gone in the end. No user's file is called so.
+                    // An empty file with which the program tries at its start whether a rename
+                    // works. It must be gone at the end, and no user's file has this name.
                     if name.as_os_str() == ".rft-probe" {
                         continue;
                     }
@@ -147,8 +147,8 @@ impl Watch {
         match allowed.iter().flatten().next() {
             None => self.findings.note(|all| &mut all.doubled, text),
             Some(Entry::File { hash, .. }) if of_content(&found) == Some(*hash) => {
-                // The same content stood there before, and just gets the time and mode of the new
-                // one.
+                // A file with the same content was there before and is just getting the time and
+                // mode of the new one.
                 if !expected.meanwhile.contains_key(name) {
                     self.findings.note(|all| &mut all.wrong, text);
                 }
@@ -162,7 +162,7 @@ fn of_content(entry: &Entry) -> Option<blake3::Hash> {
     if let Entry::File { hash, .. } = entry { Some(*hash) } else { None }
 }
 
-/// The file that stands there, read through one handle.
+/// The entry at this path, read through one handle.
 fn read(path: &Path) -> Option<Entry> {
     let mut file = File::options().read(true).open(path).ok()?;
     let meta = file.metadata().ok()?;
@@ -184,12 +184,13 @@ fn stamp(meta: &Metadata) -> Stamp {
     (meta.ino(), meta.ctime(), meta.ctime_nsec())
 }
 
-/// Looks at what has become of one direction.
+/// Judges the result of one direction.
 pub fn judge_incoming(incoming: &Path, expected: &Expected, findings: &mut Findings) {
     compare(incoming, &expected.arrives, findings);
 }
 
-/// Looks at one host when both are at rest. `kept` and `archived` is what its options leave where.
+/// Judges one host after both have stopped. `kept` and `archived` are the entries that its options
+/// leave in Outgoing and in the archive.
 pub fn judge_host(
     host: &Host,
     expected: &Expected,
@@ -205,7 +206,7 @@ pub fn judge_host(
     }
     if archived {
         let mut sent = expected.dropped.clone();
-        // Folders are not archived; those with something in them are made again.
+        // Folders are not archived; those with files in them are made again in the archive.
         sent.retain(|name, entry| {
             !matches!(entry, Entry::Folder { .. }) && !expected.refused.contains_key(name)
         });

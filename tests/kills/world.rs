@@ -1,4 +1,4 @@
-//! Two peers, a link, and someone who kills them.
+//! Two peers, an emulated link, and the schedule of kills.
 
 use super::places::{Listens, Plan};
 use super::source::{Source, Taken};
@@ -11,7 +11,7 @@ use rand::{RngExt, SeedableRng};
 use std::fmt;
 use std::time::Duration;
 
-/// How long anything may take, on a slow and loaded machine.
+/// The longest wait, for a slow and loaded machine.
 const TIMEOUT: Duration = Duration::from_secs(120);
 
 /// One host and its user.
@@ -24,7 +24,7 @@ struct Side {
 }
 
 impl Side {
-    /// Starts the program, unless it runs.
+    /// Starts the program unless it is running.
     fn start(&mut self, more: &[&str], failpoints: &str) {
         if self.running.is_some() {
             return;
@@ -62,7 +62,7 @@ pub struct World {
     _pair: Pair,
 }
 
-/// What became of it.
+/// The result of a run.
 #[derive(Default)]
 pub struct Outcome {
     pub kills: u64,
@@ -95,7 +95,7 @@ impl fmt::Display for Outcome {
 }
 
 impl World {
-    /// Two hosts with a clean way between them.
+    /// Two hosts with a direct connection.
     pub fn direct(seed: u64, options: [&[&'static str]; 2]) -> Self {
         Self::new(seed, Pair::new(), None, options)
     }
@@ -133,7 +133,8 @@ impl World {
         Self { sides, relay, witnesses, random, kills: 0, starts: 0, findings, _pair: pair }
     }
 
-    /// The first host's peer dies as planned, time after time; then all gets through.
+    /// Kills the first host's peer as planned, one death after another; then everything gets
+    /// through.
     pub fn die(mut self, plan: &Plan) -> Outcome {
         for side in &mut self.sides {
             side.source.one_of_each();
@@ -156,8 +157,8 @@ impl World {
         self.judge()
     }
 
-    /// Either or both die at random, after this time on average, while files keep being dropped.
-    /// Every now and then the link is cut.
+    /// Kills either or both peers at random, after `pace` on average, while files keep being
+    /// dropped. The link is cut now and then.
     pub fn kill(mut self, kills: u64, pace: Duration) -> Outcome {
         while self.kills < kills {
             for n in [0, 1] {
@@ -172,7 +173,7 @@ impl World {
                     [&BOTH, &BOTH[..1], &BOTH[1..]].choose(&mut self.random).unwrap();
                 relay.cut(ways);
             }
-            // The instant of death is the point, not a wait for something.
+            // A random moment of death, not a wait for an event.
             std::thread::sleep(pace.mul_f64(self.random.random_range(0.0..2.0)));
             if let (true, Some(relay)) = (cut, &self.relay) {
                 relay.restore();
@@ -204,7 +205,7 @@ impl World {
         self.sides[n].start(more, failpoints);
     }
 
-    /// Waits for its orderly end.
+    /// Waits for an orderly end.
     fn ends(&mut self, n: usize) {
         let (code, stderr) = self.sides[n].running.take().unwrap().wait();
         self.ended(code, Some(0), &stderr);

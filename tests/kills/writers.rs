@@ -1,4 +1,4 @@
-//! Programs that take their time over a file in Outgoing, and hold it open meanwhile.
+//! Programs that write a file in Outgoing slowly and keep it open meanwhile.
 
 use super::source::since_1970;
 use crate::harness::files::has_python;
@@ -15,9 +15,9 @@ use std::time::{Duration, SystemTime};
 /// How a program writes its file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Way {
-    /// In pieces with pauses, where it stands.
+    /// In pieces with pauses, in place.
     Pauses,
-    /// Two programs at once, of which one closes it early.
+    /// Two programs at once; one of them closes the file early.
     Two,
     /// Begun elsewhere and moved in while it is open.
     MovedIn,
@@ -25,7 +25,7 @@ pub enum Way {
     Renamed,
     /// In a new folder.
     NewFolder,
-    /// By memory that is shared with it, after the descriptor was closed.
+    /// Through shared memory, after the descriptor was closed.
     Mapped,
 }
 
@@ -33,24 +33,24 @@ impl Way {
     pub const ALL: [Self; 6] =
         [Self::Pauses, Self::Two, Self::MovedIn, Self::Renamed, Self::NewFolder, Self::Mapped];
 
-    /// Another one where this host cannot do it.
+    /// Another way if this host does not support this one.
     pub fn or_possible(self) -> Self {
         static CAN_MAP: LazyLock<bool> = LazyLock::new(has_python);
         if self == Self::Mapped && !*CAN_MAP { Self::Pauses } else { self }
     }
 }
 
-/// What a program writes, and the properties that it gives the file at the end.
+/// The content that a program writes, and the properties that it gives the file at the end.
 pub struct Work {
     pub bytes: Vec<u8>,
     pub mode: u32,
     pub modified: SystemTime,
-    /// Between two pieces.
+    /// Time between two pieces.
     pub pause: Duration,
 }
 
 impl Work {
-    /// The file when it is complete.
+    /// The complete file.
     pub fn entry(&self) -> Entry {
         let (seconds, nanos) = since_1970(self.modified);
         let hash = blake3::hash(&self.bytes);
@@ -61,7 +61,7 @@ impl Work {
         self.bytes.split_at(self.bytes.len() / 2)
     }
 
-    /// Writes these bytes in four pieces, each after a pause.
+    /// Writes these bytes in four pieces, with a pause before each.
     fn write(&self, file: &mut File, bytes: &[u8]) {
         for piece in bytes.chunks(bytes.len() / 4 + 1) {
             std::thread::sleep(self.pause);
@@ -75,8 +75,8 @@ impl Work {
     }
 }
 
-/// A program that writes `work` to `name` in `outgoing`. When this returns it has the file open
-/// there.
+/// Starts a program that writes `work` to `name` in `outgoing`. When this returns, the program has
+/// the file open there.
 pub fn start(
     way: Way,
     work: Work,
@@ -120,8 +120,7 @@ pub fn start(
     })
 }
 
-/// The same by a program that has memory in common with the file. `content` is a file to make, with
-/// what it writes.
+/// The same through shared memory. `content` is a file to create with the bytes to write.
 fn map(work: &Work, path: &Path, content: &Path) -> JoinHandle<()> {
     const PROGRAM: &str = "import mmap, os, sys, time
 path, content, pause, mode, nanos = sys.argv[1:]
@@ -151,7 +150,7 @@ memory.close()
         .stdout(Stdio::piped())
         .spawn()
         .unwrap();
-    // It has the file open from its first word on.
+    // The program prints a word once it has the file open.
     let mut word = [0; 4];
     std::io::Read::read_exact(child.stdout.as_mut().unwrap(), &mut word).unwrap();
     std::thread::spawn(move || assert!(child.wait().unwrap().success()))

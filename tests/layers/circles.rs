@@ -21,7 +21,7 @@ const KNOWN: &[&[&str]] = &[
 
 type Module = Vec<String>;
 
-/// The modules of the crate and what they import.
+/// The modules of the crate and their imports.
 #[derive(Default)]
 struct Modules {
     /// Every file's module, and the unit that it belongs to.
@@ -64,7 +64,7 @@ fn a_circle_is_found() {
         circles(&edges(&modules, &references)).into_iter().flatten().collect::<Vec<_>>()
     };
     let none: [&str; 0] = [];
-    // Directly, and through what a parent passes on.
+    // Directly, and through a re-export of the parent.
     assert_eq!(found(&[("a", "use crate::b::B;"), ("b", "use super::a::A;")]), ["a", "b"]);
     assert_eq!(
         found(&[
@@ -144,7 +144,7 @@ impl Modules {
         }
     }
 
-    /// The file that defines what is at this path.
+    /// The file that defines the item at this path.
     fn definition(&self, mut path: Module) -> Option<&Module> {
         // A name passes through a few modules at most.
         for _ in 0..5 {

@@ -1,7 +1,7 @@
-//! Who may name whom: the layers of `docs/design.md`, checked against the text of `src/`.
+//! Checks the layers of `docs/design.md` against the text of `src/`.
 //!
-//! [`LAYERS`] is the rule; what a row does not list is forbidden. The check reads the sources as text
-//! (`source`). Within the layers, no files may form a circle (`circles`).
+//! [`LAYERS`] is the rule: a reference that its row does not list is forbidden. The check reads the
+//! sources as text (`source`). No files may form a circle (`circles`).
 
 #![allow(clippy::unwrap_used)]
 
@@ -40,10 +40,10 @@ const LAYERS: &[Layer] = &[
         crates: &["quinn", "quinn_proto", "rand", "thiserror", "tokio", "tracing"] },
     Layer { name: "session", layers: &["transport", "proto", "crypto", "failpoint"],
         crates: &["bytes", "quinn", "quinn_proto", "rand", "thiserror", "tokio", "tracing"] },
-    // packets and paths: no password, no key of a session, no name of a file
+    // packets and paths: no password, no session key, no file name
     Layer { name: "transport", layers: &["crypto", "config", "cause"],
         crates: &["bytes", "hmac", "if_addrs", "quinn", "quinn_proto", "rand", "rcgen", "reed_solomon_simd", "rustix", "rustls", "sha2", "socket2", "thiserror", "tokio", "tracing", "zeroize"] },
-    // a name off the wire is `proto`'s type, and what the folders take
+    // a name from the wire is `proto`'s type, and the folders accept nothing else
     Layer { name: "store", layers: &["proto", "config", "event", "failpoint", "cause"],
         crates: &["blake3", "bytes", "cap_fs_ext", "cap_std", "fs4", "ignore", "open_writers", "rand", "redb", "renamore", "rustix", "thiserror", "tokio", "tracing",
                   "winx"] },
@@ -55,18 +55,18 @@ const LAYERS: &[Layer] = &[
     // bodies of the fuzz targets, in no release
     Layer { name: "fuzzing", layers: &["outbox", "inbox", "session", "transport", "store", "proto", "crypto", "config", "event"],
         crates: &["blake3", "bytes", "tempfile", "tokio"] },
-    // what the tests outside of src/ need, in no release
+    // for the tests outside of src/, in no release
     Layer { name: "internals", layers: &["store"], crates: &[] },
-    // plain values: what goes into the engine, and what it tells
+    // plain values: the input and output of the engine
     Layer { name: "config", layers: &["proto"], crates: &["thiserror"] },
     Layer { name: "event", layers: &["proto"], crates: &[] },
-    // what the system says, for people
+    // causes of system errors, for people
     Layer { name: "cause", layers: &[], crates: &[] },
-    // for tests: where the program dies or a call fails
+    // for tests: where the program is killed or a call fails
     Layer { name: "failpoint", layers: &[], crates: &["rustix"] },
 ];
 
-/// Crates that exactly one layer may name, whatever the table above comes to say.
+/// Crates that exactly one layer may name, regardless of the table above.
 const OWNED: &[(&str, &str)] = &[
     ("rustls", "transport"),
     ("rcgen", "transport"),
@@ -88,7 +88,7 @@ const OWNED: &[(&str, &str)] = &[
     ("rpassword", "cli"),
 ];
 
-/// Pairs that may never stand in the table.
+/// Pairs that the table must never contain.
 const NEVER: &[(&str, &str)] = &[
     ("outbox", "inbox"),
     ("inbox", "outbox"),
@@ -202,13 +202,13 @@ fn a_forbidden_reference_is_found() {
         found(&["inbox"], "#[cfg(test)]\nmod tests { fn f() {} }\nuse redb;"),
         ["3 inbox names the crate redb"]
     );
-    // a file of tests is told by its declaration
+    // a file of tests is recognised by its declaration
     let declared = test_modules(
         &["crypto".to_owned()],
         &tokens("mod a; #[cfg(test)]\n#[allow(x)]\nmod b; mod c;"),
     );
     assert_eq!(declared, [["crypto", "b"]]);
-    // and what is allowed, or is no code
+    // permitted references, and text that is no code
     let none: [&str; 0] = [];
     assert_eq!(
         found(
@@ -254,7 +254,7 @@ fn dependencies(manifest: &str) -> BTreeSet<String> {
     names
 }
 
-/// What `text`, the source of `module`, names and may not, with line numbers.
+/// Forbidden references in `text`, the source of `module`, with their line numbers.
 fn violations(
     module: &[String],
     text: &str,
@@ -272,8 +272,8 @@ fn violations(
         let Reference { path, line, inline, test, .. } = reference;
         let supers = path.iter().take_while(|p| *p == "super").count();
         let (head, rest) = match path[0].as_str() {
-            // `main` is a crate root: its modules have their layer as their first name, as the
-            // library's have
+            // `main` is a crate root: like the library's, its modules have their layer as the first
+            // name
             "crate" | "rft" => (path.get(1), true),
             "super" if supers == module.len() + inline => (path.get(supers), true),
             "super" | "self" | "Self" => continue,

@@ -1,13 +1,12 @@
-//! Pure: what stands on a disk, and what a loss of power may leave of it.
+//! A pure model of a disk, and of the states in which a power loss may leave it.
 //!
-//! A [`Log`] has every change in order, each in its smallest parts, and every sync. A part that a
-//! sync covered is on the disk for good. Of the others a loss of power leaves what it likes
-//! ([`Loss`]), within three rules that every file system with a journal keeps to: the names of one
-//! folder last in their order; a page of a file is written whole or not at all; and a rename does
-//! not by itself take the old name away before the new one can be reached. So a name may last
-//! without its file's content, content without its name, a folder without the one above it, and
-//! both names of a renamed file; and where only the folder that lost a name is synced, neither of
-//! them.
+//! A [`Log`] holds every change in order, each split into its smallest parts, and every sync. A
+//! part that a sync covers is durable. Any of the other parts may survive a power loss ([`Loss`]),
+//! within three rules that every journaling file system keeps: the names of one folder become
+//! durable in order; a page of a file is written whole or not at all; and a rename does not by
+//! itself remove the old name before the new one can be reached. So a name may survive without its
+//! file's content, content without its name, a folder without the folder above it, and both names
+//! of a renamed file. If only the folder of the old name is synced, neither name may survive.
 
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
@@ -16,24 +15,25 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
-/// Files are written to the disk in pages.
+/// Files are written to the disk in pages of this many bytes.
 const PAGE: u64 = 4096;
 
-/// A file, folder or link, whatever its names are; never used again for another one.
+/// The number of a file, folder or link, independent of its names. It is never reused.
 pub type Node = u64;
-/// Where everything begins.
+/// The root folder.
 pub const ROOT: Node = 0;
 
-/// One part of a change.
+/// The smallest part of a change.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Part {
-    /// A name is given, in place of whatever had it.
+    /// A name is created, and replaces any earlier entry of that name.
     Enter {
         dir: Node,
         leaf: OsString,
         node: Node,
     },
-    /// A name is taken away; by a rename only together with the part at that place of the log.
+    /// A name is removed. In a rename, it is removed only together with the part at index
+    /// `renamed`, which created the new name.
     Leave {
         dir: Node,
         leaf: OsString,
@@ -48,13 +48,13 @@ pub enum Part {
         node: Node,
         length: u64,
     },
-    /// Permission bits (none: left alone) and time.
+    /// Permission bits (`None`: unchanged) and modification time.
     Attributes {
         node: Node,
         mode: Option<u32>,
         modified: Timestamp,
     },
-    /// A link's time, which is the business of the folder that it is in.
+    /// The time of a link, which becomes durable with the folder that holds it.
     LinkTime {
         dir: Node,
         node: Node,
@@ -62,7 +62,7 @@ pub enum Part {
     },
 }
 
-/// What a sync covers.
+/// The parts that a sync covers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Cover {
     File(Node),
@@ -71,8 +71,7 @@ pub enum Cover {
     Volume(u32),
 }
 
-/// A sync, with what tells it from others: the last failpoint that was passed, and the path of what
-/// was synced.
+/// A sync, with the last failpoint before it and the path that was synced, which identify its kind.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Sync {
     pub cover: Cover,
@@ -88,7 +87,7 @@ pub enum Event {
     Promise(usize),
 }
 
-/// What a new node is.
+/// The kind and content of a node.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Body {
     File(Vec<u8>),
@@ -108,37 +107,38 @@ pub struct Inode {
 #[derive(Clone, Debug, Default)]
 pub struct Log {
     pub events: Vec<Event>,
-    /// What was made since the start, as it was made: empty.
+    /// Nodes that were created since the start, in their initial, empty state.
     pub born: BTreeMap<Node, Inode>,
-    /// A sync of the folder that lost a name by a rename brings with it the new name.
+    /// If set, a sync of the folder that lost a name through a rename also makes the new name
+    /// durable.
     pub whole_renames: bool,
 }
 
-/// What becomes of what was not synced.
+/// The effect of a power loss on the parts that no sync covers.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Loss {
-    /// All of it is lost.
+    /// All are lost.
     All,
-    /// Nothing is lost.
+    /// None is lost.
     Nothing,
-    /// Names last, content does not: new files are empty.
+    /// Names survive, content does not: new files are empty.
     Content,
-    /// As before, but the files have their lengths, with zeros where nothing stood before.
+    /// The same, but files keep their lengths, with zeros in place of new content.
     Zeros,
-    /// Content lasts, names do not.
+    /// Content survives, names do not.
     Names,
-    /// Some of it, by this seed.
+    /// A random selection, with this seed.
     Some(u64),
 }
 
-/// What stands on a disk.
+/// The state of a disk.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Disk {
     pub nodes: BTreeMap<Node, Inode>,
 }
 
 impl Part {
-    /// In the order in which they last: names by folder, content by file.
+    /// The folder whose order of names this part keeps, if it changes a name.
     fn of_names(&self) -> Option<Node> {
         match self {
             Self::Enter { dir, .. } | Self::Leave { dir, .. } => Some(*dir),
@@ -162,7 +162,7 @@ impl Part {
     }
 }
 
-/// The parts of a write, page by page.
+/// The parts of a write, one for each page.
 pub fn pages(node: Node, offset: u64, data: &[u8]) -> Vec<Part> {
     let (mut parts, mut at, mut rest) = (Vec::new(), offset, data);
     while !rest.is_empty() {
@@ -175,7 +175,7 @@ pub fn pages(node: Node, offset: u64, data: &[u8]) -> Vec<Part> {
 }
 
 impl Log {
-    /// For each event: from which one on it is on the disk whatever happens.
+    /// For each event, the index of the sync after which it is durable.
     pub fn safe_from(&self, start: &Disk) -> Vec<usize> {
         let volume =
             |node| self.born.get(&node).or(start.nodes.get(&node)).map_or(0, |inode| inode.volume);
@@ -192,7 +192,7 @@ impl Log {
         safe
     }
 
-    /// The disk after a loss of power when so many events had happened.
+    /// The disk after a power loss when `cut` events have happened.
     pub fn after_loss(&self, start: &Disk, safe: &[usize], cut: usize, loss: Loss) -> Disk {
         let mut lasts: Vec<Option<Part>> = Vec::with_capacity(cut);
         let mut fate = Fate::new(loss);
@@ -216,7 +216,7 @@ impl Log {
         disk
     }
 
-    /// A name lasts after all, with the names of the folders that it is in.
+    /// Makes a name survive, with the names of the folders above it.
     fn reach(&self, entered: usize, lasts: &mut [Option<Part>]) {
         let mut next = Some(entered);
         while let Some(at) = next {
@@ -229,19 +229,19 @@ impl Log {
         }
     }
 
-    /// The same without the syncs that are like one of these.
+    /// The log without the syncs that match.
     pub fn without(&self, left_out: impl Fn(&Sync) -> bool) -> Self {
         let mut log = self.clone();
         for event in &mut log.events {
             if matches!(event, Event::Sync(sync) if left_out(sync)) {
-                // The place stays, since parts are named by their places.
+                // Keeps its index, because parts refer to each other by index.
                 *event = Event::Promise(usize::MAX);
             }
         }
         log
     }
 
-    /// The same without promises: they are in another list.
+    /// The log without promises, which are kept in another list.
     pub fn without_promises(mut self) -> Self {
         for event in &mut self.events {
             if let Event::Promise(number) = event {
@@ -251,7 +251,7 @@ impl Log {
         self
     }
 
-    /// The promises that hold when so many events have happened.
+    /// The promises given in the first `cut` events.
     pub fn promised(&self, cut: usize) -> BTreeSet<usize> {
         let promised = self.events[..cut].iter().filter_map(|event| match event {
             Event::Promise(number) if *number != usize::MAX => Some(*number),
@@ -261,13 +261,13 @@ impl Log {
     }
 }
 
-/// Decides what lasts of that which was not synced.
+/// Decides which of the uncovered parts survive.
 struct Fate {
     loss: Loss,
     random: StdRng,
-    /// Of each folder, how many more names last.
+    /// For each folder, how many more names survive.
     names: HashMap<Node, u32>,
-    /// Of each file, whether all, nothing, zeros or some pages last.
+    /// For each file, whether all, nothing, zeros or some pages survive.
     content: HashMap<Node, u32>,
 }
 
@@ -284,7 +284,7 @@ impl Fate {
 
     fn of(&mut self, part: &Part) -> Option<Part> {
         let is_name = part.of_names().is_some();
-        // The file got longer, and what was to stand there is not written.
+        // The file got longer, but its new content was not written.
         let zeroed = |part: &Part| match part {
             Part::Write { node, offset, data } => {
                 Part::Write { node: *node, offset: offset + data.len() as u64, data: Vec::new() }
@@ -371,7 +371,7 @@ impl Disk {
         }
     }
 
-    /// Everything that has a name, by its paths.
+    /// Every path with its node.
     pub fn tree(&self) -> BTreeMap<PathBuf, Node> {
         let (mut tree, mut folders) = (BTreeMap::new(), vec![(PathBuf::new(), ROOT)]);
         while let Some((path, folder)) = folders.pop() {

@@ -1,4 +1,5 @@
-//! A host whose power may fail: its disk, put into a real folder and taken from there again.
+//! A host whose power may fail: its modelled disk is written to a real folder and recorded from
+//! there.
 
 use super::disk::{Body, Cover, Disk, Event, Inode, Log, Loss, Node, Part, ROOT, Sync};
 use crate::recorder::{Recorder, open_dir};
@@ -10,7 +11,7 @@ use std::fs::{self, File, FileTimes, Permissions};
 use std::os::unix::fs::{FileExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 
-/// What is on the disk for sure, and what happened since.
+/// The durable state of the disk, and everything that happened since.
 #[derive(Clone)]
 pub struct Host {
     pub start: Disk,
@@ -19,14 +20,14 @@ pub struct Host {
 }
 
 impl Host {
-    /// With an empty disk; these folders, once made, are volumes of their own.
+    /// An empty disk. These folders become volumes of their own once they are made.
     pub fn new(volumes: &'static [&'static str]) -> Self {
         let root =
             Inode { body: Body::Folder(BTreeMap::new()), mode: None, modified: None, volume: 0 };
         Self { start: Disk { nodes: BTreeMap::from([(ROOT, root)]) }, log: Log::default(), volumes }
     }
 
-    /// Everything there is on the disk for sure.
+    /// The same with everything durable.
     pub fn settled(&self) -> Self {
         let end = self.log.events.len();
         self.lose_as(&vec![usize::MAX; end], end, Loss::Nothing)
@@ -38,16 +39,16 @@ impl Host {
         self
     }
 
-    /// Lets something run there. A panic is an error.
+    /// Runs `work` on this disk. A panic counts as an error.
     pub fn run<T: Send>(
         &self,
         work: impl FnOnce(&Path) -> Result<T, String> + Send,
     ) -> Result<(Self, T), String> {
         let now = self.settled().start;
-        // Where the disk is memory this takes a fraction of the time.
+        // A disk in memory takes a fraction of the time.
         let folder = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap();
         fill(&now, folder.path());
-        // In a thread of its own, whose calls are written down.
+        // In a separate thread, whose calls are recorded.
         let (log, volumes) = (self.log.clone(), self.volumes);
         let ran = std::thread::scope(|scope| {
             let thread = scope.spawn(|| {
@@ -66,20 +67,21 @@ impl Host {
         Ok((Self { log: recorder.log, ..self.clone() }, done))
     }
 
-    /// The process died when so many events had happened, and the host did not.
+    /// After a kill of the process at event `cut`; the host itself goes on.
     pub fn killed(&self, cut: usize) -> Self {
         let mut log = self.log.clone();
         log.events.truncate(cut);
         Self { log: log.without_promises(), ..self.clone() }
     }
 
-    /// The power failed then; [`Log::safe_from`] is known.
+    /// After a power loss at event `cut`. `safe` is the result of [`Log::safe_from`].
     pub fn lose_as(&self, safe: &[usize], cut: usize, loss: Loss) -> Self {
         let log = Log { whole_renames: self.log.whole_renames, ..Log::default() };
         Self { start: self.log.after_loss(&self.start, safe, cut, loss), log, ..self.clone() }
     }
 
-    /// Moments that differ: between the pages of one write only a few.
+    /// The moments at which a power loss may differ. Between the pages of one write only a few are
+    /// chosen.
     pub fn moments(&self, random: &mut StdRng) -> Vec<usize> {
         let is_page =
             |at: usize| matches!(self.log.events.get(at), Some(Event::Part(Part::Write { .. })));
@@ -87,7 +89,7 @@ impl Host {
         moments.filter(|&at| !is_page(at) || random.random_ratio(1, 8)).collect()
     }
 
-    /// Those of them in which a process may die: not in the midst of a rename.
+    /// The moments at which a process may die: not in the middle of a rename.
     pub fn kills(&self, random: &mut StdRng) -> Vec<usize> {
         let in_rename = |at: usize| {
             matches!(
@@ -98,7 +100,7 @@ impl Host {
         self.moments(random).into_iter().filter(|&at| !in_rename(at)).collect()
     }
 
-    /// The moments just after a rename.
+    /// The moments just after each rename.
     pub fn renames(&self) -> impl Iterator<Item = usize> {
         let is_rename =
             |event: &Event| matches!(event, Event::Part(Part::Leave { renamed: Some(_), .. }));
@@ -110,12 +112,12 @@ impl Host {
             .map(|(at, _)| at + 1)
     }
 
-    /// When the first promise was given.
+    /// The moment of the first promise.
     pub fn first_promise(&self) -> usize {
         self.log.events.iter().position(|event| matches!(event, Event::Promise(_))).unwrap()
     }
 
-    /// The kinds of syncs that were made from a moment on, and when first.
+    /// The kinds of syncs from a moment on, each with its first moment.
     pub fn syncs(&self, from: usize) -> BTreeMap<Kind, usize> {
         let mut syncs = BTreeMap::new();
         for (at, event) in self.log.events.iter().enumerate().skip(from) {
@@ -126,15 +128,15 @@ impl Host {
         syncs
     }
 
-    /// As if those syncs had not been made.
+    /// The same run as if the syncs of this kind had not been made.
     pub fn without(&self, kind: &Kind) -> Self {
         Self { log: self.log.without(|sync| kind_of(sync) == *kind), ..self.clone() }
     }
 }
 
-/// Leaves out each kind of sync that was made from a moment on, but for those that are known to be
-/// `needed`. `holds` tries a host without a kind that was first made at a moment. Gives those
-/// without which every promise is kept; `needed` is told the others.
+/// Leaves out each kind of sync from a moment on, one at a time, except those in `needed`. `holds`
+/// checks a host without a kind that was first made at the given moment. Returns the kinds without
+/// which every promise holds, and adds the others to `needed`.
 pub fn needless_syncs(
     host: &Host,
     from: usize,
@@ -157,7 +159,7 @@ pub fn needless_syncs(
     needless
 }
 
-/// After which failpoint, and of what, without its number.
+/// The kind of a sync: the failpoint before it, and the synced path without its numbers.
 pub type Kind = (&'static str, String);
 
 fn kind_of(sync: &Sync) -> Kind {
@@ -170,20 +172,20 @@ fn kind_of(sync: &Sync) -> Kind {
     (sync.place, path)
 }
 
-/// What may be lost at a moment: all, and some by chance, and in turn the others.
+/// The losses to try at a moment: everything, a random selection, and one of the others in turn.
 pub fn losses(moment: usize, random: &mut StdRng) -> [Loss; 3] {
     let turn = [Loss::Nothing, Loss::Content, Loss::Zeros, Loss::Names];
     [Loss::All, Loss::Some(random.random()), turn[moment % turn.len()]]
 }
 
-/// A generator whose seed is shown with a failure.
+/// A random generator whose seed is printed, so that a failure can be repeated.
 pub fn seeded() -> StdRng {
     let seed = std::env::var("RFT_TEST_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or(1);
     eprintln!("RFT_TEST_SEED={seed}");
     StdRng::seed_from_u64(seed)
 }
 
-/// Puts a disk into an empty folder.
+/// Writes the modelled disk into an empty folder.
 fn fill(disk: &Disk, folder: &Path) {
     let mut known: BTreeMap<Node, PathBuf> = BTreeMap::new();
     let tree = disk.tree();
@@ -200,7 +202,7 @@ fn fill(disk: &Disk, folder: &Path) {
         }
         known.insert(*node, at);
     }
-    // What is in a folder before the folder itself.
+    // The contents of a folder before the folder itself, whose time they would change.
     for (path, node) in tree.iter().rev() {
         let (at, inode) = (folder.join(path), &disk.nodes[node]);
         if let Body::Link(_) = inode.body {
@@ -219,7 +221,7 @@ fn fill(disk: &Disk, folder: &Path) {
     }
 }
 
-/// Pages of zeros are holes: the ledger is mostly that.
+/// Leaves holes in place of zero pages: most of the ledger is zeros.
 fn write(path: &Path, content: &[u8]) {
     let file = File::create(path).unwrap();
     file.set_len(content.len() as u64).unwrap();
@@ -230,7 +232,7 @@ fn write(path: &Path, content: &[u8]) {
     }
 }
 
-/// Nothing goes past what is written down.
+/// Checks that every change was recorded.
 fn compare(disk: &Disk, folder: &Path) {
     let (mut folders, mut found) = (vec![PathBuf::new()], BTreeSet::new());
     let tree = disk.tree();

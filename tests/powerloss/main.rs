@@ -1,9 +1,9 @@
-//! A loss of power at any moment: what was not synced may be lost, and the promises still hold.
+//! A power loss at any moment: unsynced data may be lost, but all promises hold.
 //!
-//! The real code runs in a real folder while a recorder writes down its changes and syncs
-//! (`recorder`). From these follows what a loss of power at each moment may leave (`disk`). That is
-//! put into a new folder, and the program starts from there (`host`). As a control, the same run with
-//! one kind of sync left out must break a promise; otherwise that sync is needless.
+//! The real code runs in a real folder while a recorder logs its changes and syncs (`recorder`).
+//! From the log a model derives the possible disks after a power loss at each moment (`disk`). Each
+//! is written to a new folder, and the program starts from there (`host`). As a control, one kind
+//! of sync at a time is left out of the log: a promise must then break, or that sync is needless.
 #![cfg(target_os = "linux")]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 

@@ -1,5 +1,5 @@
-//! Receiving while the power fails: what a receipt was given for stands in Incoming, nothing is
-//! ever there in part or twice, and when the sender has offered the rest again all of it is there.
+//! Receiving under power loss: every file with a receipt is in Incoming, no file is ever there in
+//! part or twice, and after the sender has offered the rest again, all of them are there.
 
 mod run;
 mod things;
@@ -12,17 +12,17 @@ use run::Run;
 use std::collections::BTreeSet;
 use things::{Thing, What, file, large, users};
 
-/// One step of the two users and the sender. What was done is not done again after a restart.
+/// A step of the two users or the sender. A step that was done is not repeated after a restart.
 enum Step {
-    /// Offers these together.
+    /// The sender offers these together.
     Offer(&'static [usize]),
-    /// The receiver's user writes a file, and does not sync it.
+    /// The receiver's user writes a file without a sync.
     Write(usize),
-    /// The receiver's user takes one away, durably.
+    /// The receiver's user removes a file durably.
     TakeAway(usize),
-    /// The sender is done with these.
+    /// The sender no longer needs the transfer IDs of these.
     Forget(&'static [usize]),
-    /// As a sender that keeps its files: the peer holds this.
+    /// As a sender that keeps its files: the peer has received this one.
     Deliver(usize),
 }
 
@@ -32,13 +32,13 @@ struct World {
     on_conflict: OnConflict,
 }
 
-/// What was said to somebody, and is held to.
+/// A promise given to a user or to the peer.
 #[derive(Clone, Copy, Debug)]
 enum Promise {
     Origin([u8; 16]),
-    /// A receipt.
+    /// A receipt was given.
     Stands(usize),
-    /// Now or in a moment it is taken away, replaced, forgotten: until the next it may be or not.
+    /// It is being removed, replaced or forgotten: until the next promise it may exist or not.
     Leaving(usize),
     Taken(usize),
     Forgotten(usize),
@@ -82,8 +82,8 @@ impl World {
         Self { things: things.collect(), steps, on_conflict }
     }
 
-    /// One run of the program, from its start on, in which the sender offers what it has no receipt
-    /// for. The host and the promises of this run, in the order of their numbers.
+    /// One run of the program from its start, in which the sender offers everything without a
+    /// receipt. Returns the host and the promises of this run, in order.
     fn run(&self, host: &Host, known: &Known) -> Result<(Host, Vec<Promise>), String> {
         host.run(|root| {
             let mut run = Run { world: self, root, known: known.clone(), promises: Vec::new() };
@@ -92,7 +92,7 @@ impl World {
         })
     }
 
-    /// Runs again after a loss, and after further ones in that run.
+    /// Runs again after a power loss, and after further ones during that run.
     fn survives(
         &self,
         host: &Host,
@@ -122,7 +122,7 @@ impl World {
         known
     }
 
-    /// A loss of power at each moment of a run from one on; the first promise that is broken.
+    /// Tries a power loss at each moment of a run from `from` on. Returns the first broken promise.
     fn first_broken(
         &self,
         host: &Host,
@@ -152,7 +152,7 @@ impl World {
     }
 }
 
-/// Small batches, whose syncs are one by one; what the users do in between.
+/// Small batches, synced file by file, with actions of the users in between.
 fn few() -> World {
     let things = [
         ("a", file("a of the first")),
@@ -176,7 +176,7 @@ fn few() -> World {
     World::new(OnConflict::Rename, &things, steps)
 }
 
-/// Large batches, whose syncs are those of the volume, and conflicts.
+/// Large batches, synced by volume, and name conflicts.
 fn many() -> World {
     let things = [
         ("d/a", file("a")),
@@ -193,8 +193,8 @@ fn many() -> World {
     World::new(OnConflict::Rename, &things, steps)
 }
 
-/// What is there is replaced: by other files, by what is no file, and by the same once more; a
-/// folder is not.
+/// Existing files are replaced by other files, by links and folders, and by the same file again. A
+/// folder is not replaced.
 fn replacing() -> World {
     let things = [
         ("d/a", file("old")),
@@ -224,7 +224,7 @@ fn replacing() -> World {
     world
 }
 
-/// What is there stays, and what is refused comes when its place is free.
+/// Existing files stay, and a refused file arrives when its place is free.
 fn skipping() -> World {
     let things = [
         ("d/a", file("first")),
@@ -257,8 +257,7 @@ fn skipping() -> World {
 }
 
 impl World {
-    /// A run on a new host, with a loss of power at each moment, and more of them while it
-    /// recovers.
+    /// A run on a new host, with a power loss at each moment, and further ones during recovery.
     fn holds(&self) {
         let mut random = seeded();
         let (host, promises) = self.run(&Host::new(&[]), &Known::default()).unwrap();
@@ -267,8 +266,8 @@ impl World {
         eprintln!("{tried} losses in {} events", host.log.events.len());
     }
 
-    /// The program is killed at each moment and started again on what was not synced, and then the
-    /// power fails.
+    /// The program is killed at each moment and restarted on unsynced data, and then the power
+    /// fails.
     fn holds_after_kills(&self) {
         let mut random = seeded();
         let (host, promises) = self.run(&Host::new(&[]), &Known::default()).unwrap();
@@ -289,13 +288,13 @@ impl World {
         }
     }
 
-    /// Leaves out each kind of sync, but for those that are known to be needed: in a run, and in
-    /// the one after a kill between the first file's rename and its sync. `needed` is told those
-    /// without which a promise is broken; gives the others.
+    /// Leaves out each kind of sync, except those in `needed`, in a run and in the run after a kill
+    /// between the first file's rename and its sync. Adds the kinds without which a promise breaks
+    /// to `needed`, and returns the others.
     fn needless_syncs(&self, needed: &mut BTreeSet<Kind>) -> BTreeSet<Kind> {
         let none = Known::default();
         let (host, promises) = self.run(&Host::new(&[]), &none).unwrap();
-        // The very first rename is the program's own trial.
+        // The first rename of all is the program's own test of the folder.
         let kill = host.renames().nth(1).unwrap();
         let known = Self::known_at(&host, &promises, &none, kill);
         let (again, promised) = self.run(&host.killed(kill), &known).unwrap();
@@ -336,17 +335,17 @@ fn what_was_killed_before_the_power_failed_is_no_worse_off() {
     [few(), many(), replacing(), skipping()].iter().for_each(World::holds_after_kills);
 }
 
-/// Syncs without which the promises hold all the same, by the last failpoint before them.
+/// Syncs without which all promises still hold, by the last failpoint before them.
 const SPARE: &[(&str, &str)] = &[
-    // redb's own, while a new ledger is made: any one of them would do, as there is nothing to keep
-    // yet.
+    // redb's own syncs while it makes a new ledger: one of them is enough, because the ledger is
+    // still empty.
     ("", "base/.rft/ledger.redb"),
     ("", "base/.rft/ledger.redb.new"),
     ("ledger.committing", "base/.rft/ledger.redb.new"),
     ("ledger.open", "base/.rft/ledger.redb.new"),
     ("ledger.made", "base/.rft/ledger.redb"),
     ("ledger.committing", "base/.rft/ledger.redb"),
-    // The note of how much of a large file is there is a hint: without this sync it may cost bytes.
+    // The checkpoint of a large file is a hint: without this sync, bytes may be sent again.
     ("stage.created", "base/.rft/stage/"),
 ];
 

@@ -1,5 +1,5 @@
-//! For tests of a loss of power: the changes of this thread, made and written down, and the syncs,
-//! written down only. See `store::powerloss`.
+//! Records the calls of one thread for the power-loss tests. Changes are made and recorded; syncs
+//! are only recorded.
 
 use crate::disk::{Body, Cover, Disk, Event, Inode, Log, Node, Part, ROOT, Sync, pages};
 use cap_std::ambient_authority;
@@ -20,18 +20,18 @@ thread_local! {
     static RACE: RefCell<Option<Race>> = const { RefCell::new(None) };
 }
 
-/// What somebody else does just before this name is renamed.
+/// An action of another program just before this name is renamed.
 struct Race {
     leaf: OsString,
     work: Box<dyn FnOnce()>,
 }
 
-/// Writes down what happens below one folder.
+/// Records everything that happens below one folder.
 pub struct Recorder {
     pub log: Log,
-    /// As it is now.
+    /// The present state.
     pub disk: Disk,
-    /// By the numbers that the system has for them.
+    /// Nodes by the system's device and inode numbers.
     nodes: HashMap<(u64, u64), Node>,
     next: Node,
     /// Folders that are volumes of their own.
@@ -39,8 +39,8 @@ pub struct Recorder {
 }
 
 impl Recorder {
-    /// From now on, what this thread does below `root` is written down behind `log`. There stands
-    /// `disk` now.
+    /// Starts to record this thread's calls below `root`, which holds `disk` now, after the events
+    /// of `log`.
     pub fn start(root: &Path, log: Log, disk: Disk, volumes: &[&str]) {
         let mut recorder = Self {
             log,
@@ -60,18 +60,18 @@ impl Recorder {
         replace_calls(Some(&Recorded));
     }
 
-    /// Ends it.
+    /// Stops recording.
     pub fn stop() -> Self {
         replace_calls(None);
         RECORDER.take().unwrap()
     }
 
-    /// A promise is given at this moment.
+    /// Records that a promise is given now.
     pub fn promise(number: usize) {
         with(|recorder| recorder.log.events.push(Event::Promise(number)));
     }
 
-    /// Somebody else does this just before `leaf` is renamed the next time.
+    /// Runs `work` just before `leaf` is renamed the next time, as another program might.
     pub fn before_rename(leaf: &OsStr, work: impl FnOnce() + 'static) {
         RACE.set(Some(Race { leaf: leaf.to_owned(), work: Box::new(work) }));
     }
@@ -102,7 +102,7 @@ impl Recorder {
         self.log.events.len() - 1
     }
 
-    /// A new entry of a folder.
+    /// Records a new entry of a folder.
     fn born(&mut self, dir: &Dir, leaf: &OsStr, body: Body) {
         let Some(dir_node) = self.dir(dir) else { return };
         let meta = System.stat(dir, leaf).unwrap();
@@ -139,13 +139,13 @@ fn with<T>(work: impl FnOnce(&mut Recorder) -> T) -> T {
     RECORDER.with_borrow_mut(|recorder| work(recorder.as_mut().unwrap()))
 }
 
-/// A file keeps its number over a loss of power, so it is the node's.
+/// Inode numbers survive a power loss, so the node's number stands in for them.
 fn seen(mut meta: Meta) -> Meta {
     meta.identity.inode = with(|recorder| recorder.node(&meta)).unwrap_or(meta.identity.inode);
     meta
 }
 
-/// The calls of a thread whose changes are recorded.
+/// The recorded calls of this thread.
 pub struct Recorded;
 
 impl Calls for Recorded {

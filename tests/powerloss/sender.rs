@@ -1,6 +1,6 @@
-//! Removing, archiving and keeping what was sent while the power fails: what the peer does not hold
-//! stays, what is gone does not come back, what is archived is in the archive once, and what is
-//! kept is not sent again.
+//! Removing, archiving and keeping sent files under power loss: a file that the peer lacks stays, a
+//! removed file does not come back, an archived file is in the archive once, and a kept file is not
+//! sent again.
 
 mod run;
 mod things;
@@ -14,7 +14,7 @@ use run::Run;
 use std::collections::BTreeSet;
 use things::{Thing, What};
 
-/// What is in Outgoing, and what is done there.
+/// The entries of Outgoing, and the steps of the run.
 struct World {
     things: Vec<Thing>,
     after_send: AfterSend,
@@ -24,30 +24,31 @@ struct World {
 }
 
 enum Step {
-    /// The peer has got these, and they go together.
+    /// The peer has received these, and they are removed together.
     Send(Vec<usize>),
-    /// The user puts this one in the place of one that the peer gets just then.
+    /// The user replaces an entry while the peer receives it.
     ReplaceFirst(usize),
-    /// The same, while that one is being removed.
+    /// The user replaces an entry while it is being removed.
     ReplaceInRemoval(usize),
-    /// The peer has got this one, and a program has it open for writing when it goes.
+    /// The peer has received this one, but a program has it open for writing when it is to be
+    /// removed.
     OpenInRemoval(usize),
-    /// The user takes one away.
+    /// The user removes one.
     TakeAway(usize),
 }
 
-/// What was said to somebody, and is held to.
+/// A promise given to a user or to the peer.
 #[derive(Clone, Copy)]
 enum Promise {
-    /// The peer holds it.
+    /// The peer has received it.
     Sent(usize),
     /// The peer was told to forget it.
     Done(usize),
-    /// The user puts it there, now or in a moment.
+    /// The user is putting it there.
     Placing(usize),
-    /// It was put there.
+    /// The user has put it there.
     Placed(usize),
-    /// Now or in a moment its user takes it away; nobody says when that lasts.
+    /// The user is removing it, without a promise when that becomes durable.
     TakingAway(usize),
 }
 
@@ -78,7 +79,7 @@ impl Known {
     }
 }
 
-/// Files alone, few and many at once.
+/// Only files, few and many at once.
 fn files(after_send: AfterSend, apart: bool) -> World {
     let long = ["n".repeat(150), "m".repeat(150)].join("/");
     let mut names: Vec<_> =
@@ -95,7 +96,7 @@ fn files(after_send: AfterSend, apart: bool) -> World {
     }
 }
 
-/// Links, folders, and what its user replaces or takes away meanwhile.
+/// Links, folders, and entries that their user replaces or removes meanwhile.
 fn changing(after_send: AfterSend, apart: bool) -> World {
     let replacing = |name: &str, what, old| Thing { replaces: Some(old), ..Thing::new(name, what) };
     let things = vec![
@@ -135,7 +136,7 @@ fn changing(after_send: AfterSend, apart: bool) -> World {
     World { things, after_send, apart, steps }
 }
 
-/// What is done with files, and whether Outgoing is a volume of its own.
+/// `--after-send`, and whether Outgoing is a volume of its own.
 const WAYS: [(AfterSend, bool); 4] = [
     (AfterSend::Delete, false),
     (AfterSend::Archive, false),
@@ -149,12 +150,12 @@ fn all_worlds() -> impl Iterator<Item = World> {
 }
 
 impl World {
-    /// The one that this one takes the place of.
+    /// The entry that this one replaces.
     fn replaced_by(&self, new: usize) -> usize {
         self.things[new].replaces.unwrap()
     }
 
-    /// With Outgoing as the user left it.
+    /// A host with Outgoing as the user left it.
     fn host(&self) -> Host {
         let host = Host::new(if self.apart { &["base/Outgoing"] } else { &[] });
         let filled = host.run(|root| {
@@ -222,8 +223,8 @@ impl World {
         }
     }
 
-    /// Leaves out each kind of sync but those of the start, which are the receiver's matter, and
-    /// those that are known to be needed. Gives those without which every promise is kept.
+    /// Leaves out each kind of sync, except those in `needed` and those at the start, which the
+    /// receiver's tests cover. Returns the kinds without which every promise holds.
     fn needless_syncs(&self, needed: &mut BTreeSet<Kind>) -> BTreeSet<Kind> {
         let none = Known::default();
         let (host, promises) = self.run(&self.host(), &none).unwrap();
@@ -263,10 +264,9 @@ fn kills_before_the_power_fails_take_nothing_away_and_keep_nothing_twice() {
     all_worlds().for_each(|world| world.holds_after_kills());
 }
 
-/// Syncs without which the promises hold all the same, by the last failpoint before them.
+/// Syncs without which all promises still hold, by the last failpoint before them.
 const SPARE: &[(&str, &str)] = &[
-    // Of the note of a long name, which only deleting needs: to archive, the folder is synced
-    // again.
+    // Only deleting needs the record of a long name: for archiving, the folder is synced again.
     ("archive.placed", "base/.rft/removing"),
 ];
 

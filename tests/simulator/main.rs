@@ -1,4 +1,5 @@
-//! The congestion controller on modelled links (model.rs), with bounds that a worse one misses.
+//! The congestion controller on modelled links (model.rs), with bounds that a worse controller
+//! misses.
 
 #![allow(
     missing_docs,
@@ -26,7 +27,7 @@ fn bulk(kind: Kind, bytes: u64) -> FlowConfig {
     }
 }
 
-/// As a session sends a file that is dropped when it has been idle for a while.
+/// A file that is dropped after its session was idle for a while.
 fn whole(bytes: u64) -> FlowConfig {
     FlowConfig { look: true, repair: true, ..bulk(Kind::Ours, bytes) }
 }
@@ -99,8 +100,8 @@ fn rough(mbit: f64, rtt_ms: f64) -> LinkConfig {
     link
 }
 
-/// What 100 MB get of what loss leaves of that link: on the whole, in the first second, and in the
-/// six after it.
+/// Shares of the link's rate, after loss, that a transfer of 100 MB reaches: overall, in the first
+/// second, and in the six after it.
 fn rough_shares(seed: u64) -> [f64; 3] {
     let (reports, wire) = World::new(rough(100.0, 50.0), &[whole(100_000_000)], seed).run(60.0);
     let r = &reports[0];
@@ -150,8 +151,8 @@ fn keeps_long_links_full_once_started() {
     }
 }
 
-/// Files dropped one after another on an idle session, the first when it has looked at the path:
-/// what each reaches of what loss leaves, and the share of packets lost.
+/// Files dropped one after another on an idle session, the first after the path probe. Returns the
+/// share of the link's rate that each reaches, and the share of lost packets.
 fn files(name: &str, link: LinkConfig, bytes: u64, count: u32, seed: u64) -> (Vec<f64>, f64) {
     let best = link.rates[0].1 / 8.0 * (1.0 - link.mean_loss()) * 0.957;
     let source = Source::Files { after: 0.0137 * seed as f64, bytes, pause: 3.0, count };
@@ -167,8 +168,8 @@ fn files(name: &str, link: LinkConfig, bytes: u64, count: u32, seed: u64) -> (Ve
 #[test]
 fn starts_long_paths_without_overshooting() {
     for seed in [1, 2] {
-        // The queue holds half a bandwidth-delay product: without trains start-up overflows it, and
-        // twice the path's own loss is lost.
+        // The queue holds half a bandwidth-delay product. Without packet trains, startup overflows
+        // it and loses twice as much as the path itself.
         let (shares, lost) =
             files("500M 200ms", LinkConfig::new(500.0, 200.0).lossy(2.0), 100_000_000, 2, seed);
         assert!(shares[0] > 0.76 && shares[1] > 0.84, "{shares:.2?}");
@@ -200,7 +201,7 @@ fn jitter_on_an_idle_path_does_not_end_start_up() {
 fn neither_jitter_nor_a_burst_of_losses_is_taken_for_a_full_path() {
     let shares = [1, 2, 3, 4, 5, 6].map(rough_shares);
     let mean = |i: usize| shares.iter().map(|shares| shares[i]).sum::<f64>() / shares.len() as f64;
-    // When trains that jitter had spread, late acknowledgements and bursts counted, these were 0.88
+    // With estimates from spread trains, late acknowledgements and bursts, the shares would be 0.88
     // and 0.31.
     assert!(mean(0) > 0.9 && mean(1) > 0.5, "{:.3} {:.3}", mean(0), mean(1));
 }
@@ -218,8 +219,8 @@ fn wastes_little_where_there_is_no_queue() {
     assert!((r.packets.1 as f64) < 0.06 * r.packets.0 as f64, "lost {:?}", r.packets);
     let mut link = LinkConfig::new(1000.0, 50.0);
     link.policer = Some(model::Policer { rate: 12.5e6, bucket: 125e3 });
-    // The look takes the line before the policer for the path, and most of the first flight is
-    // lost: that must not pass for the path's own loss.
+    // The path probe measures the line before the policer, and most of the first flight is lost.
+    // The controller must not take that for the loss of the path.
     let r = one("policer", link, 100_000_000);
     assert!(r.goodput() > 10.5e6);
     assert!((r.packets.1 as f64) < 0.25 * r.packets.0 as f64, "lost {:?}", r.packets);
@@ -229,7 +230,7 @@ fn wastes_little_where_there_is_no_queue() {
 fn shares_with_cubic_and_with_itself() {
     use Kind::{Cubic, Ours};
     let link = LinkConfig::new(100.0, 50.0);
-    // Runs differ (docs/congestion.md): the mean of three is what is held here.
+    // Runs differ (docs/congestion.md), so the bound is on the mean of three.
     for (kinds, stagger) in [([Ours, Cubic], 0.0), ([Ours, Cubic], 5.0), ([Cubic, Ours], 5.0)] {
         let shares = [1, 2, 3].map(|seed| {
             let stagger = stagger + 0.013 * seed as f64;
@@ -295,20 +296,20 @@ fn a_path_that_became_slower_while_idle_is_taken_up_with_care() {
         World::new(link, &[FlowConfig { source, ..bulk(Kind::Ours, 0) }], 1).run(120.0);
     let share = 10e6 / reports[0].files[1] / 2.39e6;
     println!("second file {:.1} % of a fifth of the rate, {} dropped", 100.0 * share, wire.dropped);
-    // Half of what was known, 313 KB, is 125 ms of the slower link: the queue holds nearly all of
-    // it.
+    // Half of the known capacity, 313 KB, takes 125 ms on the slower link, and the queue holds
+    // nearly all of it.
     assert!(share > 0.85, "{share:.2}");
     assert!(wire.dropped < 200, "{}", wire.dropped);
 }
 
-/// Bytes of five bandwidth-delay products: so few that start and end are most of the time.
+/// Five bandwidth-delay products: a file so short that startup and tail take most of the time.
 fn short_file(mbit: f64, rtt_ms: f64) -> u64 {
     (5.0 * mbit * 1e6 / 8.0 * rtt_ms / 1e3) as u64
 }
 
-/// What is better in the mean of four files, each the first of a session, when both things are done
-/// than when one is not: round trips that are saved, and with both the round trips from 99 % of the
-/// bytes to all.
+/// The mean gain over four files, each the first of a session, from probing and repair against a
+/// run without one of them: round trips saved overall, and the round trips from 99 % of the bytes
+/// to all.
 fn gain(mbit: f64, rtt_ms: f64, loss: f64, less: impl Fn(&mut FlowConfig)) -> (f64, f64) {
     let link = LinkConfig::new(mbit, rtt_ms).lossy(loss);
     let seeds = [1, 2, 3, 4];
@@ -350,8 +351,8 @@ fn repair_saves_the_wait_for_a_files_end() {
     }
 }
 
-/// Where a few packets are all that is under way, often all of them are lost: that is not the
-/// file's end.
+/// With only a few packets in flight, often all of them are lost, which does not mean the end of
+/// the file.
 #[test]
 fn repair_is_for_the_end_on_slow_lossy_paths_too() {
     let dropped = [1, 2, 3, 4].map(|seed| {
@@ -363,8 +364,8 @@ fn repair_is_for_the_end_on_slow_lossy_paths_too() {
     assert!(dropped.iter().sum::<u64>() < 1500, "{dropped:?}");
 }
 
-/// The two sides' trains, which begin with each other, must not meet: acknowledgements that wait
-/// behind a train say that the path is many times as fast.
+/// The packet trains of the two sides begin together but must not meet: acknowledgements queued
+/// behind a train would make the path look many times as fast.
 #[test]
 fn a_look_does_not_take_the_path_for_a_faster_one() {
     for rtt in [30.0, 50.0, 100.0, 200.0] {
@@ -383,7 +384,7 @@ fn a_path_that_became_slower_after_the_look_is_taken_up_with_care() {
     let share = reports[0].rate(5.5, 7.5) / 2.39e6;
     println!("{:.1} % of a fifth of the rate, {} dropped", 100.0 * share, wire.dropped);
     assert!(share > 0.95, "{share:.2}");
-    // Half of what was seen is 150 ms of the slower link.
+    // Half of the measured capacity takes 150 ms on the slower link.
     assert!(wire.dropped < 450, "{}", wire.dropped);
 }
 

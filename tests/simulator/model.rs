@@ -11,7 +11,7 @@ pub use link::{Link, LinkConfig, Loss, Policer};
 pub use node::{FlowConfig, Kind, Source};
 pub use world::{Report, World};
 
-/// SplitMix64 (Steele, Lea, Flood 2014): small, seeded, good enough to lose packets with.
+/// SplitMix64 (Steele, Lea, Flood 2014): small, seeded, and good enough for random losses.
 #[derive(Clone, Debug)]
 pub struct Rng(u64);
 

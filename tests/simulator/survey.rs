@@ -1,4 +1,4 @@
-//! The figures of docs/congestion.md, which nothing asserts: `--ignored`, in minutes.
+//! The figures of docs/congestion.md, without assertions: run with `--ignored`, takes minutes.
 
 use crate::model::{FlowConfig, Kind, LinkConfig, Loss, Policer, World};
 use crate::{one, one_as, rough, seeded, two, whole};
@@ -64,9 +64,8 @@ fn seeds() {
     }
 }
 
-/// The link and the file are those of RATE, RTT, LOSS, QUEUE, MB, LOOK and REPAIR; with
-/// COMPETE=first it is beside a CUBIC flow that was there first, with COMPETE=second beside one
-/// that comes later.
+/// One run with the link and the file from RATE, RTT, LOSS, QUEUE, MB, LOOK and REPAIR. With
+/// COMPETE=first a CUBIC flow is there before, with COMPETE=second it comes later.
 #[test]
 #[ignore = "prints one link's course: SIM_TRACE=1"]
 fn course() {
@@ -85,10 +84,10 @@ fn course() {
     one_as("course", link, FlowConfig { look, repair, ..whole((number("MB", 20.0) * 1e6) as u64) });
 }
 
-/// Share, in percent, of what loss leaves of the link: the whole transfer, and its second half.
+/// Share of the link's rate after loss, in percent: of the whole transfer, and of its second half.
 fn cell(mbit: f64, rtt_ms: f64, loss: f64) -> (f64, f64, Option<String>) {
     let product = mbit * 1e6 / 8.0 * rtt_ms / 1e3;
-    // Very fast and long: larger packets stand for several, so that a cell stays affordable.
+    // On very fast and long links, larger packets stand for several, to limit the run time.
     let mtu = (product / 6000.0).clamp(1452.0, 65000.0) as u16;
     let bytes = (mbit * 1e6 / 8.0 * (rtt_ms / 1e3 * 30.0).max(5.0)).min(60_000.0 * f64::from(mtu));
     let bytes = bytes.max(30.0 * f64::from(mtu)) as u64;

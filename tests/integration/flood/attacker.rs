@@ -1,4 +1,4 @@
-//! Who does not know the password, in thousands: raw datagrams and raw QUIC from many ports.
+//! Thousands of strangers without the password: raw datagrams and raw QUIC from many ports.
 
 use crate::harness::forge::{application_close, first_packet};
 use crate::harness::raw::{Noise, binding, client, first_message};
@@ -15,53 +15,53 @@ use std::time::{Duration, Instant};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
-/// Between two volleys of datagrams, and between two tries of a client: the attack is paced, so
-/// that what is measured is the peer, and not how many cores it shares with its attacker.
+/// Time between two volleys of datagrams, and between two attempts of a client. It limits the
+/// attack, so that the test measures the peer and not the processors that it shares with the
+/// attacker.
 const INTERVAL: Duration = Duration::from_millis(10);
 const CLIENT_INTERVAL: Duration = Duration::from_millis(50);
-/// Clients of each kind that is ended at once, each on a port of its own.
+/// Clients of each kind that is ended at once, each on its own port.
 const QUICK: usize = 10;
-/// Clients that stay as long as they may: far more than there are places.
+/// Clients that stay as long as the responder permits: far more than there are slots.
 const SLOW: usize = 24;
-/// Of these, how many at a time in the beginning, so that others get a place too.
+/// How many of them run at the beginning, so that other clients get slots too.
 const SLOW_AT_FIRST: usize = 5;
-/// How long a client waits for a connection, or for what it should not get.
+/// How long a client waits for a connection, or for an answer that should not come.
 const TIMEOUT: Duration = Duration::from_millis(700);
 const MOMENT: Duration = Duration::from_millis(50);
-/// Who is closed after so long was closed by the responder's deadline of 10 s.
+/// A connection that ends after this time was ended by the responder's deadline of 10 s.
 const NEARLY_THE_DEADLINE: Duration = Duration::from_secs(8);
-/// No wait is longer.
+/// The longest wait.
 const END: Duration = Duration::from_secs(90);
-/// Ports from which datagrams come that nobody stands behind.
+/// Ports that send datagrams without a listener behind them.
 const PORTS: usize = 64;
 
-/// What was begun, by kind, and how far it got.
+/// Connections that were begun, by kind and result.
 #[derive(Debug, Default)]
 pub struct Tally {
-    /// Initials with noise in them, and of versions that there are not.
+    /// Initial packets with noise in them, and of unknown versions.
     pub noise: AtomicUsize,
-    /// Valid first packets that nothing follows.
+    /// Valid first packets without a second one.
     pub half_open: AtomicUsize,
-    /// Of these, how many were answered with a Retry, which costs the responder no memory.
+    /// How many of them were answered with a Retry, which costs the responder no memory.
     pub retries: AtomicUsize,
-    /// Valid first packets with CONNECTION_CLOSE 0x1d in them, of connections that nobody stands
-    /// behind.
+    /// Valid first packets with CONNECTION_CLOSE 0x1d in them and no client behind them.
     pub closed_first: AtomicUsize,
-    /// By clients that went on if they could.
+    /// Dials of clients that continue if they can.
     pub dialled: AtomicUsize,
-    /// Connections that these have at this moment, and the most that they ever had.
+    /// Connections that these clients have now, and the most that they ever had.
     pub held: AtomicUsize,
     pub held_most: AtomicUsize,
-    /// Finished handshakes of clients that then sent nothing, or a byte a second, until the
+    /// Clients that finished the handshake and then sent nothing, or a byte per second, until the
     /// deadline ended them.
     pub slow_ended: AtomicUsize,
-    /// ... that sent far too much, and were refused.
+    /// ... that sent far too much and were refused.
     pub oversized_refused: AtomicUsize,
-    /// ... that got one stream of those that they wanted, and no datagrams.
+    /// ... that got one of the streams that they wanted, and no datagrams.
     pub streams_denied: AtomicUsize,
-    /// ... that guessed, and were answered with M2, or told that there are no guesses left.
+    /// ... that guessed and were answered with M2, or told that no guesses are left.
     pub guesses_answered: AtomicUsize,
-    /// ... that closed at once, with each code in its turn.
+    /// ... that closed at once, with each code in turn.
     pub closed_at_once: AtomicUsize,
     pub guesses_denied: AtomicUsize,
 }
@@ -79,10 +79,10 @@ impl Tally {
     }
 }
 
-/// What became of a client's connection.
+/// The counter for the end of a client's connection.
 type Outcome = Option<fn(&Tally) -> &AtomicUsize>;
 
-/// Goes on until it is dropped.
+/// A running attack. Dropping it stops it.
 pub struct Attack {
     pub tally: Arc<Tally>,
     slow: Arc<Semaphore>,
@@ -116,12 +116,12 @@ impl Attack {
         Self { tally, slow, _tasks: tasks }
     }
 
-    /// From now on all who are slow come at once.
+    /// From now on all slow clients run at once.
     pub fn takes_all_places(&self) {
         self.slow.add_permits(SLOW);
     }
 
-    /// Waits until it is so.
+    /// Waits until `is_so` holds.
     pub async fn until(&self, what: &str, is_so: impl Fn(&Tally) -> bool) {
         let deadline = Instant::now() + END;
         while !is_so(&self.tally) {
@@ -140,7 +140,7 @@ fn ports() -> Vec<UdpSocket> {
     (0..PORTS).map(open).collect()
 }
 
-/// Datagrams that look like first packets.
+/// Datagrams that resemble first packets.
 async fn noise(on: SocketAddr, tally: Arc<Tally>) {
     let (ports, mut noise) = (ports(), Noise::new());
     let mut tick = tokio::time::interval(INTERVAL);
@@ -148,8 +148,8 @@ async fn noise(on: SocketAddr, tally: Arc<Tally>) {
         tick.tick().await;
         for n in 0..6 {
             let mut datagram = noise.bytes(1200);
-            // Version 1 and one that there is not; a destination id of 8 bytes, a source id, no
-            // token, a length.
+            // Version 1 or an unknown one; a destination ID of 8 bytes, a source ID, no token, a
+            // length.
             let version = if n < 4 { [0, 0, 0, 1] } else { [0x1a, 0x2a, 0x3a, 0x4a] };
             datagram[0] = 0xc0 | datagram[0] & 0x0f;
             datagram[1..5].copy_from_slice(&version);
@@ -164,12 +164,12 @@ async fn noise(on: SocketAddr, tally: Arc<Tally>) {
     }
 }
 
-/// Close codes: all of the protocol, and three that it does not have.
+/// Number of close codes: all of the protocol, and three unassigned ones.
 pub const CODES: u64 = 12;
-/// What a closing connection says to a log.
+/// The reason phrase of a closing connection, with control characters in it.
 pub const REASON: &[u8] = b"closed\nforged\x1b[2J";
 
-/// First packets that end the connection that they begin, with all codes of the protocol.
+/// First packets that close the connection they open, with all codes of the protocol.
 async fn closes_first(on: SocketAddr, tally: Arc<Tally>) {
     let ports = ports();
     let mut tick = tokio::time::interval(INTERVAL);
@@ -184,8 +184,7 @@ async fn closes_first(on: SocketAddr, tally: Arc<Tally>) {
     }
 }
 
-/// First packets of real clients, which were meant for somebody else: nothing ever answers the
-/// answer.
+/// First packets of real clients that dialled another socket: no client reads the answers.
 async fn half_open(on: SocketAddr, tally: Arc<Tally>) {
     let (ports, client) = (ports(), client());
     let trap = tokio::net::UdpSocket::bind("127.0.0.1:0").await.unwrap();
@@ -199,8 +198,8 @@ async fn half_open(on: SocketAddr, tally: Arc<Tally>) {
             pending.push_back(client.connect(to, SERVER_NAME).unwrap());
         }
         while let Ok((length, _)) = trap.try_recv_from(&mut datagram) {
-            // Its destination id names a connection: the two packets of its ClientHello, of every
-            // other one only the first, and no closing words.
+            // The destination ID identifies a connection. Both packets of a ClientHello are sent
+            // for some connections, only the first for every other one, and no close.
             let id = datagram.get(6..6 + usize::from(datagram[5])).unwrap_or_default().to_vec();
             let nth = seen.len();
             let (nth, packets) = seen.entry(id).or_insert((nth, 0));
@@ -213,20 +212,20 @@ async fn half_open(on: SocketAddr, tally: Arc<Tally>) {
             }
         }
         for port in &ports {
-            // A long header of type 3 (RFC 9000 section 17.2.5).
+            // A long header of type 3, Retry (RFC 9000 section 17.2.5).
             while let Ok(length) = port.recv(&mut datagram) {
                 let retry = length > 0 && datagram[0] & 0xf0 == 0xf0;
                 tally.retries.fetch_add(usize::from(retry), Ordering::Relaxed);
             }
         }
-        // The trap hears of each in a moment.
+        // The trap receives each packet within a moment.
         while pending.len() > 50 {
             pending.pop_front();
         }
     }
 }
 
-/// One client after another from one port, all with the same way to be a nuisance.
+/// Clients of one kind, one after another from one port.
 async fn each<F: Future<Output = Outcome> + Send>(
     on: SocketAddr,
     tally: Arc<Tally>,
@@ -246,7 +245,7 @@ async fn each<F: Future<Output = Outcome> + Send>(
     }
 }
 
-/// Says nothing.
+/// A client that sends nothing.
 async fn mute(connection: Connection) -> Outcome {
     let begun = Instant::now();
     let ended = connection.closed().await;
@@ -255,7 +254,7 @@ async fn mute(connection: Connection) -> Outcome {
     by_deadline.then_some(|tally| &tally.slow_ended)
 }
 
-/// Begins as it should, a byte a second.
+/// A well-formed beginning, sent at a byte per second.
 async fn byte_a_second(connection: Connection) -> Outcome {
     let (_, m1) = first_message([2; 32], &binding(&connection));
     let (mut send, _recv) = connection.open_bi().await.ok()?;
@@ -271,7 +270,7 @@ async fn byte_a_second(connection: Connection) -> Outcome {
     }
 }
 
-/// Nothing is wanted of it.
+/// A client that wants nothing.
 async fn closes_at_once(connection: Connection) -> Outcome {
     static NEXT: AtomicUsize = AtomicUsize::new(0);
     let code = NEXT.fetch_add(1, Ordering::Relaxed) as u64 % CODES;
@@ -279,7 +278,7 @@ async fn closes_at_once(connection: Connection) -> Outcome {
     Some(|tally| &tally.closed_at_once)
 }
 
-/// As much as is taken.
+/// As much data as the responder accepts.
 async fn oversized(connection: Connection) -> Outcome {
     let (mut send, _recv) = connection.open_bi().await.ok()?;
     while send.write_all(&[b'R'; 16 * M1_LEN]).await.is_ok() {}
@@ -287,7 +286,7 @@ async fn oversized(connection: Connection) -> Outcome {
     refused.then_some(|tally| &tally.oversized_refused)
 }
 
-/// As many streams of both kinds as there are.
+/// As many streams of both kinds as the responder grants.
 async fn streams(connection: Connection) -> Outcome {
     let mut sent = 0;
     let (mut first, _recv) = connection.open_bi().await.ok()?;
@@ -295,7 +294,7 @@ async fn streams(connection: Connection) -> Outcome {
     let second = tokio::time::timeout(MOMENT, connection.open_bi());
     let uni = tokio::time::timeout(MOMENT, connection.open_uni());
     let (second, uni) = tokio::join!(second, uni);
-    // Of datagrams the last is kept, and nobody reads it.
+    // The connection keeps the last datagram only, and no task reads it.
     while connection.max_datagram_size().is_some_and(|most| most <= 9 << 10) && sent < 100 {
         sent += 1;
         connection.send_datagram(vec![0; 1000].into()).ok()?;
@@ -315,7 +314,7 @@ async fn guess(connection: Connection) -> Outcome {
     }
 }
 
-/// Whether the responder answered it, and how the connection ended.
+/// Whether the responder answered the guess, and how the connection ended.
 async fn guess_once(connection: &Connection) -> (bool, Option<ConnectionError>) {
     let (initiator, m1) = first_message([2; 32], &binding(connection));
     let Ok((mut send, mut recv)) = connection.open_bi().await else { return (false, None) };
@@ -328,7 +327,7 @@ async fn guess_once(connection: &Connection) -> (bool, Option<ConnectionError>) 
     (answered, Some(connection.closed().await))
 }
 
-/// Guesses until the responder takes no more.
+/// Guesses until the responder accepts no more.
 pub async fn use_up_all_guesses(on: SocketAddr) {
     let mut tried = JoinSet::new();
     for _ in 0..8 {

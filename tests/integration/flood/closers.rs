@@ -1,5 +1,5 @@
-//! Strangers who only close connections, by the thousand, while a file crosses: what that costs in
-//! rate, memory and lines. Two kinds: first packets from forged addresses, and clients that finish
+//! Thousands of strangers that only close connections while a file is sent, and their cost in rate,
+//! memory and log lines. Two kinds: first packets from forged addresses, and clients that finish
 //! TLS before they close.
 
 use super::attacker::{CODES, REASON};
@@ -20,36 +20,36 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 use tokio::task::JoinSet;
 
-/// Of the undisturbed rate, what the transfer keeps at least. The flood runs on the same
+/// Smallest share of the undisturbed rate that the transfer keeps. The flood runs on the same
 /// processors.
 const MIN_RATE_KEPT: f64 = 0.25;
-/// Lines about refused connections within a minute, `peering::reports`.
+/// Most log lines about refused connections within a minute (`peering::reports`).
 const MAX_LOG_LINES: usize = 30;
-/// Forged packets are sent in volleys, so that the socket's buffer holds them.
+/// Forged packets come in volleys that fit the buffer of the socket.
 const VOLLEY: u64 = 20;
 const VOLLEY_INTERVAL: Duration = Duration::from_millis(10);
-/// Clients at once: far more than the host has slots.
+/// Concurrent clients: far more than the responder has slots.
 const CLIENTS: usize = 64;
-/// How long a client waits for a slot. QUIC repeats a first packet after a second.
+/// How long a client waits for a slot. QUIC retransmits a first packet after a second.
 const CLIENT_TIMEOUT: Duration = Duration::from_millis(1500);
 
-/// How much of it.
+/// The size of a run.
 pub struct Scale {
-    /// Closers of each kind, at least.
+    /// Least number of closers of each kind.
     pub closers: usize,
-    /// Bytes of one file. Files cross one after the other as long as the flood lasts.
+    /// Size of one file in bytes. Files are sent one after another while the flood lasts.
     pub file: u64,
-    /// Files in each part of the run, at least.
+    /// Least number of files in each phase.
     pub files: usize,
     /// Options of the sender.
     pub sender: &'static [&'static str],
-    /// By which the memory may be larger than in a transfer that nobody disturbs, in bytes.
+    /// Most memory, in bytes, that a phase may use beyond an undisturbed transfer.
     pub growth: u64,
-    /// No phase takes longer.
+    /// Longest time of a phase.
     pub time: Duration,
 }
 
-/// What a part of the run showed at the flooded peer.
+/// Measurements of one phase at the flooded peer.
 #[derive(Debug)]
 struct Phase {
     closers: usize,
@@ -62,7 +62,7 @@ struct Phase {
 }
 
 impl Phase {
-    /// Bytes per second, over all files.
+    /// Mean rate over all files, in bytes per second.
     fn rate(&self) -> f64 {
         self.rates.len() as f64 / self.rates.iter().map(|rate| 1.0 / rate).sum::<f64>()
     }
@@ -72,8 +72,8 @@ impl Phase {
     }
 }
 
-/// Runs without a flood, with each kind of closers, and without one again; checks it, and gives a
-/// table.
+/// Runs one phase without a flood, one with each kind of closers, and another without. Checks the
+/// results and returns a table.
 pub async fn measure(scale: &Scale) -> String {
     let pair = Pair::new();
     let mut a = pair.a.start(&[]).patient(scale.time);
@@ -91,7 +91,7 @@ pub async fn measure(scale: &Scale) -> String {
         move || forged(on, &counter)
     });
     let first_packets = phase(&pair, &mut a, scale, &counter);
-    // The thread ends with its counter's other holder.
+    // The thread ends when the counter's other holder is dropped.
     drop(counter);
     flood.shutdown().await;
 
@@ -130,7 +130,7 @@ pub async fn measure(scale: &Scale) -> String {
     table
 }
 
-/// Sends file after file from b to a until there were enough of them, and enough closers.
+/// Sends files from b to a until there were enough files and enough closers.
 fn phase(pair: &Pair, a: &mut Running, scale: &Scale, closers: &AtomicUsize) -> Phase {
     static NEXT: AtomicUsize = AtomicUsize::new(0);
     let log = pair.a.state().join("rft.log");
@@ -193,13 +193,13 @@ impl std::io::Write for HashWriter<'_> {
     }
 }
 
-/// What must hold of a part with a flood.
+/// Checks a phase with a flood.
 fn check(kind: &str, phase: &Phase, alone: [&Phase; 2], scale: &Scale, table: &str) {
     let peak = alone.map(|alone| alone.peak).into_iter().min().unwrap();
     assert!(phase.peak.saturating_sub(peak) < scale.growth, "{kind}: memory\n{table}");
     let rate = alone.map(Phase::rate).into_iter().fold(0.0, f64::max);
     assert!(phase.rate() >= MIN_RATE_KEPT * rate, "{kind}: rate\n{table}");
-    // Nobody guessed, so the user hears nothing of it.
+    // No client guessed, so the user is told nothing.
     let told = ["auth_failed", "warning", "disconnected", "connected", "error"]
         .map(|event| phase.count(event));
     assert_eq!(told, [0; 5], "{kind}: {:?}\n{table}", phase.events);
@@ -232,13 +232,13 @@ fn table(phases: &[(&str, Phase)]) -> String {
     text
 }
 
-/// An address of loopback that is nobody's: another one for each number.
+/// A loopback address that belongs to no socket, another one for each number.
 fn address(n: u64) -> SocketAddr {
     let n = n as u32;
     (Ipv4Addr::from_bits(0x7f10_0000 | n & 0x000f_ffff), 0).into()
 }
 
-/// First packets with nothing but CONNECTION_CLOSE 0x1d, each from an address and port of its own.
+/// First packets with nothing but CONNECTION_CLOSE 0x1d, each from its own address and port.
 fn forged(on: SocketAddr, sent: &Arc<AtomicUsize>) {
     for n in 0.. {
         if n % VOLLEY == 0 {
@@ -253,8 +253,7 @@ fn forged(on: SocketAddr, sent: &Arc<AtomicUsize>) {
     }
 }
 
-/// One client after the other, each with an address and port of its own, closes as soon as TLS is
-/// up.
+/// Clients one after another, each with its own address and port, that close once TLS is up.
 async fn after_tls(
     on: SocketAddr,
     config: quinn::ClientConfig,

@@ -1,5 +1,5 @@
-//! A peer that knows the password and then says what it likes: the library's own handshake and
-//! seal, and no sense of what may come when.
+//! A malicious peer that knows the password. It uses the library's own handshake and seal, and
+//! sends any message at any time.
 
 use crate::harness::peer::PASSWORD;
 use bytes::{BufMut, Bytes, BytesMut};
@@ -21,15 +21,15 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
-/// How many files it lets the other side have under way.
+/// Most files that it lets the other side send at once.
 pub const STREAMS: u32 = 1000;
-/// No wait is longer.
+/// The longest wait.
 pub const TIMEOUT: Duration = Duration::from_secs(40);
 
 static KEY: LazyLock<PasswordKey> =
     LazyLock::new(|| PasswordKey::derive(&Password::new(PASSWORD).unwrap()).unwrap());
 
-/// An adopted session.
+/// A session that was adopted.
 pub struct Enemy {
     _endpoint: quinn::Endpoint,
     pub connection: Connection,
@@ -38,23 +38,23 @@ pub struct Enemy {
     pub control: RecordWriter,
 }
 
-/// What the other side says to a file.
+/// The other side's reaction to a file.
 #[derive(Debug)]
 pub enum Heard {
     Accept(Accept),
     Begin(Begin),
     Outcome(Outcome),
-    /// The stream is gone.
+    /// The stream has ended.
     Gone(RecordError),
 }
 
-/// A file stream, by whoever opened it.
+/// A file stream, opened by either side.
 pub struct Stream {
     pub writer: RecordWriter,
     pub reader: RecordReader,
 }
 
-/// Ids never used before.
+/// A transfer ID that was never used before.
 pub fn fresh_id() -> TransferId {
     static NEXT: AtomicU64 = AtomicU64::new(1);
     let mut id = [0xee; 16];
@@ -63,7 +63,7 @@ pub fn fresh_id() -> TransferId {
 }
 
 impl Enemy {
-    /// Dials, proves that it knows the password, and is adopted.
+    /// Dials, proves that it knows the password, and becomes the session.
     pub async fn join(to: SocketAddr) -> Self {
         let mut endpoint = quinn::Endpoint::client(SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
         let mut config = quinn::ClientConfig::new(tls::configure().unwrap().client);
@@ -75,7 +75,7 @@ impl Enemy {
         endpoint.set_default_client_config(config);
         let joined = async {
             let connection = endpoint.connect(to, SERVER_NAME).unwrap().await.unwrap();
-            // The other side has the greater id, and decides at once.
+            // The other side has the greater ID and decides at once.
             let own = PeerId(fresh_id().0);
             let settings = |_| Settings { streams: STREAMS, ..Settings::default() };
             let proof_sent = AtomicBool::new(false);
@@ -87,7 +87,7 @@ impl Enemy {
                 Ok(Control::Adopt) => {}
                 other => panic!("not adopted: {other:?}"),
             }
-            // What it says beside the files is heard, so that it can go on saying it.
+            // Reads the control messages, so that the other side can go on sending them.
             tokio::spawn(async move { while reader.next(MAX_MESSAGE).await.is_ok() {} });
             (connection, keys, role, done.writer)
         };
@@ -96,7 +96,7 @@ impl Enemy {
         Self { _endpoint: endpoint, connection, keys, role, control }
     }
 
-    /// A stream that was opened, with its keys.
+    /// An open stream with its keys.
     pub fn stream(&self, (send, recv): (quinn::SendStream, quinn::RecvStream)) -> Stream {
         let number = u64::from(VarInt::from(send.id()));
         let (send, sealer) = self.keys.sealer(self.role, send);
@@ -106,7 +106,7 @@ impl Enemy {
         }
     }
 
-    /// A stream for a file of ours.
+    /// Opens a stream for a file of its own.
     pub async fn open(&self) -> Stream {
         let streams = tokio::time::timeout(TIMEOUT, self.connection.open_bi())
             .await
@@ -114,7 +114,7 @@ impl Enemy {
         self.stream(streams.expect("the session goes on"))
     }
 
-    /// A stream on which the other side sends.
+    /// Accepts a stream on which the other side sends.
     pub async fn accept(&self) -> Stream {
         let streams = tokio::time::timeout(TIMEOUT, self.connection.accept_bi())
             .await
@@ -122,7 +122,7 @@ impl Enemy {
         self.stream(streams.expect("the session goes on"))
     }
 
-    /// Offers, sends what follows, and gives the answer.
+    /// Offers a file, sends these records, and returns the answer.
     pub async fn offers(&self, offer: &RawOffer, then: &[(RecordKind, Vec<u8>)]) -> Heard {
         let mut stream = self.open().await;
         stream.says(RecordKind::Offer, &offer.bytes()).await;
@@ -132,7 +132,7 @@ impl Enemy {
         stream.hears().await
     }
 
-    /// A file of one chunk, as an honest peer sends it but for what is in `offer`.
+    /// Sends a file of one chunk as an honest peer does, except for the values in `offer`.
     pub async fn sends(&self, offer: &RawOffer, content: &[u8]) -> Heard {
         self.offers(offer, &[(RecordKind::Final, last_chunk(content, None))]).await
     }
@@ -153,13 +153,13 @@ impl Drop for Enemy {
 }
 
 impl Stream {
-    /// One record. A stream that is given up meanwhile says so when it is listened to.
+    /// Sends one record. If the stream has ended, reading it will show that.
     pub async fn says(&mut self, kind: RecordKind, plaintext: &[u8]) {
         let sent = self.writer.send(kind, |out| out.put_slice(plaintext));
         let _ = tokio::time::timeout(TIMEOUT, sent).await.expect("room in time");
     }
 
-    /// Bytes as they are, sealed by nobody.
+    /// Sends raw bytes, without a seal.
     pub async fn says_raw(&mut self, bytes: Vec<u8>) -> Result<(), StreamError> {
         tokio::time::timeout(TIMEOUT, self.writer.stream().write(Bytes::from(bytes)))
             .await
@@ -174,7 +174,7 @@ impl Stream {
             Ok((RecordKind::Receipt, plaintext)) => {
                 Heard::Outcome(Outcome::decode(&plaintext).unwrap())
             }
-            // An answer of 40 bytes is the receiver's, one of 8 the sender's.
+            // A receiver's answer has 40 bytes, a sender's has 8.
             Ok((RecordKind::Answer, plaintext)) => match Accept::decode(&plaintext) {
                 Ok(accept) => Heard::Accept(accept),
                 Err(_) => Heard::Begin(Begin::decode(&plaintext).unwrap()),
@@ -186,7 +186,7 @@ impl Stream {
 }
 
 impl Heard {
-    /// The stream was given up with this code.
+    /// The stream was closed with this code.
     pub fn is_gone(&self, code: StreamCode) -> bool {
         matches!(self, Self::Gone(RecordError::Stream(StreamError::Abandoned(got))) if *got == code as u64)
     }
@@ -196,7 +196,7 @@ impl Heard {
     }
 }
 
-/// An offer whose bytes nobody checks.
+/// An offer with unchecked contents.
 #[derive(Clone)]
 pub struct RawOffer {
     pub kind: u8,
@@ -227,7 +227,7 @@ impl RawOffer {
         }
     }
 
-    /// A file that waits for an answer.
+    /// A file that waits for the receiver's answer.
     pub fn large(name: impl Into<Vec<u8>>, size: u64) -> Self {
         Self { inline: 0, ..Self::file(name, size) }
     }
@@ -257,7 +257,7 @@ impl RawOffer {
     }
 }
 
-/// The plaintext of a final record; the trailer tells the truth unless it is given.
+/// The plaintext of a final record, with a truthful trailer unless one is given.
 pub fn last_chunk(content: &[u8], trailer: Option<Trailer>) -> Vec<u8> {
     let truth = Trailer { size: content.len() as u64, hash: *blake3::hash(content).as_bytes() };
     let mut plaintext = BytesMut::from(content);

@@ -1,4 +1,4 @@
-//! Files that are not what was announced: lies, files without end, one many times at once.
+//! Files that differ from their offers, files without an end, and one file many times at once.
 
 use super::enemy::{self, Enemy, Heard, RawOffer, last_chunk};
 use super::ground::Ground;
@@ -30,7 +30,7 @@ async fn sizes_and_hashes_that_lie_bring_nothing_in() {
     let heard = enemy.offers(&RawOffer::file("lie", 5), &[(Kind::Final, wrong)]).await;
     assert_eq!(refused(&heard), Some(Refusal::Corrupt), "{heard:?}");
 
-    // The same of a large file, whose chunks are all there.
+    // The same for a large file with all its chunks.
     let (size, half) = (CHUNK + 5, vec![7; CHUNK_SIZE]);
     let whole = *blake3::hash(&[&half[..], b"hello"].concat()).as_bytes();
     for (what, trailer) in [
@@ -103,10 +103,10 @@ async fn one_transfer_many_times_at_once_lands_once() {
     let mut first = enemy.open().await;
     first.says(Kind::Offer, &offer.bytes()).await;
     assert!(matches!(first.hears().await, Heard::Accept(_)));
-    // The second waits for the first for a while, and is told so.
+    // The second one waits for the first for a while and is then told so.
     let heard = enemy.offers(&offer, &[]).await;
     assert_eq!(refused(&heard), Some(Refusal::Busy), "{heard:?}");
-    // To forget what is under way does not take it away.
+    // Forgetting a running transfer does not remove it.
     enemy
         .control
         .send(Kind::Control, |out| Control::Forget(vec![offer.id]).encode(out))
@@ -124,7 +124,7 @@ async fn one_transfer_many_times_at_once_lands_once() {
     let heard = enemy.offers(&offer, &[]).await;
     assert!(matches!(heard, Heard::Outcome(Outcome::Have { .. })), "{heard:?}");
 
-    // As many as may be open, all of one small file.
+    // As many streams as may be open, all with one small file.
     let small = RawOffer::file("small", 5);
     let mut streams = Vec::new();
     for _ in 0..300 {

@@ -1,4 +1,4 @@
-//! Where the attacked peer runs, and everything around it that must stay as it is.
+//! The attacked peer and everything around it that must not change.
 
 use crate::harness::peer::{Host, Running, free_port};
 use std::collections::BTreeMap;
@@ -14,7 +14,7 @@ pub struct Ground {
     before: BTreeMap<PathBuf, Found>,
 }
 
-/// All that there is to see of an entry.
+/// Everything that can be observed of an entry.
 #[derive(Debug, PartialEq, Eq)]
 struct Found {
     kind: fs::FileType,
@@ -50,13 +50,13 @@ impl Ground {
         self.base.path().join("outside")
     }
 
-    /// What the tests plant is there from the beginning.
+    /// Declares the present state, with the entries that the test planted, as the one to keep.
     pub fn is_so_from_now_on(&mut self) {
         self.before = self.manifest();
     }
 
-    /// The peer, which waits for any. Not confined by the kernel: what is tested is that it needs
-    /// not be.
+    /// Starts the peer listening for any address. The kernel does not confine it: the test shows
+    /// that it needs no sandbox.
     pub fn listens(&self, options: &[&str]) -> (Running, SocketAddr) {
         let mut running =
             self.host.listen(&[&["--no-sandbox", "--memory", "32Mi"], options].concat());
@@ -64,7 +64,7 @@ impl Ground {
         (running, SocketAddr::from(([127, 0, 0, 1], self.host.port)))
     }
 
-    /// Nothing changed but in Incoming and `.rft`; what is in Incoming are these.
+    /// Nothing has changed outside Incoming and `.rft`, and Incoming holds these entries.
     pub fn is_as_before(&self) {
         assert_eq!(self.manifest(), self.before, "something outside Incoming and .rft changed");
     }
@@ -80,8 +80,8 @@ impl Ground {
             let path = entry.unwrap().path();
             let meta = fs::symlink_metadata(&path).unwrap();
             let own = path == self.host.incoming() || path == self.host.state();
-            // What comes and goes in these changes their times, but not those of their parents. In
-            // Outgoing the peer tries at its start whether a rename works.
+            // Files that come and go here change the times of these folders, but not those of their
+            // parents. At its start the peer tries in Outgoing whether a rename works.
             let timeless = own || path == self.host.outgoing();
             let modified = if timeless { SystemTime::UNIX_EPOCH } else { meta.modified().unwrap() };
             let content = meta.is_file().then(|| fs::read(&path).unwrap());
@@ -96,7 +96,7 @@ impl Ground {
         }
     }
 
-    /// Everything in Incoming, as it is named there.
+    /// The paths of everything in Incoming.
     pub fn arrived(&self) -> Vec<String> {
         let mut names: Vec<_> = fs::read_dir(self.host.incoming())
             .unwrap()
@@ -106,7 +106,7 @@ impl Ground {
         names
     }
 
-    /// Files of the stage.
+    /// Number of files in the stage.
     pub fn staged(&self) -> usize {
         fs::read_dir(self.host.state().join("stage")).map_or(0, Iterator::count)
     }
@@ -116,7 +116,8 @@ impl Ground {
         Host::new(self.base.path().join("initiator"), "127.0.0.2", "127.0.0.1", self.host.port)
     }
 
-    /// The peer still serves an honest one, ends in order, and nothing else happened to the host.
+    /// The peer still serves an honest one and stops in order, and nothing else has changed on the
+    /// host.
     pub fn survives(&self, running: Running) {
         let initiator = self.honest_peer();
         fs::write(initiator.outgoing().join("honest"), "honest").unwrap();

@@ -1,4 +1,4 @@
-//! Links in the folders, planted by the peer or by somebody else on the host.
+//! Links in the folders, planted by the peer or by another program on the host.
 
 use super::enemy::{Enemy, Heard, RawOffer, Stream, last_chunk};
 use super::ground::Ground;
@@ -79,7 +79,7 @@ async fn planted_links_lead_nobody_out() {
             stream.says(Kind::Final, &last_chunk(&[7; CHUNK_SIZE], Some(whole))).await;
             let _ = stream.hears().await;
         }
-        // A link of the peer's own is as little followed as one of somebody else.
+        // A link that the peer sent is not followed either.
         assert!(enemy.offers(&RawOffer::link("own", "real"), &[]).await.is_done());
         let heard = enemy.sends(&RawOffer::file("own/x", 1), b"x").await;
         assert_eq!(refused(&heard), Some(Refusal::InTheWay), "{heard:?}");
@@ -89,7 +89,8 @@ async fn planted_links_lead_nobody_out() {
     }
 }
 
-/// Somebody else on the host puts a link where a folder, or nothing, was when the peer began.
+/// Another program on the host puts a link in the place of a folder, or of a missing name, while
+/// the peer works.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn links_planted_between_two_messages_lead_nobody_out() {
     for on_conflict in ["rename", "overwrite"] {
@@ -100,7 +101,7 @@ async fn links_planted_between_two_messages_lead_nobody_out() {
         let enemy = Enemy::join(at).await;
         assert!(enemy.sends(&RawOffer::file("dir/first", 1), b"x").await.is_done());
 
-        // In the midst of a file, in the place of its folder; and before the next one.
+        // In the middle of a file, in place of its folder; and before the next file.
         let large = begun(&enemy, "dir/large").await;
         fs::rename(&folder, &aside).unwrap();
         symlink(&outside, &folder).unwrap();
@@ -113,14 +114,14 @@ async fn links_planted_between_two_messages_lead_nobody_out() {
         fs::remove_file(&folder).unwrap();
         fs::rename(&aside, &folder).unwrap();
 
-        // In the place of the file itself.
+        // In place of the file itself.
         let large = begun(&enemy, "dir/leaf").await;
         symlink(outside.join("canary"), folder.join("leaf")).unwrap();
         let heard = ended(large).await;
         assert!(heard.is_done(), "{on_conflict}: {heard:?}");
         assert_eq!(fs::read(outside.join("canary")).unwrap(), b"alive");
 
-        // At any instant of many files.
+        // At any moment of many files.
         let stop = Arc::new(AtomicBool::new(false));
         let swapper = tokio::task::spawn_blocking({
             let (stop, folder, aside, outside) =
@@ -142,7 +143,7 @@ async fn links_planted_between_two_messages_lead_nobody_out() {
     }
 }
 
-/// A file of two chunks, of which one is sent.
+/// A file of two chunks; one is sent.
 async fn begun(enemy: &Enemy, name: &str) -> Stream {
     let mut stream = enemy.open().await;
     stream.says(Kind::Offer, &RawOffer::large(name, 2 * CHUNK).bytes()).await;
@@ -154,7 +155,7 @@ async fn begun(enemy: &Enemy, name: &str) -> Stream {
     stream
 }
 
-/// The other one.
+/// The second chunk.
 async fn ended(mut stream: Stream) -> Heard {
     let whole =
         Trailer { size: 2 * CHUNK, hash: *blake3::hash(&vec![7; 2 * CHUNK_SIZE]).as_bytes() };
@@ -162,8 +163,9 @@ async fn ended(mut stream: Stream) -> Heard {
     stream.hears().await
 }
 
-/// Puts a link out of the folder in its place, and takes it away again. The program may make the
-/// folder anew meanwhile: then it goes on with that one.
+/// Replaces the folder by a link that leads out, and removes the link again, repeatedly. If the
+/// program makes the folder anew meanwhile, the swap goes on with that one. Returns the number of
+/// swaps.
 fn swap(stop: &AtomicBool, folder: &Path, aside: &Path, outside: &Path) -> usize {
     let mut swaps = 0;
     while !stop.load(Ordering::Relaxed) {

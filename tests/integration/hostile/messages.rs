@@ -1,4 +1,4 @@
-//! Messages of every kind out of order, of wrong length, at the wrong place.
+//! Messages of every kind: out of order, of wrong length, in the wrong place.
 
 use super::enemy::{Enemy, Heard, RawOffer, fresh_id, last_chunk};
 use super::ground::Ground;
@@ -11,12 +11,12 @@ use rft::proto::name::Name;
 use rft::transport::endpoint::CloseCode;
 use rft::transport::stream::StreamCode;
 
-/// Says that chunks may be compressed.
+/// An answer that announces compressed chunks.
 fn begin_packed() -> Said {
     (Kind::Answer, bytes_of(|out| Begin { offset: 0, compressed: true }.encode(out)))
 }
 
-/// So many zeros, compressed: a few bytes.
+/// `len` zeros, compressed to a few bytes.
 fn packed_zeros(len: usize) -> Vec<u8> {
     bytes_of(|out| assert!(FrameCompressor::default().compress(&vec![0; len], Effort::Much, out)))
 }
@@ -112,13 +112,13 @@ async fn messages_out_of_order_end_their_stream_and_no_more() {
                 heard => break heard,
             }
         };
-        // Where a second answer stands, half of a chunk could still follow.
+        // In place of the second answer, half of a chunk could still follow.
         assert!(
             heard.is_gone(StreamCode::Protocol) || cut && matches!(heard, Heard::Gone(_)),
             "{what}: {heard:?}"
         );
     }
-    // Bytes that nobody sealed, or not for this place.
+    // Bytes without a seal, or with the seal of another place.
     let header = |kind: u8, zero: u8, len: u32| {
         let mut header = vec![kind, zero, 0, 0];
         header.put_u32(len);
@@ -167,7 +167,7 @@ async fn nonsense_on_the_control_stream_ends_the_session() {
         let _ = enemy.control.send(kind, |out| out.put_slice(&plaintext)).await;
         assert_eq!(enemy.is_closed_with().await, Some(CloseCode::Protocol), "{what}");
     }
-    // What may be said at any time, but means nothing, or the most that numbers can mean.
+    // Messages that are permitted at any time but have no effect, or hold the largest numbers.
     let mut enemy = Enemy::join(at).await;
     for message in [
         Control::Adopt,

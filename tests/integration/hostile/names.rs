@@ -1,4 +1,5 @@
-//! Names that lead out, mean something elsewhere or are too long, and numbers at their extremes.
+//! Names that lead out of the folder, have a meaning on other systems, or are too long; and numbers
+//! at their limits.
 
 use super::enemy::{Enemy, RawOffer, last_chunk};
 use super::ground::Ground;
@@ -60,12 +61,13 @@ async fn lead_nowhere_else(on_conflict: &str) {
             assert!(heard.is_gone(StreamCode::Protocol), "{name:?}: {heard:?}");
         }
     }
-    // `.RFT` is `.rft` on some file systems.
+    // Some file systems do not distinguish `.RFT` from `.rft`.
     for name in [".RFT/ledger.redb", ".Rft"] {
         let heard = enemy.sends(&RawOffer::file(name, 1), b"x").await;
         assert_eq!(refused(&heard), Some(Refusal::Name), "{name:?}: {heard:?}");
     }
-    // Names that are odd, or mean something elsewhere, are names here. Only the top is rft's own.
+    // Odd names, and names with a meaning on other systems, are ordinary names here. Only `.rft` at
+    // the top is rft's own.
     let odd: [&[u8]; 14] = [
         b"a/.rft/x",
         b"a/.rftignore",
@@ -91,7 +93,7 @@ async fn lead_nowhere_else(on_conflict: &str) {
     let most = ["d".repeat(255), "e".repeat(255)].join("/");
     assert!(enemy.sends(&RawOffer::file(most, 1), b"x").await.is_done());
 
-    // Numbers at their ends.
+    // Numbers at their limits.
     let base = RawOffer::file("numbers", 1);
     for (what, offer) in [
         ("no such kind", RawOffer { kind: 3, ..base.clone() }),

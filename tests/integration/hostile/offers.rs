@@ -1,4 +1,4 @@
-//! Offers without end.
+//! Endless offers.
 
 use super::enemy::{self, Enemy, Heard, RawOffer, Stream, fresh_id, last_chunk};
 use super::ground::Ground;
@@ -27,7 +27,7 @@ async fn offers_without_end_cost_neither_memory_nor_disk() {
             .says(Kind::Offer, &RawOffer::large(format!("d{}/f{n}", n % 7), 1 << 20).bytes())
             .await;
         waiting.push_back(stream);
-        // Some answers are waited for, for a moment, and then nothing follows.
+        // Waits briefly for some of the answers, and then sends nothing more.
         if n % 100 == 0 {
             let mut stream: Stream = waiting.pop_front().unwrap();
             let _ = tokio::time::timeout(Duration::from_millis(100), stream.hears()).await;
@@ -37,7 +37,7 @@ async fn offers_without_end_cost_neither_memory_nor_disk() {
             waiting.pop_front();
         }
     }
-    // More than may be written at once, all of them staged and none going on.
+    // More than may be written at once; all are staged and none continues.
     assert!(most_staged > 0 && most_staged < 300, "{most_staged} files in the stage at once");
     for _ in 0..20_000 {
         let message = Control::Backlog { files: u64::MAX, bytes: u64::MAX };
@@ -61,13 +61,13 @@ async fn offers_without_end_cost_neither_memory_nor_disk() {
     ground.survives(running);
 }
 
-/// Of the next tests.
+/// Offers in the next tests.
 const MILLION: usize = 1_000_000;
-/// By which the process may grow in the second half of them.
+/// Most memory by which the process may grow during the second half of them.
 const SECOND_HALF: u64 = 8 << 20;
 
-/// One offer by which nothing lands: of what is there already, of a name that is refused, of a file
-/// that is too large, of nothing with a lie at its end, or one that is taken back.
+/// One offer that stores nothing: for a file that exists, a name that is refused, a file that is
+/// too large, an empty file with a wrong hash, or one that is withdrawn.
 async fn cheap_offer(enemy: &Enemy, n: usize, there: &RawOffer) {
     let (heard, as_it_should) = match n % 5 {
         0 => {
@@ -102,7 +102,7 @@ async fn cheap_offer(enemy: &Enemy, n: usize, there: &RawOffer) {
     assert!(as_it_should, "{n}: {heard:?}");
 }
 
-/// Slow: as many as fit into 20 s.
+/// Slow: as many as possible within 20 s.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn cheap_offers_without_end_leave_nothing_behind() {
     make_cheap_offers(Duration::from_secs(20), 5000).await;
@@ -114,7 +114,7 @@ async fn a_million_cheap_offers_leave_nothing_behind() {
     make_cheap_offers(Duration::from_secs(1200), MILLION).await;
 }
 
-/// A million, or as many as fit into the time; `at_least` so many.
+/// Makes a million offers, or as many as possible within `time`, but no fewer than `at_least`.
 async fn make_cheap_offers(time: Duration, at_least: usize) {
     let ground = Ground::new();
     let (running, at) = ground.listens(&["--max-file-size", "600K"]);
@@ -187,13 +187,13 @@ async fn offers_that_never_end_hold_their_streams_and_nothing_else() {
     assert_eq!(ground.staged(), 0);
     let most = running.peak();
     assert!(most < before + GROWTH, "from {before} to {most} bytes");
-    // A new session of the same peer owes nothing to the old one's streams.
+    // A new session of the same peer is not bound by the streams of the old one.
     let again = Enemy::join(at).await;
     assert!(again.sends(&RawOffer::file("second", 1), b"x").await.is_done());
     drop((unfinished, enemy));
     assert!(again.sends(&RawOffer::file("last", 1), b"x").await.is_done());
     assert_eq!(ground.arrived(), ["first", "last", "second"]);
-    // Its session would keep out the peer of another installation that follows.
+    // This session would keep out the next peer, which is another installation.
     drop(again);
     ground.survives(running);
 }

@@ -1,4 +1,4 @@
-//! As a receiver: receipts that are false, early or never given.
+//! A malicious receiver: receipts that are false, early or never sent.
 
 use super::enemy::{Enemy, Heard, Stream};
 use super::ground::Ground;
@@ -10,7 +10,8 @@ use rft::transport::stream::StreamCode;
 use std::fs;
 use std::time::Duration;
 
-/// A stream on which the peer offers this file; others are read to the end and never answered.
+/// A stream on which the peer offers this file. All other streams are read to the end and never
+/// answered.
 async fn offered(enemy: &Enemy, names: &[&str]) -> Vec<(String, Stream)> {
     let mut found = Vec::new();
     while found.len() < names.len() {
@@ -43,8 +44,8 @@ async fn a_receiver_that_lies_gets_no_file_removed() {
         };
         let right = *blake3::hash(&content).as_bytes();
         match &*name {
-            // More than there is, and a prefix that is not the file's: it begins at the start, and
-            // says no more.
+            // An offset beyond the end, or the hash of a wrong prefix: the peer sends the file from
+            // its start.
             "beyond" | "prefix" => {
                 let offset = if name == "beyond" { u64::MAX - (u64::MAX % CHUNK) } else { CHUNK };
                 stream.says(Kind::Answer, &accept(offset, [9; 32])).await;
@@ -59,7 +60,7 @@ async fn a_receiver_that_lies_gets_no_file_removed() {
                 let heard = stream.hears().await;
                 assert!(heard.is_gone(StreamCode::Protocol), "{heard:?}");
             }
-            // A receipt before there is anything to receipt.
+            // A receipt before the file is complete.
             "early" => {
                 stream.says(Kind::Receipt, &done(right)).await;
                 let heard = stream.hears().await;
@@ -77,7 +78,7 @@ async fn a_receiver_that_lies_gets_no_file_removed() {
             _ => {}
         }
     }
-    // It is all offered again, from the beginning, by the time an honest one comes.
+    // Everything is offered again, from the beginning, when an honest receiver comes.
     drop(enemy);
     assert!(
         names.iter().all(|name| fs::read(ground.host.outgoing().join(name)).unwrap() == content)
@@ -110,7 +111,7 @@ async fn receipts_that_never_come_cost_little_and_drain_nothing() {
         .await
         .unwrap();
     let before = running.memory();
-    // As many as it will have under way at once: whoever gives no receipts gets no more.
+    // As many as the peer sends at once: a receiver that sends no receipts gets no more.
     let mut streams = Vec::new();
     while let Ok(stream) =
         tokio::time::timeout(Duration::from_secs(3), enemy.connection.accept_bi()).await
@@ -133,7 +134,7 @@ async fn receipts_that_never_come_cost_little_and_drain_nothing() {
     assert_eq!(fs::read_dir(initiator.incoming()).unwrap().count(), FILES);
 }
 
-/// A file that came after the start goes ahead of the peer's word, but not far.
+/// A new file is sent before the receiver's answer, but only up to a limit.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_is_new_waits_for_no_word_but_goes_only_so_far_without_it() {
     const AHEAD: usize = 128;
@@ -154,7 +155,7 @@ async fn what_is_new_waits_for_no_word_but_goes_only_so_far_without_it() {
             let (kind, chunk) = stream.reader.next(CHUNK_SIZE).await.unwrap();
             assert_eq!((kind, chunk.len()), (Kind::Data, CHUNK_SIZE));
         }
-        // More would come at once, if it came at all.
+        // More would come at once, if at all.
         let more =
             tokio::time::timeout(Duration::from_secs(1), stream.reader.next(CHUNK_SIZE)).await;
         assert!(more.is_err(), "{name}: it goes on without a word");

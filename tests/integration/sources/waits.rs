@@ -1,6 +1,6 @@
-//! How long files and folders are left alone, with the programs and people that need it: unfinished
-//! files under names of their own, a file that is opened again and again, a folder that is being
-//! filled.
+//! How long rft leaves files and folders alone for the programs and people that work on them:
+//! unfinished files under temporary names, a file that is opened again and again, a folder that is
+//! being filled.
 
 use super::contents;
 use crate::harness::events::{of_path, of_transfer, with_message};
@@ -13,7 +13,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-/// A peer with the waits that a user gets, and these options.
+/// A peer with the default waits and these options.
 fn start_as_users_do(host: &Host, options: &[&str]) -> Running {
     let port = host.port.to_string();
     let mut running =
@@ -22,7 +22,7 @@ fn start_as_users_do(host: &Host, options: &[&str]) -> Running {
     running
 }
 
-/// Lets a program take its time between two of its steps, as people and scanners do.
+/// A pause between two steps of a program or a person.
 fn pause(ms: u64) {
     std::thread::sleep(Duration::from_millis(ms));
 }
@@ -37,7 +37,7 @@ fn append(path: &Path, text: &str) {
         .unwrap();
 }
 
-/// A scanner opens its file again for each page. The user has said how long it may pause.
+/// A scanner opens its file again for each page. The user has set how long it may pause.
 #[test]
 fn settle_holds_after_a_close_when_it_is_given() {
     let pair = Pair::new();
@@ -48,7 +48,7 @@ fn settle_holds_after_a_close_when_it_is_given() {
         append(&scan, page);
         pause(500);
     }
-    // What is moved in goes at once all the same.
+    // A file that is moved in still goes at once.
     let moved = Instant::now();
     fs::write(pair.a.dir.join("aside"), "moved").unwrap();
     fs::rename(pair.a.dir.join("aside"), pair.a.outgoing().join("moved")).unwrap();
@@ -63,8 +63,8 @@ fn settle_holds_after_a_close_when_it_is_given() {
 }
 
 /// Each program as it works: WinSCP renames 300 ms after the close, Chrome after a second, rsync at
-/// once, and rsync with `--delay-updates` when all files are there. Each gets through, and only
-/// whole files under their own names arrive.
+/// once, and rsync with `--delay-updates` when all files are there. All transfers finish, and only
+/// whole files under their final names arrive.
 #[test]
 fn unfinished_files_arrive_under_their_final_names_only() {
     let pair = Pair::new();
@@ -78,7 +78,7 @@ fn unfinished_files_arrive_under_their_final_names_only() {
     fs::rename(out.join("up.bin.filepart"), out.join("up.bin")).unwrap();
     b.waits_for("file_done", of_path("up.bin"));
 
-    // Chrome, and one that stands there for longer is told of, once.
+    // Chrome. A download that stays for long is reported once.
     append(&out.join("a.zip.crdownload"), "first, ");
     append(&out.join("longer.part"), "other");
     pause(1000);
@@ -89,8 +89,8 @@ fn unfinished_files_arrive_under_their_final_names_only() {
         with_message("left alone")(event) && event["path"] == "longer.part"
     });
 
-    // rsync, into a folder that it makes: a file of random name beside, its times and rights, a
-    // rename.
+    // rsync, into a folder that it makes: a temporary file beside the final name, its times and
+    // permissions, a rename.
     let folder = out.join("t");
     fs::create_dir(&folder).unwrap();
     for name in ["f1", "f2"] {
@@ -135,7 +135,7 @@ fn unfinished_files_arrive_under_their_final_names_only() {
     assert!(out.join("longer.part").exists());
 }
 
-/// Without the list every name is sent.
+/// Without the list, every name is sent.
 #[test]
 fn temp_names_none_sends_all_names() {
     let pair = Pair::new();
@@ -148,7 +148,7 @@ fn temp_names_none_sends_all_names() {
     assert_eq!(contents(&pair.b.incoming()).len(), 2);
 }
 
-/// Nothing waits for them, their folder stays, and the last message says so.
+/// The drain does not wait for them, their folder stays, and the last message reports it.
 #[test]
 fn a_drain_leaves_unfinished_files_and_says_so() {
     let pair = Pair::new();
@@ -181,7 +181,7 @@ fn a_drain_leaves_unfinished_files_and_says_so() {
 }
 
 /// A person names a new folder and puts something into it; a script adds a file now and then.
-/// Neither finds the folder gone. One that was moved in goes at once.
+/// Neither finds the folder gone. A folder that was moved in is removed at once.
 #[test]
 fn a_folder_is_there_for_whoever_fills_it() {
     let pair = Pair::new();
@@ -200,7 +200,7 @@ fn a_folder_is_there_for_whoever_fills_it() {
     fs::write(out.join("x/1"), "1").unwrap();
     fs::write(out.join("y/1"), "1").unwrap();
     b.has_or_waits_for("file_done", of_path("x/1"));
-    // The peer need not wait for the folder, only its removal takes time.
+    // Only the removal of the folder takes time; the peer has it earlier.
     b.has_or_waits_for("file_done", of_path("y"));
 
     let moved = Instant::now();
@@ -215,7 +215,7 @@ fn a_folder_is_there_for_whoever_fills_it() {
     assert_eq!(arrived, ["0", "1", "2"]);
 }
 
-/// Folders that nobody fills any more go, and with the last times that they had.
+/// Folders that are no longer filled go, with the last times that they had.
 #[test]
 fn folders_go_when_their_time_is_over() {
     let pair = Pair::new();
@@ -234,8 +234,7 @@ fn folders_go_when_their_time_is_over() {
     a.has_or_waits_for("file_done", of_transfer("d", "send"));
 }
 
-/// `--drain` does not wait for folders that stand there when it begins, with the waits that a user
-/// gets.
+/// `--drain` does not wait for folders that exist when it begins, with the default waits.
 #[test]
 fn a_drain_does_not_wait_for_folders() {
     let pair = Pair::new();

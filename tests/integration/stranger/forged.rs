@@ -1,5 +1,5 @@
-//! Who ends connections in ways that no honest peer does: in the first packet, which everybody can
-//! forge; in the handshake; and from the side of the path. It is never more than a lost connection.
+//! Connections that end as no honest peer ends them: in the first packet, which anyone can forge,
+//! in the handshake, and through an off-path observer. Each is only a lost connection.
 
 use super::{KEY, MOMENT, closed, connect, start};
 use crate::harness::connector::{Peer, TIMEOUT};
@@ -23,23 +23,22 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-/// All codes of this protocol, three that it does not have, one that is a TLS alert, and the
-/// largest.
+/// All codes of this protocol, three unassigned ones, one that is a TLS alert, and the largest.
 fn codes() -> impl Iterator<Item = u64> {
     (0..=11).chain([0x178, (1 << 62) - 1])
 }
 
-/// What a terminal or a reader of a log would take for more than text.
+/// Control characters that a terminal or a log reader would interpret.
 const REASON: &[u8] =
     b"forged\n2026-01-01T00:00:00Z  INFO rft: forged\x1b[2J\x1b]0;forged\x07\xc2\x9b\xe2\x80\xae";
 
-/// First packets that end the connection that they begin, or hold any other frame.
+/// First packets that close the connection they open, or hold any other frame.
 fn hostile_first_packets() -> Vec<Vec<u8>> {
     let mut noise = Noise::new();
     let mut frames: Vec<_> = codes()
         .flat_map(|code| [application_close(code, REASON), transport_close(code, REASON)])
         .collect();
-    // Every type of frame, with a body of zeros and of noise, alone and behind a ping.
+    // Every frame type, with a body of zeros and of noise, alone and after a PING.
     for kind in (0..=0x40).chain([0x4000, (1 << 62) - 1]) {
         let body = noise.bytes(40);
         frames.push([varint(kind), vec![0; 40]].concat());
@@ -48,7 +47,7 @@ fn hostile_first_packets() -> Vec<Vec<u8>> {
     frames.iter().zip(1..).map(|(frames, id)| first_packet(id, frames)).collect()
 }
 
-/// Sends first packets, each from another port, and no faster than they are answered.
+/// Sends first packets, each from another port, no faster than they are answered.
 fn sends(packets: &[Vec<u8>], to: SocketAddr) {
     let ports: Vec<_> = (0..32).map(|_| UdpSocket::bind("127.0.0.1:0").unwrap()).collect();
     for (packet, port) in packets.iter().zip(ports.iter().cycle()) {
@@ -57,7 +56,7 @@ fn sends(packets: &[Vec<u8>], to: SocketAddr) {
     }
 }
 
-/// An honest peer gets in there.
+/// An honest peer gets a session there.
 async fn lets_its_peer_in(responder: &mut Peer) {
     let mut initiator = start(Some(responder.local));
     let (at_initiator, at_responder) = tokio::join!(initiator.session(), responder.session());
@@ -66,14 +65,14 @@ async fn lets_its_peer_in(responder: &mut Peer) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_first_packet_ends_a_peer_or_counts_as_a_guess() {
-    // One that listens, and one that dials somebody who is not there.
+    // One peer that listens, and one that dials an address without a listener.
     let nobody = UdpSocket::bind("127.0.0.1:0").unwrap();
     let (mut responder, dialler) = (start(None), start(Some(nobody.local_addr().unwrap())));
     let packets = hostile_first_packets();
     for peer in [&responder, &dialler] {
         let (packets, to) = (packets.clone(), peer.local);
-        // Most of them meet a full house; so it is three rounds, in which each code has its turn
-        // first.
+        // Most packets find all slots taken. Therefore three rounds, in each of which another code
+        // comes first.
         for round in 0..3 {
             let mut packets = packets.clone();
             packets.rotate_left(round * 5);
@@ -90,7 +89,7 @@ async fn no_first_packet_ends_a_peer_or_counts_as_a_guess() {
     }
 }
 
-/// Each code by itself, at a peer that has a slot for it.
+/// Each code alone, at a peer with a free slot.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn one_first_packet_with_any_code_is_a_lost_connection() {
     let mut responders = Vec::new();
@@ -110,7 +109,7 @@ async fn one_first_packet_with_any_code_is_a_lost_connection() {
     }
 }
 
-/// Somebody who finishes TLS, and closes before M1, after it, or after M2.
+/// An initiator that finishes TLS and closes before M1, after it, or after M2.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_initiator_that_closes_with_any_code_is_a_lost_connection() {
     let client = client();
@@ -132,7 +131,7 @@ async fn an_initiator_that_closes_with_any_code_is_a_lost_connection() {
     }
 }
 
-/// A responder that closes as soon as TLS is up, or after M1.
+/// A responder that closes once TLS is up, or after M1.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_responder_that_closes_before_the_proof_is_a_lost_connection() {
     let mut initiators = Vec::new();
@@ -166,8 +165,7 @@ async fn a_responder_that_closes_before_the_proof_is_a_lost_connection() {
     }
 }
 
-/// Somebody on the side of the path, who sees first packets and answers each of them before the
-/// responder can.
+/// An off-path observer that answers each first packet before the responder can.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn somebody_on_the_side_ends_no_dial() {
     let mut all = tokio::task::JoinSet::new();
@@ -200,7 +198,7 @@ async fn dials_until_nobody_forges(forgery: Forgery) {
     let (at_initiator, _at_responder) =
         soon(&mut initiator, &mut responder, forgery, "first").await;
 
-    // The same once more, after a session: nor does it make the initiator wait for half a minute.
+    // The same after a session: the forgery does not delay the next dial by half a minute either.
     link.cut(&BOTH);
     link.edit(Way::AToB, |line| line.forgery = Some(forgery.answer()));
     at_initiator.0.close(CloseCode::Goodbye);
@@ -218,7 +216,7 @@ async fn dials_until_nobody_forges(forgery: Forgery) {
 
 type Sides = ((Session, ControlReceiver), (Session, ControlReceiver));
 
-/// The session that comes now, and not after a pause.
+/// The next session begins soon, without a pause.
 async fn soon(initiator: &mut Peer, responder: &mut Peer, forgery: Forgery, which: &str) -> Sides {
     let both = async { (initiator.session().await, responder.session().await) };
     let both = tokio::time::timeout(Duration::from_secs(5), both).await;
@@ -234,11 +232,11 @@ async fn until(is_so: impl Fn() -> bool, peer: &Peer) {
     }
 }
 
-/// QUIC keeps a connection that was closed for some round trips, 20 kB and more of it: it has its
-/// slot until then. And of a first packet that ends its connection it makes none.
+/// QUIC keeps a closed connection, some 20 kB, for a few round trips, and the connection keeps its
+/// slot until then. A first packet that closes its connection creates none.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_slot_is_held_until_quic_has_let_go_of_the_connection() {
-    /// Of strangers; and what leaves just when it is counted.
+    /// The slots for strangers, and two connections that end while they are counted.
     const MAX_SENT: usize = 8 + 2;
     let mut responder = start(None);
     let (quic, to) = (responder.quic.clone(), responder.local);
@@ -251,7 +249,7 @@ async fn a_slot_is_held_until_quic_has_let_go_of_the_connection() {
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
     assert_eq!(most, 0, "connections of packets that only close one");
-    // Finished handshakes that are closed at once, by many.
+    // Many finished handshakes that are closed at once.
     let mut closers = tokio::task::JoinSet::new();
     for _ in 0..20 {
         closers.spawn(async move {
@@ -276,7 +274,7 @@ async fn a_slot_is_held_until_quic_has_let_go_of_the_connection() {
     }
     assert!((1..=MAX_SENT).contains(&most), "{most} connections at once");
     assert!(closed >= 40, "only {closed} got in");
-    // All slots come back.
+    // All slots become free again.
     lets_its_peer_in(&mut responder).await;
     let deadline = Instant::now() + TIMEOUT;
     while quic.open_connections() > 1 {
@@ -285,8 +283,7 @@ async fn a_slot_is_held_until_quic_has_let_go_of_the_connection() {
     }
 }
 
-/// A peer that knows the password and grants no stream, which is malformed: its connection ends,
-/// and no more.
+/// A peer that knows the password grants no stream, which is malformed. Only its connection ends.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_peer_that_grants_no_stream_gets_no_session() {
     let mut responder = start(None);
@@ -294,14 +291,15 @@ async fn a_peer_that_grants_no_stream_gets_no_session() {
     let connection = connect(&client, responder.local).await;
     let settings = |_| Settings::default();
     let (key, sent) = (PasswordKey::from_bytes(KEY), AtomicBool::new(false));
-    // Its own part may be done before the responder has read this.
+    // The initiator may have finished before the responder reads this.
     let _done = as_initiator(connection.clone(), &key, PeerId([0; 16]), &sent, settings).await;
     assert_eq!(closed(&connection).await.error_code, CloseCode::Protocol.var_int());
     lets_its_peer_in(&mut responder).await;
     responder.stays_unmoved(0).await;
 }
 
-/// Names in certificates mean nothing (protocol.md section 1), so one that has none is as good.
+/// Names in certificates mean nothing (protocol.md section 1), so a certificate without a name is
+/// valid too.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_certificate_without_a_name_is_a_certificate() {
     let made = rcgen::generate_simple_self_signed(Vec::<String>::new()).unwrap();
@@ -329,13 +327,13 @@ async fn a_certificate_without_a_name_is_a_certificate() {
     tokio::time::timeout(TIMEOUT, authenticated).await.expect("in time").unwrap();
 }
 
-/// The real program: reason phrases of strangers in the first packet, and behind TLS, are nowhere
-/// to be read.
+/// The real program never shows the reason phrases of strangers, neither those in first packets nor
+/// those inside TLS.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_reason_phrase_is_shown() {
     let pair = Pair::new();
     let port = pair.a.port.to_string();
-    // Not through the harness's options: lines for people, and the log's on the terminal.
+    // Without the options of the harness: messages for people, and the log on the terminal.
     let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_rft"));
     command.args(["-vv", "--bind", &pair.a.bind, "--dir"]).arg(&pair.a.dir).args(["listen", &port]);
     command.env("RFT_PASSWORD", PASSWORD);
@@ -348,7 +346,7 @@ async fn no_reason_phrase_is_shown() {
     let client = client();
     for n in 1.. {
         let connecting = client.connect(at, SERVER_NAME).unwrap();
-        // It may not listen yet.
+        // The program may not listen yet.
         let Ok(Ok(connection)) = tokio::time::timeout(MOMENT, connecting).await else {
             assert!(Instant::now() < deadline, "it does not listen");
             continue;

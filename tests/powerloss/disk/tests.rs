@@ -88,7 +88,8 @@ fn a_rename_gives_before_it_takes() {
     let there = |log: &Log| ["a/f", "b/f"].map(|path| left(log, Loss::All).file(path).is_some());
     assert_eq!(there(&taken), [false, false]);
     assert_eq!(there(&Log { whole_renames: true, ..taken }), [false, true]);
-    // By itself it does not even take it away before the folders above the new name are there.
+    // The rename alone does not remove the old name before the folders above the new name are
+    // durable.
     let begun =
         vec![enter(ROOT, "a", 1), enter(1, "f", 3), sync(Cover::Volume(0)), enter(ROOT, "b", 2)];
     let renamed = log([begun, vec![enter(2, "f", 3), leave(1, "f", 4)]].concat());

@@ -1,4 +1,4 @@
-//! The program running, once from its start on.
+//! One run of the program from its start.
 
 use super::things::{Thing, What, id, is_whole, may_be_called};
 use super::{Known, Promise, Step, World};
@@ -14,7 +14,7 @@ use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-/// The program running.
+/// One run of the program.
 pub struct Run<'a> {
     pub world: &'a World,
     pub root: &'a Path,
@@ -52,7 +52,7 @@ impl Run<'_> {
                 return Err(format!("{} was received, and is not known", thing.name));
             }
             if has && !forgotten {
-                // So it would tell the sender.
+                // The program would confirm it to the sender.
                 self.promise(Promise::Stands(n));
             }
             if self.known.delivered.contains(&n) && ledger.delivered(id(n)).map_err(told)?.is_none()
@@ -78,7 +78,7 @@ impl Run<'_> {
                 self.promise(Promise::Leaving(*n));
                 let path = self.root.join("base/Incoming").join(self.world.things[*n].name);
                 let dir = open_dir(path.parent().unwrap());
-                // In an earlier run it may have gone already, and another one have come.
+                // An earlier run may have removed it already, and another file may have its name.
                 let mut is = [Some(*n), self.world.things[*n].same_as].into_iter().flatten();
                 if path.symlink_metadata().is_ok()
                     && is.any(|n| is_whole(&path, n, &self.world.things[n]))
@@ -102,7 +102,7 @@ impl Run<'_> {
                 Ok(())
             }
             Step::Write(n) if !self.known.leaving.contains(n) => {
-                // Who knows what becomes of it.
+                // The result of an unsynced write is unknown.
                 self.promise(Promise::Leaving(*n));
                 let (thing, incoming) = (&self.world.things[*n], self.root.join("base/Incoming"));
                 let file = Recorded.create_new(&open_dir(&incoming), thing.name.as_ref()).unwrap();
@@ -157,7 +157,7 @@ impl Run<'_> {
         Ok(())
     }
 
-    /// Whether one must be refused: something is there, or may be, or is not.
+    /// Whether this entry must be refused; `None` if an entry in its way may or may not exist.
     fn is_kept_out(&self, n: usize) -> Option<bool> {
         let mut by =
             self.world.things[n].kept_out_by.iter().filter(|by| !self.known.taken.contains(by));
@@ -169,8 +169,7 @@ impl Run<'_> {
         by.all(|by| !self.known.leaving.contains(by)).then_some(false)
     }
 
-    /// A folder on the way to a file is open to nobody until it has its own permissions, which come
-    /// before its time lasts.
+    /// A folder is private until it has its own permissions, which become durable before its time.
     fn is_shut(&self, incoming: &Path, path: &Path) -> bool {
         let mode = incoming.join(path).symlink_metadata().unwrap().mode();
         let own = |thing: &Thing| thing.what == What::Folder && Path::new(thing.name) == path;
@@ -178,7 +177,8 @@ impl Run<'_> {
             && (mode & 0o777 == 0o700 || mode & 0o777 == 0o750 && self.world.things.iter().any(own))
     }
 
-    /// What the user wrote and a loss of power spoiled, before there was a receipt for the same.
+    /// A file of the user that a power loss damaged, before there was a receipt for the same
+    /// content.
     fn is_users_own(&self, path: &Path) -> bool {
         let mut things = self.world.things.iter().enumerate();
         things.any(|(n, thing)| {
@@ -187,7 +187,7 @@ impl Run<'_> {
         })
     }
 
-    /// Whether Incoming is as it was promised; in the `end` everything is there.
+    /// Checks Incoming against the promises; at the `end` every entry must be there.
     fn check(&self, end: bool) -> Result<(), String> {
         let incoming = self.root.join("base/Incoming");
         let mut found: BTreeMap<usize, Vec<PathBuf>> = BTreeMap::new();

@@ -1,4 +1,4 @@
-//! What is sent, and whether it is what stands there.
+//! The entries that are sent, and how to recognise them in Incoming.
 
 use bytes::Bytes;
 use rft::internals::store::numbered_name;
@@ -9,30 +9,30 @@ use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-/// Of a large file, so much is there and noted before the rest comes.
+/// Bytes of a large file that are staged, with a checkpoint, before the rest.
 const NOTED: usize = 5000;
 
-/// What is sent. Its number is part of its transfer's id, and of its time.
+/// An entry to send. Its number determines its transfer ID and its time.
 #[derive(Clone)]
 pub struct Thing {
     pub name: &'static str,
     pub what: What,
-    /// The thing of that number, when that is what `OnConflict::Overwrite` replaces.
+    /// The number of the entry that this one replaces with `OnConflict::Overwrite`.
     pub replaces: Option<usize>,
-    /// The thing of that number, which the user writes, has the same content: it does for this one.
+    /// The user writes an entry with the same content, which makes this one needless.
     pub same_as: Option<usize>,
-    /// While one of these stands there, this one is refused.
+    /// While one of these exists, this entry is refused.
     pub kept_out_by: &'static [usize],
 }
 
 #[derive(Clone, PartialEq, Debug)]
 pub enum What {
     File(Vec<u8>),
-    /// Through the stage, with a note at [`NOTED`].
+    /// Staged, with a checkpoint at [`NOTED`].
     Large(Vec<u8>),
     Link(&'static str),
     Folder,
-    /// A file that the receiver's user wrote, and did not sync.
+    /// A file that the receiver's user writes without a sync.
     Users(Vec<u8>),
 }
 
@@ -68,7 +68,7 @@ impl Thing {
         Offer { id: id(n), name: name(self.name), kind, modified: time(n), mode, inline: true }
     }
 
-    /// As the inbox hands it over.
+    /// The entry as the inbox passes it to the store.
     pub fn arrived(&self, n: usize, incoming: &Incoming) -> Result<Arrived, String> {
         let content = match &self.what {
             What::File(content) | What::Users(content) => {
@@ -90,8 +90,8 @@ impl Thing {
     }
 }
 
-/// A large file: what is there from before is used when it is right, the rest written, a note made
-/// on the way.
+/// Stages a large file: uses the staged prefix if it is correct, and writes the rest with a
+/// checkpoint on the way.
 fn stage(n: usize, content: &[u8], incoming: &Incoming) -> Result<Staged, StoreError> {
     let (staged, there) = incoming.stage(id(n))?;
     let mut there = usize::try_from(there).unwrap();

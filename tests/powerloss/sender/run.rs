@@ -1,4 +1,4 @@
-//! The program running, once from its start on.
+//! One run of the program from its start.
 
 use super::things::{Thing, What, count, mark};
 use super::{Known, Promise, Step, World};
@@ -14,7 +14,7 @@ use std::fs;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-/// The program running.
+/// One run of the program.
 pub struct Run<'a> {
     pub world: &'a World,
     pub base: PathBuf,
@@ -22,11 +22,11 @@ pub struct Run<'a> {
     pub promises: Vec<Promise>,
 }
 
-/// What is open while it runs.
+/// The open parts of the program.
 struct Open {
     outgoing: Arc<Folder>,
     remover: Remover,
-    /// Of a sender that keeps what it sent.
+    /// For a sender that keeps its files.
     ledger: Option<Ledger>,
 }
 
@@ -84,8 +84,8 @@ impl Run<'_> {
         self.world.things[n].stands(n, &self.outgoing())
     }
 
-    /// The peer has got those of these that stand there, and now they go. Just before the last step
-    /// of that, the one that is there is `replaced_by` another.
+    /// The peer has received those of these entries that exist, and they are removed. Just before
+    /// the last step, the entry is replaced by `replaced_by`.
     fn send(
         &mut self,
         numbers: &[usize],
@@ -111,7 +111,7 @@ impl Run<'_> {
             self.promise(Promise::Placing(new));
             let (thing, outgoing) = (self.world.things[new].clone(), self.outgoing());
             if open.ledger.is_some() {
-                // Nothing is renamed then.
+                // With a ledger, nothing is renamed.
                 thing.put(new, &outgoing);
             } else {
                 let leaf = thing.name.rsplit('/').next().unwrap().to_owned();
@@ -130,7 +130,7 @@ impl Run<'_> {
         Ok(())
     }
 
-    /// The peer has got this one, but a program has it open for writing: it stays.
+    /// The peer has received this entry, but a program has it open for writing: it stays.
     fn send_open(&mut self, n: usize, open: &Open) -> Result<(), String> {
         if open.ledger.is_some() || !self.stands(n) {
             return Ok(());
@@ -147,7 +147,7 @@ impl Run<'_> {
         if stays { Ok(()) } else { Err(format!("{} is open: {left:?}", thing.name)) }
     }
 
-    /// As the outbox does it, files and links before folders.
+    /// As the outbox does it: files and links before folders.
     fn finish(&self, batch: &[(Name, Meta)], open: &Open) -> Result<Vec<Removed>, StoreError> {
         if let Some(ledger) = &open.ledger {
             let marks: Vec<_> =
@@ -167,7 +167,7 @@ impl Run<'_> {
         left.into_iter().chain(folders).collect()
     }
 
-    /// The user puts this one in the place of another.
+    /// The user replaces an entry by this one.
     fn replace(&mut self, new: usize) {
         if self.stands(self.world.replaced_by(new)) {
             self.promise(Promise::Placing(new));
@@ -176,7 +176,7 @@ impl Run<'_> {
         }
     }
 
-    /// The user takes one away that was kept, and syncs nothing.
+    /// The user removes a kept entry without a sync.
     fn take_away(&mut self, n: usize) {
         if self.stands(n) {
             self.promise(Promise::TakingAway(n));
@@ -196,7 +196,7 @@ impl Run<'_> {
             let is = |set: &BTreeSet<usize>| set.contains(&n);
             let next = self.world.things.iter().position(|other| other.replaces == Some(n));
             let replaced = next.is_some_and(|next| self.known.placing.contains(&next));
-            // Before the user put it there, it is not.
+            // Absent before the user puts it there.
             let was_put = thing.replaces.is_none() || is(&self.known.placed);
             let may_be_gone =
                 is(&self.known.sent) && !keeps || is(&self.known.taking_away) || replaced;
@@ -213,7 +213,7 @@ impl Run<'_> {
             {
                 return Err(format!("of {name} there must be one version"));
             }
-            // Folders are made there for what is in them.
+            // The archive makes folders again for the files in them.
             let kept = if thing.what == What::Folder { 0 } else { of(&archive, n) };
             let goes = self.world.after_send == AfterSend::Archive && thing.what != What::Folder;
             let may = goes && there == 0 && is(&self.known.sent) && !replaced;
@@ -234,7 +234,7 @@ impl Run<'_> {
         Ok(())
     }
 
-    /// The ledger forgets what does not stand there any more, as at the end of the first scan.
+    /// The ledger forgets absent entries, as at the end of the first scan.
     fn prune(&self, open: &Open) -> Result<(), StoreError> {
         let Some(ledger) = &open.ledger else { return Ok(()) };
         let standing = self.world.things.iter().enumerate().filter(|(n, _)| self.stands(*n));

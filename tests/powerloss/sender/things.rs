@@ -1,4 +1,4 @@
-//! What stands in Outgoing, and what is found there and in the archive.
+//! The entries of Outgoing, and how to recognise them there and in the archive.
 
 use crate::recorder::Recorded;
 use rft::internals::store::{Calls, make_dir, make_parent, numbered_name};
@@ -11,24 +11,24 @@ use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-/// What a user's file is called before it gets its name: nothing that is sent.
+/// Temporary name of a user's file, which is never sent.
 const NEW: &str = ".rft-new";
 
-/// Something in Outgoing. Its number is part of its content and of its time.
+/// An entry of Outgoing. Its number determines its content and its time.
 #[derive(Clone)]
 pub struct Thing {
     pub name: String,
     pub what: What,
-    /// The thing of that number stands there first.
+    /// The number of the entry that is there first.
     pub replaces: Option<usize>,
 }
 
 #[derive(Clone, Copy, PartialEq)]
 pub enum What {
     File,
-    /// To where its content says.
+    /// Its content is its target.
     Link,
-    /// It comes after all that is in it.
+    /// It comes after everything in it.
     Folder,
 }
 
@@ -41,7 +41,7 @@ impl Thing {
         Name::parse(self.name.as_bytes()).unwrap()
     }
 
-    /// As its user makes it, in place of whatever stands there: durably.
+    /// Creates the entry durably, as its user does, replacing any other entry of that name.
     pub fn put(&self, n: usize, outgoing: &Path) {
         let folder = Folder::open(outgoing, false).unwrap();
         if self.what == What::Folder {
@@ -65,7 +65,7 @@ impl Thing {
         Recorded.sync_dir(&parent).unwrap();
     }
 
-    /// Whether it is what stands at its name.
+    /// Whether this entry is the one at its name.
     pub fn stands(&self, n: usize, outgoing: &Path) -> bool {
         let path = outgoing.join(&self.name);
         match self.what {
@@ -88,7 +88,7 @@ fn time(n: usize) -> Timestamp {
     Timestamp { seconds: 1_000_000_000 + i64::try_from(n).unwrap(), nanos: 5 }
 }
 
-/// Of a file, or where a link leads.
+/// The content of a file, or the target of a link.
 fn read(path: &Path) -> Option<String> {
     match fs::read_link(path) {
         Ok(target) => target.to_str().map(ToOwned::to_owned),
@@ -96,14 +96,15 @@ fn read(path: &Path) -> Option<String> {
     }
 }
 
-/// What the ledger would remember it by, when it is kept. A folder's time is not written down here.
+/// The key under which the ledger remembers a kept entry. The time of a folder is not recorded
+/// here.
 pub fn mark(name: &Name, meta: &Meta) -> TransferId {
     let about = (meta.kind != FileKind::Folder).then_some((meta.size, meta.modified));
     let text = format!("{name} {} {about:?}", meta.identity.inode);
     TransferId(*blake3::hash(text.as_bytes()).as_bytes().first_chunk().unwrap())
 }
 
-/// How often each thing stands in a folder, under its own name or a numbered one.
+/// How often each entry exists in a folder, under its own name or a numbered one.
 pub fn count(folder: &Path, things: &[Thing]) -> Result<BTreeMap<usize, usize>, String> {
     let (mut found, mut folders) = (BTreeMap::new(), vec![PathBuf::new()]);
     while let Some(above) = folders.pop() {

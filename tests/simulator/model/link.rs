@@ -24,7 +24,7 @@ pub struct Policer {
     pub bucket: f64,
 }
 
-/// What a link does to packets. Times in seconds, rates in bits per second.
+/// The properties of a link. Times in seconds, rates in bits per second.
 #[derive(Clone, Debug)]
 pub struct LinkConfig {
     /// From this time on, this rate; the first entry starts at 0.

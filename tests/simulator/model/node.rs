@@ -17,7 +17,7 @@ use rft::transport::fec::sender::Handed;
 use super::path_probe::Looking;
 use super::repair::Repair;
 
-/// Which controller the sender runs.
+/// The controller of the sender.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Kind {
     /// The controller under test.
@@ -26,10 +26,10 @@ pub enum Kind {
     Cubic,
 }
 
-/// What the sending application does.
+/// The behaviour of the sending application.
 #[derive(Clone, Copy, Debug)]
 pub enum Source {
-    /// So many bytes at once.
+    /// This many bytes at once.
     Bulk(u64),
     /// Chunks of `bytes` every `every` seconds until `until`, then a bulk of `then` bytes.
     Trickle {
@@ -39,13 +39,13 @@ pub enum Source {
         every: f64,
         /// When the trickle ends, seconds after the flow's start.
         until: f64,
-        /// The bulk after it.
+        /// Size of the bulk after it.
         then: u64,
     },
-    /// `count` files of `bytes`: the first `after` seconds from the flow's start, each later one
-    /// `pause` seconds after the one before has arrived.
+    /// `count` files of `bytes`. The first comes `after` seconds from the start of the flow, each
+    /// later one `pause` seconds after the arrival of the one before.
     Files {
-        /// Seconds of idleness before the first.
+        /// Idle seconds before the first.
         after: f64,
         /// Size of each.
         bytes: u64,
@@ -59,24 +59,24 @@ pub enum Source {
 /// One flow over the shared link.
 #[derive(Clone, Copy, Debug)]
 pub struct FlowConfig {
-    /// Its sender's controller.
+    /// The controller of its sender.
     pub kind: Kind,
     /// When it connects, seconds.
     pub start: f64,
-    /// What it sends.
+    /// Its data.
     pub source: Source,
-    /// UDP payload of its packets; larger ones let few packets stand for a very fast link.
+    /// UDP payload of its packets. Large ones keep the number of packets low on a very fast link.
     pub mtu: u16,
-    /// Flow-control windows, bytes; also the most that the sender keeps for retransmission.
+    /// Flow-control windows in bytes, and the most that the sender keeps for retransmission.
     pub window: u64,
-    /// Both ends take a look at the idle path, as a session does, and there is nothing to send
-    /// before the connection is [`IDLE`] old. What `source` says of times is counted from then on.
+    /// Both ends probe the idle path, as a session does, and the application has no data before the
+    /// connection is [`IDLE`] old. Times in `source` count from then on.
     pub look: bool,
-    /// Both ends repair what is lost near the end.
+    /// Both ends use forward error correction for the tail of a transfer.
     pub repair: bool,
 }
 
-/// So long a session is idle that takes a look, seconds.
+/// Seconds for which a session with a path probe is idle.
 pub const IDLE: f64 = 5.0;
 
 /// One endpoint with its one connection.
@@ -136,7 +136,7 @@ impl Node {
         let mut config = EndpointConfig::default();
         let mut bytes = [7u8; 32];
         bytes[..8].copy_from_slice(&seed.to_le_bytes());
-        // As the program's endpoint: repair tells QUIC's packets by that bit.
+        // As in the program's endpoint: FEC recognises QUIC's packets by this bit.
         config.rng_seed(Some(bytes)).grease_quic_bit(false);
         config.max_udp_payload_size(flow.mtu.max(1472)).expect("payload size");
         Self {
@@ -198,7 +198,7 @@ impl Node {
         }
     }
 
-    /// When its timers want to be called next.
+    /// The time of its next timer.
     pub fn timeout(&mut self) -> Option<Instant> {
         let quic = self.connection.as_mut().and_then(|c| c.1.poll_timeout());
         let train = self.look.as_ref().map(Looking::due);
@@ -270,7 +270,7 @@ impl Node {
         self.read_all(connection);
     }
 
-    /// The session begins.
+    /// Starts the session.
     fn connect(&mut self, connection: &mut Connection, now: Instant, seconds: f64) {
         self.connected = Some(seconds);
         if let Some(repair) = &mut self.repair {
@@ -281,7 +281,7 @@ impl Node {
         }
     }
 
-    /// As a session does.
+    /// Sets the windows as a session does.
     fn follow_window(&mut self, connection: &mut Connection, seconds: f64) {
         if seconds < self.window_due {
             return;
@@ -320,12 +320,12 @@ impl Node {
         let _ = chunks.finalize();
     }
 
-    /// How many packets that were lost it made again.
+    /// Number of lost packets that the receiver recovered.
     pub fn made(&self) -> u64 {
         self.repair.as_ref().map_or(0, Repair::made)
     }
 
-    /// The connection's counters and its controller's window, for reports.
+    /// The connection, for reports of its counters and its controller's window.
     pub fn connection(&mut self) -> Option<&mut Connection> {
         self.connection.as_mut().map(|c| &mut c.1)
     }
@@ -343,7 +343,7 @@ fn transport(flow: &FlowConfig) -> TransportConfig {
         .stream_receive_window(window)
         .receive_window(window)
         .send_window(flow.window)
-        // One datagram of a look, which nobody reads, and the packets of a train.
+        // One probe datagram, which no task reads, and the packets of a train.
         .datagram_receive_buffer_size(Some(usize::from(flow.mtu).max(2048)))
         .datagram_send_buffer_size(1 << 23)
         .keep_alive_interval(Some(Duration::from_secs(1)))

@@ -1,4 +1,4 @@
-//! A session's look at the idle path, with virtual time for its clock.
+//! A session's path probe, in virtual time.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -8,7 +8,7 @@ use quinn_proto::Connection;
 use rft::transport::congestion::{PathEstimate, estimate};
 use rft::transport::path_probe::{PathProbe, ProbeSample};
 
-/// A look that goes on.
+/// A running path probe.
 pub struct Looking {
     look: PathProbe,
     path: Arc<PathEstimate>,
@@ -24,7 +24,7 @@ fn seen(connection: &mut Connection) -> ProbeSample {
 }
 
 impl Looking {
-    /// Begins one, if there is one to be taken of this path.
+    /// Starts a probe if the path needs one.
     pub fn begin(now: Instant, connection: &mut Connection) -> Option<Self> {
         let path = estimate(connection.congestion_state().clone_box().into_any())?;
         Self { look: PathProbe::new(connection.rtt(), connection.side())?, path, due: now }
@@ -36,7 +36,7 @@ impl Looking {
         self.due
     }
 
-    /// Sends the train that is due; what is left of the look.
+    /// Sends the train that is due. Returns the rest of the probe.
     pub fn send(self, now: Instant, connection: &mut Connection) -> Option<Self> {
         if now < self.due {
             return Some(self);

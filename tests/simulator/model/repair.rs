@@ -1,4 +1,4 @@
-//! Repair below a node's QUIC, with virtual time for its clock.
+//! Forward error correction below a node's QUIC, in virtual time.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -9,28 +9,29 @@ use rft::transport::fec::encoder::Repairs;
 use rft::transport::fec::receiver::Recovery;
 use rft::transport::fec::sender::{Handed, Next, Sender};
 
-/// Both halves of one node.
+/// The encoder and decoder of one node.
 pub struct Repair {
     sender: Sender,
     recovery: Recovery,
-    /// The block that is being filled, and when it ends.
+    /// The block being filled, and the time of its end.
     closes: Option<(u32, Instant)>,
 }
 
 impl Repair {
-    /// Of a session that begins.
+    /// For a session that begins.
     pub fn new() -> Self {
-        // Nobody forges anything here: both directions have one key.
+        // No packet is forged here, so both directions share one key.
         let key = || RepairKey::new(&[7; 32]);
         Self { sender: Sender::new(key()), recovery: Recovery::new(key()), closes: None }
     }
 
-    /// The session's path, before anything was written.
+    /// Sets the path of the session, before anything is written.
     pub fn follow(&mut self, path: Option<Arc<PathEstimate>>) {
         self.sender.follow(path, 0);
     }
 
-    /// These packets of `size` bytes left: hands the repair that follows them to `send`.
+    /// These packets of `size` bytes were sent. Passes the repair packets that follow them to
+    /// `send`.
     pub fn sent(
         &mut self,
         now: Instant,
@@ -51,7 +52,7 @@ impl Repair {
         }
     }
 
-    /// When a block ends that did not fill.
+    /// When a partly filled block ends.
     pub fn due(&self) -> Option<Instant> {
         self.closes.map(|(_, due)| due)
     }
@@ -65,17 +66,17 @@ impl Repair {
         }
     }
 
-    /// This came; whether it was repair.
+    /// Takes a received packet. Returns whether it was a repair packet.
     pub fn came(&mut self, packet: &[u8]) -> bool {
         self.recovery.take(packet)
     }
 
-    /// The next packet that was lost and is here again.
+    /// The next recovered packet.
     pub fn recovered(&mut self) -> Option<Vec<u8>> {
         self.recovery.recovered()
     }
 
-    /// How many there were.
+    /// Number of recovered packets.
     pub fn made(&self) -> u64 {
         self.recovery.made()
     }

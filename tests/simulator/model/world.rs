@@ -7,10 +7,10 @@ use std::time::{Duration, Instant};
 use super::node::{IDLE, Node};
 use super::{FlowConfig, Link, LinkConfig, Source};
 
-/// tokio's timers have a resolution of a millisecond and round up: so do these.
+/// tokio's timers have a resolution of a millisecond and round up, and so do these.
 const TIMER: f64 = 1e-3;
 
-/// What a flow achieved.
+/// The result of a flow.
 #[derive(Clone, Debug, Default)]
 pub struct Report {
     /// Bytes that arrived.
@@ -27,11 +27,11 @@ pub struct Report {
     pub rtt: Vec<f64>,
     /// The controller's estimate of the rate at each tenth of a second, bytes per second.
     pub estimate: Vec<f64>,
-    /// How long each file took, where there are several.
+    /// Time that each file took, if there are several.
     pub files: Vec<f64>,
     /// Packets sent and packets declared lost by the sender.
     pub packets: (u64, u64),
-    /// Packets that were lost and that the receiver made again.
+    /// Lost packets that the receiver recovered.
     pub made: u64,
     /// Why the connection died.
     pub failure: Option<String>,
@@ -74,7 +74,7 @@ struct Flow {
     receiver: Node,
     wanted: u64,
     given: u64,
-    /// When the file after this one is dropped, where there are several, and how long each took.
+    /// When the next file is dropped, if there are several, and how long each took.
     next_file: f64,
     dropped: f64,
     files: Vec<f64>,
