@@ -1,7 +1,7 @@
 //! The full log in a file that is turned over by size, and log lines on the terminal.
 
 use super::output::Output;
-use super::text::log_line;
+use super::output::text::log_line;
 use rft::cause;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};

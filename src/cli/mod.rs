@@ -1,35 +1,26 @@
 //! The command line: arguments in, events and an exit code out.
 
-mod address;
 mod args;
-mod banner;
-mod choices;
 mod demo;
 mod exit;
-mod limit;
 mod log;
 mod manual;
 mod output;
 mod passphrase;
 mod password;
 mod peer;
-#[cfg(test)]
-mod sample;
 mod sandbox;
 mod shutdown;
-mod state;
 mod svg;
-mod text;
-mod units;
 
 use args::{Command, CommandLine};
 use clap::Parser;
 use exit::Failure;
 use rft::cause;
 use std::error::Error;
+use output::text::{self, Palette};
 use std::io::{self, Write};
 use std::process::ExitCode;
-use text::Palette;
 
 /// Runs what the arguments ask for.
 pub(crate) fn main() -> ExitCode {

@@ -1,14 +1,15 @@
 //! `rft PEER PORT`: one peer, from its arguments to its exit code.
 
 use super::args::CommandLine;
-use super::choices::Progress;
+use super::args::choices::Progress;
 use super::exit::{self, Failure};
 use super::output::Output;
+use super::output::banner;
 use super::output::json::Json;
 use super::output::terminal::{Show, Terminal};
 use super::sandbox;
 use super::sandbox::NoSandbox;
-use super::{banner, log, password, shutdown};
+use super::{log, password, shutdown};
 use rft::cause;
 use rft::config::Config;
 use rft::crypto::password::{Password, PasswordKey};

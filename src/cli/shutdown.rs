@@ -3,7 +3,7 @@
 
 use super::exit;
 use super::output::Output;
-use super::state;
+use super::output::state;
 use rft::daemon::Status;
 use std::future::Future;
 use std::io;

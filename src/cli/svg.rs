@@ -6,7 +6,7 @@ const BORDER: f64 = 16.0;
 /// Columns at least.
 const MIN_COLUMNS: usize = 60;
 
-/// A still picture of these lines: monospace on dark, with the styles that [`super::text::Palette`]
+/// A still picture of these lines: monospace on dark, with the styles that [`super::output::text::Palette`]
 /// makes.
 pub(crate) fn picture(lines: &[String]) -> String {
     let widest = lines.iter().map(|line| console::measure_text_width(line)).max().unwrap_or(0);
@@ -73,7 +73,7 @@ fn attributes(code: &str) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cli::text::Palette;
+    use crate::cli::output::text::Palette;
 
     #[test]
     fn styles_become_spans_and_markup_is_escaped() {

@@ -1,8 +1,7 @@
 //! What is the matter with files, a line for a cause and not for each file. The JSON Lines have
 //! each.
 
-use crate::cli::text;
-use crate::cli::text::Palette;
+use super::text::{self, Palette};
 use rft::proto::name::Name;
 use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -155,7 +154,7 @@ fn hash_of(what: &impl Hash) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cli::sample::name;
+    use crate::cli::output::sample::name;
 
     const PLAIN: Palette = Palette { colours: false };
 

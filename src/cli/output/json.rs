@@ -1,6 +1,6 @@
 //! Events as JSON Lines (operation.md, "Events").
 
-use crate::cli::text::role_name;
+use super::text::role_name;
 use data_encoding::{BASE64, HEXLOWER};
 use jiff::Timestamp;
 use rft::cause;
@@ -184,7 +184,7 @@ fn line_of(time: SystemTime, event: &Event) -> Option<Line> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cli::sample;
+    use crate::cli::output::sample;
     use serde_json::Value;
     use std::sync::{Arc, Mutex};
     use std::time::UNIX_EPOCH;

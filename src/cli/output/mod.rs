@@ -1,9 +1,15 @@
 //! One thread prints; the engine's threads hand events over and go on.
 
-pub(crate) mod failures;
+pub(crate) mod banner;
+mod failures;
 pub(crate) mod json;
-pub(crate) mod progress;
+mod limit;
+mod progress;
+#[cfg(test)]
+mod sample;
+pub(crate) mod state;
 pub(crate) mod terminal;
+pub(crate) mod text;
 
 use json::Json;
 use rft::event::{Direction, Event, EventSink};
@@ -249,9 +255,8 @@ impl Printer {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cli::output::terminal::Show;
-    use crate::cli::sample;
     use std::io::Write;
+    use terminal::Show;
 
     /// A reader that takes nothing until it is opened.
     #[derive(Clone, Default)]

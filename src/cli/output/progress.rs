@@ -1,7 +1,6 @@
 //! What is under way, and the lines that show it below everything else on a terminal.
 
-use crate::cli::text;
-use crate::cli::text::Palette;
+use super::text::{self, Palette};
 use console::measure_text_width;
 use rft::event::{Direction, Event};
 use rft::proto::message::TransferId;
@@ -287,7 +286,7 @@ pub(crate) fn arrow(direction: Direction) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cli::sample;
+    use crate::cli::output::sample;
 
     const PLAIN: Palette = Palette { colours: false };
 

@@ -1,10 +1,9 @@
 //! Events as lines for people, and the progress below them, on stderr.
 
 use super::failures::{Failures, Trouble};
+use super::limit::Limit;
 use super::progress::{Progress, arrow};
-use crate::cli::limit::Limit;
-use crate::cli::text;
-use crate::cli::text::Palette;
+use super::text::{self, Palette};
 use console::Term;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use rft::event::{Cause, Direction, Event};
@@ -345,7 +344,7 @@ pub(crate) fn done_line(event: &Event, palette: Palette) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cli::sample;
+    use crate::cli::output::sample;
     use std::sync::{Arc, Mutex};
 
     #[derive(Clone, Default)]

@@ -1,6 +1,6 @@
 //! PEER, PORT and `--bind` from text, checked without asking a resolver.
 
-use super::exit::{self, Failure};
+use crate::cli::exit::{self, Failure};
 use rft::config::Bind;
 use rft::proto::name::escape;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};

@@ -1,6 +1,6 @@
 //! On a terminal, finished files beyond what can be read are counted and not listed.
 
-use super::output::progress::arrow;
+use super::progress::arrow;
 use super::text::{self, Palette};
 use rft::event::Direction;
 use std::time::{Duration, Instant};

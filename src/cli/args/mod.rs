@@ -1,10 +1,11 @@
 //! The command line: what clap takes apart, and the [`Config`] that it means.
 
-use super::choices::{
-    AfterSendArg, CompressArg, CongestionArg, OnConflictArg, Progress, TempNamesArg,
-};
-use super::exit::Failure;
-use super::{address, units};
+mod address;
+pub(crate) mod choices;
+mod units;
+
+use crate::cli::exit::Failure;
+use choices::{AfterSendArg, CompressArg, CongestionArg, OnConflictArg, Progress, TempNamesArg};
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueHint};
 use rft::cause;
 use rft::config::{Config, Folders, PeerAddress, TempNames, Waits};

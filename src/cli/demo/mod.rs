@@ -5,7 +5,7 @@ mod files;
 use super::args::DemoArgs;
 use super::exit::{self, Failure};
 use super::output::terminal::done_line;
-use super::text::{self, Palette, role_name};
+use super::output::text::{self, Palette, role_name};
 use super::{passphrase, svg};
 use files::{Dropped, Who};
 use rft::cause;

@@ -1,6 +1,6 @@
 //! Numbers as people write them: `20M`, `64Mi`, `250ms`.
 
-use super::exit::{self, Failure};
+use crate::cli::exit::{self, Failure};
 use std::time::Duration;
 
 /// Longest duration that is taken: a year.
