@@ -11,7 +11,6 @@ mod password;
 mod peer;
 mod sandbox;
 mod shutdown;
-mod svg;
 
 use args::{Command, CommandLine};
 use clap::Parser;

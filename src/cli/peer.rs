@@ -28,13 +28,13 @@ const TASKS: Duration = Duration::from_secs(1);
 
 /// Runs the peer and prints everything about it, its end included.
 pub(crate) fn run(line: &CommandLine) -> ExitCode {
-    let (show, force) = show(line);
+    let show = show(line);
     shutdown::disarm();
     // Before there is any other thread: what confines a thread holds for those that it starts.
     let prepared = prepare(line);
     let json =
         line.options.json.then(|| Json::new(BufWriter::with_capacity(64 * 1024, io::stdout())));
-    let output = match Output::start(Terminal::stderr(show, force), json) {
+    let output = match Output::start(Terminal::stderr(show), json) {
         Ok(output) => output,
         Err(error) => {
             return super::fail(&Failure::new(
@@ -165,11 +165,11 @@ fn unknown(error: &dyn std::error::Error) -> Failure {
 
 /// How much people see, and whether to draw for them where no terminal was recognised. Events on
 /// the same terminal are what was asked for there, so nothing is drawn between them.
-fn show(line: &CommandLine) -> (Show, bool) {
+fn show(line: &CommandLine) -> Show {
     let options = &line.options;
     let events_suffice =
         options.json && (io::stdout().is_terminal() || !io::stderr().is_terminal());
-    let show = match options.progress {
+    match options.progress {
         _ if options.quiet => Show::Errors,
         Progress::Always => Show::Progress,
         _ if events_suffice && options.verbose == 0 => Show::Errors,
@@ -180,8 +180,7 @@ fn show(line: &CommandLine) -> (Show, bool) {
             Show::Progress
         }
         Progress::Auto | Progress::Never => Show::Lines,
-    };
-    (show, options.progress == Progress::Always)
+    }
 }
 
 /// Who is there and what is served: all that there is to see before the first event.

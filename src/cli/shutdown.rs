@@ -71,8 +71,6 @@ pub(crate) fn listen(
                     if matches!(signal, Signal::Interrupt) {
                         code.0.store(exit::INTERRUPTED, Ordering::Relaxed);
                         output.interrupted();
-                        // The terminal has shown a ^C, which gets a line of its own.
-                        output.line(String::new());
                     }
                     output.line("stopping; Ctrl-C once more stops at once".to_owned());
                     stop.send_replace(true);

@@ -28,7 +28,7 @@ struct Layer {
 const LAYERS: &[Layer] = &[
     Layer { name: "main", layers: &["cli"], crates: &[] },
     Layer { name: "cli", layers: &["daemon", "config", "event", "proto", "crypto", "cause"],
-        crates: &["blake3", "clap", "clap_complete", "clap_mangen", "console", "data_encoding", "indicatif", "jiff", "landlock", "rand", "rpassword", "rustix", "serde_json",
+        crates: &["blake3", "clap", "clap_complete", "clap_mangen", "console", "data_encoding", "jiff", "landlock", "rand", "rpassword", "rustix", "serde", "serde_json",
                   "thiserror", "tokio", "tracing", "tracing_subscriber", "zeroize"] },
     Layer { name: "daemon", layers: &["outbox", "inbox", "peering", "session", "transport", "store", "proto", "crypto", "config", "event", "failpoint"],
         crates: &["bytes", "rand", "thiserror", "tokio", "tracing", "zeroize"] },
@@ -83,7 +83,6 @@ const OWNED: &[(&str, &str)] = &[
     ("argon2", "crypto"),
     ("curve25519_dalek", "crypto"),
     ("clap", "cli"),
-    ("indicatif", "cli"),
     ("landlock", "cli"),
     ("rpassword", "cli"),
 ];

@@ -1,4 +1,4 @@
-//! PEER, PORT and `--bind` from text, checked without asking a resolver.
+//! Parses PEER, PORT and `--bind`. Nothing here asks a resolver.
 
 use crate::cli::exit::{self, Failure};
 use rft::config::Bind;
@@ -10,28 +10,28 @@ const MAX_HOST: usize = 253;
 /// Longest label of a host name, in bytes.
 const MAX_LABEL: usize = 63;
 
-/// PEER: an IPv4 or IPv6 address (brackets and a `%` zone are fine) or a host name.
+/// Parses PEER: an IPv4 or IPv6 address (with brackets or a `%` zone, if any) or a host name.
 ///
 /// # Errors
-/// Exit code 3 for what can be none of these.
+/// Exit code 3 if the text can be none of these.
 pub(crate) fn peer(text: &str) -> Result<String, Failure> {
     let bare = text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(text);
     let (addr, zone) = bare.split_once('%').map_or((bare, None), |(addr, zone)| (addr, Some(zone)));
     let parsed = match addr.parse::<IpAddr>() {
         Ok(IpAddr::V4(_)) if zone.is_some() || bare != text => None,
         Ok(ip) if zone == Some("") => {
-            return Err(invalid_peer(text, &format!("{ip} has an empty zone")));
+            return Err(invalid_peer(text, &format!("the zone after {ip}% is empty")));
         }
         Ok(ip) => Some(ip),
         Err(_) => None,
     };
     match parsed {
         Some(ip) if ip.is_unspecified() || ip.is_multicast() => {
-            Err(invalid_peer(text, "that is not the address of one host"))
+            Err(invalid_peer(text, "it is not the address of a single host"))
         }
         Some(_) => Ok(bare.to_owned()),
         None if is_host_name(text) => Ok(text.to_owned()),
-        None => Err(invalid_peer(text, "neither an IP address nor a host name")),
+        None => Err(invalid_peer(text, "it is neither an IP address nor a host name")),
     }
 }
 
@@ -43,8 +43,8 @@ fn invalid_peer(text: &str, why: &str) -> Failure {
     )
 }
 
-/// Letters, digits, `-` and `_` in labels (RFC 1123 section 2.1, and the underscore that is met in
-/// local networks). A last label of digits only would be a mistyped IPv4 address.
+/// Whether every label has letters, digits and `-` (RFC 1123 section 2.1), or `_`, which local
+/// networks use. A last label of digits only is a mistyped IPv4 address.
 fn is_host_name(text: &str) -> bool {
     let name = text.strip_suffix('.').unwrap_or(text);
     let is_label = |label: &str| {
@@ -59,7 +59,7 @@ fn is_host_name(text: &str) -> bool {
         && !last.bytes().all(|b| b.is_ascii_digit())
 }
 
-/// PORT: 1 to 65535.
+/// Parses PORT: 1 to 65535.
 ///
 /// # Errors
 /// Exit code 4.
@@ -76,15 +76,16 @@ fn invalid_port(text: &str) -> Failure {
     Failure::new(
         exit::PORT,
         format!(
-            "port {text:?}: not a UDP port; give the same number from 1 to 65535 on both hosts"
+            "port {text:?}: it is not a UDP port; give the same number from 1 to 65535 on both hosts"
         ),
     )
 }
 
-/// `--bind`: `ADDR`, `ADDR:PORT`, `[IPV6]` or `[IPV6]:PORT`. Port 0 is an ephemeral one.
+/// Parses `--bind`: `ADDR`, `ADDR:PORT`, `[IPV6]` or `[IPV6]:PORT`. With port 0 the system chooses
+/// one.
 ///
 /// # Errors
-/// Exit code 2 for the address, 4 for the port.
+/// Exit code 2 for an invalid address, 4 for an invalid port.
 pub(crate) fn bind(text: &str) -> Result<Bind, Failure> {
     if let Ok(addr) = text.parse::<IpAddr>() {
         return Ok(Bind { addr, port: None });
@@ -105,7 +106,7 @@ pub(crate) fn bind(text: &str) -> Result<Bind, Failure> {
     }
     let text = escape(text.as_bytes());
     Err(Failure::usage(format!(
-        "--bind {text}: not a local address; give an IP address of this host, such as 192.0.2.7, 192.0.2.7:4000 or [2001:db8::7]:4000"
+        "--bind {text}: it is not a local address; give an IP address of this host, such as 192.0.2.7, 192.0.2.7:4000 or [2001:db8::7]:4000"
     )))
 }
 

@@ -1,4 +1,4 @@
-//! Arguments that are one of a few words.
+//! Options whose value is one of a few words.
 
 use clap::ValueEnum;
 use rft::config::{AfterSend, Compress, Congestion, OnConflict, TempNames};
@@ -9,7 +9,7 @@ pub(crate) enum Progress {
     /// On a terminal
     #[default]
     Auto,
-    /// Also where no terminal was recognised
+    /// Even if stderr is not a terminal
     Always,
     /// Plain lines only
     Never,
@@ -21,7 +21,7 @@ pub(super) enum AfterSendArg {
     /// Remove it
     #[default]
     Delete,
-    /// Leave it, and send it again only when it changes
+    /// Leave it; send it again only when it changes
     Keep,
     /// Move it to .rft/sent
     Archive,
@@ -30,32 +30,32 @@ pub(super) enum AfterSendArg {
 /// `--on-conflict`.
 #[derive(Debug, Clone, Copy, Default, ValueEnum)]
 pub(super) enum OnConflictArg {
-    /// Keep both: the new one becomes `name (1).ext`
+    /// Keep both: the new file becomes `name (1).ext`
     #[default]
     Rename,
-    /// Replace the old one, atomically
+    /// Replace the old file, atomically
     Overwrite,
-    /// Keep the old one; the sender is told
+    /// Keep the old file and tell the sender
     Skip,
 }
 
 /// `--congestion`.
 #[derive(Debug, Clone, Copy, Default, ValueEnum)]
 pub(super) enum CongestionArg {
-    /// For fast and lossy links
+    /// For fast or lossy links
     #[default]
     Bbr,
-    /// As most of the Internet has it (RFC 9438)
+    /// As most of the Internet uses (RFC 9438)
     Cubic,
 }
 
 /// `--compress`.
 #[derive(Debug, Clone, Copy, Default, ValueEnum)]
 pub(super) enum CompressArg {
-    /// Files that get smaller, on links that are slower than compressing
+    /// Files that get smaller, while the link is the slower part
     #[default]
     Auto,
-    /// Nothing
+    /// No file
     Never,
 }
 
@@ -65,7 +65,7 @@ pub(super) enum TempNamesArg {
     /// Leave them alone until they are renamed
     #[default]
     Default,
-    /// Send them as any others
+    /// Send them like any other file
     None,
 }
 

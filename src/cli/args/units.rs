@@ -1,13 +1,14 @@
-//! Numbers as people write them: `20M`, `64Mi`, `250ms`.
+//! Parses the numbers of options: `20M`, `64Mi`, `250ms`.
 
 use crate::cli::exit::{self, Failure};
+use jiff::fmt::friendly::SpanParser;
 use std::time::Duration;
 
-/// Longest duration that is taken: a year.
-const MAX_SECONDS: f64 = 365.0 * 86_400.0;
+/// Longest accepted duration: a year.
+const MAX_DURATION: Duration = Duration::from_secs(365 * 86_400);
 
-/// Bytes: `4096`, `20M` (powers of 1000), `20Mi` (powers of 1024), a `B` behind either, fractions,
-/// any case.
+/// Parses a number of bytes: `4096`, `20M` (powers of 1000), `20Mi` (powers of 1024), `1.5G`. A `B`
+/// may follow the unit, and case does not matter.
 ///
 /// # Errors
 /// Exit code 14, naming the option.
@@ -21,30 +22,30 @@ pub(crate) fn size(option: &str, text: &str) -> Result<u64, Failure> {
     })
 }
 
-/// A [`size`] with a lower bound.
+/// Parses a [`size`] of at least `min` bytes.
 ///
 /// # Errors
 /// Exit code 14, naming the option.
 pub(crate) fn size_at_least(option: &str, text: &str, min: u64) -> Result<u64, Failure> {
     let bytes = size(option, text)?;
     if bytes < min {
-        return Err(number(option, text, &format!("enough; give {}Mi or more", min >> 20)));
+        return Err(number(option, text, &format!("enough: give {}Mi or more", min >> 20)));
     }
     Ok(bytes)
 }
 
-/// Bytes per second: a size, with or without `/s` behind it; more than nothing.
+/// Parses bytes per second: a size greater than 0, with or without `/s`.
 ///
 /// # Errors
 /// Exit code 14, naming the option.
 pub(crate) fn rate(option: &str, text: &str) -> Result<u64, Failure> {
     let bytes = parse_size(text.strip_suffix("/s").unwrap_or(text));
     bytes.filter(|&rate| rate > 0).ok_or_else(|| {
-        number(option, text, "bytes per second, more than 0, such as 500K, 20M or 1Gi")
+        number(option, text, "a number of bytes per second above 0, such as 500K, 20M or 1Gi")
     })
 }
 
-/// A duration: `250ms`, `1s`, `1.5s`, `2m`, `1h`, and seconds where there is no unit.
+/// Parses a duration: `250ms`, `1s`, `1.5s`, `2m`, `1h30m`. A number without a unit is in seconds.
 ///
 /// # Errors
 /// Exit code 14, naming the option.
@@ -52,7 +53,7 @@ pub(crate) fn duration(option: &str, text: &str) -> Result<Duration, Failure> {
     parse_duration(text).ok_or_else(|| number(option, text, "a duration such as 250ms, 1s or 2m"))
 }
 
-/// A whole number within bounds.
+/// Parses a whole number from `min` to `max`.
 ///
 /// # Errors
 /// Exit code 14, naming the option.
@@ -88,24 +89,18 @@ fn parse_size(text: &str) -> Option<u64> {
         return whole.checked_mul(factor);
     }
     let bytes = digits.parse::<f64>().ok()? * factor as f64;
-    // Beyond 2^53 a fraction of a byte is nobody's question, and `as` would saturate.
+    // From about 2^53 on an `f64` no longer holds every byte, and a larger one would saturate.
     (power > 0 && bytes < 9e15).then_some(bytes as u64)
 }
 
 fn parse_duration(text: &str) -> Option<Duration> {
-    let (digits, unit) = split_unit(text)?;
-    let factor = match unit {
-        "ms" => 0.001,
-        "" | "s" => 1.0,
-        "m" | "min" => 60.0,
-        "h" => 3600.0,
-        _ => return None,
-    };
-    let seconds = digits.parse::<f64>().ok()? * factor;
-    (seconds <= MAX_SECONDS).then(|| Duration::from_secs_f64(seconds))
+    let without_unit = text.bytes().all(|b| b.is_ascii_digit() || b == b'.');
+    let unit = if without_unit { "s" } else { "" };
+    let duration = SpanParser::new().parse_unsigned_duration(format!("{text}{unit}")).ok()?;
+    (duration <= MAX_DURATION).then_some(duration)
 }
 
-/// Digits with at most one point between them, and what follows.
+/// Splits a number, digits with at most one point between them, from the unit after it.
 fn split_unit(text: &str) -> Option<(&str, &str)> {
     let end = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
     let (digits, unit) = text.split_at(end);
@@ -163,11 +158,19 @@ mod tests {
             ("1.5s", Some(1500)),
             ("3", Some(3000)),
             ("2m", Some(120_000)),
+            ("1.5", Some(1500)),
+            ("2min", Some(120_000)),
+            ("10 ms", Some(10)),
             ("1h", Some(3_600_000)),
+            ("1h30m", Some(5_400_000)),
             ("99999h", None),
             ("-1s", None),
             ("1d", None),
             ("s", None),
+            (".5s", None),
+            ("5.s", None),
+            ("1.2.3", None),
+            ("inf", None),
             ("", None),
         ] {
             assert_eq!(parse_duration(text), millis.map(Duration::from_millis), "{text:?}");
@@ -175,7 +178,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_no_rate_and_not_without_limit() {
+    fn a_rate_of_zero_is_an_error() {
         assert_eq!(rate("--limit-rate", "0").unwrap_err().code, 14);
         assert_eq!(rate("--limit-rate", "20M/s").unwrap(), 20_000_000);
     }
@@ -196,7 +199,7 @@ mod tests {
         fn any_text_is_a_number_or_none(text in "[0-9.]{0,30} ?[a-zA-Z/ ]{0,4}|\\PC{0,20}") {
             let _ = (parse_size(&text), rate("--limit-rate", &text));
             if let Some(duration) = parse_duration(&text) {
-                prop_assert!(duration.as_secs_f64() <= MAX_SECONDS);
+                prop_assert!(duration <= MAX_DURATION);
             }
         }
 
@@ -205,7 +208,7 @@ mod tests {
             prop_assert_eq!(parse_size(&n.to_string()), Some(n));
             prop_assert_eq!(parse_size(&format!("{n}KiB")), Some(n << 10));
             prop_assert_eq!(parse_size(&format!("{n} m")), Some(n * 1_000_000));
-            prop_assert_eq!(parse_duration(&format!("{}ms", n % 1_000_000_000)), Some(Duration::from_secs_f64((n % 1_000_000_000) as f64 * 0.001)));
+            prop_assert_eq!(parse_duration(&format!("{}ms", n % 1_000_000_000)), Some(Duration::from_millis(n % 1_000_000_000)));
         }
     }
 }

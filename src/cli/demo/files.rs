@@ -1,4 +1,4 @@
-//! The demo's folder, what is dropped in it, and whether that arrived.
+//! The demo's folder and files, and the check that they arrived.
 
 use rand::TryRng;
 use rand::rngs::SysRng;
@@ -10,13 +10,13 @@ use std::path::{Path, PathBuf};
 
 /// The two peers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Who {
+pub(super) enum Host {
     Alice,
     Bob,
 }
 
-impl Who {
-    /// Also the name of the peer's folder.
+impl Host {
+    /// The name, which the peer's folder has too.
     pub(super) fn name(self) -> &'static str {
         match self {
             Self::Alice => "alice",
@@ -32,23 +32,23 @@ impl Who {
     }
 }
 
-impl fmt::Display for Who {
+impl fmt::Display for Host {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.name())
     }
 }
 
-/// A file as it was dropped.
+/// A file that was dropped.
 #[derive(Debug, Clone)]
 pub(super) struct Dropped {
-    pub(super) from: Who,
-    /// `/`-separated, below Outgoing.
+    pub(super) from: Host,
+    /// Below Outgoing, with `/` between its parts.
     pub(super) path: String,
     pub(super) size: u64,
     hash: blake3::Hash,
 }
 
-/// A folder of our own: nobody else could have made it before, nor look into it.
+/// Creates a new folder under a random name that only this user can read.
 pub(super) fn create_base() -> io::Result<PathBuf> {
     let mut bits = [0; 8];
     SysRng.try_fill_bytes(&mut bits).map_err(io::Error::other)?;
@@ -62,23 +62,23 @@ pub(super) fn create_base() -> io::Result<PathBuf> {
     Ok(base)
 }
 
-/// Makes the files beside Outgoing and moves them in, as whoever saves a file does.
+/// Creates the files beside Outgoing and moves them in.
 pub(super) fn drop_all(base: &Path) -> io::Result<Vec<Dropped>> {
     let mut random = vec![0; 5_000_000];
     SysRng.try_fill_bytes(&mut random).map_err(io::Error::other)?;
     let letter = b"Dear Bob,\nwhat I drop into Outgoing lands in your Incoming.\nAlice\n";
     [
-        (Who::Alice, "letter.txt", &letter[..]),
-        (Who::Alice, "photos/2026/beach.jpg", &random),
-        (Who::Alice, "photos/empty", b""),
-        (Who::Bob, "reply.txt", b"Dear Alice,\nand the other way round.\nBob\n"),
+        (Host::Alice, "letter.txt", &letter[..]),
+        (Host::Alice, "photos/2026/beach.jpg", &random),
+        (Host::Alice, "photos/empty", b""),
+        (Host::Bob, "reply.txt", b"Dear Alice,\nand the other way round.\nBob\n"),
     ]
     .into_iter()
     .map(|(from, path, content)| drop_one(base, from, path, content))
     .collect()
 }
 
-fn drop_one(base: &Path, from: Who, path: &str, content: &[u8]) -> io::Result<Dropped> {
+fn drop_one(base: &Path, from: Host, path: &str, content: &[u8]) -> io::Result<Dropped> {
     let peer = base.join(from.name());
     let (desk, target) = (peer.join("desk"), peer.join("Outgoing").join(path));
     fs::create_dir_all(&desk)?;
@@ -95,25 +95,25 @@ fn drop_one(base: &Path, from: Who, path: &str, content: &[u8]) -> io::Result<Dr
     })
 }
 
-/// Whether every file has gone from where it was dropped.
+/// Whether every dropped file has left Outgoing.
 pub(super) fn outgoing_is_empty(base: &Path, dropped: &[Dropped]) -> bool {
     dropped
         .iter()
         .all(|file| !base.join(file.from.name()).join("Outgoing").join(&file.path).exists())
 }
 
-/// Every file stands in the other's Incoming with the same hash, and nothing else does.
+/// Checks that the other host's Incoming has every file with the same hash, and no other file.
 pub(super) fn verify(base: &Path, dropped: &[Dropped]) -> Result<(), String> {
     for file in dropped {
         let path = base.join(file.from.other().name()).join("Incoming").join(&file.path);
         let hash =
             hash_of(&path).map_err(|error| format!("{}: {}", path.display(), cause::of(&error)))?;
         if hash != file.hash {
-            return Err(format!("{} has other content than what was sent", path.display()));
+            return Err(format!("{} differs from the file that was sent", path.display()));
         }
     }
-    let arrived: u64 = [Who::Alice, Who::Bob]
-        .map(|who| count(&base.join(who.name()).join("Incoming")))
+    let arrived: u64 = [Host::Alice, Host::Bob]
+        .map(|host| count(&base.join(host.name()).join("Incoming")))
         .iter()
         .sum();
     if arrived != dropped.len() as u64 {
@@ -137,7 +137,7 @@ fn hash_of(path: &Path) -> io::Result<blake3::Hash> {
     }
 }
 
-/// Files below a folder, at any depth; none where there is no folder.
+/// Counts the files below a folder, at any depth; 0 if there is no folder.
 fn count(folder: &Path) -> u64 {
     let entries = fs::read_dir(folder).into_iter().flatten().flatten();
     entries.map(|entry| if entry.path().is_dir() { count(&entry.path()) } else { 1 }).sum()
@@ -147,7 +147,7 @@ fn count(folder: &Path) -> u64 {
 mod tests {
     use super::*;
 
-    /// Carries over what was dropped, as the peers would.
+    /// Moves the dropped files to the other host, as the peers would.
     fn carry(base: &Path, dropped: &[Dropped]) {
         for file in dropped {
             let from = base.join(file.from.name()).join("Outgoing").join(&file.path);
@@ -158,7 +158,7 @@ mod tests {
     }
 
     #[test]
-    fn only_what_arrived_whole_passes() {
+    fn only_a_complete_and_exact_exchange_passes() {
         let base = tempfile::tempdir().unwrap();
         let dropped = drop_all(base.path()).unwrap();
         assert!(
@@ -172,7 +172,7 @@ mod tests {
         assert!(verify(base.path(), &dropped).unwrap_err().contains("5 files"));
         fs::remove_file(base.path().join("bob/Incoming/letter (1).txt")).unwrap();
         fs::write(&letter, "changed").unwrap();
-        assert!(verify(base.path(), &dropped).unwrap_err().contains("other content"));
+        assert!(verify(base.path(), &dropped).unwrap_err().contains("differs"));
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! One thread prints; the engine's threads hand events over and go on.
 
+mod area;
 pub(crate) mod banner;
 mod failures;
 pub(crate) mod json;
@@ -303,8 +304,7 @@ mod tests {
     fn a_slow_reader_misses_progress_and_nothing_else() {
         let pipe = Pipe::default();
         let output =
-            Output::start(Terminal::stderr(Show::Errors, false), Some(Json::new(pipe.clone())))
-                .unwrap();
+            Output::start(Terminal::stderr(Show::Errors), Some(Json::new(pipe.clone()))).unwrap();
         for i in 0..2000 {
             output.event(sample::progress(Direction::Send, "big", i, 2000));
             output.event(sample::done(Direction::Send, &format!("f{i}"), 1));
@@ -325,8 +325,7 @@ mod tests {
     fn the_end_does_not_wait_for_ever() {
         let pipe = Pipe::default();
         let output =
-            Output::start(Terminal::stderr(Show::Errors, false), Some(Json::new(pipe.clone())))
-                .unwrap();
+            Output::start(Terminal::stderr(Show::Errors), Some(Json::new(pipe.clone()))).unwrap();
         let start = Instant::now();
         output.event(sample::listening());
         output.end(130, "stopped at once", Duration::from_millis(50));

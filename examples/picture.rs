@@ -1,14 +1,28 @@
-//! Terminal lines as a picture, for the README.
+//! Draws terminal output as an SVG picture. The README's picture is made like this:
+//!
+//! ```text
+//! CLICOLOR_FORCE=1 rft demo | cargo run --example picture > docs/demo.svg
+//! ```
 
-/// Width and height of a character cell, and the border around all, in SVG units.
+// This program's output is its purpose.
+#![allow(clippy::print_stdout)]
+
+use std::io;
+
+/// Width and height of a character cell, and the border of the picture, in SVG units.
 const CELL: (f64, f64) = (8.4, 19.0);
 const BORDER: f64 = 16.0;
-/// Columns at least.
+/// Narrowest picture, in columns.
 const MIN_COLUMNS: usize = 60;
 
-/// A still picture of these lines: monospace on dark, with the styles that [`super::output::text::Palette`]
-/// makes.
-pub(crate) fn picture(lines: &[String]) -> String {
+fn main() -> io::Result<()> {
+    let lines: Vec<String> = io::stdin().lines().collect::<Result<_, _>>()?;
+    print!("{}", picture(&lines));
+    Ok(())
+}
+
+/// The lines in a monospace font on a dark ground, with the styles of `rft`'s output.
+fn picture(lines: &[String]) -> String {
     let widest = lines.iter().map(|line| console::measure_text_width(line)).max().unwrap_or(0);
     let width = widest.max(MIN_COLUMNS) as f64 * CELL.0 + 2.0 * BORDER;
     let height = lines.len() as f64 * CELL.1 + 2.0 * BORDER;
@@ -27,7 +41,7 @@ pub(crate) fn picture(lines: &[String]) -> String {
     svg
 }
 
-/// One line: text between `ESC [ numbers m` becomes spans.
+/// One line: the text after `ESC [ numbers m` becomes a span of that style.
 fn spans(line: &str) -> String {
     let mut out = String::new();
     let mut style = String::new();
@@ -57,7 +71,7 @@ fn push_span(out: &mut String, style: &str, text: &str) {
     }
 }
 
-/// SGR codes (ECMA-48 section 8.3.117) of the palette; nothing for a reset.
+/// The attribute of an SGR code (ECMA-48 section 8.3.117); empty for a reset.
 fn attributes(code: &str) -> &'static str {
     match code {
         "1" => " font-weight=\"bold\"",
@@ -73,14 +87,12 @@ fn attributes(code: &str) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cli::output::text::Palette;
 
     #[test]
     fn styles_become_spans_and_markup_is_escaped() {
-        let palette = Palette { colours: true };
-        let line = format!("a <b> {}&{}", palette.bad("bad"), palette.dim("d"));
+        let line = "a <b> \u{1b}[31m\u{1b}[1mbad\u{1b}[0m&\u{1b}[2md\u{1b}[0m";
         assert_eq!(
-            spans(&line),
+            spans(line),
             "a &lt;b&gt; <tspan fill=\"#ff6b6b\" font-weight=\"bold\">bad</tspan>&amp;<tspan opacity=\"0.6\">d</tspan>"
         );
     }

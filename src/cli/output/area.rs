@@ -1,0 +1,79 @@
+//! The progress area: the lines at the bottom of a terminal that every frame replaces.
+
+use console::{Term, measure_text_width};
+use std::io;
+
+/// The area and the terminal below whose lines it stands. The cursor rests on the row below the
+/// area, so that the `^C` that a terminal echoes appears there and the next frame clears it.
+pub(crate) struct Area {
+    term: Term,
+    /// The lines to show.
+    lines: Vec<String>,
+    /// Widths of the lines on the screen, in columns.
+    drawn: Vec<usize>,
+}
+
+impl Area {
+    /// An empty area of stderr.
+    pub(crate) fn stderr() -> Self {
+        Self { term: Term::buffered_stderr(), lines: Vec::new(), drawn: Vec::new() }
+    }
+
+    /// Columns that a line of the area may use. The last column stays free: some terminals wrap a
+    /// line that fills it.
+    pub(crate) fn width(&self) -> usize {
+        usize::from(self.term.size().1).saturating_sub(1)
+    }
+
+    /// Whether nothing of it is on the screen or waits to be drawn.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.lines.is_empty() && self.drawn.is_empty()
+    }
+
+    /// Sets the lines for the next [`Area::draw`].
+    pub(crate) fn set(&mut self, lines: Vec<String>) {
+        self.lines = lines;
+    }
+
+    /// Prints `above` as ordinary lines where the area was, and the area below them. Errors are
+    /// ignored: a terminal that is gone must not end a transfer.
+    pub(crate) fn draw(&mut self, above: &[String]) {
+        if (!above.is_empty() || !self.is_empty()) && self.try_draw(above).is_err() {
+            // The buffer still holds this frame and would grow with every further one.
+            self.term = Term::buffered_stderr();
+        }
+    }
+
+    /// One frame is one write: otherwise the terminal shows the cleared area for a moment.
+    fn try_draw(&mut self, above: &[String]) -> io::Result<()> {
+        let (rows, columns) = self.term.size();
+        self.term.move_cursor_up(rows_used(&self.drawn, columns.into()))?;
+        self.term.clear_to_end_of_screen()?;
+        // An area that is higher than the screen would scroll away from where it is cleared.
+        let hidden = self.lines.len().saturating_sub(usize::from(rows).saturating_sub(1));
+        let shown = &self.lines[hidden..];
+        self.drawn = shown.iter().map(|line| measure_text_width(line)).collect();
+        for line in above.iter().chain(shown) {
+            self.term.write_line(line)?;
+        }
+        self.term.flush()
+    }
+}
+
+/// Rows that lines of these widths use. A terminal that was made narrower has wrapped them.
+fn rows_used(widths: &[usize], columns: usize) -> usize {
+    widths.iter().map(|width| width.div_ceil(columns.max(1)).max(1)).sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_of_a_terminal_that_was_made_narrower_use_more_rows() {
+        assert_eq!(rows_used(&[79, 40, 0], 80), 3);
+        assert_eq!(rows_used(&[79, 40, 0], 40), 4);
+        assert_eq!(rows_used(&[79, 40, 0], 39), 6);
+        assert_eq!(rows_used(&[], 80), 0);
+    }
+}

@@ -1,0 +1,145 @@
+use super::*;
+use crate::cli::output::sample;
+use std::sync::{Arc, Mutex};
+
+#[derive(Clone, Default)]
+struct Screen(Arc<Mutex<Vec<u8>>>);
+
+impl Write for Screen {
+    fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(buf);
+        Ok(buf.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Screen {
+    fn text(&self) -> String {
+        String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
+    }
+}
+
+fn plain(show: Show, is_terminal: bool) -> (Terminal, Screen) {
+    let screen = Screen::default();
+    (Terminal::new(show, Palette { colours: false }, is_terminal, screen.clone()), screen)
+}
+
+#[test]
+fn plain_lines() {
+    let (mut terminal, screen) = plain(Show::Lines, false);
+    let now = Instant::now();
+    let mut saved = sample::done(Direction::Receive, "a/b.txt", 12);
+    if let Event::FileDone { saved_as, .. } = &mut saved {
+        *saved_as = Some(sample::name("a/b (1).txt"));
+    }
+    let steps = [
+        sample::listening(),
+        sample::waiting(),
+        sample::auth_failed(),
+        sample::connected(),
+        sample::started(Direction::Send, "big", 3_000_000),
+        sample::progress(Direction::Send, "big", 1_000_000, 3_000_000),
+        sample::done(Direction::Send, "big", 3_000_000),
+        saved,
+        sample::failed(Direction::Send, "\u{1b}[2J"),
+        Event::Warning { path: None, message: "disk\u{7} is slow".into() },
+        sample::disconnected(),
+    ];
+    for event in steps {
+        terminal.event(&event, now);
+        terminal.draw(now);
+    }
+    terminal.end(Some("the port 4000 is taken; name another one"));
+    let expected = "\
+listening on [::]:4000 (UDP)
+waiting for bob
+  on the other host: rft 192.0.2.7 4000   (or 2001:db8::7)
+192.0.2.7:4000 does not know the password; if that is your peer, check the password on both responders
+connected to 192.0.2.7:4000 (initiator, session 5e55)
+↑ sent     big  3.00 MB, 1.5 s, 2.00 MB/s
+↓ received a/b.txt  12 B, 1.5 s, saved as a/b (1).txt
+warning: disk\\x07 is slow
+disconnected from 192.0.2.7:4000: timed out
+not sent: \\x1b[2J: permission denied (it will be tried again)
+sent 1 file (3.00 MB), received 1 file (12 B)
+rft: the port 4000 is taken; name another one
+";
+    assert_eq!(screen.text(), expected);
+}
+
+/// Whatever text is in an event, a line of the log or the last message.
+#[test]
+fn nothing_but_styles_and_lines_reaches_the_screen() {
+    let hostile = "a\u{1b}[2J\u{1b}]0;title\u{7}\rb\n\u{9b}31m\u{202e}\u{7f}";
+    for colours in [false, true] {
+        let screen = Screen::default();
+        let mut terminal = Terminal::new(Show::Lines, Palette { colours }, false, screen.clone());
+        let events = [
+            Event::Waiting { peer: Some(hostile.into()), local: vec![] },
+            Event::Connected {
+                peer: ([192, 0, 2, 7], 1).into(),
+                role: rft::event::SessionRole::Responder,
+                session: hostile.into(),
+                kx: "X25519",
+                installation: rft::proto::message::InstallationId([7; 16]),
+            },
+            Event::Disconnected { peer: ([192, 0, 2, 7], 1).into(), reason: hostile.into() },
+            Event::Warning { path: Some(sample::name(hostile)), message: hostile.into() },
+            sample::failed(Direction::Send, hostile),
+            sample::done(Direction::Receive, hostile, 1),
+        ];
+        for event in &events {
+            terminal.event(event, Instant::now());
+        }
+        terminal.line(hostile.into());
+        terminal.end(Some(hostile));
+        let text = screen.text();
+        assert_eq!(text.lines().count(), events.len() + 3, "{text:?}");
+        let plain = console::strip_ansi_codes(&text).replace('\n', "");
+        assert_eq!(plain.chars().find(|c| rft::proto::name::is_unprintable(*c)), None, "{text:?}");
+        let others = text.replace("\u{1b}[0m", "").split('\u{1b}').skip(1).find_map(|after| {
+            let style = after.strip_prefix('[')?.split('m').next()?;
+            style.parse::<u8>().is_err().then(|| after.to_owned())
+        });
+        assert_eq!(others, None, "{text:?}");
+    }
+}
+
+#[test]
+fn quiet_shows_only_the_failure() {
+    let (mut terminal, screen) = plain(Show::Errors, true);
+    terminal.event(&sample::connected(), Instant::now());
+    terminal.event(&sample::done(Direction::Send, "a", 1), Instant::now());
+    terminal.end(Some("failed"));
+    assert_eq!(screen.text(), "rft: failed\n");
+}
+
+#[test]
+fn a_terminal_gets_a_sum_of_many_files() {
+    let (mut terminal, screen) = plain(Show::Lines, true);
+    let start = Instant::now();
+    for i in 0..1254 {
+        terminal.event(&sample::done(Direction::Send, &format!("f{i}"), 1000), start);
+    }
+    terminal.draw(start + Duration::from_millis(500));
+    assert_eq!(screen.text().lines().count(), 20);
+    terminal.draw(start + Duration::from_secs(1));
+    assert_eq!(screen.text().lines().last(), Some("↑ … and 1,234 more files sent, 1.23 MB"));
+    terminal.event(&sample::done(Direction::Send, "later", 1000), start + Duration::from_secs(1));
+    terminal.end(None);
+    let text = screen.text();
+    assert!(text.contains("later") && text.ends_with("sent 1,255 files (1.25 MB)\n"), "{text}");
+}
+
+#[test]
+fn a_pipe_gets_every_file() {
+    let (mut terminal, screen) = plain(Show::Lines, false);
+    for i in 0..100 {
+        terminal.event(&sample::done(Direction::Receive, &format!("f{i}"), 1), Instant::now());
+    }
+    terminal.end(None);
+    assert_eq!(screen.text().lines().count(), 101);
+}
