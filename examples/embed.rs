@@ -1,10 +1,10 @@
-//! A peer inside a program of your own: it prints what arrives, and leaves at Ctrl-C.
+//! A peer inside your own program: it prints the received files, and stops at Ctrl-C.
 //!
 //! ```text
 //! RFT_PASSWORD='the same on both hosts' cargo run --example embed -- bob.example.org 4000 /srv/exchange
 //! ```
 //!
-//! The other side is any rft with the same password, `rft alice.example.org 4000` for one.
+//! The other side is any rft with the same password, for example `rft alice.example.org 4000`.
 
 // This program's output is its purpose.
 #![allow(clippy::print_stdout)]
@@ -23,8 +23,8 @@ fn main() -> Result<ExitCode, Box<dyn Error>> {
     };
     let port = port.parse()?;
 
-    // What the command line's options are for; `Config::new` has their defaults. The folder gets
-    // Outgoing, Incoming and .rft.
+    // The settings of the command line's options; `Config::new` has their defaults. Outgoing,
+    // Incoming and .rft are created in the folder.
     let mut config = Config::new(Some(PeerAddress { host, port }), port, dir);
     config.after_send = AfterSend::Archive;
 
@@ -33,11 +33,11 @@ fn main() -> Result<ExitCode, Box<dyn Error>> {
     let key = PasswordKey::derive(&password)?;
     drop(password);
 
-    // Called from many threads; anything that takes time belongs behind a channel.
+    // Called from many threads. It must return soon: send slow work through a channel.
     let events = EventSink::new(|event| match event {
         Event::Connected { peer, .. } => println!("connected to {peer}"),
         Event::FileDone { direction: Direction::Receive, path, size, saved_as, .. } => {
-            // Names come off the wire: their `Display` is escaped, `Name::to_path` is the real one.
+            // The peer chooses the name: `Display` escapes it, `Name::to_path` is the real path.
             println!("{} is complete, {size} bytes", saved_as.unwrap_or(path));
         }
         Event::FileFailed { path, error, retry, .. } => {
@@ -47,7 +47,7 @@ fn main() -> Result<ExitCode, Box<dyn Error>> {
         _ => {}
     });
 
-    // Completes when the peer is to leave. What is under way then is resumed the next time.
+    // The peer stops when this future completes. The next run resumes unfinished files.
     let shutdown = async { drop(tokio::signal::ctrl_c().await) };
 
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
@@ -56,8 +56,7 @@ fn main() -> Result<ExitCode, Box<dyn Error>> {
             println!("ended: {finished:?}");
             Ok(ExitCode::SUCCESS)
         }
-        // The text says what happened and what to do; the code is the one that `rft` would end
-        // with.
+        // The text says what happened and what to do; `rft` would exit with the same code.
         Err(error) => {
             println!("{error}");
             Ok(ExitCode::from(error.exit_code()))

@@ -1,18 +1,18 @@
-//! A slow, long, lossy link between two UDP addresses of this host, for trying programs out.
+//! A slow, long, lossy link between two UDP addresses of this host, to try programs over it.
 //!
 //! ```text
 //! cargo run --release --example relay -- 127.0.0.1:5001 127.0.0.2:5002 RATE DELAY_MS LOSS_PERCENT [SEED]
 //! ```
 //!
-//! RATE is in bytes of UDP payload per second, 0 for no limit; DELAY_MS is one way; LOSS_PERCENT is
-//! what each way loses. What would wait for longer than 100 ms is dropped. Prints the address that
-//! the first program has to send to and then the one for the second, and runs until its standard
-//! input ends.
+//! RATE is in bytes of UDP payload per second, 0 for no limit. DELAY_MS and LOSS_PERCENT apply to
+//! each direction. A packet that would queue for more than 100 ms is dropped. The relay prints the
+//! address that the first program must send to, then the one for the second, and runs until its
+//! standard input ends.
 
 // This program's output is its purpose.
 #![allow(clippy::print_stdout)]
 
-#[allow(dead_code, missing_docs, clippy::unwrap_used)] // it serves the tests too
+#[allow(dead_code, missing_docs, clippy::unwrap_used)] // the tests share it
 #[path = "../tests/harness/relay.rs"]
 mod relay;
 

@@ -1,14 +1,14 @@
-//! What the system says of a failure, as a sentence for people: without the number that the
-//! standard library puts behind it.
+//! Errors of the operating system as text for people, without the number that the standard library
+//! appends.
 
 use std::io::{Error, ErrorKind};
 
-/// Where the standard library puts the number: `... (os error 28)`.
+/// The text before the number in the standard library's errors: `... (os error 28)`.
 const NUMBER: &str = " (os error ";
-/// EMFILE and ENFILE of every Unix.
+/// EMFILE and ENFILE on every Unix.
 const TOO_MANY_FILES: [i32; 2] = [24, 23];
 
-/// The sentence. Errors that have none here keep the system's own words.
+/// The text for an error. An error without a text here keeps the system's.
 pub fn of(error: &Error) -> String {
     if cfg!(unix) && error.raw_os_error().is_some_and(|number| TOO_MANY_FILES.contains(&number)) {
         return "too many files are open (ulimit -n)".into();
@@ -18,8 +18,8 @@ pub fn of(error: &Error) -> String {
         ErrorKind::PermissionDenied => "permission denied",
         ErrorKind::AddrInUse => "another program uses it",
         ErrorKind::AddrNotAvailable => "this host has no such address",
-        ErrorKind::AlreadyExists => "it is there already",
-        ErrorKind::NotADirectory => "it is no folder",
+        ErrorKind::AlreadyExists => "it exists already",
+        ErrorKind::NotADirectory => "it is not a folder",
         ErrorKind::IsADirectory => "it is a folder",
         ErrorKind::StorageFull => "no space is left",
         ErrorKind::QuotaExceeded => "the quota is used up",
@@ -27,17 +27,17 @@ pub fn of(error: &Error) -> String {
         ErrorKind::ReadOnlyFilesystem => "the file system is read-only",
         ErrorKind::CrossesDevices => "another volume is mounted there",
         ErrorKind::NotConnected => "the file system is gone: its server or program has ended",
-        ErrorKind::StaleNetworkFileHandle => "the server does not know the file any more",
+        ErrorKind::StaleNetworkFileHandle => "the server no longer knows the file",
         ErrorKind::OutOfMemory => "the system has no memory left",
         ErrorKind::UnexpectedEof => "it ends too early",
-        ErrorKind::InvalidFilename => "the name is too long, or not possible here",
+        ErrorKind::InvalidFilename => "the name is too long, or not allowed here",
         _ => return without_number(&error.to_string()),
     };
-    // An error that a library put words to says more than its kind.
+    // The text of an error from a library says more than its kind.
     if error.get_ref().is_some() { without_number(&error.to_string()) } else { known.into() }
 }
 
-/// A text that a library made of such errors, without their numbers.
+/// The text of a library's error without the numbers of system errors in it.
 pub fn without_number(text: &str) -> String {
     let mut rest = text;
     let mut plain = String::with_capacity(text.len());
@@ -61,7 +61,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn no_error_of_the_system_shows_its_number() {
+    fn no_system_error_shows_its_number() {
         for number in 1..200 {
             let text = of(&Error::from_raw_os_error(number));
             assert!(!text.contains("os error") && !text.is_empty(), "{number}: {text}");
@@ -71,7 +71,7 @@ mod tests {
     }
 
     #[test]
-    fn only_the_number_is_taken_out_of_a_text() {
+    fn only_the_number_is_removed_from_a_text() {
         for (text, plain) in [
             ("I/O error: No space left (os error 28)", "I/O error: No space left"),
             ("a (os error 5) about [\"x\"], b (os error -1)", "a about [\"x\"], b"),

@@ -1,4 +1,4 @@
-//! The `rft` command. All of it is in `cli`; what it drives is the library.
+//! The `rft` command: `cli` runs the library.
 
 #![forbid(unsafe_code)]
 

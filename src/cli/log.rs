@@ -1,4 +1,4 @@
-//! The full log in a file that is turned over by size, and log lines on the terminal.
+//! The full log in a file that is rotated by size, and log lines on the terminal.
 
 use super::output::Output;
 use super::output::text::log_line;
@@ -12,35 +12,38 @@ use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::layer::{Layer, SubscriberExt};
 use tracing_subscriber::util::SubscriberInitExt;
 
-/// Bytes after which a log file is turned over.
+/// Size at which a log file is rotated, in bytes.
 const MAX_SIZE: u64 = 10 << 20;
-/// Files in all: `rft.log`, `rft.log.1`, `rft.log.2`.
+/// Number of files: `rft.log`, `rft.log.1`, `rft.log.2`.
 const FILES: u32 = 3;
-/// Filters what the file gets, in the syntax of tracing's `EnvFilter`.
+/// Environment variable that filters the log file, in the syntax of tracing's `EnvFilter`.
 const VARIABLE: &str = "RFT_LOG";
-/// quinn warns of single packets, of which a stranger can send any number.
-const FULL: &str = "warn,quinn=error,quinn_proto=error,rft=debug";
+/// quinn warns about single packets, and an attacker can send any number of them.
+const FULL_FILTER: &str = "warn,quinn=error,quinn_proto=error,rft=debug";
 
-/// Sends the log to `path` and, with `-v`, to the terminal. A file that cannot be had costs the
-/// log, not the run: what went wrong is returned, for a warning.
+/// Starts the log to `path` and, with `-v`, to the terminal. Without the file `rft` runs too: the
+/// problems are returned as texts of warnings.
 pub(crate) fn start(path: &Path, verbose: u8, output: &Output) -> Vec<String> {
     let mut warnings = Vec::new();
     let filter = std::env::var(VARIABLE).ok().and_then(|text| {
         let parsed = EnvFilter::try_new(text);
         parsed
             .map_err(|error| {
-                warnings.push(format!("{VARIABLE} cannot be understood and is left out: {error}"))
+                warnings.push(format!("{VARIABLE} cannot be parsed and is ignored: {error}"))
             })
             .ok()
     });
     let file = RotatingFile::open(path, MAX_SIZE)
         .map_err(|error| {
             let why = cause::of(&error);
-            warnings.push(format!("there is no log: {}: {why}; see --log-file", path.display()));
+            warnings.push(format!(
+                "there is no log: {}: {why}; --log-file names another file",
+                path.display()
+            ));
         })
         .ok();
     let to_file = file.map(|file| {
-        let filter = filter.unwrap_or_else(|| EnvFilter::new(FULL));
+        let filter = filter.unwrap_or_else(|| EnvFilter::new(FULL_FILTER));
         tracing_subscriber::fmt::layer()
             .with_ansi(false)
             .with_writer(Mutex::new(file))
@@ -50,45 +53,45 @@ pub(crate) fn start(path: &Path, verbose: u8, output: &Output) -> Vec<String> {
         let filter = EnvFilter::new(if verbose == 1 {
             "warn,quinn=error,quinn_proto=error,rft=info"
         } else {
-            FULL
+            FULL_FILTER
         });
         tracing_subscriber::fmt::layer()
             .with_ansi(false)
             .with_writer(Lines(output.clone()))
             .with_filter(filter)
     });
-    // A second subscriber can only be a mistake of this program: there is one command a process.
+    // Fails only if the process has a subscriber already, which would be a defect.
     if tracing_subscriber::registry().with(to_file).with(to_terminal).try_init().is_err() {
-        warnings.push("there is no log: another one was started".to_owned());
+        warnings.push("there is no log: this process has another one already".to_owned());
     }
     warnings
 }
 
-/// The folder in which a log file is turned over.
+/// The folder of a log file and its rotated ones.
 pub(crate) fn folder_of(path: &Path) -> &Path {
     path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
-/// A file that becomes `.1`, and that `.2`, when it is full.
+/// A file that is renamed to `.1`, and that one to `.2`, when it is full.
 struct RotatingFile {
     path: PathBuf,
-    /// `None` only where the file could not be opened again.
+    /// `None` if the file could not be opened again.
     file: Option<File>,
     size: u64,
     max_size: u64,
 }
 
 impl RotatingFile {
-    /// Opens the file to append to it, and makes its folder.
+    /// Opens the file to append to it, and creates its folder.
     fn open(path: &Path, max_size: u64) -> io::Result<Self> {
         create_folder(folder_of(path))?;
         let (file, size) = open_to_append(path)?;
         Ok(Self { path: path.to_owned(), file: Some(file), size, max_size })
     }
 
-    /// Where a file cannot be renamed, it goes on to grow.
-    fn turn_over(&mut self) -> io::Result<()> {
-        // Windows renames no file that is open.
+    /// A file that cannot be renamed continues to grow.
+    fn rotate(&mut self) -> io::Result<()> {
+        // Windows does not rename an open file.
         self.file = None;
         for number in (1..FILES).rev() {
             let from = if number == 1 { self.path.clone() } else { self.numbered(number - 1) };
@@ -107,11 +110,11 @@ impl RotatingFile {
 }
 
 impl Write for RotatingFile {
-    /// Takes one whole event at a time, as the formatter writes it.
+    /// Writes one event; the formatter passes each in one call.
     fn write(&mut self, event: &[u8]) -> io::Result<usize> {
         let line = log_line(event);
         if self.file.is_none() || (self.size > 0 && self.size + line.len() as u64 > self.max_size) {
-            self.turn_over()?;
+            self.rotate()?;
         }
         let Some(file) = &mut self.file else {
             return Err(io::ErrorKind::NotFound.into());
@@ -126,7 +129,7 @@ impl Write for RotatingFile {
     }
 }
 
-/// Makes a folder for a log. Names of files are nobody else's business.
+/// Creates the folder of a log. `.rft` is for this user alone, since a log has names of files.
 #[cfg(unix)]
 pub(crate) fn create_folder(folder: &Path) -> io::Result<()> {
     use std::os::unix::fs::DirBuilderExt;
@@ -154,7 +157,7 @@ fn open_to_append(path: &Path) -> io::Result<(File, u64)> {
     Ok((file, size))
 }
 
-/// Log lines on their way to the printing thread.
+/// Passes log lines to the printing thread.
 struct Lines(Output);
 
 impl<'a> MakeWriter<'a> for Lines {
@@ -165,7 +168,7 @@ impl<'a> MakeWriter<'a> for Lines {
     }
 }
 
-/// Takes one whole event at a time, as the formatter writes it.
+/// Receives one event per call, as the formatter writes it.
 struct LineWriter<'a>(&'a Output);
 
 impl Write for LineWriter<'_> {
@@ -184,7 +187,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn full_files_are_turned_over_and_the_oldest_goes() {
+    fn full_files_are_rotated_and_the_oldest_is_removed() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("base/.rft/rft.log");
         let mut log = RotatingFile::open(&path, 10).unwrap();
@@ -198,9 +201,9 @@ mod tests {
         assert_eq!(fs::read_dir(path.parent().unwrap()).unwrap().count(), 3);
     }
 
-    /// Whatever text gets into an event, through the formatter and the writer of the file.
+    /// For any text in an event, through the formatter and the writer of the file.
     #[test]
-    fn an_event_is_one_line_that_steers_nothing() {
+    fn a_log_event_is_one_line_without_control_characters() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("x.log");
         let file = Mutex::new(RotatingFile::open(&path, 1 << 20).unwrap());
@@ -214,8 +217,8 @@ mod tests {
         });
         let log = fs::read_to_string(&path).unwrap();
         assert_eq!(log.lines().count(), 4, "{log:?}");
-        let steers = |c: &char| rft::proto::name::is_unprintable(*c) && *c != '\n';
-        assert_eq!(log.chars().find(steers), None, "{log:?}");
+        let is_control = |c: &char| rft::proto::name::is_unprintable(*c) && *c != '\n';
+        assert_eq!(log.chars().find(is_control), None, "{log:?}");
     }
 
     #[test]
@@ -231,7 +234,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_longer_than_a_file_is_written_whole() {
+    fn a_line_longer_than_the_limit_is_written_whole() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("x.log");
         RotatingFile::open(&path, 4).unwrap().write_all(b"long line\n").unwrap();
@@ -241,7 +244,7 @@ mod tests {
 
     #[cfg(unix)]
     #[test]
-    fn only_the_owner_reads_it() {
+    fn only_the_owner_can_read_it() {
         use std::os::unix::fs::PermissionsExt;
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("base/.rft/rft.log");

@@ -1,11 +1,11 @@
-//! What `rft completions` and `rft man` print.
+//! The output of `rft completions` and `rft man`.
 
 use super::{args, exit};
 use clap_mangen::Man;
 use clap_mangen::roff::{Roff, bold, roman};
 use std::io;
 
-/// Completions for a shell.
+/// The completion script of a shell.
 pub(crate) fn completions(shell: clap_complete::Shell) -> Vec<u8> {
     let mut script = Vec::new();
     clap_complete::generate(shell, &mut args::full_command(), "rft", &mut script);
@@ -15,7 +15,7 @@ pub(crate) fn completions(shell: clap_complete::Shell) -> Vec<u8> {
 /// The man page, with the exit codes.
 ///
 /// # Errors
-/// None in practice: it is written to memory.
+/// None in practice: the page is written to memory.
 pub(crate) fn man_page() -> io::Result<Vec<u8>> {
     let mut page = Vec::new();
     let man = Man::new(args::full_command());

@@ -1,23 +1,23 @@
 //! Pass phrases: random bits as pronounceable words.
 //!
 //! A word is a proquint (Wilkerson, "A Proposal for Proquints", arXiv:0901.4016): 16 bits as
-//! consonant, vowel, consonant, vowel, consonant out of 16 and 4 letters that are told apart over a
-//! telephone.
+//! consonant, vowel, consonant, vowel, consonant. The 16 consonants and 4 vowels are easy to
+//! distinguish over a telephone.
 
 use rand::TryRng;
 use rand::rngs::SysRng;
 use zeroize::Zeroizing;
 
-/// Words of a phrase: 5 x 16 = 80 bits.
+/// Words in a phrase: 5 x 16 = 80 bits.
 const WORDS: usize = 5;
 const CONSONANTS: &[u8; 16] = b"bdfghjklmnprstvz";
 const VOWELS: &[u8; 4] = b"aiou";
 
-/// A fresh pass phrase of 80 bits from the system's random generator, such as
+/// A new pass phrase of 80 bits from the system's random generator, such as
 /// `lusab-babad-gutih-tugad-mudof`.
 ///
 /// # Errors
-/// What the system's random generator says.
+/// The system's random generator fails.
 pub(crate) fn generate() -> Result<Zeroizing<String>, impl std::error::Error> {
     let mut bits = Zeroizing::new([0; 2 * WORDS]);
     SysRng.try_fill_bytes(&mut bits[..]).map(|()| phrase(&bits))
@@ -53,8 +53,8 @@ mod tests {
     use std::collections::HashSet;
 
     #[test]
-    fn words_are_those_of_the_paper() {
-        // 127.0.0.1 is lusab-babad, 63.84.220.193 is gutih-tugad there.
+    fn words_match_the_examples_of_the_paper() {
+        // The paper has 127.0.0.1 as lusab-babad and 63.84.220.193 as gutih-tugad.
         let phrase = phrase(&[127, 0, 0, 1, 63, 84, 220, 193, 0xff, 0xff]);
         assert_eq!(phrase.as_str(), "lusab-babad-gutih-tugad-zuzuz");
     }
@@ -69,7 +69,7 @@ mod tests {
             })
             .collect();
         assert_eq!(words.len(), 1 << 16, "16 bits a word");
-        assert_eq!(16 * WORDS, 80, "the contract asks for 64");
+        assert_eq!(16 * WORDS, 80, "at least 64 are required");
     }
 
     #[test]

@@ -10,20 +10,20 @@ use std::io::{self, IsTerminal, Read};
 use std::path::Path;
 use zeroize::{Zeroize, Zeroizing};
 
-/// Names the password in the environment.
+/// Environment variable with the password.
 const VARIABLE: &str = "RFT_PASSWORD";
-/// A first line ends within that many bytes.
-const MAX_FILE: u64 = 64 * 1024;
-/// Fewer characters than these get a warning.
-const SHORT: usize = 8;
-/// How often two different passwords may be typed.
-const TRIES: u32 = 3;
+/// Bytes read from a password file.
+const MAX_FILE_SIZE: u64 = 64 * 1024;
+/// A password with fewer characters gets a warning.
+const MIN_CHARS: usize = 8;
+/// How often the user may type two different passwords.
+const MAX_TRIES: u32 = 3;
 
-/// The password by the first way that there is: `file`, the environment, the terminal. What to warn
-/// of goes to `warn`.
+/// Reads the password from the first source that exists: `file`, the environment, the terminal.
+/// Calls `warn` with the text of each warning.
 ///
 /// # Errors
-/// Exit code 2 with what to do, 130 for a Ctrl-C at the prompt.
+/// Exit code 2, or 130 for a Ctrl-C at the prompt.
 pub(crate) fn obtain(
     file: Option<&Path>,
     warn: &mut dyn FnMut(String),
@@ -33,7 +33,7 @@ pub(crate) fn obtain(
     } else if let Some(value) = std::env::var_os(VARIABLE) {
         (from_environment(value)?, VARIABLE.to_owned())
     } else if io::stdin().is_terminal() {
-        // Else a Ctrl-C at the prompt leaves a terminal that echoes nothing.
+        // Otherwise a Ctrl-C at the prompt leaves the terminal without echo.
         shutdown::survive_interrupt();
         (
             from_prompt(&mut |prompt| rpassword::prompt_password(prompt).map(Zeroizing::new))?,
@@ -41,15 +41,15 @@ pub(crate) fn obtain(
         )
     } else {
         return Err(Failure::usage(format!(
-            "there is no password, and no terminal to ask on; give --password-file FILE or set {VARIABLE}"
+            "there is no password, and no terminal to ask for it; give --password-file FILE or set {VARIABLE}"
         )));
     };
     let password = Password::new(&typed).map_err(|_| {
         Failure::usage(format!("{source} is empty; `rft passphrase` makes a good password"))
     })?;
-    if password.chars() < SHORT {
+    if password.chars() < MIN_CHARS {
         warn(
-            "the password is short and could be guessed; `rft passphrase` makes a good one"
+            "the password is short and can be guessed; `rft passphrase` makes a good one"
                 .to_owned(),
         );
     }
@@ -63,23 +63,25 @@ fn from_file(path: &Path, warn: &mut dyn FnMut(String)) -> Result<Zeroizing<Stri
     let file = File::open(path).map_err(|error| unusable(&cause::of(&error)))?;
     if others_can_read(&file) {
         warn(format!(
-            "others on this host can read the password file {}; do: chmod 600",
-            path.display()
+            "other users of this host can read the password file {path}; change that with chmod 600 {path}",
+            path = path.display()
         ));
     }
-    let mut bytes = Zeroizing::new(Vec::with_capacity(MAX_FILE as usize));
-    file.take(MAX_FILE).read_to_end(&mut bytes).map_err(|error| unusable(&cause::of(&error)))?;
+    let mut bytes = Zeroizing::new(Vec::with_capacity(MAX_FILE_SIZE as usize));
+    file.take(MAX_FILE_SIZE)
+        .read_to_end(&mut bytes)
+        .map_err(|error| unusable(&cause::of(&error)))?;
     first_line(&bytes).map_err(|why| unusable(&why))
 }
 
-/// The first line without its end, and without the mark that Windows editors put before it.
+/// The first line without its end, and without the byte order mark of Windows editors.
 fn first_line(bytes: &[u8]) -> Result<Zeroizing<String>, &'static str> {
     const NOT_UTF8: &str = "it is not UTF-8 text; save it as UTF-8";
     let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
     let line = bytes.split(|&b| b == b'\n').next().unwrap_or_default();
     let line = line.strip_suffix(b"\r").unwrap_or(line);
     let line = std::str::from_utf8(line).map_err(|_| NOT_UTF8)?;
-    // UTF-16 of plain letters is UTF-8 with NUL between them.
+    // UTF-16 text in ASCII letters is valid UTF-8 with a NUL after each letter.
     if line.contains('\0') { Err(NOT_UTF8) } else { Ok(Zeroizing::new(line.to_owned())) }
 }
 
@@ -89,7 +91,7 @@ fn others_can_read(file: &File) -> bool {
     file.metadata().is_ok_and(|metadata| metadata.is_file() && metadata.mode() & 0o044 != 0)
 }
 
-/// Windows: a file has its folder's access list, which a mode does not tell.
+/// On Windows a file has the access list of its folder, and no mode.
 #[cfg(not(unix))]
 fn others_can_read(_: &File) -> bool {
     false
@@ -102,27 +104,29 @@ fn from_environment(value: OsString) -> Result<Zeroizing<String>, Failure> {
     })
 }
 
-/// Asks until the same is typed twice.
+/// Asks until the user types the same password twice.
 fn from_prompt(
     ask: &mut dyn FnMut(&str) -> io::Result<Zeroizing<String>>,
 ) -> Result<Zeroizing<String>, Failure> {
     let mut prompt = "Password (the same on both hosts): ";
-    for _ in 0..TRIES {
-        let first = ask(prompt).map_err(not_asked)?;
+    for _ in 0..MAX_TRIES {
+        let first = ask(prompt).map_err(prompt_failed)?;
         if first.is_empty() {
             prompt = "An empty password protects nothing. Password: ";
             continue;
         }
-        let second = ask("Once more: ").map_err(not_asked)?;
+        let second = ask("Once more: ").map_err(prompt_failed)?;
         if first == second {
             return Ok(first);
         }
         prompt = "These two differ. Password: ";
     }
-    Err(Failure::usage(format!("no password was typed twice alike in {TRIES} tries; start again")))
+    Err(Failure::usage(format!(
+        "in {MAX_TRIES} tries no password was typed twice alike; start rft again"
+    )))
 }
 
-fn not_asked(error: io::Error) -> Failure {
+fn prompt_failed(error: io::Error) -> Failure {
     if error.kind() == io::ErrorKind::Interrupted {
         return Failure::new(exit::INTERRUPTED, "stopped at the password prompt");
     }
@@ -207,7 +211,7 @@ mod tests {
         }
     }
 
-    /// Types these, in this order.
+    /// The result when the user types these answers, in this order.
     fn type_in(answers: &[&str]) -> Result<String, u8> {
         let mut answers = answers.iter();
         let mut ask = |_: &str| match answers.next() {
@@ -219,7 +223,7 @@ mod tests {
     }
 
     #[test]
-    fn the_prompt_wants_the_same_twice() {
+    fn the_prompt_asks_until_both_answers_are_equal() {
         assert_eq!(type_in(&["one", "one"]), Ok("one".into()));
         assert_eq!(type_in(&["one", "two", "", "three", "three"]), Ok("three".into()));
         assert_eq!(type_in(&["a", "b", "a", "b", "a", "b", "a", "a"]), Err(2));

@@ -1,4 +1,4 @@
-//! `rft PEER PORT`: one peer, from its arguments to its exit code.
+//! `rft PEER PORT`: runs one peer, from its arguments to its exit code.
 
 use super::args::CommandLine;
 use super::args::choices::Progress;
@@ -7,8 +7,7 @@ use super::output::Output;
 use super::output::banner;
 use super::output::json::Json;
 use super::output::terminal::{Show, Terminal};
-use super::sandbox;
-use super::sandbox::NoSandbox;
+use super::sandbox::{self, NoSandbox};
 use super::{log, password, shutdown};
 use rft::cause;
 use rft::config::Config;
@@ -21,16 +20,16 @@ use std::process::ExitCode;
 use std::time::Duration;
 use tokio::runtime::Runtime;
 
-/// How long the last lines may take. Whoever reads events slowly still gets them.
+/// Time for the last lines, long enough for a slow reader of the events.
 const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(30);
-/// How long tasks may take to end after the engine has returned.
-const TASKS: Duration = Duration::from_secs(1);
+/// Time for tasks to end after the engine has returned.
+const TASKS_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// Runs the peer and prints everything about it, its end included.
+/// Runs the peer and prints its events and its end.
 pub(crate) fn run(line: &CommandLine) -> ExitCode {
     let show = show(line);
     shutdown::disarm();
-    // Before there is any other thread: what confines a thread holds for those that it starts.
+    // Before any other thread exists: a thread inherits the sandbox of the one that starts it.
     let prepared = prepare(line);
     let json =
         line.options.json.then(|| Json::new(BufWriter::with_capacity(64 * 1024, io::stdout())));
@@ -39,7 +38,7 @@ pub(crate) fn run(line: &CommandLine) -> ExitCode {
         Err(error) => {
             return super::fail(&Failure::new(
                 exit::UNKNOWN,
-                format!("no thread can be started: {}", cause::of(&error)),
+                format!("the output thread cannot be started: {}", cause::of(&error)),
             ));
         }
     };
@@ -57,47 +56,46 @@ pub(crate) fn run(line: &CommandLine) -> ExitCode {
         }
         Err(failure) => (failure.code, failure.reason),
     };
-    // Before the runtime ends, which hears a second Ctrl-C while a reader of events keeps this
-    // waiting.
+    // Before the runtime ends: it must notice a second Ctrl-C while this waits for a slow reader.
     output.end(code, &reason, SHUTDOWN_TIMEOUT);
     if let Ok(runtime) = runtime {
-        runtime.shutdown_timeout(TASKS);
+        runtime.shutdown_timeout(TASKS_TIMEOUT);
     }
     ExitCode::from(code)
 }
 
-/// What is done before anything else runs.
+/// The results of the checks before the peer starts.
 struct Prepared {
     config: Config,
     port: Port,
     password: Password,
-    /// For people, once there is something that prints.
+    /// Texts to print when the output has started.
     warnings: Vec<String>,
-    /// To which folders; `None` with `--no-sandbox`.
-    confined: Option<Result<Vec<PathBuf>, NoSandbox>>,
+    /// The folders that the sandbox allows; `None` with `--no-sandbox`.
+    sandbox: Option<Result<Vec<PathBuf>, NoSandbox>>,
 }
 
-/// Checks all that can be wrong with the command; then makes the folders, and confines the process
-/// to them. A command that cannot work leaves nothing behind.
+/// Checks the arguments, the port and the password; then creates the folders and sandboxes the
+/// process. A command that cannot work creates nothing.
 fn prepare(line: &CommandLine) -> Result<Prepared, Failure> {
     let mut warnings: Vec<String> = keep_memory_private().err().into_iter().collect();
     let config = line.config()?;
     let failed = |error: RunError| Failure::new(error.exit_code(), error.to_string());
-    // Before the prompt, whose user would type in vain.
+    // Before the prompt, since its answer would be lost on an error.
     let port = daemon::check(&config).map_err(failed)?;
     let file = line.options.password_file.as_deref();
     let password = password::obtain(file, &mut |warning| warnings.push(warning))?;
     daemon::make_folders(&config.folders).map_err(failed)?;
     let log_file = line.log_file();
     let log_folder = log::folder_of(&log_file);
-    let confine = || {
-        // A log that cannot be had is told later, and costs nothing else.
+    let restrict = || {
+        // A log that cannot be written gets its warning later; the peer runs without it.
         let logs = log::create_folder(log_folder).is_ok().then_some(log_folder);
         let folders = sandbox::folders_of(&config.folders, logs);
         sandbox::restrict_writes(&folders).map(|()| folders)
     };
-    let confined = (!line.options.no_sandbox).then(confine);
-    Ok(Prepared { config, port, password, warnings, confined })
+    let sandbox = (!line.options.no_sandbox).then(restrict);
+    Ok(Prepared { config, port, password, warnings, sandbox })
 }
 
 fn serve(
@@ -107,7 +105,7 @@ fn serve(
     show: Show,
     runtime: &Runtime,
 ) -> Result<Finished, Failure> {
-    let Prepared { config, port, password, warnings, confined } = prepared;
+    let Prepared { config, port, password, warnings, sandbox } = prepared;
     let status = Status::default();
     let (stop, stopped_by) = {
         let _context = runtime.enter();
@@ -119,21 +117,21 @@ fn serve(
     };
     log::start(&line.log_file(), line.options.verbose, output).into_iter().for_each(&mut warn);
     tracing::info!(version = env!("CARGO_PKG_VERSION"), ?config, "started");
-    match confined {
+    match sandbox {
         Some(Ok(folders)) => {
             tracing::info!(
                 ?folders,
-                "confined: nothing is written outside these folders, nothing executed"
+                "sandboxed: the process writes only beneath these folders and executes no program"
             );
         }
         Some(Err(NoSandbox::Unsupported)) => {
-            tracing::info!("not confined: {}", NoSandbox::Unsupported)
+            tracing::info!("not sandboxed: {}", NoSandbox::Unsupported)
         }
         #[cfg(target_os = "linux")]
         Some(Err(error)) => warn(error.to_string()),
-        None => tracing::info!("not confined: --no-sandbox"),
+        None => tracing::info!("not sandboxed: --no-sandbox"),
     }
-    introduce(&config, output, show);
+    print_introduction(&config, output, show);
     warnings.into_iter().for_each(&mut warn);
     let key = PasswordKey::derive(&password).map_err(|error| unknown(&error))?;
     drop(password);
@@ -157,14 +155,14 @@ fn unknown(error: &dyn std::error::Error) -> Failure {
     Failure::new(
         exit::UNKNOWN,
         format!(
-            "{}; this host may be out of memory or other means",
+            "{}; this host may be out of memory or another resource",
             cause::without_number(&error.to_string())
         ),
     )
 }
 
-/// How much people see, and whether to draw for them where no terminal was recognised. Events on
-/// the same terminal are what was asked for there, so nothing is drawn between them.
+/// How much the terminal shows. If it shows the events of `--json` already, nothing is printed
+/// between them.
 fn show(line: &CommandLine) -> Show {
     let options = &line.options;
     let events_suffice =
@@ -183,33 +181,27 @@ fn show(line: &CommandLine) -> Show {
     }
 }
 
-/// Who is there and what is served: all that there is to see before the first event.
-fn introduce(config: &Config, output: &Output, show: Show) {
+/// Prints the lines before the first event: the banner and the folders.
+fn print_introduction(config: &Config, output: &Output, show: Show) {
     if show == Show::Errors {
         return;
     }
     if io::stderr().is_terminal() {
-        // What prints lines escapes an end of line within one.
+        // Line by line: the output escapes a newline within a line.
         let banner = banner::text(console::colors_enabled_stderr());
         banner.split('\n').for_each(|line| output.line(line.to_owned()));
     }
     let full = |path: &Path| std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
-    output.line(format!(
-        "sending what is dropped into  {}",
-        full(&config.folders.outgoing).display()
-    ));
-    output.line(format!(
-        "what arrives lands in         {}",
-        full(&config.folders.incoming).display()
-    ));
+    output.line(format!("files to send go into    {}", full(&config.folders.outgoing).display()));
+    output.line(format!("received files land in   {}", full(&config.folders.incoming).display()));
     output.sync();
 }
 
-/// Secrets are in memory: no core dumps, and no other process of this user may look into it. Builds
-/// for debugging stay open to debuggers.
+/// Protects the secrets in memory: no core dumps, and no access by other processes of this user.
+/// Debug builds stay open to debuggers.
 ///
 /// # Errors
-/// For people, where the system does not let it.
+/// The text of a warning, if the system refuses.
 fn keep_memory_private() -> Result<(), String> {
     #[cfg(all(target_os = "linux", not(debug_assertions)))]
     {

@@ -1,17 +1,15 @@
-//! The process confines itself: from the start on it writes only beneath its own folders, whatever
-//! a peer makes it do. Linux has Landlock for that; elsewhere there is nothing that a user may ask
-//! of the system.
+//! The sandbox: from its start the process can write only beneath its own folders, even if a peer
+//! takes it over. Linux offers Landlock for that; other systems offer nothing to an ordinary user.
 //!
-//! Reading is not confined: names are resolved by libraries of the system that read where they
-//! like.
+//! Reading stays allowed, since the system's resolver reads many files.
 
 use rft::config::Folders;
 use std::path::{Path, PathBuf};
 
-/// What the process writes to: its folders, those above them that hold nothing else, and that of
-/// the log. A rule of Landlock is for a folder, not for its path. So the one that takes the place
-/// of Incoming, made anew or on a disk that is back, has none of its own and is written to by that
-/// for the folder above it.
+/// The folders that the process may write to: its own, the folder of the log, and each parent that
+/// contains only these. A Landlock rule belongs to a folder, not to a path. A folder that replaces
+/// Incoming (created anew, or on a disk that was mounted again) has no rule; the rule of the parent
+/// then allows writing to it.
 pub(crate) fn folders_of(own: &Folders, log: Option<&Path>) -> Vec<PathBuf> {
     let own_three = [&own.outgoing, &own.incoming, &own.state];
     let mut ours: Vec<_> = own_three
@@ -19,45 +17,47 @@ pub(crate) fn folders_of(own: &Folders, log: Option<&Path>) -> Vec<PathBuf> {
         .flat_map(|path| [path.canonicalize().ok(), named(path)])
         .flatten()
         .collect();
-    let begin = ours.clone();
+    let start = ours.clone();
     ours.extend(log.and_then(named));
     let state = own.state.canonicalize().unwrap_or_else(|_| own.state.clone());
     let mut rules: Vec<_> = own_three.into_iter().cloned().collect();
     rules.extend(log.filter(|log| *log != own.state).map(Path::to_owned));
-    for path in begin {
+    for path in start {
         let mut inner = path;
-        while let Some(above) =
-            inner.parent().filter(|above| holds_only(above, &ours)).map(Path::to_owned)
+        while let Some(parent) =
+            inner.parent().filter(|parent| contains_only(parent, &ours)).map(Path::to_owned)
         {
-            let comes_and_goes = is_mount_point(&above) && !state.starts_with(&above);
-            if !rules.contains(&above) {
-                rules.push(above.clone());
+            let is_removable = is_mount_point(&parent) && !state.starts_with(&parent);
+            if !rules.contains(&parent) {
+                rules.push(parent.clone());
             }
-            if !comes_and_goes {
+            if !is_removable {
                 break;
             }
-            // Its disk is mounted there: what is mounted there later is another folder.
-            ours.push(above.clone());
-            inner = above;
+            // A disk is mounted there. If it is mounted again, its root is another folder.
+            ours.push(parent.clone());
+            inner = parent;
         }
     }
     rules
 }
 
-/// A path without the links above it: its last one is where the user put it.
+/// The path with the links in its parents resolved. The last component may be a link.
 fn named(path: &Path) -> Option<PathBuf> {
     let path = std::path::absolute(path).ok()?;
     Some(path.parent()?.canonicalize().ok()?.join(path.file_name()?))
 }
 
-/// What ext4 makes on each disk, for what it may find one day.
-const EMPTY_DISK: &str = "lost+found";
+/// The folder that `mkfs.ext4` creates on each disk.
+const LOST_AND_FOUND: &str = "lost+found";
 
-/// Whether nothing else stands in a folder.
-fn holds_only(folder: &Path, ours: &[PathBuf]) -> bool {
+/// Whether a folder has no entries but `ours`.
+fn contains_only(folder: &Path, ours: &[PathBuf]) -> bool {
     std::fs::read_dir(folder).is_ok_and(|mut entries| {
         entries.all(|entry| {
-            entry.is_ok_and(|entry| entry.file_name() == EMPTY_DISK || ours.contains(&entry.path()))
+            entry.is_ok_and(|entry| {
+                entry.file_name() == LOST_AND_FOUND || ours.contains(&entry.path())
+            })
         })
     })
 }
@@ -66,7 +66,7 @@ fn holds_only(folder: &Path, ours: &[PathBuf]) -> bool {
 fn is_mount_point(folder: &Path) -> bool {
     use std::os::unix::fs::MetadataExt;
     let device = |path: &Path| path.metadata().map(|meta| meta.dev()).ok();
-    folder.parent().is_some_and(|above| device(above) != device(folder))
+    folder.parent().is_some_and(|parent| device(parent) != device(folder))
 }
 
 #[cfg(not(unix))]
@@ -74,23 +74,25 @@ fn is_mount_point(_folder: &Path) -> bool {
     false
 }
 
-/// Why the process is not confined.
+/// Why there is no sandbox.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum NoSandbox {
-    /// As it is on this system; nothing that the user could change now.
-    #[error("this system has no way to confine the process to its folders")]
+    /// This system has none, or the kernel is too old.
+    #[error("this system cannot limit the process to its folders")]
     Unsupported,
-    /// It should have worked.
+    /// The kernel refused a rule.
     #[cfg(target_os = "linux")]
-    #[error("the process could not be confined to its folders ({0}); --no-sandbox goes without")]
+    #[error(
+        "the process could not be limited to its folders ({0}); --no-sandbox omits this warning"
+    )]
     Failed(String),
 }
 
-/// Confines the calling thread, and each that it starts from now on, to writing beneath these
-/// folders, which must be there already. Nothing can be executed any more.
+/// Limits the calling thread, and every thread that it starts later, to writing beneath these
+/// folders, which must exist. They can no longer execute programs.
 ///
 /// # Errors
-/// [`NoSandbox`]; the thread may then do what it could before.
+/// [`NoSandbox`]; the thread then has the rights of before.
 #[cfg(target_os = "linux")]
 pub(crate) fn restrict_writes(folders: &[PathBuf]) -> Result<(), NoSandbox> {
     use landlock::{
@@ -108,9 +110,8 @@ pub(crate) fn restrict_writes(folders: &[PathBuf]) -> Result<(), NoSandbox> {
         | AccessFs::MakeDir
         | AccessFs::MakeSym
         | AccessFs::Refer;
-    // A kernel that knows no rule for renames from one folder into another (before 5.19) forbids
-    // them all to whoever is confined, and every file goes that way. What newer kernels can forbid
-    // besides is a bonus.
+    // Before 5.19 Landlock forbids every rename from one folder into another, and every received
+    // file takes such a rename. Rights that newer kernels add are forbidden where they exist.
     let required = Ruleset::default()
         .set_compatibility(CompatLevel::HardRequirement)
         .handle_access(AccessFs::Refer)
@@ -129,7 +130,10 @@ pub(crate) fn restrict_writes(folders: &[PathBuf]) -> Result<(), NoSandbox> {
     if status.ruleset == RulesetStatus::NotEnforced { Err(NoSandbox::Unsupported) } else { Ok(()) }
 }
 
-/// See the other one.
+/// Not available on this system.
+///
+/// # Errors
+/// Always [`NoSandbox::Unsupported`].
 #[cfg(not(target_os = "linux"))]
 pub(crate) fn restrict_writes(_folders: &[PathBuf]) -> Result<(), NoSandbox> {
     Err(NoSandbox::Unsupported)
@@ -141,9 +145,9 @@ mod rules {
     use super::*;
     use std::fs::{self, create_dir_all};
 
-    /// The rules beyond those of the three, relative to the base, with what a test makes of the
-    /// base and its folders.
-    fn beyond(log: Option<&str>, make: impl FnOnce(&Path, &mut Folders)) -> Vec<PathBuf> {
+    /// The rules besides those of the three folders, relative to the base. `make` prepares the base
+    /// and may move the folders.
+    fn further_rules(log: Option<&str>, make: impl FnOnce(&Path, &mut Folders)) -> Vec<PathBuf> {
         let base = tempfile::tempdir().unwrap();
         let root = base.path().canonicalize().unwrap();
         let mut own = Folders::in_dir(root.join("dir"));
@@ -162,14 +166,14 @@ mod rules {
     }
 
     #[test]
-    fn a_base_folder_of_its_own_is_one_of_them_and_a_shared_one_is_not() {
+    fn a_base_folder_without_other_files_gets_a_rule_and_a_shared_one_does_not() {
         let other = |_: &Path, _: &mut Folders| {};
-        assert_eq!(beyond(None, other), paths(&["dir"]));
-        assert_eq!(beyond(Some("dir/.rft"), other), paths(&["dir"]));
-        assert_eq!(beyond(Some("dir/log"), other), paths(&["dir/log", "dir"]));
+        assert_eq!(further_rules(None, other), paths(&["dir"]));
+        assert_eq!(further_rules(Some("dir/.rft"), other), paths(&["dir"]));
+        assert_eq!(further_rules(Some("dir/log"), other), paths(&["dir/log", "dir"]));
         for beside in ["dir/notes", "dir/.config/x"] {
             assert_eq!(
-                beyond(None, |root, _| create_dir_all(root.join(beside)).unwrap()),
+                further_rules(None, |root, _| create_dir_all(root.join(beside)).unwrap()),
                 paths(&[])
             );
         }
@@ -177,39 +181,39 @@ mod rules {
             create_dir_all(root.join("dir")).unwrap();
             fs::write(root.join("dir/password"), "x").unwrap();
         };
-        assert_eq!(beyond(None, file), paths(&[]));
+        assert_eq!(further_rules(None, file), paths(&[]));
     }
 
     #[test]
-    fn a_folder_elsewhere_counts_where_it_is() {
+    fn a_folder_elsewhere_gets_a_rule_for_its_own_parent() {
         let alone = |root: &Path, own: &mut Folders| own.incoming = root.join("disk/in");
-        assert_eq!(beyond(None, alone), paths(&["dir", "disk"]));
+        assert_eq!(further_rules(None, alone), paths(&["dir", "disk"]));
         let new_disk = |root: &Path, own: &mut Folders| {
             own.incoming = root.join("disk/in");
             create_dir_all(root.join("disk/lost+found")).unwrap();
         };
-        assert_eq!(beyond(None, new_disk), paths(&["dir", "disk"]));
+        assert_eq!(further_rules(None, new_disk), paths(&["dir", "disk"]));
         let shared = |root: &Path, own: &mut Folders| {
             own.incoming = root.join("disk/in");
             create_dir_all(root.join("disk/photos")).unwrap();
         };
-        assert_eq!(beyond(None, shared), paths(&["dir"]));
-        // Left over from before.
+        assert_eq!(further_rules(None, shared), paths(&["dir"]));
+        // An Incoming of an earlier start, unused now.
         let unused = |root: &Path, own: &mut Folders| {
             own.incoming = root.join("disk/in");
             create_dir_all(root.join("dir/Incoming")).unwrap();
         };
-        assert_eq!(beyond(None, unused), paths(&["disk"]));
+        assert_eq!(further_rules(None, unused), paths(&["disk"]));
     }
 
     #[test]
-    fn a_link_to_a_folder_counts_as_that_folder() {
+    fn a_link_to_a_folder_gets_the_rule_of_its_target() {
         let linked = |root: &Path, own: &mut Folders| {
             create_dir_all(root.join("disk/in")).unwrap();
             create_dir_all(root.join("dir")).unwrap();
             std::os::unix::fs::symlink(root.join("disk/in"), &own.incoming).unwrap();
         };
-        assert_eq!(beyond(None, linked), paths(&["dir", "disk"]));
+        assert_eq!(further_rules(None, linked), paths(&["dir", "disk"]));
     }
 }
 
@@ -224,7 +228,7 @@ mod tests {
     use std::sync::{Arc, Barrier};
 
     #[test]
-    fn writes_outside_fail_and_inside_they_do_not() {
+    fn writes_outside_the_folders_fail_and_inside_succeed() {
         let base = tempfile::tempdir().unwrap();
         let (at, outside) = (|name: &str| base.path().join(name), base.path().join("outside"));
         for folder in ["Incoming", ".rft/stage", "outside"] {
@@ -233,9 +237,9 @@ mod tests {
         fs::write(outside.join("canary"), "alive").unwrap();
         symlink(&outside, at("Incoming/planted")).unwrap();
         let (incoming, state) = (at("Incoming"), at(".rft"));
-        // A thread of its own: the others of this test program stay free. A thread of a confined
-        // one is confined.
-        let confined = std::thread::spawn(move || {
+        // In a thread, so that the other tests stay unrestricted. Its own thread inherits the
+        // sandbox.
+        let sandboxed = std::thread::spawn(move || {
             restrict_writes(&[incoming.clone(), state.clone()])?;
             let work = move || {
                 fs::write(state.join("stage/a"), "a")?;
@@ -259,7 +263,7 @@ mod tests {
                     fs::remove_file(outside.join("canary")),
                     std::process::Command::new("/bin/true").status().map(|_| ()),
                 ];
-                // A link across the border is refused as one between two volumes.
+                // The kernel refuses a hard link from outside as one between two volumes.
                 let kinds = denied.map(|one| one.map_err(|error| error.kind()));
                 std::io::Result::Ok(
                     kinds.map(|one| matches!(one, Err(PermissionDenied | CrossesDevices))),
@@ -267,7 +271,7 @@ mod tests {
             };
             Ok(std::thread::spawn(work).join().unwrap())
         });
-        match confined.join().unwrap() {
+        match sandboxed.join().unwrap() {
             Ok(denied) => assert_eq!(denied.unwrap(), [true; 10]),
             Err(NoSandbox::Unsupported) => not_tested(),
             Err(error) => panic!("{error}"),
@@ -276,35 +280,33 @@ mod tests {
         assert_eq!(fs::read_dir(at("outside")).unwrap().count(), 1);
     }
 
-    /// A skipped test is taken for one that passed: where CI runs them, the kernel must have
-    /// Landlock.
+    /// A skipped test would look like one that passed: in CI the kernel must have Landlock.
     fn not_tested() {
         assert!(
             std::env::var_os("CI").is_none(),
-            "this kernel has no Landlock, which CI must have"
+            "this kernel has no Landlock, and CI must have it"
         );
         eprintln!("this kernel has no Landlock: nothing was tested");
     }
 
-    /// Whether a confined thread may write to an Incoming that took the place of the one it was
-    /// confined to.
-    fn a_new_incoming_is_written_to(base: &Path) -> Option<bool> {
+    /// Whether a sandboxed thread can write to an Incoming that was replaced after its start.
+    fn can_write_to_new_incoming(base: &Path) -> Option<bool> {
         let incoming = base.join("Incoming");
         let rules = folders_of(&Folders::in_dir(base), None);
         let (path, step) = (incoming.clone(), Arc::new(Barrier::new(2)));
         let steps = Arc::clone(&step);
-        let confined = std::thread::spawn(move || {
-            let confined = restrict_writes(&rules);
-            // It is made anew between these two.
+        let sandboxed = std::thread::spawn(move || {
+            let sandboxed = restrict_writes(&rules);
+            // Incoming is replaced between these two.
             steps.wait();
             steps.wait();
-            confined.map(|()| fs::write(path.join("new"), "x").map_err(|error| error.kind()))
+            sandboxed.map(|()| fs::write(path.join("new"), "x").map_err(|error| error.kind()))
         });
         step.wait();
         fs::rename(&incoming, base.join("away")).unwrap();
         fs::create_dir(&incoming).unwrap();
         step.wait();
-        match confined.join().unwrap() {
+        match sandboxed.join().unwrap() {
             Ok(Ok(())) => Some(true),
             Ok(Err(PermissionDenied)) => Some(false),
             Ok(Err(error)) => panic!("{error}"),
@@ -317,13 +319,13 @@ mod tests {
     }
 
     #[test]
-    fn a_folder_made_anew_is_written_to_where_the_one_above_holds_nothing_else() {
+    fn a_new_folder_is_writable_if_its_parent_has_no_other_entries() {
         for (beside, expected) in [(None, true), (Some("notes"), false)] {
             let base = tempfile::tempdir().unwrap();
             for folder in ["Incoming", "Outgoing", ".rft"].into_iter().chain(beside) {
                 fs::create_dir(base.path().join(folder)).unwrap();
             }
-            let written = a_new_incoming_is_written_to(base.path());
+            let written = can_write_to_new_incoming(base.path());
             assert!(
                 written.is_none_or(|written| written == expected),
                 "beside {beside:?}: {written:?}"
@@ -332,7 +334,7 @@ mod tests {
     }
 
     #[test]
-    fn a_folder_that_is_not_there_is_an_error() {
+    fn a_missing_folder_is_an_error() {
         let base = tempfile::tempdir().unwrap();
         let missing = base.path().join("missing");
         std::thread::spawn(move || assert!(restrict_writes(&[missing]).is_err())).join().unwrap();

@@ -1,5 +1,5 @@
-//! Signals: Ctrl-C and the system's wish that the program ends (once to stop in order, twice to
-//! stop at once), a question for the state, and those that are not to end it.
+//! Signals: those that stop `rft` (a second Ctrl-C at once), those that request the state, and those
+//! whose default action would end the process.
 
 use super::exit;
 use super::output::Output;
@@ -12,35 +12,35 @@ use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
 use tokio::sync::watch;
 
-/// How long the last lines may take when everything is to stop at once.
+/// Time for the last lines after a second Ctrl-C.
 const EXIT_TIMEOUT: Duration = Duration::from_millis(500);
 
-/// What the user or the system wants.
+/// The request of a signal.
 enum Signal {
     Interrupt,
     Terminate,
-    /// To know the state. Windows has no signal for it.
+    /// To print the state. Windows has no signal for it.
     #[cfg_attr(windows, allow(dead_code))]
     State,
 }
 
-/// Which signal asked to stop, as an exit code.
+/// The exit code of the signal that stopped `rft`.
 #[derive(Clone)]
 pub(crate) struct StoppedBy(Arc<AtomicU8>);
 
 impl StoppedBy {
-    /// 130 for a Ctrl-C, 143 for everything else.
+    /// 130 for a Ctrl-C, 143 for the others.
     pub(crate) fn code(&self) -> u8 {
         self.0.load(Ordering::Relaxed)
     }
 }
 
-/// Listens for signals from now on; the future completes at the first that asks to stop. A Ctrl-C
-/// after that ends the process with 130. A question for the state is answered from `status`. Needs
-/// a runtime.
+/// Handles signals from now on. The future completes at the first signal that stops `rft`; a Ctrl-C
+/// after that ends the process with 130. A request for the state prints `status`. Must be called
+/// within a runtime.
 ///
 /// # Errors
-/// The system takes no handlers.
+/// The system accepts no handlers.
 pub(crate) fn listen(
     output: Output,
     status: Status,
@@ -72,28 +72,27 @@ pub(crate) fn listen(
                         code.0.store(exit::INTERRUPTED, Ordering::Relaxed);
                         output.interrupted();
                     }
-                    output.line("stopping; Ctrl-C once more stops at once".to_owned());
+                    output.line("stopping; another Ctrl-C stops at once".to_owned());
                     stop.send_replace(true);
                     stopping = true;
                 }
             }
         }
     });
-    // The sender lives as long as the task, which ends with the process.
+    // The task and its sender live until the process ends.
     Ok((async move { drop(stopped.wait_for(|&stop| stop).await) }, by))
 }
 
-/// From now on a Ctrl-C does not end the process by itself: for a prompt, which puts the terminal
-/// right again before it says that there was one.
+/// From now on a Ctrl-C does not end the process by itself. A prompt needs that to restore the
+/// terminal's echo first.
 pub(crate) fn survive_interrupt() {
     #[cfg(unix)]
     register(&[rustix::process::Signal::INT]);
 }
 
-/// Takes the deadly default from signals that are no wish to end the program: SIGXFSZ (a write
-/// beyond `ulimit -f` then fails with EFBIG, and that is an error of one file), those of timers,
-/// and SIGUSR1 until somebody listens for it. A signal that the parent had ignored is caught and
-/// dropped as well.
+/// Keeps signals from ending the process that are no request to stop: SIGXFSZ (a write beyond
+/// `ulimit -f` then fails with EFBIG, an error of one file), those of timers, and SIGUSR1 until
+/// [`listen`] handles it. A signal that the parent process had ignored is caught as well.
 pub(crate) fn disarm() {
     #[cfg(unix)]
     {
@@ -121,8 +120,7 @@ pub(crate) fn disarm() {
     }
 }
 
-/// Registers handlers that do nothing. They stay when the runtime is gone, and no thread is
-/// started.
+/// Registers handlers that do nothing. They outlive the runtime, and start no thread.
 #[cfg(unix)]
 fn register(signals: &[rustix::process::Signal]) {
     use tokio::signal::unix::{SignalKind, signal};
@@ -131,7 +129,7 @@ fn register(signals: &[rustix::process::Signal]) {
     };
     let _context = runtime.enter();
     for one in signals {
-        // What the system does not let be caught keeps its default.
+        // A signal that the system does not let a process catch keeps its default.
         let _ = signal(SignalKind::from_raw(one.as_raw()));
     }
 }
@@ -140,7 +138,7 @@ fn register(signals: &[rustix::process::Signal]) {
 struct Signals {
     interrupt: tokio::signal::unix::Signal,
     terminate: tokio::signal::unix::Signal,
-    /// None under `nohup`: a signal that the parent had ignored stays ignored.
+    /// `None` under `nohup`: SIGHUP stays ignored if the parent process ignored it.
     hangup: Option<tokio::signal::unix::Signal>,
     state: [tokio::signal::unix::Signal; 2],
 }
@@ -176,8 +174,8 @@ impl Signals {
     }
 }
 
-/// Whether the process ignores a signal, which it can only have from its parent before it has
-/// handlers. Linux tells; elsewhere none counts as ignored.
+/// Whether the process ignores a signal; before it installs handlers, that is inherited from its
+/// parent. Known on Linux; on other systems this returns false.
 #[cfg(unix)]
 fn is_ignored(signal: rustix::process::Signal) -> bool {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();

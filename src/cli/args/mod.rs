@@ -100,17 +100,17 @@ pub(crate) struct Options {
     #[arg(long, help_heading = "Folders")]
     pub(crate) no_sandbox: bool,
 
-    /// File whose first line is the password (else env RFT_PASSWORD, else a prompt)
+    /// First line is the password (else env RFT_PASSWORD, else a prompt)
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, help_heading = "Password")]
     pub(crate) password_file: Option<PathBuf>,
     /// Stop with code 9 when a peer offers a wrong password
     #[arg(long, help_heading = "Password")]
     exit_on_auth_failure: bool,
 
-    /// What to do with a file in Outgoing when the peer has it on stable storage
+    /// What to do with a file in Outgoing when the peer has it durably
     #[arg(long, value_name = "WHAT", value_enum, default_value_t, help_heading = "Files")]
     after_send: AfterSendArg,
-    /// If Incoming has another file of that name: keep both, replace it, or keep only the old one
+    /// If Incoming has another file of that name: keep both, replace it, or skip
     #[arg(long, value_name = "HOW", value_enum, default_value_t, help_heading = "Files")]
     on_conflict: OnConflictArg,
     /// Exit with code 0 when neither side has anything left to send
@@ -130,10 +130,10 @@ pub(crate) struct Options {
     /// How long a folder created in Outgoing stays, empty or after the last file in it
     #[arg(long, value_name = "DURATION", hide = true, allow_negative_numbers = true)]
     folder_wait: Option<String>,
-    /// Send a snapshot of a file that a program keeps open, when unchanged for this long
+    /// Send a snapshot of an open file that is unchanged for this long
     #[arg(long, value_name = "DURATION", allow_negative_numbers = true, help_heading = "Files")]
     send_open: Option<String>,
-    /// Hold sent files aside for this long where the system cannot tell their writers
+    /// Hold sent files aside for this long where their writers are unknown
     #[arg(
         long,
         value_name = "DURATION",
@@ -148,7 +148,7 @@ pub(crate) struct Options {
     /// Limit for all files in Incoming, including those being received
     #[arg(long, value_name = "SIZE", allow_negative_numbers = true, help_heading = "Files")]
     max_incoming_bytes: Option<String>,
-    /// Refuse files that would leave less free space than this in Incoming
+    /// Refuse files that would leave less free space in Incoming
     #[arg(
         long,
         value_name = "SIZE",

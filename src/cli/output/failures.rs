@@ -1,5 +1,5 @@
-//! What is the matter with files, a line for a cause and not for each file. The JSON Lines have
-//! each.
+//! Failures and warnings about files, one line for all files with the same cause. `--json` has an
+//! event for each file.
 
 use super::text::{self, Palette};
 use rft::proto::name::Name;
@@ -7,14 +7,15 @@ use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::time::{Duration, Instant};
 
-/// A cause is told when no more files have come with it for this long,
+/// A line is due when no further file has had its cause for this long,
 const QUIET: Duration = Duration::from_secs(1);
-/// or when the first has waited for this long.
+/// or when its first file has waited for this long.
 const MAX_WAIT: Duration = Duration::from_secs(10);
-/// Files of which is remembered what was told about them; with more, it is told again.
-const MAX_TOLD: usize = 100_000;
+/// Files whose reported causes are remembered. Beyond that all are forgotten, and may be reported
+/// again.
+const MAX_REPORTED: usize = 100_000;
 
-/// Which kind of line it is.
+/// The kind of a line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum Trouble {
     NotSent,
@@ -32,36 +33,37 @@ impl Trouble {
     }
 }
 
-/// What the files of one line have in common: the outermost folder too, `None` at the top.
+/// The properties that the files of one line share. `folder` is the outermost folder, `None` for
+/// files at the top.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-struct Shared {
+struct GroupKey {
     trouble: Trouble,
     folder: Option<Vec<u8>>,
     cause: String,
 }
 
-/// The files that have come with a cause since it was last told.
+/// The files with one cause since its last line.
 #[derive(Debug)]
 struct Group {
     first: Name,
-    /// What is said about the first.
+    /// The message about the first.
     message: String,
     files: u64,
     begun: Instant,
     last: Instant,
 }
 
-/// Causes on their way to a line.
+/// Causes that wait for their line.
 #[derive(Debug, Default)]
 pub(crate) struct Failures {
     /// In the order in which they began: there are few at a time.
-    groups: Vec<(Shared, Group)>,
-    /// By hashes: for a file and a kind of line, the cause that was told.
-    told: HashMap<u64, u64>,
+    groups: Vec<(GroupKey, Group)>,
+    /// The hash of a file and a kind of line, and the hash of the cause that was reported.
+    reported: HashMap<u64, u64>,
 }
 
 impl Failures {
-    /// Takes what is said about a file, unless that was told of it already.
+    /// Adds a message about a file, unless the last one about it had the same cause.
     pub(crate) fn add(
         &mut self,
         trouble: Trouble,
@@ -70,19 +72,18 @@ impl Failures {
         message: String,
         now: Instant,
     ) {
-        if self.told.len() >= MAX_TOLD {
-            self.told.clear();
+        if self.reported.len() >= MAX_REPORTED {
+            self.reported.clear();
         }
         let cause_hash = hash_of(&cause);
-        if self.told.insert(hash_of(&(trouble, path)), cause_hash) == Some(cause_hash) {
+        if self.reported.insert(hash_of(&(trouble, path)), cause_hash) == Some(cause_hash) {
             return;
         }
         let outermost = path.components().next().unwrap_or_default();
-        let shared = |folder| Shared { trouble, folder, cause: cause.to_owned() };
-        let within = shared(Some(outermost.to_vec()));
-        // A folder comes after what it holds, and for the same reason.
-        let own =
-            if path.depth() > 1 || self.find(&within).is_some() { within } else { shared(None) };
+        let key = |folder| GroupKey { trouble, folder, cause: cause.to_owned() };
+        let within = key(Some(outermost.to_vec()));
+        // A folder follows its files, and fails for the same reason: it joins their line.
+        let own = if path.depth() > 1 || self.find(&within).is_some() { within } else { key(None) };
         match self.find(&own) {
             Some(at) => {
                 let group = &mut self.groups[at].1;
@@ -96,20 +97,20 @@ impl Failures {
         }
     }
 
-    fn find(&self, shared: &Shared) -> Option<usize> {
-        self.groups.iter().position(|(known, _)| known == shared)
+    fn find(&self, key: &GroupKey) -> Option<usize> {
+        self.groups.iter().position(|(known, _)| known == key)
     }
 
-    /// A file got through: what is the matter with it next time is news.
+    /// A file was transferred: a later failure of it is reported again.
     pub(crate) fn done(&mut self, path: &Name) {
-        if !self.told.is_empty() {
+        if !self.reported.is_empty() {
             for trouble in [Trouble::NotSent, Trouble::NotReceived, Trouble::Warning] {
-                self.told.remove(&hash_of(&(trouble, path)));
+                self.reported.remove(&hash_of(&(trouble, path)));
             }
         }
     }
 
-    /// Whether something is to be told, now or soon.
+    /// Whether a line is due, now or soon.
     pub(crate) fn is_pending(&self) -> bool {
         !self.groups.is_empty()
     }
@@ -121,21 +122,21 @@ impl Failures {
         };
         self.groups
             .extract_if(.., |(_, group)| is_due(group))
-            .map(|(s, g)| line(&s, &g, palette))
+            .map(|(key, group)| line(&key, &group, palette))
             .collect()
     }
 
-    /// All lines that are left.
+    /// All remaining lines, due or not.
     pub(crate) fn all(&mut self, palette: Palette) -> Vec<String> {
-        self.groups.drain(..).map(|(shared, group)| line(&shared, &group, palette)).collect()
+        self.groups.drain(..).map(|(key, group)| line(&key, &group, palette)).collect()
     }
 }
 
-fn line(shared: &Shared, group: &Group, palette: Palette) -> String {
-    let word = shared.trouble.word(palette);
+fn line(key: &GroupKey, group: &Group, palette: Palette) -> String {
+    let word = key.trouble.word(palette);
     let Group { first, files, .. } = group;
     let message = text::printable(&group.message);
-    match (files, &shared.folder) {
+    match (files, &key.folder) {
         (1, _) => format!("{word} {first}: {message}"),
         (_, None) => format!("{word} {}, {first} among them: {message}", text::files(*files)),
         (_, Some(folder)) => {
@@ -145,9 +146,9 @@ fn line(shared: &Shared, group: &Group, palette: Palette) -> String {
     }
 }
 
-fn hash_of(what: &impl Hash) -> u64 {
+fn hash_of(value: &impl Hash) -> u64 {
     let mut hasher = DefaultHasher::new();
-    what.hash(&mut hasher);
+    value.hash(&mut hasher);
     hasher.finish()
 }
 
@@ -159,7 +160,7 @@ mod tests {
     const PLAIN: Palette = Palette { colours: false };
 
     #[test]
-    fn a_thousand_files_of_one_folder_are_one_line_and_never_again() {
+    fn a_thousand_files_of_one_folder_have_one_line_and_no_second() {
         let (start, mut failures) = (Instant::now(), Failures::default());
         let add = |failures: &mut Failures, path: &str, at| {
             failures.add(Trouble::NotSent, &name(path), "denied", format!("denied: {path}"), at);
@@ -178,14 +179,14 @@ mod tests {
             };
             assert_eq!(failures.due(at + QUIET, PLAIN), expected, "round {round}");
         }
-        // What got through meanwhile and fails again is told again.
+        // A file that was transferred meanwhile and fails again is reported again.
         failures.done(&name("d/7"));
         add(&mut failures, "d/7", start);
         assert_eq!(failures.all(PLAIN), ["not sent: d/7: denied: d/7"]);
     }
 
     #[test]
-    fn causes_kinds_and_folders_are_told_apart_and_none_waits_for_ever() {
+    fn each_cause_kind_and_folder_has_its_line_within_the_longest_wait() {
         let (start, mut failures) = (Instant::now(), Failures::default());
         let mut add = |trouble, path: &str, cause: &str, at| {
             failures.add(trouble, &name(path), cause, cause.to_owned(), at);
@@ -196,7 +197,7 @@ mod tests {
         add(Trouble::NotSent, "e/a", "one", start);
         add(Trouble::Warning, "a", "one", start);
         add(Trouble::Warning, "b", "one", start);
-        // One file with another cause is news too.
+        // A file with another cause than before is reported again.
         add(Trouble::NotSent, "d/a", "three", start);
         let mut at = start;
         while at < start + MAX_WAIT {

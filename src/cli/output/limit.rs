@@ -1,14 +1,14 @@
-//! On a terminal, finished files beyond what can be read are counted and not listed.
+//! Limits the lines about finished files on a terminal; files beyond the limit are summed up.
 
 use super::progress::arrow;
 use super::text::{self, Palette};
 use rft::event::Direction;
 use std::time::{Duration, Instant};
 
-/// Lines about finished files in a second. More cannot be read and only cost time.
+/// Lines about finished files per second. A person reads no more, and printing them takes time.
 const LINES_A_SECOND: u32 = 20;
 
-/// How many more lines about finished files fit into this second, and what did not.
+/// The lines left in this second, and the files and bytes that are only counted.
 pub(super) struct Limit {
     second: Instant,
     left: u32,
@@ -21,7 +21,7 @@ impl Limit {
         Self { second: now, left: LINES_A_SECOND, sent: (0, 0), received: (0, 0) }
     }
 
-    /// Whether this one may be listed; else it is counted.
+    /// Whether this file may have a line. If not, it is counted.
     pub(super) fn admit(&mut self, direction: Direction, bytes: u64, now: Instant) -> bool {
         if self.left == 0
             && (self.has_more() || now.duration_since(self.second) < Duration::from_secs(1))
@@ -46,7 +46,7 @@ impl Limit {
         self.sent.0 + self.received.0 > 0
     }
 
-    /// At the end of a second: what was only counted in it.
+    /// At the end of a second: the sums of it.
     pub(super) fn renew(&mut self, now: Instant, palette: Palette) -> Vec<String> {
         if now.duration_since(self.second) < Duration::from_secs(1) {
             return Vec::new();
@@ -55,6 +55,7 @@ impl Limit {
         self.summary(palette)
     }
 
+    /// The sums so far, a line for each direction.
     pub(super) fn summary(&mut self, palette: Palette) -> Vec<String> {
         let ways = [
             (Direction::Send, "sent", &mut self.sent),

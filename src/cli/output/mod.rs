@@ -1,4 +1,4 @@
-//! One thread prints; the engine's threads hand events over and go on.
+//! Output: one thread prints the events that the engine's threads put into its queue.
 
 mod area;
 pub(crate) mod banner;
@@ -21,17 +21,17 @@ use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 use terminal::Terminal;
 
-/// Events that may wait to be printed.
-const QUEUE: usize = 8192;
-/// More waiting events than that, and progress is not worth queueing.
-const BUSY: usize = 256;
-/// In a burst, what comes within so long is printed together: to wake the printing thread for each
-/// event of ten thousand small files costs as much as to seal them.
-const BURST: Duration = Duration::from_millis(3);
-/// How long nothing may happen before the printing thread looks up.
-const IDLE: Duration = Duration::from_secs(3600);
+/// Capacity of the queue, in messages.
+const QUEUE_CAPACITY: usize = 8192;
+/// With more messages in the queue, progress events are dropped.
+const MAX_QUEUED_PROGRESS: usize = 256;
+/// In a burst, the messages of this time are printed together. Waking the printing thread for each
+/// event of ten thousand small files costs as much as sealing the files.
+const BURST_INTERVAL: Duration = Duration::from_millis(3);
+/// How long the printing thread sleeps when nothing is due.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(3600);
 
-/// The way to the printing thread. Cheap to clone.
+/// The sending end of the queue. Cheap to clone.
 #[derive(Clone)]
 pub(crate) struct Output {
     sender: SyncSender<Message>,
@@ -40,16 +40,19 @@ pub(crate) struct Output {
 
 struct OutputState {
     queued: AtomicUsize,
-    /// With `--json` nothing is left out: a full queue makes the engine wait for its reader, as a
-    /// pipe does. A terminal that stands still makes nobody wait; what it misses is counted.
+    /// `--json` drops only progress events: when the queue is full the engine waits for the reader,
+    /// as with a pipe. The engine never waits for a terminal; finished files that a full queue
+    /// dropped are counted.
     lossless: bool,
-    missed: [Missed; 2],
+    /// By direction: sent and received.
+    dropped: [Dropped; 2],
     ended: Mutex<bool>,
     end: Condvar,
 }
 
+/// Finished files whose events were dropped.
 #[derive(Default)]
-struct Missed {
+struct Dropped {
     files: AtomicU64,
     bytes: AtomicU64,
 }
@@ -57,11 +60,11 @@ struct Missed {
 enum Message {
     Event(SystemTime, Event),
     Line(String),
-    /// Lines that the user asked for, whatever is shown else.
+    /// Lines that the user requested: they are printed even with `--quiet`.
     Report(String),
     /// The user pressed Ctrl-C.
     Interrupted,
-    /// Answered when all before it is printed.
+    /// Answered when all messages before it are printed.
     Sync(SyncSender<()>),
     End(u8, String),
 }
@@ -70,13 +73,13 @@ impl Output {
     /// Starts the printing thread.
     ///
     /// # Errors
-    /// There can be no more threads.
+    /// The system starts no more threads.
     pub(crate) fn start(terminal: Terminal, json: Option<Json>) -> io::Result<Self> {
-        let (sender, receiver) = mpsc::sync_channel(QUEUE);
+        let (sender, receiver) = mpsc::sync_channel(QUEUE_CAPACITY);
         let shared = Arc::new(OutputState {
             queued: AtomicUsize::new(0),
             lossless: json.is_some(),
-            missed: Default::default(),
+            dropped: Default::default(),
             ended: Mutex::new(false),
             end: Condvar::new(),
         });
@@ -85,16 +88,16 @@ impl Output {
         Ok(Self { sender, shared })
     }
 
-    /// Where the engine's events go.
+    /// The sink for the engine's events.
     pub(crate) fn sink(&self) -> EventSink {
         let output = self.clone();
         EventSink::new(move |event| output.event(event))
     }
 
-    /// Takes an event; only `--json` with a reader that does not read makes it wait.
+    /// Queues an event. Waits only with `--json`, while its reader does not read.
     pub(crate) fn event(&self, event: Event) {
         let progress = matches!(event, Event::FileProgress { .. });
-        if progress && self.shared.queued.load(Ordering::Relaxed) > BUSY {
+        if progress && self.shared.queued.load(Ordering::Relaxed) > MAX_QUEUED_PROGRESS {
             return;
         }
         let message = Message::Event(SystemTime::now(), event);
@@ -105,11 +108,11 @@ impl Output {
             self.sender.try_send(message)
         {
             self.shared.queued.fetch_sub(1, Ordering::Relaxed);
-            self.shared.miss(&event);
+            self.shared.count_dropped(&event);
         }
     }
 
-    /// A line for people, such as one of the log; left out when there are too many.
+    /// Queues a line for people, such as one of the log; dropped if the queue is full.
     pub(crate) fn line(&self, line: String) {
         self.shared.queued.fetch_add(1, Ordering::Relaxed);
         if self.sender.try_send(Message::Line(line)).is_err() {
@@ -117,7 +120,7 @@ impl Output {
         }
     }
 
-    /// Lines that the user asked for; left out when nothing can be printed at all.
+    /// Queues lines that the user requested; dropped if the queue is full.
     pub(crate) fn report(&self, text: String) {
         self.shared.queued.fetch_add(1, Ordering::Relaxed);
         if self.sender.try_send(Message::Report(text)).is_err() {
@@ -125,7 +128,7 @@ impl Output {
         }
     }
 
-    /// The user pressed Ctrl-C, which terminals show.
+    /// The user pressed Ctrl-C, which the terminal has echoed as `^C`.
     pub(crate) fn interrupted(&self) {
         self.shared.queued.fetch_add(1, Ordering::Relaxed);
         if self.sender.try_send(Message::Interrupted).is_err() {
@@ -133,7 +136,7 @@ impl Output {
         }
     }
 
-    /// Waits until all so far is printed.
+    /// Waits until everything so far is printed.
     pub(crate) fn sync(&self) {
         let (done, printed) = mpsc::sync_channel(1);
         self.shared.queued.fetch_add(1, Ordering::Relaxed);
@@ -142,11 +145,11 @@ impl Output {
         }
     }
 
-    /// Prints the last lines and waits for that, but no longer than `patience`: a terminal may
-    /// stand still, and whoever reads the events may have stopped. Whatever comes after the first
-    /// call is not printed.
-    pub(crate) fn end(&self, code: u8, reason: &str, patience: Duration) {
-        let deadline = Instant::now() + patience;
+    /// Prints the last lines and waits until they are out, but no longer than `timeout`: the
+    /// terminal or the reader of the events may have stopped. Messages after the first call are not
+    /// printed.
+    pub(crate) fn end(&self, code: u8, reason: &str, timeout: Duration) {
+        let deadline = Instant::now() + timeout;
         let mut message = Message::End(code, reason.to_owned());
         while let Err(TrySendError::Full(back)) = self.sender.try_send(message) {
             if Instant::now() >= deadline {
@@ -156,23 +159,23 @@ impl Output {
             std::thread::sleep(Duration::from_millis(5));
         }
         let ended = self.shared.ended.lock().unwrap_or_else(PoisonError::into_inner);
-        let patience = deadline.saturating_duration_since(Instant::now());
-        drop(self.shared.end.wait_timeout_while(ended, patience, |ended| !*ended));
+        let left = deadline.saturating_duration_since(Instant::now());
+        drop(self.shared.end.wait_timeout_while(ended, left, |ended| !*ended));
     }
 }
 
 impl OutputState {
-    /// Done files are counted. The rest, failures and warnings, is in the log.
-    fn miss(&self, event: &Event) {
+    /// Counts a finished file. Failures and warnings are in the log.
+    fn count_dropped(&self, event: &Event) {
         if let Event::FileDone { direction, size, .. } = event {
-            let missed = &self.missed[usize::from(*direction == Direction::Receive)];
-            missed.files.fetch_add(1, Ordering::Relaxed);
-            missed.bytes.fetch_add(*size, Ordering::Relaxed);
+            let dropped = &self.dropped[usize::from(*direction == Direction::Receive)];
+            dropped.files.fetch_add(1, Ordering::Relaxed);
+            dropped.bytes.fetch_add(*size, Ordering::Relaxed);
         }
     }
 }
 
-/// What the printing thread has.
+/// The state of the printing thread.
 struct Printer {
     terminal: Terminal,
     json: Option<Json>,
@@ -183,16 +186,16 @@ struct Printer {
 impl Printer {
     fn run(mut self) {
         loop {
-            let patience = self.terminal.due_in(Instant::now()).unwrap_or(IDLE);
-            match self.receiver.recv_timeout(patience) {
+            let timeout = self.terminal.due_in(Instant::now()).unwrap_or(IDLE_TIMEOUT);
+            match self.receiver.recv_timeout(timeout) {
                 Ok(Message::End(code, reason)) => return self.end(code, &reason),
                 Ok(message) => self.take(message),
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => return self.terminal.end(None),
             }
-            // Whatever else waits is taken before anything is flushed, and no more than that.
+            // Takes further waiting messages before it flushes, up to a limit.
             let mut burst = false;
-            for _ in 0..BUSY {
+            for _ in 0..MAX_QUEUED_PROGRESS {
                 match self.receiver.try_recv() {
                     Ok(Message::End(code, reason)) => return self.end(code, &reason),
                     Ok(message) => self.take(message),
@@ -203,10 +206,10 @@ impl Printer {
             if let Some(json) = &mut self.json {
                 json.flush();
             }
-            self.count_missed();
+            self.show_dropped();
             self.terminal.draw(Instant::now());
             if burst {
-                std::thread::sleep(BURST);
+                std::thread::sleep(BURST_INTERVAL);
             }
         }
     }
@@ -231,19 +234,20 @@ impl Printer {
         }
     }
 
-    fn count_missed(&mut self) {
-        for (direction, missed) in
-            [Direction::Send, Direction::Receive].into_iter().zip(&self.shared.missed)
+    fn show_dropped(&mut self) {
+        for (direction, dropped) in
+            [Direction::Send, Direction::Receive].into_iter().zip(&self.shared.dropped)
         {
-            let files = missed.files.swap(0, Ordering::Relaxed);
+            let files = dropped.files.swap(0, Ordering::Relaxed);
             if files > 0 {
-                self.terminal.missed(direction, files, missed.bytes.swap(0, Ordering::Relaxed));
+                let bytes = dropped.bytes.swap(0, Ordering::Relaxed);
+                self.terminal.add_to_totals(direction, files, bytes);
             }
         }
     }
 
     fn end(mut self, code: u8, reason: &str) {
-        self.count_missed();
+        self.show_dropped();
         self.terminal.end((code != 0).then_some(reason));
         if let Some(json) = &mut self.json {
             json.exit(SystemTime::now(), code, reason);
@@ -259,13 +263,13 @@ mod tests {
     use std::io::Write;
     use terminal::Show;
 
-    /// A reader that takes nothing until it is opened.
+    /// A pipe that blocks its writer until it is opened.
     #[derive(Clone, Default)]
     struct Pipe(Arc<Valve>);
 
     #[derive(Default)]
     struct Valve {
-        /// Whether it is open, and what went through.
+        /// Whether it is open, and the bytes written to it.
         state: Mutex<(bool, Vec<u8>)>,
         opened: Condvar,
     }
@@ -301,7 +305,7 @@ mod tests {
     const TIMEOUT: Duration = Duration::from_secs(20);
 
     #[test]
-    fn a_slow_reader_misses_progress_and_nothing_else() {
+    fn a_slow_reader_misses_only_progress_events() {
         let pipe = Pipe::default();
         let output =
             Output::start(Terminal::stderr(Show::Errors), Some(Json::new(pipe.clone()))).unwrap();
@@ -318,11 +322,11 @@ mod tests {
         assert!(progress < 1000, "{progress}");
         assert!(lines.last().unwrap().contains(r#""event":"exit""#));
         output.event(sample::listening());
-        assert_eq!(pipe.lines().len(), lines.len(), "nothing after the last line");
+        assert_eq!(pipe.lines().len(), lines.len(), "no line after the last one");
     }
 
     #[test]
-    fn the_end_does_not_wait_for_ever() {
+    fn the_end_waits_no_longer_than_its_timeout() {
         let pipe = Pipe::default();
         let output =
             Output::start(Terminal::stderr(Show::Errors), Some(Json::new(pipe.clone()))).unwrap();

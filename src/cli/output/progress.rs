@@ -1,4 +1,4 @@
-//! What is under way, and the lines that show it below everything else on a terminal.
+//! The files in transfer, and the lines that show them in the progress area.
 
 use super::text::{self, Palette};
 use console::measure_text_width;
@@ -8,21 +8,21 @@ use rft::proto::name::Name;
 use std::collections::{BTreeMap, HashMap};
 use std::time::{Duration, Instant};
 
-/// Most bars at once; the others are counted.
+/// Files with a bar of their own; the others are counted.
 const MAX_BARS: usize = 8;
-/// A transfer gets a bar when it is this old; what is over before would only flicker.
-const BAR_AFTER: Duration = Duration::from_millis(250);
-/// A file below this size mostly waits for its receipt, which a bar does not show: it gets one
-/// late.
+/// Age at which a transfer gets a bar; the bar of a shorter one would only flicker.
+const BAR_DELAY: Duration = Duration::from_millis(250);
+/// A file below this size, in bytes, mostly waits for its receipt, which a bar does not show: it
+/// gets one later.
 const SMALL: u64 = 1_000_000;
-const SMALL_BAR_AFTER: Duration = Duration::from_secs(3);
-/// Time over which a rate is smoothed, in seconds.
+const SMALL_BAR_DELAY: Duration = Duration::from_secs(3);
+/// Time constant of the smoothed rates, in seconds.
 const RATE_WINDOW: f64 = 2.0;
 
-/// Both directions, and who is waited for.
+/// The transfers of both directions, and the peer that `rft` waits for.
 #[derive(Debug, Default)]
 pub(crate) struct Progress {
-    /// In the order in which they began.
+    /// In the order of their start.
     bars: BTreeMap<u64, Bar>,
     by_transfer: HashMap<(Direction, TransferId), u64>,
     next: u64,
@@ -72,7 +72,7 @@ impl Rate {
         self.per_second.unwrap_or(0.0)
     }
 
-    /// Time for that many bytes; `None` when it would be a day or nobody knows.
+    /// The time for `bytes` at this rate; `None` if unknown or a day or more.
     fn time_for(&self, bytes: u64) -> Option<Duration> {
         let seconds = bytes as f64 / self.get();
         (seconds.is_finite() && seconds < 86_400.0).then(|| Duration::from_secs_f64(seconds.ceil()))
@@ -80,12 +80,12 @@ impl Rate {
 }
 
 impl Progress {
-    /// Takes note of what an event says.
-    pub(crate) fn note(&mut self, event: &Event, now: Instant) {
+    /// Updates the transfers from an event.
+    pub(crate) fn update(&mut self, event: &Event, now: Instant) {
         match event {
             Event::Waiting { peer, .. } => {
-                let whom = peer.as_deref().map_or_else(|| "a peer".to_owned(), text::printable);
-                self.waiting = Some((whom, now));
+                let peer = peer.as_deref().map_or_else(|| "a peer".to_owned(), text::printable);
+                self.waiting = Some((peer, now));
             }
             Event::Connected { .. } => self.waiting = None,
             Event::Disconnected { .. } => {
@@ -110,7 +110,7 @@ impl Progress {
                     self.totals(*direction).rate.moved += size.saturating_sub(*offset);
                 }
                 self.end(key);
-                self.missed(*direction, 1, *size);
+                self.add_to_totals(*direction, 1, *size);
             }
             Event::FileFailed { direction, transfer, .. } => self.end((*direction, *transfer)),
             Event::Backlog { direction, files, bytes } => {
@@ -121,17 +121,17 @@ impl Progress {
         }
     }
 
-    /// Counts files that are done without having been seen.
-    pub(crate) fn missed(&mut self, direction: Direction, files: u64, bytes: u64) {
+    /// Counts finished files.
+    pub(crate) fn add_to_totals(&mut self, direction: Direction, files: u64, bytes: u64) {
         let totals = self.totals(direction);
         totals.files += files;
         totals.bytes += bytes;
-        // Until the engine tells anew.
+        // An estimate until the next `Backlog` event.
         totals.left_files = totals.left_files.saturating_sub(files);
         totals.left_bytes = totals.left_bytes.saturating_sub(bytes);
     }
 
-    /// What went in one direction since the start.
+    /// The totals of one direction since the start.
     pub(crate) fn totals(&mut self, direction: Direction) -> &mut Totals {
         match direction {
             Direction::Send => &mut self.send,
@@ -177,24 +177,24 @@ impl Progress {
         }
     }
 
-    /// Renews the rates after some time.
+    /// Updates the rates; `elapsed` is the time since the last call.
     pub(crate) fn tick(&mut self, elapsed: Duration) {
         self.send.rate.tick(elapsed);
         self.receive.rate.tick(elapsed);
         self.bars.values_mut().for_each(|bar| bar.rate.tick(elapsed));
     }
 
-    /// Whether the lines change by themselves.
+    /// Whether the lines change without an event.
     pub(crate) fn is_moving(&self) -> bool {
         !self.bars.is_empty() || self.waiting.is_some()
     }
 
-    /// The lines to show, none of them wider than `width` columns.
+    /// The lines of the area, at most `width` columns wide.
     pub(crate) fn lines(&self, width: usize, now: Instant, palette: Palette) -> Vec<String> {
         let mut lines = Vec::new();
         let old_enough = |bar: &&Bar| {
             let age = now.duration_since(bar.since);
-            age >= if bar.size < SMALL { SMALL_BAR_AFTER } else { BAR_AFTER }
+            age >= if bar.size < SMALL { SMALL_BAR_DELAY } else { BAR_DELAY }
         };
         lines.extend(
             self.bars
@@ -210,9 +210,9 @@ impl Progress {
         for direction in [Direction::Send, Direction::Receive] {
             lines.extend(self.total_line(direction, palette));
         }
-        if let Some((whom, since)) = &self.waiting {
+        if let Some((peer, since)) = &self.waiting {
             let time = text::countdown(now.duration_since(*since));
-            lines.push(palette.warn(&format!("waiting for {whom}, {time}")));
+            lines.push(palette.warn(&format!("waiting for {peer}, {time}")));
         }
         lines
             .into_iter()
@@ -226,26 +226,26 @@ impl Progress {
             Direction::Send => &self.send,
             Direction::Receive => &self.receive,
         };
-        let under_way: Vec<&Bar> =
+        let active: Vec<&Bar> =
             self.bars.values().filter(|bar| bar.direction == direction).collect();
-        if totals.left_files == 0 && under_way.is_empty() {
+        if totals.left_files == 0 && active.is_empty() {
             return None;
         }
-        let left_bytes = totals.left_bytes.max(under_way.iter().map(|bar| bar.size).sum());
+        let left_bytes = totals.left_bytes.max(active.iter().map(|bar| bar.size).sum());
         let done = if direction == Direction::Send { "sent" } else { "received" };
         let mut line = format!(
             "{} {}, {} {done}; {}, {} left",
             arrow(direction),
             text::files(totals.files),
             text::bytes(totals.bytes),
-            text::files(totals.left_files.max(under_way.len() as u64)),
+            text::files(totals.left_files.max(active.len() as u64)),
             text::bytes(left_bytes),
         );
-        let there: u64 = under_way.iter().map(|bar| bar.bytes).sum();
+        let there: u64 = active.iter().map(|bar| bar.bytes).sum();
         let remaining = left_bytes.saturating_sub(there);
-        // With nothing under way, what is left settles or is removed from Outgoing: no matter of
-        // bytes.
-        if totals.rate.get() >= 1.0 && !under_way.is_empty() {
+        // Without an active transfer the remaining files settle or are being removed from Outgoing:
+        // the rate says nothing about that.
+        if totals.rate.get() >= 1.0 && !active.is_empty() {
             line.push_str(&format!("; {}", text::rate(totals.rate.get())));
             if let Some(time) = totals.rate.time_for(remaining) {
                 line.push_str(&format!(", {}", text::countdown(time)));
@@ -275,7 +275,7 @@ impl Bar {
     }
 }
 
-/// Up for what leaves, down for what comes.
+/// Up for files that are sent, down for received ones.
 pub(crate) fn arrow(direction: Direction) -> &'static str {
     match direction {
         Direction::Send => "↑",
@@ -294,9 +294,11 @@ mod tests {
     fn a_bar_shows_bytes_rate_and_time_left() {
         let start = Instant::now();
         let mut progress = Progress::default();
-        progress
-            .note(&sample::started(Direction::Send, "photos/summer/beach.jpg", 100_000_000), start);
-        progress.note(
+        progress.update(
+            &sample::started(Direction::Send, "photos/summer/beach.jpg", 100_000_000),
+            start,
+        );
+        progress.update(
             &sample::progress(Direction::Send, "photos/summer/beach.jpg", 50_000_000, 100_000_000),
             start,
         );
@@ -316,9 +318,9 @@ mod tests {
     fn lines_fit_any_width() {
         let start = Instant::now();
         let mut progress = Progress::default();
-        progress.note(&sample::waiting(), start);
+        progress.update(&sample::waiting(), start);
         for i in 0..20 {
-            progress.note(
+            progress.update(
                 &sample::started(
                     Direction::Receive,
                     &format!("日本語/{i}-{}", "x".repeat(100)),
@@ -339,13 +341,13 @@ mod tests {
     }
 
     #[test]
-    fn what_ends_goes_away() {
+    fn a_finished_or_failed_transfer_has_no_line() {
         let now = Instant::now();
         let mut progress = Progress::default();
-        progress.note(&sample::started(Direction::Send, "a", 1), now);
-        progress.note(&sample::started(Direction::Receive, "a", 1), now);
-        progress.note(&sample::done(Direction::Send, "a", 1), now);
-        progress.note(&sample::failed(Direction::Receive, "a"), now);
+        progress.update(&sample::started(Direction::Send, "a", 1), now);
+        progress.update(&sample::started(Direction::Receive, "a", 1), now);
+        progress.update(&sample::done(Direction::Send, "a", 1), now);
+        progress.update(&sample::failed(Direction::Receive, "a"), now);
         assert!(!progress.is_moving() && progress.lines(80, now, PLAIN).is_empty());
         assert_eq!((progress.send.files, progress.send.bytes, progress.receive.files), (1, 1, 0));
     }

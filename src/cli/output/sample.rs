@@ -1,4 +1,4 @@
-//! Events for the tests of what prints them.
+//! Events for tests of the output.
 
 use rft::event::{Cause, Direction, Event, SessionRole};
 use rft::proto::message::{InstallationId, TransferId};
@@ -14,7 +14,7 @@ fn addr() -> SocketAddr {
     "192.0.2.7:4000".parse().unwrap()
 }
 
-/// One transfer for each name, both ways.
+/// The transfer id of a name, the same in both directions.
 fn transfer(path: &str) -> TransferId {
     let hash = blake3::hash(path.as_bytes());
     TransferId(hash.as_bytes()[..16].try_into().unwrap())

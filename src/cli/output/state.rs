@@ -1,10 +1,10 @@
-//! The state of a running peer as text for people (SIGUSR1).
+//! The state of a running peer as text (SIGUSR1).
 
 use super::text;
 use rft::daemon::State;
 use std::fmt::Write as _;
 
-/// Several lines, without the end of the last; `None` before the folders are open.
+/// Several lines; the last has no newline. `state` is `None` before the folders are open.
 pub(crate) fn text(state: Option<&State>) -> String {
     let version = env!("CARGO_PKG_VERSION");
     let Some(state) = state else { return format!("state of rft {version}: starting or ending") };
@@ -38,8 +38,8 @@ pub(crate) fn text(state: Option<&State>) -> String {
         "\n  to receive: {to_receive}; arriving now: {}",
         text::files(state.arriving as u64)
     );
-    for (name, why) in &state.waiting {
-        let _ = write!(text, "\n  waits: {name}: {why}");
+    for (name, reason) in &state.waiting {
+        let _ = write!(text, "\n  waits: {name}: {reason}");
     }
     if state.more > 0 {
         let _ = write!(text, "\n  and {} more", text::count(state.more));

@@ -10,27 +10,27 @@ use std::io::{self, IsTerminal, Write};
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-/// Time between two drawings.
-const FRAME: Duration = Duration::from_millis(100);
-/// How much is shown.
+/// Interval between two frames of the progress area.
+const FRAME_INTERVAL: Duration = Duration::from_millis(100);
+/// How much a terminal shows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Show {
-    /// Only why the command failed.
+    /// Only the failure of the command.
     Errors,
-    /// What happened, as lines.
+    /// A line for each event.
     Lines,
-    /// Lines, and progress below them.
+    /// Lines, and the progress area below them.
     Progress,
 }
 
-/// Prints for people. Only one thread has it.
+/// Prints for people. The printing thread owns it.
 pub(crate) struct Terminal {
     show: Show,
     palette: Palette,
     out: Box<dyn Write + Send>,
     area: Option<Area>,
     progress: Progress,
-    /// Lines to print at the next drawing.
+    /// Lines to print with the next frame.
     lines: Vec<String>,
     limit: Option<Limit>,
     failures: Failures,
@@ -67,21 +67,21 @@ impl Terminal {
         }
     }
 
-    /// Time until [`Terminal::draw`] is due, `None` when there is nothing to draw.
+    /// Time until [`Terminal::draw`] is due; `None` if there is nothing to draw.
     pub(crate) fn due_in(&self, now: Instant) -> Option<Duration> {
         let suppressed = self.limit.as_ref().is_some_and(Limit::has_more);
         let moving =
             self.area.as_ref().is_some_and(|area| !area.is_empty() || self.progress.is_moving());
         let due = !self.lines.is_empty() || suppressed || moving || self.failures.is_pending();
-        due.then(|| FRAME.saturating_sub(now.duration_since(self.drawn)))
+        due.then(|| FRAME_INTERVAL.saturating_sub(now.duration_since(self.drawn)))
     }
 
-    /// Takes an event.
+    /// Shows an event.
     pub(crate) fn event(&mut self, event: &Event, now: Instant) {
         if self.show == Show::Errors {
             return;
         }
-        self.progress.note(event, now);
+        self.progress.update(event, now);
         if let Event::FileDone { path, .. } = event {
             self.failures.done(path);
         }
@@ -102,7 +102,7 @@ impl Terminal {
                 self.line(format!("{} to {peer} {session}", palette.good("connected")));
             }
             Event::AuthFailed { peer, count } => {
-                let advice = "if that is your peer, check the password on both responders";
+                let advice = "if that is your peer, check the password on both hosts";
                 let times = if *count > 1 { format!(" ({count} tries)") } else { String::new() };
                 self.line(format!(
                     "{}; {advice}",
@@ -154,8 +154,8 @@ impl Terminal {
     }
 
     fn waiting(&mut self, peer: Option<&str>, local: &[SocketAddr]) {
-        let whom = peer.map_or_else(|| "a peer".to_owned(), text::printable);
-        self.line(format!("waiting for {whom}"));
+        let peer = peer.map_or_else(|| "a peer".to_owned(), text::printable);
+        self.line(format!("waiting for {peer}"));
         if let Some((first, others)) = local.split_first() {
             let command = self.palette.bold(&format!("rft {} {}", first.ip(), first.port()));
             let others: Vec<String> = others.iter().map(|addr| addr.ip().to_string()).collect();
@@ -168,14 +168,14 @@ impl Terminal {
         }
     }
 
-    /// Takes a whole line, that of the log for example.
+    /// Prints a line with the next frame, for example one of the log.
     pub(crate) fn line(&mut self, line: String) {
         if self.show != Show::Errors {
             self.lines.push(line);
         }
     }
 
-    /// Takes lines that the user asked for: they are shown in any case.
+    /// Prints lines that the user requested, whatever [`Show`] says.
     pub(crate) fn report(&mut self, text: String) {
         self.lines.extend(text.lines().map(str::to_owned));
     }
@@ -187,18 +187,18 @@ impl Terminal {
         }
     }
 
-    /// Counts what the queue before this could not take.
-    pub(crate) fn missed(&mut self, direction: Direction, files: u64, bytes: u64) {
-        self.progress.missed(direction, files, bytes);
+    /// Counts finished files whose events the queue dropped.
+    pub(crate) fn add_to_totals(&mut self, direction: Direction, files: u64, bytes: u64) {
+        self.progress.add_to_totals(direction, files, bytes);
         if let Some(limit) = &mut self.limit {
             limit.count(direction, files, bytes);
         }
     }
 
-    /// Prints the lines so far and draws the progress anew, when it is time.
+    /// Prints the lines so far and draws the progress area, if a frame is due.
     pub(crate) fn draw(&mut self, now: Instant) {
         let elapsed = now.duration_since(self.drawn);
-        if self.area.is_some() && elapsed < FRAME {
+        if self.area.is_some() && elapsed < FRAME_INTERVAL {
             return;
         }
         self.drawn = now;
@@ -228,8 +228,7 @@ impl Terminal {
         }
     }
 
-    /// Prints all that is left: what was counted only, what went in all, and why the command
-    /// failed.
+    /// Prints the remaining lines, the totals, and the reason if the command failed.
     pub(crate) fn end(&mut self, failure: Option<&str>) {
         if let Some(limit) = &mut self.limit {
             self.lines.extend(limit.summary(self.palette));
@@ -260,13 +259,14 @@ impl Terminal {
     }
 }
 
-/// `sent      photos/a.jpg  2.10 MB, 0.30 s, 7.00 MB/s`
+/// The line of a finished file: `↑ sent     photos/a.jpg  2.10 MB, 0.30 s, 7.00 MB/s`. `None` for
+/// other events.
 pub(crate) fn done_line(event: &Event, palette: Palette) -> Option<String> {
     let Event::FileDone { direction, path, size, blake3, elapsed, offset, saved_as, .. } = event
     else {
         return None;
     };
-    let what = if *direction == Direction::Send { "sent    " } else { "received" };
+    let verb = if *direction == Direction::Send { "sent    " } else { "received" };
     let mut details = Vec::new();
     if *blake3 != [0; 32] {
         details.push(text::bytes(*size));
@@ -277,7 +277,7 @@ pub(crate) fn done_line(event: &Event, palette: Palette) -> Option<String> {
         }
     }
     if *offset > 0 {
-        details.push(format!("{} were there from before", text::bytes(*offset)));
+        details.push(format!("{} were already there", text::bytes(*offset)));
     }
     if let Some(name) = saved_as.as_ref().filter(|name| *name != path) {
         details.push(format!("saved as {name}"));
@@ -287,7 +287,7 @@ pub(crate) fn done_line(event: &Event, palette: Palette) -> Option<String> {
     Some(format!(
         "{} {} {path}{gap}{details}",
         palette.accent(arrow(*direction)),
-        palette.good(what)
+        palette.good(verb)
     ))
 }
 

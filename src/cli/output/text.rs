@@ -1,11 +1,11 @@
-//! Numbers, times and names as people read them, and the few styles that lines have.
+//! Text for people: numbers, times, names, and the styles of lines.
 
 use console::{Style, measure_text_width};
 use rft::event::SessionRole;
 use rft::proto::name::escape;
 use std::time::Duration;
 
-/// Bytes to three digits, powers of 1000: `999 B`, `1.23 kB`, `45.6 MB`, `789 GB`.
+/// Bytes with three digits, in powers of 1000: `999 B`, `1.23 kB`, `45.6 MB`, `789 GB`.
 pub(crate) fn bytes(n: u64) -> String {
     const UNITS: [&str; 6] = ["kB", "MB", "GB", "TB", "PB", "EB"];
     if n < 1000 {
@@ -13,7 +13,7 @@ pub(crate) fn bytes(n: u64) -> String {
     }
     let mut value = n as f64 / 1000.0;
     let mut unit = 0;
-    // 999.5 would be rounded to 1000 of its unit.
+    // 999.5 would round to 1000 of its unit.
     while value >= 999.5 {
         value /= 1000.0;
         unit += 1;
@@ -33,7 +33,7 @@ pub(crate) fn rate(per_second: f64) -> String {
     format!("{}/s", bytes(per_second as u64))
 }
 
-/// A time: `0.12 s`, `3.4 s`, `56 s`, `7:08`, `1:02:03`.
+/// A duration: `0.12 s`, `3.4 s`, `56 s`, `7:08`, `1:02:03`.
 pub(crate) fn span(time: Duration) -> String {
     let seconds = time.as_secs();
     match seconds {
@@ -45,12 +45,12 @@ pub(crate) fn span(time: Duration) -> String {
     }
 }
 
-/// A time to wait, in whole seconds: `8 s`, `3:05`.
+/// A remaining time, in whole seconds: `8 s`, `3:05`.
 pub(crate) fn countdown(time: Duration) -> String {
     if time.as_secs() < 60 { format!("{} s", time.as_secs()) } else { span(time) }
 }
 
-/// A number with its thousands apart: `1,234`.
+/// A number with commas between its thousands: `1,234`.
 pub(crate) fn count(n: u64) -> String {
     let digits = n.to_string();
     let mut text = String::with_capacity(digits.len() * 4 / 3);
@@ -68,8 +68,8 @@ pub(crate) fn files(n: u64) -> String {
     format!("{} file{}", count(n), if n == 1 { "" } else { "s" })
 }
 
-/// Text in exactly `width` columns: its middle becomes `…` when it is too long, as both the start
-/// of a path and the end of a name tell files apart; spaces follow when it is short.
+/// Text in exactly `width` columns. Spaces follow a short text. Of a long one the middle becomes
+/// `…`, since both the start of a path and the end of a name distinguish files.
 pub(crate) fn fit(text: &str, width: usize) -> String {
     let have = measure_text_width(text);
     if have <= width {
@@ -85,7 +85,7 @@ pub(crate) fn fit(text: &str, width: usize) -> String {
     format!("{head}…{tail}{}", " ".repeat(rest))
 }
 
-/// As many characters as have room; a wide one needs two columns.
+/// The first characters, up to `room` columns; a wide character needs two.
 fn take_columns(chars: impl Iterator<Item = char>, room: usize) -> String {
     let mut taken = String::new();
     let mut used = 0;
@@ -99,7 +99,7 @@ fn take_columns(chars: impl Iterator<Item = char>, room: usize) -> String {
     taken
 }
 
-/// Our side of the handshake, as the contract calls it.
+/// This peer's role in the handshake, as `--json` and the terminal call it.
 pub(crate) fn role_name(role: SessionRole) -> &'static str {
     match role {
         SessionRole::Responder => "responder",
@@ -107,14 +107,14 @@ pub(crate) fn role_name(role: SessionRole) -> &'static str {
     }
 }
 
-/// Text that may have come from a peer, without anything that steers a terminal. The names in it
-/// are escaped already, so its backslashes stay as they are.
+/// Text that may come from a peer, with its control characters escaped. Names in it are escaped
+/// already, so backslashes stay as they are.
 pub(crate) fn printable(text: &str) -> String {
     escape(text.as_bytes()).replace("\\\\", "\\")
 }
 
-/// A line as it goes to a terminal, whatever its text is: of all that steers a terminal only the
-/// styles of [`Palette`] are left, and not even those where there are no `colours`.
+/// A line that is safe for a terminal, whatever its text: control characters are escaped, except
+/// for the styles of [`Palette`] if `colours` is set.
 pub(crate) fn for_terminal(line: &str, colours: bool) -> String {
     let mut parts = line.split('\u{1b}');
     let mut out = printable(parts.next().unwrap_or_default());
@@ -134,8 +134,8 @@ pub(crate) fn for_terminal(line: &str, colours: bool) -> String {
     out
 }
 
-/// An event of the log as one line: nothing in it can begin another, or steer a terminal that shows
-/// the file.
+/// An event of the log as one line: its text can neither begin another line nor control a terminal
+/// that shows the file.
 pub(crate) fn log_line(event: &[u8]) -> String {
     let text = String::from_utf8_lossy(event);
     let mut line = printable(text.strip_suffix('\n').unwrap_or(&text));
@@ -143,7 +143,7 @@ pub(crate) fn log_line(event: &[u8]) -> String {
     line
 }
 
-/// The styles of lines; plain where no colours are wanted.
+/// The styles of lines. Without `colours` the text stays plain.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Palette {
     pub(crate) colours: bool,
@@ -231,12 +231,12 @@ mod tests {
     }
 
     #[test]
-    fn nothing_steers_the_terminal() {
+    fn control_characters_are_escaped() {
         assert_eq!(printable("a\\x1b b\u{1b}[2J\u{202e}"), "a\\x1b b\\x1b[2J\\u{202e}");
     }
 
     #[test]
-    fn a_line_keeps_its_styles_and_nothing_else() {
+    fn a_line_keeps_only_its_styles() {
         let line =
             "\u{1b}[31m\u{1b}[1mbad\u{1b}[0m a\\x1b\u{1b}]0;t\u{7}\u{1b}[2J\r\n\u{9b}\u{202e}";
         let rest = "\\x1b]0;t\\x07\\x1b[2J\\x0d\\x0a\\u{9b}\\u{202e}";

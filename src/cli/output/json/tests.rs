@@ -95,12 +95,12 @@ fn names_that_are_not_utf8_have_their_bytes_beside() {
 }
 
 #[test]
-fn a_line_steers_no_terminal_and_says_the_same() {
+fn a_line_has_no_control_characters_and_keeps_its_text() {
     let hostile = "a\u{1b}[2J\n\u{9b}31m\u{202e}\u{7f}\u{feff}\"\\";
     let event = Event::Warning { path: Some(sample::name(hostile)), message: hostile.into() };
     let line = written(UNIX_EPOCH, &event);
-    let steers = |c: &char| is_unprintable(*c);
-    assert_eq!(line.trim_end_matches('\n').chars().find(steers), None, "{line:?}");
+    let is_control = |c: &char| is_unprintable(*c);
+    assert_eq!(line.trim_end_matches('\n').chars().find(is_control), None, "{line:?}");
     assert_eq!(parse(&event)["message"], hostile);
     assert_eq!(parse(&event)["path"], hostile);
 }

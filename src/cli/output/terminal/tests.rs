@@ -57,7 +57,7 @@ fn plain_lines() {
 listening on [::]:4000 (UDP)
 waiting for bob
   on the other host: rft 192.0.2.7 4000   (or 2001:db8::7)
-192.0.2.7:4000 does not know the password; if that is your peer, check the password on both responders
+192.0.2.7:4000 does not know the password; if that is your peer, check the password on both hosts
 connected to 192.0.2.7:4000 (initiator, session 5e55)
 ↑ sent     big  3.00 MB, 1.5 s, 2.00 MB/s
 ↓ received a/b.txt  12 B, 1.5 s, saved as a/b (1).txt
@@ -70,9 +70,9 @@ rft: the port 4000 is taken; name another one
     assert_eq!(screen.text(), expected);
 }
 
-/// Whatever text is in an event, a line of the log or the last message.
+/// For any text in an event, a line of the log or the last message.
 #[test]
-fn nothing_but_styles_and_lines_reaches_the_screen() {
+fn only_styles_and_line_ends_control_the_screen() {
     let hostile = "a\u{1b}[2J\u{1b}]0;title\u{7}\rb\n\u{9b}31m\u{202e}\u{7f}";
     for colours in [false, true] {
         let screen = Screen::default();
