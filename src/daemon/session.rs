@@ -4,7 +4,7 @@ use super::Shared;
 use crate::crypto::handshake::Role;
 use crate::event::{Cause, Direction, Event, SessionRole};
 use crate::failpoint::fail_point;
-use crate::outbox::{Backlog, Compression, DeliverError, Delivered, Item, Retry};
+use crate::outbox::{Backlog, Compression, DeliverError, Item, Receipt, Retry};
 use crate::proto::message::{Control, EntryKind, Refusal};
 use crate::proto::name::Name;
 use crate::session::record::RecordError;
@@ -116,12 +116,7 @@ fn is_interruption(error: &DeliverError) -> bool {
         || matches!(error, DeliverError::Refused { reason: Refusal::Stopping, .. })
 }
 
-fn finish(
-    shared: &Shared,
-    mut item: Item,
-    result: Result<Delivered, DeliverError>,
-    begun: Instant,
-) {
+fn finish(shared: &Shared, mut item: Item, result: Result<Receipt, DeliverError>, begun: Instant) {
     let (path, transfer) = (item.name.clone(), item.id);
     let error = match result {
         Ok(delivered) => {

@@ -2,7 +2,7 @@
 
 use super::Shared;
 use crate::event::SessionRole;
-use crate::outbox::{Backlog, Totals, Waiting};
+use crate::outbox::{Backlog, DeliveredTotals, WaitReason};
 use crate::proto::name::Name;
 use std::fmt;
 use std::net::SocketAddr;
@@ -89,11 +89,11 @@ pub struct State {
     /// What the peer said that it has left for this side.
     pub to_receive: Option<Backlog>,
     /// What was sent since the start.
-    pub sent: Totals,
+    pub sent: DeliveredTotals,
     /// Files that arrive now.
     pub arriving: usize,
     /// What is not sent yet, and why: first what something is the matter with.
-    pub waiting: Vec<(Name, Waiting)>,
+    pub waiting: Vec<(Name, WaitReason)>,
     /// How many more there are.
     pub more: u64,
 }
@@ -123,7 +123,7 @@ pub struct Left {
     connected: bool,
     own: Backlog,
     theirs: Option<u64>,
-    named: Vec<(Name, Waiting)>,
+    named: Vec<(Name, WaitReason)>,
     more: u64,
 }
 

@@ -1,9 +1,9 @@
-//! The thread that finishes what the peer holds: removes it, archives it, or marks it as delivered,
-//! many at a time.
+//! The cleanup thread: removes or archives delivered entries, or marks them in the ledger, in
+//! batches.
 
-use super::queue::handout::Finish;
-use super::shared::{Job, OutboxState, locked};
-use super::{Item, OutboxConfig};
+use super::config::OutboxConfig;
+use super::item::{CleanupOutcome, Item};
+use super::state::{CleanupJob, OutboxState};
 use crate::config::AfterSend;
 use crate::event::EventSink;
 use crate::failpoint::fail_point;
@@ -19,126 +19,127 @@ use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
-/// Items in one batch.
+/// The most items of a batch.
 const MAX_BATCH: usize = 512;
-/// How often something is tried to be removed.
-const TRIES: u32 = 3;
-/// The wait before the second try, and four times that before the third: virus scanners and the
-/// like hold a file for a moment.
-const TRY_AGAIN: Duration = Duration::from_millis(250);
-/// The wait before another try where no space is left: somebody has to make room first.
-const ROOM_INTERVAL: Duration = Duration::from_secs(5);
+/// How often the removal of an entry is attempted.
+const MAX_ATTEMPTS: u32 = 3;
+/// The wait before the second attempt; the third waits four times as long. Programs like virus
+/// scanners hold a file for a moment.
+const RETRY_INTERVAL: Duration = Duration::from_millis(250);
+/// The wait before another attempt while the disk is full. The user must make room first.
+const FULL_DISK_INTERVAL: Duration = Duration::from_secs(5);
+/// How long the thread sleeps at most.
+const MAX_SLEEP: Duration = Duration::from_secs(60);
 
-/// Works off what was delivered.
+/// The cleanup thread's own state.
 #[derive(Debug)]
-pub(super) struct Finisher {
+pub(super) struct Cleanup {
     outgoing: Arc<Folder>,
     ledger: Arc<Ledger>,
     after_send: AfterSend,
-    shared: Arc<OutboxState>,
+    state: Arc<OutboxState>,
     events: EventSink,
-    again: Vec<Again>,
-    /// How long a file is set aside of which the system does not say whether a program writes it.
+    retries: Vec<CleanupRetry>,
+    /// How long a file is set aside if the system cannot tell whether a program writes it.
     grace: Duration,
-    holds: Vec<OnHold>,
-    /// The user knows that no space is left.
+    set_aside: Vec<SetAside>,
+    /// The user was told that the disk is full.
     full_told: bool,
-    /// What was said of a mount, from which nothing can be removed.
+    /// The mounts from which nothing can be removed, and of which the user was told.
     told_mounts: HashSet<String>,
 }
 
-/// An item that is set aside until it is known that no program writes it.
+/// A file that is set aside until it is certain that no program writes it.
 #[derive(Debug)]
-struct OnHold {
+struct SetAside {
     item: Item,
     hold: Hold,
     until: Instant,
 }
 
-/// An item that could not be finished yet.
+/// An item whose cleanup is attempted again.
 #[derive(Debug)]
-struct Again {
+struct CleanupRetry {
     item: Item,
-    tries: u32,
+    /// Failed attempts so far.
+    attempts: u32,
     at: Instant,
 }
 
-/// How one item of a batch went.
-type Outcome = Result<Finish, StoreError>;
+/// The result of one attempt.
+type Attempt = Result<CleanupOutcome, StoreError>;
 
-impl Finisher {
-    pub fn new(config: &OutboxConfig, shared: Arc<OutboxState>, events: EventSink) -> Self {
+impl Cleanup {
+    pub fn new(config: &OutboxConfig, state: Arc<OutboxState>, events: EventSink) -> Self {
         Self {
             outgoing: Arc::clone(&config.outgoing),
             ledger: Arc::clone(&config.ledger),
             after_send: config.after_send,
-            shared,
+            state,
             events,
-            again: Vec::new(),
-            full_told: false,
+            retries: Vec::new(),
             grace: config.grace,
-            holds: Vec::new(),
+            set_aside: Vec::new(),
+            full_told: false,
             told_mounts: HashSet::new(),
         }
     }
 
-    /// The thread: until it is told to stop.
-    pub fn run(mut self, remover: Option<&Remover>, jobs: &Receiver<Job>) {
+    /// The body of the thread. Returns after [`CleanupJob::Stop`].
+    pub fn run(mut self, remover: Option<&Remover>, jobs: &Receiver<CleanupJob>) {
         let mut stop = false;
         while !stop {
             let mut batch = Vec::new();
-            match jobs.recv_timeout(self.patience()) {
-                Ok(Job::Finish(item)) => batch.push((item, 0)),
-                Ok(Job::Verify(item)) => self.verify(item),
-                Ok(Job::Stop) | Err(RecvTimeoutError::Disconnected) => stop = true,
+            match jobs.recv_timeout(self.time_to_sleep()) {
+                Ok(CleanupJob::CleanUp(item)) => batch.push((item, 0)),
+                Ok(CleanupJob::Verify(item)) => self.verify(item),
+                Ok(CleanupJob::Stop) | Err(RecvTimeoutError::Disconnected) => stop = true,
                 Err(RecvTimeoutError::Timeout) => {}
             }
             while batch.len() < MAX_BATCH && !stop {
                 match jobs.try_recv() {
-                    Ok(Job::Finish(item)) => batch.push((item, 0)),
-                    Ok(Job::Verify(item)) => self.verify(item),
-                    Ok(Job::Stop) => stop = true,
+                    Ok(CleanupJob::CleanUp(item)) => batch.push((item, 0)),
+                    Ok(CleanupJob::Verify(item)) => self.verify(item),
+                    Ok(CleanupJob::Stop) => stop = true,
                     Err(_) => break,
                 }
             }
             let now = Instant::now();
             batch.extend(
-                self.again.extract_if(.., |a| stop || a.at <= now).map(|a| (a.item, a.tries)),
+                self.retries
+                    .extract_if(.., |retry| stop || retry.at <= now)
+                    .map(|retry| (retry.item, retry.attempts)),
             );
             if !batch.is_empty() {
-                self.finish(remover, batch);
+                self.clean_up(remover, batch);
             }
             if let Some(remover) = remover {
-                self.settle_holds(remover);
+                self.end_set_aside(remover);
             }
         }
     }
 
-    fn patience(&self) -> Duration {
-        let next = self
-            .again
-            .iter()
-            .map(|again| again.at)
-            .chain(self.holds.iter().map(|on| on.until))
-            .min();
-        next.map_or(Duration::from_secs(60), |at| at.saturating_duration_since(Instant::now()))
+    fn time_to_sleep(&self) -> Duration {
+        let retries = self.retries.iter().map(|retry| retry.at);
+        let next = retries.chain(self.set_aside.iter().map(|file| file.until)).min();
+        next.map_or(MAX_SLEEP, |at| at.saturating_duration_since(Instant::now()))
     }
 
-    /// Finishes a batch, files and links before folders.
-    fn finish(&mut self, remover: Option<&Remover>, batch: Vec<(Item, u32)>) {
+    /// Cleans up a batch, files and links before folders.
+    fn clean_up(&mut self, remover: Option<&Remover>, batch: Vec<(Item, u32)>) {
         let (folders, entries): (Vec<_>, Vec<_>) =
             batch.into_iter().partition(|(item, _)| item.meta.kind == FileKind::Folder);
-        let mut outcomes = Vec::with_capacity(entries.len());
+        let mut results = Vec::with_capacity(entries.len());
         let Some(remover) = remover.filter(|_| self.after_send != AfterSend::Keep) else {
             let all: Vec<_> = entries.into_iter().chain(folders).collect();
             fail_point("keep.marking");
             let marked = self.mark(&all);
             fail_point("keep.marked");
-            outcomes.extend(all.into_iter().map(|(item, tries)| {
-                let outcome = marked.clone().map(|()| Finish::Kept(self.first_offer(&item.name)));
-                (item, tries, outcome)
+            results.extend(all.into_iter().map(|(item, attempts)| {
+                let attempt = marked.clone().map(|()| CleanupOutcome::Kept(self.stat(&item.name)));
+                (item, attempts, attempt)
             }));
-            return self.report(outcomes);
+            return self.report(results);
         };
         let sent = |(item, _): &(Item, u32)| Sent {
             name: item.name.clone(),
@@ -150,34 +151,35 @@ impl Finisher {
             AfterSend::Archive => remover.archive(&batch),
             AfterSend::Delete | AfterSend::Keep => remover.remove(&batch),
         };
-        for ((item, tries), removed) in entries.into_iter().zip(removed) {
+        for ((item, attempts), removed) in entries.into_iter().zip(removed) {
             match removed {
-                Ok(Removed::OnHold(hold)) => self.set_aside(item, hold),
+                Ok(Removed::OnHold(hold)) => self.put_aside(item, hold),
                 removed => {
-                    let outcome = removed.map(|removed| self.removed(&item, &removed));
-                    outcomes.push((item, tries, outcome));
+                    let attempt = removed.map(|removed| self.removed(&item, &removed));
+                    results.push((item, attempts, attempt));
                 }
             }
         }
-        for (item, tries) in folders {
-            let outcome =
+        for (item, attempts) in folders {
+            let attempt =
                 remover.remove_folder(&item.name).map(|removed| self.removed(&item, &removed));
-            outcomes.push((item, tries, outcome));
+            results.push((item, attempts, attempt));
         }
-        self.report(outcomes);
+        self.report(results);
     }
 
-    fn report(&mut self, outcomes: Vec<(Item, u32, Outcome)>) {
-        let finished: Vec<_> = outcomes
+    /// Tells the scan thread which items are cleaned up.
+    fn report(&mut self, results: Vec<(Item, u32, Attempt)>) {
+        let cleaned_up: Vec<_> = results
             .into_iter()
-            .filter_map(|(item, tries, outcome)| self.settle(item, tries, outcome))
+            .filter_map(|(item, attempts, attempt)| self.conclude(item, attempts, attempt))
             .collect();
-        self.shared.mail(|mail| mail.finished.extend(finished));
+        self.state.mailbox.send(|mail| mail.cleaned_up.extend(cleaned_up));
     }
 
     fn mark(&self, batch: &[(Item, u32)]) -> Result<(), StoreError> {
         let marks: Vec<(TransferId, Delivered)> = {
-            let table = locked(&self.shared.table);
+            let table = self.state.table();
             let mark = |(item, _): &(Item, u32)| {
                 let delivered =
                     Delivered { changed: item.meta.identity.changed, hash: item.content };
@@ -188,45 +190,45 @@ impl Finisher {
         self.ledger.mark_delivered(&marks)
     }
 
-    fn set_aside(&mut self, item: Item, hold: Hold) {
+    fn put_aside(&mut self, item: Item, hold: Hold) {
         tracing::info!(
             path = %item.name, seconds = self.grace.as_secs(),
             "the system cannot tell whether a program writes it; it is removed if nothing changes meanwhile"
         );
-        self.holds.push(OnHold { item, hold, until: Instant::now() + self.grace });
+        self.set_aside.push(SetAside { item, hold, until: Instant::now() + self.grace });
     }
 
     /// Decides about the files whose time aside is over.
-    fn settle_holds(&mut self, remover: &Remover) {
+    fn end_set_aside(&mut self, remover: &Remover) {
         let now = Instant::now();
-        let over: Vec<_> = self.holds.extract_if(.., |on| on.until <= now).collect();
-        let mut outcomes = Vec::with_capacity(over.len());
-        for OnHold { item, hold, .. } in over {
-            let outcome = remover.settle(hold).map(|removed| self.removed(&item, &removed));
-            outcomes.push((item, 0, outcome));
+        let over: Vec<_> = self.set_aside.extract_if(.., |file| file.until <= now).collect();
+        let mut results = Vec::with_capacity(over.len());
+        for SetAside { item, hold, .. } in over {
+            let attempt = remover.settle(hold).map(|removed| self.removed(&item, &removed));
+            results.push((item, 0, attempt));
         }
-        if !outcomes.is_empty() {
-            self.report(outcomes);
+        if !results.is_empty() {
+            self.report(results);
         }
     }
 
-    /// A kept file has another change time than when it was delivered. If its content is the same,
-    /// that is written down; else it is sent again.
+    /// A kept file has another change time than at its delivery. If its content is the same, the
+    /// ledger records the new time; otherwise the file is sent again.
     fn verify(&mut self, item: Item) {
-        let finish = match self.has_content(&item) {
+        let outcome = match self.has_content(&item) {
             Some(meta) => {
-                // If it cannot be written down, it is verified again at the next start.
+                // If the ledger fails, the file is verified again at the next start.
                 if let Err(error) = self.mark(&[(Item { meta, ..item.clone() }, 0)]) {
                     tracing::warn!(path = %item.name, %error, "the new change time of a kept file is not noted");
                 }
-                Finish::Kept(Some(meta))
+                CleanupOutcome::Kept(Some(meta))
             }
-            None => Finish::Changed(self.first_offer(&item.name)),
+            None => CleanupOutcome::Changed(self.stat(&item.name)),
         };
-        self.shared.mail(|mail| mail.finished.push((item, finish)));
+        self.state.mailbox.send(|mail| mail.cleaned_up.push((item, outcome)));
     }
 
-    /// Its metadata if it is still the content that the peer holds.
+    /// The metadata of the file if it still has the content that the peer holds.
     fn has_content(&self, item: &Item) -> Option<Meta> {
         let (file, meta) = self.outgoing.open_file(&item.name).ok()?;
         let mut hasher = blake3::Hasher::new();
@@ -236,50 +238,56 @@ impl Finisher {
         (same && rested).then_some(meta)
     }
 
-    fn removed(&self, item: &Item, removed: &Removed) -> Finish {
+    fn removed(&self, item: &Item, removed: &Removed) -> CleanupOutcome {
         match removed {
-            Removed::Gone => Finish::Gone,
-            // What is on hold does not come here.
-            Removed::Changed | Removed::OnHold(_) => Finish::Changed(self.first_offer(&item.name)),
-            Removed::InUse => Finish::InUse(self.first_offer(&item.name)),
+            Removed::Gone => CleanupOutcome::Gone,
+            // Callers handle files on hold before.
+            Removed::Changed | Removed::OnHold(_) => CleanupOutcome::Changed(self.stat(&item.name)),
+            Removed::InUse => CleanupOutcome::InUse(self.stat(&item.name)),
         }
     }
 
-    fn first_offer(&self, name: &Name) -> Option<Meta> {
+    fn stat(&self, name: &Name) -> Option<Meta> {
         self.outgoing.stat(name).ok()
     }
 
-    /// What goes back to the table, or nothing yet when it is tried again.
-    fn settle(&mut self, item: Item, tries: u32, outcome: Outcome) -> Option<(Item, Finish)> {
-        let error = match outcome {
-            Ok(finish) => {
+    /// The outcome of an item, or `None` if its cleanup is attempted again.
+    fn conclude(
+        &mut self,
+        item: Item,
+        attempts: u32,
+        attempt: Attempt,
+    ) -> Option<(Item, CleanupOutcome)> {
+        let error = match attempt {
+            Ok(outcome) => {
                 self.full_told = false;
-                return Some((item, finish));
+                return Some((item, outcome));
             }
             Err(error) => error,
         };
         if let StoreError::NoSpace { .. } = error {
-            // Not one of its tries, however long it takes: it needs no more than room.
+            // This does not count as an attempt: the cleanup succeeds once there is room.
             if !std::mem::replace(&mut self.full_told, true) {
                 let text = format!("the peer has it, but it cannot leave Outgoing: {error}");
                 self.events.warn(Some(item.name.clone()), text);
             }
-            self.again.push(Again { item, tries, at: Instant::now() + ROOM_INTERVAL });
+            let at = Instant::now() + FULL_DISK_INTERVAL;
+            self.retries.push(CleanupRetry { item, attempts, at });
             return None;
         }
-        let tries = tries + 1;
+        let attempts = attempts + 1;
         if let StoreError::OtherVolume { path } = &error {
-            // Trying again does not help, and one sentence is enough for all that stands there.
-            self.shared.removal_failed.store(true, Ordering::Relaxed);
+            // Another attempt would fail too, and one message for each mount is enough.
+            self.state.removal_failed.store(true, Ordering::Relaxed);
             if self.told_mounts.insert(path.clone()) {
                 self.events
                     .warn(None, format!("what the peer has received stays in Outgoing: {error}"));
             }
-            return Some((item, Finish::Stuck));
+            return Some((item, CleanupOutcome::Stuck));
         }
-        if tries < TRIES {
-            let at = Instant::now() + TRY_AGAIN * 4u32.pow(tries - 1);
-            self.again.push(Again { item, tries, at });
+        if attempts < MAX_ATTEMPTS {
+            let at = Instant::now() + RETRY_INTERVAL * 4u32.pow(attempts - 1);
+            self.retries.push(CleanupRetry { item, attempts, at });
             return None;
         }
         let message = match self.after_send {
@@ -287,7 +295,7 @@ impl Finisher {
                 format!("the peer has it, but that could not be written down: {error}")
             }
             AfterSend::Delete | AfterSend::Archive => {
-                self.shared.removal_failed.store(true, Ordering::Relaxed);
+                self.state.removal_failed.store(true, Ordering::Relaxed);
                 format!(
                     "the peer has it, but it could not be removed from Outgoing: {}",
                     error.without_path()
@@ -295,6 +303,6 @@ impl Finisher {
             }
         };
         self.events.warn(Some(item.name.clone()), message);
-        Some((item, Finish::Stuck))
+        Some((item, CleanupOutcome::Stuck))
     }
 }

@@ -1,6 +1,6 @@
 //! Fuzz bodies of the outbox.
 
-use super::queue::table::model::{Step, World, file};
+use super::queue::model::{ModelStep, OutboxModel, file};
 use super::watch::ignored::Ignored;
 use crate::proto::codec::Reader;
 use crate::proto::name::Name;
@@ -12,7 +12,7 @@ use crate::proto::name::Name;
 /// When it does not hold.
 pub fn table(data: &[u8]) {
     let mut bytes = Reader::new(data);
-    World::live(std::iter::from_fn(|| Step::read(&mut bytes)).take(300));
+    OutboxModel::live(std::iter::from_fn(|| ModelStep::read(&mut bytes)).take(300));
 }
 
 /// An ignore file, behind a length and a name that is asked about: every line is used or told, and

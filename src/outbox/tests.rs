@@ -1,9 +1,9 @@
 //! The whole outbox over real folders.
 
 use super::*;
-use crate::config::Folders;
+use crate::config::{Folders, TempNames, Waits};
 use crate::event::Event;
-use crate::store::StateDir;
+use crate::store::{Folder, Ledger, StateDir};
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -19,14 +19,14 @@ const NEVER: Duration = Duration::from_secs(3600);
 /// What was warned about, and how.
 type Warning = (Option<Name>, String);
 
-struct World {
+struct TestOutbox {
     dir: tempfile::TempDir,
     state: StateDir,
     ledger: Arc<Ledger>,
     warnings: Arc<Mutex<Vec<Warning>>>,
 }
 
-impl World {
+impl TestOutbox {
     fn new() -> Self {
         Self::at(tempfile::tempdir().unwrap())
     }
@@ -137,7 +137,7 @@ fn names(path: &Path) -> BTreeSet<String> {
 #[tokio::test]
 #[cfg(target_os = "linux")]
 async fn a_file_that_is_moved_in_goes_at_once_and_is_removed_when_it_is_held() {
-    let world = World::new();
+    let world = TestOutbox::new();
     let outbox = world.start(NEVER);
     drained(&outbox).await;
     world.move_in("a", "hello");
@@ -151,7 +151,7 @@ async fn a_file_that_is_moved_in_goes_at_once_and_is_removed_when_it_is_held() {
     assert_eq!(timeout(LONG, outbox.forgotten()).await.unwrap(), [id]);
     drained(&outbox).await;
     assert!(!world.path("a").exists());
-    assert_eq!(outbox.totals(), Totals { files: 1, bytes: 5 });
+    assert_eq!(outbox.totals(), DeliveredTotals { files: 1, bytes: 5 });
     assert!(!outbox.removal_failed());
 }
 
@@ -159,7 +159,7 @@ async fn a_file_that_is_moved_in_goes_at_once_and_is_removed_when_it_is_held() {
 #[cfg(target_os = "linux")]
 async fn a_closed_file_waits_briefly_and_an_open_one_until_it_is_closed() {
     use std::io::Write;
-    let world = World::new();
+    let world = TestOutbox::new();
     let outbox = world.start(Duration::from_millis(1500));
     drained(&outbox).await;
     let begin = Instant::now();
@@ -190,7 +190,7 @@ async fn a_closed_file_waits_briefly_and_an_open_one_until_it_is_closed() {
 
 #[tokio::test]
 async fn a_tree_goes_folders_last_and_leaves_nothing() {
-    let world = World::new();
+    let world = TestOutbox::new();
     for file in ["d/e/f/1", "d/e/2", "d/3", "top"] {
         world.write(file, file);
     }
@@ -209,7 +209,7 @@ async fn a_tree_goes_folders_last_and_leaves_nothing() {
 
 #[tokio::test]
 async fn without_events_scans_find_everything() {
-    let world = World::new();
+    let world = TestOutbox::new();
     let outbox = world.start_with(SHORT, AfterSend::Delete, false);
     drained(&outbox).await;
     world.write("d/a", "x");
@@ -223,7 +223,7 @@ async fn without_events_scans_find_everything() {
 
 #[tokio::test]
 async fn a_burst_of_events_loses_nothing() {
-    let world = World::new();
+    let world = TestOutbox::new();
     let outbox = world.start(SHORT);
     drained(&outbox).await;
     for i in 0..3000 {
@@ -241,7 +241,7 @@ async fn a_burst_of_events_loses_nothing() {
 
 #[tokio::test]
 async fn a_tree_that_is_copied_in_is_complete() {
-    let world = World::new();
+    let world = TestOutbox::new();
     let outbox = world.start(Duration::from_millis(300));
     drained(&outbox).await;
     let mut expected = BTreeSet::new();
@@ -266,7 +266,7 @@ async fn a_tree_that_is_copied_in_is_complete() {
 
 #[tokio::test]
 async fn a_file_that_is_replaced_in_flight_is_not_removed_but_sent_again() {
-    let world = World::new();
+    let world = TestOutbox::new();
     world.write("a", "old");
     let outbox = world.start(SHORT);
     let item = next_named(&outbox, "a").await;
@@ -282,7 +282,7 @@ async fn a_file_that_is_replaced_in_flight_is_not_removed_but_sent_again() {
 
 #[tokio::test]
 async fn a_file_that_vanishes_in_flight_is_dropped_without_a_warning() {
-    let world = World::new();
+    let world = TestOutbox::new();
     world.write("a", "old");
     let outbox = world.start(SHORT);
     let item = next_named(&outbox, "a").await;
@@ -298,7 +298,7 @@ async fn a_file_that_vanishes_in_flight_is_dropped_without_a_warning() {
 
 #[tokio::test]
 async fn a_folder_that_is_renamed_while_its_file_is_in_flight_goes_under_its_new_name() {
-    let world = World::new();
+    let world = TestOutbox::new();
     world.write("old/a", "x");
     let outbox = world.start(SHORT);
     let item = next_named(&outbox, "old/a").await;
@@ -311,7 +311,7 @@ async fn a_folder_that_is_renamed_while_its_file_is_in_flight_goes_under_its_new
 
 #[tokio::test]
 async fn what_no_event_tells_is_found_before_the_backlog_is_empty() {
-    let world = World::new();
+    let world = TestOutbox::new();
     world.write("old/a", "x");
     let outbox = world.start_with(SHORT, AfterSend::Delete, false);
     let item = next_named(&outbox, "old/a").await;
@@ -336,7 +336,7 @@ fn watched() -> Vec<u64> {
 #[cfg(target_os = "linux")]
 async fn a_folder_that_took_the_place_of_outgoing_is_watched() {
     use std::os::unix::fs::MetadataExt;
-    let world = World::new();
+    let world = TestOutbox::new();
     let outbox = world.start(NEVER);
     drained(&outbox).await;
     for way in ["moved away", "removed"] {
@@ -360,7 +360,7 @@ async fn a_folder_that_took_the_place_of_outgoing_is_watched() {
 
 #[tokio::test]
 async fn a_refused_file_waits_for_a_change() {
-    let world = World::new();
+    let world = TestOutbox::new();
     world.write("a", "x");
     let outbox = world.start(SHORT);
     let item = next_named(&outbox, "a").await;
@@ -381,7 +381,7 @@ async fn a_refused_file_waits_for_a_change() {
 
 #[tokio::test]
 async fn kept_files_are_sent_once_over_restarts() {
-    let world = World::new();
+    let world = TestOutbox::new();
     world.write("d/a", "x");
     let outbox = world.start_with(SHORT, AfterSend::Keep, true);
     assert_eq!(take_all(&outbox).await, ["d/a", "d"]);
@@ -398,7 +398,7 @@ async fn kept_files_are_sent_once_over_restarts() {
 
 #[tokio::test]
 async fn ids_are_the_same_after_a_restart() {
-    let world = World::new();
+    let world = TestOutbox::new();
     world.write("a", "x");
     let outbox = world.start(SHORT);
     let first = next_named(&outbox, "a").await;
@@ -414,7 +414,7 @@ async fn ids_are_the_same_after_a_restart() {
 
 #[tokio::test]
 async fn what_was_tried_before_is_not_fresh() {
-    let world = World::new();
+    let world = TestOutbox::new();
     let outbox = world.start(SHORT);
     drained(&outbox).await;
     world.write("a", "x");
@@ -426,7 +426,7 @@ async fn what_was_tried_before_is_not_fresh() {
 
 #[tokio::test]
 async fn what_is_ignored_stays_and_rules_may_change() {
-    let world = World::new();
+    let world = TestOutbox::new();
     world.write(".rftignore", "*.tmp\nskip/\n");
     world.write(".rft-own", "x");
     for file in ["a.tmp", "skip/b", "c"] {
@@ -446,7 +446,7 @@ async fn what_is_ignored_stays_and_rules_may_change() {
 
 #[test]
 fn an_ignore_file_that_is_being_rewritten_lets_nothing_out() {
-    let world = World::new();
+    let world = TestOutbox::new();
     world.write("a.tmp", "x");
     let folder = Arc::new(Folder::open(&world.path(""), true).unwrap());
     let mut scanner = watch::scan::Scanner::new(folder, TempNames::LeaveAlone, EventSink::none());
@@ -469,7 +469,7 @@ fn an_ignore_file_that_is_being_rewritten_lets_nothing_out() {
 #[cfg(unix)]
 async fn odd_things_are_warned_about_once_and_hold_nothing_up() {
     use std::os::unix::ffi::OsStrExt;
-    let world = World::new();
+    let world = TestOutbox::new();
     world.write("d/file", "x");
     let socket = std::os::unix::net::UnixListener::bind(world.path("socket")).unwrap();
     std::os::unix::fs::symlink("/etc/passwd", world.path("outside")).unwrap();
@@ -491,7 +491,7 @@ async fn odd_things_are_warned_about_once_and_hold_nothing_up() {
 
 #[tokio::test]
 async fn times_of_the_future_and_of_long_ago_are_sent() {
-    let world = World::new();
+    let world = TestOutbox::new();
     for (file, seconds) in [("future", 40_000_000_000_i64), ("past", -1_000_000_000)] {
         world.write(file, "x");
         let wait = Duration::from_secs(seconds.unsigned_abs());
@@ -526,7 +526,7 @@ fn cpu() -> Duration {
 #[cfg(target_os = "linux")]
 async fn measure() {
     for (folders, files) in [(100, 100), (1, 200_000)] {
-        let world = World::at(tempfile::tempdir_in("/dev/shm").unwrap());
+        let world = TestOutbox::at(tempfile::tempdir_in("/dev/shm").unwrap());
         let aside = world.dir.path().join("tree");
         for d in 0..folders {
             fs::create_dir_all(aside.join(d.to_string())).unwrap();

@@ -1,11 +1,34 @@
-//! Pure: every entry of Outgoing, the order of sending, and what becomes of each.
+//! Pure: every entry of Outgoing, its life cycle, and the order of sending.
+//!
+//! [`lifecycle`] has the states and the table of transitions, [`entry`] one entry, [`index`] the
+//! queue, the timers and the sums, and [`table`] all entries together. The other files are the
+//! operations of the table, one file for each of its callers' reasons:
+//!
+//! | file | called when |
+//! | --- | --- |
+//! | `changes` | a scan or an event tells about Outgoing |
+//! | `timers` | a wait is over |
+//! | `outcomes` | a session takes an item or gives it back; the cleanup of one has ended |
+//! | `open_files` | a program has a file open for writing |
+//! | `folder_stay` | a folder's user may still name or fill it |
+//! | `left_alone` | an unfinished file appears or leaves |
+//! | `waiting` | the user asks why entries are not delivered |
 
-pub(crate) mod folders;
-pub(crate) mod handout;
+pub(crate) mod changes;
+pub(crate) mod entry;
+pub(crate) mod folder_stay;
+pub(crate) mod index;
 pub(crate) mod left_alone;
-pub(crate) mod observe;
-pub(crate) mod open;
+pub(crate) mod lifecycle;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod model;
+pub(crate) mod open_files;
 pub(crate) mod order;
+pub(crate) mod outcomes;
 pub(crate) mod table;
+#[cfg(test)]
+mod tests;
+pub(crate) mod timers;
 pub(crate) mod transfer_id;
+pub(crate) mod unfinished;
 pub(crate) mod waiting;

@@ -77,7 +77,7 @@ fn derive(context: &str, origin: &[u8; 16], name: &Name, meta: &Meta, target: &[
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::outbox::queue::table::model::{file, folder};
+    use crate::outbox::queue::model::{file, folder};
 
     fn name(text: &str) -> Name {
         Name::parse(text.as_bytes()).unwrap()

@@ -1,74 +1,77 @@
-//! Pure: what stands in Outgoing and is not delivered, each with its reason.
+//! Pure: the entries of Outgoing that are not delivered, each with its reason.
 
-use super::table::{Entry, State, Table};
+use super::entry::OutgoingEntry;
+use super::lifecycle::EntryState;
+use super::table::Table;
 use crate::outbox::watch::settle::Moment;
 use crate::proto::name::Name;
 use std::fmt;
 use std::time::Duration;
 
-/// Why an entry of Outgoing is not delivered yet.
+/// Why an entry of Outgoing is not delivered yet. Times are those that remain.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum Waiting {
-    /// It was written a moment ago, and is sent when it has been quiet for this much longer.
+pub enum WaitReason {
+    /// It was written a moment ago. It is sent when it has been quiet for this much longer.
     Settling(Duration),
-    /// A folder goes after all that it holds.
+    /// A folder is sent after its contents.
     Folder,
     /// It is ready, and waits for its turn or for a peer.
     Ready,
-    /// It is on its way.
+    /// It is in flight.
     InFlight,
     /// The peer holds it, and it is being removed, archived or marked.
-    Finishing,
+    CleaningUp,
     /// A program has it open for writing: it is not sent before that ends.
     Open,
     /// The peer holds it, but a program has it open for writing: it is removed after that.
-    Held,
-    /// A folder that the peer holds: it is removed when no file came into it for this much longer.
-    Resting(Duration),
+    DeliveredOpen,
+    /// A folder that the peer holds: it is removed when no file has arrived in it for this much
+    /// longer.
+    Lingering(Duration),
     /// A folder that holds an unfinished file, which is left alone.
     Unfinished,
-    /// An unfinished file, by its name: it is left alone.
+    /// The name of an unfinished file: it is left alone.
     LeftAlone,
-    /// The peer could not take it; it is offered again after this.
-    Retry(Duration),
-    /// Something stands in its place at the peer, which is asked again after this.
-    InTheWay(Duration),
-    /// It cannot be read; it is tried again after this.
+    /// A delivery failed. It is offered again after this time.
+    Backoff(Duration),
+    /// The peer has something else at its path. The peer is asked again after this time.
+    Occupied(Duration),
+    /// It cannot be read. It is tried again after this time.
     Unreadable(Duration),
-    /// The peer does not take it, or the folder cannot be listed.
+    /// The peer refused it, or the folder cannot be listed.
     Refused,
 }
 
-impl Waiting {
-    /// Whether something other than its turn keeps it.
+impl WaitReason {
+    /// Whether the user should hear of it first: something other than its turn delays it.
     fn is_notable(self) -> bool {
         !matches!(
             self,
-            Self::Folder | Self::Ready | Self::Resting(_) | Self::LeftAlone | Self::Unfinished
+            Self::Folder | Self::Ready | Self::Lingering(_) | Self::LeftAlone | Self::Unfinished
         )
     }
 }
 
-impl fmt::Display for Waiting {
+impl fmt::Display for WaitReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Settling(_) => f.write_str("it was written a moment ago"),
             Self::Folder => f.write_str("a folder, sent after all that it holds"),
             Self::Ready => f.write_str("ready to be sent"),
             Self::InFlight => f.write_str("in flight"),
-            Self::Finishing => f.write_str("received; it is being removed"),
+            Self::CleaningUp => f.write_str("received; it is being removed"),
             Self::Open => f.write_str("waiting: a program has it open"),
-            Self::Held => f.write_str("received; waiting: a program has it open"),
-            Self::Resting(left) => {
+            Self::DeliveredOpen => f.write_str("received; waiting: a program has it open"),
+            Self::Lingering(left) => {
                 write!(f, "received; the folder is removed in {} s", whole(*left))
             }
             Self::Unfinished => f.write_str("it holds an unfinished file, which is left alone"),
             Self::LeftAlone => f.write_str("left alone: the name of an unfinished file"),
-            Self::Retry(left) => {
+            Self::Backoff(left) => {
                 write!(f, "not taken by the peer; tried again in {} s", whole(*left))
             }
-            Self::InTheWay(left) => {
+            Self::Occupied(left) => {
                 write!(
                     f,
                     "something stands in its place at the peer; asked again in {} s",
@@ -88,27 +91,30 @@ fn whole(time: Duration) -> u64 {
     time.as_secs() + u64::from(time.subsec_nanos() > 0)
 }
 
-/// Some of what waits, by name.
+/// The entries that are not delivered, some of them by name.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct WaitingList {
-    /// First what something other than its turn keeps; each part in the order of the names.
-    pub named: Vec<(Name, Waiting)>,
+    /// First those that something other than their turn delays; each part in the order of the names.
+    pub named: Vec<(Name, WaitReason)>,
     /// How many more there are.
     pub more: u64,
 }
 
 impl Table {
-    /// What is not delivered, at most `max` of it by name.
+    /// The entries that are not delivered, at most `max` of them by name.
     pub fn waiting_list(&self, now: Moment, max: usize) -> WaitingList {
         let (mut notable, mut usual, mut count) = (Vec::new(), Vec::new(), 0u64);
-        let entries =
-            self.entries.iter().filter_map(|(name, entry)| Some((name.clone(), why(entry, now)?)));
-        let left_alone = self.left.names().into_iter().map(|name| (name, Waiting::LeftAlone));
-        for (name, why) in entries.chain(left_alone) {
+        let entries = self
+            .entries
+            .iter()
+            .filter_map(|(name, entry)| Some((name.clone(), reason(entry, now)?)));
+        let left_alone =
+            self.unfinished.names().into_iter().map(|name| (name, WaitReason::LeftAlone));
+        for (name, reason) in entries.chain(left_alone) {
             count += 1;
-            let list = if why.is_notable() { &mut notable } else { &mut usual };
+            let list = if reason.is_notable() { &mut notable } else { &mut usual };
             if list.len() < max {
-                list.push((name, why));
+                list.push((name, reason));
             }
         }
         notable.extend(usual);
@@ -117,24 +123,23 @@ impl Table {
     }
 }
 
-fn why(entry: &Entry, now: Moment) -> Option<Waiting> {
-    let left = entry.due.since(now);
-    Some(match entry.state {
-        State::Settling if entry.open.is_some() => Waiting::Open,
-        State::Settling => Waiting::Settling(left),
-        State::Quiet => Waiting::Folder,
-        State::Ready => Waiting::Ready,
-        State::InFlight => Waiting::InFlight,
-        State::Finishing => Waiting::Finishing,
-        State::Open => Waiting::Open,
-        State::Held => Waiting::Held,
-        State::Resting => Waiting::Resting(left),
-        State::Unfinished => Waiting::Unfinished,
-        State::Waiting => Waiting::Retry(left),
-        State::Unreadable if entry.refused => Waiting::InTheWay(left),
-        State::Unreadable => Waiting::Unreadable(left),
-        State::Refused => Waiting::Refused,
-        State::Done => return None,
+fn reason(entry: &OutgoingEntry, now: Moment) -> Option<WaitReason> {
+    Some(match entry.state() {
+        EntryState::Settling { .. } if entry.open.is_some() => WaitReason::Open,
+        EntryState::Settling { until } => WaitReason::Settling(until.since(now)),
+        EntryState::AwaitingContents => WaitReason::Folder,
+        EntryState::Ready => WaitReason::Ready,
+        EntryState::Open { .. } => WaitReason::Open,
+        EntryState::InFlight => WaitReason::InFlight,
+        EntryState::CleaningUp => WaitReason::CleaningUp,
+        EntryState::DeliveredOpen { .. } => WaitReason::DeliveredOpen,
+        EntryState::Lingering { until } => WaitReason::Lingering(until.since(now)),
+        EntryState::HoldsUnfinished => WaitReason::Unfinished,
+        EntryState::Backoff { until } => WaitReason::Backoff(until.since(now)),
+        EntryState::Unreadable { until } => WaitReason::Unreadable(until.since(now)),
+        EntryState::Occupied { until } => WaitReason::Occupied(until.since(now)),
+        EntryState::Refused => WaitReason::Refused,
+        EntryState::Delivered | EntryState::Gone => return None,
     })
 }
 
@@ -143,7 +148,7 @@ mod tests {
     use super::*;
     use crate::config::Waits;
     use crate::outbox::queue::table::Now;
-    use crate::outbox::watch::settle::Signal;
+    use crate::outbox::watch::settle::Activity;
     use crate::outbox::{Item, Retry};
     use crate::proto::message::Timestamp;
     use crate::store::{FileKind, Identity, Meta};
@@ -158,12 +163,12 @@ mod tests {
         Name::parse(text.as_bytes()).unwrap()
     }
 
-    fn add(table: &mut Table, text: &str, size: u64, signal: Signal) {
+    fn add(table: &mut Table, text: &str, size: u64, activity: Activity) {
         table.observe(
             &name(text),
             meta(size),
             None,
-            signal,
+            activity,
             Now { mono: Moment(0), wall: None },
             1,
         );
@@ -184,14 +189,14 @@ mod tests {
             ("unreadable", 3, Retry::WhenReadable),
             ("in the way", 7, Retry::WhenFree),
         ] {
-            add(&mut table, text, size, Signal::Moved);
+            add(&mut table, text, size, Activity::Moved);
             let item = taken(&mut table);
             table.failed(&item, retry, Some(item.meta), now);
         }
-        add(&mut table, "in flight", 4, Signal::Moved);
+        add(&mut table, "in flight", 4, Activity::Moved);
         taken(&mut table);
-        add(&mut table, "a", 5, Signal::Moved);
-        add(&mut table, "settles", 6, Signal::Seen);
+        add(&mut table, "a", 5, Activity::Moved);
+        add(&mut table, "settles", 6, Activity::Seen);
         let all = table.waiting_list(Moment(0), 10);
         let names: Vec<_> = all.named.iter().map(|(name, _)| name.to_string()).collect();
         assert_eq!(
@@ -199,11 +204,14 @@ mod tests {
             ["in flight", "in the way", "refused", "retried", "settles", "unreadable", "a"]
         );
         let why: Vec<_> = all.named.iter().map(|(_, why)| *why).collect();
-        assert_eq!((why[0], why[2], why[6]), (Waiting::InFlight, Waiting::Refused, Waiting::Ready));
-        assert!(matches!(why[1], Waiting::InTheWay(left) if left > Duration::ZERO), "{why:?}");
-        assert!(matches!(why[3], Waiting::Retry(left) if left > Duration::ZERO), "{why:?}");
-        assert_eq!(why[4], Waiting::Settling(Duration::from_secs(3)));
-        assert!(matches!(why[5], Waiting::Unreadable(left) if left > Duration::ZERO), "{why:?}");
+        assert_eq!(
+            (why[0], why[2], why[6]),
+            (WaitReason::InFlight, WaitReason::Refused, WaitReason::Ready)
+        );
+        assert!(matches!(why[1], WaitReason::Occupied(left) if left > Duration::ZERO), "{why:?}");
+        assert!(matches!(why[3], WaitReason::Backoff(left) if left > Duration::ZERO), "{why:?}");
+        assert_eq!(why[4], WaitReason::Settling(Duration::from_secs(3)));
+        assert!(matches!(why[5], WaitReason::Unreadable(left) if left > Duration::ZERO), "{why:?}");
         assert_eq!(all.more, 0);
         let some = table.waiting_list(Moment(0), 2);
         assert_eq!((some.named.len(), some.more), (2, 5));

@@ -1,9 +1,9 @@
-//! Whether a file's chunks are compressed. Compression is to make a transfer faster, never slower.
+//! The decision which chunks of a file are compressed. Compression must make a transfer faster, never
+//! slower.
 //!
-//! A large file is looked at first: a few samples say whether compression it saves anything. If so,
-//! a slow link gets everything compressed, and a fast one nothing. In between, where the link takes
-//! less than a third of what zstd gives, those chunks are compressed that would have to wait for
-//! the stream.
+//! A few samples of a large file show whether it is compressible. If it is, all of its chunks are
+//! compressed for a slow path, and none for a fast one. In between, where the path takes less than
+//! a third of zstd's rate, a chunk is compressed if it would otherwise wait for the stream.
 
 use crate::compress::{Effort, FrameCompressor};
 use crate::crypto::seal::{HEADER_LEN, Sealer};
@@ -14,72 +14,72 @@ use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
 use std::time::{Duration, Instant};
 
-/// Places of a large file that are looked at.
+/// How many samples of a large file are compressed.
 const SAMPLES: u64 = 4;
-/// Bytes at each: a part of the file, within these bounds.
-const SAMPLE_PART: u64 = 128;
-const SAMPLE: std::ops::RangeInclusive<u64> = (4 << 10)..=(16 << 10);
-/// Shorter files are one packet or two, compressed or not.
-const SMALLEST: u64 = 1 << 10;
-/// The link is so many times slower than zstd when compression is worth it: it has to share the
-/// processor with all the rest.
-const WORTH: f64 = 3.0;
-/// And so many times slower when there is time for more effort: while congestion control starts up,
-/// its estimate is several times the link's rate.
-const SLOW: f64 = 8.0;
-/// Bytes per second of a link on which small files are compressed. One that is idle on loopback is
-/// above it.
-const SLOW_FOR_SMALL: u64 = 25_000_000;
-/// Chunks that go decompressed after one that did not get shorter; doubled each time up to the
-/// last.
-const REST: u32 = 1;
-const LONGEST_REST: u32 = 64;
+/// The length of a sample: this fraction of the file, within the bounds below (bytes).
+const SAMPLE_FRACTION: u64 = 128;
+const SAMPLE_LEN: std::ops::RangeInclusive<u64> = (4 << 10)..=(16 << 10);
+/// Smaller files (bytes) need one packet or two, compressed or not.
+const MIN_SIZE: u64 = 1 << 10;
+/// How many times slower than zstd the path must be for compression to pay: zstd shares the CPU with
+/// all other work.
+const MIN_SPEEDUP: f64 = 3.0;
+/// How many times slower than zstd the path must be for more effort. High, since the congestion
+/// controller's estimate can be several times too high during its start-up.
+const MIN_SPEEDUP_FOR_MORE_EFFORT: f64 = 8.0;
+/// Small files are compressed on paths below this rate, in bytes per second. An idle session on
+/// loopback is above it.
+const MAX_RATE_FOR_SMALL_FILES: u64 = 25_000_000;
+/// How many chunks skip compression after one that did not get shorter. Doubled each time, up to the
+/// maximum.
+const MIN_SKIP: u32 = 1;
+const MAX_SKIP: u32 = 64;
 
-/// What a session has to say about it.
+/// The compression of one session.
 #[derive(Debug, Clone)]
 pub struct Compression {
     wanted: bool,
-    link: PathRate,
+    path: PathRate,
 }
 
 impl Compression {
-    /// `wanted` when the user has nothing against it and the peer can decompress.
-    pub fn new(wanted: bool, link: PathRate) -> Self {
-        Self { wanted, link }
+    /// `wanted`: the user allows it, and the peer can decompress.
+    pub fn new(wanted: bool, path: PathRate) -> Self {
+        Self { wanted, path }
     }
 
-    /// How hard to try for a file of this size that goes whole with its offer. It does not wait for
-    /// the stream, so it is tried on slow links alone.
+    /// The effort for a file of this size that is sent with its offer, if any. Such a file does not
+    /// wait for the stream, so it is compressed on slow paths only.
     pub(crate) fn small(&self, size: u64) -> Option<Effort> {
-        (self.wanted && size >= SMALLEST && self.link.get() < SLOW_FOR_SMALL)
+        (self.wanted && size >= MIN_SIZE && self.path.get() < MAX_RATE_FOR_SMALL_FILES)
             .then_some(Effort::Much)
     }
 
-    /// Looks at a large file from `offset` on. `None` when its chunks are not to be compressed.
+    /// Samples a large file from `offset` on. `None` if its chunks are not to be compressed.
     pub(crate) fn large(&self, file: &mut File, offset: u64, size: u64) -> Option<ChunkCompressor> {
         if !self.wanted {
             return None;
         }
         let mut compressor = FrameCompressor::default();
-        // What cannot be read here cannot be read later either, and is reported then.
+        // If this read fails, a later one fails too and is reported.
         let speed = sample(&mut compressor, file, offset, size).ok()??;
         let compression = self.clone();
-        Some(ChunkCompressor { compression, compressor, speed, rest: 0, next_rest: REST })
+        Some(ChunkCompressor { compression, compressor, speed, skip: 0, next_skip: MIN_SKIP })
     }
 
-    /// How hard to try while zstd gives `speed` bytes per second, if at all.
+    /// The effort for a file that zstd compresses at `speed` bytes per second, if any.
     fn effort(&self, speed: f64) -> Option<Effort> {
-        let link = self.link.get() as f64;
-        if link * SLOW < speed {
+        let path = self.path.get() as f64;
+        if path * MIN_SPEEDUP_FOR_MORE_EFFORT < speed {
             Some(Effort::Much)
         } else {
-            (link * WORTH < speed).then_some(Effort::Little)
+            (path * MIN_SPEEDUP < speed).then_some(Effort::Little)
         }
     }
 }
 
-/// Packs a few pieces of the file: zstd's speed in bytes per second, or nothing when they do not
-/// get shorter. The file is read on from where it was.
+/// Compresses a few samples of the file. Returns zstd's speed in bytes per second, or `None` if the
+/// samples do not get shorter. The position in the file stays.
 fn sample(
     compressor: &mut FrameCompressor,
     file: &mut File,
@@ -88,7 +88,7 @@ fn sample(
 ) -> io::Result<Option<f64>> {
     let here = file.stream_position()?;
     let left = size - offset;
-    let len = (left / SAMPLE_PART).clamp(*SAMPLE.start(), *SAMPLE.end()).min(left);
+    let len = (left / SAMPLE_FRACTION).clamp(*SAMPLE_LEN.start(), *SAMPLE_LEN.end()).min(left);
     let (mut all, mut compressed) = (0, BytesMut::new());
     let mut fastest = Duration::MAX;
     let mut piece = vec![0; usize::try_from(len).unwrap_or(0)];
@@ -107,38 +107,38 @@ fn sample(
     Ok(worth.then(|| len as f64 / fastest.as_secs_f64().max(1e-9)))
 }
 
-/// Packs the chunks of one large file.
+/// Compresses the chunks of one large file.
 pub(crate) struct ChunkCompressor {
     compression: Compression,
     compressor: FrameCompressor,
-    /// Bytes per second that zstd takes with little effort.
+    /// Bytes per second that zstd consumes with little effort.
     speed: f64,
-    /// Chunks that go as they are before one is tried again.
-    rest: u32,
-    next_rest: u32,
+    /// How many chunks are sent uncompressed before the next attempt.
+    skip: u32,
+    next_skip: u32,
 }
 
 impl ChunkCompressor {
-    /// Packs what stands in `chunk` behind the room for the header, if that is worth it. `full`
-    /// says that the stream takes nothing more at the moment, so that there is time.
+    /// Compresses the data of `chunk`, which follow the space for the header, if that pays. `full`:
+    /// the queue to the stream is full, so the thread would wait otherwise.
     pub(crate) fn compress(&mut self, chunk: &mut BytesMut, full: bool) {
         let Some(effort) = self.compression.effort(self.speed) else { return };
         if effort == Effort::Little && !full {
             return;
         }
-        if self.rest > 0 {
-            self.rest -= 1;
+        if self.skip > 0 {
+            self.skip -= 1;
             return;
         }
         let data = &chunk[HEADER_LEN..];
         let mut compressed = Sealer::buffer(data.len() + Trailer::LEN);
         let begun = Instant::now();
         if !self.compressor.compress(data, effort, &mut compressed) {
-            self.rest = self.next_rest;
-            self.next_rest = (self.next_rest * 2).min(LONGEST_REST);
+            self.skip = self.next_skip;
+            self.next_skip = (self.next_skip * 2).min(MAX_SKIP);
             return;
         }
-        self.next_rest = REST;
+        self.next_skip = MIN_SKIP;
         if effort == Effort::Little {
             let speed = data.len() as f64 / begun.elapsed().as_secs_f64().max(1e-9);
             self.speed += (speed - self.speed) / 8.0;
@@ -153,11 +153,11 @@ mod tests {
     use std::io::Write;
 
     const CHUNK: usize = 256 << 10;
-    /// Bytes per second that zstd is taken to give.
+    /// The assumed speed of zstd, in bytes per second.
     const SPEED: f64 = 400e6;
 
-    fn compression(link: u64) -> Compression {
-        Compression::new(true, PathRate::new(link))
+    fn compression(rate: u64) -> Compression {
+        Compression::new(true, PathRate::new(rate))
     }
 
     fn text(len: usize) -> Vec<u8> {
@@ -180,16 +180,15 @@ mod tests {
         file
     }
 
-    /// A compressor of chunks for a link of so many bytes per second, on a machine of a known
-    /// speed.
-    fn compressor(link: u64) -> ChunkCompressor {
-        let compression = compression(link);
+    /// A compressor for a path of `rate` bytes per second, on a machine of a known speed.
+    fn compressor(rate: u64) -> ChunkCompressor {
+        let compression = compression(rate);
         ChunkCompressor {
             compression,
             compressor: FrameCompressor::default(),
             speed: SPEED,
-            rest: 0,
-            next_rest: REST,
+            skip: 0,
+            next_skip: MIN_SKIP,
         }
     }
 
@@ -206,7 +205,7 @@ mod tests {
     }
 
     #[test]
-    fn a_slow_link_gets_chunks_packed_and_a_fast_one_as_they_are() {
+    fn chunks_are_compressed_for_a_slow_path_and_not_for_a_fast_one() {
         let text = text(CHUNK);
         assert!(compresses(&mut compressor(2_500_000), &text, true));
         assert!(compresses(&mut compressor(100_000_000), &text, true));
@@ -214,13 +213,13 @@ mod tests {
     }
 
     #[test]
-    fn between_slow_and_fast_only_chunks_that_would_wait_are_packed() {
+    fn between_slow_and_fast_only_chunks_that_would_wait_are_compressed() {
         assert!(!compresses(&mut compressor(100_000_000), &text(CHUNK), false));
         assert!(compresses(&mut compressor(2_500_000), &text(CHUNK), false));
     }
 
     #[test]
-    fn small_files_are_packed_on_slow_links_alone() {
+    fn small_files_are_compressed_on_slow_paths_only() {
         assert_eq!(compression(2_500_000).small(4096), Some(Effort::Much));
         assert_eq!(compression(100_000_000).small(4096), None);
         assert_eq!(compression(2_500_000).small(100), None);
@@ -228,7 +227,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_is_looked_at_before_and_read_on_from_where_it_was() {
+    fn sampling_a_file_keeps_its_position() {
         let look = |content: &[u8], offset: u64| {
             let mut file = file(content);
             file.seek(SeekFrom::Start(offset)).unwrap();
@@ -242,7 +241,7 @@ mod tests {
         for len in [5000, 300_000, 5_000_000] {
             assert!(look(&text(len), 0), "{len}");
         }
-        // Only what is still to be sent counts.
+        // Only the rest that is still to be sent counts.
         let half = [text(2_000_000), noise(2_000_000)].concat();
         assert!(look(&half, 0));
         assert!(!look(&half, 2_000_000));
@@ -255,19 +254,19 @@ mod tests {
     }
 
     #[test]
-    fn chunks_that_do_not_get_shorter_are_tried_ever_more_rarely() {
+    fn incompressible_chunks_are_tried_ever_more_rarely() {
         let (text, noise) = (text(CHUNK), noise(CHUNK));
         let mut compressor = compressor(1_000_000);
         let mut tried = 0;
         for _ in 0..200 {
-            let rested = compressor.rest;
+            let skip = compressor.skip;
             assert!(!compresses(&mut compressor, &noise, true));
-            tried += u32::from(rested == 0);
+            tried += u32::from(skip == 0);
         }
         assert!(tried <= 9, "{tried}");
         // Text is found again.
         let wait = (0..100).position(|_| compresses(&mut compressor, &text, true));
-        assert!(wait.is_some_and(|chunks| chunks <= LONGEST_REST as usize), "{wait:?}");
-        assert!(compresses(&mut compressor, &text, true), "and from then on nothing rests");
+        assert!(wait.is_some_and(|chunks| chunks <= MAX_SKIP as usize), "{wait:?}");
+        assert!(compresses(&mut compressor, &text, true), "and from then on no chunk is skipped");
     }
 }

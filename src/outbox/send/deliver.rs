@@ -1,121 +1,56 @@
-//! One file onto one stream, top to bottom: offer, answer, chunks, receipt (protocol.md section 5).
+//! The delivery of one entry over one stream, from top to bottom: offer, answer, chunks, receipt
+//! (protocol.md section 5).
 
-mod answer;
-
+use super::answer::{
+    AnswerReader, FirstAnswer, Receipt, check_receipt, first_answer, read_outcome,
+};
 use super::compress::Compression;
+use super::error::DeliverError;
+use super::offer::{offer_of, seal_offer};
 use super::rate_limit::RateLimit;
-use super::read::{Reading, SealedChunk, SmallReader, Source, blocking};
-use crate::crypto::filehash::{FILE_CHUNK, FileHashError};
-use crate::crypto::seal::{RecordKind, SealError, Sealer};
+use super::read::{ChunkSource, SealedChunk, SmallReader, blocking};
+use super::source_file::SourceFile;
+use crate::crypto::filehash::FILE_CHUNK;
+use crate::crypto::seal::{RecordKind, Sealer};
 use crate::event::{Direction, Event, EventSink};
 use crate::failpoint::fail_point;
-use crate::outbox::Item;
+use crate::outbox::item::Item;
 use crate::proto::codec::Malformed;
-use crate::proto::message::{Accept, Begin, CHUNK_SIZE, EntryKind, Offer, Outcome, Refusal};
-use crate::proto::name::Name;
+use crate::proto::message::{Accept, Begin, CHUNK_SIZE, EntryKind, Outcome};
 use crate::session::record::{RecordError, RecordReader, RecordWriter, seal_message};
-use crate::store::{Folder, Meta, StoreError};
+use crate::store::{Folder, Meta};
 use crate::transport::stream::{Priority, SendHalf, StreamCode};
-use answer::{Answer, FirstWord, first_word, outcome, receipt};
-use bytes::Bytes;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
 
-/// Sealed chunks that wait for the stream, besides what QUIC holds.
-const AHEAD: usize = 2;
-/// Of a file of which the peer can hold nothing, so many bytes leave before its word: a few round
-/// trips of most links, as the word may be lost. A peer that refuses the file has cost no more than
-/// that, and no more than what leaves in one.
-const BEFORE_ACCEPT: u64 = 32 << 20;
-/// Between two progress events of a file.
+/// How many sealed chunks wait for the stream, besides those that QUIC buffers.
+const MAX_WAITING_CHUNKS: usize = 2;
+/// How many bytes of a new file are sent before the receiver's `Accept` arrives: a few round trips
+/// of most paths, since the `Accept` may be lost. A refused file costs no more than that.
+const MAX_BEFORE_ACCEPT: u64 = 32 << 20;
+/// The interval between two progress events of a file.
 const PROGRESS_INTERVAL: Duration = Duration::from_millis(200);
 
 const _: () = assert!(FILE_CHUNK.bytes() as usize == CHUNK_SIZE);
 
-/// A file that the peer holds.
-#[derive(Debug, Clone)]
-pub struct Delivered {
-    /// BLAKE3 of the whole (zero for folders and links).
-    pub hash: [u8; 32],
-    /// Where it stands at the peer.
-    pub saved_as: Name,
-    /// Bytes that were there from before.
-    pub offset: u64,
-    /// The file as it was when the last of it was read; `None` for folders and links.
-    pub meta: Option<Meta>,
-}
-
-/// Why a file was not delivered this time.
-#[derive(Debug, thiserror::Error)]
-pub enum DeliverError {
-    /// The stream or the session is gone, or the peer breaks the protocol.
-    #[error(transparent)]
-    Record(#[from] RecordError),
-    /// It is not the file any more that was offered.
-    #[error("it changed while it was sent; it is sent again when it has settled")]
-    Changed,
-    /// A program had it open for writing before anything was sent.
-    #[error("a program has it open for writing; it is sent when it is closed")]
-    Open,
-    /// A program opened it for writing while it was sent.
-    #[error(
-        "a program opened it for writing while it was sent; it is sent again when it is closed"
-    )]
-    Opened,
-    /// The peer holds another content under the id of this transfer.
-    #[error("the peer holds an older content of it; it is sent again")]
-    OtherContent,
-    /// It cannot be read, now.
-    #[error(transparent)]
-    Source(#[from] StoreError),
-    /// The peer does not take it.
-    #[error("{reason}{}", detail_of(.detail))]
-    Refused {
-        /// Why.
-        reason: Refusal,
-        /// In the peer's words, escaped.
-        detail: String,
-    },
-    /// The hash of its chunks cannot be had: a bug.
-    #[error("its hash could not be computed: {0}")]
-    Hash(#[from] FileHashError),
-    /// The reading thread died: a bug.
-    #[error("internal error: {0}; please report it")]
-    Internal(String),
-}
-
-fn detail_of(detail: &str) -> String {
-    if detail.is_empty() { String::new() } else { format!(": {detail}") }
-}
-
-impl From<SealError> for DeliverError {
-    fn from(error: SealError) -> Self {
-        Self::Record(error.into())
-    }
-}
-
-impl From<Malformed> for DeliverError {
-    fn from(error: Malformed) -> Self {
-        Self::Record(error.into())
-    }
-}
-
-/// What every delivery needs.
+/// Delivers entries of one folder. All deliveries share its rate limit.
 pub struct Delivery {
     folder: Arc<Folder>,
     rate_limit: RateLimit,
     events: EventSink,
     small: SmallReader,
-    turns: AtomicU32,
+    /// The number of streams so far, for their order of priority.
+    streams: AtomicU32,
 }
 
 impl Delivery {
-    /// Reads from `folder` (Outgoing), sends no faster than `rate_limit`, and tells `events`.
+    /// Reads from `folder` (Outgoing), sends no faster than `rate_limit`, and reports progress to
+    /// `events`.
     pub fn new(folder: Arc<Folder>, rate_limit: RateLimit, events: EventSink) -> Self {
         let small = SmallReader::new(folder.clone());
-        Self { folder, rate_limit, events, small, turns: AtomicU32::new(0) }
+        Self { folder, rate_limit, events, small, streams: AtomicU32::new(0) }
     }
 
     /// Outgoing.
@@ -123,8 +58,8 @@ impl Delivery {
         &self.folder
     }
 
-    /// Delivers one entry on a first_offer stream. `slot` is freed as soon as everything is handed
-    /// to the stream, while the receipt is still on its way.
+    /// Delivers one entry over a new stream. `slot` is freed when the stream has taken the last
+    /// record, before the receipt arrives.
     ///
     /// # Errors
     /// [`DeliverError`]; the stream is then reset.
@@ -135,10 +70,10 @@ impl Delivery {
         reader: RecordReader,
         slot: OwnedSemaphorePermit,
         compression: Compression,
-    ) -> Result<Delivered, DeliverError> {
+    ) -> Result<Receipt, DeliverError> {
         let (mut send, sealer) = writer.into_parts();
         let result = match &item.kind {
-            // An empty file has nothing to hold back.
+            // An empty file has no content that could wait.
             EntryKind::File { size }
                 if *size <= CHUNK_SIZE as u64 && (!item.ask_first || *size == 0) =>
             {
@@ -156,9 +91,9 @@ impl Delivery {
                 DeliverError::Changed | DeliverError::Opened | DeliverError::OtherContent => {
                     StreamCode::SourceChanged
                 }
-                // Nothing was sent of it.
+                // None of it was sent.
                 DeliverError::Open => StreamCode::Done,
-                // The same content may come again, behind what the peer holds of it.
+                // The same content may follow, from the length that the peer holds.
                 DeliverError::Source(_) => StreamCode::SourceUnreadable,
                 DeliverError::Refused { .. } => StreamCode::Done,
                 DeliverError::Record(RecordError::Malformed(_) | RecordError::Open(_)) => {
@@ -170,7 +105,7 @@ impl Delivery {
         result
     }
 
-    /// A folder or a link is its offer alone.
+    /// Delivers a folder or a link, which consists of its offer alone.
     async fn bare(
         &self,
         item: &Item,
@@ -178,19 +113,19 @@ impl Delivery {
         mut sealer: Sealer,
         reader: RecordReader,
         slot: OwnedSemaphorePermit,
-    ) -> Result<Delivered, DeliverError> {
+    ) -> Result<Receipt, DeliverError> {
         let offer = seal_offer(item, true, &mut sealer)?;
         self.started(item, 0);
-        send.set_turn(Priority::Small(self.turn()));
+        send.set_turn(Priority::Small(self.next_stream()));
         send.write(offer).await.map_err(RecordError::from)?;
         fail_point("send.bare");
         send.finish().await;
         drop(slot);
-        receipt(outcome(reader).await?, None, 0)
+        check_receipt(read_outcome(reader).await?, None, 0)
     }
 
-    /// A small file leaves at once, offer and content together: it costs no round trip before its
-    /// receipt.
+    /// Delivers a small file: offer and content leave together, so the receipt arrives after one
+    /// round trip.
     async fn small(
         &self,
         item: &Item,
@@ -199,13 +134,13 @@ impl Delivery {
         reader: RecordReader,
         slot: OwnedSemaphorePermit,
         compression: Compression,
-    ) -> Result<Delivered, DeliverError> {
+    ) -> Result<Receipt, DeliverError> {
         let (read, records) = self.small.read(item.clone(), sealer, compression).await?;
         self.started(item, 0);
-        send.set_turn(Priority::Small(self.turn()));
+        send.set_turn(Priority::Small(self.next_stream()));
         for record in records {
-            self.wait_for_pace(record.len()).await;
-            // A peer that has it already stops the stream; its answer says so.
+            self.wait_for_rate_limit(record.len()).await;
+            // A peer that has the file already stops the stream, and its answer says so.
             if send.write(record).await.is_err() {
                 break;
             }
@@ -213,12 +148,12 @@ impl Delivery {
         fail_point("send.small");
         send.finish().await;
         drop(slot);
-        receipt(outcome(reader).await?, Some(read), 0)
+        check_receipt(read_outcome(reader).await?, Some(read), 0)
     }
 
-    /// A large file, or one that the peer has refused, waits for the peer's word on what it holds
-    /// from before, if it can hold anything. It then goes chunk by chunk while it is read, hashed
-    /// and sealed on a thread of its own.
+    /// Delivers a large file, or one whose path was occupied. If the peer may hold some of it, its
+    /// answer says how much. The rest is sent chunk by chunk, while another thread reads, hashes and
+    /// seals it.
     async fn large(
         &self,
         item: &Item,
@@ -227,24 +162,25 @@ impl Delivery {
         mut reader: RecordReader,
         slot: OwnedSemaphorePermit,
         compression: Compression,
-    ) -> Result<Delivered, DeliverError> {
-        let (folder, job) = (self.folder.clone(), item.clone());
-        let file = blocking(move || Reading::open(&folder, &job)).await?;
-        send.set_turn(Priority::Bulk(self.turn()));
+    ) -> Result<Receipt, DeliverError> {
+        let (folder, opened) = (self.folder.clone(), item.clone());
+        let file = blocking(move || SourceFile::open(&folder, &opened)).await?;
+        send.set_turn(Priority::Bulk(self.next_stream()));
         send.write(seal_offer(item, false, &mut sealer)?).await.map_err(RecordError::from)?;
         fail_point("send.offered");
         let accept = if item.first_offer {
             Accept::NOTHING
         } else {
-            match first_word(&mut reader).await? {
-                FirstWord::Accept(accept) => accept,
-                FirstWord::Last(outcome) => {
-                    return self.receipt_before_the_end(item, outcome, 0).await;
+            match first_answer(&mut reader).await? {
+                FirstAnswer::Accept(accept) => accept,
+                FirstAnswer::Outcome(outcome) => {
+                    return self.early_receipt(item, outcome, 0).await;
                 }
             }
         };
         let size = item.size();
-        let source = blocking(move || Source::resume(file, size, accept, &compression)).await?;
+        let source =
+            blocking(move || ChunkSource::resume(file, size, accept, &compression)).await?;
         let offset = source.offset;
         self.started(item, offset);
         let begin = Begin { offset, compressed: source.compressor.is_some() };
@@ -253,85 +189,86 @@ impl Delivery {
             .map_err(RecordError::from)?;
 
         fail_point("send.begun");
-        let (chunks, mut ready) = mpsc::channel(AHEAD);
+        let (chunks, mut ready) = mpsc::channel(MAX_WAITING_CHUNKS);
         let (folder, name) = (self.folder.clone(), item.name.clone());
         let still_there =
             move |meta: &Meta| folder.stat(&name).is_ok_and(|now| now.same_file(meta));
         let reading =
             tokio::task::spawn_blocking(move || source.seal_chunks(sealer, &chunks, still_there));
-        let mut answer = Answer::of(reader, item.first_offer);
+        let mut answer = AnswerReader::new(reader, item.first_offer);
         let early = self.pump(item, offset, send, &mut ready, &mut answer).await?;
         if let Some(early) = &early
             && (!matches!(early, Outcome::Done { .. }) || ready.recv().await.is_some())
         {
-            return self.receipt_before_the_end(item, early.clone(), offset).await;
+            return self.early_receipt(item, early.clone(), offset).await;
         }
         let read = reading.await.map_err(|error| DeliverError::Internal(error.to_string()))??;
         fail_point("send.last_chunk");
         send.finish().await;
         drop(slot);
-        let last = match early {
+        let outcome = match early {
             Some(early) => early,
-            None => answer.last.await?,
+            None => answer.outcome.await?,
         };
-        receipt(last, Some(read), offset)
+        check_receipt(outcome, Some(read), offset)
     }
 
-    /// What the peer may say before it has the whole file: that it has it from before, or does not
-    /// take it. That it has it counts only if the file still has that content.
-    async fn receipt_before_the_end(
+    /// Handles an outcome that arrives before the whole file was sent: the peer has it from before,
+    /// or refuses it. The former counts only if the file still has that content.
+    async fn early_receipt(
         &self,
         item: &Item,
         outcome: Outcome,
         offset: u64,
-    ) -> Result<Delivered, DeliverError> {
+    ) -> Result<Receipt, DeliverError> {
         match outcome {
             Outcome::Done { .. } => Err(Malformed.into()),
             Outcome::Have { hash, .. } => {
-                let (folder, job) = (self.folder.clone(), item.clone());
-                let read = blocking(move || Reading::open(&folder, &job)?.verify(hash)).await?;
-                receipt(outcome, Some(read), offset)
+                let (folder, opened) = (self.folder.clone(), item.clone());
+                let read =
+                    blocking(move || SourceFile::open(&folder, &opened)?.verify(hash)).await?;
+                check_receipt(outcome, Some(read), offset)
             }
-            Outcome::Refused { .. } => receipt(outcome, None, offset),
+            Outcome::Refused { .. } => check_receipt(outcome, None, offset),
         }
     }
 
-    /// Moves sealed chunks to the stream. An answer before the last chunk ends it.
+    /// Moves sealed chunks to the stream. Returns early with the outcome if that arrives first.
     async fn pump(
         &self,
         item: &Item,
         offset: u64,
         send: &mut SendHalf,
         ready: &mut mpsc::Receiver<SealedChunk>,
-        answer: &mut Answer,
+        answer: &mut AnswerReader,
     ) -> Result<Option<Outcome>, DeliverError> {
         let mut sent = offset;
-        let mut told = Instant::now();
+        let mut reported = Instant::now();
         loop {
-            let waits = sent - offset >= BEFORE_ACCEPT && !answer.accepted.is_terminated();
+            let waits = sent - offset >= MAX_BEFORE_ACCEPT && !answer.accepted.is_terminated();
             let record = tokio::select! {
                 record = ready.recv(), if !waits => record,
                 _ = &mut answer.accepted, if waits => continue,
-                early = &mut answer.last => return Ok(Some(early?)),
+                early = &mut answer.outcome => return Ok(Some(early?)),
             };
             let Some(SealedChunk { record, data }) = record else { return Ok(None) };
-            self.wait_for_pace(record.len()).await;
+            self.wait_for_rate_limit(record.len()).await;
             tokio::select! {
                 written = send.write(record) => {
                     if let Err(error) = written {
-                        // The peer stopped reading: its answer says why, if there is one.
-                        return match (&mut answer.last).await {
+                        // The peer stopped reading. Its answer says why, if there is one.
+                        return match (&mut answer.outcome).await {
                             Ok(early) => Ok(Some(early)),
                             Err(_) => Err(RecordError::from(error).into()),
                         };
                     }
                 }
-                early = &mut answer.last => return Ok(Some(early?)),
+                early = &mut answer.outcome => return Ok(Some(early?)),
             }
             fail_point("send.chunk");
             sent += data;
-            if told.elapsed() >= PROGRESS_INTERVAL {
-                told = Instant::now();
+            if reported.elapsed() >= PROGRESS_INTERVAL {
+                reported = Instant::now();
                 self.events.emit(Event::FileProgress {
                     direction: Direction::Send,
                     path: item.name.clone(),
@@ -343,11 +280,11 @@ impl Delivery {
         }
     }
 
-    fn turn(&self) -> u32 {
-        self.turns.fetch_add(1, Ordering::Relaxed)
+    fn next_stream(&self) -> u32 {
+        self.streams.fetch_add(1, Ordering::Relaxed)
     }
 
-    async fn wait_for_pace(&self, bytes: usize) {
+    async fn wait_for_rate_limit(&self, bytes: usize) {
         let wait = self.rate_limit.take(bytes, Instant::now());
         if !wait.is_zero() {
             tokio::time::sleep(wait).await;
@@ -363,23 +300,4 @@ impl Delivery {
             offset,
         });
     }
-}
-
-fn offer_of(item: &Item, inline: bool) -> Offer {
-    Offer {
-        id: item.id,
-        name: item.name.clone(),
-        kind: item.kind.clone(),
-        modified: item.meta.modified,
-        mode: item.meta.mode,
-        inline,
-    }
-}
-
-pub(crate) fn seal_offer(
-    item: &Item,
-    inline: bool,
-    sealer: &mut Sealer,
-) -> Result<Bytes, SealError> {
-    seal_message(sealer, RecordKind::Offer, |out| offer_of(item, inline).encode(out))
 }

@@ -1,17 +1,18 @@
-//! `--limit-rate`: how long to wait before bytes may go. Pure but for its lock: time is passed in.
+//! `--limit-rate`: how long a record waits before it is sent. Pure apart from its lock: time is passed
+//! in.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-/// What may go at once after a pause: a fifth of a second's worth.
-const BURST: Duration = Duration::from_millis(200);
+/// After a pause, the bytes of this time may be sent at once.
+const MAX_BURST: Duration = Duration::from_millis(200);
 
 /// A cap on the bytes per second of all files together.
 #[derive(Debug)]
 pub struct RateLimit {
     /// Bytes per second; `None` for no cap.
     rate: Option<u64>,
-    /// When all that was let go so far will have been paid for.
+    /// When the bytes so far would have been sent at exactly the rate.
     paid: Mutex<Option<Instant>>,
 }
 
@@ -21,11 +22,11 @@ impl RateLimit {
         Self { rate: rate.map(|rate| rate.max(1)), paid: Mutex::new(None) }
     }
 
-    /// Lets `bytes` go, after the wait that is returned.
+    /// Admits `bytes`, after the wait that is returned.
     pub fn take(&self, bytes: usize, now: Instant) -> Duration {
         let Some(rate) = self.rate else { return Duration::ZERO };
         let mut paid = self.paid.lock().unwrap_or_else(PoisonError::into_inner);
-        let earliest = now.checked_sub(BURST).unwrap_or(now);
+        let earliest = now.checked_sub(MAX_BURST).unwrap_or(now);
         let start = paid.map_or(earliest, |paid| paid.max(earliest));
         let end = start + Duration::from_secs_f64(bytes as f64 / rate as f64);
         *paid = Some(end);

@@ -1,15 +1,15 @@
-//! What is read for the stream: hashed and sealed on threads of the blocking pool, while the
-//! network goes on.
-
-mod reading;
+//! Reading, hashing and sealing files on the threads of the blocking pool, while the network
+//! continues.
 
 use super::compress::{ChunkCompressor, Compression};
-use super::deliver::{DeliverError, seal_offer};
+use super::error::DeliverError;
+use super::offer::seal_offer;
+use super::source_file::{ReadFile, SourceFile};
 use crate::compress::FrameCompressor;
 use crate::crypto::filehash::{FILE_CHUNK, FileHasher};
 use crate::crypto::seal::{Buffers, HEADER_LEN, RECORD_OVERHEAD, RecordKind, Sealer};
-use crate::outbox::Item;
-use crate::outbox::shared::locked;
+use crate::outbox::item::Item;
+use crate::outbox::mailbox::locked;
 use crate::proto::message::{Accept, CHUNK_SIZE, Trailer};
 use crate::store::{Folder, Meta};
 use bytes::{Bytes, BytesMut};
@@ -17,38 +17,40 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
 use tokio::sync::{mpsc, oneshot};
 
-pub(crate) use reading::{ReadFile, Reading};
+/// How many small files one thread reads before it answers for all of them, to save context
+/// switches. Another thread starts when this many more files wait for each running thread, so that
+/// a slow disk gets several requests at a time.
+const FILES_PER_THREAD: usize = 8;
 
-/// Small files that one thread reads before it answers for all of them: the threads change once for
-/// so many. As many again have to wait before another thread is taken, so that a slow disk has
-/// several requests at a time.
-const TOGETHER: usize = 8;
+/// A sealed small file: the file that was read, and the records of its offer and its content.
+type SealedSmallFile = (ReadFile, [Bytes; 2]);
 
-/// A small file, sealed: what was read, its offer and its content.
-type Small = (ReadFile, [Bytes; 2]);
-
-/// Reads small files, those that wait at the same time on the same thread.
+/// Reads small files. Files that wait at the same time share a thread.
 pub(crate) struct SmallReader {
-    waiting: Arc<Mutex<Waiting>>,
+    queue: Arc<Mutex<SmallFileQueue>>,
 }
 
-struct Waiting {
+struct SmallFileQueue {
     folder: Arc<Folder>,
-    jobs: VecDeque<Job>,
+    jobs: VecDeque<SmallFileJob>,
     threads: usize,
 }
 
-struct Job {
+struct SmallFileJob {
     item: Item,
     sealer: Sealer,
     compression: Compression,
-    answer: oneshot::Sender<Result<Small, DeliverError>>,
+    answer: oneshot::Sender<Result<SealedSmallFile, DeliverError>>,
 }
 
 impl SmallReader {
     pub fn new(folder: Arc<Folder>) -> Self {
         Self {
-            waiting: Arc::new(Mutex::new(Waiting { folder, jobs: VecDeque::new(), threads: 0 })),
+            queue: Arc::new(Mutex::new(SmallFileQueue {
+                folder,
+                jobs: VecDeque::new(),
+                threads: 0,
+            })),
         }
     }
 
@@ -58,17 +60,17 @@ impl SmallReader {
         item: Item,
         sealer: Sealer,
         compression: Compression,
-    ) -> Result<Small, DeliverError> {
+    ) -> Result<SealedSmallFile, DeliverError> {
         let (answer, read) = oneshot::channel();
         let another = {
-            let mut waiting = locked(&self.waiting);
-            waiting.jobs.push_back(Job { item, sealer, compression, answer });
-            let another = waiting.jobs.len() > waiting.threads * TOGETHER;
-            waiting.threads += usize::from(another);
+            let mut queue = locked(&self.queue);
+            queue.jobs.push_back(SmallFileJob { item, sealer, compression, answer });
+            let another = queue.jobs.len() > queue.threads * FILES_PER_THREAD;
+            queue.threads += usize::from(another);
             another
         };
         if another {
-            let thread = Thread { waiting: self.waiting.clone(), left: false };
+            let thread = SmallFileThread { queue: self.queue.clone(), left: false };
             tokio::task::spawn_blocking(move || thread.run());
         }
         read.await.map_err(|_| DeliverError::Internal("a reading thread died".into()))?
@@ -76,47 +78,46 @@ impl SmallReader {
 }
 
 /// One of the threads that read small files.
-struct Thread {
-    waiting: Arc<Mutex<Waiting>>,
+struct SmallFileThread {
+    queue: Arc<Mutex<SmallFileQueue>>,
     left: bool,
 }
 
-impl Drop for Thread {
+impl Drop for SmallFileThread {
     fn drop(&mut self) {
         if !self.left {
-            // It panicked: whoever waits hears so, and the next one gets a new thread.
-            let mut waiting = locked(&self.waiting);
-            waiting.threads -= 1;
-            waiting.jobs.clear();
+            // It panicked: the waiting readers get an error, and the next file a new thread.
+            let mut queue = locked(&self.queue);
+            queue.threads -= 1;
+            queue.jobs.clear();
         }
     }
 }
 
-impl Thread {
-    /// Until no file waits.
+impl SmallFileThread {
+    /// Reads files until none waits.
     fn run(mut self) {
         let mut compressor = FrameCompressor::default();
         loop {
             let (folder, jobs) = {
-                let mut waiting = locked(&self.waiting);
-                let count = waiting.jobs.len().min(TOGETHER);
+                let mut queue = locked(&self.queue);
+                let count = queue.jobs.len().min(FILES_PER_THREAD);
                 if count == 0 {
-                    // Under the lock, or a file could come in between and find a thread that
-                    // leaves.
-                    waiting.threads -= 1;
+                    // The lock is held, so no file can be queued for a thread that ends.
+                    queue.threads -= 1;
                     self.left = true;
                     return;
                 }
-                (waiting.folder.clone(), waiting.jobs.drain(..count).collect::<Vec<_>>())
+                (queue.folder.clone(), queue.jobs.drain(..count).collect::<Vec<_>>())
             };
             let wanted = jobs.into_iter().filter(|job| !job.answer.is_closed());
             let read: Vec<_> = wanted
-                .map(|Job { item, sealer, compression, answer }| {
+                .map(|SmallFileJob { item, sealer, compression, answer }| {
                     (answer, seal_small(&folder, &item, sealer, &compression, &mut compressor))
                 })
                 .collect();
             for (answer, small) in read {
-                // A delivery that ended meanwhile wants none.
+                // A delivery that ended meanwhile does not need it.
                 let _ = answer.send(small);
             }
         }
@@ -129,8 +130,8 @@ fn seal_small(
     mut sealer: Sealer,
     compression: &Compression,
     compressor: &mut FrameCompressor,
-) -> Result<Small, DeliverError> {
-    let mut file = Reading::open(folder, item)?;
+) -> Result<SealedSmallFile, DeliverError> {
+    let mut file = SourceFile::open(folder, item)?;
     let offer = seal_offer(item, true, &mut sealer)?;
     let size = usize::try_from(item.meta.size).map_err(|_| DeliverError::Changed)?;
     let mut chunk = Sealer::buffer(size + Trailer::LEN);
@@ -154,32 +155,32 @@ pub(crate) struct SealedChunk {
     pub data: u64,
 }
 
-/// A file being read from some chunk on.
-pub(crate) struct Source {
-    file: Reading,
+/// Reads the chunks of a large file in order.
+pub(crate) struct ChunkSource {
+    file: SourceFile,
     size: u64,
-    /// Of the next chunk.
+    /// The position of the next chunk, in bytes.
     pub offset: u64,
     hasher: FileHasher,
-    /// Packs chunks, if that promises anything.
+    /// Compresses the chunks, if the file is compressible.
     pub compressor: Option<ChunkCompressor>,
 }
 
-impl Source {
-    /// Goes on behind what the peer holds if that is what the file begins with, else from the
-    /// start.
+impl ChunkSource {
+    /// Continues after the part that the peer holds if the file begins with that part, otherwise from
+    /// the start.
     pub fn resume(
-        file: Reading,
+        file: SourceFile,
         size: u64,
         accept: Accept,
         compression: &Compression,
     ) -> Result<Self, DeliverError> {
-        let mut source = Self::behind(file, size, accept)?;
+        let mut source = Self::after_prefix(file, size, accept)?;
         source.compressor = compression.large(&mut source.file.file, source.offset, size);
         Ok(source)
     }
 
-    fn behind(file: Reading, size: u64, accept: Accept) -> Result<Self, DeliverError> {
+    fn after_prefix(file: SourceFile, size: u64, accept: Accept) -> Result<Self, DeliverError> {
         let hasher = FileHasher::new(FILE_CHUNK);
         let mut source = Self { file, size, offset: 0, hasher, compressor: None };
         if accept.offset > 0 && accept.offset <= size {
@@ -197,8 +198,8 @@ impl Source {
         Ok(source)
     }
 
-    /// Puts the next chunk of the file behind the first `start` bytes of the buffer and takes its
-    /// hash.
+    /// Reads the next chunk of the file into the buffer, after its first `start` bytes, and hashes
+    /// it.
     fn read_chunk(&mut self, chunk: &mut BytesMut, start: usize) -> Result<(), DeliverError> {
         let len =
             usize::try_from((self.size - self.offset).min(CHUNK_SIZE as u64)).unwrap_or(CHUNK_SIZE);
@@ -211,9 +212,9 @@ impl Source {
         Ok(())
     }
 
-    /// Reads, hashes and seals the rest. The last chunk is sealed only when the file is still the
-    /// one that was queued, and still stands in Outgoing under the name that was offered: a mixture
-    /// of two contents is never complete, and what its user took back does not arrive.
+    /// Reads, hashes and seals the rest. The last chunk is sealed only if the file is still the one
+    /// that was queued and still has the offered name in Outgoing. So a mixture of two versions is
+    /// never complete, and a file that its user took back does not arrive.
     pub fn seal_chunks(
         mut self,
         mut sealer: Sealer,

@@ -1,16 +1,16 @@
-//! The system's events, as hints. They may be late, doubled, out of order or missing.
+//! The system's file events become hints. They may be late, doubled, out of order or missing.
 
 use super::hints::{Hint, Hints};
 use super::ignored::IGNORE_FILE;
 use crate::cause;
-use crate::outbox::shared::{Mail, OutboxState};
+use crate::outbox::mailbox::{Mail, Mailbox};
 use crate::proto::name::Name;
 use notify::event::{AccessKind, AccessMode, CreateKind, ModifyKind, RenameMode};
 use notify::{Config, ErrorKind, Event, EventKind, RecommendedWatcher, RecursiveMode, Watcher};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-/// A recursive watch on Outgoing, as long as it lives.
+/// A recursive watch on Outgoing. Dropping it ends the watch.
 #[derive(Debug)]
 pub(crate) struct Watch {
     watcher: RecommendedWatcher,
@@ -20,22 +20,22 @@ pub(crate) struct Watch {
 /// How much of Outgoing is watched.
 #[derive(Debug)]
 pub(crate) enum Watched {
-    /// All of it.
+    /// All folders.
     Whole(Watch),
-    /// A part of it, because of this.
+    /// Some folders, for this reason.
     Part(Watch, String),
-    /// Nothing, because of this.
+    /// None, for this reason.
     Nothing(String),
 }
 
 impl Watch {
-    /// Watches the folder at `path`; hints go to the mail of `shared`.
-    pub fn start(path: &Path, shared: Arc<OutboxState>) -> Watched {
-        // Events name the path as it is given here, and on some systems as it really is.
+    /// Watches the folder at `path`. Hints go to `mailbox`.
+    pub fn start(path: &Path, mailbox: Arc<Mailbox>) -> Watched {
+        // Some systems report the resolved path, others the path that is given here.
         let root = path.canonicalize().unwrap_or_else(|_| path.to_path_buf());
         let prefix = root.clone();
         let config = Config::default().with_follow_symlinks(false);
-        let hear = move |event| hear(&shared, &prefix, event);
+        let hear = move |event| hear(&mailbox, &prefix, event);
         match RecommendedWatcher::new(hear, config) {
             Ok(watcher) => {
                 let mut watch = Self { watcher, root };
@@ -48,16 +48,16 @@ impl Watch {
         }
     }
 
-    /// Adds what is not watched yet.
+    /// Adds the folders that are not watched yet.
     ///
     /// # Errors
-    /// Why some of it cannot be, for people.
+    /// Why some of them cannot be watched, as a sentence for the user.
     pub fn watch_all(&mut self) -> Result<(), String> {
         self.watcher.watch(&self.root, RecursiveMode::Recursive).map_err(|error| explain(&error))
     }
 }
 
-/// Why not all can be watched, and what to do.
+/// Why not all folders can be watched, and the remedy.
 fn explain(error: &notify::Error) -> String {
     match &error.kind {
         ErrorKind::MaxFilesWatch => no_watches(),
@@ -68,17 +68,17 @@ fn explain(error: &notify::Error) -> String {
     }
 }
 
-/// EMFILE, what `inotify_init` says at its limit.
+/// EMFILE, the error of `inotify_init` at its limit.
 const TOO_MANY_INSTANCES: i32 = 24;
 
-/// The system's limit of watches is reached.
+/// The message for the system's limit of watches.
 pub(crate) fn no_watches() -> String {
     "Outgoing has more folders than this system lets a user watch; raise fs.inotify.max_user_watches \
      (sysctl)"
         .into()
 }
 
-/// The system's queue of events ran over.
+/// The message for an overflow of the system's event queue.
 pub(crate) const OVERFLOW: &str = if cfg!(target_os = "linux") {
     "more changed in Outgoing at once than the system's queue of file events takes; nothing is missed, as \
      Outgoing is scanned now, but that is slower: raise fs.inotify.max_queued_events (sysctl)"
@@ -86,55 +86,55 @@ pub(crate) const OVERFLOW: &str = if cfg!(target_os = "linux") {
     "more changed in Outgoing at once than the system tells; nothing is missed, as Outgoing is scanned now"
 };
 
-/// What an event says about its paths.
+/// The meaning of an event for its paths.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Heard {
-    /// This about each.
+enum EventMeaning {
+    /// This hint about each path.
     Each(Hint),
-    /// The first was renamed to the second.
+    /// The first path was renamed to the second.
     Renamed,
-    /// Somebody opened it.
+    /// A program opened the file.
     Opened,
 }
 
-/// Only inotify tells when a writer has closed a file: elsewhere that somebody writes says no more
-/// than that it changed.
+/// Only inotify reports when a writer closes a file. On other systems a write is reported as a
+/// change and no more.
 pub(crate) const TELLS_CLOSES: bool = cfg!(target_os = "linux");
 
-fn meaning(kind: &EventKind) -> Option<Heard> {
+fn meaning(kind: &EventKind) -> Option<EventMeaning> {
     Some(match kind {
-        EventKind::Access(AccessKind::Open(_)) if TELLS_CLOSES => Heard::Opened,
-        EventKind::Access(AccessKind::Close(AccessMode::Write)) => Heard::Each(Hint::Closed),
+        EventKind::Access(AccessKind::Open(_)) if TELLS_CLOSES => EventMeaning::Opened,
+        EventKind::Access(AccessKind::Close(AccessMode::Write)) => EventMeaning::Each(Hint::Closed),
         EventKind::Access(_) => return None,
-        EventKind::Create(CreateKind::Folder) => Heard::Each(Hint::Seen),
-        EventKind::Create(_) => Heard::Each(Hint::Created),
-        EventKind::Modify(ModifyKind::Data(_)) if TELLS_CLOSES => Heard::Each(Hint::Written),
-        EventKind::Modify(ModifyKind::Name(RenameMode::From)) => Heard::Each(Hint::Gone),
-        EventKind::Modify(ModifyKind::Name(RenameMode::To)) => Heard::Each(Hint::Moved),
-        EventKind::Modify(ModifyKind::Name(RenameMode::Both)) => Heard::Renamed,
-        EventKind::Remove(_) => Heard::Each(Hint::Gone),
-        EventKind::Modify(_) | EventKind::Any | EventKind::Other => Heard::Each(Hint::Seen),
+        EventKind::Create(CreateKind::Folder) => EventMeaning::Each(Hint::Seen),
+        EventKind::Create(_) => EventMeaning::Each(Hint::Created),
+        EventKind::Modify(ModifyKind::Data(_)) if TELLS_CLOSES => EventMeaning::Each(Hint::Written),
+        EventKind::Modify(ModifyKind::Name(RenameMode::From)) => EventMeaning::Each(Hint::Gone),
+        EventKind::Modify(ModifyKind::Name(RenameMode::To)) => EventMeaning::Each(Hint::Moved),
+        EventKind::Modify(ModifyKind::Name(RenameMode::Both)) => EventMeaning::Renamed,
+        EventKind::Remove(_) => EventMeaning::Each(Hint::Gone),
+        EventKind::Modify(_) | EventKind::Any | EventKind::Other => EventMeaning::Each(Hint::Seen),
     })
 }
 
-fn hear(shared: &OutboxState, root: &Path, event: notify::Result<Event>) {
+fn hear(mailbox: &Mailbox, root: &Path, event: notify::Result<Event>) {
     match event {
-        Ok(event) if event.need_rescan() => shared.mail(|mail| {
+        Ok(event) if event.need_rescan() => mailbox.send(|mail| {
             mail.hints.overflow = true;
             lost(mail);
         }),
         Ok(event) => match (meaning(&event.kind), event.paths.as_slice()) {
-            (Some(Heard::Each(hint)), paths) => {
-                shared.mail(|mail| {
+            (Some(EventMeaning::Each(hint)), paths) => {
+                mailbox.send(|mail| {
                     paths.iter().for_each(|path| add(&mut mail.hints, root, path, hint))
                 });
             }
-            (Some(Heard::Renamed), [from, to]) => shared.mail(|mail| {
+            (Some(EventMeaning::Renamed), [from, to]) => mailbox.send(|mail| {
                 add(&mut mail.hints, root, from, Hint::Gone);
                 add(&mut mail.hints, root, to, Hint::Moved);
             }),
-            (Some(Heard::Opened), [path]) => {
-                shared.mail(|mail| {
+            (Some(EventMeaning::Opened), [path]) => {
+                mailbox.send(|mail| {
                     mail.hints.opened(|| {
                         path.strip_prefix(root).ok().and_then(|p| Name::from_path(p).ok())
                     })
@@ -143,9 +143,9 @@ fn hear(shared: &OutboxState, root: &Path, event: notify::Result<Event>) {
             _ => {}
         },
         Err(error) if matches!(error.kind, ErrorKind::MaxFilesWatch) => {
-            shared.mail(|mail| mail.hints.no_watches = true);
+            mailbox.send(|mail| mail.hints.no_watches = true);
         }
-        Err(_) => shared.mail(lost),
+        Err(_) => mailbox.send(lost),
     }
 }
 
@@ -156,10 +156,10 @@ fn lost(mail: &mut Mail) {
 
 fn add(hints: &mut Hints, root: &Path, path: &Path, hint: Hint) {
     match path.strip_prefix(root) {
-        // Outgoing itself: its times change with all that comes and goes.
+        // Outgoing itself: its times change with every new or removed entry.
         Ok(path) if path.as_os_str().is_empty() => hints.everything |= hint == Hint::Gone,
         Ok(path) if path == Path::new(IGNORE_FILE) => hints.everything = true,
-        // What is no name does not cross; the next scan says so.
+        // A path that is no valid name is not sent. The next scan warns about it.
         Ok(path) => {
             if let Ok(name) = Name::from_path(path) {
                 hints.add(name, hint);
@@ -194,14 +194,17 @@ mod tests {
     #[cfg(target_os = "linux")]
     fn events_mean_what_inotify_means() {
         for (kind, heard) in [
-            (EventKind::Create(CreateKind::File), Some(Heard::Each(Hint::Created))),
-            (EventKind::Access(AccessKind::Open(AccessMode::Any)), Some(Heard::Opened)),
+            (EventKind::Create(CreateKind::File), Some(EventMeaning::Each(Hint::Created))),
+            (EventKind::Access(AccessKind::Open(AccessMode::Any)), Some(EventMeaning::Opened)),
             (
                 EventKind::Access(AccessKind::Close(AccessMode::Write)),
-                Some(Heard::Each(Hint::Closed)),
+                Some(EventMeaning::Each(Hint::Closed)),
             ),
             (EventKind::Access(AccessKind::Close(AccessMode::Read)), None),
-            (EventKind::Modify(ModifyKind::Name(RenameMode::To)), Some(Heard::Each(Hint::Moved))),
+            (
+                EventKind::Modify(ModifyKind::Name(RenameMode::To)),
+                Some(EventMeaning::Each(Hint::Moved)),
+            ),
         ] {
             assert_eq!(meaning(&kind), heard, "{kind:?}");
         }

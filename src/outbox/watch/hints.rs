@@ -1,61 +1,61 @@
-//! Pure: events as they come in, put together by path until somebody has the time.
+//! Pure: file events, collected by path until the scan thread takes them.
 
-use super::settle::Signal;
+use super::settle::Activity;
 use crate::proto::name::Name;
 use std::collections::HashMap;
 
-/// More paths than this are no hint any more: everything is scanned.
+/// With more paths than this, all of Outgoing is scanned instead.
 const MAX_PATHS: usize = 50_000;
 
-/// What was last heard about a path.
+/// The last news about a path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Hint {
     /// Something about it changed, or it is new.
     Seen,
-    /// It was created; whether anybody has it open is not known.
+    /// It was created. A program may have it open.
     Created,
-    /// Somebody writes it.
+    /// A program writes it.
     Written,
     /// The last writer closed it.
     Closed,
-    /// It was renamed to there.
+    /// It was renamed into place.
     Moved,
-    /// It is not there any more.
+    /// It no longer exists.
     Gone,
 }
 
 impl Hint {
-    /// What it says about a file that stands there.
-    pub fn signal(self) -> Signal {
+    /// The meaning for a file that exists.
+    pub fn activity(self) -> Activity {
         match self {
-            Self::Seen | Self::Created | Self::Gone => Signal::Seen,
-            Self::Written => Signal::Written,
-            Self::Closed => Signal::Closed,
-            Self::Moved => Signal::Moved,
+            Self::Seen | Self::Created | Self::Gone => Activity::Seen,
+            Self::Written => Activity::Written,
+            Self::Closed => Activity::Closed,
+            Self::Moved => Activity::Moved,
         }
     }
 
-    /// What two hints about one path say together.
+    /// The combined meaning of two hints about one path.
     fn then(self, next: Self) -> Self {
         match (self, next) {
-            // What `chmod` and its like do says nothing about writers, nor takes a rename back.
+            // A call like `chmod` says nothing about writers, and does not undo a rename.
             (Self::Created | Self::Written | Self::Closed | Self::Moved, Self::Seen) => self,
             (_, next) => next,
         }
     }
 }
 
-/// All that was heard and not looked at yet.
+/// All hints that the scan thread has not taken yet.
 #[derive(Debug, Default)]
 pub(crate) struct Hints {
     paths: HashMap<Name, Hint>,
     /// Paths with [`Hint::Created`].
     created: usize,
-    /// Everything is to be scanned.
+    /// All of Outgoing is to be scanned.
     pub everything: bool,
     /// Events were lost.
     pub lost: bool,
-    /// Because the system's queue of them ran over.
+    /// They were lost because the system's event queue overflowed.
     pub overflow: bool,
     /// The system has no more watches.
     pub no_watches: bool,
@@ -66,7 +66,7 @@ impl Hints {
         self.paths.is_empty() && !self.everything && !self.lost && !self.no_watches
     }
 
-    /// Something was heard about a path.
+    /// Adds a hint about a path.
     pub fn add(&mut self, name: Name, hint: Hint) {
         if self.paths.len() >= MAX_PATHS {
             self.paths.clear();
@@ -84,8 +84,8 @@ impl Hints {
         self.created -= usize::from(old == Some(Hint::Created));
     }
 
-    /// Somebody opened a file. Right after its creation that is its writer; a hard link that is
-    /// made is created, but not opened.
+    /// A program opened a file. Right after the creation that is the writer. A new hard link is
+    /// created too, but not opened.
     pub fn opened(&mut self, name: impl FnOnce() -> Option<Name>) {
         if self.created > 0
             && let Some(name) = name()
@@ -96,7 +96,7 @@ impl Hints {
         }
     }
 
-    /// All paths: first those that are gone, then the others, folders before what is in them.
+    /// All paths: first those that are gone, then the others, each folder before its contents.
     pub fn take_paths(&mut self) -> Vec<(Name, Hint)> {
         self.created = 0;
         let mut paths: Vec<_> = std::mem::take(&mut self.paths).into_iter().collect();
@@ -122,7 +122,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_heard_last_counts_unless_it_says_nothing() {
+    fn the_last_hint_counts_unless_it_has_no_details() {
         use Hint::*;
         for (list, expected) in [
             (&[Created, Written, Closed, Seen][..], Closed),
@@ -137,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn an_open_after_the_creation_is_the_writers() {
+    fn an_open_after_the_creation_is_by_the_writer() {
         let mut hints = Hints::default();
         hints.opened(|| unreachable!("nothing was created"));
         hints.add(name("linked"), Hint::Created);
@@ -152,7 +152,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_gone_comes_first_and_folders_before_what_they_hold() {
+    fn gone_paths_come_first_and_folders_before_their_contents() {
         let mut hints = Hints::default();
         for (path, hint) in
             [("b/c", Hint::Seen), ("z", Hint::Gone), ("b", Hint::Moved), ("a", Hint::Seen)]

@@ -1,4 +1,4 @@
-//! `Outgoing/.rftignore`: what is not sent (gitignore syntax).
+//! `Outgoing/.rftignore`: patterns of entries that are not sent (gitignore syntax).
 
 use crate::proto::name::Name;
 use crate::store::Meta;
@@ -6,15 +6,15 @@ use ignore::gitignore::{Gitignore, GitignoreBuilder};
 
 /// The file's name, at the top of Outgoing.
 pub(crate) const IGNORE_FILE: &str = ".rftignore";
-/// Longer ignore files are not read, in bytes.
+/// The largest ignore file that is read, in bytes.
 pub(crate) const MAX_IGNORE_FILE: u64 = 1 << 20;
 
-/// The patterns, and of which version of the file.
+/// The patterns, and the version of the file they are from.
 #[derive(Debug)]
 pub(crate) struct Ignored {
     rules: Gitignore,
     of: Option<Meta>,
-    /// The patterns are not known.
+    /// The patterns are not known, so nothing is sent.
     everything: bool,
 }
 
@@ -24,7 +24,7 @@ impl Ignored {
         Self { rules: Gitignore::empty(), of: None, everything: false }
     }
 
-    /// Whether the patterns are those of another version of the file than this (`None`: no file).
+    /// Whether the patterns are from another version of the file than this one (`None`: no file).
     pub fn is_stale(&self, file: Option<&Meta>) -> bool {
         match (&self.of, file) {
             _ if self.everything => true,
@@ -34,8 +34,8 @@ impl Ignored {
         }
     }
 
-    /// Takes the patterns of this version of the file. Returns what is wrong with them; the others
-    /// apply.
+    /// Takes the patterns of this version of the file. Returns a message for each invalid line; the
+    /// other lines apply.
     pub fn replace(&mut self, file: Option<Meta>, text: &[u8]) -> Vec<String> {
         let mut builder = GitignoreBuilder::new("");
         let mut wrong = Vec::new();
@@ -60,7 +60,7 @@ impl Ignored {
         !self.rules.is_empty()
     }
 
-    /// There is a file, but what it says is not known: everything is ignored until it is.
+    /// The file exists, but cannot be read: everything is ignored until it can.
     pub fn hide_everything(&mut self) {
         self.everything = true;
     }
@@ -74,7 +74,7 @@ impl Ignored {
             && name.to_path().is_ok_and(|path| self.rules.matched(&path, folder).is_ignore())
     }
 
-    /// Whether a pattern matches the entry or a folder that it is in.
+    /// Whether a pattern matches the entry or a folder above it.
     pub fn matches_above(&self, name: &Name, folder: bool) -> bool {
         let mut parent = name.parent();
         while let Some(above) = parent {
@@ -90,7 +90,7 @@ impl Ignored {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::outbox::queue::table::model::file;
+    use crate::outbox::queue::model::file;
 
     fn name(text: &str) -> Name {
         Name::parse(text.as_bytes()).unwrap()
@@ -119,7 +119,7 @@ mod tests {
     }
 
     #[test]
-    fn a_bad_line_is_told_and_the_others_apply() {
+    fn a_bad_line_is_reported_and_the_others_apply() {
         let mut ignored = Ignored::nothing();
         let wrong = ignored.replace(Some(file(1, 1, 1)), b"a{b\n*.tmp\n[z-a]\n\xff\n");
         assert!(!wrong.is_empty() && wrong.iter().all(|w| w.contains("line ")), "{wrong:?}");

@@ -1,4 +1,4 @@
-//! What stands in Outgoing: events, scans, and when an entry is complete.
+//! Watching Outgoing: file events, scans, and the decision when an entry is complete.
 
 pub(crate) mod events;
 pub(crate) mod hints;

@@ -1,5 +1,5 @@
-//! Looks at Outgoing: one folder's entries, or one entry. What is not sent is left out here, with
-//! one warning where a person should know.
+//! Lists a folder of Outgoing, or examines one entry. Entries that are not sent are left out here,
+//! with one warning where the user should know.
 
 use super::ignored::{IGNORE_FILE, Ignored, MAX_IGNORE_FILE};
 use super::temp_names;
@@ -12,49 +12,49 @@ use std::collections::hash_map::DefaultHasher;
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
-/// Something to be sent.
+/// An entry that is to be sent, or is unfinished.
 #[derive(Debug)]
-pub(crate) struct Found {
+pub(crate) struct FoundEntry {
     pub name: Name,
     pub meta: Meta,
-    /// A link's.
+    /// The target of a link.
     pub target: Option<Vec<u8>>,
-    /// It has a name that these programs give to unfinished files.
+    /// The programs that give such names to unfinished files, if it has one.
     pub unfinished: Option<&'static str>,
 }
 
-/// What one look at one name shows.
+/// The result of examining one name.
 #[derive(Debug)]
-pub(crate) enum Look {
-    /// An entry that is to be sent.
-    Found(Found),
-    /// Nothing stands there.
+pub(crate) enum Examined {
+    /// An entry that is to be sent, or is unfinished.
+    Found(FoundEntry),
+    /// Nothing has this name.
     Gone,
-    /// It is not sent, or cannot be looked at.
+    /// It is not sent, or cannot be examined.
     Skipped,
 }
 
-/// What a listing of the top says about the ignore file.
+/// Whether a listing of Outgoing itself shows another ignore file than before.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Rules {
+pub(crate) enum IgnoreRules {
     Same,
     Changed,
 }
 
-/// Looks, and knows what to leave out.
+/// Examines entries, and leaves out those that are not sent.
 #[derive(Debug)]
 pub(crate) struct Scanner {
     folder: Arc<Folder>,
     ignored: Ignored,
     temp_names: TempNames,
-    /// An ignore file that was found empty, and had rules before.
+    /// An ignore file that was found empty and had rules before.
     emptied: Option<Meta>,
     events: EventSink,
-    /// Hashes of what was warned about.
+    /// Hashes of the warnings so far.
     warned: HashSet<u64>,
 }
 
-/// More warnings than these are not remembered: they may come again.
+/// How many warnings are remembered. Later the same warnings may be repeated.
 const MAX_WARNED: usize = 100_000;
 
 impl Scanner {
@@ -71,23 +71,23 @@ impl Scanner {
         self.folder.list(folder)
     }
 
-    /// Reads the ignore file anew when a listing of the top shows another one than before. What may
-    /// not be sent must not be guessed: as long as it cannot be read, nothing is.
-    pub fn refresh_rules(&mut self, top: &[Listed]) -> Rules {
+    /// Reads the ignore file if `top`, a listing of Outgoing itself, shows another one than before.
+    /// While it cannot be read, nothing is sent, so that no ignored file is.
+    pub fn refresh_rules(&mut self, top: &[Listed]) -> IgnoreRules {
         let file = top
             .iter()
             .find(|l| l.leaf.as_ref().is_ok_and(|leaf| leaf == IGNORE_FILE.as_bytes()))
             .map(|listed| listed.meta);
         if !self.ignored.is_stale(file.as_ref()) {
-            return Rules::Same;
+            return IgnoreRules::Same;
         }
         let text = match file {
             Some(_) => self.folder.read_own(IGNORE_FILE, MAX_IGNORE_FILE),
             None => Ok(Vec::new()),
         };
         match text {
-            // Most programs empty a file before they write it anew. The old rules hold until the
-            // next look.
+            // Most programs truncate a file before they write it. The old rules hold until the
+            // next scan.
             Ok(text)
                 if text.is_empty()
                     && file.is_some()
@@ -95,7 +95,7 @@ impl Scanner {
                     && self.ignored.has_rules() =>
             {
                 self.emptied = file;
-                return Rules::Same;
+                return IgnoreRules::Same;
             }
             Ok(text) => {
                 for wrong in self.ignored.replace(file, &text) {
@@ -113,11 +113,11 @@ impl Scanner {
                 self.warn_once(None, &message);
             }
         }
-        Rules::Changed
+        IgnoreRules::Changed
     }
 
-    /// Sorts out one entry of a listing.
-    pub fn sift(&mut self, folder: Option<&Name>, listed: Listed) -> Option<Found> {
+    /// Decides whether one entry of a listing is sent.
+    pub fn sift(&mut self, folder: Option<&Name>, listed: Listed) -> Option<FoundEntry> {
         let leaf = match listed.leaf {
             Ok(leaf) => leaf,
             Err(leaf) => {
@@ -143,34 +143,38 @@ impl Scanner {
         }
     }
 
-    /// Looks at one name, which an event or a timer named.
-    pub fn look(&mut self, name: &Name) -> Look {
+    /// Examines one name, for an event or a timer.
+    pub fn examine(&mut self, name: &Name) -> Examined {
         match self.folder.stat(name) {
             Ok(meta) if self.ignored.matches_above(name, meta.kind == FileKind::Folder) => {
-                Look::Skipped
+                Examined::Skipped
             }
-            Ok(_) if self.leaves_alone() && temp_names::is_in_one(name) => Look::Skipped,
-            Ok(meta) => self.pick(name.clone(), meta).map_or(Look::Skipped, Look::Found),
-            Err(error) if is_gone(&error) => Look::Gone,
+            Ok(_) if self.leaves_alone() && temp_names::is_in_unfinished_folder(name) => {
+                Examined::Skipped
+            }
+            Ok(meta) => self.pick(name.clone(), meta).map_or(Examined::Skipped, Examined::Found),
+            Err(error) if is_gone(&error) => Examined::Gone,
             Err(error) => {
                 self.warn_unreadable(name, &error);
-                Look::Skipped
+                Examined::Skipped
             }
         }
     }
 
-    fn pick(&mut self, name: Name, meta: Meta) -> Option<Found> {
+    fn pick(&mut self, name: Name, meta: Meta) -> Option<FoundEntry> {
         if self.ignored.matches(&name, meta.kind == FileKind::Folder) {
             return None;
         }
-        let seen = temp_names::Seen { folder: meta.kind == FileKind::Folder, size: meta.size };
-        let used_by = self.leaves_alone().then(|| temp_names::used_by(name.leaf(), seen)).flatten();
+        let shape =
+            temp_names::EntryShape { folder: meta.kind == FileKind::Folder, size: meta.size };
+        let used_by =
+            self.leaves_alone().then(|| temp_names::used_by(name.leaf(), shape)).flatten();
         if used_by.is_some() && meta.kind != FileKind::Other {
-            return Some(Found { name, meta, target: None, unfinished: used_by });
+            return Some(FoundEntry { name, meta, target: None, unfinished: used_by });
         }
         match meta.kind {
             FileKind::File | FileKind::Folder => {
-                Some(Found { name, meta, target: None, unfinished: None })
+                Some(FoundEntry { name, meta, target: None, unfinished: None })
             }
             FileKind::Link => {
                 let target = match self.folder.read_link(&name) {
@@ -182,7 +186,7 @@ impl Scanner {
                     }
                 };
                 if link_stays_inside(&name, &target) {
-                    return Some(Found { name, meta, target: Some(target), unfinished: None });
+                    return Some(FoundEntry { name, meta, target: Some(target), unfinished: None });
                 }
                 let message = format!(
                     "the symbolic link leaves Outgoing, or leads into a `.rft` (it points to {}), and is not \
@@ -206,21 +210,21 @@ impl Scanner {
         self.temp_names == TempNames::LeaveAlone
     }
 
-    /// Puts names first that say something about the files beside them.
+    /// Puts names first that mark the files beside them as unfinished.
     pub fn put_in_order(&self, listed: &mut [Listed]) {
         if self.leaves_alone() {
             listed.sort_by_key(|listed| {
-                !listed.leaf.as_ref().is_ok_and(|leaf| temp_names::says_of_others(leaf))
+                !listed.leaf.as_ref().is_ok_and(|leaf| temp_names::may_mark_others(leaf))
             });
         }
     }
 
-    /// Warns that a folder or an entry cannot be looked at.
+    /// Warns that a folder or an entry cannot be examined.
     pub fn warn_unreadable(&mut self, name: &Name, error: &StoreError) {
         self.warn_once(Some(name), &format!("not sent: {}", error.without_path()));
     }
 
-    /// What the program itself put there is no news.
+    /// Warns about a reserved name, unless it is that of one of rft's own files.
     fn warn_reserved(&mut self, leaf: &[u8]) {
         let own = leaf == IGNORE_FILE.as_bytes()
             || leaf.starts_with(PROBE_PREFIX)
@@ -240,7 +244,7 @@ impl Scanner {
         self.warn_once(None, &format!("{place}{} is not sent: {error}", escape(leaf)));
     }
 
-    /// Says this about that only once.
+    /// Warns once about an entry (`None`: no single entry).
     pub fn warn_once(&mut self, name: Option<&Name>, message: &str) {
         let mut hasher = DefaultHasher::new();
         (name, message).hash(&mut hasher);
@@ -253,7 +257,7 @@ impl Scanner {
     }
 }
 
-/// Whether an error only says that nothing of that name stands there (any more).
+/// Whether an error means that nothing has this name (any more).
 pub(crate) fn is_gone(error: &StoreError) -> bool {
     matches!(error, StoreError::NotFound { .. } | StoreError::InTheWay { .. })
 }

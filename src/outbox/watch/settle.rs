@@ -1,14 +1,14 @@
 //! Pure: when an entry of Outgoing is complete enough to be sent (operation.md, "What is sent").
 //!
-//! | what is known | it is ready |
+//! | entry | it is ready |
 //! | --- | --- |
-//! | it was renamed to where it is | at once |
-//! | its writer closed it | when it then stays as it is for `after_close` |
-//! | its times are older than `settle` when it is first seen, by a clock that has been steady | at once |
-//! | anything else | when nothing about it has been seen to change for `settle` |
+//! | renamed into place | at once |
+//! | closed by its writer | when it has not changed for `after_close` |
+//! | older than `settle` at the first look, by a clock that has been steady | at once |
+//! | any other | when no change was seen for `settle` |
 //!
-//! Any change that is seen starts the wait anew. Waits run on the monotonic clock alone, so that
-//! no step of the wall clock rushes or blocks a file.
+//! Every change starts the wait anew. Waits run on the monotonic clock alone, so that no step of the
+//! wall clock shortens or prolongs them.
 
 use crate::config::Waits;
 use crate::proto::message::Timestamp;
@@ -20,6 +20,9 @@ use std::time::Duration;
 pub(crate) struct Moment(pub u64);
 
 impl Moment {
+    /// The start of the outbox: a time that has passed already.
+    pub const PAST: Self = Self(0);
+
     /// This much later; never wraps.
     pub fn after(self, wait: Duration) -> Self {
         Self(self.0.saturating_add(u64::try_from(wait.as_nanos()).unwrap_or(u64::MAX)))
@@ -31,47 +34,49 @@ impl Moment {
     }
 }
 
-/// What was just learned about an entry, beside its metadata.
+/// The news that a scan or an event brings about an entry, beside its metadata.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Signal {
-    /// It stands there: from a scan, or from an event that says no more.
+pub(crate) enum Activity {
+    /// It exists: from a scan, or from an event without details.
     Seen,
-    /// Somebody has it open and may write.
+    /// A program has it open and may write.
     Written,
     /// The last of its writers closed it.
     Closed,
-    /// It was renamed to where it is, or stands in a folder that was.
+    /// It was renamed into place, or its folder was.
     Moved,
 }
 
-/// What is known about who writes it.
+/// The knowledge about an entry's writer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Writer {
+enum WriterState {
     Unknown,
     Open,
     Closed,
+    /// None: the entry was renamed into place.
     Moved,
+    /// None: the entry is old.
     Aged,
-    /// It changed while it was in flight, and may have been put back: a rename proves nothing.
+    /// Unknown, after a change in flight. The cleanup may have renamed the file away and back, so a
+    /// rename proves nothing.
     Disturbed,
 }
 
-/// How long renames of a file that changed in flight are taken for our own putting back.
-const PUT_BACK: Duration = Duration::from_secs(1);
+/// How long after a change in flight a rename is taken for one by the cleanup.
+const PUT_BACK_WINDOW: Duration = Duration::from_secs(1);
 
-/// How long an entry has been as it is, and what is known about its writer.
+/// How long an entry has been unchanged, and the knowledge about its writer.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Settle {
     since: Moment,
-    writer: Writer,
+    writer: WriterState,
 }
 
 impl Settle {
-    /// An entry is seen for the first time. `wall` is the wall clock, `None` when it cannot be
-    /// trusted.
+    /// For the first look at an entry. `wall` is the wall clock, `None` when it cannot be trusted.
     pub fn first_seen(
         meta: &Meta,
-        signal: Signal,
+        activity: Activity,
         now: Moment,
         wall: Option<Timestamp>,
         waits: Waits,
@@ -80,84 +85,87 @@ impl Settle {
         let old = wall.is_some_and(|wall| {
             older(meta.modified, wall, age) && older(meta.identity.changed, wall, age)
         });
-        let writer = match signal {
-            Signal::Seen if old => Writer::Aged,
-            Signal::Seen => Writer::Unknown,
-            Signal::Written => Writer::Open,
-            Signal::Closed => Writer::Closed,
-            Signal::Moved => Writer::Moved,
+        let writer = match activity {
+            Activity::Seen if old => WriterState::Aged,
+            Activity::Seen => WriterState::Unknown,
+            Activity::Written => WriterState::Open,
+            Activity::Closed => WriterState::Closed,
+            Activity::Moved => WriterState::Moved,
         };
         Self { since: now, writer }
     }
 
-    /// Its metadata is no more what it was: the wait starts anew.
+    /// Its metadata changed: the wait starts anew.
     pub fn changed(&mut self, now: Moment) {
         self.since = now;
-        if matches!(self.writer, Writer::Moved | Writer::Aged) {
-            self.writer = Writer::Unknown;
+        if matches!(self.writer, WriterState::Moved | WriterState::Aged) {
+            self.writer = WriterState::Unknown;
         }
     }
 
-    /// It changed while somebody had it.
+    /// It changed while a session or the cleanup had it.
     pub fn disturbed(&mut self, now: Moment) {
-        *self = Self { since: now, writer: Writer::Disturbed };
+        *self = Self { since: now, writer: WriterState::Disturbed };
     }
 
-    /// An event told something about it.
-    pub fn signal(&mut self, signal: Signal, now: Moment) {
-        let own = self.writer == Writer::Disturbed && now.since(self.since) < PUT_BACK;
-        if own && signal == Signal::Moved {
+    /// An event told about it.
+    pub fn heard(&mut self, activity: Activity, now: Moment) {
+        let by_cleanup =
+            self.writer == WriterState::Disturbed && now.since(self.since) < PUT_BACK_WINDOW;
+        if by_cleanup && activity == Activity::Moved {
             return;
         }
-        self.writer = match signal {
-            Signal::Seen => return,
-            Signal::Written => Writer::Open,
-            Signal::Closed => Writer::Closed,
-            Signal::Moved => Writer::Moved,
+        self.writer = match activity {
+            Activity::Seen => return,
+            Activity::Written => WriterState::Open,
+            Activity::Closed => WriterState::Closed,
+            Activity::Moved => WriterState::Moved,
         };
         self.since = now;
     }
 
-    /// Events were lost, so who has it open is not known any more.
+    /// Events were lost: a writer that had it open may have closed it.
     pub fn forget_writer(&mut self) {
-        if matches!(self.writer, Writer::Open) {
-            self.writer = Writer::Unknown;
+        if matches!(self.writer, WriterState::Open) {
+            self.writer = WriterState::Unknown;
         }
     }
 
-    /// When it is ready, if nothing is seen to change until then.
+    /// When it is ready, if no change is seen until then.
     pub fn due(&self, waits: Waits) -> Moment {
         match self.writer {
-            Writer::Moved | Writer::Aged => self.since,
-            // Time for the `chmod` and `utimes` that copying programs do last.
-            Writer::Closed => self.since.after(waits.after_close),
-            Writer::Unknown | Writer::Open | Writer::Disturbed => self.since.after(waits.settle),
+            WriterState::Moved | WriterState::Aged => self.since,
+            // Copying programs call `chmod` and `utimes` last.
+            WriterState::Closed => self.since.after(waits.after_close),
+            WriterState::Unknown | WriterState::Open | WriterState::Disturbed => {
+                self.since.after(waits.settle)
+            }
         }
     }
 
-    /// Whether its last known event is that a writer closed it.
+    /// Whether its last known event is a close by its writer.
     pub fn was_closed(&self) -> bool {
-        self.writer == Writer::Closed
+        self.writer == WriterState::Closed
     }
 
-    /// Since when nothing is known to have changed.
+    /// The time of the last known change.
     pub fn quiet_since(&self) -> Moment {
         self.since
     }
 
-    /// It is ready with no second look.
+    /// Whether it is ready without a second look.
     pub fn at_once(&self) -> bool {
-        matches!(self.writer, Writer::Moved | Writer::Aged)
+        matches!(self.writer, WriterState::Moved | WriterState::Aged)
     }
 
-    /// Its writer is known not to have closed it. It is sent once it is quiet, but taking it away
-    /// from its writer would lose what is written next.
+    /// Whether its writer is known not to have closed it. It is sent once it is quiet, but it must
+    /// not be removed: the writer's next bytes would be lost.
     pub fn held_open(&self) -> bool {
-        self.writer == Writer::Open
+        self.writer == WriterState::Open
     }
 }
 
-/// Whether `time` lies at least `age` before `now`. Times of the future are not old.
+/// Whether `time` is at least `age` before `now`. Times of the future are not old.
 pub(crate) fn older(time: Timestamp, now: Timestamp, age: Duration) -> bool {
     nanos(time) + i128::try_from(age.as_nanos()).unwrap_or(i128::MAX / 2) <= nanos(now)
 }
@@ -166,29 +174,30 @@ fn nanos(time: Timestamp) -> i128 {
     i128::from(time.seconds) * 1_000_000_000 + i128::from(time.nanos)
 }
 
-/// Watches the wall clock against the monotonic one. After a step, the times of files that were
-/// written before it say nothing about their age, until they have been quiet by observation.
+/// Compares the wall clock with the monotonic clock to notice steps. After a step, the times of
+/// files that were written before it say nothing about their age.
 #[derive(Debug)]
 pub(crate) struct WallClock {
-    /// Wall clock minus monotonic clock, in nanoseconds, when last looked at.
+    /// Wall clock minus monotonic clock, in nanoseconds, at the last reading.
     offset: i128,
-    /// Ages are not believed before then.
+    /// The wall clock is not trusted before this moment.
     distrusted_until: Moment,
 }
 
-/// Clocks that are slewed drift apart more slowly than this between two looks.
-const STEP: i128 = 200_000_000;
+/// A larger difference between two readings, in nanoseconds, is a step: slewed clocks drift apart
+/// more slowly.
+const MIN_STEP: i128 = 200_000_000;
 
 impl WallClock {
-    /// The first look.
+    /// The first reading.
     pub fn new(now: Moment, wall: Timestamp) -> Self {
         Self { offset: nanos(wall) - i128::from(now.0), distrusted_until: now }
     }
 
-    /// The wall clock's time if ages by it can be believed.
+    /// The wall clock's time, if it can be trusted.
     pub fn trusted(&mut self, now: Moment, wall: Timestamp, settle: Duration) -> Option<Timestamp> {
         let offset = nanos(wall) - i128::from(now.0);
-        if (offset - self.offset).abs() > STEP {
+        if (offset - self.offset).abs() > MIN_STEP {
             self.distrusted_until = now.after(settle).after(Duration::from_secs(1));
         }
         self.offset = offset;
@@ -199,7 +208,7 @@ impl WallClock {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::outbox::queue::table::model::file;
+    use crate::outbox::queue::model::file;
 
     const SETTLE: Waits = Waits::DEFAULT;
     const WALL: Timestamp = Timestamp { seconds: 1_000_000, nanos: 0 };
@@ -213,16 +222,16 @@ mod tests {
     }
 
     #[test]
-    fn each_kind_of_knowledge_has_its_wait() {
-        let first_offer = file(1, 5, WALL.seconds);
-        for (signal, due) in [
-            (Signal::Seen, 1500),
-            (Signal::Written, 1500),
-            (Signal::Closed, 580),
-            (Signal::Moved, 500),
+    fn each_activity_has_its_wait() {
+        let recent = file(1, 5, WALL.seconds);
+        for (activity, due) in [
+            (Activity::Seen, 1500),
+            (Activity::Written, 1500),
+            (Activity::Closed, 580),
+            (Activity::Moved, 500),
         ] {
-            let settle = Settle::first_seen(&first_offer, signal, ms(500), Some(WALL), SETTLE);
-            assert_eq!(settle.due(SETTLE), ms(due), "{signal:?}");
+            let settle = Settle::first_seen(&recent, activity, ms(500), Some(WALL), SETTLE);
+            assert_eq!(settle.due(SETTLE), ms(due), "{activity:?}");
         }
     }
 
@@ -237,16 +246,16 @@ mod tests {
             (i64::MAX, Some(WALL), false),
             (WALL.seconds - 1, None, false),
         ] {
-            let settle = Settle::first_seen(&file(1, 5, time), Signal::Seen, ms(0), wall, SETTLE);
+            let settle = Settle::first_seen(&file(1, 5, time), Activity::Seen, ms(0), wall, SETTLE);
             assert_eq!(settle.at_once(), at_once, "{time}");
         }
-        // An old mtime alone is what `cp -p` and `tar` leave on a file that is still being written.
+        // `cp -p` and `tar` set an old modification time on files that they still write.
         let mut copied = file(1, 5, 0);
         copied.identity.changed = WALL;
-        assert!(!Settle::first_seen(&copied, Signal::Seen, ms(0), Some(WALL), SETTLE).at_once());
-        // Nor does age count for one that is being written now.
+        assert!(!Settle::first_seen(&copied, Activity::Seen, ms(0), Some(WALL), SETTLE).at_once());
+        // The age of a file that is being written does not count.
         assert!(
-            !Settle::first_seen(&file(1, 5, 0), Signal::Written, ms(0), Some(WALL), SETTLE)
+            !Settle::first_seen(&file(1, 5, 0), Activity::Written, ms(0), Some(WALL), SETTLE)
                 .at_once()
         );
     }
@@ -254,51 +263,52 @@ mod tests {
     #[test]
     fn changes_and_events_start_the_wait_anew() {
         let mut settle =
-            Settle::first_seen(&file(1, 5, 0), Signal::Written, ms(0), Some(WALL), SETTLE);
+            Settle::first_seen(&file(1, 5, 0), Activity::Written, ms(0), Some(WALL), SETTLE);
         settle.changed(ms(900));
         assert_eq!(settle.due(SETTLE), ms(1900));
         assert!(settle.held_open());
-        settle.signal(Signal::Closed, ms(1000));
+        settle.heard(Activity::Closed, ms(1000));
         assert_eq!(settle.due(SETTLE), ms(1080));
         assert!(!settle.held_open());
         settle.changed(ms(1050));
         assert_eq!(settle.due(SETTLE), ms(1130));
-        settle.signal(Signal::Written, ms(1100));
+        settle.heard(Activity::Written, ms(1100));
         assert_eq!(settle.due(SETTLE), ms(2100));
-        settle.signal(Signal::Moved, ms(1200));
+        settle.heard(Activity::Moved, ms(1200));
         assert!(settle.at_once());
         settle.changed(ms(1300));
         assert_eq!(settle.due(SETTLE), ms(2300));
     }
 
     #[test]
-    fn putting_a_file_back_is_no_sign_that_it_is_complete() {
-        let mut settle = Settle::first_seen(&file(1, 5, 0), Signal::Moved, ms(0), None, SETTLE);
+    fn a_rename_by_the_cleanup_does_not_mean_that_a_file_is_complete() {
+        let mut settle = Settle::first_seen(&file(1, 5, 0), Activity::Moved, ms(0), None, SETTLE);
         settle.disturbed(ms(100));
-        settle.signal(Signal::Moved, ms(110));
+        settle.heard(Activity::Moved, ms(110));
         assert_eq!(settle.due(SETTLE), ms(1100));
-        settle.signal(Signal::Moved, ms(1100));
+        settle.heard(Activity::Moved, ms(1100));
         assert!(settle.at_once());
     }
 
     #[test]
-    fn the_wait_after_a_close_is_as_the_user_says() {
+    fn the_wait_after_a_close_follows_the_setting() {
         for wait in [0, 50, 5000] {
             let waits = Waits { after_close: Duration::from_millis(wait), ..SETTLE };
-            let mut settle = Settle::first_seen(&file(1, 5, 0), Signal::Closed, ms(0), None, waits);
+            let mut settle =
+                Settle::first_seen(&file(1, 5, 0), Activity::Closed, ms(0), None, waits);
             assert_eq!(settle.due(waits), ms(wait));
-            // A scanner that opens its file for each page: the last close counts.
-            settle.signal(Signal::Written, ms(300));
-            settle.signal(Signal::Closed, ms(400));
+            // A document scanner opens its file for each page: the last close counts.
+            settle.heard(Activity::Written, ms(300));
+            settle.heard(Activity::Closed, ms(400));
             assert_eq!(settle.due(waits), ms(400 + wait));
-            // What was moved in goes at once all the same.
-            settle.signal(Signal::Moved, ms(500));
+            // A file that was renamed into place is ready at once in any case.
+            settle.heard(Activity::Moved, ms(500));
             assert_eq!(settle.due(waits), ms(500));
         }
     }
 
     #[test]
-    fn a_step_of_the_clock_is_found_and_outlived() {
+    fn a_step_of_the_clock_is_noticed_and_trusted_again_later() {
         for step in [3600, -3600] {
             let mut clock = WallClock::new(ms(0), at(1000));
             let wait = SETTLE.settle;

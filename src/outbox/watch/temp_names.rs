@@ -3,20 +3,19 @@
 //!
 //! A name is matched by its bytes, one component at a time. Three kinds of names are not on the
 //! list, although some programs use them for unfinished files: `*.tmp` and `*.bak`, which others
-//! use for files that are complete, and `*~`, the backup that an editor leaves and that its user
-//! may want. An editor that makes `*~` by a rename and removes it a moment later is seen to in
-//! [`is_backup_name`].
+//! use for complete files, and `*~`, the backup of an editor, which its user may want.
+//! [`is_backup_name`] handles editors that create `*~` by a rename and remove it a moment later.
 
 use crate::proto::name::Name;
 
-/// What kind of entry a pattern is about.
+/// The kind of entry that a pattern matches.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Kind {
+enum PatternKind {
     /// Files and symbolic links.
     File,
-    /// Files of no bytes.
+    /// Files of 0 bytes.
     EmptyFile,
-    /// Folders, with all that is in them.
+    /// Folders, with their contents.
     Folder,
 }
 
@@ -25,17 +24,17 @@ enum Kind {
 struct Pattern {
     /// `*` is one byte or more, `X` one letter or digit; everything else is itself.
     glob: &'static str,
-    kind: Kind,
+    kind: PatternKind,
     /// The programs that use such names.
     used_by: &'static str,
 }
 
 const fn file(glob: &'static str, used_by: &'static str) -> Pattern {
-    Pattern { glob, kind: Kind::File, used_by }
+    Pattern { glob, kind: PatternKind::File, used_by }
 }
 
 const fn folder(glob: &'static str, used_by: &'static str) -> Pattern {
-    Pattern { glob, kind: Kind::Folder, used_by }
+    Pattern { glob, kind: PatternKind::Folder, used_by }
 }
 
 /// rsync's and openrsync's names: the random part must not look like a word ([`is_word`]).
@@ -87,7 +86,7 @@ const PATTERNS: [Pattern; 51] = [
     file("~$*", "Microsoft Office"),
     file("~WR*.tmp", "Microsoft Word"),
     // Vim's trial whether it may make files in a folder.
-    Pattern { glob: "4913", kind: Kind::EmptyFile, used_by: "Vim" },
+    Pattern { glob: "4913", kind: PatternKind::EmptyFile, used_by: "Vim" },
     file(".*.swp", "Vim and nano"),
     file(".*.swo", "Vim"),
     file(".*.swn", "Vim"),
@@ -104,22 +103,22 @@ const PATTERNS: [Pattern; 51] = [
     file(".smbdeleteXXX*", "SMB clients"),
 ];
 
-/// An entry as the patterns see it.
+/// The properties of an entry that the patterns depend on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Seen {
+pub(crate) struct EntryShape {
     /// It is a folder.
     pub folder: bool,
     /// Its size in bytes.
     pub size: u64,
 }
 
-/// The programs that give such a name to what is unfinished, `None` for any other name. `leaf` is
+/// The programs that give such a name to unfinished entries, `None` for any other name. `leaf` is
 /// the last component.
-pub(crate) fn used_by(leaf: &[u8], seen: Seen) -> Option<&'static str> {
+pub(crate) fn used_by(leaf: &[u8], shape: EntryShape) -> Option<&'static str> {
     let is_kind = |kind| match kind {
-        Kind::File => !seen.folder,
-        Kind::EmptyFile => !seen.folder && seen.size == 0,
-        Kind::Folder => seen.folder,
+        PatternKind::File => !shape.folder,
+        PatternKind::EmptyFile => !shape.folder && shape.size == 0,
+        PatternKind::Folder => shape.folder,
     };
     let fits = |pattern: &Pattern| {
         is_kind(pattern.kind)
@@ -130,14 +129,16 @@ pub(crate) fn used_by(leaf: &[u8], seen: Seen) -> Option<&'static str> {
     PATTERNS.iter().find(|pattern| fits(pattern)).map(|pattern| pattern.used_by)
 }
 
-/// Whether the entry stands in a folder of that kind.
-pub(crate) fn is_in_one(name: &Name) -> bool {
+/// Whether the entry is beneath a folder that has the name of an unfinished one.
+pub(crate) fn is_in_unfinished_folder(name: &Name) -> bool {
     let above = std::iter::successors(name.parent(), Name::parent);
-    above.into_iter().any(|folder| used_by(folder.leaf(), Seen { folder: true, size: 0 }).is_some())
+    above
+        .into_iter()
+        .any(|folder| used_by(folder.leaf(), EntryShape { folder: true, size: 0 }).is_some())
 }
 
-/// The backup that an editor makes of a file by renaming it, and removes when it has written the
-/// file anew. A rename to such a name does not say that there is anything to be sent.
+/// Whether this may be the backup that an editor creates by renaming a file, and removes when it has
+/// written the file anew. A rename to such a name does not mean that the file is complete.
 pub(crate) fn is_backup_name(leaf: &[u8]) -> bool {
     leaf.len() > 1 && leaf.ends_with(b"~")
 }
@@ -147,14 +148,14 @@ pub(crate) fn control_file(name: &Name) -> Option<Name> {
     name.with_leaf(&[name.leaf(), CONTROL_FILE].concat()).ok()
 }
 
-/// Whether a name on the list may say something about the files beside it.
-pub(crate) fn says_of_others(leaf: &[u8]) -> bool {
+/// Whether a name on the list may mark files beside it as unfinished.
+pub(crate) fn may_mark_others(leaf: &[u8]) -> bool {
     leaf.ends_with(CONTROL_FILE) || leaf.ends_with(b"part") || leaf.ends_with(b"download")
 }
 
-/// Whether a file of no bytes named `empty` keeps the place of a download that goes into
+/// Whether a file of 0 bytes named `empty` reserves the name of a download that is written to
 /// `unfinished` (Firefox: `report.pdf` beside `report.x1y2z3.pdf.part`). Both are last components,
-/// and the second one is on the list.
+/// and the second is on the list.
 pub(crate) fn is_placeholder_of(empty: &[u8], unfinished: &[u8]) -> bool {
     unfinished.strip_prefix(stem(empty)).is_some_and(|rest| rest.first() == Some(&b'.'))
 }
@@ -164,15 +165,15 @@ pub(crate) fn stem(leaf: &[u8]) -> &[u8] {
     leaf.iter().rposition(|&b| b == b'.').filter(|at| *at > 0).map_or(leaf, |at| &leaf[..at])
 }
 
-/// Whether the first and the last byte fit. Of nearly all names and patterns one does not, and a
-/// scan asks about every name.
+/// Whether the first and the last byte match. A quick test, since a scan asks about every name and
+/// nearly all differ here.
 fn ends_agree(pattern: &[u8], leaf: &[u8]) -> bool {
     let agree =
         |p: Option<&u8>, b: Option<&u8>| p.is_none_or(|p| matches!(p, b'*' | b'X') || Some(p) == b);
     agree(pattern.first(), leaf.first()) && agree(pattern.last(), leaf.last())
 }
 
-/// `pattern` has at most two stars.
+/// Whether a name matches a pattern with at most two stars.
 fn matches(pattern: &[u8], leaf: &[u8]) -> bool {
     let Some(first) = pattern.iter().position(|&b| b == b'*') else { return same(pattern, leaf) };
     let (head, rest) = (&pattern[..first], &pattern[first + 1..]);
@@ -192,7 +193,7 @@ fn matches(pattern: &[u8], leaf: &[u8]) -> bool {
         })
 }
 
-/// Byte for byte, `X` in the pattern being any letter or digit.
+/// Compares byte for byte; `X` in the pattern is any letter or digit.
 fn same(pattern: &[u8], bytes: &[u8]) -> bool {
     pattern.len() == bytes.len()
         && pattern
@@ -201,14 +202,14 @@ fn same(pattern: &[u8], bytes: &[u8]) -> bool {
             .all(|(p, b)| if *p == b'X' { b.is_ascii_alphanumeric() } else { p == b })
 }
 
-/// What comes after the last dot.
+/// The part after the last dot.
 fn last_part(leaf: &[u8]) -> &[u8] {
     leaf.rsplit(|&b| b == b'.').next().unwrap_or_default()
 }
 
-/// Letters as in a word, then digits: what people put behind a dot (`.env.sample`, `.npmrc.backup`,
-/// `.log.202611`). Two of a hundred random names look like that too; such a file is still not sent
-/// while rsync has it open.
+/// Whether this looks like an extension that a person chose: letters as in a word, then digits
+/// (`.env.sample`, `.npmrc.backup`, `.log.202611`). Two of a hundred random names look like that
+/// too; such a file is still not sent while rsync has it open.
 fn is_word(part: &[u8]) -> bool {
     let digits = part.iter().rev().take_while(|b| b.is_ascii_digit()).count();
     let letters = &part[..part.len() - digits];
@@ -221,13 +222,13 @@ mod tests {
     use super::*;
     use crate::config::TempNames;
 
-    const FILE: Seen = Seen { folder: false, size: 7 };
-    const EMPTY: Seen = Seen { folder: false, size: 0 };
-    const FOLDER: Seen = Seen { folder: true, size: 4096 };
+    const FILE: EntryShape = EntryShape { folder: false, size: 7 };
+    const EMPTY: EntryShape = EntryShape { folder: false, size: 0 };
+    const FOLDER: EntryShape = EntryShape { folder: true, size: 4096 };
 
     #[test]
     fn unfinished_files_are_known_by_their_names() {
-        for (leaf, seen) in [
+        for (leaf, shape) in [
             ("film.mkv.part", FILE),
             ("film.f137.mp4.part-Frag12", FILE),
             ("Unconfirmed 4711.crdownload", FILE),
@@ -262,13 +263,13 @@ mod tests {
             (".nfs000000000a1b2c3d00000001", FILE),
             (".fuse_hidden0000000c00000002", FILE),
         ] {
-            assert!(used_by(leaf.as_bytes(), seen).is_some(), "{leaf}");
+            assert!(used_by(leaf.as_bytes(), shape).is_some(), "{leaf}");
         }
     }
 
     #[test]
     fn names_that_a_user_gives_are_sent() {
-        for (leaf, seen) in [
+        for (leaf, shape) in [
             ("part", FILE),
             (".part", FILE),
             ("part.txt", FILE),
@@ -296,13 +297,13 @@ mod tests {
             ("\u{202e}\u{0}", FILE),
             ("", FILE),
         ] {
-            assert_eq!(used_by(leaf.as_bytes(), seen), None, "{leaf}");
+            assert_eq!(used_by(leaf.as_bytes(), shape), None, "{leaf}");
         }
     }
 
-    /// What `--help` and operation.md say is what is done.
+    /// `--help` and operation.md list the patterns of the table.
     #[test]
-    fn the_list_for_people_is_the_table() {
+    fn the_documented_list_is_the_table() {
         let told: Vec<_> = TempNames::LIST
             .replace(" (and the file beside it)", "")
             .replace(" (empty)", "")
@@ -312,7 +313,11 @@ mod tests {
         let known: Vec<_> = PATTERNS
             .iter()
             .map(|pattern| {
-                format!("{}{}", pattern.glob, if pattern.kind == Kind::Folder { "/" } else { "" })
+                format!(
+                    "{}{}",
+                    pattern.glob,
+                    if pattern.kind == PatternKind::Folder { "/" } else { "" }
+                )
             })
             .collect();
         assert_eq!(told, known);
@@ -323,14 +328,20 @@ mod tests {
     }
 
     #[test]
-    fn what_stands_in_an_unfinished_folder_is_unfinished() {
+    fn the_contents_of_an_unfinished_folder_are_unfinished() {
         let name = |text: &str| Name::parse(text.as_bytes()).unwrap();
-        assert!(is_in_one(&name("x/.~tmp~/a/b")) && is_in_one(&name("a.zip.download/Info.plist")));
-        assert!(!is_in_one(&name("x/.~tmp~")) && !is_in_one(&name("x/a.part/b")));
+        assert!(
+            is_in_unfinished_folder(&name("x/.~tmp~/a/b"))
+                && is_in_unfinished_folder(&name("a.zip.download/Info.plist"))
+        );
+        assert!(
+            !is_in_unfinished_folder(&name("x/.~tmp~"))
+                && !is_in_unfinished_folder(&name("x/a.part/b"))
+        );
     }
 
     #[test]
-    fn an_empty_file_keeps_the_place_of_a_download() {
+    fn an_empty_file_reserves_the_name_of_a_download() {
         for (empty, unfinished, is) in [
             ("report.pdf", "report.x1y2z3.pdf.part", true),
             ("report.pdf", "report.pdf.part", true),

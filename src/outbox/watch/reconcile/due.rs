@@ -1,60 +1,80 @@
-//! What has been quiet for long enough is looked at once more, and the system is asked about open
+//! The wait of entries is over: they are examined once more, and the system is asked about open
 //! files.
 
 use super::{CHUNK, Reconcile};
 use crate::event::{Direction, Event};
-use crate::outbox::queue::handout::Due;
-use crate::outbox::queue::open::{ASK_AGAIN, ASK_OFTEN, STAYS_AFTER, Tell};
+use crate::outbox::queue::open_files::{
+    ASK_INTERVAL, ASK_INTERVAL_WITHOUT_EVENTS, OpenNotice, STAYS_AFTER,
+};
 use crate::outbox::queue::table::Now;
-use crate::outbox::shared::locked;
+use crate::outbox::queue::timers::DueEntry;
 use crate::outbox::watch::events::TELLS_CLOSES;
-use crate::outbox::watch::scan::{Found, Look, is_gone};
+use crate::outbox::watch::scan::{Examined, FoundEntry, is_gone};
 use crate::outbox::watch::settle::Moment;
 use crate::proto::name::{Name, escape};
 use crate::store::{Meta, Writers, writer_of};
 use std::time::Duration;
 
-/// Minimum interval between two questions, counted over all open files. One takes some
-/// microseconds.
-const ASK_COST: Duration = Duration::from_millis(1);
+/// The share of each open file in the interval between two questions about one, so that many open
+/// files do not cost much time. A question takes some microseconds.
+const ASK_INTERVAL_PER_FILE: Duration = Duration::from_millis(1);
 
 impl Reconcile {
-    /// Entries whose wait is over.
-    pub(crate) fn due_entries(&mut self) {
+    /// Examines everything that is due.
+    pub(super) fn timers(&mut self) {
+        self.due_entries();
         let now = self.now();
-        let due = locked(&self.shared.table).expire(now.mono, CHUNK);
-        let again = self.ask_again(now.mono);
+        let news = self.state.table().unfinished.take_news(now.mono);
+        for (name, reason) in news {
+            self.scanner.warn_once(Some(&name), &reason.message());
+        }
+        let folders = self.state.table().maybe_complete();
+        for name in folders {
+            match self.folder.stat(&name) {
+                Ok(meta) => self.state.table().folder_checked(&name, meta, now),
+                Err(error) if is_gone(&error) => self.state.table().gone(&name),
+                Err(error) => {
+                    self.scanner.warn_unreadable(&name, &error);
+                    self.state.table().postpone(&name, now.mono);
+                }
+            }
+        }
+    }
+
+    fn due_entries(&mut self) {
+        let now = self.now();
+        let due = self.state.table().expire(now.mono, CHUNK);
+        let ask_at = self.next_question(now.mono);
         for due in due {
             match due {
-                Due::Settled(name) => match self.scanner.look(&name) {
-                    Look::Found(found) => self.settled(found, now, again),
-                    Look::Gone | Look::Skipped => locked(&self.shared.table).gone(&name),
+                DueEntry::Settled(name) => match self.scanner.examine(&name) {
+                    Examined::Found(found) => self.settled(found, now, ask_at),
+                    Examined::Gone | Examined::Skipped => self.state.table().gone(&name),
                 },
-                Due::Open(name) => self.ask(&name, now, again),
+                DueEntry::Open(name) => self.ask(&name, now, ask_at),
             }
         }
     }
 
     /// When the system is asked about an open file again.
-    fn ask_again(&self, now: Moment) -> Moment {
-        let often = self.polling || !TELLS_CLOSES;
-        let open = locked(&self.shared.table).count_open();
-        let cost = ASK_COST * u32::try_from(open).unwrap_or(u32::MAX);
-        now.after(if often { ASK_OFTEN } else { ASK_AGAIN }.max(cost))
+    fn next_question(&self, now: Moment) -> Moment {
+        let events = TELLS_CLOSES && !self.polling;
+        let open = self.state.table().count_open();
+        let cost = ASK_INTERVAL_PER_FILE * u32::try_from(open).unwrap_or(u32::MAX);
+        now.after(if events { ASK_INTERVAL } else { ASK_INTERVAL_WITHOUT_EVENTS }.max(cost))
     }
 
-    /// A file that was quiet for long enough is ready, unless a program has it open.
-    fn settled(&mut self, found: Found, now: Now, again: Moment) {
+    /// A file was quiet for long enough. It is ready, unless a program has it open.
+    fn settled(&mut self, found: FoundEntry, now: Now, ask_at: Moment) {
         let name = &found.name;
-        if locked(&self.shared.table).must_ask(name)
-            && self.folder.writers(name).is_ok_and(|w| w == Writers::Some)
-        {
-            let mut table = locked(&self.shared.table);
-            table.found_open(name, now.mono, again);
+        let must_ask = self.state.table().must_ask(name);
+        if must_ask && self.folder.writers(name).is_ok_and(|writers| writers == Writers::Some) {
+            let mut table = self.state.table();
+            table.found_open(name, now.mono, ask_at);
             table.changed_while_open(name, found.meta, now.mono);
             return;
         }
-        let mut table = locked(&self.shared.table);
+        let mut table = self.state.table();
         if !self.scanner.leaves_alone()
             || !table.leave_alone(name, &found.meta, found.unfinished, now.mono, 0)
         {
@@ -62,21 +82,22 @@ impl Reconcile {
         }
     }
 
-    /// Whether a program still has an open file open.
-    fn ask(&mut self, name: &Name, now: Now, again: Moment) {
+    /// Asks whether a program still has an open file open.
+    fn ask(&mut self, name: &Name, now: Now, ask_at: Moment) {
         let meta = match self.folder.stat(name) {
             Ok(meta) => meta,
-            Err(error) if is_gone(&error) => return locked(&self.shared.table).found_gone(name),
-            // It is asked again when its next wait is over.
+            Err(error) if is_gone(&error) => return self.state.table().found_gone(name),
+            // It is due again later.
             Err(error) => return self.scanner.warn_unreadable(name, &error),
         };
-        // What cannot be opened cannot be read either, which says so.
+        // If the file cannot be opened for the question, reading it fails too, with a message.
         let writers = self.folder.writers(name).unwrap_or(Writers::Unknown);
-        let tell = locked(&self.shared.table).asked(name, meta, writers, now.mono, again);
-        match tell {
-            Tell::Nothing => {}
-            Tell::Waits => {
-                let reason = match locked(&self.shared.table).send_open {
+        let notice = self.state.table().asked(name, meta, writers, now.mono, ask_at);
+        match notice {
+            OpenNotice::Nothing => {}
+            OpenNotice::Waits => {
+                let send_open = self.state.table().send_open;
+                let reason = match send_open {
                     None => "a program has it open for writing; it is sent when it is closed",
                     Some(_) => {
                         "a program has it open for writing; a snapshot is sent when it is quiet"
@@ -89,13 +110,13 @@ impl Reconcile {
                     reason: reason.into(),
                 });
             }
-            Tell::Stays => self.events.warn(Some(name.clone()), stays(&meta)),
+            OpenNotice::Stays => self.events.warn(Some(name.clone()), stays_message(&meta)),
         }
     }
 }
 
-/// What a person is told of a file that stays because a program has it open.
-fn stays(meta: &Meta) -> String {
+/// The message about a file that stays because a program has it open.
+fn stays_message(meta: &Meta) -> String {
     let program = writer_of(meta).map_or_else(
         || "a program".to_owned(),
         |program| format!("{} (pid {})", escape(program.name.as_bytes()), program.pid),

@@ -1,54 +1,44 @@
-//! Folders are listed, for a while at a time: all of Outgoing now and then, a new folder twice.
+//! Listing folders: all of Outgoing from time to time, and each new folder twice.
 
-use super::{POLL, Reconcile};
-use crate::outbox::queue::observe::Observed;
-use crate::outbox::shared::locked;
-use crate::outbox::watch::scan::{Rules, is_gone};
-use crate::outbox::watch::settle::{Moment, Signal};
-use crate::proto::message::Timestamp;
+use super::{FolderListing, POLL_INTERVAL, Reconcile};
+use crate::outbox::queue::changes::Observed;
+use crate::outbox::watch::scan::{IgnoreRules, is_gone};
+use crate::outbox::watch::settle::{Activity, Moment};
 use crate::proto::name::Name;
 use crate::store::{FileKind, Listed, StoreError};
 use std::time::{Duration, Instant};
 
-/// Listing goes on for this long before mail is looked at.
+/// How long folders are listed before the mailbox is read again.
 const SLICE: Duration = Duration::from_millis(10);
-/// Full scans are this far apart at least, and at most unless they take too long.
-const RESCAN: std::ops::RangeInclusive<Duration> = Duration::from_secs(2)..=Duration::from_secs(30);
-/// New folders are listed again after this: what came into them before their watch was set up had
-/// no events. What comes into them while a burst of events holds the watcher up is left to the
-/// next full scan.
-const AGAIN: Duration = Duration::from_millis(150);
-
-/// A folder to be listed.
-#[derive(Debug, Clone)]
-pub(crate) struct Listing {
-    /// `None` for Outgoing itself.
-    pub(crate) folder: Option<Name>,
-    /// Part of a full scan: known folders in it are listed too.
-    pub(crate) full: bool,
-    /// It was renamed to where it is, and its change time is this: what is in it and older is as
-    /// complete as what is renamed itself.
-    pub(crate) moved: Option<Timestamp>,
-}
+/// The interval between full scans, where events tell of changes. It grows with the cost of a scan.
+const RESCAN_INTERVAL: std::ops::RangeInclusive<Duration> =
+    Duration::from_secs(2)..=Duration::from_secs(30);
+/// New folders are listed again after this: entries that arrived before the watch was set up had no
+/// events. If a burst of events delays the watch further, the next full scan finds the rest.
+const SECOND_LISTING_DELAY: Duration = Duration::from_millis(150);
 
 impl Reconcile {
-    pub(crate) fn list_new(&mut self, listing: Listing, now: Moment) {
-        self.again.push_back((now.after(AGAIN), listing.clone()));
+    /// Lists a new folder now and again later.
+    pub(super) fn list_new(&mut self, listing: FolderListing, now: Moment) {
+        self.second_listings.push_back((now.after(SECOND_LISTING_DELAY), listing.clone()));
         self.listings.push_back(listing);
     }
 
     /// Lists folders for a while.
-    pub(crate) fn list(&mut self) {
+    pub(super) fn list(&mut self) {
         let now = self.moment();
-        let due =
-            self.again.iter().filter(|(at, _)| *at <= now).map(|(_, listing)| listing.clone());
+        let due = self
+            .second_listings
+            .iter()
+            .filter(|(at, _)| *at <= now)
+            .map(|(_, listing)| listing.clone());
         self.listings.extend(due);
-        self.again.retain(|(at, _)| *at > now);
-        if self.full.is_none() && now >= self.next_full {
-            self.full = Some(Duration::ZERO);
-            self.outcomes.before = self.outcomes.all;
+        self.second_listings.retain(|(at, _)| *at > now);
+        if self.full_scan.is_none() && now >= self.next_full_scan {
+            self.full_scan = Some(Duration::ZERO);
+            self.outcomes.at_scan_start = self.outcomes.all;
             self.missed = 0;
-            self.listings.push_back(Listing { folder: None, full: true, moved: None });
+            self.listings.push_back(FolderListing { folder: None, full: true, moved: None });
         }
         let begin = Instant::now();
         while begin.elapsed() < SLICE
@@ -59,30 +49,31 @@ impl Reconcile {
                 Err(error) => self.unlistable(&listing, &error),
             }
         }
-        if let Some(cost) = &mut self.full {
+        if let Some(cost) = &mut self.full_scan {
             *cost += begin.elapsed();
         }
         if self.listings.is_empty()
-            && let Some(cost) = self.full.take()
+            && let Some(cost) = self.full_scan.take()
         {
-            self.scanned(cost);
+            self.scan_complete(cost);
         }
     }
 
-    fn merge(&mut self, listing: &Listing, mut listed: Vec<Listed>) {
+    /// Tells the table about the entries of a folder.
+    fn merge(&mut self, listing: &FolderListing, mut listed: Vec<Listed>) {
         let folder = listing.folder.as_ref();
         self.unlistable &= folder.is_some();
         if self.watched != self.folder.times_replaced() {
-            // First the watch, then a scan, as at the start.
+            // The watch before the scan, as at the start.
             self.start_watch();
-            self.want_full();
+            self.want_full_scan();
         }
-        // A full scan begins at the top, so all of it goes by the new rules.
+        // A full scan begins with Outgoing itself, so all of it uses the new rules.
         if folder.is_none()
-            && self.scanner.refresh_rules(&listed) == Rules::Changed
+            && self.scanner.refresh_rules(&listed) == IgnoreRules::Changed
             && !listing.full
         {
-            self.want_full();
+            self.want_full_scan();
         }
         self.scanner.put_in_order(&mut listed);
         self.scan = self.scan.checked_add(1).unwrap_or(1);
@@ -90,13 +81,13 @@ impl Reconcile {
         for one in listed {
             let Some(found) = self.scanner.sift(folder, one) else { continue };
             let older = listing.moved.is_some_and(|moved| found.meta.identity.changed < moved);
-            let signal = if older && cfg!(unix) { Signal::Moved } else { Signal::Seen };
+            let activity = if older && cfg!(unix) { Activity::Moved } else { Activity::Seen };
             let is_folder = found.meta.kind == FileKind::Folder && found.unfinished.is_none();
             let name = found.name.clone();
-            let observed = self.take_over(found, signal, now, scan);
+            let observed = self.observe(found, activity, now, scan);
             self.missed += usize::from(listing.full && observed == Observed::New);
             if is_folder && (listing.full || observed == Observed::New) {
-                let below = Listing { folder: Some(name), ..listing.clone() };
+                let below = FolderListing { folder: Some(name), ..listing.clone() };
                 if listing.full {
                     self.listings.push_back(below);
                 } else {
@@ -104,46 +95,47 @@ impl Reconcile {
                 }
             }
         }
-        locked(&self.shared.table).sweep(folder, scan);
+        self.state.table().sweep(folder, scan);
     }
 
-    fn unlistable(&mut self, listing: &Listing, error: &StoreError) {
+    fn unlistable(&mut self, listing: &FolderListing, error: &StoreError) {
         match &listing.folder {
-            Some(name) if is_gone(error) => locked(&self.shared.table).gone(name),
+            Some(name) if is_gone(error) => self.state.table().gone(name),
             Some(name) => {
                 self.scanner.warn_unreadable(name, error);
-                locked(&self.shared.table).unlistable(name);
+                self.state.table().unlistable(name);
             }
-            // Nothing is said to be gone, and nothing to be complete, until the top can be listed.
+            // Until Outgoing itself can be listed, no entry counts as gone or complete.
             None => {
-                // Each time anew, unlike a file's: it is told once that a disk is gone, and next
-                // month again.
+                // Unlike the warning about a file this one is repeated: a disk may fail again next
+                // month.
                 if !std::mem::replace(&mut self.unlistable, true) {
                     self.events.warn(None, format!("{error}; until then nothing is sent"));
                 }
                 if listing.full {
-                    self.full = None;
-                    self.next_full = self.moment().after(POLL);
+                    self.full_scan = None;
+                    self.next_full_scan = self.moment().after(POLL_INTERVAL);
                 }
             }
         }
     }
 
-    /// A full scan is complete, after this much work.
-    fn scanned(&mut self, cost: Duration) {
-        // Never more than a twentieth of the time goes into scanning, and less when events come.
+    /// A full scan is complete. `cost` is its working time.
+    fn scan_complete(&mut self, cost: Duration) {
+        // Scans take at most a twentieth of the time, and less where events tell of changes.
         let wait = if self.polling {
-            (cost * 20).max(POLL)
+            (cost * 20).max(POLL_INTERVAL)
         } else {
-            (cost * 20).max((cost * 200).clamp(*RESCAN.start(), *RESCAN.end()))
+            let (min, max) = (*RESCAN_INTERVAL.start(), *RESCAN_INTERVAL.end());
+            (cost * 20).max((cost * 200).clamp(min, max))
         };
-        let wait = if std::mem::take(&mut self.full_again) { Duration::ZERO } else { wait };
-        self.next_full = self.moment().after(wait);
-        self.outcomes.confirmed = self.outcomes.before;
+        let again = std::mem::take(&mut self.full_scan_again);
+        self.next_full_scan = self.moment().after(if again { Duration::ZERO } else { wait });
+        self.outcomes.confirmed = self.outcomes.at_scan_start;
         if !self.complete {
             self.complete = true;
-            locked(&self.shared.table).known = true;
-            self.prune();
+            self.state.table().scanned = true;
+            self.prune_ledger();
         } else if self.missed > 0
             && let Some(watch) = &mut self.watch
             && let Err(why) = watch.watch_all()
@@ -152,14 +144,26 @@ impl Reconcile {
         }
     }
 
-    /// The ledger need not remember what is not there any more.
-    fn prune(&self) {
+    /// The ledger forgets the entries that no longer exist.
+    fn prune_ledger(&self) {
         if let Some(ledger) = &self.ledger {
-            let marks = locked(&self.shared.table).marks();
+            let marks = self.state.table().marks();
             if let Err(error) = ledger.prune_delivered(&self.folder, &|mark| marks.contains(&mark))
             {
                 self.events.warn(None, error.to_string());
             }
         }
+    }
+
+    /// Scans all of Outgoing as soon as possible.
+    pub(super) fn want_full_scan(&mut self) {
+        self.next_full_scan = self.moment();
+        self.full_scan_again = self.full_scan.is_some();
+    }
+
+    /// The nearest folder above a name that the table knows, `None` for Outgoing itself.
+    pub(super) fn known_above(&self, name: &Name) -> Option<Name> {
+        let table = self.state.table();
+        std::iter::successors(name.parent(), Name::parent).find(|above| table.knows_folder(above))
     }
 }

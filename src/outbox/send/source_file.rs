@@ -1,8 +1,8 @@
-//! One file being read, and whether what was read of it is one content.
+//! Reading one file, and the check that all of its bytes were of one version.
 
+use super::error::DeliverError;
 use crate::failpoint;
-use crate::outbox::Item;
-use crate::outbox::send::deliver::DeliverError;
+use crate::outbox::item::Item;
 use crate::store::{Folder, Meta, StoreError, has_writer, meta_of};
 use bytes::BytesMut;
 use std::fs::File;
@@ -13,27 +13,30 @@ use std::io::{self, Read, Seek, SeekFrom};
 pub(crate) struct ReadFile {
     /// BLAKE3 of its content.
     pub hash: [u8; 32],
-    /// As it was at the end.
+    /// Its metadata at the end.
     pub meta: Meta,
 }
 
-/// A file being read that was queued, and no other.
-pub(crate) struct Reading {
+/// An open file of Outgoing that is the one that was queued.
+pub(crate) struct SourceFile {
     pub(crate) file: File,
-    /// As it was opened.
+    /// Its metadata when it was opened.
     meta: Meta,
-    /// Where it is, for messages.
+    /// Its path, for messages.
     shown: String,
     /// It is read although a program has it open for writing.
     snapshot: bool,
 }
 
-impl Reading {
+impl SourceFile {
+    /// Opens the file of an item.
+    ///
     /// # Errors
+    /// [`DeliverError::Changed`] if it is not the file that was queued,
     /// [`DeliverError::Open`] while a program has it open for writing.
     pub fn open(folder: &Folder, item: &Item) -> Result<Self, DeliverError> {
         let (file, meta) = match folder.open_file(&item.name) {
-            // Windows: a program that writes it does not share it.
+            // On Windows, a file that a program writes cannot be opened with write sharing denied.
             Err(StoreError::Busy { .. }) => return Err(DeliverError::Open),
             opened => opened?,
         };
@@ -47,15 +50,15 @@ impl Reading {
         Ok(Self { file, meta, shown, snapshot })
     }
 
-    /// Puts exactly `len` bytes behind the first `start` of the buffer; fewer means that the file
-    /// was cut.
+    /// Reads exactly `len` bytes into the buffer, after its first `start` bytes. A file that ends
+    /// early was truncated, and counts as changed.
     pub fn fill(
         &mut self,
         buffer: &mut BytesMut,
         start: usize,
         len: usize,
     ) -> Result<(), DeliverError> {
-        // What is there already is not cleared.
+        // Bytes that the buffer has already are not cleared.
         buffer.resize(start + len, 0);
         let read =
             failpoint::io("send.read").and_then(|()| self.file.read_exact(&mut buffer[start..]));
@@ -67,9 +70,10 @@ impl Reading {
         }
     }
 
-    /// What was read, with this hash, is one content: the file ends here, no program has it open
-    /// for writing, and its size and time are as when it was opened. In this order: what a program
-    /// writes that opened it after the question shows in the times.
+    /// Checks that the bytes that were read, which have this hash, are one version of the file: the
+    /// file ends here, no program has it open for writing, and its size and times are those from
+    /// its opening. The times are checked last, since they show a write by a program that opened
+    /// the file after the question about writers.
     pub fn check_end(&mut self, hash: [u8; 32]) -> Result<ReadFile, DeliverError> {
         let more = self.file.read(&mut [0]);
         if self.named(more)? > 0 {
@@ -80,8 +84,8 @@ impl Reading {
         }
         let mut meta = self.named(meta_of(&self.file))?;
         if meta.same_file(&self.meta) && !meta.unchanged(&self.meta) {
-            // It was touched: new permissions, an attribute, another hard link; or written, and its
-            // time put back. Only its content tells.
+            // New permissions, an attribute, another hard link; or a write whose time was set back.
+            // Only the content tells.
             meta = self.read_again(hash)?;
         }
         if !meta.same_file(&self.meta) {
@@ -90,7 +94,7 @@ impl Reading {
         Ok(ReadFile { hash, meta })
     }
 
-    /// Reads the whole file once more: it must have this hash, and stay untouched meanwhile.
+    /// Reads the whole file once more. It must have this hash, and must not be touched meanwhile.
     fn read_again(&mut self, hash: [u8; 32]) -> Result<Meta, DeliverError> {
         let before = self.named(meta_of(&self.file))?;
         self.start_over()?;
@@ -105,7 +109,7 @@ impl Reading {
         }
     }
 
-    /// Whether the whole file has this hash: the peer says that it holds it.
+    /// Checks that the whole file has this hash, under which the peer claims to hold it.
     pub fn verify(&mut self, hash: [u8; 32]) -> Result<ReadFile, DeliverError> {
         let meta = match self.read_again(hash) {
             Err(DeliverError::Changed) => return Err(DeliverError::OtherContent),
@@ -120,7 +124,7 @@ impl Reading {
         self.named(sought).map(|_| ())
     }
 
-    /// What the system says is no change of the file: it is told, and the file tried again.
+    /// An I/O error with the path. It does not count as a change of the file, which is tried again.
     fn named<T>(&self, result: io::Result<T>) -> Result<T, DeliverError> {
         result.map_err(|error| StoreError::new("read", &self.shown, &error).into())
     }
@@ -129,17 +133,17 @@ impl Reading {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::outbox::queue::table::model::{file, name};
+    use crate::outbox::queue::model::{file, name};
     use crate::proto::message::EntryKind;
 
-    /// What reads of the process's memory at address 0 give is an I/O error as a disk's.
+    /// A read of the process's memory at address 0 fails with an I/O error, as that of a bad disk.
     #[cfg(target_os = "linux")]
     #[test]
-    fn what_cannot_be_read_is_not_called_changed() {
+    fn an_unreadable_file_does_not_count_as_changed() {
         let shown = "Outgoing/f".to_owned();
         let file_of_memory = File::open("/proc/self/mem").unwrap();
         let mut broken =
-            Reading { file: file_of_memory, meta: file(1, 5, 1), shown, snapshot: false };
+            SourceFile { file: file_of_memory, meta: file(1, 5, 1), shown, snapshot: false };
         let error = broken.fill(&mut BytesMut::new(), 0, 5).unwrap_err();
         assert!(matches!(error, DeliverError::Source(StoreError::Io { .. })), "{error}");
         assert!(
@@ -150,7 +154,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_cut_or_grows_is_changed() {
+    fn a_file_that_shrinks_or_grows_counts_as_changed() {
         let dir = tempfile::tempdir().unwrap();
         std::fs::write(dir.path().join("f"), "hello").unwrap();
         let folder = Folder::open(dir.path(), false).unwrap();
@@ -167,7 +171,7 @@ mod tests {
             content: None,
         };
         let hash = *blake3::hash(b"hello").as_bytes();
-        let open = || Reading::open(&folder, &item);
+        let open = || SourceFile::open(&folder, &item);
         let mut reading = open().unwrap();
         assert!(matches!(reading.fill(&mut BytesMut::new(), 0, 6), Err(DeliverError::Changed)));
         let mut reading = open().unwrap();

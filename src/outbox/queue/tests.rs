@@ -1,21 +1,24 @@
 //! The life of entries, in simulated time.
 
-use super::model::{Step, WAITS, World, at, file, folder, name, table};
-use crate::outbox::Retry;
-use crate::outbox::queue::handout::{Due, Finish};
-use crate::outbox::queue::observe::Observed;
-use crate::outbox::queue::open::Tell;
-use crate::outbox::queue::table::*;
-use crate::outbox::watch::settle::Signal;
+use super::changes::Observed;
+use super::model::{ModelStep, OutboxModel, WAITS, at, file, folder, name, table};
+use super::open_files::OpenNotice;
+use super::table::{Now, Table};
+use super::timers::DueEntry;
+use crate::outbox::item::{Backlog, CleanupOutcome, Item, Retry};
+use crate::outbox::watch::settle::Activity;
 use crate::proto::message::EntryKind;
-use crate::store::Writers;
+use crate::store::{Meta, Writers};
+use std::time::Duration;
 
 fn see(table: &mut Table, path: &str, meta: Meta, now: Now) -> Observed {
-    table.observe(&name(path), meta, None, Signal::Seen, now, 1)
+    table.observe(&name(path), meta, None, Activity::Seen, now, 1)
 }
 
-fn state(table: &Table, path: &str) -> Option<State> {
-    table.entries.get(&name(path)).map(|e| e.state)
+/// The state's name, without its time; "none" if there is no entry.
+fn state(table: &Table, path: &str) -> String {
+    let state = table.state(&name(path)).map(|state| format!("{state:?}"));
+    state.and_then(|text| Some(text.split(' ').next()?.to_owned())).unwrap_or("none".into())
 }
 
 fn pop(table: &mut Table, path: &str) -> Item {
@@ -24,21 +27,21 @@ fn pop(table: &mut Table, path: &str) -> Item {
     item
 }
 
-fn finish(table: &mut Table, item: Item, finish: Finish, now: Now) {
+fn finish(table: &mut Table, item: Item, outcome: CleanupOutcome, now: Now) {
     let item = table.delivered(item).unwrap();
-    table.finished(&item, finish, now);
+    table.cleaned_up(&item, outcome, now);
 }
 
 /// Looks at whatever is due, as `metas` has it.
 fn look(table: &mut Table, metas: &[(&str, Meta)], now: Now) {
     for due in table.expire(now.mono, 100) {
-        let Due::Settled(due) = due else { panic!("nothing is open: {due:?}") };
+        let DueEntry::Settled(due) = due else { panic!("nothing is open: {due:?}") };
         match metas.iter().find(|(path, _)| name(path) == due) {
             Some((_, meta)) => table.checked(&due, *meta, now),
             None => table.gone(&due),
         }
     }
-    for ripe in table.ripe() {
+    for ripe in table.maybe_complete() {
         let meta = metas.iter().find(|(path, _)| name(path) == ripe).unwrap().1;
         table.folder_checked(&ripe, meta, now);
     }
@@ -59,7 +62,7 @@ fn a_file_settles_goes_out_and_is_gone() {
     assert_eq!((item.kind.clone(), item.attempt), (EntryKind::File { size: 5 }, 0));
     assert!(table.pop().is_none(), "it is in flight");
     let id = item.id;
-    finish(&mut table, item, Finish::Gone, at(1100));
+    finish(&mut table, item, CleanupOutcome::Gone, at(1100));
     assert_eq!(table.forgotten, [id]);
     assert!(table.backlog().is_empty() && table.entries.is_empty());
 }
@@ -76,22 +79,22 @@ fn a_change_is_seen_at_the_second_look() {
     // And one that is gone by then is dropped.
     see(&mut table, "b", file(2, 5, 1002), at(2000));
     look(&mut table, &[], at(3000));
-    assert_eq!(state(&table, "b"), None);
+    assert_eq!(state(&table, "b"), "none");
 }
 
 #[test]
 fn what_is_moved_in_is_ready_at_once_and_what_is_written_on_is_not() {
     let mut table = table();
     let meta = file(1, 5, 1000);
-    table.observe(&name("a"), meta, None, Signal::Moved, at(0), 0);
-    assert_eq!(state(&table, "a"), Some(State::Ready));
-    table.observe(&name("a"), file(1, 6, 1001), None, Signal::Written, at(1), 0);
-    assert_eq!(state(&table, "a"), Some(State::Settling));
+    table.observe(&name("a"), meta, None, Activity::Moved, at(0), 0);
+    assert_eq!(state(&table, "a"), "Ready");
+    table.observe(&name("a"), file(1, 6, 1001), None, Activity::Written, at(1), 0);
+    assert_eq!(state(&table, "a"), "Settling");
     assert!(
-        !table.note(&name("a"), Signal::Closed, at(500).mono),
+        !table.note(&name("a"), Activity::Closed, at(500).mono),
         "its last bytes are not known yet"
     );
-    table.observe(&name("a"), file(1, 9, 1001), None, Signal::Closed, at(500), 0);
+    table.observe(&name("a"), file(1, 9, 1001), None, Activity::Closed, at(500), 0);
     look(&mut table, &[("a", file(1, 9, 1001))], at(600));
     assert_eq!(pop(&mut table, "a").meta.size, 9);
 }
@@ -99,13 +102,13 @@ fn what_is_moved_in_is_ready_at_once_and_what_is_written_on_is_not() {
 #[test]
 fn a_file_that_is_replaced_in_flight_is_sent_again() {
     let mut table = table();
-    table.observe(&name("a"), file(1, 5, 10), None, Signal::Moved, at(0), 0);
+    table.observe(&name("a"), file(1, 5, 10), None, Activity::Moved, at(0), 0);
     let item = pop(&mut table, "a");
     let old = item.id;
     // Renamed over meanwhile: nobody else gets the name before the first one is done.
-    table.observe(&name("a"), file(2, 7, 11), None, Signal::Moved, at(5), 0);
+    table.observe(&name("a"), file(2, 7, 11), None, Activity::Moved, at(5), 0);
     assert!(table.pop().is_none());
-    finish(&mut table, item, Finish::Changed(Some(file(2, 7, 11))), at(10));
+    finish(&mut table, item, CleanupOutcome::Changed(Some(file(2, 7, 11))), at(10));
     assert_eq!(table.forgotten, [old]);
     let again = {
         look(&mut table, &[("a", file(2, 7, 11))], at(2000));
@@ -117,12 +120,12 @@ fn a_file_that_is_replaced_in_flight_is_sent_again() {
 #[test]
 fn what_vanishes_in_flight_is_dropped_when_it_comes_back() {
     let mut table = table();
-    table.observe(&name("a"), file(1, 5, 10), None, Signal::Moved, at(0), 0);
+    table.observe(&name("a"), file(1, 5, 10), None, Activity::Moved, at(0), 0);
     let item = pop(&mut table, "a");
     table.gone(&name("a"));
-    assert_eq!(state(&table, "a"), Some(State::InFlight));
+    assert_eq!(state(&table, "a"), "InFlight");
     table.failed(&item, Retry::Changed, None, at(5));
-    assert_eq!(state(&table, "a"), None);
+    assert_eq!(state(&table, "a"), "none");
     assert_eq!(table.forgotten, [item.id]);
     assert!(table.backlog().is_empty());
 }
@@ -131,7 +134,7 @@ fn what_vanishes_in_flight_is_dropped_when_it_comes_back() {
 fn failures_come_back_as_they_should() {
     let mut table = table();
     let meta = file(1, 5, 10);
-    table.observe(&name("a"), meta, None, Signal::Moved, at(0), 0);
+    table.observe(&name("a"), meta, None, Activity::Moved, at(0), 0);
     let item = pop(&mut table, "a");
     table.failed(&item, Retry::Now, Some(meta), at(1));
     let item = pop(&mut table, "a");
@@ -153,12 +156,12 @@ fn failures_come_back_as_they_should() {
     table.failed(&item, Retry::WhenChanged, Some(meta), at(9000));
     assert!(table.backlog().is_empty() && table.next_due().is_none());
     see(&mut table, "a", meta, at(10_000));
-    assert_eq!(state(&table, "a"), Some(State::Refused));
+    assert_eq!(state(&table, "a"), "Refused");
     table.reconsider();
     let item = pop(&mut table, "a");
     table.failed(&item, Retry::WhenChanged, Some(meta), at(10_000));
     see(&mut table, "a", file(1, 5, 11), at(11_000));
-    assert_eq!(state(&table, "a"), Some(State::Settling));
+    assert_eq!(state(&table, "a"), "Settling");
     assert_eq!(table.forgotten, [item.id]);
 }
 
@@ -176,7 +179,7 @@ fn when_the_peers_disk_is_back_all_follow_within_seconds() {
         offered
     };
     for (path, meta) in &metas {
-        table.observe(&name(path), *meta, None, Signal::Moved, at(0), 0);
+        table.observe(&name(path), *meta, None, Activity::Moved, at(0), 0);
     }
     // It is full for ten minutes.
     let mut offered = 0;
@@ -199,7 +202,9 @@ fn when_the_peers_disk_is_back_all_follow_within_seconds() {
             taken.push(item);
         }
         arrived += taken.len();
-        taken.into_iter().for_each(|item| finish(&mut table, item, Finish::Gone, at(604_000)));
+        taken
+            .into_iter()
+            .for_each(|item| finish(&mut table, item, CleanupOutcome::Gone, at(604_000)));
         table.expire(at(604_000).mono, 10_000);
     }
 }
@@ -208,25 +213,25 @@ fn when_the_peers_disk_is_back_all_follow_within_seconds() {
 fn a_file_that_its_writer_has_open_is_sent_and_removed_when_that_is_over() {
     let mut table = table();
     let meta = file(1, 5, 1000);
-    table.observe(&name("a"), meta, None, Signal::Written, at(0), 0);
+    table.observe(&name("a"), meta, None, Activity::Written, at(0), 0);
     look(&mut table, &[("a", meta)], at(1000));
     let item = pop(&mut table, "a");
     assert!(table.delivered(item.clone()).is_none());
     assert!(table.backlog().is_empty(), "the peer holds it");
     let ask = |table: &mut Table, writers| {
-        assert_eq!(table.expire(at(5000).mono, 10), [Due::Open(name("a"))]);
+        assert_eq!(table.expire(at(5000).mono, 10), [DueEntry::Open(name("a"))]);
         table.asked(&name("a"), meta, writers, at(5000).mono, at(6000).mono);
     };
     // Our own rename and its way back is no reason to try that again, over and over.
     ask(&mut table, Writers::Some);
     table.gone(&name("a"));
-    table.note(&name("a"), Signal::Moved, at(5000).mono);
+    table.note(&name("a"), Activity::Moved, at(5000).mono);
     ask(&mut table, Writers::Some);
-    assert!(table.released.is_empty() && table.expire(at(5000).mono, 10).is_empty());
-    assert!(table.note(&name("a"), Signal::Closed, at(5000).mono));
+    assert!(table.to_clean_up.is_empty() && table.expire(at(5000).mono, 10).is_empty());
+    assert!(table.note(&name("a"), Activity::Closed, at(5000).mono));
     ask(&mut table, Writers::None);
-    assert_eq!(table.released, std::slice::from_ref(&item));
-    table.finished(&item, Finish::Gone, at(5001));
+    assert_eq!(table.to_clean_up, std::slice::from_ref(&item));
+    table.cleaned_up(&item, CleanupOutcome::Gone, at(5001));
     assert!(table.entries.is_empty());
 }
 
@@ -235,20 +240,20 @@ fn held_files_are_released_when_events_are_lost_and_when_they_change() {
     for lost in [true, false] {
         let mut table = table();
         let meta = file(1, 5, 1000);
-        table.observe(&name("a"), meta, None, Signal::Written, at(0), 0);
+        table.observe(&name("a"), meta, None, Activity::Written, at(0), 0);
         look(&mut table, &[("a", meta)], at(1000));
         let item = pop(&mut table, "a");
         table.delivered(item);
         see(&mut table, "a", meta, at(1500));
-        assert!(table.released.is_empty());
+        assert!(table.to_clean_up.is_empty());
         if lost {
             table.events_lost();
-            assert_eq!(table.expire(at(1500).mono, 10), [Due::Open(name("a"))]);
+            assert_eq!(table.expire(at(1500).mono, 10), [DueEntry::Open(name("a"))]);
             table.asked(&name("a"), meta, Writers::Unknown, at(1500).mono, at(2500).mono);
         } else {
             see(&mut table, "a", file(1, 9, 1001), at(2000));
         }
-        assert_eq!(table.released.len(), 1);
+        assert_eq!(table.to_clean_up.len(), 1);
     }
 }
 
@@ -263,7 +268,7 @@ fn folders_go_after_all_that_they_hold() {
     see(&mut table, "d.txt", file(5, 5, 10), at(0));
     look(&mut table, &dirs, at(0));
     for folder in ["d", "d/e", "d/x"] {
-        assert_eq!(state(&table, folder), Some(State::Quiet), "{folder} is not listed yet");
+        assert_eq!(state(&table, folder), "AwaitingContents", "{folder} is not listed yet");
         table.sweep(Some(&name(folder)), 1);
     }
     look(&mut table, &dirs, at(0));
@@ -271,19 +276,23 @@ fn folders_go_after_all_that_they_hold() {
     let names: Vec<_> = items.iter().map(|i| i.name.to_string()).collect();
     assert_eq!(names, ["d/e/f", "d.txt"], "d/x is empty, but d is not quiet yet");
     for item in items {
-        finish(&mut table, item, Finish::Gone, at(10));
+        finish(&mut table, item, CleanupOutcome::Gone, at(10));
     }
     look(&mut table, &dirs, at(10));
     let (e, x) = (pop(&mut table, "d/e"), pop(&mut table, "d/x"));
     assert!(table.pop().is_none());
-    finish(&mut table, x, Finish::Gone, at(20));
+    finish(&mut table, x, CleanupOutcome::Gone, at(20));
     look(&mut table, &dirs, at(20));
     assert!(table.pop().is_none(), "d/e is still there");
-    finish(&mut table, e, Finish::Gone, at(30));
+    finish(&mut table, e, CleanupOutcome::Gone, at(30));
     look(&mut table, &dirs, at(30));
     let d = pop(&mut table, "d");
-    finish(&mut table, d, Finish::Gone, at(40));
-    assert!(table.entries.is_empty() && table.below.is_empty() && table.busy.is_empty());
+    finish(&mut table, d, CleanupOutcome::Gone, at(40));
+    assert!(
+        table.entries.is_empty()
+            && table.index.pending_in.is_empty()
+            && table.index.busy_beneath.is_empty()
+    );
 }
 
 #[test]
@@ -293,10 +302,10 @@ fn a_folder_that_gets_something_while_it_is_ready_waits_again() {
     see(&mut table, "d", dir[0].1, at(0));
     table.sweep(Some(&name("d")), 1);
     look(&mut table, &dir, at(0));
-    assert_eq!(state(&table, "d"), Some(State::Ready));
+    assert_eq!(state(&table, "d"), "Ready");
     see(&mut table, "d/new", file(2, 1, 1000), at(1));
     assert!(table.pop().is_none());
-    assert_eq!(state(&table, "d"), Some(State::Quiet));
+    assert_eq!(state(&table, "d"), "AwaitingContents");
 }
 
 #[test]
@@ -305,22 +314,22 @@ fn a_folder_whose_time_changed_settles_again() {
     see(&mut table, "d", folder(1, 10), at(0));
     table.sweep(Some(&name("d")), 1);
     look(&mut table, &[("d", folder(1, 1000))], at(0));
-    assert_eq!(state(&table, "d"), Some(State::Settling));
+    assert_eq!(state(&table, "d"), "Settling");
     look(&mut table, &[("d", folder(1, 1000))], at(1000));
-    assert_eq!(state(&table, "d"), Some(State::Ready));
+    assert_eq!(state(&table, "d"), "Ready");
 }
 
 #[test]
 fn a_folders_time_while_its_files_are_removed_is_not_looked_at() {
     let mut table = table();
     see(&mut table, "d", folder(1, 10), at(0));
-    table.observe(&name("d/a"), file(2, 1, 10), None, Signal::Moved, at(0), 1);
+    table.observe(&name("d/a"), file(2, 1, 10), None, Activity::Moved, at(0), 1);
     table.sweep(Some(&name("d")), 1);
     let item = table.pop().unwrap();
     let item = table.delivered(item).unwrap();
     look(&mut table, &[], at(1));
     assert_eq!(see(&mut table, "d", folder(1, 1000), at(2)), Observed::Same);
-    table.finished(&item, Finish::Gone, at(3));
+    table.cleaned_up(&item, CleanupOutcome::Gone, at(3));
     look(&mut table, &[("d", folder(1, 10))], at(3));
     assert_eq!(pop(&mut table, "d").meta, folder(1, 10));
 }
@@ -330,25 +339,25 @@ fn a_folder_that_stays_is_sent_once_and_removed_when_it_is_bare() {
     let mut table = table();
     let dir = [("d", folder(1, 10))];
     see(&mut table, "d", dir[0].1, at(0));
-    table.observe(&name("d/refused"), file(2, 1, 10), None, Signal::Moved, at(0), 1);
+    table.observe(&name("d/refused"), file(2, 1, 10), None, Activity::Moved, at(0), 1);
     table.sweep(Some(&name("d")), 1);
     let file_item = pop(&mut table, "d/refused");
     table.failed(&file_item, Retry::WhenChanged, Some(file(2, 1, 10)), at(1));
     look(&mut table, &dir, at(1));
     let item = pop(&mut table, "d");
-    finish(&mut table, item.clone(), Finish::Changed(Some(dir[0].1)), at(2));
+    finish(&mut table, item.clone(), CleanupOutcome::Changed(Some(dir[0].1)), at(2));
     see(&mut table, "d", dir[0].1, at(3));
-    assert_eq!(state(&table, "d"), Some(State::Done));
+    assert_eq!(state(&table, "d"), "Delivered");
     assert!(table.forgotten.is_empty(), "after a restart it is offered again");
     // The file changes, crosses and is removed: the folder follows with no second sending.
     see(&mut table, "d/refused", file(2, 3, 11), at(4));
     look(&mut table, &[("d/refused", file(2, 3, 11))], at(2000));
     let file_item = pop(&mut table, "d/refused");
-    finish(&mut table, file_item, Finish::Gone, at(2001));
+    finish(&mut table, file_item, CleanupOutcome::Gone, at(2001));
     let emptied = table.take_emptied();
     assert_eq!(emptied.len(), 1);
     assert_eq!(emptied[0].id, item.id);
-    table.finished(&emptied[0], Finish::Gone, at(2002));
+    table.cleaned_up(&emptied[0], CleanupOutcome::Gone, at(2002));
     assert!(table.entries.is_empty());
 }
 
@@ -376,7 +385,11 @@ fn a_file_may_become_a_folder_and_back() {
     assert_eq!(table.backlog(), Backlog { files: 2, bytes: 5 });
     assert_eq!(see(&mut table, "a", file(4, 9, 10), at(2)), Observed::New);
     table.gone(&name("a"));
-    assert!(table.entries.is_empty() && table.below.is_empty() && table.busy.is_empty());
+    assert!(
+        table.entries.is_empty()
+            && table.index.pending_in.is_empty()
+            && table.index.busy_beneath.is_empty()
+    );
     assert_eq!(table.backlog(), Backlog::default());
 }
 
@@ -389,11 +402,11 @@ fn a_sweep_drops_what_a_listing_did_not_see() {
     for path in ["d", "d/y"] {
         see(&mut table, path, folder(1, 1000), at(0));
     }
-    table.observe(&name("d/y"), folder(1, 1000), None, Signal::Seen, at(1), 2);
+    table.observe(&name("d/y"), folder(1, 1000), None, Activity::Seen, at(1), 2);
     table.sweep(Some(&name("d")), 2);
     let left: Vec<_> = table.entries.keys().map(ToString::to_string).collect();
     assert_eq!(left, ["a", "d", "d/y", "d/y/z", "d0"]);
-    table.observe(&name("a"), file(1, 5, 1000), None, Signal::Seen, at(1), 3);
+    table.observe(&name("a"), file(1, 5, 1000), None, Activity::Seen, at(1), 3);
     table.sweep(None, 3);
     assert_eq!(table.entries.len(), 1, "a folder takes along what is in it");
 }
@@ -401,16 +414,16 @@ fn a_sweep_drops_what_a_listing_did_not_see() {
 #[test]
 fn kept_files_are_known_until_they_change() {
     let mut table = Table::new([1; 16], WAITS, true);
-    table.observe(&name("a"), file(1, 5, 10), None, Signal::Moved, at(0), 0);
+    table.observe(&name("a"), file(1, 5, 10), None, Activity::Moved, at(0), 0);
     let item = pop(&mut table, "a");
-    finish(&mut table, item, Finish::Kept(Some(file(1, 5, 10))), at(1));
-    assert_eq!((state(&table, "a"), table.forgotten.len()), (Some(State::Done), 1));
+    finish(&mut table, item, CleanupOutcome::Kept(Some(file(1, 5, 10))), at(1));
+    assert_eq!((&*state(&table, "a"), table.forgotten.len()), ("Delivered", 1));
     let mut linked = file(1, 5, 10);
     linked.identity.changed.seconds += 1;
     see(&mut table, "a", linked, at(2));
-    assert_eq!(state(&table, "a"), Some(State::Done));
+    assert_eq!(state(&table, "a"), "Delivered");
     see(&mut table, "a", file(1, 6, 10), at(3));
-    assert_eq!(state(&table, "a"), Some(State::Settling));
+    assert_eq!(state(&table, "a"), "Settling");
     table.known_delivered(&name("a"));
     assert!(table.backlog().is_empty());
 }
@@ -418,9 +431,9 @@ fn kept_files_are_known_until_they_change() {
 proptest::proptest! {
     #[test]
     fn whatever_happens_all_goes_out_and_nothing_twice_at_once_or_early(
-        steps in proptest::collection::vec(Step::any(), 0..120),
+        steps in proptest::collection::vec(ModelStep::any(), 0..120),
     ) {
-        World::live(steps);
+        OutboxModel::live(steps);
     }
 }
 
@@ -429,31 +442,28 @@ fn a_file_that_a_program_has_open_waits_until_the_last_close() {
     let mut table = table();
     let open = |table: &mut Table, ms: u64, meta: Meta, writers| {
         let due = table.expire(at(ms).mono, 10);
-        assert_eq!(due, [Due::Open(name("log"))]);
+        assert_eq!(due, [DueEntry::Open(name("log"))]);
         table.asked(&name("log"), meta, writers, at(ms).mono, at(ms + 1000).mono)
     };
-    table.observe(&name("log"), file(1, 5, 990), None, Signal::Written, at(0), 1);
-    assert_eq!(table.expire(at(1000).mono, 10), [Due::Settled(name("log"))]);
+    table.observe(&name("log"), file(1, 5, 990), None, Activity::Written, at(0), 1);
+    assert_eq!(table.expire(at(1000).mono, 10), [DueEntry::Settled(name("log"))]);
     assert!(table.must_ask(&name("log")));
     table.found_open(&name("log"), at(1000).mono, at(2000).mono);
-    assert_eq!(
-        (state(&table, "log"), table.backlog().files, table.count_open()),
-        (Some(State::Open), 1, 1)
-    );
+    assert_eq!((&*state(&table, "log"), table.backlog().files, table.count_open()), ("Open", 1, 1));
     // It grows, and a person is told once that it waits, and once that it stays.
-    assert_eq!(open(&mut table, 2000, file(1, 6, 1001), Writers::Some), Tell::Waits);
-    table.note(&name("log"), Signal::Written, at(2500).mono);
-    assert_eq!(open(&mut table, 3000, file(1, 6, 1001), Writers::Some), Tell::Nothing);
-    assert_eq!(open(&mut table, 61_000, file(1, 6, 1001), Writers::Some), Tell::Stays);
-    assert_eq!(open(&mut table, 62_000, file(1, 6, 1001), Writers::Some), Tell::Nothing);
+    assert_eq!(open(&mut table, 2000, file(1, 6, 1001), Writers::Some), OpenNotice::Waits);
+    table.note(&name("log"), Activity::Written, at(2500).mono);
+    assert_eq!(open(&mut table, 3000, file(1, 6, 1001), Writers::Some), OpenNotice::Nothing);
+    assert_eq!(open(&mut table, 61_000, file(1, 6, 1001), Writers::Some), OpenNotice::Stays);
+    assert_eq!(open(&mut table, 62_000, file(1, 6, 1001), Writers::Some), OpenNotice::Nothing);
     // One of its writers closes it: the system is asked again.
-    table.note(&name("log"), Signal::Closed, at(62_100).mono);
-    assert_eq!(table.expire(at(62_180).mono, 10), [Due::Settled(name("log"))]);
+    table.note(&name("log"), Activity::Closed, at(62_100).mono);
+    assert_eq!(table.expire(at(62_180).mono, 10), [DueEntry::Settled(name("log"))]);
     assert!(table.must_ask(&name("log")));
     table.found_open(&name("log"), at(62_180).mono, at(63_180).mono);
     // The close of the last one was in no event.
-    assert_eq!(open(&mut table, 63_180, file(1, 6, 1001), Writers::None), Tell::Nothing);
-    assert_eq!(table.expire(at(63_180).mono, 10), [Due::Settled(name("log"))]);
+    assert_eq!(open(&mut table, 63_180, file(1, 6, 1001), Writers::None), OpenNotice::Nothing);
+    assert_eq!(table.expire(at(63_180).mono, 10), [DueEntry::Settled(name("log"))]);
     table.checked(&name("log"), file(1, 6, 1001), at(63_180));
     let item = pop(&mut table, "log");
     assert!(!item.snapshot && table.count_open() == 0);
@@ -464,60 +474,60 @@ fn a_file_that_a_program_has_open_waits_until_the_last_close() {
 fn a_snapshot_goes_after_the_quiet_and_the_file_stays() {
     let mut table = table();
     table.send_open = Some(Duration::from_secs(5));
-    table.observe(&name("log"), file(1, 5, 990), None, Signal::Closed, at(0), 1);
+    table.observe(&name("log"), file(1, 5, 990), None, Activity::Closed, at(0), 1);
     table.expire(at(80).mono, 10);
     table.checked(&name("log"), file(1, 5, 990), at(80));
     let item = pop(&mut table, "log");
     table.failed(&item, Retry::Open, Some(item.meta), at(100));
-    assert_eq!(state(&table, "log"), Some(State::Open));
+    assert_eq!(state(&table, "log"), "Open");
     for ms in [100, 1100, 2100] {
-        assert_eq!(table.expire(at(ms).mono, 10), [Due::Open(name("log"))]);
+        assert_eq!(table.expire(at(ms).mono, 10), [DueEntry::Open(name("log"))]);
         table.asked(&name("log"), file(1, 5, 990), Writers::Some, at(ms).mono, at(ms + 1000).mono);
     }
     // More is written: the quiet begins again.
     table.expire(at(3100).mono, 10);
     table.asked(&name("log"), file(1, 9, 1003), Writers::Some, at(3100).mono, at(8200).mono);
     assert!(table.expire(at(8000).mono, 10).is_empty());
-    assert_eq!(table.expire(at(8100).mono, 10), [Due::Open(name("log"))]);
+    assert_eq!(table.expire(at(8100).mono, 10), [DueEntry::Open(name("log"))]);
     table.asked(&name("log"), file(1, 9, 1003), Writers::Some, at(8100).mono, at(9100).mono);
     let item = pop(&mut table, "log");
     assert!(item.snapshot && item.meta.size == 9);
     let item = table.delivered(item).unwrap();
-    table.finished(&item, Finish::InUse(Some(item.meta)), at(8200));
-    assert_eq!((state(&table, "log"), table.backlog().files), (Some(State::Held), 0));
+    table.cleaned_up(&item, CleanupOutcome::InUse(Some(item.meta)), at(8200));
+    assert_eq!((&*state(&table, "log"), table.backlog().files), ("DeliveredOpen", 0));
     // The next line makes it go through all that again.
-    table.note(&name("log"), Signal::Written, at(9000).mono);
-    assert_eq!(table.expire(at(9000).mono, 10), [Due::Open(name("log"))]);
+    table.note(&name("log"), Activity::Written, at(9000).mono);
+    assert_eq!(table.expire(at(9000).mono, 10), [DueEntry::Open(name("log"))]);
     table.asked(&name("log"), file(1, 12, 1009), Writers::Some, at(9000).mono, at(10_000).mono);
-    let [released] = &std::mem::take(&mut table.released)[..] else { panic!("it is released") };
-    table.finished(released, Finish::Changed(Some(file(1, 12, 1009))), at(9000));
-    assert_eq!(state(&table, "log"), Some(State::Settling));
+    let [released] = &std::mem::take(&mut table.to_clean_up)[..] else { panic!("it is released") };
+    table.cleaned_up(released, CleanupOutcome::Changed(Some(file(1, 12, 1009))), at(9000));
+    assert_eq!(state(&table, "log"), "Settling");
 }
 
 #[test]
 fn what_is_only_touched_keeps_its_id() {
     let mut table = table();
     let mut meta = file(1, 5, 990);
-    table.observe(&name("a"), meta, None, Signal::Moved, at(0), 1);
+    table.observe(&name("a"), meta, None, Activity::Moved, at(0), 1);
     let item = pop(&mut table, "a");
     table.failed(&item, Retry::After, Some(meta), at(10));
     meta.identity.changed.seconds += 9;
     see(&mut table, "a", meta, at(20));
-    assert_eq!(state(&table, "a"), Some(State::Waiting));
+    assert_eq!(state(&table, "a"), "Backoff");
     assert!(table.forgotten.is_empty());
     table.expire(at(5000).mono, 10);
     let again = pop(&mut table, "a");
     assert_eq!((again.id, again.meta), (item.id, meta));
     // The peer holds another content under this id: it is told to forget that.
     table.failed(&again, Retry::Forget, Some(meta), at(6000));
-    assert_eq!((state(&table, "a"), &table.forgotten[..]), (Some(State::Waiting), &[item.id][..]));
+    assert_eq!((&*state(&table, "a"), table.forgotten == [item.id]), ("Backoff", true));
 }
 
 #[test]
 fn a_kept_file_that_is_touched_is_verified() {
     let mut table = Table::new([1; 16], WAITS, true);
     let mut meta = file(1, 5, 990);
-    table.observe(&name("a"), meta, None, Signal::Moved, at(0), 1);
+    table.observe(&name("a"), meta, None, Activity::Moved, at(0), 1);
     table.known_delivered(&name("a"));
     assert!(!table.is_touched(&name("a"), &meta));
     meta.identity.changed.seconds += 9;
@@ -525,6 +535,6 @@ fn a_kept_file_that_is_touched_is_verified() {
     assert!(table.is_touched(&name("a"), &meta));
     let item = table.take_to_verify(&name("a"), meta, Some([7; 32])).unwrap();
     assert!(table.take_to_verify(&name("a"), meta, None).is_none());
-    table.finished(&item, Finish::Changed(Some(meta)), at(30));
-    assert_eq!(state(&table, "a"), Some(State::Settling));
+    table.cleaned_up(&item, CleanupOutcome::Changed(Some(meta)), at(30));
+    assert_eq!(state(&table, "a"), "Settling");
 }
