@@ -67,7 +67,7 @@ struct CleanupRetry {
 }
 
 /// The result of one attempt.
-type Attempt = Result<CleanupOutcome, StoreError>;
+type CleanupAttempt = Result<CleanupOutcome, StoreError>;
 
 impl Cleanup {
     pub fn new(config: &OutboxConfig, state: Arc<OutboxState>, events: EventSink) -> Self {
@@ -169,7 +169,7 @@ impl Cleanup {
     }
 
     /// Tells the scan thread which items are cleaned up.
-    fn report(&mut self, results: Vec<(Item, u32, Attempt)>) {
+    fn report(&mut self, results: Vec<(Item, u32, CleanupAttempt)>) {
         let cleaned_up: Vec<_> = results
             .into_iter()
             .filter_map(|(item, attempts, attempt)| self.conclude(item, attempts, attempt))
@@ -256,7 +256,7 @@ impl Cleanup {
         &mut self,
         item: Item,
         attempts: u32,
-        attempt: Attempt,
+        attempt: CleanupAttempt,
     ) -> Option<(Item, CleanupOutcome)> {
         let error = match attempt {
             Ok(outcome) => {

@@ -1,5 +1,9 @@
 //! The whole outbox over real folders.
 
+#[cfg(target_os = "linux")]
+mod measure;
+mod selection;
+
 use super::*;
 use crate::config::{Folders, TempNames, Waits};
 use crate::event::Event;
@@ -136,7 +140,7 @@ fn names(path: &Path) -> BTreeSet<String> {
 
 #[tokio::test]
 #[cfg(target_os = "linux")]
-async fn a_file_that_is_moved_in_goes_at_once_and_is_removed_when_it_is_held() {
+async fn a_file_renamed_into_place_is_sent_at_once_and_removed_after_its_delivery() {
     let world = TestOutbox::new();
     let outbox = world.start(NEVER);
     drained(&outbox).await;
@@ -189,7 +193,7 @@ async fn a_closed_file_waits_briefly_and_an_open_one_until_it_is_closed() {
 }
 
 #[tokio::test]
-async fn a_tree_goes_folders_last_and_leaves_nothing() {
+async fn a_tree_is_sent_with_folders_last_and_leaves_nothing() {
     let world = TestOutbox::new();
     for file in ["d/e/f/1", "d/e/2", "d/3", "top"] {
         world.write(file, file);
@@ -310,7 +314,7 @@ async fn a_folder_that_is_renamed_while_its_file_is_in_flight_goes_under_its_new
 }
 
 #[tokio::test]
-async fn what_no_event_tells_is_found_before_the_backlog_is_empty() {
+async fn changes_without_an_event_are_found_before_the_backlog_is_empty() {
     let world = TestOutbox::new();
     world.write("old/a", "x");
     let outbox = world.start_with(SHORT, AfterSend::Delete, false);
@@ -377,190 +381,4 @@ async fn a_refused_file_waits_for_a_change() {
     drained(&outbox).await;
     outbox.peer_is_new();
     next_named(&outbox, "a").await;
-}
-
-#[tokio::test]
-async fn kept_files_are_sent_once_over_restarts() {
-    let world = TestOutbox::new();
-    world.write("d/a", "x");
-    let outbox = world.start_with(SHORT, AfterSend::Keep, true);
-    assert_eq!(take_all(&outbox).await, ["d/a", "d"]);
-    assert!(!timeout(LONG, outbox.forgotten()).await.unwrap().is_empty());
-    drop(outbox);
-    let outbox = world.start_with(SHORT, AfterSend::Keep, true);
-    drained(&outbox).await;
-    assert!(outbox.try_next().is_none());
-    world.move_in("d/a", "changed");
-    let item = next_named(&outbox, "d/a").await;
-    outbox.delivered(item);
-    assert_eq!(fs::read(world.path("d/a")).unwrap(), b"changed");
-}
-
-#[tokio::test]
-async fn ids_are_the_same_after_a_restart() {
-    let world = TestOutbox::new();
-    world.write("a", "x");
-    let outbox = world.start(SHORT);
-    let first = next_named(&outbox, "a").await;
-    drop(outbox);
-    let outbox = world.start(SHORT);
-    let second = next_named(&outbox, "a").await;
-    assert_eq!(second.id, first.id);
-    // The peer may hold some of it from before.
-    assert!(!second.first_offer);
-    outbox.failed(second, Retry::Now);
-    assert!(!next_named(&outbox, "a").await.first_offer);
-}
-
-#[tokio::test]
-async fn what_was_tried_before_is_not_fresh() {
-    let world = TestOutbox::new();
-    let outbox = world.start(SHORT);
-    drained(&outbox).await;
-    world.write("a", "x");
-    let first = next_named(&outbox, "a").await;
-    assert!(first.first_offer);
-    outbox.failed(first, Retry::Now);
-    assert!(!next_named(&outbox, "a").await.first_offer);
-}
-
-#[tokio::test]
-async fn what_is_ignored_stays_and_rules_may_change() {
-    let world = TestOutbox::new();
-    world.write(".rftignore", "*.tmp\nskip/\n");
-    world.write(".rft-own", "x");
-    for file in ["a.tmp", "skip/b", "c"] {
-        world.write(file, "x");
-    }
-    let outbox = world.start(SHORT);
-    assert_eq!(take_all(&outbox).await, ["c"]);
-    world.write("skip/later", "x");
-    world.write(".rftignore", "skip/\n");
-    let item = next_named(&outbox, "a.tmp").await;
-    outbox.delivered(item);
-    // The backlog may be told a moment after the item was handed out: that it was empty is not news
-    // yet.
-    let left = BTreeSet::from([".rft-own", ".rftignore", "skip"].map(String::from));
-    until("a.tmp is removed, and nothing else", || names(&world.path("")) == left).await;
-}
-
-#[test]
-fn an_ignore_file_that_is_being_rewritten_lets_nothing_out() {
-    let world = TestOutbox::new();
-    world.write("a.tmp", "x");
-    let folder = Arc::new(Folder::open(&world.path(""), true).unwrap());
-    let mut scanner = watch::scan::Scanner::new(folder, TempNames::LeaveAlone, EventSink::none());
-    let mut is_found = |rules| {
-        world.write(".rftignore", rules);
-        let top = scanner.list(None).unwrap();
-        scanner.refresh_rules(&top);
-        top.into_iter().any(|listed| {
-            listed.leaf.as_ref().is_ok_and(|leaf| leaf == b"a.tmp")
-                && scanner.sift(None, listed).is_some()
-        })
-    };
-    assert!(!is_found("*.tmp"));
-    assert!(!is_found(""), "its writer may have emptied it to write it anew");
-    assert!(!is_found("*.tmp\n"));
-    assert!(is_found("*.other"));
-}
-
-#[tokio::test]
-#[cfg(unix)]
-async fn odd_things_are_warned_about_once_and_hold_nothing_up() {
-    use std::os::unix::ffi::OsStrExt;
-    let world = TestOutbox::new();
-    world.write("d/file", "x");
-    let socket = std::os::unix::net::UnixListener::bind(world.path("socket")).unwrap();
-    std::os::unix::fs::symlink("/etc/passwd", world.path("outside")).unwrap();
-    std::os::unix::fs::symlink("d/file", world.path("inside")).unwrap();
-    fs::write(world.path("").join(std::ffi::OsStr::from_bytes(b"\xff\x1b")), "x").unwrap();
-    fs::write(world.path(&"n".repeat(255)), "x").unwrap();
-    fs::write(world.path("D"), "x").unwrap();
-    let outbox = world.start_with(SHORT, AfterSend::Delete, false);
-    let mut sent = take_all(&outbox).await;
-    sent.sort();
-    assert_eq!(sent, ["D", "\\xff\\x1b", "d", "d/file", "inside", &"n".repeat(255)]);
-    world.write("again", "x");
-    assert_eq!(next(&outbox).await.name.to_string(), "again");
-    let warned: Vec<_> =
-        world.warnings.lock().unwrap().iter().filter_map(|(path, _)| path.clone()).collect();
-    assert_eq!(warned.len(), 2, "{warned:?}");
-    drop(socket);
-}
-
-#[tokio::test]
-async fn times_of_the_future_and_of_long_ago_are_sent() {
-    let world = TestOutbox::new();
-    for (file, seconds) in [("future", 40_000_000_000_i64), ("past", -1_000_000_000)] {
-        world.write(file, "x");
-        let wait = Duration::from_secs(seconds.unsigned_abs());
-        let epoch = std::time::UNIX_EPOCH;
-        let time = if seconds < 0 { epoch - wait } else { epoch + wait };
-        fs::File::options().write(true).open(world.path(file)).unwrap().set_modified(time).unwrap();
-    }
-    let outbox = world.start(SHORT);
-    assert_eq!(take_all(&outbox).await.len(), 2);
-}
-
-/// Resident memory of this process in KiB.
-#[cfg(target_os = "linux")]
-fn resident() -> u64 {
-    let status = fs::read_to_string("/proc/self/status").unwrap();
-    let line = status.lines().find(|l| l.starts_with("VmRSS")).unwrap();
-    line.split_whitespace().nth(1).unwrap().parse().unwrap()
-}
-
-/// User and system time of this process so far.
-#[cfg(target_os = "linux")]
-fn cpu() -> Duration {
-    let stat = fs::read_to_string("/proc/self/stat").unwrap();
-    let ticks: Vec<u64> =
-        stat.split_whitespace().skip(13).take(2).map(|t| t.parse().unwrap()).collect();
-    Duration::from_millis((ticks[0] + ticks[1]) * 10)
-}
-
-/// Figures, not a test: `cargo test --release outbox::tests::measure -- --ignored --nocapture`.
-#[tokio::test]
-#[ignore = "prints figures"]
-#[cfg(target_os = "linux")]
-async fn measure() {
-    for (folders, files) in [(100, 100), (1, 200_000)] {
-        let world = TestOutbox::at(tempfile::tempdir_in("/dev/shm").unwrap());
-        let aside = world.dir.path().join("tree");
-        for d in 0..folders {
-            fs::create_dir_all(aside.join(d.to_string())).unwrap();
-            for f in 0..files {
-                fs::write(
-                    aside.join(format!("{d}/file-{f}")),
-                    vec![0; if folders > 1 { 4096 } else { 16 }],
-                )
-                .unwrap();
-            }
-        }
-        let outbox = world.start(Duration::from_secs(1));
-        drained(&outbox).await;
-        let (rss, cpu_before, begin) = (resident(), cpu(), Instant::now());
-        fs::rename(aside, world.path("tree")).unwrap();
-        let mut first = None;
-        let mut items = Vec::new();
-        while items.len() < folders * files {
-            items.push(next(&outbox).await);
-            first.get_or_insert_with(|| begin.elapsed());
-        }
-        let (out, rss_out, cpu_out) = (begin.elapsed(), resident(), cpu());
-        for item in items {
-            outbox.delivered(item);
-        }
-        let folders_sent = take_all(&outbox).await.len();
-        let n = u32::try_from(folders * files).unwrap();
-        println!(
-            "{n} files in {folders}: first {:?}, all out {out:?} ({:?} CPU a file), removed after {:?} \
-             ({:?} CPU a file), {folders_sent} folders, RSS {rss} -> {rss_out} KiB",
-            first.unwrap(),
-            (cpu_out - cpu_before) / n,
-            begin.elapsed(),
-            (cpu() - cpu_out) / n,
-        );
-    }
 }

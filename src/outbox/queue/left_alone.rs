@@ -185,7 +185,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_listing_does_not_see_is_not_left_any_more() {
+    fn unfinished_files_that_a_listing_does_not_see_are_dropped() {
         let mut table = table();
         for path in ["a.part", "d/b.part", "d/e/c.part", "d0.part"] {
             leave(&mut table, path, 0);

@@ -4,6 +4,7 @@
 mod step;
 
 pub(crate) use step::ModelStep;
+use step::PATHS;
 
 use super::open_files::ASK_INTERVAL;
 use super::table::{Now, Table};
@@ -63,8 +64,6 @@ pub(crate) fn at(ms: u64) -> Now {
     Now { mono: Moment(ms * 1_000_000), wall: Some(Timestamp { seconds, nanos: 0 }) }
 }
 
-/// The last one is the name of an unfinished file.
-const PATHS: [&str; 7] = ["a", "b", "A", "d/a", "d/b", "d/e/a", "d/e/x.part"];
 const DIRS: [(&str, u64); 2] = [("d", 900), ("d/e", 901)];
 
 /// The last access to a file by a program.

@@ -84,7 +84,7 @@ mod tests {
     }
 
     #[test]
-    fn everything_that_identifies_content_is_in_the_id() {
+    fn every_property_that_identifies_content_is_in_the_id() {
         let base = file(1, 10, 100);
         let id = transfer_id(&[1; 16], &name("a"), &base, b"");
         assert_eq!(id, transfer_id(&[1; 16], &name("a"), &base.clone(), b""));

@@ -179,7 +179,7 @@ mod tests {
     }
 
     #[test]
-    fn each_has_its_reason_and_the_odd_ones_come_first() {
+    fn each_entry_has_its_reason_and_notable_ones_come_first() {
         let now = Now { mono: Moment(0), wall: None };
         let mut table =
             Table::new([0; 16], Waits { settle: Duration::from_secs(3), ..Waits::DEFAULT }, false);

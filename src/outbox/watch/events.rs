@@ -192,7 +192,7 @@ mod tests {
 
     #[test]
     #[cfg(target_os = "linux")]
-    fn events_mean_what_inotify_means() {
+    fn events_have_the_meaning_of_inotify() {
         for (kind, heard) in [
             (EventKind::Create(CreateKind::File), Some(EventMeaning::Each(Hint::Created))),
             (EventKind::Access(AccessKind::Open(AccessMode::Any)), Some(EventMeaning::Opened)),

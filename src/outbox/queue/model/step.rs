@@ -1,8 +1,10 @@
 //! The steps of the model, and their encoding for the fuzz target.
 
-use super::PATHS;
 use crate::outbox::item::Retry;
 use crate::proto::codec::Reader;
+
+/// The files of the model. The last one is the name of an unfinished file.
+pub(super) const PATHS: [&str; 7] = ["a", "b", "A", "d/a", "d/b", "d/e/a", "d/e/x.part"];
 
 /// One thing that happens to Outgoing, to the outbox, or to an item in flight.
 #[derive(Debug, Clone)]
