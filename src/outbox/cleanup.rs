@@ -45,7 +45,7 @@ pub(super) struct Cleanup {
     set_aside: Vec<SetAside>,
     /// The user was told that the disk is full.
     full_told: bool,
-    /// The mounts from which nothing can be removed, and of which the user was told.
+    /// The mounts from which nothing can be removed, as far as the user knows of them.
     told_mounts: HashSet<String>,
 }
 

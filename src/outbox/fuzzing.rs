@@ -5,21 +5,21 @@ use super::watch::ignored::Ignored;
 use crate::proto::codec::Reader;
 use crate::proto::name::Name;
 
-/// The table, its queue and what settles, under any sequence of events, failures and steps of the
-/// clock: nothing goes out twice at once or before it rested, and in the end nothing is left.
+/// The table under any sequence of events, failures and steps of the clock: no file is sent twice
+/// at once or before it was quiet, and in the end none is left.
 ///
 /// # Panics
-/// When it does not hold.
+/// If that is not so.
 pub fn table(data: &[u8]) {
     let mut bytes = Reader::new(data);
     OutboxModel::live(std::iter::from_fn(|| ModelStep::read(&mut bytes)).take(300));
 }
 
-/// An ignore file, behind a length and a name that is asked about: every line is used or told, and
-/// what a folder hides is hidden beneath it.
+/// A length, a name, and an ignore file: every line of it is used or reported, and the contents of
+/// an ignored folder are ignored.
 ///
 /// # Panics
-/// When it does not hold.
+/// If that is not so.
 pub fn ignore_file(data: &[u8]) {
     let mut bytes = Reader::new(data);
     let Ok(asked) = bytes.bytes(255) else { return };

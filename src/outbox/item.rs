@@ -1,4 +1,4 @@
-//! Plain values: what the outbox hands out, the ways it comes back, and its sums.
+//! Plain values: the items of the outbox, the ways they come back, and their sums.
 
 use crate::proto::message::{EntryKind, TransferId};
 use crate::proto::name::Name;
@@ -48,9 +48,11 @@ pub enum Retry {
     /// every four seconds instead. When an item that had failed is delivered, others follow at
     /// once.
     After,
-    /// After the same backoff, and the backlog does not count it: it cannot be read, which may last.
+    /// After the same backoff, and the backlog does not count it: it cannot be read, which may
+    /// last.
     WhenReadable,
-    /// Every 20 seconds, and the backlog does not count it: the peer has something else at its path.
+    /// Every 20 seconds, and the backlog does not count it: the peer has something else at its
+    /// path.
     WhenFree,
     /// Not before it changes or one of the two programs is restarted: the peer refused it for good.
     WhenChanged,

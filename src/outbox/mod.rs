@@ -1,41 +1,49 @@
-//! From Outgoing to the peer. The folder is the queue: the entries of Outgoing are the only list of
-//! files to send.
+//! From Outgoing to the peer. The folder is the queue: its entries are the only list of files to
+//! send.
 //!
 //! # The way of a file
 //!
 //! ```text
-//!  scan thread                            sessions              cleanup thread
-//!  events --hints--> reconcile            next()                cleanup
-//!                    scan, settle  ==>    deliver()      ==>    remove, archive or mark
-//!                        ^    (queue)        |   delivered()        |
-//!                        |                   | failed()             |
-//!                        +---- mailbox ------+----------------------+
+//! scan thread                          sessions                      cleanup thread
+//!
+//! events -> hints --+
+//!                   +-> table ------>  next()
+//! scan -------------+     ^            deliver(): offer, read,
+//!                         |            seal, receipt
+//!                         |            delivered() -------------->   remove, archive or mark
+//!                         |            failed()                          |
+//!                         |               |                              |
+//!                         +-- mailbox <---+------------------------------+
 //! ```
 //!
-//! 1. `watch` notices it. The system's events are hints, which may be late or missing; a scan of the
-//!    folder is the truth. The scan thread (`watch/reconcile.rs`) reads both and tells the table.
-//! 2. `watch/settle.rs` decides when it is complete: at once after a rename into Outgoing, shortly
-//!    after its writer closed it, or when it has been unchanged for `--settle`.
-//! 3. `queue` keeps it in the table. Its states, and every transition between them, are in
-//!    `queue/lifecycle.rs`. When it has settled it is `Ready`, in the queue.
-//! 4. A session takes it by [`Outbox::next`]; it is `InFlight`. `send/deliver.rs` offers it, reads,
-//!    compresses and seals it, and waits for the receiver's receipt.
-//! 5. The session calls [`Outbox::delivered`] or [`Outbox::failed`]. A failed one is queued again by
-//!    the rules of [`Retry`].
-//! 6. `cleanup.rs` removes, archives or marks a delivered one (`CleaningUp`). The scan thread then
-//!    drops the entry, and the peer may forget the id of the transfer ([`Outbox::forgotten`]).
+//! 1. A program puts a file into Outgoing. `watch` notices it: the system's events are hints, which
+//!    may be late or missing, and a regular scan of the folder finds the rest. The scan thread
+//!    (`watch/reconcile.rs`) handles both, and adds the file to the table (`queue/table.rs`).
+//! 2. The file settles. `watch/settle.rs` decides when it is complete: at once after a rename into
+//!    Outgoing, shortly after its writer closed it, or when it has been unchanged for `--settle`.
+//!    Then it is ready, and the queue has it.
+//! 3. A session takes the file by [`Outbox::next`], so it is in flight. `send/deliver.rs` offers
+//!    it, reads, compresses and seals it, and waits for the receiver's receipt.
+//! 4. The session reports the result. After [`Outbox::failed`] the file is queued again by the
+//!    rules of [`Retry`]. After [`Outbox::delivered`] the cleanup thread (`cleanup.rs`) gets it,
+//!    which removes the file, archives it, or marks it in the ledger.
+//! 5. The scan thread drops the entry from the table, and the peer is told to forget the id of the
+//!    transfer ([`Outbox::forgotten`]).
 //!
-//! A file that changes meanwhile starts at step 2 again, under a new id. A folder takes the same way
-//! after its contents.
+//! A file that changes on its way starts again at step 2, with a new id. A folder takes the same
+//! way after its contents. `queue/lifecycle.rs` has all states of an entry, and the complete table
+//! of the transitions between them.
 //!
 //! # Files
 //!
 //! | file | content |
 //! | --- | --- |
 //! | `item`, `config` | plain values: [`Item`], [`Retry`], [`Backlog`], [`OutboxConfig`] |
-//! | `state`, `mailbox` | the state that the handle and the threads share; messages to the scan thread |
+//! | `state` | the state that the handle and the threads share |
+//! | `mailbox` | messages to the scan thread |
 //! | `watch/events`, `watch/hints` | the system's events; hints by path |
-//! | `watch/scan`, `watch/ignored`, `watch/temp_names` | listing folders; `.rftignore`; names of unfinished files |
+//! | `watch/scan` | listing folders, examining entries |
+//! | `watch/ignored`, `watch/temp_names` | `.rftignore`; names of unfinished files |
 //! | `watch/settle` | pure: when an entry is complete |
 //! | `watch/reconcile` | the scan thread |
 //! | `queue` | pure: the table of all entries, their life cycle, the order of sending |
@@ -151,8 +159,8 @@ impl Outbox {
         self.state.table().pop()
     }
 
-    /// The peer holds the item on stable storage. It is removed, archived or marked, in a batch with
-    /// others. If a program has it open for writing, it stays until it is closed.
+    /// The peer holds the item on stable storage. It is removed, archived or marked, in a batch
+    /// with others. If a program has it open for writing, it stays until it is closed.
     pub fn delivered(&self, item: Item) {
         let clean_up = self.state.table().delivered(item);
         match clean_up {

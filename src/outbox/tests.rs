@@ -17,10 +17,10 @@ use tokio::time::timeout;
 
 const LONG: Duration = Duration::from_secs(30);
 const SHORT: Duration = Duration::from_millis(60);
-/// A settling time that no test waits for.
+/// A settle time that is longer than any test.
 const NEVER: Duration = Duration::from_secs(3600);
 
-/// What was warned about, and how.
+/// The path and the message of a warning.
 type Warning = (Option<Name>, String);
 
 struct TestOutbox {
@@ -82,7 +82,7 @@ impl TestOutbox {
         fs::write(self.path(name), text).unwrap();
     }
 
-    /// Makes a file elsewhere on the volume and renames it in.
+    /// Creates a file elsewhere on the volume and renames it into place.
     fn move_in(&self, name: &str, text: &str) {
         let aside = self.dir.path().join("aside");
         fs::write(&aside, text).unwrap();
@@ -147,7 +147,7 @@ async fn a_file_renamed_into_place_is_sent_at_once_and_removed_after_its_deliver
     world.move_in("a", "hello");
     let item = next_named(&outbox, "a").await;
     assert_eq!((item.size(), item.attempt, item.first_offer), (5, 0, true));
-    // It may be handed out a moment before it is told.
+    // The backlog may follow a moment after the item is ready.
     let one = Backlog { files: 1, bytes: 5 };
     timeout(LONG, outbox.backlog().wait_for(|backlog| *backlog == one)).await.unwrap().unwrap();
     let id = item.id;
@@ -179,7 +179,7 @@ async fn a_closed_file_waits_briefly_and_an_open_one_until_it_is_closed() {
     assert!(timeout(Duration::from_millis(2500), outbox.next()).await.is_err(), "it is still open");
     drop(slow);
     let item = next_named(&outbox, "slow").await;
-    // The peer has it, and it is opened once more before it is removed.
+    // The peer holds it, and a program opens it again before its removal.
     let mut slow = fs::OpenOptions::new().append(true).open(world.path("slow")).unwrap();
     outbox.delivered(item);
     drained(&outbox).await;
@@ -295,7 +295,7 @@ async fn a_file_that_vanishes_in_flight_is_dropped_without_a_warning() {
     outbox.failed(item, Retry::Changed);
     drained(&outbox).await;
     assert_eq!(timeout(LONG, outbox.forgotten()).await.unwrap(), [id]);
-    // Its user took it away: the event of its end says so, where the session is.
+    // The session reports that its user took it away.
     let warnings = world.warnings.lock().unwrap();
     assert!(warnings.is_empty(), "{warnings:?}");
 }
@@ -324,7 +324,7 @@ async fn changes_without_an_event_are_found_before_the_backlog_is_empty() {
     assert_eq!(take_all(&outbox).await, ["new/a", "new"]);
 }
 
-/// The numbers of the files and folders that this process watches.
+/// The inodes of the files and folders that this process watches.
 #[cfg(target_os = "linux")]
 fn watched() -> Vec<u64> {
     let infos = fs::read_dir("/proc/self/fdinfo").unwrap().flatten();
@@ -335,7 +335,7 @@ fn watched() -> Vec<u64> {
     numbers.map(|number| u64::from_str_radix(number, 16).unwrap()).collect()
 }
 
-/// Not only once a scan has found something there that no event told.
+/// At once, without waiting for a scan that finds an entry without an event.
 #[tokio::test]
 #[cfg(target_os = "linux")]
 async fn a_folder_that_took_the_place_of_outgoing_is_watched() {
@@ -352,7 +352,7 @@ async fn a_folder_that_took_the_place_of_outgoing_is_watched() {
         fs::create_dir(world.path("")).unwrap();
         let new = world.path("").metadata().unwrap().ino();
         until(way, || watched().contains(&new) && !watched().contains(&number)).await;
-        // What a scan finds would rest for ever.
+        // Only an event can report this file as complete: after a scan it would settle for an hour.
         world.move_in(way, "hello");
         let item = next_named(&outbox, way).await;
         outbox.delivered(item);

@@ -198,8 +198,8 @@ impl Table {
         }
     }
 
-    /// Nothing has this name any more: the entry is dropped, and everything beneath it. Entries that
-    /// are in flight or being cleaned up stay until their outcome is known.
+    /// Nothing has this name any more: the entry is dropped, and everything beneath it. Entries
+    /// that are in flight or being cleaned up stay until their outcome is known.
     pub fn gone(&mut self, name: &Name) {
         self.unfinished_is_gone(name);
         let mut names = self.beneath(name);

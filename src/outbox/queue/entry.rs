@@ -1,4 +1,4 @@
-//! Pure: one entry of Outgoing, and what it adds to the indexes of the table.
+//! Pure: one entry of Outgoing, and its part of the indexes of the table.
 
 use super::lifecycle::{EntryEvent, EntryState};
 use super::order::Seq;
@@ -11,7 +11,7 @@ use crate::store::{FileKind, Meta};
 pub(crate) struct OutgoingEntry {
     /// Its metadata when it was last examined.
     pub meta: Meta,
-    /// How long it has been unchanged, and what is known about its writer.
+    /// How long it has been unchanged, and the knowledge about its writer.
     pub settle: Settle,
     state: EntryState,
     /// Its place in the queue while it is ready.
@@ -38,14 +38,14 @@ pub(crate) struct OutgoingEntry {
     pub stay: Stay,
 }
 
-/// How long a program has had an entry open, and what the user was told about it.
+/// How long a program has had an entry open, and how much the user knows about it.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct OpenSince {
     pub since: Moment,
     pub told: Told,
 }
 
-/// What the user was told about an open file.
+/// How much the user knows about an open file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Told {
     Nothing,

@@ -4,9 +4,10 @@
 //! | --- | --- | --- |
 //! | renamed into place, or old | when its contents have left | at once |
 //! | created in place, always empty | after `empty_folder` | at once |
-//! | created in place, a file arrived in it or left it | when its contents have left | when no file did so for `emptied_folder` |
+//! | created in place, used | when its contents have left | when unused for `emptied_folder` |
 //!
-//! With `--drain`, a folder that exists at the start is treated as one that was renamed into place.
+//! A folder is used whenever a file arrives in it or leaves it. With `--drain`, a folder that
+//! exists at the start is treated as one that was renamed into place.
 
 use super::entry::Stay;
 use super::lifecycle::{EntryEvent, EntryState};
@@ -150,16 +151,16 @@ mod tests {
     use crate::outbox::queue::model::{WAITS, at, file, folder, name, table};
     use crate::outbox::queue::timers::DueEntry;
 
-    /// The clock of the model stands at 1,000 s.
+    /// The wall clock of the model starts at 1,000 s.
     const NEW: i64 = 1000;
 
-    /// A folder that is seen, and listed with nothing in it.
+    /// A scan sees a folder, and lists it as empty.
     fn see(table: &mut Table, path: &str, meta: Meta, activity: Activity, ms: u64) {
         table.observe(&name(path), meta, None, activity, at(ms), 1);
         table.sweep(Some(&name(path)), 0);
     }
 
-    /// Lets time pass until then. What is due is looked at: a folder as it is here.
+    /// Lets time pass, and examines the folders that are due, which have these metadata.
     fn pass(table: &mut Table, meta: Meta, ms: u64) {
         for due in table.expire(at(ms).mono, 100) {
             let DueEntry::Settled(due) = due else { panic!("nothing is open") };
@@ -170,7 +171,7 @@ mod tests {
         }
     }
 
-    /// A file comes into `d`, moved in, and the peer takes it at once.
+    /// A file is renamed into `d`, and the peer receives it at once.
     fn send_file(table: &mut Table, ms: u64) {
         table.observe(&name("d/f"), file(9, 5, NEW), None, Activity::Moved, at(ms), 0);
         let item = table.pop().unwrap();
@@ -271,7 +272,7 @@ mod tests {
         assert!(table.entries.is_empty() && table.index.timers.is_empty());
     }
 
-    /// With all that it brought along; what comes into it afterwards is another matter.
+    /// With the files that it brought along. A later file makes it linger.
     #[test]
     fn a_folder_that_was_moved_in_goes_with_its_last_file() {
         for later in [false, true] {

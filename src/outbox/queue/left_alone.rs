@@ -1,7 +1,7 @@
 //! Pure: unfinished files appear and leave.
 //!
-//! They are not sent, and nothing waits for them. But a folder that holds one is not complete: it is
-//! neither sent nor removed before the file is renamed or gone.
+//! They are not sent, and nothing waits for them. But a folder that holds one is not complete: it
+//! is neither sent nor removed before the file is renamed or gone.
 
 use super::lifecycle::{EntryEvent, EntryState};
 use super::table::Table;
@@ -12,8 +12,8 @@ use crate::proto::name::Name;
 use crate::store::{FileKind, Meta};
 
 impl Table {
-    /// Leaves an entry alone if its name or a neighbour says that it is unfinished. `used_by` is the
-    /// answer of [`temp_names::used_by`] for its name. Returns whether it is left alone.
+    /// Leaves an entry alone if its name or a neighbour says that it is unfinished. `used_by` is
+    /// the answer of [`temp_names::used_by`] for its name. Returns whether it is left alone.
     pub fn leave_alone(
         &mut self,
         name: &Name,
@@ -44,8 +44,8 @@ impl Table {
         true
     }
 
-    /// Whether an unfinished download is beside this file: aria2 keeps a control file beside it, and
-    /// Firefox reserves the final name with an empty file.
+    /// Whether an unfinished download is beside this file: aria2 keeps a control file beside it,
+    /// and Firefox reserves the final name with an empty file.
     fn unfinished_beside(&self, name: &Name, meta: &Meta) -> Option<UnfinishedReason> {
         if self.unfinished.0.is_empty() || meta.kind != FileKind::File {
             return None;
@@ -70,8 +70,8 @@ impl Table {
         (controlled || placeholder).then_some(UnfinishedReason::Download)
     }
 
-    /// Nothing has this name any more, or the entry that has it is not unfinished. The same holds for
-    /// everything beneath it.
+    /// Nothing has this name any more, or the entry that has it is not unfinished. The same holds
+    /// for everything beneath it.
     pub fn unfinished_is_gone(&mut self, name: &Name) {
         if self.unfinished.0.is_empty() {
             return;
@@ -85,8 +85,8 @@ impl Table {
         }
     }
 
-    /// Scan number `scan` listed a folder (`None` for Outgoing itself): unfinished files that it did
-    /// not see are gone.
+    /// Scan number `scan` listed a folder (`None` for Outgoing itself): unfinished files that it
+    /// did not see are gone.
     pub fn sweep_unfinished(&mut self, folder: Option<&Name>, scan: u32) {
         let all: Box<dyn Iterator<Item = &Name>> = match folder {
             Some(folder) => Box::new(self.unfinished.beneath(folder)),

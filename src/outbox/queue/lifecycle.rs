@@ -67,7 +67,8 @@ pub(crate) enum EntryState {
     /// The peer holds it, but a program has it open, so it is not removed yet. The system is asked
     /// again at this moment.
     DeliveredOpen { ask_at: Moment },
-    /// A folder that the peer holds. It is removed at this moment unless another file arrives in it.
+    /// A folder that the peer holds. It is removed at this moment unless another file arrives in
+    /// it.
     Lingering { until: Moment },
     /// A folder that holds an unfinished file, so it is neither sent nor removed.
     HoldsUnfinished,
@@ -143,8 +144,8 @@ pub(crate) enum EntryEvent {
     /// It was removed or archived.
     Removed,
     /// Nothing has its name any more. While a session or the cleanup thread has the entry, their
-    /// outcome decides; an open one is asked about at once, because rft's own rename out of Outgoing
-    /// and back looks the same.
+    /// outcome decides; an open one is asked about at once, because rft's own rename out of
+    /// Outgoing and back looks the same.
     Vanished,
     /// The time of its state is this one now.
     Reschedule { at: Moment },

@@ -58,7 +58,7 @@ pub(crate) fn table() -> Table {
     Table::new([1; 16], WAITS, false)
 }
 
-/// `ms` after the start; the wall clock stands at 1,000 s then.
+/// The time `ms` after the start, when the wall clock shows 1,000 s.
 pub(crate) fn at(ms: u64) -> Now {
     let seconds = 1000 + i64::try_from(ms / 1000).unwrap();
     Now { mono: Moment(ms * 1_000_000), wall: Some(Timestamp { seconds, nanos: 0 }) }
@@ -111,8 +111,8 @@ impl OutboxModel {
         }
     }
 
-    /// Runs all steps, then lets time pass while the peer takes everything. In the end each file was
-    /// sent, or was refused as it is.
+    /// Runs all steps, then lets time pass while the peer takes everything. In the end each file
+    /// was sent, or was refused as it is.
     ///
     /// # Panics
     /// When an entry was handed out twice at once or too early, or is left over.
@@ -277,7 +277,7 @@ impl OutboxModel {
         assert!(self.flight.iter().all(|other| other.name != item.name), "{} twice", item.name);
         assert!(!item.name.leaf().ends_with(b".part"), "{} is unfinished", item.name);
         assert!(!self.table.holds_unfinished(&item.name), "{} holds an unfinished file", item.name);
-        // A file that is unchanged since its offer was quiet before, whatever the wall clock says.
+        // A file that is unchanged since its offer was quiet before, by any wall clock.
         if let Some((path, meta)) = self.disk.iter().find(|(path, _)| name(path) == item.name)
             && *meta == item.meta
         {

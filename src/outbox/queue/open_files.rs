@@ -94,9 +94,9 @@ impl Table {
         OpenNotice::Nothing
     }
 
-    /// An event told about a delivered entry that a program has open. The system is asked before its
-    /// cleanup: a cleanup renames the file out of Outgoing, and back while it is open, which would
-    /// be an event again.
+    /// An event told about a delivered entry that a program has open. The system is asked before
+    /// its cleanup: a cleanup renames the file out of Outgoing, and back while it is open, which
+    /// would be an event again.
     pub fn ask_now(&mut self, name: &Name) {
         self.apply(name, EntryEvent::Reschedule { at: Moment::PAST });
     }

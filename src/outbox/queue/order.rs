@@ -1,12 +1,10 @@
-//! Pure: in which order what is ready is handed out.
-//!
-//! Priority and turn about the smallest and the oldest: something small overtakes any bulk at the
-//! next turn, and nothing waits for ever, because every other turn goes by age.
+//! Pure: the order of sending. The smallest and the oldest ready entry take turns, so a small file
+//! overtakes large ones at the next turn, and no large file starves.
 
 use crate::proto::name::Name;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// A place in the queue, in order of arrival; never 0.
+/// A place in the queue, in the order of arrival; never 0.
 pub(crate) type Seq = u64;
 
 /// Ready entries, by age and by size.
@@ -27,14 +25,14 @@ impl Queue {
         self.last
     }
 
-    /// Takes an entry out wherever it stands.
+    /// Removes an entry from any place.
     pub fn remove(&mut self, seq: Seq) {
         if let Some((_, size)) = self.by_age.remove(&seq) {
             self.by_size.remove(&(size, seq));
         }
     }
 
-    /// The name whose turn it is; it stays in the queue until it is removed.
+    /// The next entry. It stays in the queue until [`Queue::remove`].
     pub fn turn(&mut self) -> Option<Name> {
         self.by_age_next = !self.by_age_next;
         let seq = if self.by_age_next {
@@ -45,7 +43,7 @@ impl Queue {
         self.by_age.get(&seq).map(|(name, _)| name.clone())
     }
 
-    /// How many stand in it.
+    /// The number of entries in the queue.
     pub fn len(&self) -> usize {
         self.by_age.len()
     }

@@ -13,8 +13,8 @@ use std::time::Duration;
 /// How often the peer is asked whether the entry at an item's path is gone.
 const OCCUPIED_INTERVAL: Duration = Duration::from_secs(20);
 /// How many of the failed items are tried every [`PROBE_INTERVAL`], to notice soon when the peer's
-/// disk works again. The backoff of the others grows, since otherwise a large queue would be offered
-/// over and over.
+/// disk works again. The backoff of the others grows, or a large queue would be offered without
+/// end.
 const MAX_PROBES: usize = 4;
 const PROBE_INTERVAL: Duration = Duration::from_secs(4);
 /// How many failed items are offered at once when one of them was delivered.
@@ -56,8 +56,8 @@ impl Table {
         }
     }
 
-    /// The peer holds an item. Returns it if it is to be cleaned up now, `None` while its writer has
-    /// it open or a folder lingers.
+    /// The peer holds an item. Returns it if it is to be cleaned up now, `None` while its writer
+    /// has it open or a folder lingers.
     pub fn delivered(&mut self, item: Item) -> Option<Item> {
         self.delivered.files += 1;
         self.delivered.bytes += item.size();
@@ -98,8 +98,8 @@ impl Table {
         }
     }
 
-    /// A session gives an item back that was not delivered. `meta` are the metadata of the entry that
-    /// has its name now.
+    /// A session gives an item back that was not delivered. `meta` are the metadata of the entry
+    /// that has its name now.
     pub fn failed(&mut self, item: &Item, retry: Retry, meta: Option<Meta>, now: Now) {
         if self.state(&item.name) != Some(EntryState::InFlight) {
             return;

@@ -1,10 +1,10 @@
 //! Pure: all known entries of Outgoing.
 //!
-//! This file has the table, its queries, and [`Table::update`], through which every entry changes so
-//! that the indexes follow. The operations on it are in the files that the module's documentation
-//! lists. An entry that is in flight or being cleaned up belongs to the session or to the cleanup
-//! thread: no scan and no event changes its state, and its outcome decides, with the metadata of
-//! that moment.
+//! This file has the table, its queries, and [`Table::update`], through which every entry changes
+//! so that the indexes follow. The operations on it are in the files that the module's
+//! documentation lists. An entry that is in flight or being cleaned up belongs to the session or to
+//! the cleanup thread: no scan and no event changes its state, and its outcome decides, with the
+//! metadata of that moment.
 
 use super::entry::OutgoingEntry;
 use super::index::{Indexes, is_beneath};
@@ -233,8 +233,8 @@ impl Table {
         })
     }
 
-    /// A kept file was touched since its delivery. Returns the item whose content the cleanup thread
-    /// compares with the delivered one, which has the hash `content`.
+    /// A kept file was touched since its delivery. Returns the item whose content the cleanup
+    /// thread compares with the delivered one, which has the hash `content`.
     pub fn take_to_verify(
         &mut self,
         name: &Name,

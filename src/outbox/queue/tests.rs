@@ -35,7 +35,7 @@ fn finish(table: &mut Table, item: Item, outcome: CleanupOutcome, now: Now) {
     table.cleaned_up(&item, outcome, now);
 }
 
-/// Looks at whatever is due, as `metas` has it.
+/// Examines all due entries, which have the metadata in `metas`.
 fn look(table: &mut Table, metas: &[(&str, Meta)], now: Now) {
     for due in table.expire(now.mono, 100) {
         let DueEntry::Settled(due) = due else { panic!("nothing is open: {due:?}") };
@@ -108,7 +108,7 @@ fn a_file_that_is_replaced_in_flight_is_sent_again() {
     table.observe(&name("a"), file(1, 5, 10), None, Activity::Moved, at(0), 0);
     let item = pop(&mut table, "a");
     let old = item.id;
-    // Renamed over meanwhile: nobody else gets the name before the first one is done.
+    // Another file is renamed over it. It is not handed out before the first delivery has ended.
     table.observe(&name("a"), file(2, 7, 11), None, Activity::Moved, at(5), 0);
     assert!(table.pop().is_none());
     finish(&mut table, item, CleanupOutcome::Changed(Some(file(2, 7, 11))), at(10));

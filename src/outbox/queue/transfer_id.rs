@@ -1,5 +1,5 @@
-//! What a transfer is called: the id that both sides find again after any restart (protocol.md
-//! section 5.1).
+//! The id of a transfer, which the sender derives again after any restart (protocol.md section
+//! 5.1).
 
 use crate::proto::message::TransferId;
 use crate::proto::name::Name;
@@ -23,10 +23,11 @@ const DELIVERED: &str = "rft 1 delivered mark";
 /// | 2 + n | name, behind its length |
 /// | 2 + n | target of a link, behind its length; empty for others |
 ///
-/// all big-endian. Same file, same id, with no journal. The device number is left out, because some
-/// volumes get another at every boot. So is the change time, which a new hard link, an attribute or
-/// a rename changes too: that a file whose modification time was put back has another content is
-/// told by its hash, before the sender takes the receiver's word that it holds this transfer.
+/// all big-endian. The same file has the same id, without a journal. The device number is not part
+/// of it, because some volumes get another one at every boot. Nor is the change time, which a new
+/// hard link, an attribute or a rename changes without new content. A file with new content and its
+/// old modification time has the same id; the sender compares hashes before it believes that the
+/// receiver holds the transfer.
 pub(crate) fn transfer_id(
     origin: &[u8; 16],
     name: &Name,
@@ -36,8 +37,7 @@ pub(crate) fn transfer_id(
     derive(TRANSFER, origin, name, meta, target)
 }
 
-/// What the ledger remembers a kept file by: as [`transfer_id`], under the context `rft 1 delivered
-/// mark`.
+/// The ledger's mark of a kept file: as [`transfer_id`], with the context `rft 1 delivered mark`.
 pub(crate) fn delivered_mark(
     origin: &[u8; 16],
     name: &Name,

@@ -28,7 +28,7 @@ impl UnfinishedReason {
                  it, or use --temp-names none"
             ),
             Self::Download => {
-                "left alone: an unfinished download of it stands beside it; it is sent when that \
+                "left alone: an unfinished download of it is beside it; it is sent when that \
                                is complete or removed; or use --temp-names none"
                     .into()
             }
@@ -81,7 +81,7 @@ impl UnfinishedFiles {
         self.0.values().filter(|file| !file.told).map(|file| file.since.after(TELL_AFTER)).min()
     }
 
-    /// Those that have existed for [`TELL_AFTER`] and of which the user was not told yet.
+    /// Those that have existed for [`TELL_AFTER`] and that the user does not know of yet.
     pub fn take_news(&mut self, now: Moment) -> Vec<(Name, UnfinishedReason)> {
         let news =
             self.0.iter_mut().filter(|(_, file)| !file.told && file.since.after(TELL_AFTER) <= now);

@@ -57,7 +57,7 @@ impl fmt::Display for WaitReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Settling(_) => f.write_str("it was written a moment ago"),
-            Self::Folder => f.write_str("a folder, sent after all that it holds"),
+            Self::Folder => f.write_str("a folder, sent after its contents"),
             Self::Ready => f.write_str("ready to be sent"),
             Self::InFlight => f.write_str("in flight"),
             Self::CleaningUp => f.write_str("received; it is being removed"),
@@ -69,12 +69,12 @@ impl fmt::Display for WaitReason {
             Self::Unfinished => f.write_str("it holds an unfinished file, which is left alone"),
             Self::LeftAlone => f.write_str("left alone: the name of an unfinished file"),
             Self::Backoff(left) => {
-                write!(f, "not taken by the peer; tried again in {} s", whole(*left))
+                write!(f, "its delivery failed; tried again in {} s", whole(*left))
             }
             Self::Occupied(left) => {
                 write!(
                     f,
-                    "something stands in its place at the peer; asked again in {} s",
+                    "the peer has something else at its path; asked again in {} s",
                     whole(*left)
                 )
             }
@@ -94,7 +94,8 @@ fn whole(time: Duration) -> u64 {
 /// The entries that are not delivered, some of them by name.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct WaitingList {
-    /// First those that something other than their turn delays; each part in the order of the names.
+    /// First those that something other than their turn delays; each part in the order of the
+    /// names.
     pub named: Vec<(Name, WaitReason)>,
     /// How many more there are.
     pub more: u64,

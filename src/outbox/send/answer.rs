@@ -72,8 +72,8 @@ pub(crate) async fn read_outcome(mut reader: RecordReader) -> Result<Outcome, Re
     reader.message(RecordKind::Receipt, Outcome::decode).await
 }
 
-/// Checks the receiver's last message: the file counts as delivered only under the hash of the bytes
-/// that were read.
+/// Checks the receiver's last message: the file counts as delivered only under the hash of the
+/// bytes that were read.
 pub(crate) fn check_receipt(
     outcome: Outcome,
     read: Option<ReadFile>,

@@ -1,5 +1,5 @@
-//! The decision which chunks of a file are compressed. Compression must make a transfer faster, never
-//! slower.
+//! The decision which chunks of a file are compressed. Compression must make a transfer faster,
+//! never slower.
 //!
 //! A few samples of a large file show whether it is compressible. If it is, all of its chunks are
 //! compressed for a slow path, and none for a fast one. In between, where the path takes less than
@@ -21,8 +21,8 @@ const SAMPLE_FRACTION: u64 = 128;
 const SAMPLE_LEN: std::ops::RangeInclusive<u64> = (4 << 10)..=(16 << 10);
 /// Smaller files (bytes) need one packet or two, compressed or not.
 const MIN_SIZE: u64 = 1 << 10;
-/// How many times slower than zstd the path must be for compression to pay: zstd shares the CPU with
-/// all other work.
+/// How many times slower than zstd the path must be for compression to pay: zstd shares the CPU
+/// with all other work.
 const MIN_SPEEDUP: f64 = 3.0;
 /// How many times slower than zstd the path must be for more effort. High, since the congestion
 /// controller's estimate can be several times too high during its start-up.
@@ -30,8 +30,8 @@ const MIN_SPEEDUP_FOR_MORE_EFFORT: f64 = 8.0;
 /// Small files are compressed on paths below this rate, in bytes per second. An idle session on
 /// loopback is above it.
 const MAX_RATE_FOR_SMALL_FILES: u64 = 25_000_000;
-/// How many chunks skip compression after one that did not get shorter. Doubled each time, up to the
-/// maximum.
+/// How many chunks skip compression after one that did not get shorter. Doubled each time, up to
+/// the maximum.
 const MIN_SKIP: u32 = 1;
 const MAX_SKIP: u32 = 64;
 

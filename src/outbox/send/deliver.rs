@@ -152,8 +152,8 @@ impl Delivery {
     }
 
     /// Delivers a large file, or one whose path was occupied. If the peer may hold some of it, its
-    /// answer says how much. The rest is sent chunk by chunk, while another thread reads, hashes and
-    /// seals it.
+    /// answer says how much. The rest is sent chunk by chunk, while another thread reads, hashes
+    /// and seals it.
     async fn large(
         &self,
         item: &Item,

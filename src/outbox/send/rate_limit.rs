@@ -1,5 +1,5 @@
-//! `--limit-rate`: how long a record waits before it is sent. Pure apart from its lock: time is passed
-//! in.
+//! `--limit-rate`: how long a record waits before it is sent. Pure apart from its lock: time is
+//! passed in.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};

@@ -167,8 +167,8 @@ pub(crate) struct ChunkSource {
 }
 
 impl ChunkSource {
-    /// Continues after the part that the peer holds if the file begins with that part, otherwise from
-    /// the start.
+    /// Continues after the part that the peer holds if the file begins with that part, otherwise
+    /// from the start.
     pub fn resume(
         file: SourceFile,
         size: u64,

@@ -61,8 +61,7 @@ async fn ignored_entries_stay_and_the_rules_may_change() {
     world.write(".rftignore", "skip/\n");
     let item = next_named(&outbox, "a.tmp").await;
     outbox.delivered(item);
-    // The backlog may be told a moment after the item was handed out: that it was empty is not news
-    // yet.
+    // The backlog may follow a moment after the item is ready, so it may still be empty.
     let left = BTreeSet::from([".rft-own", ".rftignore", "skip"].map(String::from));
     until("a.tmp is removed, and nothing else", || names(&world.path("")) == left).await;
 }

@@ -1,4 +1,5 @@
-//! Pure: when an entry of Outgoing is complete enough to be sent (operation.md, "What is sent").
+//! Pure: when an entry of Outgoing is complete, so that it can be sent. operation.md describes it
+//! for users.
 //!
 //! | entry | it is ready |
 //! | --- | --- |
@@ -7,8 +8,8 @@
 //! | older than `settle` at the first look, by a clock that has been steady | at once |
 //! | any other | when no change was seen for `settle` |
 //!
-//! Every change starts the wait anew. Waits run on the monotonic clock alone, so that no step of the
-//! wall clock shortens or prolongs them.
+//! Every change starts the wait anew. Waits run on the monotonic clock alone, so that no step of
+//! the wall clock shortens or prolongs them.
 
 use crate::config::Waits;
 use crate::proto::message::Timestamp;

@@ -137,8 +137,8 @@ pub(crate) fn is_in_unfinished_folder(name: &Name) -> bool {
         .any(|folder| used_by(folder.leaf(), EntryShape { folder: true, size: 0 }).is_some())
 }
 
-/// Whether this may be the backup that an editor creates by renaming a file, and removes when it has
-/// written the file anew. A rename to such a name does not mean that the file is complete.
+/// Whether this may be the backup that an editor creates by renaming a file, and removes when it
+/// has written the file anew. A rename to such a name does not mean that the file is complete.
 pub(crate) fn is_backup_name(leaf: &[u8]) -> bool {
     leaf.len() > 1 && leaf.ends_with(b"~")
 }

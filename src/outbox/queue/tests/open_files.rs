@@ -15,7 +15,7 @@ fn a_file_that_its_writer_has_open_is_sent_and_removed_when_that_is_over() {
         assert_eq!(table.expire(at(5000).mono, 10), [DueEntry::Open(name("a"))]);
         table.asked(&name("a"), meta, writers, at(5000).mono, at(6000).mono);
     };
-    // Our own rename and its way back is no reason to try that again, over and over.
+    // rft's own rename out of Outgoing and back must not cause another one, without end.
     ask(&mut table, Writers::Some);
     table.gone(&name("a"));
     table.note(&name("a"), Activity::Moved, at(5000).mono);
@@ -63,7 +63,7 @@ fn a_file_that_a_program_has_open_waits_until_the_last_close() {
     assert!(table.must_ask(&name("log")));
     table.found_open(&name("log"), at(1000).mono, at(2000).mono);
     assert_eq!((&*state(&table, "log"), table.backlog().files, table.count_open()), ("Open", 1, 1));
-    // It grows, and a person is told once that it waits, and once that it stays.
+    // It grows. The user is told once that it waits, and once that it stays.
     assert_eq!(open(&mut table, 2000, file(1, 6, 1001), Writers::Some), OpenNotice::Waits);
     table.note(&name("log"), Activity::Written, at(2500).mono);
     assert_eq!(open(&mut table, 3000, file(1, 6, 1001), Writers::Some), OpenNotice::Nothing);
