@@ -91,7 +91,7 @@ impl PathProbe {
             return None;
         }
         let size = now.largest?.checked_sub(MARGIN)?;
-        let carried = path.seen().unwrap_or(0) as f64 * LENGTH.as_secs_f64() / size as f64;
+        let carried = path.probed_rate().unwrap_or(0) as f64 * LENGTH.as_secs_f64() / size as f64;
         // No more than may leave in the first round: that much is no load yet.
         let most =
             congestion::first_window(self.first.as_secs_f64(), size as f64) / size as f64 - 2.0;

@@ -90,7 +90,7 @@ impl Sender {
     }
 
     fn counts(&self, written: u64) -> Option<Counts> {
-        let (lost, flights) = self.path.as_ref()?.lost_and_flights();
+        let (lost, flights) = self.path.as_ref()?.lost_and_restarts();
         Some(Counts { written, lost, flights })
     }
 

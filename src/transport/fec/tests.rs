@@ -391,7 +391,7 @@ async fn another_path_is_followed_from_its_beginning() {
     pair.path.count_lost(100_000);
     for part in packets[..4].chunks(2) {
         pair.send(part, MAX_PACKETS);
-        pair.path.count_flight();
+        pair.path.count_restart();
     }
     let rtt = Duration::from_millis(40);
     let another = Arc::new(PathEstimate::of(1_000_000, rtt, 0.02));
