@@ -101,7 +101,7 @@ async fn made_again(congestion: Congestion, most: u32) -> u64 {
     let mut initiator = start(at, Some(link.facing_a()), congestion);
     let (mut from, mut to) = settle(&mut initiator, &mut host).await;
     for _ in 0..most {
-        if host.fec.made() > 0 {
+        if host.fec.recovered_count() > 0 {
             break;
         }
         let crossed =
@@ -110,7 +110,7 @@ async fn made_again(congestion: Congestion, most: u32) -> u64 {
             (from, to) = settle(&mut initiator, &mut host).await;
         }
     }
-    host.fec.made()
+    host.fec.recovered_count()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -351,7 +351,7 @@ async fn follow_windows(
         tokio::select! {
             _ = tick.tick() => {}
             _ = connection.closed() => {
-                tracing::debug!(made = fec.made(), "packets that were lost and made again");
+                tracing::debug!(made = fec.recovered_count(), "packets that were lost and made again");
                 return;
             }
         }

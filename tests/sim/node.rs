@@ -12,7 +12,7 @@ use quinn_proto::{
     Event, ServerConfig, StreamId, TransportConfig, VarInt,
 };
 use rft::transport::congestion::{Congestion, UPDATE_INTERVAL, estimate, factory, send_window};
-use rft::transport::fec::sender::Handed;
+use rft::transport::fec::sender::AppData;
 
 use super::path_probe::Looking;
 use super::repair::Repair;
@@ -241,7 +241,7 @@ impl Node {
             let packets = &self.buffer[..transmit.size];
             packets.chunks(segment).for_each(&mut send);
             if let Some(repair) = &mut self.repair {
-                let handed = Handed { written: self.written, waits: self.to_write > 0 };
+                let handed = AppData { written: self.written, blocked: self.to_write > 0 };
                 repair.sent(now, packets, segment, handed, &mut send);
             }
         }
@@ -321,8 +321,8 @@ impl Node {
     }
 
     /// How many packets that were lost it made again.
-    pub fn made(&self) -> u64 {
-        self.repair.as_ref().map_or(0, Repair::made)
+    pub fn recovered_count(&self) -> u64 {
+        self.repair.as_ref().map_or(0, Repair::recovered_count)
     }
 
     /// The connection's counters and its controller's window, for reports.

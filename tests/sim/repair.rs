@@ -7,7 +7,7 @@ use rft::transport::congestion::PathEstimate;
 use rft::transport::fec::RepairKey;
 use rft::transport::fec::encoder::Repairs;
 use rft::transport::fec::receiver::Recovery;
-use rft::transport::fec::sender::{Handed, Next, Sender};
+use rft::transport::fec::sender::{AppData, NextStep, Sender};
 
 /// Both halves of one node.
 pub struct Repair {
@@ -36,7 +36,7 @@ impl Repair {
         now: Instant,
         packets: &[u8],
         size: usize,
-        handed: Handed,
+        handed: AppData,
         send: &mut impl FnMut(&[u8]),
     ) {
         if !self.sender.repairs(packets.len(), size, handed) {
@@ -44,9 +44,9 @@ impl Repair {
         }
         for packet in packets.chunks(size) {
             match self.sender.add(packet) {
-                Next::Nothing => {}
-                Next::Close(number, delay) => self.closes = Some((number, now + delay)),
-                Next::Send(repairs) => each(&repairs, &mut *send),
+                NextStep::Nothing => {}
+                NextStep::CloseLater(number, delay) => self.closes = Some((number, now + delay)),
+                NextStep::Send(repairs) => each(&repairs, &mut *send),
             }
         }
     }
@@ -76,8 +76,8 @@ impl Repair {
     }
 
     /// How many there were.
-    pub fn made(&self) -> u64 {
-        self.recovery.made()
+    pub fn recovered_count(&self) -> u64 {
+        self.recovery.recovered_count()
     }
 }
 

@@ -191,7 +191,7 @@ impl World {
                 estimate: f.estimate.clone(),
                 files: f.files.clone(),
                 packets: stats.map_or((0, 0), |s| (s.path.sent_packets, s.path.lost_packets)),
-                made: f.receiver.made(),
+                made: f.receiver.recovered_count(),
                 failure: f.sender.failure.clone().or(f.receiver.failure.clone()),
             }
         });
