@@ -24,10 +24,10 @@ const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
 /// Interval of keep-alive packets: they hold NAT and firewall state, and distinguish a lost
 /// connection from an idle one.
 pub const KEEP_ALIVE: Duration = Duration::from_secs(1);
-/// Initial RTT of a dialled connection (RFC 9002, section 6.2.2). QUIC retransmits its first packets
-/// after three times as long. The dialler opens another connection before that (`peering::backoff`),
-/// so they are never retransmitted: during a long outage the retransmissions of all attempts would be
-/// most of the traffic.
+/// Initial RTT of a dialled connection (RFC 9002, section 6.2.2). QUIC retransmits its first
+/// packets after three times as long. The dialler opens another connection before that
+/// (`peering::backoff`), so they are never retransmitted: during a long outage the retransmissions
+/// of all attempts would be most of the traffic.
 const DIAL_RTT: Duration = Duration::from_millis(3400);
 /// Incoming connections that wait for admission. Beyond that, QUIC drops first packets.
 const MAX_INCOMING: usize = 64;
@@ -137,9 +137,9 @@ impl Jumbo {
         }
     }
 
-    /// Accepts `incoming`. `hold` wraps the factory of the connection's congestion controllers. QUIC
-    /// drops the factory with the connection, so the wrapper can hold a resource for as long as the
-    /// connection lives.
+    /// Accepts `incoming`. `hold` wraps the factory of the connection's congestion controllers.
+    /// QUIC drops the factory with the connection, so the wrapper can hold a resource for as long
+    /// as the connection lives.
     ///
     /// # Errors
     /// quinn's, if the connection's first packet is unusable.
@@ -208,8 +208,8 @@ impl Endpoint {
     }
 }
 
-/// Binds the same address as [`Endpoint::open`], without a runtime. The returned socket occupies the
-/// address until it is dropped.
+/// Binds the same address as [`Endpoint::open`], without a runtime. The returned socket occupies
+/// the address until it is dropped.
 ///
 /// # Errors
 /// [`EndpointError::Bind`] if it cannot be bound.
@@ -293,8 +293,9 @@ const STREAM_WINDOW: u32 = u32::MAX;
 /// Receive window of an unauthenticated connection, in bytes.
 const UNAUTHENTICATED_WINDOW: u32 = 64 << 10;
 
-/// Receive buffer of datagrams, in bytes, which is also the limit that the peer learns. rft does not
-/// read the datagrams of a path probe ([`super::path_probe`]), so room for one packet is enough.
+/// Receive buffer of datagrams, in bytes, which is also the limit that the peer learns. rft does
+/// not read the datagrams of a path probe ([`super::path_probe`]), so room for one packet is
+/// enough.
 const DATAGRAM_BUFFER: usize = 9 << 10;
 
 /// QUIC's send window in bytes, until the session has measured the path

@@ -2,8 +2,8 @@
 
 use std::net::SocketAddr;
 
-/// Largest UDP payload that path MTU discovery tries where the route takes jumbo frames: 9,000 bytes
-/// less the headers of IPv6 and UDP.
+/// Largest UDP payload that path MTU discovery tries where the route takes jumbo frames: 9,000
+/// bytes less the headers of IPv6 and UDP.
 pub(crate) const JUMBO_PAYLOAD: u16 = 8952;
 /// The same on all other routes: Ethernet's 1,500 bytes less these headers.
 pub(crate) const ETHERNET_PAYLOAD: u16 = 1452;
@@ -14,9 +14,9 @@ pub(crate) const MAX_BATCH_BYTES: usize = 65_000;
 #[cfg(target_os = "linux")]
 const JUMBO_FRAME: u32 = 9000;
 
-/// Whether the route to `peer` begins on an interface with jumbo frames: loopback, or a network that
-/// is configured for them. Path MTU discovery (RFC 8899) finds out whether the rest of the path takes
-/// them. Only Linux reports the MTU; elsewhere the answer is no.
+/// Whether the route to `peer` begins on an interface with jumbo frames: loopback, or a network
+/// that is configured for them. Path MTU discovery (RFC 8899) finds out whether the rest of the
+/// path takes them. Only Linux reports the MTU; elsewhere the answer is no.
 pub fn takes_jumbo_frames(peer: SocketAddr) -> bool {
     #[cfg(target_os = "linux")]
     {

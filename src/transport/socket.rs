@@ -1,5 +1,5 @@
-//! Binds the UDP socket. One socket both listens and dials, so that a firewall needs one rule and NAT
-//! mappings line up.
+//! Binds the UDP socket. One socket both listens and dials, so that a firewall needs one rule and
+//! NAT mappings line up.
 
 use super::fec::Fec;
 use super::plain_socket::PlainSocket;
@@ -11,8 +11,8 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 
-/// Kernel buffer requested for each direction, in bytes. At 1 Gbit/s it holds 30 ms of packets, which
-/// arrive while the process is not scheduled. The system's maximum may be lower.
+/// Kernel buffer requested for each direction, in bytes. At 1 Gbit/s it holds 30 ms of packets,
+/// which arrive while the process is not scheduled. The system's maximum may be lower.
 const KERNEL_BUFFER: usize = 4 << 20;
 /// With a smaller buffer the receiver drops packets at a few hundred Mbit/s, so rft tells the user.
 const MIN_KERNEL_BUFFER: usize = 512 << 10;

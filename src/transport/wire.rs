@@ -1,5 +1,5 @@
-//! What happens between quinn and the UDP socket: batches of jumbo frames are split, lost packets are
-//! recovered, and first packets that only close a connection are dropped.
+//! What happens between quinn and the UDP socket: batches of jumbo frames are split, lost packets
+//! are recovered, and first packets that only close a connection are dropped.
 
 use super::fec::Fec;
 use super::first_packet;
@@ -26,9 +26,9 @@ impl AsyncUdpSocket for Wire {
         self.socket.clone().create_io_poller()
     }
 
-    /// quinn sends up to ten packets in one call. Ten jumbo frames exceed the system's limit, so they
-    /// leave in two parts. If the socket is full after the first part, quinn sends both again, and
-    /// the peer drops the duplicates.
+    /// quinn sends up to ten packets in one call. Ten jumbo frames exceed the system's limit, so
+    /// they leave in two parts. If the socket is full after the first part, quinn sends both again,
+    /// and the peer drops the duplicates.
     fn try_send(&self, transmit: &Transmit<'_>) -> io::Result<()> {
         let whole = transmit.contents.len() <= MAX_BATCH_BYTES;
         let Some(packet) = transmit.segment_size.filter(|_| !whole) else {

@@ -1,15 +1,15 @@
-//! One direction of a link: a policer, a drop-tail queue, a transmitter of a given rate, loss on
-//! the wire, delay, jitter and reordering, in that order.
+//! One direction of a link: a policer, a drop-tail queue, a transmitter, loss on the wire, delay,
+//! jitter and reordering, in that order.
 
 use super::Rng;
 
 /// Bytes that IPv4 and UDP add to a datagram.
 pub const HEADERS: f64 = 28.0;
 
-/// How packets are lost after they have used their share of the rate.
+/// Loss on the wire, after transmission.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Loss {
-    /// Each packet by itself, with this probability.
+    /// Each packet independently, with this probability.
     Random(f64),
     /// Gilbert-Elliott: mean share lost, and the mean length of a burst in packets.
     Burst(f64, f64),
@@ -24,7 +24,7 @@ pub struct Policer {
     pub bucket: f64,
 }
 
-/// What a link does to packets. Times in seconds, rates in bits per second.
+/// The properties of a link. Times in seconds, rates in bits per second.
 #[derive(Clone, Debug)]
 pub struct LinkConfig {
     /// From this time on, this rate; the first entry starts at 0.
@@ -83,7 +83,7 @@ impl LinkConfig {
     }
 }
 
-/// One direction at work.
+/// One direction of a running link.
 pub struct Link {
     config: LinkConfig,
     rng: Rng,
@@ -123,7 +123,7 @@ impl Link {
         }
     }
 
-    /// Offers a datagram of `size` bytes at `now`: when it arrives, or `None` if it never does.
+    /// Sends a datagram of `size` bytes at `now`. Returns when it arrives, or `None` if it is lost.
     pub fn carry(&mut self, now: f64, size: usize) -> Option<f64> {
         let bytes = size as f64 + HEADERS;
         self.offered += 1;
@@ -135,7 +135,8 @@ impl Link {
         self.queue_max = self.queue_max.max(waiting);
         self.queue_sum += waiting;
         let transmit = bytes * 8.0 / self.config.rate_at(now);
-        // A queue always holds one packet, or a slow link with a short queue would carry nothing.
+        // The queue always holds one packet. Otherwise a slow link with a short queue would carry
+        // none.
         if waiting > 0.0 && waiting + transmit > self.config.queue.max(2.0 * transmit) {
             self.dropped += 1;
             return None;
@@ -148,7 +149,7 @@ impl Link {
         let there = self.busy_until + self.config.rtt / 2.0;
         let arrival = there + self.rng.unit() * self.config.jitter;
         self.last_arrival = self.last_arrival.max(arrival);
-        // Jitter alone keeps the order; a packet that is held back is overtaken.
+        // Jitter keeps the order. A reordered packet is held back, and others overtake it.
         let held = self.rng.chance(self.config.reorder.0);
         Some(self.last_arrival + if held { self.config.reorder.1 } else { 0.0 })
     }

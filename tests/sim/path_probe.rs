@@ -1,4 +1,4 @@
-//! A session's look at the idle path, with virtual time for its clock.
+//! The path probe of an idle session, in virtual time.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -8,14 +8,14 @@ use quinn_proto::Connection;
 use rft::transport::congestion::{PathEstimate, estimate};
 use rft::transport::path_probe::{PathProbe, ProbeSample};
 
-/// A look that goes on.
-pub struct Looking {
-    look: PathProbe,
+/// A running path probe.
+pub struct Probing {
+    probe: PathProbe,
     path: Arc<PathEstimate>,
     due: Instant,
 }
 
-fn seen(connection: &mut Connection) -> ProbeSample {
+fn sample(connection: &mut Connection) -> ProbeSample {
     ProbeSample {
         rtt: connection.rtt(),
         frames: connection.stats().frame_tx.stream,
@@ -23,11 +23,11 @@ fn seen(connection: &mut Connection) -> ProbeSample {
     }
 }
 
-impl Looking {
-    /// Begins one, if there is one to be taken of this path.
+impl Probing {
+    /// Starts a probe, if the path gets one.
     pub fn begin(now: Instant, connection: &mut Connection) -> Option<Self> {
         let path = estimate(connection.congestion_state().clone_box().into_any())?;
-        Self { look: PathProbe::new(connection.rtt(), connection.side())?, path, due: now }
+        Self { probe: PathProbe::new(connection.rtt(), connection.side())?, path, due: now }
             .pause(now, connection)
     }
 
@@ -36,12 +36,12 @@ impl Looking {
         self.due
     }
 
-    /// Sends the train that is due; what is left of the look.
+    /// Sends the train that is due. Returns the rest of the probe.
     pub fn send(self, now: Instant, connection: &mut Connection) -> Option<Self> {
         if now < self.due {
             return Some(self);
         }
-        let train = self.look.train(seen(connection), &self.path)?;
+        let train = self.probe.train(sample(connection), &self.path)?;
         let nothing = Bytes::from(vec![0; train.size]);
         for _ in 0..train.packets {
             connection.datagrams().send(nothing.clone(), true).ok()?;
@@ -50,7 +50,7 @@ impl Looking {
     }
 
     fn pause(mut self, now: Instant, connection: &mut Connection) -> Option<Self> {
-        self.due = now + self.look.pause(seen(connection))?;
+        self.due = now + self.probe.pause(sample(connection))?;
         Some(self)
     }
 }

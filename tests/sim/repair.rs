@@ -1,4 +1,4 @@
-//! Repair below a node's QUIC, with virtual time for its clock.
+//! Forward error correction below a node's QUIC, in virtual time.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -13,33 +13,34 @@ use rft::transport::fec::sender::{AppData, NextStep, Sender};
 pub struct Repair {
     sender: Sender,
     recovery: Recovery,
-    /// The block that is being filled, and when it ends.
+    /// The open block, and when it ends.
     closes: Option<(u32, Instant)>,
 }
 
 impl Repair {
-    /// Of a session that begins.
+    /// For a new session.
     pub fn new() -> Self {
-        // Nobody forges anything here: both directions have one key.
+        // Both directions have one key: there is no attacker here.
         let key = || RepairKey::new(&[7; 32]);
         Self { sender: Sender::new(key()), recovery: Recovery::new(key()), closes: None }
     }
 
-    /// The session's path, before anything was written.
+    /// Sets the session's path, before any data is written.
     pub fn follow(&mut self, path: Option<Arc<PathEstimate>>) {
         self.sender.follow(path, 0);
     }
 
-    /// These packets of `size` bytes left: hands the repair that follows them to `send`.
-    pub fn sent(
+    /// These packets of `size` bytes were sent: passes the repair packets that follow them to
+    /// `send`.
+    pub fn on_sent(
         &mut self,
         now: Instant,
         packets: &[u8],
         size: usize,
-        handed: AppData,
+        data: AppData,
         send: &mut impl FnMut(&[u8]),
     ) {
-        if !self.sender.repairs(packets.len(), size, handed) {
+        if !self.sender.repairs(packets.len(), size, data) {
             return;
         }
         for packet in packets.chunks(size) {
@@ -51,12 +52,12 @@ impl Repair {
         }
     }
 
-    /// When a block ends that did not fill.
+    /// When the open block ends.
     pub fn due(&self) -> Option<Instant> {
         self.closes.map(|(_, due)| due)
     }
 
-    /// Ends the block that is due.
+    /// Ends the open block if it is due.
     pub fn expire(&mut self, now: Instant, send: impl FnMut(&[u8])) {
         if let Some((number, _)) = self.closes.take_if(|(_, due)| *due <= now)
             && let Some(repairs) = self.sender.close(number)
@@ -65,17 +66,17 @@ impl Repair {
         }
     }
 
-    /// This came; whether it was repair.
-    pub fn came(&mut self, packet: &[u8]) -> bool {
+    /// Takes a received packet. Returns whether it was a repair packet.
+    pub fn on_received(&mut self, packet: &[u8]) -> bool {
         self.recovery.take(packet)
     }
 
-    /// The next packet that was lost and is here again.
+    /// The next recovered packet.
     pub fn recovered(&mut self) -> Option<Vec<u8>> {
         self.recovery.recovered()
     }
 
-    /// How many there were.
+    /// Number of recovered packets.
     pub fn recovered_count(&self) -> u64 {
         self.recovery.recovered_count()
     }

@@ -7,10 +7,10 @@ use std::time::{Duration, Instant};
 use super::node::{IDLE, Node};
 use super::{FlowConfig, Link, LinkConfig, Source};
 
-/// tokio's timers have a resolution of a millisecond and round up: so do these.
+/// Timer resolution, seconds: tokio's timers round up to milliseconds.
 const TIMER: f64 = 1e-3;
 
-/// What a flow achieved.
+/// The results of a flow.
 #[derive(Clone, Debug, Default)]
 pub struct Report {
     /// Bytes that arrived.
@@ -27,12 +27,12 @@ pub struct Report {
     pub rtt: Vec<f64>,
     /// The controller's estimate of the rate at each tenth of a second, bytes per second.
     pub estimate: Vec<f64>,
-    /// How long each file took, where there are several.
+    /// Seconds that each file took, if there are several.
     pub files: Vec<f64>,
-    /// Packets sent and packets declared lost by the sender.
+    /// Packets sent, and packets that the sender declared lost.
     pub packets: (u64, u64),
-    /// Packets that were lost and that the receiver made again.
-    pub made: u64,
+    /// Lost packets that the receiver recovered.
+    pub recovered: u64,
     /// Why the connection died.
     pub failure: Option<String>,
 }
@@ -58,7 +58,7 @@ impl Report {
     }
 }
 
-/// A datagram under way.
+/// A datagram on the link.
 #[derive(PartialEq, Eq, PartialOrd, Ord)]
 struct Parcel {
     at: u64,
@@ -74,7 +74,8 @@ struct Flow {
     receiver: Node,
     wanted: u64,
     given: u64,
-    /// When the file after this one is dropped, where there are several, and how long each took.
+    /// For several files: when the next one starts, when the last one started, and the time of
+    /// each.
     next_file: f64,
     dropped: f64,
     files: Vec<f64>,
@@ -87,9 +88,9 @@ struct Flow {
 }
 
 impl Flow {
-    /// When its source begins.
+    /// When its application begins.
     fn begin(&self) -> f64 {
-        match self.config.look {
+        match self.config.probe {
             true => self.sender.connected.map_or(f64::MAX, |at| at + IDLE),
             false => self.config.start,
         }
@@ -118,7 +119,7 @@ pub struct World {
 }
 
 impl World {
-    /// A link with these flows, all randomness from `seed`.
+    /// A link with these flows. All randomness follows from `seed`.
     pub fn new(link: LinkConfig, flows: &[FlowConfig], seed: u64) -> Self {
         let base = Instant::now();
         let back = LinkConfig { policer: None, ..link.clone() };
@@ -179,7 +180,7 @@ impl World {
         }
         self.sample();
         let reports = self.flows.iter_mut().map(|f| {
-            let start = if f.config.look { f.begin() } else { f.sender.connected.unwrap_or(0.0) };
+            let start = if f.config.probe { f.begin() } else { f.sender.connected.unwrap_or(0.0) };
             let stats = f.sender.connection().map(|c| c.stats());
             Report {
                 bytes: f.receiver.read,
@@ -191,7 +192,7 @@ impl World {
                 estimate: f.estimate.clone(),
                 files: f.files.clone(),
                 packets: stats.map_or((0, 0), |s| (s.path.sent_packets, s.path.lost_packets)),
-                made: f.receiver.recovered_count(),
+                recovered: f.receiver.recovered_count(),
                 failure: f.sender.failure.clone().or(f.receiver.failure.clone()),
             }
         });

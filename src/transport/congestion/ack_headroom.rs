@@ -3,8 +3,8 @@
 //! While the window is full and the application has data, quinn sends nothing, not even
 //! acknowledgements, although these are not congestion controlled (RFC 9002, section 7). So two
 //! peers that send to each other could silence each other: one drains its own queue and is silent
-//! for a round trip; the other, which only returns receipts, gets no acknowledgement, soon fills its
-//! small window, and is silent too.
+//! for a round trip; the other, which only returns receipts, gets no acknowledgement, soon fills
+//! its small window, and is silent too.
 
 use std::time::{Duration, Instant};
 

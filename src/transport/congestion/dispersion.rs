@@ -154,8 +154,8 @@ impl Trains {
 
 impl Train {
     /// Measures the train after each batch and keeps the best rate, because the acknowledgement of
-    /// the last packet may be delayed. A measurement of over twice as many packets replaces a better
-    /// one, because a few packets may arrive too close together.
+    /// the last packet may be delayed. A measurement of over twice as many packets replaces a
+    /// better one, because a few packets may arrive too close together.
     fn measure(&mut self) {
         let arriving = self.last_acked.saturating_duration_since(self.first_acked).as_secs_f64();
         let leaving = self.last_sent.saturating_duration_since(self.first_sent).as_secs_f64();
@@ -193,7 +193,7 @@ mod tests {
 
     #[test]
     fn spread_trains_show_the_slowest_links_rate() {
-        // 1,250 bytes every 100 microseconds are 12.5 MB/s, although a tenth of that is sent.
+        // 1,250 bytes every 100 microseconds are 12.5 MB/s, at a tenth of the sending rate.
         let estimate = measure(6, |_| 0, |n| 100 * n);
         assert!(matches!(estimate, Estimate::Capacity(11.9e6..13.1e6)), "{estimate:?}");
     }

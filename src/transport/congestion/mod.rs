@@ -37,9 +37,9 @@ pub fn factory(kind: Congestion) -> Arc<dyn ControllerFactory + Send + Sync> {
     }
 }
 
-/// The estimate of a connection's path, from `connection.congestion_state().into_any()`. Reading the
-/// state copies the controller, so callers keep the estimate, which stays current, and take a new
-/// one when the connection's remote address changes. `None` under CUBIC.
+/// The estimate of a connection's path, from `connection.congestion_state().into_any()`. Reading
+/// the state copies the controller, so callers keep the estimate, which stays current, and take a
+/// new one when the connection's remote address changes. `None` under CUBIC.
 pub fn estimate(state: Box<dyn Any>) -> Option<Arc<PathEstimate>> {
     state.downcast::<Bbr>().ok().map(|bbr| bbr.estimate())
 }

@@ -1,7 +1,7 @@
-//! The path's model: delivery rate, minimum RTT, queueing delay and path loss, updated once a round.
+//! The path's model: delivery rate, minimum RTT, queueing delay and path loss, updated once a
+//! round.
 //!
-//! Path loss is what the path loses by itself, at any rate. Loss that falls when the sender slows
-//! down is congestion.
+//! Path loss occurs at any sending rate. Loss that falls when the sender slows down is congestion.
 
 mod tally;
 #[cfg(test)]
@@ -252,8 +252,8 @@ impl Model {
             app_limited: self.app_limited,
         };
         if !self.congested() {
-            // A round with implausible loss was not below the path's rate, whatever the path probe
-            // found: a policer lets the few packets of a probe through.
+            // A round with implausible loss was not below the path's rate, even if the path probe
+            // found so: a policer lets the few packets of a probe through.
             if self.round_below.is_plausible(self.mtu) {
                 self.below.add(self.round_below);
             }
@@ -276,7 +276,7 @@ impl Model {
     /// Forgets the earlier rates if the path has become slower. The signs are a queue and a lower
     /// rate for two rounds, or for one if the rate is much lower, although the window did not
     /// exceed the BDP. In a window far below the BDP a lower rate is expected, and the apparent
-    /// queue is jitter or what remains of an earlier one.
+    /// queue is jitter or the rest of an earlier one.
     fn detect_slower_path(&mut self, level: WindowLevel, round: &Round) {
         let much = round.rate < 0.6 * self.rate();
         // The packet that ends a round was sent when the round before ended.
@@ -377,7 +377,7 @@ impl Model {
         self.rate() / (1.0 - loss)
     }
 
-    /// Whether the minimum RTT was not seen for so long that it may have changed.
+    /// Whether the minimum RTT may have changed, because it was not seen for [`MIN_RTT_LIFE`].
     pub fn min_rtt_is_old(&self, now: Instant) -> bool {
         self.min_rtt_at.is_some_and(|at| now.saturating_duration_since(at) > MIN_RTT_LIFE)
     }

@@ -1,11 +1,11 @@
-//! The phases of the controller, and the table of transitions between them. Pure: no numbers of the
-//! path, only what a round shows.
+//! The phases of the controller, and the table of transitions between them. Pure: it
+//! sees facts about a round, and no measurements.
 //!
 //! Startup finds the path's rate. From then on the controller cycles: ProbeDown drains the queue,
 //! Cruise sends at the path's rate, and ProbeUp looks for more. ProbeRTT interrupts Cruise to
 //! measure the minimum RTT again. These are the phases of draft-ietf-ccwg-bbr. Competitive mode
-//! (Copa's term) shares a path with a loss-based sender, which keeps the queue full whatever this
-//! sender does; a competitive probe pauses now and then to see whether that sender has left.
+//! (Copa's term) shares a path with a loss-based sender, which keeps the queue full at any rate of
+//! this sender; a competitive probe pauses now and then to see whether that sender has left.
 
 /// A phase of the controller.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,7 +26,7 @@ pub enum Phase {
     CompetitiveProbe,
 }
 
-/// What the last round shows. Each fact is read in the phases that its description names, and is
+/// Facts about the last round. Each fact is read in the phases that its description names, and is
 /// false elsewhere.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct RoundFacts {

@@ -21,7 +21,7 @@ const GAIN: f64 = 2.0;
 const CAPACITY_GAIN: f64 = 8.0;
 /// Share of the probed rate that may leave in the first round trip (the jump of careful resume,
 /// section 4.3). quinn's pacer, with late timers and no acknowledgement to wake it, sends three
-/// quarters of that in a round trip: half of what the path carries.
+/// quarters of it in a round trip: half of the BDP.
 const JUMP: f64 = 0.65;
 /// The window grows to this many times `capacity`: enough to see a queue.
 const CAPACITY_MARGIN: f64 = 1.25;
@@ -124,7 +124,7 @@ impl Startup {
         }
     }
 
-    /// The path was idle for so long that it may have changed: halves the probed rate.
+    /// The path was idle for long and may have changed: halves the probed rate.
     pub fn go_stale(&mut self) {
         self.probed_rate = self.probed_rate.map(|rate| rate / 2.0);
     }
@@ -291,7 +291,7 @@ impl Startup {
 }
 
 /// The estimate `known` after trains that arrived unspread at `rate`: the path carries at least
-/// that. `None` if it is so much more that the estimate was wrong.
+/// that. `None` if the difference shows that the estimate was wrong.
 fn raise(known: f64, rate: f64) -> Option<f64> {
     let raised = if rate > CAPACITY_MARGIN * known { rate } else { known };
     (rate <= WRONG_ESTIMATE * known).then_some(raised)

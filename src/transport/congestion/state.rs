@@ -152,7 +152,7 @@ impl Core {
         self.in_flight += bytes as f64;
     }
 
-    /// What is known of the path is old: starts up again from half of it
+    /// The path's model is old: starts up again from half of the known rate
     /// (draft-ietf-tsvwg-careful-resume, section 3.2).
     fn go_stale(&mut self) {
         if let Running::Startup(startup) = &mut self.running {

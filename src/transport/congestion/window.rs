@@ -6,7 +6,7 @@ use std::time::Duration;
 pub const UPDATE_INTERVAL: Duration = Duration::from_millis(50);
 /// Minimum send window, bytes: Startup grows into it between two updates.
 const MIN_WINDOW: u64 = 4 << 20;
-/// Only one packet in this many is lost so often in a row that it stops the sender.
+/// The window suffices unless a packet is lost many times in a row; one in this many is.
 const RARE: f64 = 1e5;
 /// Loss rate that is always assumed, because loss may begin at any time.
 const MIN_LOSS: f64 = 1e-3;

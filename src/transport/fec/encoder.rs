@@ -62,8 +62,8 @@ impl SourceBlock {
         self.packets.len() >= MAX_PACKETS
     }
 
-    /// Ends the block. Returns its repair packets for a path with this loss rate, or `None` if it is
-    /// empty.
+    /// Ends the block. Returns its repair packets for a path with this loss rate, or `None` if it
+    /// is empty.
     pub fn close(&mut self, loss: f64) -> Option<Repairs> {
         let packets = std::mem::take(&mut self.packets);
         let number = self.number;
@@ -89,14 +89,14 @@ impl SourceBlock {
     }
 }
 
-/// Length of a symbol, in bytes, for a longest packet of this length: two symbols hold the packet and
-/// its length. The code works on words of two bytes.
+/// Length of a symbol, in bytes, for a longest packet of this length: two symbols hold the packet
+/// and its length. The code works on words of two bytes.
 fn half(longest: usize) -> usize {
     (longest + 2).div_ceil(4) * 2
 }
 
-/// A packet as two symbols of `half` bytes: its length in two bytes, the packet, and zeros. `None` if
-/// it is too long.
+/// A packet as two symbols of `half` bytes: its length in two bytes, the packet, and zeros. `None`
+/// if it is too long.
 pub(crate) fn padded(packet: &[u8], half: usize) -> Option<Vec<u8>> {
     let length =
         u16::try_from(packet.len()).ok().filter(|length| usize::from(*length) + 2 <= 2 * half)?;

@@ -8,9 +8,9 @@
 //! happens below QUIC, which sees a recovered packet as a late one: [`Fec`] stands between QUIC and
 //! the socket. QUIC authenticates recovered packets as any others.
 //!
-//! `packet` is the format, [`encoder`] computes repair symbols, [`sender`] decides which packets are
-//! repaired (`tail` finds the end of a transfer), and [`receiver`] recovers packets. These modules
-//! use no socket and no clock.
+//! `packet` is the format, [`encoder`] computes repair symbols, [`sender`] decides which packets
+//! are repaired (`tail` finds the end of a transfer), and [`receiver`] recovers packets. These
+//! modules use no socket and no clock.
 
 pub mod encoder;
 #[cfg(any(test, feature = "fuzzing"))]
@@ -37,8 +37,8 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-/// Minimum RTT for which the receiver keeps packets. It is below the sender's limit, because the two
-/// sides measure different RTTs.
+/// Minimum RTT for which the receiver keeps packets. It is below the sender's limit, because the
+/// two sides measure different RTTs.
 const MIN_RTT_TO_KEEP: Duration = Duration::from_millis(4);
 
 /// Forward error correction between QUIC and the socket. Clones share one state.
@@ -105,8 +105,8 @@ impl Fec {
         });
     }
 
-    /// The session uses the path to `peer` now, whose RTT is about `rtt`. Without an estimate of the
-    /// path this side sends no repair packets.
+    /// The session uses the path to `peer` now, whose RTT is about `rtt`. Without an estimate of
+    /// the path this side sends no repair packets.
     pub fn follow(&self, peer: SocketAddr, rtt: Duration, path: Option<Arc<PathEstimate>>) {
         if let Some(sending) = &mut *lock(&self.0.sending) {
             sending.peer = Some(peer);

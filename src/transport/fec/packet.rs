@@ -8,8 +8,8 @@ pub const MAX_PACKETS: usize = 64;
 /// Minimum length of a source packet, bytes. Smaller packets are acknowledgements, which the next
 /// ones repeat, and receipts, which nothing waits for.
 pub const MIN_PACKET_LEN: usize = 300;
-/// The first byte of a repair packet. QUIC's fixed bit (RFC 9000, section 17) is clear, so QUIC drops
-/// it.
+/// The first byte of a repair packet. QUIC's fixed bit (RFC 9000, section 17) is clear, so QUIC
+/// drops it.
 const KIND: u8 = 0x01;
 /// Bytes before the ids.
 const HEADER_LEN: usize = 1 + TAG_LEN + 7;
@@ -37,7 +37,8 @@ pub(crate) fn is_repair(packet: &[u8]) -> bool {
     packet.first() == Some(&KIND)
 }
 
-/// Whether this is a source packet: it has QUIC's short header, and is more than an acknowledgement.
+/// Whether this is a source packet: it has QUIC's short header, and is more than an
+/// acknowledgement.
 pub(crate) fn is_source(packet: &[u8]) -> bool {
     packet.len() >= MIN_PACKET_LEN && packet[0] & 0xc0 == 0x40
 }

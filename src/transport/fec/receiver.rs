@@ -1,5 +1,5 @@
-//! The receiving half: keeps recent source packets, and recovers lost ones from them and from repair
-//! packets.
+//! The receiving half: keeps recent source packets, and recovers lost ones from them and from
+//! repair packets.
 
 use super::encoder::padded;
 use super::key::RepairKey;
@@ -10,8 +10,8 @@ use std::collections::VecDeque;
 /// Source packets that are kept: those of a block, and those that overtook them. QUIC drops packets
 /// that are later than that as duplicates.
 const KEPT_PACKETS: usize = 256;
-/// Blocks that are kept: those with the highest numbers. Repair of an older block is a replay, or too
-/// late.
+/// Blocks that are kept: those with the highest numbers. Repair of an older block is a replay, or
+/// too late.
 const KEPT_BLOCKS: u32 = 8;
 
 /// Recent packets and blocks, and recovered packets.
@@ -122,8 +122,8 @@ pub(crate) struct RecoveryMemory {
     pub symbols: usize,
 }
 
-/// The block of this repair packet: a new one for its first packet. `None` if the packet contradicts
-/// the first one.
+/// The block of this repair packet: a new one for its first packet. `None` if the packet
+/// contradicts the first one.
 fn block_of<'a>(
     blocks: &'a mut Vec<RepairBlock>,
     repair: &Repair<'_>,

@@ -20,8 +20,8 @@ impl Tally {
         self.lost / (self.acked + self.lost).max(1.0)
     }
 
-    /// Whether this can be path loss: it is at most [`MAX_LOSS`], or the packets are so few that
-    /// chance explains it.
+    /// Whether this can be path loss: it is at most [`MAX_LOSS`], or chance explains it among
+    /// few packets.
     pub fn is_plausible(self, mtu: f64) -> bool {
         self.share() <= MAX_LOSS || self.acked + self.lost < FEW_PACKETS * mtu
     }

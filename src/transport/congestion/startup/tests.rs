@@ -87,7 +87,7 @@ fn the_first_window_is_two_thirds_of_the_probed_bdp() {
         startup.is_below_probed_rate(0.6 * bdp, &model)
             && !startup.is_below_probed_rate(0.8 * bdp, &model)
     );
-    // Half of that after a long pause.
+    // A long pause halves it.
     startup.go_stale();
     let window = startup.window(&model, 0.0) / bdp;
     assert!((0.3..0.38).contains(&window), "{window}");

@@ -1,4 +1,4 @@
-//! Transitions: what a round shows to the current phase, and what a new phase starts with.
+//! Transitions: derives the facts of a round for the current phase, and sets up the next phase.
 
 use std::time::{Duration, Instant};
 
@@ -40,7 +40,7 @@ impl Core {
         self.advance(now, facts, 0.0);
     }
 
-    /// What this round shows to the current phase.
+    /// The facts of this round for the current phase.
     fn facts(&mut self, now: Instant, round: &Round) -> RoundFacts {
         let count = self.model.round;
         let over = |start: u64| count >= start + PHASE_ROUNDS;
