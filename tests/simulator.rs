@@ -8,6 +8,8 @@
     clippy::panic
 )]
 
+#[path = "sim/mobile.rs"]
+mod mobile;
 mod sim;
 #[path = "sim/survey.rs"]
 mod survey;

@@ -27,6 +27,8 @@ pub struct Report {
     pub rtt: Vec<f64>,
     /// The controller's estimate of the rate at each tenth of a second, bytes per second.
     pub estimate: Vec<f64>,
+    /// Delay of the queue at each tenth of a second, seconds, and the phase of the controller.
+    pub queue: Vec<(f64, String)>,
     /// Seconds that each file took, if there are several.
     pub files: Vec<f64>,
     /// Packets sent, and packets that the sender declared lost.
@@ -85,6 +87,7 @@ struct Flow {
     progress: Vec<u64>,
     rtt: Vec<f64>,
     estimate: Vec<f64>,
+    queue: Vec<(f64, String)>,
 }
 
 impl Flow {
@@ -122,7 +125,8 @@ impl World {
     /// A link with these flows. All randomness follows from `seed`.
     pub fn new(link: LinkConfig, flows: &[FlowConfig], seed: u64) -> Self {
         let base = Instant::now();
-        let back = LinkConfig { policer: None, ..link.clone() };
+        let recordings = link.recordings.clone().map(|([there, back], max)| ([back, there], max));
+        let back = LinkConfig { policer: None, recordings, ..link.clone() };
         let flows = flows.iter().enumerate().map(|(i, config)| {
             let seed = seed.wrapping_mul(31).wrapping_add(i as u64);
             let (sender, receiver) = Node::pair(config, i as u16, base, seed);
@@ -148,6 +152,7 @@ impl World {
                 progress: Vec::new(),
                 rtt: Vec::new(),
                 estimate: Vec::new(),
+                queue: Vec::new(),
             }
         });
         Self {
@@ -190,6 +195,7 @@ impl World {
                 progress: f.progress.clone(),
                 rtt: f.rtt.clone(),
                 estimate: f.estimate.clone(),
+                queue: f.queue.clone(),
                 files: f.files.clone(),
                 packets: stats.map_or((0, 0), |s| (s.path.sent_packets, s.path.lost_packets)),
                 recovered: f.receiver.recovered_count(),
@@ -340,14 +346,17 @@ impl World {
             );
             let rate = path.and_then(|p| p.bandwidth()).unwrap_or(0);
             flow.estimate.push(rate as f64);
+            let note = connection.congestion_state().clone_box().into_any();
+            let note = rft::transport::congestion::describe(note);
+            let phase = note.split(' ').next().unwrap_or_default().to_owned();
+            flow.queue.push((self.forward.delay(self.now), phase));
             if self.trace {
-                let note = connection.congestion_state().clone_box().into_any();
-                let note = rft::transport::congestion::describe(note);
                 println!(
-                    "{:6.2} flow {i} {:8.2} MB rtt {:6.1} ms cwnd {:8} lost {:6}/{:7} {note}",
+                    "{:6.2} flow {i} {:8.2} MB rtt {:6.1} ms queue {:5.0} cwnd {:8} lost {:6}/{:7} {note}",
                     self.now,
                     read as f64 / 1e6,
                     stats.rtt.as_secs_f64() * 1e3,
+                    self.forward.delay(self.now) * 1e3,
                     stats.cwnd,
                     stats.lost_packets,
                     stats.sent_packets,
