@@ -15,9 +15,9 @@ mod shutdown;
 use args::{Command, CommandLine};
 use clap::Parser;
 use exit::Failure;
+use output::text::{self, Palette};
 use rft::cause;
 use std::error::Error;
-use output::text::{self, Palette};
 use std::io::{self, Write};
 use std::process::ExitCode;
 

@@ -59,7 +59,7 @@ impl Windows {
                 () = tokio::time::sleep(interval) => {}
                 () = self.activity.notified(), if idle => busy_at = Instant::now(),
                 _ = self.connection.closed() => {
-                    tracing::debug!(packets = self.fec.made(), "lost packets that FEC recovered");
+                    tracing::debug!(packets = self.fec.recovered_count(), "lost packets that FEC recovered");
                     return;
                 }
             }

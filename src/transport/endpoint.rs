@@ -1,7 +1,8 @@
-//! The QUIC endpoint: the socket, TLS, and every transport setting with its reason.
+//! The QUIC endpoint: socket, TLS, and each transport setting with its reason.
 
 use super::congestion;
 use super::fec::Fec;
+use super::mtu::{ETHERNET_PAYLOAD, JUMBO_PAYLOAD, takes_jumbo_frames};
 use super::socket;
 use super::tls;
 use super::tls::{SERVER_NAME, TlsError};
@@ -17,29 +18,23 @@ use std::net::{SocketAddr, UdpSocket};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// A connection on which nothing comes for this long is lost. Much before that a new one is dialled
-/// beside it, so this only bounds how long a dead one is kept.
+/// A connection without a packet from the peer for this long is lost (RFC 9000, section 10.1). rft
+/// dials a new one much earlier, so this only limits how long a dead one is kept.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
-/// Something is sent at least this often: it holds NAT and firewall state, and silence can be told
-/// from idleness.
+/// Interval of keep-alive packets: they hold NAT and firewall state, and distinguish a lost
+/// connection from an idle one.
 pub const KEEP_ALIVE: Duration = Duration::from_secs(1);
-/// What a connection that is dialled takes for its round trip until it knows it. By that QUIC sends
-/// its first packets again after three times as long, which is never: who dials begins another
-/// connection before (`redial`), and in a long cut the repetitions of all of them would be most of
-/// what is sent.
+/// Initial RTT of a dialled connection (RFC 9002, section 6.2.2). QUIC retransmits its first
+/// packets after three times as long. The dialler opens another connection before that
+/// (`peering::backoff`), so they are never retransmitted: during a long outage the retransmissions
+/// of all attempts would be most of the traffic.
 const DIAL_RTT: Duration = Duration::from_millis(3400);
-/// Incoming connections that wait to be looked at; beyond, strangers' packets are dropped.
+/// Incoming connections that wait for admission. Beyond that, QUIC drops first packets.
 const MAX_INCOMING: usize = 64;
-/// Bytes that a stranger's connection may have buffered before it is looked at.
+/// Bytes that QUIC buffers for a connection that waits for admission.
 const INCOMING_BUFFER: u64 = 16 << 10;
 /// Datagrams that are dropped from a port before its endpoint begins.
 const MAX_DISCARDED: usize = 4096;
-
-/// Largest UDP payload that is tried on routes that take jumbo frames: 9,000 bytes less the headers
-/// of IPv6 and UDP.
-const JUMBO: u16 = 8952;
-/// And on all others: Ethernet's 1,500 bytes less these headers.
-const USUAL: u16 = 1452;
 
 /// How a connection is closed; the application error code of CONNECTION_CLOSE (protocol.md
 /// section 3.4).
@@ -84,11 +79,11 @@ pub enum EndpointError {
     /// The address could not be bound.
     #[error("cannot bind UDP {addr}: {}; {advice}", cause::of(.source))]
     Bind {
-        /// What was asked for.
+        /// The requested address.
         addr: String,
-        /// What the system says.
+        /// The operating system's error.
         source: io::Error,
-        /// What to do.
+        /// The remedy.
         advice: &'static str,
     },
     /// TLS could not be set up.
@@ -101,26 +96,26 @@ pub enum EndpointError {
 
 /// A bound endpoint that listens and dials.
 pub struct Endpoint {
-    /// quinn's.
+    /// quinn's endpoint.
     pub quic: quinn::Endpoint,
-    /// Where it is bound.
+    /// The bound address.
     pub local: SocketAddr,
-    /// The port was taken: only dialling works.
+    /// The configured port was taken: this endpoint has another one and can only dial.
     pub ephemeral: bool,
-    /// What the user should know about the socket.
+    /// Notes for the user about the socket.
     pub notes: Vec<String>,
-    /// The other settings, for routes that take jumbo frames.
+    /// Opens connections, with larger packets where the route takes jumbo frames.
     pub jumbo: Jumbo,
-    /// What makes lost packets again.
+    /// Forward error correction on this endpoint's socket.
     pub fec: Fec,
 }
 
-/// What makes the congestion controllers of a connection.
+/// The factory of a connection's congestion controllers.
 pub type Factory = Arc<dyn ControllerFactory + Send + Sync>;
 
-/// Begins connections: where the route takes jumbo frames, with a search for how large packets may
-/// be on all of the path. It is not begun elsewhere, as it would go on at the smallest size for a
-/// dozen round trips, until it finds the usual.
+/// Opens connections. Where the route begins with jumbo frames, path MTU discovery searches up to
+/// their size. Elsewhere it searches up to Ethernet's size, because the longer search would stay at
+/// the minimum size for a dozen round trips.
 #[derive(Clone)]
 pub struct Jumbo {
     client: ClientConfig,
@@ -129,33 +124,37 @@ pub struct Jumbo {
 }
 
 impl Jumbo {
-    /// Dials.
+    /// Dials `addr`.
     ///
     /// # Errors
-    /// quinn's, for an address that cannot be dialled.
+    /// quinn's, if the address cannot be dialled.
     pub fn connect(
         &self,
         endpoint: &quinn::Endpoint,
         addr: SocketAddr,
     ) -> Result<Connecting, ConnectError> {
-        match socket::takes_jumbo_frames(addr) {
+        match takes_jumbo_frames(addr) {
             true => endpoint.connect_with(self.client.clone(), addr, SERVER_NAME),
             false => endpoint.connect(addr, SERVER_NAME),
         }
     }
 
-    /// Accepts. `hold` gets the factory of the connection's congestion controllers, which QUIC
-    /// keeps for as long as it keeps the connection, and gives one that may hold more than that.
+    /// Accepts `incoming`. `hold` wraps the factory of the connection's congestion controllers.
+    /// QUIC drops the factory with the connection, so the wrapper can hold a resource for as long
+    /// as the connection lives.
     ///
     /// # Errors
-    /// quinn's, when the connection's first packet cannot be used.
+    /// quinn's, if the connection's first packet is unusable.
     pub fn accept(
         &self,
         incoming: Incoming,
         hold: impl FnOnce(Factory) -> Factory,
     ) -> Result<Connecting, ConnectionError> {
-        let largest =
-            if socket::takes_jumbo_frames(incoming.remote_address()) { JUMBO } else { USUAL };
+        let largest = if takes_jumbo_frames(incoming.remote_address()) {
+            JUMBO_PAYLOAD
+        } else {
+            ETHERNET_PAYLOAD
+        };
         let mut transport = transport(self.congestion, largest);
         transport.congestion_controller_factory(hold(congestion::factory(self.congestion)));
         let mut server = self.server.clone();
@@ -217,7 +216,7 @@ impl Endpoint {
     /// An endpoint on a port that it binds.
     ///
     /// # Errors
-    /// [`EndpointError`] when nothing could be bound or TLS could not be set up.
+    /// [`EndpointError`] if no address could be bound or TLS could not be set up.
     pub fn open(config: &Config) -> Result<Self, EndpointError> {
         Self::on(Port::bind(config)?, config)
     }
@@ -233,12 +232,12 @@ impl Endpoint {
         let tls = tls::configure()?;
         let mut limits = EndpointConfig::default();
         if cfg!(target_os = "linux") {
-            // What the peer may send at most; it finds out itself what arrives.
-            let _ = limits.max_udp_payload_size(JUMBO);
+            // The largest payload that the peer may send. It finds the path's MTU itself.
+            let _ = limits.max_udp_payload_size(JUMBO_PAYLOAD);
         }
-        // No drafts of it: the protocol is version 1, and `first_packet` knows no other.
+        // No drafts of QUIC: the protocol uses version 1, and `first_packet` parses no other.
         limits.supported_versions(vec![1]);
-        // So that a packet without it is none of QUIC's (`fec`, `first_packet`).
+        // Packets without the fixed bit are not QUIC's: `fec` and `first_packet` rely on it.
         limits.grease_quic_bit(false);
         let mut server = ServerConfig::with_crypto(tls.server);
         server
@@ -246,16 +245,19 @@ impl Endpoint {
             .incoming_buffer_size(INCOMING_BUFFER)
             .incoming_buffer_size_total(MAX_INCOMING as u64 * INCOMING_BUFFER);
         let mut client = ClientConfig::new(tls.client);
-        server.transport_config(Arc::new(transport(config.congestion, USUAL)));
+        server.transport_config(Arc::new(transport(config.congestion, ETHERNET_PAYLOAD)));
         let mut dial = |largest| {
             let mut dialled = transport(config.congestion, largest);
             dialled.initial_rtt(DIAL_RTT);
             client.transport_config(Arc::new(dialled));
             client.clone()
         };
-        let jumbo =
-            Jumbo { client: dial(JUMBO), server: server.clone(), congestion: config.congestion };
-        let client = dial(USUAL);
+        let jumbo = Jumbo {
+            client: dial(JUMBO_PAYLOAD),
+            server: server.clone(),
+            congestion: config.congestion,
+        };
+        let client = dial(ETHERNET_PAYLOAD);
 
         let runtime = Arc::new(TokioRuntime);
         let mut quic =
@@ -280,60 +282,60 @@ fn bind_error(bind: Option<Bind>, port: u16, source: io::Error) -> EndpointError
     EndpointError::Bind { addr, source, advice }
 }
 
-/// Everything in it that the peer is told is the same whatever the user configured: strangers get
-/// it too.
+/// The transport configuration. The transport parameters among it (RFC 9000, section 18) are the
+/// same for every user configuration, because unauthenticated peers see them too.
 fn transport(kind: Congestion, largest: u16) -> TransportConfig {
     let mut transport = TransportConfig::default();
     let mut search = MtuDiscoveryConfig::default();
     search.upper_bound(largest);
     transport
-        // Strangers get one stream, for the handshake; an authenticated session raises this.
+        // One stream, for the handshake. An authenticated session raises the limit.
         .max_concurrent_bidi_streams(VarInt::from_u32(1))
         .max_concurrent_uni_streams(VarInt::from_u32(0))
-        .datagram_receive_buffer_size(Some(LOOK_BUFFER))
+        .datagram_receive_buffer_size(Some(DATAGRAM_BUFFER))
         .max_idle_timeout(Some(
             IdleTimeout::try_from(IDLE_TIMEOUT).unwrap_or(VarInt::from_u32(30_000).into()),
         ))
         .keep_alive_interval(Some(KEEP_ALIVE))
         .stream_receive_window(VarInt::from_u32(STREAM_WINDOW))
-        .receive_window(VarInt::from_u32(STRANGER_WINDOW))
+        .receive_window(VarInt::from_u32(UNAUTHENTICATED_WINDOW))
         .send_window(SEND_WINDOW)
         .mtu_discovery_config(Some(search))
-        // Without it quinn goes on with the stream that it is at as long as that has data, whatever
-        // the priority of another: bulk would hold up urgent files, receipts and the control stream
-        // for good. Streams that are not to be cut up among each other have priorities of their own
+        // Without fairness quinn continues with the current stream while it has data, even if
+        // another has a higher priority: a large file would block urgent files, receipts and the
+        // control stream. Files that must not share the path have different priorities
         // (`stream::Priority`).
         .send_fairness(true)
         .congestion_controller_factory(congestion::factory(kind));
     transport
 }
 
-/// Receive window of each stream, in bytes: no limit beside that of the connection, which is a
-/// handshake's worth for a stranger and follows `--memory` in a session. QUIC tells it to
-/// everybody, so it does not.
+/// Receive window of each stream, in bytes: no limit, because the connection's window limits all
+/// streams together. That window follows `--memory` in a session, but this one is a transport
+/// parameter, which unauthenticated peers see.
 const STREAM_WINDOW: u32 = u32::MAX;
 
-/// Bytes that the other side may send and we not yet have read before it has shown that it knows
-/// the password.
-const STRANGER_WINDOW: u32 = 64 << 10;
+/// Receive window of an unauthenticated connection, in bytes.
+const UNAUTHENTICATED_WINDOW: u32 = 64 << 10;
 
-/// Receive buffer of datagrams, in bytes, which is also the limit that is announced to the peer.
-/// Nobody reads the datagrams of a path probe ([`super::path_probe`]), so one of the largest packet
-/// is enough.
-const LOOK_BUFFER: usize = 9 << 10;
+/// Receive buffer of datagrams, in bytes, which is also the limit that the peer learns. rft does
+/// not read the datagrams of a path probe ([`super::path_probe`]), so room for one packet is
+/// enough.
+const DATAGRAM_BUFFER: usize = 9 << 10;
 
-/// Bytes that may be sent and not yet acknowledged before the session has measured the link.
+/// QUIC's send window in bytes, until the session has measured the path
+/// ([`congestion::send_window`]).
 pub const SEND_WINDOW: u64 = 8 << 20;
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    /// Transport parameters are told to everybody who finishes TLS, so they give nothing of the
-    /// user's choices away: `--memory` and the like come in with a session.
+    /// Every peer that completes TLS sees the transport parameters, so they must not reveal the
+    /// user's options. A session applies `--memory` and the like later.
     #[test]
-    fn what_strangers_are_told_does_not_depend_on_the_configuration() {
-        for largest in [USUAL, JUMBO] {
+    fn transport_parameters_do_not_depend_on_the_configuration() {
+        for largest in [ETHERNET_PAYLOAD, JUMBO_PAYLOAD] {
             let told = |kind| format!("{:?}", transport(kind, largest));
             assert_eq!(told(Congestion::Bbr), told(Congestion::Cubic));
             assert!(
@@ -342,9 +344,9 @@ mod tests {
         }
     }
 
-    /// Whoever finishes TLS may send this much, and no more, whatever `--memory` is.
+    /// An unauthenticated peer may send this much, and no more, for any `--memory`.
     #[tokio::test]
-    async fn a_strangers_window_does_not_depend_on_the_memory() {
+    async fn the_unauthenticated_window_does_not_depend_on_the_memory() {
         for memory in [1 << 20, 64 << 20, 1 << 34] {
             let mut config = Config::new(None, 0, "unused");
             config.bind = Some(Bind { addr: [127, 0, 0, 1].into(), port: Some(0) });
@@ -364,7 +366,7 @@ mod tests {
                 }
             };
             assert!(tokio::time::timeout(Duration::from_millis(500), fill).await.is_err());
-            assert_eq!(taken, STRANGER_WINDOW as usize, "--memory {memory}");
+            assert_eq!(taken, UNAUTHENTICATED_WINDOW as usize, "--memory {memory}");
         }
     }
 
@@ -390,8 +392,7 @@ mod jumbo_tests {
     use crate::config::PeerAddress;
     use std::path::Path;
 
-    /// Loopback takes packets of 64 KiB: both sides find that theirs may be jumbo frames, and send
-    /// them.
+    /// Loopback takes packets of 64 KiB: both sides discover that jumbo frames arrive.
     #[tokio::test]
     async fn jumbo_frames_are_found_where_the_route_takes_them() {
         let open = || {
@@ -413,14 +414,14 @@ mod jumbo_tests {
         let largest = |connection: &quinn::Connection| connection.stats().path.current_mtu;
         let search = async {
             let mut buf = [0; 100];
-            while largest(&dialled).min(largest(&accepted)) < JUMBO - 100 {
-                // The window of a stranger is small.
+            while largest(&dialled).min(largest(&accepted)) < JUMBO_PAYLOAD - 100 {
+                // The unauthenticated window is small.
                 recv.read(&mut buf).await.unwrap();
                 send.write_all(&buf).await.unwrap();
                 answer.write_all(&[0]).await.unwrap();
             }
         };
         tokio::time::timeout(Duration::from_secs(60), search).await.unwrap();
-        assert!(largest(&dialled) <= JUMBO && largest(&accepted) <= JUMBO);
+        assert!(largest(&dialled) <= JUMBO_PAYLOAD && largest(&accepted) <= JUMBO_PAYLOAD);
     }
 }

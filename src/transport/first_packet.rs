@@ -1,29 +1,29 @@
-//! First packets that begin no connection, recognised below QUIC. Pure.
+//! Recognises first packets that open a connection only to close it, below QUIC. Pure.
 //!
-//! Everybody can derive the keys of a connection's first packet (RFC 9001 section 5.2), and so put
-//! CONNECTION_CLOSE into it. quinn takes such a packet, makes a connection of it, and keeps that
-//! for the idle timeout of 30 s, since it starts no timer for a connection that its first packet
-//! closes: a few a second from anywhere are some MiB, and hold all slots. Such a packet is good for
-//! nothing, so QUIC does not get it.
+//! Anyone can derive the keys of a connection's first packet (RFC 9001, section 5.2), and so put
+//! CONNECTION_CLOSE into it. quinn opens a connection for such a packet and keeps it for the idle
+//! timeout of 30 s, since it starts no timer for a connection that its first packet closes. A few a
+//! second from any address occupy some MiB and all slots. Such a packet has no legitimate use, so
+//! QUIC does not get it.
 //!
-//! What ends a connection of which the other side has heard something has other keys or another
-//! destination, and is left alone.
+//! A packet that closes an existing connection has other keys or another destination id, and
+//! passes.
 
 use rustls::Side;
 use rustls::crypto::ring::cipher_suite::TLS13_AES_128_GCM_SHA256;
 use rustls::quic::{Keys, Version};
 
-/// The least that the datagram of a client's Initial packet has; QUIC drops a smaller one itself
-/// (RFC 9000 section 14.1).
+/// Minimum length of a datagram with a client's Initial packet. QUIC drops smaller ones (RFC 9000,
+/// section 14.1).
 const MIN_DATAGRAM: usize = 1200;
-/// The longest connection id (RFC 9000 section 17.2).
+/// Maximum length of a connection id (RFC 9000, section 17.2).
 const MAX_ID: usize = 20;
-/// Where header protection takes its sample from, and how much, in bytes behind the packet number's
-/// first byte.
+/// The sample of header protection, in bytes after the start of the packet number (RFC 9001,
+/// section 5.4.2).
 const SAMPLE: std::ops::Range<usize> = 4..20;
 
 /// Whether this datagram is a client's Initial packet, under the keys of its own destination id,
-/// that ends the connection.
+/// that closes the connection.
 pub(crate) fn only_closes(datagram: &[u8]) -> bool {
     let initial = datagram.len() >= MIN_DATAGRAM
         && datagram[0] & 0xf0 == 0xc0
@@ -31,7 +31,7 @@ pub(crate) fn only_closes(datagram: &[u8]) -> bool {
     initial && payload(datagram).is_some_and(|frames| has_close(&frames))
 }
 
-/// What is in the packet; `None` if it is not whole, or under other keys.
+/// The packet's payload; `None` if it is malformed or has other keys.
 fn payload(datagram: &[u8]) -> Option<Vec<u8>> {
     let mut rest = datagram.get(5..)?;
     let destination = take_id(&mut rest)?;
@@ -50,7 +50,7 @@ fn payload(datagram: &[u8]) -> Option<Vec<u8>> {
     let (head, protected) = packet.split_at_mut(at);
     keys.header.decrypt_in_place(&sample, head.first_mut()?, protected.get_mut(..4)?).ok()?;
     let number_length = usize::from(packet[0] & 0x03) + 1;
-    // No number is far from 0 in a first packet.
+    // The packet number of a first packet is close to 0, so it is not truncated.
     let number = packet[at..at + number_length]
         .iter()
         .fold(0, |number, byte| number << 8 | u64::from(*byte));
@@ -58,8 +58,8 @@ fn payload(datagram: &[u8]) -> Option<Vec<u8>> {
     Some(keys.packet.decrypt_in_place(number, header, sealed).ok()?.to_vec())
 }
 
-/// Whether one of the frames is CONNECTION_CLOSE. What may not be in an Initial packet (RFC 9000
-/// section 12.4) ends the search: QUIC refuses the packet for it.
+/// Whether one of the frames is CONNECTION_CLOSE. A frame that an Initial packet must not contain
+/// (RFC 9000, section 12.4) ends the search: QUIC rejects the packet.
 fn has_close(mut frames: &[u8]) -> bool {
     let frames = &mut frames;
     while let Some(kind) = varint(frames) {
@@ -103,7 +103,7 @@ fn take_id<'a>(rest: &mut &'a [u8]) -> Option<&'a [u8]> {
     Some(id)
 }
 
-/// An integer of variable length (RFC 9000 section 16).
+/// A variable-length integer (RFC 9000, section 16).
 fn varint(rest: &mut &[u8]) -> Option<u64> {
     let first = *rest.first()?;
     let (bytes, behind) = rest.split_at_checked(1 << (first >> 6))?;
@@ -139,7 +139,7 @@ mod tests {
     }
 
     #[test]
-    fn a_close_is_found_wherever_it_stands() {
+    fn a_close_is_found_at_any_position() {
         let close: &[u8] = &[0x1d, 5, 0];
         let transport: &[u8] = &[0x1c, 0x41, 0x78, 0, 0];
         let crypto: &[u8] = &[0x06, 0, 3, 0x1d, 0x1d, 0x1d];
@@ -151,13 +151,13 @@ mod tests {
             }
             assert!(!only_closes(&first(before)), "{before:?}");
         }
-        // A frame that QUIC refuses, and one that is cut off.
+        // A frame that QUIC rejects, and a truncated one.
         assert!(!only_closes(&first(&[&[0x08, 0, 0][..], close].concat())));
         assert!(!only_closes(&first(&[&[0x06, 0, 0x7f, 0xff][..], close].concat())));
     }
 
     #[test]
-    fn what_is_not_a_clients_first_packet_is_left_alone() {
+    fn other_packets_pass() {
         let packet = first(&[0x1d, 5, 0]);
         assert!(only_closes(&packet));
         assert!(!only_closes(&packet[..MIN_DATAGRAM - 1]), "too small for QUIC");
@@ -170,7 +170,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_bytes_make_it_panic(mut bytes in prop::collection::vec(any::<u8>(), 0..1500), frames in prop::collection::vec(any::<u8>(), 0..200)) {
+        fn no_bytes_cause_a_panic(mut bytes in prop::collection::vec(any::<u8>(), 0..1500), frames in prop::collection::vec(any::<u8>(), 0..200)) {
             only_closes(&bytes);
             if let Some(head) = bytes.get_mut(..5) {
                 head.copy_from_slice(&[0xc3, 0, 0, 0, 1]);

@@ -1,13 +1,17 @@
-//! The transport: one UDP socket, QUIC and TLS on it, and how fast a path is filled.
+//! The transport: UDP, QUIC and TLS, with congestion control, path probing and forward error
+//! correction.
 //!
-//! It knows packets and paths, and nothing of passwords, file names or peers.
+//! It knows packets and paths, but no passwords, file names or peers.
 
 pub mod congestion;
 pub mod endpoint;
 pub mod fec;
 pub(crate) mod first_packet;
+pub(crate) mod mtu;
 pub mod path_probe;
+mod plain_socket;
 pub(crate) mod receive_window;
 pub mod socket;
 pub mod stream;
 pub mod tls;
+mod wire;

@@ -1,8 +1,8 @@
-//! A probe at the path before there is anything to send: a few short trains of packets, by whose
-//! arrival start-up knows what the path carries when the first file comes (docs/congestion.md).
-//! They are unreliable datagrams (RFC 9221) that say nothing, and nobody reads them.
+//! The path probe of an idle session: a few short packet trains, whose dispersion tells Startup the
+//! path's rate before the first file (docs/congestion.md). The packets are unreliable datagrams
+//! (RFC 9221) of zeros, which the receiver does not read.
 //!
-//! [`PathProbe`] decides which trains there are, and when; the session, or a simulator, has the
+//! [`PathProbe`] decides the size and time of each train. The session, or the simulator, has the
 //! connection and the clock.
 
 use super::congestion;
@@ -11,69 +11,68 @@ use bytes::Bytes;
 use quinn::{Connection, Side};
 use std::time::Duration;
 
-/// On a shorter round trip start-up takes no time that anybody notices.
+/// On a path with a shorter RTT Startup is short enough without a probe.
 const MIN_RTT: Duration = Duration::from_millis(20);
-/// More than make an estimate: some are lost in part.
+/// Number of trains: more than an estimate needs, because some lose packets.
 const TRAINS: u32 = 12;
-/// Packets of a train: ten, and once the first trains said what the path carries, as many as it
-/// carries within `LENGTH`. Timers and batches on the way distort a short train more than a long
-/// one.
-const PACKETS: [f64; 2] = [10.0, 64.0];
-const LENGTH: Duration = Duration::from_millis(2);
-/// Between two trains at least, and a round trip: so that who wants to send something meanwhile
-/// over a slow link hardly notices, who has no more than 70 kB of them a second.
+/// Packets of a train: the minimum, and once the first trains have shown the path's rate, as many
+/// as the path carries in [`TRAIN_TIME`], up to the maximum. Timers and batching on the way distort
+/// a short train more than a long one.
+const MIN_TRAIN_PACKETS: f64 = 10.0;
+const MAX_TRAIN_PACKETS: f64 = 64.0;
+const TRAIN_TIME: Duration = Duration::from_millis(2);
+/// Minimum gap between trains (never less than one RTT). Keeps probing below 70 kB/s.
 const PROBE_INTERVAL: Duration = Duration::from_millis(200);
-/// The responder's are longer by so many eighths. Else its trains would leave just when the
-/// initiator's come, every time, as the one's session begins with the other's word: the
-/// acknowledgements, which wait behind a train, then say that the path is some fifty times as fast.
+/// The responder's gaps are this many eighths of the initiator's. With equal gaps every train of
+/// one side would leave while a train of the other arrives, because both sessions begin with the
+/// same message. Then acknowledgements wait behind a train, and the estimate is fifty times too
+/// high.
 const SERVER_EIGHTHS: u32 = 9;
-/// Round trips that became longer by so much, and by half, show that even this is too much for the
-/// link.
+/// The probe stops when the RTT exceeds 1.5 times its first value by this: even the trains are too
+/// much for the path.
 const MAX_QUEUE: Duration = Duration::from_millis(50);
-/// Bytes by which a datagram stays below the limit that the peer announced. quinn counts its own
-/// bookkeeping of a datagram (32 bytes) against that limit, and closes the connection when the two
-/// together are larger.
+/// Bytes that a datagram leaves of the peer's limit. quinn counts its own bookkeeping of a datagram
+/// (32 bytes) against that limit, and closes the connection if the sum exceeds it.
 const MARGIN: usize = 32;
 
-/// The trains that are still to be sent. It has neither socket nor clock.
+/// The trains that are still to be sent. Uses no socket and no clock.
 #[derive(Debug)]
 pub struct PathProbe {
-    /// The round trip before the first of them.
-    first: Duration,
+    /// RTT before the first train.
+    first_rtt: Duration,
     side: Side,
     left: u32,
-    /// STREAM frames that had been sent when the last pause began.
+    /// STREAM frames sent when the last pause began.
     frames: u64,
 }
 
-/// What a connection says of itself.
+/// A connection's state before a train.
 #[derive(Debug, Clone, Copy)]
 pub struct ProbeSample {
-    /// Its round trip.
+    /// RTT of the connection.
     pub rtt: Duration,
-    /// STREAM frames that it sent so far.
+    /// STREAM frames sent so far.
     pub frames: u64,
-    /// Bytes of the largest datagram that fits into its packets; `None` if the peer takes none.
+    /// Size of the largest datagram that fits into a packet; `None` if the peer accepts none.
     pub largest: Option<usize>,
 }
 
-/// Datagrams that are to be sent at once.
+/// Datagrams to be sent at once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Train {
-    /// How many.
+    /// Number of datagrams.
     pub packets: u32,
-    /// Bytes of each.
+    /// Size of each, bytes.
     pub size: usize,
 }
 
 impl PathProbe {
-    /// This side's probe at an idle path whose round trip is `rtt`; `None` if it is too short for
-    /// one.
+    /// This side's probe of an idle path with this RTT; `None` if the RTT is too short.
     pub fn new(rtt: Duration, side: Side) -> Option<Self> {
-        (rtt >= MIN_RTT).then_some(Self { first: rtt, side, left: TRAINS, frames: 0 })
+        (rtt >= MIN_RTT).then_some(Self { first_rtt: rtt, side, left: TRAINS, frames: 0 })
     }
 
-    /// How long to wait for the next train, from now on; `None` when all have been sent.
+    /// The wait before the next train; `None` after the last one.
     pub fn pause(&mut self, now: ProbeSample) -> Option<Duration> {
         self.left = self.left.checked_sub(1)?;
         self.frames = now.frames;
@@ -81,38 +80,39 @@ impl PathProbe {
         Some(if self.side == Side::Server { pause * SERVER_EIGHTHS / 8 } else { pause })
     }
 
-    /// The train that is to leave after the pause, which `path` is told to let out at once; `None`
-    /// if the probe is over: there is something else to send, which tells as much, or the link has
-    /// too much of it.
+    /// The train after the pause. Gives `path` the burst credit to send it unpaced. `None` ends the
+    /// probe: the session sends data, which shows the path's rate as well, or the path is
+    /// overloaded.
     pub fn train(&self, now: ProbeSample, path: &PathEstimate) -> Option<Train> {
-        // A message on the control stream now and then is one or two frames.
-        let busy = now.frames - self.frames > PACKETS[0] as u64;
-        if busy || now.rtt > self.first * 3 / 2 + MAX_QUEUE {
+        // A message on the control stream takes one or two frames.
+        let busy = now.frames - self.frames > MIN_TRAIN_PACKETS as u64;
+        if busy || now.rtt > self.first_rtt * 3 / 2 + MAX_QUEUE {
             return None;
         }
         let size = now.largest?.checked_sub(MARGIN)?;
-        let carried = path.seen().unwrap_or(0) as f64 * LENGTH.as_secs_f64() / size as f64;
-        // No more than may leave in the first round: that much is no load yet.
+        let carried =
+            path.probed_rate().unwrap_or(0) as f64 * TRAIN_TIME.as_secs_f64() / size as f64;
+        // At most the initial window, which is no load for the path.
         let most =
-            congestion::first_window(self.first.as_secs_f64(), size as f64) / size as f64 - 2.0;
-        let packets = carried.min(most).clamp(PACKETS[0], PACKETS[1]) as u32;
+            congestion::first_window(self.first_rtt.as_secs_f64(), size as f64) / size as f64 - 2.0;
+        let packets = carried.min(most).clamp(MIN_TRAIN_PACKETS, MAX_TRAIN_PACKETS) as u32;
         path.burst_credit(packets);
         Some(Train { packets, size })
     }
 }
 
-/// Sends the trains of a session that begins.
+/// Sends the trains of a new session.
 pub(crate) async fn run(connection: Connection) {
     let Some(path) = congestion::estimate(connection.congestion_state().into_any()) else { return };
-    let seen = || ProbeSample {
+    let sample = || ProbeSample {
         rtt: connection.rtt(),
         frames: connection.stats().frame_tx.stream,
         largest: connection.max_datagram_size(),
     };
     let Some(mut probe) = PathProbe::new(connection.rtt(), connection.side()) else { return };
-    while let Some(pause) = probe.pause(seen()) {
+    while let Some(pause) = probe.pause(sample()) {
         tokio::time::sleep(pause).await;
-        let Some(train) = probe.train(seen(), &path) else { return };
+        let Some(train) = probe.train(sample(), &path) else { return };
         let nothing = Bytes::from(vec![0; train.size]);
         for _ in 0..train.packets {
             if connection.send_datagram(nothing.clone()).is_err() {
@@ -129,8 +129,8 @@ mod tests {
     const RTT: Duration = Duration::from_millis(100);
     const IDLE: ProbeSample = ProbeSample { rtt: RTT, frames: 7, largest: Some(1400) };
 
-    /// The next train, if one comes: `before` is what the connection says when the pause begins,
-    /// `now` when it is over.
+    /// The next train, if there is one: `before` is the connection's state when the pause begins,
+    /// `now` when it ends.
     fn train(
         probe: &mut PathProbe,
         path: &PathEstimate,
@@ -141,7 +141,7 @@ mod tests {
     }
 
     #[test]
-    fn twelve_trains_cross_an_idle_path_and_none_a_short_one() {
+    fn an_idle_path_gets_twelve_trains_and_a_short_one_none() {
         let (mut probe, path) =
             (PathProbe::new(RTT, Side::Client).unwrap(), PathEstimate::default());
         for _ in 0..12 {
@@ -153,16 +153,16 @@ mod tests {
     }
 
     #[test]
-    fn a_pause_is_a_round_trip_or_more() {
+    fn a_pause_lasts_at_least_one_rtt() {
         let mut probe = PathProbe::new(RTT, Side::Client).unwrap();
         assert_eq!(probe.pause(IDLE), Some(Duration::from_millis(200)));
         assert_eq!(probe.pause(ProbeSample { rtt: 3 * RTT, ..IDLE }), Some(3 * RTT));
     }
 
-    /// However long the way is, and whoever begins first: nearly all of one's trains come when the
-    /// other's do not leave.
+    /// For every delay and either side first: nearly all trains of one side arrive while no train
+    /// of the other leaves.
     #[test]
-    fn the_two_sides_trains_seldom_meet() {
+    fn trains_of_the_two_sides_seldom_coincide() {
         let times = |side| {
             let (mut probe, mut at, mut times) =
                 (PathProbe::new(RTT, side).unwrap(), Duration::ZERO, Vec::new());
@@ -176,7 +176,7 @@ mod tests {
         for way in (0..1000).map(Duration::from_millis) {
             for (leave, come) in [(&client, &server), (&server, &client)] {
                 let meets = |at: &&Duration| {
-                    come.iter().any(|come| (*come + way).abs_diff(**at) < 2 * LENGTH)
+                    come.iter().any(|come| (*come + way).abs_diff(**at) < 2 * TRAIN_TIME)
                 };
                 let met = leave.iter().filter(meets).count();
                 assert!(met <= 2, "{way:?} later {met} meet");
@@ -185,7 +185,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_sent_besides_or_a_queue_ends_the_look() {
+    fn other_data_or_a_queue_ends_the_probe() {
         let path = PathEstimate::default();
         let goes_on = |now| {
             train(&mut PathProbe::new(RTT, Side::Client).unwrap(), &path, IDLE, now).is_some()
@@ -197,10 +197,10 @@ mod tests {
             !goes_on(ProbeSample { rtt: 2 * RTT + Duration::from_millis(1), ..IDLE }),
             "a queue"
         );
-        assert!(!goes_on(ProbeSample { largest: None, ..IDLE }), "the peer takes no datagrams");
+        assert!(!goes_on(ProbeSample { largest: None, ..IDLE }), "the peer accepts no datagrams");
         assert!(
             !goes_on(ProbeSample { largest: Some(MARGIN - 1), ..IDLE }),
-            "it takes none of any use"
+            "it accepts only tiny ones"
         );
     }
 }

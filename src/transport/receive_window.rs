@@ -1,44 +1,44 @@
-//! How much the peer may have under way to us: enough for the link, little enough that what waits
-//! here is still in the processor's cache when it is opened. Pure.
+//! The connection's receive window: large enough for the path, and small enough that received data
+//! is still in the processor's cache when it is decrypted. Pure.
 //!
-//! On a path of a millisecond everything that the window allows beyond a few megabytes is not under
-//! way but waits: the sender is ahead of us, data fall out of the cache, and quinn copies what it
-//! holds once more to bound it.
+//! On a path of 1 ms RTT a window of more than a few megabytes only fills buffers: the sender is
+//! ahead of the receiver, data leaves the cache, and quinn copies buffered data once more to limit
+//! its memory.
 
 use std::time::{Duration, Instant};
 
-/// Bytes for each second of a round trip: three times what 10 Gbit/s carry, as start-up and lost
-/// packets need more than one product of rate and round trip.
+/// The window for each second of RTT, bytes: three times the BDP at 10 Gbit/s, because Startup and
+/// lost packets need more than one BDP.
 const RATE: f64 = 4e9;
-/// Least window, bytes.
+/// Minimum window, bytes.
 const MIN_WINDOW: u64 = 16 << 20;
-/// The shortest round trip of so long counts: others are longer by what waits at either end.
+/// The minimum RTT of this time counts: buffers at both ends make others longer.
 const MEMORY: Duration = Duration::from_secs(10);
 
-/// Follows the round trip of a path.
+/// Derives the window from the RTT.
 #[derive(Debug)]
 pub struct ReceiveWindow {
-    most: u64,
-    /// The shortest round trips of this half of [`MEMORY`] and of the one before.
-    shortest: [Duration; 2],
-    turned: Instant,
+    max: u64,
+    /// The minimum RTT of this half of [`MEMORY`] and of the one before.
+    min_rtt: [Duration; 2],
+    half_began: Instant,
 }
 
 impl ReceiveWindow {
-    /// At most `most` bytes.
-    pub fn new(most: u64, rtt: Duration, now: Instant) -> Self {
-        Self { most, shortest: [rtt; 2], turned: now }
+    /// A window of at most `max` bytes.
+    pub fn new(max: u64, rtt: Duration, now: Instant) -> Self {
+        Self { max, min_rtt: [rtt; 2], half_began: now }
     }
 
-    /// The window, bytes, now that a round trip takes `rtt`.
+    /// The window in bytes for the current `rtt`.
     pub fn next(&mut self, rtt: Duration, now: Instant) -> u64 {
-        if now.saturating_duration_since(self.turned) >= MEMORY / 2 {
-            self.turned = now;
-            self.shortest = [rtt, self.shortest[0]];
+        if now.saturating_duration_since(self.half_began) >= MEMORY / 2 {
+            self.half_began = now;
+            self.min_rtt = [rtt, self.min_rtt[0]];
         }
-        self.shortest[0] = self.shortest[0].min(rtt);
-        let window = self.shortest[0].min(self.shortest[1]).as_secs_f64() * RATE;
-        (window as u64).max(MIN_WINDOW).min(self.most)
+        self.min_rtt[0] = self.min_rtt[0].min(rtt);
+        let window = self.min_rtt[0].min(self.min_rtt[1]).as_secs_f64() * RATE;
+        (window as u64).max(MIN_WINDOW).min(self.max)
     }
 }
 
@@ -49,7 +49,7 @@ mod tests {
     const MAX_WINDOW: u64 = 128 << 20;
 
     #[test]
-    fn a_long_path_gets_all_and_a_short_one_little() {
+    fn a_long_path_gets_the_maximum_and_a_short_one_the_minimum() {
         let now = Instant::now();
         let window = |rtt| ReceiveWindow::new(MAX_WINDOW, Duration::from_micros(rtt), now);
         let next = |rtt| window(rtt).next(Duration::from_micros(rtt), now);
@@ -60,7 +60,7 @@ mod tests {
     }
 
     #[test]
-    fn what_waits_does_not_count_and_a_longer_path_soon_does() {
+    fn the_window_follows_a_longer_path_within_seconds() {
         let (mut now, long) = (Instant::now(), Duration::from_millis(100));
         let mut window = ReceiveWindow::new(MAX_WINDOW, Duration::from_micros(300), now);
         let mut widened = None;
@@ -75,7 +75,7 @@ mod tests {
         assert_eq!(
             window.next(Duration::from_micros(300), now),
             MIN_WINDOW,
-            "a shorter one does at once"
+            "and a shorter one at once"
         );
     }
 }

@@ -1,8 +1,7 @@
-//! One bidirectional stream, as the transfers see it: bytes out, bytes in, in order or as they
-//! come.
+//! One bidirectional stream, as the transfers use it: it writes bytes in order, and reads them in
+//! order or in order of arrival.
 //!
-//! In production it is a QUIC stream. A pair of pipes in its place is the network of the tests that
-//! look at one transfer alone.
+//! In production it is a QUIC stream. In tests of a single transfer a pair of pipes replaces it.
 
 use bytes::Bytes;
 use quinn::VarInt;
@@ -11,34 +10,34 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-/// Largest piece that is read at once.
+/// Maximum length of a piece, bytes.
 const PIECE: usize = 64 * 1024;
 
 /// Why a stream ends early; the code of RESET_STREAM and STOP_SENDING (protocol.md section 4.4).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 pub enum StreamCode {
-    /// Nothing is wrong; the rest is not needed.
+    /// No error: the reader does not need the rest.
     Done = 0x00,
-    /// The file changed or vanished while it was sent: this content never comes again.
+    /// The file changed or vanished during the transfer: the sender cannot complete this content.
     SourceChanged = 0x10,
-    /// What came was not the protocol, or did not open.
+    /// The peer violated the protocol, or a chunk was not authentic.
     Protocol = 0x11,
-    /// The receiver gave its answer and wants no more of this file.
+    /// The receiver has answered and does not want the rest of this file.
     Refused = 0x12,
-    /// This side stops, or the session is replaced.
+    /// This side stops, or another session replaces this one.
     Stopping = 0x13,
-    /// The file cannot be read at the moment; it may come again, behind what is there of it.
+    /// The file is unreadable at the moment. The sender may resume it later.
     SourceUnreadable = 0x14,
 }
 
-/// A stream that is gone.
+/// The end of a stream that is not complete.
 #[derive(Debug, thiserror::Error)]
 pub enum StreamError {
-    /// It ended before all had come.
+    /// It ended early.
     #[error("the stream ended early")]
     Ended,
-    /// The other side gave it up, with its code.
+    /// The peer abandoned it, with this code.
     #[error("{}", abandoned(*.0))]
     Abandoned(u64),
     /// The connection is lost.
@@ -65,22 +64,22 @@ fn abandoned(code: u64) -> String {
     )
 }
 
-/// Which stream's bytes go first, lost ones included. What is of one kind goes in the order of its
-/// numbers, so that one file after the other is complete, and not all of them at the end.
+/// The priority of a stream's bytes, retransmissions included. Streams of one kind are sent in the
+/// order of their numbers, so that files complete one by one and not all at the end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Priority {
-    /// Answers, receipts, the control stream: a few bytes that somebody waits for.
+    /// Answers, receipts, the control stream: few bytes, for which the peer waits.
     Answer,
-    /// A file that is one chunk.
+    /// A file of one chunk.
     Small(u32),
     /// A file of many chunks.
     Bulk(u32),
 }
 
 impl Priority {
-    /// As quinn wants it: higher first, 0 by default.
+    /// quinn's priority: higher first, 0 by default.
     fn priority(self) -> i32 {
-        // Numbers begin again after 2^30 files: once in so many, a new one goes before older ones.
+        // Numbers wrap after 2^30 files. Then a new file precedes older ones once.
         let number = |number: u32| (number & 0x3fff_ffff).cast_signed();
         match self {
             Self::Answer => i32::MAX,
@@ -90,8 +89,8 @@ impl Priority {
     }
 }
 
-/// All who write to streams of a session. While nobody waits for QUIC to take what he has, QUIC has
-/// all that there is to send. All clones are one.
+/// Tracks the session's stream writers. When none is blocked on QUIC, the application has nothing
+/// left to send. Clones share one state.
 #[derive(Debug, Clone, Default)]
 pub struct SendBacklog(Arc<BacklogCounts>);
 
@@ -102,12 +101,12 @@ struct BacklogCounts {
 }
 
 impl SendBacklog {
-    /// Whether anybody waits.
+    /// Whether a writer is blocked.
     pub fn is_blocked(&self) -> bool {
         self.0.waiting.load(Ordering::Relaxed) > 0
     }
 
-    /// Bytes that QUIC took so far.
+    /// Bytes that QUIC accepted so far.
     pub fn written(&self) -> u64 {
         self.0.written.load(Ordering::Relaxed)
     }
@@ -118,7 +117,7 @@ impl SendBacklog {
     }
 }
 
-/// One who waits, until this is dropped.
+/// A blocked writer, until this is dropped.
 pub(crate) struct BlockedWriter(SendBacklog);
 
 impl Drop for BlockedWriter {
@@ -127,12 +126,12 @@ impl Drop for BlockedWriter {
     }
 }
 
-/// The sending half. Dropped before it is finished, it is reset: the other side never takes what
-/// came until then for all.
+/// The sending half. If it is dropped before it is finished, the stream is reset, so that the peer
+/// does not take the data so far for all of it.
 #[derive(Debug)]
 pub struct SendHalf {
     inner: SendInner,
-    over: bool,
+    ended: bool,
     backlog: SendBacklog,
 }
 
@@ -152,7 +151,7 @@ enum RecvInner {
     Pipe { read: tokio::io::ReadHalf<tokio::io::DuplexStream>, offset: u64 },
 }
 
-/// Two ends of an in-memory stream with the given number, for tests.
+/// The two ends of an in-memory stream with a buffer of this many bytes, for tests.
 pub fn pipe(buffer: usize) -> ((SendHalf, RecvHalf), (SendHalf, RecvHalf)) {
     let (a, b) = tokio::io::duplex(buffer);
     let end = |stream| {
@@ -160,7 +159,7 @@ pub fn pipe(buffer: usize) -> ((SendHalf, RecvHalf), (SendHalf, RecvHalf)) {
         (
             SendHalf {
                 inner: SendInner::Pipe(write),
-                over: false,
+                ended: false,
                 backlog: SendBacklog::default(),
             },
             RecvHalf(RecvInner::Pipe { read, offset: 0 }),
@@ -171,7 +170,7 @@ pub fn pipe(buffer: usize) -> ((SendHalf, RecvHalf), (SendHalf, RecvHalf)) {
 
 impl From<quinn::SendStream> for SendHalf {
     fn from(stream: quinn::SendStream) -> Self {
-        Self { inner: SendInner::Quic(stream), over: false, backlog: SendBacklog::default() }
+        Self { inner: SendInner::Quic(stream), ended: false, backlog: SendBacklog::default() }
     }
 }
 
@@ -182,16 +181,16 @@ impl From<quinn::RecvStream> for RecvHalf {
 }
 
 impl SendHalf {
-    /// Its backlog are counted there.
+    /// Counts this stream's writes in `backlog`.
     pub fn counted(mut self, backlog: &SendBacklog) -> Self {
         self.backlog = backlog.clone();
         self
     }
 
-    /// Hands bytes to the stream without copying them; waits while its window is full.
+    /// Writes bytes without copying them. Waits while the stream's window is full.
     ///
     /// # Errors
-    /// [`StreamError`] when nobody will read them.
+    /// [`StreamError`] if the peer will not read them.
     pub async fn write(&mut self, bytes: Bytes) -> Result<(), StreamError> {
         let _waits = self.backlog.blocked();
         let length = bytes.len() as u64;
@@ -205,9 +204,9 @@ impl SendHalf {
         }
     }
 
-    /// All was written.
+    /// Ends the stream: all data is written.
     pub async fn finish(&mut self) {
-        self.over = true;
+        self.ended = true;
         match &mut self.inner {
             SendInner::Quic(stream) => {
                 let _ = stream.finish();
@@ -218,25 +217,25 @@ impl SendHalf {
         }
     }
 
-    /// Gives the stream up: what is in flight is dropped, and the other side is told.
+    /// Abandons the stream: QUIC drops unacknowledged data and sends the code to the peer.
     pub fn reset(&mut self, code: StreamCode) {
-        self.over = true;
+        self.ended = true;
         if let SendInner::Quic(stream) = &mut self.inner {
             let _ = stream.reset(VarInt::from_u32(code as u32));
         }
     }
 
-    /// When its bytes go, of all streams that have some: by default with the bulk that takes turns.
-    pub fn set_turn(&self, turn: Priority) {
+    /// Sets the stream's priority. By default it shares the path with other files of many chunks.
+    pub fn set_turn(&self, priority: Priority) {
         if let SendInner::Quic(stream) = &self.inner {
-            let _ = stream.set_priority(turn.priority());
+            let _ = stream.set_priority(priority.priority());
         }
     }
 }
 
 impl Drop for SendHalf {
     fn drop(&mut self) {
-        if !self.over {
+        if !self.ended {
             self.reset(StreamCode::Stopping);
         }
     }
@@ -246,7 +245,7 @@ impl RecvHalf {
     /// Fills `buf` with the next bytes in order.
     ///
     /// # Errors
-    /// [`StreamError`] when the stream ends before.
+    /// [`StreamError`] if the stream ends before.
     pub async fn read_exact(&mut self, buf: &mut [u8]) -> Result<(), StreamError> {
         match &mut self.0 {
             RecvInner::Quic(stream) => stream.read_exact(buf).await.map_err(|error| match error {
@@ -261,11 +260,11 @@ impl RecvHalf {
         }
     }
 
-    /// The next piece in whatever order pieces come, with its offset in the stream; `None` once all
-    /// have come. After the first call, [`RecvHalf::read_exact`] fails.
+    /// The next piece in order of arrival, with its offset in the stream; `None` after the last
+    /// one. After the first call, [`RecvHalf::read_exact`] fails.
     ///
     /// # Errors
-    /// [`StreamError`] when the stream is given up or the connection lost.
+    /// [`StreamError`] if the peer abandons the stream or the connection is lost.
     pub async fn piece(&mut self) -> Result<Option<(u64, Bytes)>, StreamError> {
         match &mut self.0 {
             RecvInner::Quic(stream) => match stream.read_chunk(PIECE, false).await {
@@ -282,7 +281,7 @@ impl RecvHalf {
         }
     }
 
-    /// Wants no more; the other side is told why.
+    /// Stops reading, and sends the code to the peer.
     pub fn stop(&mut self, code: StreamCode) {
         if let RecvInner::Quic(stream) = &mut self.0 {
             let _ = stream.stop(VarInt::from_u32(code as u32));

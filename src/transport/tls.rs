@@ -1,9 +1,9 @@
-//! TLS 1.3 with a certificate made at start: it hides what passes, and binds the password exchange
-//! to this very connection (protocol.md section 1). It proves nothing about who the peer is; that
-//! is the handshake's task.
+//! TLS 1.3 with a certificate made at start: it encrypts the traffic, and binds the password
+//! exchange to this connection (protocol.md section 1). It does not authenticate the peer; the
+//! handshake does.
 //!
-//! The key exchange is X25519MLKEM768, so that traffic recorded today stays closed to a quantum
-//! computer of tomorrow; X25519 with a peer that has no more.
+//! The key exchange is X25519MLKEM768, so that a future quantum computer cannot decrypt traffic
+//! recorded today, or X25519 with a peer that supports no other.
 
 use quinn::Connection;
 use quinn::crypto::rustls::NoInitialCipherSuite;
@@ -24,34 +24,34 @@ use hybrid::{Hybrid, X25519MLKEM768};
 use negotiated::{Client, Negotiated, Recorded, Server};
 use rand::rngs::SysRng;
 
-/// The only protocol that is spoken; another version has another name and fails in TLS.
+/// The only application protocol. Another version has another name, and fails in TLS.
 pub const ALPN: &[u8] = b"rft/1";
-/// The name in every certificate. It means nothing: peers have no names.
+/// The name in every certificate. It has no meaning, since peers have no names.
 pub const SERVER_NAME: &str = "rft";
 
-/// Why the configuration cannot be made: a broken random generator or library.
+/// TLS could not be configured: the random generator or a library failed.
 #[derive(Debug, thiserror::Error)]
 pub enum TlsError {
-    /// No certificate.
+    /// The certificate could not be generated.
     #[error("could not make a certificate: {0}")]
     Certificate(#[from] rcgen::Error),
-    /// No configuration.
+    /// rustls rejected the configuration.
     #[error("could not set up TLS: {0}")]
     Config(#[from] Error),
-    /// The provider lacks the cipher suite that QUIC begins with.
+    /// The provider lacks the cipher suite of QUIC's Initial packets.
     #[error("could not set up QUIC: {0}")]
     Suite(#[from] NoInitialCipherSuite),
 }
 
-/// Both sides' configuration, for one process's life.
+/// The configuration of both roles, for the life of the process.
 pub struct Tls {
-    /// For who dials us.
+    /// For incoming connections.
     pub server: Arc<dyn quinn::crypto::ServerConfig>,
-    /// For whom we dial.
+    /// For dialled connections.
     pub client: Arc<dyn quinn::crypto::ClientConfig>,
 }
 
-/// The key exchange groups, the preferred one first. The client sends a share for both at once
+/// The key exchange groups, the preferred one first. The client sends key shares for both at once
 /// (`hybrid`).
 static GROUPS: [&dyn SupportedKxGroup; 2] = [&HYBRID, &X25519];
 static HYBRID: Recorded<Hybrid<SysRng>> = Recorded(&X25519MLKEM768);
@@ -61,7 +61,7 @@ static X25519: Recorded<dyn SupportedKxGroup> = Recorded(kx_group::X25519);
 /// resumption, no client certificate.
 ///
 /// # Errors
-/// [`TlsError`] when a library fails.
+/// [`TlsError`] if a library fails.
 pub fn configure() -> Result<Tls, TlsError> {
     configure_with(&GROUPS)
 }
@@ -76,7 +76,7 @@ fn configure_with(groups: &[&'static dyn SupportedKxGroup]) -> Result<Tls, TlsEr
     })
 }
 
-/// The name of the key exchange group that a connection negotiated, as IANA lists it.
+/// The key exchange group of a connection, by its IANA name.
 pub fn key_exchange(connection: &Connection) -> Option<&'static str> {
     let negotiated = connection.handshake_data()?.downcast::<Negotiated>().ok()?;
     match negotiated.group {
@@ -115,8 +115,8 @@ fn rustls_configs(
     Ok((server, client))
 }
 
-/// Takes any certificate, but checks that the server holds its key: else the exporter, to which the
-/// password exchange is bound, would not be its own.
+/// Accepts any certificate, but verifies that the server holds its key. Otherwise the exporter, to
+/// which the password exchange is bound, might not be the server's.
 #[derive(Debug)]
 struct AnyCertificate(Arc<CryptoProvider>);
 

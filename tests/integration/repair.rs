@@ -42,7 +42,7 @@ async fn made_again(congestion: Congestion, most: u32) -> u64 {
     let mut initiator = connector::start(Config { congestion, ..dialling }, [1; 32]);
     let (mut from, mut to) = settle(&mut initiator, &mut host).await;
     for _ in 0..most {
-        if host.fec.made() > 0 {
+        if host.fec.recovered_count() > 0 {
             break;
         }
         let crossed =
@@ -51,7 +51,7 @@ async fn made_again(congestion: Congestion, most: u32) -> u64 {
             (from, to) = settle(&mut initiator, &mut host).await;
         }
     }
-    host.fec.made()
+    host.fec.recovered_count()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

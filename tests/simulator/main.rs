@@ -1,5 +1,4 @@
-//! The congestion controller on modelled links (model.rs), with bounds that a worse controller
-//! misses.
+//! The congestion controller on simulated links (model.rs), with bounds that a worse one misses.
 
 #![allow(
     missing_docs,
@@ -9,27 +8,28 @@
     clippy::panic
 )]
 
+mod mobile;
 mod model;
 mod survey;
 
 use model::{FlowConfig, Kind, LinkConfig, Loss, Report, Source, World};
 
 fn bulk(kind: Kind, bytes: u64) -> FlowConfig {
-    let (look, repair) = (false, false);
+    let (probe, repair) = (false, false);
     FlowConfig {
         kind,
         start: 0.0,
         source: Source::Bulk(bytes),
         mtu: 1452,
         window: 128 << 20,
-        look,
+        probe,
         repair,
     }
 }
 
-/// A file that is dropped after its session was idle for a while.
+/// A session with path probe and repair, which sends a file after a rest.
 fn whole(bytes: u64) -> FlowConfig {
-    FlowConfig { look: true, repair: true, ..bulk(Kind::Ours, bytes) }
+    FlowConfig { probe: true, repair: true, ..bulk(Kind::Ours, bytes) }
 }
 
 fn one(name: &str, link: LinkConfig, bytes: u64) -> Report {
@@ -44,7 +44,7 @@ fn one_as(name: &str, link: LinkConfig, flow: FlowConfig) -> Report {
     let (reports, wire) = World::new(link, &[flow], seed).run(600.0);
     let r = reports[0].clone();
     println!(
-        "{name:30} {:6.2} MB/s = {:5.1} % of {:.2}  lost {}/{} queue drops {} mean queue {:.1} ms max {:.1} ({:.1} s real) made {} {:?}",
+        "{name:30} {:6.2} MB/s = {:5.1} % of {:.2}  lost {}/{} queue drops {} mean queue {:.1} ms max {:.1} ({:.1} s real) recovered {} {:?}",
         r.goodput() / 1e6,
         100.0 * r.goodput() / best,
         best / 1e6,
@@ -54,7 +54,7 @@ fn one_as(name: &str, link: LinkConfig, flow: FlowConfig) -> Report {
         1e3 * wire.queue_sum / wire.offered as f64,
         1e3 * wire.queue_max,
         start.elapsed().as_secs_f64(),
-        r.made,
+        r.recovered,
         r.failure,
     );
     r
@@ -91,7 +91,7 @@ fn seeded(
     a / (a + b)
 }
 
-/// Bursts of losses, jitter that keeps the order, and packets held back.
+/// A link with bursts of losses, jitter that keeps the order, and reordering.
 fn rough(mbit: f64, rtt_ms: f64) -> LinkConfig {
     let mut link = LinkConfig::new(mbit, rtt_ms);
     link.loss = Loss::Burst(0.02, 10.0);
@@ -100,8 +100,8 @@ fn rough(mbit: f64, rtt_ms: f64) -> LinkConfig {
     link
 }
 
-/// Shares of the link's rate, after loss, that a transfer of 100 MB reaches: overall, in the first
-/// second, and in the six after it.
+/// Goodput of 100 MB on that link, as a share of its rate less loss: overall, in the first second,
+/// and in the six seconds after it.
 fn rough_shares(seed: u64) -> [f64; 3] {
     let (reports, wire) = World::new(rough(100.0, 50.0), &[whole(100_000_000)], seed).run(60.0);
     let r = &reports[0];
@@ -151,8 +151,8 @@ fn keeps_long_links_full_once_started() {
     }
 }
 
-/// Files dropped one after another on an idle session, the first after the path probe. Returns the
-/// share of the link's rate that each reaches, and the share of lost packets.
+/// Sends files one after another in an idle session, the first after the path probe. Returns the
+/// goodput of each, as a share of the link's rate less loss, and the share of packets lost.
 fn files(name: &str, link: LinkConfig, bytes: u64, count: u32, seed: u64) -> (Vec<f64>, f64) {
     let best = link.rates[0].1 / 8.0 * (1.0 - link.mean_loss()) * 0.957;
     let source = Source::Files { after: 0.0137 * seed as f64, bytes, pause: 3.0, count };
@@ -161,15 +161,15 @@ fn files(name: &str, link: LinkConfig, bytes: u64, count: u32, seed: u64) -> (Ve
     assert!(r.failure.is_none() && r.files.len() == count as usize, "{name}: {:?}", r.failure);
     let shares: Vec<f64> = r.files.iter().map(|seconds| bytes as f64 / seconds / best).collect();
     let lost = r.packets.1 as f64 / r.packets.0 as f64;
-    println!("{name} seed {seed}: {shares:.3?} of what loss leaves, {:.1} % lost", 100.0 * lost);
+    println!("{name} seed {seed}: {shares:.3?} of the rate less loss, {:.1} % lost", 100.0 * lost);
     (shares, lost)
 }
 
 #[test]
 fn starts_long_paths_without_overshooting() {
     for seed in [1, 2] {
-        // The queue holds half a bandwidth-delay product. Without packet trains, startup overflows
-        // it and loses twice as much as the path itself.
+        // The queue holds half a BDP: without packet trains Startup overflows it, and loses twice
+        // the path loss.
         let (shares, lost) =
             files("500M 200ms", LinkConfig::new(500.0, 200.0).lossy(2.0), 100_000_000, 2, seed);
         assert!(shares[0] > 0.76 && shares[1] > 0.84, "{shares:.2?}");
@@ -198,11 +198,11 @@ fn jitter_on_an_idle_path_does_not_end_start_up() {
 }
 
 #[test]
-fn neither_jitter_nor_a_burst_of_losses_is_taken_for_a_full_path() {
+fn neither_jitter_nor_a_burst_of_losses_ends_start_up() {
     let shares = [1, 2, 3, 4, 5, 6].map(rough_shares);
     let mean = |i: usize| shares.iter().map(|shares| shares[i]).sum::<f64>() / shares.len() as f64;
-    // With estimates from spread trains, late acknowledgements and bursts, the shares would be 0.88
-    // and 0.31.
+    // If trains spread by jitter, late acknowledgements and bursts of losses counted, these would
+    // be 0.88 and 0.31.
     assert!(mean(0) > 0.9 && mean(1) > 0.5, "{:.3} {:.3}", mean(0), mean(1));
 }
 
@@ -213,14 +213,14 @@ fn survives_bursts_jitter_and_reordering() {
 }
 
 #[test]
-fn wastes_little_where_there_is_no_queue() {
+fn loses_little_where_there_is_no_queue() {
     let r = one("queue 10 ms", LinkConfig::new(100.0, 50.0).queue_ms(10.0), 100_000_000);
     assert!(r.goodput() > 10.8e6);
     assert!((r.packets.1 as f64) < 0.06 * r.packets.0 as f64, "lost {:?}", r.packets);
     let mut link = LinkConfig::new(1000.0, 50.0);
     link.policer = Some(model::Policer { rate: 12.5e6, bucket: 125e3 });
-    // The path probe measures the line before the policer, and most of the first flight is lost.
-    // The controller must not take that for the loss of the path.
+    // The path probe measures the link before the policer, so most of the first flight is lost.
+    // That must not count as path loss.
     let r = one("policer", link, 100_000_000);
     assert!(r.goodput() > 10.5e6);
     assert!((r.packets.1 as f64) < 0.25 * r.packets.0 as f64, "lost {:?}", r.packets);
@@ -230,7 +230,7 @@ fn wastes_little_where_there_is_no_queue() {
 fn shares_with_cubic_and_with_itself() {
     use Kind::{Cubic, Ours};
     let link = LinkConfig::new(100.0, 50.0);
-    // Runs differ (docs/congestion.md), so the bound is on the mean of three.
+    // Runs differ: the test limits the mean of three.
     for (kinds, stagger) in [([Ours, Cubic], 0.0), ([Ours, Cubic], 5.0), ([Cubic, Ours], 5.0)] {
         let shares = [1, 2, 3].map(|seed| {
             let stagger = stagger + 0.013 * seed as f64;
@@ -268,7 +268,7 @@ fn follows_the_link_rate() {
     let (reports, _) = World::new(link, &[bulk(Kind::Ours, 1 << 40)], 1).run(15.0);
     let r = &reports[0];
     let (slow, fast) = (r.rate(6.0, 10.0) / 2.39e6, r.rate(10.6, 11.6) / 11.96e6);
-    // Ten round trips after each change.
+    // Ten round trips after each change of the rate.
     let (down, up) = (r.estimate[55] / 2.5e6, r.estimate[105] / 12.5e6);
     println!("goodput {slow:.2} {fast:.2}, estimate {down:.2} {up:.2}, RTT {:?}", &r.rtt[50..62]);
     assert!(slow > 0.9, "{slow:.2}");
@@ -288,7 +288,7 @@ fn idle_and_slow_applications_do_not_spoil_the_estimate() {
 }
 
 #[test]
-fn a_path_that_became_slower_while_idle_is_taken_up_with_care() {
+fn a_path_that_became_slower_while_idle_loses_little() {
     let mut link = LinkConfig::new(100.0, 50.0);
     link.rates = vec![(0.0, 100e6), (20.0, 20e6)];
     let source = Source::Files { after: 1.5, bytes: 10_000_000, pause: 40.0, count: 2 };
@@ -296,20 +296,20 @@ fn a_path_that_became_slower_while_idle_is_taken_up_with_care() {
         World::new(link, &[FlowConfig { source, ..bulk(Kind::Ours, 0) }], 1).run(120.0);
     let share = 10e6 / reports[0].files[1] / 2.39e6;
     println!("second file {:.1} % of a fifth of the rate, {} dropped", 100.0 * share, wire.dropped);
-    // Half of the known capacity, 313 KB, takes 125 ms on the slower link, and the queue holds
-    // nearly all of it.
+    // Half of the known BDP, 313 kB, takes 125 ms on the slower link: the queue holds nearly all of
+    // it.
     assert!(share > 0.85, "{share:.2}");
     assert!(wire.dropped < 200, "{}", wire.dropped);
 }
 
-/// Five bandwidth-delay products: a file so short that startup and tail take most of the time.
+/// A file of five BDP: most of its time is start and end.
 fn short_file(mbit: f64, rtt_ms: f64) -> u64 {
     (5.0 * mbit * 1e6 / 8.0 * rtt_ms / 1e3) as u64
 }
 
-/// The mean gain over four files, each the first of a session, from probing and repair against a
-/// run without one of them: round trips saved overall, and the round trips from 99 % of the bytes
-/// to all.
+/// The effect of a mechanism that `less` switches off, in the mean of four files, each the first of
+/// a session. Returns the round trips that it saves, and, with it, the round trips from 99 % of the
+/// bytes to all.
 fn gain(mbit: f64, rtt_ms: f64, loss: f64, less: impl Fn(&mut FlowConfig)) -> (f64, f64) {
     let link = LinkConfig::new(mbit, rtt_ms).lossy(loss);
     let seeds = [1, 2, 3, 4];
@@ -333,15 +333,15 @@ fn gain(mbit: f64, rtt_ms: f64, loss: f64, less: impl Fn(&mut FlowConfig)) -> (f
 }
 
 #[test]
-fn a_look_at_the_idle_path_saves_most_of_start_up() {
+fn the_path_probe_saves_most_of_start_up() {
     for (mbit, rtt, loss, least) in [(500.0, 200.0, 2.0, 1.5), (100.0, 100.0, 1.0, 1.2)] {
-        let (saved, _) = gain(mbit, rtt, loss, |flow| flow.look = false);
+        let (saved, _) = gain(mbit, rtt, loss, |flow| flow.probe = false);
         assert!(saved > least, "{mbit} Mbit/s, {rtt} ms: {saved:.2} round trips");
     }
 }
 
 #[test]
-fn repair_saves_the_wait_for_a_files_end() {
+fn repair_shortens_the_end_of_a_file() {
     for (mbit, rtt, loss, least) in
         [(500.0, 200.0, 0.1, 0.6), (500.0, 200.0, 2.0, 1.2), (100.0, 300.0, 5.0, 1.3)]
     {
@@ -351,10 +351,9 @@ fn repair_saves_the_wait_for_a_files_end() {
     }
 }
 
-/// With only a few packets in flight, often all of them are lost, which does not mean the end of
-/// the file.
+/// With few packets in flight often all of them are lost: that is not the tail of the file.
 #[test]
-fn repair_is_for_the_end_on_slow_lossy_paths_too() {
+fn repair_covers_only_the_tail_on_slow_lossy_paths() {
     let dropped = [1, 2, 3, 4].map(|seed| {
         let (reports, wire) =
             World::new(LinkConfig::new(1.0, 20.0).lossy(20.0), &[whole(625_000)], seed).run(60.0);
@@ -364,10 +363,10 @@ fn repair_is_for_the_end_on_slow_lossy_paths_too() {
     assert!(dropped.iter().sum::<u64>() < 1500, "{dropped:?}");
 }
 
-/// The packet trains of the two sides begin together but must not meet: acknowledgements queued
-/// behind a train would make the path look many times as fast.
+/// The trains of the two sides must not coincide: acknowledgements that wait behind a train make
+/// the path seem many times as fast.
 #[test]
-fn a_look_does_not_take_the_path_for_a_faster_one() {
+fn the_path_probe_does_not_overestimate_the_path() {
     for rtt in [30.0, 50.0, 100.0, 200.0] {
         let link = LinkConfig::new(500.0, rtt).lossy(2.0);
         let (reports, wire) = World::new(link, &[whole(20_000_000)], 1).run(60.0);
@@ -377,14 +376,14 @@ fn a_look_does_not_take_the_path_for_a_faster_one() {
 }
 
 #[test]
-fn a_path_that_became_slower_after_the_look_is_taken_up_with_care() {
+fn a_path_that_became_slower_after_the_probe_loses_little() {
     let mut link = LinkConfig::new(100.0, 50.0);
     link.rates = vec![(0.0, 100e6), (4.9, 20e6)];
     let (reports, wire) = World::new(link, &[whole(10_000_000)], 1).run(60.0);
     let share = reports[0].rate(5.5, 7.5) / 2.39e6;
     println!("{:.1} % of a fifth of the rate, {} dropped", 100.0 * share, wire.dropped);
     assert!(share > 0.95, "{share:.2}");
-    // Half of the measured capacity takes 150 ms on the slower link.
+    // Half of the probed BDP takes 150 ms on the slower link.
     assert!(wire.dropped < 450, "{}", wire.dropped);
 }
 

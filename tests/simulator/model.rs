@@ -4,11 +4,13 @@
 pub mod link;
 pub mod node;
 pub mod path_probe;
+pub mod recording;
 pub mod repair;
 pub mod world;
 
 pub use link::{Link, LinkConfig, Loss, Policer};
 pub use node::{FlowConfig, Kind, Source};
+pub use recording::Recording;
 pub use world::{Report, World};
 
 /// SplitMix64 (Steele, Lea, Flood 2014): small, seeded, and good enough for random losses.

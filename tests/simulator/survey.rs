@@ -1,4 +1,4 @@
-//! The figures of docs/congestion.md, without assertions: run with `--ignored`, takes minutes.
+//! Surveys that print figures and assert nothing: `--ignored`, in minutes.
 
 use crate::model::{FlowConfig, Kind, LinkConfig, Loss, Policer, World};
 use crate::{one, one_as, rough, seeded, two, whole};
@@ -23,7 +23,7 @@ fn links() {
     let mut link = LinkConfig::new(1000.0, 50.0);
     link.policer = Some(Policer { rate: 12.5e6, bucket: 125e3 });
     one("policer 100M (of 1G)", link.clone(), 100 * mb);
-    one_as("same, without a look", link, FlowConfig { look: false, ..whole(100 * mb) });
+    one_as("same, without a probe", link, FlowConfig { probe: false, ..whole(100 * mb) });
 }
 
 #[test]
@@ -64,8 +64,9 @@ fn seeds() {
     }
 }
 
-/// One run with the link and the file from RATE, RTT, LOSS, QUEUE, MB, LOOK and REPAIR. With
-/// COMPETE=first a CUBIC flow is there before, with COMPETE=second it comes later.
+/// Environment variables describe the link and the file: RATE, RTT, LOSS, QUEUE, MB, PROBE and
+/// REPAIR. COMPETE=first adds a CUBIC flow that starts before, COMPETE=second one that starts
+/// later.
 #[test]
 #[ignore = "prints one link's course: SIM_TRACE=1"]
 fn course() {
@@ -80,14 +81,19 @@ fn course() {
         two("course", link, kinds, 5.0, 40.0);
         return;
     }
-    let (look, repair) = (number("LOOK", 1.0) > 0.0, number("REPAIR", 1.0) > 0.0);
-    one_as("course", link, FlowConfig { look, repair, ..whole((number("MB", 20.0) * 1e6) as u64) });
+    let (probe, repair) = (number("PROBE", 1.0) > 0.0, number("REPAIR", 1.0) > 0.0);
+    one_as(
+        "course",
+        link,
+        FlowConfig { probe, repair, ..whole((number("MB", 20.0) * 1e6) as u64) },
+    );
 }
 
-/// Share of the link's rate after loss, in percent: of the whole transfer, and of its second half.
+/// Goodput in percent of the link's rate less loss: of the whole transfer, and of its second half.
 fn cell(mbit: f64, rtt_ms: f64, loss: f64) -> (f64, f64, Option<String>) {
     let product = mbit * 1e6 / 8.0 * rtt_ms / 1e3;
-    // On very fast and long links, larger packets stand for several, to limit the run time.
+    // On a very fast and long link larger packets stand for several, so that a cell takes little
+    // time.
     let mtu = (product / 6000.0).clamp(1452.0, 65000.0) as u16;
     let bytes = (mbit * 1e6 / 8.0 * (rtt_ms / 1e3 * 30.0).max(5.0)).min(60_000.0 * f64::from(mtu));
     let bytes = bytes.max(30.0 * f64::from(mtu)) as u64;

@@ -1,4 +1,4 @@
-//! The controller as quinn sees it, and the estimate that others may read.
+//! quinn's view of the controller, and the path estimate for the rest of the program.
 
 use std::any::Any;
 use std::sync::Arc;
@@ -11,29 +11,28 @@ use quinn_proto::congestion::{Controller, ControllerFactory, ControllerMetrics};
 use super::ack_headroom::AckHeadroom;
 use super::state::Core;
 
-/// What the controller knows of the path, readable from other threads while the connection works.
+/// The controller's estimate of the path, readable from other threads.
 #[derive(Debug, Default)]
 pub struct PathEstimate {
     rate: AtomicU64,
     min_rtt: AtomicU64,
-    /// Bits of an `f64`, as the next.
+    /// Path loss and repair share: bits of an `f64` each.
     loss: AtomicU64,
     repair_share: AtomicU64,
-    /// Bytes that were lost; times that something was sent after all had arrived and there was
-    /// nothing more.
+    /// Bytes declared lost so far.
     lost: AtomicU64,
-    flights: AtomicU64,
-    /// Bytes per second that trains of the idle path said.
-    seen: AtomicU64,
-    /// Packets that may still leave without being paced.
+    /// How often the connection sent again after a rest without data or bytes in flight.
+    restarts: AtomicU64,
+    /// The path probe's rate, bytes per second.
+    probed_rate: AtomicU64,
+    /// Packets that may still leave unpaced.
     burst: AtomicU64,
-    /// Bytes of the largest packet that is known to arrive.
+    /// Path MTU: the largest UDP payload that is known to arrive, bytes.
     mtu: AtomicU64,
 }
 
 impl PathEstimate {
-    /// Of a path that carries `rate` bytes per second and loses so many of all packets, for tests
-    /// of what follows it.
+    /// A path of `rate` bytes per second and the given path loss, for tests.
     #[cfg(test)]
     pub fn of(rate: u64, min_rtt: Duration, loss: f64) -> Self {
         let min_rtt = AtomicU64::new(min_rtt.as_nanos() as u64);
@@ -46,17 +45,17 @@ impl PathEstimate {
         }
     }
 
-    /// Bytes of UDP payload of the largest packet that is known to arrive.
+    /// Path MTU: the largest UDP payload that is known to arrive, bytes.
     pub fn mtu(&self) -> usize {
         self.mtu.load(Ordering::Relaxed) as usize
     }
 
-    /// What the path loses by itself, of all packets.
+    /// Path loss: the share of packets that the path loses by itself.
     pub fn loss(&self) -> f64 {
         f64::from_bits(self.loss.load(Ordering::Relaxed))
     }
 
-    /// So much goes below QUIC beside each byte that QUIC sends: the window is smaller by that.
+    /// Sets the repair bytes that follow each byte of QUIC: the window shrinks accordingly.
     pub(crate) fn set_repair_share(&self, share: f64) {
         self.repair_share.store(share.to_bits(), Ordering::Relaxed);
     }
@@ -66,62 +65,63 @@ impl PathEstimate {
         Some(self.rate.load(Ordering::Relaxed)).filter(|&r| r > 0)
     }
 
-    /// Round-trip time without queueing; `None` before the first measurement.
+    /// RTT without queueing; `None` before the first measurement.
     pub fn min_rtt(&self) -> Option<Duration> {
         let nanos = self.min_rtt.load(Ordering::Relaxed);
         (nanos > 0).then(|| Duration::from_nanos(nanos))
     }
 
-    /// Bytes that were lost so far, and how often something was sent after all had arrived and
-    /// there was nothing more.
-    pub(crate) fn lost_and_flights(&self) -> (u64, u64) {
-        (self.lost.load(Ordering::Relaxed), self.flights.load(Ordering::Relaxed))
+    /// Bytes declared lost so far, and how often the connection sent again after a rest without
+    /// data or bytes in flight.
+    pub(crate) fn lost_and_restarts(&self) -> (u64, u64) {
+        (self.lost.load(Ordering::Relaxed), self.restarts.load(Ordering::Relaxed))
     }
 
-    /// Something is sent, after all had arrived and there was nothing more.
-    pub(crate) fn count_flight(&self) {
-        self.flights.fetch_add(1, Ordering::Relaxed);
+    /// The connection sends again after a rest.
+    pub(crate) fn count_restart(&self) {
+        self.restarts.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// So many bytes are lost, and will be sent again.
+    /// `bytes` were declared lost, and QUIC will retransmit them.
     pub(crate) fn count_lost(&self, bytes: u64) {
         self.lost.fetch_add(bytes, Ordering::Relaxed);
     }
 
-    /// Bytes of repair that go below QUIC beside each byte that QUIC sends.
+    /// Bytes of repair symbols that follow each byte of QUIC.
     pub fn repair_share(&self) -> f64 {
         f64::from_bits(self.repair_share.load(Ordering::Relaxed))
     }
 
-    /// What trains said that the idle path carries, in bytes per second; `None` as long as they
-    /// said nothing.
-    pub fn seen(&self) -> Option<u64> {
-        Some(self.seen.load(Ordering::Relaxed)).filter(|&rate| rate > 0)
+    /// The rate that the path probe found, in bytes per second; `None` before it has found one and
+    /// after Startup.
+    pub fn probed_rate(&self) -> Option<u64> {
+        Some(self.probed_rate.load(Ordering::Relaxed)).filter(|&rate| rate > 0)
     }
 
-    /// Lets so many packets leave in one train, before the next acknowledgement comes.
+    /// Lets this many packets leave unpaced, as one train, until the next acknowledgement.
     pub(crate) fn burst_credit(&self, packets: u32) {
         self.burst.store(packets.into(), Ordering::Relaxed);
     }
 
-    /// Bandwidth-delay product in bytes: what must be under way to fill the path.
+    /// Bandwidth-delay product (BDP), in bytes; `None` before the first measurement.
     pub fn bdp(&self) -> Option<u64> {
         let bytes = self.bandwidth()? as f64 * self.min_rtt()?.as_secs_f64();
         Some(bytes as u64)
     }
 }
 
-/// Time within which quinn's pacer lets out what may leave at once.
-const PACER_INTERVAL: f64 = 2e-3;
+/// Length of a burst of quinn's pacer, seconds (`BURST_INTERVAL_NANOS` in quinn-proto's
+/// connection/pacing.rs): the pacer lets `window * interval / RTT` bytes leave at once.
+const PACER_BURST_INTERVAL: f64 = 2e-3;
 
-/// Our controller behind quinn's trait.
+/// rft's controller behind quinn's trait.
 #[derive(Clone, Debug)]
 pub struct Bbr {
     core: Core,
     ack_headroom: AckHeadroom,
     estimate: Arc<PathEstimate>,
-    /// All that was sent was acknowledged, and there was nothing more.
-    quiet: bool,
+    /// All sent bytes are acknowledged, and the application has no more.
+    at_rest: bool,
 }
 
 impl Bbr {
@@ -129,16 +129,26 @@ impl Bbr {
     pub fn new(now: Instant, mtu: u16) -> Self {
         let estimate = PathEstimate { mtu: u64::from(mtu).into(), ..PathEstimate::default() };
         let (core, ack_headroom) = (Core::new(now, mtu), AckHeadroom::new(mtu));
-        Self { core, ack_headroom, estimate: Arc::new(estimate), quiet: true }
+        Self { core, ack_headroom, estimate: Arc::new(estimate), at_rest: true }
     }
 
-    /// The estimate, which follows the connection's controller for as long as that stays on its
-    /// path.
+    /// The estimate, which stays current for as long as the connection stays on this path.
     pub fn estimate(&self) -> Arc<PathEstimate> {
         self.estimate.clone()
     }
 
-    /// The arithmetic, for simulators and logs.
+    /// The window that makes quinn's pacer release the burst credit at once, in bytes.
+    ///
+    /// This works around quinn's pacer, which a controller cannot switch off: it releases only what
+    /// the window carries in [`PACER_BURST_INTERVAL`], so a burst needs a window larger than itself
+    /// by RTT / interval.
+    fn window_for_burst(&self) -> f64 {
+        let packets = self.estimate.burst.load(Ordering::Relaxed) as f64;
+        let bytes = packets * self.core.model.mtu();
+        bytes * self.core.srtt().as_secs_f64() / PACER_BURST_INTERVAL
+    }
+
+    /// The controller without quinn, for the simulator and logs.
     pub(crate) fn core(&self) -> &Core {
         &self.core
     }
@@ -146,11 +156,11 @@ impl Bbr {
 
 impl Controller for Bbr {
     fn on_sent(&mut self, now: Instant, bytes: u64, _last_packet_number: u64) {
-        if std::mem::take(&mut self.quiet) {
-            self.estimate.count_flight();
+        if std::mem::take(&mut self.at_rest) {
+            self.estimate.count_restart();
         }
         self.core.on_sent(now, bytes);
-        // quinn tells of all packets that leave in one call at once.
+        // quinn reports all packets of one GSO batch in one call.
         let packets = (bytes as f64 / self.core.model.mtu()).ceil() as u64;
         let burst = self.estimate.burst.load(Ordering::Relaxed);
         self.estimate.burst.store(burst.saturating_sub(packets), Ordering::Relaxed);
@@ -178,9 +188,10 @@ impl Controller for Bbr {
     ) {
         self.core.on_end_acks(now, in_flight, app_limited);
         self.ack_headroom.on_end_acks(now, in_flight, app_limited, self.core.srtt());
-        self.quiet = in_flight == 0 && app_limited;
+        self.at_rest = in_flight == 0 && app_limited;
         self.estimate.burst.store(0, Ordering::Relaxed);
-        self.estimate.seen.store(self.core.seen().unwrap_or_default() as u64, Ordering::Relaxed);
+        let probed_rate = self.core.probed_rate().unwrap_or_default() as u64;
+        self.estimate.probed_rate.store(probed_rate, Ordering::Relaxed);
         self.estimate.loss.store(self.core.model.path_loss().to_bits(), Ordering::Relaxed);
         let nanos = (self.core.model.min_rtt * 1e9) as u64;
         self.estimate.min_rtt.store(nanos, Ordering::Relaxed);
@@ -207,9 +218,7 @@ impl Controller for Bbr {
 
     fn window(&self) -> u64 {
         let window = self.core.window() as f64 / (1.0 + self.estimate.repair_share());
-        let burst = self.estimate.burst.load(Ordering::Relaxed) as f64;
-        let train = burst * self.core.model.mtu() * self.core.srtt().as_secs_f64() / PACER_INTERVAL;
-        self.ack_headroom.widen(window.max(train) as u64, self.core.in_flight())
+        self.ack_headroom.widen(window.max(self.window_for_burst()) as u64, self.core.in_flight())
     }
 
     fn metrics(&self) -> ControllerMetrics {
@@ -249,7 +258,7 @@ mod tests {
     const PACKET: u64 = 1200;
     const RTT: Duration = Duration::from_millis(50);
 
-    /// After a round of so many packets.
+    /// A controller after a round of `packets`.
     fn after_a_round(packets: u64) -> Bbr {
         let begin = Instant::now();
         let mut bbr = Bbr::new(begin, PACKET as u16);
@@ -264,7 +273,7 @@ mod tests {
     }
 
     #[test]
-    fn the_window_makes_room_for_repair() {
+    fn repair_shrinks_the_window() {
         let bbr = after_a_round(32);
         let before = bbr.window();
         bbr.estimate().set_repair_share(0.25);
@@ -273,16 +282,17 @@ mod tests {
         assert_eq!(bbr.window(), before);
     }
 
-    /// quinn's pacer lets so much out at once: what a window carries in its interval.
+    /// Computes the burst as quinn's pacer does.
     #[test]
-    fn a_train_may_leave_at_once_and_no_more() {
+    fn burst_credit_covers_one_train() {
         let mut bbr = after_a_round(32);
-        let at_once =
-            |bbr: &Bbr| bbr.window() as f64 * PACER_INTERVAL / RTT.as_secs_f64() / PACKET as f64;
+        let at_once = |bbr: &Bbr| {
+            bbr.window() as f64 * PACER_BURST_INTERVAL / RTT.as_secs_f64() / PACKET as f64
+        };
         let before = bbr.window();
         bbr.estimate().burst_credit(64);
         assert!((63.9..64.1).contains(&at_once(&bbr)), "{}", at_once(&bbr));
-        // As quinn tells it: ten in one call.
+        // quinn reports ten packets in one call.
         for n in 0..6 {
             bbr.on_sent(Instant::now(), 10 * PACKET, 10 * n + 9);
         }
@@ -291,22 +301,22 @@ mod tests {
         assert_eq!(bbr.window(), before);
         bbr.estimate().burst_credit(64);
         bbr.on_end_acks(Instant::now(), 0, true, None);
-        assert!(bbr.window() < 2 * before, "what was not used is over");
+        assert!(bbr.window() < 2 * before, "unused credit expires");
     }
 
     #[test]
-    fn a_flight_begins_where_nothing_is_under_way() {
+    fn sending_with_nothing_in_flight_counts_as_a_restart() {
         let mut bbr = after_a_round(32);
-        assert_eq!(bbr.estimate().lost_and_flights(), (0, 1));
+        assert_eq!(bbr.estimate().lost_and_restarts(), (0, 1));
         bbr.on_sent(Instant::now(), PACKET, 32);
         bbr.on_sent(Instant::now(), PACKET, 33);
         bbr.on_congestion_event(Instant::now(), Instant::now(), false, PACKET);
-        assert_eq!(bbr.estimate().lost_and_flights(), (PACKET, 2));
+        assert_eq!(bbr.estimate().lost_and_restarts(), (PACKET, 2));
     }
 
-    /// On a path of a few packets' product it happens often.
+    /// This is frequent on a path with a BDP of a few packets.
     #[test]
-    fn none_begins_where_all_that_was_under_way_is_lost() {
+    fn losing_all_packets_in_flight_is_not_a_restart() {
         let mut bbr = after_a_round(32);
         let begin = Instant::now();
         bbr.on_sent(begin, PACKET, 32);
@@ -315,6 +325,6 @@ mod tests {
         bbr.on_end_acks(begin + RTT, PACKET, false, None);
         bbr.on_congestion_event(begin + RTT, begin, false, PACKET);
         bbr.on_sent(begin + RTT, PACKET, 34);
-        assert_eq!(bbr.estimate().lost_and_flights(), (PACKET, 2));
+        assert_eq!(bbr.estimate().lost_and_restarts(), (PACKET, 2));
     }
 }

@@ -1,13 +1,13 @@
-//! A window for beside loss-based senders: CUBIC (RFC 9438), so that the two share as equals.
+//! CUBIC's window (RFC 9438) for competitive mode: loss-based senders get an equal share beside it.
 
 use std::time::Instant;
 
 /// Packets per cubed second (RFC 9438, section 4.1).
 const C: f64 = 0.4;
-/// What a loss leaves of the window (RFC 9438, section 4.6).
+/// A loss multiplies the window by this (RFC 9438, section 4.6).
 const BETA: f64 = 0.7;
 
-/// Growth a round trip until the first loss shows where the others stand.
+/// Growth a round trip until the first loss shows the competitors' share.
 const SEEK: f64 = 0.06;
 
 /// CUBIC's window, in bytes.
@@ -17,8 +17,8 @@ pub struct Cubic {
     before_loss: f64,
     epoch: Instant,
     cut_at: Instant,
-    friendly: f64,
-    lossless: bool,
+    reno_window: f64,
+    before_first_loss: bool,
     mtu: f64,
 }
 
@@ -30,8 +30,8 @@ impl Cubic {
             before_loss: window,
             epoch: now,
             cut_at: now,
-            friendly: window,
-            lossless: true,
+            reno_window: window,
+            before_first_loss: true,
             mtu,
         }
     }
@@ -41,25 +41,25 @@ impl Cubic {
         self.window
     }
 
-    /// `bytes` were acknowledged; `rtt` is the round-trip time in seconds.
+    /// `bytes` were acknowledged after `rtt` seconds.
     pub fn on_ack(&mut self, now: Instant, bytes: f64, rtt: f64) {
-        if self.lossless {
+        if self.before_first_loss {
             self.window += SEEK * bytes;
             return;
         }
         let age = now.saturating_duration_since(self.epoch).as_secs_f64();
         let k = ((self.before_loss - self.before_loss * BETA).max(0.0) / self.mtu / C).cbrt();
         let target = self.before_loss + C * (age + rtt - k).powi(3) * self.mtu;
-        // RFC 9438, section 4.3: what Reno would have.
+        // RFC 9438, section 4.3: Reno's window is the minimum.
         let alpha = 3.0 * (1.0 - BETA) / (1.0 + BETA);
-        self.friendly += alpha * self.mtu * bytes / self.window;
+        self.reno_window += alpha * self.mtu * bytes / self.window;
         let target = target.clamp(self.window, 1.5 * self.window);
         self.window += (target - self.window) * bytes / self.window;
-        self.window = self.window.max(self.friendly);
+        self.window = self.window.max(self.reno_window);
     }
 
-    /// Packets were lost of which the newest left at `sent`: at most one cut a round trip. Returns
-    /// whether it was cut.
+    /// Packets were lost; the newest was sent at `sent`. Cuts the window at most once a round trip,
+    /// and returns whether it did.
     pub fn on_lost(&mut self, now: Instant, sent: Instant) -> bool {
         if sent < self.cut_at {
             return false;
@@ -68,8 +68,8 @@ impl Cubic {
         let shrinking = self.window < self.before_loss;
         self.before_loss = if shrinking { self.window * (1.0 + BETA) / 2.0 } else { self.window };
         self.window *= BETA;
-        self.lossless = false;
-        self.friendly = self.window;
+        self.before_first_loss = false;
+        self.reno_window = self.window;
         self.epoch = now;
         self.cut_at = now;
         true

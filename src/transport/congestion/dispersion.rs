@@ -1,62 +1,62 @@
-//! How fast the path could take more: packets that leave in one burst arrive spread out by the
-//! slowest link on the way, however little is sent on the whole (packet trains, Jain and Dovrolis
-//! 2002). So start-up can see the path's rate before it has filled the path.
+//! Packet-train dispersion (Jain and Dovrolis 2002): packets that leave in one burst arrive spread
+//! out by the slowest link, however little is sent overall. So Startup knows the path's rate before
+//! it has filled the path.
 
 use std::time::{Duration, Instant};
 
-/// Packets that leave within this much of a round trip make one train …
+/// Packets that leave within this share of an RTT make one train, or, on short paths, within
+/// [`MIN_SPAN`].
 const SPAN: f64 = 1.0 / 64.0;
-/// … or within this, on short paths.
 const MIN_SPAN: Duration = Duration::from_millis(1);
-/// A train of fewer packets, or whose acknowledgements came in fewer batches, says nothing.
+/// Minimum packets of a train, and batches of acknowledgements, for a measurement.
 const MIN_PACKETS: u32 = 8;
 const MIN_BATCHES: u32 = 2;
-/// The path has spread a train only if it took so many times as long to arrive as to leave; else it
-/// was no slower than the sender, and that is all it says.
-const SPREAD: f64 = 1.5;
-/// Where a quarter of them came at more than so many times the rate of another quarter, it was
-/// jitter that spread them.
-const APART: f64 = 1.5;
-/// So many trains make an estimate.
+/// The path spread a train if it took this many times as long to arrive as to leave. Otherwise the
+/// path was no slower than the sender.
+const MIN_SPREAD: f64 = 1.5;
+/// If a quarter of the trains arrived at more than this many times the rate of another quarter,
+/// jitter spread them.
+const MAX_RATE_RATIO: f64 = 1.5;
+/// Minimum trains for an estimate.
 const MIN_TRAINS: usize = 4;
-/// No more are kept.
+/// Maximum trains of one round.
 const MAX_TRAINS: usize = 256;
-/// And of an idle path no more.
+/// An estimate of an idle path uses this many of the newest trains.
 const IDLE_TRAINS: usize = 8;
 
-/// The train whose acknowledgements are coming in.
+/// A train whose acknowledgements arrive.
 #[derive(Clone, Copy, Debug)]
 struct Train {
     first_sent: Instant,
     last_sent: Instant,
     first_acked: Instant,
     last_acked: Instant,
-    /// Bytes in the batches after the first.
+    /// Bytes acknowledged after the first batch.
     bytes: u64,
     packets: u32,
     batches: u32,
-    arrived: Option<Spread>,
+    best: Option<TrainSample>,
 }
 
-/// How a train arrived.
+/// The measurement of one train.
 #[derive(Clone, Copy, Debug)]
-struct Spread {
+struct TrainSample {
     /// Bytes per second.
     rate: f64,
-    /// Slower than it left: that is the path's rate. Else the path carries as much or more.
-    slowed: bool,
-    /// Of so many packets.
+    /// It arrived more slowly than it left: `rate` is the path's rate. Otherwise the path carries
+    /// `rate` or more.
+    spread: bool,
     packets: u32,
 }
 
-/// What trains estimate of the path, in bytes per second.
+/// An estimate of the path's rate, in bytes per second.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Estimate {
-    /// They were too few, too short, or too different.
+    /// The trains were too few, too short, or too different.
     Unknown,
-    /// It carries so much.
+    /// The path carries this rate.
     Capacity(f64),
-    /// It carries what was sent, or more.
+    /// The path carries this rate or more.
     AtLeast(f64),
 }
 
@@ -64,13 +64,13 @@ pub enum Estimate {
 #[derive(Clone, Debug, Default)]
 pub struct Trains {
     train: Option<Train>,
-    arrived: Vec<Spread>,
+    samples: Vec<TrainSample>,
 }
 
 impl Trains {
-    /// A packet of `bytes` that left at `sent` was acknowledged; `rtt` is the least round-trip
-    /// time, in seconds. Whether it was the first of another train, so that there is more to
-    /// estimate.
+    /// A packet of `bytes` that was sent at `sent` was acknowledged; `rtt` is the minimum RTT, in
+    /// seconds. Returns whether it ended a train and began another, so that the estimate may have
+    /// changed.
     pub fn on_ack(&mut self, now: Instant, sent: Instant, bytes: u64, rtt: f64) -> bool {
         let span = MIN_SPAN.max(Duration::from_secs_f64(SPAN * rtt));
         let Some(train) =
@@ -85,7 +85,7 @@ impl Trains {
                 bytes: 0,
                 packets: 1,
                 batches: 1,
-                arrived: None,
+                best: None,
             });
             return true;
         };
@@ -106,68 +106,64 @@ impl Trains {
     fn close(&mut self) {
         let Some(mut train) = self.train.take() else { return };
         train.measure();
-        if let Some(arrived) = train.arrived
-            && self.arrived.len() < MAX_TRAINS
+        if let Some(sample) = train.best
+            && self.samples.len() < MAX_TRAINS
         {
-            self.arrived.push(arrived);
+            self.samples.push(sample);
         }
     }
 
-    /// What the trains of this round estimate so far.
+    /// The estimate of this round's trains so far.
     pub fn estimate(&self) -> Estimate {
-        self.agree_within(APART)
+        self.agree_within(MAX_RATE_RATIO)
     }
 
-    /// What they estimate if they are not further apart than this.
-    fn agree_within(&self, apart: f64) -> Estimate {
-        if self.arrived.len() < MIN_TRAINS {
+    /// The estimate, if the rates of the middle half of the trains differ by at most this factor.
+    fn agree_within(&self, max_ratio: f64) -> Estimate {
+        if self.samples.len() < MIN_TRAINS {
             return Estimate::Unknown;
         }
-        // A minority that was slowed down had a late acknowledgement, or a timer at the receiver's.
-        let slowed =
-            2 * self.arrived.iter().filter(|arrived| arrived.slowed).count() > self.arrived.len();
+        // If only a minority of trains was spread, delayed acknowledgements explain it.
+        let spread = 2 * self.samples.iter().filter(|s| s.spread).count() > self.samples.len();
         let mut rates: Vec<_> =
-            self.arrived.iter().filter(|a| a.slowed == slowed).map(|a| a.rate).collect();
+            self.samples.iter().filter(|s| s.spread == spread).map(|s| s.rate).collect();
         rates.sort_by(f64::total_cmp);
         let median = rates[rates.len() / 2];
-        let agree = rates[rates.len() * 3 / 4] <= apart * rates[rates.len() / 4];
-        match (slowed, agree) {
+        let agree = rates[rates.len() * 3 / 4] <= max_ratio * rates[rates.len() / 4];
+        match (spread, agree) {
             (true, true) => Estimate::Capacity(median),
             (true, false) => Estimate::Unknown,
             (false, _) => Estimate::AtLeast(median),
         }
     }
 
-    /// What the trains estimate that came one at a time, with pauses between them: only the newest
-    /// count. As they estimate only what leaves at first, too little does no harm.
+    /// The estimate of trains with pauses between them, on an idle path: the newest count, however
+    /// much they differ. It only sets the first window, so a low estimate does no harm.
     pub fn estimate_idle(&mut self) -> Estimate {
-        self.arrived.drain(..self.arrived.len().saturating_sub(IDLE_TRAINS));
+        self.samples.drain(..self.samples.len().saturating_sub(IDLE_TRAINS));
         self.agree_within(f64::MAX)
     }
 
-    /// The round is over: what all its trains estimate.
+    /// The round is over: returns the estimate of all its trains, and forgets them.
     pub fn end_round(&mut self) -> Estimate {
-        let said = self.estimate();
-        self.arrived.clear();
-        said
+        let estimate = self.estimate();
+        self.samples.clear();
+        estimate
     }
 }
 
 impl Train {
-    /// The last packet's acknowledgement may be delayed: the best of the batches counts, of those
-    /// that more than half of the train had come with, as a few packets may have come too close
-    /// together.
+    /// Measures the train after each batch and keeps the best rate, because the acknowledgement of
+    /// the last packet may be delayed. A measurement of over twice as many packets replaces a
+    /// better one, because a few packets may arrive too close together.
     fn measure(&mut self) {
         let arriving = self.last_acked.saturating_duration_since(self.first_acked).as_secs_f64();
         let leaving = self.last_sent.saturating_duration_since(self.first_sent).as_secs_f64();
         if self.packets >= MIN_PACKETS && self.batches >= MIN_BATCHES && arriving > 0.0 {
-            let (rate, slowed) = (self.bytes as f64 / arriving, arriving > SPREAD * leaving);
-            let now = Spread { rate, slowed, packets: self.packets };
-            if self
-                .arrived
-                .is_none_or(|best| now.rate > best.rate || now.packets > 2 * best.packets)
-            {
-                self.arrived = Some(now);
+            let (rate, spread) = (self.bytes as f64 / arriving, arriving > MIN_SPREAD * leaving);
+            let now = TrainSample { rate, spread, packets: self.packets };
+            if self.best.is_none_or(|best| now.rate > best.rate || now.packets > 2 * best.packets) {
+                self.best = Some(now);
             }
         }
     }
@@ -179,8 +175,9 @@ mod tests {
 
     const PACKET: u64 = 1250;
 
-    /// Trains of twenty packets, one every 20 ms, which leave at once, on a path of 50 ms: packet
-    /// `n` of each is acknowledged when `arrives` says, in microseconds, two at a time.
+    /// Trains of twenty packets, one train every 20 ms, on a path of 50 ms RTT. Packet `n` of each
+    /// leaves after `leaves(n)` and is acknowledged after 50 ms and `arrives(n)`, in microseconds,
+    /// two packets at a time.
     fn measure(count: u64, leaves: impl Fn(u64) -> u64, arrives: impl Fn(u64) -> u64) -> Estimate {
         let start = Instant::now();
         let mut trains = Trains::default();
@@ -195,21 +192,22 @@ mod tests {
     }
 
     #[test]
-    fn packets_that_arrive_spread_out_tell_the_slowest_links_rate() {
-        // 1250 bytes every 100 microseconds are 12.5 MB/s, although only a tenth of that is sent.
-        let says = measure(6, |_| 0, |n| 100 * n);
-        assert!(matches!(says, Estimate::Capacity(11.9e6..13.1e6)), "{says:?}");
+    fn spread_trains_show_the_slowest_links_rate() {
+        // 1,250 bytes every 100 microseconds are 12.5 MB/s, at a tenth of the sending rate.
+        let estimate = measure(6, |_| 0, |n| 100 * n);
+        assert!(matches!(estimate, Estimate::Capacity(11.9e6..13.1e6)), "{estimate:?}");
     }
 
     #[test]
-    fn a_late_last_acknowledgement_changes_nothing() {
-        let says = measure(6, |_| 0, |n| if n == 19 { 15_000 } else { 100 * n });
-        assert!(matches!(says, Estimate::Capacity(11.9e6..13.1e6)), "{says:?}");
+    fn a_late_last_acknowledgement_does_not_change_the_estimate() {
+        let estimate = measure(6, |_| 0, |n| if n == 19 { 15_000 } else { 100 * n });
+        assert!(matches!(estimate, Estimate::Capacity(11.9e6..13.1e6)), "{estimate:?}");
     }
 
     #[test]
-    fn a_few_trains_with_late_acknowledgements_are_not_the_path() {
-        // As fast as they leave, but every third waits 8 ms for its last acknowledgement.
+    fn a_minority_of_trains_with_late_acknowledgements_is_ignored() {
+        // Trains arrive as fast as they leave, but the last acknowledgement of every third is 8 ms
+        // late.
         let start = Instant::now();
         let mut trains = Trains::default();
         for train in 0..9 {
@@ -225,13 +223,13 @@ mod tests {
     }
 
     #[test]
-    fn packets_that_come_as_they_left_tell_the_least() {
-        let says = measure(6, |n| 50 * n, |n| 50 * n);
-        assert!(matches!(says, Estimate::AtLeast(22e6..28e6)), "{says:?}");
+    fn unspread_trains_show_a_lower_bound() {
+        let estimate = measure(6, |n| 50 * n, |n| 50 * n);
+        assert!(matches!(estimate, Estimate::AtLeast(22e6..28e6)), "{estimate:?}");
     }
 
     #[test]
-    fn trains_that_jitter_spread_say_nothing_of_a_busy_path() {
+    fn trains_spread_by_jitter_give_no_estimate_of_a_busy_path() {
         // One packet every 40, 80, … 240 microseconds.
         let start = Instant::now();
         let mut trains = Trains::default();
@@ -247,7 +245,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_told_by_few_trains_or_by_one_batch() {
+    fn few_trains_or_a_single_batch_give_no_estimate() {
         assert_eq!(measure(3, |_| 0, |n| 100 * n), Estimate::Unknown);
         assert_eq!(measure(6, |_| 0, |_| 0), Estimate::Unknown);
     }

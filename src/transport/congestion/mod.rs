@@ -1,10 +1,11 @@
-//! Congestion control of our own: BBR (draft-ietf-ccwg-bbr) for paths that lose packets without
-//! being full. docs/congestion.md has the model, the constants and what was measured.
+//! Congestion control: BBR (draft-ietf-ccwg-bbr) for paths that lose packets without being full.
+//! docs/congestion.md has the model and the constants.
 //!
-//! Data flows: `sampler` turns acknowledgements into delivery rates, `model` keeps what they say of
-//! the path, `state` decides what to do about it, `compete` is what it does beside loss-based
-//! senders, `ack_headroom` keeps acknowledgements flowing, `controller` is quinn's view of it.
-//! `window` follows it: how much is handed to quinn ahead of the link.
+//! Acknowledgements pass through these modules in order: `sampler` turns them into delivery rates,
+//! `dispersion` estimates the path's rate from packet trains, and `model` keeps the path's rate,
+//! RTT and loss. `phase` is the table of phases, and `state` runs them, with `startup` and `cubic`
+//! for two of them. `ack_headroom` widens the window where acknowledgements would stop otherwise.
+//! `controller` implements quinn's trait. `window` derives quinn's send buffer from the result.
 
 use std::any::Any;
 use std::sync::Arc;
@@ -16,6 +17,7 @@ mod controller;
 mod cubic;
 mod dispersion;
 mod model;
+mod phase;
 mod sampler;
 mod startup;
 mod state;
@@ -27,7 +29,7 @@ pub use window::{UPDATE_INTERVAL, send_window};
 
 pub use crate::config::Congestion;
 
-/// The factory to give to `quinn::TransportConfig::congestion_controller_factory`.
+/// The factory for `quinn::TransportConfig::congestion_controller_factory`.
 pub fn factory(kind: Congestion) -> Arc<dyn ControllerFactory + Send + Sync> {
     match kind {
         Congestion::Bbr => Arc::new(BbrFactory),
@@ -35,22 +37,22 @@ pub fn factory(kind: Congestion) -> Arc<dyn ControllerFactory + Send + Sync> {
     }
 }
 
-/// The estimate of a connection's path: give it `connection.congestion_state().into_any()`. Reading
-/// the state copies the controller, so keep the handle and read that; take a new one when the
-/// connection's remote address changes. `None` under CUBIC.
+/// The estimate of a connection's path, from `connection.congestion_state().into_any()`. Reading
+/// the state copies the controller, so callers keep the estimate, which stays current, and take a
+/// new one when the connection's remote address changes. `None` under CUBIC.
 pub fn estimate(state: Box<dyn Any>) -> Option<Arc<PathEstimate>> {
     state.downcast::<Bbr>().ok().map(|bbr| bbr.estimate())
 }
 
-/// One line on what the controller is doing, for logs: empty under CUBIC.
+/// One line on the controller's state, for logs: empty under CUBIC.
 pub fn describe(state: Box<dyn Any>) -> String {
     let Ok(bbr) = state.downcast::<Bbr>() else {
         return String::new();
     };
     let model = &bbr.core().model;
     format!(
-        "{:.40} rate {:.2} MB/s loss {:.3} excess {:.3} queue {:.1} ms min {:.1} ms spread {:.1} ms",
-        format!("{:?}", bbr.core().phase()),
+        "{:?} rate {:.2} MB/s loss {:.3} excess {:.3} queue {:.1} ms min {:.1} ms spread {:.1} ms",
+        bbr.core().phase(),
         model.rate() / 1e6,
         model.path_loss(),
         model.excess_loss(),

@@ -1,5 +1,7 @@
-//! What is known of the path: its delivery rate, its round-trip time without a queue, the queue's
-//! delay, and how much it loses by itself. All of it is counted in round trips.
+//! The path's model: delivery rate, minimum RTT, queueing delay and path loss, updated once a
+//! round.
+//!
+//! Path loss occurs at any sending rate. Loss that falls when the sender slows down is congestion.
 
 mod tally;
 #[cfg(test)]
@@ -10,144 +12,150 @@ use std::time::{Duration, Instant};
 
 use tally::{MAX_LOSS, Tally};
 
-/// Rounds for which the largest delivery rate is remembered: longer than a probe cycle, so that the
-/// rate found by the last probe up is still known at the next one.
+/// Window of the maximum filter of the delivery rate, in rounds: longer than a cycle, so that the
+/// rate that one ProbeUp found is still known at the next.
 const RATE_ROUNDS: u64 = 12;
-/// The least round-trip time is looked for anew after this (draft-ietf-ccwg-bbr: 10 s).
+/// The minimum RTT is measured again if it was not seen for this long (draft-ietf-ccwg-bbr: 10 s).
 pub const MIN_RTT_LIFE: Duration = Duration::from_secs(10);
 
-/// Acknowledgements that make a round a busy one, whatever the application gives.
+/// A round with this many acknowledgements counts as busy even if the application limited it.
 const BUSY_ACKS: f64 = 16.0;
-/// Of what arrived with the news of a loss, the share that the loss counts for at the most.
-const SCATTERED: f64 = 0.25;
-/// Packets by which the path's own loss is known.
-const SURE_PACKETS: f64 = 500.0;
+/// A burst of losses counts as at most this share of the bytes acknowledged with it.
+const MAX_BURST_LOSS: f64 = 0.25;
+/// Packets sent below the path's rate from which path loss is known.
+const PATH_LOSS_PACKETS: f64 = 500.0;
 
-/// Whether packets left below the path's rate or not: loss that stays below it is the path's own.
+/// How packets load the path. Loss below the path's rate is path loss.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Load {
-    /// Less than the path carries.
+    /// The sender was below the path's rate.
     Below,
-    /// About what the path carries, or more.
+    /// The sender was at the path's rate or above.
     Full,
 }
 
-/// How large the window was in a round, beside what the path needs.
+/// The window of a round beside the BDP.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Window {
-    /// So much smaller, on a path that loses packets, that the path is not full.
-    Tiny,
-    /// Smaller.
-    Small,
-    /// About as large.
-    Level,
-    /// Larger: a queue is our own doing.
-    Large,
+pub enum WindowLevel {
+    /// So far below the BDP that the path cannot be full: a lower rate is expected.
+    FarBelow,
+    /// Below the BDP.
+    Below,
+    /// About the BDP.
+    Even,
+    /// Above the BDP: the sender itself causes a queue.
+    Above,
 }
 
 /// One finished round trip.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Round {
-    /// The last delivery rate sampled, bytes per second: earlier ones still hold part of what was
-    /// delivered before the round.
+    /// The last delivery rate sampled, bytes per second. Earlier samples include data delivered
+    /// before the round.
     pub rate: f64,
-    /// Least round-trip time beyond the path's, seconds.
+    /// Queueing delay, seconds: the round's minimum RTT beyond that of the path.
     pub queue: f64,
-    /// Least round-trip time, seconds.
-    pub least: f64,
-    /// Mean round-trip time, seconds.
-    pub mean: f64,
+    /// Minimum RTT of the round, seconds.
+    pub min_rtt: f64,
+    /// Mean RTT of the round, seconds.
+    pub mean_rtt: f64,
     /// Share of bytes lost.
     pub loss: f64,
-    /// The same, where what is found lost at one time counts for no more than two packets, or a
-    /// quarter of what arrived then: a burst of losses is one mishap, while a path that is too full
+    /// The same with bursts limited: losses found at one time count as at most two packets, or a
+    /// quarter of the bytes acknowledged then. A burst is one event, while a path that is too full
     /// loses packets all the time.
     pub scattered_loss: f64,
     /// Bytes acknowledged and lost.
     pub bytes: f64,
-    /// Enough was sent to tell how the path is under load.
+    /// Enough was sent to show the path under load.
     pub busy: bool,
-    /// The application sent less than it could.
+    /// The application sent less than the window allowed.
     pub app_limited: bool,
 }
 
 /// The path's model.
 #[derive(Clone, Debug)]
 pub struct Model {
+    /// Maximum filter of the delivery rate: (busy round, bytes per second), largest rate first.
     rates: VecDeque<(u64, f64)>,
-    /// Count of round trips.
+    /// Rounds so far.
     pub round: u64,
     round_end: u64,
-    /// Round-trip time without a queue, seconds; 0 before the first sample.
+    /// RTT without a queue, seconds; 0 before the first sample.
     pub min_rtt: f64,
-    min_rtt_met: Option<Instant>,
-    /// Within a round, the mean round-trip time beyond the round's least, seconds, smoothed.
+    /// When an RTT close to the minimum was last seen.
+    min_rtt_at: Option<Instant>,
+    /// Mean RTT of a round beyond the round's minimum RTT, seconds, smoothed: the path's jitter.
     pub spread: f64,
     /// Queueing delay in the last round, seconds.
     pub queue: f64,
+    /// Recent rounds: packets with [`Load::Below`], and all packets.
     below: Tally,
     all: Tally,
-    now_below: Tally,
-    now_all: Tally,
-    /// Lost in this round, as [`Round::scattered_loss`] counts, bytes.
+    /// The same in this round.
+    round_below: Tally,
+    round_all: Tally,
+    /// Bytes lost in this round with bursts limited, for [`Round::scattered_loss`].
     scattered: f64,
-    /// When the last acknowledgements came, and bytes in them.
+    /// When the last batch of acknowledgements arrived, and its bytes.
     batch: (Option<Instant>, f64),
-    /// The last rounds' counts, newest first.
+    /// All packets of the last two rounds, newest first.
     past: [Tally; 2],
-    /// Rounds in which the application did not hold back: only they make rates old.
+    /// Rounds that the application did not limit: only these age the rates.
     busy_rounds: u64,
-    /// The least round-trip time is one that was seen under load.
-    loaded: bool,
-    rtt_least: f64,
+    /// The minimum RTT was measured under load.
+    min_rtt_is_loaded: bool,
+    /// RTTs of this round, seconds.
+    round_min_rtt: f64,
     rtt_sum: f64,
     rtt_count: f64,
-    rate_last: f64,
+    last_rate: f64,
     app_limited: bool,
-    window_before: Window,
+    previous_level: WindowLevel,
+    /// Consecutive rounds that suggest a slower path, and their largest rate.
     slow_rounds: u32,
     slow_rate: f64,
     mtu: f64,
 }
 
 impl Model {
-    /// Size of a packet, bytes.
+    /// Packet size, bytes.
     pub fn mtu(&self) -> f64 {
         self.mtu
     }
 
-    /// Nothing known.
+    /// The model of an unknown path.
     pub fn new(mtu: u16) -> Self {
         Self {
             rates: VecDeque::new(),
             round: 0,
             round_end: 0,
             min_rtt: 0.0,
-            min_rtt_met: None,
+            min_rtt_at: None,
             spread: 0.0,
             queue: 0.0,
             below: Tally::default(),
             all: Tally::default(),
-            now_below: Tally::default(),
-            now_all: Tally::default(),
+            round_below: Tally::default(),
+            round_all: Tally::default(),
             scattered: 0.0,
             batch: (None, 0.0),
             past: [Tally::default(); 2],
             busy_rounds: 0,
-            loaded: false,
-            rtt_least: f64::MAX,
+            min_rtt_is_loaded: false,
+            round_min_rtt: f64::MAX,
             rtt_sum: 0.0,
             rtt_count: 0.0,
-            rate_last: 0.0,
+            last_rate: 0.0,
             app_limited: false,
-            window_before: Window::Large,
+            previous_level: WindowLevel::Above,
             slow_rounds: 0,
             slow_rate: 0.0,
             mtu: f64::from(mtu),
         }
     }
 
-    /// Packets have another size now.
+    /// Sets the packet size, bytes.
     pub fn set_mtu(&mut self, mtu: u16) {
         self.mtu = f64::from(mtu);
     }
@@ -157,44 +165,44 @@ impl Model {
         self.rates.front().map_or(0.0, |r| r.1)
     }
 
-    /// A packet was acknowledged.
+    /// A packet was acknowledged after `rtt` seconds.
     pub fn on_ack(&mut self, now: Instant, rtt: f64, bytes: u64, load: Load) {
-        self.now_all.acked += bytes as f64;
+        self.round_all.acked += bytes as f64;
         let batch = if self.batch.0 == Some(now) { self.batch.1 } else { 0.0 };
         self.batch = (Some(now), batch + bytes as f64);
         if load == Load::Below {
-            self.now_below.acked += bytes as f64;
+            self.round_below.acked += bytes as f64;
         }
-        self.rtt_least = self.rtt_least.min(rtt);
+        self.round_min_rtt = self.round_min_rtt.min(rtt);
         self.rtt_sum += rtt;
         self.rtt_count += 1.0;
-        // With jitter, and no reordering, packets wait for those before them: a busy path has
-        // longer round trips than an idle one, without a queue.
-        if self.min_rtt == 0.0 || (rtt < self.min_rtt && !self.loaded) {
+        // On a path with jitter that keeps the order, packets wait for those before them. So RTTs
+        // of a busy path are longer than those of an idle one, even without a queue.
+        if self.min_rtt == 0.0 || (rtt < self.min_rtt && !self.min_rtt_is_loaded) {
             self.min_rtt = rtt;
         }
         if rtt <= self.min_rtt * 1.05 + 0.002 + self.spread {
-            self.min_rtt_met = Some(now);
+            self.min_rtt_at = Some(now);
         }
     }
 
-    /// Bytes were lost.
+    /// `bytes` were declared lost.
     pub fn on_lost(&mut self, bytes: u64, load: Load) {
-        self.now_all.lost += bytes as f64;
-        self.scattered += (bytes as f64).min((2.0 * self.mtu).max(SCATTERED * self.batch.1));
+        self.round_all.lost += bytes as f64;
+        self.scattered += (bytes as f64).min((2.0 * self.mtu).max(MAX_BURST_LOSS * self.batch.1));
         if load == Load::Below {
-            self.now_below.lost += bytes as f64;
+            self.round_below.lost += bytes as f64;
         }
     }
 
     /// A delivery rate was sampled over `interval` seconds.
     pub fn on_rate(&mut self, rate: f64, interval: f64, app_limited: bool) {
         self.app_limited |= app_limited;
-        // Over less than half a round trip a burst of acknowledgements looks like a fast path.
+        // Over less than half an RTT a burst of acknowledgements looks like a fast path.
         if interval < 0.5 * self.min_rtt || (app_limited && rate <= self.rate()) {
             return;
         }
-        self.rate_last = rate;
+        self.last_rate = rate;
         self.insert(rate);
     }
 
@@ -205,14 +213,13 @@ impl Model {
         self.rates.push_back((self.busy_rounds, rate));
     }
 
-    /// Ends the round if a packet that left with `delivered_before` bytes delivered closes it. A
-    /// queue although the `window` was no larger than the path needs means that the path's rate is
-    /// overestimated.
+    /// Ends the round if the acknowledged packet was sent after it began: `delivered_before` counts
+    /// the bytes delivered when that packet was sent. `level` is the window of the current phase.
     pub fn end_round(
         &mut self,
         delivered_before: u64,
         delivered: u64,
-        window: Window,
+        level: WindowLevel,
     ) -> Option<Round> {
         if delivered_before < self.round_end {
             return None;
@@ -223,42 +230,42 @@ impl Model {
         if !self.app_limited {
             self.busy_rounds += 1;
         }
-        if busy && self.loaded {
-            self.min_rtt = self.min_rtt.min(self.rtt_least);
+        if busy && self.min_rtt_is_loaded {
+            self.min_rtt = self.min_rtt.min(self.round_min_rtt);
         }
         if self.rtt_count > 0.0 {
-            self.queue = self.rtt_least - self.min_rtt;
-            let spread = self.rtt_sum / self.rtt_count - self.rtt_least;
-            if window == Window::Level && !self.congested() {
+            self.queue = self.round_min_rtt - self.min_rtt;
+            let spread = self.rtt_sum / self.rtt_count - self.round_min_rtt;
+            if level == WindowLevel::Even && !self.congested() {
                 self.spread += 0.2 * (spread - self.spread);
             }
         }
         let round = Round {
-            rate: self.rate_last,
+            rate: self.last_rate,
             queue: self.queue,
-            least: self.rtt_least,
-            mean: self.rtt_sum / self.rtt_count.max(1.0),
-            bytes: self.now_all.acked + self.now_all.lost,
+            min_rtt: self.round_min_rtt,
+            mean_rtt: self.rtt_sum / self.rtt_count.max(1.0),
+            bytes: self.round_all.acked + self.round_all.lost,
             busy,
-            loss: self.now_all.share(),
-            scattered_loss: Tally { lost: self.scattered, ..self.now_all }.share(),
+            loss: self.round_all.share(),
+            scattered_loss: Tally { lost: self.scattered, ..self.round_all }.share(),
             app_limited: self.app_limited,
         };
         if !self.congested() {
-            // Who loses so much was not below the path's rate, whatever an idle path seemed to
-            // carry: a policer lets a few packets through as if there were none.
-            if self.now_below.is_plausible(self.mtu) {
-                self.below.add(self.now_below);
+            // A round with implausible loss was not below the path's rate, even if the path probe
+            // found so: a policer lets the few packets of a probe through.
+            if self.round_below.is_plausible(self.mtu) {
+                self.below.add(self.round_below);
             }
-            self.all.add(self.now_all);
+            self.all.add(self.round_all);
         }
-        self.doubt(window, &round);
-        self.past = [self.now_all, self.past[0]];
-        self.now_below = Tally::default();
-        self.now_all = Tally::default();
+        self.detect_slower_path(level, &round);
+        self.past = [self.round_all, self.past[0]];
+        self.round_below = Tally::default();
+        self.round_all = Tally::default();
         self.scattered = 0.0;
-        (self.rtt_least, self.rtt_sum, self.rtt_count) = (f64::MAX, 0.0, 0.0);
-        self.rate_last = 0.0;
+        (self.round_min_rtt, self.rtt_sum, self.rtt_count) = (f64::MAX, 0.0, 0.0);
+        self.last_rate = 0.0;
         self.app_limited = false;
         while self.rates.len() > 1 && self.rates[0].0 + RATE_ROUNDS < self.busy_rounds {
             self.rates.pop_front();
@@ -266,17 +273,17 @@ impl Model {
         Some(round)
     }
 
-    /// A queue and a lower rate for two rounds (one, if much lower), although the window was
-    /// modest: the path has become slower, and what was measured before says nothing any more. In a
-    /// tiny window a lower rate is no news, and what seems a queue is jitter, or what is left of
-    /// one.
-    fn doubt(&mut self, window: Window, round: &Round) {
+    /// Forgets the earlier rates if the path has become slower. The signs are a queue and a lower
+    /// rate for two rounds, or for one if the rate is much lower, although the window did not
+    /// exceed the BDP. In a window far below the BDP a lower rate is expected, and the apparent
+    /// queue is jitter or the rest of an earlier one.
+    fn detect_slower_path(&mut self, level: WindowLevel, round: &Round) {
         let much = round.rate < 0.6 * self.rate();
-        // The packet that ends a round left when the one before it ended.
-        let before = std::mem::replace(&mut self.window_before, window);
-        let tiny = window == Window::Tiny || before == Window::Tiny;
-        if !tiny
-            && (window != Window::Large || much)
+        // The packet that ends a round was sent when the round before ended.
+        let previous = std::mem::replace(&mut self.previous_level, level);
+        let far_below = level == WindowLevel::FarBelow || previous == WindowLevel::FarBelow;
+        if !far_below
+            && (level != WindowLevel::Above || much)
             && self.congested()
             && !round.app_limited
             && round.rate > 0.0
@@ -293,22 +300,22 @@ impl Model {
         }
     }
 
-    /// The last round carried so much more than the one before it that the path was far from full
-    /// in that: its `least` round-trip time was without a queue, and its loss the path's own.
-    pub fn was_far_from_full(&mut self, least: f64) {
-        self.loaded = true;
-        self.min_rtt = self.min_rtt.max(least);
+    /// The round before the last one was far from filling the path: its minimum RTT, `min_rtt`
+    /// seconds, was without a queue, and its loss was path loss.
+    pub fn was_far_from_full(&mut self, min_rtt: f64) {
+        self.min_rtt_is_loaded = true;
+        self.min_rtt = self.min_rtt.max(min_rtt);
         if self.past[1].is_plausible(self.mtu) {
             self.below.add(self.past[1]);
         }
     }
 
-    /// Enough was seen below the path's rate to tell its own loss.
+    /// Whether enough packets were sent below the path's rate to know path loss.
     pub fn knows_loss(&self) -> bool {
-        self.below.acked + self.below.lost > SURE_PACKETS * self.mtu
+        self.below.acked + self.below.lost > PATH_LOSS_PACKETS * self.mtu
     }
 
-    /// Replaces every remembered rate by this one.
+    /// Replaces all remembered rates by `rate`, in bytes per second.
     pub fn set_rate(&mut self, rate: f64) {
         self.rates.clear();
         self.rates.push_back((self.busy_rounds, rate));
@@ -316,34 +323,34 @@ impl Model {
         self.slow_rate = 0.0;
     }
 
-    /// A probe cycle is over: older counts of loss weigh less.
-    /// After start-up (`fresh`) only what was seen below the path's rate counts: it overshoots.
-    pub fn end_cycle(&mut self, fresh: bool) {
-        if fresh {
+    /// A cycle is over: older loss weighs less. After the `first` cycle, which contains Startup,
+    /// only packets below the path's rate count, because Startup overshoots.
+    pub fn end_cycle(&mut self, first: bool) {
+        if first {
             self.all = self.below;
         }
         self.below.forget();
         self.all.forget();
     }
 
-    /// Seconds that the queue may take before it counts as one: the sender's own bursts, and on
-    /// slow paths a few packets, are none.
-    pub fn tolerance(&self) -> f64 {
+    /// Queueing delay, in seconds, that does not count as a queue: the sender's own bursts and, on
+    /// slow paths, a few packets.
+    pub fn queue_tolerance(&self) -> f64 {
         0.005 + 0.15 * self.min_rtt + self.packets(4.0)
     }
 
-    /// Time that the path needs for `n` packets, seconds.
+    /// Transmission time of `n` packets, seconds.
     pub fn packets(&self, n: f64) -> f64 {
         if self.rate() > 0.0 { n * self.mtu / self.rate() } else { 0.0 }
     }
 
-    /// The last round had a queue.
+    /// Whether the last round had a queue.
     pub fn congested(&self) -> bool {
-        self.queue > self.tolerance()
+        self.queue > self.queue_tolerance()
     }
 
-    /// Share that the path loses by itself: what is lost in all, but not more than what is lost
-    /// while less is sent than the path carries (with a margin for chance).
+    /// Path loss, as a share of all bytes: the overall loss rate, but at most the loss rate below
+    /// the path's rate, with a margin for chance.
     pub fn path_loss(&self) -> f64 {
         let all = self.all.share();
         let sampled = self.below.acked + self.below.lost;
@@ -353,31 +360,31 @@ impl Model {
         all.min(1.25 * self.below.share() + 0.01).min(MAX_LOSS)
     }
 
-    /// Share lost of late in rounds without a queue, bytes by bytes.
+    /// Recent loss rate of rounds without a queue.
     pub fn loss(&self) -> f64 {
         self.all.share()
     }
 
-    /// Share lost beyond the path's own: what the sender causes without making a queue.
+    /// Loss rate beyond path loss: loss that the sender causes without a queue.
     pub fn excess_loss(&self) -> f64 {
         (self.all.share() - self.path_loss()).max(0.0)
     }
 
-    /// What must be sent for the path to be full: what it delivers and what it loses, unless a
-    /// queue says that the loss is congestion. Bytes per second.
+    /// The sending rate that fills the path, bytes per second: the delivery rate and, unless a
+    /// queue shows that loss is congestion, path loss on top.
     pub fn path_rate(&self) -> f64 {
         let loss = if self.congested() { 0.0 } else { self.path_loss() };
         self.rate() / (1.0 - loss)
     }
 
-    /// The least round-trip time has not been met for so long that it may have changed.
+    /// Whether the minimum RTT may have changed, because it was not seen for [`MIN_RTT_LIFE`].
     pub fn min_rtt_is_old(&self, now: Instant) -> bool {
-        self.min_rtt_met.is_some_and(|met| now.saturating_duration_since(met) > MIN_RTT_LIFE)
+        self.min_rtt_at.is_some_and(|at| now.saturating_duration_since(at) > MIN_RTT_LIFE)
     }
 
-    /// A new least round-trip time was measured with an all but empty path.
+    /// Replaces the minimum RTT by `rtt` seconds, measured while the path was nearly empty.
     pub fn set_min_rtt(&mut self, now: Instant, rtt: f64) {
         self.min_rtt = rtt;
-        self.min_rtt_met = Some(now);
+        self.min_rtt_at = Some(now);
     }
 }

@@ -1,13 +1,14 @@
 //! Delivery-rate samples (draft-ietf-ccwg-bbr, section 4.1) from what quinn tells a controller.
 //!
-//! quinn reports an acknowledged packet by the time at which it was sent, not by its number, so the
-//! state at each sending is kept in a log ordered by that time, and looked up when the
-//! acknowledgement comes.
+//! quinn identifies an acknowledged packet by its send time, not by its number. The sampler keeps a
+//! log of departures ordered by send time and looks each acknowledged packet up in it.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-/// The sender's counters when packets left.
+use super::model::Load;
+
+/// The sender's counters at a send time.
 #[derive(Clone, Copy, Debug)]
 struct Departure {
     sent: Instant,
@@ -15,25 +16,23 @@ struct Departure {
     delivered: u64,
     delivered_at: Instant,
     app_limited: bool,
-    phase: u64,
+    load: Load,
 }
 
-/// What one batch of acknowledgements says about the path.
+/// The delivery rate that one batch of acknowledgements shows.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Sample {
     /// Bytes per second delivered between the newest acknowledged packet's departure and now.
     pub rate: f64,
     /// How long that was, seconds: the longer of the sending and the acknowledging interval.
     pub interval: f64,
-    /// The packet left when the application gave less than the path could take.
+    /// The application limited the rate when the packet was sent.
     pub app_limited: bool,
-    /// Bytes delivered in all when the packet left: marks the round trips.
+    /// Bytes delivered in total when the packet was sent: delimits the rounds.
     pub delivered_before: u64,
-    /// The state machine's phase in which the packet left.
-    pub phase: u64,
 }
 
-/// Keeps the log and makes the samples.
+/// Keeps the log and computes the samples.
 #[derive(Clone, Debug)]
 pub struct Sampler {
     delivered: u64,
@@ -41,12 +40,12 @@ pub struct Sampler {
     first_sent: Instant,
     log: VecDeque<Departure>,
     newest: Option<Departure>,
-    /// Packets that leave before this many bytes are delivered are application-limited.
+    /// Packets are application-limited if they are sent before this many bytes are delivered.
     app_limited_until: u64,
 }
 
 impl Sampler {
-    /// A sampler that has seen nothing.
+    /// A sampler for a new path.
     pub fn new(now: Instant) -> Self {
         Self {
             delivered: 0,
@@ -63,9 +62,9 @@ impl Sampler {
         self.delivered
     }
 
-    /// Packets left at `now`, in the state machine's `phase`. `idle` says that nothing was in
+    /// Packets were sent at `now` and load the path by `load`. `idle` says that nothing was in
     /// flight before them: the intervals then start here, so that the pause does not count.
-    pub fn on_sent(&mut self, now: Instant, phase: u64, idle: bool) {
+    pub fn on_sent(&mut self, now: Instant, load: Load, idle: bool) {
         if idle {
             self.first_sent = now;
             self.delivered_at = now;
@@ -80,24 +79,25 @@ impl Sampler {
             delivered: self.delivered,
             delivered_at: self.delivered_at,
             app_limited: self.delivered < self.app_limited_until,
-            phase,
+            load,
         });
     }
 
-    /// A packet of `bytes` that left at `sent` was acknowledged. Returns the phase it left in.
-    pub fn on_ack(&mut self, now: Instant, sent: Instant, bytes: u64) -> Option<u64> {
+    /// A packet of `bytes` that was sent at `sent` was acknowledged. Returns its load, if the log
+    /// still has it.
+    pub fn on_ack(&mut self, now: Instant, sent: Instant, bytes: u64) -> Option<Load> {
         self.delivered += bytes;
         self.delivered_at = now;
         let found = self.find(sent)?;
         if self.newest.is_none_or(|n| found.sent >= n.sent) {
             self.newest = Some(found);
         }
-        Some(found.phase)
+        Some(found.load)
     }
 
-    /// The phase in which a packet left that is now known to be lost.
-    pub fn phase_of(&self, sent: Instant) -> Option<u64> {
-        self.find(sent).map(|d| d.phase)
+    /// The load of the packets that were sent at `sent`, if the log still has them.
+    pub fn load_of(&self, sent: Instant) -> Option<Load> {
+        self.find(sent).map(|d| d.load)
     }
 
     fn find(&self, sent: Instant) -> Option<Departure> {
@@ -105,8 +105,8 @@ impl Sampler {
         self.log.get(i).filter(|d| d.sent == sent).copied()
     }
 
-    /// The batch is complete: its sample, if it acknowledged anything known. What left longer than
-    /// `keep` ago is acknowledged or lost by now, and is forgotten.
+    /// The batch is complete: returns its sample, if it acknowledged a packet in the log. Removes
+    /// packets that were sent longer than `keep` ago: they are acknowledged or lost by now.
     pub fn finish(&mut self, now: Instant, keep: Duration) -> Option<Sample> {
         while self.log.front().is_some_and(|d| d.sent + keep < now) {
             self.log.pop_front();
@@ -122,12 +122,11 @@ impl Sampler {
             interval,
             app_limited: newest.app_limited,
             delivered_before: newest.delivered,
-            phase: newest.phase,
         })
     }
 
-    /// The application has nothing to send while `in_flight` bytes are under way: samples say
-    /// nothing about the path until these are delivered.
+    /// The application has nothing more to send while `in_flight` bytes are unacknowledged. Samples
+    /// are application-limited until these are delivered.
     pub fn app_limited(&mut self, in_flight: u64) {
         self.app_limited_until = self.delivered + in_flight.max(1);
     }

@@ -1,139 +1,161 @@
-//! The state machine: from the model of the path to the window.
+//! The controller without quinn: it runs the phases and derives the window from the path's model.
 
 mod target;
+mod transitions;
 
 use std::time::{Duration, Instant};
 
 use super::cubic::Cubic;
-use super::model::{Load, Model, Round, Window};
+use super::model::{Load, Model, WindowLevel};
+use super::phase::{Phase, RoundFacts};
 use super::sampler::Sampler;
-use super::startup::{GROWTH, INITIAL_PACKETS, Startup, StartupEnd};
+use super::startup::{GROWTH, INITIAL_PACKETS, Startup};
 
-/// Probing for more: so many bandwidth-delay products beyond the first, but at first on a long path
-/// only so many seconds' worth, which a short queue holds.
-const UP_GAIN: f64 = 0.25;
-const UP_QUEUE: f64 = 0.06;
-/// A rate that grows so much while cruising is probed at once.
-const NEWS: f64 = 1.04;
-/// Draining what probing left, and measuring the path's own loss below its rate.
-const DOWN_GAIN: f64 = 0.95;
-/// A path that was not used for so long may have changed.
-const STALE: Duration = Duration::from_secs(30);
-/// Now and then so much less that loss must fall if it is congestion, whoever else takes part in it
-/// …
+/// The window of a deep ProbeDown, in BDP: so far below the path's rate that loss must fall if it
+/// is congestion, even if another sender takes part in it.
 const DEEP_GAIN: f64 = 0.7;
-/// … once in so many cycles, or in so many while loss has been the path's own, when more than this
-/// share is lost.
-const DEEP_CYCLES: u64 = 3;
-const DEEP_CYCLES_CALM: u64 = 6;
-const DEEP_LOSS: f64 = 0.02;
-/// Loss beyond the path's own that is not chance.
+/// Loss beyond path loss that is more than chance.
 const EXCESS: f64 = 0.01;
-/// Rounds with a queue that is not ours before the sender competes for its share.
-const CROWDED_ROUNDS: u32 = 4;
-/// How often it is tried whether a competitor has gone.
+/// A path that was idle for this long may have changed.
+const STALE_AFTER: Duration = Duration::from_secs(30);
+/// Minimum time between competitive probes: the next loss after it starts one, and at twice this
+/// time one starts without a loss.
 const COMPETITIVE_PROBE_INTERVAL: Duration = Duration::from_secs(5);
-
-/// What the sender is doing.
+/// An ECN mark multiplies the window by this, at most once a round trip, and down to this minimum.
+const ECN_BETA: f64 = 0.85;
+const ECN_MIN: f64 = 0.4;
+/// A phase with its own variables. Rounds are numbered as [`Model::round`]; `drained` is the round
+/// in which the bytes in flight first fitted into the phase's window.
 #[derive(Clone, Debug)]
-pub enum Phase {
-    /// Growing until the path is full.
+enum Running {
     Startup(Startup),
-    /// Less than the path carries, for a round after the queue is gone; it carries `least`, if no
-    /// less was delivered yet.
-    ProbeDown { gain: f64, since: Option<u64>, least: f64 },
-    /// What the path carries, until this round, or until it carries more than this rate.
-    Cruise { until: u64, best: f64 },
-    /// More, to see whether the path carries more: gain, the rate to beat, and since which round.
-    ProbeUp { gain: f64, best: f64, since: u64 },
-    /// Nearly nothing, to see the round-trip time without a queue: since which round, least seen.
-    ProbeRtt { since: Option<u64>, least: f64 },
-    /// Beside a loss-based sender.
+    /// `min_rate` is a lower bound of the path's rate, in bytes per second, where Startup had an
+    /// estimate that delivery samples do not show yet.
+    ProbeDown {
+        gain: f64,
+        drained: Option<u64>,
+        min_rate: f64,
+    },
+    /// Ends in round `until`, or when the rate exceeds `start_rate` clearly.
+    Cruise {
+        until: u64,
+        start_rate: f64,
+    },
+    ProbeUp {
+        gain: f64,
+        start_rate: f64,
+        start: u64,
+    },
+    /// `min_rtt` is the smallest RTT of this phase, in seconds.
+    ProbeRtt {
+        drained: Option<u64>,
+        min_rtt: f64,
+    },
     Competitive(Cubic),
-    /// A pause from that, to see whether the queue goes away.
-    CompetitiveProbe { cubic: Cubic, since: Option<u64> },
+    CompetitiveProbe {
+        cubic: Cubic,
+        drained: Option<u64>,
+    },
 }
 
-/// The controller without quinn: time comes in, a window comes out.
+/// The controller's state: time and acknowledgements come in, a window comes out.
 #[derive(Clone, Debug)]
 pub struct Core {
     sampler: Sampler,
     /// The path's model.
     pub model: Model,
-    phase: Phase,
+    running: Running,
     mtu: f64,
+    /// Bytes sent and neither acknowledged nor declared lost.
     in_flight: f64,
+    /// Smoothed RTT, seconds.
     srtt: f64,
-    /// When more was last sent than the application held back.
+    /// When the application last sent as much as the window allowed.
     busy_at: Instant,
-    crowded: u32,
+    /// Consecutive rounds with a foreign queue.
+    foreign_queue_rounds: u32,
+    /// ProbeDown phases so far.
     cycle: u64,
-    peak: f64,
-    trial_at: Instant,
-    marked: f64,
-    marked_at: Instant,
-    fresh: bool,
-    delivered_at_round: (u64, Instant),
-    recent_rate: f64,
+    /// The highest rate of recent cycles, bytes per second: it outlives the start of a competitor.
+    peak_rate: f64,
+    competitive_probe_at: Instant,
+    /// Reduction of the window by ECN marks, and when the last one applied.
+    ecn_factor: f64,
+    ecn_at: Instant,
+    /// The ProbeDown phase that follows the first Startup has not ended.
+    first_cycle: bool,
+    /// Bytes delivered when the last round ended, and when that was.
+    round_start: (u64, Instant),
+    /// Bytes per second delivered in the last round.
+    round_rate: f64,
 }
 
 impl Core {
-    /// A controller for a path of which nothing is known.
+    /// A controller for an unknown path.
     pub fn new(now: Instant, mtu: u16) -> Self {
+        let startup = Startup::new(INITIAL_PACKETS * f64::from(mtu), 0.0, 0, 0.0);
         Self {
             sampler: Sampler::new(now),
             model: Model::new(mtu),
-            phase: Phase::Startup(Startup::new(INITIAL_PACKETS * f64::from(mtu), 0.0, 0, 0.0)),
+            running: Running::Startup(startup),
             mtu: f64::from(mtu),
             in_flight: 0.0,
             srtt: 0.1,
             busy_at: now,
-            crowded: 0,
+            foreign_queue_rounds: 0,
             cycle: 0,
-            peak: 0.0,
-            trial_at: now,
-            marked: 1.0,
-            marked_at: now,
-            fresh: true,
-            delivered_at_round: (0, now),
-            recent_rate: 0.0,
+            peak_rate: 0.0,
+            competitive_probe_at: now,
+            ecn_factor: 1.0,
+            ecn_at: now,
+            first_cycle: true,
+            round_start: (0, now),
+            round_rate: 0.0,
         }
     }
 
-    /// Packets of another size fit now.
+    /// Path MTU discovery changed the packet size, in bytes.
     pub fn set_mtu(&mut self, mtu: u16) {
         self.mtu = f64::from(mtu);
         self.model.set_mtu(mtu);
     }
 
-    /// What it is doing.
-    pub fn phase(&self) -> &Phase {
-        &self.phase
+    /// The current phase.
+    pub fn phase(&self) -> Phase {
+        match self.running {
+            Running::Startup(_) => Phase::Startup,
+            Running::ProbeDown { .. } => Phase::ProbeDown,
+            Running::Cruise { .. } => Phase::Cruise,
+            Running::ProbeUp { .. } => Phase::ProbeUp,
+            Running::ProbeRtt { .. } => Phase::ProbeRtt,
+            Running::Competitive(_) => Phase::Competitive,
+            Running::CompetitiveProbe { .. } => Phase::CompetitiveProbe,
+        }
     }
 
-    /// What the idle path's trains said that it carries, bytes per second.
-    pub fn seen(&self) -> Option<f64> {
-        match &self.phase {
-            Phase::Startup(startup) => startup.seen(),
+    /// The rate that the path probe found before the first file, in bytes per second. Known during
+    /// Startup only: afterwards measured rates are better.
+    pub fn probed_rate(&self) -> Option<f64> {
+        match &self.running {
+            Running::Startup(startup) => startup.probed_rate(),
             _ => None,
         }
     }
 
-    /// `bytes` left at `now`.
+    /// `bytes` were sent at `now`.
     pub fn on_sent(&mut self, now: Instant, bytes: u64) {
         let idle = self.in_flight <= 0.0;
-        if idle && now.saturating_duration_since(self.busy_at) > STALE {
+        if idle && now.saturating_duration_since(self.busy_at) > STALE_AFTER {
             self.go_stale();
         }
-        let load = self.load();
-        self.sampler.on_sent(now, u64::from(load == Load::Full), idle);
+        self.sampler.on_sent(now, self.load(), idle);
         self.in_flight += bytes as f64;
     }
 
-    /// What was known of the path is old: half of it is tried (draft-ietf-tsvwg-careful-resume,
-    /// section 3.2), and the rest found out again.
+    /// The path's model is old: starts up again from half of the known rate
+    /// (draft-ietf-tsvwg-careful-resume, section 3.2).
     fn go_stale(&mut self) {
-        if let Phase::Startup(startup) = &mut self.phase {
+        if let Running::Startup(startup) = &mut self.running {
             startup.go_stale();
             return;
         }
@@ -142,58 +164,51 @@ impl Core {
         self.enter_startup(rate / GROWTH, 0);
     }
 
+    /// How a packet that is sent now loads the path.
     fn load(&self) -> Load {
-        match self.phase {
-            Phase::ProbeDown { gain, .. } if gain > DEEP_GAIN => Load::Full,
-            Phase::ProbeDown { .. } | Phase::ProbeRtt { .. } | Phase::CompetitiveProbe { .. } => {
-                Load::Below
-            }
-            Phase::Startup(ref startup) if startup.is_below(self.in_flight, &self.model) => {
-                Load::Below
-            }
-            _ => Load::Full,
-        }
+        let below = match &self.running {
+            Running::ProbeDown { gain, .. } => *gain <= DEEP_GAIN,
+            Running::ProbeRtt { .. } | Running::CompetitiveProbe { .. } => true,
+            Running::Startup(startup) => startup.is_below_probed_rate(self.in_flight, &self.model),
+            _ => false,
+        };
+        if below { Load::Below } else { Load::Full }
     }
 
-    /// A packet that left at `sent` was acknowledged.
+    /// A packet of `bytes` that was sent at `sent` was acknowledged; `srtt` is the smoothed RTT.
     pub fn on_ack(&mut self, now: Instant, sent: Instant, bytes: u64, srtt: Duration) {
         let rtt = now.saturating_duration_since(sent).as_secs_f64().max(1e-6);
-        let phase = self.sampler.on_ack(now, sent, bytes);
-        let load = if phase == Some(0) { Load::Below } else { Load::Full };
+        let load = self.sampler.on_ack(now, sent, bytes).unwrap_or(Load::Full);
         self.model.on_ack(now, rtt, bytes, load);
         self.srtt = srtt.as_secs_f64();
-        match &mut self.phase {
-            Phase::ProbeRtt { least, .. } => *least = least.min(rtt),
-            Phase::Competitive(cubic) => cubic.on_ack(now, bytes as f64, rtt),
-            Phase::Startup(startup) => {
+        match &mut self.running {
+            Running::ProbeRtt { min_rtt, .. } => *min_rtt = min_rtt.min(rtt),
+            Running::Competitive(cubic) => cubic.on_ack(now, bytes as f64, rtt),
+            Running::Startup(startup) => {
                 startup.on_ack(now, sent, bytes as f64, rtt, self.in_flight, &self.model);
             }
             _ => {}
         }
     }
 
-    /// `bytes` were lost, of which the newest left at `sent`; none means a congestion mark (ECN).
+    /// `bytes` were declared lost; the newest of these packets was sent at `sent`. Zero bytes
+    /// report an ECN mark.
     pub fn on_lost(&mut self, now: Instant, sent: Instant, bytes: u64) {
         if bytes == 0 {
-            if sent >= self.marked_at {
-                self.marked = (self.marked * 0.85).max(0.4);
-                self.marked_at = now;
+            if sent >= self.ecn_at {
+                self.ecn_factor = (self.ecn_factor * ECN_BETA).max(ECN_MIN);
+                self.ecn_at = now;
             }
         } else {
-            let load =
-                if self.sampler.phase_of(sent) == Some(0) { Load::Below } else { Load::Full };
+            let load = self.sampler.load_of(sent).unwrap_or(Load::Full);
             self.model.on_lost(bytes, load);
             self.in_flight = (self.in_flight - bytes as f64).max(0.0);
         }
-        let Phase::Competitive(cubic) = &mut self.phase else {
-            return;
-        };
-        if cubic.on_lost(now, sent)
-            && now.saturating_duration_since(self.trial_at) > COMPETITIVE_PROBE_INTERVAL
+        if let Running::Competitive(cubic) = &mut self.running
+            && cubic.on_lost(now, sent)
         {
-            let cubic = cubic.clone();
-            self.trial_at = now;
-            self.phase = Phase::CompetitiveProbe { cubic, since: None };
+            let time_is_up = self.competitive_probe_is_due(now, COMPETITIVE_PROBE_INTERVAL);
+            self.advance(now, RoundFacts { time_is_up, ..RoundFacts::default() }, 0.0);
         }
     }
 
@@ -211,185 +226,57 @@ impl Core {
             self.busy_at = now;
         }
         self.model.on_rate(sample.rate, sample.interval, sample.app_limited);
-        let window = match self.phase {
-            Phase::Startup(_) | Phase::ProbeUp { .. } | Phase::Competitive(_) => Window::Large,
-            Phase::Cruise { .. } => Window::Level,
-            Phase::ProbeDown { gain, .. } if gain <= DEEP_GAIN => Window::Tiny,
-            // A pause that finds a queue all the same shows that somebody else sends too: there the
-            // lower rate is ours.
-            Phase::ProbeDown { .. } | Phase::ProbeRtt { .. } | Phase::CompetitiveProbe { .. } => {
-                Window::Small
-            }
-        };
         let delivered = self.sampler.delivered();
-        let round = self.model.end_round(sample.delivered_before, delivered, window);
-        if let Some(round) = round {
-            self.marked = (self.marked + 0.05).min(1.0);
-            let (before, since) = self.delivered_at_round;
-            let seconds = now.saturating_duration_since(since).as_secs_f64();
-            self.recent_rate = (delivered - before) as f64 / seconds.max(1e-6);
-            self.delivered_at_round = (delivered, now);
-            self.on_round(now, &round);
+        let level = self.window_level();
+        if let Some(round) = self.model.end_round(sample.delivered_before, delivered, level) {
+            self.on_round(now, delivered, &round);
         }
-        if let Phase::Startup(startup) = &mut self.phase
+        if let Running::Startup(startup) = &mut self.running
             && startup.sees_queue(&self.model)
         {
-            let least = startup.least_rate();
-            self.down(least);
+            let facts = RoundFacts { path_full: true, ..RoundFacts::default() };
+            let capacity = startup.capacity().unwrap_or(0.0);
+            self.advance(now, facts, capacity);
         }
-        self.watch_flight();
+        self.note_drained();
     }
 
-    /// From now on less than the path carries, which is `least` at the least, in bytes per second,
-    /// as far as that is known.
-    fn down(&mut self, least: f64) {
-        self.cycle += 1;
-        let calm = self.model.excess_loss() < EXCESS;
-        let cycles = if calm { DEEP_CYCLES_CALM } else { DEEP_CYCLES };
-        let deep = self.cycle.is_multiple_of(cycles) || (self.fresh && !self.model.knows_loss());
-        let lossy = self.model.loss() > DEEP_LOSS;
-        let gain = if deep && lossy { DEEP_GAIN } else { DOWN_GAIN };
-        self.phase = Phase::ProbeDown { gain, since: None, least };
+    /// The current window beside the BDP. The three probes with a small window are `Below` and not
+    /// `FarBelow`: a queue that they find belongs to another sender, and then the lower rate is
+    /// this sender's share.
+    fn window_level(&self) -> WindowLevel {
+        match self.running {
+            Running::Startup(_) | Running::ProbeUp { .. } | Running::Competitive(_) => {
+                WindowLevel::Above
+            }
+            Running::Cruise { .. } => WindowLevel::Even,
+            Running::ProbeDown { gain, .. } if gain <= DEEP_GAIN => WindowLevel::FarBelow,
+            Running::ProbeDown { .. }
+            | Running::ProbeRtt { .. }
+            | Running::CompetitiveProbe { .. } => WindowLevel::Below,
+        }
     }
 
-    fn watch_flight(&mut self) {
-        let window = self.target();
-        let drained = self.in_flight <= window + 2.0 * self.mtu;
+    /// Notes the round in which the bytes in flight first fit into the phase's window.
+    fn note_drained(&mut self) {
+        let fits = self.in_flight <= self.target() + 2.0 * self.mtu;
         let round = self.model.round;
-        match &mut self.phase {
-            Phase::ProbeDown { since, .. }
-            | Phase::ProbeRtt { since, .. }
-            | Phase::CompetitiveProbe { since, .. }
-                if drained && since.is_none() =>
-            {
-                *since = Some(round);
-            }
-            _ => {}
+        if let Running::ProbeDown { drained, .. }
+        | Running::ProbeRtt { drained, .. }
+        | Running::CompetitiveProbe { drained, .. } = &mut self.running
+            && fits
+        {
+            drained.get_or_insert(round);
         }
     }
 
-    fn on_round(&mut self, now: Instant, round: &Round) {
-        let count = self.model.round;
-        if self.count_crowd(round) {
-            self.compete(now, round);
-            return;
-        }
-        if let Phase::Startup(startup) = &mut self.phase {
-            if startup.on_round(&mut self.model, round) == StartupEnd::Full {
-                self.down(0.0);
-            }
-            return;
-        }
-        match self.phase.clone() {
-            Phase::ProbeDown { since: Some(since), .. } if count >= since + 2 => self.end_down(),
-            Phase::Cruise { until, .. } if count >= until && self.model.min_rtt_is_old(now) => {
-                self.phase = Phase::ProbeRtt { since: None, least: f64::MAX };
-            }
-            Phase::Cruise { until, best } if count >= until || self.is_news(best, round) => {
-                let gain = 1.0 + UP_GAIN.min(UP_QUEUE / self.model.min_rtt);
-                self.phase = Phase::ProbeUp { gain, best: self.model.rate(), since: count };
-            }
-            Phase::ProbeUp { gain, best, since } if count >= since + 2 => {
-                self.end_up(gain, best, round)
-            }
-            Phase::ProbeRtt { since: Some(since), least } if count >= since + 2 => {
-                if least < f64::MAX {
-                    self.model.set_min_rtt(now, least);
-                }
-                self.cruise();
-            }
-            Phase::CompetitiveProbe { cubic, since: Some(since) } if count >= since + 2 => {
-                if round.queue < 0.5 * self.crowd() {
-                    self.crowded = 0;
-                    self.cruise();
-                } else {
-                    self.phase = Phase::Competitive(cubic);
-                }
-            }
-            Phase::Competitive(cubic)
-                if now.saturating_duration_since(self.trial_at)
-                    > 2 * COMPETITIVE_PROBE_INTERVAL =>
-            {
-                self.trial_at = now;
-                self.phase = Phase::CompetitiveProbe { cubic, since: None };
-            }
-            _ => {}
-        }
-    }
-
-    /// Seconds of queue that, when they remain after our own part is drained, show that somebody
-    /// else keeps the queue full.
-    fn crowd(&self) -> f64 {
-        // By the path's rate, not by what is left of our share: that would hide the queue.
-        let rate = self.peak.max(self.model.rate()).max(1.0);
-        0.01 + 0.1 * self.model.min_rtt + self.least() / rate
-    }
-
-    /// Counts rounds in which a queue stays although our part of it is small.
-    fn count_crowd(&mut self, round: &Round) -> bool {
-        match self.phase {
-            Phase::ProbeDown { .. } | Phase::Cruise { .. } if round.queue > self.crowd() => {
-                self.crowded += 1;
-            }
-            Phase::ProbeDown { .. } | Phase::Cruise { .. } => self.crowded = 0,
-            _ => {}
-        }
-        self.crowded >= CROWDED_ROUNDS
-    }
-
-    fn compete(&mut self, now: Instant, round: &Round) {
-        // Half of what the path carried before the other came, or what is left of our share.
-        let rate = self.recent_rate.max(0.5 * self.peak);
-        let window = rate * (self.model.min_rtt + round.queue);
-        self.trial_at = now;
-        self.crowded = 0;
-        self.phase = Phase::Competitive(Cubic::new(now, window.max(self.least()), self.mtu));
-    }
-
-    fn end_down(&mut self) {
-        self.model.end_cycle(self.fresh);
-        self.fresh = false;
-        self.peak = self.model.rate().max(0.97 * self.peak);
-        self.cruise();
-    }
-
-    /// The path carries more than it did, without a queue.
-    fn is_news(&self, best: f64, round: &Round) -> bool {
-        self.model.rate() > NEWS * best && round.queue < 0.25 * self.model.tolerance()
-    }
-
-    fn end_up(&mut self, gain: f64, best: f64, round: &Round) {
-        let rate = self.model.rate();
-        // The path carries more than was known: find out how much at start-up's speed.
-        let grown = rate >= best * (1.0 + 0.5 * (gain - 1.0));
-        if !grown || self.model.congested() || round.app_limited {
-            self.down(0.0);
-        } else if gain < 1.0 + UP_GAIN {
-            self.phase =
-                Phase::ProbeUp { gain: 1.0 + UP_GAIN, best: rate, since: self.model.round };
-        } else {
-            self.enter_startup(rate, 1);
-        }
-    }
-
-    fn enter_startup(&mut self, best: f64, flat: u32) {
-        let loss = self.model.path_loss();
-        self.phase = Phase::Startup(Startup::new(self.target(), best, flat, loss));
-    }
-
-    fn cruise(&mut self) {
-        // Two senders must not probe in step: what was delivered so far differs between them.
-        let vary = (self.sampler.delivered() / self.mtu as u64) % 3;
-        self.phase = Phase::Cruise { until: self.model.round + 3 + vary, best: self.model.rate() };
-    }
-
-    /// Bytes under way, as far as is known: what is acknowledged counts until the batch is
-    /// complete.
+    /// Bytes sent and neither acknowledged nor declared lost. Acknowledged bytes count until their
+    /// batch is complete.
     pub fn in_flight(&self) -> f64 {
         self.in_flight
     }
 
-    /// Round-trip time, smoothed.
+    /// Smoothed RTT.
     pub fn srtt(&self) -> Duration {
         Duration::from_secs_f64(self.srtt.clamp(0.0, 60.0))
     }

@@ -1,62 +1,60 @@
-//! The sender's half: packets that leave become source blocks, and blocks become repair packets.
+//! The encoder: sent packets form source blocks, and each block yields repair packets.
 
-use super::MAX_PACKETS;
 use super::key::RepairKey;
-use super::packet::{ID_LEN, Repair, id, is_source};
+use super::packet::{ID_LEN, MAX_PACKETS, Repair, id, is_source};
 use reed_solomon_simd::ReedSolomonEncoder;
 
-/// Standard deviations beyond the mean that a block's losses may lie and still be repaired: less
-/// than one block in a thousand is not. With three it is one in some hundreds, and the end of a
-/// file on a fast long path has nearly two hundred.
+/// A block can be repaired if its losses exceed the mean by at most this many standard deviations.
+/// Fewer than one block in a thousand fails. With three deviations one in some hundreds would fail,
+/// and the tail of a file on a fast long path has nearly two hundred blocks.
 const DEVIATIONS: f64 = 4.0;
-/// What loses more than this gets no more repair than what loses this: the path is broken.
+/// Maximum loss rate that repair provides for: beyond it the path is broken.
 const MAX_LOSS: f64 = 0.2;
 
-/// The packets since the last repair, and the numbers of blocks.
+/// The block that is being filled.
 pub struct SourceBlock {
     key: RepairKey,
     number: u32,
     packets: Vec<Vec<u8>>,
 }
 
-/// Repair packets of one block, of one size, one behind the other.
+/// The repair packets of one block, concatenated. All have one size.
 #[derive(Debug)]
 pub struct Repairs {
-    /// All of them.
+    /// The packets.
     pub bytes: Vec<u8>,
-    /// Bytes of one.
+    /// Length of one packet, bytes.
     pub size: usize,
-    /// What they take, of what the block's own packets took.
+    /// Their bytes as a share of the bytes of the block's source packets.
     pub share: f64,
 }
 
-/// Symbols of repair for a block of `packets`, each of which is two symbols and lost with the
-/// probability `loss`; so are the repair's own packets, one symbol each.
+/// Number of repair symbols for a block of `packets` on a path that loses each packet with
+/// probability `loss`. A source packet has two symbols, a repair packet one.
 pub(crate) fn symbols(packets: usize, loss: f64) -> usize {
     let (packets, loss) = (packets as f64, loss.clamp(0.0, MAX_LOSS));
     let lost = packets * loss + DEVIATIONS * (packets * loss * (1.0 - loss)).sqrt();
-    // A lost packet is two lost symbols: less than two repair nothing.
+    // Each lost packet needs two symbols, so at least two are sent.
     (1.0 + 2.0 * lost.max(0.5) / (1.0 - loss)).ceil() as usize
 }
 
 impl SourceBlock {
-    /// Before the session's first packet.
+    /// The first block of a session.
     pub fn new(key: RepairKey) -> Self {
         Self { key, number: 0, packets: Vec::with_capacity(MAX_PACKETS) }
     }
 
-    /// The number of the block that is being filled.
+    /// The number of this block.
     pub fn number(&self) -> u32 {
         self.number
     }
 
-    /// Packets in it.
+    /// Number of packets so far.
     pub fn packets(&self) -> usize {
         self.packets.len()
     }
 
-    /// Takes a copy of a packet that leaves, if it is one to be repaired; whether the block is
-    /// full.
+    /// Adds a copy of a sent packet, if it is a source packet. Returns whether the block is full.
     pub fn add(&mut self, packet: &[u8]) -> bool {
         if is_source(packet) {
             self.packets.push(packet.to_vec());
@@ -64,8 +62,8 @@ impl SourceBlock {
         self.packets.len() >= MAX_PACKETS
     }
 
-    /// Ends the block: its repair, for a path that loses this part of all packets. `None` if it is
-    /// empty.
+    /// Ends the block. Returns its repair packets for a path with this loss rate, or `None` if it
+    /// is empty.
     pub fn close(&mut self, loss: f64) -> Option<Repairs> {
         let packets = std::mem::take(&mut self.packets);
         let number = self.number;
@@ -91,14 +89,14 @@ impl SourceBlock {
     }
 }
 
-/// Bytes of a symbol where the longest packet has so many: two symbols take it and its length. The
-/// code works on words of two bytes.
+/// Length of a symbol, in bytes, for a longest packet of this length: two symbols hold the packet
+/// and its length. The code works on words of two bytes.
 fn half(longest: usize) -> usize {
     (longest + 2).div_ceil(4) * 2
 }
 
-/// A packet as two symbols of `half` bytes: its length in two bytes, itself, zeros. `None` if it is
-/// too long for them.
+/// A packet as two symbols of `half` bytes: its length in two bytes, the packet, and zeros. `None`
+/// if it is too long.
 pub(crate) fn padded(packet: &[u8], half: usize) -> Option<Vec<u8>> {
     let length =
         u16::try_from(packet.len()).ok().filter(|length| usize::from(*length) + 2 <= 2 * half)?;

@@ -1,15 +1,15 @@
-//! Fuzz body of the repair.
+//! Fuzz target for forward error correction.
 
 use super::encoder::SourceBlock;
 use super::key::RepairKey;
-use super::packet::{ID_LEN, Repair, id, is_source};
-use super::{MAX_PACKETS, MIN_PACKET_LEN, Recovery};
+use super::packet::{ID_LEN, MAX_PACKETS, MIN_PACKET_LEN, Repair, id, is_source};
+use super::receiver::Recovery;
 
 fn key() -> RepairKey {
     RepairKey::new(&[7; 32])
 }
 
-/// Bytes as choices, with zeros at the end.
+/// The fuzzer's bytes as choices; zeros follow them.
 struct Choices<'a>(std::slice::Iter<'a, u8>);
 
 impl Choices<'_> {
@@ -22,7 +22,7 @@ impl Choices<'_> {
     }
 }
 
-/// A QUIC packet of its own: no two have the same id.
+/// A source packet with a unique id.
 fn packet(number: u16, choices: &mut Choices<'_>) -> Vec<u8> {
     let mut packet = vec![choices.byte(); MIN_PACKET_LEN + usize::from(choices.byte())];
     let end = packet.len() - ID_LEN;
@@ -31,12 +31,12 @@ fn packet(number: u16, choices: &mut Choices<'_>) -> Vec<u8> {
     packet
 }
 
-/// Blocks whose packets and repair are lost, changed, repeated and out of order: what is made is
-/// what was sent and did not come. And repair that somebody with the key made up: what is made
-/// looks like a packet of QUIC's.
+/// Source and repair packets are lost, changed, repeated and reordered: every recovered packet was
+/// sent and lost. Then a holder of the key sends invented repair: every recovered packet looks like
+/// a QUIC packet.
 ///
 /// # Panics
-/// When it does not hold.
+/// If one of these does not hold.
 pub fn repair(data: &[u8]) {
     let mut choices = Choices(data.iter());
     let (mut block, mut recovery) = (SourceBlock::new(key()), Recovery::new(key()));
@@ -60,15 +60,15 @@ pub fn repair(data: &[u8]) {
             repair[at] ^= change;
             assert_eq!(recovery.take(&repair), change == 0);
         }
-        while let Some(made) = recovery.recovered() {
-            let place = lost.iter().position(|packet| *packet == made);
-            lost.remove(place.expect("was sent, did not come and was not made yet"));
+        while let Some(packet) = recovery.recovered() {
+            let place = lost.iter().position(|lost| *lost == packet);
+            lost.remove(place.expect("a packet that was sent, lost and not recovered before"));
         }
     }
-    made_up(&mut choices, &mut recovery);
+    invented(&mut choices, &mut recovery);
 }
 
-fn made_up(choices: &mut Choices<'_>, recovery: &mut Recovery) {
+fn invented(choices: &mut Choices<'_>, recovery: &mut Recovery) {
     let count = 1 + usize::from(choices.byte() % 4);
     let ids: Vec<u8> = (0..count).flat_map(|_| [0xff, 0xff, 0, choices.byte()]).collect();
     let half = 2 * usize::from(choices.byte());
@@ -79,7 +79,7 @@ fn made_up(choices: &mut Choices<'_>, recovery: &mut Recovery) {
         Repair { number, symbols, index, ids: &ids, symbol: &symbol }.encode(&key(), &mut bytes);
         recovery.take(&bytes);
     }
-    while let Some(made) = recovery.recovered() {
-        assert!(is_source(&made) && ids.chunks(ID_LEN).any(|known| known == id(&made)));
+    while let Some(packet) = recovery.recovered() {
+        assert!(is_source(&packet) && ids.chunks(ID_LEN).any(|known| known == id(&packet)));
     }
 }

@@ -1,18 +1,18 @@
-//! Authentication of repair packets. They travel below QUIC, which protects only its own packets.
+//! Authentication of repair packets: they travel below QUIC, which protects only its own packets.
 
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 use zeroize::Zeroizing;
 
-/// Length in bytes of what is kept of the HMAC. A forger gets one try a packet; what a forged one
-/// could cause is a packet that QUIC refuses.
+/// Length of the truncated HMAC, bytes. Each attempt of a forger costs a packet, and success only
+/// yields a packet that QUIC drops.
 pub const TAG_LEN: usize = 8;
 
 /// The key of one direction's repair packets.
 pub struct RepairKey(Hmac<Sha256>);
 
 impl RepairKey {
-    /// Of a key that is uniform and used for nothing else.
+    /// Takes a uniformly random key that serves no other purpose.
     pub fn new(key: &[u8; 32]) -> Self {
         // HMAC pads a key shorter than its block with zeros (RFC 2104, section 2).
         let mut block = Zeroizing::new([0; 64]);
@@ -20,7 +20,7 @@ impl RepairKey {
         Self(Hmac::new((&*block).into()))
     }
 
-    /// HMAC-SHA256 of the packet's rest, cut to its first bytes (RFC 2104, section 5).
+    /// The tag over the rest of the packet: HMAC-SHA256, truncated (RFC 2104, section 5).
     pub fn tag(&self, rest: &[u8]) -> [u8; TAG_LEN] {
         let whole: [u8; 32] = self.0.clone().chain_update(rest).finalize().into_bytes().into();
         let mut tag = [0; TAG_LEN];
@@ -28,7 +28,7 @@ impl RepairKey {
         tag
     }
 
-    /// Whether the tag is that of the rest, in constant time.
+    /// Whether the tag matches the rest of the packet, in constant time.
     pub fn verify(&self, rest: &[u8], tag: &[u8; TAG_LEN]) -> bool {
         self.0.clone().chain_update(rest).verify_truncated_left(tag).is_ok()
     }
@@ -38,7 +38,7 @@ impl RepairKey {
 mod tests {
     use super::*;
 
-    /// Tags made by a second implementation (tests/vectors/make_rft1.py).
+    /// Tags of a second implementation (tests/vectors/make_rft1.py).
     #[test]
     fn known_answers() {
         let vectors: serde_json::Value =

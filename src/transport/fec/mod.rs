@@ -1,14 +1,16 @@
-//! Forward error correction for what nobody would send again in time (RFC 6363 has the terms).
+//! Forward error correction for the tail of a transfer, where a retransmission would cost a round
+//! trip (RFC 6363 defines the terms).
 //!
-//! A file ends with a round trip for what was lost of it, and another for what of that was lost
-//! again, while the link carries next to nothing. So where a path loses packets by itself, what
-//! leaves once QUIC has all that there is to send is followed by repair: of each block of up to 64
-//! packets a few symbols of a Reed-Solomon code, of which the receiver makes what did not come. All
-//! of it is below QUIC, which sees a packet that came late: [`Fec`] stands between it and the
-//! socket. Nothing of it need be trusted: a packet that was made wrongly does not open.
+//! Without it a transfer ends with a round trip for retransmissions, and another for lost
+//! retransmissions, while the path is nearly idle. So on a path with loss, once QUIC has all of the
+//! application's data, repair packets follow the source packets: for each block of up to 64 packets
+//! a few symbols of a Reed-Solomon code, from which the receiver recovers the lost packets. This
+//! happens below QUIC, which sees a recovered packet as a late one: [`Fec`] stands between QUIC and
+//! the socket. QUIC authenticates recovered packets as any others.
 //!
-//! `packet` is what crosses, [`encoder`] makes repair, [`sender`] decides of what and when (`tail`:
-//! near the end), [`receiver`] is the receiver's half; all are free of sockets and clocks.
+//! `packet` is the format, [`encoder`] computes repair symbols, [`sender`] decides which packets
+//! are repaired (`tail` finds the end of a transfer), and [`receiver`] recovers packets. These
+//! modules use no socket and no clock.
 
 pub mod encoder;
 #[cfg(any(test, feature = "fuzzing"))]
@@ -22,41 +24,28 @@ mod tail;
 mod tests;
 
 use super::congestion::PathEstimate;
-use super::socket::MAX_BATCH_BYTES;
+use super::mtu::MAX_BATCH_BYTES;
 use super::stream::SendBacklog;
 use encoder::Repairs;
 pub use key::RepairKey;
 use quinn::AsyncUdpSocket;
 use quinn::udp::{EcnCodepoint, RecvMeta, Transmit};
 use receiver::Recovery;
-use sender::{Handed, Next, Sender};
+use sender::{AppData, NextStep, Sender};
 use std::io::IoSliceMut;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-/// Packets of a block at most. QUIC takes no packet for new that comes 128 packets late.
-pub const MAX_PACKETS: usize = 64;
-/// Smaller packets are acknowledgements, which the next ones say again, and receipts, for which
-/// nobody waits.
-pub const MIN_PACKET_LEN: usize = 300;
-/// On a shorter round trip a lost packet is soon sent again.
-const MIN_RTT: Duration = Duration::from_millis(10);
-/// The receiver takes a shorter one for long enough, as the two sides do not measure the same.
+/// Minimum RTT for which the receiver keeps packets. It is below the sender's limit, because the
+/// two sides measure different RTTs.
 const MIN_RTT_TO_KEEP: Duration = Duration::from_millis(4);
-/// A path that loses more than this by itself, of all packets, is one that loses packets: one in a
-/// thousand is enough for some of a fast path's last round to be lost nearly every time.
-const LOSSY: f64 = 0.0003;
-/// A block that is not full ends this part of a round trip after its first packet, …
-const DELAY: f64 = 1.0 / 8.0;
-/// … and within these.
-const DELAYS: [Duration; 2] = [Duration::from_millis(1), Duration::from_millis(15)];
 
-/// Stands between QUIC and the socket. All clones are one.
+/// Forward error correction between QUIC and the socket. Clones share one state.
 #[derive(Clone, Default)]
 pub struct Fec(Arc<Halves>);
 
-/// quinn wants this of a socket; the keys are nobody's to see.
+/// quinn requires `Debug` of a socket. This one hides the keys.
 impl std::fmt::Debug for Fec {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("Fec")
@@ -72,7 +61,7 @@ struct Halves {
 struct Sending {
     sender: Sender,
     backlog: SendBacklog,
-    /// The peer takes repair.
+    /// The peer supports repair packets.
     taken: bool,
     peer: Option<SocketAddr>,
     ecn: Option<EcnCodepoint>,
@@ -82,24 +71,24 @@ struct Sending {
 struct Receiving {
     recovery: Recovery,
     peer: Option<SocketAddr>,
-    /// How the last repair came.
+    /// Addresses and ECN of the last repair packet: recovered packets get the same.
     meta: RecvMeta,
 }
 
-/// What a session has that repair needs.
+/// A session's part of forward error correction.
 pub struct SessionRepair {
-    /// Authenticates what we send, …
+    /// Authenticates this side's repair packets.
     pub own: RepairKey,
-    /// … and what the peer sends.
+    /// Authenticates the peer's repair packets.
     pub peers: RepairKey,
-    /// The peer takes it.
+    /// The peer supports repair packets.
     pub taken: bool,
-    /// Who still has something to hand to QUIC.
+    /// The session's stream writers, for the tail of a transfer.
     pub backlog: SendBacklog,
 }
 
 impl Fec {
-    /// A new session: nothing is left of the one before.
+    /// A session begins: replaces the state of the one before.
     pub fn begin(&self, session: SessionRepair) {
         *lock(&self.0.sending) = Some(Sending {
             sender: Sender::new(session.own),
@@ -116,8 +105,8 @@ impl Fec {
         });
     }
 
-    /// The session's path is the one to this address now, and takes about `rtt`. Without an
-    /// estimate nothing is repaired on the way there.
+    /// The session uses the path to `peer` now, whose RTT is about `rtt`. Without an estimate of
+    /// the path this side sends no repair packets.
     pub fn follow(&self, peer: SocketAddr, rtt: Duration, path: Option<Arc<PathEstimate>>) {
         if let Some(sending) = &mut *lock(&self.0.sending) {
             sending.peer = Some(peer);
@@ -131,13 +120,13 @@ impl Fec {
         }
     }
 
-    /// How many packets that were lost this side made again in the session.
-    pub fn made(&self) -> u64 {
-        lock(&self.0.receiving).as_ref().map_or(0, |receiving| receiving.recovery.made())
+    /// Number of packets that this side recovered in the session.
+    pub fn recovered_count(&self) -> u64 {
+        lock(&self.0.receiving).as_ref().map_or(0, |receiving| receiving.recovery.recovered_count())
     }
 
-    /// What just left through `socket`.
-    pub(crate) fn sent(&self, socket: &Arc<dyn AsyncUdpSocket>, transmit: &Transmit<'_>) {
+    /// `transmit` was sent through `socket`: sends the repair packets that follow it.
+    pub(crate) fn on_sent(&self, socket: &Arc<dyn AsyncUdpSocket>, transmit: &Transmit<'_>) {
         let mut sending = lock(&self.0.sending);
         let Some(sending) =
             sending.as_mut().filter(|s| s.taken && s.peer == Some(transmit.destination))
@@ -145,24 +134,24 @@ impl Fec {
             return;
         };
         let size = transmit.segment_size.unwrap_or(transmit.contents.len()).max(1);
-        let handed =
-            Handed { written: sending.backlog.written(), waits: sending.backlog.is_blocked() };
-        if !sending.sender.repairs(transmit.contents.len(), size, handed) {
+        let data =
+            AppData { written: sending.backlog.written(), blocked: sending.backlog.is_blocked() };
+        if !sending.sender.repairs(transmit.contents.len(), size, data) {
             return;
         }
         (sending.ecn, sending.src_ip) = (transmit.ecn, transmit.src_ip);
         for packet in transmit.contents.chunks(size) {
             match sending.sender.add(packet) {
-                Next::Nothing => {}
-                Next::Close(number, delay) => {
+                NextStep::Nothing => {}
+                NextStep::CloseLater(number, delay) => {
                     tokio::spawn(self.clone().close_later(socket.clone(), number, delay));
                 }
-                Next::Send(repairs) => sending.send(socket, &repairs),
+                NextStep::Send(repairs) => sending.send(socket, &repairs),
             }
         }
     }
 
-    /// Ends a block that does not fill.
+    /// Ends a block after `delay` if it is not full by then.
     async fn close_later(self, socket: Arc<dyn AsyncUdpSocket>, number: u32, delay: Duration) {
         tokio::time::sleep(delay).await;
         if let Some(sending) = lock(&self.0.sending).as_mut()
@@ -172,8 +161,8 @@ impl Fec {
         }
     }
 
-    /// What just came.
-    pub(crate) fn received(&self, bufs: &[IoSliceMut<'_>], metas: &[RecvMeta]) {
+    /// Datagrams were received.
+    pub(crate) fn on_received(&self, bufs: &[IoSliceMut<'_>], metas: &[RecvMeta]) {
         let mut receiving = lock(&self.0.receiving);
         let Some(receiving) = receiving.as_mut().filter(|receiving| receiving.peer.is_some())
         else {
@@ -190,7 +179,7 @@ impl Fec {
         }
     }
 
-    /// Puts packets that were lost and are here again where those that came would be; how many.
+    /// Puts recovered packets into receive buffers, as if they had just arrived. Returns how many.
     pub(crate) fn recovered(&self, bufs: &mut [IoSliceMut<'_>], metas: &mut [RecvMeta]) -> usize {
         let mut receiving = lock(&self.0.receiving);
         let Some(receiving) = receiving.as_mut() else { return 0 };
@@ -211,7 +200,7 @@ fn lock<T>(half: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Sending {
-    /// Sends repair to the peer. Where the socket is full there is no room for it.
+    /// Sends repair packets to the peer. They are dropped if the socket's buffer is full.
     fn send(&self, socket: &Arc<dyn AsyncUdpSocket>, repairs: &Repairs) {
         let Some(destination) = self.peer else { return };
         let at_once = socket.max_transmit_segments().min(MAX_BATCH_BYTES / repairs.size).max(1);
@@ -227,8 +216,8 @@ impl Sending {
     }
 }
 
-/// Has the code's tables made, some MiB, the first time: otherwise the first block that is repaired
-/// waits for them.
+/// Makes the Reed-Solomon library build its tables, some MiB, so that the first repaired block does
+/// not wait for them.
 fn make_tables() {
     let _ = reed_solomon_simd::encode(2, 2, [[0u8; 64]; 2]);
 }

@@ -1,38 +1,46 @@
-//! A repair packet's bytes (protocol.md section 7.2).
+//! The format of a repair packet (protocol.md section 7.2), and the packets that it can repair.
 
 use super::key::{RepairKey, TAG_LEN};
 
-/// Its first byte. QUIC's fixed bit (RFC 9000, section 17) is clear, so it is no packet of QUIC's.
+/// Maximum packets of a source block. QUIC drops packets that arrive over 128 packets late as
+/// duplicates.
+pub const MAX_PACKETS: usize = 64;
+/// Minimum length of a source packet, bytes. Smaller packets are acknowledgements, which the next
+/// ones repeat, and receipts, which nothing waits for.
+pub const MIN_PACKET_LEN: usize = 300;
+/// The first byte of a repair packet. QUIC's fixed bit (RFC 9000, section 17) is clear, so QUIC
+/// drops it.
 const KIND: u8 = 0x01;
 /// Bytes before the ids.
-const HEAD: usize = 1 + TAG_LEN + 7;
-/// Bytes of an id: the end of a packet, which is the end of an AEAD's tag and so as good as random.
+const HEADER_LEN: usize = 1 + TAG_LEN + 7;
+/// Length of a packet id, bytes: the end of a packet, which is the end of an AEAD tag and therefore
+/// practically random.
 pub(crate) const ID_LEN: usize = 4;
 
-/// One symbol of a source block's repair, and what block that is.
+/// A repair packet: one repair symbol, and the description of its source block.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Repair<'a> {
-    /// The sender's number of the block.
+    /// The sender's block number.
     pub number: u32,
-    /// Repair symbols of the block, …
+    /// Number of the block's repair symbols.
     pub symbols: u8,
-    /// … and which of them this is.
+    /// Index of this symbol.
     pub index: u8,
-    /// Ids of the block's packets, in their order.
+    /// Ids of the block's packets, in order.
     pub ids: &'a [u8],
-    /// Half as long as the block's longest packet with its length.
+    /// The symbol: half as long as the block's longest packet with its length.
     pub symbol: &'a [u8],
 }
 
-/// Whether these bytes are meant for [`Repair::decode`].
+/// Whether this is a repair packet, to be decoded by [`Repair::decode`].
 pub(crate) fn is_repair(packet: &[u8]) -> bool {
     packet.first() == Some(&KIND)
 }
 
-/// Whether the packet can be one of a source block: QUIC's short header, and no mere
+/// Whether this is a source packet: it has QUIC's short header, and is more than an
 /// acknowledgement.
 pub(crate) fn is_source(packet: &[u8]) -> bool {
-    packet.len() >= super::MIN_PACKET_LEN && packet[0] & 0xc0 == 0x40
+    packet.len() >= MIN_PACKET_LEN && packet[0] & 0xc0 == 0x40
 }
 
 /// The packet's id.
@@ -41,7 +49,7 @@ pub(crate) fn id(packet: &[u8]) -> [u8; ID_LEN] {
 }
 
 impl<'a> Repair<'a> {
-    /// Appends the packet.
+    /// Appends the packet to `out`.
     pub fn encode(&self, key: &RepairKey, out: &mut Vec<u8>) {
         let begin = out.len();
         out.push(KIND);
@@ -54,16 +62,16 @@ impl<'a> Repair<'a> {
         tag.copy_from_slice(&key.tag(rest));
     }
 
-    /// What the packet says, if it is whole and the peer's.
+    /// Decodes a packet; `None` if it is malformed or not authentic.
     pub fn decode(key: &RepairKey, packet: &'a [u8]) -> Option<Self> {
         let (tag, rest) = packet.get(1..)?.split_first_chunk::<TAG_LEN>()?;
-        if !is_repair(packet) || packet.len() < HEAD || !key.verify(rest, tag) {
+        if !is_repair(packet) || packet.len() < HEADER_LEN || !key.verify(rest, tag) {
             return None;
         }
         let (number, rest) = rest.split_first_chunk::<4>()?;
         let (&[packets, symbols, index], rest) = rest.split_first_chunk::<3>()?;
         let (ids, symbol) = rest.split_at_checked(usize::from(packets) * ID_LEN)?;
-        let bounds = (1..=super::MAX_PACKETS).contains(&usize::from(packets)) && index < symbols;
+        let bounds = (1..=MAX_PACKETS).contains(&usize::from(packets)) && index < symbols;
         let even = !symbol.is_empty() && symbol.len() % 2 == 0;
         (bounds && even).then_some(Self {
             number: u32::from_be_bytes(*number),

@@ -1,4 +1,4 @@
-//! The receiver's half: what came is kept for a moment, and what did not is made of it and of
+//! The receiving half: keeps recent source packets, and recovers lost ones from them and from
 //! repair packets.
 
 use super::encoder::padded;
@@ -7,35 +7,35 @@ use super::packet::{ID_LEN, Repair, id, is_repair, is_source};
 use reed_solomon_simd::ReedSolomonDecoder;
 use std::collections::VecDeque;
 
-/// Packets that are kept: a block's, and what overtook them. What is further behind QUIC takes for
-/// a duplicate.
-const KEPT: usize = 256;
-/// Blocks that are kept: those with the last numbers. Repair of an older one is a replay, or of no
-/// use any more.
-const BLOCKS: u32 = 8;
+/// Source packets that are kept: those of a block, and those that overtook them. QUIC drops packets
+/// that are later than that as duplicates.
+const KEPT_PACKETS: usize = 256;
+/// Blocks that are kept: those with the highest numbers. Repair of an older block is a replay, or
+/// too late.
+const KEPT_BLOCKS: u32 = 8;
 
-/// What came of late.
+/// Recent packets and blocks, and recovered packets.
 pub struct Recovery {
     key: RepairKey,
-    kept: Kept,
-    blocks: Vec<Block>,
-    /// The last number of all.
+    kept: RecentPackets,
+    blocks: Vec<RepairBlock>,
+    /// The highest block number.
     newest: Option<u32>,
     recovered: VecDeque<Vec<u8>>,
-    made: u64,
+    recovered_count: u64,
 }
 
-/// The last packets, with their ids.
+/// The last source packets with their ids: a ring buffer.
 #[derive(Debug, Default)]
-struct Kept {
+struct RecentPackets {
     ids: Vec<[u8; ID_LEN]>,
     packets: Vec<Vec<u8>>,
     next: usize,
 }
 
-/// A block of which repair came.
+/// A block with at least one repair packet.
 #[derive(Debug)]
-struct Block {
+struct RepairBlock {
     number: u32,
     count: u8,
     ids: Vec<u8>,
@@ -45,19 +45,20 @@ struct Block {
 }
 
 impl Recovery {
-    /// Before the session's first packet.
+    /// A receiver for a new session.
     pub fn new(key: RepairKey) -> Self {
         Self {
             key,
-            kept: Kept::default(),
+            kept: RecentPackets::default(),
             blocks: Vec::new(),
             newest: None,
             recovered: VecDeque::new(),
-            made: 0,
+            recovered_count: 0,
         }
     }
 
-    /// Takes what came: packets are kept, repair is used. Whether it was repair of the peer's.
+    /// Takes a received packet: keeps a source packet, uses a repair packet. Returns whether it was
+    /// an authentic repair packet.
     pub fn take(&mut self, packet: &[u8]) -> bool {
         if is_source(packet) {
             self.kept.keep(packet);
@@ -77,35 +78,34 @@ impl Recovery {
         true
     }
 
-    /// Lets go of the blocks that are too far behind this number; whether it is not itself. So
-    /// nobody who sends old repair again takes the place of a block that is still of use. Numbers
-    /// begin again after 2^32.
+    /// Forgets blocks that are too far behind `number`. Returns whether `number` itself is recent
+    /// enough, so that replayed repair does not displace a useful block. Numbers wrap at 2^32.
     fn advance_to(&mut self, number: u32) -> bool {
         let newest = *self.newest.get_or_insert(number);
         if newest.wrapping_sub(number) <= u32::MAX / 2 {
-            return newest.wrapping_sub(number) < BLOCKS;
+            return newest.wrapping_sub(number) < KEPT_BLOCKS;
         }
         self.newest = Some(number);
-        self.blocks.retain(|block| number.wrapping_sub(block.number) < BLOCKS);
+        self.blocks.retain(|block| number.wrapping_sub(block.number) < KEPT_BLOCKS);
         true
     }
 
-    /// The next packet that was lost and is here again.
+    /// The next recovered packet.
     pub fn recovered(&mut self) -> Option<Vec<u8>> {
         let packet = self.recovered.pop_front();
-        self.made += u64::from(packet.is_some());
+        self.recovered_count += u64::from(packet.is_some());
         packet
     }
 
-    /// How many there were.
-    pub fn made(&self) -> u64 {
-        self.made
+    /// Number of packets recovered so far.
+    pub fn recovered_count(&self) -> u64 {
+        self.recovered_count
     }
 
-    /// What is in memory.
+    /// The current memory use.
     #[cfg(test)]
-    pub(crate) fn held(&self) -> Held {
-        Held {
+    pub(crate) fn memory(&self) -> RecoveryMemory {
+        RecoveryMemory {
             packets: self.kept.packets.len(),
             blocks: self.blocks.len(),
             symbols: self.blocks.iter().map(|block| block.symbols.len()).sum(),
@@ -113,20 +113,23 @@ impl Recovery {
     }
 }
 
-/// What a receiver has in memory: packets, blocks, and the repair symbols of these.
+/// Source packets, blocks, and repair symbols in a receiver's memory.
 #[cfg(test)]
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Held {
+pub(crate) struct RecoveryMemory {
     pub packets: usize,
     pub blocks: usize,
     pub symbols: usize,
 }
 
-/// The block that this repair is of, a new one if it is the first; `None` if it is not like the
-/// first.
-fn block_of<'a>(blocks: &'a mut Vec<Block>, repair: &Repair<'_>) -> Option<&'a mut Block> {
+/// The block of this repair packet: a new one for its first packet. `None` if the packet
+/// contradicts the first one.
+fn block_of<'a>(
+    blocks: &'a mut Vec<RepairBlock>,
+    repair: &Repair<'_>,
+) -> Option<&'a mut RepairBlock> {
     let at = blocks.iter().position(|block| block.number == repair.number).unwrap_or_else(|| {
-        blocks.push(Block {
+        blocks.push(RepairBlock {
             number: repair.number,
             count: repair.symbols,
             ids: repair.ids.to_vec(),
@@ -143,9 +146,9 @@ fn block_of<'a>(blocks: &'a mut Vec<Block>, repair: &Repair<'_>) -> Option<&'a m
     })
 }
 
-impl Kept {
+impl RecentPackets {
     fn keep(&mut self, packet: &[u8]) {
-        if self.ids.len() < KEPT {
+        if self.ids.len() < KEPT_PACKETS {
             self.ids.push(id(packet));
             self.packets.push(packet.to_vec());
             return;
@@ -154,7 +157,7 @@ impl Kept {
         let place = &mut self.packets[self.next];
         place.clear();
         place.extend_from_slice(packet);
-        self.next = (self.next + 1) % KEPT;
+        self.next = (self.next + 1) % KEPT_PACKETS;
     }
 
     fn get(&self, id: &[u8]) -> Option<&[u8]> {
@@ -163,9 +166,9 @@ impl Kept {
     }
 }
 
-impl Block {
-    /// Makes what is missing, once enough of the repair is there.
-    fn repair(&mut self, kept: &Kept, recovered: &mut VecDeque<Vec<u8>>) {
+impl RepairBlock {
+    /// Recovers the missing packets once enough repair symbols have arrived.
+    fn repair(&mut self, kept: &RecentPackets, recovered: &mut VecDeque<Vec<u8>>) {
         let packets: Vec<Option<&[u8]>> = self.ids.chunks(ID_LEN).map(|id| kept.get(id)).collect();
         let missing = packets.iter().filter(|packet| packet.is_none()).count();
         if self.symbols.len() < 2 * missing {
@@ -178,7 +181,7 @@ impl Block {
         self.symbols = Vec::new();
     }
 
-    /// The packets that are missing; `None` if what came does not fit together.
+    /// Decodes the missing packets; `None` if the symbols are inconsistent.
     fn decode(&self, packets: &[Option<&[u8]>]) -> Option<Vec<Vec<u8>>> {
         let mut decoder =
             ReedSolomonDecoder::new(2 * packets.len(), self.count.into(), self.half).ok()?;

@@ -1,36 +1,45 @@
-//! What of that which leaves is repaired, and when: the sender's half without its socket and its
-//! clock.
+//! The sending half without socket and clock: decides which packets are repaired, and ends blocks.
 
 use super::encoder::{Repairs, SourceBlock};
 use super::key::RepairKey;
-use super::tail::{Counts, Tail};
-use super::{DELAY, DELAYS, LOSSY, MAX_PACKETS, MIN_RTT};
+use super::packet::MAX_PACKETS;
+use super::tail::{Tail, Totals};
 use crate::transport::congestion::PathEstimate;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// What the application handed to QUIC.
+/// On a path with a shorter RTT a retransmission comes soon enough.
+const MIN_RTT: Duration = Duration::from_millis(10);
+/// Path loss above which repair is worth its bytes. At one packet in a thousand the last round trip
+/// on a fast path loses a packet nearly every time.
+const MIN_LOSS: f64 = 0.0003;
+/// A block that is not full ends this share of an RTT after its first packet, within the limits of
+/// [`MIN_BLOCK_TIME`] and [`MAX_BLOCK_TIME`].
+const BLOCK_TIME: f64 = 1.0 / 8.0;
+const MIN_BLOCK_TIME: Duration = Duration::from_millis(1);
+const MAX_BLOCK_TIME: Duration = Duration::from_millis(15);
+
+/// The data that the application wrote to QUIC.
 #[derive(Debug, Clone, Copy)]
-pub struct Handed {
+pub struct AppData {
     /// Bytes that QUIC took so far.
     pub written: u64,
-    /// There is more than QUIC takes at the moment.
-    pub waits: bool,
+    /// The application has more, and waits for QUIC to take it.
+    pub blocked: bool,
 }
 
-/// What follows from a packet that left.
+/// The next step after a source packet.
 #[derive(Debug)]
-pub enum Next {
+pub enum NextStep {
     /// Nothing.
     Nothing,
-    /// It is a block's first: [`Sender::close`] is to be called with the block's number after this
-    /// time.
-    Close(u32, Duration),
-    /// It filled a block: its repair is to be sent.
+    /// The packet began a block: call [`Sender::close`] with its number after this time.
+    CloseLater(u32, Duration),
+    /// The packet filled a block: send its repair symbols.
     Send(Repairs),
 }
 
-/// Follows all packets that leave on a session's path.
+/// Follows all packets that are sent on a session's path.
 pub struct Sender {
     block: SourceBlock,
     tail: Tail,
@@ -38,72 +47,72 @@ pub struct Sender {
 }
 
 impl Sender {
-    /// Before the session's first packet; nothing is repaired before [`Sender::follow`].
+    /// A sender for a new session. It repairs nothing before [`Sender::follow`].
     pub fn new(key: RepairKey) -> Self {
         Self { block: SourceBlock::new(key), tail: Tail::default(), path: None }
     }
 
-    /// The session's path is this one now, and QUIC took `written` bytes so far. Without an
-    /// estimate nothing is repaired.
+    /// The session uses `path` now, and QUIC took `written` bytes so far. Without an estimate the
+    /// sender repairs nothing.
     pub fn follow(&mut self, path: Option<Arc<PathEstimate>>, written: u64) {
         self.path = path;
-        if let Some(counts) = self.counts(written) {
-            self.tail.begin(counts);
+        if let Some(totals) = self.totals(written) {
+            self.tail.reset(totals);
         }
     }
 
-    /// So many bytes leave in packets of up to `size`: whether they are to be repaired, so that
-    /// [`Sender::add`] has to be called with each.
-    pub fn repairs(&mut self, bytes: usize, size: usize, handed: Handed) -> bool {
-        let Some((path, counts)) = self.path.as_ref().zip(self.counts(handed.written)) else {
+    /// QUIC sends `bytes` in packets of up to `size` bytes. Returns whether they are to be
+    /// repaired: if so, call [`Sender::add`] with each.
+    pub fn repairs(&mut self, bytes: usize, size: usize, data: AppData) -> bool {
+        let Some((path, totals)) = self.path.as_ref().zip(self.totals(data.written)) else {
             return false;
         };
-        let ends = self.tail.sends(bytes, bytes.div_ceil(size), counts, path.bdp());
-        let wanted =
-            path.loss() > LOSSY && path.min_rtt() >= Some(MIN_RTT) && ends && !handed.waits;
+        let in_tail = self.tail.on_sent(bytes, bytes.div_ceil(size), totals, path.bdp());
+        let lossy = path.loss() > MIN_LOSS && path.min_rtt() >= Some(MIN_RTT);
+        let wanted = lossy && in_tail && !data.blocked;
         if !wanted {
             path.set_repair_share(0.0);
         }
         wanted
     }
 
-    /// One of these packets.
-    pub fn add(&mut self, packet: &[u8]) -> Next {
-        // QUIC asks with larger ones whether they arrive. The answer is the path's: repair, whose
-        // packets are half as large, would bring all of them.
+    /// Adds one of these packets to the current block.
+    pub fn add(&mut self, packet: &[u8]) -> NextStep {
+        // Path MTU discovery sends larger packets to see whether they arrive. Repair would recover
+        // them, since its own packets are half as large, and so falsify the answer.
         if packet.len() > self.path.as_ref().map_or(0, |path| path.mtu()) {
-            return Next::Nothing;
+            return NextStep::Nothing;
         }
         let was_empty = self.block.packets() == 0;
         if self.block.add(packet) {
-            return self.end().map_or(Next::Nothing, Next::Send);
+            return self.end().map_or(NextStep::Nothing, NextStep::Send);
         }
         match was_empty && self.block.packets() == 1 {
-            true => Next::Close(self.block.number(), self.delay()),
-            false => Next::Nothing,
+            true => NextStep::CloseLater(self.block.number(), self.block_time()),
+            false => NextStep::Nothing,
         }
     }
 
-    /// Ends the block of this number if it did not fill: its repair, which is to be sent.
+    /// Ends the block with this number if it is still open. Returns its repair symbols, to be sent.
     pub fn close(&mut self, number: u32) -> Option<Repairs> {
         if self.block.number() == number { self.end() } else { None }
     }
 
-    fn counts(&self, written: u64) -> Option<Counts> {
-        let (lost, flights) = self.path.as_ref()?.lost_and_flights();
-        Some(Counts { written, lost, flights })
+    fn totals(&self, written: u64) -> Option<Totals> {
+        let (lost, restarts) = self.path.as_ref()?.lost_and_restarts();
+        Some(Totals { written, lost, restarts })
     }
 
-    fn delay(&self) -> Duration {
+    fn block_time(&self) -> Duration {
         let rtt = self.path.as_ref().and_then(|path| path.min_rtt()).unwrap_or_default();
-        rtt.mul_f64(DELAY).clamp(DELAYS[0], DELAYS[1])
+        rtt.mul_f64(BLOCK_TIME).clamp(MIN_BLOCK_TIME, MAX_BLOCK_TIME)
     }
 
     fn end(&mut self) -> Option<Repairs> {
         let path = self.path.as_ref()?;
         let full = self.block.packets() >= MAX_PACKETS;
         let repairs = self.block.close(path.loss())?;
-        // What does not even fill a block fills no link.
+        // A sender that does not fill a block does not fill the path either: its window may stay.
         path.set_repair_share(if full { repairs.share } else { 0.0 });
         Some(repairs)
     }

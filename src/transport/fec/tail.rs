@@ -1,59 +1,67 @@
-//! Whether what QUIC has not sent yet is little enough that its losses would be waited for.
+//! The tail of a transfer: the last data, whose losses would cost the transfer a round trip.
 
-/// So many bandwidth-delay products before the end, what is lost is sent again in time.
+/// Length of the tail, in BDP. Data before it is retransmitted in time if it is lost.
 const TAIL: f64 = 1.25;
-/// Bytes of a packet that are not the streams': header, frame header, tag.
+/// Bytes of a packet besides stream data: packet header, frame header and AEAD tag.
 const OVERHEAD: u64 = 34;
-/// What this may be wrong by, of what was written since all was sent.
+/// Error of the estimate, as a share of the bytes written since the last rest.
 const ERROR: f64 = 0.005;
 
-/// Counts of bytes, which only grow.
+/// The connection's counters, which only grow.
 #[derive(Debug, Clone, Copy, Default)]
-pub(crate) struct Counts {
-    /// Written to streams.
+pub(crate) struct Totals {
+    /// Bytes written to streams.
     pub written: u64,
-    /// Lost, as the sender takes it, and so sent again.
+    /// Bytes that the sender declared lost, and therefore retransmits.
     pub lost: u64,
-    /// How often something was sent after all had arrived and there was nothing more.
-    pub flights: u64,
+    /// How often the connection sent again after a rest without data or bytes in flight.
+    pub restarts: u64,
 }
 
-/// QUIC does not tell what it still has to send. It is what was written since it last had nothing,
-/// less what was sent since.
+/// The counters at one moment, with the payload sent until then.
+#[derive(Debug, Clone, Copy, Default)]
+struct Mark {
+    totals: Totals,
+    payload_sent: u64,
+}
+
+/// Estimates the data that QUIC still has to send, which quinn does not report: the bytes written
+/// since the last rest, less the bytes sent since then, plus the bytes lost.
 #[derive(Debug, Default)]
 pub(crate) struct Tail {
-    sent: u64,
-    before: (Counts, u64),
-    /// When there was nothing left to send.
-    begun: (Counts, u64),
+    /// At the last call.
+    last: Mark,
+    /// At the last rest.
+    rest: Mark,
 }
 
 impl Tail {
-    /// Lost packets are counted from these counts on, as another path counts anew. What is still to
-    /// be sent is forgotten.
-    pub fn begin(&mut self, now: Counts) {
-        self.before = (now, self.sent);
-        self.begun = self.before;
+    /// The connection is on another path, whose counters of losses and restarts begin anew: from
+    /// here on the estimate assumes that no earlier data is left to send.
+    pub fn reset(&mut self, totals: Totals) {
+        self.last.totals = totals;
+        self.rest = self.last;
     }
 
-    /// So many bytes leave in some packets; `product` is the path's bandwidth-delay product in
-    /// bytes. Whether they belong to the end, if nobody writes any more.
-    pub fn sends(
+    /// `packets` with `bytes` in total are sent; `bdp` is the path's BDP in bytes. Returns whether
+    /// they belong to the tail, provided that no application waits to write more.
+    pub fn on_sent(
         &mut self,
         bytes: usize,
         packets: usize,
-        now: Counts,
-        product: Option<u64>,
+        totals: Totals,
+        bdp: Option<u64>,
     ) -> bool {
-        if now.flights != self.before.0.flights {
-            self.begun = self.before;
+        if totals.restarts != self.last.totals.restarts {
+            self.rest = self.last;
         }
-        self.sent += (bytes as u64).saturating_sub(OVERHEAD * packets as u64);
-        self.before = (now, self.sent);
-        let (counts, sent) = self.begun;
-        let written = (now.written - counts.written) as f64;
-        let sent = (self.sent - sent) as f64 - (now.lost - counts.lost) as f64;
-        product.is_none_or(|product| written * (1.0 - ERROR) - sent < TAIL * product as f64)
+        let payload = (bytes as u64).saturating_sub(OVERHEAD * packets as u64);
+        self.last = Mark { totals, payload_sent: self.last.payload_sent + payload };
+        let Mark { totals: rest, payload_sent } = self.rest;
+        let written = (totals.written - rest.written) as f64;
+        let lost = (totals.lost - rest.lost) as f64;
+        let sent = (self.last.payload_sent - payload_sent) as f64 - lost;
+        bdp.is_none_or(|bdp| written * (1.0 - ERROR) - sent < TAIL * bdp as f64)
     }
 }
 
@@ -64,31 +72,31 @@ mod tests {
     const PACKET: usize = 1452;
     const PAYLOAD: u64 = 1452 - OVERHEAD;
 
-    /// Sends all of `written` in packets, of which every `nth` is lost and sent again; how many
-    /// belonged to the end.
-    fn send(tail: &mut Tail, counts: &mut Counts, written: u64, nth: u64) -> u64 {
-        counts.written += written;
-        counts.flights += 1;
+    /// Sends `written` bytes in packets, and every `nth` packet is lost and retransmitted. Returns
+    /// the bytes that belonged to the tail.
+    fn send(tail: &mut Tail, totals: &mut Totals, written: u64, nth: u64) -> u64 {
+        totals.written += written;
+        totals.restarts += 1;
         let mut last = 0;
         let (mut left, mut n) = (written, 0u64);
         while left > 0 {
             n += 1;
             if n.is_multiple_of(nth) {
-                counts.lost += PACKET as u64;
+                totals.lost += PACKET as u64;
             } else {
                 left = left.saturating_sub(PAYLOAD);
             }
-            last += u64::from(tail.sends(PACKET, 1, *counts, Some(1_000_000)));
+            last += u64::from(tail.on_sent(PACKET, 1, *totals, Some(1_000_000)));
         }
         last * PAYLOAD
     }
 
     #[test]
-    fn the_last_product_belongs_to_the_end() {
-        let (mut tail, mut counts) = (Tail::default(), Counts::default());
+    fn the_last_bdp_belongs_to_the_tail() {
+        let (mut tail, mut totals) = (Tail::default(), Totals::default());
         for written in [100_000_000, 300_000, 50_000_000, 100_000_000] {
             for nth in [u64::MAX, 50] {
-                let last = send(&mut tail, &mut counts, written, nth);
+                let last = send(&mut tail, &mut totals, written, nth);
                 let expected = 1_250_000.min(written);
                 let most = (expected + written / 190) * 103 / 100;
                 assert!(
@@ -100,22 +108,18 @@ mod tests {
     }
 
     #[test]
-    fn of_a_path_of_which_nothing_is_known_all_does() {
-        assert!(Tail::default().sends(
-            PACKET,
-            1,
-            Counts { written: 1 << 30, ..Counts::default() },
-            None
-        ));
+    fn on_an_unknown_path_all_data_belongs_to_the_tail() {
+        let totals = Totals { written: 1 << 30, ..Totals::default() };
+        assert!(Tail::default().on_sent(PACKET, 1, totals, None));
     }
 
     #[test]
-    fn another_path_counts_anew() {
-        let (mut tail, mut counts) = (Tail::default(), Counts::default());
-        send(&mut tail, &mut counts, 10_000_000, 50);
-        counts = Counts { written: counts.written, ..Counts::default() };
-        tail.begin(counts);
-        let last = send(&mut tail, &mut counts, 10_000_000, 50);
+    fn a_new_path_counts_from_zero() {
+        let (mut tail, mut totals) = (Tail::default(), Totals::default());
+        send(&mut tail, &mut totals, 10_000_000, 50);
+        totals = Totals { written: totals.written, ..Totals::default() };
+        tail.reset(totals);
+        let last = send(&mut tail, &mut totals, 10_000_000, 50);
         assert!((1_250_000..1_400_000).contains(&last), "{last}");
     }
 }

@@ -1,4 +1,4 @@
-//! Which key exchange group each connection negotiated; quinn does not tell.
+//! The key exchange group of each connection, which quinn does not report.
 //!
 //! rustls completes the exchange within one call of [`crypto::Session::read_handshake`], on the
 //! thread of that call. So each group records its completion in a variable of the thread
@@ -138,7 +138,7 @@ impl crypto::ClientConfig for Client {
     }
 }
 
-/// What a connection negotiated: its [`quinn::Connection::handshake_data`].
+/// The result of a connection's TLS negotiation: its [`quinn::Connection::handshake_data`].
 pub(crate) struct Negotiated {
     /// The key exchange group.
     pub group: NamedGroup,

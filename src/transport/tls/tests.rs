@@ -1,5 +1,5 @@
-//! The key exchange group against an X25519 of another library, wrong shares and failing
-//! generators; whole handshakes with peers that have other groups, and one that is tampered with.
+//! Tests the key exchange group against another library's X25519, wrong key shares and failing
+//! generators, and in handshakes with other groups and with tampering.
 
 use super::hybrid::{CLIENT_SHARE_LEN, SECRET_LEN, SERVER_SHARE_LEN};
 use crate::crypto::kem;
@@ -13,7 +13,7 @@ use rustls::quic::{ClientConnection, KeyChange, ServerConnection, Version};
 use rustls::{HandshakeKind, PeerMisbehaved};
 use std::net::Ipv4Addr;
 
-/// X25519 of an honest side, by another library than the one under test.
+/// The private key of an honest side, whose X25519 is another library's.
 const SCALAR: [u8; 32] = [0x42; 32];
 
 fn public() -> [u8; 32] {
@@ -103,8 +103,7 @@ fn an_ml_kem_key_with_a_coefficient_beyond_the_modulus_is_refused() {
     assert_eq!(error_of(X25519MLKEM768.start_and_complete(&share)), INVALID);
 }
 
-/// Points of small order make X25519's secret zero whatever the own scalar is: then that half adds
-/// nothing.
+/// With a point of small order X25519's secret is zero for every scalar: that half adds nothing.
 #[test]
 fn x25519_points_of_small_order_are_refused() {
     let zero = [0; 32];
@@ -188,7 +187,7 @@ static ONLY_HYBRID: [&dyn SupportedKxGroup; 1] = [&HYBRID];
 static X25519_FIRST: [&dyn SupportedKxGroup; 2] = [&X25519, &HYBRID];
 
 #[tokio::test]
-async fn peers_agree_on_a_group_and_both_tell_it() {
+async fn peers_agree_on_a_group_and_both_report_it() {
     let ours = endpoint(&GROUPS);
     for (groups, expected) in [
         (&GROUPS[..], "X25519MLKEM768"),
@@ -205,7 +204,7 @@ async fn peers_agree_on_a_group_and_both_tell_it() {
 
 /// Many connections at once, of both groups, on the same threads: each knows its own.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn each_of_many_connections_tells_its_own_group() {
+async fn each_of_many_connections_reports_its_own_group() {
     let responder = endpoint(&GROUPS);
     let addr = responder.local_addr().unwrap();
     let serve = tokio::spawn({
@@ -241,7 +240,7 @@ async fn each_of_many_connections_tells_its_own_group() {
     }
 }
 
-/// quinn would panic, and with it whoever dials next, in the midst of its lock.
+/// quinn would panic with its lock held, and so make every later dial panic.
 #[tokio::test]
 async fn a_dial_without_random_numbers_is_an_error_and_others_go_on() {
     static DRY_FIRST: [&dyn SupportedKxGroup; 2] = [&DRY, &X25519];
@@ -250,8 +249,7 @@ async fn a_dial_without_random_numbers_is_an_error_and_others_go_on() {
     for _ in 0..2 {
         assert!(dialler.connect(addr, SERVER_NAME).is_err());
     }
-    // A responder without random numbers refuses, and serves whoever needs none from that
-    // generator.
+    // A responder without random numbers refuses, but serves peers with the other group.
     let dry = endpoint(&DRY_FIRST);
     assert!(dial(&responder, &dry).await.is_err());
     assert_eq!(dial(&endpoint(&ONLY_X25519), &dry).await.unwrap(), [Some("X25519"); 2]);

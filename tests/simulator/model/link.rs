@@ -1,15 +1,19 @@
-//! One direction of a link: a policer, a drop-tail queue, a transmitter of a given rate, loss on
-//! the wire, delay, jitter and reordering, in that order.
+//! One direction of a link: a policer, a drop-tail queue, a transmitter, loss on the wire, delay,
+//! jitter and reordering, in that order.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
 
 use super::Rng;
+use super::recording::{OPPORTUNITY, Recording};
 
 /// Bytes that IPv4 and UDP add to a datagram.
 pub const HEADERS: f64 = 28.0;
 
-/// How packets are lost after they have used their share of the rate.
+/// Loss on the wire, after transmission.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Loss {
-    /// Each packet by itself, with this probability.
+    /// Each packet independently, with this probability.
     Random(f64),
     /// Gilbert-Elliott: mean share lost, and the mean length of a burst in packets.
     Burst(f64, f64),
@@ -41,6 +45,8 @@ pub struct LinkConfig {
     pub reorder: (f64, f64),
     /// A policer before the queue, in the direction of the data.
     pub policer: Option<Policer>,
+    /// A recording of each direction, instead of `rates`, and the size of its queue in bytes.
+    pub recordings: Option<([Arc<Recording>; 2], f64)>,
 }
 
 impl LinkConfig {
@@ -54,7 +60,15 @@ impl LinkConfig {
             jitter: 0.0,
             reorder: (0.0, 0.0),
             policer: None,
+            recordings: None,
         }
+    }
+
+    /// A link that plays recordings, with a queue of `queue` bytes in each direction.
+    pub fn recorded(forward: Recording, backward: Recording, rtt_ms: f64, queue: f64) -> Self {
+        let mut link = Self::new(forward.mean_rate() / 1e6, rtt_ms);
+        link.recordings = Some(([Arc::new(forward), Arc::new(backward)], queue));
+        link
     }
 
     /// The same with random loss, in percent.
@@ -83,9 +97,10 @@ impl LinkConfig {
     }
 }
 
-/// One direction at work.
+/// One direction of a running link.
 pub struct Link {
     config: LinkConfig,
+    player: Option<Player>,
     rng: Rng,
     busy_until: f64,
     last_arrival: f64,
@@ -107,7 +122,10 @@ pub struct Link {
 impl Link {
     /// An idle link.
     pub fn new(config: LinkConfig, seed: u64) -> Self {
+        let player =
+            config.recordings.clone().map(|([recording, _], max)| Player::new(recording, max));
         Self {
+            player,
             tokens: config.policer.map_or(0.0, |p| p.bucket),
             config,
             rng: Rng::new(seed),
@@ -123,7 +141,7 @@ impl Link {
         }
     }
 
-    /// Offers a datagram of `size` bytes at `now`: when it arrives, or `None` if it never does.
+    /// Sends a datagram of `size` bytes at `now`. Returns when it arrives, or `None` if it is lost.
     pub fn carry(&mut self, now: f64, size: usize) -> Option<f64> {
         let bytes = size as f64 + HEADERS;
         self.offered += 1;
@@ -131,16 +149,32 @@ impl Link {
             self.dropped += 1;
             return None;
         }
+        if let Some(player) = &mut self.player {
+            let Some(leaves) = player.carry(now, bytes) else {
+                self.dropped += 1;
+                return None;
+            };
+            self.queue_max = self.queue_max.max(leaves - now);
+            self.queue_sum += leaves - now;
+            self.busy_until = leaves;
+            return self.deliver();
+        }
         let waiting = (self.busy_until - now).max(0.0);
         self.queue_max = self.queue_max.max(waiting);
         self.queue_sum += waiting;
         let transmit = bytes * 8.0 / self.config.rate_at(now);
-        // A queue always holds one packet, or a slow link with a short queue would carry nothing.
+        // The queue always holds one packet. Otherwise a slow link with a short queue would carry
+        // none.
         if waiting > 0.0 && waiting + transmit > self.config.queue.max(2.0 * transmit) {
             self.dropped += 1;
             return None;
         }
         self.busy_until = now.max(self.busy_until) + transmit;
+        self.deliver()
+    }
+
+    /// The wire: when a packet arrives that the transmitter has sent at `busy_until`.
+    fn deliver(&mut self) -> Option<f64> {
         if self.loses() {
             self.lost += 1;
             return None;
@@ -148,9 +182,17 @@ impl Link {
         let there = self.busy_until + self.config.rtt / 2.0;
         let arrival = there + self.rng.unit() * self.config.jitter;
         self.last_arrival = self.last_arrival.max(arrival);
-        // Jitter alone keeps the order; a packet that is held back is overtaken.
+        // Jitter keeps the order. A reordered packet is held back, and others overtake it.
         let held = self.rng.chance(self.config.reorder.0);
         Some(self.last_arrival + if held { self.config.reorder.1 } else { 0.0 })
+    }
+
+    /// How long a small packet that comes at `now` would wait, seconds.
+    pub fn delay(&self, now: f64) -> f64 {
+        match &self.player {
+            Some(player) => player.delay(now),
+            None => (self.busy_until - now).max(0.0),
+        }
     }
 
     fn police(&mut self, now: f64, bytes: f64) -> bool {
@@ -180,5 +222,55 @@ impl Link {
                 self.bursting
             }
         }
+    }
+}
+
+/// Plays a recording with a drop-tail queue.
+struct Player {
+    recording: Arc<Recording>,
+    /// Size of the queue, bytes.
+    max: f64,
+    /// The opportunity in use, and its bytes that are left.
+    opportunity: u64,
+    left: f64,
+    /// When each packet in the queue leaves, and its bytes.
+    waiting: VecDeque<(f64, f64)>,
+    waiting_bytes: f64,
+}
+
+impl Player {
+    fn new(recording: Arc<Recording>, max: f64) -> Self {
+        let waiting = VecDeque::new();
+        Self { recording, max, opportunity: 0, left: OPPORTUNITY, waiting, waiting_bytes: 0.0 }
+    }
+
+    /// When a packet of `bytes` leaves that comes at `now`; `None` if the queue is full.
+    fn carry(&mut self, now: f64, bytes: f64) -> Option<f64> {
+        while let Some((_, gone)) = self.waiting.pop_front_if(|(leaves, _)| *leaves <= now) {
+            self.waiting_bytes -= gone;
+        }
+        if !self.waiting.is_empty() && self.waiting_bytes + bytes > self.max {
+            return None;
+        }
+        let first = self.recording.first_at(now);
+        if first > self.opportunity {
+            // Unused opportunities are gone.
+            (self.opportunity, self.left) = (first, OPPORTUNITY);
+        }
+        let mut need = bytes;
+        while need > self.left {
+            need -= self.left;
+            (self.opportunity, self.left) = (self.opportunity + 1, OPPORTUNITY);
+        }
+        self.left -= need;
+        let leaves = self.recording.time(self.opportunity).max(now);
+        self.waiting.push_back((leaves, bytes));
+        self.waiting_bytes += bytes;
+        Some(leaves)
+    }
+
+    fn delay(&self, now: f64) -> f64 {
+        let next = self.opportunity.max(self.recording.first_at(now));
+        (self.recording.time(next) - now).max(0.0)
     }
 }

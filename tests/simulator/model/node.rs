@@ -12,9 +12,9 @@ use quinn_proto::{
     Event, ServerConfig, StreamId, TransportConfig, VarInt,
 };
 use rft::transport::congestion::{Congestion, UPDATE_INTERVAL, estimate, factory, send_window};
-use rft::transport::fec::sender::Handed;
+use rft::transport::fec::sender::AppData;
 
-use super::path_probe::Looking;
+use super::path_probe::Probing;
 use super::repair::Repair;
 
 /// The controller of the sender.
@@ -26,7 +26,7 @@ pub enum Kind {
     Cubic,
 }
 
-/// The behaviour of the sending application.
+/// The sending application.
 #[derive(Clone, Copy, Debug)]
 pub enum Source {
     /// This many bytes at once.
@@ -63,20 +63,20 @@ pub struct FlowConfig {
     pub kind: Kind,
     /// When it connects, seconds.
     pub start: f64,
-    /// Its data.
+    /// Its application.
     pub source: Source,
-    /// UDP payload of its packets. Large ones keep the number of packets low on a very fast link.
+    /// UDP payload of its packets. On a very fast link one larger packet stands for several.
     pub mtu: u16,
-    /// Flow-control windows in bytes, and the most that the sender keeps for retransmission.
+    /// Flow-control windows, bytes; also the maximum that the sender keeps for retransmission.
     pub window: u64,
-    /// Both ends probe the idle path, as a session does, and the application has no data before the
-    /// connection is [`IDLE`] old. Times in `source` count from then on.
-    pub look: bool,
-    /// Both ends use forward error correction for the tail of a transfer.
+    /// Both ends probe the idle path, as a session does, and the application sends nothing before
+    /// the connection is [`IDLE`] old. The times of `source` count from then on.
+    pub probe: bool,
+    /// Both ends use forward error correction.
     pub repair: bool,
 }
 
-/// Seconds for which a session with a path probe is idle.
+/// Idle time of a session with a path probe, seconds.
 pub const IDLE: f64 = 5.0;
 
 /// One endpoint with its one connection.
@@ -91,8 +91,8 @@ pub struct Node {
     /// Bytes still to be written, and bytes that QUIC took.
     to_write: u64,
     written: u64,
-    looks: bool,
-    look: Option<Looking>,
+    probes: bool,
+    probe: Option<Probing>,
     repair: Option<Repair>,
     /// Bytes read by the application.
     pub read: u64,
@@ -136,7 +136,7 @@ impl Node {
         let mut config = EndpointConfig::default();
         let mut bytes = [7u8; 32];
         bytes[..8].copy_from_slice(&seed.to_le_bytes());
-        // As in the program's endpoint: FEC recognises QUIC's packets by this bit.
+        // As in rft's endpoint: the fixed bit distinguishes QUIC's packets from repair packets.
         config.rng_seed(Some(bytes)).grease_quic_bit(false);
         config.max_udp_payload_size(flow.mtu.max(1472)).expect("payload size");
         Self {
@@ -149,8 +149,8 @@ impl Node {
             stream: None,
             to_write: 0,
             written: 0,
-            looks: flow.look,
-            look: None,
+            probes: flow.probe,
+            probe: None,
             repair: flow.repair.then(Repair::new),
             read: 0,
             connected: None,
@@ -159,14 +159,14 @@ impl Node {
         }
     }
 
-    /// The application has `bytes` more to send.
+    /// The application gets `bytes` more to send.
     pub fn give(&mut self, bytes: u64) {
         self.to_write += bytes;
     }
 
     /// A datagram arrives at `now`.
     pub fn receive(&mut self, now: Instant, data: &[u8]) {
-        if !self.repair.as_mut().is_some_and(|repair| repair.came(data)) {
+        if !self.repair.as_mut().is_some_and(|repair| repair.on_received(data)) {
             self.handle(now, data);
         }
         while let Some(packet) = self.repair.as_mut().and_then(Repair::recovered) {
@@ -198,10 +198,10 @@ impl Node {
         }
     }
 
-    /// The time of its next timer.
+    /// When its next timer is due.
     pub fn timeout(&mut self) -> Option<Instant> {
         let quic = self.connection.as_mut().and_then(|c| c.1.poll_timeout());
-        let train = self.look.as_ref().map(Looking::due);
+        let train = self.probe.as_ref().map(Probing::due);
         let block = self.repair.as_ref().and_then(Repair::due);
         [quic, train, block].into_iter().flatten().min()
     }
@@ -214,7 +214,7 @@ impl Node {
             connection.handle_timeout(now);
         }
         if let Some((_, connection)) = &mut self.connection {
-            self.look = self.look.take().and_then(|look| look.send(now, connection));
+            self.probe = self.probe.take().and_then(|probe| probe.send(now, connection));
         }
     }
 
@@ -241,8 +241,8 @@ impl Node {
             let packets = &self.buffer[..transmit.size];
             packets.chunks(segment).for_each(&mut send);
             if let Some(repair) = &mut self.repair {
-                let handed = Handed { written: self.written, waits: self.to_write > 0 };
-                repair.sent(now, packets, segment, handed, &mut send);
+                let data = AppData { written: self.written, blocked: self.to_write > 0 };
+                repair.on_sent(now, packets, segment, data, &mut send);
             }
         }
         self.connection = Some((handle, connection));
@@ -270,18 +270,18 @@ impl Node {
         self.read_all(connection);
     }
 
-    /// Starts the session.
+    /// The connection is established.
     fn connect(&mut self, connection: &mut Connection, now: Instant, seconds: f64) {
         self.connected = Some(seconds);
         if let Some(repair) = &mut self.repair {
             repair.follow(estimate(connection.congestion_state().clone_box().into_any()));
         }
-        if self.looks {
-            self.look = Looking::begin(now, connection);
+        if self.probes {
+            self.probe = Probing::begin(now, connection);
         }
     }
 
-    /// Sets the windows as a session does.
+    /// Updates the send window as a session does.
     fn follow_window(&mut self, connection: &mut Connection, seconds: f64) {
         if seconds < self.window_due {
             return;
@@ -320,9 +320,9 @@ impl Node {
         let _ = chunks.finalize();
     }
 
-    /// Number of lost packets that the receiver recovered.
-    pub fn made(&self) -> u64 {
-        self.repair.as_ref().map_or(0, Repair::made)
+    /// Number of recovered packets.
+    pub fn recovered_count(&self) -> u64 {
+        self.repair.as_ref().map_or(0, Repair::recovered_count)
     }
 
     /// The connection, for reports of its counters and its controller's window.
@@ -343,7 +343,8 @@ fn transport(flow: &FlowConfig) -> TransportConfig {
         .stream_receive_window(window)
         .receive_window(window)
         .send_window(flow.window)
-        // One probe datagram, which no task reads, and the packets of a train.
+        // Room for one received datagram of a path probe, which is not read, and for a train to
+        // send.
         .datagram_receive_buffer_size(Some(usize::from(flow.mtu).max(2048)))
         .datagram_send_buffer_size(1 << 23)
         .keep_alive_interval(Some(Duration::from_secs(1)))
@@ -355,7 +356,8 @@ fn transport(flow: &FlowConfig) -> TransportConfig {
 }
 
 fn tls() -> (QuicClientConfig, QuicServerConfig) {
-    // Ed25519, because its signatures have one length: the handshake's packets stay the same size.
+    // Ed25519 signatures have a fixed length, so the handshake's packets have the same size in
+    // every run.
     let key = rcgen::KeyPair::generate_for(&rcgen::PKCS_ED25519).expect("key");
     let names = vec!["sim".to_owned()];
     let certificate = rcgen::CertificateParams::new(names)

@@ -1,4 +1,4 @@
-//! A session's path probe, in virtual time.
+//! The path probe of an idle session, in virtual time.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -9,13 +9,13 @@ use rft::transport::congestion::{PathEstimate, estimate};
 use rft::transport::path_probe::{PathProbe, ProbeSample};
 
 /// A running path probe.
-pub struct Looking {
-    look: PathProbe,
+pub struct Probing {
+    probe: PathProbe,
     path: Arc<PathEstimate>,
     due: Instant,
 }
 
-fn seen(connection: &mut Connection) -> ProbeSample {
+fn sample(connection: &mut Connection) -> ProbeSample {
     ProbeSample {
         rtt: connection.rtt(),
         frames: connection.stats().frame_tx.stream,
@@ -23,11 +23,11 @@ fn seen(connection: &mut Connection) -> ProbeSample {
     }
 }
 
-impl Looking {
-    /// Starts a probe if the path needs one.
+impl Probing {
+    /// Starts a probe, if the path gets one.
     pub fn begin(now: Instant, connection: &mut Connection) -> Option<Self> {
         let path = estimate(connection.congestion_state().clone_box().into_any())?;
-        Self { look: PathProbe::new(connection.rtt(), connection.side())?, path, due: now }
+        Self { probe: PathProbe::new(connection.rtt(), connection.side())?, path, due: now }
             .pause(now, connection)
     }
 
@@ -41,7 +41,7 @@ impl Looking {
         if now < self.due {
             return Some(self);
         }
-        let train = self.look.train(seen(connection), &self.path)?;
+        let train = self.probe.train(sample(connection), &self.path)?;
         let nothing = Bytes::from(vec![0; train.size]);
         for _ in 0..train.packets {
             connection.datagrams().send(nothing.clone(), true).ok()?;
@@ -50,7 +50,7 @@ impl Looking {
     }
 
     fn pause(mut self, now: Instant, connection: &mut Connection) -> Option<Self> {
-        self.due = now + self.look.pause(seen(connection))?;
+        self.due = now + self.probe.pause(sample(connection))?;
         Some(self)
     }
 }

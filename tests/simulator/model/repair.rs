@@ -7,57 +7,57 @@ use rft::transport::congestion::PathEstimate;
 use rft::transport::fec::RepairKey;
 use rft::transport::fec::encoder::Repairs;
 use rft::transport::fec::receiver::Recovery;
-use rft::transport::fec::sender::{Handed, Next, Sender};
+use rft::transport::fec::sender::{AppData, NextStep, Sender};
 
 /// The encoder and decoder of one node.
 pub struct Repair {
     sender: Sender,
     recovery: Recovery,
-    /// The block being filled, and the time of its end.
+    /// The open block, and when it ends.
     closes: Option<(u32, Instant)>,
 }
 
 impl Repair {
-    /// For a session that begins.
+    /// For a new session.
     pub fn new() -> Self {
-        // No packet is forged here, so both directions share one key.
+        // Both directions have one key: there is no attacker here.
         let key = || RepairKey::new(&[7; 32]);
         Self { sender: Sender::new(key()), recovery: Recovery::new(key()), closes: None }
     }
 
-    /// Sets the path of the session, before anything is written.
+    /// Sets the session's path, before any data is written.
     pub fn follow(&mut self, path: Option<Arc<PathEstimate>>) {
         self.sender.follow(path, 0);
     }
 
-    /// These packets of `size` bytes were sent. Passes the repair packets that follow them to
+    /// These packets of `size` bytes were sent: passes the repair packets that follow them to
     /// `send`.
-    pub fn sent(
+    pub fn on_sent(
         &mut self,
         now: Instant,
         packets: &[u8],
         size: usize,
-        handed: Handed,
+        data: AppData,
         send: &mut impl FnMut(&[u8]),
     ) {
-        if !self.sender.repairs(packets.len(), size, handed) {
+        if !self.sender.repairs(packets.len(), size, data) {
             return;
         }
         for packet in packets.chunks(size) {
             match self.sender.add(packet) {
-                Next::Nothing => {}
-                Next::Close(number, delay) => self.closes = Some((number, now + delay)),
-                Next::Send(repairs) => each(&repairs, &mut *send),
+                NextStep::Nothing => {}
+                NextStep::CloseLater(number, delay) => self.closes = Some((number, now + delay)),
+                NextStep::Send(repairs) => each(&repairs, &mut *send),
             }
         }
     }
 
-    /// When a partly filled block ends.
+    /// When the open block ends.
     pub fn due(&self) -> Option<Instant> {
         self.closes.map(|(_, due)| due)
     }
 
-    /// Ends the block that is due.
+    /// Ends the open block if it is due.
     pub fn expire(&mut self, now: Instant, send: impl FnMut(&[u8])) {
         if let Some((number, _)) = self.closes.take_if(|(_, due)| *due <= now)
             && let Some(repairs) = self.sender.close(number)
@@ -67,7 +67,7 @@ impl Repair {
     }
 
     /// Takes a received packet. Returns whether it was a repair packet.
-    pub fn came(&mut self, packet: &[u8]) -> bool {
+    pub fn on_received(&mut self, packet: &[u8]) -> bool {
         self.recovery.take(packet)
     }
 
@@ -77,8 +77,8 @@ impl Repair {
     }
 
     /// Number of recovered packets.
-    pub fn made(&self) -> u64 {
-        self.recovery.made()
+    pub fn recovered_count(&self) -> u64 {
+        self.recovery.recovered_count()
     }
 }
 

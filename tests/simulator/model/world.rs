@@ -7,10 +7,10 @@ use std::time::{Duration, Instant};
 use super::node::{IDLE, Node};
 use super::{FlowConfig, Link, LinkConfig, Source};
 
-/// tokio's timers have a resolution of a millisecond and round up, and so do these.
+/// Timer resolution, seconds: tokio's timers round up to milliseconds.
 const TIMER: f64 = 1e-3;
 
-/// The result of a flow.
+/// The results of a flow.
 #[derive(Clone, Debug, Default)]
 pub struct Report {
     /// Bytes that arrived.
@@ -27,12 +27,14 @@ pub struct Report {
     pub rtt: Vec<f64>,
     /// The controller's estimate of the rate at each tenth of a second, bytes per second.
     pub estimate: Vec<f64>,
-    /// Time that each file took, if there are several.
+    /// Delay of the queue at each tenth of a second, seconds, and the phase of the controller.
+    pub queue: Vec<(f64, String)>,
+    /// Seconds that each file took, if there are several.
     pub files: Vec<f64>,
-    /// Packets sent and packets declared lost by the sender.
+    /// Packets sent, and packets that the sender declared lost.
     pub packets: (u64, u64),
     /// Lost packets that the receiver recovered.
-    pub made: u64,
+    pub recovered: u64,
     /// Why the connection died.
     pub failure: Option<String>,
 }
@@ -58,7 +60,7 @@ impl Report {
     }
 }
 
-/// A datagram under way.
+/// A datagram on the link.
 #[derive(PartialEq, Eq, PartialOrd, Ord)]
 struct Parcel {
     at: u64,
@@ -74,7 +76,8 @@ struct Flow {
     receiver: Node,
     wanted: u64,
     given: u64,
-    /// When the next file is dropped, if there are several, and how long each took.
+    /// For several files: when the next one starts, when the last one started, and the time of
+    /// each.
     next_file: f64,
     dropped: f64,
     files: Vec<f64>,
@@ -84,12 +87,13 @@ struct Flow {
     progress: Vec<u64>,
     rtt: Vec<f64>,
     estimate: Vec<f64>,
+    queue: Vec<(f64, String)>,
 }
 
 impl Flow {
-    /// When its source begins.
+    /// When its application begins.
     fn begin(&self) -> f64 {
-        match self.config.look {
+        match self.config.probe {
             true => self.sender.connected.map_or(f64::MAX, |at| at + IDLE),
             false => self.config.start,
         }
@@ -118,10 +122,11 @@ pub struct World {
 }
 
 impl World {
-    /// A link with these flows, all randomness from `seed`.
+    /// A link with these flows. All randomness follows from `seed`.
     pub fn new(link: LinkConfig, flows: &[FlowConfig], seed: u64) -> Self {
         let base = Instant::now();
-        let back = LinkConfig { policer: None, ..link.clone() };
+        let recordings = link.recordings.clone().map(|([there, back], max)| ([back, there], max));
+        let back = LinkConfig { policer: None, recordings, ..link.clone() };
         let flows = flows.iter().enumerate().map(|(i, config)| {
             let seed = seed.wrapping_mul(31).wrapping_add(i as u64);
             let (sender, receiver) = Node::pair(config, i as u16, base, seed);
@@ -147,6 +152,7 @@ impl World {
                 progress: Vec::new(),
                 rtt: Vec::new(),
                 estimate: Vec::new(),
+                queue: Vec::new(),
             }
         });
         Self {
@@ -179,7 +185,7 @@ impl World {
         }
         self.sample();
         let reports = self.flows.iter_mut().map(|f| {
-            let start = if f.config.look { f.begin() } else { f.sender.connected.unwrap_or(0.0) };
+            let start = if f.config.probe { f.begin() } else { f.sender.connected.unwrap_or(0.0) };
             let stats = f.sender.connection().map(|c| c.stats());
             Report {
                 bytes: f.receiver.read,
@@ -189,9 +195,10 @@ impl World {
                 progress: f.progress.clone(),
                 rtt: f.rtt.clone(),
                 estimate: f.estimate.clone(),
+                queue: f.queue.clone(),
                 files: f.files.clone(),
                 packets: stats.map_or((0, 0), |s| (s.path.sent_packets, s.path.lost_packets)),
-                made: f.receiver.made(),
+                recovered: f.receiver.recovered_count(),
                 failure: f.sender.failure.clone().or(f.receiver.failure.clone()),
             }
         });
@@ -339,14 +346,17 @@ impl World {
             );
             let rate = path.and_then(|p| p.bandwidth()).unwrap_or(0);
             flow.estimate.push(rate as f64);
+            let note = connection.congestion_state().clone_box().into_any();
+            let note = rft::transport::congestion::describe(note);
+            let phase = note.split(' ').next().unwrap_or_default().to_owned();
+            flow.queue.push((self.forward.delay(self.now), phase));
             if self.trace {
-                let note = connection.congestion_state().clone_box().into_any();
-                let note = rft::transport::congestion::describe(note);
                 println!(
-                    "{:6.2} flow {i} {:8.2} MB rtt {:6.1} ms cwnd {:8} lost {:6}/{:7} {note}",
+                    "{:6.2} flow {i} {:8.2} MB rtt {:6.1} ms queue {:5.0} cwnd {:8} lost {:6}/{:7} {note}",
                     self.now,
                     read as f64 / 1e6,
                     stats.rtt.as_secs_f64() * 1e3,
+                    self.forward.delay(self.now) * 1e3,
                     stats.cwnd,
                     stats.lost_packets,
                     stats.sent_packets,

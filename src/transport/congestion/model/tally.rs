@@ -1,10 +1,10 @@
-//! Counts of what arrived and of what was lost.
+//! Counts of acknowledged and lost bytes.
 
-/// Loss beyond this is not made up for: what delivers two packets of three is broken.
+/// Maximum path loss: beyond it the path is broken and the window does not compensate.
 pub(crate) const MAX_LOSS: f64 = 0.33;
-/// Share of the counts of loss that is forgotten each cycle.
+/// Share of the counts that is forgotten each cycle.
 const FORGET: f64 = 0.25;
-/// So few packets may lose a third and more by chance.
+/// Fewer packets than this may lose more than [`MAX_LOSS`] by chance.
 const FEW_PACKETS: f64 = 32.0;
 
 /// Acknowledged and lost bytes.
@@ -15,12 +15,13 @@ pub(crate) struct Tally {
 }
 
 impl Tally {
+    /// The loss rate.
     pub fn share(self) -> f64 {
         self.lost / (self.acked + self.lost).max(1.0)
     }
 
-    /// The path itself may have lost so much, as far as this round's packets tell: few may all be
-    /// lost by chance.
+    /// Whether this can be path loss: it is at most [`MAX_LOSS`], or chance explains it among
+    /// few packets.
     pub fn is_plausible(self, mtu: f64) -> bool {
         self.share() <= MAX_LOSS || self.acked + self.lost < FEW_PACKETS * mtu
     }

@@ -1,0 +1,94 @@
+//! What happens between quinn and the UDP socket: batches of jumbo frames are split, lost packets
+//! are recovered, and first packets that only close a connection are dropped.
+
+use super::fec::Fec;
+use super::first_packet;
+use super::mtu::MAX_BATCH_BYTES;
+use quinn::udp::{RecvMeta, Transmit};
+use quinn::{AsyncUdpSocket, UdpPoller};
+use std::io::{self, IoSliceMut};
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+/// Wraps a UDP socket for quinn.
+#[derive(Debug)]
+pub(crate) struct Wire {
+    /// The socket.
+    pub socket: Arc<dyn AsyncUdpSocket>,
+    /// Recovers lost packets.
+    pub fec: Fec,
+}
+
+impl AsyncUdpSocket for Wire {
+    fn create_io_poller(self: Arc<Self>) -> Pin<Box<dyn UdpPoller>> {
+        self.socket.clone().create_io_poller()
+    }
+
+    /// quinn sends up to ten packets in one call. Ten jumbo frames exceed the system's limit, so
+    /// they leave in two parts. If the socket is full after the first part, quinn sends both again,
+    /// and the peer drops the duplicates.
+    fn try_send(&self, transmit: &Transmit<'_>) -> io::Result<()> {
+        let whole = transmit.contents.len() <= MAX_BATCH_BYTES;
+        let Some(packet) = transmit.segment_size.filter(|_| !whole) else {
+            self.socket.try_send(transmit)?;
+            self.fec.on_sent(&self.socket, transmit);
+            return Ok(());
+        };
+        transmit.contents.chunks((MAX_BATCH_BYTES / packet).max(1) * packet).try_for_each(|part| {
+            self.socket.try_send(&Transmit {
+                destination: transmit.destination,
+                ecn: transmit.ecn,
+                contents: part,
+                segment_size: (part.len() > packet).then_some(packet),
+                src_ip: transmit.src_ip,
+            })
+        })
+    }
+
+    fn poll_recv(
+        &self,
+        cx: &mut Context<'_>,
+        bufs: &mut [IoSliceMut<'_>],
+        meta: &mut [RecvMeta],
+    ) -> Poll<io::Result<usize>> {
+        let recovered = self.fec.recovered(bufs, meta);
+        if recovered > 0 {
+            return Poll::Ready(Ok(recovered));
+        }
+        let received = ready!(self.socket.poll_recv(cx, bufs, meta))?;
+        self.fec.on_received(&bufs[..received], &meta[..received]);
+        for (buf, meta) in bufs.iter_mut().zip(meta.iter()).take(received) {
+            drop_first_packets_that_close(&mut buf[..meta.len], meta.stride);
+        }
+        Poll::Ready(Ok(received))
+    }
+
+    fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.socket.local_addr()
+    }
+
+    fn max_transmit_segments(&self) -> usize {
+        self.socket.max_transmit_segments()
+    }
+
+    fn max_receive_segments(&self) -> usize {
+        self.socket.max_receive_segments()
+    }
+
+    fn may_fragment(&self) -> bool {
+        self.socket.may_fragment()
+    }
+}
+
+/// Makes QUIC drop each datagram of `stride` bytes in `buf` that would open a connection and close
+/// it at once.
+fn drop_first_packets_that_close(buf: &mut [u8], stride: usize) {
+    for datagram in buf.chunks_mut(stride.max(1)) {
+        if first_packet::only_closes(datagram) {
+            // QUIC drops a packet without the fixed bit (RFC 9000, section 17.2).
+            datagram[0] = 0;
+        }
+    }
+}
