@@ -10,6 +10,7 @@ use crate::crypto::filehash::{FILE_CHUNK, FileHasher};
 use crate::crypto::seal::{Buffers, HEADER_LEN, RECORD_OVERHEAD, RecordKind, Sealer};
 use crate::outbox::Item;
 use crate::outbox::shared::locked;
+use crate::proto::chunk_set::ChunkSet;
 use crate::proto::message::{Accept, CHUNK_SIZE, Trailer};
 use crate::store::{Folder, Meta};
 use bytes::{Bytes, BytesMut};
@@ -158,6 +159,8 @@ pub(crate) struct SealedChunk {
 pub(crate) struct Source {
     file: Reading,
     size: u64,
+    /// The chunks that the peer holds and the file begins with; they are not sent.
+    pub confirmed: ChunkSet,
     /// Of the next chunk.
     pub offset: u64,
     hasher: FileHasher,
@@ -181,13 +184,17 @@ impl Source {
 
     fn behind(file: Reading, size: u64, accept: Accept) -> Result<Self, DeliverError> {
         let hasher = FileHasher::new(FILE_CHUNK);
-        let mut source = Self { file, size, offset: 0, hasher, compressor: None };
-        if accept.offset > 0 && accept.offset <= size {
+        let confirmed = ChunkSet::EMPTY;
+        let mut source = Self { file, size, confirmed, offset: 0, hasher, compressor: None };
+        if let Some((prefix, hash)) = accept.held_prefix()
+            && prefix.prefix_bytes() <= size
+        {
             let mut chunk = BytesMut::new();
-            while source.offset < accept.offset {
+            while source.offset < prefix.prefix_bytes() {
                 source.read_chunk(&mut chunk, 0)?;
             }
-            if source.hasher.finish(accept.offset)? == accept.prefix {
+            if source.hasher.finish(source.offset)? == hash {
+                source.confirmed = prefix;
                 return Ok(source);
             }
             source.file.start_over()?;

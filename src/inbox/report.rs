@@ -1,24 +1,24 @@
-//! How a transfer went, as the receiving user hears it.
+//! The events that report the end of a transfer to the receiving user.
 
 use crate::event::{Cause, Direction, Event, EventSink};
 use crate::proto::message::{Offer, Outcome, Refusal};
 use std::time::Instant;
 
-/// How a transfer went, for its events.
-pub(super) struct Ended {
+/// The end of a transfer.
+pub(super) struct TransferReport {
     pub offer: Offer,
     pub outcome: Outcome,
-    /// Bytes that were here from before; none when it never began.
+    /// Bytes that were held when it began; `None` if it never began.
     pub started: Option<u64>,
-    /// The sender gave it up: its user changed it or took it away.
+    /// The sender gave it up, since its user changed or removed the file.
     pub withdrawn: bool,
-    /// When it was offered.
+    /// Time of the offer.
     pub offered: Instant,
 }
 
-impl Ended {
-    /// Events of the end. A receipt given again is no news.
-    pub(super) fn tell(&self, events: &EventSink) {
+impl TransferReport {
+    /// Emits the events. A repeated receipt has none.
+    pub(super) fn emit(&self, events: &EventSink) {
         let Self { offer, outcome, started, withdrawn, offered } = self;
         let (path, transfer) = (offer.name.clone(), offer.id);
         match outcome {
@@ -33,7 +33,7 @@ impl Ended {
                 saved_as: Some(saved_as.clone()),
             }),
             Outcome::Have { .. } => {
-                tracing::debug!(%path, %transfer, "its receipt was given again")
+                tracing::debug!(%path, %transfer, "the receipt was sent again")
             }
             Outcome::Refused { reason: Refusal::Stopping, detail } if started.is_none() => {
                 tracing::debug!(%path, %transfer, %detail, "the stream ended before its file began");
@@ -61,7 +61,7 @@ impl Ended {
     }
 }
 
-/// A refusal as the receiving user reads it.
+/// The text of a refusal for the receiving user.
 fn local_reason(reason: Refusal) -> &'static str {
     match reason {
         Refusal::Conflict => "another file stands at that name and is kept (--on-conflict skip)",
