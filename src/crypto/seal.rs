@@ -28,73 +28,16 @@ use super::role::Role;
 use super::schedule::{self, SessionSecret, StreamSecret};
 
 mod buffers;
+mod error;
 mod header;
 
 pub use buffers::Buffers;
-pub use header::{HEADER_LEN, Header, RecordKind};
-
-/// Length of what follows the ciphertext in bytes: GCM tag and HMAC.
-pub const TRAILER_LEN: usize = TAG_LEN + MAC_LEN;
-/// What a record adds to its plaintext in bytes.
-pub const RECORD_OVERHEAD: usize = HEADER_LEN + TRAILER_LEN;
-
-const MAC_LEN: usize = 32;
+pub use error::{MAX_AHEAD, OpenError, SealError};
+use header::MAC_LEN;
+pub use header::{HEADER_LEN, Header, RECORD_OVERHEAD, RecordKind, TRAILER_LEN};
 
 /// Records a key lives for, as a power of two: 64 GiB at 256 KiB a record, 2^32 blocks of AES.
 const EPOCH_BITS: u32 = 18;
-
-/// How many records may be opened ahead of the first missing one. It bounds the memory of an
-/// [`Opener`].
-pub const MAX_AHEAD: usize = 1 << 16;
-
-/// Why a record could not be sealed. The stream is then of no more use.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum SealError {
-    /// The buffer has no room for the header at its start (see [`Sealer::buffer`]).
-    #[error("the buffer has no room for a record's header")]
-    NoHeaderRoom,
-    /// The plaintext is longer than a record's length field can say (4 GiB).
-    #[error("the record is too long")]
-    TooLong,
-    /// The stream's final record has been sealed, or its indices are used up.
-    #[error("the stream has ended")]
-    Ended,
-    /// The cipher refused.
-    #[error("the record could not be sealed")]
-    Cipher,
-}
-
-/// Why a record is refused. Nothing of its plaintext is given away.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum OpenError {
-    /// The header's reserved bytes are not zero, or its kind is none that is known.
-    #[error("the record's header is not valid")]
-    BadHeader,
-    /// The header announces more than was agreed on.
-    #[error("the record is longer than agreed")]
-    TooLong,
-    /// The record's length is not the one in its header.
-    #[error("the record is incomplete")]
-    Truncated,
-    /// The header names another place in the stream.
-    #[error("the record is out of its place")]
-    WrongIndex,
-    /// The record was opened before.
-    #[error("the record was seen before")]
-    Replayed,
-    /// The record lies behind the final one, or is a final one with others behind it.
-    #[error("the record lies behind the end of its stream")]
-    AfterFinal,
-    /// More than [`MAX_AHEAD`] records were opened ahead of a missing one.
-    #[error("the record is too far ahead")]
-    TooFarAhead,
-    /// HMAC or GCM tag is wrong: the record was changed, or made for another stream, sender or
-    /// session.
-    #[error("the record is not authentic")]
-    Forged,
-}
 
 /// The sending half of a stream for which there is no sealer yet. [`SessionKeys::sealer`] uses it
 /// up, so that there is never a second sealer of the same stream, which would use the same nonces
