@@ -44,7 +44,8 @@ impl Cipher {
         tag.as_ref().try_into().map_err(|_| Refused)
     }
 
-    /// Decrypts `data` in place if the tag over it and `aad` is right; otherwise fills it with zeros.
+    /// Decrypts `data` in place if the tag over it and `aad` is right; otherwise fills it with
+    /// zeros.
     pub fn open(
         &self,
         nonce: [u8; NONCE_LEN],
@@ -94,7 +95,7 @@ mod tests {
         let tag = cipher.seal(nonce, aad, &mut sealed).unwrap();
         assert_eq!((sealed.clone(), tag), reference(&key, nonce, aad, data));
 
-        // Each opens the other's output.
+        // Each implementation opens the bytes of the other.
         let mut opened = sealed.clone();
         cipher.open(nonce, aad, &mut opened, tag).unwrap();
         assert_eq!(opened, data);

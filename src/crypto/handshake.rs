@@ -8,9 +8,9 @@
 //! | M3 | initiator to responder | 32 | Ta |
 //! | M4 | responder to initiator | 112 | Tb 32, wrapped session keys 64, their GCM tag 16 |
 //!
-//! The initiator proves itself first, so a client that dials learns nothing from the responder before
-//! it has shown that it knows the password. Each step consumes its state, so no scalar and no key is
-//! used twice.
+//! The initiator proves itself first, so a client that dials learns nothing from the responder
+//! before it has shown that it knows the password. Each step consumes its state, so no scalar and
+//! no key is used twice.
 
 use std::fmt;
 
@@ -53,8 +53,8 @@ pub enum HandshakeError {
     /// The peer's share is not a group element, or is this side's own share.
     #[error("the peer's key share is not valid")]
     BadShare,
-    /// The peer's proof is wrong: it has another password, or an attacker terminates TLS between the
-    /// peers.
+    /// The peer's proof is wrong: it has another password, or an attacker terminates TLS between
+    /// the peers.
     #[error("the password was not accepted")]
     WrongPassword,
     /// The initiator's proof is right, but the session keys could not be wrapped.
@@ -64,7 +64,7 @@ pub enum HandshakeError {
     #[error("the session keys could not be unwrapped")]
     UnwrapFailed,
     /// The random generator failed.
-    #[error("the system's random generator failed")]
+    #[error("the system gives no random numbers")]
     Rng,
 }
 
@@ -152,7 +152,8 @@ pub struct InitiatorAwaitingM2 {
 }
 
 impl InitiatorAwaitingM2 {
-    /// Takes M2 and makes M3. A responder that does not answer M3 has had one guess at the password.
+    /// Takes M2 and makes M3. A responder that does not answer M3 has had one guess at the
+    /// password.
     ///
     /// # Errors
     /// A [`HandshakeError`] about M2, but never [`HandshakeError::WrongPassword`].
@@ -213,7 +214,8 @@ impl Responder {
     /// budget before M2 is sent.
     ///
     /// # Errors
-    /// The errors of [`Responder::peek_m1`], [`HandshakeError::BadShare`] and [`HandshakeError::Rng`].
+    /// The errors of [`Responder::peek_m1`], [`HandshakeError::BadShare`] and
+    /// [`HandshakeError::Rng`].
     pub fn on_m1<R: TryCryptoRng + ?Sized>(
         key: &PasswordKey,
         binding: &ChannelBinding,
@@ -265,8 +267,8 @@ impl ResponderAwaitingM3 {
     }
 }
 
-/// Encrypts the session keys with AES-256-GCM under Kw. The nonce is zero, since no other message uses
-/// this key.
+/// Encrypts the session keys with AES-256-GCM under Kw. The nonce is zero, since no other message
+/// uses this key.
 fn wrap_keys(
     confirmation: &Confirmation,
     ta: &[u8; PROOF_LEN],

@@ -2,8 +2,8 @@
 //!
 //! HKDF-SHA256 (RFC 5869). Every output is 32 bytes, which is exactly one block, so Expand is one
 //! HMAC. `info` is `label || 0x00 || context`, and no label holds a zero byte, so different
-//! derivations have different inputs. The `hkdf` crate, which does not wipe the PRK and its outputs,
-//! is the reference of the tests.
+//! derivations have different inputs. The `hkdf` crate, which does not wipe the PRK and its
+//! outputs, is the reference of the tests.
 
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::{Digest, Sha256};
@@ -101,8 +101,8 @@ fn secret(mac: Hmac<Sha256>) -> Secret {
     out
 }
 
-/// CPace's channel identifier. It makes the generator depend on the TLS channel, so the two ends of a
-/// man in the middle have different generators.
+/// CPace's channel identifier. It makes the generator depend on the TLS channel, so the two ends of
+/// a man in the middle have different generators.
 pub(super) fn channel_identifier(binding: &ChannelBinding) -> Zeroizing<Vec<u8>> {
     Zeroizing::new([label::CHANNEL, binding.cb()].concat())
 }
@@ -114,8 +114,8 @@ pub(super) struct Confirmation {
 }
 
 impl Confirmation {
-    /// Derives th and PRK. PRK depends on CPace's output and on the TLS secret MIX: an attacker needs
-    /// both.
+    /// Derives th and PRK. PRK depends on CPace's output and on the TLS secret MIX: an attacker
+    /// needs both.
     pub(super) fn derive(
         isk: &Isk,
         binding: &ChannelBinding,
@@ -139,7 +139,8 @@ impl Confirmation {
         hmac(&self.prk.expand(label::CONFIRM_INITIATOR, &[])).chain_update(self.th)
     }
 
-    /// The responder's proof Tb, over the initiator's proof and the wrapped keys (encrypt, then MAC).
+    /// The responder's proof Tb, over the initiator's proof and the wrapped keys (encrypt, then
+    /// MAC).
     pub(super) fn responder_proof(&self, ta: &[u8], wrap: &[u8]) -> Hmac<Sha256> {
         let mac = hmac(&self.prk.expand(label::CONFIRM_RESPONDER, &[]));
         mac.chain_update(self.th).chain_update(ta).chain_update(wrap)

@@ -1,5 +1,5 @@
-//! Checkpoints of a large file: the record of which chunks are on stable storage. A separate thread
-//! makes them, because a sync takes as long as the disk does; the writing thread goes on meanwhile.
+//! Checkpoints of a large file, which record the chunks on stable storage. A separate thread makes
+//! them, so that the writing thread does not wait for the sync.
 
 use super::error::ReceiveError;
 use crate::proto::chunk_set::ChunkSet;

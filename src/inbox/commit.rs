@@ -22,8 +22,9 @@ struct CommitRequest {
     outcome: oneshot::Sender<Outcome>,
 }
 
-/// The claim and the space of an entry, held until it is published. The session may end before that,
-/// and an attempt at the same transfer in the next session must not touch the staged file meanwhile.
+/// The claim and the space of an entry, held until it is published. The session may end before
+/// that, and an attempt at the same transfer in the next session must not touch the staged file
+/// meanwhile.
 pub type EntryRights = (Arc<Claim>, Option<Reservation>);
 
 /// A handle of the committing thread. The thread ends when the last handle is dropped and all its
@@ -68,8 +69,8 @@ impl Committer {
         })
     }
 
-    /// Publishes one entry. The outcome arrives when the entry is on stable storage, or was refused.
-    /// The channel closes without an outcome if the thread died.
+    /// Publishes one entry. The outcome arrives when the entry is on stable storage, or was
+    /// refused. The channel closes without an outcome if the thread died.
     pub fn commit(&self, arrived: Arrived, rights: EntryRights) -> oneshot::Receiver<Outcome> {
         let (outcome, receiver) = oneshot::channel();
         if let Some(requests) = &self.thread.requests {

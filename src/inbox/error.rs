@@ -68,7 +68,7 @@ impl From<StoreError> for ReceiveError {
 
 impl From<FileHashError> for ReceiveError {
     fn from(_: FileHashError) -> Self {
-        refused(Refusal::Corrupt, "the chunks are not those of the file")
+        refused(Refusal::Corrupt, "the chunks do not form the file that was offered")
     }
 }
 

@@ -12,8 +12,8 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
-/// Attempts at a few transfers begin, give up waiting, and end, in any order: at most one attempt at
-/// each transfer is active, and a waiting one gets its turn.
+/// Attempts at a few transfers begin, give up waiting, and end, in any order: at most one attempt
+/// at each transfer is active, and a waiting one gets its turn.
 ///
 /// # Panics
 /// If that does not hold.
@@ -117,8 +117,8 @@ pub fn assemble(data: &[u8]) {
     }
 }
 
-/// Record `k` with its header, filled with `k`. Its data is `less` bytes shorter than the chunk, but
-/// has a byte if the chunk has one.
+/// Record `k` with its header, filled with `k`. Its data is `less` bytes shorter than the chunk,
+/// but has a byte if the chunk has one.
 fn record(layout: &Layout, k: u64, less: u64) -> Vec<u8> {
     let chunk = layout.data_len(k);
     let data = chunk.saturating_sub(less as usize).max(chunk.min(1));

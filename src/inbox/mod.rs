@@ -1,10 +1,10 @@
 //! Receiving: from one stream for each entry into Incoming.
 //!
-//! `receive` handles one stream from offer to receipt. For a large file, `reassembly` (pure) collects
-//! the pieces of the stream into records, at the positions that `layout` or `variable_layout` tell;
-//! `stage` opens, hashes and writes them, and `checkpoint` syncs them meanwhile. `commit` publishes
-//! entries in batches. `active` keeps two attempts at one transfer apart, `refused` remembers refused
-//! offers, and `report` emits the events.
+//! `receive` handles one stream from offer to receipt. For a large file, `reassembly` (pure)
+//! collects the pieces of the stream into records, at the positions that `layout` or
+//! `variable_layout` tell; `stage` opens, hashes and writes them, and `checkpoint` syncs them
+//! meanwhile. `commit` publishes entries in batches. `active` keeps two attempts at one transfer
+//! apart, `refused` remembers refused offers, and `report` emits the events.
 
 mod active;
 mod checkpoint;

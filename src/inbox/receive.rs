@@ -29,8 +29,8 @@ use tokio::sync::Semaphore;
 const HANDOVER_TIMEOUT: Duration = Duration::from_secs(5);
 /// Maximum total size of small files in memory, in bytes.
 const SMALL_BUDGET: usize = 64 << 20;
-/// Maximum number of large files written at once, each by its own thread. The next one waits for its
-/// `Accept`.
+/// Maximum number of large files written at once, each by its own thread. The next one waits for
+/// its `Accept`.
 const MAX_LARGE: usize = 128;
 
 /// Receives files, for all sessions of a process.
@@ -173,7 +173,7 @@ impl Inbox {
     ) -> Result<Outcome, ReceiveError> {
         let claim = tokio::time::timeout(HANDOVER_TIMEOUT, self.active.claim(offer.id));
         let Ok(claim) = claim.await else {
-            return Err(refused(Refusal::Busy, "an earlier attempt is still under way"));
+            return Err(refused(Refusal::Busy, "an earlier attempt is still active"));
         };
         if let Some(received) = self.ledger.received(offer.id)? {
             reader.stream().stop(StreamCode::Done);

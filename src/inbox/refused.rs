@@ -6,8 +6,8 @@ use crate::store::{Incoming, Obstacle};
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-/// Maximum number of refused transfers to remember. Beyond that all are forgotten, and their content
-/// is sent once more.
+/// Maximum number of refused transfers to remember. Beyond that all are forgotten, and their
+/// content is sent once more.
 const MAX_REMEMBERED: usize = 65_536;
 
 /// The refused offers of a process.

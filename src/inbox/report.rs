@@ -64,16 +64,16 @@ impl TransferReport {
 /// The text of a refusal for the receiving user.
 fn local_reason(reason: Refusal) -> &'static str {
     match reason {
-        Refusal::Conflict => "another file stands at that name and is kept (--on-conflict skip)",
+        Refusal::Conflict => "another file has this name and is kept (--on-conflict skip)",
         Refusal::NoSpace => "not enough free space in Incoming",
         Refusal::Name => "this system cannot have a file of that name",
         Refusal::Storage => "it could not be written",
         Refusal::TooLarge => "it is larger than allowed here",
-        Refusal::Corrupt => "the bytes are not those that were announced",
-        Refusal::Busy => "an earlier attempt at it still goes on",
-        Refusal::InTheWay => "something else stands in its place in Incoming",
-        Refusal::Link => "this symbolic link cannot be made here",
+        Refusal::Corrupt => "the received bytes differ from those that were announced",
+        Refusal::Busy => "an earlier attempt is still active, or memory is short",
+        Refusal::InTheWay => "something else is in its place in Incoming",
+        Refusal::Link => "this symbolic link cannot be created here",
         Refusal::Stopping => "the transfer was interrupted",
-        Refusal::Full => "Incoming holds as much as it may",
+        Refusal::Full => "Incoming has reached its limit",
     }
 }

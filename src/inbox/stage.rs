@@ -17,8 +17,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use tokio::sync::mpsc;
 
-/// Maximum number of bytes that are sent again after a cut: this, or [`MAX_RESENT_PART`] of a larger
-/// file. Checkpoints are made at half this distance, since the writer is up to one checkpoint ahead.
+/// Maximum number of bytes that are sent again after a cut: this, or [`MAX_RESENT_PART`] of a
+/// larger file. Checkpoints are made at half this distance, since the writer is up to one
+/// checkpoint ahead.
 const MAX_RESENT: u64 = 8 << 20;
 /// See [`MAX_RESENT`]; the reciprocal of the part.
 const MAX_RESENT_PART: u64 = 20;

@@ -21,7 +21,7 @@ pub(super) struct VariableLayout {
     layout: Layout,
     /// Number of the first record whose header is missing.
     next: u64,
-    /// Stream offset of that record, or of the stream's end if no header is missing.
+    /// Its stream offset; the stream's end if no header is missing.
     frontier: u64,
     /// Pieces from `frontier` on, by stream offset.
     beyond: BTreeMap<u64, Bytes>,

@@ -36,20 +36,20 @@ pub enum OpenError {
     /// The record's length differs from that in its header.
     #[error("the record is incomplete")]
     Truncated,
-    /// The header names another place in the stream.
+    /// The header's index is not that of the record's position.
     #[error("the record is out of its place")]
     WrongIndex,
     /// The record was opened before.
     #[error("the record was seen before")]
     Replayed,
-    /// The record lies behind the final one, or is a final one with others behind it.
+    /// The record follows the final one, or is a final record that others follow.
     #[error("the record lies behind the end of its stream")]
     AfterFinal,
     /// More than [`MAX_AHEAD`] records were opened ahead of a missing one.
     #[error("the record is too far ahead")]
     TooFarAhead,
-    /// The HMAC or the GCM tag is wrong: the record was changed, or belongs to another stream, sender
-    /// or session.
+    /// The HMAC or the GCM tag is wrong: the record was changed, or belongs to another stream,
+    /// sender or session.
     #[error("the record is not authentic")]
     Forged,
 }

@@ -96,8 +96,8 @@ impl Header {
         bytes
     }
 
-    /// The GCM nonce: kind, three zeros, index. It is a counter that also marks the last record, as in
-    /// STREAM (Hoang et al. 2015).
+    /// The GCM nonce: kind, three zeros, index. It is a counter that also marks the last record, as
+    /// in STREAM (Hoang et al. 2015).
     pub(super) fn nonce(self) -> [u8; NONCE_LEN] {
         let mut nonce = [0; NONCE_LEN];
         nonce[0] = self.kind.to_wire();

@@ -136,7 +136,7 @@ impl Inbox {
             if share.set(reassembler.held()) > self.limits.partial {
                 return Err(refused(
                     Refusal::Busy,
-                    "too many incomplete chunks; tried again later",
+                    "incomplete chunks use all the memory for them; it is tried again later",
                 ));
             }
             for record in ready.drain(..) {

@@ -112,8 +112,8 @@ impl Offer {
     }
 }
 
-/// The receiver accepts the file and tells which of its chunks it holds. The sender compares its own
-/// content with them, and answers with [`Begin`].
+/// The receiver accepts the file and tells which of its chunks it holds. The sender compares its
+/// own content with them, and answers with [`Begin`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Accept {
     /// Chunks that the receiver holds on stable storage.

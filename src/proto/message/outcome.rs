@@ -69,7 +69,7 @@ pub enum Outcome {
 #[repr(u8)]
 pub enum Refusal {
     /// Another file has the name, and `--on-conflict skip` keeps it.
-    #[error("another file already stands there and the peer keeps it (--on-conflict skip)")]
+    #[error("another file has this name at the peer and is kept (--on-conflict skip)")]
     Conflict = 1,
     /// Incoming has not enough free space.
     #[error("the peer's disk is full")]
@@ -81,25 +81,25 @@ pub enum Refusal {
     #[error("the peer could not write it")]
     Storage = 4,
     /// The file is larger than the receiver allows.
-    #[error("the peer does not take files so large")]
+    #[error("it is larger than the peer allows")]
     TooLarge = 5,
     /// The received bytes differ from the announced ones.
-    #[error("the bytes did not arrive as they were sent")]
+    #[error("the received bytes differ from those that were sent")]
     Corrupt = 6,
     /// An earlier attempt at the same transfer runs, or memory is short.
-    #[error("the peer is still busy with an earlier attempt")]
+    #[error("the peer is busy with an earlier attempt, or short of memory")]
     Busy = 7,
     /// A file is in the place of a folder, or a folder in the place of a file.
-    #[error("something else stands in its place at the peer")]
+    #[error("something else is in its place at the peer")]
     InTheWay = 8,
     /// The symbolic link leaves the tree, or the receiver's system cannot make it.
-    #[error("the peer cannot have this symbolic link")]
+    #[error("the peer cannot create this symbolic link")]
     Link = 9,
     /// The receiver stops or replaces the session.
     #[error("the peer is stopping")]
     Stopping = 10,
     /// Incoming has reached the receiver's limit.
-    #[error("the peer's Incoming holds as much as it may")]
+    #[error("the peer's Incoming has reached its limit")]
     Full = 11,
 }
 

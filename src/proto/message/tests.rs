@@ -40,7 +40,7 @@ fn an_offer_has_the_bytes_of_the_table() {
 }
 
 #[test]
-fn offers_with_nonsense_are_malformed() {
+fn offers_with_invalid_fields_are_malformed() {
     let good = bytes_of(|out| offer(EntryKind::File { size: 1 }).encode(out));
     assert!(Offer::decode(&good).is_ok());
     for (at, value) in [(0, 3), (1, 2), (34, 0xff), (38, 1), (43, 0), (48, 9)] {
@@ -116,7 +116,7 @@ fn a_begin_tells_compression_by_one_more_byte() {
 }
 
 #[test]
-fn settings_may_grow() {
+fn settings_with_later_fields_are_accepted() {
     let settings = Settings {
         last_session: [1; 16],
         last_alive: true,
@@ -137,7 +137,7 @@ fn settings_may_grow() {
 
 proptest! {
     #[test]
-    fn every_message_survives_its_bytes(
+    fn every_message_survives_encoding(
         id in any::<[u8; 16]>(), size in any::<u64>(), seconds in any::<i64>(), nanos in 0u32..1_000_000_000,
         mode in proptest::option::of(0u32..=0o777), inline in any::<bool>(), kind in 0u8..3,
         ids in proptest::collection::vec(any::<[u8; 16]>(), 0..MAX_FORGET), detail in "\\PC{0,100}",
@@ -169,7 +169,7 @@ proptest! {
     }
 
     #[test]
-    fn names_reasons_and_plain_numbers_survive_too(
+    fn names_refusals_and_numbers_survive_encoding(
         bytes in proptest::collection::vec(any::<u8>(), 1..300), target in proptest::collection::vec(any::<u8>(), 1..300),
         chunks in 0..u64::MAX / CHUNK_SIZE as u64, hash in any::<[u8; 32]>(), size in any::<u64>(),
         last_session in any::<[u8; 16]>(), last_alive in any::<bool>(), streams in 1u32.., capabilities in any::<u32>(),

@@ -152,8 +152,9 @@ impl Incoming {
         Ok(left.filter_map(|leaf| os::stat(&stage.dir, leaf).ok()).map(|meta| meta.size).sum())
     }
 
-    /// The staged file of a transfer, created or found again, and the chunks that an earlier attempt
-    /// left in it. The set is a hint: the file may be shorter, and only a hash proves its content.
+    /// The staged file of a transfer, created or found again, and the chunks that an earlier
+    /// attempt left in it. The set is a hint: the file may be shorter, and only a hash proves its
+    /// content.
     ///
     /// # Errors
     /// [`StoreError`] when it cannot be created.
