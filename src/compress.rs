@@ -1,19 +1,19 @@
-//! Chunks made smaller, each by itself (protocol.md section 4.6). Pure.
+//! Compression of chunks, each separately (protocol.md section 4.6). Pure.
 //!
-//! A compressed chunk is one frame of zstd (RFC 8878), without a dictionary. It stands in place of
-//! the chunk where it is shorter, so its length alone says whether a chunk is compressed: how long
-//! the chunk is itself, both sides know from the file's size.
+//! A compressed chunk is one zstd frame (RFC 8878) without a dictionary. It replaces the chunk only
+//! if it is shorter. Both sides know the chunk's length from the file's size, so a shorter record
+//! shows that the chunk is compressed.
 
 use bytes::BytesMut;
 use zstd::bulk::{Compressor, Decompressor};
 use zstd::zstd_safe::find_frame_compressed_size;
 
-/// How hard zstd tries. The second takes off about a sixth more, at a third of the speed.
+/// The compression effort. The second saves about a sixth more, at a third of the speed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Effort {
-    /// For links of which a core is hardly ahead.
+    /// For links that are hardly slower than one core compresses.
     Little,
-    /// For slow links, where time is there.
+    /// For slow links, where the CPU has time.
     Much,
 }
 
@@ -26,21 +26,21 @@ impl Effort {
     }
 }
 
-/// What compression must save of a chunk, as its reciprocal: with less, the time to pack and to
-/// decompress is not worth it.
-const MIN_SAVED: usize = 10;
+/// Minimum part of a chunk that compression must save, as its reciprocal. A smaller saving is not
+/// worth the time.
+const MIN_SAVED_RECIPROCAL: usize = 10;
 
-/// Packs chunks.
+/// Compresses chunks.
 #[derive(Default)]
 pub struct FrameCompressor(Compressor<'static>);
 
 impl FrameCompressor {
-    /// Appends the compressed form of `chunk` to `out` when it is shorter by a tenth at least; else
-    /// leaves `out` alone. Whether it did is returned.
+    /// Appends the compressed chunk to `out` if it is at least a tenth shorter; otherwise does not
+    /// change `out`. Returns whether it appended it.
     pub fn compress(&mut self, chunk: &[u8], effort: Effort, out: &mut BytesMut) -> bool {
         let start = out.len();
-        // zstd gives up when it runs out of room, so what does not pack well costs less.
-        out.resize(start + chunk.len() - chunk.len().div_ceil(MIN_SAVED), 0);
+        // zstd stops when the output is full, so incompressible data costs less time.
+        out.resize(start + chunk.len() - chunk.len().div_ceil(MIN_SAVED_RECIPROCAL), 0);
         let compressed = self
             .0
             .set_compression_level(effort.level())
@@ -50,25 +50,25 @@ impl FrameCompressor {
     }
 }
 
-/// What came in a chunk's place is not the chunk compressed.
+/// The data is neither the chunk nor a valid compressed form of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("what came in a chunk's place is not that chunk compressed")]
+#[error("the peer sent a compressed chunk that does not decompress to the chunk's length")]
 pub struct NotCompressed;
 
-/// Unpacks chunks into one buffer, which never grows beyond the longest of them.
+/// Decompresses chunks into one buffer, which never grows beyond the longest chunk.
 #[derive(Default)]
 pub struct FrameDecompressor {
-    /// Made when the first compressed chunk comes.
+    /// Created for the first compressed chunk.
     context: Option<Decompressor<'static>>,
     chunk: Vec<u8>,
 }
 
 impl FrameDecompressor {
-    /// The chunk of `len` bytes that came as `data`, compressed or as it is.
+    /// The chunk of `len` bytes that was sent as `data`, with or without compression.
     ///
     /// # Errors
-    /// [`NotCompressed`] for anything but `len` bytes, or one frame of exactly `len` bytes. No more
-    /// are ever written, whatever the frame claims or holds.
+    /// [`NotCompressed`] unless `data` has `len` bytes, or is one frame of exactly `len` bytes. No
+    /// more than `len` bytes are written, whatever length the frame claims.
     pub fn chunk<'a>(&'a mut self, data: &'a [u8], len: usize) -> Result<&'a [u8], NotCompressed> {
         if data.len() == len {
             return Ok(data);
@@ -102,7 +102,7 @@ mod tests {
         compressed.then(|| out[4..].to_vec())
     }
 
-    /// Any frame of zstd, as somebody else would make it.
+    /// A zstd frame from another encoder's settings.
     fn frame(content: &[u8]) -> Vec<u8> {
         Compressor::new(19).unwrap().compress(content).unwrap()
     }
@@ -111,7 +111,7 @@ mod tests {
         FrameDecompressor::default().chunk(data, len).map(<[u8]>::to_vec)
     }
 
-    /// Bytes without any pattern.
+    /// Incompressible bytes.
     fn noise(len: usize) -> Vec<u8> {
         let mut bytes = vec![0; len];
         blake3::Hasher::new_derive_key("rft pack tests").finalize_xof().fill(&mut bytes);
@@ -119,7 +119,7 @@ mod tests {
     }
 
     #[test]
-    fn text_gets_shorter_and_more_so_with_effort() {
+    fn more_effort_compresses_text_further() {
         let text = include_bytes!("../docs/protocol.md");
         let little = compressed(text, Effort::Little).unwrap();
         let much = compressed(text, Effort::Much).unwrap();
@@ -130,7 +130,7 @@ mod tests {
     }
 
     #[test]
-    fn noise_is_left_alone() {
+    fn incompressible_data_is_not_compressed() {
         for len in [0, 1, 100, 4096, CHUNK_SIZE] {
             assert_eq!(compressed(&noise(len), Effort::Little), None, "{len}");
         }
@@ -139,7 +139,7 @@ mod tests {
     }
 
     #[test]
-    fn a_frame_gives_its_chunk_and_not_a_byte_more_or_less() {
+    fn a_frame_of_another_length_is_refused() {
         let chunk = vec![7; 1000];
         let good = frame(&chunk);
         assert_eq!(decompressed(&good, 1000).unwrap(), chunk);
@@ -149,22 +149,22 @@ mod tests {
     }
 
     #[test]
-    fn a_bomb_is_refused_within_the_chunk() {
+    fn a_decompression_bomb_is_refused_within_the_chunk() {
         let bomb = frame(&vec![0; 64 << 20]);
         assert!(bomb.len() < CHUNK_SIZE);
         let mut decompressor = FrameDecompressor::default();
         assert_eq!(decompressor.chunk(&bomb, CHUNK_SIZE), Err(NotCompressed));
         assert!(decompressor.chunk.capacity() <= CHUNK_SIZE);
-        // And it serves on.
+        // It still decompresses valid frames.
         assert_eq!(decompressor.chunk(&frame(&[1; 99]), 99).unwrap(), [1; 99]);
     }
 
     #[test]
-    fn one_frame_and_nothing_behind_it() {
+    fn only_one_frame_without_more_bytes_is_accepted() {
         let (half, whole) = (frame(&[5; 500]), [5; 1000]);
         assert_eq!(decompressed(&[&half[..], &half[..]].concat(), 1000), Err(NotCompressed));
         assert_eq!(decompressed(&[&frame(&whole)[..], &[0]].concat(), 1000), Err(NotCompressed));
-        // A frame to be skipped holds nothing.
+        // A skippable frame has no content.
         let skipped = [0x50, 0x2a, 0x4d, 0x18, 2, 0, 0, 0, 1, 1];
         assert_eq!(decompressed(&skipped, 1000), Err(NotCompressed));
         assert_eq!(
@@ -175,7 +175,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn whatever_comes_gives_the_chunk_or_an_error(data in proptest::collection::vec(any::<u8>(), 0..300), len in 0usize..2000) {
+        fn any_bytes_give_a_chunk_or_an_error(data in proptest::collection::vec(any::<u8>(), 0..300), len in 0usize..2000) {
             let mut decompressor = FrameDecompressor::default();
             if let Ok(chunk) = decompressor.chunk(&data, len) {
                 prop_assert_eq!(chunk.len(), len);

@@ -1,10 +1,8 @@
-//! AES-256-GCM of records, by ring.
+//! AES-256-GCM of records and of the wrapped session keys, by ring.
 //!
-//! The `aes-gcm` crate seals the session keys in the handshake and is the reference of the tests
-//! here: both give the same bytes. Records are all of the data, and ring passes over them once,
-//! where `aes-gcm` passes twice, and takes 32 bytes at a time in GHASH where the processor has
-//! VPCLMULQDQ: three times as fast (docs/performance.md, "Single steps"). It is in the program in
-//! any case, below TLS.
+//! ring encrypts and authenticates in one pass, with VAES and VPCLMULQDQ where the processor has
+//! them, so it is faster than the `aes-gcm` crate, which takes two passes. TLS needs ring in any
+//! case. `aes-gcm` is the reference of the tests here: both give the same bytes.
 
 use ring::aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, Tag, UnboundKey};
 
@@ -13,7 +11,7 @@ pub(super) const TAG_LEN: usize = 16;
 /// Length of a nonce in bytes.
 pub(super) const NONCE_LEN: usize = 12;
 
-/// ring refused: a tag that is wrong when opening, a plaintext of more than 64 GiB when sealing.
+/// ring refused to open data with a wrong tag, or to seal more than 64 GiB.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Refused;
 
@@ -23,9 +21,9 @@ impl From<ring::error::Unspecified> for Refused {
     }
 }
 
-/// A key of AES-256-GCM, expanded. Overwritten when dropped.
+/// An expanded key of AES-256-GCM. Overwritten when dropped.
 ///
-/// It takes any nonce: that none comes twice is the task of whoever holds it ([`super::Sealer`]).
+/// It accepts any nonce; the caller ensures that none is used twice (see [`super::Sealer`]).
 pub(super) struct Cipher(LessSafeKey);
 
 impl Cipher {
@@ -34,7 +32,7 @@ impl Cipher {
         Ok(Self(LessSafeKey::new(UnboundKey::new(&AES_256_GCM, key)?)))
     }
 
-    /// Encrypts `data` in place and gives the tag over it and `aad`.
+    /// Encrypts `data` in place, and returns the tag over it and `aad`.
     pub fn seal(
         &self,
         nonce: [u8; NONCE_LEN],
@@ -46,7 +44,8 @@ impl Cipher {
         tag.as_ref().try_into().map_err(|_| Refused)
     }
 
-    /// Decrypts `data` in place, if the tag over it and `aad` is right; else fills it with zeros.
+    /// Decrypts `data` in place if the tag over it and `aad` is right; otherwise fills it with
+    /// zeros.
     pub fn open(
         &self,
         nonce: [u8; NONCE_LEN],
@@ -59,11 +58,11 @@ impl Cipher {
         Ok(())
     }
 
-    /// Puts a key of zeros in the key's place. ring has no wiping of its own.
+    /// Overwrites the key with a key of zeros. ring itself cannot wipe keys.
     fn wipe(&mut self) {
         if let Ok(zero) = UnboundKey::new(&AES_256_GCM, &[0; 32]) {
             self.0 = LessSafeKey::new(zero);
-            // Or the compiler would see that nobody reads it, and leave the write out.
+            // Otherwise the compiler could leave out the write, since the key is not read again.
             std::hint::black_box(&mut self.0);
         }
     }
@@ -81,7 +80,7 @@ mod tests {
     use aes_gcm::{AeadInOut, Aes256Gcm, KeyInit};
     use proptest::prelude::*;
 
-    /// What the reference makes of it: ciphertext and tag.
+    /// Ciphertext and tag of the reference implementation.
     fn reference(key: &[u8; 32], nonce: [u8; 12], aad: &[u8], data: &[u8]) -> (Vec<u8>, [u8; 16]) {
         let mut data = data.to_vec();
         let cipher = Aes256Gcm::new(key.into());
@@ -96,7 +95,7 @@ mod tests {
         let tag = cipher.seal(nonce, aad, &mut sealed).unwrap();
         assert_eq!((sealed.clone(), tag), reference(&key, nonce, aad, data));
 
-        // Each opens what the other sealed: it is the same bytes.
+        // Each implementation opens the bytes of the other.
         let mut opened = sealed.clone();
         cipher.open(nonce, aad, &mut opened, tag).unwrap();
         assert_eq!(opened, data);
@@ -118,7 +117,7 @@ mod tests {
         }
 
         #[test]
-        fn what_was_changed_is_refused_and_nothing_of_it_is_left(
+        fn a_changed_record_is_refused_and_wiped(
             key: [u8; 32], nonce: [u8; 12], data in proptest::collection::vec(any::<u8>(), 1..500),
             at: prop::sample::Index, flip in 1u8..,
         ) {
@@ -135,7 +134,7 @@ mod tests {
         }
     }
 
-    /// Lengths at which implementations change their way, up to a chunk and more.
+    /// Lengths at which implementations change their code path, up to more than a chunk.
     #[test]
     fn both_libraries_agree_on_records_of_any_length() {
         let data: Vec<u8> = (0..262_144 + 300u32).map(|n| (n.wrapping_mul(n) >> 7) as u8).collect();

@@ -1,9 +1,9 @@
 //! The BLAKE3 hash of a whole file, computed chunk by chunk in any order and on any thread.
 //!
-//! BLAKE3 is a binary tree over pieces of 1 KiB (BLAKE3 paper, section 2.1): a chunk whose size is
-//! a power of two of those is a subtree, and its chaining value does not depend on the others.
-//! Workers hash chunks ([`ChunkSize::hash`]), one [`FileHasher`] puts the values together. What
-//! comes out is `b3sum`'s hash of the file.
+//! BLAKE3 is a binary tree over pieces of 1 KiB (BLAKE3 paper, section 2.1). A chunk of a power of
+//! two of such pieces is a subtree, and its chaining value does not depend on the other chunks.
+//! Workers hash chunks ([`ChunkSize::hash`]), and one [`FileHasher`] combines the values. The
+//! result equals the output of `b3sum` for the file.
 
 use std::collections::BTreeMap;
 
@@ -12,21 +12,21 @@ use blake3::hazmat::{
     ChainingValue, HasherExt, Mode, merge_subtrees_non_root, merge_subtrees_root,
 };
 
-/// Why a file's hash cannot be had.
+/// Why a file's hash could not be computed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum FileHashError {
-    /// A chunk size that is no power of two, or is below 1 KiB.
+    /// The chunk size is not a power of two, or is below 1 KiB.
     #[error("the chunk size is not a power of two of at least 1 KiB")]
     ChunkSize,
-    /// A chunk that is longer than the chunk size, empty though not the only one, or beyond 2^64
-    /// bytes.
+    /// The chunk is longer than the chunk size, is empty although it is not the only one, or lies
+    /// beyond 2^64 bytes.
     #[error("the chunk does not fit its place in the file")]
     ChunkLength,
     /// A chunk was pushed twice.
     #[error("the chunk was there before")]
     Duplicate,
-    /// The chunks that were pushed are not those of a file of this length.
+    /// The chunks that were pushed do not form a file of this length.
     #[error("the file's chunks are not complete")]
     Incomplete,
 }
@@ -53,8 +53,8 @@ impl ChunkSize {
         self.0
     }
 
-    /// Hashes the chunk that starts at byte `index * self.bytes()` of the file. `data` is shorter
-    /// than the chunk size only in the file's last chunk, and empty only in an empty file.
+    /// Hashes the chunk that begins at byte `index * self.bytes()` of the file. Only the file's
+    /// last chunk may be shorter than the chunk size, and only an empty file has an empty chunk.
     ///
     /// # Errors
     /// [`FileHashError::ChunkLength`].
@@ -66,7 +66,7 @@ impl ChunkSize {
         let offset = index.checked_mul(u64::from(self.0)).ok_or(FileHashError::ChunkLength)?;
         let mut hasher = Hasher::new();
         if len == 0 {
-            // An empty file has a hash, but no subtree: the value is never used as one.
+            // An empty file has a hash but no subtree, so this value is never merged.
             let root = *hasher.finalize().as_bytes();
             return if index == 0 {
                 Ok(ChunkHash { value: root, root, len })
@@ -77,8 +77,8 @@ impl ChunkSize {
         hasher.set_input_offset(offset);
         hasher.update(data);
         let value = hasher.finalize_non_root();
-        // Only the first chunk can turn out to be the whole file, whose root is hashed otherwise
-        // than a subtree.
+        // Only the first chunk can be the whole file, whose root is hashed differently from a
+        // subtree.
         let root = if index == 0 { *hasher.finalize().as_bytes() } else { value };
         Ok(ChunkHash { value, root, len })
     }
@@ -87,36 +87,36 @@ impl ChunkSize {
 /// The chunks of every file on the wire: 256 KiB (protocol.md section 4.3).
 pub const FILE_CHUNK: ChunkSize = ChunkSize(256 * 1024);
 
-/// The hash of one chunk at its place. Plain data, to be sent from the worker that made it.
+/// The hash of one chunk at its position in the file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ChunkHash {
     value: ChainingValue,
-    /// The file's hash, should chunk 0 be the whole file.
+    /// The file's hash if chunk 0 is the whole file.
     root: [u8; 32],
     len: u32,
 }
 
-/// Puts the chunks' hashes together as they come.
+/// Combines the hashes of chunks that arrive in any order.
 ///
-/// Neighbours are merged at once, so what is held grows with the number of gaps and with the
-/// logarithm of the number of chunks, not with the file.
+/// Neighbours are merged at once, so memory grows with the number of gaps and with the logarithm of
+/// the number of chunks, not with the file.
 #[derive(Debug, Clone)]
 pub struct FileHasher {
     chunk_size: ChunkSize,
-    /// Complete subtrees by (level, position in that level); level 0 is the chunks. Merged with
-    /// their sibling as soon as it is there, but for those along the left edge: such a parent may
-    /// be the root, which is hashed otherwise.
+    /// Complete subtrees by level and position in the level; chunks are level 0. A subtree is
+    /// merged with its sibling at once, except along the left edge, where the parent may be the
+    /// root, which is hashed differently.
     subtrees: BTreeMap<(u32, u64), ChainingValue>,
     count: u64,
     last: Option<u64>,
-    /// The one chunk that is shorter than the chunk size: index and length.
+    /// Index and length of the chunk that is shorter than the chunk size.
     short: Option<(u64, u32)>,
-    /// Root of chunk 0 as a whole file.
+    /// The file's hash if chunk 0 is the whole file.
     single: Option<[u8; 32]>,
 }
 
 impl FileHasher {
-    /// A hasher of a file in chunks of this size.
+    /// Hashes a file in chunks of this size.
     pub fn new(chunk_size: ChunkSize) -> Self {
         Self {
             chunk_size,
@@ -133,17 +133,17 @@ impl FileHasher {
         self.chunk_size
     }
 
-    /// How many chunks have been pushed.
+    /// Number of chunks that have been pushed.
     pub fn chunks(&self) -> u64 {
         self.count
     }
 
-    /// Takes the hash of chunk `index`, which [`ChunkSize::hash`] made for the same index and chunk
+    /// Adds the hash of chunk `index`, computed by [`ChunkSize::hash`] for the same index and chunk
     /// size.
     ///
     /// # Errors
     /// [`FileHashError::Duplicate`], or [`FileHashError::ChunkLength`] for a second chunk that is
-    /// not full. The hasher is as it was before.
+    /// not full. The hasher is unchanged then.
     pub fn push(&mut self, index: u64, chunk: ChunkHash) -> Result<(), FileHashError> {
         if self.holds(index) {
             return Err(FileHashError::Duplicate);
@@ -166,9 +166,9 @@ impl FileHasher {
         Ok(())
     }
 
-    /// The hash of the file of `total_len` bytes whose chunks, and no others, have been pushed.
+    /// The hash of the file of `total_len` bytes, if exactly its chunks have been pushed.
     ///
-    /// The hasher can go on afterwards: the hash of what is there so far proves a prefix.
+    /// More chunks may be pushed afterwards, so the hash of a prefix can be computed on the way.
     ///
     /// # Errors
     /// [`FileHashError::Incomplete`].
@@ -179,8 +179,8 @@ impl FileHasher {
             tail if tail == size => None,
             tail => Some((chunks - 1, tail as u32)),
         };
-        // Distinct indices, as many as the file has chunks, and none above: then each of them is
-        // there.
+        // Indices are distinct. If none is above the last chunk and their number is right, every
+        // chunk was pushed.
         if self.count != chunks || self.last != Some(chunks - 1) || self.short != short {
             return Err(FileHashError::Incomplete);
         }
@@ -193,7 +193,7 @@ impl FileHasher {
         Ok(*merge_subtrees_root(&left, &right, Mode::Hash).as_bytes())
     }
 
-    /// Whether the chunk is there, on its own or in a merged subtree.
+    /// Whether the chunk was pushed: it is in the map, or a merged subtree contains it.
     fn holds(&self, index: u64) -> bool {
         let levels = self.last.map_or(0, |last| u64::BITS - last.leading_zeros());
         (0..=levels.min(63)).any(|level| self.subtrees.contains_key(&(level, index >> level)))
@@ -211,8 +211,8 @@ impl FileHasher {
         self.subtrees.insert((level, position), value);
     }
 
-    /// The value of the subtree over `len` chunks from `start`, which is a multiple of the power of
-    /// two at or above `len`.
+    /// The value of the subtree over `len` chunks from `start`. `start` is a multiple of the
+    /// smallest power of two that is at least `len`.
     fn subtree(&self, start: u64, len: u64) -> Option<ChainingValue> {
         if len.is_power_of_two() {
             let level = len.trailing_zeros();

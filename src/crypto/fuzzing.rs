@@ -1,4 +1,4 @@
-//! Fuzz bodies of the seal and of the handshake.
+//! Bodies of the fuzz targets of the seal and the handshake.
 
 use super::handshake::{
     ChannelBinding, Established, HandshakeError, Initiator, M1_LEN, M2_LEN, M3_LEN, M4_LEN, PeerId,
@@ -12,12 +12,12 @@ use super::{PasswordKey, Sealer};
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 
-/// The keys of a session that there never was.
+/// The keys of an imaginary session.
 pub fn keys() -> SessionKeys {
     SessionKeys::new(SessionSecret::from_bytes(&[7; 32]))
 }
 
-/// Bytes as choices, with zeros at the end.
+/// Choices from the fuzzer's bytes; zeros when they are used up.
 struct Choices<'a>(std::slice::Iter<'a, u8>);
 
 impl Choices<'_> {
@@ -40,11 +40,11 @@ const KINDS: [RecordKind; 7] = [
     RecordKind::Final,
 ];
 
-/// Records of one stream, opened in any order, some of them changed, cut, moved or repeated: each
-/// opens once, as it was sealed, at its own place, and nothing else opens.
+/// Opens the records of one stream in any order, some of them changed, cut, moved or repeated. Each
+/// unchanged record opens once, at its own index, and no other bytes open.
 ///
 /// # Panics
-/// When it does not hold.
+/// If that does not hold.
 pub fn records(data: &[u8]) {
     header(data);
     let mut choices = Choices(data.iter());
@@ -85,10 +85,7 @@ pub fn records(data: &[u8]) {
             }
             Err(error) => {
                 assert!(!honest, "record {which}: {error}");
-                assert!(
-                    is_as_it_was_or_wiped(&copy, &before),
-                    "of a refused record nothing is given away"
-                );
+                assert!(is_as_it_was_or_wiped(&copy, &before), "a refused record reveals nothing");
             }
         }
         let contiguous = opened.iter().take_while(|opened| **opened).count();
@@ -97,7 +94,7 @@ pub fn records(data: &[u8]) {
     }
 }
 
-/// Whether a record that was refused is as before, or has zeros for its ciphertext.
+/// Whether a refused record is unchanged, or has zeros in place of its ciphertext.
 pub(super) fn is_as_it_was_or_wiped(after: &[u8], before: &[u8]) -> bool {
     let ciphertext = HEADER_LEN..before.len().saturating_sub(TRAILER_LEN).max(HEADER_LEN);
     let mut wiped = before.to_vec();
@@ -122,11 +119,11 @@ fn header(data: &[u8]) {
 
 type Ends = (Result<Established, HandshakeError>, Result<Established, HandshakeError>);
 
-/// A handshake in which somebody on the path changes messages, or puts others in their place: both
-/// ends agree when nothing was changed, and else the one that got a change refuses.
+/// A handshake in which an attacker on the path changes or replaces messages. If none was changed,
+/// both ends agree; otherwise the receiver of a changed message refuses it.
 ///
 /// # Panics
-/// When it does not hold.
+/// If that does not hold.
 pub fn handshake(data: &[u8]) {
     let mut choices = Choices(data.iter());
     let (mut changed, mut first) = (false, true);
@@ -134,9 +131,9 @@ pub fn handshake(data: &[u8]) {
         let how = choices.byte();
         let before = message.to_vec();
         match how % 4 {
-            // Everything is somebody else's.
+            // The attacker's message.
             1 if first => message.iter_mut().for_each(|byte| *byte = choices.byte()),
-            // From some byte on it is.
+            // The attacker's bytes from some position on.
             2 => {
                 let at = choices.below(message.len());
                 message[at..].iter_mut().for_each(|byte| *byte = choices.byte());
@@ -148,8 +145,8 @@ pub fn handshake(data: &[u8]) {
         changed |= message != before;
     });
     if changed {
-        assert!(initiator.is_err(), "the initiator took what was changed");
-        // Only M4 was changed: the responder has nothing left to refuse.
+        assert!(initiator.is_err(), "the initiator accepted a changed message");
+        // Only M4 was changed, which the responder cannot notice.
         if let Ok(responder) = responder {
             assert_eq!(responder.peer, INITIATOR_ID);
         }
@@ -163,7 +160,7 @@ pub fn handshake(data: &[u8]) {
 const INITIATOR_ID: PeerId = PeerId([0xaa; 16]);
 const RESPONDER_ID: PeerId = PeerId([0xbb; 16]);
 
-/// One run. An end that never heard from the other has the other's error.
+/// One handshake. If one side fails, the side that waits for its message gets the same error.
 fn play(mut tamper: impl FnMut(&mut [u8])) -> Ends {
     let mut rng = StdRng::seed_from_u64(7);
     let (key, binding) =

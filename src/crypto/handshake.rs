@@ -1,24 +1,24 @@
-//! The handshake: four messages of fixed length on the connection's first stream, as machines
-//! without input or output.
+//! The handshake: four messages of fixed length on the connection's first stream, as state machines
+//! without I/O.
 //!
-//! | # | way | bytes | fields |
+//! | # | direction | bytes | fields |
 //! |---|---|---|---|
 //! | M1 | initiator to responder | 72 | "RFT1", role 'I', suite, flags (2, zero), peer id 16, random 16, Ya 32 |
 //! | M2 | responder to initiator | 72 | the same with role 'R' and Yb |
 //! | M3 | initiator to responder | 32 | Ta |
 //! | M4 | responder to initiator | 112 | Tb 32, wrapped session keys 64, their GCM tag 16 |
 //!
-//! The initiator proves itself first: who dials learns nothing from the responder before it has
-//! shown that it knows the password. Each state is consumed by its step, so no scalar and no key is
-//! used twice.
+//! The initiator proves itself first, so a client that dials learns nothing from the responder
+//! before it has shown that it knows the password. Each step consumes its state, so no scalar and
+//! no key is used twice.
 
 use std::fmt;
 
-use aes_gcm::{AeadInOut, Aes256Gcm, KeyInit};
 use hmac::Mac;
 use rand::TryCryptoRng;
 use zeroize::Zeroizing;
 
+use super::cipher::{Cipher, NONCE_LEN, Refused};
 use super::pake::{self, PakeError};
 use super::password::PasswordKey;
 use super::schedule::{Confirmation, SessionSecret, channel_identifier};
@@ -32,38 +32,39 @@ use super::transcript::{PROOF_LEN, SESSION_KEYS_LEN, WRAP_LEN};
 use hello::Hello;
 pub use hello::SUITE;
 
-/// Why a handshake stops. On the wire all of these look alike; the difference is for the local log
-/// and exit code.
+/// Why a handshake fails. On the wire all cases look alike; the local log and the exit code
+/// distinguish them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum HandshakeError {
-    /// The message does not start as one of this protocol.
+    /// The message does not begin with the magic of this protocol.
     #[error("the peer does not speak this protocol")]
     NotRft,
-    /// The suite or the flags are none that this side knows.
+    /// This side does not know the suite or the flags.
     #[error("the peer speaks no common version")]
     UnsupportedVersion,
     /// The message claims the role that this side has.
     #[error("the peer claims the wrong role")]
     WrongRole,
-    /// The peer is this very process (its own packets led back to it). To be dropped without a
-    /// word.
+    /// The peer is this process: its own packets were led back to it. The connection is dropped
+    /// silently.
     #[error("the peer is this process itself")]
     SelfConnection,
-    /// The peer's share is no group element, or it is our own share sent back.
+    /// The peer's share is not a group element, or is this side's own share.
     #[error("the peer's key share is not valid")]
     BadShare,
-    /// The peer's proof is wrong: another password, or somebody between the two TLS ends.
+    /// The peer's proof is wrong: it has another password, or an attacker terminates TLS between
+    /// the peers.
     #[error("the password was not accepted")]
     WrongPassword,
-    /// The proof is right, and yet the session keys could not be wrapped.
+    /// The initiator's proof is right, but the session keys could not be wrapped.
     #[error("the session keys could not be wrapped")]
     WrapFailed,
-    /// The responder's proof is right, and yet the session keys do not unwrap.
+    /// The responder's proof is right, but the session keys do not unwrap.
     #[error("the session keys could not be unwrapped")]
     UnwrapFailed,
     /// The random generator failed.
-    #[error("no random numbers were to be had")]
+    #[error("the system gives no random numbers")]
     Rng,
 }
 
@@ -76,16 +77,16 @@ impl From<PakeError> for HandshakeError {
     }
 }
 
-/// 16 random bytes that name a process for its lifetime. Public, and authenticated once the
-/// handshake is done.
+/// 16 random bytes that identify a process for its lifetime. Public; authenticated by the
+/// handshake.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct PeerId(pub [u8; 16]);
 
 impl PeerId {
-    /// Draws a fresh identity.
+    /// Draws a new id.
     ///
     /// # Errors
-    /// [`HandshakeError::Rng`] when the generator fails.
+    /// [`HandshakeError::Rng`] if the generator fails.
     pub fn random<R: TryCryptoRng + ?Sized>(rng: &mut R) -> Result<Self, HandshakeError> {
         random(rng).map(Self)
     }
@@ -98,18 +99,17 @@ impl fmt::Display for PeerId {
     }
 }
 
-/// A finished handshake: both sides have shown that they know the password, on this very TLS
-/// connection.
+/// A finished handshake: both sides have proved on this TLS connection that they know the password.
 pub struct Established {
-    /// The peer's identity, authenticated.
+    /// The peer's id, authenticated.
     pub peer: PeerId,
-    /// The own role.
+    /// This side's role.
     pub role: Role,
     /// The keys of every record of the session.
     pub keys: SessionKeys,
-    /// A public name of the session, the same on both sides. It gives nothing of the keys away.
+    /// A public name of the session, the same on both sides. It reveals nothing about the keys.
     pub session_id: [u8; 16],
-    /// Short authentication string for people who want to compare by voice, the same on both sides.
+    /// Short authentication string, the same on both sides, for people who compare it by voice.
     pub sas: [u8; 4],
 }
 
@@ -124,7 +124,7 @@ impl Established {
 pub struct Initiator;
 
 impl Initiator {
-    /// Makes M1. `binding` is that of the connection on which M1 is going to be sent.
+    /// Makes M1. `binding` belongs to the connection on which M1 will be sent.
     ///
     /// # Errors
     /// [`HandshakeError::Rng`].
@@ -152,17 +152,17 @@ pub struct InitiatorAwaitingM2 {
 }
 
 impl InitiatorAwaitingM2 {
-    /// Takes M2 and makes M3. From here on, a responder that falls silent has had its one guess at
-    /// the password.
+    /// Takes M2 and makes M3. A responder that does not answer M3 has had one guess at the
+    /// password.
     ///
     /// # Errors
-    /// What is wrong with M2; never that the password is.
+    /// A [`HandshakeError`] about M2, but never [`HandshakeError::WrongPassword`].
     pub fn on_m2(
         self,
         m2: &[u8; M2_LEN],
     ) -> Result<(InitiatorAwaitingM4, [u8; M3_LEN]), HandshakeError> {
         let hello = Hello::parse(m2, Role::Responder, self.own)?;
-        // Our own share sent back would agree with itself.
+        // A reflected share would lead to a proof that this side makes itself.
         if hello.share == self.initiator.share() {
             return Err(HandshakeError::BadShare);
         }
@@ -182,7 +182,7 @@ pub struct InitiatorAwaitingM4 {
 }
 
 impl InitiatorAwaitingM4 {
-    /// Checks the responder's proof, and only then opens the session keys.
+    /// Verifies the responder's proof, and then decrypts the session keys.
     ///
     /// # Errors
     /// [`HandshakeError::WrongPassword`] or [`HandshakeError::UnwrapFailed`].
@@ -200,8 +200,8 @@ impl InitiatorAwaitingM4 {
 pub struct Responder;
 
 impl Responder {
-    /// The cheap checks of M1, with no key and no group operation: to be made before a guess is
-    /// accounted for.
+    /// Checks M1 as far as no key and no group operation is needed. Call it before a guess is taken
+    /// from the budget (protocol.md section 3.6).
     ///
     /// # Errors
     /// [`HandshakeError::NotRft`], [`HandshakeError::UnsupportedVersion`],
@@ -210,11 +210,12 @@ impl Responder {
         Hello::parse(m1, Role::Initiator, own).map(|_| ())
     }
 
-    /// Takes M1 and makes M2. A peer that gets M2 can test one password: account for it before M2
-    /// is sent.
+    /// Takes M1 and makes M2. A peer that gets M2 can test one password, so take a guess from the
+    /// budget before M2 is sent.
     ///
     /// # Errors
-    /// Those of [`Responder::peek_m1`], [`HandshakeError::BadShare`] and [`HandshakeError::Rng`].
+    /// The errors of [`Responder::peek_m1`], [`HandshakeError::BadShare`] and
+    /// [`HandshakeError::Rng`].
     pub fn on_m1<R: TryCryptoRng + ?Sized>(
         key: &PasswordKey,
         binding: &ChannelBinding,
@@ -240,7 +241,7 @@ pub struct ResponderAwaitingM3 {
 }
 
 impl ResponderAwaitingM3 {
-    /// Checks the initiator's proof, and only then makes the session keys and M4.
+    /// Verifies the initiator's proof, and then draws the session keys and makes M4.
     ///
     /// # Errors
     /// [`HandshakeError::WrongPassword`], [`HandshakeError::Rng`] or
@@ -254,7 +255,7 @@ impl ResponderAwaitingM3 {
             .initiator_proof()
             .verify_slice(ta)
             .map_err(|_| HandshakeError::WrongPassword)?;
-        // Kenc || Kmac, as the responder's generator gives them.
+        // Kenc || Kmac (protocol.md section 3.3).
         let session_keys = Zeroizing::new(random(rng)?);
         let wrap = wrap_keys(&self.confirmation, ta, &session_keys)?;
         let tb = self.confirmation.responder_proof(ta, &wrap).finalize().into_bytes();
@@ -266,7 +267,8 @@ impl ResponderAwaitingM3 {
     }
 }
 
-/// AES-256-GCM under Kw, which no other message ever uses: the nonce is zero.
+/// Encrypts the session keys with AES-256-GCM under Kw. The nonce is zero, since no other message
+/// uses this key.
 fn wrap_keys(
     confirmation: &Confirmation,
     ta: &[u8; PROOF_LEN],
@@ -275,10 +277,9 @@ fn wrap_keys(
     let mut wrap = [0; WRAP_LEN];
     let (sealed, tag) = wrap.split_at_mut(SESSION_KEYS_LEN);
     sealed.copy_from_slice(session_keys);
-    let key = confirmation.wrap_key();
-    let made = Aes256Gcm::new((&*key).into())
-        .encrypt_inout_detached(&[0; 12].into(), &confirmation.wrap_aad(ta), sealed.into())
-        .map_err(|_| HandshakeError::WrapFailed)?;
+    let made = Cipher::new(&confirmation.wrap_key())
+        .and_then(|cipher| cipher.seal([0; NONCE_LEN], &confirmation.wrap_aad(ta), sealed))
+        .map_err(|Refused| HandshakeError::WrapFailed)?;
     tag.copy_from_slice(&made);
     Ok(wrap)
 }
@@ -293,15 +294,10 @@ fn unwrap_keys(
     let tag = tag.try_into().map_err(|_| HandshakeError::UnwrapFailed)?;
     let mut session_keys = Zeroizing::new([0; SESSION_KEYS_LEN]);
     session_keys.copy_from_slice(sealed);
-    let key = confirmation.wrap_key();
-    Aes256Gcm::new((&*key).into())
-        .decrypt_inout_detached(
-            &[0; 12].into(),
-            &confirmation.wrap_aad(ta),
-            (&mut session_keys[..]).into(),
-            tag,
-        )
-        .map_err(|_| HandshakeError::UnwrapFailed)?;
+    let aad = confirmation.wrap_aad(ta);
+    Cipher::new(&confirmation.wrap_key())
+        .and_then(|cipher| cipher.open([0; NONCE_LEN], &aad, &mut session_keys[..], tag))
+        .map_err(|Refused| HandshakeError::UnwrapFailed)?;
     Ok(session_keys)
 }
 

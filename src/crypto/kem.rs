@@ -1,7 +1,7 @@
 //! ML-KEM-768 (FIPS 203): the post-quantum half of the TLS key exchange (`transport::tls`).
 //!
-//! The arithmetic is RustCrypto's `ml-kem`. Randomness is drawn here before each operation, because
-//! that crate's own drawing forms panic when the generator fails.
+//! RustCrypto's `ml-kem` does the arithmetic. This module draws the randomness before each
+//! operation, because that crate's functions that draw it panic when the generator fails.
 
 use ml_kem::ml_kem_768::{Ciphertext, DecapsulationKey, EncapsulationKey};
 use ml_kem::{Decapsulate, Key, KeyExport};
@@ -29,7 +29,7 @@ pub enum KemError {
     #[error("the peer's ML-KEM key is not valid")]
     InvalidKey,
     /// The random generator failed.
-    #[error("no random numbers were to be had")]
+    #[error("the system gives no random numbers")]
     Rng,
 }
 
@@ -51,15 +51,15 @@ impl KemKey {
         self.0.encapsulation_key().to_bytes().into()
     }
 
-    /// The secret in a ciphertext. One that was not made for this key gives a secret that only this
-    /// key can compute (implicit rejection, FIPS 203 section 6.3).
+    /// The secret in a ciphertext. A ciphertext for another key gives a secret that only this key
+    /// can compute (implicit rejection, FIPS 203 section 6.3).
     pub fn decapsulate(&self, ciphertext: &[u8; CIPHERTEXT_LEN]) -> SharedSecret {
         let ciphertext: &Ciphertext = ciphertext.into();
         Zeroizing::new(self.0.decapsulate(ciphertext).into())
     }
 }
 
-/// Makes a secret and its ciphertext for the holder of `encapsulation_key`.
+/// Creates a secret and its ciphertext for the owner of `encapsulation_key`.
 ///
 /// # Errors
 /// [`KemError`].
@@ -176,7 +176,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_changed_on_the_way_gives_another_secret() {
+    fn a_changed_ciphertext_gives_another_secret() {
         let key = KemKey::generate(&mut seeded(1)).unwrap();
         let (ciphertext, shared) = encapsulate(&key.encapsulation_key(), &mut seeded(2)).unwrap();
         for at in (0..CIPHERTEXT_LEN).step_by(17) {

@@ -1,21 +1,20 @@
-//! The cryptography of rft/1: pure functions of their inputs and of a random generator that is
-//! passed in.
+//! The cryptography of rft/1. All functions are pure: random generators are passed in.
 //!
-//! The order is that of a session's life:
+//! In the order of a session's life:
 //!
-//! 1. [`password`]: what the user types becomes a [`PasswordKey`] (Argon2id), once a process.
-//! 2. `pake`: the key and the TLS channel enter CPace; nothing that crosses the wire helps to guess
-//!    the password.
-//! 3. [`handshake`]: four messages of fixed length prove both sides to each other and hand over the
-//!    session's keys.
-//! 4. `schedule`: the one table of labels, and every derivation that uses one.
-//! 5. [`seal`]: each record of each stream under AES-256-GCM and a committing HMAC.
+//! 1. [`password`]: the password becomes a [`PasswordKey`] (Argon2id), once in a process.
+//! 2. `pake`: CPace, from that key and the TLS channel. Its messages reveal nothing about the
+//!    password.
+//! 3. [`handshake`]: four messages of fixed length, in which both sides prove that they know the
+//!    password, and agree on the session's keys.
+//! 4. `schedule`: the table of labels, and every derivation that uses one.
+//! 5. [`seal`]: each record of each stream, under AES-256-GCM and a committing HMAC.
 //! 6. [`filehash`]: the BLAKE3 hash of a whole file, chunk by chunk in any order.
 //!
-//! Before all of these stands [`kem`]: ML-KEM-768, which TLS uses beside X25519.
+//! [`kem`] is ML-KEM-768, which TLS uses together with X25519.
 //!
-//! Nothing here names a socket, a runtime or a file. All integers on the wire and in derivations
-//! are big-endian. Types that hold secrets have neither `Debug` nor `Clone` and are wiped when
+//! No code here knows sockets, runtimes or files. All integers on the wire and in derivations are
+//! big-endian. Types that hold secrets have neither `Debug` nor `Clone` and are wiped when
 //! dropped.
 
 mod cipher;

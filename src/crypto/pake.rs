@@ -1,8 +1,8 @@
 //! CPace, suite CPACE-RISTR255-SHA512, initiator-responder mode (draft-irtf-cfrg-cpace-21).
 //!
-//! The group is ristretto255: prime order, one encoding a point, so there is no cofactor and no
-//! small subgroup. Both password and channel enter the generator; what crosses the wire are two
-//! uniformly distributed points.
+//! The group is ristretto255. It has prime order and one encoding for each point, so there is no
+//! cofactor and no small subgroup. Password and channel determine the generator; the two points on
+//! the wire are uniformly distributed.
 
 use curve25519_dalek::{
     RistrettoPoint, Scalar, ristretto::CompressedRistretto, traits::IsIdentity,
@@ -24,24 +24,24 @@ const DSI_ISK: &[u8] = b"CPaceRistretto255_ISK";
 /// SHA-512's input block, `H.s_in_bytes` in the draft.
 const HASH_BLOCK: usize = 128;
 
-/// Why a run of CPace stops.
+/// Why CPace fails.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum PakeError {
-    /// The peer's share is no point, or the shared point is the identity (the draft's
-    /// `scalar_mult_vfy` gives I).
+    /// The peer's share is not a point, or the shared point is the identity (the draft's
+    /// `scalar_mult_vfy` returns I).
     BadShare,
     /// The random generator failed.
     Rng,
 }
 
-/// What both sides put in: the password-related string, the channel identifier and the session id.
+/// The inputs of both sides: password-related string, channel identifier and session id.
 pub(super) struct Inputs<'a> {
     pub prs: &'a [u8],
     pub ci: &'a [u8],
     pub sid: &'a [u8],
 }
 
-/// The initiator between its share and the responder's. Used once: finishing consumes it.
+/// The initiator that waits for the responder's share. `finish` consumes it.
 pub(super) struct Initiator {
     scalar: Zeroizing<Scalar>,
     share: [u8; SHARE_LEN],
@@ -76,7 +76,7 @@ impl Initiator {
     }
 }
 
-/// The responder's whole part: from Ya to its own share Yb and the key.
+/// The responder's part: from Ya to its own share Yb and the key.
 pub(super) fn respond<R: TryCryptoRng + ?Sized>(
     inputs: &Inputs<'_>,
     ya: &[u8; SHARE_LEN],
@@ -85,7 +85,7 @@ pub(super) fn respond<R: TryCryptoRng + ?Sized>(
     rng: &mut R,
 ) -> Result<([u8; SHARE_LEN], Isk), PakeError> {
     let scalar = sample_scalar(rng)?;
-    // The peer's point is decoded before the generator is computed: rubbish costs no hash-to-group.
+    // The peer's point is decoded first, so an invalid one costs no hash-to-group.
     let k = scalar_mult_vfy(&scalar, ya)?;
     let yb = share_of(&scalar, inputs);
     let isk = isk(inputs.sid, &k, &transcript_ir(ya, ad_a, &yb, ad_b));
@@ -115,7 +115,7 @@ fn calculate_generator(inputs: &Inputs<'_>) -> RistrettoPoint {
     RistrettoPoint::from_uniform_bytes(&hash)
 }
 
-/// The draft's `generator_string`: padded so that the password ends in the hash's first block.
+/// The draft's `generator_string`, padded so that the password is within the hash's first block.
 fn generator_string(inputs: &Inputs<'_>) -> Zeroizing<Vec<u8>> {
     let before = lv_len(DSI) + lv_len(inputs.prs);
     let zpad = [0; HASH_BLOCK];
@@ -123,8 +123,8 @@ fn generator_string(inputs: &Inputs<'_>) -> Zeroizing<Vec<u8>> {
     lv_cat(&[DSI, inputs.prs, zpad, inputs.ci, inputs.sid])
 }
 
-/// The draft's `scalar_mult_vfy`: refuses what is no canonical encoding and what leads to the
-/// identity.
+/// The draft's `scalar_mult_vfy`: refuses an encoding that is not canonical, and the identity as
+/// result.
 fn scalar_mult_vfy(
     scalar: &Scalar,
     share: &[u8; SHARE_LEN],
@@ -153,8 +153,8 @@ fn transcript_ir(ya: &[u8], ad_a: &[u8], yb: &[u8], ad_b: &[u8]) -> Zeroizing<Ve
     lv_cat(&[ya, ad_a, yb, ad_b])
 }
 
-/// The draft's `lv_cat`: each part behind its length. The buffer never grows, so no copy of a
-/// secret part stays behind.
+/// The draft's `lv_cat`: each part, preceded by its length. The buffer never grows, so no copy of a
+/// secret part is left in memory.
 fn lv_cat(parts: &[&[u8]]) -> Zeroizing<Vec<u8>> {
     let mut out = Zeroizing::new(Vec::with_capacity(parts.iter().map(|part| lv_len(part)).sum()));
     for part in parts {

@@ -1,5 +1,4 @@
-//! From what the user types to the PAKE's input: normalise, stretch once with Argon2id, forget the
-//! password.
+//! From the password to the PAKE's input: normalised, and stretched once with Argon2id.
 
 use argon2::{Algorithm, Argon2, Block, Params, Version};
 use sha2::{Digest, Sha256};
@@ -20,36 +19,35 @@ pub enum CryptoError {
     /// The password has no characters.
     #[error("the password is empty")]
     EmptyPassword,
-    /// Argon2id could not run, which means that its memory (64 MiB) was not to be had.
+    /// Argon2id failed, because its memory (64 MiB) could not be allocated.
     #[error("the password could not be stretched")]
     KeyDerivation,
 }
 
-/// A password in its normal form, wiped when dropped. It cannot be printed or cloned.
+/// A normalised password, wiped when dropped. It cannot be printed or cloned.
 pub struct Password(Zeroizing<String>);
 
 impl Password {
-    /// Normalises what the user typed, so that the same characters give the same bytes on every
+    /// Normalises a password as typed, so that the same characters give the same bytes on every
     /// keyboard and system.
     ///
-    /// The mapping is the useful part of OpaqueString (RFC 8265 section 4.2.2): every non-ASCII
-    /// space becomes U+0020, then NFC. A line end that came with a file or a prompt is the caller's
-    /// to cut off.
+    /// The mapping is a part of OpaqueString (RFC 8265 section 4.2.2): every non-ASCII space
+    /// becomes U+0020, then NFC. The caller removes a line end that a file or a prompt adds.
     ///
     /// # Errors
-    /// [`CryptoError::EmptyPassword`] when nothing was typed.
+    /// [`CryptoError::EmptyPassword`] if `typed` is empty.
     pub fn new(typed: &str) -> Result<Self, CryptoError> {
         if typed.is_empty() {
             return Err(CryptoError::EmptyPassword);
         }
-        // NFC grows UTF-8 at most threefold (UAX #15 section 9.1). Reserved at once, the buffer
-        // never moves and so never leaves a copy behind.
+        // NFC grows UTF-8 at most threefold (UAX #15 section 9.1). With this capacity the buffer
+        // never moves, so no copy is left in memory.
         let mut normal = Zeroizing::new(String::with_capacity(3 * typed.len()));
         normal.extend(typed.chars().map(space_to_ascii).nfc());
         Ok(Self(normal))
     }
 
-    /// How many characters (Unicode scalar values) the normal form has, for a warning about short
+    /// Number of characters (Unicode scalar values) of the normal form, for a warning about short
     /// passwords.
     pub fn chars(&self) -> usize {
         self.0.chars().count()
@@ -68,21 +66,21 @@ fn space_to_ascii(c: char) -> char {
 
 /// The password-related string of the PAKE (PRS): 32 secret bytes, wiped when dropped.
 ///
-/// It is never sent and never stored. Whoever holds it can take part in sessions as the password's
-/// holder can.
+/// It is never sent and never stored. With it a program can take part in sessions as well as with
+/// the password.
 pub struct PasswordKey(Zeroizing<[u8; 32]>);
 
 impl PasswordKey {
     /// Stretches the password: Argon2id (RFC 9106), version 0x13, 64 MiB, 3 passes, 4 lanes, 32
     /// bytes.
     ///
-    /// The salt is fixed, since both peers need the same key before they have exchanged anything;
-    /// the key never leaves the process, so a table of stretched passwords only helps an online
-    /// guesser. It takes about 0.2 s and 64 MiB: once a process, and never on the way of an
-    /// unauthenticated connection.
+    /// The salt is fixed, because both peers need the same key before their first message. The key
+    /// never leaves the process, so a table of stretched passwords helps only an online guesser. It
+    /// takes about 0.2 s and 64 MiB; call it once in a process, never for an unauthenticated
+    /// connection.
     ///
     /// # Errors
-    /// [`CryptoError::KeyDerivation`] when Argon2id's memory cannot be had.
+    /// [`CryptoError::KeyDerivation`] if Argon2id's memory cannot be allocated.
     pub fn derive(password: &Password) -> Result<Self, CryptoError> {
         let params = Params::new(ARGON2_MEMORY_KIB, ARGON2_PASSES, ARGON2_LANES, Some(32))
             .map_err(|_| CryptoError::KeyDerivation)?;
@@ -108,8 +106,8 @@ impl PasswordKey {
     /// Takes 32 bytes that are already a strong secret, for a program that embeds this library and
     /// has its own key.
     ///
-    /// Nothing is stretched here: bytes that could be guessed make every session guessable. Both
-    /// peers must use the same constructor.
+    /// The bytes are not stretched: if they can be guessed, so can every session. Both peers must
+    /// use the same constructor.
     pub fn from_bytes(key: [u8; 32]) -> Self {
         Self(Zeroizing::new(key))
     }
@@ -158,7 +156,7 @@ mod tests {
 
     #[test]
     fn the_buffer_never_grows() {
-        // U+0390 and friends are the worst growth of NFC; none may outgrow what was reserved.
+        // Characters with the greatest growth under NFC stay within the capacity.
         let typed = "\u{1d160}\u{fb2c}\u{0344}".repeat(50);
         let password = Password::new(&typed).unwrap();
         assert!(password.0.len() <= 3 * typed.len());

@@ -1,6 +1,6 @@
 //! The two ends of a connection.
 
-/// Which end of the connection a peer is. TLS fixes it: nothing on the wire can change it.
+/// The end of the connection that a peer has. TLS fixes it; no message can change it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Role {
     /// The QUIC server of the connection.
@@ -10,7 +10,7 @@ pub enum Role {
 }
 
 impl Role {
-    /// The byte that stands for the role on the wire and in derivations: 'R' or 'I'.
+    /// The role's byte on the wire and in derivations: 'R' or 'I'.
     pub fn letter(self) -> u8 {
         match self {
             Self::Responder => b'R',

@@ -1,24 +1,25 @@
 //! The key schedule: the one table of labels, and every derivation that uses one.
 //!
 //! HKDF-SHA256 (RFC 5869). Every output is 32 bytes, which is exactly one block, so Expand is one
-//! HMAC; `info` is `label || 0x00 || context`, and no label holds a zero byte, so no two
-//! derivations can meet.
+//! HMAC. `info` is `label || 0x00 || context`, and no label holds a zero byte, so different
+//! derivations have different inputs. The `hkdf` crate, which does not wipe the PRK and its
+//! outputs, is the reference of the tests.
 
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::{Digest, Sha256};
-use zeroize::Zeroizing;
+use zeroize::{Zeroize, Zeroizing};
 
 use super::pake::Isk;
 use super::role::Role;
 use super::transcript::{ChannelBinding, M1_LEN, M2_LEN, M4_LEN};
 
-/// The TLS exporter's label (RFC 5705, RFC 8446 section 7.5), to be used with an empty context and
-/// 96 bytes of output.
+/// The TLS exporter's label (RFC 5705, RFC 8446 section 7.5), for an empty context and 96 bytes of
+/// output.
 ///
-/// The prefix is the one that RFC 5705 leaves to unregistered labels.
+/// RFC 5705 reserves the prefix for unregistered labels.
 pub const EXPORTER_LABEL: &[u8] = b"EXPERIMENTAL rft/1 channel binding";
 
-/// Every other label of the protocol, in the order of use. Nothing else in the program feeds a
+/// Every other label of the protocol, in the order of use. Besides CPace, no other code feeds a
 /// constant to a hash.
 pub(super) mod label {
     /// SHA-256 of this, cut to 16 bytes, is Argon2id's salt.
@@ -31,13 +32,13 @@ pub(super) mod label {
     pub const CONFIRM_INITIATOR: &[u8] = b"rft/1 confirm initiator";
     /// Key of the responder's confirmation Tb.
     pub const CONFIRM_RESPONDER: &[u8] = b"rft/1 confirm responder";
-    /// Key under which the responder's session keys cross.
+    /// Key that encrypts the session keys on the wire.
     pub const WRAP_KEY: &[u8] = b"rft/1 wrap key";
     /// Start of the wrap's associated data.
     pub const WRAP_AAD: &[u8] = b"rft/1 wrap";
-    /// Salt with which the session keys are extracted.
+    /// Salt of the extraction from the session keys.
     pub const SESSION_SALT: &[u8] = b"rft/1 session salt";
-    /// Short authentication string for a human check.
+    /// Short authentication string, for people to compare.
     pub const SAS: &[u8] = b"rft/1 sas";
     /// Public name of the session, for logs and events.
     pub const SESSION_ID: &[u8] = b"rft/1 session id";
@@ -56,7 +57,7 @@ pub(super) mod label {
 /// A derived secret of 32 bytes, wiped when dropped.
 pub(super) type Secret = Zeroizing<[u8; 32]>;
 
-/// HMAC-SHA256 with a key of 32 bytes. Infallible, unlike the slice constructor.
+/// HMAC-SHA256 with a key of 32 bytes. It cannot fail, unlike the constructor from a slice.
 pub(super) fn hmac(key: &[u8; 32]) -> Hmac<Sha256> {
     // HMAC fills a key that is shorter than a block with zeros (RFC 2104 section 2).
     let mut block = Zeroizing::new([0; 64]);
@@ -64,8 +65,8 @@ pub(super) fn hmac(key: &[u8; 32]) -> Hmac<Sha256> {
     Hmac::new((&*block).into())
 }
 
-/// A pseudorandom key of HKDF, kept as keyed HMAC state (which is wiped when dropped): each Expand
-/// starts from a copy.
+/// A pseudorandom key of HKDF, as keyed HMAC state, which is wiped when dropped. Each Expand starts
+/// from a copy of it.
 pub(super) struct Prk(Hmac<Sha256>);
 
 impl Prk {
@@ -94,25 +95,27 @@ impl Prk {
 
 fn secret(mac: Hmac<Sha256>) -> Secret {
     let mut out = Zeroizing::new([0; 32]);
-    out.copy_from_slice(&mac.finalize().into_bytes());
+    let mut bytes = mac.finalize().into_bytes();
+    out.copy_from_slice(&bytes);
+    bytes[..].zeroize();
     out
 }
 
-/// CPace's channel identifier: the generator depends on the TLS channel, so a man in the middle
-/// splits the run.
+/// CPace's channel identifier. It makes the generator depend on the TLS channel, so the two ends of
+/// a man in the middle have different generators.
 pub(super) fn channel_identifier(binding: &ChannelBinding) -> Zeroizing<Vec<u8>> {
     Zeroizing::new([label::CHANNEL, binding.cb()].concat())
 }
 
-/// What both sides know after M2: the transcript's hash and the pseudorandom key under it.
+/// The values that both sides know after M2: the transcript's hash and the pseudorandom key.
 pub(super) struct Confirmation {
     th: [u8; 32],
     prk: Prk,
 }
 
 impl Confirmation {
-    /// th and PRK. The key needs CPace's output and the TLS secret (MIX): both must fall before the
-    /// session does.
+    /// Derives th and PRK. PRK depends on CPace's output and on the TLS secret MIX: an attacker
+    /// needs both.
     pub(super) fn derive(
         isk: &Isk,
         binding: &ChannelBinding,
@@ -136,7 +139,8 @@ impl Confirmation {
         hmac(&self.prk.expand(label::CONFIRM_INITIATOR, &[])).chain_update(self.th)
     }
 
-    /// The responder's proof Tb over the initiator's and the wrapped keys (encrypt, then MAC).
+    /// The responder's proof Tb, over the initiator's proof and the wrapped keys (encrypt, then
+    /// MAC).
     pub(super) fn responder_proof(&self, ta: &[u8], wrap: &[u8]) -> Hmac<Sha256> {
         let mac = hmac(&self.prk.expand(label::CONFIRM_RESPONDER, &[]));
         mac.chain_update(self.th).chain_update(ta).chain_update(wrap)
@@ -152,15 +156,16 @@ impl Confirmation {
         [label::WRAP_AAD, &self.th, ta].concat()
     }
 
-    /// S, the session's one secret. The salt holds what both sides put in, even if the responder's
-    /// generator is bad.
+    /// S, the secret of the session. The salt depends on the input of both sides, in case the
+    /// responder's random generator is weak.
     pub(super) fn session(&self, m4: &[u8; M4_LEN], session_keys: &[u8; 64]) -> SessionSecret {
         let salt = self.prk.expand(label::SESSION_SALT, &[&Sha256::digest(m4)]);
         SessionSecret(Prk::extract(&salt, &[session_keys]))
     }
 }
 
-/// S: every record key of the session, its name and its short authentication string come from here.
+/// S: the secret from which every record key, the session id and the short authentication string
+/// are derived.
 pub(super) struct SessionSecret(Prk);
 
 impl SessionSecret {
@@ -177,13 +182,13 @@ impl SessionSecret {
         truncate(&self.0.expand(label::SESSION_ID, &[]))
     }
 
-    /// Sx, the secret of what `sender` puts on the stream `stream_id`.
+    /// Sx, the secret of the records that `sender` sends on the stream `stream_id`.
     pub(super) fn stream(&self, sender: Role, stream_id: u64) -> StreamSecret {
         let secret = self.0.expand(label::STREAM, &[&[sender.letter()], &stream_id.to_be_bytes()]);
         StreamSecret(Prk::new(&secret))
     }
 
-    /// Kr, the key of the repair packets that `sender` makes.
+    /// Kr, the key of the repair packets that `sender` sends.
     pub(super) fn repair(&self, sender: Role) -> Secret {
         self.0.expand(label::REPAIR, &[&[sender.letter()]])
     }

@@ -1,4 +1,5 @@
-//! The seal: every record on every stream, under the keys of its stream, its sender and its epoch.
+//! The seal of records. Each record is sealed under the keys of its stream, sender and epoch
+//! (protocol.md sections 4.1 and 4.2).
 //!
 //! A record on the wire, all integers big-endian:
 //!
@@ -9,13 +10,12 @@
 //! | 16 | GCM tag |
 //! | 32 | HMAC-SHA256 over the stream's context block, header and GCM tag |
 //!
-//! The HMAC takes the tag in the ciphertext's place ("CTX", Chan and Rogaway 2022): it commits to
-//! key, stream, sender, index and kind, while the tag binds the ciphertext, and no second pass over
-//! the data is needed. It is checked first.
+//! The HMAC covers the tag instead of the ciphertext ("CTX", Chan and Rogaway 2022). It commits to
+//! key, stream, sender, index and kind, and the tag binds the ciphertext, so no second pass over
+//! the data is needed. The opener verifies the HMAC first.
 //!
-//! A stream begins at index 0 and ends with its [`RecordKind::Final`] record, if it has one:
-//! nothing follows it, and its index says how many records there are. The end of a stream below
-//! means nothing.
+//! Indices count from 0. A [`RecordKind::Final`] record is the last of its stream, and its index
+//! gives the number of records. The end of the QUIC stream means nothing.
 
 use std::collections::BTreeSet;
 
@@ -28,80 +28,23 @@ use super::role::Role;
 use super::schedule::{self, SessionSecret, StreamSecret};
 
 mod buffers;
+mod error;
 mod header;
 
 pub use buffers::Buffers;
-pub use header::{HEADER_LEN, Header, RecordKind};
+pub use error::{MAX_AHEAD, OpenError, SealError};
+use header::MAC_LEN;
+pub use header::{HEADER_LEN, Header, RECORD_OVERHEAD, RecordKind, TRAILER_LEN};
 
-/// Length of what follows the ciphertext in bytes: GCM tag and HMAC.
-pub const TRAILER_LEN: usize = TAG_LEN + MAC_LEN;
-/// What a record adds to its plaintext in bytes.
-pub const RECORD_OVERHEAD: usize = HEADER_LEN + TRAILER_LEN;
-
-const MAC_LEN: usize = 32;
-
-/// Records a key lives for, as a power of two: 64 GiB at 256 KiB a record, 2^32 blocks of AES.
+/// Number of records under one key, as a power of two: 64 GiB in records of 256 KiB, which are 2^32
+/// AES blocks.
 const EPOCH_BITS: u32 = 18;
 
-/// How many records may be opened ahead of the first missing one. It bounds the memory of an
-/// [`Opener`].
-pub const MAX_AHEAD: usize = 1 << 16;
-
-/// Why a record could not be sealed. The stream is then of no more use.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum SealError {
-    /// The buffer has no room for the header at its start (see [`Sealer::buffer`]).
-    #[error("the buffer has no room for a record's header")]
-    NoHeaderRoom,
-    /// The plaintext is longer than a record's length field can say (4 GiB).
-    #[error("the record is too long")]
-    TooLong,
-    /// The stream's final record has been sealed, or its indices are used up.
-    #[error("the stream has ended")]
-    Ended,
-    /// The cipher refused.
-    #[error("the record could not be sealed")]
-    Cipher,
-}
-
-/// Why a record is refused. Nothing of its plaintext is given away.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum OpenError {
-    /// The header's reserved bytes are not zero, or its kind is none that is known.
-    #[error("the record's header is not valid")]
-    BadHeader,
-    /// The header announces more than was agreed on.
-    #[error("the record is longer than agreed")]
-    TooLong,
-    /// The record's length is not the one in its header.
-    #[error("the record is incomplete")]
-    Truncated,
-    /// The header names another place in the stream.
-    #[error("the record is out of its place")]
-    WrongIndex,
-    /// The record was opened before.
-    #[error("the record was seen before")]
-    Replayed,
-    /// The record lies behind the final one, or is a final one with others behind it.
-    #[error("the record lies behind the end of its stream")]
-    AfterFinal,
-    /// More than [`MAX_AHEAD`] records were opened ahead of a missing one.
-    #[error("the record is too far ahead")]
-    TooFarAhead,
-    /// HMAC or GCM tag is wrong: the record was changed, or made for another stream, sender or
-    /// session.
-    #[error("the record is not authentic")]
-    Forged,
-}
-
-/// The sending half of a stream for which there is no sealer yet. [`SessionKeys::sealer`] uses it
-/// up, so that there is never a second sealer of the same stream, which would use the same nonces
-/// again.
+/// The sending half of a stream that has no sealer yet. [`SessionKeys::sealer`] consumes it, so
+/// that a stream never has a second sealer, which would use the same nonces again.
 ///
-/// It is for types that own the half: they cannot be cloned, and there is no way back from
-/// `Opened`.
+/// Implement it for types that own the half: they cannot be cloned, and `Opened` cannot be turned
+/// back.
 ///
 /// ```
 /// # use rft::crypto::{handshake::Role, seal::{SessionKeys, UnsealedHalf}};
@@ -109,7 +52,7 @@ pub enum OpenError {
 ///     keys.sealer(Role::Initiator, half);
 /// }
 /// ```
-/// A second one does not compile:
+/// A second sealer does not compile:
 /// ```compile_fail,E0382
 /// # use rft::crypto::{handshake::Role, seal::{SessionKeys, UnsealedHalf}};
 /// fn twice<H: UnsealedHalf>(keys: &SessionKeys, half: H) {
@@ -121,14 +64,14 @@ pub trait UnsealedHalf {
     /// The half once it has a sealer.
     type Opened;
 
-    /// QUIC's number of the stream.
+    /// QUIC's stream id.
     fn stream_id(&self) -> u64;
 
-    /// The half, to be written to.
+    /// The half, ready for writing.
     fn opened(self) -> Self::Opened;
 }
 
-/// A stand-in for a stream, with a number.
+/// A substitute for a stream, with a stream id.
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) struct Numbered<T>(pub(crate) T, pub(crate) u64);
 
@@ -145,7 +88,7 @@ impl<T> UnsealedHalf for Numbered<T> {
     }
 }
 
-/// The keys of a session, from which those of its streams are derived. Wiped when dropped.
+/// The secret of a session, from which the keys of its streams are derived. Wiped when dropped.
 pub struct SessionKeys(SessionSecret);
 
 impl SessionKeys {
@@ -153,18 +96,19 @@ impl SessionKeys {
         Self(secret)
     }
 
-    /// The sealer of what `sender` (the own role) puts on this stream, and the stream to put it on.
+    /// The sealer of the records that `sender` (this side's role) sends on a stream, and the
+    /// stream.
     pub fn sealer<H: UnsealedHalf>(&self, sender: Role, half: H) -> (H::Opened, Sealer) {
         let keys = StreamKeys::new(self, sender, half.stream_id());
         (half.opened(), Sealer { keys, next: 0, ended: false })
     }
 
-    /// Kr: the key with which `sender` authenticates its repair packets.
+    /// Kr: the key that authenticates the repair packets of `sender`.
     pub fn repair(&self, sender: Role) -> zeroize::Zeroizing<[u8; 32]> {
         self.0.repair(sender)
     }
 
-    /// The opener of what `sender` (the peer's role) has put on the stream with QUIC's `stream_id`.
+    /// The opener of the records that `sender` (the peer's role) sends on the stream `stream_id`.
     pub fn opener(&self, sender: Role, stream_id: u64) -> Opener {
         Opener {
             keys: StreamKeys::new(self, sender, stream_id),
@@ -176,15 +120,15 @@ impl SessionKeys {
     }
 }
 
-/// The keys of one stream and direction, with those of two neighbouring epochs kept ready: records
-/// that arrive out of order around the change of an epoch do not derive keys again and again.
+/// The keys of one stream and direction. It caches the keys of two neighbouring epochs, because
+/// records arrive out of order around the change of an epoch.
 struct StreamKeys {
     secret: StreamSecret,
     context: [u8; 64],
     epochs: [Option<(u64, EpochKeys)>; 2],
 }
 
-/// AES with its key schedule, and HMAC that already has taken its key and the context block.
+/// AES with its key schedule, and HMAC state after the key and the context block.
 struct EpochKeys {
     cipher: Cipher,
     mac: Hmac<Sha256>,
@@ -219,8 +163,8 @@ impl EpochKeys {
     }
 }
 
-/// Seals the records of one stream and direction, in order. It owns the counter: a nonce cannot be
-/// chosen or repeated.
+/// Seals the records of one stream and direction, in order. It owns the counter, so a caller cannot
+/// choose or repeat a nonce.
 pub struct Sealer {
     keys: StreamKeys,
     next: u64,
@@ -228,25 +172,25 @@ pub struct Sealer {
 }
 
 impl Sealer {
-    /// A buffer to fill with up to `capacity` bytes of plaintext behind the room for the header,
-    /// which is there already, and with capacity for what sealing appends.
+    /// A buffer that begins with room for the header. The caller appends up to `capacity` bytes of
+    /// plaintext; the buffer has capacity for these and for the bytes that sealing appends.
     pub fn buffer(capacity: usize) -> BytesMut {
         let mut buffer = BytesMut::with_capacity(RECORD_OVERHEAD.saturating_add(capacity));
         buffer.extend_from_slice(&[0; HEADER_LEN]);
         buffer
     }
 
-    /// The index that the next record gets.
+    /// The index of the next record.
     pub fn next_index(&self) -> u64 {
         self.next
     }
 
     /// Seals the next record in place. `buffer` holds 16 bytes of room for the header and then the
-    /// plaintext; what comes back is the whole record. A buffer from [`Sealer::buffer`] is neither
+    /// plaintext; the result is the whole record. A buffer from [`Sealer::buffer`] is neither
     /// copied nor moved.
     ///
     /// # Errors
-    /// After any error the stream is to be reset: its counter may have moved on.
+    /// [`SealError`]. Reset the stream then, since its counter may have advanced.
     pub fn seal(&mut self, kind: RecordKind, mut buffer: BytesMut) -> Result<Bytes, SealError> {
         let len = buffer.len().checked_sub(HEADER_LEN).ok_or(SealError::NoHeaderRoom)?;
         let len = u32::try_from(len).map_err(|_| SealError::TooLong)?;
@@ -254,7 +198,7 @@ impl Sealer {
             return Err(SealError::Ended);
         }
         let header = Header { kind, len, index: self.next };
-        // The index is used up before the cipher runs, so that no failure can bring it back.
+        // The index is consumed before the cipher runs, so that no failure leads to its reuse.
         self.next = self.next.checked_add(1).ok_or(SealError::Ended)?;
         self.ended = kind == RecordKind::Final;
 
@@ -274,25 +218,24 @@ impl Sealer {
 /// Opens the records of one stream and direction, each at most once, in any order.
 pub struct Opener {
     keys: StreamKeys,
-    /// Every index below is opened.
+    /// Every index below is open.
     contiguous: u64,
-    /// Opened indices at or above `contiguous`.
+    /// Open indices above `contiguous`.
     ahead: BTreeSet<u64>,
-    /// The final record's index plus one, once it is opened.
+    /// The final record's index plus one, once it is open.
     end: Option<u64>,
     highest: Option<u64>,
 }
 
 impl Opener {
-    /// Opens in place the record that stands at place `index` of its stream, and gives its kind and
-    /// plaintext.
+    /// Opens the record number `index` of its stream in place, and returns its kind and plaintext.
     ///
-    /// `index` comes from the record's position, never from its header. A record that is refused is
-    /// left as it was, but that its ciphertext may be filled with zeros; the true one may still be
-    /// opened at that index. An error says nothing about other records.
+    /// The caller derives `index` from the record's position, never from its header. A refused
+    /// record stays unchanged, except that its ciphertext may be filled with zeros; the true record
+    /// can still be opened at that index. An error says nothing about other records.
     ///
     /// # Errors
-    /// Every [`OpenError`] but [`OpenError::TooLong`], which is [`Header::parse`]'s.
+    /// Every [`OpenError`] except [`OpenError::TooLong`], which only [`Header::parse`] returns.
     pub fn open<'a>(
         &mut self,
         index: u64,
@@ -321,17 +264,17 @@ impl Opener {
         Ok((header.kind, ciphertext))
     }
 
-    /// Whether the final record and every one before it have been opened.
+    /// Whether the final record and all records before it have been opened.
     pub fn is_complete(&self) -> bool {
         self.end == Some(self.contiguous)
     }
 
-    /// How many records from the start of the stream have been opened without a gap.
+    /// Number of records from the start of the stream that have been opened without a gap.
     pub fn contiguous(&self) -> u64 {
         self.contiguous
     }
 
-    /// Checks that a record, should it be authentic, may be opened now.
+    /// Checks that a record may be opened now, provided that it is authentic.
     fn admit(&self, header: Header) -> Result<(), OpenError> {
         let Header { kind, index, .. } = header;
         if index < self.contiguous || self.ahead.contains(&index) {
@@ -349,7 +292,7 @@ impl Opener {
         Ok(())
     }
 
-    /// Remembers an authentic record.
+    /// Marks an authentic record as opened.
     fn opened(&mut self, header: Header) {
         let Header { kind, index, .. } = header;
         self.highest = self.highest.max(Some(index));

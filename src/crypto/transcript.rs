@@ -1,5 +1,5 @@
-//! What the key schedule takes from a handshake: the lengths of its messages, and the TLS channel
-//! that it is bound to.
+//! Inputs of the key schedule from a handshake: its messages' lengths, and the TLS channel to which
+//! it is bound.
 
 use zeroize::Zeroizing;
 
@@ -26,8 +26,7 @@ pub(super) const SESSION_KEYS_LEN: usize = 64;
 /// The wrapped session keys with their GCM tag.
 pub(super) const WRAP_LEN: usize = SESSION_KEYS_LEN + 16;
 
-/// What binds a handshake to its TLS connection: the output of the TLS exporter. Wiped when
-/// dropped.
+/// Binds a handshake to its TLS connection: the output of the TLS exporter. Wiped when dropped.
 pub struct ChannelBinding(Zeroizing<[u8; 96]>);
 
 impl ChannelBinding {

@@ -11,13 +11,13 @@ use serde_json::Value;
 pub(super) struct Vectors(Value);
 
 impl Vectors {
-    /// Made by tests/vectors/make_rft1.py, a second implementation of the protocol that shares no
-    /// code with this one.
+    /// The output of tests/vectors/make_rft1.py, a second implementation of the protocol that
+    /// shares no code with this one.
     pub(super) fn rft1() -> Self {
         Self(serde_json::from_str(include_str!("../../tests/vectors/rft1.json")).unwrap())
     }
 
-    /// The draft's own, appendix B.3.
+    /// A part of the draft's vectors (appendix B.3).
     pub(super) fn cpace(part: &str) -> Self {
         let all: Value =
             serde_json::from_str(include_str!("../../tests/vectors/cpace_draft21.json")).unwrap();
@@ -45,12 +45,12 @@ impl Vectors {
     }
 }
 
-/// A generator with a seed: every run of a test is the same.
+/// A generator with a fixed seed, so that every run of a test is the same.
 pub(super) fn seeded(seed: u64) -> StdRng {
     StdRng::seed_from_u64(seed)
 }
 
-/// A generator that gives the bytes of a vector and then fails.
+/// A generator that returns the bytes of a vector and then fails.
 pub(super) struct Script(Vec<u8>);
 
 impl Script {

@@ -1,7 +1,9 @@
 //! Decoders and names.
 
+use crate::proto::chunk_set::ChunkSet;
 use crate::proto::message::{
-    Accept, Begin, Control, EntryKind, MAX_FORGET, MAX_TEXT, Offer, Outcome, Settings, Trailer,
+    Accept, Begin, Control, EntryKind, MAX_FORGET, MAX_MESSAGE, MAX_TEXT, Offer, Outcome, Settings,
+    Trailer,
 };
 use crate::proto::name::{
     MAX_COMPONENT, MAX_NAME, Name, RESERVED_PREFIX, escape, link_stays_inside,
@@ -26,6 +28,12 @@ pub fn messages(data: &[u8]) {
         assert!(matches!(offer.kind, EntryKind::File { .. }) || offer.size() == 0);
     }
     if let Ok(accept) = Accept::decode(data) {
+        assert_eq!(accept.proofs.len(), accept.held.ranges().len());
+        assert_eq!(
+            ChunkSet::from_ranges(accept.held.ranges().to_vec()).as_ref(),
+            Some(&accept.held)
+        );
+        assert!(data.len() <= MAX_MESSAGE);
         assert_eq!(encoded(|out| accept.encode(out)), data);
     }
     if let Ok(begin) = Begin::decode(data) {

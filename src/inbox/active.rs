@@ -1,21 +1,20 @@
-//! Which transfers are under way: one attempt at a time, whatever a peer opens.
+//! The transfers that are being received: at most one attempt at each at a time, over all sessions.
 
 use crate::proto::message::TransferId;
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::Notify;
 
-/// The transfers under way in this process.
+/// The active transfers of this process.
 #[derive(Debug, Default)]
-pub struct Active {
+pub struct ActiveTransfers {
     ids: Mutex<HashSet<TransferId>>,
     released: Notify,
 }
 
-impl Active {
-    /// Waits until no other attempt at this transfer is under way, and begins one. Whoever claims
-    /// may have to wait for the thread of an attempt whose session is gone to let go of the staged
-    /// file.
+impl ActiveTransfers {
+    /// Waits until no other attempt at this transfer is active, and begins one. The thread of an
+    /// attempt may outlive its session and hold the staged file for a moment.
     pub async fn claim(self: &Arc<Self>, id: TransferId) -> Arc<Claim> {
         loop {
             let released = self.released.notified();
@@ -28,21 +27,21 @@ impl Active {
         }
     }
 
-    /// Whether an attempt at this transfer is under way.
+    /// Whether an attempt at this transfer is active.
     pub fn contains(&self, id: TransferId) -> bool {
         self.ids.lock().unwrap_or_else(PoisonError::into_inner).contains(&id)
     }
 
-    /// How many there are.
+    /// Number of active transfers.
     pub fn len(&self) -> usize {
         self.ids.lock().unwrap_or_else(PoisonError::into_inner).len()
     }
 }
 
-/// The right to one transfer's staged file, given up when the last holder drops it.
+/// The exclusive right to a transfer's staged file. It ends when its last holder drops it.
 #[derive(Debug)]
 pub struct Claim {
-    active: Arc<Active>,
+    active: Arc<ActiveTransfers>,
     id: TransferId,
 }
 
@@ -59,7 +58,7 @@ mod tests {
 
     #[tokio::test]
     async fn the_second_attempt_waits_for_the_last_holder() {
-        let active = Arc::new(Active::default());
+        let active = Arc::new(ActiveTransfers::default());
         let id = TransferId([1; 16]);
         let claim = active.claim(id).await;
         let thread = claim.clone();

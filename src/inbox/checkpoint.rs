@@ -1,59 +1,67 @@
-//! How much of a large file is on stable storage, noted on a thread of its own: the sync takes as
-//! long as the disk does, and the thread that writes goes on meanwhile.
+//! Checkpoints of a large file, which record the chunks on stable storage. A separate thread makes
+//! them, so that the writing thread does not wait for the sync.
 
 use super::error::ReceiveError;
+use crate::proto::chunk_set::ChunkSet;
 use crate::store::{Staged, StoreError};
 use std::sync::Arc;
 use std::sync::mpsc::{self, SyncSender};
 use std::thread::JoinHandle;
 
-/// The thread, from the first note on.
+/// Makes the checkpoints of one file.
 #[derive(Default)]
 pub(super) struct Checkpoints {
-    thread: Option<Thread>,
+    /// Started at the first checkpoint.
+    thread: Option<CheckpointThread>,
 }
 
-/// What it is told, and what it ends with.
-type Thread = (SyncSender<u64>, JoinHandle<Result<(), StoreError>>);
+struct CheckpointThread {
+    requests: SyncSender<ChunkSet>,
+    handle: JoinHandle<Result<(), StoreError>>,
+}
 
 impl Checkpoints {
-    /// The first `prefix` bytes are written: they will be synced, and then noted. Waits for the
-    /// note before this one, so that no more than two steps of the file are ever without one,
-    /// however slow the disk.
+    /// Requests a checkpoint of `held`, the chunks that are written. Waits until the one before is
+    /// finished, so that the writer is at most one checkpoint ahead, however slow the disk.
     ///
     /// # Errors
-    /// That of an earlier note. Only this sync may have been told that a write failed.
-    pub(super) fn note(&mut self, staged: &Arc<Staged>, prefix: u64) -> Result<(), ReceiveError> {
+    /// The error of an earlier checkpoint. Its sync may be the only call that reports a failed
+    /// write.
+    pub(super) fn request(
+        &mut self,
+        staged: &Arc<Staged>,
+        held: &ChunkSet,
+    ) -> Result<(), ReceiveError> {
         if self.thread.is_none() {
-            let (wanted, prefixes) = mpsc::sync_channel(0);
+            let (requests, sets) = mpsc::sync_channel::<ChunkSet>(0);
             let file = Arc::clone(staged);
-            let work = move || prefixes.iter().try_for_each(|prefix| file.checkpoint(prefix));
+            let work = move || sets.iter().try_for_each(|held| file.checkpoint(&held));
             self.thread = std::thread::Builder::new()
                 .name("rft-note".into())
                 .spawn(work)
                 .ok()
-                .map(|handle| (wanted, handle));
+                .map(|handle| CheckpointThread { requests, handle });
         }
         match &self.thread {
-            Some((wanted, _)) if wanted.send(prefix).is_ok() => Ok(()),
+            Some(thread) if thread.requests.send(held.clone()).is_ok() => Ok(()),
             Some(_) => self.finish(),
-            // The system has no thread for it.
-            None => Ok(staged.checkpoint(prefix)?),
+            // The system gave no thread.
+            None => Ok(staged.checkpoint(held)?),
         }
     }
 
-    /// Waits for the last note.
+    /// Waits for the last checkpoint.
     ///
     /// # Errors
-    /// That of any note.
+    /// The error of any checkpoint.
     pub(super) fn finish(&mut self) -> Result<(), ReceiveError> {
-        let Some((wanted, handle)) = self.thread.take() else { return Ok(()) };
-        drop(wanted);
+        let Some(CheckpointThread { requests, handle }) = self.thread.take() else {
+            return Ok(());
+        };
+        drop(requests);
         match handle.join() {
-            Ok(noted) => Ok(noted?),
-            Err(_) => {
-                Err(ReceiveError::Internal("the thread that notes what is on the disk died".into()))
-            }
+            Ok(result) => Ok(result?),
+            Err(_) => Err(ReceiveError::Internal("the checkpoint thread died".into())),
         }
     }
 }

@@ -1,5 +1,5 @@
-//! The committer: one thread that publishes what arrived, as many entries at once as are there, so
-//! that many small files share each sync.
+//! The committer: one thread that publishes received entries in batches, so that many small files
+//! share each sync.
 
 use super::active::Claim;
 use crate::config::OnConflict;
@@ -11,36 +11,37 @@ use std::sync::mpsc;
 use std::thread::JoinHandle;
 use tokio::sync::oneshot;
 
-/// Most entries in a batch.
-const BATCH: usize = 512;
-/// Most bytes of small files in a batch.
-const BATCH_BYTES: usize = 64 << 20;
+/// Maximum number of entries in a batch.
+const MAX_BATCH: usize = 512;
+/// Maximum total size of the small files in a batch, in bytes. The last one may exceed it.
+const MAX_BATCH_BYTES: usize = 64 << 20;
 
-struct Job {
+struct CommitRequest {
     arrived: Arrived,
-    held: Held,
-    answer: oneshot::Sender<Outcome>,
+    rights: EntryRights,
+    outcome: oneshot::Sender<Outcome>,
 }
 
-/// What is the entry's own until it is published: its session may end before that, and whoever
-/// offers the same transfer in the next one must not touch the staged file meanwhile.
-pub type Held = (Arc<Claim>, Option<Reservation>);
+/// The claim and the space of an entry, held until it is published. The session may end before
+/// that, and an attempt at the same transfer in the next session must not touch the staged file
+/// meanwhile.
+pub type EntryRights = (Arc<Claim>, Option<Reservation>);
 
-/// Hands entries to the committing thread, which ends when the last handle is dropped and
-/// everything it was given is published.
+/// A handle of the committing thread. The thread ends when the last handle is dropped and all its
+/// entries are published.
 #[derive(Clone)]
 pub struct Committer {
-    thread: Arc<Thread>,
+    thread: Arc<CommitThread>,
 }
 
-struct Thread {
-    jobs: Option<mpsc::Sender<Job>>,
+struct CommitThread {
+    requests: Option<mpsc::Sender<CommitRequest>>,
     handle: Option<JoinHandle<()>>,
 }
 
-impl Drop for Thread {
+impl Drop for CommitThread {
     fn drop(&mut self) {
-        self.jobs = None;
+        self.requests = None;
         if let Some(handle) = self.handle.take() {
             let _ = handle.join();
         }
@@ -51,55 +52,65 @@ impl Committer {
     /// Starts the thread.
     ///
     /// # Errors
-    /// [`StoreError`] when the system gives no thread.
+    /// [`StoreError`] if the system gives no thread.
     pub fn start(
         incoming: Arc<Incoming>,
         ledger: Arc<Ledger>,
         on_conflict: OnConflict,
     ) -> Result<Self, StoreError> {
-        let (jobs, queue) = mpsc::channel();
+        let (requests, queue) = mpsc::channel();
         let path = incoming.folder().path().display().to_string();
         let handle = std::thread::Builder::new()
             .name("rft-commit".into())
             .spawn(move || run(&incoming, &ledger, on_conflict, &queue))
             .map_err(|error| StoreError::new("start a thread for", path, &error))?;
-        Ok(Self { thread: Arc::new(Thread { jobs: Some(jobs), handle: Some(handle) }) })
+        Ok(Self {
+            thread: Arc::new(CommitThread { requests: Some(requests), handle: Some(handle) }),
+        })
     }
 
-    /// Publishes one entry. The answer comes when it is on stable storage, or will not be; there is
-    /// none when the thread is gone.
-    pub fn commit(&self, arrived: Arrived, held: Held) -> oneshot::Receiver<Outcome> {
-        let (answer, receiver) = oneshot::channel();
-        if let Some(jobs) = &self.thread.jobs {
-            // A thread that is gone drops the sender, which is the answer.
-            let _ = jobs.send(Job { arrived, held, answer });
+    /// Publishes one entry. The outcome arrives when the entry is on stable storage, or was
+    /// refused. The channel closes without an outcome if the thread died.
+    pub fn commit(&self, arrived: Arrived, rights: EntryRights) -> oneshot::Receiver<Outcome> {
+        let (outcome, receiver) = oneshot::channel();
+        if let Some(requests) = &self.thread.requests {
+            // If the thread died, dropping the request closes the channel.
+            let _ = requests.send(CommitRequest { arrived, rights, outcome });
         }
         receiver
     }
 }
 
-fn run(incoming: &Incoming, ledger: &Ledger, on_conflict: OnConflict, queue: &mpsc::Receiver<Job>) {
+fn run(
+    incoming: &Incoming,
+    ledger: &Ledger,
+    on_conflict: OnConflict,
+    queue: &mpsc::Receiver<CommitRequest>,
+) {
     while let Ok(first) = queue.recv() {
         let mut bytes = size_of(&first);
         let mut batch = vec![first];
-        while batch.len() < BATCH && bytes < BATCH_BYTES {
-            let Ok(job) = queue.try_recv() else { break };
-            bytes += size_of(&job);
-            batch.push(job);
+        while batch.len() < MAX_BATCH && bytes < MAX_BATCH_BYTES {
+            let Ok(request) = queue.try_recv() else { break };
+            bytes += size_of(&request);
+            batch.push(request);
         }
-        let (arrived, waiting): (Vec<_>, Vec<_>) =
-            batch.into_iter().map(|job| (job.arrived, (job.held, job.answer))).unzip();
+        let (arrived, rest): (Vec<_>, Vec<_>) = batch
+            .into_iter()
+            .map(|request| (request.arrived, (request.rights, request.outcome)))
+            .unzip();
         let outcomes = publish(incoming, ledger, on_conflict, arrived);
-        for (outcome, (held, answer)) in outcomes.into_iter().zip(waiting) {
-            drop(held);
-            // Whoever asked may be gone with its session; what is published stays published.
-            let _ = answer.send(outcome);
+        for (outcome, (rights, sender)) in outcomes.into_iter().zip(rest) {
+            drop(rights);
+            // The session may have ended meanwhile; the entry stays published.
+            let _ = sender.send(outcome);
         }
     }
 }
 
-fn size_of(job: &Job) -> usize {
-    match &job.arrived.content {
+/// Memory of an entry's content, in bytes.
+fn size_of(request: &CommitRequest) -> usize {
+    match &request.arrived.content {
         Content::Bytes(bytes) => bytes.len(),
         Content::Staged(_) | Content::Folder | Content::Link => 0,
     }
@@ -107,9 +118,10 @@ fn size_of(job: &Job) -> usize {
 
 #[cfg(test)]
 mod tests {
-    use super::super::active::Active;
+    use super::super::active::ActiveTransfers;
     use super::*;
     use crate::config::Folders;
+    use crate::proto::chunk_set::ChunkSet;
     use crate::proto::message::{EntryKind, Offer, Timestamp, TransferId};
     use crate::proto::name::Name;
     use crate::store::StateDir;
@@ -130,10 +142,9 @@ mod tests {
         Arrived { offer, content, hash: *blake3::hash(b"hello").as_bytes() }
     }
 
-    /// A session that ends while its file is being published, and the next one, which offers it
-    /// again.
+    /// A session ends while its file is being published, and the next session offers it again.
     #[tokio::test]
-    async fn nobody_else_has_a_transfer_until_it_is_published() {
+    async fn a_transfer_stays_claimed_until_it_is_published() {
         let base = tempfile::tempdir().unwrap();
         let folders = Folders::in_dir(base.path());
         let state = StateDir::open(&folders).unwrap();
@@ -141,18 +152,18 @@ mod tests {
         let incoming = Arc::new(Incoming::open(&folders.incoming, &state).unwrap());
         let committer =
             Committer::start(incoming.clone(), ledger.clone(), OnConflict::Rename).unwrap();
-        let active = Arc::new(Active::default());
+        let active = Arc::new(ActiveTransfers::default());
         let last = TransferId([200; 16]);
         for n in 0..200 {
             let small = arrived(n, Content::Bytes(Bytes::from_static(b"hello")));
-            let held = (active.claim(small.offer.id).await, None);
-            drop(committer.commit(small, held));
+            let rights = (active.claim(small.offer.id).await, None);
+            drop(committer.commit(small, rights));
         }
         let (staged, _) = incoming.stage(last).unwrap();
         staged.write_at(0, b"hello").unwrap();
-        staged.checkpoint(5).unwrap();
-        let held = (active.claim(last).await, None);
-        drop(committer.commit(arrived(200, Content::Staged(staged)), held));
+        staged.checkpoint(&ChunkSet::prefix(1)).unwrap();
+        let rights = (active.claim(last).await, None);
+        drop(committer.commit(arrived(200, Content::Staged(staged)), rights));
         let _again = active.claim(last).await;
         assert!(ledger.received(last).unwrap().is_some(), "offered again, it is published twice");
         assert_eq!(std::fs::read(folders.incoming.join("file 200")).unwrap(), b"hello");

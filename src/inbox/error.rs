@@ -1,6 +1,6 @@
-//! Why a stream did not bring a file, and what the peer is told of it.
+//! Why a transfer failed, and the reason that the sender is told.
 
-use super::reassembly::OutOfPlace;
+use super::layout::OutOfPlace;
 use crate::compress::NotCompressed;
 use crate::crypto::filehash::FileHashError;
 use crate::crypto::seal::OpenError;
@@ -10,22 +10,22 @@ use crate::session::record::RecordError;
 use crate::store::StoreError;
 use crate::transport::stream::StreamError;
 
-/// Why a stream did not bring a file. What the peer is told is an
-/// [`Outcome::Refused`](crate::proto::message::Outcome::Refused) or nothing.
+/// Why a transfer failed. The sender is told an
+/// [`Outcome::Refused`](crate::proto::message::Outcome::Refused), or nothing if the stream is lost.
 #[derive(Debug, thiserror::Error)]
 pub enum ReceiveError {
-    /// The stream or the session is gone, or a record did not open.
+    /// The stream or the session is lost, a record did not open, or the sender broke the protocol.
     #[error(transparent)]
     Record(#[from] RecordError),
-    /// Not taken.
+    /// The receiver refuses the entry.
     #[error("{reason}: {detail}")]
     Refused {
-        /// What the peer is told.
+        /// The reason that the sender is told.
         reason: Refusal,
-        /// For people on both sides.
+        /// Text for the users of both sides.
         detail: String,
     },
-    /// A thread died: a bug.
+    /// A thread died, which is a bug.
     #[error("internal error: {0}; please report it")]
     Internal(String),
 }
@@ -68,7 +68,7 @@ impl From<StoreError> for ReceiveError {
 
 impl From<FileHashError> for ReceiveError {
     fn from(_: FileHashError) -> Self {
-        refused(Refusal::Corrupt, "the chunks are not those of the file")
+        refused(Refusal::Corrupt, "the chunks do not form the file that was offered")
     }
 }
 

@@ -1,28 +1,31 @@
-//! Fuzz bodies of the inbox.
+//! Bodies of the inbox's fuzz targets.
 
-use super::active::{Active, Claim};
-use super::reassembly::{Assembler, Layout};
-use crate::crypto::seal::RECORD_OVERHEAD;
+use super::active::{ActiveTransfers, Claim};
+use super::layout::Layout;
+use super::reassembly::Reassembler;
+use super::variable_layout::PIECE_COST;
+use crate::crypto::seal::{HEADER_LEN, RECORD_OVERHEAD};
+use crate::proto::chunk_set::ChunkSet;
 use crate::proto::codec::Reader;
 use crate::proto::message::{CHUNK_SIZE, Trailer, TransferId};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
-/// Attempts at a few transfers begin, give up waiting, and end, in any order: at most one at a time
-/// goes on with each, and one that waits gets its turn.
+/// Attempts at a few transfers begin, give up waiting, and end, in any order: at most one attempt
+/// at each transfer is active, and a waiting one gets its turn.
 ///
 /// # Panics
-/// When it does not hold.
+/// If that does not hold.
 pub fn claims(data: &[u8]) {
-    type Waiting = Pin<Box<dyn Future<Output = Arc<Claim>>>>;
-    let active = Arc::new(Active::default());
-    let mut waiting: Vec<(u8, Waiting)> = Vec::new();
+    type PendingClaim = Pin<Box<dyn Future<Output = Arc<Claim>>>>;
+    let active = Arc::new(ActiveTransfers::default());
+    let mut waiting: Vec<(u8, PendingClaim)> = Vec::new();
     let mut held: Vec<(u8, Arc<Claim>)> = Vec::new();
     let mut context = Context::from_waker(Waker::noop());
     for &choice in data.iter().take(400) {
-        let (what, id) = (choice >> 4, choice & 3);
-        match what {
+        let (action, id) = (choice >> 4, choice & 3);
+        match action {
             0..8 => {
                 let active = active.clone();
                 waiting
@@ -31,7 +34,7 @@ pub fn claims(data: &[u8]) {
             8 | 9 if !waiting.is_empty() => {
                 drop(waiting.remove(usize::from(choice) % waiting.len()))
             }
-            // Another holder of the same claim: the thread that writes.
+            // A second holder of the same claim, as the writing thread is.
             10 if !held.is_empty() => held.push(held[usize::from(choice) % held.len()].clone()),
             _ if !held.is_empty() => drop(held.remove(usize::from(choice) % held.len())),
             _ => {}
@@ -49,7 +52,10 @@ pub fn claims(data: &[u8]) {
             }
         }
         for (id, _) in &waiting {
-            assert!(held.iter().any(|(other, _)| other == id), "transfer {id} waits for nobody");
+            assert!(
+                held.iter().any(|(other, _)| other == id),
+                "transfer {id} waits although no attempt is active"
+            );
         }
         let distinct: std::collections::BTreeSet<_> = held.iter().map(|(id, _)| id).collect();
         assert_eq!(active.len(), distinct.len());
@@ -59,58 +65,83 @@ pub fn claims(data: &[u8]) {
     assert_eq!(active.len(), 0);
 }
 
-/// Pieces of a stream in any order, cut anywhere, some of them beyond its end: every record comes
-/// out once and whole, and what is held is bounded by the records that began.
+/// Pieces of a stream in any order, cut anywhere, with full records or with compressed ones: every
+/// record is complete once, the memory is bounded by the stream, and bytes beyond its end are
+/// refused.
 ///
 /// # Panics
-/// When it does not hold.
+/// If that does not hold.
 pub fn assemble(data: &[u8]) {
     let mut bytes = Reader::new(data);
     let mut number = |max: u64| bytes.u32().map_or(0, |n| u64::from(n) % max);
-    nonsense(number(u64::MAX) << number(33), number(u64::MAX) << number(33));
-    let chunk = CHUNK_SIZE as u64;
+    any_claimed_layout(number(u64::MAX) << number(33), number(u64::MAX) << number(33));
     let (position, index) = (number(1000), number(3));
-    let size = number(4 * chunk);
-    let offset = number(5) * chunk;
-    let Some(layout) = Layout::new(position, index, size, offset) else {
-        assert!(offset > size);
+    let size = number(4 * CHUNK_SIZE as u64);
+    let held = ChunkSet::prefix(number(5));
+    let Some(layout) = Layout::new(position, index, size, &held) else {
+        assert!(held.prefix_bytes() > size);
         return;
     };
-    let stream: Vec<u8> =
-        (0..layout.records()).flat_map(|k| vec![k as u8 + 1; layout.record_len(k)]).collect();
-    let records = layout.records() as usize;
+    let records: Vec<_> = (0..layout.records()).map(|k| record(&layout, k, 0)).collect();
     assert_eq!(
-        stream.len() as u64,
-        size - offset + records as u64 * RECORD_OVERHEAD as u64 + TRAILER
+        records.concat().len() as u64,
+        size - held.prefix_bytes()
+            + layout.records() * RECORD_OVERHEAD as u64
+            + Trailer::LEN as u64
     );
-    let mut cuts: Vec<usize> =
-        (0..number(20)).map(|_| number(stream.len() as u64 + 1) as usize).collect();
-    cuts.extend([0, stream.len()]);
-    cuts.sort_unstable();
-    let mut pieces: Vec<_> = cuts.windows(2).map(|w| (w[0], w[1])).collect();
-    let mut assembler = Assembler::new(layout);
-    let mut whole = vec![0; records];
-    while !pieces.is_empty() {
-        let (start, end) = pieces.swap_remove(number(pieces.len() as u64) as usize);
-        assembler
-            .push(position + start as u64, &stream[start..end], |record| {
-                assert_eq!(record.record.len(), layout.record_len(record.k));
-                assert!(record.record.iter().all(|&byte| byte == record.k as u8 + 1));
-                whole[record.k as usize] += 1;
-            })
-            .unwrap();
-        assert!(assembler.held() <= stream.len());
+    let pieces = cuts(&mut number, records.concat().len());
+    let shrunk: Vec<_> =
+        (0..layout.records()).map(|k| record(&layout, k, number(1 << 18))).collect();
+    let shrunk_pieces = cuts(&mut number, shrunk.concat().len());
+    for (compressed, records, mut pieces) in
+        [(false, records, pieces), (true, shrunk, shrunk_pieces)]
+    {
+        let stream = records.concat();
+        let mut reassembler = Reassembler::new(layout, compressed);
+        let mut complete = vec![0; records.len()];
+        let pieces_cost = pieces.len() * PIECE_COST;
+        while !pieces.is_empty() {
+            let (start, end) = pieces.swap_remove(number(pieces.len() as u64) as usize);
+            reassembler
+                .push(position + start as u64, &stream[start..end], |record| {
+                    assert_eq!(record.bytes, records[record.k as usize]);
+                    complete[record.k as usize] += 1;
+                })
+                .unwrap();
+            assert!(reassembler.held() <= stream.len() + pieces_cost);
+        }
+        assert!(reassembler.is_complete() && complete.iter().all(|&n| n == 1));
+        assert_eq!(reassembler.held(), 0);
+        let beyond = position + stream.len() as u64 + number(1 << 30);
+        assert!(reassembler.push(beyond, &[0], drop).is_err());
     }
-    assert!(assembler.is_complete() && whole.iter().all(|&n| n == 1) && assembler.held() == 0);
-    let behind = position + stream.len() as u64 + number(1 << 30);
-    assert!(assembler.push(behind, &[0], drop).is_err());
 }
 
-const TRAILER: u64 = Trailer::LEN as u64;
+/// Record `k` with its header, filled with `k`. Its data is `less` bytes shorter than the chunk,
+/// but has a byte if the chunk has one.
+fn record(layout: &Layout, k: u64, less: u64) -> Vec<u8> {
+    let chunk = layout.data_len(k);
+    let data = chunk.saturating_sub(less as usize).max(chunk.min(1));
+    let mut record = vec![k as u8; data + layout.trailer_len(k) + RECORD_OVERHEAD];
+    record[..HEADER_LEN].fill(0);
+    record[0] = if layout.is_last(k) { 2 } else { 1 };
+    record[4..8].copy_from_slice(&((data + layout.trailer_len(k)) as u32).to_be_bytes());
+    record[8..HEADER_LEN].copy_from_slice(&layout.index(k).to_be_bytes());
+    record
+}
 
-/// Whatever a peer claims, its layout can be reckoned with.
-fn nonsense(size: u64, offset: u64) {
-    if let Some(layout) = Layout::new(u64::MAX >> 1, 1, size, offset) {
+/// Up to twenty places at which a stream of `len` bytes is cut, as pieces.
+fn cuts(number: &mut impl FnMut(u64) -> u64, len: usize) -> Vec<(usize, usize)> {
+    let mut cuts: Vec<usize> = (0..number(20)).map(|_| number(len as u64 + 1) as usize).collect();
+    cuts.extend([0, len]);
+    cuts.sort_unstable();
+    cuts.windows(2).map(|w| (w[0], w[1])).collect()
+}
+
+/// A layout from any values that a peer may claim: no calculation overflows.
+fn any_claimed_layout(size: u64, offset: u64) {
+    let held = ChunkSet::prefix(offset / CHUNK_SIZE as u64);
+    if let Some(layout) = Layout::new(u64::MAX >> 1, 1, size, &held) {
         let last = layout.records() - 1;
         assert!(layout.is_last(last) && layout.record_len(last) >= RECORD_OVERHEAD);
         assert_eq!(layout.file_offset(last) + layout.data_len(last) as u64, size);

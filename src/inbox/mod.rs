@@ -1,20 +1,22 @@
-//! Receiving: one file off one stream, into Incoming.
+//! Receiving: from one stream for each entry into Incoming.
 //!
-//! `receive` reads one stream from top to bottom; `assemble` (pure) makes whole records of its
-//! pieces; `stage` opens, hashes and writes them; `notes` syncs meanwhile what is there already;
-//! `commit` publishes many files at once; `active` keeps two attempts at one transfer apart;
-//! `ended` tells the user how it went.
+//! `receive` handles one stream from offer to receipt. For a large file, `reassembly` (pure)
+//! collects the pieces of the stream into records, at the positions that `layout` or
+//! `variable_layout` tell; `stage` opens, hashes and writes them, and `checkpoint` syncs them
+//! meanwhile. `commit` publishes entries in batches. `active` keeps two attempts at one transfer
+//! apart, `refused` remembers refused offers, and `report` emits the events.
 
 mod active;
 mod checkpoint;
 mod commit;
-mod ended;
 mod error;
 #[cfg(any(test, feature = "fuzzing"))]
 pub mod fuzzing;
-pub mod reassembly;
+mod layout;
+mod reassembly;
 mod receive;
 mod refused;
+mod report;
 mod stage;
 mod variable_layout;
 

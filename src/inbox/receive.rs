@@ -1,68 +1,72 @@
-//! One file off one stream, top to bottom: offer, answer, chunks, commit, receipt (protocol.md
-//! section 5).
+//! Receives one entry from one stream, from offer to receipt (protocol.md section 5).
+//!
+//! The submodules are its steps: `admit` checks the offer, `small` and `large` receive the content.
+//! `forget` handles transfers with which the sender is done.
 
+mod admit;
+mod forget;
 mod large;
+mod small;
 
-use super::active::Active;
+use super::active::ActiveTransfers;
 use super::commit::Committer;
-use super::ended::Ended;
 use super::error::{ReceiveError, refused};
 use super::refused::RefusedOffers;
-use crate::compress::FrameDecompressor;
+use super::report::TransferReport;
 use crate::crypto::seal::RecordKind;
 use crate::event::{Direction, Event, EventSink};
 use crate::failpoint::fail_point;
-use crate::proto::codec::Malformed;
-use crate::proto::message::{CHUNK_SIZE, EntryKind, Offer, Outcome, Refusal, Trailer, TransferId};
+use crate::proto::message::{EntryKind, Offer, Outcome, Refusal};
 use crate::session::record::{RecordError, RecordReader, RecordWriter};
-use crate::store::{Arrived, Content, Incoming, Ledger, Reservation, StoreError};
+use crate::store::{Arrived, Content, Incoming, Ledger};
 use crate::transport::stream::StreamCode;
-use bytes::{Bytes, BytesMut};
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 use std::time::{Duration, Instant};
 use tokio::sync::Semaphore;
 
-/// How long an earlier attempt at the same transfer may take to let go.
-const HANDOVER: Duration = Duration::from_secs(5);
-/// Plaintext of small files that may be in memory at once, in bytes.
+/// How long an attempt waits for an earlier one at the same transfer to end.
+const HANDOVER_TIMEOUT: Duration = Duration::from_secs(5);
+/// Maximum total size of small files in memory, in bytes.
 const SMALL_BUDGET: usize = 64 << 20;
-
-/// Large files that are written at once, each by a thread of its own; more wait for their answer.
+/// Maximum number of large files written at once, each by its own thread. The next one waits for
+/// its `Accept`.
 const MAX_LARGE: usize = 128;
 
-/// Where files arrive, for all sessions of a process.
+/// Receives files, for all sessions of a process.
 pub struct Inbox {
     incoming: Arc<Incoming>,
     ledger: Arc<Ledger>,
     committer: Committer,
     events: EventSink,
-    active: Arc<Active>,
+    active: Arc<ActiveTransfers>,
     refused: RefusedOffers,
     limits: Limits,
     small: Arc<Semaphore>,
     large: Semaphore,
-    /// Bytes of records that are not complete, of all streams.
+    /// Memory of incomplete records of all streams, in bytes.
     partial: AtomicUsize,
 }
 
-/// What an operator allows.
+/// The limits that an operator sets.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
-    /// Largest file, in bytes.
+    /// Maximum size of a file, in bytes.
     pub max_file_size: Option<u64>,
-    /// Bytes that Incoming may hold; a file larger than that is never taken.
+    /// Maximum size of Incoming, in bytes. A file that is larger is refused at once.
     pub max_incoming: Option<u64>,
-    /// Bytes of free space that must remain.
+    /// Free space that must remain, in bytes.
     pub min_free: u64,
-    /// Bytes that incomplete records may hold.
+    /// Maximum memory of incomplete records, in bytes.
     pub partial: usize,
-    /// An existing file of another size is kept, so that its offer is refused at once.
+    /// An existing file is kept (`--on-conflict skip`), so an offer of another size is refused at
+    /// once.
     pub keep_existing: bool,
 }
 
-/// The other side is told when it broke the protocol; a stream that is lost needs no word.
-fn give_up(writer: &mut RecordWriter, error: RecordError) -> RecordError {
+/// Resets the stream with a code that says that the sender broke the protocol, unless the stream is
+/// lost.
+fn reset_unless_lost(writer: &mut RecordWriter, error: RecordError) -> RecordError {
     if !matches!(error, RecordError::Stream(_)) {
         writer.stream().reset(StreamCode::Protocol);
     }
@@ -70,7 +74,7 @@ fn give_up(writer: &mut RecordWriter, error: RecordError) -> RecordError {
 }
 
 impl Inbox {
-    /// Files arrive in `incoming` and are remembered in `ledger`.
+    /// Receives files into `incoming` and remembers them in `ledger`.
     pub fn new(
         incoming: Arc<Incoming>,
         ledger: Arc<Ledger>,
@@ -92,48 +96,15 @@ impl Inbox {
         }
     }
 
-    /// Transfers under way.
+    /// Number of active transfers.
     pub fn busy(&self) -> usize {
         self.active.len()
     }
 
-    /// The sender is done with these transfers for good. An attempt that was given up a moment ago
-    /// may still let go of its file, and has some time for that; what is under way then stays, as
-    /// an honest sender does not say it of that.
-    pub async fn forget(&self, ids: Vec<TransferId>) {
-        let (under_way, at_rest): (Vec<_>, Vec<_>) =
-            ids.into_iter().partition(|id| self.active.contains(*id));
-        let patience = tokio::time::Instant::now() + HANDOVER;
-        let mut given_up = Vec::new();
-        for id in under_way {
-            if let Ok(claim) = tokio::time::timeout_at(patience, self.active.claim(id)).await {
-                given_up.push((id, claim));
-            }
-        }
-        let (incoming, ledger) = (self.incoming.clone(), self.ledger.clone());
-        let job = move || {
-            // What is committed has left the stage.
-            let mut perhaps_staged = ledger.forget(&at_rest)?;
-            fail_point("receive.forgetting");
-            for (id, _claim) in &given_up {
-                if ledger.received(*id)?.is_none() {
-                    perhaps_staged.push(*id);
-                }
-            }
-            perhaps_staged.into_iter().try_for_each(|id| incoming.discard(id))?;
-            fail_point("receive.forgotten");
-            Ok::<_, StoreError>(())
-        };
-        if let Ok(Err(error)) = tokio::task::spawn_blocking(job).await {
-            tracing::info!(%error, "what is kept about finished transfers stays for now");
-        }
-    }
-
-    /// Takes one file off one stream, answers, and tells the events. The error is for the session:
-    /// a record that did not open, or nonsense in an authentic one.
+    /// Receives one entry from one stream, sends the outcome, and emits the events.
     ///
     /// # Errors
-    /// [`RecordError`] when the stream did not carry the protocol.
+    /// [`RecordError`] if a record did not open or held no valid message; the session handles it.
     pub async fn receive(
         &self,
         mut writer: RecordWriter,
@@ -141,7 +112,7 @@ impl Inbox {
     ) -> Result<(), RecordError> {
         let offer = match reader.message(RecordKind::Offer, Offer::decode).await {
             Ok(offer) => offer,
-            Err(error) => return Err(give_up(&mut writer, error)),
+            Err(error) => return Err(reset_unless_lost(&mut writer, error)),
         };
         fail_point("receive.offer");
         let offered = Instant::now();
@@ -162,11 +133,11 @@ impl Inbox {
                 (Outcome::Refused { reason: Refusal::Stopping, detail }, Some(error))
             }
         };
-        let answered = match error {
-            None => self.answer(&mut writer, &outcome).await,
-            Some(error) => Err(give_up(&mut writer, error)),
+        let sent = match error {
+            None => self.send_outcome(&mut writer, &outcome).await,
+            Some(error) => Err(reset_unless_lost(&mut writer, error)),
         };
-        let news = match &outcome {
+        let is_news = match &outcome {
             Outcome::Refused { reason, detail } => {
                 self.refused.refused(&self.incoming, &offer, *reason, detail)
             }
@@ -175,13 +146,13 @@ impl Inbox {
                 true
             }
         };
-        if news {
-            Ended { offer, outcome, started, withdrawn, offered }.tell(&self.events);
+        if is_news {
+            TransferReport { offer, outcome, started, withdrawn, offered }.emit(&self.events);
         }
-        answered
+        sent
     }
 
-    async fn answer(
+    async fn send_outcome(
         &self,
         writer: &mut RecordWriter,
         outcome: &Outcome,
@@ -200,9 +171,9 @@ impl Inbox {
         mut reader: RecordReader,
         started: &mut Option<u64>,
     ) -> Result<Outcome, ReceiveError> {
-        let claim = tokio::time::timeout(HANDOVER, self.active.claim(offer.id));
+        let claim = tokio::time::timeout(HANDOVER_TIMEOUT, self.active.claim(offer.id));
         let Ok(claim) = claim.await else {
-            return Err(refused(Refusal::Busy, "an earlier attempt is still under way"));
+            return Err(refused(Refusal::Busy, "an earlier attempt is still active"));
         };
         if let Some(received) = self.ledger.received(offer.id)? {
             reader.stream().stop(StreamCode::Done);
@@ -221,9 +192,9 @@ impl Inbox {
                 self.small(*size, reader).await?
             }
             EntryKind::File { size } => {
-                let _place = self.large.acquire().await;
+                let _permit = self.large.acquire().await;
                 let accepted = self.accept(offer, *size, writer, reader, claim.clone()).await?;
-                self.started(offer, accepted.offset, started);
+                self.started(offer, accepted.held_bytes(), started);
                 self.large(offer, accepted, claim.clone()).await?
             }
         };
@@ -231,73 +202,6 @@ impl Inbox {
         let arrived = Arrived { offer: offer.clone(), content, hash };
         let outcome = self.committer.commit(arrived, (claim, reservation)).await;
         outcome.map_err(|_| ReceiveError::Internal("the committing thread is gone".into()))
-    }
-
-    /// What can be said before any content comes.
-    async fn admit(&self, offer: &Offer) -> Result<Option<Reservation>, ReceiveError> {
-        if offer.name.to_path().is_err() {
-            return Err(refused(Refusal::Name, "choose another name at the source"));
-        }
-        if let Some((reason, detail)) = self.refused.still(&self.incoming, offer) {
-            return Err(refused(reason, detail));
-        }
-        let EntryKind::File { size } = offer.kind else { return Ok(None) };
-        if let Some(most) = self.limits.max_file_size
-            && size > most
-        {
-            return Err(refused(Refusal::TooLarge, format!("the limit there is {most} bytes")));
-        }
-        if let Some(most) = self.limits.max_incoming
-            && size > most
-        {
-            let detail = format!("all of Incoming may hold {most} bytes (--max-incoming-bytes)");
-            return Err(refused(Refusal::TooLarge, detail));
-        }
-        // Before it has all crossed in vain.
-        self.incoming.check_size(size)?;
-        if self.limits.keep_existing
-            && let Ok(existing) = self.incoming.folder().stat(&offer.name)
-            && existing.size != size
-        {
-            return Err(refused(Refusal::Conflict, ""));
-        }
-        let (incoming, id, min_free) = (self.incoming.clone(), offer.id, self.limits.min_free);
-        if !incoming.is_limited() {
-            return Ok(Some(incoming.reserve(id, size, min_free)?));
-        }
-        blocking(move || Ok(Some(incoming.reserve(id, size, min_free)?))).await
-    }
-
-    /// A small file is one record behind its offer, whole in memory.
-    async fn small(
-        &self,
-        size: u64,
-        mut reader: RecordReader,
-    ) -> Result<(Content, [u8; 32]), ReceiveError> {
-        if size > CHUNK_SIZE as u64 {
-            return Err(Malformed.into());
-        }
-        #[allow(clippy::cast_possible_truncation)] // at most a chunk
-        let permit = self.small.clone().acquire_many_owned(size as u32).await;
-        let permit =
-            permit.map_err(|_| ReceiveError::Internal("the memory budget is gone".into()))?;
-        let (kind, mut plaintext) = reader.next(size as usize + Trailer::LEN).await?;
-        if kind != RecordKind::Final {
-            return Err(Malformed.into());
-        }
-        let (data, trailer) = Trailer::split(&plaintext)?;
-        if trailer.size != size {
-            return Err(Malformed.into());
-        }
-        if data.len() as u64 == size {
-            plaintext.truncate(plaintext.len() - Trailer::LEN);
-        } else {
-            plaintext = BytesMut::from(FrameDecompressor::default().chunk(data, size as usize)?);
-        }
-        if *blake3::hash(&plaintext).as_bytes() != trailer.hash {
-            return Err(refused(Refusal::Corrupt, "its hash is not the announced one"));
-        }
-        Ok((Content::Bytes(Bytes::from_owner(Held { plaintext, _permit: permit })), trailer.hash))
     }
 
     fn started(&self, offer: &Offer, offset: u64, started: &mut Option<u64>) {
@@ -312,18 +216,7 @@ impl Inbox {
     }
 }
 
-/// A small file's plaintext with its share of the memory budget.
-struct Held {
-    plaintext: BytesMut,
-    _permit: tokio::sync::OwnedSemaphorePermit,
-}
-
-impl AsRef<[u8]> for Held {
-    fn as_ref(&self) -> &[u8] {
-        &self.plaintext
-    }
-}
-
+/// Runs a job that may block on a thread of tokio's blocking pool.
 async fn blocking<T: Send + 'static>(
     job: impl FnOnce() -> Result<T, ReceiveError> + Send + 'static,
 ) -> Result<T, ReceiveError> {

@@ -1,30 +1,30 @@
-//! Offers that were refused because something stands in their place: they are refused again before
-//! their content comes, without another word to the user, until that is gone.
+//! Offers that were refused because another entry is in their place. Until that entry changes they
+//! are refused again before their content arrives, and the user is told only once.
 
 use crate::proto::message::{Offer, Refusal, TransferId};
 use crate::store::{Incoming, Obstacle};
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-/// Refused transfers that are remembered. Beyond that, all are forgotten, and their content comes
-/// once more.
+/// Maximum number of refused transfers to remember. Beyond that all are forgotten, and their
+/// content is sent once more.
 const MAX_REMEMBERED: usize = 65_536;
 
-/// What was refused.
+/// The refused offers of a process.
 #[derive(Debug, Default)]
 pub(super) struct RefusedOffers {
-    known: Mutex<HashMap<TransferId, Refused>>,
+    known: Mutex<HashMap<TransferId, RefusedOffer>>,
 }
 
 #[derive(Debug)]
-struct Refused {
+struct RefusedOffer {
     reason: Refusal,
     detail: String,
     obstacle: Obstacle,
 }
 
 impl RefusedOffers {
-    /// Why an offer is refused that was refused before: what stood in its place is still there,
+    /// The reason to refuse an offer again: the entry that was in its place is still there,
     /// unchanged.
     pub(super) fn still(&self, incoming: &Incoming, offer: &Offer) -> Option<(Refusal, String)> {
         let (reason, detail, before) = {
@@ -35,7 +35,7 @@ impl RefusedOffers {
         (incoming.obstacle(&offer.name)? == before).then_some((reason, detail))
     }
 
-    /// An offer was refused. Gives whether that is news to the user, and not the same again.
+    /// Remembers that an offer was refused. Returns whether the user has not been told yet.
     pub(super) fn refused(
         &self,
         incoming: &Incoming,
@@ -53,16 +53,16 @@ impl RefusedOffers {
         }
         let Some(obstacle) = obstacle else { return true };
         let before =
-            known.insert(offer.id, Refused { reason, detail: detail.to_owned(), obstacle });
+            known.insert(offer.id, RefusedOffer { reason, detail: detail.to_owned(), obstacle });
         before.is_none_or(|before| before.detail != detail)
     }
 
-    /// It was taken: should it be refused another time, the user hears of it.
+    /// Forgets an offer that was accepted, so that the user is told if it is refused later.
     pub(super) fn taken(&self, id: TransferId) {
         self.locked().remove(&id);
     }
 
-    fn locked(&self) -> MutexGuard<'_, HashMap<TransferId, Refused>> {
+    fn locked(&self) -> MutexGuard<'_, HashMap<TransferId, RefusedOffer>> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

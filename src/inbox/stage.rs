@@ -1,151 +1,157 @@
-//! A large file on its way into the stage: what is there from before, and the thread that opens,
-//! hashes and writes each chunk at its place.
+//! A large file in the stage: the chunks that an earlier attempt left, and the thread that opens,
+//! hashes and writes the chunks that arrive.
 
 use super::checkpoint::Checkpoints;
-use super::error::ReceiveError;
-use super::reassembly::{Layout, Whole};
+use super::error::{ReceiveError, refused};
+use super::layout::Layout;
+use super::reassembly::SealedRecord;
 use crate::compress::FrameDecompressor;
 use crate::crypto::filehash::{FILE_CHUNK, FileHasher};
 use crate::crypto::seal::{Buffers, Opener, RecordKind};
 use crate::failpoint::fail_point;
+use crate::proto::chunk_set::ChunkSet;
 use crate::proto::codec::Malformed;
-use crate::proto::message::{CHUNK_SIZE, Refusal, Trailer, TransferId};
+use crate::proto::message::{Accept, CHUNK_SIZE, Refusal, Trailer, TransferId};
 use crate::store::{Incoming, Staged, StoreError};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use tokio::sync::mpsc;
 
-/// What is sent again after a cut stays below this, or the part of the file that is below. A
-/// checkpoint is begun at half of it, when the one before is finished.
-const LOST: u64 = 8 << 20;
-const LOST_PART: u64 = 20;
+/// Maximum number of bytes that are sent again after a cut: this, or [`MAX_RESENT_PART`] of a
+/// larger file. Checkpoints are made at half this distance, since the writer is up to one
+/// checkpoint ahead.
+const MAX_RESENT: u64 = 8 << 20;
+/// See [`MAX_RESENT`]; the reciprocal of the part.
+const MAX_RESENT_PART: u64 = 20;
 
-/// A staged file and the hash of the prefix that is there.
+/// A staged file and the hash of the chunks that it holds.
 pub(super) struct Staging {
-    // Before the file: whoever drops this waits for the thread.
-    notes: Checkpoints,
+    // Declared before the file, so that dropping this joins the thread first.
+    checkpoints: Checkpoints,
     staged: Arc<Staged>,
+    /// Length of the file in bytes.
     size: u64,
-    /// Bytes from the start that are there and hashed.
-    pub(super) prefix: u64,
+    /// Chunks that are in the staged file and hashed.
+    pub(super) held: ChunkSet,
     hasher: FileHasher,
     decompressor: FrameDecompressor,
 }
 
-/// What the thread leaves.
+/// The result of [`Staging::write_all`].
 pub(super) enum Written {
-    /// Every chunk came: the file, and its hash.
+    /// Every chunk arrived: the file, and its hash.
     Whole(Staged, [u8; 32]),
-    /// Not every chunk. What can be resumed is in the stage.
+    /// Some chunks are missing. The others can be resumed from the stage.
     Part,
 }
 
 impl Staging {
-    /// Opens what an earlier attempt left, or begins. Whether the prefix is the sender's, its hash
-    /// tells.
+    /// Opens the file that an earlier attempt left, or creates one, and hashes the chunks in it.
     pub(super) fn open(incoming: &Incoming, id: TransferId, size: u64) -> Result<Self, StoreError> {
-        let (staged, there) = incoming.stage(id)?;
-        let (hasher, decompressor) = (FileHasher::new(FILE_CHUNK), FrameDecompressor::default());
+        let (staged, noted) = incoming.stage(id)?;
+        let length = staged.length()?;
         let mut staging = Self {
-            notes: Checkpoints::default(),
+            checkpoints: Checkpoints::default(),
             staged: Arc::new(staged),
             size,
-            prefix: 0,
-            hasher,
-            decompressor,
+            held: ChunkSet::EMPTY,
+            hasher: FileHasher::new(FILE_CHUNK),
+            decompressor: FrameDecompressor::default(),
         };
-        if there > 0 && there <= size {
-            staging.hash_prefix(there)?;
-        }
+        staging.hash_held(noted.within(length.min(size)).prefix_chunks())?;
         Ok(staging)
     }
 
-    fn hash_prefix(&mut self, there: u64) -> Result<(), StoreError> {
+    fn hash_held(&mut self, chunks: u64) -> Result<(), StoreError> {
         let mut chunk = vec![0; CHUNK_SIZE];
-        while self.prefix + CHUNK_SIZE as u64 <= there {
-            self.staged.read_at(&mut chunk, self.prefix)?;
-            let index = self.prefix / CHUNK_SIZE as u64;
+        for index in 0..chunks {
+            self.staged.read_at(&mut chunk, index * CHUNK_SIZE as u64)?;
             let pushed =
                 FILE_CHUNK.hash(index, &chunk).and_then(|hash| self.hasher.push(index, hash));
             if pushed.is_err() {
                 break;
             }
-            self.prefix += CHUNK_SIZE as u64;
+            self.held = ChunkSet::prefix(index + 1);
         }
         Ok(())
     }
 
-    /// BLAKE3 of the prefix; zero when there is none.
-    pub(super) fn prefix_hash(&self) -> Result<[u8; 32], ReceiveError> {
-        if self.prefix == 0 { Ok([0; 32]) } else { Ok(self.hasher.finish(self.prefix)?) }
+    /// The message that tells the sender which chunks are held.
+    pub(super) fn accept(&self) -> Result<Accept, ReceiveError> {
+        if self.held.is_empty() {
+            return Ok(Accept::NOTHING);
+        }
+        let hash = self.hasher.finish(self.held.prefix_bytes())?;
+        Ok(Accept::prefix(self.held.prefix_chunks(), hash))
     }
 
-    /// The sender does not have this prefix.
+    /// Drops the held chunks: they are not those of the sender's file.
     pub(super) fn start_over(&mut self) -> Result<(), StoreError> {
         self.staged.truncate(0)?;
-        self.prefix = 0;
+        self.held = ChunkSet::EMPTY;
         self.hasher = FileHasher::new(FILE_CHUNK);
         Ok(())
     }
 
-    /// Opens, hashes and writes records as they come, until all are there or no more come; then
-    /// what is there can be resumed. Gives back their buffers, and counts the bytes in `counter`.
+    /// Opens, hashes and writes records as they arrive, until the file is complete or `records`
+    /// ends; then the written chunks can be resumed. Gives the buffers back, and adds the bytes
+    /// written to `counter`.
     pub(super) fn write_all(
         mut self,
         layout: Layout,
         mut opener: Opener,
-        mut records: mpsc::Receiver<Whole>,
+        mut records: mpsc::Receiver<SealedRecord>,
         buffers: &Buffers,
         counter: &AtomicU64,
     ) -> Result<Written, ReceiveError> {
-        let step = LOST.max(self.size / LOST_PART) / 2 - CHUNK_SIZE as u64;
-        let mut saved = self.prefix;
+        let chunk = CHUNK_SIZE as u64;
+        let step = (MAX_RESENT.max(self.size / MAX_RESENT_PART) / 2 - chunk).div_ceil(chunk);
+        let mut saved = self.held.prefix_chunks();
         let mut trailer = None;
-        while let Some(mut whole) = records.blocking_recv() {
-            let k = whole.k;
-            if let Some(last) = self.write(layout, &mut opener, &mut whole, counter)? {
+        while let Some(mut record) = records.blocking_recv() {
+            if let Some(last) = self.write(layout, &mut opener, &mut record, counter)? {
                 trailer = Some(last);
             }
-            buffers.give_back(whole.record);
+            buffers.give_back(record.bytes);
             if trailer.is_some() && opener.is_complete() {
                 break;
             }
-            // The records that are opened without a gap end here.
-            self.prefix = layout.file_offset(opener.contiguous().saturating_sub(layout.index(0)));
-            if self.prefix >= saved + step && !layout.is_last(k) {
-                self.notes.note(&self.staged, self.prefix)?;
-                saved = self.prefix;
+            // The prefix ends at the first record that is missing.
+            let written = opener.contiguous().saturating_sub(layout.index(0));
+            self.held = ChunkSet::prefix(layout.file_offset(written) / chunk);
+            if self.held.prefix_chunks() >= saved + step && !layout.is_last(record.k) {
+                self.checkpoints.request(&self.staged, &self.held)?;
+                saved = self.held.prefix_chunks();
             }
         }
-        // A write that failed may have been told to its last sync alone.
-        self.notes.finish()?;
+        // Only a sync may report that a write failed.
+        self.checkpoints.finish()?;
         let Some(trailer) = trailer.filter(|_| opener.is_complete()) else {
-            if self.prefix > saved {
-                self.staged.checkpoint(self.prefix)?;
+            if self.held.prefix_chunks() > saved {
+                self.staged.checkpoint(&self.held)?;
             }
             return Ok(Written::Part);
         };
         let staged = Arc::into_inner(self.staged)
-            .ok_or_else(|| ReceiveError::Internal("the thread that notes is still there".into()))?;
+            .ok_or_else(|| ReceiveError::Internal("the checkpoint thread did not end".into()))?;
         if trailer.size != self.size || self.hasher.finish(self.size)? != trailer.hash {
             staged.discard()?;
-            let detail = "its hash is not the announced one".into();
-            return Err(ReceiveError::Refused { reason: Refusal::Corrupt, detail });
+            return Err(refused(Refusal::Corrupt, "its hash is not the announced one"));
         }
         Ok(Written::Whole(staged, trailer.hash))
     }
 
-    /// One record: opened in place, decompressed if it is compressed, hashed, written. The last
-    /// gives its trailer.
+    /// Handles one record: opens it in place, decompresses the chunk if it is compressed, hashes
+    /// and writes it. Returns the trailer of the last record.
     fn write(
         &mut self,
         layout: Layout,
         opener: &mut Opener,
-        whole: &mut Whole,
+        record: &mut SealedRecord,
         counter: &AtomicU64,
     ) -> Result<Option<Trailer>, ReceiveError> {
-        let (kind, plaintext) = opener.open(layout.index(whole.k), &mut whole.record)?;
-        let last = layout.is_last(whole.k);
+        let (kind, plaintext) = opener.open(layout.index(record.k), &mut record.bytes)?;
+        let last = layout.is_last(record.k);
         if kind != if last { RecordKind::Final } else { RecordKind::Data } {
             return Err(Malformed.into());
         }
@@ -153,8 +159,8 @@ impl Staging {
             true => Trailer::split(plaintext).map(|(data, trailer)| (data, Some(trailer)))?,
             false => (&*plaintext, None),
         };
-        let data = self.decompressor.chunk(data, layout.data_len(whole.k))?;
-        let offset = layout.file_offset(whole.k);
+        let data = self.decompressor.chunk(data, layout.data_len(record.k))?;
+        let offset = layout.file_offset(record.k);
         self.staged.write_at(offset, data)?;
         fail_point("stage.written");
         if !data.is_empty() || self.size == 0 {

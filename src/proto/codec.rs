@@ -1,12 +1,12 @@
-//! Big-endian fields, one after another: how every message is laid out (protocol.md section 2).
+//! The encoding of message fields: big-endian, one after another (protocol.md section 2).
 
-/// Bytes that are not the message they should be. What exactly is wrong helps nobody but an
-/// attacker, so there is one kind.
+/// A message could not be decoded. The error has no detail, because detail would help only an
+/// attacker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("a message could not be parsed; both sides should run the same version of rft")]
 pub struct Malformed;
 
-/// Takes fields off the front of a message.
+/// Reads fields from the front of a message.
 #[derive(Debug)]
 pub struct Reader<'a>(&'a [u8]);
 
@@ -19,7 +19,7 @@ impl<'a> Reader<'a> {
     /// The next `n` bytes.
     ///
     /// # Errors
-    /// [`Malformed`] when there are fewer; so for all that follow.
+    /// [`Malformed`] if the message has fewer bytes left, as in every method below.
     pub fn take(&mut self, n: usize) -> Result<&'a [u8], Malformed> {
         let (head, rest) = self.0.split_at_checked(n).ok_or(Malformed)?;
         self.0 = rest;
@@ -76,10 +76,22 @@ impl<'a> Reader<'a> {
         Ok(i64::from_be_bytes(self.array()?))
     }
 
-    /// A byte string behind its length in 16 bits, of at most `max` bytes.
+    /// A boolean: one byte, 0 or 1.
     ///
     /// # Errors
-    /// [`Malformed`] when it is longer, or longer than what is left.
+    /// [`Malformed`] for any other byte, or at the end of the message.
+    pub fn bool(&mut self) -> Result<bool, Malformed> {
+        match self.u8()? {
+            0 => Ok(false),
+            1 => Ok(true),
+            _ => Err(Malformed),
+        }
+    }
+
+    /// A byte string of at most `max` bytes, preceded by its length in 16 bits.
+    ///
+    /// # Errors
+    /// [`Malformed`] if its length exceeds `max` or the rest of the message.
     pub fn bytes(&mut self, max: usize) -> Result<&'a [u8], Malformed> {
         let len = usize::from(self.u16()?);
         if len > max {
@@ -88,17 +100,22 @@ impl<'a> Reader<'a> {
         self.take(len)
     }
 
-    /// The message must end here.
+    /// The bytes that are left, which end the message.
+    pub fn rest(self) -> &'a [u8] {
+        self.0
+    }
+
+    /// Checks that the message ends here.
     ///
     /// # Errors
-    /// [`Malformed`] when bytes are left over.
+    /// [`Malformed`] if bytes are left over.
     pub fn end(self) -> Result<(), Malformed> {
         if self.0.is_empty() { Ok(()) } else { Err(Malformed) }
     }
 }
 
-/// Puts a byte string behind its length in 16 bits; what is longer than `max` is cut (only texts
-/// for people are ever that long: names are bounded by their type).
+/// Appends a byte string, preceded by its length in 16 bits. Bytes beyond `max` are cut off, which
+/// happens only to text for people, since the type [`Name`](super::name::Name) bounds names.
 pub fn put_bytes(out: &mut impl bytes::BufMut, value: &[u8], max: usize) {
     let value = &value[..value.len().min(max).min(usize::from(u16::MAX))];
     #[allow(clippy::cast_possible_truncation)] // cut to 16 bits above

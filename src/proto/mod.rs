@@ -1,7 +1,8 @@
-//! What crosses the wire, as pure values: names and messages with their bytes.
+//! The wire format as pure values: names, messages, chunk sets, and their encoding.
 //!
-//! Nothing here does I/O, tells the time or rolls dice. `docs/protocol.md` is normative.
+//! No code here does I/O or uses a clock or a random generator. `docs/protocol.md` is normative.
 
+pub mod chunk_set;
 pub mod codec;
 pub mod message;
 pub mod name;

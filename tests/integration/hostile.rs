@@ -13,6 +13,7 @@ mod receiver;
 
 use enemy::Heard;
 use rft::crypto::seal::RecordKind as Kind;
+use rft::proto::chunk_set::ChunkSet;
 use rft::proto::message::{Begin, CHUNK_SIZE, Outcome, Refusal};
 
 const CHUNK: u64 = CHUNK_SIZE as u64;
@@ -29,8 +30,9 @@ fn bytes_of(encode: impl FnOnce(&mut bytes::BytesMut)) -> Vec<u8> {
     out.to_vec()
 }
 
-fn begin(offset: u64) -> Said {
-    (Kind::Answer, bytes_of(|out| Begin { offset, compressed: false }.encode(out)))
+fn begin(chunks: u64) -> Said {
+    let confirmed = ChunkSet::prefix(chunks);
+    (Kind::Answer, bytes_of(|out| Begin { confirmed, compressed: false }.encode(out)))
 }
 
 fn refused(heard: &Heard) -> Option<Refusal> {

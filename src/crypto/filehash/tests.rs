@@ -89,7 +89,7 @@ proptest! {
         prop_assert_eq!(hash(size, &chunks, len), Ok(*blake3::hash(&data).as_bytes()));
     }
 
-    /// Whatever one chunk is missing, changed or pushed twice, the hash is not had.
+    /// With any one chunk missing, moved or pushed twice, there is no hash.
     #[test]
     fn a_wrong_set_of_chunks_has_no_hash(count in 2usize..40, at: prop::sample::Index, seed: u64) {
         let size = size(1024);
@@ -139,7 +139,7 @@ fn only_the_last_chunk_is_short() {
     assert_eq!(hash(size, &[(0, short), (1, other)], 1030), Err(FileHashError::ChunkLength));
 }
 
-/// The hash of a prefix, and then of the whole, from one hasher.
+/// One hasher gives the hash of each prefix and then of the whole.
 #[test]
 fn goes_on_after_a_prefix() {
     let size = size(1024);
@@ -153,7 +153,7 @@ fn goes_on_after_a_prefix() {
     assert_eq!(hasher.chunks(), 11);
 }
 
-/// With one gap in a million chunks, only a logarithm of them is held.
+/// With one gap among 2^17 chunks, memory is logarithmic in the number of chunks.
 #[test]
 fn memory_follows_the_gaps() {
     let size = size(1024);

@@ -10,7 +10,7 @@ pub const SUITE: u8 = 0x01;
 
 const MAGIC: &[u8; 4] = b"RFT1";
 
-/// What M1 and M2 say, unauthenticated.
+/// The content of M1 or M2, unauthenticated.
 pub(super) struct Hello<'a> {
     /// CPace's associated data.
     pub prefix: &'a [u8],
@@ -19,8 +19,8 @@ pub(super) struct Hello<'a> {
 }
 
 impl<'a> Hello<'a> {
-    /// Checks, in this order: protocol, version, the sender's role, and that the sender is not this
-    /// process.
+    /// Decodes a hello. It checks, in this order, the magic, the suite and flags, the sender's
+    /// role, and that the sender is not this process.
     pub(super) fn parse(
         message: &'a [u8; HELLO_LEN],
         sender: Role,

@@ -14,8 +14,8 @@ fn binding(byte: u8) -> ChannelBinding {
     ChannelBinding::from_exporter(&[byte; 96])
 }
 
-/// One run, with a hook for every message on its way. Gives what the responder and the initiator
-/// end with.
+/// One handshake, with a hook that can change every message. Returns the results of the responder
+/// and the initiator.
 struct Run {
     initiator_key: PasswordKey,
     responder_key: PasswordKey,
@@ -35,8 +35,8 @@ impl Run {
         }
     }
 
-    /// `tamper` gets the number of the message (1 to 4) and its bytes. An end that never heard from
-    /// the other has the other's error.
+    /// `tamper` gets the number of the message (1 to 4) and its bytes. If one side fails, the side
+    /// that waits for its message gets the same error.
     fn play(&self, mut tamper: impl FnMut(u8, &mut [u8])) -> Ends {
         let mut rng = seeded(7);
         let (initiator, mut m1) =
@@ -97,7 +97,7 @@ fn both_ends_agree() {
     }
 }
 
-/// All four messages, byte for byte, from the bytes that the generators give.
+/// All four messages, byte for byte, from known random bytes.
 #[test]
 fn known_answers() {
     let v = Vectors::rft1();
@@ -133,7 +133,7 @@ fn another_password_is_refused_by_the_responder_first() {
     assert_eq!(error(&responder), Some(HandshakeError::WrongPassword));
 }
 
-/// A responder that does not know the password cannot finish, whatever it sends as M4.
+/// A responder that does not know the password cannot make a valid M4.
 #[test]
 fn another_password_is_refused_by_the_initiator_too() {
     let mut rng = seeded(3);
@@ -143,7 +143,7 @@ fn another_password_is_refused_by_the_initiator_too() {
     assert_eq!(error(&initiator.on_m4(&[0; M4_LEN])), Some(HandshakeError::WrongPassword));
 }
 
-/// A man in the middle of TLS has two exporters. Each third of the exporter counts on its own.
+/// A man in the middle of TLS has two different exporters. A difference in each third is detected.
 #[test]
 fn another_channel_is_refused() {
     for third in 0..3 {
@@ -157,7 +157,7 @@ fn another_channel_is_refused() {
 }
 
 #[test]
-fn the_own_packets_are_known() {
+fn a_connection_to_itself_is_detected() {
     let mut rng = seeded(4);
     let (_, m1) = Initiator::start(&key(1), &binding(9), INITIATOR_ID, &mut rng).unwrap();
     assert_eq!(Responder::peek_m1(&m1, INITIATOR_ID), Err(HandshakeError::SelfConnection));
@@ -165,7 +165,7 @@ fn the_own_packets_are_known() {
     let refused = Responder::on_m1(&key(1), &binding(9), INITIATOR_ID, &m1, &mut rng);
     assert_eq!(refused.err(), Some(HandshakeError::SelfConnection));
 
-    // The same for an initiator whose dial ends in its own listener.
+    // The same for an initiator that has dialled its own listener.
     let (initiator, m1) = Initiator::start(&key(1), &binding(9), INITIATOR_ID, &mut rng).unwrap();
     let (_, mut m2) = Responder::on_m1(&key(1), &binding(9), RESPONDER_ID, &m1, &mut rng).unwrap();
     m2[8..24].copy_from_slice(&INITIATOR_ID.0);
@@ -182,7 +182,7 @@ fn a_reflected_m1_is_refused() {
     m2[4] = b'R';
     assert_eq!(initiator.on_m2(&m2).err(), Some(HandshakeError::SelfConnection));
 
-    // Even under another identity, the share gives it away.
+    // With another peer id, the share still shows the reflection.
     let (initiator, mut m2) = start();
     m2[4] = b'R';
     m2[8..24].copy_from_slice(&RESPONDER_ID.0);
@@ -212,7 +212,7 @@ fn every_single_bit_counts() {
                 }
             });
             assert!(initiator.is_err(), "bit {bit} of M{message} passed the initiator");
-            // What happens to M4 the responder cannot see; everything else it refuses.
+            // The responder sends M4 last, so it cannot notice a change of M4.
             assert_eq!(responder.is_err(), message != 4, "bit {bit} of M{message}");
             refused += 1;
         }
@@ -221,7 +221,7 @@ fn every_single_bit_counts() {
 }
 
 #[test]
-fn what_is_wrong_with_a_hello_is_told_locally() {
+fn each_invalid_hello_has_its_own_error() {
     let (_, good) = Initiator::start(&key(1), &binding(9), INITIATOR_ID, &mut seeded(8)).unwrap();
     let cases = [
         (0, b'X', HandshakeError::NotRft),
@@ -247,8 +247,8 @@ fn what_is_wrong_with_a_hello_is_told_locally() {
     assert_eq!(refused.err(), Some(HandshakeError::BadShare));
 }
 
-/// The proof over the wrap is checked before the wrap is opened: only who knows Kch can reach the
-/// second error.
+/// The proof is verified before the wrapped keys are decrypted, so only a responder that knows the
+/// password can cause the second error.
 #[test]
 fn a_bad_wrap_under_a_good_proof_is_an_unwrap_error() {
     let mut rng = seeded(9);

@@ -5,8 +5,8 @@ use rand::{Rng, RngExt};
 use super::*;
 use crate::crypto::vectors::{Script, Vectors, seeded};
 
-/// The draft's scalars are 32 bytes below the order: with 32 zero bytes behind, the wide reduction
-/// leaves them alone.
+/// A generator for the draft's scalars. They are below the order, so with 32 zero bytes appended
+/// the wide reduction does not change them.
 fn scalar_rng(scalar: Vec<u8>) -> Script {
     Script::new([scalar, vec![0; 32]].concat())
 }

@@ -29,7 +29,7 @@ fn labels_are_distinct_and_hold_no_zero() {
     }
 }
 
-/// The same as the hkdf crate makes of it.
+/// The `hkdf` crate gives the same bytes.
 #[test]
 fn extract_and_expand_are_hkdf() {
     let (salt, ikm, context) = ([3; 32], [5; 96], [7; 9]);

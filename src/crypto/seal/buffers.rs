@@ -1,20 +1,20 @@
-//! Buffers of records, used again: a new one for each chunk of a large file would be cleared, and
-//! its pages be asked for from the system and given back, each time.
+//! A pool of record buffers. A new buffer for each chunk of a large file would have to be cleared,
+//! and its pages allocated and freed by the system.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::{Bytes, BytesMut};
 
-/// Buffers that wait to be used again at most: more than are under way between two threads, which
-/// is all that comes back together.
+/// Maximum number of spare buffers. Between two threads fewer are in use, and no more come back at
+/// once.
 const MAX_SPARE: usize = 8;
 
-/// The buffers of one file, shared by who fills them and who empties them.
+/// The buffers of one file, shared by the threads that fill and empty them.
 #[derive(Debug, Clone, Default)]
 pub struct Buffers(Arc<Mutex<Vec<BytesMut>>>);
 
 impl Buffers {
-    /// A buffer of `len` bytes, which may hold anything that was in a record before.
+    /// A buffer of `len` bytes, with any content.
     pub fn take(&self, len: usize) -> BytesMut {
         let used = self.waiting().pop().filter(|buffer| buffer.capacity() >= len);
         let Some(mut buffer) = used else { return BytesMut::zeroed(len) };
@@ -22,7 +22,7 @@ impl Buffers {
         buffer
     }
 
-    /// A buffer that is no longer needed.
+    /// Returns a buffer that is no longer needed to the pool.
     pub fn give_back(&self, buffer: BytesMut) {
         let mut waiting = self.waiting();
         if waiting.len() < MAX_SPARE {
@@ -30,7 +30,7 @@ impl Buffers {
         }
     }
 
-    /// The same record, whose buffer comes back by itself when the last copy is dropped.
+    /// The same record; its buffer returns to the pool when the last copy is dropped.
     pub fn lend(&self, record: Bytes) -> Bytes {
         Bytes::from_owner(Lent { record, buffers: self.clone() })
     }
@@ -64,7 +64,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_was_lent_comes_back_with_its_last_copy_and_is_used_again() {
+    fn a_lent_buffer_comes_back_with_its_last_copy_and_is_used_again() {
         let buffers = Buffers::default();
         let mut buffer = buffers.take(1000);
         assert_eq!(buffer, vec![0; 1000]);
@@ -82,7 +82,7 @@ mod tests {
     }
 
     #[test]
-    fn only_few_wait_and_none_that_is_too_short() {
+    fn spare_buffers_are_few_and_long_enough() {
         let buffers = Buffers::default();
         (0..2 * MAX_SPARE).for_each(|_| buffers.give_back(BytesMut::zeroed(10)));
         assert_eq!(buffers.waiting().len(), MAX_SPARE);

@@ -1,28 +1,34 @@
-//! What stands before every record: its kind, its length and its place. All integers are
-//! big-endian.
+//! The header of a record: its kind, length and index. All integers are big-endian.
 
-use super::{OpenError, RECORD_OVERHEAD};
+use super::error::OpenError;
+use crate::crypto::cipher::{NONCE_LEN, TAG_LEN};
 
 /// Length of a record's header in bytes.
 pub const HEADER_LEN: usize = 16;
+/// Length of the HMAC in bytes.
+pub(super) const MAC_LEN: usize = 32;
+/// Length of the GCM tag and the HMAC, which follow the ciphertext, in bytes.
+pub const TRAILER_LEN: usize = TAG_LEN + MAC_LEN;
+/// Length of a record without its plaintext, in bytes.
+pub const RECORD_OVERHEAD: usize = HEADER_LEN + TRAILER_LEN;
 
-/// What a record is. The number on the wire is authenticated.
+/// The kind of a record. Its number on the wire is authenticated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[repr(u8)]
 pub enum RecordKind {
     /// A file is offered: its name, size and metadata.
     Offer = 0x00,
-    /// A piece of a file, with more to follow.
+    /// A chunk of a file that is not the last.
     Data = 0x01,
-    /// The last record of a stream and direction.
+    /// A file's last chunk, which is the last record of its stream and direction.
     Final = 0x02,
-    /// The receiver's answer to an offer.
+    /// The receiver's acceptance of an offer, and the sender's answer to it.
     Answer = 0x10,
-    /// The receiver has the file on stable storage.
+    /// The receiver's outcome of a transfer.
     Receipt = 0x11,
-    /// Settings of the session, the first record each way on the handshake's stream.
+    /// Settings of the session: the first record each way on the control stream.
     Settings = 0x20,
-    /// Any later message on the handshake's stream.
+    /// Any later message on the control stream.
     Control = 0x21,
 }
 
@@ -47,20 +53,20 @@ impl RecordKind {
     }
 }
 
-/// A record's header. Before the record is opened it is only a claim.
+/// A record's header. It is not authenticated until the record is opened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Header {
-    /// What the record is.
+    /// The kind of the record.
     pub kind: RecordKind,
-    /// Length of the plaintext (and of the ciphertext without tag and HMAC) in bytes.
+    /// Length of the plaintext, and of the ciphertext, in bytes.
     pub len: u32,
-    /// The record's place in its stream and direction, from 0.
+    /// Number of the record in its stream and direction, from 0.
     pub index: u64,
 }
 
 impl Header {
-    /// Reads a header and refuses one that asks for more than `max_len` bytes, before anything is
-    /// allocated for it.
+    /// Decodes a header, and refuses one whose length exceeds `max_len` bytes before memory is
+    /// allocated for the record.
     ///
     /// # Errors
     /// [`OpenError::BadHeader`] or [`OpenError::TooLong`].
@@ -77,7 +83,7 @@ impl Header {
         Ok(Self { kind, len, index: u64::from_be_bytes(*index) })
     }
 
-    /// Length of the whole record in bytes, header, tag and HMAC included.
+    /// Length of the whole record in bytes, including header, tag and HMAC.
     pub fn record_len(&self) -> u64 {
         u64::from(self.len) + RECORD_OVERHEAD as u64
     }
@@ -90,10 +96,10 @@ impl Header {
         bytes
     }
 
-    /// Kind, 000, index: a counter that also says whether the record is the last (as in STREAM,
-    /// Hoang et al. 2015).
-    pub(super) fn nonce(self) -> [u8; 12] {
-        let mut nonce = [0; 12];
+    /// The GCM nonce: kind, three zeros, index. It is a counter that also marks the last record, as
+    /// in STREAM (Hoang et al. 2015).
+    pub(super) fn nonce(self) -> [u8; NONCE_LEN] {
+        let mut nonce = [0; NONCE_LEN];
         nonce[0] = self.kind.to_wire();
         nonce[4..].copy_from_slice(&self.index.to_be_bytes());
         nonce

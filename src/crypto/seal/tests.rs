@@ -35,7 +35,7 @@ fn open(
     let mut copy = record.to_vec();
     let opened = opener.open(index, &mut copy).map(|(kind, plaintext)| (kind, plaintext.to_vec()));
     if opened.is_err() {
-        assert!(is_as_it_was_or_wiped(&copy, record), "of a refused record nothing is given away");
+        assert!(is_as_it_was_or_wiped(&copy, record), "a refused record reveals nothing");
     }
     opened
 }
@@ -116,10 +116,10 @@ fn a_record_at_another_place_is_refused() {
     let mut opener = session().opener(Role::Initiator, 4);
     assert_eq!(open(&mut opener, 1, &records[0]), Err(OpenError::WrongIndex));
     assert_eq!(open(&mut opener, 0, &records[1]), Err(OpenError::WrongIndex));
-    // With its header rewritten for the place, too.
+    // Also with a header that is rewritten for this index.
     records[1][15] = 0;
     assert_eq!(open(&mut opener, 0, &records[1]), Err(OpenError::Forged));
-    // A refusal uses nothing up.
+    // After a refusal the true record still opens.
     assert!(open(&mut opener, 0, &records[0]).is_ok());
 }
 
@@ -138,7 +138,7 @@ fn a_record_of_another_stream_sender_or_session_is_refused() {
     assert!(open(&mut session().opener(Role::Initiator, 4), 0, record).is_ok());
 }
 
-/// Neither of two records lends its parts to the other.
+/// Parts of two records do not form a third.
 #[test]
 fn spliced_parts_are_refused() {
     let records = records(2);
@@ -186,7 +186,7 @@ fn nothing_follows_the_final_record() {
     let data = seal(&mut sealer, RecordKind::Data, b"a");
     let last = seal(&mut sealer, RecordKind::Final, b"b");
     assert_eq!(sealer.seal(RecordKind::Data, filled(b"c")).err(), Some(SealError::Ended));
-    // A peer that does so nevertheless:
+    // A malicious peer sends one nevertheless.
     sealer.ended = false;
     let more = seal(&mut sealer, RecordKind::Data, b"c");
 
@@ -209,7 +209,7 @@ fn keys_change_with_the_epoch() {
     sealer.next = LAST_OF_EPOCH - 1;
     let records: Vec<_> = (0..4).map(|_| seal(&mut sealer, RecordKind::Data, b"x")).collect();
     let mut opener = keys.opener(Role::Initiator, 4);
-    // To and fro over the change, and one that is an epoch further in the same slot.
+    // Back and forth over the change of epoch, and then a later epoch in the same slot.
     for at in [2, 0, 3, 1] {
         assert!(
             open(&mut opener, LAST_OF_EPOCH - 1 + at as u64, &records[at]).is_ok(),
@@ -220,7 +220,7 @@ fn keys_change_with_the_epoch() {
     let far = seal(&mut sealer, RecordKind::Data, b"y");
     assert!(open(&mut opener, 2 * (LAST_OF_EPOCH + 1), &far).is_ok());
 
-    // With the epoch's keys alone different, the same record is another one.
+    // The keys of two epochs differ.
     let (before, after) = (
         keys.0.stream(Role::Initiator, 4).chunk_aes(0),
         keys.0.stream(Role::Initiator, 4).chunk_aes(1),
@@ -287,7 +287,7 @@ fn memory_ahead_of_a_gap_is_bounded() {
     assert_eq!(opener.contiguous(), index + 1);
 }
 
-/// Streams are opened by the thousand a second. The bound is a hundred times what it takes.
+/// Thousands of streams are opened in a second. The bound is a hundred times the usual duration.
 #[test]
 fn a_stream_is_cheap() {
     let keys = session();

@@ -1,17 +1,17 @@
-//! A large file: what is here from before, then chunks in any order, opened and written on a thread
-//! of their own.
+//! A large file: the agreement on the chunks that are held, then the other chunks in any order. A
+//! separate thread opens and writes them.
 
 use super::super::active::Claim;
 use super::super::error::{ReceiveError, refused};
+use super::super::layout::Layout;
+use super::super::reassembly::{Reassembler, SealedRecord};
 use super::super::stage::{Staging, Written};
 use super::{Inbox, blocking};
 use crate::crypto::seal::{Opener, RecordKind};
 use crate::event::{Direction, Event};
 use crate::failpoint::fail_point;
-use crate::inbox::reassembly::{Layout, Whole};
-use crate::inbox::variable_layout::Records;
 use crate::proto::codec::Malformed;
-use crate::proto::message::{Accept, Begin, Offer, Refusal};
+use crate::proto::message::{Begin, Offer, Refusal};
 use crate::session::record::{RecordError, RecordReader, RecordWriter};
 use crate::store::Content;
 use crate::transport::stream::{RecvHalf, StreamCode, StreamError};
@@ -20,15 +20,31 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
 
-/// Sealed records that wait for the thread which opens and writes them.
-const BEHIND: usize = 4;
-/// Between two progress events of a file.
+/// Number of complete records that may wait for the thread that opens and writes them.
+const MAX_WAITING_RECORDS: usize = 4;
+/// Minimum time between two progress events of a file.
 const PROGRESS_INTERVAL: Duration = Duration::from_millis(200);
-/// Pieces, of a packet each, after which the clock is looked at.
-const LOOK: u32 = 16;
+/// Number of pieces, of a packet each, between two looks at the clock.
+const PIECES_PER_CLOCK_READ: u32 = 16;
+
+/// A large file whose chunks are about to arrive.
+pub(super) struct AcceptedFile {
+    staging: Staging,
+    stream: RecvHalf,
+    opener: Opener,
+    layout: Layout,
+    compressed: bool,
+}
+
+impl AcceptedFile {
+    /// Bytes of the file that are held already.
+    pub(super) fn held_bytes(&self) -> u64 {
+        self.staging.held.prefix_bytes()
+    }
+}
 
 impl Inbox {
-    /// Tells the sender what is here from before, and hears where it begins.
+    /// Tells the sender which chunks are held, and reads which of them it confirms.
     pub(super) async fn accept(
         &self,
         offer: &Offer,
@@ -36,51 +52,45 @@ impl Inbox {
         writer: &mut RecordWriter,
         mut reader: RecordReader,
         claim: Arc<Claim>,
-    ) -> Result<Accepted, ReceiveError> {
+    ) -> Result<AcceptedFile, ReceiveError> {
         let (incoming, id) = (self.incoming.clone(), offer.id);
-        // The claim ends after what it claims, also when nobody waits for this any more.
+        // The claim is dropped after the staged file, even if this future is dropped meanwhile.
         let staging = blocking(move || Ok((Staging::open(&incoming, id, size)?, claim)));
         let (mut staging, _claim) = staging.await?;
-        let accept = Accept { offset: staging.prefix, prefix: staging.prefix_hash()? };
+        let accept = staging.accept()?;
         fail_point("receive.accepting");
         writer.send(RecordKind::Answer, |out| accept.encode(out)).await?;
         let begin = reader.message(RecordKind::Answer, Begin::decode).await?;
-        if begin.offset != staging.prefix {
-            if begin.offset != 0 {
+        if begin.confirmed != staging.held {
+            if !begin.confirmed.is_empty() {
                 return Err(Malformed.into());
             }
             staging.start_over()?;
         }
         let (stream, opener, index, position) = reader.into_parts();
-        let layout = Layout::new(position, index, size, begin.offset).ok_or(Malformed)?;
-        Ok(Accepted {
-            staging,
-            stream,
-            opener,
-            layout,
-            compressed: begin.compressed,
-            offset: begin.offset,
-        })
+        let layout = Layout::new(position, index, size, &begin.confirmed).ok_or(Malformed)?;
+        let compressed = begin.compressed;
+        Ok(AcceptedFile { staging, stream, opener, layout, compressed })
     }
 
-    /// Pieces come in any order; each record is opened, hashed and written when it is whole.
+    /// Receives the chunks that are missing.
     pub(super) async fn large(
         &self,
         offer: &Offer,
-        accepted: Accepted,
+        accepted: AcceptedFile,
         claim: Arc<Claim>,
     ) -> Result<(Content, [u8; 32]), ReceiveError> {
-        let Accepted { staging, mut stream, opener, layout, compressed, offset } = accepted;
-        let (whole, records) = mpsc::channel(BEHIND);
-        let pending = Records::new(layout, compressed);
-        let buffers = pending.buffers().clone();
-        let written = Arc::new(AtomicU64::new(offset));
+        let written = Arc::new(AtomicU64::new(accepted.held_bytes()));
+        let AcceptedFile { staging, mut stream, opener, layout, compressed } = accepted;
+        let (complete, records) = mpsc::channel(MAX_WAITING_RECORDS);
+        let reassembler = Reassembler::new(layout, compressed);
+        let buffers = reassembler.buffers().clone();
         let counter = written.clone();
-        // As above: the claim comes last.
+        // Here too the claim is dropped last.
         let worker = tokio::task::spawn_blocking(move || {
             (staging.write_all(layout, opener, records, &buffers, &counter), claim)
         });
-        let fed = self.feed(offer, pending, &mut stream, whole, &written).await;
+        let fed = self.feed(offer, reassembler, &mut stream, complete, &written).await;
         let (written, _claim) =
             worker.await.map_err(|error| ReceiveError::Internal(error.to_string()))?;
         match (fed, written) {
@@ -88,7 +98,7 @@ impl Inbox {
             (Ok(()), Ok(Written::Part)) => {
                 Err(ReceiveError::Internal("chunks were lost on their way to the disk".into()))
             }
-            // What the thread says is the cause of what the stream says.
+            // The thread's error is the cause of the stream's.
             (_, Err(error)) => {
                 stream.stop(StreamCode::Refused);
                 Err(error)
@@ -98,7 +108,7 @@ impl Inbox {
                     &error
                     && *code == StreamCode::SourceChanged as u64
                 {
-                    // The content that was begun is gone; it never comes again under this id.
+                    // The content of this transfer id no longer exists, so it cannot be resumed.
                     self.incoming.discard(offer.id)?;
                 }
                 Err(error)
@@ -106,38 +116,40 @@ impl Inbox {
         }
     }
 
-    /// Moves pieces from the stream to the assembler, and whole records to the worker.
+    /// Moves pieces from the stream to the reassembler, and complete records to the worker.
     async fn feed(
         &self,
         offer: &Offer,
-        mut pending: Records,
+        mut reassembler: Reassembler,
         stream: &mut RecvHalf,
-        whole: mpsc::Sender<Whole>,
+        complete: mpsc::Sender<SealedRecord>,
         written: &AtomicU64,
     ) -> Result<(), ReceiveError> {
-        let mut share = Share { budget: &self.partial, held: 0 };
-        let mut done = Vec::new();
-        let (mut told, mut pieces) = (Instant::now(), 0u32);
-        while !pending.is_complete() {
+        let mut share = MemoryShare { total: &self.partial, held: 0 };
+        let mut ready = Vec::new();
+        let (mut emitted, mut pieces) = (Instant::now(), 0u32);
+        while !reassembler.is_complete() {
             let Some((position, piece)) = stream.piece().await? else {
                 return Err(StreamError::Ended.into());
             };
-            pending.push(position, &piece, |record| done.push(record))?;
-            if share.set(pending.held()) > self.limits.partial {
+            reassembler.push(position, &piece, |record| ready.push(record))?;
+            if share.set(reassembler.held()) > self.limits.partial {
                 return Err(refused(
                     Refusal::Busy,
-                    "too many incomplete chunks; tried again later",
+                    "incomplete chunks use all the memory for them; it is tried again later",
                 ));
             }
-            for record in done.drain(..) {
-                if whole.send(record).await.is_err() {
-                    // The worker ended: it says why.
+            for record in ready.drain(..) {
+                if complete.send(record).await.is_err() {
+                    // The worker has ended with an error, which the caller reads.
                     return Ok(());
                 }
             }
             pieces = pieces.wrapping_add(1);
-            if pieces.is_multiple_of(LOOK) && told.elapsed() >= PROGRESS_INTERVAL {
-                told = Instant::now();
+            if pieces.is_multiple_of(PIECES_PER_CLOCK_READ)
+                && emitted.elapsed() >= PROGRESS_INTERVAL
+            {
+                emitted = Instant::now();
                 self.events.emit(Event::FileProgress {
                     direction: Direction::Receive,
                     path: offer.name.clone(),
@@ -151,36 +163,26 @@ impl Inbox {
     }
 }
 
-/// One stream's part of the bytes in incomplete records.
-struct Share<'a> {
-    budget: &'a AtomicUsize,
+/// One stream's part of the memory of incomplete records. Given back when dropped.
+struct MemoryShare<'a> {
+    total: &'a AtomicUsize,
     held: usize,
 }
 
-impl Share<'_> {
-    /// Changes this stream's part, and gives the sum of all.
+impl MemoryShare<'_> {
+    /// Sets this stream's part, and returns the total of all streams; both in bytes.
     fn set(&mut self, held: usize) -> usize {
         let before = std::mem::replace(&mut self.held, held);
         if held >= before {
-            self.budget.fetch_add(held - before, Ordering::Relaxed) + (held - before)
+            self.total.fetch_add(held - before, Ordering::Relaxed) + (held - before)
         } else {
-            self.budget.fetch_sub(before - held, Ordering::Relaxed) - (before - held)
+            self.total.fetch_sub(before - held, Ordering::Relaxed) - (before - held)
         }
     }
 }
 
-impl Drop for Share<'_> {
+impl Drop for MemoryShare<'_> {
     fn drop(&mut self) {
         self.set(0);
     }
-}
-
-/// A large file whose chunks are about to come.
-pub(super) struct Accepted {
-    staging: Staging,
-    stream: RecvHalf,
-    opener: Opener,
-    layout: Layout,
-    compressed: bool,
-    pub(super) offset: u64,
 }

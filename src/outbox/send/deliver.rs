@@ -181,9 +181,9 @@ impl Delivery {
         let size = item.size();
         let source =
             blocking(move || ChunkSource::resume(file, size, accept, &compression)).await?;
-        let offset = source.offset;
+        let (confirmed, offset) = (source.confirmed.clone(), source.offset);
         self.started(item, offset);
-        let begin = Begin { offset, compressed: source.compressor.is_some() };
+        let begin = Begin { confirmed, compressed: source.compressor.is_some() };
         send.write(seal_message(&mut sealer, RecordKind::Answer, |out| begin.encode(out))?)
             .await
             .map_err(RecordError::from)?;

@@ -10,6 +10,7 @@ use crate::crypto::filehash::{FILE_CHUNK, FileHasher};
 use crate::crypto::seal::{Buffers, HEADER_LEN, RECORD_OVERHEAD, RecordKind, Sealer};
 use crate::outbox::item::Item;
 use crate::outbox::mailbox::locked;
+use crate::proto::chunk_set::ChunkSet;
 use crate::proto::message::{Accept, CHUNK_SIZE, Trailer};
 use crate::store::{Folder, Meta};
 use bytes::{Bytes, BytesMut};
@@ -159,6 +160,8 @@ pub(crate) struct SealedChunk {
 pub(crate) struct ChunkSource {
     file: SourceFile,
     size: u64,
+    /// The chunks at the start of the file that the peer holds; they are not sent.
+    pub confirmed: ChunkSet,
     /// The position of the next chunk, in bytes.
     pub offset: u64,
     hasher: FileHasher,
@@ -182,13 +185,17 @@ impl ChunkSource {
 
     fn after_prefix(file: SourceFile, size: u64, accept: Accept) -> Result<Self, DeliverError> {
         let hasher = FileHasher::new(FILE_CHUNK);
-        let mut source = Self { file, size, offset: 0, hasher, compressor: None };
-        if accept.offset > 0 && accept.offset <= size {
+        let confirmed = ChunkSet::EMPTY;
+        let mut source = Self { file, size, confirmed, offset: 0, hasher, compressor: None };
+        if let Some((prefix, hash)) = accept.held_prefix()
+            && prefix.prefix_bytes() <= size
+        {
             let mut chunk = BytesMut::new();
-            while source.offset < accept.offset {
+            while source.offset < prefix.prefix_bytes() {
                 source.read_chunk(&mut chunk, 0)?;
             }
-            if source.hasher.finish(accept.offset)? == accept.prefix {
+            if source.hasher.finish(source.offset)? == hash {
+                source.confirmed = prefix;
                 return Ok(source);
             }
             source.file.start_over()?;

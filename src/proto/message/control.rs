@@ -1,38 +1,40 @@
-//! What is said beside the files.
+//! The messages of the control stream.
 
-use super::{InstallationId, MAX_FORGET, TransferId, flag};
+use super::id::{InstallationId, TransferId};
 use crate::proto::codec::{Malformed, Reader};
 use bytes::{BufMut, BytesMut};
 
-/// The first record each way on the control stream. The initiator's is its receipt for the session
-/// keys.
+/// Maximum number of ids in one [`Control::Forget`].
+pub const MAX_FORGET: usize = 512;
+
+/// The first record each way on the control stream. The initiator's acknowledges the session keys.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Settings {
-    /// The last session that this side knows to be adopted, all zero for none: tells two dials that
-    /// crossed from a peer that lost its session (protocol.md section 3.5).
+    /// The session that this side adopted last; all zero for none. It distinguishes crossed dials
+    /// from a peer that lost its session (protocol.md section 3.5).
     pub last_session: [u8; 16],
-    /// Whether this side still holds that session for good.
+    /// Whether that session is alive for this side.
     pub last_alive: bool,
-    /// How many file streams this side lets the other have open at once.
+    /// Number of file streams that the other side may have open at once.
     pub streams: u32,
-    /// What this side can do beside the rest; unknown bits are ignored.
+    /// Optional abilities of this side, as bits. Unknown bits are ignored.
     pub capabilities: u32,
     /// This side's installation.
     pub installation: InstallationId,
-    /// The installation that this side has a session with which is alive, whichever process of it.
+    /// The installation with which this side has a live session, in any of its processes.
     pub partner: Option<InstallationId>,
-    /// Whether this side has that session with another process, which has displaced the one it
-    /// tells this to (protocol.md section 3.5).
+    /// Whether that session is with another process, which has displaced the receiver of this
+    /// message (protocol.md section 3.5).
     pub displaced: bool,
 }
 
 impl Settings {
-    /// Capability: takes compressed chunks.
+    /// Capability: this side accepts compressed chunks (protocol.md section 4.6).
     pub const UNPACKS: u32 = 1;
-    /// Capability: makes lost packets of repair (protocol.md section 7).
+    /// Capability: this side recovers lost packets from repair (protocol.md section 7).
     pub const RECOVERS: u32 = 2;
 
-    /// Appends the message's bytes.
+    /// Appends the message's encoding.
     pub fn encode(&self, out: &mut BytesMut) {
         out.put_slice(&self.last_session);
         out.put_u8(u8::from(self.last_alive));
@@ -43,46 +45,47 @@ impl Settings {
         out.put_u8(u8::from(self.displaced));
     }
 
-    /// What follows the known fields is ignored, so that a later version may add to them.
+    /// Decodes the known fields. Bytes after them are ignored, so that a later version may add
+    /// fields.
     ///
     /// # Errors
-    /// [`Malformed`] when the message is too short or grants no streams.
+    /// [`Malformed`] if the message is too short or `streams` is 0.
     pub fn decode(bytes: &[u8]) -> Result<Self, Malformed> {
         let mut r = Reader::new(bytes);
         let settings = Self {
             last_session: r.array()?,
-            last_alive: flag(r.u8()?)?,
+            last_alive: r.bool()?,
             streams: r.u32()?,
             capabilities: r.u32()?,
             installation: InstallationId(r.array()?),
             partner: Some(InstallationId(r.array()?)).filter(|id| *id != InstallationId::default()),
-            displaced: flag(r.u8()?)?,
+            displaced: r.bool()?,
         };
         if settings.streams == 0 { Err(Malformed) } else { Ok(settings) }
     }
 }
 
-/// What the peers tell each other beside the files.
+/// The later messages of the control stream.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Control {
-    /// From the leader: this connection is the session; file streams may open.
+    /// The leader adopts this connection as the session; file streams may open.
     Adopt,
-    /// How much this side still has to send: the peer shows it, and `--drain` waits for zero.
+    /// The work that this side still has to send. The peer shows it, and `--drain` waits for zero.
     Backlog {
-        /// Entries in Outgoing that the peer does not hold yet, settling ones included.
+        /// Entries in Outgoing that the peer does not hold yet, including settling ones.
         files: u64,
-        /// Their bytes.
+        /// Their total size in bytes.
         bytes: u64,
     },
-    /// The sender is done with these transfers for good (receipt taken and file removed, or the
-    /// file is gone): the receiver may drop what it keeps about them.
+    /// The sender is done with these transfers: the receipt arrived and the file was removed, or
+    /// the file is gone. The receiver may forget them.
     Forget(Vec<TransferId>),
-    /// This side leaves in order.
+    /// This side ends the session in order.
     Goodbye,
 }
 
 impl Control {
-    /// Appends the message's bytes.
+    /// Appends the message's encoding.
     pub fn encode(&self, out: &mut BytesMut) {
         match self {
             Self::Adopt => out.put_u8(1),
@@ -101,6 +104,8 @@ impl Control {
         }
     }
 
+    /// Decodes a message.
+    ///
     /// # Errors
     /// [`Malformed`] for anything that [`Control::encode`] does not write.
     pub fn decode(bytes: &[u8]) -> Result<Self, Malformed> {

@@ -1,12 +1,13 @@
-//! How a transfer begins: offer, answer, and where the chunks begin.
+//! The messages that begin a transfer: offer, acceptance, and the sender's answer to it.
 
-use super::{CHUNK_SIZE, TransferId, flag};
+use super::id::TransferId;
+use crate::proto::chunk_set::ChunkSet;
 use crate::proto::codec::{Malformed, Reader, put_bytes};
 use crate::proto::name::{MAX_NAME, Name};
 use bytes::{BufMut, BytesMut};
 
-/// A point in time as file systems have it: seconds since 1970 (negative before), and nanoseconds
-/// below one second, always counted forward.
+/// A point in time as file systems store it: seconds since 1970 (negative before), and nanoseconds,
+/// which always count forward.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Timestamp {
     /// Seconds since 1970-01-01 UTC.
@@ -15,44 +16,45 @@ pub struct Timestamp {
     pub nanos: u32,
 }
 
-/// What an entry of a folder is.
+/// The kind of a folder's entry.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum EntryKind {
-    /// A regular file of that many bytes.
+    /// A regular file.
     File {
-        /// Its length when it was offered; what differs at the end is another file.
+        /// Its length in bytes when it was offered. A file whose length changes is another file.
         size: u64,
     },
-    /// A folder: its permissions and time, after all that it held.
+    /// A folder. It is offered after its content, so that its permissions and time stay.
     Folder,
     /// A symbolic link, with the bytes of its target.
     Link {
-        /// `/`-separated, relative; [`crate::proto::name::link_stays_inside`] holds.
+        /// Relative and `/`-separated. The receiver checks it with
+        /// [`crate::proto::name::link_stays_inside`].
         target: Vec<u8>,
     },
 }
 
-/// The first record of a file stream: what the sender has.
+/// The first record of a file stream: the entry that the sender wants to send.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Offer {
-    /// The same for the same content after any restart of the sender.
+    /// Identifies the content, also after a restart of the sender.
     pub id: TransferId,
-    /// Where it stands below Outgoing, and shall stand below Incoming.
+    /// The path below Outgoing, and below Incoming.
     pub name: Name,
     /// File, folder or link.
     pub kind: EntryKind,
-    /// Last modification.
+    /// Time of the last modification.
     pub modified: Timestamp,
-    /// Unix permission bits (`0o777`), where the sender's system has them.
+    /// Unix permission bits (at most `0o777`), if the sender's system has them.
     pub mode: Option<u32>,
-    /// The chunks follow without waiting for an [`Accept`]: so small files need no round trip.
+    /// The content follows without an [`Accept`], so a small file needs one round trip only.
     pub inline: bool,
 }
 
 const NO_MODE: u32 = u32::MAX;
 
 impl Offer {
-    /// The bytes of a file, 0 for anything else.
+    /// The length of a file in bytes; 0 for folders and links.
     pub fn size(&self) -> u64 {
         match self.kind {
             EntryKind::File { size } => size,
@@ -60,7 +62,7 @@ impl Offer {
         }
     }
 
-    /// Appends the message's bytes.
+    /// Appends the message's encoding.
     pub fn encode(&self, out: &mut BytesMut) {
         let (kind, size, target) = match &self.kind {
             EntryKind::File { size } => (0, *size, &[][..]),
@@ -78,12 +80,14 @@ impl Offer {
         put_bytes(out, target, MAX_NAME);
     }
 
+    /// Decodes a message.
+    ///
     /// # Errors
-    /// [`Malformed`] for anything that [`Offer::encode`] does not write, names included.
+    /// [`Malformed`] for anything that [`Offer::encode`] does not write, including invalid names.
     pub fn decode(bytes: &[u8]) -> Result<Self, Malformed> {
         let mut r = Reader::new(bytes);
         let kind = r.u8()?;
-        let inline = flag(r.u8()?)?;
+        let inline = r.bool()?;
         let id = TransferId(r.array()?);
         let size = r.u64()?;
         let modified = Timestamp { seconds: r.i64()?, nanos: r.u32()? };
@@ -108,70 +112,87 @@ impl Offer {
     }
 }
 
-/// The receiver wants the file, from `offset` on: what it holds of it has the hash `prefix`. The
-/// sender compares with its own first `offset` bytes and answers by where its chunks begin.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// The receiver accepts the file and tells which of its chunks it holds. The sender compares its
+/// own content with them, and answers with [`Begin`].
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Accept {
-    /// Bytes that the receiver holds on stable storage; a multiple of [`CHUNK_SIZE`].
-    pub offset: u64,
-    /// BLAKE3 of those bytes; all zero when there are none.
-    pub prefix: [u8; 32],
+    /// Chunks that the receiver holds on stable storage.
+    pub held: ChunkSet,
+    /// BLAKE3 of the bytes of each range of `held`, in the order of the ranges.
+    pub proofs: Vec<[u8; 32]>,
 }
 
 impl Accept {
-    /// The receiver holds none of it.
-    pub const NOTHING: Self = Self { offset: 0, prefix: [0; 32] };
+    /// The receiver holds no part of the file.
+    pub const NOTHING: Self = Self { held: ChunkSet::EMPTY, proofs: Vec::new() };
 
-    /// Appends the message's bytes.
-    pub fn encode(&self, out: &mut BytesMut) {
-        out.put_u64(self.offset);
-        out.put_slice(&self.prefix);
+    /// The receiver holds the first `chunks` chunks, whose bytes have the BLAKE3 hash `hash`.
+    pub fn prefix(chunks: u64, hash: [u8; 32]) -> Self {
+        if chunks == 0 {
+            return Self::NOTHING;
+        }
+        Self { held: ChunkSet::prefix(chunks), proofs: vec![hash] }
     }
 
+    /// The chunks that the receiver holds from the file's start without a gap, and their hash.
+    /// `None` if it does not hold the first chunk.
+    pub fn held_prefix(&self) -> Option<(ChunkSet, [u8; 32])> {
+        let chunks = self.held.prefix_chunks();
+        (chunks > 0).then(|| ChunkSet::prefix(chunks)).zip(self.proofs.first().copied())
+    }
+
+    /// Appends the message's encoding.
+    pub fn encode(&self, out: &mut BytesMut) {
+        self.held.encode(out);
+        self.proofs.iter().for_each(|proof| out.put_slice(proof));
+    }
+
+    /// Decodes a message.
+    ///
     /// # Errors
-    /// [`Malformed`] for another length, or an offset that is not at a chunk.
+    /// [`Malformed`] for anything but a set and one hash for each of its ranges.
     pub fn decode(bytes: &[u8]) -> Result<Self, Malformed> {
         let mut r = Reader::new(bytes);
-        let accept = Self { offset: r.u64()?, prefix: r.array()? };
+        let held = ChunkSet::decode(&mut r)?;
+        let proofs = held.ranges().iter().map(|_| r.array()).collect::<Result<_, _>>()?;
         r.end()?;
-        if accept.offset.is_multiple_of(CHUNK_SIZE as u64) { Ok(accept) } else { Err(Malformed) }
+        Ok(Self { held, proofs })
     }
 }
 
-/// The sender's word on where its chunks begin, in the record before them, when the offer was not
-/// inline: the receiver's offset, or 0 when the prefix is not the sender's.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// The sender's answer to [`Accept`], in the record before the chunks: which of the held chunks are
+/// the file's. The sender sends all others. An inline offer has no such answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Begin {
-    /// Offset in the file of the first chunk that follows.
-    pub offset: u64,
-    /// Chunks may be compressed, so that records differ in length. Only to a peer with
+    /// Chunks that the receiver holds and the sender confirms: the prefix of the receiver's set, or
+    /// no chunk.
+    pub confirmed: ChunkSet,
+    /// Chunks may be compressed, so that records differ in length. Only for a peer with
     /// [`Settings::UNPACKS`](super::Settings::UNPACKS).
     pub compressed: bool,
 }
 
 impl Begin {
-    /// Appends the message's bytes.
+    /// Appends the message's encoding.
     pub fn encode(&self, out: &mut BytesMut) {
-        out.put_u64(self.offset);
+        self.confirmed.encode(out);
         if self.compressed {
             out.put_u8(1);
         }
     }
 
+    /// Decodes a message.
+    ///
     /// # Errors
-    /// [`Malformed`] for another length, or an offset that is not at a chunk.
+    /// [`Malformed`] for anything but a set, followed by nothing or by the byte 1.
     pub fn decode(bytes: &[u8]) -> Result<Self, Malformed> {
-        let (offset, compressed) = match *bytes {
-            [ref offset @ .., 1] if bytes.len() == 9 => (offset, true),
-            ref offset => (offset, false),
+        let mut r = Reader::new(bytes);
+        let confirmed = ChunkSet::decode(&mut r)?;
+        let compressed = match r.rest() {
+            [] => false,
+            [1] => true,
+            _ => return Err(Malformed),
         };
-        let mut r = Reader::new(offset);
-        let offset = r.u64()?;
-        r.end()?;
-        if offset % CHUNK_SIZE as u64 == 0 {
-            Ok(Self { offset, compressed })
-        } else {
-            Err(Malformed)
-        }
+        Ok(Self { confirmed, compressed })
     }
 }

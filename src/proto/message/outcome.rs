@@ -1,24 +1,26 @@
-//! How a transfer ends: the sender's word on the whole file, the receiver's on what became of it.
+//! The messages that end a transfer: the sender's trailer and the receiver's outcome.
 
-use super::MAX_TEXT;
 use crate::proto::codec::{Malformed, Reader, put_bytes};
 use crate::proto::name::{MAX_NAME, Name};
 use bytes::{BufMut, BytesMut};
 
-/// What closes the last chunk's plaintext, behind its data: the whole file in two numbers.
+/// Maximum length of text for people in a message, in bytes.
+pub const MAX_TEXT: usize = 512;
+
+/// Size and hash of the whole file. They follow the data in the last chunk's plaintext.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Trailer {
-    /// The file's length, from its first byte.
+    /// The file's length in bytes, from its first byte.
     pub size: u64,
     /// BLAKE3 of the whole file.
     pub hash: [u8; 32],
 }
 
 impl Trailer {
-    /// Bytes of an encoded trailer.
+    /// Length of an encoded trailer in bytes.
     pub const LEN: usize = 40;
 
-    /// Appends the message's bytes.
+    /// Appends the message's encoding.
     pub fn encode(&self, out: &mut BytesMut) {
         out.put_u64(self.size);
         out.put_slice(&self.hash);
@@ -27,7 +29,7 @@ impl Trailer {
     /// Splits a final chunk's plaintext into data and trailer.
     ///
     /// # Errors
-    /// [`Malformed`] when it is too short.
+    /// [`Malformed`] if it is shorter than a trailer.
     pub fn split(plaintext: &[u8]) -> Result<(&[u8], Self), Malformed> {
         let at = plaintext.len().checked_sub(Self::LEN).ok_or(Malformed)?;
         let (data, trailer) = plaintext.split_at(at);
@@ -36,40 +38,40 @@ impl Trailer {
     }
 }
 
-/// The last word on a transfer, from the receiver.
+/// The receiver's last message on a transfer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Outcome {
-    /// The file stands in Incoming, on stable storage: the receipt.
+    /// The receipt: the entry is in Incoming on stable storage.
     Done {
-        /// BLAKE3 of what stands there (zero for folders and links).
+        /// BLAKE3 of the file (zero for folders and links).
         hash: [u8; 32],
-        /// Under which name.
+        /// Its name in Incoming.
         saved_as: Name,
     },
-    /// This very transfer was finished before, only its receipt was lost: the receipt again.
+    /// The receipt again: this transfer was finished before, and its receipt was lost.
     Have {
-        /// BLAKE3 of what was received then.
+        /// BLAKE3 of the file that was received.
         hash: [u8; 32],
-        /// The name it was given then.
+        /// The name that it was given.
         saved_as: Name,
     },
-    /// It does not stand in Incoming.
+    /// The receiver refuses the entry.
     Refused {
-        /// Why, for the program.
+        /// The reason, for the program.
         reason: Refusal,
-        /// Why, for people; escaped before it is shown.
+        /// The reason, for people; to be escaped before it is shown.
         detail: String,
     },
 }
 
-/// Why a receiver does not take a file; numbered on the wire (protocol.md section 5.6).
+/// Why a receiver refuses an entry; numbered on the wire (protocol.md section 5.6).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[repr(u8)]
 pub enum Refusal {
-    /// Another file stands at that name, and `--on-conflict skip` keeps it.
-    #[error("another file already stands there and the peer keeps it (--on-conflict skip)")]
+    /// Another file has the name, and `--on-conflict skip` keeps it.
+    #[error("another file has this name at the peer and is kept (--on-conflict skip)")]
     Conflict = 1,
-    /// Not enough free space in Incoming.
+    /// Incoming has not enough free space.
     #[error("the peer's disk is full")]
     NoSpace = 2,
     /// The receiver's system has no such names.
@@ -78,26 +80,26 @@ pub enum Refusal {
     /// The receiver could not write.
     #[error("the peer could not write it")]
     Storage = 4,
-    /// The receiver's limits do not allow a file so large.
-    #[error("the peer does not take files so large")]
+    /// The file is larger than the receiver allows.
+    #[error("it is larger than the peer allows")]
     TooLarge = 5,
-    /// The bytes that arrived are not those that were announced.
-    #[error("the bytes did not arrive as they were sent")]
+    /// The received bytes differ from the announced ones.
+    #[error("the received bytes differ from those that were sent")]
     Corrupt = 6,
-    /// The same transfer is going on in another stream.
-    #[error("the peer is still busy with an earlier attempt")]
+    /// An earlier attempt at the same transfer runs, or memory is short.
+    #[error("the peer is busy with an earlier attempt, or short of memory")]
     Busy = 7,
-    /// A file stands where the name wants a folder, or a folder where it wants a file.
-    #[error("something else stands in its place at the peer")]
+    /// A file is in the place of a folder, or a folder in the place of a file.
+    #[error("something else is in its place at the peer")]
     InTheWay = 8,
-    /// A symbolic link that leaves the tree, or that the receiver's system cannot make.
-    #[error("the peer cannot have this symbolic link")]
+    /// The symbolic link leaves the tree, or the receiver's system cannot make it.
+    #[error("the peer cannot create this symbolic link")]
     Link = 9,
-    /// The receiver stops, or replaces the session.
+    /// The receiver stops or replaces the session.
     #[error("the peer is stopping")]
     Stopping = 10,
-    /// Incoming holds as much as the receiver's limit lets it.
-    #[error("the peer's Incoming holds as much as it may")]
+    /// Incoming has reached the receiver's limit.
+    #[error("the peer's Incoming has reached its limit")]
     Full = 11,
 }
 
@@ -116,12 +118,12 @@ impl Refusal {
         Self::Full,
     ];
 
-    /// Whether something in the receiver's Incoming stands in the file's place.
+    /// Whether another entry of Incoming is in the file's place.
     pub fn is_in_the_way(self) -> bool {
         matches!(self, Self::InTheWay | Self::Conflict)
     }
 
-    /// Whether offering the same file again may end otherwise.
+    /// Whether a later attempt at the same file may succeed.
     pub fn retry_helps(self) -> bool {
         matches!(
             self,
@@ -136,7 +138,7 @@ impl Refusal {
 }
 
 impl Outcome {
-    /// Appends the message's bytes.
+    /// Appends the message's encoding.
     pub fn encode(&self, out: &mut BytesMut) {
         match self {
             Self::Done { hash, saved_as } | Self::Have { hash, saved_as } => {
@@ -152,6 +154,8 @@ impl Outcome {
         }
     }
 
+    /// Decodes a message.
+    ///
     /// # Errors
     /// [`Malformed`] for anything that [`Outcome::encode`] does not write.
     pub fn decode(bytes: &[u8]) -> Result<Self, Malformed> {
@@ -180,7 +184,7 @@ impl Outcome {
     }
 }
 
-/// Text for people: whatever is no UTF-8 is replaced, and the rest is escaped where it is shown.
+/// Text for people. Bytes that are not UTF-8 are replaced; the output escapes the rest.
 fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }

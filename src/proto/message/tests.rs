@@ -1,4 +1,6 @@
 use super::*;
+use crate::proto::chunk_set::ChunkSet;
+use crate::proto::codec::Malformed;
 use crate::proto::name::Name;
 use bytes::{BufMut, BytesMut};
 use proptest::prelude::*;
@@ -38,7 +40,7 @@ fn an_offer_has_the_bytes_of_the_table() {
 }
 
 #[test]
-fn offers_with_nonsense_are_malformed() {
+fn offers_with_invalid_fields_are_malformed() {
     let good = bytes_of(|out| offer(EntryKind::File { size: 1 }).encode(out));
     assert!(Offer::decode(&good).is_ok());
     for (at, value) in [(0, 3), (1, 2), (34, 0xff), (38, 1), (43, 0), (48, 9)] {
@@ -67,21 +69,54 @@ fn a_trailer_is_split_off_the_last_chunk() {
 }
 
 #[test]
-fn a_beginning_says_more_only_of_packed_chunks() {
-    let plain = Begin { offset: CHUNK_SIZE as u64, compressed: false };
-    let compressed = Begin { compressed: true, ..plain };
+fn an_accept_has_the_bytes_of_the_table() {
+    assert_eq!(bytes_of(|out| Accept::NOTHING.encode(out)), [0, 0][..]);
+    assert_eq!(Accept::prefix(0, [9; 32]), Accept::NOTHING);
+    assert_eq!(Accept::NOTHING.held_prefix(), None);
+    let accept = Accept::prefix(258, [9; 32]);
+    let bytes = bytes_of(|out| accept.encode(out));
+    let fields: [&[u8]; 5] = [&[0, 1], &[0; 8], &[0, 0, 0, 0, 0, 0], &[1, 2], &[9; 32]];
+    assert_eq!(bytes, fields.concat());
+    assert_eq!(Accept::decode(&bytes).as_ref(), Ok(&accept));
+    assert_eq!(accept.held_prefix(), Some((ChunkSet::prefix(258), [9; 32])));
+    for bad in [&bytes[..49], &[&bytes[..], &[0]].concat(), &bytes[..18], &[], &[0]] {
+        assert_eq!(Accept::decode(bad), Err(Malformed), "{bad:?}");
+    }
+}
+
+#[test]
+fn an_accept_with_gaps_has_a_hash_for_each_range() {
+    let held = ChunkSet::from_ranges(vec![0..2, 5..6]).unwrap();
+    let accept = Accept { held, proofs: vec![[1; 32], [2; 32]] };
+    assert_eq!(Accept::decode(&bytes_of(|out| accept.encode(out))).as_ref(), Ok(&accept));
+    assert_eq!(accept.held_prefix(), Some((ChunkSet::prefix(2), [1; 32])));
+    let held = ChunkSet::from_ranges(vec![1..2]).unwrap();
+    assert_eq!(Accept { held, proofs: vec![[1; 32]] }.held_prefix(), None);
+    let most = (0..ChunkSet::MAX_RANGES as u64).map(|n| 2 * n..2 * n + 1).collect();
+    let held = ChunkSet::from_ranges(most).unwrap();
+    let most = Accept { held, proofs: vec![[1; 32]; ChunkSet::MAX_RANGES] };
+    assert!(bytes_of(|out| most.encode(out)).len() <= MAX_MESSAGE);
+}
+
+#[test]
+fn a_begin_tells_compression_by_one_more_byte() {
+    let plain = Begin { confirmed: ChunkSet::prefix(1), compressed: false };
+    let compressed = Begin { compressed: true, ..plain.clone() };
     let bytes = bytes_of(|out| plain.encode(out));
-    assert_eq!(bytes.len(), 8, "as a peer without this capability knows it");
+    assert_eq!(bytes.len(), 18);
     assert_eq!(Begin::decode(&bytes), Ok(plain));
     let bytes = bytes_of(|out| compressed.encode(out));
+    assert_eq!(bytes.len(), 19);
     assert_eq!(Begin::decode(&bytes), Ok(compressed));
-    for bad in [&bytes[..7], &[&bytes[..8], &[0]].concat(), &[&bytes[..], &[1]].concat(), &[1; 8]] {
+    for bad in
+        [&bytes[..17], &[&bytes[..18], &[0]].concat(), &[&bytes[..], &[1]].concat(), &[1; 18]]
+    {
         assert_eq!(Begin::decode(bad), Err(Malformed), "{bad:?}");
     }
 }
 
 #[test]
-fn settings_may_grow() {
+fn settings_with_later_fields_are_accepted() {
     let settings = Settings {
         last_session: [1; 16],
         last_alive: true,
@@ -102,7 +137,7 @@ fn settings_may_grow() {
 
 proptest! {
     #[test]
-    fn every_message_survives_its_bytes(
+    fn every_message_survives_encoding(
         id in any::<[u8; 16]>(), size in any::<u64>(), seconds in any::<i64>(), nanos in 0u32..1_000_000_000,
         mode in proptest::option::of(0u32..=0o777), inline in any::<bool>(), kind in 0u8..3,
         ids in proptest::collection::vec(any::<[u8; 16]>(), 0..MAX_FORGET), detail in "\\PC{0,100}",
@@ -134,9 +169,9 @@ proptest! {
     }
 
     #[test]
-    fn names_reasons_and_plain_numbers_survive_too(
+    fn names_refusals_and_numbers_survive_encoding(
         bytes in proptest::collection::vec(any::<u8>(), 1..300), target in proptest::collection::vec(any::<u8>(), 1..300),
-        offset in 0..u64::MAX / CHUNK_SIZE as u64, hash in any::<[u8; 32]>(), size in any::<u64>(),
+        chunks in 0..u64::MAX / CHUNK_SIZE as u64, hash in any::<[u8; 32]>(), size in any::<u64>(),
         last_session in any::<[u8; 16]>(), last_alive in any::<bool>(), streams in 1u32.., capabilities in any::<u32>(),
         data in proptest::collection::vec(any::<u8>(), 0..100), id in any::<[u8; 16]>(),
     ) {
@@ -150,9 +185,9 @@ proptest! {
             let refused = Outcome::Refused { reason, detail: String::new() };
             prop_assert_eq!(Outcome::decode(&bytes_of(|o| refused.encode(o))), Ok(refused));
         }
-        let accept = Accept { offset: offset * CHUNK_SIZE as u64, prefix: hash };
-        prop_assert_eq!(Accept::decode(&bytes_of(|o| accept.encode(o))), Ok(accept));
-        let begin = Begin { offset: accept.offset, compressed: data.len() % 2 == 1 };
+        let accept = Accept::prefix(chunks, hash);
+        prop_assert_eq!(Accept::decode(&bytes_of(|o| accept.encode(o))), Ok(accept.clone()));
+        let begin = Begin { confirmed: accept.held, compressed: data.len() % 2 == 1 };
         prop_assert_eq!(Begin::decode(&bytes_of(|o| begin.encode(o))), Ok(begin));
         let partner = Some(InstallationId(last_session)).filter(|id| last_alive && *id != InstallationId([0; 16]));
         let settings = Settings {

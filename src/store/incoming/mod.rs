@@ -12,6 +12,7 @@ use super::tree::folder::Folder;
 use super::tree::os;
 use crate::config::OnConflict;
 use crate::failpoint::fail_point;
+use crate::proto::chunk_set::ChunkSet;
 use crate::proto::message::TransferId;
 use quota::Quota;
 use stage::{HINT_SUFFIX, Staged, leaf_of};
@@ -151,12 +152,13 @@ impl Incoming {
         Ok(left.filter_map(|leaf| os::stat(&stage.dir, leaf).ok()).map(|meta| meta.size).sum())
     }
 
-    /// The staged file of a transfer, made or found again, and how many bytes from its start an
-    /// earlier attempt left: a hint, to be proven by hash.
+    /// The staged file of a transfer, created or found again, and the chunks that an earlier
+    /// attempt left in it. The set is a hint: the file may be shorter, and only a hash proves its
+    /// content.
     ///
     /// # Errors
-    /// [`StoreError`] when it cannot be made.
-    pub fn stage(&self, id: TransferId) -> Result<(Staged, u64), StoreError> {
+    /// [`StoreError`] when it cannot be created.
+    pub fn stage(&self, id: TransferId) -> Result<(Staged, ChunkSet), StoreError> {
         let stage = self.stage_dir()?;
         self.keep_unfinished(&stage, MAX_UNFINISHED);
         Staged::open(&stage, id)

@@ -1,10 +1,13 @@
 //! One staged file: written at any place, and found again after a crash.
 
 use crate::failpoint::fail_point;
+use crate::proto::chunk_set::ChunkSet;
+use crate::proto::codec::Reader;
 use crate::proto::message::{Timestamp, TransferId};
 use crate::store::error::{Naming, StoreError};
 use crate::store::state::Beside;
 use crate::store::tree::os;
+use bytes::BytesMut;
 use std::ffi::OsString;
 use std::fs::File;
 use std::io;
@@ -20,7 +23,7 @@ pub struct Staged {
     id: TransferId,
     stage: Beside,
     file: File,
-    /// Where the length of the prefix is noted, once there is one.
+    /// The file with the set of chunks that are on stable storage, from the first checkpoint on.
     hint: OnceLock<File>,
     /// Nothing of it can be resumed, and it is not to be published: it goes when it is dropped, so
     /// that offers that nothing follows leave nothing.
@@ -47,7 +50,7 @@ impl Staged {
         format!("{id}{HINT_SUFFIX}").into()
     }
 
-    pub(crate) fn open(stage: &Beside, id: TransferId) -> Result<(Self, u64), StoreError> {
+    pub(crate) fn open(stage: &Beside, id: TransferId) -> Result<(Self, ChunkSet), StoreError> {
         let shown = || stage.path.join(leaf_of(id)).display().to_string();
         let leaf = leaf_of(id);
         let file = match os::open_edit(&stage.dir, &leaf) {
@@ -73,11 +76,11 @@ impl Staged {
         let hint = hint.map_or_else(OnceLock::new, OnceLock::from);
         let staged =
             Self { id, stage: stage.clone(), file, hint, fleeting: AtomicBool::new(false) };
-        let there = staged.noted()?;
-        if there == 0 {
+        let held = staged.noted();
+        if held.is_empty() {
             staged.truncate(0)?;
         }
-        Ok((staged, there))
+        Ok((staged, held))
     }
 
     /// A new file for one that is written at once; what an earlier attempt left goes.
@@ -99,17 +102,22 @@ impl Staged {
         })
     }
 
-    /// The length that was noted, as far as the file reaches.
-    fn noted(&self) -> Result<u64, StoreError> {
-        let Some(hint) = self.hint.get() else { return Ok(0) };
-        let mut bytes = [0; 8];
-        match os::read_at(hint, &mut bytes, 0) {
-            Ok(8) => {
-                let len = os::stat_file(&self.file).naming("look at", || self.shown())?.size;
-                Ok(u64::from_be_bytes(bytes).min(len))
-            }
-            _ => Ok(0),
-        }
+    /// The set in the hint; empty if there is none. The file need not hold these chunks: a power
+    /// loss may have kept the hint and not the file's length.
+    fn noted(&self) -> ChunkSet {
+        let mut bytes = [0; ChunkSet::MAX_LEN];
+        let read = self.hint.get().and_then(|hint| os::read_at(hint, &mut bytes, 0).ok());
+        // A shorter set leaves the rest of a longer one behind it.
+        let set = read.and_then(|len| ChunkSet::decode(&mut Reader::new(&bytes[..len])).ok());
+        set.unwrap_or_default()
+    }
+
+    /// The file's length in bytes.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the system does not tell it.
+    pub fn length(&self) -> Result<u64, StoreError> {
+        Ok(os::stat_file(&self.file).naming("look at", || self.shown())?.size)
     }
 
     fn shown(&self) -> String {
@@ -149,14 +157,15 @@ impl Staged {
         Ok(())
     }
 
-    /// The first `prefix` bytes are written: they are synced, and then noted, so that a later
-    /// attempt can go on behind them. The note itself is not synced: that survives a kill, and
-    /// after a power cut a shorter or wrong note costs bytes, never truth, as the hash is compared.
-    /// One thread at a time, but others may write beyond the prefix meanwhile.
+    /// Syncs the file, and then writes `held`, the chunks that the file holds, to the hint, so
+    /// that a later attempt can resume. The hint is not synced: it survives a kill, and after a
+    /// power loss a wrong hint costs bytes, never correctness, since the hashes are compared. Only
+    /// one thread may call this at a time; others may write chunks that are not in `held`
+    /// meanwhile.
     ///
     /// # Errors
     /// [`StoreError`] when either cannot be written.
-    pub fn checkpoint(&self, prefix: u64) -> Result<(), StoreError> {
+    pub fn checkpoint(&self, held: &ChunkSet) -> Result<(), StoreError> {
         os::sync_data(&self.file).naming("sync", || self.shown())?;
         fail_point("stage.synced");
         let hint = match self.hint.get() {
@@ -168,9 +177,9 @@ impl Staged {
             }
         };
         fail_point("stage.note_made");
-        os::write_at(hint, &prefix.to_be_bytes(), 0).naming("write", || self.shown())?;
+        self.note(hint, held)?;
         fail_point("stage.noted");
-        self.fleeting.store(prefix == 0, Ordering::Relaxed);
+        self.fleeting.store(held.is_empty(), Ordering::Relaxed);
         Ok(())
     }
 
@@ -181,9 +190,15 @@ impl Staged {
     pub fn truncate(&self, len: u64) -> Result<(), StoreError> {
         self.fleeting.store(true, Ordering::Relaxed);
         if let Some(hint) = self.hint.get() {
-            os::write_at(hint, &0u64.to_be_bytes(), 0).naming("write", || self.shown())?;
+            self.note(hint, &ChunkSet::EMPTY)?;
         }
         os::set_len(&self.file, len).naming("cut", || self.shown())
+    }
+
+    fn note(&self, hint: &File, held: &ChunkSet) -> Result<(), StoreError> {
+        let mut bytes = BytesMut::new();
+        held.encode(&mut bytes);
+        os::write_at(hint, &bytes, 0).naming("write", || self.shown())
     }
 
     /// Drops the file.
@@ -196,7 +211,7 @@ impl Staged {
         os::unlink(&self.stage.dir, &leaf_of(self.id)).naming("remove", || self.shown())
     }
 
-    /// Whether the length of a prefix is noted beside it.
+    /// Whether a checkpoint was made.
     pub(crate) fn is_noted(&self) -> bool {
         self.hint.get().is_some()
     }
@@ -216,7 +231,7 @@ impl Staged {
         modified: Timestamp,
     ) -> Result<(), StoreError> {
         *self.fleeting.get_mut() = false;
-        let length = os::stat_file(&self.file).naming("look at", || self.shown())?.size;
+        let length = self.length()?;
         if length < size {
             return Err(StoreError::new(
                 "read",

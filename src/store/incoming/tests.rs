@@ -65,10 +65,10 @@ fn incoming_holds_no_more_than_it_may() {
     let (staged, _) = incoming.stage(id).unwrap();
     let held = fits_at_last(&incoming, 3, 350);
     staged.write_at(0, &[0; 200]).unwrap();
-    staged.checkpoint(200).unwrap();
+    staged.checkpoint(&ChunkSet::prefix(200)).unwrap();
     drop(held);
     assert!(full(4, 250));
-    drop(fits_at_last(&incoming, 3, 390));
+    drop(fits_at_last(&incoming, 3, 380));
 }
 
 #[test]
@@ -92,21 +92,21 @@ fn what_is_staged_is_found_again_and_dropped_when_old() {
     let base = tempfile::tempdir().unwrap();
     let (state, incoming) = incoming(base.path());
     let id = TransferId([3; 16]);
-    let (staged, there) = incoming.stage(id).unwrap();
-    assert_eq!(there, 0);
+    let (staged, held) = incoming.stage(id).unwrap();
+    assert!(held.is_empty());
     staged.write_at(0, b"hello").unwrap();
-    staged.checkpoint(5).unwrap();
+    staged.checkpoint(&ChunkSet::prefix(5)).unwrap();
     drop(staged);
-    let (staged, there) = incoming.stage(id).unwrap();
-    assert_eq!(there, 5);
+    let (staged, held) = incoming.stage(id).unwrap();
+    assert_eq!(held, ChunkSet::prefix(5));
     let mut back = [0; 5];
     staged.read_at(&mut back, 0).unwrap();
     assert_eq!(&back, b"hello");
     drop(staged);
     incoming.discard(id).unwrap();
     incoming.discard(id).unwrap();
-    let (_, there) = incoming.stage(id).unwrap();
-    assert_eq!(there, 0);
+    let (_, held) = incoming.stage(id).unwrap();
+    assert!(held.is_empty());
 
     let long_ago = SystemTime::now() - 2 * Duration::from_secs(STALE);
     let age = |path: &Path| {
@@ -122,7 +122,7 @@ fn what_is_staged_is_found_again_and_dropped_when_old() {
     std::fs::write(stage.join("no file.prefix"), "x").unwrap();
     let (staged, _) = incoming.stage(id).unwrap();
     staged.write_at(0, b"hello").unwrap();
-    staged.checkpoint(5).unwrap();
+    staged.checkpoint(&ChunkSet::prefix(5)).unwrap();
     // A whole file has the time of its source.
     age(&stage.join(id.to_string()));
     let ledger = crate::store::Ledger::open(&state).unwrap();
@@ -131,7 +131,7 @@ fn what_is_staged_is_found_again_and_dropped_when_old() {
     assert!(stage.join("old").exists() && stage.join("old.prefix").exists());
     incoming.recover(&ledger, OnConflict::Rename).unwrap();
     assert_eq!(std::fs::read_dir(&stage).unwrap().count(), 2);
-    assert_eq!(incoming.stage(id).unwrap().1, 5);
+    assert_eq!(incoming.stage(id).unwrap().1, ChunkSet::prefix(5));
 }
 
 #[test]
@@ -142,7 +142,7 @@ fn of_unfinished_files_the_newest_are_kept() {
     for n in 0..10 {
         let (staged, _) = incoming.stage(TransferId([n; 16])).unwrap();
         staged.write_at(0, b"hello").unwrap();
-        staged.checkpoint(5).unwrap();
+        staged.checkpoint(&ChunkSet::prefix(5)).unwrap();
         drop(staged);
         let age = Duration::from_secs(1000 - 10 * u64::from(n));
         let file = std::fs::File::options().write(true).open(at(n)).unwrap();
@@ -170,12 +170,12 @@ fn what_cannot_be_resumed_goes_with_its_transfer() {
     assert!(!at.exists());
     let (staged, _) = incoming.stage(id).unwrap();
     staged.write_at(0, b"hello").unwrap();
-    staged.checkpoint(5).unwrap();
+    staged.checkpoint(&ChunkSet::prefix(5)).unwrap();
     drop(staged);
     assert!(at.exists());
     // Begun anew, it is as new.
-    let (staged, there) = incoming.stage(id).unwrap();
-    assert_eq!(there, 5);
+    let (staged, held) = incoming.stage(id).unwrap();
+    assert_eq!(held, ChunkSet::prefix(5));
     staged.truncate(0).unwrap();
     drop(staged);
     assert_eq!(std::fs::read_dir(base.path().join(".rft/stage")).unwrap().count(), 0);

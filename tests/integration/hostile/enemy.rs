@@ -7,6 +7,7 @@ use quinn::{Connection, TransportConfig, VarInt};
 use rft::crypto::handshake::{PeerId, Role};
 use rft::crypto::password::{Password, PasswordKey};
 use rft::crypto::seal::{RecordKind, Sealer, SessionKeys};
+use rft::proto::chunk_set::ChunkSet;
 use rft::proto::message::{
     Accept, Begin, Control, MAX_MESSAGE, Outcome, Settings, Trailer, TransferId,
 };
@@ -50,6 +51,8 @@ pub enum Heard {
 
 /// A file stream, opened by either side.
 pub struct Stream {
+    /// The enemy opened it, so it is the one that sends a file.
+    pub sends: bool,
     pub writer: RecordWriter,
     pub reader: RecordReader,
 }
@@ -100,7 +103,9 @@ impl Enemy {
     pub fn stream(&self, (send, recv): (quinn::SendStream, quinn::RecvStream)) -> Stream {
         let number = u64::from(VarInt::from(send.id()));
         let (send, sealer) = self.keys.sealer(self.role, send);
+        let sends = u64::from(self.role == Role::Responder) == number & 1;
         Stream {
+            sends,
             writer: RecordWriter::new(send, sealer),
             reader: RecordReader::new(recv.into(), self.keys.opener(self.role.other(), number)),
         }
@@ -174,11 +179,10 @@ impl Stream {
             Ok((RecordKind::Receipt, plaintext)) => {
                 Heard::Outcome(Outcome::decode(&plaintext).unwrap())
             }
-            // A receiver's answer has 40 bytes, a sender's has 8.
-            Ok((RecordKind::Answer, plaintext)) => match Accept::decode(&plaintext) {
-                Ok(accept) => Heard::Accept(accept),
-                Err(_) => Heard::Begin(Begin::decode(&plaintext).unwrap()),
-            },
+            Ok((RecordKind::Answer, plaintext)) if self.sends => {
+                Heard::Accept(Accept::decode(&plaintext).unwrap())
+            }
+            Ok((RecordKind::Answer, plaintext)) => Heard::Begin(Begin::decode(&plaintext).unwrap()),
             Ok(other) => panic!("unexpected: {other:?}"),
             Err(error) => Heard::Gone(error),
         }
@@ -189,6 +193,11 @@ impl Heard {
     /// The stream was closed with this code.
     pub fn is_gone(&self, code: StreamCode) -> bool {
         matches!(self, Self::Gone(RecordError::Stream(StreamError::Abandoned(got))) if *got == code as u64)
+    }
+
+    /// The sender begins, with these chunks confirmed, and without compression.
+    pub fn is_begin(&self, confirmed: &ChunkSet) -> bool {
+        matches!(self, Self::Begin(Begin { confirmed: got, compressed: false }) if got == confirmed)
     }
 
     pub fn is_done(&self) -> bool {

@@ -6,6 +6,7 @@ use super::{CHUNK, Said, begin, bytes_of};
 use bytes::BufMut;
 use rft::compress::{Effort, FrameCompressor};
 use rft::crypto::seal::RecordKind as Kind;
+use rft::proto::chunk_set::ChunkSet;
 use rft::proto::message::{Accept, Begin, CHUNK_SIZE, Control, MAX_FORGET, Outcome, Trailer};
 use rft::proto::name::Name;
 use rft::transport::endpoint::CloseCode;
@@ -13,7 +14,10 @@ use rft::transport::stream::StreamCode;
 
 /// An answer that announces compressed chunks.
 fn begin_packed() -> Said {
-    (Kind::Answer, bytes_of(|out| Begin { offset: 0, compressed: true }.encode(out)))
+    (
+        Kind::Answer,
+        bytes_of(|out| Begin { confirmed: ChunkSet::EMPTY, compressed: true }.encode(out)),
+    )
 }
 
 /// `len` zeros, compressed to a few bytes.
@@ -30,8 +34,9 @@ async fn messages_out_of_order_end_their_stream_and_no_more() {
     let large = || RawOffer::large("large", 3 * CHUNK).bytes();
     let chunk = || (Kind::Data, vec![7; CHUNK_SIZE]);
     let last = |content: &[u8]| (Kind::Final, last_chunk(content, None));
-    let accept =
-        || (Kind::Answer, bytes_of(|out| Accept { offset: 0, prefix: [0; 32] }.encode(out)));
+    let accept = || (Kind::Answer, bytes_of(|out| Accept::prefix(1, [0; 32]).encode(out)));
+    let gap = ChunkSet::from_ranges(vec![1..2]).unwrap();
+    let begin_with_gap = bytes_of(|out| Begin { confirmed: gap, compressed: false }.encode(out));
     let done = Outcome::Done { hash: [0; 32], saved_as: Name::parse(b"x").unwrap() };
     let cases: Vec<(&str, Vec<Said>)> = vec![
         ("a chunk first", vec![chunk()]),
@@ -53,9 +58,10 @@ async fn messages_out_of_order_end_their_stream_and_no_more() {
             "chunks without the answer",
             vec![(Kind::Offer, large()), chunk(), chunk(), last(&[7; CHUNK_SIZE])],
         ),
-        ("an answer where nothing is held", vec![(Kind::Offer, large()), begin(CHUNK)]),
-        ("an answer beyond the end", vec![(Kind::Offer, large()), begin(3 * CHUNK)]),
-        ("an answer between chunks", vec![(Kind::Offer, large()), begin(1)]),
+        ("an answer where nothing is held", vec![(Kind::Offer, large()), begin(1)]),
+        ("an answer beyond the end", vec![(Kind::Offer, large()), begin(4)]),
+        ("an answer with a gap", vec![(Kind::Offer, large()), (Kind::Answer, begin_with_gap)]),
+        ("an answer between chunks", vec![(Kind::Offer, large()), (Kind::Answer, vec![0; 8])]),
         ("two answers", vec![(Kind::Offer, large()), begin(0), begin(0)]),
         (
             "the last chunk first of all",

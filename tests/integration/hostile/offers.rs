@@ -173,7 +173,7 @@ async fn offers_that_never_end_hold_their_streams_and_nothing_else() {
     while let Ok(opened) =
         tokio::time::timeout(Duration::from_secs(3), enemy.connection.open_bi()).await
     {
-        let Stream { writer, reader } = enemy.stream(opened.unwrap());
+        let Stream { writer, reader, .. } = enemy.stream(opened.unwrap());
         let (mut send, mut sealer) = writer.into_parts();
         // With the longest name, and without its last byte.
         let name = vec![b"n".repeat(200); 20].join(&b'/');

@@ -4,7 +4,8 @@ use super::enemy::{Enemy, Heard, Stream};
 use super::ground::Ground;
 use super::{CHUNK, GROWTH, bytes_of, enemy};
 use rft::crypto::seal::RecordKind as Kind;
-use rft::proto::message::{Accept, Begin, CHUNK_SIZE, Control, Outcome, Refusal, Trailer};
+use rft::proto::chunk_set::ChunkSet;
+use rft::proto::message::{Accept, CHUNK_SIZE, Control, Outcome, Refusal, Trailer};
 use rft::proto::name::Name;
 use rft::transport::stream::StreamCode;
 use std::fs;
@@ -30,7 +31,7 @@ async fn a_receiver_that_lies_gets_no_file_removed() {
     const SIZE: u64 = 2 * CHUNK + 5;
     let mut ground = Ground::new();
     let content: Vec<u8> = (0..SIZE).map(|n| u8::try_from(n % 251).unwrap()).collect();
-    let names = ["beyond", "early", "prefix", "uneven", "wrong hash", "none"];
+    let names = ["beyond", "early", "gaps", "prefix", "malformed", "wrong hash", "none"];
     for name in names {
         fs::write(ground.host.outgoing().join(name), &content).unwrap();
     }
@@ -38,25 +39,29 @@ async fn a_receiver_that_lies_gets_no_file_removed() {
     let (running, at) = ground.listens(&[]);
     let enemy = Enemy::join(at).await;
     for (name, mut stream) in offered(&enemy, &names).await {
-        let accept = |offset, prefix| bytes_of(|out| Accept { offset, prefix }.encode(out));
+        let accept = |chunks, hash| bytes_of(|out| Accept::prefix(chunks, hash).encode(out));
         let done = |hash| {
             bytes_of(|out| Outcome::Done { hash, saved_as: Name::parse(b"x").unwrap() }.encode(out))
         };
         let right = *blake3::hash(&content).as_bytes();
         match &*name {
-            // An offset beyond the end, or the hash of a wrong prefix: the peer sends the file from
+            // More chunks than the file has, or the hash of a wrong prefix: the peer sends the file from
             // its start.
             "beyond" | "prefix" => {
-                let offset = if name == "beyond" { u64::MAX - (u64::MAX % CHUNK) } else { CHUNK };
-                stream.says(Kind::Answer, &accept(offset, [9; 32])).await;
-                let heard = stream.hears().await;
-                assert!(
-                    matches!(heard, Heard::Begin(Begin { offset: 0, compressed: false })),
-                    "{heard:?}"
-                );
+                let chunks = if name == "beyond" { u64::MAX / CHUNK } else { 1 };
+                stream.says(Kind::Answer, &accept(chunks, [9; 32])).await;
+                assert!(stream.hears().await.is_begin(&ChunkSet::EMPTY));
             }
-            "uneven" => {
-                stream.says(Kind::Answer, &accept(1, [0; 32])).await;
+            // Of a set with gaps the sender uses the part before the first one.
+            "gaps" => {
+                let held = ChunkSet::from_ranges(vec![0..1, 2..3]).unwrap();
+                let proofs = vec![*blake3::hash(&content[..CHUNK_SIZE]).as_bytes(), [9; 32]];
+                let accept = bytes_of(|out| Accept { held, proofs }.encode(out));
+                stream.says(Kind::Answer, &accept).await;
+                assert!(stream.hears().await.is_begin(&ChunkSet::prefix(1)));
+            }
+            "malformed" => {
+                stream.says(Kind::Answer, &[0, 1]).await;
                 let heard = stream.hears().await;
                 assert!(heard.is_gone(StreamCode::Protocol), "{heard:?}");
             }
@@ -149,8 +154,7 @@ async fn what_is_new_waits_for_no_word_but_goes_only_so_far_without_it() {
         fs::write(ground.host.outgoing().join(name), &content).unwrap();
     }
     for (name, mut stream) in offered(&enemy, &names).await {
-        let heard = stream.hears().await;
-        assert!(matches!(heard, Heard::Begin(Begin { offset: 0, compressed: false })), "{heard:?}");
+        assert!(stream.hears().await.is_begin(&ChunkSet::EMPTY));
         for _ in 0..AHEAD {
             let (kind, chunk) = stream.reader.next(CHUNK_SIZE).await.unwrap();
             assert_eq!((kind, chunk.len()), (Kind::Data, CHUNK_SIZE));

@@ -1,4 +1,5 @@
 use crate::config::Folders;
+use crate::proto::chunk_set::ChunkSet;
 use crate::proto::message::Timestamp;
 use crate::store::StateDir;
 use crate::store::incoming::place::MAX_READ;
@@ -113,7 +114,7 @@ fn files_links_and_folders_arrive_with_time_and_mode() {
     let rig = rig();
     let staged = rig.incoming.stage(TransferId([9; 16])).unwrap().0;
     staged.write_at(0, b"from the stage, and what an earlier attempt left").unwrap();
-    staged.checkpoint(14).unwrap();
+    staged.checkpoint(&ChunkSet::prefix(14)).unwrap();
     let large =
         Arrived { content: Content::Staged(staged), ..file(9, "d/large", "from the stage") };
     let mut batch =
@@ -372,13 +373,13 @@ fn a_whole_file_that_the_ledger_does_not_know_yet_can_be_resumed() {
     let rig = rig();
     let staged = rig.incoming.stage(TransferId([9; 16])).unwrap().0;
     staged.write_at(0, b"from the stage").unwrap();
-    staged.checkpoint(5).unwrap();
+    staged.checkpoint(&ChunkSet::prefix(5)).unwrap();
     let large = Arrived { content: Content::Staged(staged), ..file(9, "large", "from the stage") };
     stage(&rig.incoming, &mut Placer::new(&rig.incoming, OnConflict::Rename), large, true);
     let rig = rig.restart(OnConflict::Rename);
-    let (staged, there) = rig.incoming.stage(TransferId([9; 16])).unwrap();
-    assert_eq!(there, 5);
-    staged.checkpoint(14).unwrap();
+    let (staged, held) = rig.incoming.stage(TransferId([9; 16])).unwrap();
+    assert_eq!(held, ChunkSet::prefix(5));
+    staged.checkpoint(&ChunkSet::prefix(14)).unwrap();
     let large = Arrived { content: Content::Staged(staged), ..file(9, "large", "from the stage") };
     assert_eq!(saved(&rig.one(OnConflict::Rename, large)), "large");
     assert_eq!(rig.staged(), 0);

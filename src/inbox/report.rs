@@ -1,24 +1,24 @@
-//! How a transfer went, as the receiving user hears it.
+//! The events that report the end of a transfer to the receiving user.
 
 use crate::event::{Cause, Direction, Event, EventSink};
 use crate::proto::message::{Offer, Outcome, Refusal};
 use std::time::Instant;
 
-/// How a transfer went, for its events.
-pub(super) struct Ended {
+/// The end of a transfer.
+pub(super) struct TransferReport {
     pub offer: Offer,
     pub outcome: Outcome,
-    /// Bytes that were here from before; none when it never began.
+    /// Bytes that were held when it began; `None` if it never began.
     pub started: Option<u64>,
-    /// The sender gave it up: its user changed it or took it away.
+    /// The sender gave it up, since its user changed or removed the file.
     pub withdrawn: bool,
-    /// When it was offered.
+    /// Time of the offer.
     pub offered: Instant,
 }
 
-impl Ended {
-    /// Events of the end. A receipt given again is no news.
-    pub(super) fn tell(&self, events: &EventSink) {
+impl TransferReport {
+    /// Emits the events. A repeated receipt has none.
+    pub(super) fn emit(&self, events: &EventSink) {
         let Self { offer, outcome, started, withdrawn, offered } = self;
         let (path, transfer) = (offer.name.clone(), offer.id);
         match outcome {
@@ -33,7 +33,7 @@ impl Ended {
                 saved_as: Some(saved_as.clone()),
             }),
             Outcome::Have { .. } => {
-                tracing::debug!(%path, %transfer, "its receipt was given again")
+                tracing::debug!(%path, %transfer, "the receipt was sent again")
             }
             Outcome::Refused { reason: Refusal::Stopping, detail } if started.is_none() => {
                 tracing::debug!(%path, %transfer, %detail, "the stream ended before its file began");
@@ -61,19 +61,19 @@ impl Ended {
     }
 }
 
-/// A refusal as the receiving user reads it.
+/// The text of a refusal for the receiving user.
 fn local_reason(reason: Refusal) -> &'static str {
     match reason {
-        Refusal::Conflict => "another file stands at that name and is kept (--on-conflict skip)",
+        Refusal::Conflict => "another file has this name and is kept (--on-conflict skip)",
         Refusal::NoSpace => "not enough free space in Incoming",
         Refusal::Name => "this system cannot have a file of that name",
         Refusal::Storage => "it could not be written",
         Refusal::TooLarge => "it is larger than allowed here",
-        Refusal::Corrupt => "the bytes are not those that were announced",
-        Refusal::Busy => "an earlier attempt at it still goes on",
-        Refusal::InTheWay => "something else stands in its place in Incoming",
-        Refusal::Link => "this symbolic link cannot be made here",
+        Refusal::Corrupt => "the received bytes differ from those that were announced",
+        Refusal::Busy => "an earlier attempt is still active, or memory is short",
+        Refusal::InTheWay => "something else is in its place in Incoming",
+        Refusal::Link => "this symbolic link cannot be created here",
         Refusal::Stopping => "the transfer was interrupted",
-        Refusal::Full => "Incoming holds as much as it may",
+        Refusal::Full => "Incoming has reached its limit",
     }
 }
