@@ -49,7 +49,7 @@ fn a_tree_of_everything_arrives_both_ways() {
 }
 
 #[test]
-fn what_cannot_work_has_its_exit_code() {
+fn wrong_arguments_have_their_exit_codes() {
     let base = tempfile::tempdir().unwrap();
     let host = Host::new(base.path().join("a"), "127.0.0.1", "127.0.0.2", free_port());
     for (arguments, code) in [
@@ -70,7 +70,7 @@ fn what_cannot_work_has_its_exit_code() {
 }
 
 #[test]
-fn a_taken_port_and_a_folder_in_use_have_theirs() {
+fn a_taken_port_and_a_folder_in_use_have_their_exit_codes() {
     let base = tempfile::tempdir().unwrap();
     let port = free_port();
     let host = Host::new(base.path().join("a"), "127.0.0.1", "127.0.0.2", port);
@@ -89,7 +89,7 @@ fn a_taken_port_and_a_folder_in_use_have_theirs() {
 }
 
 #[test]
-fn a_wrong_password_ends_the_initiator_and_not_the_host() {
+fn a_wrong_password_ends_the_initiator_and_not_the_responder() {
     let pair = Pair::new();
     put(&pair.b, "secret.txt", "never sent");
     let mut host = pair.a.listen(&[]);
@@ -106,7 +106,7 @@ fn a_wrong_password_ends_the_initiator_and_not_the_host() {
 }
 
 #[test]
-fn three_ways_with_a_name_that_is_taken() {
+fn a_file_with_a_taken_name_is_renamed_replaces_it_or_is_skipped() {
     for (how, old_after, beside, kept) in [
         ("rename", "old", Some("the new one"), false),
         ("overwrite", "the new one", None, false),
@@ -135,7 +135,7 @@ fn three_ways_with_a_name_that_is_taken() {
 
 /// Slow: the sender asks again every 20 s.
 #[test]
-fn what_was_refused_follows_by_itself_when_its_place_is_free() {
+fn a_refused_file_follows_when_its_name_is_free() {
     let pair = Pair::new();
     fs::create_dir_all(pair.b.incoming()).unwrap();
     fs::write(pair.b.incoming().join("d"), "a file where a folder wants to be").unwrap();
@@ -180,7 +180,7 @@ fn what_was_refused_follows_by_itself_when_its_place_is_free() {
 /// fills.
 #[cfg(unix)]
 #[test]
-fn a_folder_is_private_while_it_fills_and_the_same_content_is_not_doubled() {
+fn a_folder_is_private_while_it_fills_and_the_same_content_is_not_duplicated() {
     use std::os::unix::fs::{MetadataExt, PermissionsExt};
     let pair = Pair::new();
     let (folder, arrived) = (pair.a.outgoing().join("private"), pair.b.incoming().join("private"));
@@ -208,7 +208,7 @@ fn a_folder_is_private_while_it_fills_and_the_same_content_is_not_doubled() {
 }
 
 #[test]
-fn what_is_kept_or_archived_is_not_sent_again() {
+fn kept_and_archived_files_are_not_sent_again() {
     for (way, stays, archived) in [("keep", true, false), ("archive", false, true)] {
         let pair = Pair::new();
         put(&pair.a, "d/one.txt", "one");
@@ -234,7 +234,7 @@ fn what_is_kept_or_archived_is_not_sent_again() {
 
 /// Slow: 200 MB at 20 MB/s.
 #[test]
-fn a_receiver_that_is_killed_goes_on_where_it_was() {
+fn a_killed_receiver_resumes() {
     const SIZE: u64 = 200_000_000;
     let pair = Pair::new();
     let hash = plant_big(&pair.a.outgoing().join("big"), SIZE, 1);
@@ -261,7 +261,7 @@ fn a_receiver_that_is_killed_goes_on_where_it_was() {
 
 #[cfg(unix)]
 #[test]
-fn a_signal_to_terminate_ends_it_in_order() {
+fn sigterm_stops_the_program_in_order() {
     let pair = Pair::new();
     let (mut a, mut b) = (pair.a.start(&[]), pair.b.start(&[]));
     for peer in [&mut a, &mut b] {

@@ -103,7 +103,7 @@ fn small_texts_take_less_than_half_their_bytes() {
 }
 
 #[test]
-fn never_means_never() {
+fn compress_never_sends_the_bytes_as_they_are() {
     let (pair, link) = slow_pair(73);
     let content = text(4, 3 * MIB);
     drop_content(&pair.a, "book", &content);

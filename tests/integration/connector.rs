@@ -77,7 +77,7 @@ async fn a_restarted_peer_takes_over_at_once() {
 /// A peer that is killed during a handshake and restarted connects again before the deadline of the
 /// old handshake (10 s).
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_handshake_that_falls_silent_is_begun_anew() {
+async fn a_silent_handshake_is_restarted() {
     let (at, bt) = pair();
     let link = Relay::start(1, at, bt);
     link.edit_both(|line| line.delay = Duration::from_millis(100));
@@ -106,7 +106,7 @@ struct Open {
 /// On a long path a new session probes the path while it has nothing to send, and is quiet
 /// afterwards.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_idle_session_looks_at_a_long_path_once() {
+async fn an_idle_session_probes_a_long_path_once() {
     let (at, bt) = pair();
     let link = Relay::start(1, at, bt);
     link.edit_both(|line| line.delay = Duration::from_millis(100));
@@ -372,7 +372,7 @@ async fn either_half_of_a_client_hello_may_be_lost_or_late() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_wrong_password_is_refused_by_its_name() {
+async fn a_wrong_password_is_refused_as_such() {
     let (at, bt) = pair();
     let mut responder = start(at, None, [1; 32]);
     let initiator = start(bt, Some(at), [2; 32]);
@@ -384,7 +384,7 @@ async fn a_wrong_password_is_refused_by_its_name() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_responder_stops_at_a_wrong_password_when_told_so() {
+async fn with_exit_on_auth_failure_a_wrong_password_stops_the_responder() {
     let (at, bt) = pair();
     let responder = connector::start(
         Config { exit_on_auth_failure: true, ..connector::config(at, None) },
@@ -405,7 +405,7 @@ async fn a_peer_that_dials_itself_stops() {
 /// Over another address, as behind a NAT that leads back. An attacker on the path could also have
 /// caused this, so the peer goes on.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_peer_that_is_led_back_to_itself_goes_on() {
+async fn a_peer_redirected_to_itself_goes_on() {
     let (at, _) = pair();
     let link = Relay::start(1, at, at);
     let mut peer = start(at, Some(link.facing_a()), [1; 32]);
@@ -416,7 +416,7 @@ async fn a_peer_that_is_led_back_to_itself_goes_on() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_name_that_leads_nowhere_is_an_error() {
+async fn an_unresolvable_peer_name_is_an_error() {
     let (at, _) = pair();
     let peer = Some(PeerAddress { host: "no such host.invalid".into(), port: at.port() });
     let peer = connector::start(Config { peer, ..connector::config(at, None) }, [1; 32]);
@@ -426,7 +426,7 @@ async fn a_name_that_leads_nowhere_is_an_error() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn guesses_are_throttled_and_the_named_peer_still_gets_in() {
+async fn guesses_are_limited_and_the_configured_peer_still_connects() {
     let (at, bt) = pair();
     // The responder knows its peer's address. The strangers come from another one.
     let mut responder = start(at, Some(bt), [1; 32]);

@@ -280,7 +280,7 @@ fn suspend(sides: &[&Running], time: Duration) {
 }
 
 #[test]
-fn cuts_and_sleep_beyond_the_idle_time_out() {
+fn transfers_resume_after_long_cuts_and_suspensions() {
     run_all(&[
         Case::new("cut", |s| cut(&s.link, &BOTH, LONG)),
         Case::new("cut from A to B", |s| cut(&s.link, &[Way::AToB], LONG)),
@@ -296,7 +296,7 @@ fn cuts_and_sleep_beyond_the_idle_time_out() {
 }
 
 #[test]
-fn short_cuts() {
+fn transfers_resume_after_short_cuts() {
     run_all(&[
         Case::new("cut for 1 s", |s| cut(&s.link, &BOTH, Duration::from_secs(1))),
         Case::new("cut for 6 s", |s| cut(&s.link, &BOTH, Duration::from_secs(6))),
@@ -317,7 +317,7 @@ fn short_cuts() {
 }
 
 #[test]
-fn addresses_change() {
+fn transfers_resume_after_address_changes() {
     run_all(&[
         Case::listening("NAT forgets the initiator", |s| rebind(s, Side::B, HOME)),
         Case::listening("the initiator moves", |s| rebind(s, Side::B, ELSEWHERE)),
@@ -389,7 +389,7 @@ fn connections(side: &mut Running) -> usize {
 
 #[test]
 #[ignore = "takes ten minutes"]
-fn ten_minutes() {
+fn transfers_resume_after_ten_minutes() {
     const TEN: Duration = Duration::from_secs(600);
     run_all(&[
         Case::new("cut for 10 min", |s| cut(&s.link, &BOTH, TEN)),

@@ -57,7 +57,7 @@ impl Way<'_> {
 }
 
 #[test]
-fn incoming_holds_no_more_than_the_operator_lets_it() {
+fn incoming_never_exceeds_its_limit() {
     let pair = Pair::new();
     let (mut a, mut b) = pair.connected(&[], &["--max-incoming-bytes", "1M"]);
     let to = pair.b.incoming();
@@ -85,7 +85,7 @@ fn stop(running: [Running; 2]) {
 }
 
 #[test]
-fn whatever_call_fails_both_are_told_and_the_file_follows_when_it_works_again() {
+fn a_failing_call_is_reported_to_both_sides_and_the_file_follows() {
     let mut pair = Pair::new();
     let base = pair.b.dir.clone();
     let faults = [
@@ -126,7 +126,7 @@ fn whatever_call_fails_both_are_told_and_the_file_follows_when_it_works_again() 
 }
 
 #[test]
-fn a_file_whose_sync_failed_is_sent_anew_and_not_believed() {
+fn a_file_whose_sync_failed_is_sent_again() {
     // At the end of the file, and while it is received.
     ["os.sync_file", "os.sync_data"].into_iter().for_each(is_sent_anew_without);
 }
@@ -159,7 +159,7 @@ fn remove_once_empty(folder: &Path) {
 }
 
 #[test]
-fn a_folder_that_was_removed_under_our_feet_is_taken_when_it_is_back() {
+fn a_removed_folder_is_used_again_when_it_is_back() {
     let pair = Pair::new();
     let (mut a, mut b) = pair.connected(&[], &[]);
     let to = pair.b.incoming();
@@ -198,7 +198,7 @@ fn a_folder_that_was_removed_under_our_feet_is_taken_when_it_is_back() {
 
 /// A sandbox covers a folder, not its replacement, unless it covers the folder above.
 #[test]
-fn who_is_confined_to_the_folders_alone_ends_when_one_is_replaced() {
+fn a_sandboxed_program_ends_when_a_folder_is_replaced() {
     let pair = Pair::new();
     fs::write(pair.b.dir.join("notes"), "not rft's").unwrap();
     let (a, b) = pair.connected(&[], &[]);
@@ -234,7 +234,7 @@ fn as_nobody_special(host: &mut Host) -> bool {
 }
 
 #[test]
-fn a_new_folder_that_may_not_be_written_to_is_told_and_is_no_reason_to_end() {
+fn an_unwritable_replacement_folder_is_reported_and_does_not_end_the_program() {
     use std::os::unix::fs::PermissionsExt;
     let mut pair = Pair::new();
     if !as_nobody_special(&mut pair.b) {
@@ -256,7 +256,7 @@ fn a_new_folder_that_may_not_be_written_to_is_told_and_is_no_reason_to_end() {
 }
 
 #[test]
-fn without_its_own_folder_it_stops_and_says_so() {
+fn without_its_state_folder_the_program_stops_and_says_so() {
     let pair = Pair::new();
     let (a, b) = pair.connected(&[], &[]);
     fs::rename(pair.b.state(), pair.b.dir.join("moved")).unwrap();
@@ -273,7 +273,7 @@ fn without_its_own_folder_it_stops_and_says_so() {
 }
 
 #[test]
-fn damage_in_its_own_folder_is_told_and_costs_no_file() {
+fn damage_in_the_state_folder_is_reported_and_loses_no_file() {
     let pair = Pair::new();
     drop_in(&pair.a, "one", BIG);
     let drain = |pair: &Pair| {
@@ -321,7 +321,7 @@ fn damage_in_its_own_folder_is_told_and_costs_no_file() {
 }
 
 #[test]
-fn a_damaged_partial_file_is_begun_anew() {
+fn a_damaged_partial_file_is_sent_again() {
     let pair = Pair::new();
     let hash = drop_in(&pair.a, "big", 30_000_000);
     let a = pair.a.start(&["--drain", "--limit-rate", "15M"]);

@@ -66,7 +66,7 @@ fn tests() -> HashSet<String> {
 }
 
 #[test]
-fn every_claim_of_security_md_names_a_test_that_is_there() {
+fn security_md_names_existing_tests() {
     let tests = tests();
     let items = items("security.md", "What holds");
     assert!(items.len() > 30, "{} items", items.len());
@@ -100,7 +100,7 @@ fn joined(text: &str) -> String {
 }
 
 #[test]
-fn every_message_of_operation_md_is_one_that_the_program_has() {
+fn operation_md_quotes_existing_messages() {
     let program = joined(&sources(&["src"]).join("\n"));
     let items = items("operation.md", "When something is wrong");
     assert!(items.len() > 25, "{} items", items.len());

@@ -50,7 +50,7 @@ fn transfer(pair: &Pair, at_a: &mut Running, name: &str) -> f64 {
 
 /// Slow: three files of four seconds each, and slow attackers that are ended after ten seconds.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn ten_thousand_hostile_connections_disturb_nobody() {
+async fn ten_thousand_hostile_connections_disturb_no_transfer() {
     let _alone = MEASURING.lock().await;
     let pair = Pair::new();
     let (mut a, mut b) = (pair.a.start(&[]), pair.b.start(&["--limit-rate", RATE]));
@@ -114,7 +114,7 @@ async fn ten_thousand_hostile_connections_disturb_nobody() {
 
 /// Slow: clients that close after TLS get a slot only when QUIC has dropped earlier connections.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn five_hundred_closers_of_each_kind_disturb_nobody() {
+async fn five_hundred_closers_of_each_kind_disturb_no_transfer() {
     let _alone = MEASURING.lock().await;
     let time = Duration::from_secs(90);
     let sender = &["--limit-rate", RATE];

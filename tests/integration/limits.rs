@@ -85,7 +85,7 @@ fn a_file_larger_than_allowed_is_refused_until_more_is_allowed() {
 }
 
 #[test]
-fn what_would_leave_too_little_free_space_waits_for_it() {
+fn a_file_that_would_leave_too_little_free_space_waits() {
     // More than any volume has.
     let mut limited = Limited::start(&["--min-free", "1000000T"]);
     let hash = drop_in(&limited.pair.a, "large", 1_000_000);

@@ -133,7 +133,7 @@ async fn refused(initiator: Peer, responder: &mut Peer, relay: SocketAddr) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn who_ends_tls_on_both_sides_is_refused_by_both() {
+async fn an_attacker_that_ends_tls_on_both_sides_is_refused_by_both() {
     let mut responder = start(None);
     let (relay, passed, serving) = relay(responder.local, OnClose::PassOn);
     refused(start(Some(relay)), &mut responder, relay).await;
@@ -146,7 +146,7 @@ async fn who_ends_tls_on_both_sides_is_refused_by_both() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn who_hides_the_refusal_gets_three_tries_and_no_more() {
+async fn an_attacker_that_hides_the_refusal_gets_three_attempts() {
     let mut responder = start(None);
     let (relay, passed, serving) = relay(responder.local, OnClose::Swallow);
     refused(start(Some(relay)), &mut responder, relay).await;
@@ -158,7 +158,7 @@ async fn who_hides_the_refusal_gets_three_tries_and_no_more() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn who_disguises_the_refusal_gets_three_tries_and_no_more() {
+async fn an_attacker_that_disguises_the_refusal_gets_three_attempts() {
     let mut responder = start(None);
     let (relay, passed, serving) = relay(responder.local, OnClose::Disguise);
     refused(start(Some(relay)), &mut responder, relay).await;
@@ -168,7 +168,7 @@ async fn who_disguises_the_refusal_gets_three_tries_and_no_more() {
 
 /// The control: forwarding packets without terminating TLS does no harm.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn who_passes_on_packets_is_no_man_in_the_middle() {
+async fn forwarding_packets_without_ending_tls_does_no_harm() {
     let mut responder = start(None);
     let front = UdpSocket::bind("127.0.0.1:0").await.unwrap();
     let back = UdpSocket::bind("127.0.0.1:0").await.unwrap();

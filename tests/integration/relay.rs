@@ -87,7 +87,7 @@ fn a_cut_takes_one_way_or_both_and_ends() {
 }
 
 #[test]
-fn what_is_lost_follows_from_the_seed() {
+fn the_seed_decides_which_packets_are_lost() {
     let survivors = |seed| {
         let ends = Ends::new(seed);
         ends.link.edit(Way::AToB, |line| line.loss = 0.3);
@@ -110,7 +110,7 @@ fn what_is_lost_follows_from_the_seed() {
 }
 
 #[test]
-fn what_is_lost_has_used_the_rate() {
+fn lost_packets_use_the_rate_too() {
     let ends = Ends::new(5);
     // A packet takes 50 ms.
     ends.link.edit(Way::AToB, |line| {

@@ -55,12 +55,12 @@ async fn made_again(congestion: Congestion, most: u32) -> u64 {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_a_lossy_link_loses_is_made_again() {
+async fn lost_packets_are_recovered() {
     assert!(made_again(Congestion::Bbr, 1000).await > 0);
 }
 
 /// quinn's CUBIC controller does not estimate the path.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn under_cubic_nothing_is_repaired() {
+async fn cubic_recovers_nothing() {
     assert_eq!(made_again(Congestion::Cubic, 60).await, 0);
 }

@@ -49,7 +49,7 @@ fn start_by(host: &Host, mut command: Command, options: &[&str]) -> Running {
 
 /// A file changes while it is sent: the receiver never stores a mixture, but once the last content.
 #[test]
-fn what_changes_while_it_is_sent_never_lands_mixed() {
+fn a_file_that_changes_while_it_is_sent_is_never_stored_mixed() {
     type Change = fn(&Path);
     let changes: [(&str, Change, &str); 4] = [
         (
@@ -90,7 +90,7 @@ fn what_changes_while_it_is_sent_never_lands_mixed() {
 }
 
 #[test]
-fn what_is_deleted_while_it_is_sent_is_told_and_nothing_waits_for_it() {
+fn a_file_deleted_while_it_is_sent_is_reported_and_delays_nothing() {
     let pair = Pair::new();
     plant_big(&pair.a.outgoing().join("f"), BIG, 1);
     let (mut a, b) =
@@ -134,7 +134,7 @@ fn as_nobody(host: &Host) -> Command {
 /// An unreadable file is reported with its name and the reason and delays no other file. It is sent
 /// once it becomes readable, although nothing about the file itself changes.
 #[test]
-fn a_file_that_cannot_be_read_is_told_and_goes_when_it_can() {
+fn an_unreadable_file_is_reported_and_sent_once_readable() {
     let pair = Pair::new();
     let shut = pair.a.outgoing().join("shut");
     fs::write(pair.a.outgoing().join("open"), "open").unwrap();
@@ -157,7 +157,7 @@ fn a_file_that_cannot_be_read_is_told_and_goes_when_it_can() {
 
 /// `--drain` does not wait for an unreadable file and reports that it is left behind.
 #[test]
-fn a_file_that_cannot_be_read_is_left_behind() {
+fn a_drain_leaves_an_unreadable_file_behind() {
     let pair = Pair::new();
     for name in ["open", "shut"] {
         fs::write(pair.a.outgoing().join(name), name).unwrap();
@@ -172,7 +172,7 @@ fn a_file_that_cannot_be_read_is_left_behind() {
 
 /// A log that grows all the time is not sent before it rests, and delays no other file.
 #[test]
-fn a_file_that_is_appended_to_waits_and_holds_nothing_up() {
+fn a_growing_file_waits_and_delays_nothing() {
     let pair = Pair::new();
     let port = pair.a.port.to_string();
     let mut b = pair.b.start(&[]);
@@ -216,7 +216,7 @@ fn a_file_that_is_appended_to_waits_and_holds_nothing_up() {
 /// The disk cannot read the middle of a file: both users are told, other files go on, and once the
 /// disk works again the file resumes from the received part.
 #[test]
-fn a_read_error_in_the_middle_is_told_and_the_file_goes_on_from_there() {
+fn a_read_error_is_reported_and_the_file_resumes_there() {
     let mut pair = Pair::new();
     let flag = pair.a.dir.join("fault");
     pair.a.failpoints = format!("send.read=EIO@{}", flag.display());
@@ -255,7 +255,7 @@ fn a_read_error_in_the_middle_is_told_and_the_file_goes_on_from_there() {
 /// The disk for the log is full, already when the program starts.
 #[cfg(target_os = "linux")]
 #[test]
-fn a_log_that_cannot_be_written_stops_nothing() {
+fn an_unwritable_log_stops_nothing() {
     let pair = Pair::new();
     let log = pair.a.dir.join("full.log");
     symlink("/dev/full", &log).unwrap();
@@ -375,7 +375,7 @@ fn a_link_in_the_place_of_a_parent_leads_nowhere() {
 
 /// rft opens neither a FIFO nor a device, and warns about both.
 #[test]
-fn a_fifo_and_a_device_are_told_and_not_opened() {
+fn a_fifo_and_a_device_are_reported_and_not_opened() {
     let pair = Pair::new();
     let fifo = pair.a.outgoing().join("fifo");
     let make = |path: &Path, kind, device| {
@@ -454,7 +454,7 @@ fn the_longest_names_cross_both_ways() {
 
 /// A name that is one byte longer is reported and delays no other file.
 #[test]
-fn a_name_that_is_too_long_is_told() {
+fn a_too_long_name_is_reported() {
     let pair = Pair::new();
     let long: Vec<_> = (0..16).map(|n| vec![b'a' + n; 255]).collect();
     plant_deep(&pair.a.outgoing(), &long, b"xx", b"");
@@ -470,7 +470,7 @@ fn a_name_that_is_too_long_is_told() {
 /// A taken name of 255 bytes is shortened to make room for its number. Names that differ only in
 /// case are different files where the file system says so.
 #[test]
-fn long_names_that_are_taken_and_names_that_differ_in_case() {
+fn long_taken_names_are_shortened_and_case_distinguishes_files() {
     let pair = Pair::new();
     let long = format!("{}.txt", "\u{e4}".repeat(125) + "x");
     assert_eq!(long.len(), 255);
@@ -509,7 +509,7 @@ fn long_names_that_are_taken_and_names_that_differ_in_case() {
 
 /// rft does not read the ignore file through a link, and sends nothing while it cannot read it.
 #[test]
-fn an_ignore_file_that_is_a_link_lets_nothing_out() {
+fn an_ignore_file_that_is_a_link_stops_all_sending() {
     let pair = Pair::new();
     let rules = pair.a.dir.join("rules");
     fs::write(&rules, "secret\n").unwrap();
@@ -533,7 +533,7 @@ fn an_ignore_file_that_is_a_link_lets_nothing_out() {
 /// More events than the system queues while the program is stopped.
 #[cfg(target_os = "linux")]
 #[test]
-fn a_queue_of_events_that_runs_over_is_told_and_loses_nothing() {
+fn an_event_queue_overflow_is_reported_and_loses_nothing() {
     let most = fs::read_to_string("/proc/sys/fs/inotify/max_queued_events").unwrap();
     let most: usize = most.trim().parse().unwrap();
     if most > 100_000 {
@@ -562,7 +562,7 @@ fn a_queue_of_events_that_runs_over_is_told_and_loses_nothing() {
 /// Fewer watches than Outgoing has folders, in a user namespace with a low limit.
 #[cfg(target_os = "linux")]
 #[test]
-fn too_few_watches_are_told_and_lose_nothing() {
+fn too_few_watches_are_reported_and_lose_nothing() {
     const LIMIT: &str = "echo 4 > /proc/sys/user/max_inotify_watches";
     let unshare = |script: &str| {
         let mut command = Command::new("unshare");

@@ -91,7 +91,7 @@ async fn a_guess_is_answered_with_m2_and_nothing_more() {
 /// The control for the test above: the same client with the password gets M4 and the responder's
 /// settings.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn who_knows_the_password_gets_m4() {
+async fn a_client_with_the_password_gets_m4() {
     let responder = start(None);
     let client = client();
     let connection = connect(&client, responder.local).await;
@@ -112,7 +112,7 @@ async fn who_knows_the_password_gets_m4() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_password_on_another_connection_is_no_good() {
+async fn handshake_messages_fail_on_another_connection() {
     let responder = start(None);
     let client = client();
     let (one, other) =
@@ -164,7 +164,7 @@ async fn garbage_is_answered_with_nothing() {
 
 /// Slow: waits for the handshake deadline of ten seconds.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_stranger_who_does_not_let_the_responder_answer_fills_no_memory() {
+async fn a_stranger_that_blocks_the_answers_fills_no_memory() {
     /// The receive window promised to strangers, plus a margin for data that the responder has
     /// read.
     const MAX_SENT: usize = (64 << 10) + 2 * M1_LEN;
@@ -222,7 +222,7 @@ async fn another_protocol_name_fails_in_tls() {
 /// A peer that dials a responder of a later version reports that address once and keeps dialling:
 /// before TLS is up, anyone on the path could have sent that answer.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_responder_of_another_version_is_told_and_dialled_again() {
+async fn a_responder_of_another_version_is_reported_and_dialled_again() {
     let made = rcgen::generate_simple_self_signed(vec![SERVER_NAME.to_owned()]).unwrap();
     let key = rustls::pki_types::PrivatePkcs8KeyDer::from(made.signing_key.serialize_der());
     let provider = Arc::new(rustls::crypto::ring::default_provider());
@@ -265,7 +265,7 @@ async fn a_responder_of_another_version_is_told_and_dialled_again() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn there_is_one_stream_and_no_more_before_the_password() {
+async fn a_stranger_gets_only_one_stream() {
     let responder = start(None);
     let client = client();
     let connection = connect(&client, responder.local).await;
@@ -338,7 +338,7 @@ async fn knock_and_run(responder: SocketAddr, from: SocketAddr) {
 
 /// Behind the same NAT, or on the same host; the peer itself cannot be dialled.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn who_shares_the_named_address_does_not_keep_the_peer_out() {
+async fn a_stranger_at_the_peers_address_does_not_keep_the_peer_out() {
     let port = std::net::UdpSocket::bind("127.0.0.2:0").unwrap().local_addr().unwrap().port();
     let named = SocketAddr::from(([127, 0, 0, 2], port));
     let responder = start(Some(named));
@@ -485,7 +485,7 @@ async fn half_client_hellos_from_a_hundred_ports_do_not_keep_a_peer_out() {
 
 /// Slow: waits for the handshake deadline of ten seconds.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn silence_is_ended_by_the_deadline() {
+async fn a_silent_connection_ends_at_the_deadline() {
     let responder = start(None);
     let client = client();
     let begun = Instant::now();

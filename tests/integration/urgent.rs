@@ -22,7 +22,7 @@ fn endpoint() -> Endpoint {
 
 /// One thread: no packet leaves between two writes without an await.
 #[tokio::test]
-async fn what_is_urgent_overtakes_bulk_that_is_queued() {
+async fn an_urgent_stream_overtakes_queued_bulk_data() {
     let (left, right) = (endpoint(), endpoint());
     let to = right.local;
     let accepted = tokio::spawn(async move {

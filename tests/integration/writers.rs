@@ -68,7 +68,7 @@ impl Work {
 }
 
 #[test]
-fn a_file_written_with_pauses_goes_when_it_is_closed_and_at_once() {
+fn a_file_written_with_pauses_is_sent_at_once_when_closed() {
     let mut work = Work::start(&[]);
     let mut file = appended(&work.outgoing("log"));
     for line in 0..4 {
@@ -90,7 +90,7 @@ fn a_file_written_with_pauses_goes_when_it_is_closed_and_at_once() {
 }
 
 #[test]
-fn the_close_of_one_writer_is_not_that_of_the_last() {
+fn a_file_waits_for_the_close_of_its_last_writer() {
     let mut work = Work::start(&[]);
     let mut first = appended(&work.outgoing("f"));
     let mut second = appended(&work.outgoing("f"));
@@ -105,7 +105,7 @@ fn the_close_of_one_writer_is_not_that_of_the_last() {
 }
 
 #[test]
-fn a_writer_that_was_there_first_is_found() {
+fn an_earlier_writer_is_found() {
     let pair = Pair::new();
     let mut file = appended(&pair.a.outgoing().join("f"));
     file.write_all(b"before").unwrap();
@@ -122,7 +122,7 @@ fn a_writer_that_was_there_first_is_found() {
 }
 
 #[test]
-fn a_file_that_is_moved_or_renamed_while_it_is_open_waits() {
+fn an_open_file_waits_when_it_is_moved_or_renamed() {
     let mut work = Work::start(&[]);
     let aside = work.pair.a.dir.join("aside");
     let mut file = appended(&aside);
@@ -139,7 +139,7 @@ fn a_file_that_is_moved_or_renamed_while_it_is_open_waits() {
 }
 
 #[test]
-fn a_file_that_is_opened_at_once_in_a_new_folder_waits() {
+fn an_open_file_in_a_new_folder_waits() {
     let mut work = Work::start(&[]);
     fs::create_dir_all(work.outgoing("new/folder")).unwrap();
     let mut file = appended(&work.outgoing("new/folder/f"));
@@ -186,7 +186,7 @@ impl Drop for Script {
 
 /// The descriptor is closed, but the memory is still shared with the file.
 #[test]
-fn a_file_that_is_mapped_for_writing_waits() {
+fn a_file_mapped_for_writing_waits() {
     const PROGRAM: &str = "import mmap, os, sys
 file = os.open(sys.argv[1], os.O_RDWR | os.O_CREAT)
 os.write(file, b'.' * 8192)
@@ -241,7 +241,7 @@ fn is_root() -> bool {
 }
 
 #[test]
-fn what_a_program_opens_while_it_is_sent_does_not_arrive_before_the_close() {
+fn a_file_opened_while_it_is_sent_arrives_after_its_close() {
     let mut work = Work::start(&SLOW);
     plant_big(&work.outgoing("f"), BIG, 1);
     work.a.waits_for("file_progress", of_path("f"));
@@ -260,7 +260,7 @@ fn what_a_program_opens_while_it_is_sent_does_not_arrive_before_the_close() {
 /// Programs append lines to several files again and again while rft removes these files. In the end
 /// every line is there, whenever it was written.
 #[test]
-fn lines_that_are_appended_at_any_moment_are_never_lost() {
+fn appended_lines_are_never_lost() {
     const LINES: usize = 1500;
     let work = Work::start(&[]);
     for line in 0..LINES {
@@ -287,7 +287,7 @@ fn lines_that_are_appended_at_any_moment_are_never_lost() {
 
 /// Where the system cannot answer; here because every query fails.
 #[test]
-fn where_the_system_cannot_tell_a_sent_file_is_held_aside_and_comes_back_when_it_changed() {
+fn with_unknown_writers_a_sent_file_is_held_aside_and_restored_if_changed() {
     let mut pair = Pair::new();
     pair.a.failpoints = "os.writers=EIO".into();
     held_aside_and_comes_back(pair);
@@ -295,7 +295,7 @@ fn where_the_system_cannot_tell_a_sent_file_is_held_aside_and_comes_back_when_it
 
 /// The same for another user's files, without the right to query the kernel about them.
 #[test]
-fn another_users_file_is_held_aside_and_comes_back_when_it_changed() {
+fn another_users_file_is_held_aside_and_restored_if_changed() {
     if !is_root() {
         println!("not run: only root can give up the right to ask");
         return;
@@ -353,7 +353,7 @@ fn a_file_that_stays_open_is_sent_as_a_snapshot_and_stays() {
 
 /// A touch changes nothing: content, size and modification time stay the same.
 #[test]
-fn a_file_that_is_touched_while_it_is_sent_is_sent_once() {
+fn a_file_touched_while_it_is_sent_is_sent_once() {
     type Touch = fn(&Path);
     let touches: [(&str, Touch); 3] = [
         ("chmod", |path| fs::set_permissions(path, fs::Permissions::from_mode(0o600)).unwrap()),
@@ -382,7 +382,7 @@ fn a_file_that_is_touched_while_it_is_sent_is_sent_once() {
 /// A change behind a restored modification time is found by the change time, while the file is sent
 /// and when it is kept.
 #[test]
-fn a_change_whose_time_was_put_back_is_sent() {
+fn a_change_with_a_restored_modification_time_is_sent() {
     let change = |path: &Path, at: u64, byte: u8| {
         let file = File::options().write(true).open(path).unwrap();
         let time = file.metadata().unwrap().modified().unwrap();
@@ -428,7 +428,7 @@ fn a_change_whose_time_was_put_back_is_sent() {
 
 /// The user takes a folder back while its files are being sent.
 #[test]
-fn what_is_taken_back_or_renamed_on_the_way_does_not_arrive_under_its_old_name() {
+fn files_removed_or_renamed_in_flight_do_not_arrive_under_the_old_name() {
     for renamed in [false, true] {
         let mut work = Work::start(&SLOW);
         let aside = work.pair.a.dir.join("aside");

@@ -311,27 +311,27 @@ impl World {
 }
 
 #[test]
-fn one_by_one_nothing_is_lost_or_doubled() {
+fn small_batches_are_not_lost_or_duplicated() {
     few().holds();
 }
 
 #[test]
-fn many_at_once_are_not_lost_or_doubled() {
+fn large_batches_are_not_lost_or_duplicated() {
     many().holds();
 }
 
 #[test]
-fn of_what_is_replaced_one_version_stands() {
+fn one_version_of_a_replaced_file_exists() {
     replacing().holds();
 }
 
 #[test]
-fn what_stands_there_stays_and_what_is_refused_is_not_there() {
+fn existing_files_stay_and_refused_files_are_absent() {
     skipping().holds();
 }
 
 #[test]
-fn what_was_killed_before_the_power_failed_is_no_worse_off() {
+fn a_kill_before_a_power_loss_breaks_no_promise() {
     [few(), many(), replacing(), skipping()].iter().for_each(World::holds_after_kills);
 }
 
@@ -350,7 +350,7 @@ const SPARE: &[(&str, &str)] = &[
 ];
 
 #[test]
-fn no_sync_may_be_left_out() {
+fn every_sync_of_the_receiver_is_needed() {
     let (mut needed, mut needless) = (BTreeSet::new(), BTreeSet::new());
     for world in [few(), many(), replacing(), skipping()] {
         needless.extend(world.needless_syncs(&mut needed));

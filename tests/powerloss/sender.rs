@@ -235,32 +235,32 @@ impl World {
 }
 
 #[test]
-fn what_was_sent_goes_once_and_the_rest_stays() {
+fn sent_files_are_removed_once_and_others_stay() {
     files(AfterSend::Delete, false).holds();
 }
 
 #[test]
-fn what_is_archived_is_there_once() {
+fn an_archived_file_is_in_the_archive_once() {
     files(AfterSend::Archive, false).holds();
 }
 
 #[test]
-fn what_is_archived_on_another_volume_is_there_once() {
+fn an_archived_file_of_another_volume_is_in_the_archive_once() {
     files(AfterSend::Archive, true).holds();
 }
 
 #[test]
-fn what_is_kept_is_not_sent_again() {
+fn kept_files_are_not_sent_again() {
     files(AfterSend::Keep, false).holds();
 }
 
 #[test]
-fn links_and_folders_go_once_and_what_is_replaced_meanwhile_stays() {
+fn links_and_folders_are_removed_once_and_replaced_entries_stay() {
     WAYS.into_iter().for_each(|(after_send, apart)| changing(after_send, apart).holds());
 }
 
 #[test]
-fn kills_before_the_power_fails_take_nothing_away_and_keep_nothing_twice() {
+fn a_kill_before_a_power_loss_loses_and_duplicates_nothing() {
     all_worlds().for_each(|world| world.holds_after_kills());
 }
 
@@ -271,7 +271,7 @@ const SPARE: &[(&str, &str)] = &[
 ];
 
 #[test]
-fn no_sync_of_the_sender_may_be_left_out() {
+fn every_sync_of_the_sender_is_needed() {
     let (mut needed, mut needless) = (BTreeSet::new(), BTreeSet::new());
     for world in all_worlds() {
         needless.extend(world.needless_syncs(&mut needed));

@@ -181,7 +181,7 @@ fn starts_long_paths_without_overshooting() {
 }
 
 #[test]
-fn jitter_on_an_idle_path_does_not_end_start_up() {
+fn jitter_on_an_idle_path_does_not_end_startup() {
     let mut link = LinkConfig::new(100.0, 50.0);
     link.jitter = 0.010;
     let bursts = rough(100.0, 50.0);

@@ -26,7 +26,7 @@ fn reason(events: &[Value]) -> &str {
 }
 
 #[test]
-fn no_signal_but_those_that_ask_to_stop_ends_it() {
+fn only_termination_signals_end_the_program() {
     let pair = Pair::new();
     let (mut a, mut b) = pair.connected(&[], &[]);
     for signal in [
@@ -53,7 +53,7 @@ fn no_signal_but_those_that_ask_to_stop_ends_it() {
 }
 
 #[test]
-fn a_user_signal_prints_the_state_with_what_waits_and_why() {
+fn a_user_signal_prints_the_state_and_why_files_wait() {
     let pair = Pair::new();
     let (mut a, mut b) = (pair.a.start(&[]), pair.b.start(&["--max-file-size", "10"]));
     b.waits_for("connected", |_| true);
@@ -87,7 +87,7 @@ fn under_nohup_a_hangup_is_ignored() {
 
 /// SIGXFSZ would kill the receiver at the first write beyond the limit.
 #[test]
-fn a_limit_of_file_sizes_refuses_one_file_and_no_more() {
+fn a_file_size_limit_refuses_only_the_larger_file() {
     const LIMIT: u64 = 8 << 20;
     let pair = Pair::new();
     // The unit is 512 bytes in POSIX, and 1,024 in some shells.
@@ -105,7 +105,7 @@ fn a_limit_of_file_sizes_refuses_one_file_and_no_more() {
 }
 
 #[test]
-fn a_drain_that_is_stopped_by_a_signal_did_not_succeed() {
+fn a_drain_stopped_by_a_signal_fails() {
     for (signal, code) in [(Signal::INT, 130), (Signal::TERM, 143), (Signal::HUP, 143)] {
         let pair = Pair::new();
         put(&pair.a, "left.txt", "left");
@@ -151,7 +151,7 @@ fn a_drain_gives_up_after_its_wait_and_says_what_stays() {
 
 /// The program embedded in another one, which wants reports more often than once a minute.
 #[test]
-fn a_drain_says_again_and_again_what_it_waits_for() {
+fn a_drain_reports_repeatedly_what_it_waits_for() {
     const REMINDER: Duration = Duration::from_millis(400);
     let pair = Pair::new();
     put(&pair.a, "f", "x");

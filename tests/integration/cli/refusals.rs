@@ -135,7 +135,7 @@ impl Drop for Talk {
 }
 
 #[test]
-fn a_folder_of_refused_files_is_one_line_and_none_at_a_reconnect() {
+fn refused_files_of_a_folder_are_reported_once_and_not_after_a_reconnect() {
     const FILES: usize = 300;
     let pair = Pair::new();
     fs::create_dir_all(pair.b.incoming().join("d")).unwrap();
@@ -168,7 +168,7 @@ fn a_folder_of_refused_files_is_one_line_and_none_at_a_reconnect() {
 }
 
 #[test]
-fn a_file_that_its_user_renames_in_flight_is_no_error() {
+fn a_file_renamed_by_its_user_in_flight_is_no_error() {
     let pair = Pair::new();
     fs::create_dir_all(pair.a.outgoing()).unwrap();
     let hash = plant_big(&pair.a.outgoing().join("before"), 6_000_000, 1);
@@ -189,7 +189,7 @@ fn a_file_that_its_user_renames_in_flight_is_no_error() {
 /// Needs a file system with such attributes, and the right to set them.
 #[cfg(target_os = "linux")]
 #[test]
-fn a_file_that_is_marked_as_immutable_is_named_as_such() {
+fn an_immutable_file_is_reported_as_such() {
     let pair = Pair::new();
     put(&pair.a, "marked.txt", "marked");
     let file = pair.a.outgoing().join("marked.txt");
@@ -237,7 +237,7 @@ fn only_names_at_the_top_are_reserved() {
 /// rft recognises its state folder by identity, not by path.
 #[cfg(unix)]
 #[test]
-fn a_state_folder_inside_of_outgoing_or_incoming_is_out_of_reach() {
+fn a_state_folder_inside_outgoing_or_incoming_is_out_of_reach() {
     let pair = Pair::new();
     // On both hosts, `.rft` stands in `sub` of one folder.
     let (outer_a, outer_b) = (pair.a.dir.clone(), pair.b.dir.clone());

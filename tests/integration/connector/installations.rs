@@ -35,7 +35,7 @@ const LISTENER: u8 = 5;
 const RESPONDER_2: IpAddr = IpAddr::V4(Ipv4Addr::new(127, 0, 0, 2));
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn whoever_leads_the_second_installation_is_refused() {
+async fn the_second_installation_is_refused_whichever_id_is_greatest() {
     for [first, second] in PROCESSES {
         let port = free_port();
         let mut at = start(1, port, LISTENER, 1);
@@ -52,7 +52,7 @@ async fn whoever_leads_the_second_installation_is_refused() {
 
 /// The same without an earlier session: both dial at once.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn of_two_that_dial_at_once_one_has_the_session() {
+async fn one_of_two_simultaneous_dials_gets_the_session() {
     for [first, second] in PROCESSES {
         let port = free_port();
         let mut diallers = [start(2, port, first, 2), start(3, port, second, 3)];
@@ -66,7 +66,7 @@ async fn of_two_that_dial_at_once_one_has_the_session() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn whoever_leads_a_copy_does_not_flap() {
+async fn a_copy_does_not_flap_whichever_id_is_greatest() {
     for [first, second] in PROCESSES {
         let port = free_port();
         let mut at = start(1, port, LISTENER, 1);
@@ -199,7 +199,7 @@ fn a_killed_program_takes_its_session_over_at_once() {
 /// Two programs with copies of one state folder do not replace each other for ever: one of them is
 /// told.
 #[test]
-fn a_copied_state_folder_is_told_and_does_not_flap() {
+fn a_copied_state_folder_is_reported_and_does_not_flap() {
     let net = Network::new();
     let (at, first, copy) = (net.host("at", 1), net.host("first", 2), net.host("copy", 3));
     let mut l = listening(&at);

@@ -15,7 +15,7 @@ fn mounted(host: &mut Host, mounts: &str) {
 }
 
 #[test]
-fn a_mount_inside_of_incoming_is_named_and_what_it_holds_up_follows() {
+fn a_mount_inside_incoming_is_named_and_delayed_files_follow() {
     let mut pair = Pair::new();
     if !may_mount() {
         return;
@@ -44,7 +44,7 @@ fn a_mount_inside_of_incoming_is_named_and_what_it_holds_up_follows() {
 }
 
 #[test]
-fn a_mount_inside_of_outgoing_is_sent_and_named_once() {
+fn a_mount_inside_outgoing_is_sent_and_named_once() {
     let mut pair = Pair::new();
     if !may_mount() {
         return;

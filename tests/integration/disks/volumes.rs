@@ -65,7 +65,7 @@ impl Volume {
 }
 
 #[test]
-fn real_volumes_that_are_full_or_unplugged() {
+fn full_and_unplugged_volumes_are_reported_and_recover() {
     let mut pair = Pair::new();
     let Some(volume) = Volume::of(&mut pair.b, "size=4m,nr_inodes=40") else { return };
     let incoming = volume.path.join("Incoming");
@@ -111,7 +111,7 @@ fn real_volumes_that_are_full_or_unplugged() {
 
 /// To the system, a disk that was unplugged and returns is a different one.
 #[test]
-fn a_disk_that_is_mounted_anew_is_taken() {
+fn a_remounted_disk_is_used_again() {
     let mut pair = Pair::new();
     let (Some(out), Some(disk)) =
         (Volume::of(&mut pair.a, "size=8m"), Volume::of(&mut pair.b, "size=8m"))

@@ -9,7 +9,7 @@ use rft::transport::stream::StreamCode;
 use std::fs;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn sizes_and_hashes_that_lie_bring_nothing_in() {
+async fn false_sizes_and_hashes_store_nothing() {
     let ground = Ground::new();
     let (running, at) = ground.listens(&[]);
     let enemy = Enemy::join(at).await;
@@ -58,7 +58,7 @@ async fn sizes_and_hashes_that_lie_bring_nothing_in() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_file_without_end_ends_where_it_said() {
+async fn an_endless_file_ends_at_its_offered_size() {
     /// Far beyond all windows.
     const MAX_BYTES: u64 = 512 << 20;
     let ground = Ground::new();
@@ -95,7 +95,7 @@ async fn a_file_without_end_ends_where_it_said() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn one_transfer_many_times_at_once_lands_once() {
+async fn one_transfer_offered_many_times_is_stored_once() {
     let ground = Ground::new();
     let (running, at) = ground.listens(&[]);
     let mut enemy = Enemy::join(at).await;

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn planted_links_lead_nobody_out() {
+async fn planted_links_lead_nowhere() {
     for on_conflict in ["rename", "overwrite", "skip"] {
         let mut ground = Ground::new();
         let (incoming, outside, stage) =
@@ -92,7 +92,7 @@ async fn planted_links_lead_nobody_out() {
 /// Another program on the host puts a link in the place of a folder, or of a missing name, while
 /// the peer works.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn links_planted_between_two_messages_lead_nobody_out() {
+async fn links_planted_during_a_transfer_lead_nowhere() {
     for on_conflict in ["rename", "overwrite"] {
         let ground = Ground::new();
         let (incoming, outside) = (ground.host.incoming(), ground.outside());

@@ -9,17 +9,17 @@ use rft::proto::message::Refusal;
 use rft::transport::stream::StreamCode;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn names_and_numbers_lead_nowhere_else() {
+async fn hostile_names_and_numbers_stay_inside_incoming() {
     lead_nowhere_else("rename").await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn names_lead_nowhere_else_when_files_are_replaced() {
+async fn hostile_names_stay_inside_incoming_with_overwrite() {
     lead_nowhere_else("overwrite").await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn names_lead_nowhere_else_when_files_are_kept() {
+async fn hostile_names_stay_inside_incoming_with_skip() {
     lead_nowhere_else("skip").await;
 }
 

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use tokio::task::JoinSet;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn offers_without_end_cost_neither_memory_nor_disk() {
+async fn endless_offers_cost_neither_memory_nor_disk() {
     const OFFERS: usize = 10_000;
     let ground = Ground::new();
     let (running, at) = ground.listens(&[]);
@@ -104,7 +104,7 @@ async fn cheap_offer(enemy: &Enemy, n: usize, there: &RawOffer) {
 
 /// Slow: as many as possible within 20 s.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn cheap_offers_without_end_leave_nothing_behind() {
+async fn endless_cheap_offers_leave_nothing_behind() {
     make_cheap_offers(Duration::from_secs(20), 5000).await;
 }
 
@@ -163,7 +163,7 @@ async fn make_cheap_offers(time: Duration, at_least: usize) {
 const STREAMS: usize = 1024;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn offers_that_never_end_hold_their_streams_and_nothing_else() {
+async fn unfinished_offers_hold_only_their_streams() {
     let ground = Ground::new();
     let (running, at) = ground.listens(&[]);
     let enemy = Enemy::join(at).await;

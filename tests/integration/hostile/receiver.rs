@@ -27,7 +27,7 @@ async fn offered(enemy: &Enemy, names: &[&str]) -> Vec<(String, Stream)> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_receiver_that_lies_gets_no_file_removed() {
+async fn false_receipts_remove_no_file() {
     const SIZE: u64 = 2 * CHUNK + 5;
     let mut ground = Ground::new();
     let content: Vec<u8> = (0..SIZE).map(|n| u8::try_from(n % 251).unwrap()).collect();
@@ -101,7 +101,7 @@ async fn a_receiver_that_lies_gets_no_file_removed() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn receipts_that_never_come_cost_little_and_drain_nothing() {
+async fn missing_receipts_cost_little_and_keep_the_files() {
     const FILES: usize = 1500;
     let mut ground = Ground::new();
     for n in 0..FILES {
@@ -141,7 +141,7 @@ async fn receipts_that_never_come_cost_little_and_drain_nothing() {
 
 /// A new file is sent before the receiver's answer, but only up to a limit.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_is_new_waits_for_no_word_but_goes_only_so_far_without_it() {
+async fn a_new_file_is_sent_before_the_answer_up_to_a_limit() {
     const AHEAD: usize = 128;
     const SIZE: usize = (AHEAD + 8) * CHUNK_SIZE;
     let ground = Ground::new();

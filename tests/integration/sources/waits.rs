@@ -39,7 +39,7 @@ fn append(path: &Path, text: &str) {
 
 /// A scanner opens its file again for each page. The user has set how long it may pause.
 #[test]
-fn settle_holds_after_a_close_when_it_is_given() {
+fn a_given_settle_time_holds_after_a_close() {
     let pair = Pair::new();
     let mut b = pair.b.start(&[]);
     let _a = start_as_users_do(&pair.a, &["--settle", "2s"]);
@@ -183,7 +183,7 @@ fn a_drain_leaves_unfinished_files_and_says_so() {
 /// A person names a new folder and puts something into it; a script adds a file now and then.
 /// Neither finds the folder gone. A folder that was moved in is removed at once.
 #[test]
-fn a_folder_is_there_for_whoever_fills_it() {
+fn a_folder_stays_while_it_is_being_filled() {
     let pair = Pair::new();
     let out = pair.a.outgoing();
     let mut b = pair.b.start(&[]);

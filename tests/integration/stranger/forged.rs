@@ -167,7 +167,7 @@ async fn a_responder_that_closes_before_the_proof_is_a_lost_connection() {
 
 /// An off-path observer that answers each first packet before the responder can.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn somebody_on_the_side_ends_no_dial() {
+async fn forgeries_of_an_off_path_observer_end_no_dial() {
     let mut all = tokio::task::JoinSet::new();
     for forgery in
         [Forgery::Authentication, Forgery::KeysRefused, Forgery::Alert, Forgery::Versions]
@@ -301,7 +301,7 @@ async fn a_peer_that_grants_no_stream_gets_no_session() {
 /// Names in certificates mean nothing (protocol.md section 1), so a certificate without a name is
 /// valid too.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_certificate_without_a_name_is_a_certificate() {
+async fn a_certificate_without_a_name_is_accepted() {
     let made = rcgen::generate_simple_self_signed(Vec::<String>::new()).unwrap();
     let key = rustls::pki_types::PrivatePkcs8KeyDer::from(made.signing_key.serialize_der());
     let mut crypto = rustls::ServerConfig::builder_with_provider(Arc::new(

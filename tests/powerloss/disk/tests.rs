@@ -41,7 +41,7 @@ fn left(log: &Log, loss: Loss) -> Disk {
 }
 
 #[test]
-fn only_what_was_synced_lasts_for_sure() {
+fn only_synced_parts_are_durable() {
     let events =
         vec![enter(ROOT, "f", 3), write(3, b"one"), sync(Cover::File(3)), write(3, b"two")];
     assert_eq!(left(&log(events.clone()), Loss::All).file("f"), None);
@@ -74,7 +74,7 @@ fn a_name_in_a_folder_without_a_name_is_lost() {
 }
 
 #[test]
-fn a_rename_gives_before_it_takes() {
+fn a_rename_adds_the_new_name_before_it_removes_the_old_one() {
     let folders = vec![enter(ROOT, "a", 1), enter(ROOT, "b", 2), enter(1, "f", 3)];
     let begun =
         [folders, vec![sync(Cover::Volume(0)), enter(2, "f", 3), leave(1, "f", 4)]].concat();
@@ -100,7 +100,7 @@ fn a_rename_gives_before_it_takes() {
 }
 
 #[test]
-fn some_losses_keep_the_order_of_names_and_whole_pages() {
+fn random_losses_keep_the_order_of_names_and_whole_pages() {
     let names = ["p", "q", "r"];
     let mut events: Vec<_> = names.iter().map(|leaf| enter(ROOT, leaf, 4)).collect();
     events.extend(pages(4, 100, &[7; 9000]).into_iter().map(Event::Part));
