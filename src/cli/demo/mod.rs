@@ -4,7 +4,7 @@ mod files;
 
 use super::args::DemoArgs;
 use super::exit::{self, Failure};
-use super::output::terminal::done_line;
+use super::output::lines::done_line;
 use super::output::text::{self, Palette, role_name};
 use super::passphrase;
 use files::{Dropped, Host};

@@ -3,8 +3,8 @@
 use console::{Term, measure_text_width};
 use std::io;
 
-/// The area and the terminal below whose lines it stands. The cursor rests on the row below the
-/// area, so that the `^C` that a terminal echoes appears there and the next frame clears it.
+/// The area. The cursor rests on the row below it, so a `^C` that the terminal echoes appears there
+/// and the next frame clears it.
 pub(crate) struct Area {
     term: Term,
     /// The lines to show.
@@ -68,6 +68,33 @@ fn rows_used(widths: &[usize], columns: usize) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[cfg(unix)]
+    #[test]
+    fn a_frame_replaces_the_one_before_it() {
+        use std::io::{Read, Seek};
+        let mut screen = tempfile::tempfile().unwrap();
+        let (reader, writer) = (screen.try_clone().unwrap(), screen.try_clone().unwrap());
+        let term = Term::read_write_pair(reader, writer);
+        let mut area = Area { term, lines: Vec::new(), drawn: Vec::new() };
+        area.set(vec!["one".into(), "two".into()]);
+        area.draw(&[]);
+        area.set(vec!["three".into()]);
+        area.draw(&["above".into()]);
+        area.set(Vec::new());
+        area.draw(&[]);
+        area.draw(&[]);
+        let mut written = String::new();
+        screen.rewind().unwrap();
+        screen.read_to_string(&mut written).unwrap();
+        let clear = "\r\u{1b}[0J";
+        let frames = [
+            format!("{clear}one\ntwo\n"),
+            format!("\u{1b}[2A{clear}above\nthree\n"),
+            format!("\u{1b}[1A{clear}"),
+        ];
+        assert_eq!(written, frames.concat());
+    }
 
     #[test]
     fn lines_of_a_terminal_that_was_made_narrower_use_more_rows() {

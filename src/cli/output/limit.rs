@@ -6,7 +6,7 @@ use rft::event::Direction;
 use std::time::{Duration, Instant};
 
 /// Lines about finished files per second. A person reads no more, and printing them takes time.
-const LINES_A_SECOND: u32 = 20;
+const MAX_LINES_PER_SECOND: u32 = 20;
 
 /// The lines left in this second, and the files and bytes that are only counted.
 pub(super) struct Limit {
@@ -18,7 +18,7 @@ pub(super) struct Limit {
 
 impl Limit {
     pub(super) fn new(now: Instant) -> Self {
-        Self { second: now, left: LINES_A_SECOND, sent: (0, 0), received: (0, 0) }
+        Self { second: now, left: MAX_LINES_PER_SECOND, sent: (0, 0), received: (0, 0) }
     }
 
     /// Whether this file may have a line. If not, it is counted.
@@ -30,7 +30,7 @@ impl Limit {
             return false;
         }
         if now.duration_since(self.second) >= Duration::from_secs(1) {
-            (self.second, self.left) = (now, LINES_A_SECOND);
+            (self.second, self.left) = (now, MAX_LINES_PER_SECOND);
         }
         self.left -= 1;
         true
@@ -51,7 +51,7 @@ impl Limit {
         if now.duration_since(self.second) < Duration::from_secs(1) {
             return Vec::new();
         }
-        (self.second, self.left) = (now, LINES_A_SECOND);
+        (self.second, self.left) = (now, MAX_LINES_PER_SECOND);
         self.summary(palette)
     }
 

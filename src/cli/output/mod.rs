@@ -5,6 +5,7 @@ pub(crate) mod banner;
 mod failures;
 pub(crate) mod json;
 mod limit;
+pub(crate) mod lines;
 mod progress;
 #[cfg(test)]
 mod sample;

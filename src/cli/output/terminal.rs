@@ -1,17 +1,18 @@
-//! Events as lines for people, and the progress below them, on stderr.
+//! Output for people on stderr: lines, and the progress area below them.
 
 use super::area::Area;
 use super::failures::{Failures, Trouble};
 use super::limit::Limit;
-use super::progress::{Progress, arrow};
+use super::lines;
+use super::progress::Progress;
 use super::text::{self, Palette};
 use rft::event::{Cause, Direction, Event};
 use std::io::{self, IsTerminal, Write};
-use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 /// Interval between two frames of the progress area.
 const FRAME_INTERVAL: Duration = Duration::from_millis(100);
+
 /// How much a terminal shows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Show {
@@ -91,32 +92,7 @@ impl Terminal {
         {
             return;
         }
-        let palette = self.palette;
         match event {
-            Event::Listening { local } => self.line(format!("listening on {local} (UDP)")),
-            Event::Waiting { peer, local } => self.waiting(peer.as_deref(), local),
-            Event::Connected { peer, role, session, .. } => {
-                let role = text::role_name(*role);
-                let session =
-                    palette.dim(&format!("({role}, session {})", text::printable(session)));
-                self.line(format!("{} to {peer} {session}", palette.good("connected")));
-            }
-            Event::AuthFailed { peer, count } => {
-                let advice = "if that is your peer, check the password on both hosts";
-                let times = if *count > 1 { format!(" ({count} tries)") } else { String::new() };
-                self.line(format!(
-                    "{}; {advice}",
-                    palette.warn(&format!("{peer} does not know the password{times}"))
-                ));
-            }
-            Event::Disconnected { peer, reason } => {
-                self.line(format!(
-                    "{} from {peer}: {}",
-                    palette.warn("disconnected"),
-                    text::printable(reason)
-                ));
-            }
-            Event::FileDone { .. } => self.lines.extend(done_line(event, palette)),
             Event::FileFailed { cause: Cause::Withdrawn, .. } => {}
             Event::FileFailed {
                 direction, path, error, cause: Cause::Fault(cause), retry, ..
@@ -132,39 +108,7 @@ impl Terminal {
             Event::Warning { path: Some(path), message } => {
                 self.failures.add(Trouble::Warning, path, message, message.clone(), now);
             }
-            Event::Warning { path: None, message } => {
-                self.line(format!("{} {}", palette.warn("warning:"), text::printable(message)));
-            }
-            Event::FileWaiting { path, reason, .. } => {
-                self.line(format!(
-                    "{}: {path}: {}",
-                    palette.warn("waiting"),
-                    text::printable(reason)
-                ));
-            }
-            Event::Drained { files, bytes, elapsed, .. } => self.line(format!(
-                "{}: {} sent, {}, in {}",
-                palette.good("drained"),
-                text::files(*files),
-                text::bytes(*bytes),
-                text::span(*elapsed)
-            )),
-            _ => {}
-        }
-    }
-
-    fn waiting(&mut self, peer: Option<&str>, local: &[SocketAddr]) {
-        let peer = peer.map_or_else(|| "a peer".to_owned(), text::printable);
-        self.line(format!("waiting for {peer}"));
-        if let Some((first, others)) = local.split_first() {
-            let command = self.palette.bold(&format!("rft {} {}", first.ip(), first.port()));
-            let others: Vec<String> = others.iter().map(|addr| addr.ip().to_string()).collect();
-            let or = if others.is_empty() {
-                String::new()
-            } else {
-                format!("   (or {})", others.join(", "))
-            };
-            self.line(format!("  on the other host: {command}{or}"));
+            event => self.lines.extend(lines::of_event(event, self.palette)),
         }
     }
 
@@ -257,38 +201,6 @@ impl Terminal {
         let (files, bytes) = (totals.files, totals.bytes);
         (files > 0).then(|| format!("{done} {} ({})", text::files(files), text::bytes(bytes)))
     }
-}
-
-/// The line of a finished file: `↑ sent     photos/a.jpg  2.10 MB, 0.30 s, 7.00 MB/s`. `None` for
-/// other events.
-pub(crate) fn done_line(event: &Event, palette: Palette) -> Option<String> {
-    let Event::FileDone { direction, path, size, blake3, elapsed, offset, saved_as, .. } = event
-    else {
-        return None;
-    };
-    let verb = if *direction == Direction::Send { "sent    " } else { "received" };
-    let mut details = Vec::new();
-    if *blake3 != [0; 32] {
-        details.push(text::bytes(*size));
-        details.push(text::span(*elapsed));
-        if *size >= 1_000_000 {
-            let moved = size.saturating_sub(*offset) as f64;
-            details.push(text::rate(moved / elapsed.as_secs_f64().max(0.001)));
-        }
-    }
-    if *offset > 0 {
-        details.push(format!("{} were already there", text::bytes(*offset)));
-    }
-    if let Some(name) = saved_as.as_ref().filter(|name| *name != path) {
-        details.push(format!("saved as {name}"));
-    }
-    let details = palette.dim(&details.join(", "));
-    let gap = if details.is_empty() { "" } else { "  " };
-    Some(format!(
-        "{} {} {path}{gap}{details}",
-        palette.accent(arrow(*direction)),
-        palette.good(verb)
-    ))
 }
 
 #[cfg(test)]

@@ -1,0 +1,91 @@
+//! Events as lines for people.
+
+use super::progress::arrow;
+use super::text::{self, Palette};
+use rft::event::{Direction, Event};
+use std::net::SocketAddr;
+
+/// The lines of an event. Empty for failures and warnings of a file, which
+/// [`super::failures::Failures`] groups, and for events that change only the progress area.
+pub(crate) fn of_event(event: &Event, palette: Palette) -> Vec<String> {
+    let line = match event {
+        Event::Listening { local } => format!("listening on {local} (UDP)"),
+        Event::Waiting { peer, local } => return waiting(peer.as_deref(), local, palette),
+        Event::Connected { peer, role, session, .. } => {
+            let role = text::role_name(*role);
+            let session = palette.dim(&format!("({role}, session {})", text::printable(session)));
+            format!("{} to {peer} {session}", palette.good("connected"))
+        }
+        Event::AuthFailed { peer, count } => {
+            let times = if *count > 1 { format!(" ({count} tries)") } else { String::new() };
+            let fact = palette.warn(&format!("{peer} does not know the password{times}"));
+            format!("{fact}; if that is your peer, check the password on both hosts")
+        }
+        Event::Disconnected { peer, reason } => {
+            let verb = palette.warn("disconnected");
+            format!("{verb} from {peer}: {}", text::printable(reason))
+        }
+        Event::FileDone { .. } => return done_line(event, palette).into_iter().collect(),
+        Event::Warning { path: None, message } => {
+            format!("{} {}", palette.warn("warning:"), text::printable(message))
+        }
+        Event::FileWaiting { path, reason, .. } => {
+            format!("{}: {path}: {}", palette.warn("waiting"), text::printable(reason))
+        }
+        Event::Drained { files, bytes, elapsed, .. } => {
+            let (bytes, time) = (text::bytes(*bytes), text::span(*elapsed));
+            let verb = palette.good("drained");
+            format!("{verb}: {} sent, {bytes}, in {time}", text::files(*files))
+        }
+        _ => return Vec::new(),
+    };
+    vec![line]
+}
+
+/// The peer that `rft` waits for, and the command to type on the other host.
+fn waiting(peer: Option<&str>, local: &[SocketAddr], palette: Palette) -> Vec<String> {
+    let peer = peer.map_or_else(|| "a peer".to_owned(), text::printable);
+    let mut lines = vec![format!("waiting for {peer}")];
+    if let Some((first, others)) = local.split_first() {
+        let command = palette.bold(&format!("rft {} {}", first.ip(), first.port()));
+        let others: Vec<String> = others.iter().map(|addr| addr.ip().to_string()).collect();
+        let or = match others.is_empty() {
+            true => String::new(),
+            false => format!("   (or {})", others.join(", ")),
+        };
+        lines.push(format!("  on the other host: {command}{or}"));
+    }
+    lines
+}
+
+/// The line of a finished file: `↑ sent     photos/a.jpg  2.10 MB, 0.30 s, 7.00 MB/s`. `None` for
+/// other events.
+pub(crate) fn done_line(event: &Event, palette: Palette) -> Option<String> {
+    let Event::FileDone { direction, path, size, blake3, elapsed, offset, saved_as, .. } = event
+    else {
+        return None;
+    };
+    let verb = if *direction == Direction::Send { "sent    " } else { "received" };
+    let mut details = Vec::new();
+    if *blake3 != [0; 32] {
+        details.push(text::bytes(*size));
+        details.push(text::span(*elapsed));
+        if *size >= 1_000_000 {
+            let moved = size.saturating_sub(*offset) as f64;
+            details.push(text::rate(moved / elapsed.as_secs_f64().max(0.001)));
+        }
+    }
+    if *offset > 0 {
+        details.push(format!("{} were already there", text::bytes(*offset)));
+    }
+    if let Some(name) = saved_as.as_ref().filter(|name| *name != path) {
+        details.push(format!("saved as {name}"));
+    }
+    let details = palette.dim(&details.join(", "));
+    let gap = if details.is_empty() { "" } else { "  " };
+    Some(format!(
+        "{} {} {path}{gap}{details}",
+        palette.accent(arrow(*direction)),
+        palette.good(verb)
+    ))
+}
