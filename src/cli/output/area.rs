@@ -49,15 +49,19 @@ impl Area {
         let (rows, columns) = self.term.size();
         self.term.move_cursor_up(rows_used(&self.drawn, columns.into()))?;
         self.term.clear_to_end_of_screen()?;
-        // An area that is higher than the screen would scroll away from where it is cleared.
-        let hidden = self.lines.len().saturating_sub(usize::from(rows).saturating_sub(1));
-        let shown = &self.lines[hidden..];
+        let shown = &self.lines[hidden_lines(self.lines.len(), rows.into())..];
         self.drawn = shown.iter().map(|line| measure_text_width(line)).collect();
         for line in above.iter().chain(shown) {
             self.term.write_line(line)?;
         }
         self.term.flush()
     }
+}
+
+/// How many lines of an area do not fit. Besides the cursor's row the first row of the screen stays
+/// free: a terminal that clears from there on may move every frame into its history.
+fn hidden_lines(lines: usize, rows: usize) -> usize {
+    lines.saturating_sub(rows.saturating_sub(2))
 }
 
 /// Rows that lines of these widths use. A terminal that was made narrower has wrapped them.
@@ -94,6 +98,12 @@ mod tests {
             format!("\u{1b}[1A{clear}"),
         ];
         assert_eq!(written, frames.concat());
+    }
+
+    #[test]
+    fn an_area_is_lower_than_the_screen() {
+        assert_eq!([0, 4, 5, 9].map(|lines| hidden_lines(lines, 6)), [0, 0, 1, 5]);
+        assert_eq!([0, 1, 2].map(|rows| hidden_lines(3, rows)), [3, 3, 3]);
     }
 
     #[test]
