@@ -38,7 +38,7 @@ const LAYERS: &[Layer] = &[
         crates: &["blake3", "bytes", "rand", "thiserror", "tokio", "tracing"] },
     Layer { name: "peering", layers: &["session", "transport", "proto", "crypto", "config", "event", "failpoint", "cause"],
         crates: &["quinn", "quinn_proto", "rand", "thiserror", "tokio", "tracing"] },
-    Layer { name: "session", layers: &["transport", "proto", "crypto", "failpoint"],
+    Layer { name: "session", layers: &["transport", "proto", "crypto", "failpoint", "cause"],
         crates: &["bytes", "quinn", "quinn_proto", "rand", "thiserror", "tokio", "tracing"] },
     // packets and paths: no password, no session key, no file name
     Layer { name: "transport", layers: &["crypto", "config", "cause"],
