@@ -344,6 +344,7 @@ fn limits(config: &Config) -> Limits {
         min_free: config.min_free,
         partial: usize::try_from(config.memory / 2).unwrap_or(usize::MAX),
         keep_existing: config.on_conflict == OnConflict::Skip,
+        renames: config.on_conflict == OnConflict::Rename,
     }
 }
 

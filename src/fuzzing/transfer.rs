@@ -197,6 +197,7 @@ impl Receiver {
             min_free: 0,
             partial: 16 << 20,
             keep_existing: false,
+            renames: true,
         };
         Self { inbox: Inbox::new(incoming, ledger, committer, EventSink::none(), limits) }
     }

@@ -62,6 +62,9 @@ pub struct Limits {
     /// An existing file is kept (`--on-conflict skip`), so an offer of another size is refused at
     /// once.
     pub keep_existing: bool,
+    /// A file in the place of a folder is no obstacle: the folder gets another name
+    /// (`--on-conflict rename`).
+    pub renames: bool,
 }
 
 /// Resets the stream with a code that says that the sender broke the protocol, unless the stream is

@@ -25,11 +25,17 @@ struct RefusedOffer {
 
 impl RefusedOffers {
     /// The reason to refuse an offer again: the entry that was in its place is still there,
-    /// unchanged.
-    pub(super) fn still(&self, incoming: &Incoming, offer: &Offer) -> Option<(Refusal, String)> {
+    /// unchanged. With `renames` a file in its place is no obstacle.
+    pub(super) fn still(
+        &self,
+        incoming: &Incoming,
+        offer: &Offer,
+        renames: bool,
+    ) -> Option<(Refusal, String)> {
         let (reason, detail, before) = {
             let known = self.locked();
-            let refused = known.get(&offer.id)?;
+            let refused =
+                known.get(&offer.id).filter(|refused| !renames || !refused.obstacle.is_file())?;
             (refused.reason, refused.detail.clone(), refused.obstacle.clone())
         };
         (incoming.obstacle(&offer.name)? == before).then_some((reason, detail))

@@ -133,6 +133,43 @@ fn a_file_with_a_taken_name_is_renamed_replaces_it_or_is_skipped() {
     }
 }
 
+/// Both sides are killed during the transfer, and the file is removed before the rest arrives.
+#[test]
+fn a_folder_where_a_file_stands_lands_beside_it_as_one() {
+    let pair = Pair::new();
+    fs::create_dir_all(pair.b.incoming()).unwrap();
+    fs::write(pair.b.incoming().join("d"), "a file where a folder wants to be").unwrap();
+    for n in 0..40 {
+        put(&pair.a, &format!("d/{n}"), &"content".repeat(10_000));
+    }
+    put(&pair.a, "d/deep/er/file", "content");
+    let slow = ["--limit-rate", "500K", "--compress", "never"];
+    let (a, mut b) = (pair.a.start(&slow), pair.b.start(&[]));
+    let first = b.waits_for("file_done", |event| event["direction"] == "receive").event;
+    assert!(first["saved_as"].as_str().unwrap().starts_with("d (1)/"), "{first}");
+    a.kill();
+    b.kill();
+    let (a, mut b) = (pair.a.start(&slow), pair.b.start(&[]));
+    b.waits_for("file_done", |event| event["direction"] == "receive");
+    fs::remove_file(pair.b.incoming().join("d")).unwrap();
+    b.kill();
+    a.kill();
+    let (at_a, _) = pair.drain(&[], &[]);
+    assert!(!at_a.iter().any(|event| event["event"] == "file_failed"), "{at_a:#?}");
+    assert_eq!(names(&pair.b.incoming()), ["d (1)"]);
+    assert_eq!(names(&pair.b.incoming().join("d (1)")).len(), 41);
+    assert_eq!(
+        fs::read_to_string(pair.b.incoming().join("d (1)/deep/er/file")).unwrap(),
+        "content"
+    );
+    assert_eq!(names(&pair.a.outgoing()), [""; 0]);
+    pair.b.left_nothing_over();
+
+    put(&pair.a, "d/of another folder", "content");
+    pair.drain(&[], &[]);
+    assert_eq!(names(&pair.b.incoming()), ["d", "d (1)"]);
+}
+
 /// Slow: the sender asks again every 20 s.
 #[test]
 fn a_refused_file_follows_when_its_name_is_free() {

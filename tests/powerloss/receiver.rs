@@ -193,6 +193,26 @@ fn many() -> World {
     World::new(OnConflict::Rename, &things, steps)
 }
 
+/// A file in the place of a folder, which its user removes before the folder is complete.
+fn beside() -> World {
+    let things = [
+        ("d", file("in the way")),
+        ("d/a", file("a")),
+        ("d/e/b", large(5)),
+        ("d/l", What::Link("a")),
+        ("d/e", What::Folder),
+        ("d", What::Folder),
+    ];
+    let steps = vec![
+        Step::Offer(&[0]),
+        Step::Offer(&[1]),
+        Step::TakeAway(0),
+        Step::Offer(&[2, 3]),
+        Step::Offer(&[4, 5]),
+    ];
+    World::new(OnConflict::Rename, &things, steps)
+}
+
 /// Existing files are replaced by other files, by links and folders, and by the same file again. A
 /// folder is not replaced.
 fn replacing() -> World {
@@ -321,6 +341,11 @@ fn large_batches_are_not_lost_or_duplicated() {
 }
 
 #[test]
+fn a_folder_beside_a_file_is_one_folder() {
+    beside().holds();
+}
+
+#[test]
 fn one_version_of_a_replaced_file_exists() {
     replacing().holds();
 }
@@ -332,7 +357,7 @@ fn existing_files_stay_and_refused_files_are_absent() {
 
 #[test]
 fn a_kill_before_a_power_loss_breaks_no_promise() {
-    [few(), many(), replacing(), skipping()].iter().for_each(World::holds_after_kills);
+    [few(), many(), beside(), replacing(), skipping()].iter().for_each(World::holds_after_kills);
 }
 
 /// Syncs without which all promises still hold, by the last failpoint before them.
@@ -352,7 +377,7 @@ const SPARE: &[(&str, &str)] = &[
 #[test]
 fn every_sync_of_the_receiver_is_needed() {
     let (mut needed, mut needless) = (BTreeSet::new(), BTreeSet::new());
-    for world in [few(), many(), replacing(), skipping()] {
+    for world in [few(), many(), beside(), replacing(), skipping()] {
         needless.extend(world.needless_syncs(&mut needed));
     }
     needless.retain(|kind| !needed.contains(kind) && !SPARE.contains(&(kind.0, &kind.1)));

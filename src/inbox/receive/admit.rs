@@ -11,7 +11,9 @@ impl Inbox {
         if offer.name.to_path().is_err() {
             return Err(refused(Refusal::Name, "choose another name at the source"));
         }
-        if let Some((reason, detail)) = self.refused.still(&self.incoming, offer) {
+        if let Some((reason, detail)) =
+            self.refused.still(&self.incoming, offer, self.limits.renames)
+        {
             return Err(refused(reason, detail));
         }
         let EntryKind::File { size } = offer.kind else { return Ok(None) };

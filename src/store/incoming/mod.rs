@@ -1,8 +1,10 @@
 //! Where files arrive: the folder, the stage beside it, and the space that is promised.
 
+pub(crate) mod beside;
 pub(crate) mod place;
 pub(crate) mod publish;
 pub(crate) mod quota;
+pub(crate) mod same;
 pub(crate) mod stage;
 
 use super::error::{Naming, StoreError};

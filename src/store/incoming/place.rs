@@ -2,10 +2,12 @@
 //! to.
 
 use super::Incoming;
+use super::beside::Beside;
+use super::same::{hash_of, samples_agree};
 use super::stage::leaf_of;
 use crate::config::OnConflict;
 use crate::failpoint::fail_point;
-use crate::proto::message::{Timestamp, TransferId};
+use crate::proto::message::{EntryKind, Timestamp, TransferId};
 use crate::proto::name::Name;
 use crate::store::error::{Naming, StoreError};
 use crate::store::tree::folder::DirCursor;
@@ -17,8 +19,7 @@ use crate::store::tree::sync;
 use cap_std::fs::Dir;
 use std::collections::{BTreeSet, HashMap};
 use std::ffi::{OsStr, OsString};
-use std::fs::File;
-use std::io::{self, Read, Seek};
+use std::io;
 use std::sync::Arc;
 
 /// Folders whose entries changed are remembered up to here: handles are scarce. With more of them
@@ -30,9 +31,6 @@ const PRIVATE: u32 = 0o700;
 /// read to the end.
 pub(crate) const MAX_READ: u32 = 64;
 const MAX_HASHED: usize = 4;
-/// Bytes that are compared in each of so many places before a file is read to the end.
-const SAMPLE: usize = 16 * 1024;
-const SAMPLES: u64 = 8;
 /// How often a name that is free, then taken, then free again is tried.
 const RACES: u32 = 16;
 
@@ -52,6 +50,7 @@ pub(crate) struct Placer<'a> {
     failed: Option<io::Error>,
     // The files in Incoming that were compared with staged ones.
     compared: HashMap<TransferId, Compared>,
+    beside: Beside,
 }
 
 /// What was found when files were compared with a staged one.
@@ -76,7 +75,8 @@ pub(crate) enum Thing<'a> {
 }
 
 impl<'a> Placer<'a> {
-    pub(crate) fn new(incoming: &'a Incoming, on_conflict: OnConflict) -> Self {
+    /// `beside` is what the ledger remembers of the batch's folders.
+    pub(crate) fn new(incoming: &'a Incoming, on_conflict: OnConflict, beside: Beside) -> Self {
         Self {
             incoming,
             walk: incoming.folder().walk(),
@@ -87,12 +87,28 @@ impl<'a> Placer<'a> {
             doubles: Vec::new(),
             failed: None,
             compared: HashMap::new(),
+            beside,
         }
     }
 
     /// Where it leads.
     pub(crate) fn incoming(&self) -> &'a Incoming {
         self.incoming
+    }
+
+    /// The name of an offered entry as far as the folders above it are concerned, and of a folder
+    /// as a whole: beside what stands in the way, where both are kept.
+    pub(crate) fn real_name(&mut self, name: &Name, kind: &EntryKind) -> Name {
+        match (self.on_conflict, kind) {
+            (OnConflict::Overwrite | OnConflict::Skip, _) => name.clone(),
+            (OnConflict::Rename, EntryKind::Folder) => self.beside.of_folder(&mut self.walk, name),
+            (OnConflict::Rename, _) => self.beside.of_entry(&mut self.walk, name),
+        }
+    }
+
+    /// Which folders stand beside their names.
+    pub(crate) fn beside(&self) -> &Beside {
+        &self.beside
     }
 
     /// The name that an entry will probably get, for the ledger: the one that [`Placer::place`]
@@ -395,21 +411,6 @@ fn is_staged(stage: &Dir, staged: &OsStr, there: &Meta) -> bool {
     os::stat(stage, staged).is_ok_and(|staged| staged.same_inode(there))
 }
 
-/// Whether two files of this size agree in some places, so that not all of a large one is read to
-/// see that it is another one.
-fn samples_agree(one: &File, other: &File, size: u64) -> bool {
-    let (mut left, mut right) = (vec![0; SAMPLE], vec![0; SAMPLE]);
-    let last = size.saturating_sub(SAMPLE as u64);
-    (0..SAMPLES).all(|number| {
-        let offset = last / (SAMPLES - 1) * number;
-        match (os::read_at(one, &mut left, offset), os::read_at(other, &mut right, offset)) {
-            (Ok(n), Ok(m)) => left[..n.min(m)] == right[..n.min(m)],
-            // The hash decides.
-            _ => true,
-        }
-    })
-}
-
 /// As [`os::rename_new`]. A folder whose mode does not let its own user write (it came with it,
 /// from an earlier transfer) is opened for the one moment.
 fn rename_in(from: &Dir, old: &OsStr, to: &Dir, new: &OsStr) -> io::Result<()> {
@@ -426,24 +427,5 @@ fn rename_in(from: &Dir, old: &OsStr, to: &Dir, new: &OsStr) -> io::Result<()> {
             renamed
         }
         other => other,
-    }
-}
-
-fn hash_of(mut file: &File, size: u64) -> io::Result<[u8; 32]> {
-    let mut hasher = blake3::Hasher::new();
-    let mut buffer = vec![0; 256 * 1024];
-    // On Windows a read at an offset moves the position.
-    file.rewind()?;
-    let mut file = file.take(size + 1);
-    let mut length = 0;
-    loop {
-        match file.read(&mut buffer)? {
-            0 if length == size => return Ok(*hasher.finalize().as_bytes()),
-            0 => return Err(io::ErrorKind::UnexpectedEof.into()),
-            read => {
-                hasher.update(&buffer[..read]);
-                length += read as u64;
-            }
-        }
     }
 }

@@ -7,6 +7,7 @@
 //! not, so the rename was made.
 
 use super::Incoming;
+use super::beside::Beside;
 use super::place::{Entry, Placer, Thing};
 use super::stage::{Staged, leaf_of};
 use crate::config::OnConflict;
@@ -59,6 +60,9 @@ enum Step {
 
 struct Job {
     offer: Offer,
+    /// Its name in Incoming, unless something stands there: in folders that may be beside their own
+    /// names.
+    name: Name,
     hash: [u8; 32],
     step: Step,
     /// A note stands beside the staged file. It goes when the file is placed, so that until the
@@ -72,7 +76,7 @@ impl Job {
     }
 
     fn entry(&self) -> Entry<'_> {
-        let Offer { id, name, kind, modified, .. } = &self.offer;
+        let (name, Offer { id, kind, modified, .. }) = (&self.name, &self.offer);
         let thing = match kind {
             EntryKind::Link { target } => Thing::Link { target },
             _ => Thing::File { size: self.offer.size(), hash: &self.hash },
@@ -83,7 +87,7 @@ impl Job {
     fn received(&self) -> (TransferId, Received) {
         let saved_as = match &self.step {
             Step::Ready(name) | Step::Placed(name) => name.clone(),
-            _ => self.offer.name.clone(),
+            _ => self.name.clone(),
         };
         (self.offer.id, Received { hash: self.hash, saved_as })
     }
@@ -97,9 +101,15 @@ pub fn publish(
     batch: Vec<Arrived>,
 ) -> Vec<Outcome> {
     let at_once = sync::at_once(batch.len());
-    let mut placer = Placer::new(incoming, on_conflict);
+    let known = Beside::of(ledger, on_conflict, batch.iter().map(|arrived| &arrived.offer));
+    let (beside, unknown) =
+        known.map_or_else(|error| (Beside::default(), Some(error)), |known| (known, None));
+    let mut placer = Placer::new(incoming, on_conflict, beside);
     let mut jobs: Vec<Job> =
         batch.into_iter().map(|arrived| stage(incoming, &mut placer, arrived, !at_once)).collect();
+    if let Some(error) = unknown {
+        jobs.iter_mut().for_each(|job| job.fail(&error));
+    }
     fail_point("publish.staged");
     sync_stage(incoming, &mut jobs, at_once);
     fail_point("publish.synced");
@@ -110,16 +120,17 @@ pub fn publish(
     drop_refused(incoming, ledger, &jobs);
     let placed = |step: &Step| matches!(step, Step::Placed(_));
     let complete: Vec<Name> = {
-        let folders =
-            jobs.iter().filter(|job| placed(&job.step) && filling.contains(&job.offer.name));
+        let folders = jobs.iter().filter(|job| placed(&job.step) && filling.contains(&job.name));
         folders
             .filter(|job| job.offer.kind == EntryKind::Folder)
-            .map(|job| job.offer.name.clone())
+            .map(|job| job.name.clone())
             .collect()
     };
     each_or_all(&mut jobs, &complete, placed, |entries, complete| {
         ledger.committed(entries, complete)
     });
+    let arrived = jobs.iter().filter(|job| placed(&job.step)).map(|job| &job.offer);
+    placer.beside().have_arrived(ledger, arrived.filter(|offer| offer.kind == EntryKind::Folder));
     fail_point("publish.committed");
     jobs.into_iter().map(outcome).collect()
 }
@@ -132,17 +143,18 @@ fn announce(ledger: &Ledger, placer: &mut Placer<'_>, jobs: &mut [Job]) -> HashS
     for job in &*jobs {
         match &job.step {
             Step::Ready(name) => placer.missing(name.parent(), &mut missing),
-            Step::Folder => placer.missing(Some(job.offer.name.clone()), &mut missing),
+            Step::Folder => placer.missing(Some(job.name.clone()), &mut missing),
             _ => {}
         }
     }
     let missing: Vec<Name> = missing.into_iter().collect();
+    if let Err(error) = ledger.are_beside(placer.beside().new_ones()) {
+        jobs.iter_mut().for_each(|job| job.fail(&error));
+    }
     let ready = |step: &Step| matches!(step, Step::Ready(_) | Step::Folder);
     each_or_all(jobs, &missing, ready, |entries, missing| ledger.committing(entries, missing));
-    let folders = jobs
-        .iter()
-        .filter(|job| matches!(job.step, Step::Folder))
-        .map(|job| job.offer.name.clone());
+    let folders =
+        jobs.iter().filter(|job| matches!(job.step, Step::Folder)).map(|job| job.name.clone());
     let folders: Vec<Name> = folders.collect();
     match ledger.filling_of(folders) {
         Ok(filling) => filling,
@@ -158,7 +170,7 @@ fn announce(ledger: &Ledger, placer: &mut Placer<'_>, jobs: &mut [Job]) -> HashS
 /// sync.
 fn place_all(placer: &mut Placer<'_>, jobs: &mut [Job], filling: &HashSet<Name>) {
     for job in &mut *jobs {
-        let Offer { name, mode, modified, .. } = &job.offer;
+        let (name, Offer { mode, modified, .. }) = (&job.name, &job.offer);
         let placed = match &job.step {
             Step::Folder => {
                 placer.folder(name, *mode, *modified, filling.contains(name)).map(|()| name.clone())
@@ -195,7 +207,7 @@ pub fn recover(
     on_conflict: OnConflict,
 ) -> Result<(), StoreError> {
     let (mut committed, mut dropped, mut partial) = (Vec::new(), Vec::new(), Vec::new());
-    let mut placer = Placer::new(incoming, on_conflict);
+    let mut placer = Placer::new(incoming, on_conflict, Beside::default());
     for (id, received) in ledger.unfinished()? {
         fail_point("recover.entry");
         match place_again(incoming, &mut placer, id, &received) {
@@ -218,6 +230,7 @@ pub fn recover(
     let mut folders = ledger.filling()?;
     folders.retain(|name| placer.is_gone(name));
     ledger.committed(&committed, &folders)?;
+    ledger.prune_beside(|name| placer.is_gone(name))?;
     fail_point("recover.committed");
     ledger.not_committed(&partial)?;
     ledger.not_committed(&dropped)?;
@@ -274,13 +287,14 @@ fn is_whole(incoming: &Incoming, id: TransferId, received: &Received) -> Result<
 /// closed then: a batch has more files than a process may have open.
 fn stage(incoming: &Incoming, placer: &mut Placer<'_>, arrived: Arrived, sync: bool) -> Job {
     let Arrived { offer, content, hash } = arrived;
+    let name = placer.real_name(&offer.name, &offer.kind);
     let noted = matches!(&content, Content::Staged(staged) if staged.is_noted());
     let finish = |mut staged: Staged| {
         staged.finish(offer.size(), offer.mode, offer.modified)?;
         if sync { staged.sync() } else { Ok(()) }
     };
     let staged = match content {
-        Content::Folder => return Job { offer, hash, step: Step::Folder, noted },
+        Content::Folder => return Job { offer, name, hash, step: Step::Folder, noted },
         Content::Link => stage_link(incoming, &offer),
         Content::Staged(staged) => finish(staged),
         Content::Bytes(bytes) => incoming
@@ -292,7 +306,7 @@ fn stage(incoming: &Incoming, placer: &mut Placer<'_>, arrived: Arrived, sync: b
                 finish(staged)
             }),
     };
-    let mut job = Job { offer, hash, step: Step::Folder, noted };
+    let mut job = Job { offer, name, hash, step: Step::Folder, noted };
     match staged {
         Ok(()) => job.step = Step::Ready(placer.likely_name(&job.entry())),
         Err(error) => job.fail(&error),

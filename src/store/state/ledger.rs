@@ -6,6 +6,7 @@
 //! `publish::recover`. A folder that is made on the way to a file is `filling` until its own entry
 //! arrives: so a folder that was made here is told from one of the user's.
 
+mod beside;
 mod database;
 
 use super::StateDir;
@@ -62,6 +63,8 @@ enum State {
     Committed = 1,
     /// A folder that was made here, and whose own permissions have not arrived yet.
     Filling = 2,
+    /// A folder that is offered with another name than it has here.
+    Beside = 3,
 }
 
 impl Ledger {
@@ -131,7 +134,7 @@ impl Ledger {
             for id in ids {
                 found.push(table.get(&id.0)?.and_then(|value| match decode(value.value())? {
                     (State::Committed, received) => Some(received),
-                    (State::Committing | State::Filling, _) => None,
+                    (State::Committing | State::Filling | State::Beside, _) => None,
                 }));
             }
             Ok(found)
@@ -377,6 +380,7 @@ fn decode(value: &[u8]) -> Option<(State, Received)> {
         0 => State::Committing,
         1 => State::Committed,
         2 => State::Filling,
+        3 => State::Beside,
         _ => return None,
     };
     let (_when, rest) = rest.split_first_chunk::<8>()?;
@@ -388,7 +392,7 @@ fn decode(value: &[u8]) -> Option<(State, Received)> {
 fn too_old(value: &[u8], as_of: u64) -> bool {
     match value.split_first() {
         Some((&state, rest))
-            if state == State::Committed as u8 || state == State::Filling as u8 =>
+            if state != State::Committing as u8 && state <= State::Beside as u8 =>
         {
             let when = rest.first_chunk::<8>().map(|when| u64::from_le_bytes(*when));
             when.is_none_or(|when| age::is_older(when, as_of, REMEMBERED))

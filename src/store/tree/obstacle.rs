@@ -29,6 +29,13 @@ impl PartialEq for Obstacle {
     }
 }
 
+impl Obstacle {
+    /// Whether it is a file.
+    pub fn is_file(&self) -> bool {
+        self.meta.kind == FileKind::File
+    }
+}
+
 impl Incoming {
     /// What stands on the way to a name, or there.
     pub fn obstacle(&self, name: &Name) -> Option<Obstacle> {

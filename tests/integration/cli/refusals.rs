@@ -138,10 +138,14 @@ impl Drop for Talk {
 fn refused_files_of_a_folder_are_reported_once_and_not_after_a_reconnect() {
     const FILES: usize = 300;
     let pair = Pair::new();
-    fs::create_dir_all(pair.b.incoming().join("d")).unwrap();
+    // In the folder and below it; refused before their content comes, and after it, which another
+    // size saves.
+    let name =
+        |i: usize| if i.is_multiple_of(3) { format!("d/below/{i}") } else { format!("d/{i}") };
+    fs::create_dir_all(pair.b.incoming().join("d/below")).unwrap();
     for i in 0..FILES {
-        put(&pair.a, &format!("d/{i}"), "the new one");
-        fs::write(pair.b.incoming().join(format!("d/{i}")), "old").unwrap();
+        put(&pair.a, &name(i), if i.is_multiple_of(2) { "the new one" } else { "new" });
+        fs::write(pair.b.incoming().join(name(i)), "old").unwrap();
     }
     let a = Talk::start(&pair.a, &[]);
     let b = Talk::start(&pair.b, &["--on-conflict", "skip"]);
@@ -161,7 +165,7 @@ fn refused_files_of_a_folder_are_reported_once_and_not_after_a_reconnect() {
     put(&pair.a, "last.txt", "last");
     a.says("last.txt", 1);
     // Any other message about the refusals would have come by now.
-    put(&pair.a, "d/0", "another one");
+    put(&pair.a, &name(0), "another one");
     a.says("not sent:", 1);
     assert_eq!(a.count("not sent:"), 1, "{:#?}", a.all());
     assert_eq!(a.count("os error"), 0, "{:#?}", a.all());

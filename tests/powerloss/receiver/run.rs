@@ -9,7 +9,7 @@ use rft::proto::message::{Outcome, Refusal};
 use rft::store::Delivered;
 use rft::store::publish;
 use rft::store::{Incoming, Ledger, StateDir, StoreError};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -172,7 +172,7 @@ impl Run<'_> {
     /// A folder is private until it has its own permissions, which become durable before its time.
     fn is_shut(&self, incoming: &Path, path: &Path) -> bool {
         let mode = incoming.join(path).symlink_metadata().unwrap().mode();
-        let own = |thing: &Thing| thing.what == What::Folder && Path::new(thing.name) == path;
+        let own = |thing: &Thing| thing.what == What::Folder && may_be_called(thing.name, path);
         incoming.join(path).is_dir()
             && (mode & 0o777 == 0o700 || mode & 0o777 == 0o750 && self.world.things.iter().any(own))
     }
@@ -195,14 +195,26 @@ impl Run<'_> {
             let things = self.world.things.iter().enumerate();
             let known = things.filter(|(_, thing)| may_be_called(thing.name, &path));
             let is = known.filter(|(n, thing)| is_whole(&incoming.join(&path), *n, thing));
-            let above =
-                self.world.things.iter().any(|thing| Path::new(thing.name).starts_with(&path));
+            let is_above = |thing: &Thing| {
+                Path::new(thing.name).ancestors().any(|above| {
+                    above
+                        .to_str()
+                        .is_some_and(|above| !above.is_empty() && may_be_called(above, &path))
+                })
+            };
+            let above = self.world.things.iter().any(is_above);
             match is.map(|(n, _)| n).next() {
                 Some(n) => found.entry(n).or_default().push(path),
                 None if self.is_users_own(&path) => {}
                 None if above && self.is_shut(&incoming, &path) => {}
                 None => return Err(format!("{} is none of those that were sent", path.display())),
             }
+        }
+        let tops = found.iter().filter(|(n, _)| self.world.things[**n].name.starts_with("d/"));
+        let tops: BTreeSet<_> =
+            tops.flat_map(|(_, paths)| paths).map(|path| path.iter().next()).collect();
+        if tops.len() > 1 {
+            return Err(format!("one folder became several: {tops:?}"));
         }
         for (n, thing) in self.world.things.iter().enumerate() {
             let count = found.get(&n).map_or(0, Vec::len);

@@ -111,9 +111,16 @@ fn stage(n: usize, content: &[u8], incoming: &Incoming) -> Result<Staged, StoreE
     Ok(staged)
 }
 
+/// Whether `path` is a name of the entry: a number may follow its last component, or its first one,
+/// where a file may have been in the place of a folder.
 pub fn may_be_called(sent: &str, path: &Path) -> bool {
-    let names = (0..3).filter_map(|number| numbered_name(&name(sent), number));
-    names.into_iter().any(|name| name.as_bytes() == path.as_os_str().as_encoded_bytes())
+    let sent = name(sent);
+    let top = name(std::str::from_utf8(sent.components().next().unwrap()).unwrap());
+    let below = &sent.as_bytes()[top.as_bytes().len()..];
+    let moved = numbered_name(&top, 1).unwrap();
+    let moved = Name::parse(&[moved.as_bytes(), below].concat()).unwrap();
+    let numbers = (0..3).flat_map(|number| [&sent, &moved].map(|name| numbered_name(name, number)));
+    numbers.flatten().any(|name| name.as_bytes() == path.as_os_str().as_encoded_bytes())
 }
 
 pub fn is_whole(path: &Path, n: usize, thing: &Thing) -> bool {

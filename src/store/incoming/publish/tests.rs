@@ -178,9 +178,11 @@ fn the_conflict_table() {
     for policy in [Overwrite, Skip] {
         assert_eq!(refused(&rig.one(policy, file(8, "d", "new"))), Refusal::InTheWay);
     }
-    for policy in [Rename, Overwrite, Skip] {
-        assert_eq!(refused(&rig.one(policy, file(9, "d/a.txt/b", "new"))), Refusal::InTheWay);
-        assert_eq!(refused(&rig.one(policy, folder(10, "d/a.txt"))), Refusal::InTheWay);
+    assert_eq!(saved(&rig.one(Rename, file(9, "d/a.txt/b", "new"))), "d/a (1).txt/b");
+    assert_eq!(saved(&rig.one(Rename, folder(10, "d/a.txt"))), "d/a (1).txt");
+    for policy in [Overwrite, Skip] {
+        assert_eq!(refused(&rig.one(policy, file(9, "d/a.txt/c", "new"))), Refusal::InTheWay);
+        assert_eq!(refused(&rig.one(policy, folder(12, "d/a.txt"))), Refusal::InTheWay);
     }
     assert_eq!(saved(&rig.one(Rename, folder(11, "d"))), "d");
     assert_eq!(rig.staged(), 0);
@@ -296,6 +298,84 @@ fn folders_that_are_gone_are_forgotten_and_a_sender_without_modes_gets_the_usual
 }
 
 #[cfg(unix)]
+/// A file is where a folder is to be, which arrives in parts, with a restart and a crash in
+/// between.
+#[test]
+fn a_folder_lands_beside_what_stands_in_its_place_with_all_that_it_holds() {
+    let mut rig = rig();
+    rig.put("x/d", "in the way");
+    rig.put("x/d (1)", "this one too");
+    let all = |rig: &Rig, batch| {
+        let outcomes = rig.publish(OnConflict::Rename, batch);
+        outcomes.iter().map(saved).map(str::to_owned).collect::<Vec<_>>()
+    };
+    let two = vec![file(1, "x/d/a", "a"), file(2, "x/d/e/b", "b")];
+    assert_eq!(all(&rig, two), ["x/d (2)/a", "x/d (2)/e/b"]);
+    rig = rig.restart(OnConflict::Rename);
+    for gone in ["x/d", "x/d (1)"] {
+        std::fs::remove_file(rig.path(gone)).unwrap();
+    }
+    rig = rig.restart(OnConflict::Rename);
+    // As large files come: staged before, placed later.
+    let staged = stage_and_commit(&rig, file(3, "x/d/c", "c"));
+    rig = rig.restart(OnConflict::Rename);
+    assert_eq!(saved_as(&rig, staged), "x/d (2)/c");
+    assert_eq!(
+        all(&rig, vec![link(4, "x/d/l", "e/b"), folder(5, "x/d/e")]),
+        ["x/d (2)/l", "x/d (2)/e"]
+    );
+    // The same file once more, and the folder itself.
+    assert_eq!(all(&rig, vec![file(6, "x/d/a", "a"), folder(7, "x/d")]), ["x/d (2)/a", "x/d (2)"]);
+    assert_eq!(read(&rig.path("x/d (2)/l")), "b");
+    assert!(!rig.path("x/d").exists());
+    assert_eq!(all(&rig, vec![file(8, "x/d/a", "of another folder")]), ["x/d/a"]);
+    rig = rig.restart(OnConflict::Rename);
+    assert_eq!(all(&rig, vec![file(9, "x/d/b", "of another folder")]), ["x/d/b"]);
+    assert_eq!(rig.staged(), 0);
+}
+
+/// While the thing is in the way, it does not matter what the ledger remembers; without it, a
+/// folder that the user took away is no reason to make it again.
+#[test]
+fn a_folder_beside_another_thing_is_found_again_or_begun_anew() {
+    let mut rig = rig();
+    rig.put("d", "in the way");
+    let one = |rig: &Rig, n, name: &str| {
+        saved(&rig.one(OnConflict::Rename, file(n, name, name))).to_owned()
+    };
+    assert_eq!(one(&rig, 1, "d/a"), "d (1)/a");
+    assert_eq!(saved(&rig.one(OnConflict::Rename, folder(2, "d"))), "d (1)");
+    assert_eq!(one(&rig, 3, "d/b"), "d (1)/b");
+    std::fs::remove_dir_all(rig.path("d (1)")).unwrap();
+    rig.put("d (1)", "now this is a file");
+    assert_eq!(one(&rig, 4, "d/c"), "d (2)/c");
+    std::fs::remove_dir_all(rig.path("d (2)")).unwrap();
+    std::fs::remove_file(rig.path("d")).unwrap();
+    rig = rig.restart(OnConflict::Rename);
+    assert_eq!(one(&rig, 5, "d/e"), "d/e");
+    // A file in its way, inside of a folder that is beside another one itself.
+    rig.put("f", "in the way");
+    rig.put("f (1)/g", "in the way");
+    assert_eq!(one(&rig, 6, "f/g/h"), "f (1)/g (1)/h");
+    for on_conflict in [OnConflict::Overwrite, OnConflict::Skip] {
+        assert_eq!(refused(&rig.one(on_conflict, file(7, "f/i", "i"))), Refusal::InTheWay);
+    }
+}
+
+/// Whole, staged and announced to the ledger: the process dies before the rename.
+fn stage_and_commit(rig: &Rig, arrived: Arrived) -> TransferId {
+    let id = arrived.offer.id;
+    let known = Beside::of(rig.ledger(), OnConflict::Rename, [&arrived.offer].into_iter()).unwrap();
+    let mut placer = Placer::new(&rig.incoming, OnConflict::Rename, known);
+    let mut jobs = [stage(&rig.incoming, &mut placer, arrived, true)];
+    announce(rig.ledger(), &mut placer, &mut jobs);
+    id
+}
+
+fn saved_as(rig: &Rig, id: TransferId) -> String {
+    rig.ledger().received(id).unwrap().unwrap().saved_as.to_string()
+}
+
 fn set_mode(path: &Path, mode: u32) {
     use std::os::unix::fs::PermissionsExt;
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
@@ -312,7 +392,7 @@ fn a_bad_one_among_many_fails_alone() {
     let short = rig.incoming.stage(TransferId([53; 16])).unwrap().0;
     batch[53] =
         Arrived { content: Content::Staged(short), ..file(53, "short", "more than is there") };
-    let outcomes = rig.publish(OnConflict::Rename, batch);
+    let outcomes = rig.publish(OnConflict::Skip, batch);
     let expected = [Refusal::InTheWay, Refusal::Link, Refusal::Link, Refusal::Storage];
     for (n, outcome) in outcomes.iter().enumerate() {
         match n {
@@ -326,7 +406,7 @@ fn a_bad_one_among_many_fails_alone() {
 
 /// Everything up to the ledger's "committing", as [`publish`] does it.
 fn until_committing(rig: &Rig, arrived: Arrived) {
-    let mut placer = Placer::new(&rig.incoming, OnConflict::Rename);
+    let mut placer = Placer::new(&rig.incoming, OnConflict::Rename, Beside::default());
     let mut jobs = vec![stage(&rig.incoming, &mut placer, arrived, true)];
     sync_stage(&rig.incoming, &mut jobs, false);
     announce(rig.ledger(), &mut placer, &mut jobs);
@@ -375,7 +455,12 @@ fn a_whole_file_that_the_ledger_does_not_know_yet_can_be_resumed() {
     staged.write_at(0, b"from the stage").unwrap();
     staged.checkpoint(&ChunkSet::prefix(5)).unwrap();
     let large = Arrived { content: Content::Staged(staged), ..file(9, "large", "from the stage") };
-    stage(&rig.incoming, &mut Placer::new(&rig.incoming, OnConflict::Rename), large, true);
+    stage(
+        &rig.incoming,
+        &mut Placer::new(&rig.incoming, OnConflict::Rename, Beside::default()),
+        large,
+        true,
+    );
     let rig = rig.restart(OnConflict::Rename);
     let (staged, held) = rig.incoming.stage(TransferId([9; 16])).unwrap();
     assert_eq!(held, ChunkSet::prefix(5));
@@ -390,7 +475,7 @@ fn a_crash_after_the_rename_counts_as_committed() {
     let rig = rig();
     rig.put("d/a", "old");
     until_committing(&rig, file(1, "d/a", "content"));
-    let mut placer = Placer::new(&rig.incoming, OnConflict::Rename);
+    let mut placer = Placer::new(&rig.incoming, OnConflict::Rename, Beside::default());
     let arrived = file(1, "d/a", "content");
     let thing = Thing::File { size: 7, hash: &arrived.hash };
     let Offer { id, name: at, modified, .. } = &arrived.offer;
