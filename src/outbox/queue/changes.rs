@@ -243,7 +243,8 @@ impl Table {
     /// A folder cannot be listed. It is not sent until it can, and nothing waits for it.
     pub fn unlistable(&mut self, folder: &Name) {
         self.update(folder, |entry| {
-            if !entry.listed && !entry.state().is_handed_out() {
+            // A file may have taken its name meanwhile.
+            if entry.is_folder() && !entry.listed {
                 entry.apply(EntryEvent::Unlistable);
             }
         });

@@ -13,7 +13,7 @@
 //! it, or a folder holds an unfinished file.
 //!
 //! The complete table: each event, the states in which it is allowed, and the state that follows.
-//! `same` means that only the time of the state changes. The tests compare this table with the
+//! `same` means that at most the time of the state changes. The tests compare this table with the
 //! code.
 //!
 //! ```text

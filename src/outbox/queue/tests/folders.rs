@@ -122,6 +122,17 @@ fn a_folder_that_cannot_be_listed_holds_nothing_up() {
 }
 
 #[test]
+fn a_file_with_the_name_of_an_unlistable_folder_is_sent() {
+    let mut table = table();
+    see(&mut table, "d", folder(1, 10), at(0));
+    table.observe(&name("d"), file(2, 5, 10), None, Activity::Moved, at(1), 0);
+    table.unlistable(&name("d"));
+    assert_eq!(pop(&mut table, "d").size(), 5);
+    table.unlistable(&name("d"));
+    assert_eq!(state(&table, "d"), "InFlight");
+}
+
+#[test]
 fn a_file_may_become_a_folder_and_back() {
     let mut table = table();
     see(&mut table, "a", file(1, 5, 10), at(0));
