@@ -363,7 +363,7 @@ fn every_thread_is_confined_to_the_folders() {
 fn a_panic_in_one_task_leaves_the_peers_up() {
     // The second peer dials the first and sends to it.
     let places = [
-        ("handshake.host_sure=panic@1", ""),
+        ("handshake.responder_sure=panic@1", ""),
         ("session.begun=panic@1", ""),
         ("receive.offer=panic@1", ""),
         ("", "handshake.initiator_done=panic@1"),

@@ -53,7 +53,11 @@ pub const START: &[Plan] = &[
         options: &[],
     },
     Plan {
-        deaths: &["handshake.host_sure=kill", "handshake.adopted=kill", "handshake.host_sure=kill"],
+        deaths: &[
+            "handshake.responder_sure=kill",
+            "handshake.adopted=kill",
+            "handshake.responder_sure=kill",
+        ],
         listens: Listens::Dier,
         options: &[],
     },
