@@ -23,14 +23,15 @@ const NEVER: Duration = Duration::from_secs(3600);
 /// The path and the message of a warning.
 type Warning = (Option<Name>, String);
 
-struct TestOutbox {
+/// The folders of one test, a ledger, and the warnings so far.
+struct TestDirs {
     dir: tempfile::TempDir,
     state: StateDir,
     ledger: Arc<Ledger>,
     warnings: Arc<Mutex<Vec<Warning>>>,
 }
 
-impl TestOutbox {
+impl TestDirs {
     fn new() -> Self {
         Self::at(tempfile::tempdir().unwrap())
     }
@@ -141,10 +142,10 @@ fn names(path: &Path) -> BTreeSet<String> {
 #[tokio::test]
 #[cfg(target_os = "linux")]
 async fn a_file_renamed_into_place_is_sent_at_once_and_removed_after_its_delivery() {
-    let world = TestOutbox::new();
-    let outbox = world.start(NEVER);
+    let dirs = TestDirs::new();
+    let outbox = dirs.start(NEVER);
     drained(&outbox).await;
-    world.move_in("a", "hello");
+    dirs.move_in("a", "hello");
     let item = next_named(&outbox, "a").await;
     assert_eq!((item.size(), item.attempt, item.first_offer), (5, 0, true));
     // The backlog may follow a moment after the item is ready.
@@ -154,7 +155,7 @@ async fn a_file_renamed_into_place_is_sent_at_once_and_removed_after_its_deliver
     outbox.delivered(item);
     assert_eq!(timeout(LONG, outbox.forgotten()).await.unwrap(), [id]);
     drained(&outbox).await;
-    assert!(!world.path("a").exists());
+    assert!(!dirs.path("a").exists());
     assert_eq!(outbox.totals(), DeliveredTotals { files: 1, bytes: 5 });
     assert!(!outbox.removal_failed());
 }
@@ -163,13 +164,13 @@ async fn a_file_renamed_into_place_is_sent_at_once_and_removed_after_its_deliver
 #[cfg(target_os = "linux")]
 async fn a_closed_file_waits_briefly_and_an_open_one_until_it_is_closed() {
     use std::io::Write;
-    let world = TestOutbox::new();
-    let outbox = world.start(Duration::from_millis(1500));
+    let dirs = TestDirs::new();
+    let outbox = dirs.start(Duration::from_millis(1500));
     drained(&outbox).await;
     let begin = Instant::now();
-    let mut slow = fs::File::create(world.path("slow")).unwrap();
+    let mut slow = fs::File::create(dirs.path("slow")).unwrap();
     slow.write_all(b"half").unwrap();
-    world.write("quick", "whole");
+    dirs.write("quick", "whole");
     let quick = next_named(&outbox, "quick").await;
     assert!(
         begin.elapsed() >= Waits::DEFAULT.after_close
@@ -180,26 +181,26 @@ async fn a_closed_file_waits_briefly_and_an_open_one_until_it_is_closed() {
     drop(slow);
     let item = next_named(&outbox, "slow").await;
     // The peer holds it, and a program opens it again before its removal.
-    let mut slow = fs::OpenOptions::new().append(true).open(world.path("slow")).unwrap();
+    let mut slow = fs::OpenOptions::new().append(true).open(dirs.path("slow")).unwrap();
     outbox.delivered(item);
     drained(&outbox).await;
-    assert!(world.path("slow").exists());
+    assert!(dirs.path("slow").exists());
     slow.write_all(b", and the other half").unwrap();
     drop(slow);
     let item = next_named(&outbox, "slow").await;
     assert_eq!(item.size(), 24);
     outbox.delivered(item);
-    until("it is removed", || !world.path("slow").exists()).await;
+    until("it is removed", || !dirs.path("slow").exists()).await;
 }
 
 #[tokio::test]
 async fn a_tree_is_sent_with_folders_last_and_leaves_nothing() {
-    let world = TestOutbox::new();
+    let dirs = TestDirs::new();
     for file in ["d/e/f/1", "d/e/2", "d/3", "top"] {
-        world.write(file, file);
+        dirs.write(file, file);
     }
-    fs::create_dir(world.path("empty")).unwrap();
-    let outbox = world.start(SHORT);
+    fs::create_dir(dirs.path("empty")).unwrap();
+    let outbox = dirs.start(SHORT);
     let order = take_all(&outbox).await;
     let at = |name: &str| {
         order.iter().position(|n| n == name).unwrap_or_else(|| panic!("{name}: {order:?}"))
@@ -208,30 +209,30 @@ async fn a_tree_is_sent_with_folders_last_and_leaves_nothing() {
     assert!(at("d/e/f/1") < at("d/e/f") && at("d/e/f") < at("d/e") && at("d/e/2") < at("d/e"));
     assert!(at("d/e") < at("d") && at("d/3") < at("d"));
     at("empty");
-    assert_eq!(names(&world.path("")), BTreeSet::new());
+    assert_eq!(names(&dirs.path("")), BTreeSet::new());
 }
 
 #[tokio::test]
 async fn without_events_scans_find_everything() {
-    let world = TestOutbox::new();
-    let outbox = world.start_with(SHORT, AfterSend::Delete, false);
+    let dirs = TestDirs::new();
+    let outbox = dirs.start_with(SHORT, AfterSend::Delete, false);
     drained(&outbox).await;
-    world.write("d/a", "x");
+    dirs.write("d/a", "x");
     let item = next_named(&outbox, "d/a").await;
     outbox.delivered(item);
     let item = next_named(&outbox, "d").await;
     outbox.delivered(item);
     drained(&outbox).await;
-    assert_eq!(names(&world.path("")), BTreeSet::new());
+    assert_eq!(names(&dirs.path("")), BTreeSet::new());
 }
 
 #[tokio::test]
 async fn a_burst_of_events_loses_nothing() {
-    let world = TestOutbox::new();
-    let outbox = world.start(SHORT);
+    let dirs = TestDirs::new();
+    let outbox = dirs.start(SHORT);
     drained(&outbox).await;
     for i in 0..3000 {
-        fs::write(world.path(&format!("file{i}")), b"x").unwrap();
+        fs::write(dirs.path(&format!("file{i}")), b"x").unwrap();
     }
     let mut got = BTreeSet::new();
     while got.len() < 3000 {
@@ -240,18 +241,18 @@ async fn a_burst_of_events_loses_nothing() {
         outbox.delivered(item);
     }
     drained(&outbox).await;
-    assert_eq!(names(&world.path("")), BTreeSet::new());
+    assert_eq!(names(&dirs.path("")), BTreeSet::new());
 }
 
 #[tokio::test]
 async fn a_tree_that_is_copied_in_is_complete() {
-    let world = TestOutbox::new();
-    let outbox = world.start(Duration::from_millis(300));
+    let dirs = TestDirs::new();
+    let outbox = dirs.start(Duration::from_millis(300));
     drained(&outbox).await;
     let mut expected = BTreeSet::new();
     for d in 0..20 {
         for f in 0..10 {
-            world.write(&format!("tree/{d}/sub/{f}"), "x");
+            dirs.write(&format!("tree/{d}/sub/{f}"), "x");
             expected.insert(format!("tree/{d}/sub/{f}"));
         }
         expected.extend([format!("tree/{d}/sub"), format!("tree/{d}")]);
@@ -265,61 +266,61 @@ async fn a_tree_that_is_copied_in_is_complete() {
     }
     drained(&outbox).await;
     assert_eq!(got, expected);
-    assert_eq!(names(&world.path("")), BTreeSet::new());
+    assert_eq!(names(&dirs.path("")), BTreeSet::new());
 }
 
 #[tokio::test]
 async fn a_file_that_is_replaced_in_flight_is_not_removed_but_sent_again() {
-    let world = TestOutbox::new();
-    world.write("a", "old");
-    let outbox = world.start(SHORT);
+    let dirs = TestDirs::new();
+    dirs.write("a", "old");
+    let outbox = dirs.start(SHORT);
     let item = next_named(&outbox, "a").await;
     let id = item.id;
-    world.move_in("a", "new one");
+    dirs.move_in("a", "new one");
     outbox.delivered(item);
     let again = next_named(&outbox, "a").await;
     assert!(again.id != id && again.size() == 7);
     outbox.delivered(again);
     drained(&outbox).await;
-    assert!(!world.path("a").exists());
+    assert!(!dirs.path("a").exists());
 }
 
 #[tokio::test]
 async fn a_file_that_vanishes_in_flight_is_dropped_without_a_warning() {
-    let world = TestOutbox::new();
-    world.write("a", "old");
-    let outbox = world.start(SHORT);
+    let dirs = TestDirs::new();
+    dirs.write("a", "old");
+    let outbox = dirs.start(SHORT);
     let item = next_named(&outbox, "a").await;
-    fs::remove_file(world.path("a")).unwrap();
+    fs::remove_file(dirs.path("a")).unwrap();
     let id = item.id;
     outbox.failed(item, Retry::Changed);
     drained(&outbox).await;
     assert_eq!(timeout(LONG, outbox.forgotten()).await.unwrap(), [id]);
     // The session reports that its user took it away.
-    let warnings = world.warnings.lock().unwrap();
+    let warnings = dirs.warnings.lock().unwrap();
     assert!(warnings.is_empty(), "{warnings:?}");
 }
 
 #[tokio::test]
 async fn a_folder_that_is_renamed_while_its_file_is_in_flight_goes_under_its_new_name() {
-    let world = TestOutbox::new();
-    world.write("old/a", "x");
-    let outbox = world.start(SHORT);
+    let dirs = TestDirs::new();
+    dirs.write("old/a", "x");
+    let outbox = dirs.start(SHORT);
     let item = next_named(&outbox, "old/a").await;
-    fs::rename(world.path("old"), world.path("new")).unwrap();
+    fs::rename(dirs.path("old"), dirs.path("new")).unwrap();
     outbox.delivered(item);
     let order = take_all(&outbox).await;
     assert_eq!(order, ["new/a", "new"]);
-    assert_eq!(names(&world.path("")), BTreeSet::new());
+    assert_eq!(names(&dirs.path("")), BTreeSet::new());
 }
 
 #[tokio::test]
 async fn changes_without_an_event_are_found_before_the_backlog_is_empty() {
-    let world = TestOutbox::new();
-    world.write("old/a", "x");
-    let outbox = world.start_with(SHORT, AfterSend::Delete, false);
+    let dirs = TestDirs::new();
+    dirs.write("old/a", "x");
+    let outbox = dirs.start_with(SHORT, AfterSend::Delete, false);
     let item = next_named(&outbox, "old/a").await;
-    fs::rename(world.path("old"), world.path("new")).unwrap();
+    fs::rename(dirs.path("old"), dirs.path("new")).unwrap();
     outbox.delivered(item);
     assert_eq!(take_all(&outbox).await, ["new/a", "new"]);
 }
@@ -340,38 +341,38 @@ fn watched() -> Vec<u64> {
 #[cfg(target_os = "linux")]
 async fn a_folder_that_took_the_place_of_outgoing_is_watched() {
     use std::os::unix::fs::MetadataExt;
-    let world = TestOutbox::new();
-    let outbox = world.start(NEVER);
+    let dirs = TestDirs::new();
+    let outbox = dirs.start(NEVER);
     drained(&outbox).await;
     for way in ["moved away", "removed"] {
-        let number = world.path("").metadata().unwrap().ino();
+        let number = dirs.path("").metadata().unwrap().ino();
         match way {
-            "removed" => fs::remove_dir(world.path("")).unwrap(),
-            _ => fs::rename(world.path(""), world.dir.path().join("older")).unwrap(),
+            "removed" => fs::remove_dir(dirs.path("")).unwrap(),
+            _ => fs::rename(dirs.path(""), dirs.dir.path().join("older")).unwrap(),
         }
-        fs::create_dir(world.path("")).unwrap();
-        let new = world.path("").metadata().unwrap().ino();
+        fs::create_dir(dirs.path("")).unwrap();
+        let new = dirs.path("").metadata().unwrap().ino();
         until(way, || watched().contains(&new) && !watched().contains(&number)).await;
         // Only an event can report this file as complete: after a scan it would settle for an hour.
-        world.move_in(way, "hello");
+        dirs.move_in(way, "hello");
         let item = next_named(&outbox, way).await;
         outbox.delivered(item);
-        until("it is removed", || !world.path(way).exists()).await;
+        until("it is removed", || !dirs.path(way).exists()).await;
     }
-    let told = world.warnings.lock().unwrap().iter().map(|one| one.1.clone()).collect::<Vec<_>>();
+    let told = dirs.warnings.lock().unwrap().iter().map(|one| one.1.clone()).collect::<Vec<_>>();
     assert!(told.iter().all(|text| text.contains("nothing is sent")), "{told:?}");
 }
 
 #[tokio::test]
 async fn a_refused_file_waits_for_a_change() {
-    let world = TestOutbox::new();
-    world.write("a", "x");
-    let outbox = world.start(SHORT);
+    let dirs = TestDirs::new();
+    dirs.write("a", "x");
+    let outbox = dirs.start(SHORT);
     let item = next_named(&outbox, "a").await;
     outbox.failed(item, Retry::WhenChanged);
     drained(&outbox).await;
     assert!(outbox.try_next().is_none());
-    world.move_in("a", "other");
+    dirs.move_in("a", "other");
     let item = next_named(&outbox, "a").await;
     outbox.failed(item, Retry::Now);
     let item = next_named(&outbox, "a").await;

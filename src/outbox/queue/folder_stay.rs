@@ -181,7 +181,7 @@ mod tests {
     }
 
     #[test]
-    fn an_empty_folder_made_in_place_stays_and_one_that_was_moved_in_goes_at_once() {
+    fn an_empty_folder_created_in_place_stays_and_one_renamed_into_place_goes_at_once() {
         for (activity, goes) in [(Activity::Seen, 60_000), (Activity::Moved, 0)] {
             let mut table = table();
             table.scanned = true;
@@ -205,7 +205,7 @@ mod tests {
     }
 
     #[test]
-    fn a_rename_by_its_user_is_no_moving_in() {
+    fn a_rename_inside_outgoing_does_not_make_a_folder_complete() {
         for (pause, inside) in [(200, true), (1500, false)] {
             let mut table = table();
             table.scanned = true;
@@ -224,8 +224,7 @@ mod tests {
     }
 
     #[test]
-    fn a_folder_that_files_come_into_is_sent_when_it_is_quiet_and_removed_when_none_came_for_a_while()
-     {
+    fn a_used_folder_is_sent_when_quiet_and_removed_when_unused_for_a_while() {
         let mut table = table();
         table.scanned = true;
         let meta = folder(1, NEW);
@@ -254,7 +253,7 @@ mod tests {
     }
 
     #[test]
-    fn a_folder_that_is_as_it_was_sent_is_removed_with_no_second_sending() {
+    fn an_unchanged_folder_is_removed_without_being_sent_again() {
         let mut table = table();
         table.scanned = true;
         let meta = folder(1, NEW);
@@ -274,7 +273,7 @@ mod tests {
 
     /// With the files that it brought along. A later file makes it linger.
     #[test]
-    fn a_folder_that_was_moved_in_goes_with_its_last_file() {
+    fn a_folder_renamed_into_place_is_removed_with_its_last_file() {
         for later in [false, true] {
             let mut table = table();
             table.scanned = true;
@@ -317,7 +316,7 @@ mod tests {
     }
 
     #[test]
-    fn old_folders_and_kept_ones_wait_for_nobody() {
+    fn old_and_kept_folders_do_not_wait_for_their_users() {
         let mut table = table();
         table.scanned = true;
         see(&mut table, "old", folder(1, 900), Activity::Seen, 0);

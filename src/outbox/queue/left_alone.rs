@@ -173,7 +173,7 @@ mod tests {
     }
 
     #[test]
-    fn it_is_told_once_when_it_has_stood_there_for_a_while() {
+    fn the_user_is_told_once_of_an_unfinished_file_that_stays() {
         let mut table = table();
         leave(&mut table, "a.part", 0);
         assert_eq!(table.next_due(), Some(at(2000).mono));
@@ -200,7 +200,7 @@ mod tests {
     }
 
     #[test]
-    fn a_download_beside_it_says_that_a_file_is_unfinished() {
+    fn a_download_beside_a_file_marks_it_as_unfinished() {
         let mut table = table();
         for path in ["d/image.iso.aria2", "d/report.x1y2.pdf.part"] {
             leave(&mut table, path, 0);
@@ -223,7 +223,7 @@ mod tests {
     }
 
     #[test]
-    fn an_entry_that_turns_out_to_be_unfinished_is_no_entry_any_more() {
+    fn an_entry_that_becomes_unfinished_leaves_the_table() {
         let mut table = table();
         let meta = file(8, 5, 1000);
         assert_eq!(table.observe(&name("a"), meta, None, Activity::Seen, at(0), 1), Observed::New);

@@ -116,7 +116,7 @@ mod tests {
     }
 
     #[test]
-    fn the_device_and_the_change_time_are_not() {
+    fn the_device_and_the_change_time_are_not_in_the_id() {
         let mut meta = file(1, 10, 100);
         let id = transfer_id(&[1; 16], &name("a"), &meta, b"");
         meta.identity.device += 1;

@@ -44,7 +44,7 @@ mod tests {
     }
 
     #[test]
-    fn over_a_second_the_rate_goes() {
+    fn the_average_rate_is_the_limit() {
         let rate_limit = RateLimit::new(Some(1_000_000));
         let start = Instant::now();
         let mut now = start;
@@ -58,7 +58,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pause_does_not_save_up() {
+    fn a_pause_allows_only_a_short_burst() {
         let rate_limit = RateLimit::new(Some(1_000_000));
         let start = Instant::now();
         rate_limit.take(1, start);

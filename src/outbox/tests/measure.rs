@@ -25,8 +25,8 @@ fn cpu() -> Duration {
 #[cfg(target_os = "linux")]
 async fn measure() {
     for (folders, files) in [(100, 100), (1, 200_000)] {
-        let world = TestOutbox::at(tempfile::tempdir_in("/dev/shm").unwrap());
-        let aside = world.dir.path().join("tree");
+        let dirs = TestDirs::at(tempfile::tempdir_in("/dev/shm").unwrap());
+        let aside = dirs.dir.path().join("tree");
         for d in 0..folders {
             fs::create_dir_all(aside.join(d.to_string())).unwrap();
             for f in 0..files {
@@ -37,10 +37,10 @@ async fn measure() {
                 .unwrap();
             }
         }
-        let outbox = world.start(Duration::from_secs(1));
+        let outbox = dirs.start(Duration::from_secs(1));
         drained(&outbox).await;
         let (rss, cpu_before, begin) = (resident(), cpu(), Instant::now());
-        fs::rename(aside, world.path("tree")).unwrap();
+        fs::rename(aside, dirs.path("tree")).unwrap();
         let mut first = None;
         let mut items = Vec::new();
         while items.len() < folders * files {

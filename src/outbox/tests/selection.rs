@@ -4,29 +4,29 @@ use super::*;
 
 #[tokio::test]
 async fn kept_files_are_sent_once_over_restarts() {
-    let world = TestOutbox::new();
-    world.write("d/a", "x");
-    let outbox = world.start_with(SHORT, AfterSend::Keep, true);
+    let dirs = TestDirs::new();
+    dirs.write("d/a", "x");
+    let outbox = dirs.start_with(SHORT, AfterSend::Keep, true);
     assert_eq!(take_all(&outbox).await, ["d/a", "d"]);
     assert!(!timeout(LONG, outbox.forgotten()).await.unwrap().is_empty());
     drop(outbox);
-    let outbox = world.start_with(SHORT, AfterSend::Keep, true);
+    let outbox = dirs.start_with(SHORT, AfterSend::Keep, true);
     drained(&outbox).await;
     assert!(outbox.try_next().is_none());
-    world.move_in("d/a", "changed");
+    dirs.move_in("d/a", "changed");
     let item = next_named(&outbox, "d/a").await;
     outbox.delivered(item);
-    assert_eq!(fs::read(world.path("d/a")).unwrap(), b"changed");
+    assert_eq!(fs::read(dirs.path("d/a")).unwrap(), b"changed");
 }
 
 #[tokio::test]
 async fn ids_are_the_same_after_a_restart() {
-    let world = TestOutbox::new();
-    world.write("a", "x");
-    let outbox = world.start(SHORT);
+    let dirs = TestDirs::new();
+    dirs.write("a", "x");
+    let outbox = dirs.start(SHORT);
     let first = next_named(&outbox, "a").await;
     drop(outbox);
-    let outbox = world.start(SHORT);
+    let outbox = dirs.start(SHORT);
     let second = next_named(&outbox, "a").await;
     assert_eq!(second.id, first.id);
     // The peer may hold some of it from before.
@@ -37,10 +37,10 @@ async fn ids_are_the_same_after_a_restart() {
 
 #[tokio::test]
 async fn a_second_attempt_is_no_first_offer() {
-    let world = TestOutbox::new();
-    let outbox = world.start(SHORT);
+    let dirs = TestDirs::new();
+    let outbox = dirs.start(SHORT);
     drained(&outbox).await;
-    world.write("a", "x");
+    dirs.write("a", "x");
     let first = next_named(&outbox, "a").await;
     assert!(first.first_offer);
     outbox.failed(first, Retry::Now);
@@ -49,31 +49,31 @@ async fn a_second_attempt_is_no_first_offer() {
 
 #[tokio::test]
 async fn ignored_entries_stay_and_the_rules_may_change() {
-    let world = TestOutbox::new();
-    world.write(".rftignore", "*.tmp\nskip/\n");
-    world.write(".rft-own", "x");
+    let dirs = TestDirs::new();
+    dirs.write(".rftignore", "*.tmp\nskip/\n");
+    dirs.write(".rft-own", "x");
     for file in ["a.tmp", "skip/b", "c"] {
-        world.write(file, "x");
+        dirs.write(file, "x");
     }
-    let outbox = world.start(SHORT);
+    let outbox = dirs.start(SHORT);
     assert_eq!(take_all(&outbox).await, ["c"]);
-    world.write("skip/later", "x");
-    world.write(".rftignore", "skip/\n");
+    dirs.write("skip/later", "x");
+    dirs.write(".rftignore", "skip/\n");
     let item = next_named(&outbox, "a.tmp").await;
     outbox.delivered(item);
     // The backlog may follow a moment after the item is ready, so it may still be empty.
     let left = BTreeSet::from([".rft-own", ".rftignore", "skip"].map(String::from));
-    until("a.tmp is removed, and nothing else", || names(&world.path("")) == left).await;
+    until("a.tmp is removed, and nothing else", || names(&dirs.path("")) == left).await;
 }
 
 #[test]
 fn no_ignored_file_is_sent_while_the_ignore_file_is_rewritten() {
-    let world = TestOutbox::new();
-    world.write("a.tmp", "x");
-    let folder = Arc::new(Folder::open(&world.path(""), true).unwrap());
+    let dirs = TestDirs::new();
+    dirs.write("a.tmp", "x");
+    let folder = Arc::new(Folder::open(&dirs.path(""), true).unwrap());
     let mut scanner = watch::scan::Scanner::new(folder, TempNames::LeaveAlone, EventSink::none());
     let mut is_found = |rules| {
-        world.write(".rftignore", rules);
+        dirs.write(".rftignore", rules);
         let top = scanner.list(None).unwrap();
         scanner.refresh_rules(&top);
         top.into_iter().any(|listed| {
@@ -89,38 +89,38 @@ fn no_ignored_file_is_sent_while_the_ignore_file_is_rewritten() {
 
 #[tokio::test]
 #[cfg(unix)]
-async fn odd_things_are_warned_about_once_and_hold_nothing_up() {
+async fn entries_that_cannot_be_sent_are_warned_about_once_and_delay_nothing() {
     use std::os::unix::ffi::OsStrExt;
-    let world = TestOutbox::new();
-    world.write("d/file", "x");
-    let socket = std::os::unix::net::UnixListener::bind(world.path("socket")).unwrap();
-    std::os::unix::fs::symlink("/etc/passwd", world.path("outside")).unwrap();
-    std::os::unix::fs::symlink("d/file", world.path("inside")).unwrap();
-    fs::write(world.path("").join(std::ffi::OsStr::from_bytes(b"\xff\x1b")), "x").unwrap();
-    fs::write(world.path(&"n".repeat(255)), "x").unwrap();
-    fs::write(world.path("D"), "x").unwrap();
-    let outbox = world.start_with(SHORT, AfterSend::Delete, false);
+    let dirs = TestDirs::new();
+    dirs.write("d/file", "x");
+    let socket = std::os::unix::net::UnixListener::bind(dirs.path("socket")).unwrap();
+    std::os::unix::fs::symlink("/etc/passwd", dirs.path("outside")).unwrap();
+    std::os::unix::fs::symlink("d/file", dirs.path("inside")).unwrap();
+    fs::write(dirs.path("").join(std::ffi::OsStr::from_bytes(b"\xff\x1b")), "x").unwrap();
+    fs::write(dirs.path(&"n".repeat(255)), "x").unwrap();
+    fs::write(dirs.path("D"), "x").unwrap();
+    let outbox = dirs.start_with(SHORT, AfterSend::Delete, false);
     let mut sent = take_all(&outbox).await;
     sent.sort();
     assert_eq!(sent, ["D", "\\xff\\x1b", "d", "d/file", "inside", &"n".repeat(255)]);
-    world.write("again", "x");
+    dirs.write("again", "x");
     assert_eq!(next(&outbox).await.name.to_string(), "again");
     let warned: Vec<_> =
-        world.warnings.lock().unwrap().iter().filter_map(|(path, _)| path.clone()).collect();
+        dirs.warnings.lock().unwrap().iter().filter_map(|(path, _)| path.clone()).collect();
     assert_eq!(warned.len(), 2, "{warned:?}");
     drop(socket);
 }
 
 #[tokio::test]
 async fn times_of_the_future_and_of_long_ago_are_sent() {
-    let world = TestOutbox::new();
+    let dirs = TestDirs::new();
     for (file, seconds) in [("future", 40_000_000_000_i64), ("past", -1_000_000_000)] {
-        world.write(file, "x");
+        dirs.write(file, "x");
         let wait = Duration::from_secs(seconds.unsigned_abs());
         let epoch = std::time::UNIX_EPOCH;
         let time = if seconds < 0 { epoch - wait } else { epoch + wait };
-        fs::File::options().write(true).open(world.path(file)).unwrap().set_modified(time).unwrap();
+        fs::File::options().write(true).open(dirs.path(file)).unwrap().set_modified(time).unwrap();
     }
-    let outbox = world.start(SHORT);
+    let outbox = dirs.start(SHORT);
     assert_eq!(take_all(&outbox).await.len(), 2);
 }

@@ -65,7 +65,7 @@ fn a_folder_whose_time_changed_settles_again() {
 }
 
 #[test]
-fn a_folders_time_while_its_files_are_removed_is_not_looked_at() {
+fn a_folders_times_do_not_count_while_its_files_are_removed() {
     let mut table = table();
     see(&mut table, "d", folder(1, 10), at(0));
     table.observe(&name("d/a"), file(2, 1, 10), None, Activity::Moved, at(0), 1);
@@ -107,7 +107,7 @@ fn a_folder_that_stays_is_sent_once_and_removed_when_it_is_empty() {
 }
 
 #[test]
-fn a_folder_that_cannot_be_listed_holds_nothing_up() {
+fn an_unlistable_folder_delays_no_other() {
     let mut table = table();
     see(&mut table, "d", folder(1, 10), at(0));
     see(&mut table, "d/e", folder(2, 10), at(0));

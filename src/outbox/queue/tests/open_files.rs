@@ -3,7 +3,7 @@
 use super::*;
 
 #[test]
-fn a_file_that_its_writer_has_open_is_sent_and_removed_when_that_is_over() {
+fn an_open_file_is_sent_when_quiet_and_removed_after_its_close() {
     let mut table = table();
     let meta = file(1, 5, 1000);
     table.observe(&name("a"), meta, None, Activity::Written, at(0), 0);
