@@ -37,7 +37,7 @@ impl Checkpoints {
             let file = Arc::clone(staged);
             let work = move || sets.iter().try_for_each(|held| file.checkpoint(&held));
             self.thread = std::thread::Builder::new()
-                .name("rft-note".into())
+                .name("rft-checkpoint".into())
                 .spawn(work)
                 .ok()
                 .map(|handle| CheckpointThread { requests, handle });

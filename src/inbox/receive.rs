@@ -120,7 +120,7 @@ impl Inbox {
         fail_point("receive.offer");
         let offered = Instant::now();
         let mut started = None;
-        let result = self.take(&offer, &mut writer, reader, &mut started).await;
+        let result = self.receive_entry(&offer, &mut writer, reader, &mut started).await;
         let withdrawn =
             matches!(&result, Err(ReceiveError::Record(error)) if error.is_withdrawal());
         let (outcome, error) = match result {
@@ -142,10 +142,10 @@ impl Inbox {
         };
         let is_news = match &outcome {
             Outcome::Refused { reason, detail } => {
-                self.refused.refused(&self.incoming, &offer, *reason, detail)
+                self.refused.remember(&self.incoming, &offer, *reason, detail)
             }
             Outcome::Done { .. } | Outcome::Have { .. } => {
-                self.refused.taken(offer.id);
+                self.refused.forget(offer.id);
                 true
             }
         };
@@ -167,7 +167,9 @@ impl Inbox {
         Ok(())
     }
 
-    async fn take(
+    /// Receives and commits the entry. Sets `started` to the bytes that are held already when the
+    /// content begins.
+    async fn receive_entry(
         &self,
         offer: &Offer,
         writer: &mut RecordWriter,
@@ -185,19 +187,19 @@ impl Inbox {
         let reservation = self.admit(offer).await?;
         let (content, hash) = match &offer.kind {
             EntryKind::Folder | EntryKind::Link { .. } => {
-                self.started(offer, 0, started);
+                self.emit_started(offer, 0, started);
                 let content =
                     if offer.kind == EntryKind::Folder { Content::Folder } else { Content::Link };
                 (content, [0; 32])
             }
             EntryKind::File { size } if offer.inline => {
-                self.started(offer, 0, started);
+                self.emit_started(offer, 0, started);
                 self.small(*size, reader).await?
             }
             EntryKind::File { size } => {
                 let _permit = self.large.acquire().await;
                 let accepted = self.accept(offer, *size, writer, reader, claim.clone()).await?;
-                self.started(offer, accepted.held_bytes(), started);
+                self.emit_started(offer, accepted.held_bytes(), started);
                 self.large(offer, accepted, claim.clone()).await?
             }
         };
@@ -207,7 +209,7 @@ impl Inbox {
         outcome.map_err(|_| ReceiveError::Internal("the committing thread is gone".into()))
     }
 
-    fn started(&self, offer: &Offer, offset: u64, started: &mut Option<u64>) {
+    fn emit_started(&self, offer: &Offer, offset: u64, started: &mut Option<u64>) {
         *started = Some(offset);
         self.events.emit(Event::FileStarted {
             direction: Direction::Receive,

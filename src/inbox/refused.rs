@@ -26,7 +26,7 @@ struct RefusedOffer {
 impl RefusedOffers {
     /// The reason to refuse an offer again: the entry that was in its place is still there,
     /// unchanged. With `renames` a file in its place is no obstacle.
-    pub(super) fn still(
+    pub(super) fn known_refusal(
         &self,
         incoming: &Incoming,
         offer: &Offer,
@@ -42,7 +42,7 @@ impl RefusedOffers {
     }
 
     /// Remembers that an offer was refused. Returns whether the user has not been told yet.
-    pub(super) fn refused(
+    pub(super) fn remember(
         &self,
         incoming: &Incoming,
         offer: &Offer,
@@ -64,7 +64,7 @@ impl RefusedOffers {
     }
 
     /// Forgets an offer that was accepted, so that the user is told if it is refused later.
-    pub(super) fn taken(&self, id: TransferId) {
+    pub(super) fn forget(&self, id: TransferId) {
         self.locked().remove(&id);
     }
 

@@ -1,5 +1,5 @@
-//! Names of entries: the only way from bytes on the wire to a path, and back (protocol.md section
-//! 6).
+//! Names of entries, and the only conversion between bytes on the wire and paths (protocol.md
+//! section 6).
 
 use std::ffi::OsString;
 use std::fmt;
@@ -36,8 +36,8 @@ pub enum NameError {
     /// The first component starts with [`RESERVED_PREFIX`].
     #[error("names at the top that start with `.rft` are reserved for rft itself")]
     Reserved,
-    /// A file of this name is not possible on this system. On Windows these are device names, `:`,
-    /// a trailing dot, bytes that are not UTF-8, and others.
+    /// This system has no files of this name. Windows refuses device names, `:`, a trailing dot,
+    /// bytes that are not UTF-8, and others.
     #[error("this system cannot have a file of that name; rename it at the source")]
     NotNative,
 }

@@ -12,7 +12,7 @@ impl Inbox {
             return Err(refused(Refusal::Name, "choose another name at the source"));
         }
         if let Some((reason, detail)) =
-            self.refused.still(&self.incoming, offer, self.limits.renames)
+            self.refused.known_refusal(&self.incoming, offer, self.limits.renames)
         {
             return Err(refused(reason, detail));
         }

@@ -90,8 +90,8 @@ fn an_accept_with_gaps_has_a_hash_for_each_range() {
     let accept = Accept { held, proofs: vec![[1; 32], [2; 32]] };
     assert_eq!(Accept::decode(&bytes_of(|out| accept.encode(out))).as_ref(), Ok(&accept));
     assert_eq!(accept.held_prefix(), Some((ChunkSet::prefix(2), [1; 32])));
-    let held = ChunkSet::from_ranges(vec![1..2]).unwrap();
-    assert_eq!(Accept { held, proofs: vec![[1; 32]] }.held_prefix(), None);
+    let held = ChunkSet::from_ranges(vec![1..2, 3..4]).unwrap();
+    assert_eq!(Accept { held, proofs: vec![[1; 32]; 2] }.held_prefix(), None);
     let most = (0..ChunkSet::MAX_RANGES as u64).map(|n| 2 * n..2 * n + 1).collect();
     let held = ChunkSet::from_ranges(most).unwrap();
     let most = Accept { held, proofs: vec![[1; 32]; ChunkSet::MAX_RANGES] };

@@ -35,7 +35,7 @@ async fn messages_out_of_order_end_their_stream_and_no_more() {
     let chunk = || (Kind::Data, vec![7; CHUNK_SIZE]);
     let last = |content: &[u8]| (Kind::Final, last_chunk(content, None));
     let accept = || (Kind::Answer, bytes_of(|out| Accept::prefix(1, [0; 32]).encode(out)));
-    let gap = ChunkSet::from_ranges(vec![1..2]).unwrap();
+    let gap = ChunkSet::from_ranges(vec![1..2, 3..4]).unwrap();
     let begin_with_gap = bytes_of(|out| Begin { confirmed: gap, compressed: false }.encode(out));
     let done = Outcome::Done { hash: [0; 32], saved_as: Name::parse(b"x").unwrap() };
     let cases: Vec<(&str, Vec<Said>)> = vec![
