@@ -1,4 +1,4 @@
-"""The measurements of scripts/bench, which builds what they need and calls this."""
+"""The measurements of scripts/bench, which builds the programs and calls this."""
 
 import argparse
 import json
@@ -27,7 +27,7 @@ def measure(row, tool, original, want, base):
         return refusal
     with tempfile.TemporaryDirectory(prefix="rft-bench-", dir=base) as folder:
         source = Path(folder) / "source"
-        # Further names of the same files: they are in memory once, and nothing is timed but the tool.
+        # Hard links to the same files, so that they are in memory once.
         shutil.copytree(original, source, copy_function=os.link)
         try:
             return tool.run(row, source, want, Path(folder))
@@ -36,12 +36,12 @@ def measure(row, tool, original, want, base):
 
 
 def measure_row(row, used, rounds, base, results):
-    """Adds to what is known of a row: a list of figures for each tool, or a note why there are none."""
+    """Adds to the results of a row: a list of figures for each tool, or a note why there are none."""
     with tempfile.TemporaryDirectory(prefix="rft-bench-", dir=base) as folder:
         original = Path(folder)
         row.make(original)
         want = tools.digests(original)
-        # Round by round, so that all tools meet the same moods of the machine.
+        # Round by round, so that all tools meet the same conditions of the machine.
         for _ in range(rounds):
             for tool in used:
                 result = results.setdefault(tool.name, {"all": []})
@@ -59,7 +59,7 @@ def measure_row(row, used, rounds, base, results):
 
 
 def table(report, names):
-    """Lines of a table in Markdown, and below it why some of it is empty."""
+    """Lines of a table in Markdown, and the reasons for its empty cells."""
     notes, lines = [], [["work", ""] + names]
     for row in report["rows"]:
         line = [row["work"], row["score"]]
@@ -83,7 +83,7 @@ def table(report, names):
 
 
 def machine(base):
-    """What the figures depend on besides the programs."""
+    """The properties of the machine that the figures depend on."""
     cpu = platform.processor() or platform.machine()
     try:
         text = Path("/proc/cpuinfo").read_text()
@@ -94,14 +94,14 @@ def machine(base):
 
 
 def commit():
-    """The commit that was built; with a word where its sources were changed since."""
+    """The commit that was built, with a note if its sources were changed since."""
     git = lambda *words: subprocess.run(["git", *words], capture_output=True, text=True)
     changed = git("diff", "--quiet", "HEAD", "--", "src", "benches", "examples", "tests/harness", "Cargo.toml", "Cargo.lock").returncode
     return git("rev-parse", "--short", "HEAD").stdout.strip() + ("-changed" if changed else "")
 
 
 def begin(args, found, base):
-    """The report before anything is measured: an empty one, or the one that is to be added to."""
+    """The report before the measurements: an empty one, or the one to add to."""
     report = {
         "when": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         "commit": commit(),
@@ -135,7 +135,7 @@ def arguments():
 
 
 def chosen(words, all_rows, all_tools):
-    """The rows and the tools that `words` name; all rows where they name none, and all tools likewise."""
+    """The rows and the tools that `words` name; all rows if they name no row, and all tools if they name no tool."""
     has = lambda name: any(word in name for word in words)
     some = lambda things: [thing for thing in things if has(thing.name)] or things
     if words and not any(has(thing.name) for thing in all_rows + all_tools):

@@ -1,4 +1,4 @@
-"""Draws what scripts/bench measured: for each work a bar a tool, from zero, with a line from the least to the most."""
+"""Draws the results of scripts/bench: for each work a bar for each tool, with a line from the lowest to the highest value."""
 
 from html import escape
 
@@ -14,7 +14,7 @@ FONT = """
 text { font: 11px system-ui, "DejaVu Sans", sans-serif } .title { font-size: 15px } .title, .work { font-weight: 600 }
 .name { text-anchor: end }
 """
-# Classes and no variables: more programs show them.
+# Classes instead of variables: more programs support them.
 PAGE = """
 .page {{ fill: {0} }} text {{ fill: {1} }} .faint {{ fill: {2} }} .axis {{ stroke: {3} }} .limit {{ stroke: {2} }} .spread {{ stroke: {1} }}
 """
@@ -54,7 +54,7 @@ class Picture:
 
 
 def draw_row(picture, row, names):
-    """One work: its bars, and in words what failed."""
+    """One work: its bars, and the failures as text."""
     found = [(name, row["tools"][name]) for name in names if name in row["tools"]]
     measured = {name: result for name, result in found if "median" in result and "note" not in result}
     failed = [(name, result["note"]) for name, result in found if result.get("note", "").startswith("failed")]
@@ -75,7 +75,7 @@ def draw_row(picture, row, names):
         if best - least >= 1:
             picture.line(least, best, picture.y - 5, picture.y - 5, "spread")
         beside = round(max(best, LEFT + 1)) + 6
-        # Not across the line of the limit.
+        # Beside the line of the limit, not across it.
         if limit and beside - 4 < LEFT + limit * scale < beside + 34:
             beside = round(LEFT + limit * scale) + 6
         picture.text(beside, figure(result["median"]))

@@ -1,12 +1,12 @@
-"""What scripts/bench measures: kinds of work, and the links that they cross."""
+"""The measurements of scripts/bench: kinds of work, and the links that they cross."""
 
 import os
 import random
 from pathlib import Path
 
 MB = 1_000_000
-# What a packet of 1,480 bytes with IP's header has for UDP's payload, and for a file: there QUIC's headers, tag and
-# frame are taken off too.
+# Of an IP packet of 1,480 bytes: the share of the UDP payload, and the share of file data, without
+# QUIC's headers, tag and frame.
 PAYLOAD, FILE = 1452 / 1480, 0.957
 
 
@@ -23,23 +23,23 @@ class Link:
         return [str(int(self.mbit * 1e6 / 8 * PAYLOAD)), f"{self.rtt / 2:g}", f"{self.loss:g}"]
 
     def limit(self):
-        """MB/s of files that loss leaves."""
+        """The rate for files after loss, in MB/s."""
         return self.mbit / 8 * FILE * (1 - self.loss / 100)
 
 
 class Row:
-    """One kind of work: files, and the link that they cross. `score` is how it is told: MB/s, files/s or ms."""
+    """One kind of work: files, and the link that they cross. `score` is its unit: MB/s, files/s or ms."""
 
     def __init__(self, what, score, make, size, files=1, link=None, text=False):
         self.name = f"{what} over {link}" if link else what
         self.score, self.make, self.size, self.files, self.link, self.text = score, make, size, files, link, text
 
     def value(self, seconds):
-        """What `seconds` for this work are in its score."""
+        """`seconds` for this work, converted to its score."""
         return {"MB/s": self.size / MB / seconds, "files/s": self.files / seconds, "ms": seconds * 1000}[self.score]
 
     def limit(self):
-        """The best value that the link allows; none where files may be packed."""
+        """The best value that the link allows; none if files may be compressed."""
         if not self.link or self.text:
             return None
         return self.value(self.link.rtt / 2000 + self.size / MB / self.link.limit())

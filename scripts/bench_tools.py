@@ -1,4 +1,4 @@
-"""How scripts/bench runs each tool: from files in a folder to the same files, whole, in another one. Seconds come back."""
+"""How scripts/bench runs each tool: it copies the files of a folder to another one. Returns the seconds that it took."""
 
 import contextlib
 import getpass
@@ -13,12 +13,12 @@ import threading
 import time
 from pathlib import Path
 
-# No run takes longer.
+# Longest time of a run.
 PATIENCE = 600
 
 
 class Failed(Exception):
-    """The tool did not bring the files; says why in a few words."""
+    """The tool did not deliver the files; says why in a few words."""
 
 
 def digests(folder):
@@ -38,7 +38,7 @@ def free_port(address, kind=socket.SOCK_DGRAM):
 
 
 def run(command, **options):
-    """Seconds that a command took; its last line of complaint where it failed."""
+    """The seconds that a command took; fails with its last error line."""
     begun = time.monotonic()
     try:
         done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, timeout=PATIENCE, **options)
@@ -52,7 +52,7 @@ def run(command, **options):
 
 @contextlib.contextmanager
 def process(command, **options):
-    """A process that is ended with the block."""
+    """A process that ends with the block."""
     child = subprocess.Popen(command, **options)
     try:
         yield child
@@ -70,8 +70,9 @@ def process(command, **options):
 
 @contextlib.contextmanager
 def lines_of(child, patience=60):
-    """Lines of a process's output; they end, and the process, when that much time has passed."""
-    # One timer for all: a timer a line would be most of the work of reading ten thousand of them.
+    """Lines of a process's output. Ends the process after the given time."""
+    # One timer for all lines: a timer for each would dominate the cost of reading ten thousand of
+    # them.
     timer = threading.Timer(patience, child.kill)
     timer.start()
     try:
@@ -81,7 +82,7 @@ def lines_of(child, patience=60):
 
 
 def last_words(path):
-    """What a program complained of last."""
+    """The last error line of a program."""
     words = path.read_text(errors="replace").strip().splitlines() if path.exists() else []
     return f": {words[-1][:120]}" if words else ""
 
@@ -92,10 +93,11 @@ def same(want, got, tool):
 
 
 class Tool:
-    """One way to get files from here to there."""
+    """A way to copy files."""
 
     name, command, version_option = "", "", "--version"
-    # Whether it goes over UDP to an address and port that can be chosen, and so over the emulated link.
+    # Whether it uses UDP with a configurable address and port, so that it can cross the emulated
+    # link.
     udp = False
 
     def __init__(self):
@@ -108,13 +110,13 @@ class Tool:
         self.version = words[0] if words else "?"
 
     def refuses(self, row):
-        """Why this tool is not measured at this row, if it is not."""
+        """Why this tool is left out of this row; `None` if it is not."""
         if row.link and not self.udp:
             return "does not go over a UDP relay"
         return None
 
     def run(self, row, source, want, folder):
-        """Seconds from here to there."""
+        """The seconds that a copy takes."""
         target = folder / "target"
         target.mkdir()
         seconds = self.copy(source, target, folder)
@@ -168,7 +170,7 @@ class Rft(Tool):
 
     @contextlib.contextmanager
     def peer(self, base, bind, other, output):
-        """One side; its complaints go to a file beside its folder."""
+        """One side; its stderr goes to a file beside its folder."""
         address, port = other.rsplit(":", 1)
         command = [self.command, "--dir", base, "--bind", bind, *self.options, "--json", address, port]
         environment = dict(os.environ, RFT_PASSWORD="measured in the open")
@@ -186,7 +188,7 @@ class RftUncompressed(Rft):
 
 
 class BareQuinn(Tool):
-    """One stream of quinn with rft's settings, memory to memory: what QUIC leaves."""
+    """One stream of quinn with rft's settings, memory to memory: the limit that QUIC sets."""
 
     name, udp = "bare quinn", True
 
@@ -306,7 +308,7 @@ class Wormhole(Tool):
 
 
 def unwrap(target):
-    """Tools that bring the folder itself: only what is in it is compared."""
+    """Tools that copy the folder itself: only its contents are compared."""
     inner = target / "source"
     if inner.is_dir():
         for entry in list(inner.iterdir()):
@@ -325,7 +327,7 @@ def wait_for(port):
 
 @contextlib.contextmanager
 def own_sshd():
-    """An sshd on loopback with keys of its own, for this user; gives the path of a client's configuration."""
+    """An sshd on loopback with keys of its own, for this user. Returns the path of a client configuration."""
     sshd = shutil.which("sshd", path=os.environ.get("PATH", "") + ":/usr/sbin:/usr/local/sbin")
     if not sshd or not shutil.which("ssh-keygen"):
         yield None

@@ -203,7 +203,8 @@ def main():
     exporter = stream_of(b"exporter", 96)
     sid, cb, mix = exporter[:32], exporter[32:64], exporter[64:]
     initiator, responder = stream_of(b"initiator", 16), stream_of(b"responder", 16)
-    # What the generators give, in the order in which the program asks: random 16, scalar 64, and the responder's 64 of keys.
+    # The output of the random generators, in the order of the program's calls: 16 random bytes, 64
+    # for the scalar, and 64 for the responder's keys.
     initiator_rng, responder_rng = stream_of(b"initiator rng", 80), stream_of(b"responder rng", 144)
 
     ada = b"RFT1I\x01\0\0" + initiator + initiator_rng[:16]

@@ -60,7 +60,7 @@ async fn one_of_two_simultaneous_dials_gets_the_session() {
         let mut at = start(1, port, LISTENER, 1);
         let (session, _control) = at.session().await;
         let refused = &mut diallers[usize::from(session.remote_address().ip() == RESPONDER_2)];
-        is_told(&refused, "has a session with another installation").await;
+        is_told(refused, "has a session with another installation").await;
         assert!(at.sessions.try_recv().is_err(), "{first}, {second}");
     }
 }
