@@ -282,9 +282,9 @@ async fn run(receiver: &Receiver, source: &mut Source, mut path: Path, choices: 
         let mut crossed = 0;
         // After a changed length the receiver would wait for ever, so the session ends after a
         // time.
-        let patience = if path.flipped.is_some() { SESSION } else { Duration::MAX };
+        let timeout = if path.flipped.is_some() { SESSION } else { Duration::MAX };
         while let Ok(Some(piece)) =
-            tokio::time::timeout(patience, next(&mut a_far_recv, path.there - crossed)).await
+            tokio::time::timeout(timeout, next(&mut a_far_recv, path.there - crossed)).await
         {
             let mut piece = piece.to_vec();
             if let Some(byte) = path.flipped.and_then(|at| piece.get_mut(at.checked_sub(crossed)?))

@@ -182,7 +182,7 @@ pub struct Running {
     lines: Receiver<Seen>,
     events: Vec<Seen>,
     errors: Option<JoinHandle<String>>,
-    patience: Duration,
+    timeout: Duration,
 }
 
 impl Running {
@@ -205,18 +205,18 @@ impl Running {
             let _ = stderr.read_to_string(&mut text);
             text
         });
-        Self { child, lines, events: Vec::new(), errors: Some(errors), patience: TIMEOUT }
+        Self { child, lines, events: Vec::new(), errors: Some(errors), timeout: TIMEOUT }
     }
 
     /// Sets the longest wait.
-    pub fn patient(mut self, patience: Duration) -> Self {
-        self.patience = patience;
+    pub fn with_timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = timeout;
         self
     }
 
     /// Reads events until one matches, and returns it. Fails after the longest wait.
     pub fn waits_for(&mut self, name: &str, and: impl Fn(&Value) -> bool) -> Seen {
-        let found = self.sees_within(self.patience, |event| event["event"] == name && and(event));
+        let found = self.sees_within(self.timeout, |event| event["event"] == name && and(event));
         found.unwrap_or_else(|| panic!("no event {name} came; these did: {:#?}", self.events()))
     }
 
@@ -268,7 +268,7 @@ impl Running {
 
     /// Waits for the end. Returns the exit code (`None` after a signal) and the text on stderr.
     pub fn wait(&mut self) -> (Option<i32>, String) {
-        let deadline = Instant::now() + self.patience;
+        let deadline = Instant::now() + self.timeout;
         // The output closes when the process ends.
         while let Ok(seen) =
             self.lines.recv_timeout(deadline.saturating_duration_since(Instant::now()))

@@ -15,12 +15,12 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 /// How often a waiting thread checks whether it should stop or its socket was replaced.
-const LOOK: Duration = Duration::from_millis(20);
+const POLL_INTERVAL: Duration = Duration::from_millis(20);
 /// Size of each socket buffer that the relay asks the kernel for, in bytes.
-const BUFFER: usize = 4 << 20;
+const BUFFER_SIZE: usize = 4 << 20;
 
 /// Default limit of the UDP payload of a packet, as on Ethernet; loopback would carry 64 KiB.
-const LARGEST: usize = 1472;
+const MAX_PAYLOAD: usize = 1472;
 
 /// A direction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -70,7 +70,7 @@ impl Default for Line {
             rate: None,
             queue: Duration::from_millis(100),
             cut: false,
-            largest: LARGEST,
+            largest: MAX_PAYLOAD,
             forgery: None,
         }
     }
@@ -299,7 +299,7 @@ impl Direction {
     /// The next packet and its due time, if there is one soon.
     fn next(&self) -> Option<(Instant, Vec<u8>)> {
         let queue = lock(&self.queue);
-        let wait = self.filled.wait_timeout_while(queue, LOOK, |queue| queue.is_empty());
+        let wait = self.filled.wait_timeout_while(queue, POLL_INTERVAL, |queue| queue.is_empty());
         wait.unwrap().0.pop_front()
     }
 }
@@ -310,9 +310,9 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 fn open(ip: IpAddr) -> Arc<UdpSocket> {
     let socket = UdpSocket::bind((ip, 0)).unwrap();
-    socket.set_read_timeout(Some(LOOK)).unwrap();
+    socket.set_read_timeout(Some(POLL_INTERVAL)).unwrap();
     let options = socket2::SockRef::from(&socket);
-    let _ = options.set_recv_buffer_size(BUFFER);
-    let _ = options.set_send_buffer_size(BUFFER);
+    let _ = options.set_recv_buffer_size(BUFFER_SIZE);
+    let _ = options.set_send_buffer_size(BUFFER_SIZE);
     Arc::new(socket)
 }

@@ -193,7 +193,7 @@ fn a_refused_file_follows_when_its_name_is_free() {
     b.has_or_waits_for("file_failed", of_d);
     fs::remove_file(pair.b.incoming().join("d")).unwrap();
     fs::remove_file(pair.b.incoming().join("kept")).unwrap();
-    let mut b = b.patient(Duration::from_secs(50));
+    let mut b = b.with_timeout(Duration::from_secs(50));
     b.waits_for("file_done", |event| event["path"] == "kept");
     for n in 0..20 {
         b.has_or_waits_for("file_done", |event| event["path"] == format!("d/{n}"));

@@ -346,7 +346,7 @@ async fn guesses_are_limited_and_the_configured_peer_still_connects() {
         match ended {
             Ok(result) => assert!(matches!(result.unwrap(), Err(Fatal::WrongPassword { .. }))),
             // Out of guesses: the responder tells it to come back later, so it waits.
-            Err(_) => assert!(n >= 4, "guess {n} was throttled"),
+            Err(_) => assert!(n >= 4, "guess {n} was told to come back later"),
         }
     }
     let mut honest = start(bt, Some(at), [1; 32]);

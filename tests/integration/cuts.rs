@@ -20,15 +20,15 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 /// Longer than the idle timeout.
-const LONG: Duration = Duration::from_secs(36);
+const LONG_CUT: Duration = Duration::from_secs(36);
 /// Transfers resume within this time if the machine is not busy. Waiting for the next probe of the
 /// old connection, or for its end, would take longer.
-const BACK: Duration = Duration::from_secs(2);
+const RESUME_TIME: Duration = Duration::from_secs(2);
 /// And within this time on a busy machine.
-const BACK_AT_LAST: Duration = Duration::from_secs(10);
+const MAX_RESUME_TIME: Duration = Duration::from_secs(10);
 /// Most bytes per second that a side sends while it gets no answer: three packets for each dial,
 /// one dial per second, and a few packets of the old connection.
-const KNOCKING: u64 = 6200;
+const MAX_DIAL_RATE: u64 = 6200;
 /// The longest wait.
 const TIMEOUT: Duration = Duration::from_secs(120);
 /// Size of the file sent in each direction, in bytes.
@@ -36,10 +36,10 @@ const BIG: u64 = 24 << 20;
 /// Rate of the link in each direction, in bytes per second.
 const RATE: u64 = 3 << 20;
 /// The addresses from which a side is seen.
-const HOME: IpAddr = IpAddr::V4(Ipv4Addr::new(127, 0, 0, 4));
-const ELSEWHERE: IpAddr = IpAddr::V4(Ipv4Addr::new(127, 0, 0, 5));
+const USUAL_ADDRESS: IpAddr = IpAddr::V4(Ipv4Addr::new(127, 0, 0, 4));
+const OTHER_ADDRESS: IpAddr = IpAddr::V4(Ipv4Addr::new(127, 0, 0, 5));
 /// Most bytes that may be sent twice.
-const AGAIN: u64 = 8 << 20;
+const MAX_SENT_TWICE: u64 = 8 << 20;
 
 /// A fault, and the state in which it happens.
 struct Case {
@@ -84,10 +84,10 @@ impl Scene {
             }
             tree::snapshot(&host.outgoing())
         });
-        let mut a = hosts.a.start(&[]).patient(TIMEOUT);
+        let mut a = hosts.a.start(&[]).with_timeout(TIMEOUT);
         a.waits_for("listening", |_| true);
         let b = if case.b_listens { hosts.b.listen(&[]) } else { hosts.b.start(&[]) };
-        Self { hosts, link, running: [a, b.patient(TIMEOUT)], sent }
+        Self { hosts, link, running: [a, b.with_timeout(TIMEOUT)], sent }
     }
 
     /// Waits until both have received half of the big file.
@@ -105,17 +105,17 @@ impl Scene {
         let mut took = [Duration::ZERO; 2];
         for (side, took) in self.running.iter_mut().zip(&mut took) {
             while took.is_zero() {
-                let left = (returned + BACK_AT_LAST).saturating_duration_since(Instant::now());
+                let left = (returned + MAX_RESUME_TIME).saturating_duration_since(Instant::now());
                 let seen = side.sees_within(left, brings_bytes);
                 let seen = seen.ok_or_else(|| {
-                    format!("nothing came within {BACK_AT_LAST:?}: {:#?}", side.events())
+                    format!("nothing came within {MAX_RESUME_TIME:?}: {:#?}", side.events())
                 })?;
                 *took = seen.at.saturating_duration_since(returned);
             }
         }
         // Time in which other processes kept the processors busy does not count.
         let others = self.waited_for_processor().saturating_sub(waited);
-        if took.iter().any(|took| *took > BACK + others) {
+        if took.iter().any(|took| *took > RESUME_TIME + others) {
             let events = self.running.each_mut().map(|side| side.events().to_vec());
             return Err(format!("it took {took:?}, {others:?} of it by other work: {events:#?}"));
         }
@@ -164,8 +164,11 @@ impl Scene {
             println!(
                 "{name}: {way:?}: {size} bytes of files, {crossed} sent, {again} of the big one came again"
             );
-            assert!(again < AGAIN, "{name}: {again} bytes came again");
-            assert!(crossed < once + AGAIN, "{name}: {crossed} bytes were sent for {size}");
+            assert!(again < MAX_SENT_TWICE, "{name}: {again} bytes came again");
+            assert!(
+                crossed < once + MAX_SENT_TWICE,
+                "{name}: {crossed} bytes were sent for {size}"
+            );
         }
     }
 }
@@ -262,10 +265,10 @@ fn cut(link: &Relay, ways: &[Way], time: Duration) {
     let before = ways.iter().map(|way| link.counts(*way).bytes).collect::<Vec<_>>();
     sleep(time / 2);
     // Only once the connection is given up.
-    for (way, before) in ways.iter().zip(before).filter(|_| time >= LONG) {
+    for (way, before) in ways.iter().zip(before).filter(|_| time >= LONG_CUT) {
         let rate = (link.counts(*way).bytes - before) / (time / 2).as_secs();
         println!("{way:?}: {rate} bytes a second were sent into the cut");
-        assert!(rate < KNOCKING, "{rate} bytes a second were sent into the cut");
+        assert!(rate < MAX_DIAL_RATE, "{rate} bytes a second were sent into the cut");
     }
     link.restore();
 }
@@ -283,16 +286,18 @@ fn suspend(sides: &[&Running], time: Duration) {
 #[test]
 fn transfers_resume_after_long_cuts_and_suspensions() {
     run_all(&[
-        Case::new("cut", |s| cut(&s.link, &BOTH, LONG)),
-        Case::new("cut from A to B", |s| cut(&s.link, &[Way::AToB], LONG)),
-        Case::listening("cut, B listens", |s| cut(&s.link, &BOTH, LONG)),
-        Case::listening("cut from A to B, which listens", |s| cut(&s.link, &[Way::AToB], LONG)),
-        Case::listening("cut from B, which listens, to A", |s| cut(&s.link, &[Way::BToA], LONG)),
-        Case { idle: true, ..Case::new("cut while idle", |s| cut(&s.link, &BOTH, LONG)) },
-        Case::new("A sleeps", |s| suspend(&[&s.running[0]], LONG)),
-        Case::new("both sleep", |s| suspend(&[&s.running[0], &s.running[1]], LONG)),
-        Case::listening("A sleeps, B listens", |s| suspend(&[&s.running[0]], LONG)),
-        Case::listening("B, which listens, sleeps", |s| suspend(&[&s.running[1]], LONG)),
+        Case::new("cut", |s| cut(&s.link, &BOTH, LONG_CUT)),
+        Case::new("cut from A to B", |s| cut(&s.link, &[Way::AToB], LONG_CUT)),
+        Case::listening("cut, B listens", |s| cut(&s.link, &BOTH, LONG_CUT)),
+        Case::listening("cut from A to B, which listens", |s| cut(&s.link, &[Way::AToB], LONG_CUT)),
+        Case::listening("cut from B, which listens, to A", |s| {
+            cut(&s.link, &[Way::BToA], LONG_CUT)
+        }),
+        Case { idle: true, ..Case::new("cut while idle", |s| cut(&s.link, &BOTH, LONG_CUT)) },
+        Case::new("A sleeps", |s| suspend(&[&s.running[0]], LONG_CUT)),
+        Case::new("both sleep", |s| suspend(&[&s.running[0], &s.running[1]], LONG_CUT)),
+        Case::listening("A sleeps, B listens", |s| suspend(&[&s.running[0]], LONG_CUT)),
+        Case::listening("B, which listens, sleeps", |s| suspend(&[&s.running[1]], LONG_CUT)),
     ]);
 }
 
@@ -320,12 +325,12 @@ fn transfers_resume_after_short_cuts() {
 #[test]
 fn transfers_resume_after_address_changes() {
     run_all(&[
-        Case::listening("NAT forgets the initiator", |s| rebind(s, Side::B, HOME)),
-        Case::listening("the initiator moves", |s| rebind(s, Side::B, ELSEWHERE)),
-        Case::new("A moves", |s| rebind(s, Side::B, ELSEWHERE)),
-        Case::new("B moves", |s| rebind(s, Side::A, ELSEWHERE)),
+        Case::listening("NAT forgets the initiator", |s| rebind(s, Side::B, USUAL_ADDRESS)),
+        Case::listening("the initiator moves", |s| rebind(s, Side::B, OTHER_ADDRESS)),
+        Case::new("A moves", |s| rebind(s, Side::B, OTHER_ADDRESS)),
+        Case::new("B moves", |s| rebind(s, Side::A, OTHER_ADDRESS)),
         Case::listening("the initiator moves while the link is cut", |s| {
-            rebind(s, Side::B, ELSEWHERE);
+            rebind(s, Side::B, OTHER_ADDRESS);
             cut(&s.link, &BOTH, Duration::from_secs(4));
         }),
     ]);

@@ -31,7 +31,7 @@ async fn cross(from: &Session, to: &Session) -> Option<()> {
 
 /// Sends files over a link that loses 5 % of the packets, until the receiver has recovered one or
 /// `most` files have crossed. Returns the number of recovered packets.
-async fn made_again(congestion: Congestion, most: u32) -> u64 {
+async fn recovered(congestion: Congestion, most: u32) -> u64 {
     let port = free_port();
     let (at, bt) =
         (SocketAddr::from(([127, 0, 0, 1], port)), SocketAddr::from(([127, 0, 0, 2], port)));
@@ -56,11 +56,11 @@ async fn made_again(congestion: Congestion, most: u32) -> u64 {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn lost_packets_are_recovered() {
-    assert!(made_again(Congestion::Bbr, 1000).await > 0);
+    assert!(recovered(Congestion::Bbr, 1000).await > 0);
 }
 
 /// quinn's CUBIC controller does not estimate the path.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn cubic_recovers_nothing() {
-    assert_eq!(made_again(Congestion::Cubic, 60).await, 0);
+    assert_eq!(recovered(Congestion::Cubic, 60).await, 0);
 }

@@ -34,7 +34,7 @@ fn die_by(plans: &[Plan]) {
     for (n, plan) in plans.iter().enumerate() {
         let outcome = World::direct(n as u64, [plan.options, &[]]).die(plan);
         assert_eq!(outcome.kills, plan.deaths.len() as u64);
-        nothing_amiss(&outcome.findings);
+        no_findings(&outcome.findings);
     }
 }
 
@@ -42,10 +42,10 @@ fn kill_at_random(run: usize) {
     let seed = rand::random::<u32>().into();
     let outcome = World::lossy(seed, RANDOM_RUNS[run]).kill(AT_RANDOM, Duration::from_millis(600));
     assert!(outcome.kills >= AT_RANDOM && outcome.files > 0);
-    nothing_amiss(&outcome.findings);
+    no_findings(&outcome.findings);
 }
 
-fn nothing_amiss(findings: &Findings) {
+fn no_findings(findings: &Findings) {
     assert_eq!(findings.sum(), 0, "{findings:#?}");
 }
 
@@ -141,8 +141,8 @@ fn soak() {
                     let outcome =
                         World::lossy(seed + n, options).kill(60, Duration::from_millis(700));
                     let mut tally = tally.lock().unwrap();
-                    for note in &outcome.findings.notes {
-                        println!("soak: AMISS in world {n}: {note}");
+                    for fault in &outcome.findings.faults {
+                        println!("soak: FAULT in world {n}: {fault}");
                     }
                     tally.add(outcome);
                     println!("soak: {:4.0} s: {tally}", begun.elapsed().as_secs_f64());
@@ -152,7 +152,7 @@ fn soak() {
     });
     let tally = tally.into_inner().unwrap();
     println!("soak: done: {tally}");
-    nothing_amiss(&tally.findings);
+    no_findings(&tally.findings);
 }
 
 /// Concurrent pairs of peers in a soak.

@@ -32,7 +32,7 @@ pub struct Findings {
     /// Remains in Outgoing or `.rft`, or a wrong exit code.
     pub unclean: u64,
     /// Descriptions.
-    pub notes: Vec<String>,
+    pub faults: Vec<String>,
 }
 
 impl Findings {
@@ -47,12 +47,12 @@ impl Findings {
         self.wrong += other.wrong;
         self.panics += other.panics;
         self.unclean += other.unclean;
-        self.notes.extend(other.notes);
+        self.faults.extend(other.faults);
     }
 
     pub fn note(&mut self, count: impl FnOnce(&mut Self) -> &mut u64, text: String) {
         *count(self) += 1;
-        self.notes.push(text);
+        self.faults.push(text);
     }
 
     /// Checks a program's stderr after its end.

@@ -34,7 +34,7 @@ impl Side {
         let common = ["--bind", &self.host.bind, "--folder-wait", "300ms", peer, &port];
         let mut command = self.host.command(PASSWORD, &[more, &self.options, &common].concat());
         command.env("RFT_FAILPOINTS", failpoints);
-        self.running = Some(Running::spawn(command).patient(TIMEOUT));
+        self.running = Some(Running::spawn(command).with_timeout(TIMEOUT));
     }
 
     fn has(&self, option: &str) -> bool {
@@ -157,9 +157,9 @@ impl World {
         self.judge()
     }
 
-    /// Kills either or both peers at random, after `pace` on average, while files keep being
+    /// Kills either or both peers at random, after `interval` on average, while files keep being
     /// dropped. The link is cut now and then.
-    pub fn kill(mut self, kills: u64, pace: Duration) -> Outcome {
+    pub fn kill(mut self, kills: u64, interval: Duration) -> Outcome {
         while self.kills < kills {
             for n in [0, 1] {
                 self.start(n, &[], "");
@@ -174,7 +174,7 @@ impl World {
                 relay.cut(ways);
             }
             // A random moment of death, not a wait for an event.
-            std::thread::sleep(pace.mul_f64(self.random.random_range(0.0..2.0)));
+            std::thread::sleep(interval.mul_f64(self.random.random_range(0.0..2.0)));
             if let (true, Some(relay)) = (cut, &self.relay) {
                 relay.restore();
             }

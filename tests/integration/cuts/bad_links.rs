@@ -35,7 +35,7 @@ fn a_bad_link_is_no_cut() {
 fn stays_connected(name: &str, delay: Duration, loss: f64, halt: u64, seed: u64) {
     let (hosts, link) = Pair::linked(seed);
     link.edit_both(|line| (line.delay, line.loss, line.rate) = (delay, loss, Some(RATE)));
-    let mut running = [&hosts.a, &hosts.b].map(|host| host.start(&[]).patient(TIMEOUT));
+    let mut running = [&hosts.a, &hosts.b].map(|host| host.start(&[]).with_timeout(TIMEOUT));
     running.iter_mut().for_each(|side| {
         side.waits_for("connected", |_| true);
     });

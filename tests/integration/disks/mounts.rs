@@ -24,7 +24,7 @@ fn a_mount_inside_incoming_is_named_and_delayed_files_follow() {
     fs::create_dir_all(&inside).unwrap();
     mounted(&mut pair.b, &format!("mount -t tmpfs none {}", inside.display()));
     let (mut a, b) = pair.connected(&[], &[]);
-    let mut b = b.patient(Duration::from_secs(50));
+    let mut b = b.with_timeout(Duration::from_secs(50));
     fs::create_dir_all(pair.a.dir.join("made")).unwrap();
     fs::write(pair.a.dir.join("made/f"), "content").unwrap();
     fs::rename(pair.a.dir.join("made"), pair.a.outgoing().join("d")).unwrap();

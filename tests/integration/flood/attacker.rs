@@ -30,9 +30,9 @@ const SLOW_AT_FIRST: usize = 5;
 const TIMEOUT: Duration = Duration::from_millis(700);
 const MOMENT: Duration = Duration::from_millis(50);
 /// A connection that ends after this time was ended by the responder's deadline of 10 s.
-const NEARLY_THE_DEADLINE: Duration = Duration::from_secs(8);
+const NEAR_DEADLINE: Duration = Duration::from_secs(8);
 /// The longest wait.
-const END: Duration = Duration::from_secs(90);
+const MAX_WAIT: Duration = Duration::from_secs(90);
 /// Ports that send datagrams without a listener behind them.
 const PORTS: usize = 64;
 
@@ -123,7 +123,7 @@ impl Attack {
 
     /// Waits until `is_so` holds.
     pub async fn until(&self, what: &str, is_so: impl Fn(&Tally) -> bool) {
-        let deadline = Instant::now() + END;
+        let deadline = Instant::now() + MAX_WAIT;
         while !is_so(&self.tally) {
             assert!(Instant::now() < deadline, "{what}: {:?}", self.tally);
             tokio::time::sleep(Duration::from_millis(20)).await;
@@ -250,7 +250,7 @@ async fn mute(connection: Connection) -> Outcome {
     let begun = Instant::now();
     let ended = connection.closed().await;
     let by_deadline =
-        CloseCode::Authentication.is_reason_of(&ended) && begun.elapsed() >= NEARLY_THE_DEADLINE;
+        CloseCode::Authentication.is_reason_of(&ended) && begun.elapsed() >= NEAR_DEADLINE;
     by_deadline.then_some(|tally| &tally.slow_ended)
 }
 

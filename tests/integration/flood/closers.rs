@@ -76,8 +76,8 @@ impl Phase {
 /// results and returns a table.
 pub async fn measure(scale: &Scale) -> String {
     let pair = Pair::new();
-    let mut a = pair.a.start(&[]).patient(scale.time);
-    let mut b = pair.b.start(scale.sender).patient(scale.time);
+    let mut a = pair.a.start(&[]).with_timeout(scale.time);
+    let mut b = pair.b.start(scale.sender).with_timeout(scale.time);
     a.waits_for("connected", |_| true);
     b.waits_for("connected", |_| true);
     let on = SocketAddr::from(([127, 0, 0, 1], pair.a.port));

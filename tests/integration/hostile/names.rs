@@ -10,20 +10,20 @@ use rft::transport::stream::StreamCode;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn hostile_names_and_numbers_stay_inside_incoming() {
-    lead_nowhere_else("rename").await;
+    hostile_names("rename").await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn hostile_names_stay_inside_incoming_with_overwrite() {
-    lead_nowhere_else("overwrite").await;
+    hostile_names("overwrite").await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn hostile_names_stay_inside_incoming_with_skip() {
-    lead_nowhere_else("skip").await;
+    hostile_names("skip").await;
 }
 
-async fn lead_nowhere_else(on_conflict: &str) {
+async fn hostile_names(on_conflict: &str) {
     let mut ground = Ground::new();
     ground.is_so_from_now_on();
     let (running, at) = ground.listens(&["--on-conflict", on_conflict]);
