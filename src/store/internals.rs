@@ -1,4 +1,4 @@
-//! What tests outside of `src/` use of this module and a program does not.
+//! Private parts of this module for the tests outside of `src/`.
 
 use super::StoreError;
 use super::tree::folder::Folder;
@@ -12,15 +12,15 @@ use std::time::SystemTime;
 
 pub use super::tree::os::{Calls, System, replace_calls};
 
-/// How the names of files begin that are copied before they are removed.
+/// Prefix of the names of copies that are made before a file is removed.
 pub const COPY_PREFIX: &str = super::outgoing::removal_record::COPY_PREFIX;
 
-/// The name that a file gets when `number` names before it are taken.
+/// The numbered form of a name, for a file whose name is taken; `None` if there is none.
 pub fn numbered_name(name: &Name, number: u32) -> Option<Name> {
     numbered::numbered(name, number)
 }
 
-/// The moment as the standard library has it.
+/// A time from the wire as the standard library's type.
 pub fn system_time_of(time: Timestamp) -> SystemTime {
     meta::system_time_of(time)
 }
