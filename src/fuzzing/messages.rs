@@ -44,7 +44,7 @@ pub fn messages(data: &[u8]) {
     }
     if let Ok(settings) = Settings::decode(data) {
         let bytes = encoded(|out| settings.encode(out));
-        assert_eq!(bytes, data[..bytes.len()], "what follows is left to later versions");
+        assert_eq!(bytes, data[..bytes.len()], "later versions may append fields");
     }
     if let Ok(control) = Control::decode(data) {
         assert_eq!(encoded(|out| control.encode(out)), data);

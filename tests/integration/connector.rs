@@ -82,7 +82,7 @@ async fn a_silent_handshake_is_restarted() {
     // The connection is almost established. Its first message reaches another process.
     let begun = tokio::time::Instant::now();
     while link.counts(Way::BToA).delivered_packets == 0 {
-        assert!(begun.elapsed() < TIMEOUT, "nobody answers");
+        assert!(begun.elapsed() < TIMEOUT, "no answer");
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
     link.replace(Side::B, second.local);
@@ -199,7 +199,7 @@ async fn a_session_holds_on_a_path_of_any_mtu() {
         }
         let ended: Vec<_> =
             paths.join_all().await.into_iter().filter(|(_, result)| result.is_err()).collect();
-        assert!(ended.is_empty(), "MTU from A to B, from B to A, and what happened: {ended:#?}");
+        assert!(ended.is_empty(), "MTU from A to B, from B to A, and the failure: {ended:#?}");
     }
 }
 
@@ -321,7 +321,7 @@ async fn a_peer_redirected_to_itself_goes_on() {
     tokio::time::sleep(Duration::from_millis(1500)).await;
     assert!(peer.sessions.try_recv().is_err());
     assert!(!peer.run.is_finished());
-    assert!(link.counts(Way::BToA).delivered_packets > 0, "nobody answered");
+    assert!(link.counts(Way::BToA).delivered_packets > 0, "no answer");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

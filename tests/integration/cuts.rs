@@ -144,7 +144,7 @@ impl Scene {
         for (to, from, way) in [(0, 1, Way::BToA), (1, 0, Way::AToB)] {
             assert!(
                 tree::snapshot(&sides[to].incoming()) == sent[from],
-                "{name}: what came is not what was sent"
+                "{name}: the received files differ from the sent ones"
             );
             sides[to].left_nothing_over();
             let done =

@@ -82,7 +82,7 @@ async fn ten_thousand_hostile_connections_disturb_no_transfer() {
     let mut b = pair.b.start(&["--limit-rate", RATE]);
     b.waits_for("connected", |_| true);
     let in_again = begun.elapsed();
-    attack.until("those who are slow", |tally| has(&tally.slow_ended, ENDED)).await;
+    attack.until("slow clients", |tally| has(&tally.slow_ended, ENDED)).await;
     attack.until("all", |tally| tally.total() >= HOSTILE && has(&tally.retries, RETRIES)).await;
     let grown = a.peak().saturating_sub(before);
     let report = format!(

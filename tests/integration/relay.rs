@@ -74,7 +74,7 @@ fn a_cut_takes_one_way_or_both_and_ends() {
     }
     ends.link.restore();
     ends.a_to_b(3);
-    assert_eq!(next(&ends.b).0, 3, "what was sent during the cut is lost");
+    assert_eq!(next(&ends.b).0, 3, "packets of the cut are lost");
     ends.link.cut(&BOTH);
     ends.b_to_a(4);
     while ends.link.counts(Way::BToA).packets < 2 {
@@ -159,5 +159,5 @@ fn a_side_sees_the_other_at_a_new_address() {
     assert_eq!(next(&ends.b), (2, after));
     ends.b.send_to(&[3], before).unwrap();
     ends.b_to_a(4);
-    assert_eq!(next(&ends.a), (4, ends.link.facing_a()), "what is sent to the old address is lost");
+    assert_eq!(next(&ends.a), (4, ends.link.facing_a()), "packets to the old address are lost");
 }

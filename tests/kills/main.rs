@@ -107,7 +107,7 @@ fn there_are_at_least_two_hundred_kills_and_one_at_every_place() {
     }
     named.retain(|name| !name.starts_with("test."));
     let unused: Vec<_> = named.difference(&used).collect();
-    assert_eq!(unused, [&""; 0], "places at which nobody dies");
+    assert_eq!(unused, [&""; 0], "places without a kill");
 }
 
 fn read_all(folder: &Path, text: &mut String) {

@@ -240,17 +240,11 @@ fn compare(disk: &Disk, folder: &Path) {
         for entry in fs::read_dir(folder.join(&path)).unwrap() {
             let path = path.join(entry.unwrap().file_name());
             let at = folder.join(&path);
-            let Some(node) = tree.get(&path) else {
-                panic!("nobody wrote down {}", path.display())
-            };
+            let Some(node) = tree.get(&path) else { panic!("{} was not recorded", path.display()) };
             match &disk.nodes[node].body {
                 Body::Folder(_) => folders.push(path.clone()),
                 Body::File(content) => {
-                    assert!(
-                        fs::read(&at).unwrap() == *content,
-                        "{} is another one",
-                        path.display()
-                    );
+                    assert!(fs::read(&at).unwrap() == *content, "{} differs", path.display());
                 }
                 Body::Link(target) => {
                     let real = fs::read_link(&at).unwrap();
@@ -260,8 +254,5 @@ fn compare(disk: &Disk, folder: &Path) {
             found.insert(path);
         }
     }
-    assert!(
-        tree.keys().all(|path| found.contains(path)),
-        "something is gone and nobody wrote it down"
-    );
+    assert!(tree.keys().all(|path| found.contains(path)), "a removal was not recorded");
 }

@@ -205,7 +205,7 @@ fn a_folder_stays_while_it_is_being_filled() {
 
     let moved = Instant::now();
     fs::rename(pair.a.dir.join("moved"), out.join("moved")).unwrap();
-    until("what was moved in is removed", || !out.join("moved").exists());
+    until("the folder that was moved in is removed", || !out.join("moved").exists());
     assert!(moved.elapsed() < Duration::from_secs(6), "{:?}", moved.elapsed());
     pause(2000);
     fs::write(out.join("y/2"), "2").unwrap();

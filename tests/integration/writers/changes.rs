@@ -102,7 +102,7 @@ fn files_removed_or_renamed_in_flight_do_not_arrive_under_the_old_name() {
             work.b.has_or_waits_for("file_done", of_path("e/f1"));
         }
         let stage = work.pair.b.state().join("stage");
-        until("the peer drops what it had of them", || names(&stage).is_empty());
+        until("the peer drops its partial files", || names(&stage).is_empty());
         let (pair, _) = work.drains();
         let arrived =
             |folder: &str| fs::read_dir(pair.b.incoming().join(folder)).map_or(0, Iterator::count);
