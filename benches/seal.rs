@@ -17,8 +17,8 @@ use std::time::{Duration, Instant};
 use bytes::BytesMut;
 use rand::SeedableRng;
 use rand::rngs::StdRng;
-use rft::crypto::seal::{HEADER_LEN, UnsealedHalf};
-use rft::crypto::{
+use rft::internals::crypto::seal::{HEADER_LEN, UnsealedHalf};
+use rft::internals::crypto::{
     ChannelBinding, ChunkSize, Initiator, PasswordKey, PeerId, RecordKind, Responder, Role, Sealer,
     SessionKeys,
 };

@@ -17,10 +17,10 @@ use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
 use rft::config::{Folders, OnConflict};
-use rft::proto::message::{EntryKind, Offer, Outcome, Timestamp, TransferId};
-use rft::proto::name::Name;
-use rft::store::publish;
-use rft::store::{Arrived, Content, Delivered, Incoming, Ledger, StateDir};
+use rft::internals::proto::message::{EntryKind, Offer, Outcome, Timestamp, TransferId};
+use rft::internals::proto::name::Name;
+use rft::internals::store::publish;
+use rft::internals::store::{Arrived, Content, Delivered, Incoming, Ledger, StateDir};
 
 const SAMPLES: usize = 9;
 const SIZE: usize = 4096;

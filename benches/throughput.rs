@@ -21,11 +21,12 @@
 mod relay;
 
 use bytes::Bytes;
+use rft::Daemon;
+use rft::PasswordKey;
 use rft::config::{Bind, Config, PeerAddress};
-use rft::crypto::password::PasswordKey;
-use rft::event::{Direction, Event, EventSink};
-use rft::transport::endpoint::Endpoint;
-use rft::transport::tls::SERVER_NAME;
+use rft::event::{Direction, Event, PeerEvent};
+use rft::internals::transport::endpoint::Endpoint;
+use rft::internals::transport::tls::SERVER_NAME;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -118,25 +119,26 @@ async fn whole(size: u64, line: Line, dir: &Path) -> Duration {
     let mut file = std::fs::File::create(a.join("big")).unwrap();
     std::io::copy(&mut std::io::Read::take(&mut random, size), &mut file).unwrap();
     let (done, mut finished) = tokio::sync::mpsc::unbounded_channel();
-    let sink = EventSink::new(move |event| match event {
+    let observer = move |told: PeerEvent| match told.event {
         Event::Connected { .. } | Event::FileDone { direction: Direction::Send, .. } => {
             let _ = done.send(Instant::now());
         }
         _ => {}
-    });
+    };
     let key = || PasswordKey::from_bytes([1; 32]);
     let receiving = config(sides.right, sides.ahead.1, &b);
     let sending = config(sides.left, sides.ahead.0, &a);
-    let right =
-        tokio::spawn(rft::daemon::run(receiving, key(), EventSink::none(), std::future::pending()));
-    let left = tokio::spawn(rft::daemon::run(sending, key(), sink, std::future::pending()));
+    let right = Daemon::start(receiving, key(), |_| {}).unwrap();
+    let left = Daemon::start(sending, key(), observer).unwrap();
     finished.recv().await.unwrap();
     tokio::time::sleep(Duration::from_millis(300)).await;
     let begun = Instant::now();
     std::fs::rename(a.join("big"), a.join("Outgoing/big")).unwrap();
     let elapsed = finished.recv().await.unwrap() - begun;
-    left.abort();
-    right.abort();
+    for side in [&left, &right] {
+        side.stop();
+        side.wait().await.unwrap();
+    }
     std::fs::remove_dir_all(&base).unwrap();
     elapsed
 }

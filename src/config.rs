@@ -1,63 +1,88 @@
-//! All that a peer is told before it starts: plain, validated values.
+//! The settings of a process and its peer: plain, validated values.
 
+use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
-/// How one peer runs. [`Config::new`] has the defaults of the command line.
+/// The name of a peer: the key of its state, its events and its counters in this process. It is
+/// chosen by this side's configuration and never crosses the wire. Cheap to clone.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct PeerName(Arc<str>);
+
+impl PeerName {
+    /// Any text.
+    pub fn new(name: &str) -> Self {
+        Self(name.into())
+    }
+
+    /// The text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for PeerName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// The settings. [`Config::new`] has the defaults of the command line.
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub struct Config {
-    /// The peer to dial, `None` to only wait for one (`rft listen`).
+    /// The peer to dial; `None` only waits for one (`rft listen`).
     pub peer: Option<PeerAddress>,
     /// The UDP port of both hosts.
     pub port: u16,
-    /// The local address to bind, all addresses of both families by default.
+    /// The local address to bind; all addresses of both families by default.
     pub bind: Option<Bind>,
-    /// Where the files are.
+    /// The folders.
     pub folders: Folders,
-    /// What happens to a file in Outgoing once the peer holds it.
+    /// The fate of a file in Outgoing once the peer holds it.
     pub after_send: AfterSend,
-    /// What happens when another file stands at a name in Incoming.
+    /// The rule for a name that another file has in Incoming.
     pub on_conflict: OnConflict,
-    /// Leave once both queues are empty.
+    /// Ends the process once both queues are empty.
     pub drain: bool,
-    /// With `drain`: give up when it is not done by then.
+    /// With `drain`: time after which an incomplete drain is given up.
     pub wait: Option<Duration>,
-    /// With `drain`: between two messages on what it waits for.
+    /// With `drain`: time between two events that name the remaining files.
     pub drain_reminder: Duration,
-    /// How long files and folders are left alone before they are sent, and folders before they are
-    /// removed.
+    /// How long files and folders rest before they are sent, and folders before they are removed.
     pub waits: Waits,
-    /// Whether files with the names that programs give to unfinished files are left alone.
+    /// Whether files with the names of unfinished files are sent.
     pub temp_names: TempNames,
-    /// After so much quiet, a snapshot is sent of a file that a program keeps open for writing;
-    /// `None`: it waits.
+    /// A file that a program keeps open for writing is sent as a snapshot after this much quiet;
+    /// with `None` it waits until it is closed.
     pub send_open: Option<Duration>,
-    /// How long a sent file is set aside before it is removed, where the system cannot tell whether
-    /// a program has it open for writing.
+    /// How long a sent file is held aside before it is removed, where the system cannot tell
+    /// whether a program has it open for writing.
     pub grace: Duration,
-    /// Cap of what this side sends, in bytes per second.
+    /// Maximum rate of this side's sending, in bytes per second.
     pub limit_rate: Option<u64>,
-    /// Congestion control of what this side sends.
+    /// Congestion control of this side's sending.
     pub congestion: Congestion,
-    /// Whether what is sent may be compressed.
+    /// Whether this side compresses the files that it sends.
     pub compress: Compress,
-    /// How many files are read and sent at once.
+    /// Maximum number of files that are read and sent at once.
     pub in_flight: usize,
-    /// Stop with exit code 9 when an initiator gives a wrong password.
+    /// Ends the process when an initiator gives a wrong password.
     pub exit_on_auth_failure: bool,
-    /// Largest file taken, in bytes.
+    /// Largest file that this side accepts, in bytes.
     pub max_file_size: Option<u64>,
-    /// Most bytes that Incoming may hold, with what is being received.
+    /// Limit for the files in Incoming, those that are arriving included, in bytes.
     pub max_incoming_bytes: Option<u64>,
-    /// Free bytes that must remain in Incoming.
+    /// Free space that must remain in Incoming, in bytes.
     pub min_free: u64,
-    /// Bound on what is held in memory for transfers, in bytes.
+    /// Limit for the buffers of transfers, in bytes.
     pub memory: u64,
 }
 
 impl Config {
-    /// The defaults, for a peer whose folders are in `dir`.
+    /// The defaults, with the folders in `dir`.
     pub fn new(peer: Option<PeerAddress>, port: u16, dir: impl Into<PathBuf>) -> Self {
         Self {
             peer,
@@ -84,9 +109,14 @@ impl Config {
             memory: 256 << 20,
         }
     }
+
+    /// The name of the peer: its host as configured, or `peer` if any peer may come.
+    pub fn peer_name(&self) -> PeerName {
+        PeerName::new(self.peer.as_ref().map_or("peer", |peer| &peer.host))
+    }
 }
 
-/// Who is dialled: a name or an address, and the port.
+/// The address to dial.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PeerAddress {
     /// IPv4 or IPv6 address, or a host name.
@@ -105,7 +135,7 @@ pub struct Bind {
 }
 
 impl Bind {
-    /// The whole address, given the port to fall back to.
+    /// The whole address; `default_port` applies if no port is set.
     pub fn socket_addr(self, default_port: u16) -> SocketAddr {
         SocketAddr::new(self.addr, self.port.unwrap_or(default_port))
     }
@@ -114,11 +144,11 @@ impl Bind {
 /// The folders of a peer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Folders {
-    /// What is dropped here is sent.
+    /// Files here are sent.
     pub outgoing: PathBuf,
-    /// What arrives stands here.
+    /// Files from the peer arrive here.
     pub incoming: PathBuf,
-    /// The program's own: staged files, the ledger, the lock, the log.
+    /// rft's own: staged files, the ledger, the lock, the log.
     pub state: PathBuf,
 }
 
@@ -134,23 +164,23 @@ impl Folders {
     }
 }
 
-/// How long entries of Outgoing are left alone.
+/// How long entries of Outgoing rest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Waits {
-    /// How long a file that was written in place must be quiet before it is sent (`--settle`).
+    /// Quiet time before a file that was written in place is sent (`--settle`).
     pub settle: Duration,
-    /// The same, for a file whose last writer was seen to close it. `--settle` sets this too.
+    /// The same for a file after the close of its last writer. `--settle` sets this too.
     pub after_close: Duration,
-    /// How long an empty folder that was made in place stays before it is sent and removed: its
-    /// user is about to name or to fill it.
+    /// Time before an empty folder that was created in place is sent and removed: its user may be
+    /// about to name or to fill it.
     pub empty_folder: Duration,
-    /// How long a folder stays after the last file in it came or went. It is sent before, and
-    /// removed then.
+    /// Time from the last file that came into a folder or left it to the folder's removal. The
+    /// folder is sent earlier.
     pub emptied_folder: Duration,
 }
 
 impl Waits {
-    /// What holds unless the user says otherwise.
+    /// The defaults of the command line.
     pub const DEFAULT: Self = Self {
         settle: Duration::from_secs(1),
         after_close: Duration::from_millis(80),
@@ -162,7 +192,7 @@ impl Waits {
 /// `--temp-names`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum TempNames {
-    /// A file whose name says that it is unfinished stays where it is until it is renamed.
+    /// A file with the name of an unfinished file stays until it is renamed.
     #[default]
     LeaveAlone,
     /// Every name is sent.
@@ -170,8 +200,8 @@ pub enum TempNames {
 }
 
 impl TempNames {
-    /// The names that [`TempNames::LeaveAlone`] is about, for people. `*` is one byte or more, `X`
-    /// a letter or a digit, `/` at the end a folder.
+    /// The names of unfinished files, for people. `*` stands for one byte or more, `X` for a letter
+    /// or a digit, and `/` at the end for a folder.
     pub const LIST: &str = "*.part *.part-Frag* *.crdownload *.opdownload *.wkdownload *.download/ \
         *.partial *.filepart *.fdmdownload *.dtapart *.ytdl *.aria2 (and the file beside it) *.!ut *.!qB \
         *.bc! *.!sync *.part.minio *_.gstmp .azDownload-* .com.google.Chrome.XXXXXX \
@@ -185,43 +215,43 @@ impl TempNames {
 /// `--after-send`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum AfterSend {
-    /// Removed from Outgoing.
+    /// It is removed from Outgoing.
     #[default]
     Delete,
-    /// Left in Outgoing, and sent again only when it changes.
+    /// It stays in Outgoing, and is sent again only when it changes.
     Keep,
-    /// Moved to `.rft/sent/`.
+    /// It is moved to `.rft/sent/`.
     Archive,
 }
 
 /// `--on-conflict`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum OnConflict {
-    /// Both are kept; the new one becomes `name (1).ext`.
+    /// Both stay; the new one becomes `name (1).ext`.
     #[default]
     Rename,
-    /// The old one is replaced, atomically.
+    /// The new one replaces the old one, atomically.
     Overwrite,
-    /// The old one stays; the sender is told and keeps its file.
+    /// The old one stays; the receiver tells the sender, which keeps its file.
     Skip,
 }
 
 /// `--congestion`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Congestion {
-    /// Our model-based controller, for lossy links.
+    /// rft's model-based controller, for lossy paths.
     #[default]
     Bbr,
-    /// RFC 9438, as most of the Internet has it.
+    /// CUBIC (RFC 9438).
     Cubic,
 }
 
 /// `--compress`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Compress {
-    /// Where it makes a transfer faster.
+    /// Where compression makes a transfer faster.
     #[default]
     Auto,
-    /// Not at all.
+    /// Never.
     Never,
 }

@@ -1,33 +1,49 @@
-//! All that a peer tells the outside: what a terminal shows and `--json` prints.
+//! The events of a running process: the terminal shows them, and `--json` prints them.
 
+use crate::config::PeerName;
 use crate::proto::message::{InstallationId, TransferId};
 use crate::proto::name::Name;
+pub use crate::status::{Direction, SessionRole};
+use crate::status::{OpenFileWait, PeerStatus, SessionEnd};
 use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Takes every [`Event`], from whatever thread it happens on; it should return soon.
+/// An [`Event`] and the peer that it is about.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct PeerEvent {
+    /// The peer; `None` if the event is about the process, or about a host that is not known as a
+    /// peer.
+    pub peer: Option<PeerName>,
+    /// The event.
+    pub event: Event,
+}
+
+/// Takes the events of one part of the engine, from any of its threads. The function should return
+/// soon: the engine waits for it.
+#[doc(hidden)]
 #[derive(Clone)]
 pub struct EventSink(Arc<dyn Fn(Event) + Send + Sync>);
 
 impl EventSink {
-    /// Events go to this function.
+    /// Calls `f` with each event.
     pub fn new(f: impl Fn(Event) + Send + Sync + 'static) -> Self {
         Self(Arc::new(f))
     }
 
-    /// Events go nowhere.
+    /// Drops all events.
     pub fn none() -> Self {
         Self::new(|_| {})
     }
 
-    /// Hands one event over.
+    /// Hands over one event.
     pub fn emit(&self, event: Event) {
         (self.0)(event);
     }
 
-    /// Hands a warning about a file or, with no path, about the whole.
+    /// Hands over a warning, about a file if `path` is given.
     pub fn warn(&self, path: Option<Name>, message: impl Into<String>) {
         self.emit(Event::Warning { path, message: message.into() });
     }
@@ -39,161 +55,147 @@ impl fmt::Debug for EventSink {
     }
 }
 
-/// Which way a file goes, seen from here.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Direction {
-    /// From our Outgoing.
-    Send,
-    /// Into our Incoming.
-    Receive,
-}
-
-/// Which side of the handshake this peer was.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum SessionRole {
-    /// It was dialled, and made the session keys.
-    Responder,
-    /// It dialled.
-    Initiator,
-}
-
-/// Why a file did not arrive, as far as several may have it in common: one line tells of all of
-/// them.
+/// The cause of a failed transfer. Failures with the same cause are reported in one line.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Cause {
-    /// Its user renamed it, moved it away, removed or changed it meanwhile. Nothing is wrong.
+    /// The user renamed, moved, removed or changed the file meanwhile. Nothing is wrong.
     Withdrawn,
-    /// This, in which no file is named.
+    /// A text that names no file.
     Fault(String),
 }
 
-/// One thing that happened.
+/// A change of the state of a process or a peer.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub enum Event {
     /// The socket is bound.
     Listening {
-        /// To this address.
+        /// Its local address.
         local: SocketAddr,
     },
-    /// Nobody is there yet; told once for each time that a peer is waited for.
+    /// The peer does not answer yet; emitted once for each time without a session.
     Waiting {
-        /// Who is dialled, as the user wrote it; `None` when only listening.
+        /// The host that is dialled, as the user wrote it; `None` when only listening.
         peer: Option<String>,
-        /// The local addresses that the other side can name.
+        /// The local addresses that the other side can dial.
         local: Vec<SocketAddr>,
     },
     /// An authenticated session is adopted.
     Connected {
         /// The peer's address.
         peer: SocketAddr,
-        /// Our role in it.
+        /// The role of this side.
         role: SessionRole,
-        /// Names the session in logs of both sides; no secret.
+        /// The public name of the session, the same on both sides.
         session: String,
         /// The key exchange group that TLS negotiated, by its name in IANA's registry.
         kx: &'static str,
         /// The peer's state folder: the same after a restart of its process.
         installation: InstallationId,
     },
-    /// Somebody did not know the password; at most once a minute for each source.
+    /// A host did not know the password; at most once a minute for each source.
     AuthFailed {
-        /// From there.
+        /// The address of the host.
         peer: SocketAddr,
-        /// How often, since the last such event of this source.
+        /// Number of failures since the last such event of this source.
         count: u32,
     },
     /// The session is over.
     Disconnected {
         /// The peer's address.
         peer: SocketAddr,
-        /// Why, for people.
-        reason: String,
+        /// Why it ended.
+        reason: SessionEnd,
     },
-    /// A file's first byte is about to cross.
+    /// A transfer begins.
     FileStarted {
-        /// Which way.
+        /// Its direction.
         direction: Direction,
-        /// Its name below Outgoing or Incoming.
+        /// The name below Outgoing or Incoming.
         path: Name,
         /// Bytes of the whole file.
         size: u64,
-        /// Its transfer.
+        /// The transfer.
         transfer: TransferId,
-        /// Bytes that were there from before.
+        /// Bytes that the receiver already has.
         offset: u64,
     },
-    /// Some of a file crossed; at most five a second a file.
+    /// A part of a file has crossed; at most five times a second for each file.
     FileProgress {
-        /// Which way.
+        /// Its direction.
         direction: Direction,
-        /// Its name.
+        /// The name below Outgoing or Incoming.
         path: Name,
-        /// Its transfer.
+        /// The transfer.
         transfer: TransferId,
         /// Bytes so far, `offset` included.
         bytes: u64,
         /// Bytes of the whole file.
         size: u64,
     },
-    /// A file stands in Incoming, ours or the peer's, on stable storage.
+    /// A file is in the receiver's Incoming, on stable storage.
     FileDone {
-        /// Which way.
+        /// Its direction.
         direction: Direction,
-        /// Its name.
+        /// The name below Outgoing or Incoming.
         path: Name,
-        /// Its bytes.
+        /// Bytes of the whole file.
         size: u64,
-        /// Its transfer.
+        /// The transfer.
         transfer: TransferId,
         /// BLAKE3 of the whole file (zero for folders and links).
         blake3: [u8; 32],
-        /// From start to receipt.
+        /// Time from the start to the receipt.
         elapsed: Duration,
-        /// Bytes that were there from before.
+        /// Bytes that the receiver had before.
         offset: u64,
-        /// The name that it was given in Incoming.
+        /// Its name in Incoming.
         saved_as: Option<Name>,
     },
-    /// A file is not sent for now.
+    /// A file is not sent yet, because a program has it open for writing.
     FileWaiting {
-        /// Which way.
+        /// Its direction.
         direction: Direction,
-        /// Its name.
+        /// The name below Outgoing.
         path: Name,
-        /// For what it waits.
-        reason: String,
+        /// What ends the wait.
+        reason: OpenFileWait,
     },
-    /// A file did not arrive this time.
+    /// An attempt to transfer a file failed.
     FileFailed {
-        /// Which way.
+        /// Its direction.
         direction: Direction,
-        /// Its name.
+        /// The name below Outgoing or Incoming.
         path: Name,
-        /// Its transfer.
+        /// The transfer.
         transfer: TransferId,
-        /// What happened and what to do.
+        /// The problem, and the remedy if the user has one.
         error: String,
-        /// What other files may have in common with it.
+        /// The part of it that other files may share.
         cause: Cause,
-        /// It is tried again without anybody doing anything.
+        /// Whether it is tried again without the user's help.
         retry: bool,
     },
-    /// Something a person should know.
+    /// A problem that does not end the process.
     Warning {
         /// The file that it is about.
         path: Option<Name>,
-        /// What, and what to do.
+        /// The problem, and the remedy if the user has one.
         message: String,
     },
-    /// How much each side still has to send; for a total line. Not part of `--json`.
+    /// The backlog of one direction, for a total line. Not part of `--json`.
     Backlog {
-        /// Whose.
+        /// The direction.
         direction: Direction,
         /// Entries.
         files: u64,
-        /// Their bytes.
+        /// Bytes of these entries.
         bytes: u64,
+    },
+    /// `--drain` is not done yet; emitted at each [`crate::config::Config::drain_reminder`].
+    DrainWaiting {
+        /// The peer's state, with a few of the remaining files.
+        status: Box<PeerStatus>,
     },
     /// `--drain` is done.
     Drained {
@@ -201,7 +203,7 @@ pub enum Event {
         files: u64,
         /// Their bytes.
         bytes: u64,
-        /// Since the start.
+        /// Time since the start.
         elapsed: Duration,
         /// Unfinished files that stay in Outgoing (`--temp-names`).
         left_alone: u64,

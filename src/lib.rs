@@ -1,49 +1,49 @@
-//! rft, Reactive File Transfer: what is dropped into one host's `Outgoing` lands in the other's
-//! `Incoming`, both ways.
+//! rft, Reactive File Transfer: files that are dropped into `Outgoing` on one host arrive in
+//! `Incoming` on another host, in both directions.
 //!
-//! The way of one file is the map of this crate:
-//!
-//! ```text
-//! outbox: watch -> settle -> queue -> deliver | offer, read, seal, stream ==>
-//! inbox:  ==> receive | open, stage -> commit -> receipt
-//! outbox: receipt -> remove
-//! ```
-//!
-//! | module | what it holds |
-//! | --- | --- |
-//! | [`config`], [`event`] | what goes into a peer, and all that comes out of it |
-//! | [`proto`] | pure: names, messages and their bytes |
-//! | [`crypto`] | pure given an rng: password, PAKE, key schedule, sealed records |
-//! | [`compress`] | pure: chunks compressed, each by itself |
-//! | [`peering`] | QUIC: endpoint, election of roles, sessions, congestion control |
-//! | [`store`] | folders held by handle, staging, the ledger: all that syncs and renames |
-//! | [`outbox`], [`inbox`] | the two directions |
-//! | [`daemon`] | one peer, whole |
-//!
-//! A program embeds a peer with [`daemon::run`]; `examples/embed.rs` shows how.
+//! [`Daemon::start`] runs a [`Config`] inside a program, and returns a [`Handle`]: [`Status`] is a
+//! snapshot of it, [`Event`]s are the changes. `examples/embed.rs` shows how. `docs/design.md` in
+//! the repository has the tree of the sources.
 
 #![forbid(unsafe_code)]
+// The tests use more of the engine than the library itself does, through `internals`. Only with
+// that feature the compiler sees all uses.
+#![cfg_attr(not(feature = "internals"), allow(dead_code, unused_imports))]
+#![cfg_attr(feature = "internals", warn(unreachable_pub))]
 
-pub mod session;
-pub mod transport;
+mod compress;
+pub mod config;
+mod crypto;
+mod daemon;
+pub mod error;
+pub mod event;
+mod failpoint;
+mod inbox;
+mod outbox;
+mod peering;
+mod proto;
+mod session;
+pub mod status;
+mod store;
+mod transport;
 
 #[doc(hidden)]
 pub mod cause;
-pub mod compress;
-pub mod config;
-pub mod crypto;
-pub mod daemon;
-pub mod event;
-#[doc(hidden)]
-pub mod failpoint;
 #[cfg(any(test, feature = "fuzzing"))]
 #[doc(hidden)]
 pub mod fuzzing;
-pub mod inbox;
 #[cfg(feature = "internals")]
 #[doc(hidden)]
 pub mod internals;
-pub mod outbox;
-pub mod peering;
-pub mod proto;
-pub mod store;
+
+pub use config::{Config, PeerAddress, PeerName};
+pub use crypto::password::{Password, PasswordKey};
+pub use daemon::{Daemon, EventReceiver, Handle};
+pub use error::{ErrorKind, Finished, RunError};
+pub use event::{Event, PeerEvent};
+pub use proto::message::{InstallationId, TransferId};
+pub use proto::name::Name;
+#[doc(hidden)]
+pub use proto::name::{escape, is_unprintable};
+pub use status::Status;
+pub use transport::endpoint::Port;

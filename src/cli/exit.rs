@@ -1,5 +1,6 @@
 //! Exit codes and their meanings.
 
+use rft::error::{ErrorKind, RunError};
 use std::process::ExitCode;
 
 /// The command line or the password cannot be used.
@@ -42,6 +43,28 @@ pub(crate) const TABLE: [(u8, &str); 20] = [
     (INTERRUPTED, "stopped by Ctrl-C before --drain was done; or a second Ctrl-C: stopped at once"),
     (TERMINATED, "stopped by SIGTERM or SIGHUP before --drain was done"),
 ];
+
+/// The code for an error of the engine.
+pub(crate) fn code_of(error: &RunError) -> u8 {
+    match error.kind() {
+        ErrorKind::PeerAddress => PEER,
+        ErrorKind::Bind => 5,
+        ErrorKind::WrongPassword => 6,
+        ErrorKind::NotRft => 7,
+        ErrorKind::Unwrap => 8,
+        ErrorKind::InitiatorRefused => 9,
+        ErrorKind::Wrap => 10,
+        ErrorKind::KeysRefused => 11,
+        ErrorKind::Seal => 12,
+        ErrorKind::Open => 13,
+        ErrorKind::Removal => 15,
+        ErrorKind::Folders => 16,
+        ErrorKind::OutOfTime => 17,
+        // As a shell reports a process that SIGTERM ended.
+        ErrorKind::Interrupted => TERMINATED,
+        _ => UNKNOWN,
+    }
+}
 
 /// Why the command failed: the exit code, and a sentence that says what happened, to which file or
 /// peer, and what to do.

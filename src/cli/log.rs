@@ -217,7 +217,7 @@ mod tests {
         });
         let log = fs::read_to_string(&path).unwrap();
         assert_eq!(log.lines().count(), 4, "{log:?}");
-        let is_control = |c: &char| rft::proto::name::is_unprintable(*c) && *c != '\n';
+        let is_control = |c: &char| rft::is_unprintable(*c) && *c != '\n';
         assert_eq!(log.chars().find(is_control), None, "{log:?}");
     }
 

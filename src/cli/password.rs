@@ -2,8 +2,8 @@
 
 use super::exit::{self, Failure};
 use super::shutdown;
+use rft::Password;
 use rft::cause;
-use rft::crypto::password::Password;
 use std::ffi::OsString;
 use std::fs::File;
 use std::io::{self, IsTerminal, Read};

@@ -6,17 +6,20 @@ use super::exit::{self, Failure};
 use super::output::Output;
 use super::output::banner;
 use super::output::json::Json;
+use super::output::state;
 use super::output::terminal::{Show, Terminal};
 use super::sandbox::{self, NoSandbox};
 use super::{log, password, shutdown};
 use rft::cause;
 use rft::config::Config;
-use rft::crypto::password::{Password, PasswordKey};
-use rft::daemon::{self, Finished, Port, RunError, Status};
-use rft::event::Event;
+use rft::error::{Finished, RunError};
+use rft::event::{Event, PeerEvent};
+use rft::{Daemon, Handle, Port};
+use rft::{Password, PasswordKey};
 use std::io::{self, BufWriter, IsTerminal};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 use tokio::runtime::Runtime;
 
@@ -80,12 +83,12 @@ struct Prepared {
 fn prepare(line: &CommandLine) -> Result<Prepared, Failure> {
     let mut warnings: Vec<String> = keep_memory_private().err().into_iter().collect();
     let config = line.config()?;
-    let failed = |error: RunError| Failure::new(error.exit_code(), error.to_string());
+    let failed = |error: RunError| Failure::new(exit::code_of(&error), error.to_string());
     // Before the prompt, since its answer would be lost on an error.
-    let port = daemon::check(&config).map_err(failed)?;
+    let port = Daemon::check(&config).map_err(failed)?;
     let file = line.options.password_file.as_deref();
     let password = password::obtain(file, &mut |warning| warnings.push(warning))?;
-    daemon::make_folders(&config.folders).map_err(failed)?;
+    Daemon::make_folders(&config.folders).map_err(failed)?;
     let log_file = line.log_file();
     let log_folder = log::folder_of(&log_file);
     let restrict = || {
@@ -106,10 +109,11 @@ fn serve(
     runtime: &Runtime,
 ) -> Result<Finished, Failure> {
     let Prepared { config, port, password, warnings, sandbox } = prepared;
-    let status = Status::default();
+    // Set once the process has started.
+    let running = Arc::new(OnceLock::new());
     let (stop, stopped_by) = {
         let _context = runtime.enter();
-        shutdown::listen(output.clone(), status.clone()).map_err(|error| unknown(&error))?
+        shutdown::listen(output.clone(), running.clone()).map_err(|error| unknown(&error))?
     };
     let mut warn = |message: String| {
         tracing::warn!("{message}");
@@ -136,19 +140,45 @@ fn serve(
     let key = PasswordKey::derive(&password).map_err(|error| unknown(&error))?;
     drop(password);
 
-    let running = daemon::run_with_status(config, Some(port), key, output.sink(), stop, &status);
-    let result = runtime.block_on(running);
-    match &result {
-        Ok(finished) => tracing::info!(?finished, "ended"),
-        Err(error) => tracing::error!(%error, code = error.exit_code(), "ended"),
-    }
-    result.map_err(|error| {
-        let code = match &error {
+    let observed = output.clone();
+    let observer = move |told: PeerEvent| {
+        if let Event::DrainWaiting { status } = &told.event {
+            tracing::info!("--drain waits: {}", state::remaining_of(status));
+        }
+        observed.event(told.event);
+    };
+    let result = runtime.block_on(async {
+        let handle = Daemon::start_on(port, config, key, observer)?;
+        run_to_end(running.get_or_init(|| handle), stop).await
+    });
+    result.inspect(|finished| tracing::info!(?finished, "ended")).map_err(|error| {
+        let code = match *error {
             RunError::Interrupted(_) => stopped_by.code(),
-            error => error.exit_code(),
+            _ => exit::code_of(&error),
         };
-        Failure::new(code, error.to_string())
+        let reason = match &*error {
+            RunError::Interrupted(status) | RunError::OutOfTime { status, .. } => {
+                format!("{error}: {}", state::remaining(status))
+            }
+            _ => error.to_string(),
+        };
+        tracing::error!(error = reason, code, "ended");
+        Failure::new(code, reason)
     })
+}
+
+/// Waits for the end, and stops the process when `stop` completes.
+async fn run_to_end(
+    handle: &Handle,
+    stop: impl Future<Output = ()>,
+) -> Result<Finished, Arc<RunError>> {
+    let end = handle.wait();
+    tokio::pin!(end);
+    tokio::select! {
+        result = &mut end => return result,
+        () = stop => handle.stop(),
+    }
+    end.await
 }
 
 fn unknown(error: &dyn std::error::Error) -> Failure {

@@ -4,11 +4,11 @@
 use super::exit;
 use super::output::Output;
 use super::output::state;
-use rft::daemon::Status;
+use rft::Handle;
 use std::future::Future;
 use std::io;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 use tokio::sync::watch;
 
@@ -36,14 +36,14 @@ impl StoppedBy {
 }
 
 /// Handles signals from now on. The future completes at the first signal that stops `rft`; a Ctrl-C
-/// after that ends the process with 130. A request for the state prints `status`. Must be called
+/// after that ends the process with 130. A request for the state prints the state of `running`. Must be called
 /// within a runtime.
 ///
 /// # Errors
 /// The system accepts no handlers.
 pub(crate) fn listen(
     output: Output,
-    status: Status,
+    running: Arc<OnceLock<Handle>>,
 ) -> io::Result<(impl Future<Output = ()> + Send + 'static, StoppedBy)> {
     let mut signals = Signals::new()?;
     let (stop, mut stopped) = watch::channel(false);
@@ -54,7 +54,7 @@ pub(crate) fn listen(
         loop {
             match (signals.next().await, stopping) {
                 (Signal::State, _) => {
-                    let text = state::text(status.state().as_ref());
+                    let text = state::text(running.get().map(Handle::status).as_ref());
                     text.lines().for_each(|line| tracing::info!("{line}"));
                     output.report(text);
                 }

@@ -1,75 +1,27 @@
-//! `--drain`: when it is done, what it waits for, and what it leaves behind.
+//! `--drain`: its end, its reminders, and the result of the run.
 
-use super::{Finished, Left, RunError, Shared};
+use super::Daemon;
+use super::peer::Peer;
+use crate::error::{Finished, RunError};
 use crate::event::Event;
 use crate::proto::name::Name;
-use std::collections::{HashMap, HashSet};
 use std::future;
-use std::sync::atomic::Ordering;
-use std::sync::{MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// Names in one message.
-const MAX_NAMES_TOLD: usize = 5;
-/// A draining peer looks again at least this often.
+const MAX_NAMED: usize = 5;
+/// Maximum time between two checks whether a peer is drained.
 const CHECK_INTERVAL: Duration = Duration::from_millis(500);
 
-/// Entries in whose place something stands at the peer, and what the user was told of each.
-#[derive(Debug, Default)]
-pub(super) struct Refusals(HashMap<Name, String>);
-
-impl Refusals {
-    /// Whether the user has not been told of this.
-    pub(super) fn is_news(&mut self, name: &Name, cause: &str) -> bool {
-        self.0.insert(name.clone(), cause.to_owned()).is_none_or(|before| before != cause)
-    }
-}
-
-impl Shared {
-    pub(super) fn sent(&self, name: &Name, bytes: u64) {
-        self.left().remove(name);
-        self.refusals().0.remove(name);
-        self.files_sent.fetch_add(1, Ordering::Relaxed);
-        self.bytes_sent.fetch_add(bytes, Ordering::Relaxed);
-        self.unopened.store(0, Ordering::Relaxed);
-    }
-
-    /// A file that is not offered again until it changes, or can be read.
-    pub(super) fn left_behind(&self, name: &Name) {
-        self.left().insert(name.clone());
-    }
-
-    pub(super) fn refusals(&self) -> MutexGuard<'_, Refusals> {
-        self.refusals.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn left(&self) -> MutexGuard<'_, HashSet<Name>> {
-        self.left_behind.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Says what `--drain` still waits for.
-    fn remind(&self) {
-        let text = format!("--drain waits: {}", Left::of(self));
-        tracing::info!("{text}");
-        self.events.warn(None, text);
-    }
-
-    /// Nothing is left for either side.
-    fn is_drained(&self) -> bool {
-        self.outbox.backlog().borrow().files == 0
-            && self.peer_backlog.borrow().is_some_and(|left| left.is_empty())
-            && self.inbox.busy() == 0
-    }
-}
-
-/// Completes when the drain is done, or was not done within `wait`; never without `--drain`.
-/// Meanwhile it says every `reminder` what it waits for.
+/// Completes when all draining peers are drained, or `wait` is over; never without `--drain`.
+/// Meanwhile it emits [`Event::DrainWaiting`] every `reminder`.
 pub(super) async fn ended(
-    shared: &Shared,
+    daemon: &Daemon,
     wait: Option<Duration>,
     reminder: Duration,
 ) -> Result<Finished, RunError> {
-    if !shared.drain {
+    if draining(daemon).next().is_none() {
         return future::pending().await;
     }
     let out_of_time = async {
@@ -80,78 +32,90 @@ pub(super) async fn ended(
     let remind = async {
         loop {
             tokio::time::sleep(reminder).await;
-            shared.remind();
+            for peer in draining(daemon).filter(|peer| !peer.is_drained()) {
+                let status = Box::new(peer.status(MAX_NAMED));
+                peer.events.emit(Event::DrainWaiting { status });
+            }
         }
     };
     tokio::select! {
-        () = drained(shared) => Ok(Finished::Drained { left_alone: 0 }),
-        wait = out_of_time => Err(RunError::OutOfTime { wait, left: Left::of(shared) }),
+        () = all_drained(daemon) => Ok(Finished::Drained { left_alone: 0 }),
+        wait = out_of_time => {
+            Err(RunError::OutOfTime { wait, status: Box::new(daemon.status(MAX_NAMED)) })
+        }
         never = remind => never,
     }
 }
 
-/// Completes when `--drain` is done.
-async fn drained(shared: &Shared) {
-    let mut own = shared.outbox.backlog();
-    let mut peer = shared.peer_backlog.subscribe();
-    while !shared.is_drained() {
+fn draining(daemon: &Daemon) -> impl Iterator<Item = &Arc<Peer>> {
+    daemon.peers.values().filter(|peer| peer.drain)
+}
+
+fn is_drained(daemon: &Daemon) -> bool {
+    draining(daemon).all(|peer| peer.is_drained())
+}
+
+/// Completes when all draining peers are drained at the same time.
+async fn all_drained(daemon: &Daemon) {
+    while !is_drained(daemon) {
+        for peer in draining(daemon) {
+            drained(peer).await;
+        }
+    }
+}
+
+/// Completes when nothing is left between this side and one peer.
+async fn drained(peer: &Peer) {
+    let (mut own, mut theirs) = (peer.outbox.backlog(), peer.peer_backlog.subscribe());
+    while !peer.is_drained() {
         tokio::select! {
             _ = own.changed() => {}
-            _ = peer.changed() => {}
-            () = shared.inbox_changed.notified() => {}
+            _ = theirs.changed() => {}
+            () = peer.inbox_changed.notified() => {}
             () = tokio::time::sleep(CHECK_INTERVAL) => {}
         }
     }
 }
 
-/// Told to stop. A draining peer then has not done what it was started for, unless it just did.
-pub(super) fn stopped(shared: &Shared) -> Result<Finished, RunError> {
-    match shared.drain {
-        true if shared.is_drained() => Ok(Finished::Drained { left_alone: 0 }),
-        true => Err(RunError::Interrupted(Left::of(shared))),
+/// The result of a run that was told to stop. A drain that is not done then is an error.
+pub(super) fn stopped(daemon: &Daemon) -> Result<Finished, RunError> {
+    match draining(daemon).next().is_some() {
+        true if is_drained(daemon) => Ok(Finished::Drained { left_alone: 0 }),
+        true => Err(RunError::Interrupted(Box::new(daemon.status(MAX_NAMED)))),
         false => Ok(Finished::Stopped),
     }
 }
 
-/// How the run ended, once its sessions are over: a drain that leaves files behind did not succeed.
+/// The result of a run whose sessions are over. A drain that leaves files behind is an error.
 pub(super) fn conclude(
-    shared: &Shared,
+    daemon: &Daemon,
     result: Result<Finished, RunError>,
 ) -> Result<Finished, RunError> {
-    let finished = result?;
-    if let Some(error) = shared.failure.lock().unwrap_or_else(PoisonError::into_inner).take() {
-        return Err(error);
+    if result? == Finished::Stopped {
+        return Ok(Finished::Stopped);
     }
-    if finished != Finished::Stopped {
-        // Those that somebody took away meanwhile are nobody's worry.
-        let gone =
-            |name: &Name| shared.delivery.folder().stat(name).is_err_and(|e| e.is_not_found());
-        let left = shared.left().iter().filter(|name| !gone(name)).count() as u64;
-        if shared.outbox.removal_failed() {
-            return Err(RunError::Removal);
-        }
-        if left > 0 {
-            return Err(RunError::LeftBehind(left));
-        }
-        let unfinished = shared.outbox.left_alone();
-        let left_alone = unfinished.len() as u64;
+    if draining(daemon).any(|peer| peer.outbox.removal_failed()) {
+        return Err(RunError::Removal);
+    }
+    let left: u64 = draining(daemon).map(|peer| peer.left_behind()).sum();
+    if left > 0 {
+        return Err(RunError::LeftBehind(left));
+    }
+    let mut left_alone = 0;
+    for peer in draining(daemon) {
+        let unfinished = peer.outbox.left_alone();
         if let Some(message) = unfinished_stay(&unfinished) {
-            shared.events.warn(None, message);
+            peer.events.warn(None, message);
         }
-        shared.events.emit(Event::Drained {
-            files: shared.files_sent.load(Ordering::Relaxed),
-            bytes: shared.bytes_sent.load(Ordering::Relaxed),
-            elapsed: shared.begun.elapsed(),
-            left_alone,
-        });
-        return Ok(Finished::Drained { left_alone });
+        peer.emit_drained(daemon.begun.elapsed(), unfinished.len() as u64);
+        left_alone += unfinished.len() as u64;
     }
-    Ok(finished)
+    Ok(Finished::Drained { left_alone })
 }
 
-/// What a drain leaves in Outgoing because it is unfinished, for people.
+/// A warning about the unfinished files that a drain leaves in Outgoing.
 fn unfinished_stay(names: &[Name]) -> Option<String> {
-    let shown: Vec<_> = names.iter().take(MAX_NAMES_TOLD).map(Name::to_string).collect();
+    let shown: Vec<_> = names.iter().take(MAX_NAMED).map(Name::to_string).collect();
     let more = if names.len() > shown.len() { ", ..." } else { "" };
     (!names.is_empty()).then(|| {
         format!(

@@ -1,232 +1,181 @@
-//! One peer, whole: folders, endpoint, sessions and both directions, until it is told to stop.
+//! A running process: one socket, one state folder, and its peers.
+//!
+//! [`Daemon`] owns what all peers share. A [`peer::Peer`] owns the rest: Outgoing, sessions,
+//! counters, refusals. Today's configuration has one peer, so the map of peers has one entry.
 
+mod activity;
 mod drain;
+mod events;
+mod handle;
+mod peer;
 mod session;
-mod status;
+mod storage;
+#[cfg(test)]
+mod tests;
 
-pub use crate::transport::endpoint::Port;
-pub use status::{Connected, Left, State, Status};
+pub use events::EventReceiver;
+pub use handle::Handle;
 
-use crate::config::{AfterSend, Compress, Config, Folders, OnConflict};
+use crate::config::{Config, Folders, PeerName};
 use crate::crypto::handshake::PeerId;
 use crate::crypto::password::PasswordKey;
-use crate::event::{Event, EventSink};
+use crate::error::{Finished, RunError};
+use crate::event::{Event, EventSink, PeerEvent};
 use crate::failpoint::fail_point;
-use crate::inbox::{Committer, Inbox, Limits};
-use crate::outbox::{Backlog, Delivery, Outbox, OutboxConfig, OutboxError, RateLimit};
 use crate::peering;
-use crate::peering::{Fatal, connector};
-use crate::proto::message::InstallationId;
-use crate::proto::name::Name;
+use crate::peering::connector;
 use crate::session::installation::Identity;
 use crate::session::{ControlReceiver, Session};
-use crate::store::{Folder, Incoming, Ledger, Remover, StateDir, StoreError};
-use crate::transport::endpoint::{Endpoint, EndpointError};
+use crate::status::Status;
+use crate::store::{StateDir, StoreError};
+use crate::transport::endpoint::{Endpoint, Port};
+use events::Events;
+use peer::Peer;
 use rand::rngs::SysRng;
-use std::collections::HashSet;
-use std::future::Future;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
-use tokio::sync::{Notify, mpsc, watch};
+use storage::Storage;
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
-/// How a run ended well.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Finished {
-    /// Told to stop.
-    Stopped,
-    /// `--drain`: both queues are empty.
-    Drained {
-        /// Unfinished files that stay in Outgoing (`--temp-names`).
-        left_alone: u64,
-    },
-}
-
-/// Why a peer cannot go on.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum RunError {
-    /// Incoming, Outgoing or the state folder cannot be used.
-    #[error(transparent)]
-    Store(#[from] StoreError),
-    /// The system gives no thread.
-    #[error(transparent)]
-    Outbox(#[from] OutboxError),
-    /// No socket.
-    #[error(transparent)]
-    Endpoint(#[from] EndpointError),
-    /// No session can come about.
-    #[error(transparent)]
-    Net(#[from] Fatal),
-    /// The system gives no random numbers.
-    #[error("the system gives no random numbers")]
-    Rng,
-    /// A chunk could not be sealed.
-    #[error("{path}: a chunk could not be sealed; please report it")]
-    Seal {
-        /// Of this file.
-        path: Name,
-    },
-    /// Records from the peer keep failing to open.
-    #[error(
-        "chunks from the peer keep arriving changed; something on the way tampers with them, or a host's memory is bad"
-    )]
-    Open,
-    /// With `--drain`: sent files could not be removed.
-    #[error(
-        "sent files could not be removed from Outgoing (see the warnings); check the folder's permissions"
-    )]
-    Removal,
-    /// With `--drain`: files that could not be sent remain.
-    #[error("{0} files could not be sent and remain in Outgoing; the messages above say why")]
-    LeftBehind(u64),
-    /// Told to stop before `--drain` was done.
-    #[error("stopped before everything was exchanged: {0}")]
-    Interrupted(Left),
-    /// `--wait` ran out.
-    #[error("--drain was not done within --wait {wait:?}: {left}")]
-    OutOfTime {
-        /// The limit.
-        wait: Duration,
-        /// What is not exchanged.
-        left: Left,
-    },
-}
-
-impl RunError {
-    /// The exit code of the contract (operation.md, "Exit codes").
-    pub fn exit_code(&self) -> u8 {
-        match self {
-            Self::Store(_) => 16,
-            Self::Endpoint(EndpointError::Bind { .. }) => 5,
-            Self::Net(fatal) => match fatal {
-                Fatal::PeerAddress { .. } | Fatal::Itself { .. } => 3,
-                Fatal::WrongPassword { .. } => 6,
-                Fatal::NotRft { .. } => 7,
-                Fatal::Unwrap { .. } => 8,
-                Fatal::InitiatorRefused { .. } => 9,
-                Fatal::Wrap => 10,
-                Fatal::KeysRefused { .. } => 11,
-                Fatal::Internal(_) => 1,
-            },
-            Self::Seal { .. } => 12,
-            Self::Open => 13,
-            Self::Removal => 15,
-            Self::OutOfTime { .. } => 17,
-            // As a shell has it for a process that SIGTERM ended.
-            Self::Interrupted(_) => 143,
-            Self::Endpoint(_) | Self::Outbox(_) | Self::Rng | Self::LeftBehind(_) => 1,
-        }
-    }
-}
-
-/// Records in a row that may fail to open before `--drain` gives up.
-const MAX_UNOPENED: u32 = 5;
-/// How long the last packets may take to leave.
+/// Waiting entries of a peer that a [`Status`] names.
+const MAX_NAMED: usize = 20;
+/// Maximum time for the last packets to leave.
 const LINGER: Duration = Duration::from_millis(500);
-/// How often it is looked whether the folders are still there.
+/// Time between two checks that the folders still exist.
 const FOLDERS_INTERVAL: Duration = Duration::from_secs(2);
 
-/// What the sessions of one process share.
-struct Shared {
-    events: EventSink,
-    outbox: Outbox,
-    /// Held to the end: it is the lock.
-    state: StateDir,
-    installation: InstallationId,
-    incoming: Arc<Incoming>,
-    inbox: Inbox,
-    delivery: Delivery,
-    in_flight: usize,
-    compress: bool,
-    drain: bool,
+/// A running process. [`Daemon::start`] returns its [`Handle`].
+pub struct Daemon {
     begun: Instant,
-    /// The present session, and how the last one ended.
-    link: Mutex<status::Link>,
-    /// What the peer of the present session has left for us, once it said so.
-    peer_backlog: watch::Sender<Option<Backlog>>,
-    inbox_changed: Notify,
-    files_sent: AtomicU64,
-    bytes_sent: AtomicU64,
-    /// Files that could not be sent, and nobody waits for.
-    left_behind: Mutex<HashSet<Name>>,
-    refusals: Mutex<drain::Refusals>,
-    unopened: AtomicU32,
-    failure: Mutex<Option<RunError>>,
-    failed: Notify,
+    /// The address of the UDP socket.
+    local: SocketAddr,
+    peers: BTreeMap<PeerName, Arc<Peer>>,
+    storage: Storage,
 }
 
-impl Shared {
-    /// A record from the peer did not open.
-    fn did_not_open(&self) {
-        if self.unopened.fetch_add(1, Ordering::Relaxed) + 1 >= MAX_UNOPENED && self.drain {
-            self.fail(RunError::Open);
+impl Daemon {
+    /// Creates the missing folders. [`Daemon::start`] does it too; a process that is sandboxed to
+    /// the folders needs them before it starts its threads.
+    ///
+    /// # Errors
+    /// [`RunError::Store`] if one cannot be created.
+    pub fn make_folders(folders: &Folders) -> Result<(), RunError> {
+        Ok(StateDir::make(folders)?)
+    }
+
+    /// Checks that the configured address can be bound and the peer's name resolves, before any
+    /// folder is created. [`Daemon::start_on`] takes the port, so that no other program can bind it
+    /// in between.
+    ///
+    /// # Errors
+    /// [`RunError::Endpoint`] or [`RunError::Net`].
+    pub fn check(config: &Config) -> Result<Port, RunError> {
+        let port = Port::bind(config)?;
+        if let Some(peer) = &config.peer {
+            peering::check_peer(peer, port.local()?)?;
+        }
+        Ok(port)
+    }
+
+    /// Opens the folders and the socket, and starts to exchange files. `observer` gets every event
+    /// from the first on, from any thread; the engine waits while it runs. Blocks while the folders
+    /// are opened, and needs the context of a multi-threaded tokio runtime.
+    ///
+    /// # Errors
+    /// [`RunError`] if the process cannot start.
+    pub fn start(
+        config: Config,
+        key: PasswordKey,
+        observer: impl Fn(PeerEvent) + Send + Sync + 'static,
+    ) -> Result<Handle, RunError> {
+        Self::open(None, config, key, observer)
+    }
+
+    /// As [`Daemon::start`], on the port of [`Daemon::check`].
+    ///
+    /// # Errors
+    /// [`RunError`] if the process cannot start.
+    pub fn start_on(
+        port: Port,
+        config: Config,
+        key: PasswordKey,
+        observer: impl Fn(PeerEvent) + Send + Sync + 'static,
+    ) -> Result<Handle, RunError> {
+        Self::open(Some(port), config, key, observer)
+    }
+
+    fn open(
+        port: Option<Port>,
+        config: Config,
+        key: PasswordKey,
+        observer: impl Fn(PeerEvent) + Send + Sync + 'static,
+    ) -> Result<Handle, RunError> {
+        let begun = Instant::now();
+        let events = Events::new(observer);
+        let own_events = events.sink(None, |_| {});
+        let storage = Storage::open(&config, &own_events)?;
+        let (failures, failed) = mpsc::unbounded_channel();
+        let peer = Arc::new(Peer::open(&config, &storage, &events, failures)?);
+        let endpoint = match port {
+            Some(port) => Endpoint::on(port, &config)?,
+            None => Endpoint::open(&config)?,
+        };
+        report_endpoint(&endpoint, &config, &own_events);
+        let process = PeerId::random(&mut SysRng).map_err(|_| RunError::Rng)?;
+        let own = Identity { process, installation: storage.installation };
+        let peers = BTreeMap::from([(peer.name.clone(), peer)]);
+        let daemon = Arc::new(Self { begun, local: endpoint.local, peers, storage });
+        let (stop, stopped) = watch::channel(false);
+        let (ended, outcome) = watch::channel(None);
+        let handle = Handle {
+            daemon: Arc::downgrade(&daemon),
+            last: Arc::new(Mutex::new(daemon.status(MAX_NAMED))),
+            events: events.clone(),
+            stop,
+            outcome,
+        };
+        let run = Run { daemon, endpoint, config, key, own, events: own_events, failed, stopped };
+        let last = handle.last.clone();
+        tokio::spawn(async move {
+            let result = run.run_to_end(&last).await;
+            events.close();
+            ended.send_replace(Some(result.map_err(Arc::new)));
+        });
+        Ok(handle)
+    }
+
+    /// A snapshot, with at most `max_named` waiting entries of each peer by name.
+    fn status(&self, max_named: usize) -> Status {
+        let peers = self.peers.values().map(|peer| peer.status(max_named)).collect();
+        Status { uptime: self.begun.elapsed(), local: self.local, peers }
+    }
+
+    /// The peer of a session. The connector has refused every other peer.
+    fn peer_of(&self, _session: &Session) -> Option<&Arc<Peer>> {
+        self.peers.values().next()
+    }
+
+    /// Completes when `.rft`, which has the lock and the ledger, is gone, or another folder stands
+    /// in the place of Incoming or Outgoing, which a sandboxed process may not use.
+    async fn folder_lost(&self) -> StoreError {
+        loop {
+            tokio::time::sleep(FOLDERS_INTERVAL).await;
+            let storage = &self.storage;
+            let shared =
+                storage.state.is_there().and_then(|()| storage.incoming.folder().can_go_on());
+            let mut outgoing = self.peers.values().map(|peer| peer.delivery.folder().can_go_on());
+            if let Err(error) = shared.and_then(|()| outgoing.try_for_each(|usable| usable)) {
+                return error;
+            }
         }
     }
-
-    /// Ends the run.
-    fn fail(&self, error: RunError) {
-        self.failure.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
-        self.failed.notify_one();
-    }
 }
 
-/// Makes those of the folders that are missing. [`run`] does so too; a process that confines itself
-/// to them needs them before it starts its threads.
-///
-/// # Errors
-/// [`RunError::Store`] when one cannot be made.
-pub fn make_folders(folders: &Folders) -> Result<(), RunError> {
-    Ok(StateDir::make(folders)?)
-}
-
-/// Whether the configured address can be bound and the peer's name leads somewhere: what is to be
-/// known before folders are made. The port is for [`run_with_status`], so that no other program
-/// takes it meanwhile.
-///
-/// # Errors
-/// [`RunError::Endpoint`] or [`RunError::Net`].
-pub fn check(config: &Config) -> Result<Port, RunError> {
-    let port = Port::bind(config)?;
-    if let Some(peer) = &config.peer {
-        peering::check_peer(peer, port.local()?)?;
-    }
-    Ok(port)
-}
-
-/// Runs one peer until `shutdown` completes, `--drain` is done, or it cannot go on. Needs a
-/// multi-threaded tokio runtime.
-///
-/// # Errors
-/// [`RunError`], whose [`RunError::exit_code`] is the contract's.
-pub async fn run(
-    config: Config,
-    key: PasswordKey,
-    events: EventSink,
-    shutdown: impl Future<Output = ()> + Send,
-) -> Result<Finished, RunError> {
-    run_with_status(config, None, key, events, shutdown, &Status::default()).await
-}
-
-/// As [`run`], on the port of [`check`] where there is one; `status` tells its state meanwhile.
-///
-/// # Errors
-/// As [`run`].
-pub async fn run_with_status(
-    config: Config,
-    port: Option<Port>,
-    key: PasswordKey,
-    events: EventSink,
-    shutdown: impl Future<Output = ()> + Send,
-    status: &Status,
-) -> Result<Finished, RunError> {
-    let shared = Arc::new(open(&config, &events)?);
-    status.attach(&shared);
-    let endpoint = match port {
-        Some(port) => Endpoint::on(port, &config)?,
-        None => Endpoint::open(&config)?,
-    };
+/// Emits the events about a new socket.
+fn report_endpoint(endpoint: &Endpoint, config: &Config, events: &EventSink) {
     events.emit(Event::Listening { local: endpoint.local });
     fail_point("start.listening");
     for note in &endpoint.notes {
@@ -240,160 +189,76 @@ pub async fn run_with_status(
         );
         events.warn(None, text);
     }
-    let process = PeerId::random(&mut SysRng).map_err(|_| RunError::Rng)?;
-    let own = Identity { process, installation: shared.installation };
-    let (adopted, sessions) = mpsc::channel(1);
-    let finding = connector::run(&endpoint, &config, key, own, events.clone(), adopted);
-    let result = tokio::select! {
-        result = finding => result.map(|()| Finished::Stopped).map_err(RunError::from),
-        result = serve(&shared, sessions, (config.wait, config.drain_reminder), shutdown) => result,
-    };
-    let _ = tokio::time::timeout(LINGER, endpoint.quic.wait_idle()).await;
-    drain::conclude(&shared, result)
 }
 
-/// Opens the folders, and all that works on them.
-fn open(config: &Config, events: &EventSink) -> Result<Shared, RunError> {
-    let state = StateDir::open(&config.folders)?;
-    fail_point("start.locked");
-    let outgoing = Arc::new(Folder::open(&config.folders.outgoing, true)?);
-    let ledger = open_ledger(&state, events)?;
-    let incoming = Arc::new(
-        Incoming::open(&config.folders.incoming, &state)?.limited(config.max_incoming_bytes),
-    );
-    incoming.recover(&ledger, config.on_conflict)?;
-    fail_point("start.recovered");
-    let remover = open_remover(config, &outgoing, &state)?;
-    let committer = Committer::start(incoming.clone(), ledger.clone(), config.on_conflict)?;
-    let outbox = Outbox::start(
-        OutboxConfig {
-            outgoing: outgoing.clone(),
-            remover,
-            ledger: ledger.clone(),
-            after_send: config.after_send,
-            waits: config.waits,
-            temp_names: config.temp_names,
-            send_open: config.send_open,
-            grace: config.grace,
-            watch: true,
-            confirm: config.drain,
-        },
-        events.clone(),
-    )?;
-    Ok(Shared {
-        events: events.clone(),
-        state,
-        installation: ledger.installation(),
-        outbox,
-        incoming: incoming.clone(),
-        inbox: Inbox::new(incoming, ledger, committer, events.clone(), limits(config)),
-        delivery: Delivery::new(outgoing, RateLimit::new(config.limit_rate), events.clone()),
-        in_flight: config.in_flight.max(1),
-        compress: config.compress == Compress::Auto,
-        drain: config.drain,
-        begun: Instant::now(),
-        link: Mutex::default(),
-        peer_backlog: watch::Sender::new(None),
-        inbox_changed: Notify::new(),
-        files_sent: AtomicU64::new(0),
-        bytes_sent: AtomicU64::new(0),
-        left_behind: Mutex::default(),
-        refusals: Mutex::default(),
-        unopened: AtomicU32::new(0),
-        failure: Mutex::new(None),
-        failed: Notify::new(),
-    })
+/// The task of a process.
+struct Run {
+    daemon: Arc<Daemon>,
+    endpoint: Endpoint,
+    config: Config,
+    key: PasswordKey,
+    own: Identity,
+    events: EventSink,
+    /// Errors of peers that end the process.
+    failed: mpsc::UnboundedReceiver<RunError>,
+    /// Becomes true, or loses its sender, when the process is to stop.
+    stopped: watch::Receiver<bool>,
 }
 
-/// Opens the ledger, and says where a damaged one is kept.
-fn open_ledger(state: &StateDir, events: &EventSink) -> Result<Arc<Ledger>, StoreError> {
-    let ledger = Ledger::open(state)?;
-    if let Some(aside) = ledger.moved_aside() {
-        let text = format!(
-            "the ledger was damaged and a new one is begun (the old one is kept as {}); files whose receipts \
-             were lost may arrive twice",
-            aside.display()
-        );
-        events.warn(None, text);
-    }
-    Ok(Arc::new(ledger))
-}
-
-/// What removes sent files. With `--after-send keep` it may be missing: Outgoing may be read-only
-/// then.
-fn open_remover(
-    config: &Config,
-    outgoing: &Arc<Folder>,
-    state: &StateDir,
-) -> Result<Option<Remover>, StoreError> {
-    match Remover::open(outgoing.clone(), state) {
-        Ok(remover) => Ok(Some(remover)),
-        Err(error) if config.after_send == AfterSend::Keep => {
-            tracing::info!(%error, "nothing can be removed from Outgoing, and nothing has to be");
-            Ok(None)
-        }
-        Err(error) => Err(error),
+impl Run {
+    /// Runs the process, and leaves its last state in `last`.
+    async fn run_to_end(self, last: &Mutex<Status>) -> Result<Finished, RunError> {
+        let Self { daemon, endpoint, config, key, own, events, mut failed, stopped } = self;
+        let (adopted, sessions) = mpsc::channel(1);
+        let connector = connector::run(&endpoint, &config, key, own, events, adopted);
+        let result = tokio::select! {
+            result = connector => result.map(|()| Finished::Stopped).map_err(RunError::from),
+            result = serve(&daemon, sessions, &config, &mut failed, stopped) => result,
+        };
+        let _ = tokio::time::timeout(LINGER, endpoint.quic.wait_idle()).await;
+        let result = result.and_then(|finished| match failed.try_recv() {
+            Ok(error) => Err(error),
+            Err(_) => Ok(finished),
+        });
+        let result = drain::conclude(&daemon, result);
+        *last.lock().unwrap_or_else(PoisonError::into_inner) = daemon.status(MAX_NAMED);
+        result
     }
 }
 
-/// What this side takes.
-fn limits(config: &Config) -> Limits {
-    Limits {
-        max_file_size: config.max_file_size,
-        max_incoming: config.max_incoming_bytes,
-        min_free: config.min_free,
-        partial: usize::try_from(config.memory / 2).unwrap_or(usize::MAX),
-        keep_existing: config.on_conflict == OnConflict::Skip,
-        renames: config.on_conflict == OnConflict::Rename,
-    }
-}
-
-/// Serves each session as it comes; a newer one ends the one before.
+/// Serves each session that the connector adopts, until the process is to end; then ends the
+/// sessions in order.
 async fn serve(
-    shared: &Arc<Shared>,
-    mut sessions: mpsc::Receiver<(Session, ControlReceiver)>,
-    (wait, reminder): (Option<Duration>, Duration),
-    shutdown: impl Future<Output = ()>,
+    daemon: &Daemon,
+    mut adopted: mpsc::Receiver<(Session, ControlReceiver)>,
+    config: &Config,
+    failed: &mut mpsc::UnboundedReceiver<RunError>,
+    mut stopped: watch::Receiver<bool>,
 ) -> Result<Finished, RunError> {
-    let mut links = JoinSet::new();
-    let mut current: Option<Arc<Session>> = None;
-    let drained = drain::ended(shared, wait, reminder);
-    tokio::pin!(drained, shutdown);
+    let mut sessions = JoinSet::new();
+    let drained = drain::ended(daemon, config.wait, config.drain_reminder);
+    tokio::pin!(drained);
     let result = loop {
         tokio::select! {
-            Some((session, control)) = sessions.recv() => {
+            Some((session, control)) = adopted.recv() => {
                 let session = Arc::new(session);
-                if current.as_ref().is_some_and(|last| last.peer() != session.peer()) {
-                    shared.outbox.peer_is_new();
+                if let Some(peer) = daemon.peer_of(&session) {
+                    peer.adopt(session.clone());
+                    sessions.spawn(session::run(peer.clone(), session, control));
                 }
-                current = Some(session.clone());
-                links.spawn(session::run(shared.clone(), session, control));
             }
-            Some(_) = links.join_next() => {}
-            () = shared.failed.notified() => break Ok(Finished::Stopped),
-            error = folder_lost(shared) => break Err(error.into()),
+            Some(_) = sessions.join_next() => {}
+            Some(error) = failed.recv() => break Err(error),
+            error = daemon.folder_lost() => break Err(error.into()),
             result = &mut drained => break result,
-            () = &mut shutdown => break drain::stopped(shared),
+            _ = stopped.wait_for(|&stop| stop) => break drain::stopped(daemon),
         }
     };
-    if let Some(session) = current {
-        session::tell_last_forgotten(shared, &session).await;
-        let left = *shared.outbox.backlog().borrow();
-        session.farewell(left.files, left.bytes).await;
+    let mut farewells = JoinSet::new();
+    for peer in daemon.peers.values() {
+        farewells.spawn(session::leave(peer.clone()));
     }
-    while links.join_next().await.is_some() {}
+    farewells.join_all().await;
+    while sessions.join_next().await.is_some() {}
     result
-}
-
-/// Completes when the program's own folder is gone, with the lock and the ledger, or when one of
-/// the others is another one, which a confined process may not use.
-async fn folder_lost(shared: &Shared) -> StoreError {
-    loop {
-        tokio::time::sleep(FOLDERS_INTERVAL).await;
-        let (incoming, outgoing) = (shared.incoming.folder(), shared.delivery.folder());
-        let usable = shared.state.is_there().and_then(|()| incoming.can_go_on());
-        if let Err(error) = usable.and_then(|()| outgoing.can_go_on()) {
-            return error;
-        }
-    }
 }

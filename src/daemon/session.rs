@@ -1,62 +1,64 @@
-//! One session's work: files out, files in, and what the peers tell each other beside them.
+//! The work of one session: files in both directions, and the control messages.
 
-use super::Shared;
-use crate::crypto::handshake::Role;
-use crate::event::{Cause, Direction, Event, SessionRole};
+use super::peer::Peer;
+use crate::error::RunError;
+use crate::event::{Cause, Direction, Event};
 use crate::failpoint::fail_point;
-use crate::outbox::{Backlog, Compression, DeliverError, Item, Receipt, Retry};
+use crate::outbox::{Compression, DeliverError, Item, Receipt, Retry};
 use crate::proto::message::{Control, EntryKind, Refusal};
 use crate::proto::name::Name;
 use crate::session::record::RecordError;
 use crate::session::{ControlReceiver, Session};
+use crate::status::Backlog;
 use crate::store::StoreError;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
-/// Between two messages on how much is left, unless it becomes nothing.
+/// Minimum time between two `Backlog` messages, unless the backlog becomes empty or ceases to be.
 const BACKLOG_INTERVAL: Duration = Duration::from_millis(200);
+/// Maximum number of open file streams of this side; the peer may grant fewer.
+const MAX_STREAMS: u32 = 4096;
 
 /// Serves one session until its connection ends.
-pub(super) async fn run(shared: Arc<Shared>, session: Arc<Session>, control: ControlReceiver) {
+pub(super) async fn run(peer: Arc<Peer>, session: Arc<Session>, control: ControlReceiver) {
     let _guard = session.closes_on_panic();
-    let peer = session.remote_address();
-    let role = match session.role() {
-        Role::Responder => SessionRole::Responder,
-        Role::Initiator => SessionRole::Initiator,
-    };
-    let name = session.id().iter().map(|byte| format!("{byte:02x}")).collect::<String>();
-    let kx = session.key_exchange();
-    let installation = session.installation();
-    tracing::info!(%peer, ?role, session = %name, kx, %installation, "connected");
-    shared.link().connected(peer, role, name.clone());
-    shared.events.emit(Event::Connected { peer, role, session: name.clone(), kx, installation });
-    shared.peer_backlog.send_replace(None);
+    let status = peer.connected(&session);
+    let (address, role, id) = (status.address, status.role, status.id);
+    let (kx, installation) = (status.kx, status.installation);
+    tracing::info!(peer = %address, ?role, session = %id, kx, %installation, "connected");
+    peer.events.emit(Event::Connected {
+        peer: address,
+        role,
+        session: id.clone(),
+        kx,
+        installation,
+    });
     fail_point("session.begun");
 
     let mut parts = JoinSet::new();
-    parts.spawn(send_files(shared.clone(), session.clone()));
-    parts.spawn(receive_files(shared.clone(), session.clone()));
-    parts.spawn(tell_backlog(shared.clone(), session.clone()));
-    parts.spawn(tell_forgotten(shared.clone(), session.clone()));
-    let heard = tokio::spawn(listen(shared.clone(), session.clone(), control));
+    parts.spawn(send_files(peer.clone(), session.clone()));
+    parts.spawn(receive_files(peer.clone(), session.clone()));
+    parts.spawn(tell_backlog(peer.clone(), session.clone()));
+    parts.spawn(tell_forgotten(peer.clone(), session.clone()));
+    let control = tokio::spawn(receive_control(peer.clone(), session.clone(), control));
     let reason = session.closed().await;
-    // What came before the end is heard to the end: it may be that nothing is left to wait for.
-    let _ = heard.await;
-    // Each part ends by itself with the connection; what it holds is given back on the way.
+    // The messages from before the end count: they may say that nothing is left.
+    let _ = control.await;
+    // Each part returns its entries to the outbox when it is dropped.
     parts.shutdown().await;
-    tracing::info!(%peer, reason, "disconnected");
-    shared.link().disconnected(&name, &reason);
-    shared.events.emit(Event::Disconnected { peer, reason });
+    tracing::info!(peer = %address, %reason, "disconnected");
+    peer.disconnected(&id, &reason);
+    peer.events.emit(Event::Disconnected { peer: address, reason });
 }
 
-/// Takes whatever is ready and delivers it, many at once.
-async fn send_files(shared: Arc<Shared>, session: Arc<Session>) {
+/// Delivers the ready entries of the outbox, many at once.
+async fn send_files(peer: Arc<Peer>, session: Arc<Session>) {
     let _guard = session.closes_on_panic();
-    let slots = Arc::new(Semaphore::new(shared.in_flight));
+    let slots = Arc::new(Semaphore::new(peer.in_flight));
     let streams = Arc::new(Semaphore::new(session.grant().min(MAX_STREAMS) as usize));
-    let compression = Compression::new(shared.compress && session.unpacks(), session.link_rate());
+    let compression = Compression::new(peer.compress && session.unpacks(), session.link_rate());
     let mut deliveries = JoinSet::new();
     loop {
         let (Ok(slot), Ok(stream)) =
@@ -65,36 +67,33 @@ async fn send_files(shared: Arc<Shared>, session: Arc<Session>) {
             return;
         };
         while deliveries.try_join_next().is_some() {}
-        let mut handed = Handed { item: Some(shared.outbox.next().await), shared: shared.clone() };
+        let mut handed = Handed { item: Some(peer.outbox.next().await), peer: peer.clone() };
         let Ok((writer, reader)) = session.open_file().await else { return };
-        let (shared, compression) = (shared.clone(), compression.clone());
+        let (peer, compression) = (peer.clone(), compression.clone());
         deliveries.spawn(async move {
             let _stream = stream;
             let Some(item) = handed.item.clone() else { return };
             fail_point("send.handed_out");
             let begun = Instant::now();
-            let result = shared.delivery.deliver(&item, writer, reader, slot, compression).await;
+            let result = peer.delivery.deliver(&item, writer, reader, slot, compression).await;
             if result.as_ref().is_err_and(is_interruption) {
                 // Dropping `handed` offers it again in the next session.
                 return;
             }
             handed.ended();
-            finish(&shared, item, result, begun);
+            finish(&peer, item, result, begun);
         });
     }
 }
 
-/// Streams that we hold open at once at most, whatever the peer grants.
-const MAX_STREAMS: u32 = 4096;
-
-/// An item that was handed out; given back unless its delivery ended one way or the other.
+/// An item from the outbox. Dropping it returns it, unless its delivery has ended.
 struct Handed {
     item: Option<Item>,
-    shared: Arc<Shared>,
+    peer: Arc<Peer>,
 }
 
 impl Handed {
-    /// Its delivery ended: it is not given back.
+    /// Its delivery has ended: it is not returned.
     fn ended(&mut self) {
         self.item = None;
     }
@@ -103,31 +102,31 @@ impl Handed {
 impl Drop for Handed {
     fn drop(&mut self) {
         if let Some(item) = self.item.take() {
-            // A bug that this file brings about would do so again at once.
+            // A file that triggers a bug would trigger it again at once.
             let retry = if std::thread::panicking() { Retry::After } else { Retry::Now };
-            self.shared.outbox.failed(item, retry);
+            self.peer.outbox.failed(item, retry);
         }
     }
 }
 
-/// Whether the file is blameless: the session ended under it.
+/// Whether the session ended, so that the file did not cause the error.
 fn is_interruption(error: &DeliverError) -> bool {
     matches!(error, DeliverError::Record(RecordError::Stream(_)))
         || matches!(error, DeliverError::Refused { reason: Refusal::Stopping, .. })
 }
 
-fn finish(shared: &Shared, mut item: Item, result: Result<Receipt, DeliverError>, begun: Instant) {
+fn finish(peer: &Peer, mut item: Item, result: Result<Receipt, DeliverError>, begun: Instant) {
     let (path, transfer) = (item.name.clone(), item.id);
     let error = match result {
         Ok(delivered) => {
             fail_point("send.receipted");
             let size = if let EntryKind::File { size } = item.kind { size } else { 0 };
-            shared.sent(&path, size);
+            peer.delivered(&path);
             if let Some(meta) = delivered.meta {
                 (item.meta, item.content) = (meta, Some(delivered.hash));
             }
-            shared.outbox.delivered(item);
-            shared.events.emit(Event::FileDone {
+            // Before the outbox can be found empty: the event counts the file.
+            peer.events.emit(Event::FileDone {
                 direction: Direction::Send,
                 path,
                 size,
@@ -137,12 +136,12 @@ fn finish(shared: &Shared, mut item: Item, result: Result<Receipt, DeliverError>
                 offset: delivered.offset,
                 saved_as: Some(delivered.saved_as),
             });
-            return;
+            return peer.outbox.delivered(item);
         }
         Err(error) => error,
     };
     tracing::info!(%path, %transfer, %error, "not delivered");
-    let withdrawn = is_withdrawn(shared, &path, &error);
+    let withdrawn = is_withdrawn(peer, &path, &error);
     let retry = match &error {
         DeliverError::Changed => Retry::Changed,
         DeliverError::Open | DeliverError::Opened => Retry::Open,
@@ -157,23 +156,23 @@ fn finish(shared: &Shared, mut item: Item, result: Result<Receipt, DeliverError>
         | DeliverError::Internal(_) => Retry::After,
     };
     if let DeliverError::Record(RecordError::Seal(_)) = error {
-        shared.fail(super::RunError::Seal { path: path.clone() });
+        peer.fail(RunError::Seal { path: path.clone() });
     }
     let skipped = matches!(error, DeliverError::Refused { reason: Refusal::Conflict, .. });
     if matches!(retry, Retry::WhenChanged | Retry::WhenReadable | Retry::WhenFree) && !skipped {
-        shared.left_behind(&path);
+        peer.leave_behind(&path);
     }
     if matches!(error, DeliverError::Open) {
-        // Nothing was sent, and nothing is wrong: the outbox tells that it waits.
-        return shared.outbox.failed(item, retry);
+        // Nothing was sent, and nothing is wrong: the outbox reports that the file waits.
+        return peer.outbox.failed(item, retry);
     }
     if let DeliverError::Refused { reason, detail } = &error
         && reason.is_in_the_way()
-        && !shared.refusals().is_news(&path, detail)
+        && !peer.is_news(&path, detail)
     {
-        return shared.outbox.failed(item, retry);
+        return peer.outbox.failed(item, retry);
     }
-    shared.events.emit(Event::FileFailed {
+    peer.events.emit(Event::FileFailed {
         direction: Direction::Send,
         path,
         transfer,
@@ -181,14 +180,14 @@ fn finish(shared: &Shared, mut item: Item, result: Result<Receipt, DeliverError>
         cause: if withdrawn { Cause::Withdrawn } else { cause_of(&error) },
         retry: !withdrawn && !matches!(retry, Retry::WhenChanged),
     });
-    shared.outbox.failed(item, retry);
+    peer.outbox.failed(item, retry);
 }
 
-/// What is said of a file that is not there any more when it was to be sent.
+/// The error of a file that left its place before it was sent.
 const WITHDRAWN: &str = "it was renamed, moved away or removed while it was being sent";
 
-/// Whether its user took the file away, or gave it another name, under which it is sent anew.
-fn is_withdrawn(shared: &Shared, path: &Name, error: &DeliverError) -> bool {
+/// Whether the user moved the file away, or renamed it: it is then sent under its new name.
+fn is_withdrawn(peer: &Peer, path: &Name, error: &DeliverError) -> bool {
     let suspect = match error {
         DeliverError::Changed => true,
         DeliverError::Source(error) => {
@@ -196,10 +195,10 @@ fn is_withdrawn(shared: &Shared, path: &Name, error: &DeliverError) -> bool {
         }
         _ => false,
     };
-    suspect && shared.delivery.folder().stat(path).is_err_and(|error| error.is_not_found())
+    suspect && peer.delivery.folder().stat(path).is_err_and(|error| error.is_not_found())
 }
 
-/// For an event that names the file itself.
+/// The error for an event, which names the file itself.
 fn sentence_of(error: &DeliverError) -> String {
     match error {
         DeliverError::Source(error) => error.without_path(),
@@ -216,36 +215,36 @@ fn cause_of(error: &DeliverError) -> Cause {
     }
 }
 
-/// Serves every stream that the peer opens.
-async fn receive_files(shared: Arc<Shared>, session: Arc<Session>) {
+/// Receives a file from each stream that the peer opens.
+async fn receive_files(peer: Arc<Peer>, session: Arc<Session>) {
     let _guard = session.closes_on_panic();
     let mut files = JoinSet::new();
     while let Ok((writer, reader)) = session.accept_file().await {
         while files.try_join_next().is_some() {}
-        let shared = shared.clone();
+        let peer = peer.clone();
         files.spawn(async move {
-            match shared.inbox.receive(writer, reader).await {
+            match peer.inbox.receive(writer, reader).await {
                 Ok(()) | Err(RecordError::Stream(_)) => {}
                 Err(error) => {
                     tracing::warn!(%error, "a file stream did not carry the protocol");
-                    shared.did_not_open();
+                    peer.record_not_opened();
                 }
             }
-            shared.inbox_changed.notify_waiters();
+            peer.inbox_changed.notify_waiters();
         });
     }
 }
 
-/// Tells the peer how much it has still to expect.
-async fn tell_backlog(shared: Arc<Shared>, session: Arc<Session>) {
+/// Sends this side's backlog to the peer whenever it changes.
+async fn tell_backlog(peer: Arc<Peer>, session: Arc<Session>) {
     let _guard = session.closes_on_panic();
-    let mut backlog = shared.outbox.backlog();
+    let mut backlog = peer.outbox.backlog();
     let mut last = None;
     loop {
         let now = *backlog.borrow_and_update();
         if last != Some(now) {
             let message = Control::Backlog { files: now.files, bytes: now.bytes };
-            shared.events.emit(Event::Backlog {
+            peer.events.emit(Event::Backlog {
                 direction: Direction::Send,
                 files: now.files,
                 bytes: now.bytes,
@@ -258,21 +257,21 @@ async fn tell_backlog(shared: Arc<Shared>, session: Arc<Session>) {
         if backlog.changed().await.is_err() {
             return;
         }
-        let turned = |files: u64| (files == 0) != last.is_some_and(|last| last.files == 0);
-        if !turned(backlog.borrow().files) {
-            // Many changes a second are told as one, but for the one that ends the waiting.
+        let flipped = |files: u64| (files == 0) != last.is_some_and(|last| last.files == 0);
+        if !flipped(backlog.borrow().files) {
+            // Many changes a second become one message, except those to or from an empty backlog.
             let _ =
-                tokio::time::timeout(BACKLOG_INTERVAL, backlog.wait_for(|now| turned(now.files)))
+                tokio::time::timeout(BACKLOG_INTERVAL, backlog.wait_for(|now| flipped(now.files)))
                     .await;
         }
     }
 }
 
-/// Tells the peer which transfers it need not remember.
-async fn tell_forgotten(shared: Arc<Shared>, session: Arc<Session>) {
+/// Tells the peer which transfers it can forget.
+async fn tell_forgotten(peer: Arc<Peer>, session: Arc<Session>) {
     let _guard = session.closes_on_panic();
     loop {
-        let ids = shared.outbox.forgotten().await;
+        let ids = peer.outbox.forgotten().await;
         fail_point("send.forgetting");
         if session.tell(&Control::Forget(ids)).await.is_err() {
             return;
@@ -281,29 +280,33 @@ async fn tell_forgotten(shared: Arc<Shared>, session: Arc<Session>) {
     }
 }
 
-/// The same of what is waiting when this side leaves: the next run does not know it.
-pub(super) async fn tell_last_forgotten(shared: &Shared, session: &Session) {
+/// Ends the last session of a peer in order.
+pub(super) async fn leave(peer: Arc<Peer>) {
+    let Some(session) = peer.adopted() else { return };
+    // The next run does not know the transfers that the peer has not been told to forget.
     let tell = async {
         loop {
-            let ids = shared.outbox.forgotten_so_far();
+            let ids = peer.outbox.forgotten_so_far();
             if ids.is_empty() || session.tell(&Control::Forget(ids)).await.is_err() {
                 return;
             }
         }
     };
     let _ = tokio::time::timeout(super::LINGER, tell).await;
+    let backlog = *peer.outbox.backlog().borrow();
+    session.farewell(backlog.files, backlog.bytes).await;
 }
 
-/// Hears the peer.
-async fn listen(shared: Arc<Shared>, session: Arc<Session>, mut control: ControlReceiver) {
+/// Takes the control messages of the peer.
+async fn receive_control(peer: Arc<Peer>, session: Arc<Session>, mut control: ControlReceiver) {
     let _guard = session.closes_on_panic();
     while let Some(message) = control.recv().await {
         match message {
             Control::Backlog { files, bytes } => {
-                shared.peer_backlog.send_replace(Some(Backlog { files, bytes }));
-                shared.events.emit(Event::Backlog { direction: Direction::Receive, files, bytes });
+                peer.peer_backlog.send_replace(Some(Backlog { files, bytes }));
+                peer.events.emit(Event::Backlog { direction: Direction::Receive, files, bytes });
             }
-            Control::Forget(ids) => shared.inbox.forget(ids).await,
+            Control::Forget(ids) => peer.inbox.forget(ids).await,
             Control::Adopt | Control::Goodbye => {}
         }
     }

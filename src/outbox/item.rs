@@ -79,30 +79,3 @@ pub(crate) enum CleanupOutcome {
     /// It could not be removed or marked.
     Stuck,
 }
-
-/// The entries that the peer does not hold yet.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Backlog {
-    /// Entries that settle, are ready, in flight, waiting for another attempt, or being removed.
-    /// Entries that were refused for good, cannot be read, stay or are unfinished do not count.
-    /// Never 0 before the first scan is complete.
-    pub files: u64,
-    /// Their bytes.
-    pub bytes: u64,
-}
-
-impl Backlog {
-    /// Nothing is left to send, and the scan found nothing more.
-    pub fn is_empty(&self) -> bool {
-        self.files == 0
-    }
-}
-
-/// The deliveries since the start.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct DeliveredTotals {
-    /// Entries, folders and links included.
-    pub files: u64,
-    /// Bytes of the files.
-    pub bytes: u64,
-}

@@ -64,8 +64,8 @@ mod tests;
 mod watch;
 
 pub use config::{OutboxConfig, OutboxError};
-pub use item::{Backlog, DeliveredTotals, Item, Retry};
-pub use queue::waiting::{WaitReason, WaitingList};
+pub use item::{Item, Retry};
+pub use queue::waiting::WaitingList;
 pub use send::answer::Receipt;
 pub use send::compress::Compression;
 pub use send::deliver::Delivery;
@@ -76,6 +76,7 @@ use crate::config::AfterSend;
 use crate::event::EventSink;
 use crate::proto::message::{MAX_FORGET, TransferId};
 use crate::proto::name::Name;
+use crate::status::Backlog;
 use crate::store::Remover;
 use cleanup::Cleanup;
 use queue::table::Table;
@@ -212,11 +213,6 @@ impl Outbox {
     pub fn waiting(&self, max: usize) -> WaitingList {
         let now = Moment::default().after(self.state.begun.elapsed());
         self.state.table().waiting_list(now, max)
-    }
-
-    /// The deliveries since the start.
-    pub fn totals(&self) -> DeliveredTotals {
-        self.state.table().delivered
     }
 
     /// The entries that are left alone because their names or neighbours say that they are

@@ -1,8 +1,9 @@
 //! The state that the handle and the two threads of an outbox share.
 
-use super::item::{Backlog, Item};
+use super::item::Item;
 use super::mailbox::{Mailbox, locked};
 use super::queue::table::Table;
+use crate::status::Backlog;
 use std::sync::atomic::AtomicBool;
 use std::sync::mpsc::Sender;
 use std::sync::{Arc, Mutex, MutexGuard};

@@ -15,6 +15,7 @@ mod windows;
 use crate::crypto::handshake::{PeerId, Role};
 use crate::crypto::seal::{RecordKind, SessionKeys};
 use crate::proto::message::{Control, InstallationId, MAX_MESSAGE, Settings};
+use crate::status::SessionEnd;
 use crate::transport::endpoint::CloseCode;
 use crate::transport::fec::{Fec, RepairKey, SessionRepair};
 use crate::transport::path_probe;
@@ -56,7 +57,7 @@ pub struct Session {
 }
 
 /// The reason for a close that the connection itself cannot tell.
-type Ending = Arc<OnceLock<&'static str>>;
+type Ending = Arc<OnceLock<SessionEnd>>;
 
 /// The peer's control messages in order; ends with the connection.
 pub type ControlReceiver = mpsc::Receiver<Control>;
@@ -209,15 +210,15 @@ impl Session {
     }
 
     /// Waits for the connection's end, and returns the reason.
-    pub async fn closed(&self) -> String {
+    pub async fn closed(&self) -> SessionEnd {
         let error = self.connection.closed().await;
-        self.ending.get().map_or_else(|| describe(&error), |ending| (*ending).to_owned())
+        self.ending.get().cloned().unwrap_or_else(|| end_of(&error))
     }
 
     /// Ends the session in order: the connection closes once the peer has all written data and
     /// knows the rest of this side's queue, or after two seconds.
     pub async fn farewell(&self, files: u64, bytes: u64) {
-        self.ending.get_or_init(|| "stopped here");
+        self.ending.get_or_init(|| SessionEnd::Stopped);
         let flush = async {
             let _ = self.tell(&Control::Backlog { files, bytes }).await;
             let _ = self.tell(&Control::Goodbye).await;
@@ -259,25 +260,25 @@ impl Drop for Session {
     }
 }
 
-/// A sentence on a connection's end.
-pub fn describe(error: &quinn::ConnectionError) -> String {
+/// The reason for the end of a connection.
+fn end_of(error: &quinn::ConnectionError) -> SessionEnd {
     match error {
-        e if CloseCode::Goodbye.is_reason_of(e) => "the peer left".into(),
-        e if CloseCode::Superseded.is_reason_of(e) => "a newer session took its place".into(),
-        e if CloseCode::Duplicate.is_reason_of(e) => "another connection to the same peer is kept".into(),
-        e if CloseCode::Occupied.is_reason_of(e) => {
-            "the peer keeps a session with another installation".into()
-        }
-        e if CloseCode::Copied.is_reason_of(e) => {
-            "the peer keeps a session with another program that has a copy of this state folder".into()
-        }
-        e if CloseCode::Protocol.is_reason_of(e) => {
-            "the peer reports that this side broke the protocol; run the same version of rft on both sides".into()
-        }
-        // A close for another reason has its text in [`Session::closed`].
-        quinn::ConnectionError::LocallyClosed => "a newer session took its place".into(),
-        other => close::describe(other),
+        e if CloseCode::Goodbye.is_reason_of(e) => SessionEnd::PeerLeft,
+        e if CloseCode::Superseded.is_reason_of(e) => SessionEnd::Superseded,
+        e if CloseCode::Duplicate.is_reason_of(e) => SessionEnd::Duplicate,
+        e if CloseCode::Occupied.is_reason_of(e) => SessionEnd::Occupied,
+        e if CloseCode::Copied.is_reason_of(e) => SessionEnd::Copied,
+        e if CloseCode::Protocol.is_reason_of(e) => SessionEnd::ProtocolBrokenHere,
+        // Any other close from this side has set its reason before ([`Session::closed`]).
+        quinn::ConnectionError::LocallyClosed => SessionEnd::Superseded,
+        quinn::ConnectionError::TimedOut => SessionEnd::TimedOut,
+        other => SessionEnd::Lost(close::describe(other)),
     }
+}
+
+/// A sentence on a connection's end, for messages about a stream.
+pub fn describe(error: &quinn::ConnectionError) -> String {
+    end_of(error).to_string()
 }
 
 /// An IPv4-mapped IPv6 address of a dual-stack socket, written as IPv4.
@@ -309,7 +310,7 @@ async fn read_control(
                     return;
                 }
                 if goodbye {
-                    ending.get_or_init(|| "the peer left");
+                    ending.get_or_init(|| SessionEnd::PeerLeft);
                     connection.close(CloseCode::Goodbye.var_int(), b"");
                     return;
                 }
@@ -317,9 +318,7 @@ async fn read_control(
             Err(RecordError::Stream(_)) => return,
             Err(error) => {
                 tracing::warn!(%error, "control stream");
-                ending.get_or_init(
-                    || "the peer broke the protocol; both sides should run the same version of rft",
-                );
+                ending.get_or_init(|| SessionEnd::ProtocolBrokenByPeer);
                 connection.close(CloseCode::Protocol.var_int(), b"");
                 return;
             }

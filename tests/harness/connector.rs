@@ -1,15 +1,15 @@
 //! A peer of the library without the program around it: an endpoint and its connector.
 
 use rft::config::{Bind, Config, PeerAddress};
-use rft::crypto::handshake::PeerId;
-use rft::crypto::password::PasswordKey;
 use rft::event::{Event, EventSink};
-use rft::peering::{Fatal, connector};
-use rft::proto::message::InstallationId;
-use rft::session::installation::Identity;
-use rft::session::{ControlReceiver, Session};
-use rft::transport::endpoint::Endpoint;
-use rft::transport::fec::Fec;
+use rft::internals::crypto::handshake::PeerId;
+use rft::internals::crypto::password::PasswordKey;
+use rft::internals::peering::{Fatal, connector};
+use rft::internals::proto::message::InstallationId;
+use rft::internals::session::installation::Identity;
+use rft::internals::session::{ControlReceiver, Session};
+use rft::internals::transport::endpoint::Endpoint;
+use rft::internals::transport::fec::Fec;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};

@@ -1,10 +1,12 @@
 //! Raw QUIC and raw datagrams, for clients that break the protocol.
 
 use quinn::Connection;
-use rft::crypto::EXPORTER_LABEL;
-use rft::crypto::handshake::{ChannelBinding, Initiator, InitiatorAwaitingM2, M1_LEN, PeerId};
-use rft::crypto::password::PasswordKey;
-use rft::transport::tls;
+use rft::internals::crypto::EXPORTER_LABEL;
+use rft::internals::crypto::handshake::{
+    ChannelBinding, Initiator, InitiatorAwaitingM2, M1_LEN, PeerId,
+};
+use rft::internals::crypto::password::PasswordKey;
+use rft::internals::transport::tls;
 use std::net::SocketAddr;
 
 /// A bare QUIC client. The endpoint must live as long as its connections.

@@ -8,12 +8,12 @@ use crate::harness::connector::{self, Peer, TIMEOUT, settle};
 use crate::harness::peer::free_port;
 use crate::harness::relay::{BOTH, Relay, Side, Way};
 use rft::config::{Config, PeerAddress};
-use rft::crypto::EXPORTER_LABEL;
-use rft::crypto::handshake::{ChannelBinding, M1_LEN, M3_LEN, PeerId, Responder};
-use rft::crypto::password::PasswordKey;
-use rft::peering::Fatal;
-use rft::proto::message::Control;
-use rft::transport::tls;
+use rft::internals::crypto::EXPORTER_LABEL;
+use rft::internals::crypto::handshake::{ChannelBinding, M1_LEN, M3_LEN, PeerId, Responder};
+use rft::internals::crypto::password::PasswordKey;
+use rft::internals::peering::Fatal;
+use rft::internals::proto::message::Control;
+use rft::internals::transport::tls;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -67,7 +67,7 @@ async fn a_restarted_peer_takes_over_at_once() {
     let reason = tokio::time::timeout(Duration::from_secs(2), old.0.closed())
         .await
         .expect("the old session ends");
-    assert_eq!(reason, "a newer session took its place");
+    assert_eq!(reason, rft::status::SessionEnd::Superseded);
 }
 
 /// A peer that is killed during a handshake and restarted connects again before the deadline of the
@@ -295,10 +295,9 @@ async fn a_wrong_password_is_refused_as_such() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn with_exit_on_auth_failure_a_wrong_password_stops_the_responder() {
     let (at, bt) = pair();
-    let responder = connector::start(
-        Config { exit_on_auth_failure: true, ..connector::config(at, None) },
-        [1; 32],
-    );
+    let mut config = connector::config(at, None);
+    config.exit_on_auth_failure = true;
+    let responder = connector::start(config, [1; 32]);
     let initiator = start(bt, Some(at), [2; 32]);
     assert!(matches!(responder.ends().await, Fatal::InitiatorRefused { .. }));
     drop(initiator);
@@ -327,8 +326,9 @@ async fn a_peer_redirected_to_itself_goes_on() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_unresolvable_peer_name_is_an_error() {
     let (at, _) = pair();
-    let peer = Some(PeerAddress { host: "no such host.invalid".into(), port: at.port() });
-    let peer = connector::start(Config { peer, ..connector::config(at, None) }, [1; 32]);
+    let mut config = connector::config(at, None);
+    config.peer = Some(PeerAddress { host: "no such host.invalid".into(), port: at.port() });
+    let peer = connector::start(config, [1; 32]);
     assert!(
         matches!(peer.ends().await, Fatal::PeerAddress { host, .. } if host == "no such host.invalid")
     );

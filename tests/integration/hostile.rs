@@ -12,9 +12,9 @@ mod offers;
 mod receiver;
 
 use enemy::Heard;
-use rft::crypto::seal::RecordKind as Kind;
-use rft::proto::chunk_set::ChunkSet;
-use rft::proto::message::{Begin, CHUNK_SIZE, Outcome, Refusal};
+use rft::internals::crypto::seal::RecordKind as Kind;
+use rft::internals::proto::chunk_set::ChunkSet;
+use rft::internals::proto::message::{Begin, CHUNK_SIZE, Outcome, Refusal};
 
 const CHUNK: u64 = CHUNK_SIZE as u64;
 /// Most memory by which the process may grow. Its quota is 32 MiB.

@@ -4,11 +4,11 @@
 //! succeed.
 
 use crate::harness::connector::{self, ANY_PORT, Peer, TIMEOUT};
-use rft::crypto::handshake::{M1_LEN, M2_LEN, M3_LEN};
-use rft::peering::Fatal;
-use rft::transport::endpoint::CloseCode;
-use rft::transport::tls;
-use rft::transport::tls::SERVER_NAME;
+use rft::internals::crypto::handshake::{M1_LEN, M2_LEN, M3_LEN};
+use rft::internals::peering::Fatal;
+use rft::internals::transport::endpoint::CloseCode;
+use rft::internals::transport::tls;
+use rft::internals::transport::tls::SERVER_NAME;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};

@@ -5,8 +5,8 @@ use crate::harness::connector::{self, TIMEOUT, settle};
 use crate::harness::peer::free_port;
 use crate::harness::relay::Relay;
 use rft::config::{Config, Congestion};
-use rft::crypto::seal::RecordKind;
-use rft::session::Session;
+use rft::internals::crypto::seal::RecordKind;
+use rft::internals::session::Session;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -38,8 +38,9 @@ async fn recovered(congestion: Congestion, most: u32) -> u64 {
     let link = Relay::start(1, at, bt);
     link.edit_both(|line| (line.loss, line.delay) = (0.05, Duration::from_millis(20)));
     let mut host = connector::start(connector::config(bt, None), [1; 32]);
-    let dialling = connector::config(at, Some(link.facing_a()));
-    let mut initiator = connector::start(Config { congestion, ..dialling }, [1; 32]);
+    let mut dialling = connector::config(at, Some(link.facing_a()));
+    dialling.congestion = congestion;
+    let mut initiator = connector::start(dialling, [1; 32]);
     let (mut from, mut to) = settle(&mut initiator, &mut host).await;
     for _ in 0..most {
         if host.fec.recovered_count() > 0 {

@@ -2,10 +2,10 @@
 
 use bytes::Bytes;
 use rft::config::{Bind, Config};
-use rft::crypto::seal::UnsealedHalf;
-use rft::transport::endpoint::Endpoint;
-use rft::transport::stream::Priority;
-use rft::transport::tls::SERVER_NAME;
+use rft::internals::crypto::seal::UnsealedHalf;
+use rft::internals::transport::endpoint::Endpoint;
+use rft::internals::transport::stream::Priority;
+use rft::internals::transport::tls::SERVER_NAME;
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::Path;
 use std::time::Duration;

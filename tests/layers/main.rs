@@ -168,7 +168,10 @@ fn a_forbidden_reference_is_found() {
         found(&["outbox"], "\nuse crate::{\n  store::Folder,\n  inbox::{stage, commit},\n};"),
         ["4 outbox names inbox"]
     );
-    assert_eq!(found(&["session"], "fn f() { rft::store::open() }"), ["1 session names store"]);
+    assert_eq!(
+        found(&["session"], "fn f() { rft::internals::store::open() }"),
+        ["1 session names store"]
+    );
     assert_eq!(
         found(&["proto", "name"], "type K = super::super::crypto::Key;"),
         ["1 proto names crypto"]

@@ -4,10 +4,10 @@
 use crate::disk::{Body, Cover, Disk, Event, Inode, Log, Node, Part, ROOT, Sync, pages};
 use cap_std::ambient_authority;
 use cap_std::fs::Dir;
-use rft::failpoint;
+use rft::internals::failpoint;
+use rft::internals::proto::message::Timestamp;
 use rft::internals::store::{Calls, System, replace_calls};
-use rft::proto::message::Timestamp;
-use rft::store::{FileKind, Meta};
+use rft::internals::store::{FileKind, Meta};
 use std::cell::RefCell;
 use std::collections::{BTreeMap, HashMap};
 use std::ffi::{OsStr, OsString};

@@ -9,7 +9,7 @@ use super::host::{Host, Kind, losses, needless_syncs, seeded};
 use rand::RngExt;
 use rand::rngs::StdRng;
 use rft::config::{AfterSend, Folders};
-use rft::store::StateDir;
+use rft::internals::store::StateDir;
 use run::Run;
 use std::collections::BTreeSet;
 use things::{Thing, What};

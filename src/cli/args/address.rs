@@ -2,7 +2,7 @@
 
 use crate::cli::exit::{self, Failure};
 use rft::config::Bind;
-use rft::proto::name::escape;
+use rft::escape;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 /// Longest host name, in bytes (RFC 1035 section 2.3.4, as text).

@@ -63,7 +63,7 @@ pub(crate) fn count(option: &str, text: &str, min: usize, max: usize) -> Result<
 }
 
 fn number(option: &str, text: &str, wanted: &str) -> Failure {
-    let text = rft::proto::name::escape(text.as_bytes());
+    let text = rft::escape(text.as_bytes());
     Failure::new(exit::NUMBER, format!("{option} {text}: not {wanted}"))
 }
 

@@ -10,15 +10,17 @@ use super::passphrase;
 use files::{Dropped, Host};
 use rft::cause;
 use rft::config::{Bind, Config, PeerAddress};
-use rft::crypto::password::{Password, PasswordKey};
-use rft::daemon::{self, RunError};
-use rft::event::{Direction, Event, EventSink};
+use rft::error::{Finished, RunError};
+use rft::event::{Direction, Event, PeerEvent};
+use rft::{Daemon, Handle};
+use rft::{Password, PasswordKey};
 use std::collections::BTreeSet;
 use std::io::{self, Write};
 use std::net::{IpAddr, Ipv4Addr, UdpSocket};
 use std::path::Path;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
 /// Time for the whole exchange.
@@ -103,16 +105,15 @@ fn free_ports() -> io::Result<(u16, u16)> {
 /// Both peers, running.
 struct Peers {
     events: mpsc::UnboundedReceiver<(Host, Event)>,
-    tasks: JoinSet<Result<daemon::Finished, RunError>>,
-    stop: watch::Sender<bool>,
+    tasks: JoinSet<Result<Finished, Arc<RunError>>>,
+    handles: Vec<Handle>,
     started: Instant,
 }
 
 impl Peers {
     fn start(base: &Path, ports: (u16, u16), password: &Password) -> Result<Self, Failure> {
         let (sender, events) = mpsc::unbounded_channel();
-        let (stop, _) = watch::channel(false);
-        let mut tasks = JoinSet::new();
+        let (mut tasks, mut handles) = (JoinSet::new(), Vec::new());
         for (host, own, other) in [(Host::Alice, ports.0, ports.1), (Host::Bob, ports.1, ports.0)] {
             let localhost = IpAddr::V4(Ipv4Addr::LOCALHOST);
             let peer = PeerAddress { host: localhost.to_string(), port: other };
@@ -123,12 +124,12 @@ impl Peers {
             let key = PasswordKey::derive(password)
                 .map_err(|error| failed("the pass phrase cannot be used", &error))?;
             let sender = sender.clone();
-            let sink = EventSink::new(move |event| drop(sender.send((host, event))));
-            let mut stopped = stop.subscribe();
-            let until = async move { drop(stopped.wait_for(|&stop| stop).await) };
-            tasks.spawn(daemon::run(config, key, sink, until));
+            let observer = move |told: PeerEvent| drop(sender.send((host, told.event)));
+            let handle = Daemon::start(config, key, observer).map_err(|error| ended_by(&error))?;
+            handles.push(handle.clone());
+            tasks.spawn(async move { handle.wait().await });
         }
-        Ok(Self { events, tasks, stop, started: Instant::now() })
+        Ok(Self { events, tasks, handles, started: Instant::now() })
     }
 
     /// Waits for the next event.
@@ -148,7 +149,7 @@ impl Peers {
     }
 
     async fn stop(mut self) -> Result<(), Failure> {
-        self.stop.send_replace(true);
+        self.handles.iter().for_each(Handle::stop);
         let all = async {
             while let Some(ended) = self.tasks.join_next().await {
                 if !matches!(ended, Ok(Ok(_))) {
@@ -163,13 +164,15 @@ impl Peers {
     }
 }
 
-type Ended = Result<Result<daemon::Finished, RunError>, tokio::task::JoinError>;
+type Ended = Result<Result<Finished, Arc<RunError>>, tokio::task::JoinError>;
+
+fn ended_by(error: &RunError) -> Failure {
+    Failure::new(exit::code_of(error), format!("demo: a peer ended: {error}"))
+}
 
 fn why_ended(ended: Option<Ended>) -> Failure {
     match ended {
-        Some(Ok(Err(error))) => {
-            Failure::new(error.exit_code(), format!("demo: a peer ended: {error}"))
-        }
+        Some(Ok(Err(error))) => ended_by(&error),
         Some(Err(error)) => failed("a peer failed", &error),
         Some(Ok(Ok(_))) | None => failed("a peer ended", &"early"),
     }

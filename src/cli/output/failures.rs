@@ -2,7 +2,7 @@
 //! event for each file.
 
 use super::text::{self, Palette};
-use rft::proto::name::Name;
+use rft::Name;
 use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::time::{Duration, Instant};
@@ -140,7 +140,7 @@ fn line(key: &GroupKey, group: &Group, palette: Palette) -> String {
         (1, _) => format!("{word} {first}: {message}"),
         (_, None) => format!("{word} {}, {first} among them: {message}", text::files(*files)),
         (_, Some(folder)) => {
-            let folder = rft::proto::name::escape(folder);
+            let folder = rft::escape(folder);
             format!("{word} {} in {folder}, {first} among them: {message}", text::files(*files))
         }
     }

@@ -1,12 +1,13 @@
 //! Events as JSON Lines (docs/operation.md, "Events").
 
+use super::state;
 use super::text::role_name;
 use data_encoding::{BASE64, HEXLOWER};
 use jiff::Timestamp;
+use rft::TransferId;
 use rft::cause;
 use rft::event::{Direction, Event};
-use rft::proto::message::TransferId;
-use rft::proto::name::{Name, is_unprintable};
+use rft::{Name, is_unprintable};
 use serde::Serialize;
 use serde_json::ser::{Formatter, Serializer};
 use std::borrow::Cow;
@@ -94,7 +95,7 @@ enum Fields<'a> {
     },
     Disconnected {
         peer: SocketAddr,
-        reason: &'a str,
+        reason: String,
     },
     FileStarted {
         #[serde(flatten)]
@@ -131,7 +132,7 @@ enum Fields<'a> {
         retry: bool,
     },
     Warning {
-        message: &'a str,
+        message: Cow<'a, str>,
         #[serde(flatten)]
         path: Option<Path<'a>>,
     },
@@ -186,7 +187,7 @@ fn fields_of(event: &Event) -> Option<(&'static str, Fields<'_>)> {
             ("auth_failed", Fields::AuthFailed { peer: *peer, count: *count })
         }
         Event::Disconnected { peer, reason } => {
-            ("disconnected", Fields::Disconnected { peer: *peer, reason })
+            ("disconnected", Fields::Disconnected { peer: *peer, reason: reason.to_string() })
         }
         Event::FileStarted { direction, path, size, transfer, offset } => {
             let file = File::new(*direction, path, *transfer);
@@ -210,6 +211,7 @@ fn fields_of(event: &Event) -> Option<(&'static str, Fields<'_>)> {
         }
         Event::FileWaiting { direction, path, reason } => {
             let direction = direction_name(*direction);
+            let reason = state::open_file(*reason);
             ("file_waiting", Fields::FileWaiting { direction, path: path.into(), reason })
         }
         Event::FileFailed { direction, path, transfer, error, retry, .. } => {
@@ -217,7 +219,12 @@ fn fields_of(event: &Event) -> Option<(&'static str, Fields<'_>)> {
             ("file_failed", Fields::FileFailed { file, error, retry: *retry })
         }
         Event::Warning { path, message } => {
+            let message = message.into();
             ("warning", Fields::Warning { message, path: path.as_ref().map(Path::from) })
+        }
+        Event::DrainWaiting { status } => {
+            let message = format!("--drain waits: {}", state::remaining_of(status)).into();
+            ("warning", Fields::Warning { message, path: None })
         }
         &Event::Drained { files, bytes, elapsed, left_alone } => {
             let seconds = elapsed.as_secs_f64();

@@ -1,6 +1,7 @@
 //! Events as lines for people.
 
 use super::progress::arrow;
+use super::state;
 use super::text::{self, Palette};
 use rft::event::{Direction, Event};
 use std::net::SocketAddr;
@@ -23,14 +24,17 @@ pub(crate) fn of_event(event: &Event, palette: Palette) -> Vec<String> {
         }
         Event::Disconnected { peer, reason } => {
             let verb = palette.warn("disconnected");
-            format!("{verb} from {peer}: {}", text::printable(reason))
+            format!("{verb} from {peer}: {}", text::printable(&reason.to_string()))
         }
         Event::FileDone { .. } => return done_line(event, palette).into_iter().collect(),
         Event::Warning { path: None, message } => {
             format!("{} {}", palette.warn("warning:"), text::printable(message))
         }
+        Event::DrainWaiting { status } => {
+            format!("{} --drain waits: {}", palette.warn("warning:"), state::remaining_of(status))
+        }
         Event::FileWaiting { path, reason, .. } => {
-            format!("{}: {path}: {}", palette.warn("waiting"), text::printable(reason))
+            format!("{}: {path}: {}", palette.warn("waiting"), state::open_file(*reason))
         }
         Event::Drained { files, bytes, elapsed, .. } => {
             let (bytes, time) = (text::bytes(*bytes), text::span(*elapsed));

@@ -14,7 +14,7 @@ pub(crate) mod terminal;
 pub(crate) mod text;
 
 use json::Json;
-use rft::event::{Direction, Event, EventSink};
+use rft::event::{Direction, Event};
 use std::io;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, SyncSender, TrySendError};
@@ -87,12 +87,6 @@ impl Output {
         let printer = Printer { terminal, json, receiver, shared: Arc::clone(&shared) };
         std::thread::Builder::new().name("rft-output".into()).spawn(move || printer.run())?;
         Ok(Self { sender, shared })
-    }
-
-    /// The sink for the engine's events.
-    pub(crate) fn sink(&self) -> EventSink {
-        let output = self.clone();
-        EventSink::new(move |event| output.event(event))
     }
 
     /// Queues an event. Waits only with `--json`, while its reader does not read.

@@ -2,9 +2,9 @@
 
 use super::text::{self, Palette};
 use console::measure_text_width;
+use rft::Name;
+use rft::TransferId;
 use rft::event::{Direction, Event};
-use rft::proto::message::TransferId;
-use rft::proto::name::Name;
 use std::collections::{BTreeMap, HashMap};
 use std::time::{Duration, Instant};
 

@@ -1,8 +1,9 @@
 //! Events for tests of the output.
 
+use rft::Name;
 use rft::event::{Cause, Direction, Event, SessionRole};
-use rft::proto::message::{InstallationId, TransferId};
-use rft::proto::name::Name;
+use rft::status::SessionEnd;
+use rft::{InstallationId, TransferId};
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -46,7 +47,7 @@ pub(crate) fn auth_failed() -> Event {
 }
 
 pub(crate) fn disconnected() -> Event {
-    Event::Disconnected { peer: addr(), reason: "timed out".into() }
+    Event::Disconnected { peer: addr(), reason: SessionEnd::TimedOut }
 }
 
 pub(crate) fn started(direction: Direction, path: &str, size: u64) -> Event {

@@ -1,8 +1,8 @@
 //! Text for people: numbers, times, names, and the styles of lines.
 
 use console::{Style, measure_text_width};
+use rft::escape;
 use rft::event::SessionRole;
-use rft::proto::name::escape;
 use std::time::Duration;
 
 /// Bytes with three digits, in powers of 1000: `999 B`, `1.23 kB`, `45.6 MB`, `789 GB`.

@@ -3,9 +3,9 @@
 use super::entry::IndexKey;
 use super::lifecycle::EntryState;
 use super::order::{Queue, Seq};
-use crate::outbox::item::Backlog;
 use crate::outbox::watch::settle::Moment;
 use crate::proto::name::Name;
+use crate::status::Backlog;
 use std::collections::{BTreeSet, HashMap};
 
 /// Derived from the entries: it follows every change of one by [`Indexes::shift`].

@@ -12,10 +12,11 @@ use super::lifecycle::{EntryEvent, EntryState};
 use super::transfer_id::{delivered_mark, transfer_id};
 use super::unfinished::UnfinishedFiles;
 use crate::config::Waits;
-use crate::outbox::item::{Backlog, DeliveredTotals, Item};
+use crate::outbox::item::Item;
 use crate::outbox::watch::settle::{Moment, Settle};
 use crate::proto::message::{EntryKind, Timestamp, TransferId};
 use crate::proto::name::Name;
+use crate::status::Backlog;
 use crate::store::{FileKind, Meta};
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::time::Duration;
@@ -57,8 +58,6 @@ pub(crate) struct Table {
     pub renamed_folders: HashMap<u64, Moment>,
     /// Ids that the peer may forget.
     pub forgotten: VecDeque<TransferId>,
-    /// The deliveries since the start.
-    pub delivered: DeliveredTotals,
 }
 
 impl Table {
@@ -80,7 +79,6 @@ impl Table {
             emptied: Vec::new(),
             renamed_folders: HashMap::new(),
             forgotten: VecDeque::new(),
-            delivered: DeliveredTotals::default(),
         }
     }
 

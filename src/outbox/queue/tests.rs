@@ -8,9 +8,10 @@ use super::model::{ModelStep, OutboxModel, WAITS, at, file, folder, name, table}
 use super::open_files::OpenNotice;
 use super::table::{Now, Table};
 use super::timers::DueEntry;
-use crate::outbox::item::{Backlog, CleanupOutcome, Item, Retry};
+use crate::outbox::item::{CleanupOutcome, Item, Retry};
 use crate::outbox::watch::settle::Activity;
 use crate::proto::message::EntryKind;
+use crate::status::Backlog;
 use crate::store::{Meta, Writers};
 use std::time::Duration;
 

@@ -5,90 +5,18 @@ use super::lifecycle::EntryState;
 use super::table::Table;
 use crate::outbox::watch::settle::Moment;
 use crate::proto::name::Name;
-use std::fmt;
-use std::time::Duration;
+use crate::status::WaitReason;
 
-/// Why an entry of Outgoing is not delivered yet. Times are those that remain.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum WaitReason {
-    /// It was written a moment ago. It is sent when it has been quiet for this much longer.
-    Settling(Duration),
-    /// A folder is sent after its contents.
-    Folder,
-    /// It is ready, and waits for its turn or for a peer.
-    Ready,
-    /// It is in flight.
-    InFlight,
-    /// The peer holds it, and it is being removed, archived or marked.
-    CleaningUp,
-    /// A program has it open for writing: it is not sent before that ends.
-    Open,
-    /// The peer holds it, but a program has it open for writing: it is removed after that.
-    DeliveredOpen,
-    /// A folder that the peer holds: it is removed when no file has arrived in it for this much
-    /// longer.
-    Lingering(Duration),
-    /// A folder that holds an unfinished file, which is left alone.
-    Unfinished,
-    /// The name of an unfinished file: it is left alone.
-    LeftAlone,
-    /// A delivery failed. It is offered again after this time.
-    Backoff(Duration),
-    /// The peer has something else at its path. The peer is asked again after this time.
-    Occupied(Duration),
-    /// It cannot be read. It is tried again after this time.
-    Unreadable(Duration),
-    /// The peer refused it, or the folder cannot be listed.
-    Refused,
-}
-
-impl WaitReason {
-    /// Whether the user should hear of it first: something other than its turn delays it.
-    fn is_notable(self) -> bool {
-        !matches!(
-            self,
-            Self::Folder | Self::Ready | Self::Lingering(_) | Self::LeftAlone | Self::Unfinished
-        )
-    }
-}
-
-impl fmt::Display for WaitReason {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Settling(_) => f.write_str("it was written a moment ago"),
-            Self::Folder => f.write_str("a folder, sent after its contents"),
-            Self::Ready => f.write_str("ready to be sent"),
-            Self::InFlight => f.write_str("in flight"),
-            Self::CleaningUp => f.write_str("received; it is being removed"),
-            Self::Open => f.write_str("waiting: a program has it open"),
-            Self::DeliveredOpen => f.write_str("received; waiting: a program has it open"),
-            Self::Lingering(left) => {
-                write!(f, "received; the folder is removed in {} s", whole(*left))
-            }
-            Self::Unfinished => f.write_str("it holds an unfinished file, which is left alone"),
-            Self::LeftAlone => f.write_str("left alone: the name of an unfinished file"),
-            Self::Backoff(left) => {
-                write!(f, "its delivery failed; tried again in {} s", whole(*left))
-            }
-            Self::Occupied(left) => {
-                write!(
-                    f,
-                    "the peer has something else at its path; asked again in {} s",
-                    whole(*left)
-                )
-            }
-            Self::Unreadable(left) => {
-                write!(f, "it cannot be read; tried again in {} s", whole(*left))
-            }
-            Self::Refused => f.write_str("refused until it changes"),
-        }
-    }
-}
-
-/// Whole seconds, rounded up.
-fn whole(time: Duration) -> u64 {
-    time.as_secs() + u64::from(time.subsec_nanos() > 0)
+/// Whether the user should hear of it first: something other than its turn delays it.
+fn is_notable(reason: WaitReason) -> bool {
+    !matches!(
+        reason,
+        WaitReason::Folder
+            | WaitReason::Ready
+            | WaitReason::Lingering(_)
+            | WaitReason::LeftAlone
+            | WaitReason::Unfinished
+    )
 }
 
 /// The entries that are not delivered, some of them by name.
@@ -113,7 +41,7 @@ impl Table {
             self.unfinished.names().into_iter().map(|name| (name, WaitReason::LeftAlone));
         for (name, reason) in entries.chain(left_alone) {
             count += 1;
-            let list = if reason.is_notable() { &mut notable } else { &mut usual };
+            let list = if is_notable(reason) { &mut notable } else { &mut usual };
             if list.len() < max {
                 list.push((name, reason));
             }
@@ -153,6 +81,7 @@ mod tests {
     use crate::outbox::{Item, Retry};
     use crate::proto::message::Timestamp;
     use crate::store::{FileKind, Identity, Meta};
+    use std::time::Duration;
 
     fn meta(size: u64) -> Meta {
         let time = Timestamp { seconds: 1, nanos: 0 };

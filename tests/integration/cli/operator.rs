@@ -3,9 +3,10 @@
 use super::{names, put};
 use crate::harness::peer::{Host, PASSWORD, Pair, Running, free_port};
 use rft::config::{Bind, Config, PeerAddress};
-use rft::crypto::password::{Password, PasswordKey};
-use rft::daemon::{self, Finished, RunError, Status};
-use rft::event::{Event, EventSink};
+use rft::error::{Finished, RunError};
+use rft::event::{Event, PeerEvent};
+use rft::status::WaitReason;
+use rft::{Daemon, Password, PasswordKey};
 use rustix::process::Signal;
 use serde_json::Value;
 use std::fs;
@@ -165,30 +166,38 @@ fn a_drain_reports_repeatedly_what_it_waits_for() {
     (config.drain_reminder, config.wait) = (REMINDER, Some(REMINDER * 4 + REMINDER / 2));
     config.waits.settle = Duration::from_millis(10);
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
-    let warnings = |drain| {
-        let (sender, warnings) = channel();
-        let events = EventSink::new(move |event| {
-            if let Event::Warning { message, .. } = event {
-                sender.send(message).unwrap();
+    let reminders = |drain| {
+        let (sender, reminders) = channel();
+        let observer = move |told: PeerEvent| {
+            if let Event::DrainWaiting { status } = told.event {
+                assert_eq!(told.peer.as_ref(), Some(&status.name));
+                sender.send(status).unwrap();
             }
-        });
-        let config = Config { drain, ..config.clone() };
+        };
+        let mut config = config.clone();
+        config.drain = drain;
         let key = PasswordKey::derive(&Password::new(PASSWORD).unwrap()).unwrap();
-        let stop = async { tokio::time::sleep(REMINDER * 6).await };
-        let end = runtime.block_on(daemon::run(config, key, events, stop));
-        (end, warnings.iter().filter(|text: &String| text.contains("--drain")).collect::<Vec<_>>())
+        let end = runtime.block_on(async {
+            let handle = Daemon::start(config, key, observer).unwrap();
+            if tokio::time::timeout(REMINDER * 6, handle.wait()).await.is_err() {
+                handle.stop();
+            }
+            handle.wait().await
+        });
+        (end, reminders.iter().collect::<Vec<_>>())
     };
-    let (end, said) = warnings(true);
-    assert!(matches!(end, Err(RunError::OutOfTime { .. })), "{end:?}");
+    let (end, reported) = reminders(true);
+    let Err(error) = end else { panic!("{end:?}") };
+    assert!(matches!(*error, RunError::OutOfTime { .. }), "{error:?}");
     // On a slow run the last report may come at the end.
-    assert!((3..=4).contains(&said.len()), "{said:?}");
-    let waits =
-        "--drain waits: no peer is connected; 1 file stays in Outgoing: f (ready to be sent)";
-    assert_eq!(said[1], waits, "{said:?}");
+    assert!((3..=4).contains(&reported.len()), "{reported:?}");
+    assert!(reported[1].session.is_none() && reported[1].more_waiting == 0, "{reported:?}");
+    let (name, reason) = &reported[1].waiting[0];
+    assert_eq!((name.to_string().as_str(), *reason), ("f", WaitReason::Ready), "{reported:?}");
 
-    let (end, said) = warnings(false);
+    let (end, reported) = reminders(false);
     assert!(matches!(end, Ok(Finished::Stopped)), "{end:?}");
-    assert_eq!(said, [""; 0]);
+    assert!(reported.is_empty(), "{reported:?}");
 }
 
 /// Another program cannot take the port between the check and the run.
@@ -197,22 +206,22 @@ fn a_peer_runs_on_the_port_that_was_checked() {
     let pair = Pair::new();
     let mut config = Config::new(None, 0, &pair.a.dir);
     config.bind = Some(Bind { addr: pair.a.bind.parse().unwrap(), port: Some(0) });
-    let port = daemon::check(&config).unwrap();
+    let port = Daemon::check(&config).unwrap();
     let checked = port.local().unwrap();
     assert!(UdpSocket::bind(checked).is_err());
     let (sender, listening) = channel();
-    let events = EventSink::new(move |event| {
-        if let Event::Listening { local } = event {
+    let observer = move |told: PeerEvent| {
+        if let Event::Listening { local } = told.event {
             sender.send(local).unwrap();
         }
-    });
+    };
     let key = PasswordKey::derive(&Password::new(PASSWORD).unwrap()).unwrap();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
-    let stop = async { tokio::time::sleep(Duration::from_millis(100)).await };
-    let status = Status::default();
-    runtime
-        .block_on(daemon::run_with_status(config, Some(port), key, events, stop, &status))
-        .unwrap();
+    runtime.block_on(async {
+        let handle = Daemon::start_on(port, config, key, observer).unwrap();
+        handle.stop();
+        handle.wait().await.unwrap();
+    });
     assert_eq!(listening.iter().collect::<Vec<_>>(), [checked]);
 }
 

@@ -3,7 +3,7 @@
 use super::{pair, start};
 use crate::harness::connector::settle;
 use crate::harness::raw::{client, initial_dcid};
-use rft::transport::tls::SERVER_NAME;
+use rft::internals::transport::tls::SERVER_NAME;
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::Arc;

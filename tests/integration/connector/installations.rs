@@ -4,9 +4,9 @@
 use crate::harness::connector::{Peer, TIMEOUT, config, settle, start_as};
 use crate::harness::files::names;
 use crate::harness::peer::{Host, Running, free_port};
-use rft::crypto::handshake::PeerId;
-use rft::proto::message::InstallationId;
-use rft::session::installation::Identity;
+use rft::internals::crypto::handshake::PeerId;
+use rft::internals::proto::message::InstallationId;
+use rft::internals::session::installation::Identity;
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;

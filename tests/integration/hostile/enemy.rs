@@ -4,19 +4,19 @@
 use crate::harness::peer::PASSWORD;
 use bytes::{BufMut, Bytes, BytesMut};
 use quinn::{Connection, TransportConfig, VarInt};
-use rft::crypto::handshake::{PeerId, Role};
-use rft::crypto::password::{Password, PasswordKey};
-use rft::crypto::seal::{RecordKind, Sealer, SessionKeys};
-use rft::proto::chunk_set::ChunkSet;
-use rft::proto::message::{
+use rft::internals::crypto::handshake::{PeerId, Role};
+use rft::internals::crypto::password::{Password, PasswordKey};
+use rft::internals::crypto::seal::{RecordKind, Sealer, SessionKeys};
+use rft::internals::proto::chunk_set::ChunkSet;
+use rft::internals::proto::message::{
     Accept, Begin, Control, MAX_MESSAGE, Outcome, Settings, Trailer, TransferId,
 };
-use rft::session::handshake::as_initiator;
-use rft::session::record::{RecordError, RecordReader, RecordWriter};
-use rft::transport::endpoint::CloseCode;
-use rft::transport::stream::{StreamCode, StreamError};
-use rft::transport::tls;
-use rft::transport::tls::SERVER_NAME;
+use rft::internals::session::handshake::as_initiator;
+use rft::internals::session::record::{RecordError, RecordReader, RecordWriter};
+use rft::internals::transport::endpoint::CloseCode;
+use rft::internals::transport::stream::{StreamCode, StreamError};
+use rft::internals::transport::tls;
+use rft::internals::transport::tls::SERVER_NAME;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, LazyLock};

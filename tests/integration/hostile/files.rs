@@ -3,9 +3,9 @@
 use super::enemy::{self, Enemy, Heard, RawOffer, last_chunk};
 use super::ground::Ground;
 use super::{CHUNK, GROWTH, begin, refused};
-use rft::crypto::seal::RecordKind as Kind;
-use rft::proto::message::{CHUNK_SIZE, Control, Outcome, Refusal, Trailer};
-use rft::transport::stream::StreamCode;
+use rft::internals::crypto::seal::RecordKind as Kind;
+use rft::internals::proto::message::{CHUNK_SIZE, Control, Outcome, Refusal, Trailer};
+use rft::internals::transport::stream::StreamCode;
 use std::fs;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

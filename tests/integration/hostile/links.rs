@@ -3,8 +3,8 @@
 use super::enemy::{Enemy, Heard, RawOffer, Stream, last_chunk};
 use super::ground::Ground;
 use super::{CHUNK, begin, refused};
-use rft::crypto::seal::RecordKind as Kind;
-use rft::proto::message::{Accept, CHUNK_SIZE, Refusal, Trailer};
+use rft::internals::crypto::seal::RecordKind as Kind;
+use rft::internals::proto::message::{Accept, CHUNK_SIZE, Refusal, Trailer};
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::Path;

@@ -4,13 +4,15 @@ use super::enemy::{Enemy, Heard, RawOffer, fresh_id, last_chunk};
 use super::ground::Ground;
 use super::{CHUNK, Said, begin, bytes_of};
 use bytes::BufMut;
-use rft::compress::{Effort, FrameCompressor};
-use rft::crypto::seal::RecordKind as Kind;
-use rft::proto::chunk_set::ChunkSet;
-use rft::proto::message::{Accept, Begin, CHUNK_SIZE, Control, MAX_FORGET, Outcome, Trailer};
-use rft::proto::name::Name;
-use rft::transport::endpoint::CloseCode;
-use rft::transport::stream::StreamCode;
+use rft::internals::compress::{Effort, FrameCompressor};
+use rft::internals::crypto::seal::RecordKind as Kind;
+use rft::internals::proto::chunk_set::ChunkSet;
+use rft::internals::proto::message::{
+    Accept, Begin, CHUNK_SIZE, Control, MAX_FORGET, Outcome, Trailer,
+};
+use rft::internals::proto::name::Name;
+use rft::internals::transport::endpoint::CloseCode;
+use rft::internals::transport::stream::StreamCode;
 
 /// An answer that announces compressed chunks.
 fn begin_packed() -> Said {

@@ -4,9 +4,9 @@
 use super::enemy::{Enemy, RawOffer, last_chunk};
 use super::ground::Ground;
 use super::{CHUNK, refused};
-use rft::crypto::seal::RecordKind as Kind;
-use rft::proto::message::Refusal;
-use rft::transport::stream::StreamCode;
+use rft::internals::crypto::seal::RecordKind as Kind;
+use rft::internals::proto::message::Refusal;
+use rft::internals::transport::stream::StreamCode;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn hostile_names_and_numbers_stay_inside_incoming() {

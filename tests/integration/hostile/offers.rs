@@ -3,9 +3,9 @@
 use super::enemy::{self, Enemy, Heard, RawOffer, Stream, fresh_id, last_chunk};
 use super::ground::Ground;
 use super::{CHUNK, GROWTH, refused};
-use rft::crypto::seal::RecordKind as Kind;
-use rft::proto::message::{Control, MAX_FORGET, Outcome, Refusal, Trailer};
-use rft::transport::stream::StreamCode;
+use rft::internals::crypto::seal::RecordKind as Kind;
+use rft::internals::proto::message::{Control, MAX_FORGET, Outcome, Refusal, Trailer};
+use rft::internals::transport::stream::StreamCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};

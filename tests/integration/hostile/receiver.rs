@@ -3,11 +3,11 @@
 use super::enemy::{Enemy, Heard, Stream};
 use super::ground::Ground;
 use super::{CHUNK, GROWTH, bytes_of, enemy};
-use rft::crypto::seal::RecordKind as Kind;
-use rft::proto::chunk_set::ChunkSet;
-use rft::proto::message::{Accept, CHUNK_SIZE, Control, Outcome, Refusal, Trailer};
-use rft::proto::name::Name;
-use rft::transport::stream::StreamCode;
+use rft::internals::crypto::seal::RecordKind as Kind;
+use rft::internals::proto::chunk_set::ChunkSet;
+use rft::internals::proto::message::{Accept, CHUNK_SIZE, Control, Outcome, Refusal, Trailer};
+use rft::internals::proto::name::Name;
+use rft::internals::transport::stream::StreamCode;
 use std::fs;
 use std::time::Duration;
 
@@ -17,8 +17,11 @@ async fn offered(enemy: &Enemy, names: &[&str]) -> Vec<(String, Stream)> {
     let mut found = Vec::new();
     while found.len() < names.len() {
         let mut stream = enemy.accept().await;
-        let offer =
-            stream.reader.message(Kind::Offer, rft::proto::message::Offer::decode).await.unwrap();
+        let offer = stream
+            .reader
+            .message(Kind::Offer, rft::internals::proto::message::Offer::decode)
+            .await
+            .unwrap();
         let name = offer.name.to_string();
         assert!(names.contains(&&*name), "{name} is offered");
         found.push((name, stream));

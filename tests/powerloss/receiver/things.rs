@@ -1,11 +1,11 @@
 //! The entries that are sent, and how to recognise them in Incoming.
 
 use bytes::Bytes;
+use rft::internals::proto::chunk_set::ChunkSet;
+use rft::internals::proto::message::{EntryKind, Offer, Timestamp, TransferId};
+use rft::internals::proto::name::Name;
 use rft::internals::store::numbered_name;
-use rft::proto::chunk_set::ChunkSet;
-use rft::proto::message::{EntryKind, Offer, Timestamp, TransferId};
-use rft::proto::name::Name;
-use rft::store::{Arrived, Content, Incoming, Staged, StoreError};
+use rft::internals::store::{Arrived, Content, Incoming, Staged, StoreError};
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;

@@ -4,9 +4,9 @@ use super::things::{Thing, What, count, mark};
 use super::{Known, Promise, Step, World};
 use crate::recorder::{Recorded, Recorder, open_dir};
 use rft::config::{AfterSend, Folders};
+use rft::internals::proto::name::Name;
 use rft::internals::store::Calls;
-use rft::proto::name::Name;
-use rft::store::{
+use rft::internals::store::{
     Delivered, FileKind, Folder, Ledger, Meta, Removed, Remover, Sent, StateDir, StoreError,
 };
 use std::collections::{BTreeMap, BTreeSet};

@@ -1,10 +1,10 @@
 //! The entries of Outgoing, and how to recognise them there and in the archive.
 
 use crate::recorder::Recorded;
+use rft::internals::proto::message::{Timestamp, TransferId};
+use rft::internals::proto::name::Name;
 use rft::internals::store::{Calls, make_dir, make_parent, numbered_name};
-use rft::proto::message::{Timestamp, TransferId};
-use rft::proto::name::Name;
-use rft::store::{FileKind, Folder, Meta};
+use rft::internals::store::{FileKind, Folder, Meta};
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::fs;

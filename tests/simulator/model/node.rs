@@ -11,8 +11,10 @@ use quinn_proto::{
     ClientConfig, Connection, ConnectionHandle, DatagramEvent, Dir, Endpoint, EndpointConfig,
     Event, ServerConfig, StreamId, TransportConfig, VarInt,
 };
-use rft::transport::congestion::{Congestion, UPDATE_INTERVAL, estimate, factory, send_window};
-use rft::transport::fec::sender::AppData;
+use rft::internals::transport::congestion::{
+    Congestion, UPDATE_INTERVAL, estimate, factory, send_window,
+};
+use rft::internals::transport::fec::sender::AppData;
 
 use super::path_probe::Probing;
 use super::repair::Repair;

@@ -5,8 +5,8 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use quinn_proto::Connection;
-use rft::transport::congestion::{PathEstimate, estimate};
-use rft::transport::path_probe::{PathProbe, ProbeSample};
+use rft::internals::transport::congestion::{PathEstimate, estimate};
+use rft::internals::transport::path_probe::{PathProbe, ProbeSample};
 
 /// A running path probe.
 pub struct Probing {

@@ -3,11 +3,11 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use rft::transport::congestion::PathEstimate;
-use rft::transport::fec::RepairKey;
-use rft::transport::fec::encoder::Repairs;
-use rft::transport::fec::receiver::Recovery;
-use rft::transport::fec::sender::{AppData, NextStep, Sender};
+use rft::internals::transport::congestion::PathEstimate;
+use rft::internals::transport::fec::RepairKey;
+use rft::internals::transport::fec::encoder::Repairs;
+use rft::internals::transport::fec::receiver::Recovery;
+use rft::internals::transport::fec::sender::{AppData, NextStep, Sender};
 
 /// The encoder and decoder of one node.
 pub struct Repair {

@@ -341,13 +341,13 @@ impl World {
             };
             let stats = connection.stats().path;
             flow.rtt.push(stats.rtt.as_secs_f64());
-            let path = rft::transport::congestion::estimate(
+            let path = rft::internals::transport::congestion::estimate(
                 connection.congestion_state().clone_box().into_any(),
             );
             let rate = path.and_then(|p| p.bandwidth()).unwrap_or(0);
             flow.estimate.push(rate as f64);
             let note = connection.congestion_state().clone_box().into_any();
-            let note = rft::transport::congestion::describe(note);
+            let note = rft::internals::transport::congestion::describe(note);
             let phase = note.split(' ').next().unwrap_or_default().to_owned();
             flow.queue.push((self.forward.delay(self.now), phase));
             if self.trace {

@@ -160,7 +160,7 @@ fn events() -> Vec<Event> {
             role: rft::event::SessionRole::Responder,
             session: hostile.into(),
             kx: "X25519",
-            installation: rft::proto::message::InstallationId([0xab; 16]),
+            installation: rft::InstallationId([0xab; 16]),
         },
         sample::auth_failed(),
         sample::disconnected(),
@@ -172,7 +172,7 @@ fn events() -> Vec<Event> {
         Event::FileWaiting {
             direction: Direction::Send,
             path: name.clone(),
-            reason: "a program has it open".into(),
+            reason: rft::status::OpenFileWait::Close,
         },
         sample::failed(Direction::Receive, "a/b.txt"),
         no_retry,

@@ -62,7 +62,7 @@ connected to 192.0.2.7:4000 (initiator, session 5e55)
 ↑ sent     big  3.00 MB, 1.5 s, 2.00 MB/s
 ↓ received a/b.txt  12 B, 1.5 s, saved as a/b (1).txt
 warning: disk\\x07 is slow
-disconnected from 192.0.2.7:4000: timed out
+disconnected from 192.0.2.7:4000: the peer stopped answering
 not sent: \\x1b[2J: permission denied (it will be tried again)
 sent 1 file (3.00 MB), received 1 file (12 B)
 rft: the port 4000 is taken; name another one
@@ -84,9 +84,12 @@ fn only_styles_and_line_ends_control_the_screen() {
                 role: rft::event::SessionRole::Responder,
                 session: hostile.into(),
                 kx: "X25519",
-                installation: rft::proto::message::InstallationId([7; 16]),
+                installation: rft::InstallationId([7; 16]),
             },
-            Event::Disconnected { peer: ([192, 0, 2, 7], 1).into(), reason: hostile.into() },
+            Event::Disconnected {
+                peer: ([192, 0, 2, 7], 1).into(),
+                reason: rft::status::SessionEnd::Lost(hostile.into()),
+            },
             Event::Warning { path: Some(sample::name(hostile)), message: hostile.into() },
             sample::failed(Direction::Send, hostile),
             sample::done(Direction::Receive, hostile, 1),
@@ -99,7 +102,7 @@ fn only_styles_and_line_ends_control_the_screen() {
         let text = screen.text();
         assert_eq!(text.lines().count(), events.len() + 3, "{text:?}");
         let plain = console::strip_ansi_codes(&text).replace('\n', "");
-        assert_eq!(plain.chars().find(|c| rft::proto::name::is_unprintable(*c)), None, "{text:?}");
+        assert_eq!(plain.chars().find(|c| rft::is_unprintable(*c)), None, "{text:?}");
         let others = text.replace("\u{1b}[0m", "").split('\u{1b}').skip(1).find_map(|after| {
             let style = after.strip_prefix('[')?.split('m').next()?;
             style.parse::<u8>().is_err().then(|| after.to_owned())

@@ -12,6 +12,7 @@ use crate::outbox::watch::events::TELLS_CLOSES;
 use crate::outbox::watch::scan::{Examined, FoundEntry, is_gone};
 use crate::outbox::watch::settle::Moment;
 use crate::proto::name::{Name, escape};
+use crate::status::OpenFileWait;
 use crate::store::{Meta, Writers, writer_of};
 use std::time::Duration;
 
@@ -98,16 +99,14 @@ impl Reconcile {
             OpenNotice::Waits => {
                 let send_open = self.state.table().send_open;
                 let reason = match send_open {
-                    None => "a program has it open for writing; it is sent when it is closed",
-                    Some(_) => {
-                        "a program has it open for writing; a snapshot is sent when it is quiet"
-                    }
+                    None => OpenFileWait::Close,
+                    Some(_) => OpenFileWait::Pause,
                 };
                 tracing::info!(path = %name, "waiting: a program has it open");
                 self.events.emit(Event::FileWaiting {
                     direction: Direction::Send,
                     path: name.clone(),
-                    reason: reason.into(),
+                    reason,
                 });
             }
             OpenNotice::Stays => self.events.warn(Some(name.clone()), stays_message(&meta)),

@@ -1,0 +1,65 @@
+//! The handle of a running process.
+
+use super::events::{EventReceiver, Events};
+use super::{Daemon, MAX_NAMED};
+use crate::error::{Finished, RunError};
+use crate::status::Status;
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use tokio::sync::watch;
+
+/// The result of a run, for any number of callers.
+pub(super) type Outcome = Result<Finished, Arc<RunError>>;
+
+/// Controls a running process ([`Daemon::start`]). Cheap to clone; the process stops when the last
+/// handle is dropped.
+#[derive(Clone)]
+pub struct Handle {
+    pub(super) daemon: Weak<Daemon>,
+    /// The last state of a process that has ended.
+    pub(super) last: Arc<Mutex<Status>>,
+    pub(super) events: Events,
+    pub(super) stop: watch::Sender<bool>,
+    pub(super) outcome: watch::Receiver<Option<Outcome>>,
+}
+
+impl Handle {
+    /// The state now, or that at the end of the process.
+    pub fn status(&self) -> Status {
+        match self.daemon.upgrade() {
+            Some(daemon) => daemon.status(MAX_NAMED),
+            None => self.last.lock().unwrap_or_else(PoisonError::into_inner).clone(),
+        }
+    }
+
+    /// Receives all events from now on.
+    pub fn subscribe(&self) -> EventReceiver {
+        self.events.subscribe()
+    }
+
+    /// Stops the process in order: it tells the peer, and keeps partial files resumable.
+    /// [`Handle::wait`] returns when that is done.
+    pub fn stop(&self) {
+        self.stop.send_replace(true);
+    }
+
+    /// Waits for the end of the process: a call of [`Handle::stop`], the end of a drain, or an
+    /// error. Cancel-safe.
+    ///
+    /// # Errors
+    /// [`RunError`], why the process ended.
+    pub async fn wait(&self) -> Result<Finished, Arc<RunError>> {
+        let mut outcome = self.outcome.clone();
+        match outcome.wait_for(Option::is_some).await.as_deref() {
+            Ok(Some(outcome)) => outcome.clone(),
+            // The task that runs the process is gone without an outcome.
+            Ok(None) | Err(_) => Err(Arc::new(RunError::Internal)),
+        }
+    }
+}
+
+impl fmt::Debug for Handle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Handle")
+    }
+}

@@ -1,0 +1,50 @@
+//! The folders and files that all peers of a process share.
+
+use crate::config::Config;
+use crate::event::EventSink;
+use crate::failpoint::fail_point;
+use crate::inbox::Committer;
+use crate::proto::message::InstallationId;
+use crate::store::{Incoming, Ledger, StateDir, StoreError};
+use std::sync::Arc;
+
+/// The state folder with the ledger, and Incoming with the thread that commits to it.
+pub(super) struct Storage {
+    /// Holds the lock of the folder to the end of the process.
+    pub(super) state: StateDir,
+    /// Identifies the state folder.
+    pub(super) installation: InstallationId,
+    pub(super) ledger: Arc<Ledger>,
+    pub(super) incoming: Arc<Incoming>,
+    pub(super) committer: Committer,
+}
+
+impl Storage {
+    /// Opens the folders and completes the commits that a crash interrupted.
+    pub(super) fn open(config: &Config, events: &EventSink) -> Result<Self, StoreError> {
+        let state = StateDir::open(&config.folders)?;
+        fail_point("start.locked");
+        let ledger = open_ledger(&state, events)?;
+        let incoming = Arc::new(
+            Incoming::open(&config.folders.incoming, &state)?.limited(config.max_incoming_bytes),
+        );
+        incoming.recover(&ledger, config.on_conflict)?;
+        fail_point("start.recovered");
+        let committer = Committer::start(incoming.clone(), ledger.clone(), config.on_conflict)?;
+        Ok(Self { state, installation: ledger.installation(), ledger, incoming, committer })
+    }
+}
+
+/// Opens the ledger, and warns if a damaged one was set aside.
+fn open_ledger(state: &StateDir, events: &EventSink) -> Result<Arc<Ledger>, StoreError> {
+    let ledger = Ledger::open(state)?;
+    if let Some(aside) = ledger.moved_aside() {
+        let text = format!(
+            "the ledger was damaged and a new one is begun (the old one is kept as {}); files whose receipts \
+             were lost may arrive twice",
+            aside.display()
+        );
+        events.warn(None, text);
+    }
+    Ok(Arc::new(ledger))
+}

@@ -1,0 +1,91 @@
+//! Two processes in one, over loopback.
+
+use super::*;
+use crate::config::{Bind, PeerAddress};
+use crate::error::ErrorKind;
+use crate::event::Direction;
+use crate::status::{SessionEnd, SessionRole, Totals};
+use std::fs;
+use std::net::UdpSocket;
+use std::path::Path;
+use tokio::time::timeout;
+
+const LONG: Duration = Duration::from_secs(60);
+
+/// A side that dials `peer`, or only waits.
+fn config(dir: &Path, port: u16, peer: Option<u16>) -> Config {
+    let peer = peer.map(|port| PeerAddress { host: "127.0.0.1".into(), port });
+    let mut config = Config::new(peer, port, dir);
+    config.bind = Some(Bind { addr: [127, 0, 0, 1].into(), port: Some(port) });
+    config
+}
+
+fn free_port() -> u16 {
+    UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
+
+fn start(config: Config) -> Handle {
+    Daemon::start(config, PasswordKey::from_bytes([1; 32]), |_| {}).unwrap()
+}
+
+async fn next(events: &mut EventReceiver, is: impl Fn(&Event) -> bool) -> PeerEvent {
+    let next = async {
+        loop {
+            let event = events.recv().await.expect("the process runs");
+            if is(&event.event) {
+                return event;
+            }
+        }
+    };
+    timeout(LONG, next).await.expect("the event comes")
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_handle_tells_the_state_and_its_changes_until_the_end() {
+    let dir = tempfile::tempdir().unwrap();
+    let (a, b, ports) = (dir.path().join("a"), dir.path().join("b"), (free_port(), free_port()));
+    let waiting = start(config(&a, ports.0, None));
+    let dialling = start(config(&b, ports.1, Some(ports.0)));
+    let mut events = dialling.subscribe();
+    let status = waiting.status();
+    assert_eq!((status.peers.len(), status.local.port()), (1, ports.0));
+    assert_eq!(status.peers[0].name, PeerName::new("peer"));
+
+    fs::write(dir.path().join("f"), "hello").unwrap();
+    fs::rename(dir.path().join("f"), b.join("Outgoing/f")).unwrap();
+    let sent = |event: &Event| {
+        matches!(event, Event::FileDone { direction: Direction::Send, path, .. }
+            if path.to_string() == "f")
+    };
+    let done = next(&mut events, sent).await;
+    assert_eq!(done.peer, Some(PeerName::new("127.0.0.1")));
+    let (one, none) = (Totals { files: 1, bytes: 5 }, Totals::default());
+    let peer = &dialling.status().peers[0];
+    assert_eq!((peer.sent, peer.received), (one, none));
+    let session = peer.session.as_ref().unwrap();
+    assert_eq!((session.role, session.address.port()), (SessionRole::Initiator, ports.0));
+    let peer = &waiting.status().peers[0];
+    assert_eq!((peer.sent, peer.received), (none, one));
+    assert_eq!(peer.session.as_ref().unwrap().id, session.id);
+
+    dialling.stop();
+    assert_eq!(timeout(LONG, dialling.wait()).await.unwrap().unwrap(), Finished::Stopped);
+    while events.recv().await.is_some() {}
+    let last = dialling.status();
+    assert_eq!((last.peers[0].sent, last.peers[0].session.is_none()), (one, true));
+    assert_eq!(last.peers[0].last_end.as_ref().unwrap().reason, SessionEnd::Stopped);
+    // The lock of the folder is free.
+    let again = start(config(&b, ports.1, Some(ports.0)));
+    let error = Daemon::start(config(&b, ports.1, None), PasswordKey::from_bytes([1; 32]), |_| {});
+    assert_eq!(error.unwrap_err().kind(), ErrorKind::Folders);
+
+    // The last handle that is dropped stops its process too.
+    let mut events = again.subscribe();
+    let other = again.clone();
+    drop(again);
+    next(&mut events, |event| matches!(event, Event::Connected { .. })).await;
+    drop(other);
+    timeout(LONG, async { while events.recv().await.is_some() {} }).await.unwrap();
+    waiting.stop();
+    timeout(LONG, waiting.wait()).await.unwrap().unwrap();
+}
