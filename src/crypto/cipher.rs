@@ -28,12 +28,12 @@ pub(super) struct Cipher(LessSafeKey);
 
 impl Cipher {
     /// Expands a key.
-    pub fn new(key: &[u8; 32]) -> Result<Self, Refused> {
+    pub(super) fn new(key: &[u8; 32]) -> Result<Self, Refused> {
         Ok(Self(LessSafeKey::new(UnboundKey::new(&AES_256_GCM, key)?)))
     }
 
     /// Encrypts `data` in place, and returns the tag over it and `aad`.
-    pub fn seal(
+    pub(super) fn seal(
         &self,
         nonce: [u8; NONCE_LEN],
         aad: &[u8],
@@ -46,7 +46,7 @@ impl Cipher {
 
     /// Decrypts `data` in place if the tag over it and `aad` is right; otherwise fills it with
     /// zeros.
-    pub fn open(
+    pub(super) fn open(
         &self,
         nonce: [u8; NONCE_LEN],
         aad: &[u8],

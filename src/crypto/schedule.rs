@@ -23,35 +23,35 @@ pub const EXPORTER_LABEL: &[u8] = b"EXPERIMENTAL rft/1 channel binding";
 /// constant to a hash.
 pub(super) mod label {
     /// SHA-256 of this, cut to 16 bytes, is Argon2id's salt.
-    pub const ARGON2_SALT: &[u8] = b"rft/1 argon2id salt";
+    pub(crate) const ARGON2_SALT: &[u8] = b"rft/1 argon2id salt";
     /// Start of CPace's channel identifier.
-    pub const CHANNEL: &[u8] = b"rft/1 CI";
+    pub(crate) const CHANNEL: &[u8] = b"rft/1 CI";
     /// Start of the transcript's hash.
-    pub const TRANSCRIPT: &[u8] = b"rft/1 transcript";
+    pub(crate) const TRANSCRIPT: &[u8] = b"rft/1 transcript";
     /// Key of the initiator's confirmation Ta.
-    pub const CONFIRM_INITIATOR: &[u8] = b"rft/1 confirm initiator";
+    pub(crate) const CONFIRM_INITIATOR: &[u8] = b"rft/1 confirm initiator";
     /// Key of the responder's confirmation Tb.
-    pub const CONFIRM_RESPONDER: &[u8] = b"rft/1 confirm responder";
+    pub(crate) const CONFIRM_RESPONDER: &[u8] = b"rft/1 confirm responder";
     /// Key that encrypts the session keys on the wire.
-    pub const WRAP_KEY: &[u8] = b"rft/1 wrap key";
+    pub(crate) const WRAP_KEY: &[u8] = b"rft/1 wrap key";
     /// Start of the wrap's associated data.
-    pub const WRAP_AAD: &[u8] = b"rft/1 wrap";
+    pub(crate) const WRAP_AAD: &[u8] = b"rft/1 wrap";
     /// Salt of the extraction from the session keys.
-    pub const SESSION_SALT: &[u8] = b"rft/1 session salt";
+    pub(crate) const SESSION_SALT: &[u8] = b"rft/1 session salt";
     /// Short authentication string, for people to compare.
-    pub const SAS: &[u8] = b"rft/1 sas";
+    pub(crate) const SAS: &[u8] = b"rft/1 sas";
     /// Public name of the session, for logs and events.
-    pub const SESSION_ID: &[u8] = b"rft/1 session id";
+    pub(crate) const SESSION_ID: &[u8] = b"rft/1 session id";
     /// Secret of one stream and direction.
-    pub const STREAM: &[u8] = b"rft/1 stream";
+    pub(crate) const STREAM: &[u8] = b"rft/1 stream";
     /// AES-256-GCM key of one epoch of a stream.
-    pub const CHUNK_AES: &[u8] = b"rft/1 chunk aes";
+    pub(crate) const CHUNK_AES: &[u8] = b"rft/1 chunk aes";
     /// HMAC key of one epoch of a stream.
-    pub const CHUNK_MAC: &[u8] = b"rft/1 chunk mac";
+    pub(crate) const CHUNK_MAC: &[u8] = b"rft/1 chunk mac";
     /// HMAC key of one direction's repair packets.
-    pub const REPAIR: &[u8] = b"rft/1 repair";
+    pub(crate) const REPAIR: &[u8] = b"rft/1 repair";
     /// Start of the block that every record's HMAC begins with.
-    pub const RECORD: &[u8] = b"rft/1 ";
+    pub(crate) const RECORD: &[u8] = b"rft/1 ";
 }
 
 /// A derived secret of 32 bytes, wiped when dropped.

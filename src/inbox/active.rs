@@ -7,7 +7,7 @@ use tokio::sync::Notify;
 
 /// The active transfers of this process.
 #[derive(Debug, Default)]
-pub struct ActiveTransfers {
+pub(super) struct ActiveTransfers {
     ids: Mutex<HashSet<TransferId>>,
     released: Notify,
 }
@@ -15,7 +15,7 @@ pub struct ActiveTransfers {
 impl ActiveTransfers {
     /// Waits until no other attempt at this transfer is active, and begins one. The thread of an
     /// attempt may outlive its session and hold the staged file for a moment.
-    pub async fn claim(self: &Arc<Self>, id: TransferId) -> Arc<Claim> {
+    pub(super) async fn claim(self: &Arc<Self>, id: TransferId) -> Arc<Claim> {
         loop {
             let released = self.released.notified();
             tokio::pin!(released);
@@ -28,19 +28,19 @@ impl ActiveTransfers {
     }
 
     /// Whether an attempt at this transfer is active.
-    pub fn contains(&self, id: TransferId) -> bool {
+    pub(super) fn contains(&self, id: TransferId) -> bool {
         self.ids.lock().unwrap_or_else(PoisonError::into_inner).contains(&id)
     }
 
     /// Number of active transfers.
-    pub fn len(&self) -> usize {
+    pub(super) fn len(&self) -> usize {
         self.ids.lock().unwrap_or_else(PoisonError::into_inner).len()
     }
 }
 
 /// The exclusive right to a transfer's staged file. It ends when its last holder drops it.
 #[derive(Debug)]
-pub struct Claim {
+pub(crate) struct Claim {
     active: Arc<ActiveTransfers>,
     id: TransferId,
 }

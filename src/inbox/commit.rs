@@ -25,12 +25,12 @@ struct CommitRequest {
 /// The claim and the space of an entry, held until it is published. The session may end before
 /// that, and an attempt at the same transfer in the next session must not touch the staged file
 /// meanwhile.
-pub type EntryRights = (Arc<Claim>, Option<Reservation>);
+pub(super) type EntryRights = (Arc<Claim>, Option<Reservation>);
 
 /// A handle of the committing thread. The thread ends when the last handle is dropped and all its
 /// entries are published.
 #[derive(Clone)]
-pub struct Committer {
+pub(crate) struct Committer {
     thread: Arc<CommitThread>,
 }
 
@@ -53,7 +53,7 @@ impl Committer {
     ///
     /// # Errors
     /// [`StoreError`] if the system gives no thread.
-    pub fn start(
+    pub(crate) fn start(
         incoming: Arc<Incoming>,
         ledger: Arc<Ledger>,
         on_conflict: OnConflict,
@@ -71,7 +71,11 @@ impl Committer {
 
     /// Publishes one entry. The outcome arrives when the entry is on stable storage, or was
     /// refused. The channel closes without an outcome if the thread died.
-    pub fn commit(&self, arrived: Arrived, rights: EntryRights) -> oneshot::Receiver<Outcome> {
+    pub(crate) fn commit(
+        &self,
+        arrived: Arrived,
+        rights: EntryRights,
+    ) -> oneshot::Receiver<Outcome> {
         let (outcome, receiver) = oneshot::channel();
         if let Some(requests) = &self.thread.requests {
             // If the thread died, dropping the request closes the channel.

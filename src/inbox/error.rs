@@ -13,7 +13,7 @@ use crate::transport::stream::StreamError;
 /// Why a transfer failed. The sender is told an
 /// [`Outcome::Refused`](crate::proto::message::Outcome::Refused), or nothing if the stream is lost.
 #[derive(Debug, thiserror::Error)]
-pub enum ReceiveError {
+pub(crate) enum ReceiveError {
     /// The stream or the session is lost, a record did not open, or the sender broke the protocol.
     #[error(transparent)]
     Record(#[from] RecordError),

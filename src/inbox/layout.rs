@@ -10,7 +10,7 @@ pub(super) const FULL_RECORD: u64 = (CHUNK_SIZE + RECORD_OVERHEAD) as u64;
 /// The records that carry a file's chunks. Records are numbered from 0, the first chunk that is
 /// sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Layout {
+pub(super) struct Layout {
     /// Stream offset of record 0.
     position: u64,
     /// Index of record 0 in the stream (protocol.md section 4.1).
@@ -28,7 +28,7 @@ impl Layout {
     /// them has `index` and begins at the stream offset `position`.
     ///
     /// `None` if `held` has gaps or reaches beyond the file, or if an offset overflows.
-    pub fn new(position: u64, index: u64, size: u64, held: &ChunkSet) -> Option<Self> {
+    pub(super) fn new(position: u64, index: u64, size: u64, held: &ChunkSet) -> Option<Self> {
         let offset = held.prefix_bytes();
         if !held.is_prefix() || offset > size {
             return None;
@@ -41,43 +41,43 @@ impl Layout {
     }
 
     /// Stream offset of the first record.
-    pub fn position(&self) -> u64 {
+    pub(super) fn position(&self) -> u64 {
         self.position
     }
 
     /// Number of records.
-    pub fn records(&self) -> u64 {
+    pub(super) fn records(&self) -> u64 {
         self.records
     }
 
     /// Length in bytes of the chunk that record `k` carries, before compression.
-    pub fn data_len(&self, k: u64) -> usize {
+    pub(super) fn data_len(&self, k: u64) -> usize {
         let before = self.file_offset(k);
         usize::try_from((self.size - before).min(CHUNK_SIZE as u64)).unwrap_or(CHUNK_SIZE)
     }
 
     /// Length in bytes of the trailer in record `k`: 0 unless it is the last.
-    pub fn trailer_len(&self, k: u64) -> usize {
+    pub(super) fn trailer_len(&self, k: u64) -> usize {
         if self.is_last(k) { Trailer::LEN } else { 0 }
     }
 
     /// Whether record `k` is the last.
-    pub fn is_last(&self, k: u64) -> bool {
+    pub(super) fn is_last(&self, k: u64) -> bool {
         k + 1 == self.records
     }
 
     /// Length in the stream of record `k`, without compression.
-    pub fn record_len(&self, k: u64) -> usize {
+    pub(super) fn record_len(&self, k: u64) -> usize {
         self.data_len(k) + self.trailer_len(k) + RECORD_OVERHEAD
     }
 
     /// Index of record `k` in the stream.
-    pub fn index(&self, k: u64) -> u64 {
+    pub(super) fn index(&self, k: u64) -> u64 {
         self.index + k
     }
 
     /// Offset in the file of the data of record `k`.
-    pub fn file_offset(&self, k: u64) -> u64 {
+    pub(super) fn file_offset(&self, k: u64) -> u64 {
         self.offset + k * CHUNK_SIZE as u64
     }
 
@@ -94,7 +94,7 @@ impl Layout {
 /// valid at its position.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the peer sent bytes that do not belong to the file it announced")]
-pub struct OutOfPlace;
+pub(crate) struct OutOfPlace;
 
 #[cfg(test)]
 mod tests {

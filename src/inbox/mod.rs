@@ -11,7 +11,7 @@ mod checkpoint;
 mod commit;
 mod error;
 #[cfg(any(test, feature = "fuzzing"))]
-pub mod fuzzing;
+pub(crate) mod fuzzing;
 mod layout;
 mod reassembly;
 mod receive;
@@ -20,6 +20,5 @@ mod report;
 mod stage;
 mod variable_layout;
 
-pub use commit::Committer;
-pub use error::ReceiveError;
-pub use receive::{Inbox, Limits};
+pub(crate) use commit::Committer;
+pub(crate) use receive::{Inbox, Limits};

@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 
 /// A complete record, still sealed.
 #[derive(Debug, PartialEq, Eq)]
-pub struct SealedRecord {
+pub(super) struct SealedRecord {
     /// Its number in the [`Layout`].
     pub k: u64,
     /// Its bytes.
@@ -22,7 +22,7 @@ pub struct SealedRecord {
 
 /// Collects the pieces of a file's stream into records.
 #[derive(Debug)]
-pub struct Reassembler {
+pub(super) struct Reassembler {
     layout: Layout,
     /// The positions of the records, if they do not follow from the layout.
     variable: Option<VariableLayout>,
@@ -44,7 +44,7 @@ struct PartialRecord {
 
 impl Reassembler {
     /// Expects the records of `layout`; if `compressed`, they may be shorter than there.
-    pub fn new(layout: Layout, compressed: bool) -> Self {
+    pub(super) fn new(layout: Layout, compressed: bool) -> Self {
         Self {
             layout,
             variable: compressed.then(|| VariableLayout::new(layout)),
@@ -60,7 +60,7 @@ impl Reassembler {
     ///
     /// # Errors
     /// [`OutOfPlace`] for bytes that do not fit the layout.
-    pub fn push(
+    pub(super) fn push(
         &mut self,
         mut position: u64,
         mut piece: &[u8],
@@ -93,17 +93,17 @@ impl Reassembler {
     }
 
     /// The source of the records' buffers, which takes them back.
-    pub fn buffers(&self) -> &Buffers {
+    pub(super) fn buffers(&self) -> &Buffers {
         &self.buffers
     }
 
     /// Whether all records were complete.
-    pub fn is_complete(&self) -> bool {
+    pub(super) fn is_complete(&self) -> bool {
         self.complete == self.layout.records()
     }
 
     /// Memory of incomplete records and kept pieces, in bytes.
-    pub fn held(&self) -> usize {
+    pub(super) fn held(&self) -> usize {
         self.held + self.variable.as_ref().map_or(0, VariableLayout::held)
     }
 

@@ -34,7 +34,7 @@ const SMALL_BUDGET: usize = 64 << 20;
 const MAX_LARGE: usize = 128;
 
 /// Receives files, for all sessions of a process.
-pub struct Inbox {
+pub(crate) struct Inbox {
     incoming: Arc<Incoming>,
     ledger: Arc<Ledger>,
     committer: Committer,
@@ -50,7 +50,7 @@ pub struct Inbox {
 
 /// The limits that an operator sets.
 #[derive(Debug, Clone, Copy)]
-pub struct Limits {
+pub(crate) struct Limits {
     /// Maximum size of a file, in bytes.
     pub max_file_size: Option<u64>,
     /// Maximum size of Incoming, in bytes. A file that is larger is refused at once.
@@ -78,7 +78,7 @@ fn reset_unless_lost(writer: &mut RecordWriter, error: RecordError) -> RecordErr
 
 impl Inbox {
     /// Receives files into `incoming` and remembers them in `ledger`.
-    pub fn new(
+    pub(crate) fn new(
         incoming: Arc<Incoming>,
         ledger: Arc<Ledger>,
         committer: Committer,
@@ -100,7 +100,7 @@ impl Inbox {
     }
 
     /// Number of active transfers.
-    pub fn busy(&self) -> usize {
+    pub(crate) fn busy(&self) -> usize {
         self.active.len()
     }
 
@@ -108,7 +108,7 @@ impl Inbox {
     ///
     /// # Errors
     /// [`RecordError`] if a record did not open or held no valid message; the session handles it.
-    pub async fn receive(
+    pub(crate) async fn receive(
         &self,
         mut writer: RecordWriter,
         mut reader: RecordReader,

@@ -70,7 +70,7 @@ struct CleanupRetry {
 type CleanupAttempt = Result<CleanupOutcome, StoreError>;
 
 impl Cleanup {
-    pub fn new(config: &OutboxConfig, state: Arc<OutboxState>, events: EventSink) -> Self {
+    pub(super) fn new(config: &OutboxConfig, state: Arc<OutboxState>, events: EventSink) -> Self {
         Self {
             outgoing: Arc::clone(&config.outgoing),
             ledger: Arc::clone(&config.ledger),
@@ -86,7 +86,7 @@ impl Cleanup {
     }
 
     /// The body of the thread. Returns after [`CleanupJob::Stop`].
-    pub fn run(mut self, remover: Option<&Remover>, jobs: &Receiver<CleanupJob>) {
+    pub(super) fn run(mut self, remover: Option<&Remover>, jobs: &Receiver<CleanupJob>) {
         let mut stop = false;
         while !stop {
             let mut batch = Vec::new();

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 /// The folders of an outbox, and its settings.
 #[derive(Debug)]
-pub struct OutboxConfig {
+pub(crate) struct OutboxConfig {
     /// The folder whose entries are sent.
     pub outgoing: Arc<Folder>,
     /// Removes or archives delivered entries. Not needed with [`AfterSend::Keep`].

@@ -7,7 +7,7 @@ use crate::store::Meta;
 /// One entry that is ready to be sent. Its taker gives it back once, by
 /// [`Outbox::delivered`](super::Outbox::delivered) or [`Outbox::failed`](super::Outbox::failed).
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Item {
+pub(crate) struct Item {
     /// Its name below Outgoing.
     pub name: Name,
     /// Its metadata when it was queued. The file that is opened must have the same.
@@ -31,7 +31,7 @@ pub struct Item {
 
 impl Item {
     /// The bytes of a file, 0 for folders and links.
-    pub fn size(&self) -> u64 {
+    pub(crate) fn size(&self) -> u64 {
         match self.kind {
             EntryKind::File { size } => size,
             EntryKind::Folder | EntryKind::Link { .. } => 0,
@@ -41,7 +41,7 @@ impl Item {
 
 /// When an item that was not delivered is handed out again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Retry {
+pub(crate) enum Retry {
     /// At once: the session was interrupted, and the file is not the cause.
     Now,
     /// After a backoff: one second, doubled with each failure up to a minute. A few items are tried

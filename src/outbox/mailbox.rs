@@ -42,7 +42,7 @@ pub(crate) struct Mailbox {
 
 impl Mailbox {
     /// Adds something, and wakes the scan thread.
-    pub fn send(&self, add: impl FnOnce(&mut Mail)) {
+    pub(super) fn send(&self, add: impl FnOnce(&mut Mail)) {
         let empty = {
             let mut mail = locked(&self.mail);
             add(&mut mail);
@@ -54,7 +54,7 @@ impl Mailbox {
     }
 
     /// Takes everything, after waiting at most `wait` for the first message.
-    pub fn take(&self, wait: Duration) -> Mail {
+    pub(super) fn take(&self, wait: Duration) -> Mail {
         let mail = locked(&self.mail);
         let (mut mail, _) = self
             .arrived

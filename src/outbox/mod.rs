@@ -53,7 +53,7 @@
 mod cleanup;
 mod config;
 #[cfg(any(test, feature = "fuzzing"))]
-pub mod fuzzing;
+pub(crate) mod fuzzing;
 mod item;
 mod mailbox;
 mod queue;
@@ -63,14 +63,14 @@ mod state;
 mod tests;
 mod watch;
 
-pub use config::{OutboxConfig, OutboxError};
-pub use item::{Item, Retry};
-pub use queue::waiting::WaitingList;
-pub use send::answer::Receipt;
-pub use send::compress::Compression;
-pub use send::deliver::Delivery;
-pub use send::error::DeliverError;
-pub use send::rate_limit::RateLimit;
+pub(crate) use config::{OutboxConfig, OutboxError};
+pub(crate) use item::{Item, Retry};
+pub(crate) use queue::waiting::WaitingList;
+pub(crate) use send::answer::Receipt;
+pub(crate) use send::compress::Compression;
+pub(crate) use send::deliver::Delivery;
+pub(crate) use send::error::DeliverError;
+pub(crate) use send::rate_limit::RateLimit;
 
 use crate::config::AfterSend;
 use crate::event::EventSink;
@@ -92,7 +92,7 @@ use watch::settle::Moment;
 /// The sending side's handle of Outgoing. Cheap to clone. When the last clone is dropped, its two
 /// threads end after their current work.
 #[derive(Debug, Clone)]
-pub struct Outbox {
+pub(crate) struct Outbox {
     state: Arc<OutboxState>,
     _threads: Arc<Threads>,
 }
@@ -119,7 +119,7 @@ impl Outbox {
     ///
     /// # Errors
     /// [`OutboxError::Thread`].
-    pub fn start(config: OutboxConfig, events: EventSink) -> Result<Self, OutboxError> {
+    pub(crate) fn start(config: OutboxConfig, events: EventSink) -> Result<Self, OutboxError> {
         // Before the first scan, so that no entry is seen half removed.
         if let Some(Err(error)) = config.remover.as_ref().map(Remover::recover) {
             events.warn(
@@ -143,7 +143,7 @@ impl Outbox {
 
     /// Waits for the next ready item, which is in flight from then on. Small items and old items
     /// take turns. Cancel-safe: no item is lost when this is dropped.
-    pub async fn next(&self) -> Item {
+    pub(crate) async fn next(&self) -> Item {
         loop {
             let ready = self.state.ready.notified();
             tokio::pin!(ready);
@@ -156,13 +156,13 @@ impl Outbox {
     }
 
     /// The next item if one is ready now.
-    pub fn try_next(&self) -> Option<Item> {
+    pub(crate) fn try_next(&self) -> Option<Item> {
         self.state.table().pop()
     }
 
     /// The peer holds the item on stable storage. It is removed, archived or marked, in a batch
     /// with others. If a program has it open for writing, it stays until it is closed.
-    pub fn delivered(&self, item: Item) {
+    pub(crate) fn delivered(&self, item: Item) {
         let clean_up = self.state.table().delivered(item);
         match clean_up {
             Some(item) => self.state.clean_up(item),
@@ -171,20 +171,20 @@ impl Outbox {
     }
 
     /// The item was not delivered. If nothing has its name any more, it is dropped.
-    pub fn failed(&self, item: Item, retry: Retry) {
+    pub(crate) fn failed(&self, item: Item, retry: Retry) {
         self.state.mailbox.send(|mail| mail.failed.push((item, retry)));
     }
 
     /// The peer's process is another one, perhaps with other limits: refused entries are offered
     /// again.
-    pub fn peer_is_new(&self) {
+    pub(crate) fn peer_is_new(&self) {
         self.state.mailbox.send(|mail| mail.new_peer = true);
     }
 
     /// Waits for ids that the peer may forget, because they are never offered again: at least one,
     /// at most [`MAX_FORGET`]. Cancel-safe. With `keep` the ledger has recorded the delivery
     /// durably before.
-    pub async fn forgotten(&self) -> Vec<TransferId> {
+    pub(crate) async fn forgotten(&self) -> Vec<TransferId> {
         loop {
             let forgotten = self.state.forgotten.notified();
             tokio::pin!(forgotten);
@@ -198,31 +198,31 @@ impl Outbox {
     }
 
     /// As [`Outbox::forgotten`], without waiting: may be empty.
-    pub fn forgotten_so_far(&self) -> Vec<TransferId> {
+    pub(crate) fn forgotten_so_far(&self) -> Vec<TransferId> {
         let mut table = self.state.table();
         let n = table.forgotten.len().min(MAX_FORGET);
         table.forgotten.drain(..n).collect()
     }
 
     /// The backlog, as it changes.
-    pub fn backlog(&self) -> Receiver<Backlog> {
+    pub(crate) fn backlog(&self) -> Receiver<Backlog> {
         self.state.backlog.subscribe()
     }
 
     /// The entries that are not delivered, and why: at most `max` of them by name.
-    pub fn waiting(&self, max: usize) -> WaitingList {
+    pub(crate) fn waiting(&self, max: usize) -> WaitingList {
         let now = Moment::default().after(self.state.begun.elapsed());
         self.state.table().waiting_list(now, max)
     }
 
     /// The entries that are left alone because their names or neighbours say that they are
     /// unfinished.
-    pub fn left_alone(&self) -> Vec<Name> {
+    pub(crate) fn left_alone(&self) -> Vec<Name> {
         self.state.table().unfinished.names()
     }
 
     /// Whether a delivered entry could not be removed in three attempts (exit code 15).
-    pub fn removal_failed(&self) -> bool {
+    pub(crate) fn removal_failed(&self) -> bool {
         self.state.removal_failed.load(Ordering::Relaxed)
     }
 }

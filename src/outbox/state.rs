@@ -41,7 +41,7 @@ pub(crate) struct OutboxState {
 }
 
 impl OutboxState {
-    pub fn new(table: Table, cleanup: Sender<CleanupJob>) -> Self {
+    pub(super) fn new(table: Table, cleanup: Sender<CleanupJob>) -> Self {
         Self {
             begun: Instant::now(),
             table: Mutex::new(table),
@@ -55,23 +55,23 @@ impl OutboxState {
         }
     }
 
-    pub fn table(&self) -> MutexGuard<'_, Table> {
+    pub(super) fn table(&self) -> MutexGuard<'_, Table> {
         locked(&self.table)
     }
 
     /// Hands a delivered item to the cleanup thread.
-    pub fn clean_up(&self, item: Item) {
+    pub(super) fn clean_up(&self, item: Item) {
         // If that thread has ended, the next start finds the item where it is.
         let _ = self.cleanup.send(CleanupJob::CleanUp(item));
     }
 
     /// Asks the cleanup thread whether a kept file still has the content that the peer holds.
-    pub fn verify(&self, item: Item) {
+    pub(super) fn verify(&self, item: Item) {
         let _ = self.cleanup.send(CleanupJob::Verify(item));
     }
 
     /// Makes both threads end soon.
-    pub fn stop(&self) {
+    pub(super) fn stop(&self) {
         self.mailbox.send(|mail| mail.stop = true);
         let _ = self.cleanup.send(CleanupJob::Stop);
     }

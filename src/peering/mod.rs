@@ -22,7 +22,7 @@ mod liveness;
 mod reports;
 mod resolve;
 mod shared;
-pub mod tie_break;
+pub(crate) mod tie_break;
 
 pub use error::Fatal;
-pub use resolve::check as check_peer;
+pub(crate) use resolve::check as check_peer;

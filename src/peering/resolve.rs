@@ -102,7 +102,7 @@ impl Names {
 ///
 /// # Errors
 /// [`Fatal::PeerAddress`] when it has no address that `local` can send to.
-pub fn check(peer: &PeerAddress, local: SocketAddr) -> Result<(), Fatal> {
+pub(crate) fn check(peer: &PeerAddress, local: SocketAddr) -> Result<(), Fatal> {
     let found = (peer.host.as_str(), peer.port).to_socket_addrs().map(Iterator::collect);
     match usable(found, local) {
         Ok(_) => Ok(()),

@@ -16,13 +16,13 @@ use std::time::Duration;
 const CROSSING: Duration = Duration::from_secs(3);
 
 /// Whether this side is the leader. Equal ids are the same process; they are refused earlier.
-pub fn leads(own: PeerId, peer: PeerId) -> bool {
+pub(crate) fn leads(own: PeerId, peer: PeerId) -> bool {
     own.cmp(&peer) == Ordering::Greater
 }
 
 /// The session that the leader holds when another connection comes up.
 #[derive(Debug, Clone, Copy)]
-pub struct Current {
+pub(crate) struct Current {
     /// The peer of the session.
     pub peer: Identity,
     /// Its id.
@@ -37,7 +37,7 @@ pub struct Current {
 
 /// The leader's decision on a new authenticated connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Verdict {
+pub(crate) enum Verdict {
     /// The connection becomes the session at once; an older session ends.
     Adopt,
     /// The connection is the second of two crossed dials, and is closed.
@@ -51,7 +51,7 @@ pub enum Verdict {
 /// know of it yet, or the current session belongs to another installation. `role` is this side's
 /// role on the new connection. `displaced` says that another process of the peer's installation has
 /// taken the peer's place before.
-pub fn decide(
+pub(crate) fn decide(
     current: Option<Current>,
     peer: PeerId,
     displaced: bool,

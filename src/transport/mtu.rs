@@ -17,7 +17,7 @@ const JUMBO_FRAME: u32 = 9000;
 /// Whether the route to `peer` begins on an interface with jumbo frames: loopback, or a network
 /// that is configured for them. Path MTU discovery (RFC 8899) finds out whether the rest of the
 /// path takes them. Only Linux reports the MTU; elsewhere the answer is no.
-pub fn takes_jumbo_frames(peer: SocketAddr) -> bool {
+pub(crate) fn takes_jumbo_frames(peer: SocketAddr) -> bool {
     #[cfg(target_os = "linux")]
     {
         use rustix::net::sockopt::{ip_mtu, ipv6_mtu};

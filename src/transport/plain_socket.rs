@@ -21,7 +21,7 @@ impl PlainSocket {
     ///
     /// # Errors
     /// The operating system's, or that there is no runtime.
-    pub fn new(socket: std::net::UdpSocket) -> io::Result<Self> {
+    pub(super) fn new(socket: std::net::UdpSocket) -> io::Result<Self> {
         socket.set_nonblocking(true)?;
         Ok(Self { io: tokio::net::UdpSocket::from_std(socket)? })
     }

@@ -17,7 +17,7 @@ const MEMORY: Duration = Duration::from_secs(10);
 
 /// Derives the window from the RTT.
 #[derive(Debug)]
-pub struct ReceiveWindow {
+pub(crate) struct ReceiveWindow {
     max: u64,
     /// The minimum RTT of this half of [`MEMORY`] and of the one before.
     min_rtt: [Duration; 2],
@@ -26,12 +26,12 @@ pub struct ReceiveWindow {
 
 impl ReceiveWindow {
     /// A window of at most `max` bytes.
-    pub fn new(max: u64, rtt: Duration, now: Instant) -> Self {
+    pub(crate) fn new(max: u64, rtt: Duration, now: Instant) -> Self {
         Self { max, min_rtt: [rtt; 2], half_began: now }
     }
 
     /// The window in bytes for the current `rtt`.
-    pub fn next(&mut self, rtt: Duration, now: Instant) -> u64 {
+    pub(crate) fn next(&mut self, rtt: Duration, now: Instant) -> u64 {
         if now.saturating_duration_since(self.half_began) >= MEMORY / 2 {
             self.half_began = now;
             self.min_rtt = [rtt, self.min_rtt[0]];

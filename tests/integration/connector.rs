@@ -7,7 +7,7 @@ use crate::harness::MEASURING;
 use crate::harness::connector::{self, Peer, TIMEOUT, settle};
 use crate::harness::peer::free_port;
 use crate::harness::relay::{BOTH, Relay, Side, Way};
-use rft::config::{Config, PeerAddress};
+use rft::config::PeerAddress;
 use rft::internals::crypto::EXPORTER_LABEL;
 use rft::internals::crypto::handshake::{ChannelBinding, M1_LEN, M3_LEN, PeerId, Responder};
 use rft::internals::crypto::password::PasswordKey;

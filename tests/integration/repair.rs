@@ -4,7 +4,7 @@
 use crate::harness::connector::{self, TIMEOUT, settle};
 use crate::harness::peer::free_port;
 use crate::harness::relay::Relay;
-use rft::config::{Config, Congestion};
+use rft::config::Congestion;
 use rft::internals::crypto::seal::RecordKind;
 use rft::internals::session::Session;
 use std::net::SocketAddr;

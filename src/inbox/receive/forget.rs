@@ -9,7 +9,7 @@ impl Inbox {
     /// Forgets these transfers, with which the sender is done, and drops their staged files. An
     /// attempt that was given up a moment ago gets some time to release its file. A transfer that
     /// is still active then stays: an honest sender does not forget an active transfer.
-    pub async fn forget(&self, ids: Vec<TransferId>) {
+    pub(crate) async fn forget(&self, ids: Vec<TransferId>) {
         let (active, inactive): (Vec<_>, Vec<_>) =
             ids.into_iter().partition(|id| self.active.contains(*id));
         let deadline = tokio::time::Instant::now() + HANDOVER_TIMEOUT;

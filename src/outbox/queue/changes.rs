@@ -19,7 +19,7 @@ pub(crate) enum Observed {
 impl Table {
     /// An entry exists and has the metadata `meta`. `target` is the target of a link. `scan` is the
     /// number of the scan that saw it, 0 for an event.
-    pub fn observe(
+    pub(crate) fn observe(
         &mut self,
         name: &Name,
         meta: Meta,
@@ -133,7 +133,7 @@ impl Table {
     }
 
     /// An event told about an entry. Returns `false` when the entry must be examined for it.
-    pub fn note(&mut self, name: &Name, activity: Activity, now: Moment) -> bool {
+    pub(crate) fn note(&mut self, name: &Name, activity: Activity, now: Moment) -> bool {
         let Some(entry) = self.entries.get_mut(name) else { return false };
         match entry.state() {
             EntryState::InFlight | EntryState::CleaningUp => {
@@ -200,7 +200,7 @@ impl Table {
 
     /// Nothing has this name any more: the entry is dropped, and everything beneath it. Entries
     /// that are in flight or being cleaned up stay until their outcome is known.
-    pub fn gone(&mut self, name: &Name) {
+    pub(crate) fn gone(&mut self, name: &Name) {
         self.unfinished_is_gone(name);
         let mut names = self.beneath(name);
         names.push(name.clone());
@@ -215,7 +215,7 @@ impl Table {
 
     /// Scan number `scan` listed a folder (`None` for Outgoing itself): entries that it did not see
     /// are gone.
-    pub fn sweep(&mut self, folder: Option<&Name>, scan: u32) {
+    pub(crate) fn sweep(&mut self, folder: Option<&Name>, scan: u32) {
         let skip = folder.map_or(0, |f| f.as_bytes().len() + 1);
         let unseen: Vec<Name> = self
             .range(folder)
@@ -241,7 +241,7 @@ impl Table {
     }
 
     /// A folder cannot be listed. It is not sent until it can, and nothing waits for it.
-    pub fn unlistable(&mut self, folder: &Name) {
+    pub(crate) fn unlistable(&mut self, folder: &Name) {
         self.update(folder, |entry| {
             // A file may have taken its name meanwhile.
             if entry.is_folder() && !entry.listed {
@@ -251,7 +251,7 @@ impl Table {
     }
 
     /// A folder whose contents have left could not be examined. It is tried again after a while.
-    pub fn postpone(&mut self, folder: &Name, now: Moment) {
+    pub(crate) fn postpone(&mut self, folder: &Name, now: Moment) {
         if self.state(folder) == Some(EntryState::AwaitingContents) {
             let until = now.after(self.waits.settle.max(Duration::from_secs(1)));
             self.apply(folder, EntryEvent::Postponed { until });
@@ -259,7 +259,7 @@ impl Table {
     }
 
     /// Events were lost, so the writers of the files are not known any more.
-    pub fn events_lost(&mut self) {
+    pub(crate) fn events_lost(&mut self) {
         for entry in self.entries.values_mut() {
             entry.settle.forget_writer();
         }

@@ -70,7 +70,7 @@ pub(crate) struct Stay {
 
 impl OutgoingEntry {
     /// A new entry, which settles first.
-    pub fn new(meta: Meta, settle: Settle, now: Moment, waits: Waits) -> Self {
+    pub(crate) fn new(meta: Meta, settle: Settle, now: Moment, waits: Waits) -> Self {
         let mut entry = Self {
             meta,
             settle,
@@ -91,21 +91,21 @@ impl OutgoingEntry {
         entry
     }
 
-    pub fn state(&self) -> EntryState {
+    pub(crate) fn state(&self) -> EntryState {
         self.state
     }
 
-    pub fn is_folder(&self) -> bool {
+    pub(crate) fn is_folder(&self) -> bool {
         self.meta.kind == FileKind::Folder
     }
 
     /// The event that ends the wait of an entry of this kind.
-    pub fn settled(&self) -> EntryEvent {
+    pub(crate) fn settled(&self) -> EntryEvent {
         if self.is_folder() { EntryEvent::FolderSettled } else { EntryEvent::FileSettled }
     }
 
     /// Changes the state. An event that the state does not allow is a bug and changes nothing.
-    pub fn apply(&mut self, event: EntryEvent) {
+    pub(crate) fn apply(&mut self, event: EntryEvent) {
         let next = self.state.apply(event);
         debug_assert!(next.is_ok(), "{next:?}");
         match next {
@@ -116,20 +116,20 @@ impl OutgoingEntry {
 
     /// Its content is another one, or something else has its name: the attempts so far say nothing
     /// about it.
-    pub fn start_over(&mut self, now: Moment, waits: Waits) {
+    pub(crate) fn start_over(&mut self, now: Moment, waits: Waits) {
         (self.attempt, self.failures, self.offered) = (0, 0, false);
         (self.snapshot, self.path_occupied, self.seen_after_start) = (false, false, true);
         self.changed(now, waits);
     }
 
     /// It changed, and settles from the start. If it needs no wait, it is settled at once.
-    pub fn changed(&mut self, now: Moment, waits: Waits) {
+    pub(crate) fn changed(&mut self, now: Moment, waits: Waits) {
         self.apply(EntryEvent::Changed { until: self.settle.due(waits) });
         self.end_needless_wait(now);
     }
 
     /// A writer opened or closed it: it settles again. If it needs no wait, it is settled at once.
-    pub fn settle_again(&mut self, now: Moment, waits: Waits) {
+    pub(crate) fn settle_again(&mut self, now: Moment, waits: Waits) {
         self.apply(EntryEvent::SettleAgain { until: self.settle.due(waits) });
         self.end_needless_wait(now);
     }
@@ -141,7 +141,7 @@ impl OutgoingEntry {
     }
 
     /// Whether something that now has these metadata must settle and be sent anew.
-    pub fn differs(&self, meta: &Meta) -> bool {
+    pub(crate) fn differs(&self, meta: &Meta) -> bool {
         let old = &self.meta;
         if self.is_folder() {
             // rft's own removals beneath a folder change its change time and its size.
@@ -158,7 +158,7 @@ impl OutgoingEntry {
         }
     }
 
-    pub fn index_key(&self) -> IndexKey {
+    pub(crate) fn index_key(&self) -> IndexKey {
         IndexKey {
             state: self.state,
             folder: self.is_folder(),
@@ -179,7 +179,7 @@ pub(crate) struct IndexKey {
 
 impl IndexKey {
     /// Whether it keeps the folders above it waiting. A folder does not, by itself.
-    pub fn is_busy(&self) -> bool {
+    pub(crate) fn is_busy(&self) -> bool {
         !self.folder && self.state.is_busy()
     }
 }

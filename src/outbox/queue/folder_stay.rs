@@ -24,7 +24,7 @@ const MAX_RENAMED: usize = 10_000;
 
 impl Table {
     /// An entry is new, so the folder that holds it is no longer complete.
-    pub fn came(&mut self, name: &Name, meta: &Meta, activity: Activity, now: Now) {
+    pub(crate) fn came(&mut self, name: &Name, meta: &Meta, activity: Activity, now: Now) {
         // Before a folder is listed, the entries that it brought along cannot be told from those
         // that arrived since.
         if let Some(entry) = name.parent().and_then(|folder| self.entries.get_mut(&folder))
@@ -50,7 +50,7 @@ impl Table {
     }
 
     /// A file is in its folder, or has just left it.
-    pub fn has_file(&mut self, file: &Name, now: Moment) {
+    pub(crate) fn has_file(&mut self, file: &Name, now: Moment) {
         let Some(folder) = file.parent() else { return };
         let (until, waits) = (now.after(self.waits.emptied_folder), self.waits);
         let Some(entry) = self.entries.get_mut(&folder) else { return };
@@ -73,7 +73,7 @@ impl Table {
     }
 
     /// An entry was removed or renamed by its user.
-    pub fn leaves(&mut self, name: &Name, now: Moment) {
+    pub(crate) fn leaves(&mut self, name: &Name, now: Moment) {
         let entry = self.entries.get(name);
         if self.unfinished.contains(name) || entry.is_some_and(|entry| !entry.is_folder()) {
             return self.has_file(name, now);
@@ -98,7 +98,7 @@ impl Table {
 
     /// A folder has settled and is empty. If it was always empty and its user may still be about to
     /// name or fill it, it waits, and this returns `true`.
-    pub fn waits_for_its_user(&mut self, name: &Name, now: Moment) -> bool {
+    pub(crate) fn waits_for_its_user(&mut self, name: &Name, now: Moment) -> bool {
         let Some(entry) = self.entries.get(name) else { return false };
         let until = entry.stay.made.after(self.waits.empty_folder);
         if entry.stay.complete || entry.stay.filled || until <= now || !self.is_bare(name) {
@@ -109,7 +109,7 @@ impl Table {
     }
 
     /// The peer holds a folder. If it must not be removed yet, it lingers, and this returns `true`.
-    pub fn lingers(&mut self, name: &Name) -> bool {
+    pub(crate) fn lingers(&mut self, name: &Name) -> bool {
         let Some(entry) = self.entries.get(name) else { return false };
         let Some(until) = entry.stay.until else { return false };
         if self.keep || !entry.is_folder() || entry.stay.complete {
@@ -120,7 +120,7 @@ impl Table {
     }
 
     /// The look at a folder at the end of its time. `false` when it does not linger.
-    pub fn end_lingering(&mut self, name: &Name, meta: &Meta, now: Now) -> bool {
+    pub(crate) fn end_lingering(&mut self, name: &Name, meta: &Meta, now: Now) -> bool {
         let Some(entry) = self.entries.get(name) else { return false };
         if !matches!(entry.state(), EntryState::Lingering { .. }) {
             return false;

@@ -36,7 +36,7 @@ pub(crate) struct Indexes {
 impl Indexes {
     /// An entry changed. `before` is `None` for a new entry, `after` for one that is dropped.
     /// Returns its place in the queue if it is ready.
-    pub fn shift(
+    pub(crate) fn shift(
         &mut self,
         name: &Name,
         before: Option<IndexKey>,
@@ -133,7 +133,7 @@ impl Indexes {
 
     /// Whether nothing directly in the folder is pending, and nothing in its whole top-level folder
     /// is on its way.
-    pub fn is_quiet(&self, folder: &Name) -> bool {
+    pub(crate) fn is_quiet(&self, folder: &Name) -> bool {
         !self.pending_in.contains_key(folder.as_bytes())
             && !self.busy_beneath.contains_key(top_of(folder))
     }

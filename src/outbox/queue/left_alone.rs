@@ -14,7 +14,7 @@ use crate::store::{FileKind, Meta};
 impl Table {
     /// Leaves an entry alone if its name or a neighbour says that it is unfinished. `used_by` is
     /// the answer of [`temp_names::used_by`] for its name. Returns whether it is left alone.
-    pub fn leave_alone(
+    pub(crate) fn leave_alone(
         &mut self,
         name: &Name,
         meta: &Meta,
@@ -72,7 +72,7 @@ impl Table {
 
     /// Nothing has this name any more, or the entry that has it is not unfinished. The same holds
     /// for everything beneath it.
-    pub fn unfinished_is_gone(&mut self, name: &Name) {
+    pub(crate) fn unfinished_is_gone(&mut self, name: &Name) {
         if self.unfinished.0.is_empty() {
             return;
         }
@@ -87,7 +87,7 @@ impl Table {
 
     /// Scan number `scan` listed a folder (`None` for Outgoing itself): unfinished files that it
     /// did not see are gone.
-    pub fn sweep_unfinished(&mut self, folder: Option<&Name>, scan: u32) {
+    pub(crate) fn sweep_unfinished(&mut self, folder: Option<&Name>, scan: u32) {
         let all: Box<dyn Iterator<Item = &Name>> = match folder {
             Some(folder) => Box::new(self.unfinished.beneath(folder)),
             None => Box::new(self.unfinished.0.keys()),
@@ -115,7 +115,7 @@ impl Table {
 
     /// Returns the folders of `folders` that hold nothing unfinished. The others wait until their
     /// unfinished files are gone.
-    pub fn without_unfinished(&mut self, folders: Vec<Name>) -> Vec<Name> {
+    pub(crate) fn without_unfinished(&mut self, folders: Vec<Name>) -> Vec<Name> {
         let (unfinished, complete): (Vec<_>, Vec<_>) =
             folders.into_iter().partition(|folder| self.unfinished.is_any_beneath(folder));
         for folder in unfinished {
@@ -125,7 +125,7 @@ impl Table {
     }
 
     /// Whether a folder holds something unfinished, at any depth.
-    pub fn holds_unfinished(&self, folder: &Name) -> bool {
+    pub(crate) fn holds_unfinished(&self, folder: &Name) -> bool {
         self.unfinished.is_any_beneath(folder)
     }
 }

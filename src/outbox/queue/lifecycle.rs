@@ -164,7 +164,7 @@ impl EntryState {
     ///
     /// # Errors
     /// [`NotAllowed`] when this state does not allow the event.
-    pub fn apply(self, event: EntryEvent) -> Result<Self, NotAllowed> {
+    pub(crate) fn apply(self, event: EntryEvent) -> Result<Self, NotAllowed> {
         use EntryEvent as E;
         use EntryState as S;
         let not_allowed = NotAllowed { state: self, event };
@@ -238,7 +238,7 @@ impl EntryState {
     }
 
     /// When the table must act on the entry, if it waits for a time.
-    pub fn due(self) -> Option<Moment> {
+    pub(crate) fn due(self) -> Option<Moment> {
         match self {
             Self::Settling { until: at }
             | Self::Open { ask_at: at }
@@ -252,7 +252,7 @@ impl EntryState {
     }
 
     /// Whether the backlog counts the entry.
-    pub fn is_pending(self) -> bool {
+    pub(crate) fn is_pending(self) -> bool {
         matches!(
             self,
             Self::Settling { .. }
@@ -266,17 +266,17 @@ impl EntryState {
     }
 
     /// Whether the entry is on its way right now. Folders above it wait meanwhile.
-    pub fn is_busy(self) -> bool {
+    pub(crate) fn is_busy(self) -> bool {
         matches!(self, Self::Settling { .. } | Self::Ready | Self::InFlight | Self::CleaningUp)
     }
 
     /// Whether the entry stays where it is until its content changes.
-    pub fn is_final(self) -> bool {
+    pub(crate) fn is_final(self) -> bool {
         matches!(self, Self::Refused | Self::Delivered)
     }
 
     /// Whether a session or the cleanup thread has the entry.
-    pub fn is_handed_out(self) -> bool {
+    pub(crate) fn is_handed_out(self) -> bool {
         matches!(self, Self::InFlight | Self::CleaningUp)
     }
 }

@@ -96,7 +96,7 @@ pub(crate) struct OutboxModel {
 }
 
 impl OutboxModel {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self {
             table: table(),
             disk: BTreeMap::new(),
@@ -117,7 +117,7 @@ impl OutboxModel {
     ///
     /// # Panics
     /// When an entry was handed out twice at once or too early, or is left over.
-    pub fn live(steps: impl IntoIterator<Item = ModelStep>) {
+    pub(crate) fn live(steps: impl IntoIterator<Item = ModelStep>) {
         let mut model = Self::new();
         model.scan();
         for step in steps {

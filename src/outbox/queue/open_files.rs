@@ -30,14 +30,14 @@ pub(crate) enum OpenNotice {
 
 impl Table {
     /// How many entries are known to be open in a program.
-    pub fn count_open(&self) -> usize {
+    pub(crate) fn count_open(&self) -> usize {
         self.index.open + self.delivered_open.len()
     }
 
     /// Whether to ask the system about the writers of a settled entry before it is queued. A file
     /// that was closed by its only writer, or was renamed into place, is asked about when it is
     /// opened for reading.
-    pub fn must_ask(&self, name: &Name) -> bool {
+    pub(crate) fn must_ask(&self, name: &Name) -> bool {
         self.entries.get(name).is_some_and(|entry| {
             matches!(entry.state(), EntryState::Settling { .. })
                 && entry.meta.kind == FileKind::File
@@ -46,7 +46,7 @@ impl Table {
     }
 
     /// A program has an entry open that was to be sent. The system is asked again at `ask_at`.
-    pub fn found_open(&mut self, name: &Name, now: Moment, ask_at: Moment) {
+    pub(crate) fn found_open(&mut self, name: &Name, now: Moment, ask_at: Moment) {
         self.update(name, |entry| {
             entry.open.get_or_insert(OpenSince { since: now, told: Told::Nothing });
             entry.snapshot = false;
@@ -56,7 +56,7 @@ impl Table {
 
     /// The system's answer about the writers of an open entry, delivered or not, which has the
     /// metadata `meta`. The next question follows at `ask_at`.
-    pub fn asked(
+    pub(crate) fn asked(
         &mut self,
         name: &Name,
         meta: Meta,
@@ -97,12 +97,12 @@ impl Table {
     /// An event told about a delivered entry that a program has open. The system is asked before
     /// its cleanup: a cleanup renames the file out of Outgoing, and back while it is open, which
     /// would be an event again.
-    pub fn ask_now(&mut self, name: &Name) {
+    pub(crate) fn ask_now(&mut self, name: &Name) {
         self.apply(name, EntryEvent::Reschedule { at: Moment::PAST });
     }
 
     /// A look has just shown that nothing has this name any more.
-    pub fn found_gone(&mut self, name: &Name) {
+    pub(crate) fn found_gone(&mut self, name: &Name) {
         if self.delivered_open.contains_key(name) {
             self.release(name);
         } else {
@@ -111,7 +111,7 @@ impl Table {
     }
 
     /// A delivered entry is open no more: the cleanup thread gets it.
-    pub fn release(&mut self, name: &Name) {
+    pub(crate) fn release(&mut self, name: &Name) {
         if let Some(item) = self.delivered_open.remove(name) {
             self.to_clean_up.push(item);
             self.apply(name, EntryEvent::CleanUp);
@@ -119,7 +119,7 @@ impl Table {
     }
 
     /// The content of an open file changed, or its attributes.
-    pub fn changed_while_open(&mut self, name: &Name, meta: Meta, now: Moment) {
+    pub(crate) fn changed_while_open(&mut self, name: &Name, meta: Meta, now: Moment) {
         let content = self.entries.get(name).is_some_and(|entry| !entry.meta.same_file(&meta));
         if content {
             self.forget_offer(name);
@@ -158,7 +158,7 @@ impl Table {
     }
 
     /// The cleanup found that a program has the file open: it stays until that is closed.
-    pub fn cleanup_found_open(&mut self, item: &Item, meta: Option<Meta>, ask_at: Moment) {
+    pub(crate) fn cleanup_found_open(&mut self, item: &Item, meta: Option<Meta>, ask_at: Moment) {
         self.update(&item.name, |entry| {
             entry.apply(EntryEvent::InUse { ask_at });
             if let Some(meta) = meta.filter(|meta| meta.same_file(&entry.meta)) {

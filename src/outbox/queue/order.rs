@@ -18,7 +18,7 @@ pub(crate) struct Queue {
 
 impl Queue {
     /// Puts an entry of `size` bytes at the end.
-    pub fn push(&mut self, name: Name, size: u64) -> Seq {
+    pub(crate) fn push(&mut self, name: Name, size: u64) -> Seq {
         self.last += 1;
         self.by_age.insert(self.last, (name, size));
         self.by_size.insert((size, self.last));
@@ -26,14 +26,14 @@ impl Queue {
     }
 
     /// Removes an entry from any place.
-    pub fn remove(&mut self, seq: Seq) {
+    pub(crate) fn remove(&mut self, seq: Seq) {
         if let Some((_, size)) = self.by_age.remove(&seq) {
             self.by_size.remove(&(size, seq));
         }
     }
 
     /// The next entry. It stays in the queue until [`Queue::remove`].
-    pub fn turn(&mut self) -> Option<Name> {
+    pub(crate) fn turn(&mut self) -> Option<Name> {
         self.by_age_next = !self.by_age_next;
         let seq = if self.by_age_next {
             *self.by_age.first_key_value()?.0
@@ -44,7 +44,7 @@ impl Queue {
     }
 
     /// The number of entries in the queue.
-    pub fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.by_age.len()
     }
 }

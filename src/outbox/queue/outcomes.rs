@@ -25,7 +25,7 @@ const MAX_BACKOFF: Duration = Duration::from_secs(60);
 
 impl Table {
     /// Takes the next item from the queue; it is in flight from then on.
-    pub fn pop(&mut self) -> Option<Item> {
+    pub(crate) fn pop(&mut self) -> Option<Item> {
         loop {
             let name = self.index.queue.turn()?;
             let entry = self.entries.get(&name)?;
@@ -58,7 +58,7 @@ impl Table {
 
     /// The peer holds an item. Returns it if it is to be cleaned up now, `None` while its writer
     /// has it open or a folder lingers.
-    pub fn delivered(&mut self, item: Item) -> Option<Item> {
+    pub(crate) fn delivered(&mut self, item: Item) -> Option<Item> {
         let entry = self.entries.get(&item.name)?;
         if entry.state() != EntryState::InFlight {
             return None;
@@ -98,7 +98,7 @@ impl Table {
 
     /// A session gives an item back that was not delivered. `meta` are the metadata of the entry
     /// that has its name now.
-    pub fn failed(&mut self, item: &Item, retry: Retry, meta: Option<Meta>, now: Now) {
+    pub(crate) fn failed(&mut self, item: &Item, retry: Retry, meta: Option<Meta>, now: Now) {
         if self.state(&item.name) != Some(EntryState::InFlight) {
             return;
         }
@@ -150,7 +150,7 @@ impl Table {
     }
 
     /// The peer's process is another one, which may accept the entries that the old one refused.
-    pub fn reconsider(&mut self) {
+    pub(crate) fn reconsider(&mut self) {
         // A folder that cannot be listed was never offered.
         let refused = self.entries.iter().filter(|(_, entry)| {
             entry.offered
@@ -167,7 +167,7 @@ impl Table {
     }
 
     /// The cleanup of an item has ended.
-    pub fn cleaned_up(&mut self, item: &Item, outcome: CleanupOutcome, now: Now) {
+    pub(crate) fn cleaned_up(&mut self, item: &Item, outcome: CleanupOutcome, now: Now) {
         if self.state(&item.name) != Some(EntryState::CleaningUp) {
             return;
         }
@@ -219,7 +219,7 @@ impl Table {
 
     /// Folders that were sent, stayed because they held something, and are empty now. They are
     /// removed without being sent again.
-    pub fn take_emptied(&mut self) -> Vec<Item> {
+    pub(crate) fn take_emptied(&mut self) -> Vec<Item> {
         let mut emptied = std::mem::take(&mut self.emptied);
         emptied.dedup();
         emptied.into_iter().filter_map(|name| self.take_empty_folder(name)).collect()

@@ -62,7 +62,7 @@ pub(crate) struct Table {
 
 impl Table {
     /// A table without entries. `origin` is the ledger's, `keep` as in [`Table::keep`].
-    pub fn new(origin: [u8; 16], waits: Waits, keep: bool) -> Self {
+    pub(crate) fn new(origin: [u8; 16], waits: Waits, keep: bool) -> Self {
         Self {
             origin,
             waits,
@@ -83,7 +83,7 @@ impl Table {
     }
 
     /// Changes an entry, and the indexes with it. Drops an entry that is [`EntryState::Gone`] then.
-    pub fn update(&mut self, name: &Name, change: impl FnOnce(&mut OutgoingEntry)) {
+    pub(crate) fn update(&mut self, name: &Name, change: impl FnOnce(&mut OutgoingEntry)) {
         let Some(entry) = self.entries.get_mut(name) else { return };
         let before = entry.index_key();
         change(entry);
@@ -98,12 +98,19 @@ impl Table {
     }
 
     /// Applies an event to an entry and changes nothing else.
-    pub fn apply(&mut self, name: &Name, event: EntryEvent) {
+    pub(crate) fn apply(&mut self, name: &Name, event: EntryEvent) {
         self.update(name, |entry| entry.apply(event));
     }
 
     /// Adds an entry that scan number `scan` saw first.
-    pub fn insert(&mut self, name: &Name, meta: Meta, settle: Settle, now: Moment, scan: u32) {
+    pub(crate) fn insert(
+        &mut self,
+        name: &Name,
+        meta: Meta,
+        settle: Settle,
+        now: Moment,
+        scan: u32,
+    ) {
         let mut entry = OutgoingEntry::new(meta, settle, now, self.waits);
         (entry.seen, entry.seen_after_start) = (scan, self.scanned);
         if let Some(seq) = self.index.shift(name, None, Some(entry.index_key())) {
@@ -112,42 +119,42 @@ impl Table {
         self.entries.insert(name.clone(), entry);
     }
 
-    pub fn state(&self, name: &Name) -> Option<EntryState> {
+    pub(crate) fn state(&self, name: &Name) -> Option<EntryState> {
         self.entries.get(name).map(OutgoingEntry::state)
     }
 
     /// The sum over all entries that the peer does not hold yet.
-    pub fn backlog(&self) -> Backlog {
+    pub(crate) fn backlog(&self) -> Backlog {
         self.index.backlog
     }
 
     /// Whether this is a known folder.
-    pub fn knows_folder(&self, name: &Name) -> bool {
+    pub(crate) fn knows_folder(&self, name: &Name) -> bool {
         self.entries.get(name).is_some_and(OutgoingEntry::is_folder)
     }
 
     /// The mark by which the ledger remembers that this entry was delivered.
-    pub fn mark(&self, name: &Name) -> Option<TransferId> {
+    pub(crate) fn mark(&self, name: &Name) -> Option<TransferId> {
         let entry = self.entries.get(name)?;
         Some(delivered_mark(&self.origin, name, &entry.meta, self.target(name)))
     }
 
     /// The ledger's marks of all entries.
-    pub fn marks(&self) -> HashSet<TransferId> {
+    pub(crate) fn marks(&self) -> HashSet<TransferId> {
         self.entries.keys().filter_map(|name| self.mark(name)).collect()
     }
 
     /// The id under which the entry is offered while it has these metadata.
-    pub fn id(&self, name: &Name, meta: &Meta) -> TransferId {
+    pub(crate) fn id(&self, name: &Name, meta: &Meta) -> TransferId {
         transfer_id(&self.origin, name, meta, self.target(name))
     }
 
     /// The target of a link, empty for other entries.
-    pub fn target(&self, name: &Name) -> &[u8] {
+    pub(crate) fn target(&self, name: &Name) -> &[u8] {
         self.targets.get(name).map_or(&[], Vec::as_slice)
     }
 
-    pub fn set_target(&mut self, name: &Name, target: Option<Vec<u8>>) {
+    pub(crate) fn set_target(&mut self, name: &Name, target: Option<Vec<u8>>) {
         match target {
             Some(target) => self.targets.insert(name.clone(), target),
             None => self.targets.remove(name),
@@ -155,7 +162,7 @@ impl Table {
     }
 
     /// An item for this entry, as for its first attempt.
-    pub fn item(&self, name: Name, meta: Meta, kind: EntryKind) -> Item {
+    pub(crate) fn item(&self, name: Name, meta: Meta, kind: EntryKind) -> Item {
         Item {
             id: self.id(&name, &meta),
             name,
@@ -170,7 +177,7 @@ impl Table {
     }
 
     /// The id that was offered for an entry will not be offered again.
-    pub fn forget_offer(&mut self, name: &Name) {
+    pub(crate) fn forget_offer(&mut self, name: &Name) {
         if let Some(entry) = self.entries.get(name)
             && entry.offered
         {
@@ -180,22 +187,22 @@ impl Table {
 
     /// Whether the folder was listed, nothing in it is pending, and nothing in its whole top-level
     /// folder is on its way.
-    pub fn clear_beneath(&self, folder: &Name) -> bool {
+    pub(crate) fn clear_beneath(&self, folder: &Name) -> bool {
         self.entries.get(folder).is_some_and(|entry| entry.listed) && self.index.is_quiet(folder)
     }
 
     /// All entries beneath a folder, in byte order.
-    pub fn beneath(&self, folder: &Name) -> Vec<Name> {
+    pub(crate) fn beneath(&self, folder: &Name) -> Vec<Name> {
         self.range(Some(folder)).map(|(name, _)| name.clone()).collect()
     }
 
     /// Whether no entry beneath a folder is known.
-    pub fn is_bare(&self, folder: &Name) -> bool {
+    pub(crate) fn is_bare(&self, folder: &Name) -> bool {
         self.range(Some(folder)).next().is_none()
     }
 
     /// The entries beneath a folder, `None` for Outgoing itself.
-    pub fn range<'a>(
+    pub(crate) fn range<'a>(
         &'a self,
         folder: Option<&Name>,
     ) -> Box<dyn Iterator<Item = (&'a Name, &'a OutgoingEntry)> + 'a> {
@@ -207,14 +214,14 @@ impl Table {
     }
 
     /// Whether there is work for the scan thread that needs no event and no timer.
-    pub fn has_work(&self) -> bool {
+    pub(crate) fn has_work(&self) -> bool {
         !self.index.maybe_complete.is_empty()
             || !self.to_clean_up.is_empty()
             || !self.emptied.is_empty()
     }
 
     /// The ledger says that the peer holds this entry.
-    pub fn known_delivered(&mut self, name: &Name) {
+    pub(crate) fn known_delivered(&mut self, name: &Name) {
         if self.state(name).is_some_and(|state| {
             !state.is_handed_out() && !matches!(state, EntryState::DeliveredOpen { .. })
         }) {
@@ -223,7 +230,7 @@ impl Table {
     }
 
     /// Whether a delivered file that stays has another change time than at its delivery.
-    pub fn is_touched(&self, name: &Name, meta: &Meta) -> bool {
+    pub(crate) fn is_touched(&self, name: &Name, meta: &Meta) -> bool {
         self.entries.get(name).is_some_and(|entry| {
             entry.state() == EntryState::Delivered
                 && meta.kind == FileKind::File
@@ -233,7 +240,7 @@ impl Table {
 
     /// A kept file was touched since its delivery. Returns the item whose content the cleanup
     /// thread compares with the delivered one, which has the hash `content`.
-    pub fn take_to_verify(
+    pub(crate) fn take_to_verify(
         &mut self,
         name: &Name,
         meta: Meta,

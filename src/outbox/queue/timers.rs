@@ -18,14 +18,14 @@ pub(crate) enum DueEntry {
 
 impl Table {
     /// The next time at which the table must act.
-    pub fn next_due(&self) -> Option<Moment> {
+    pub(crate) fn next_due(&self) -> Option<Moment> {
         let timer = self.index.timers.first().map(|(due, _)| *due);
         timer.into_iter().chain(self.unfinished.next_due()).min()
     }
 
     /// Ends the waits that are over, at most until `max` entries are found that must be examined
     /// first. Returns these.
-    pub fn expire(&mut self, now: Moment, max: usize) -> Vec<DueEntry> {
+    pub(crate) fn expire(&mut self, now: Moment, max: usize) -> Vec<DueEntry> {
         // If the entry cannot be examined, it is due again after this.
         let again = now.after(self.waits.settle.max(Duration::from_millis(100)));
         let mut due = Vec::new();
@@ -59,7 +59,7 @@ impl Table {
     }
 
     /// The metadata of an entry from [`DueEntry::Settled`].
-    pub fn checked(&mut self, name: &Name, meta: Meta, now: Now) {
+    pub(crate) fn checked(&mut self, name: &Name, meta: Meta, now: Now) {
         if self.end_lingering(name, &meta, now) {
             return;
         }
@@ -82,7 +82,7 @@ impl Table {
 
     /// Folders that may have lost their last contents. They are to be examined, for
     /// [`Table::folder_checked`].
-    pub fn maybe_complete(&mut self) -> Vec<Name> {
+    pub(crate) fn maybe_complete(&mut self) -> Vec<Name> {
         let folders = std::mem::take(&mut self.index.maybe_complete)
             .into_iter()
             .filter(|name| self.state(name) == Some(EntryState::AwaitingContents))
@@ -92,7 +92,7 @@ impl Table {
     }
 
     /// The metadata of a folder from [`Table::maybe_complete`].
-    pub fn folder_checked(&mut self, name: &Name, meta: Meta, now: Now) {
+    pub(crate) fn folder_checked(&mut self, name: &Name, meta: Meta, now: Now) {
         let Some(entry) = self.entries.get(name) else { return };
         if entry.state() != EntryState::AwaitingContents || !self.clear_beneath(name) {
             return;
@@ -105,7 +105,7 @@ impl Table {
     }
 
     /// A look at an entry showed these metadata, or that it is gone.
-    pub fn examined(&mut self, name: &Name, meta: Option<Meta>, now: Now) {
+    pub(crate) fn examined(&mut self, name: &Name, meta: Option<Meta>, now: Now) {
         let Some(meta) = meta else { return self.gone(name) };
         let other_link = || self.entries.get(name).is_none_or(|entry| entry.differs(&meta));
         match meta.kind {

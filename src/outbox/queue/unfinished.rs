@@ -21,7 +21,7 @@ pub(crate) enum UnfinishedReason {
 
 impl UnfinishedReason {
     /// A sentence for the user, who sees the path beside it.
-    pub fn message(self) -> String {
+    pub(crate) fn message(self) -> String {
         match self {
             Self::Name(used_by) => format!(
                 "left alone: the name of an unfinished file ({used_by}); it is sent when it is renamed: rename \
@@ -52,21 +52,21 @@ pub(crate) struct UnfinishedFile {
 pub(crate) struct UnfinishedFiles(pub(super) BTreeMap<Name, UnfinishedFile>);
 
 impl UnfinishedFiles {
-    pub fn contains(&self, name: &Name) -> bool {
+    pub(crate) fn contains(&self, name: &Name) -> bool {
         self.0.contains_key(name)
     }
 
     /// Their names, in order.
-    pub fn names(&self) -> Vec<Name> {
+    pub(crate) fn names(&self) -> Vec<Name> {
         self.0.keys().cloned().collect()
     }
 
     /// Whether a folder holds any of them, at any depth.
-    pub fn is_any_beneath(&self, folder: &Name) -> bool {
+    pub(crate) fn is_any_beneath(&self, folder: &Name) -> bool {
         self.beneath(folder).next().is_some()
     }
 
-    pub fn beneath<'a>(&'a self, folder: &'a Name) -> impl Iterator<Item = &'a Name> {
+    pub(crate) fn beneath<'a>(&'a self, folder: &'a Name) -> impl Iterator<Item = &'a Name> {
         // The least name that an entry of it can have. If that is too long, the folder is empty.
         let first = folder.join(b"\x01").ok();
         first
@@ -77,12 +77,12 @@ impl UnfinishedFiles {
     }
 
     /// When the user is to be told of the next one.
-    pub fn next_due(&self) -> Option<Moment> {
+    pub(crate) fn next_due(&self) -> Option<Moment> {
         self.0.values().filter(|file| !file.told).map(|file| file.since.after(TELL_AFTER)).min()
     }
 
     /// Those that have existed for [`TELL_AFTER`] and that the user does not know of yet.
-    pub fn take_news(&mut self, now: Moment) -> Vec<(Name, UnfinishedReason)> {
+    pub(crate) fn take_news(&mut self, now: Moment) -> Vec<(Name, UnfinishedReason)> {
         let news =
             self.0.iter_mut().filter(|(_, file)| !file.told && file.since.after(TELL_AFTER) <= now);
         news.map(|(name, file)| {

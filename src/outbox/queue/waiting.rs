@@ -21,7 +21,7 @@ fn is_notable(reason: WaitReason) -> bool {
 
 /// The entries that are not delivered, some of them by name.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct WaitingList {
+pub(crate) struct WaitingList {
     /// First those that something other than their turn delays; each part in the order of the
     /// names.
     pub named: Vec<(Name, WaitReason)>,
@@ -31,7 +31,7 @@ pub struct WaitingList {
 
 impl Table {
     /// The entries that are not delivered, at most `max` of them by name.
-    pub fn waiting_list(&self, now: Moment, max: usize) -> WaitingList {
+    pub(crate) fn waiting_list(&self, now: Moment, max: usize) -> WaitingList {
         let (mut notable, mut usual, mut count) = (Vec::new(), Vec::new(), 0u64);
         let entries = self
             .entries

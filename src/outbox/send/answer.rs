@@ -13,7 +13,7 @@ use tokio::sync::oneshot;
 
 /// The peer's confirmation that it holds an entry on stable storage.
 #[derive(Debug, Clone)]
-pub struct Receipt {
+pub(crate) struct Receipt {
     /// BLAKE3 of the content (zero for folders and links).
     pub hash: [u8; 32],
     /// The name of the entry at the peer.

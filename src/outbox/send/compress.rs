@@ -37,14 +37,14 @@ const MAX_SKIP: u32 = 64;
 
 /// The compression of one session.
 #[derive(Debug, Clone)]
-pub struct Compression {
+pub(crate) struct Compression {
     wanted: bool,
     path: PathRate,
 }
 
 impl Compression {
     /// `wanted`: the user allows it, and the peer can decompress.
-    pub fn new(wanted: bool, path: PathRate) -> Self {
+    pub(crate) fn new(wanted: bool, path: PathRate) -> Self {
         Self { wanted, path }
     }
 

@@ -36,7 +36,7 @@ const PROGRESS_INTERVAL: Duration = Duration::from_millis(200);
 const _: () = assert!(FILE_CHUNK.bytes() as usize == CHUNK_SIZE);
 
 /// Delivers entries of one folder. All deliveries share its rate limit.
-pub struct Delivery {
+pub(crate) struct Delivery {
     folder: Arc<Folder>,
     rate_limit: RateLimit,
     events: EventSink,
@@ -48,13 +48,13 @@ pub struct Delivery {
 impl Delivery {
     /// Reads from `folder` (Outgoing), sends no faster than `rate_limit`, and reports progress to
     /// `events`.
-    pub fn new(folder: Arc<Folder>, rate_limit: RateLimit, events: EventSink) -> Self {
+    pub(crate) fn new(folder: Arc<Folder>, rate_limit: RateLimit, events: EventSink) -> Self {
         let small = SmallReader::new(folder.clone());
         Self { folder, rate_limit, events, small, streams: AtomicU32::new(0) }
     }
 
     /// Outgoing.
-    pub fn folder(&self) -> &Folder {
+    pub(crate) fn folder(&self) -> &Folder {
         &self.folder
     }
 
@@ -63,7 +63,7 @@ impl Delivery {
     ///
     /// # Errors
     /// [`DeliverError`]; the stream is then reset.
-    pub async fn deliver(
+    pub(crate) async fn deliver(
         &self,
         item: &Item,
         writer: RecordWriter,

@@ -9,7 +9,7 @@ use crate::store::StoreError;
 
 /// Why an entry was not delivered this time.
 #[derive(Debug, thiserror::Error)]
-pub enum DeliverError {
+pub(crate) enum DeliverError {
     /// The stream or the session ended, or the peer violated the protocol.
     #[error(transparent)]
     Record(#[from] RecordError),

@@ -9,7 +9,7 @@ const MAX_BURST: Duration = Duration::from_millis(200);
 
 /// A cap on the bytes per second of all files together.
 #[derive(Debug)]
-pub struct RateLimit {
+pub(crate) struct RateLimit {
     /// Bytes per second; `None` for no cap.
     rate: Option<u64>,
     /// When the bytes so far would have been sent at exactly the rate.
@@ -18,12 +18,12 @@ pub struct RateLimit {
 
 impl RateLimit {
     /// At most `rate` bytes per second.
-    pub fn new(rate: Option<u64>) -> Self {
+    pub(crate) fn new(rate: Option<u64>) -> Self {
         Self { rate: rate.map(|rate| rate.max(1)), paid: Mutex::new(None) }
     }
 
     /// Admits `bytes`, after the wait that is returned.
-    pub fn take(&self, bytes: usize, now: Instant) -> Duration {
+    pub(crate) fn take(&self, bytes: usize, now: Instant) -> Duration {
         let Some(rate) = self.rate else { return Duration::ZERO };
         let mut paid = self.paid.lock().unwrap_or_else(PoisonError::into_inner);
         let earliest = now.checked_sub(MAX_BURST).unwrap_or(now);

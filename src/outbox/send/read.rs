@@ -45,7 +45,7 @@ struct SmallFileJob {
 }
 
 impl SmallReader {
-    pub fn new(folder: Arc<Folder>) -> Self {
+    pub(crate) fn new(folder: Arc<Folder>) -> Self {
         Self {
             queue: Arc::new(Mutex::new(SmallFileQueue {
                 folder,
@@ -56,7 +56,7 @@ impl SmallReader {
     }
 
     /// Reads a file of at most one chunk and seals its offer and all of it.
-    pub async fn read(
+    pub(crate) async fn read(
         &self,
         item: Item,
         sealer: Sealer,
@@ -172,7 +172,7 @@ pub(crate) struct ChunkSource {
 impl ChunkSource {
     /// Continues after the part that the peer holds if the file begins with that part, otherwise
     /// from the start.
-    pub fn resume(
+    pub(crate) fn resume(
         file: SourceFile,
         size: u64,
         accept: Accept,
@@ -222,7 +222,7 @@ impl ChunkSource {
     /// Reads, hashes and seals the rest. The last chunk is sealed only if the file is still the one
     /// that was queued and still has the offered name in Outgoing. So a mixture of two versions is
     /// never complete, and a file that its user took back does not arrive.
-    pub fn seal_chunks(
+    pub(crate) fn seal_chunks(
         mut self,
         mut sealer: Sealer,
         chunks: &mpsc::Sender<SealedChunk>,

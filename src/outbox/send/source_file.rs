@@ -34,7 +34,7 @@ impl SourceFile {
     /// # Errors
     /// [`DeliverError::Changed`] if it is not the file that was queued,
     /// [`DeliverError::Open`] while a program has it open for writing.
-    pub fn open(folder: &Folder, item: &Item) -> Result<Self, DeliverError> {
+    pub(crate) fn open(folder: &Folder, item: &Item) -> Result<Self, DeliverError> {
         let (file, meta) = match folder.open_file(&item.name) {
             // On Windows, a file that a program writes cannot be opened with write sharing denied.
             Err(StoreError::Busy { .. }) => return Err(DeliverError::Open),
@@ -52,7 +52,7 @@ impl SourceFile {
 
     /// Reads exactly `len` bytes into the buffer, after its first `start` bytes. A file that ends
     /// early was truncated, and counts as changed.
-    pub fn fill(
+    pub(crate) fn fill(
         &mut self,
         buffer: &mut BytesMut,
         start: usize,
@@ -74,7 +74,7 @@ impl SourceFile {
     /// file ends here, no program has it open for writing, and its size and times are those from
     /// its opening. The times are checked last, since they show a write by a program that opened
     /// the file after the question about writers.
-    pub fn check_end(&mut self, hash: [u8; 32]) -> Result<ReadFile, DeliverError> {
+    pub(crate) fn check_end(&mut self, hash: [u8; 32]) -> Result<ReadFile, DeliverError> {
         let more = self.file.read(&mut [0]);
         if self.named(more)? > 0 {
             return Err(DeliverError::Changed);
@@ -110,7 +110,7 @@ impl SourceFile {
     }
 
     /// Checks that the whole file has this hash, under which the peer claims to hold it.
-    pub fn verify(&mut self, hash: [u8; 32]) -> Result<ReadFile, DeliverError> {
+    pub(crate) fn verify(&mut self, hash: [u8; 32]) -> Result<ReadFile, DeliverError> {
         let meta = match self.read_again(hash) {
             Err(DeliverError::Changed) => return Err(DeliverError::OtherContent),
             read => read?,
@@ -119,7 +119,7 @@ impl SourceFile {
         self.check_end(hash)
     }
 
-    pub fn start_over(&mut self) -> Result<(), DeliverError> {
+    pub(crate) fn start_over(&mut self) -> Result<(), DeliverError> {
         let sought = self.file.seek(SeekFrom::Start(0));
         self.named(sought).map(|_| ())
     }

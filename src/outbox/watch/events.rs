@@ -30,7 +30,7 @@ pub(crate) enum Watched {
 
 impl Watch {
     /// Watches the folder at `path`. Hints go to `mailbox`.
-    pub fn start(path: &Path, mailbox: Arc<Mailbox>) -> Watched {
+    pub(crate) fn start(path: &Path, mailbox: Arc<Mailbox>) -> Watched {
         // Some systems report the resolved path, others the path that is given here.
         let root = path.canonicalize().unwrap_or_else(|_| path.to_path_buf());
         let prefix = root.clone();
@@ -52,7 +52,7 @@ impl Watch {
     ///
     /// # Errors
     /// Why some of them cannot be watched, as a sentence for the user.
-    pub fn watch_all(&mut self) -> Result<(), String> {
+    pub(crate) fn watch_all(&mut self) -> Result<(), String> {
         self.watcher.watch(&self.root, RecursiveMode::Recursive).map_err(|error| explain(&error))
     }
 }

@@ -26,7 +26,7 @@ pub(crate) enum Hint {
 
 impl Hint {
     /// The meaning for a file that exists.
-    pub fn activity(self) -> Activity {
+    pub(crate) fn activity(self) -> Activity {
         match self {
             Self::Seen | Self::Created | Self::Gone => Activity::Seen,
             Self::Written => Activity::Written,
@@ -62,12 +62,12 @@ pub(crate) struct Hints {
 }
 
 impl Hints {
-    pub fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.paths.is_empty() && !self.everything && !self.lost && !self.no_watches
     }
 
     /// Adds a hint about a path.
-    pub fn add(&mut self, name: Name, hint: Hint) {
+    pub(crate) fn add(&mut self, name: Name, hint: Hint) {
         if self.paths.len() >= MAX_PATHS {
             self.paths.clear();
             self.created = 0;
@@ -86,7 +86,7 @@ impl Hints {
 
     /// A program opened a file. Right after the creation that is the writer. A new hard link is
     /// created too, but not opened.
-    pub fn opened(&mut self, name: impl FnOnce() -> Option<Name>) {
+    pub(crate) fn opened(&mut self, name: impl FnOnce() -> Option<Name>) {
         if self.created > 0
             && let Some(name) = name()
             && let Some(hint @ Hint::Created) = self.paths.get_mut(&name)
@@ -97,7 +97,7 @@ impl Hints {
     }
 
     /// All paths: first those that are gone, then the others, each folder before its contents.
-    pub fn take_paths(&mut self) -> Vec<(Name, Hint)> {
+    pub(crate) fn take_paths(&mut self) -> Vec<(Name, Hint)> {
         self.created = 0;
         let mut paths: Vec<_> = std::mem::take(&mut self.paths).into_iter().collect();
         paths.sort_unstable_by(|(a, x), (b, y)| (*x != Hint::Gone, a).cmp(&(*y != Hint::Gone, b)));

@@ -20,12 +20,12 @@ pub(crate) struct Ignored {
 
 impl Ignored {
     /// Nothing is ignored.
-    pub fn nothing() -> Self {
+    pub(crate) fn nothing() -> Self {
         Self { rules: Gitignore::empty(), of: None, everything: false }
     }
 
     /// Whether the patterns are from another version of the file than this one (`None`: no file).
-    pub fn is_stale(&self, file: Option<&Meta>) -> bool {
+    pub(crate) fn is_stale(&self, file: Option<&Meta>) -> bool {
         match (&self.of, file) {
             _ if self.everything => true,
             (None, None) => false,
@@ -36,7 +36,7 @@ impl Ignored {
 
     /// Takes the patterns of this version of the file. Returns a message for each invalid line; the
     /// other lines apply.
-    pub fn replace(&mut self, file: Option<Meta>, text: &[u8]) -> Vec<String> {
+    pub(crate) fn replace(&mut self, file: Option<Meta>, text: &[u8]) -> Vec<String> {
         let mut builder = GitignoreBuilder::new("");
         let mut wrong = Vec::new();
         for (number, line) in String::from_utf8_lossy(text).lines().enumerate() {
@@ -56,17 +56,17 @@ impl Ignored {
     }
 
     /// Whether there are any patterns.
-    pub fn has_rules(&self) -> bool {
+    pub(crate) fn has_rules(&self) -> bool {
         !self.rules.is_empty()
     }
 
     /// The file exists, but cannot be read: everything is ignored until it can.
-    pub fn hide_everything(&mut self) {
+    pub(crate) fn hide_everything(&mut self) {
         self.everything = true;
     }
 
     /// Whether a pattern matches the entry itself.
-    pub fn matches(&self, name: &Name, folder: bool) -> bool {
+    pub(crate) fn matches(&self, name: &Name, folder: bool) -> bool {
         if self.everything {
             return true;
         }
@@ -75,7 +75,7 @@ impl Ignored {
     }
 
     /// Whether a pattern matches the entry or a folder above it.
-    pub fn matches_above(&self, name: &Name, folder: bool) -> bool {
+    pub(crate) fn matches_above(&self, name: &Name, folder: bool) -> bool {
         let mut parent = name.parent();
         while let Some(above) = parent {
             if self.matches(&above, true) {

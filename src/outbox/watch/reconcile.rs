@@ -101,7 +101,7 @@ struct OutcomeRounds {
 }
 
 impl Reconcile {
-    pub fn new(config: &OutboxConfig, state: Arc<OutboxState>, events: EventSink) -> Self {
+    pub(crate) fn new(config: &OutboxConfig, state: Arc<OutboxState>, events: EventSink) -> Self {
         Self {
             state,
             folder: Arc::clone(&config.outgoing),
@@ -130,7 +130,7 @@ impl Reconcile {
     }
 
     /// The body of the thread. Returns when it is told to stop.
-    pub fn run(mut self) {
+    pub(crate) fn run(mut self) {
         // The watch starts before the scan: a change in between is seen by one of them.
         self.start_watch();
         let mut last = None;

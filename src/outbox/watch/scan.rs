@@ -58,7 +58,7 @@ pub(crate) struct Scanner {
 const MAX_WARNED: usize = 100_000;
 
 impl Scanner {
-    pub fn new(folder: Arc<Folder>, temp_names: TempNames, events: EventSink) -> Self {
+    pub(crate) fn new(folder: Arc<Folder>, temp_names: TempNames, events: EventSink) -> Self {
         let (ignored, warned) = (Ignored::nothing(), HashSet::new());
         Self { folder, ignored, temp_names, emptied: None, events, warned }
     }
@@ -67,13 +67,13 @@ impl Scanner {
     ///
     /// # Errors
     /// [`StoreError`] when it cannot be listed.
-    pub fn list(&self, folder: Option<&Name>) -> Result<Vec<Listed>, StoreError> {
+    pub(crate) fn list(&self, folder: Option<&Name>) -> Result<Vec<Listed>, StoreError> {
         self.folder.list(folder)
     }
 
     /// Reads the ignore file if `top`, a listing of Outgoing itself, shows another one than before.
     /// While it cannot be read, nothing is sent, so that no ignored file is.
-    pub fn refresh_rules(&mut self, top: &[Listed]) -> IgnoreRules {
+    pub(crate) fn refresh_rules(&mut self, top: &[Listed]) -> IgnoreRules {
         let file = top
             .iter()
             .find(|l| l.leaf.as_ref().is_ok_and(|leaf| leaf == IGNORE_FILE.as_bytes()))
@@ -117,7 +117,7 @@ impl Scanner {
     }
 
     /// Decides whether one entry of a listing is sent.
-    pub fn sift(&mut self, folder: Option<&Name>, listed: Listed) -> Option<FoundEntry> {
+    pub(crate) fn sift(&mut self, folder: Option<&Name>, listed: Listed) -> Option<FoundEntry> {
         let leaf = match listed.leaf {
             Ok(leaf) => leaf,
             Err(leaf) => {
@@ -144,7 +144,7 @@ impl Scanner {
     }
 
     /// Examines one name, for an event or a timer.
-    pub fn examine(&mut self, name: &Name) -> Examined {
+    pub(crate) fn examine(&mut self, name: &Name) -> Examined {
         match self.folder.stat(name) {
             Ok(meta) if self.ignored.matches_above(name, meta.kind == FileKind::Folder) => {
                 Examined::Skipped
@@ -206,12 +206,12 @@ impl Scanner {
     }
 
     /// Whether names of unfinished files are left alone.
-    pub fn leaves_alone(&self) -> bool {
+    pub(crate) fn leaves_alone(&self) -> bool {
         self.temp_names == TempNames::LeaveAlone
     }
 
     /// Puts names first that mark the files beside them as unfinished.
-    pub fn put_in_order(&self, listed: &mut [Listed]) {
+    pub(crate) fn put_in_order(&self, listed: &mut [Listed]) {
         if self.leaves_alone() {
             listed.sort_by_key(|listed| {
                 !listed.leaf.as_ref().is_ok_and(|leaf| temp_names::may_mark_others(leaf))
@@ -220,7 +220,7 @@ impl Scanner {
     }
 
     /// Warns that a folder or an entry cannot be examined.
-    pub fn warn_unreadable(&mut self, name: &Name, error: &StoreError) {
+    pub(crate) fn warn_unreadable(&mut self, name: &Name, error: &StoreError) {
         self.warn_once(Some(name), &format!("not sent: {}", error.without_path()));
     }
 
@@ -245,7 +245,7 @@ impl Scanner {
     }
 
     /// Warns once about an entry (`None`: no single entry).
-    pub fn warn_once(&mut self, name: Option<&Name>, message: &str) {
+    pub(crate) fn warn_once(&mut self, name: Option<&Name>, message: &str) {
         let mut hasher = DefaultHasher::new();
         (name, message).hash(&mut hasher);
         if self.warned.len() >= MAX_WARNED {

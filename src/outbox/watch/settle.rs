@@ -22,15 +22,15 @@ pub(crate) struct Moment(pub u64);
 
 impl Moment {
     /// The start of the outbox: a time that has passed already.
-    pub const PAST: Self = Self(0);
+    pub(crate) const PAST: Self = Self(0);
 
     /// This much later; never wraps.
-    pub fn after(self, wait: Duration) -> Self {
+    pub(crate) fn after(self, wait: Duration) -> Self {
         Self(self.0.saturating_add(u64::try_from(wait.as_nanos()).unwrap_or(u64::MAX)))
     }
 
     /// How long from then until `self`, zero when `then` is later.
-    pub fn since(self, then: Self) -> Duration {
+    pub(crate) fn since(self, then: Self) -> Duration {
         Duration::from_nanos(self.0.saturating_sub(then.0))
     }
 }
@@ -75,7 +75,7 @@ pub(crate) struct Settle {
 
 impl Settle {
     /// For the first look at an entry. `wall` is the wall clock, `None` when it cannot be trusted.
-    pub fn first_seen(
+    pub(crate) fn first_seen(
         meta: &Meta,
         activity: Activity,
         now: Moment,
@@ -97,7 +97,7 @@ impl Settle {
     }
 
     /// Its metadata changed: the wait starts anew.
-    pub fn changed(&mut self, now: Moment) {
+    pub(crate) fn changed(&mut self, now: Moment) {
         self.since = now;
         if matches!(self.writer, WriterState::Moved | WriterState::Aged) {
             self.writer = WriterState::Unknown;
@@ -105,12 +105,12 @@ impl Settle {
     }
 
     /// It changed while a session or the cleanup had it.
-    pub fn disturbed(&mut self, now: Moment) {
+    pub(crate) fn disturbed(&mut self, now: Moment) {
         *self = Self { since: now, writer: WriterState::Disturbed };
     }
 
     /// An event told about it.
-    pub fn heard(&mut self, activity: Activity, now: Moment) {
+    pub(crate) fn heard(&mut self, activity: Activity, now: Moment) {
         let by_cleanup =
             self.writer == WriterState::Disturbed && now.since(self.since) < PUT_BACK_WINDOW;
         if by_cleanup && activity == Activity::Moved {
@@ -126,14 +126,14 @@ impl Settle {
     }
 
     /// Events were lost: a writer that had it open may have closed it.
-    pub fn forget_writer(&mut self) {
+    pub(crate) fn forget_writer(&mut self) {
         if matches!(self.writer, WriterState::Open) {
             self.writer = WriterState::Unknown;
         }
     }
 
     /// When it is ready, if no change is seen until then.
-    pub fn due(&self, waits: Waits) -> Moment {
+    pub(crate) fn due(&self, waits: Waits) -> Moment {
         match self.writer {
             WriterState::Moved | WriterState::Aged => self.since,
             // Copying programs call `chmod` and `utimes` last.
@@ -145,23 +145,23 @@ impl Settle {
     }
 
     /// Whether its last known event is a close by its writer.
-    pub fn was_closed(&self) -> bool {
+    pub(crate) fn was_closed(&self) -> bool {
         self.writer == WriterState::Closed
     }
 
     /// The time of the last known change.
-    pub fn quiet_since(&self) -> Moment {
+    pub(crate) fn quiet_since(&self) -> Moment {
         self.since
     }
 
     /// Whether it is ready without a second look.
-    pub fn at_once(&self) -> bool {
+    pub(crate) fn at_once(&self) -> bool {
         matches!(self.writer, WriterState::Moved | WriterState::Aged)
     }
 
     /// Whether its writer is known not to have closed it. It is sent once it is quiet, but it must
     /// not be removed: the writer's next bytes would be lost.
-    pub fn held_open(&self) -> bool {
+    pub(crate) fn held_open(&self) -> bool {
         self.writer == WriterState::Open
     }
 }
@@ -191,12 +191,17 @@ const MIN_STEP: i128 = 200_000_000;
 
 impl WallClock {
     /// The first reading.
-    pub fn new(now: Moment, wall: Timestamp) -> Self {
+    pub(crate) fn new(now: Moment, wall: Timestamp) -> Self {
         Self { offset: nanos(wall) - i128::from(now.0), distrusted_until: now }
     }
 
     /// The wall clock's time, if it can be trusted.
-    pub fn trusted(&mut self, now: Moment, wall: Timestamp, settle: Duration) -> Option<Timestamp> {
+    pub(crate) fn trusted(
+        &mut self,
+        now: Moment,
+        wall: Timestamp,
+        settle: Duration,
+    ) -> Option<Timestamp> {
         let offset = nanos(wall) - i128::from(now.0);
         if (offset - self.offset).abs() > MIN_STEP {
             self.distrusted_until = now.after(settle).after(Duration::from_secs(1));

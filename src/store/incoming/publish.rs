@@ -201,7 +201,7 @@ fn place_all(placer: &mut Placer<'_>, jobs: &mut [Job], filling: &HashSet<Name>)
 ///
 /// # Errors
 /// [`StoreError`] when the ledger cannot be used or Incoming not be synced.
-pub fn recover(
+pub(crate) fn recover(
     incoming: &Incoming,
     ledger: &Ledger,
     on_conflict: OnConflict,

@@ -20,7 +20,7 @@ const MAX_CREDIT: f64 = 4.0;
 
 /// Widens the congestion window where acknowledgements would stop otherwise. Pure.
 #[derive(Clone, Debug)]
-pub struct AckHeadroom {
+pub(super) struct AckHeadroom {
     mtu: f64,
     /// Credit for sending while an overfull window drains, bytes.
     credit: f64,
@@ -32,27 +32,33 @@ pub struct AckHeadroom {
 
 impl AckHeadroom {
     /// For packets of `mtu` bytes.
-    pub fn new(mtu: u16) -> Self {
+    pub(super) fn new(mtu: u16) -> Self {
         Self { mtu: f64::from(mtu), credit: 0.0, app_limited_until: None, app_limited_window: 0.0 }
     }
 
     /// Sets the packet size, bytes.
-    pub fn set_mtu(&mut self, mtu: u16) {
+    pub(super) fn set_mtu(&mut self, mtu: u16) {
         self.mtu = f64::from(mtu);
     }
 
     /// `bytes` were sent.
-    pub fn on_sent(&mut self, bytes: u64) {
+    pub(super) fn on_sent(&mut self, bytes: u64) {
         self.credit = (self.credit - bytes as f64).max(0.0);
     }
 
     /// `bytes` were acknowledged.
-    pub fn on_ack(&mut self, bytes: u64) {
+    pub(super) fn on_ack(&mut self, bytes: u64) {
         self.credit = (self.credit + TRICKLE * bytes as f64).min(MAX_CREDIT * self.mtu);
     }
 
     /// A batch of acknowledgements is complete.
-    pub fn on_end_acks(&mut self, now: Instant, in_flight: u64, app_limited: bool, srtt: Duration) {
+    pub(super) fn on_end_acks(
+        &mut self,
+        now: Instant,
+        in_flight: u64,
+        app_limited: bool,
+        srtt: Duration,
+    ) {
         if app_limited {
             self.app_limited_until = Some(now + 2 * srtt);
             self.app_limited_window = in_flight as f64 + APP_LIMITED_PACKETS * self.mtu;
@@ -64,7 +70,7 @@ impl AckHeadroom {
 
     /// The window to give to quinn, in bytes: `window` is the controller's, and `in_flight` are the
     /// unacknowledged bytes.
-    pub fn widen(&self, window: u64, in_flight: f64) -> u64 {
+    pub(super) fn widen(&self, window: u64, in_flight: f64) -> u64 {
         // quinn sends a packet only if the window has room for it and one byte more.
         let trickles = self.credit > self.mtu && in_flight > OVERFULL_WINDOWS * window as f64;
         let trickle = if trickles { in_flight + self.credit + 1.0 } else { 0.0 };

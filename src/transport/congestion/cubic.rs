@@ -12,7 +12,7 @@ const SEEK: f64 = 0.06;
 
 /// CUBIC's window, in bytes.
 #[derive(Clone, Debug)]
-pub struct Cubic {
+pub(super) struct Cubic {
     window: f64,
     before_loss: f64,
     epoch: Instant,
@@ -24,7 +24,7 @@ pub struct Cubic {
 
 impl Cubic {
     /// Starts at `window` bytes.
-    pub fn new(now: Instant, window: f64, mtu: f64) -> Self {
+    pub(super) fn new(now: Instant, window: f64, mtu: f64) -> Self {
         Self {
             window,
             before_loss: window,
@@ -37,12 +37,12 @@ impl Cubic {
     }
 
     /// The window, bytes.
-    pub fn window(&self) -> f64 {
+    pub(super) fn window(&self) -> f64 {
         self.window
     }
 
     /// `bytes` were acknowledged after `rtt` seconds.
-    pub fn on_ack(&mut self, now: Instant, bytes: f64, rtt: f64) {
+    pub(super) fn on_ack(&mut self, now: Instant, bytes: f64, rtt: f64) {
         if self.before_first_loss {
             self.window += SEEK * bytes;
             return;
@@ -60,7 +60,7 @@ impl Cubic {
 
     /// Packets were lost; the newest was sent at `sent`. Cuts the window at most once a round trip,
     /// and returns whether it did.
-    pub fn on_lost(&mut self, now: Instant, sent: Instant) -> bool {
+    pub(super) fn on_lost(&mut self, now: Instant, sent: Instant) -> bool {
         if sent < self.cut_at {
             return false;
         }

@@ -51,7 +51,7 @@ struct TrainSample {
 
 /// An estimate of the path's rate, in bytes per second.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Estimate {
+pub(super) enum Estimate {
     /// The trains were too few, too short, or too different.
     Unknown,
     /// The path carries this rate.
@@ -62,7 +62,7 @@ pub enum Estimate {
 
 /// The trains of one round trip.
 #[derive(Clone, Debug, Default)]
-pub struct Trains {
+pub(super) struct Trains {
     train: Option<Train>,
     samples: Vec<TrainSample>,
 }
@@ -71,7 +71,7 @@ impl Trains {
     /// A packet of `bytes` that was sent at `sent` was acknowledged; `rtt` is the minimum RTT, in
     /// seconds. Returns whether it ended a train and began another, so that the estimate may have
     /// changed.
-    pub fn on_ack(&mut self, now: Instant, sent: Instant, bytes: u64, rtt: f64) -> bool {
+    pub(super) fn on_ack(&mut self, now: Instant, sent: Instant, bytes: u64, rtt: f64) -> bool {
         let span = MIN_SPAN.max(Duration::from_secs_f64(SPAN * rtt));
         let Some(train) =
             self.train.as_mut().filter(|t| sent >= t.first_sent && sent <= t.first_sent + span)
@@ -114,7 +114,7 @@ impl Trains {
     }
 
     /// The estimate of this round's trains so far.
-    pub fn estimate(&self) -> Estimate {
+    pub(super) fn estimate(&self) -> Estimate {
         self.agree_within(MAX_RATE_RATIO)
     }
 
@@ -139,13 +139,13 @@ impl Trains {
 
     /// The estimate of trains with pauses between them, on an idle path: the newest count, however
     /// much they differ. It only sets the first window, so a low estimate does no harm.
-    pub fn estimate_idle(&mut self) -> Estimate {
+    pub(super) fn estimate_idle(&mut self) -> Estimate {
         self.samples.drain(..self.samples.len().saturating_sub(IDLE_TRAINS));
         self.agree_within(f64::MAX)
     }
 
     /// The round is over: returns the estimate of all its trains, and forgets them.
-    pub fn end_round(&mut self) -> Estimate {
+    pub(super) fn end_round(&mut self) -> Estimate {
         let estimate = self.estimate();
         self.samples.clear();
         estimate

@@ -16,7 +16,7 @@ use tally::{MAX_LOSS, Tally};
 /// rate that one ProbeUp found is still known at the next.
 const RATE_ROUNDS: u64 = 12;
 /// The minimum RTT is measured again if it was not seen for this long (draft-ietf-ccwg-bbr: 10 s).
-pub const MIN_RTT_LIFE: Duration = Duration::from_secs(10);
+pub(super) const MIN_RTT_LIFE: Duration = Duration::from_secs(10);
 
 /// A round with this many acknowledgements counts as busy even if the application limited it.
 const BUSY_ACKS: f64 = 16.0;
@@ -27,7 +27,7 @@ const PATH_LOSS_PACKETS: f64 = 500.0;
 
 /// How packets load the path. Loss below the path's rate is path loss.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Load {
+pub(crate) enum Load {
     /// The sender was below the path's rate.
     Below,
     /// The sender was at the path's rate or above.
@@ -36,7 +36,7 @@ pub enum Load {
 
 /// The window of a round beside the BDP.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum WindowLevel {
+pub(crate) enum WindowLevel {
     /// So far below the BDP that the path cannot be full: a lower rate is expected.
     FarBelow,
     /// Below the BDP.
@@ -49,7 +49,7 @@ pub enum WindowLevel {
 
 /// One finished round trip.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Round {
+pub(crate) struct Round {
     /// The last delivery rate sampled, bytes per second. Earlier samples include data delivered
     /// before the round.
     pub rate: f64,
@@ -75,7 +75,7 @@ pub struct Round {
 
 /// The path's model.
 #[derive(Clone, Debug)]
-pub struct Model {
+pub(crate) struct Model {
     /// Maximum filter of the delivery rate: (busy round, bytes per second), largest rate first.
     rates: VecDeque<(u64, f64)>,
     /// Rounds so far.
@@ -120,12 +120,12 @@ pub struct Model {
 
 impl Model {
     /// Packet size, bytes.
-    pub fn mtu(&self) -> f64 {
+    pub(crate) fn mtu(&self) -> f64 {
         self.mtu
     }
 
     /// The model of an unknown path.
-    pub fn new(mtu: u16) -> Self {
+    pub(crate) fn new(mtu: u16) -> Self {
         Self {
             rates: VecDeque::new(),
             round: 0,
@@ -156,17 +156,17 @@ impl Model {
     }
 
     /// Sets the packet size, bytes.
-    pub fn set_mtu(&mut self, mtu: u16) {
+    pub(crate) fn set_mtu(&mut self, mtu: u16) {
         self.mtu = f64::from(mtu);
     }
 
     /// Delivery rate, bytes per second; 0 before the first sample.
-    pub fn rate(&self) -> f64 {
+    pub(crate) fn rate(&self) -> f64 {
         self.rates.front().map_or(0.0, |r| r.1)
     }
 
     /// A packet was acknowledged after `rtt` seconds.
-    pub fn on_ack(&mut self, now: Instant, rtt: f64, bytes: u64, load: Load) {
+    pub(crate) fn on_ack(&mut self, now: Instant, rtt: f64, bytes: u64, load: Load) {
         self.round_all.acked += bytes as f64;
         let batch = if self.batch.0 == Some(now) { self.batch.1 } else { 0.0 };
         self.batch = (Some(now), batch + bytes as f64);
@@ -187,7 +187,7 @@ impl Model {
     }
 
     /// `bytes` were declared lost.
-    pub fn on_lost(&mut self, bytes: u64, load: Load) {
+    pub(crate) fn on_lost(&mut self, bytes: u64, load: Load) {
         self.round_all.lost += bytes as f64;
         self.scattered += (bytes as f64).min((2.0 * self.mtu).max(MAX_BURST_LOSS * self.batch.1));
         if load == Load::Below {
@@ -196,7 +196,7 @@ impl Model {
     }
 
     /// A delivery rate was sampled over `interval` seconds.
-    pub fn on_rate(&mut self, rate: f64, interval: f64, app_limited: bool) {
+    pub(crate) fn on_rate(&mut self, rate: f64, interval: f64, app_limited: bool) {
         self.app_limited |= app_limited;
         // Over less than half an RTT a burst of acknowledgements looks like a fast path.
         if interval < 0.5 * self.min_rtt || (app_limited && rate <= self.rate()) {
@@ -215,7 +215,7 @@ impl Model {
 
     /// Ends the round if the acknowledged packet was sent after it began: `delivered_before` counts
     /// the bytes delivered when that packet was sent. `level` is the window of the current phase.
-    pub fn end_round(
+    pub(crate) fn end_round(
         &mut self,
         delivered_before: u64,
         delivered: u64,
@@ -302,7 +302,7 @@ impl Model {
 
     /// The round before the last one was far from filling the path: its minimum RTT, `min_rtt`
     /// seconds, was without a queue, and its loss was path loss.
-    pub fn was_far_from_full(&mut self, min_rtt: f64) {
+    pub(crate) fn was_far_from_full(&mut self, min_rtt: f64) {
         self.min_rtt_is_loaded = true;
         self.min_rtt = self.min_rtt.max(min_rtt);
         if self.past[1].is_plausible(self.mtu) {
@@ -311,12 +311,12 @@ impl Model {
     }
 
     /// Whether enough packets were sent below the path's rate to know path loss.
-    pub fn knows_loss(&self) -> bool {
+    pub(crate) fn knows_loss(&self) -> bool {
         self.below.acked + self.below.lost > PATH_LOSS_PACKETS * self.mtu
     }
 
     /// Replaces all remembered rates by `rate`, in bytes per second.
-    pub fn set_rate(&mut self, rate: f64) {
+    pub(crate) fn set_rate(&mut self, rate: f64) {
         self.rates.clear();
         self.rates.push_back((self.busy_rounds, rate));
         self.slow_rounds = 0;
@@ -325,7 +325,7 @@ impl Model {
 
     /// A cycle is over: older loss weighs less. After the `first` cycle, which contains Startup,
     /// only packets below the path's rate count, because Startup overshoots.
-    pub fn end_cycle(&mut self, first: bool) {
+    pub(crate) fn end_cycle(&mut self, first: bool) {
         if first {
             self.all = self.below;
         }
@@ -335,23 +335,23 @@ impl Model {
 
     /// Queueing delay, in seconds, that does not count as a queue: the sender's own bursts and, on
     /// slow paths, a few packets.
-    pub fn queue_tolerance(&self) -> f64 {
+    pub(crate) fn queue_tolerance(&self) -> f64 {
         0.005 + 0.15 * self.min_rtt + self.packets(4.0)
     }
 
     /// Transmission time of `n` packets, seconds.
-    pub fn packets(&self, n: f64) -> f64 {
+    pub(crate) fn packets(&self, n: f64) -> f64 {
         if self.rate() > 0.0 { n * self.mtu / self.rate() } else { 0.0 }
     }
 
     /// Whether the last round had a queue.
-    pub fn congested(&self) -> bool {
+    pub(crate) fn congested(&self) -> bool {
         self.queue > self.queue_tolerance()
     }
 
     /// Path loss, as a share of all bytes: the overall loss rate, but at most the loss rate below
     /// the path's rate, with a margin for chance.
-    pub fn path_loss(&self) -> f64 {
+    pub(crate) fn path_loss(&self) -> f64 {
         let all = self.all.share();
         let sampled = self.below.acked + self.below.lost;
         if sampled < 50.0 * self.mtu {
@@ -361,29 +361,29 @@ impl Model {
     }
 
     /// Recent loss rate of rounds without a queue.
-    pub fn loss(&self) -> f64 {
+    pub(crate) fn loss(&self) -> f64 {
         self.all.share()
     }
 
     /// Loss rate beyond path loss: loss that the sender causes without a queue.
-    pub fn excess_loss(&self) -> f64 {
+    pub(crate) fn excess_loss(&self) -> f64 {
         (self.all.share() - self.path_loss()).max(0.0)
     }
 
     /// The sending rate that fills the path, bytes per second: the delivery rate and, unless a
     /// queue shows that loss is congestion, path loss on top.
-    pub fn path_rate(&self) -> f64 {
+    pub(crate) fn path_rate(&self) -> f64 {
         let loss = if self.congested() { 0.0 } else { self.path_loss() };
         self.rate() / (1.0 - loss)
     }
 
     /// Whether the minimum RTT may have changed, because it was not seen for [`MIN_RTT_LIFE`].
-    pub fn min_rtt_is_old(&self, now: Instant) -> bool {
+    pub(crate) fn min_rtt_is_old(&self, now: Instant) -> bool {
         self.min_rtt_at.is_some_and(|at| now.saturating_duration_since(at) > MIN_RTT_LIFE)
     }
 
     /// Replaces the minimum RTT by `rtt` seconds, measured while the path was nearly empty.
-    pub fn set_min_rtt(&mut self, now: Instant, rtt: f64) {
+    pub(crate) fn set_min_rtt(&mut self, now: Instant, rtt: f64) {
         self.min_rtt = rtt;
         self.min_rtt_at = Some(now);
     }

@@ -9,7 +9,7 @@
 
 /// A phase of the controller.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Phase {
+pub(crate) enum Phase {
     /// The window grows exponentially until the path is full.
     Startup,
     /// The window is smaller than the BDP, so that the queue drains.
@@ -29,7 +29,7 @@ pub enum Phase {
 /// Facts about the last round. Each fact is read in the phases that its description names, and is
 /// false elsewhere.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct RoundFacts {
+pub(crate) struct RoundFacts {
     /// Startup: the path is full.
     pub path_full: bool,
     /// All phases but Startup and Competitive: the phase has lasted as many rounds as it should.
@@ -49,7 +49,7 @@ pub struct RoundFacts {
 
 /// The phase to enter, or `None` if the current one goes on. ProbeUp can follow itself: the first
 /// time with a cautious gain, then with the full one.
-pub fn next(phase: Phase, facts: RoundFacts) -> Option<Phase> {
+pub(super) fn next(phase: Phase, facts: RoundFacts) -> Option<Phase> {
     match phase {
         Phase::Startup => facts.path_full.then_some(Phase::ProbeDown),
         Phase::ProbeDown | Phase::Cruise if facts.foreign_queue => Some(Phase::Competitive),

@@ -21,7 +21,7 @@ struct Departure {
 
 /// The delivery rate that one batch of acknowledgements shows.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Sample {
+pub(super) struct Sample {
     /// Bytes per second delivered between the newest acknowledged packet's departure and now.
     pub rate: f64,
     /// How long that was, seconds: the longer of the sending and the acknowledging interval.
@@ -34,7 +34,7 @@ pub struct Sample {
 
 /// Keeps the log and computes the samples.
 #[derive(Clone, Debug)]
-pub struct Sampler {
+pub(super) struct Sampler {
     delivered: u64,
     delivered_at: Instant,
     first_sent: Instant,
@@ -46,7 +46,7 @@ pub struct Sampler {
 
 impl Sampler {
     /// A sampler for a new path.
-    pub fn new(now: Instant) -> Self {
+    pub(super) fn new(now: Instant) -> Self {
         Self {
             delivered: 0,
             delivered_at: now,
@@ -58,13 +58,13 @@ impl Sampler {
     }
 
     /// Bytes delivered so far.
-    pub fn delivered(&self) -> u64 {
+    pub(super) fn delivered(&self) -> u64 {
         self.delivered
     }
 
     /// Packets were sent at `now` and load the path by `load`. `idle` says that nothing was in
     /// flight before them: the intervals then start here, so that the pause does not count.
-    pub fn on_sent(&mut self, now: Instant, load: Load, idle: bool) {
+    pub(super) fn on_sent(&mut self, now: Instant, load: Load, idle: bool) {
         if idle {
             self.first_sent = now;
             self.delivered_at = now;
@@ -85,7 +85,7 @@ impl Sampler {
 
     /// A packet of `bytes` that was sent at `sent` was acknowledged. Returns its load, if the log
     /// still has it.
-    pub fn on_ack(&mut self, now: Instant, sent: Instant, bytes: u64) -> Option<Load> {
+    pub(super) fn on_ack(&mut self, now: Instant, sent: Instant, bytes: u64) -> Option<Load> {
         self.delivered += bytes;
         self.delivered_at = now;
         let found = self.find(sent)?;
@@ -96,7 +96,7 @@ impl Sampler {
     }
 
     /// The load of the packets that were sent at `sent`, if the log still has them.
-    pub fn load_of(&self, sent: Instant) -> Option<Load> {
+    pub(super) fn load_of(&self, sent: Instant) -> Option<Load> {
         self.find(sent).map(|d| d.load)
     }
 
@@ -107,7 +107,7 @@ impl Sampler {
 
     /// The batch is complete: returns its sample, if it acknowledged a packet in the log. Removes
     /// packets that were sent longer than `keep` ago: they are acknowledged or lost by now.
-    pub fn finish(&mut self, now: Instant, keep: Duration) -> Option<Sample> {
+    pub(super) fn finish(&mut self, now: Instant, keep: Duration) -> Option<Sample> {
         while self.log.front().is_some_and(|d| d.sent + keep < now) {
             self.log.pop_front();
         }
@@ -127,7 +127,7 @@ impl Sampler {
 
     /// The application has nothing more to send while `in_flight` bytes are unacknowledged. Samples
     /// are application-limited until these are delivered.
-    pub fn app_limited(&mut self, in_flight: u64) {
+    pub(super) fn app_limited(&mut self, in_flight: u64) {
         self.app_limited_until = self.delivered + in_flight.max(1);
     }
 }

@@ -29,7 +29,7 @@ const CAPACITY_MARGIN: f64 = 1.25;
 /// the estimate was wrong.
 const WRONG_ESTIMATE: f64 = 2.0;
 /// Growth of the rate by which a round shows that the path is not full yet (draft-ietf-ccwg-bbr).
-pub const GROWTH: f64 = 1.25;
+pub(super) const GROWTH: f64 = 1.25;
 /// Growth by which a round shows that the path was far from full in the round before.
 const FAST_GROWTH: f64 = 1.4;
 /// Loss beyond twice that of the last round that grew, among enough packets not to be chance, ends
@@ -41,7 +41,7 @@ const LATE_ACKS: u32 = 16;
 /// Acknowledgements that measure the queue of other senders after a pause.
 const FIRST_ACKS: u32 = 8;
 /// Initial window, packets. RFC 6928 allows 10; large content networks use 32, and quinn paces it.
-pub const INITIAL_PACKETS: f64 = 32.0;
+pub(super) const INITIAL_PACKETS: f64 = 32.0;
 /// On a long path the first window is larger: it carries this rate, in bytes per second (8 Mbit/s),
 /// up to a limit. Doubling from 32 packets would take three more rounds at an RTT of 1 s.
 const INITIAL_RATE: f64 = 1e6;
@@ -51,7 +51,7 @@ const MAX_INITIAL_PACKETS: f64 = 256.0;
 const JITTER: f64 = 0.025;
 
 /// The window of the first round, bytes.
-pub fn first_window(min_rtt: f64, mtu: f64) -> f64 {
+pub(crate) fn first_window(min_rtt: f64, mtu: f64) -> f64 {
     (INITIAL_RATE * min_rtt / mtu).clamp(INITIAL_PACKETS, MAX_INITIAL_PACKETS) * mtu
 }
 
@@ -85,7 +85,7 @@ struct PreviousRound {
 
 /// The state of Startup.
 #[derive(Clone, Debug)]
-pub struct Startup {
+pub(super) struct Startup {
     /// The rate to exceed, bytes per second, and consecutive rounds that did not.
     best_rate: f64,
     rounds_without_growth: u32,
@@ -109,7 +109,7 @@ pub struct Startup {
 impl Startup {
     /// Starts with a `window` in bytes and the path's known loss rate. The path is full once
     /// rounds fail to exceed `best_rate` (bytes per second); some may have failed already.
-    pub fn new(window: f64, best_rate: f64, rounds_without_growth: u32, loss: f64) -> Self {
+    pub(super) fn new(window: f64, best_rate: f64, rounds_without_growth: u32, loss: f64) -> Self {
         Self {
             best_rate,
             rounds_without_growth,
@@ -125,23 +125,23 @@ impl Startup {
     }
 
     /// The path was idle for long and may have changed: halves the probed rate.
-    pub fn go_stale(&mut self) {
+    pub(super) fn go_stale(&mut self) {
         self.probed_rate = self.probed_rate.map(|rate| rate / 2.0);
     }
 
     /// The rate that the path probe found, in bytes per second.
-    pub fn probed_rate(&self) -> Option<f64> {
+    pub(super) fn probed_rate(&self) -> Option<f64> {
         self.probed_rate
     }
 
     /// The rate of the busy path by its packet trains, in bytes per second. It is known earlier
     /// than the delivery rate, which lags by a round trip.
-    pub fn capacity(&self) -> Option<f64> {
+    pub(super) fn capacity(&self) -> Option<f64> {
         self.capacity
     }
 
     /// Whether these bytes in flight are far below the probed rate, so that loss is path loss.
-    pub fn is_below_probed_rate(&self, in_flight: f64, model: &Model) -> bool {
+    pub(super) fn is_below_probed_rate(&self, in_flight: f64, model: &Model) -> bool {
         self.probed_rate.is_some_and(|rate| in_flight <= JUMP * rate * model.min_rtt)
     }
 
@@ -155,7 +155,7 @@ impl Startup {
 
     /// A packet that was sent at `sent` was acknowledged. `in_flight` is from before the
     /// acknowledgement: a window that is not used does not grow.
-    pub fn on_ack(
+    pub(super) fn on_ack(
         &mut self,
         now: Instant,
         sent: Instant,
@@ -184,7 +184,7 @@ impl Startup {
 
     /// Whether the newest packets were all late, because the bytes in flight exceed the BDP: each
     /// further round would double the queue. Resets the test.
-    pub fn sees_queue(&mut self, model: &Model) -> bool {
+    pub(super) fn sees_queue(&mut self, model: &Model) -> bool {
         let AckGroup { count, min_rtt } = self.newest_acks;
         if count < LATE_ACKS {
             return false;
@@ -203,7 +203,7 @@ impl Startup {
     }
 
     /// A round is over. Returns whether the path is full.
-    pub fn on_round(&mut self, model: &mut Model, round: &Round) -> bool {
+    pub(super) fn on_round(&mut self, model: &mut Model, round: &Round) -> bool {
         self.update_estimates(model, round);
         self.credit_previous_round(model, round);
         self.is_full(model, round)
@@ -273,7 +273,7 @@ impl Startup {
     }
 
     /// The window, in bytes; `slack` is in seconds' worth of data beyond the BDP.
-    pub fn window(&self, model: &Model, slack: f64) -> f64 {
+    pub(super) fn window(&self, model: &Model, slack: f64) -> f64 {
         let first = self.first_window(model);
         let bdp =
             |rate: f64, gain: f64| rate / (1.0 - self.loss(model)) * (gain * model.min_rtt + slack);

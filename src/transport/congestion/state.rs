@@ -60,7 +60,7 @@ enum Running {
 
 /// The controller's state: time and acknowledgements come in, a window comes out.
 #[derive(Clone, Debug)]
-pub struct Core {
+pub(crate) struct Core {
     sampler: Sampler,
     /// The path's model.
     pub model: Model,
@@ -92,7 +92,7 @@ pub struct Core {
 
 impl Core {
     /// A controller for an unknown path.
-    pub fn new(now: Instant, mtu: u16) -> Self {
+    pub(crate) fn new(now: Instant, mtu: u16) -> Self {
         let startup = Startup::new(INITIAL_PACKETS * f64::from(mtu), 0.0, 0, 0.0);
         Self {
             sampler: Sampler::new(now),
@@ -115,13 +115,13 @@ impl Core {
     }
 
     /// Path MTU discovery changed the packet size, in bytes.
-    pub fn set_mtu(&mut self, mtu: u16) {
+    pub(crate) fn set_mtu(&mut self, mtu: u16) {
         self.mtu = f64::from(mtu);
         self.model.set_mtu(mtu);
     }
 
     /// The current phase.
-    pub fn phase(&self) -> Phase {
+    pub(crate) fn phase(&self) -> Phase {
         match self.running {
             Running::Startup(_) => Phase::Startup,
             Running::ProbeDown { .. } => Phase::ProbeDown,
@@ -135,7 +135,7 @@ impl Core {
 
     /// The rate that the path probe found before the first file, in bytes per second. Known during
     /// Startup only: afterwards measured rates are better.
-    pub fn probed_rate(&self) -> Option<f64> {
+    pub(crate) fn probed_rate(&self) -> Option<f64> {
         match &self.running {
             Running::Startup(startup) => startup.probed_rate(),
             _ => None,
@@ -143,7 +143,7 @@ impl Core {
     }
 
     /// `bytes` were sent at `now`.
-    pub fn on_sent(&mut self, now: Instant, bytes: u64) {
+    pub(crate) fn on_sent(&mut self, now: Instant, bytes: u64) {
         let idle = self.in_flight <= 0.0;
         if idle && now.saturating_duration_since(self.busy_at) > STALE_AFTER {
             self.go_stale();
@@ -176,7 +176,7 @@ impl Core {
     }
 
     /// A packet of `bytes` that was sent at `sent` was acknowledged; `srtt` is the smoothed RTT.
-    pub fn on_ack(&mut self, now: Instant, sent: Instant, bytes: u64, srtt: Duration) {
+    pub(crate) fn on_ack(&mut self, now: Instant, sent: Instant, bytes: u64, srtt: Duration) {
         let rtt = now.saturating_duration_since(sent).as_secs_f64().max(1e-6);
         let load = self.sampler.on_ack(now, sent, bytes).unwrap_or(Load::Full);
         self.model.on_ack(now, rtt, bytes, load);
@@ -193,7 +193,7 @@ impl Core {
 
     /// `bytes` were declared lost; the newest of these packets was sent at `sent`. Zero bytes
     /// report an ECN mark.
-    pub fn on_lost(&mut self, now: Instant, sent: Instant, bytes: u64) {
+    pub(crate) fn on_lost(&mut self, now: Instant, sent: Instant, bytes: u64) {
         if bytes == 0 {
             if sent >= self.ecn_at {
                 self.ecn_factor = (self.ecn_factor * ECN_BETA).max(ECN_MIN);
@@ -213,7 +213,7 @@ impl Core {
     }
 
     /// A batch of acknowledgements is complete.
-    pub fn on_end_acks(&mut self, now: Instant, in_flight: u64, app_limited: bool) {
+    pub(crate) fn on_end_acks(&mut self, now: Instant, in_flight: u64, app_limited: bool) {
         self.in_flight = in_flight as f64;
         if app_limited {
             self.sampler.app_limited(in_flight);
@@ -272,12 +272,12 @@ impl Core {
 
     /// Bytes sent and neither acknowledged nor declared lost. Acknowledged bytes count until their
     /// batch is complete.
-    pub fn in_flight(&self) -> f64 {
+    pub(crate) fn in_flight(&self) -> f64 {
         self.in_flight
     }
 
     /// Smoothed RTT.
-    pub fn srtt(&self) -> Duration {
+    pub(crate) fn srtt(&self) -> Duration {
         Duration::from_secs_f64(self.srtt.clamp(0.0, 60.0))
     }
 }

@@ -6,7 +6,7 @@ use zeroize::Zeroizing;
 
 /// Length of the truncated HMAC, bytes. Each attempt of a forger costs a packet, and success only
 /// yields a packet that QUIC drops.
-pub const TAG_LEN: usize = 8;
+pub(super) const TAG_LEN: usize = 8;
 
 /// The key of one direction's repair packets.
 pub struct RepairKey(Hmac<Sha256>);

@@ -4,10 +4,10 @@ use super::key::{RepairKey, TAG_LEN};
 
 /// Maximum packets of a source block. QUIC drops packets that arrive over 128 packets late as
 /// duplicates.
-pub const MAX_PACKETS: usize = 64;
+pub(super) const MAX_PACKETS: usize = 64;
 /// Minimum length of a source packet, bytes. Smaller packets are acknowledgements, which the next
 /// ones repeat, and receipts, which nothing waits for.
-pub const MIN_PACKET_LEN: usize = 300;
+pub(super) const MIN_PACKET_LEN: usize = 300;
 /// The first byte of a repair packet. QUIC's fixed bit (RFC 9000, section 17) is clear, so QUIC
 /// drops it.
 const KIND: u8 = 0x01;
@@ -50,7 +50,7 @@ pub(crate) fn id(packet: &[u8]) -> [u8; ID_LEN] {
 
 impl<'a> Repair<'a> {
     /// Appends the packet to `out`.
-    pub fn encode(&self, key: &RepairKey, out: &mut Vec<u8>) {
+    pub(super) fn encode(&self, key: &RepairKey, out: &mut Vec<u8>) {
         let begin = out.len();
         out.push(KIND);
         out.extend_from_slice(&[0; TAG_LEN]);
@@ -63,7 +63,7 @@ impl<'a> Repair<'a> {
     }
 
     /// Decodes a packet; `None` if it is malformed or not authentic.
-    pub fn decode(key: &RepairKey, packet: &'a [u8]) -> Option<Self> {
+    pub(super) fn decode(key: &RepairKey, packet: &'a [u8]) -> Option<Self> {
         let (tag, rest) = packet.get(1..)?.split_first_chunk::<TAG_LEN>()?;
         if !is_repair(packet) || packet.len() < HEADER_LEN || !key.verify(rest, tag) {
             return None;

@@ -38,14 +38,14 @@ pub(crate) struct Tail {
 impl Tail {
     /// The connection is on another path, whose counters of losses and restarts begin anew: from
     /// here on the estimate assumes that no earlier data is left to send.
-    pub fn reset(&mut self, totals: Totals) {
+    pub(super) fn reset(&mut self, totals: Totals) {
         self.last.totals = totals;
         self.rest = self.last;
     }
 
     /// `packets` with `bytes` in total are sent; `bdp` is the path's BDP in bytes. Returns whether
     /// they belong to the tail, provided that no application waits to write more.
-    pub fn on_sent(
+    pub(super) fn on_sent(
         &mut self,
         bytes: usize,
         packets: usize,

@@ -36,7 +36,7 @@ const RETRIES: [Retry; 6] = [
 
 impl ModelStep {
     /// Decodes the next step; `None` at the end of the bytes.
-    pub fn read(bytes: &mut Reader<'_>) -> Option<Self> {
+    pub(crate) fn read(bytes: &mut Reader<'_>) -> Option<Self> {
         let (kind, byte) = (bytes.u8().ok()?, bytes.u8().ok()?);
         let (path, other) = (usize::from(byte) % PATHS.len(), usize::from(byte >> 4) % PATHS.len());
         let (item, reported) = (usize::from(byte) % 8, byte & 0x80 != 0);
@@ -57,7 +57,7 @@ impl ModelStep {
 
     /// Any step.
     #[cfg(test)]
-    pub fn any() -> impl proptest::strategy::Strategy<Value = Self> {
+    pub(crate) fn any() -> impl proptest::strategy::Strategy<Value = Self> {
         use proptest::prelude::*;
         prop_oneof![
             3 => (0..PATHS.len(), any::<bool>()).prop_map(|(i, reported)| Self::Write(i, reported)),

@@ -16,22 +16,22 @@ pub(crate) struct Tally {
 
 impl Tally {
     /// The loss rate.
-    pub fn share(self) -> f64 {
+    pub(super) fn share(self) -> f64 {
         self.lost / (self.acked + self.lost).max(1.0)
     }
 
     /// Whether this can be path loss: it is at most [`MAX_LOSS`], or chance explains it among
     /// few packets.
-    pub fn is_plausible(self, mtu: f64) -> bool {
+    pub(super) fn is_plausible(self, mtu: f64) -> bool {
         self.share() <= MAX_LOSS || self.acked + self.lost < FEW_PACKETS * mtu
     }
 
-    pub fn add(&mut self, other: Self) {
+    pub(super) fn add(&mut self, other: Self) {
         self.acked += other.acked;
         self.lost += other.lost;
     }
 
-    pub fn forget(&mut self) {
+    pub(super) fn forget(&mut self) {
         self.acked *= 1.0 - FORGET;
         self.lost *= 1.0 - FORGET;
     }

@@ -55,17 +55,17 @@ impl Core {
     }
 
     /// The congestion window, in bytes.
-    pub fn window(&self) -> u64 {
+    pub(crate) fn window(&self) -> u64 {
         self.target().max(self.min_window()) as u64
     }
 
     /// The congestion window of a new connection, in bytes.
-    pub fn initial_window(&self) -> u64 {
+    pub(crate) fn initial_window(&self) -> u64 {
         (INITIAL_PACKETS * self.mtu) as u64
     }
 
     /// The rate at which the window leaves, in bytes per second.
-    pub fn pacing_rate(&self) -> u64 {
+    pub(crate) fn pacing_rate(&self) -> u64 {
         (self.window() as f64 / self.srtt.max(1e-6)) as u64
     }
 }
