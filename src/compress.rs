@@ -114,7 +114,7 @@ mod tests {
     /// Incompressible bytes.
     fn noise(len: usize) -> Vec<u8> {
         let mut bytes = vec![0; len];
-        blake3::Hasher::new_derive_key("rft pack tests").finalize_xof().fill(&mut bytes);
+        blake3::Hasher::new_derive_key("rft compress tests").finalize_xof().fill(&mut bytes);
         bytes
     }
 

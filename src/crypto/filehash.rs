@@ -24,7 +24,7 @@ pub enum FileHashError {
     #[error("the chunk does not fit its place in the file")]
     ChunkLength,
     /// A chunk was pushed twice.
-    #[error("the chunk was there before")]
+    #[error("the chunk was pushed twice")]
     Duplicate,
     /// The chunks that were pushed do not form a file of this length.
     #[error("the file's chunks are not complete")]

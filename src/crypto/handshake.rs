@@ -277,10 +277,10 @@ fn wrap_keys(
     let mut wrap = [0; WRAP_LEN];
     let (sealed, tag) = wrap.split_at_mut(SESSION_KEYS_LEN);
     sealed.copy_from_slice(session_keys);
-    let made = Cipher::new(&confirmation.wrap_key())
+    let computed = Cipher::new(&confirmation.wrap_key())
         .and_then(|cipher| cipher.seal([0; NONCE_LEN], &confirmation.wrap_aad(ta), sealed))
         .map_err(|Refused| HandshakeError::WrapFailed)?;
-    tag.copy_from_slice(&made);
+    tag.copy_from_slice(&computed);
     Ok(wrap)
 }
 

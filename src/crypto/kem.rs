@@ -165,13 +165,13 @@ mod tests {
     #[test]
     fn a_failing_generator_is_an_error() {
         for length in 0..SEED_LEN {
-            let made = KemKey::generate(&mut Script::new(vec![7; length]));
-            assert_eq!(made.map(|_| ()).unwrap_err(), KemError::Rng);
+            let refused = KemKey::generate(&mut Script::new(vec![7; length]));
+            assert_eq!(refused.map(|_| ()).unwrap_err(), KemError::Rng);
         }
         let public = KemKey::generate(&mut seeded(1)).unwrap().encapsulation_key();
         for length in 0..SHARED_LEN {
-            let made = encapsulate(&public, &mut Script::new(vec![7; length]));
-            assert_eq!(made.unwrap_err(), KemError::Rng);
+            let refused = encapsulate(&public, &mut Script::new(vec![7; length]));
+            assert_eq!(refused.unwrap_err(), KemError::Rng);
         }
     }
 

@@ -130,7 +130,7 @@ impl PeeringState {
             last_session,
             last_alive: current.is_some(),
             streams: self.streams,
-            capabilities: Settings::UNPACKS | Settings::RECOVERS,
+            capabilities: Settings::ACCEPTS_COMPRESSED | Settings::ACCEPTS_REPAIR,
             installation: self.own.installation,
             partner: current.map(|current| current.peer.installation),
             displaced: current.is_some_and(|current| current.peer.process != peer)

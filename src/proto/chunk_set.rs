@@ -181,7 +181,8 @@ mod tests {
     proptest! {
         #[test]
         fn a_set_holds_its_chunks_and_survives_its_encoding(
-            chunks in proptest::collection::btree_set(0u64..40, 0..30), len in 0u64..50 * CHUNK_SIZE as u64,
+            chunks in proptest::collection::btree_set(0u64..40, 0..30),
+            len in 0u64..50 * CHUNK_SIZE as u64,
         ) {
             let set = set_of(&chunks);
             prop_assert_eq!(&chunks_of(&set), &chunks);
@@ -193,12 +194,15 @@ mod tests {
             prop_assert_eq!(decode(&encoded(&set)), Ok(set.clone()));
             let within = set.within(len);
             let full = len / CHUNK_SIZE as u64;
-            prop_assert_eq!(chunks_of(&within), chunks.into_iter().filter(|&chunk| chunk < full).collect());
+            let expected = chunks.into_iter().filter(|&chunk| chunk < full).collect();
+            prop_assert_eq!(chunks_of(&within), expected);
             prop_assert_eq!(ChunkSet::from_ranges(within.ranges().to_vec()), Some(within));
         }
 
         #[test]
-        fn bytes_that_decode_are_the_encoding_of_their_set(bytes in proptest::collection::vec(0u8..3, 0..60)) {
+        fn bytes_that_decode_are_the_encoding_of_their_set(
+            bytes in proptest::collection::vec(0u8..3, 0..60),
+        ) {
             if let Ok(set) = decode(&bytes) {
                 prop_assert_eq!(encoded(&set), bytes);
             }

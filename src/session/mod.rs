@@ -86,7 +86,7 @@ impl Session {
         fec.begin(SessionRepair {
             own: RepairKey::new(&keys.repair(established.role)),
             peers: RepairKey::new(&keys.repair(established.role.other())),
-            taken: settings.capabilities & Settings::RECOVERS != 0,
+            taken: settings.capabilities & Settings::ACCEPTS_REPAIR != 0,
             backlog: backlog.clone(),
         });
         tokio::spawn(read_control(connection.clone(), reader, messages, ending.clone()));
@@ -108,7 +108,7 @@ impl Session {
             installation: settings.installation,
             id: established.session_id,
             grant: settings.streams,
-            unpacks: settings.capabilities & Settings::UNPACKS != 0,
+            unpacks: settings.capabilities & Settings::ACCEPTS_COMPRESSED != 0,
             link,
             backlog,
             activity,

@@ -167,7 +167,9 @@ proptest! {
         held in 0u64..3, cuts in proptest::collection::vec(any::<prop::sample::Index>(), 0..60),
         order in any::<u64>(),
     ) {
-        let Some(layout) = Layout::new(position, 1, size, &ChunkSet::prefix(held)) else { return Ok(()) };
+        let Some(layout) = Layout::new(position, 1, size, &ChunkSet::prefix(held)) else {
+            return Ok(());
+        };
         let lens = data_lens(&layout, shrink);
         let records: Vec<_> = (0..).zip(lens).map(|(k, len)| record(&layout, k, len)).collect();
         let stream = records.concat();

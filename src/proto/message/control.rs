@@ -30,9 +30,9 @@ pub struct Settings {
 
 impl Settings {
     /// Capability: this side accepts compressed chunks (protocol.md section 4.6).
-    pub const UNPACKS: u32 = 1;
+    pub const ACCEPTS_COMPRESSED: u32 = 1;
     /// Capability: this side recovers lost packets from repair (protocol.md section 7).
-    pub const RECOVERS: u32 = 2;
+    pub const ACCEPTS_REPAIR: u32 = 2;
 
     /// Appends the message's encoding.
     pub fn encode(&self, out: &mut BytesMut) {

@@ -168,7 +168,7 @@ pub struct Begin {
     /// no chunk.
     pub confirmed: ChunkSet,
     /// Chunks may be compressed, so that records differ in length. Only for a peer with
-    /// [`Settings::UNPACKS`](super::Settings::UNPACKS).
+    /// [`Settings::ACCEPTS_COMPRESSED`](super::Settings::ACCEPTS_COMPRESSED).
     pub compressed: bool,
 }
 
