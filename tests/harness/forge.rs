@@ -1,5 +1,5 @@
-//! Valid QUIC packets that no honest peer sends. With the first destination ID of a connection anyone
-//! can derive the keys of its Initial packets (RFC 9001 section 5.2).
+//! Valid QUIC packets that no honest peer sends. With the first destination ID of a connection
+//! anyone can derive the keys of its Initial packets (RFC 9001 section 5.2).
 
 use rustls::Side;
 use rustls::crypto::ring::cipher_suite::TLS13_AES_128_GCM_SHA256;

@@ -334,12 +334,15 @@ impl Running {
     }
 }
 
-/// Total time for which the threads of a process were ready to run but had no processor.
+/// Total time for which threads of a process were ready to run but had no processor: all threads
+/// whose name `counts`.
 #[cfg(unix)]
-pub fn waited_for_processor(process: &str) -> Duration {
+pub fn waited_for_processor(process: &str, counts: impl Fn(&str) -> bool) -> Duration {
     // Empty if the system does not report it. The second number of each line is in nanoseconds.
     let threads = fs::read_dir(format!("/proc/{process}/task")).into_iter().flatten().flatten();
     let waited = threads.filter_map(|thread| {
+        let name = fs::read_to_string(thread.path().join("comm")).ok()?;
+        counts(name.trim_end()).then_some(())?;
         let text = fs::read_to_string(thread.path().join("schedstat")).ok()?;
         text.split_whitespace().nth(1)?.parse::<u64>().ok()
     });

@@ -95,6 +95,8 @@ pub struct Counts {
 pub struct Relay {
     shared: Arc<Shared>,
     threads: Vec<JoinHandle<()>>,
+    /// The name of its threads, which no other relay of this process has.
+    thread_name: String,
 }
 
 struct Shared {
@@ -140,14 +142,21 @@ impl Relay {
             faces: [face([127, 0, 0, 3]), face([127, 0, 0, 4])],
             ways: [direction(), direction()],
         });
+        let thread_name = format!("relay {}", shared.face(Side::A).local_addr().unwrap().port());
+        let thread = || std::thread::Builder::new().name(thread_name.clone());
         let mut threads = Vec::new();
         for way in BOTH {
             let (here, mut random) = (shared.clone(), StdRng::seed_from_u64(seed ^ way as u64));
-            threads.push(std::thread::spawn(move || here.take_in(way, &mut random)));
+            threads.push(thread().spawn(move || here.take_in(way, &mut random)).unwrap());
             let here = shared.clone();
-            threads.push(std::thread::spawn(move || here.deliver(way)));
+            threads.push(thread().spawn(move || here.deliver(way)).unwrap());
         }
-        Self { shared, threads }
+        Self { shared, threads, thread_name }
+    }
+
+    /// The name of the relay's threads, by which a test finds them in its own process.
+    pub fn thread_name(&self) -> &str {
+        &self.thread_name
     }
 
     /// The address that A sends to, and from which it sees B.

@@ -124,8 +124,9 @@ impl Scene {
 
     /// Total time for which the peers and the link waited for a processor.
     fn waited_for_processor(&self) -> Duration {
-        let peers = self.running.iter().map(|side| waited_for_processor(&side.id().to_string()));
-        peers.sum::<Duration>() + waited_for_processor("self")
+        let peer = |side: &Running| waited_for_processor(&side.id().to_string(), |_| true);
+        let link = waited_for_processor("self", |name| name == self.link.thread_name());
+        self.running.iter().map(peer).sum::<Duration>() + link
     }
 
     /// Waits until everything is sent, stops both peers and checks the received files.

@@ -1,9 +1,10 @@
-//! The integration tests: the real program, or its library over real sockets, on loopback. Each module
-//! tests one subject.
+//! The integration tests: the real program, or its library over real sockets, on loopback. Each
+//! module tests one subject.
 //!
-//! Cargo runs the tests as threads of one process, nextest runs each in a process of its own. No test
-//! may therefore change its own process (environment, working directory, umask, resource limits), and
-//! a measurement of memory is one of the program under test, which is always a child process.
+//! Cargo runs the tests as threads of one process, nextest runs each in a process of its own. No
+//! test may therefore change its own process (environment, working directory, umask, resource
+//! limits), and a measurement of memory is one of the program under test, which is always a child
+//! process.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout)]
 

@@ -1,8 +1,9 @@
 //! No two files of `src/` may form a circle, through `use` or any other path.
 //!
-//! A file `x.rs` and the files of its folder `x/` are one unit. References between a `mod.rs` and the
-//! files beneath it do not count either: it declares them, and they share its types. A path that leads
-//! through another module's `use` counts for the file that defines the item. Tests are left out.
+//! A file `x.rs` and the files of its folder `x/` are one unit. References between a `mod.rs` and
+//! the files beneath it do not count either: it declares them, and they share its types. A path
+//! that leads through another module's `use` counts for the file that defines the item. Tests are
+//! left out.
 
 use crate::source::{Reference, read_sources, references, test_modules, tokens};
 use std::collections::{BTreeMap, BTreeSet};

@@ -11,7 +11,8 @@ use std::fs;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
-/// Starts the `process` of an `installation` at 127.0.0.`host`. The host 1 listens, all others dial it.
+/// Starts the `process` of an `installation` at 127.0.0.`host`. The host 1 listens, all others dial
+/// it.
 fn start(host: u8, port: u16, process: u8, installation: u8) -> Peer {
     let at = |host| SocketAddr::from(([127, 0, 0, host], port));
     let own = Identity {
