@@ -13,7 +13,7 @@ pub const MAX_COMPONENT: usize = 255;
 /// A name whose first component starts with this is reserved for rft, and never sent.
 pub const RESERVED_PREFIX: &[u8] = b".rft";
 
-/// A relative, `/`-separated name of 1 to [`MAX_NAME`] bytes. It has no empty component, no `.` or
+/// A relative, `/`-separated name of 1 to `MAX_NAME` bytes. It has no empty component, no `.` or
 /// `..`, no NUL and no reserved first component. Cheap to clone.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Name(Arc<[u8]>);
@@ -30,10 +30,10 @@ pub enum NameError {
     /// The name has a NUL byte.
     #[error("the name has a NUL byte")]
     Nul,
-    /// The name has more than [`MAX_NAME`] bytes, or a component more than [`MAX_COMPONENT`].
+    /// The name has more than `MAX_NAME` bytes, or a component more than `MAX_COMPONENT`.
     #[error("the name is too long")]
     TooLong,
-    /// The first component starts with [`RESERVED_PREFIX`].
+    /// The first component starts with `RESERVED_PREFIX`.
     #[error("names at the top that start with `.rft` are reserved for rft itself")]
     Reserved,
     /// This system has no files of this name. Windows refuses device names, `:`, a trailing dot,

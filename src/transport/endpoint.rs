@@ -171,11 +171,11 @@ pub struct Port {
 }
 
 impl Port {
-    /// Binds as the configuration says. When its port is taken, an ephemeral one is bound if there
-    /// is a peer to dial from it. Needs no runtime.
+    /// Binds the configured address. If its port is taken and there is a peer to dial, binds an
+    /// ephemeral port instead. Needs no runtime.
     ///
     /// # Errors
-    /// [`EndpointError::Bind`] when nothing could be bound.
+    /// No address could be bound.
     pub fn bind(config: &Config) -> Result<Self, EndpointError> {
         let attempt = |port| match config.bind {
             Some(bind) => socket::bind(SocketAddr::new(bind.addr, port)),
@@ -196,10 +196,10 @@ impl Port {
         Err(bind_error(config.bind, port, error))
     }
 
-    /// Where it is bound.
+    /// The local address.
     ///
     /// # Errors
-    /// [`EndpointError::Drive`] with what the system says.
+    /// The operating system's.
     pub fn local(&self) -> Result<SocketAddr, EndpointError> {
         self.socket.local_addr().map_err(EndpointError::Drive)
     }

@@ -7,22 +7,9 @@ use std::path::Path;
 use crate::bulk;
 use crate::model::{FlowConfig, Kind, LinkConfig, Recording, World};
 
-/// Results of a transfer that never ends.
-struct Run {
-    /// Share of the link's capacity that was used.
-    share: f64,
-    /// Queueing delay that a ping would meet: median and 95th percentile, seconds.
-    queue: [f64; 2],
-}
-
-/// Plays recordings for `seconds` with a queue of `queue` kB and prints the results.
-fn play(
-    name: &str,
-    kind: Kind,
-    [forward, backward]: [&Recording; 2],
-    queue: f64,
-    seed: u64,
-) -> Run {
+/// Plays a recording each way, with a queue of `queue` kB. Prints the share of the capacity that an
+/// endless transfer used, and the queueing delay that a ping would meet.
+fn play(name: &str, kind: Kind, [forward, backward]: [&Recording; 2], queue: f64, seed: u64) {
     let seconds = forward.length().min(140.0);
     let link = LinkConfig::recorded(forward.clone(), backward.clone(), 40.0, queue * 1e3);
     let flow = FlowConfig { probe: true, repair: true, ..bulk(kind, 1 << 40) };
@@ -53,7 +40,6 @@ fn play(
         phases.join(" "),
     );
     assert!(r.failure.is_none(), "{:?}", r.failure);
-    Run { share, queue }
 }
 
 fn synthetic() -> [(&'static str, Recording); 5] {
