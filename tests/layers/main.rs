@@ -27,18 +27,18 @@ struct Layer {
 #[rustfmt::skip]
 const LAYERS: &[Layer] = &[
     Layer { name: "main", layers: &["cli"], crates: &[] },
-    Layer { name: "cli", layers: &["daemon", "config", "event", "proto", "crypto", "cause"],
+    Layer { name: "cli", layers: &["daemon", "config", "event", "status", "error", "proto", "crypto", "cause"],
         crates: &["blake3", "clap", "clap_complete", "clap_mangen", "console", "data_encoding", "jiff", "landlock", "rand", "rpassword", "rustix", "serde", "serde_json",
                   "thiserror", "tokio", "tracing", "tracing_subscriber", "zeroize"] },
-    Layer { name: "daemon", layers: &["outbox", "inbox", "peering", "session", "transport", "store", "proto", "crypto", "config", "event", "failpoint"],
+    Layer { name: "daemon", layers: &["outbox", "inbox", "peering", "session", "transport", "store", "proto", "crypto", "config", "event", "status", "error", "failpoint"],
         crates: &["bytes", "rand", "thiserror", "tokio", "tracing", "zeroize"] },
-    Layer { name: "outbox", layers: &["session", "transport", "store", "compress", "proto", "crypto", "config", "event", "failpoint", "cause"],
+    Layer { name: "outbox", layers: &["session", "transport", "store", "compress", "proto", "crypto", "config", "event", "status", "failpoint", "cause"],
         crates: &["blake3", "bytes", "ignore", "notify", "rand", "thiserror", "tokio", "tracing"] },
     Layer { name: "inbox", layers: &["session", "transport", "store", "compress", "proto", "crypto", "config", "event", "failpoint"],
         crates: &["blake3", "bytes", "rand", "thiserror", "tokio", "tracing"] },
     Layer { name: "peering", layers: &["session", "transport", "proto", "crypto", "config", "event", "failpoint", "cause"],
         crates: &["quinn", "quinn_proto", "rand", "thiserror", "tokio", "tracing"] },
-    Layer { name: "session", layers: &["transport", "proto", "crypto", "failpoint", "cause"],
+    Layer { name: "session", layers: &["transport", "proto", "crypto", "status", "failpoint", "cause"],
         crates: &["bytes", "quinn", "quinn_proto", "rand", "thiserror", "tokio", "tracing"] },
     // packets and paths: no password, no session key, no file name
     Layer { name: "transport", layers: &["crypto", "config", "cause"],
@@ -56,10 +56,13 @@ const LAYERS: &[Layer] = &[
     Layer { name: "fuzzing", layers: &["outbox", "inbox", "session", "transport", "store", "proto", "crypto", "config", "event"],
         crates: &["blake3", "bytes", "tempfile", "tokio"] },
     // for the tests outside of src/, in no release
-    Layer { name: "internals", layers: &["store"], crates: &[] },
+    Layer { name: "internals", layers: &["peering", "session", "transport", "store", "compress", "proto", "crypto", "failpoint"], crates: &[] },
     // plain values: the input and output of the engine
     Layer { name: "config", layers: &["proto"], crates: &["thiserror"] },
-    Layer { name: "event", layers: &["proto"], crates: &[] },
+    Layer { name: "status", layers: &["config", "proto"], crates: &[] },
+    Layer { name: "event", layers: &["config", "status", "proto"], crates: &[] },
+    // why a run ends: the errors of all layers
+    Layer { name: "error", layers: &["outbox", "peering", "store", "transport", "status", "proto", "crypto"], crates: &["thiserror"] },
     // causes of system errors, for people
     Layer { name: "cause", layers: &[], crates: &[] },
     // for tests: where the program is killed or a call fails
@@ -168,10 +171,7 @@ fn a_forbidden_reference_is_found() {
         found(&["outbox"], "\nuse crate::{\n  store::Folder,\n  inbox::{stage, commit},\n};"),
         ["4 outbox names inbox"]
     );
-    assert_eq!(
-        found(&["session"], "fn f() { rft::internals::store::open() }"),
-        ["1 session names store"]
-    );
+    assert_eq!(found(&["session"], "fn f() { rft::store::open() }"), ["1 session names store"]);
     assert_eq!(
         found(&["proto", "name"], "type K = super::super::crypto::Key;"),
         ["1 proto names crypto"]
