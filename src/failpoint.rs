@@ -1,6 +1,6 @@
-//! Places where a test makes the program die, or a call to the system fail. Without the feature
-//! `failpoints`, which only tests switch on, every function here is empty and nothing reads the
-//! environment.
+//! Fail points: places where a test kills the program, or lets a system call fail. Without the
+//! feature `failpoints`, which only tests switch on, every function here is empty and nothing reads
+//! the environment.
 //!
 //! `RFT_FAILPOINTS` holds rules, separated by `;`:
 //!
@@ -8,13 +8,12 @@
 //! NAME=ACTION[@FROM[..[TO]]]     publish.placed=kill@3    os.write=ENOSPC@10..20    os.sync_file=EIO@5..
 //! ```
 //!
-//! The rule holds for the `FROM`th to the `TO`th time that the place is passed, counted from 1;
-//! `@FROM` alone is that one time, `@/FILE` is as long as this file exists, and a rule without `@`
-//! always holds. Actions: `kill` (the process is gone at once, as by SIGKILL), `panic` (a bug in
-//! the task that passes there), and the errors `EIO`, `ENOSPC`, `EDQUOT`, `EROFS`, `EACCES`,
-//! `ENOENT`.
+//! A rule applies from the `FROM`th to the `TO`th pass of its place, counted from 1. `@FROM` alone
+//! is one pass, `@/FILE` applies while that file exists, and a rule without `@` always applies.
+//! Actions: `kill` (as SIGKILL), `panic` (as a bug in the task that passes the place), and the
+//! errors `EIO`, `ENOSPC`, `EDQUOT`, `EROFS`, `EACCES`, `ENOENT`.
 
-/// Passes a place that a test may kill the program at.
+/// Passes a place where a test may kill the program.
 #[inline]
 pub fn fail_point(name: &'static str) {
     #[cfg(feature = "failpoints")]
@@ -23,10 +22,10 @@ pub fn fail_point(name: &'static str) {
     let _ = name;
 }
 
-/// Passes a place just before a call to the system, which a test may let fail.
+/// Passes a place before a system call, which a test may let fail.
 ///
 /// # Errors
-/// What the rule for this place says.
+/// The error of the rule for this place.
 #[inline]
 pub fn io(name: &'static str) -> std::io::Result<()> {
     #[cfg(feature = "failpoints")]
@@ -57,7 +56,7 @@ mod active {
         Fail(Errno),
     }
 
-    /// An error of the system, by its number on Unix and by its kind elsewhere.
+    /// A system error: its number on Unix, its kind elsewhere.
     #[derive(Clone, Copy)]
     struct Errno(i32, io::ErrorKind);
 
@@ -101,7 +100,7 @@ mod active {
         *points() = Points { rules: parse(spec), passed: HashMap::new() };
     }
 
-    /// How often a place was passed.
+    /// The number of passes of a place.
     pub fn passed(name: &str) -> u64 {
         points().passed.get(name).copied().unwrap_or(0)
     }
@@ -110,7 +109,7 @@ mod active {
         static LAST: Cell<&'static str> = const { Cell::new("") };
     }
 
-    /// The last place that this thread passed, calls to the system aside.
+    /// The last place that this thread passed, except those before system calls.
     pub fn last() -> &'static str {
         LAST.get()
     }
@@ -146,14 +145,14 @@ mod active {
     }
 
     fn die() -> ! {
-        // Not abort(): that may write a core file, and takes its time.
+        // Not abort(): it may write a core file, which takes time.
         #[cfg(unix)]
         let _ =
             rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::KILL);
         std::process::abort()
     }
 
-    /// What is not a rule ends the test that wrote it.
+    /// An invalid rule ends the test.
     #[allow(clippy::panic)]
     fn parse(spec: &str) -> HashMap<String, Vec<Rule>> {
         let mut rules: HashMap<String, Vec<Rule>> = HashMap::new();

@@ -58,7 +58,8 @@ async fn send_files(peer: Arc<Peer>, session: Arc<Session>) {
     let _guard = session.closes_on_panic();
     let slots = Arc::new(Semaphore::new(peer.in_flight));
     let streams = Arc::new(Semaphore::new(session.grant().min(MAX_STREAMS) as usize));
-    let compression = Compression::new(peer.compress && session.unpacks(), session.link_rate());
+    let compression =
+        Compression::new(peer.compress && session.accepts_compressed(), session.link_rate());
     let mut deliveries = JoinSet::new();
     loop {
         let (Ok(slot), Ok(stream)) =

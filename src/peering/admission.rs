@@ -17,7 +17,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 /// Maximum number of unauthenticated connections from unknown addresses.
-const MAX_STRANGERS: usize = 8;
+const MAX_UNKNOWN: usize = 8;
 /// Maximum number of unauthenticated connections from the named port of the peer's address, and as
 /// many again from its other ports. A peer's dials overlap; all except one are closed, and these
 /// hold their slots for some round trips longer.
@@ -47,8 +47,8 @@ enum Source {
 /// from other sources, even from the peer's address, does not lock the peer out.
 pub(crate) struct Admission {
     peer: SourceLimits,
-    neighbours: SourceLimits,
-    strangers: SourceLimits,
+    same_address: SourceLimits,
+    unknown: SourceLimits,
     attempts: Mutex<Attempts>,
     /// The present addresses of the peer's name.
     named: Mutex<Vec<SocketAddr>>,
@@ -81,9 +81,9 @@ impl SourceLimits {
 impl Admission {
     pub(crate) fn new(now: Instant) -> Self {
         Self {
-            peer: SourceLimits::new(MAX_NAMED, RefillRate::Peer, now),
-            neighbours: SourceLimits::new(MAX_NAMED, RefillRate::Neighbours, now),
-            strangers: SourceLimits::new(MAX_STRANGERS, RefillRate::Strangers, now),
+            peer: SourceLimits::new(MAX_NAMED, RefillRate::NamedPeer, now),
+            same_address: SourceLimits::new(MAX_NAMED, RefillRate::SameAddress, now),
+            unknown: SourceLimits::new(MAX_UNKNOWN, RefillRate::Unknown, now),
             attempts: Mutex::default(),
             named: Mutex::default(),
             warned: Mutex::new(None),
@@ -113,8 +113,8 @@ impl Admission {
     fn share(&self, source: Source) -> &SourceLimits {
         match source {
             Source::NamedPeer => &self.peer,
-            Source::SameAddress => &self.neighbours,
-            Source::Unknown => &self.strangers,
+            Source::SameAddress => &self.same_address,
+            Source::Unknown => &self.unknown,
         }
     }
 
@@ -153,8 +153,8 @@ impl Admission {
     /// A warning about wrong guesses: after 20 in a row, and again each time that the number is
     /// five times as large.
     pub(crate) fn alarm(&self) -> Option<String> {
-        let strangers = self.strangers.failures();
-        let named = self.peer.failures().saturating_add(self.neighbours.failures());
+        let strangers = self.unknown.failures();
+        let named = self.peer.failures().saturating_add(self.same_address.failures());
         let failures = strangers.saturating_add(named);
         let due = self.alarm.load(Ordering::Relaxed);
         if failures < due {
@@ -304,13 +304,13 @@ mod tests {
         let mut told = Vec::new();
         for n in 1..=600 {
             now += Duration::from_secs(301);
-            assert!(admission.strangers.guesses.lock().unwrap().take(now));
+            assert!(admission.unknown.guesses.lock().unwrap().take(now));
             told.extend(
                 admission.alarm().map(|text| (n, text.contains("one try in five minutes"))),
             );
         }
         assert_eq!(told, [(20, false), (100, true), (500, true)]);
-        admission.strangers.guesses.lock().unwrap().give_back();
+        admission.unknown.guesses.lock().unwrap().give_back();
         assert_eq!(admission.alarm(), None);
         for _ in 0..20 {
             now += Duration::from_secs(301);

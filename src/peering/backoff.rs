@@ -118,7 +118,7 @@ impl DialFailures {
             clashes: 0,
             told_self: false,
             other_version: OtherVersion::default(),
-            proofs: GuessLimit::new(RefillRate::Peer, now),
+            proofs: GuessLimit::new(RefillRate::NamedPeer, now),
         }
     }
 

@@ -77,7 +77,7 @@ pub(crate) async fn run(
 
 /// The progress of a dial.
 #[derive(Default)]
-struct Progress {
+struct DialProgress {
     proof_sent: AtomicBool,
     authenticated: AtomicBool,
 }
@@ -89,7 +89,7 @@ async fn prove(
     connection: Connection,
     failures: &mut DialFailures,
 ) -> Result<Authenticated, AuthError> {
-    let progress = Arc::new(Progress::default());
+    let progress = Arc::new(DialProgress::default());
     // Aborted when this is dropped.
     let mut task = JoinSet::new();
     task.spawn(attempt(shared.clone(), connection, progress.clone()));
@@ -116,9 +116,9 @@ async fn prove(
 async fn attempt(
     shared: Arc<PeeringState>,
     connection: Connection,
-    progress: Arc<Progress>,
+    progress: Arc<DialProgress>,
 ) -> Result<Authenticated, AuthError> {
-    let Progress { proof_sent, authenticated } = &*progress;
+    let DialProgress { proof_sent, authenticated } = &*progress;
     let handshake = async {
         let (own, settings) = (shared.own.process, |peer| shared.settings(peer));
         let done = as_initiator(connection.clone(), &shared.key, own, proof_sent, settings).await?;

@@ -15,10 +15,10 @@ const MAX_LINES: u32 = 30;
 /// Wrong passwords by source. The first of a source is reported at once, the following ones within
 /// a minute together.
 #[derive(Debug, Default)]
-pub(crate) struct FailedGuesses(Vec<Source>);
+pub(crate) struct FailedGuesses(Vec<GuessSource>);
 
 #[derive(Debug)]
-struct Source {
+struct GuessSource {
     network: IpAddr,
     peer: SocketAddr,
     told: Instant,
@@ -33,7 +33,7 @@ impl FailedGuesses {
             if self.0.len() >= MAX_SOURCES {
                 return None;
             }
-            self.0.push(Source { network, peer, told: now, untold: 0 });
+            self.0.push(GuessSource { network, peer, told: now, untold: 0 });
             return Some(1);
         };
         source.peer = peer;
@@ -51,7 +51,7 @@ impl FailedGuesses {
     }
 }
 
-impl Source {
+impl GuessSource {
     fn due(&mut self, now: Instant) -> Option<u32> {
         let over = now.saturating_duration_since(self.told) >= INTERVAL;
         let untold = Some(self.untold).filter(|untold| over && *untold > 0)?;

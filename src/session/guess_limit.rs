@@ -10,21 +10,21 @@ const BURST: u32 = 5;
 pub enum RefillRate {
     /// Unknown addresses: two a minute; after 20 failures one a minute; after 100 one in five
     /// minutes.
-    Strangers,
+    Unknown,
     /// Other ports of the address that the user named: two a minute; after 20 failures one.
-    Neighbours,
+    SameAddress,
     /// The address and port that the user named: six a minute; after 20 failures one a minute, and
     /// never less, so that an attacker who forges that address cannot lock the peer out.
-    Peer,
+    NamedPeer,
 }
 
 impl RefillRate {
     fn refill(self, failures: u32) -> Duration {
         Duration::from_secs(match (self, failures) {
-            (Self::Strangers, HOPELESS..) => 300,
+            (Self::Unknown, HOPELESS..) => 300,
             (_, SLOW..) => 60,
-            (Self::Strangers | Self::Neighbours, _) => 30,
-            (Self::Peer, _) => 10,
+            (Self::Unknown | Self::SameAddress, _) => 30,
+            (Self::NamedPeer, _) => 10,
         })
     }
 }
@@ -110,7 +110,7 @@ mod tests {
     #[test]
     fn a_burst_then_no_more_than_ten_a_minute_from_all_together() {
         let start = Instant::now();
-        let mut all = [RefillRate::Strangers, RefillRate::Neighbours, RefillRate::Peer]
+        let mut all = [RefillRate::Unknown, RefillRate::SameAddress, RefillRate::NamedPeer]
             .map(|rate| GuessLimit::new(rate, start));
         let tried = tried(&mut all, start, 10);
         assert!(tried[0] <= 3 * BURST as usize + 10, "{tried:?}");
@@ -124,23 +124,23 @@ mod tests {
             let tried = tried(&mut [GuessLimit::new(rate, start)], start, 24 * 60);
             tried.chunks(60).map(|hour| hour.iter().sum()).collect::<Vec<usize>>()
         };
-        let [strangers, neighbours, peer] =
-            [RefillRate::Strangers, RefillRate::Neighbours, RefillRate::Peer].map(hours);
-        for first in [strangers[0], neighbours[0], peer[0]] {
+        let [unknown, same_address, peer] =
+            [RefillRate::Unknown, RefillRate::SameAddress, RefillRate::NamedPeer].map(hours);
+        for first in [unknown[0], same_address[0], peer[0]] {
             assert!((60..=80).contains(&first), "{first} in the first hour");
         }
-        assert!(strangers[2..].iter().all(|&n| n <= 12), "{strangers:?}");
+        assert!(unknown[2..].iter().all(|&n| n <= 12), "{unknown:?}");
         // The named peer is never locked out for more than a minute.
         assert!(
-            neighbours[2..].iter().chain(&peer[2..]).all(|&n| n == 60),
-            "{neighbours:?} {peer:?}"
+            same_address[2..].iter().chain(&peer[2..]).all(|&n| n == 60),
+            "{same_address:?} {peer:?}"
         );
     }
 
     #[test]
     fn a_token_is_available_after_the_announced_wait() {
         let mut now = Instant::now();
-        let mut guesses = GuessLimit::new(RefillRate::Peer, now);
+        let mut guesses = GuessLimit::new(RefillRate::NamedPeer, now);
         for n in 0..40 {
             let wait = guesses.wait(now);
             assert_eq!(wait.is_zero(), n < 5, "{n}: {wait:?}");
@@ -156,7 +156,7 @@ mod tests {
     #[test]
     fn a_correct_guess_costs_no_token() {
         let now = Instant::now();
-        let mut guesses = GuessLimit::new(RefillRate::Strangers, now);
+        let mut guesses = GuessLimit::new(RefillRate::Unknown, now);
         for _ in 0..100 {
             assert!(guesses.take(now));
             guesses.give_back();
@@ -167,14 +167,14 @@ mod tests {
     #[test]
     fn parallel_guesses_do_not_multiply() {
         let now = Instant::now();
-        let mut guesses = GuessLimit::new(RefillRate::Peer, now);
+        let mut guesses = GuessLimit::new(RefillRate::NamedPeer, now);
         assert_eq!((0..1000).filter(|_| guesses.take(now)).count(), 5);
     }
 
     #[test]
     fn a_clock_that_stands_still_gives_nothing() {
         let now = Instant::now();
-        let mut guesses = GuessLimit::new(RefillRate::Peer, now + Duration::from_secs(5));
+        let mut guesses = GuessLimit::new(RefillRate::NamedPeer, now + Duration::from_secs(5));
         while guesses.take(now + Duration::from_secs(5)) {}
         assert!(!guesses.take(now));
     }

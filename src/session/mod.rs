@@ -47,7 +47,7 @@ pub struct Session {
     installation: InstallationId,
     id: [u8; 16],
     grant: u32,
-    unpacks: bool,
+    accepts_compressed: bool,
     link: PathRate,
     backlog: SendBacklog,
     /// Told of each new file stream.
@@ -108,7 +108,7 @@ impl Session {
             installation: settings.installation,
             id: established.session_id,
             grant: settings.streams,
-            unpacks: settings.capabilities & Settings::ACCEPTS_COMPRESSED != 0,
+            accepts_compressed: settings.capabilities & Settings::ACCEPTS_COMPRESSED != 0,
             link,
             backlog,
             activity,
@@ -154,8 +154,8 @@ impl Session {
     }
 
     /// Whether the peer takes compressed chunks.
-    pub fn unpacks(&self) -> bool {
-        self.unpacks
+    pub fn accepts_compressed(&self) -> bool {
+        self.accepts_compressed
     }
 
     /// The path's rate, updated during the session.

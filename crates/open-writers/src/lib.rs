@@ -1,14 +1,14 @@
 //! Asks the kernel whether any process has a file open for writing.
 //!
 //! Linux grants a read lease (`fcntl(2)`, "Leases") only while no open file description of the file
-//! is writable. This covers every process, whatever its user or its mount namespace, and writable
-//! shared memory mappings whose descriptor is closed. The lease is given back at once: it is the
-//! question and not a lock.
+//! is writable. This covers every process of any user and mount namespace, and writable shared
+//! memory mappings whose descriptor is closed. The lease is given back at once: it is the question
+//! and not a lock.
 //!
 //! This is a crate of its own because no maintained crate has a safe form of the call, and rft
 //! itself forbids `unsafe`. Here is the only `unsafe` block.
 
-/// What the kernel says about the writers of a file.
+/// The kernel's answer about the writers of a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Writers {
     /// No process has it open for writing.
@@ -51,7 +51,7 @@ pub fn writers(file: &std::fs::File) -> Writers {
     }
 }
 
-/// Other systems have no such question.
+/// Other systems have no such call.
 #[cfg(not(target_os = "linux"))]
 pub fn writers(_file: &std::fs::File) -> Writers {
     Writers::Unknown

@@ -320,7 +320,7 @@ async fn a_certificate_without_a_name_is_accepted() {
     let authenticated = async {
         let connection = nameless.accept().await.unwrap().await.unwrap();
         let (key, own) = (PasswordKey::from_bytes(KEY), PeerId([0; 16]));
-        let guesses = Mutex::new(GuessLimit::new(RefillRate::Strangers, Instant::now()));
+        let guesses = Mutex::new(GuessLimit::new(RefillRate::Unknown, Instant::now()));
         let settings = |_| Settings { streams: 1, ..Settings::default() };
         as_responder(connection, &key, own, &guesses, settings).await.map(drop)
     };
