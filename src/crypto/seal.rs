@@ -47,14 +47,14 @@ const EPOCH_BITS: u32 = 18;
 /// back.
 ///
 /// ```
-/// # use rft::crypto::{handshake::Role, seal::{SessionKeys, UnsealedHalf}};
+/// # use rft::internals::crypto::{handshake::Role, seal::{SessionKeys, UnsealedHalf}};
 /// fn once<H: UnsealedHalf>(keys: &SessionKeys, half: H) {
 ///     keys.sealer(Role::Initiator, half);
 /// }
 /// ```
 /// A second sealer does not compile:
 /// ```compile_fail,E0382
-/// # use rft::crypto::{handshake::Role, seal::{SessionKeys, UnsealedHalf}};
+/// # use rft::internals::crypto::{handshake::Role, seal::{SessionKeys, UnsealedHalf}};
 /// fn twice<H: UnsealedHalf>(keys: &SessionKeys, half: H) {
 ///     keys.sealer(Role::Initiator, half);
 ///     keys.sealer(Role::Initiator, half);
