@@ -20,10 +20,11 @@ pub use open_writers::Writers;
 pub use outgoing::remove::{Hold, Removed, Remover, Sent};
 pub use state::ledger::{Delivered, Ledger, Received};
 pub use state::{PROBE_PREFIX, StateDir};
-pub use tree::folder::{Folder, Listed};
+pub use tree::folder::Folder;
 pub use tree::meta::{FileKind, Identity, Meta};
 pub use tree::obstacle::Obstacle;
 pub use tree::os::Program;
+pub use tree::read::Listed;
 
 /// The metadata of an open file.
 ///

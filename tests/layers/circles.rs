@@ -15,7 +15,6 @@ const KNOWN: &[&[&str]] = &[
     &["outbox::send::deliver", "outbox::send::read"],
     &["peering::adopt", "peering::connector", "peering::dial"],
     &["session::close", "session::handshake"],
-    &["store::state", "store::tree::folder"],
     &["transport::fec", "transport::socket"],
 ];
 

@@ -1,8 +1,10 @@
 //! Where files arrive: the folder, the stage beside it, and the space that is promised.
 
+pub(crate) mod compare;
 pub(crate) mod place;
 pub(crate) mod publish;
 pub(crate) mod quota;
+pub(crate) mod recover;
 pub(crate) mod stage;
 
 use super::error::{Naming, StoreError};
@@ -219,6 +221,14 @@ impl Incoming {
         Ok(())
     }
 
+    /// Removes the checkpoint of a placed file. Errors do not matter: a checkpoint without its file
+    /// is removed at the next start.
+    pub(crate) fn drop_note(&self, id: TransferId) {
+        if let Ok(stage) = self.stage_dir() {
+            let _: Result<(), _> = os::unlink(&stage.dir, &Staged::hint_leaf(id));
+        }
+    }
+
     /// Drops what no transfer resumes: all but a staged file with its note, whose time tells when
     /// it was last written to (a whole staged file has its source's). Only after the recovery: the
     /// ledger takes a staged file that is missing for placed.
@@ -256,7 +266,7 @@ impl Incoming {
         ledger: &super::Ledger,
         on_conflict: OnConflict,
     ) -> Result<(), StoreError> {
-        publish::recover(self, ledger, on_conflict)?;
+        recover::recover(self, ledger, on_conflict)?;
         self.sweep(ledger.as_of())
     }
 }

@@ -2,23 +2,23 @@
 //! to.
 
 use super::Incoming;
+use super::compare::{Comparisons, Fingerprint, StagedEntry};
 use super::stage::leaf_of;
 use crate::config::OnConflict;
 use crate::failpoint::fail_point;
 use crate::proto::message::{Timestamp, TransferId};
 use crate::proto::name::Name;
 use crate::store::error::{Naming, StoreError};
-use crate::store::tree::folder::DirCursor;
+use crate::store::tree::cursor::DirCursor;
 use crate::store::tree::meta::{FileKind, Meta};
 use crate::store::tree::numbered;
 use crate::store::tree::numbered::numbered;
 use crate::store::tree::os;
 use crate::store::tree::sync;
 use cap_std::fs::Dir;
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 use std::ffi::{OsStr, OsString};
-use std::fs::File;
-use std::io::{self, Read, Seek};
+use std::io;
 use std::sync::Arc;
 
 /// Folders whose entries changed are remembered up to here: handles are scarce. With more of them
@@ -26,13 +26,6 @@ use std::sync::Arc;
 const MAX_CHANGED: usize = 64;
 /// The permissions of a folder that is made on the way to a file.
 const PRIVATE: u32 = 0o700;
-/// Files of the same size at numbered names that are compared with a new one, and those that are
-/// read to the end.
-pub(crate) const MAX_READ: u32 = 64;
-const MAX_HASHED: usize = 4;
-/// Bytes that are compared in each of so many places before a file is read to the end.
-const SAMPLE: usize = 16 * 1024;
-const SAMPLES: u64 = 8;
 /// How often a name that is free, then taken, then free again is tried.
 const RACES: u32 = 16;
 
@@ -51,28 +44,7 @@ pub(crate) struct Placer<'a> {
     // A folder that could not be synced when there were too many of them.
     failed: Option<io::Error>,
     // The files in Incoming that were compared with staged ones.
-    compared: HashMap<TransferId, Compared>,
-}
-
-/// What was found when files were compared with a staged one.
-#[derive(Default)]
-struct Compared {
-    read: u32,
-    hashed: Vec<(Meta, bool)>,
-}
-
-/// What a staged entry is, as far as its place is concerned.
-pub(crate) struct Entry<'a> {
-    pub(crate) id: TransferId,
-    pub(crate) name: &'a Name,
-    pub(crate) thing: Thing<'a>,
-    pub(crate) modified: Timestamp,
-}
-
-/// How to tell that the same thing stands there already.
-pub(crate) enum Thing<'a> {
-    File { size: u64, hash: &'a [u8; 32] },
-    Link { target: &'a [u8] },
+    comparisons: Comparisons,
 }
 
 impl<'a> Placer<'a> {
@@ -86,7 +58,7 @@ impl<'a> Placer<'a> {
             stage: None,
             doubles: Vec::new(),
             failed: None,
-            compared: HashMap::new(),
+            comparisons: Comparisons::default(),
         }
     }
 
@@ -97,7 +69,7 @@ impl<'a> Placer<'a> {
 
     /// The name that an entry will probably get, for the ledger: the one that [`Placer::place`]
     /// would find now. Should the process die, the recovery places it there.
-    pub(crate) fn likely_name(&mut self, entry: &Entry<'_>) -> Name {
+    pub(crate) fn likely_name(&mut self, entry: &StagedEntry<'_>) -> Name {
         if self.on_conflict != OnConflict::Rename {
             return entry.name.clone();
         }
@@ -105,7 +77,14 @@ impl<'a> Placer<'a> {
             let Some(candidate) = numbered(entry.name, number) else { break };
             let Ok((parent, leaf)) = self.walk.parent(&candidate) else { return candidate };
             match os::stat(&parent, &leaf) {
-                Ok(there) if !self.is_same(entry, number, &parent, &leaf, &there) => {}
+                Ok(there)
+                    if !self.comparisons.is_same(
+                        self.incoming,
+                        entry,
+                        number,
+                        (&parent, &leaf),
+                        &there,
+                    ) => {}
                 _ => return candidate,
             }
         }
@@ -114,7 +93,7 @@ impl<'a> Placer<'a> {
 
     /// Gives a staged entry its name, and says which. The staged one is gone after
     /// [`Placer::sync`], or it is an error.
-    pub(crate) fn place(&mut self, entry: &Entry<'_>) -> Result<Name, StoreError> {
+    pub(crate) fn place(&mut self, entry: &StagedEntry<'_>) -> Result<Name, StoreError> {
         let staged = leaf_of(entry.id);
         let stage = self.incoming.stage_dir()?.dir;
         let (mut number, mut races) = (0, 0);
@@ -147,7 +126,14 @@ impl<'a> Placer<'a> {
             };
             let compares = self.on_conflict != OnConflict::Overwrite;
             if is_staged(&stage, &staged, &there)
-                || compares && self.is_same(entry, number, &parent, &leaf, &there)
+                || compares
+                    && self.comparisons.is_same(
+                        self.incoming,
+                        entry,
+                        number,
+                        (&parent, &leaf),
+                        &there,
+                    )
             {
                 self.lasts(entry, &parent, &leaf)?;
                 fail_point("publish.same");
@@ -328,52 +314,10 @@ impl<'a> Placer<'a> {
         self.changed.push((name, Arc::clone(dir)));
     }
 
-    /// Whether the same content stands there: a link to the same target, or a file of the same size
-    /// whose bytes have the same hash. The files at numbered names are the user's other versions:
-    /// of many, only some are read, and those that have the time of this one.
-    fn is_same(
-        &mut self,
-        entry: &Entry<'_>,
-        number: u32,
-        parent: &Dir,
-        leaf: &OsStr,
-        there: &Meta,
-    ) -> bool {
-        let (size, hash) = match &entry.thing {
-            Thing::Link { target } => {
-                return there.kind == FileKind::Link
-                    && os::read_link(parent, leaf).is_ok_and(|found| found == *target);
-            }
-            Thing::File { size, hash } => (*size, *hash),
-        };
-        if there.kind != FileKind::File || there.size != size {
-            return false;
-        }
-        let compared = self.compared.entry(entry.id).or_default();
-        if let Some((_, same)) = compared.hashed.iter().find(|(meta, _)| meta.unchanged(there)) {
-            return *same;
-        }
-        let many = compared.read >= MAX_READ || compared.hashed.len() >= MAX_HASHED;
-        if number > 0 && many && there.modified != entry.modified {
-            return false;
-        }
-        compared.read += 1;
-        // A file that cannot be read is another one.
-        let Ok((file, meta)) = os::open_read(parent, leaf) else { return false };
-        let staged = self.incoming.stage_dir().ok();
-        let staged = staged.and_then(|stage| os::open_read(&stage.dir, &leaf_of(entry.id)).ok());
-        if staged.is_some_and(|(staged, _)| !samples_agree(&staged, &file, size)) {
-            return false;
-        }
-        let same = hash_of(&file, size).is_ok_and(|found| found == *hash);
-        compared.hashed.push((meta, same));
-        same
-    }
-
     /// What stands there in the place of a staged entry, to stable storage: somebody else wrote it,
     /// perhaps a moment ago. Its mode and its time are its owner's.
-    fn lasts(&self, entry: &Entry<'_>, parent: &Dir, leaf: &OsStr) -> Result<(), StoreError> {
-        if let Thing::Link { .. } = entry.thing {
+    fn lasts(&self, entry: &StagedEntry<'_>, parent: &Dir, leaf: &OsStr) -> Result<(), StoreError> {
+        if let Fingerprint::Link { .. } = entry.fingerprint {
             return Ok(());
         }
         match os::open_read(parent, leaf).and_then(|(file, _)| os::sync_file(&file)) {
@@ -395,21 +339,6 @@ fn is_staged(stage: &Dir, staged: &OsStr, there: &Meta) -> bool {
     os::stat(stage, staged).is_ok_and(|staged| staged.same_inode(there))
 }
 
-/// Whether two files of this size agree in some places, so that not all of a large one is read to
-/// see that it is another one.
-fn samples_agree(one: &File, other: &File, size: u64) -> bool {
-    let (mut left, mut right) = (vec![0; SAMPLE], vec![0; SAMPLE]);
-    let last = size.saturating_sub(SAMPLE as u64);
-    (0..SAMPLES).all(|number| {
-        let offset = last / (SAMPLES - 1) * number;
-        match (os::read_at(one, &mut left, offset), os::read_at(other, &mut right, offset)) {
-            (Ok(n), Ok(m)) => left[..n.min(m)] == right[..n.min(m)],
-            // The hash decides.
-            _ => true,
-        }
-    })
-}
-
 /// As [`os::rename_new`]. A folder whose mode does not let its own user write (it came with it,
 /// from an earlier transfer) is opened for the one moment.
 fn rename_in(from: &Dir, old: &OsStr, to: &Dir, new: &OsStr) -> io::Result<()> {
@@ -426,24 +355,5 @@ fn rename_in(from: &Dir, old: &OsStr, to: &Dir, new: &OsStr) -> io::Result<()> {
             renamed
         }
         other => other,
-    }
-}
-
-fn hash_of(mut file: &File, size: u64) -> io::Result<[u8; 32]> {
-    let mut hasher = blake3::Hasher::new();
-    let mut buffer = vec![0; 256 * 1024];
-    // On Windows a read at an offset moves the position.
-    file.rewind()?;
-    let mut file = file.take(size + 1);
-    let mut length = 0;
-    loop {
-        match file.read(&mut buffer)? {
-            0 if length == size => return Ok(*hasher.finalize().as_bytes()),
-            0 => return Err(io::ErrorKind::UnexpectedEof.into()),
-            read => {
-                hasher.update(&buffer[..read]);
-                length += read as u64;
-            }
-        }
     }
 }

@@ -7,46 +7,31 @@
 //! arrives: so a folder that was made here is told from one of the user's.
 
 mod database;
+mod record;
 
 use super::StateDir;
 use super::age;
-use crate::proto::message::{InstallationId, Timestamp, TransferId};
+use crate::proto::message::{InstallationId, TransferId};
 use crate::proto::name::Name;
 use crate::store::error::{Naming, StoreError};
 use crate::store::tree::folder::Folder;
 use crate::store::tree::os;
-use database::{Changes, DELIVERED, Database, RECEIVED};
+use database::{DELIVERED, Database, RECEIVED};
+use record::{
+    State, changes, decode, decode_delivered, encode_delivered, filling, folder_key, now, seconds,
+};
 use redb::{Durability, ReadableDatabase, ReadableTable, ReadableTableMetadata};
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
-use std::time::{SystemTime, UNIX_EPOCH};
+
+pub use record::{Delivered, Received};
 
 const FILE: &str = "ledger.redb";
 /// Context of the key derivation of [`Ledger::installation`].
 const INSTALLATION: &str = "rft 1 installation id";
-/// How long a received transfer is remembered that its sender never told us to forget.
-const REMEMBERED: u64 = 180 * 24 * 60 * 60;
 /// Transfers that are remembered at most. An honest sender lets go of each soon after its receipt;
 /// only one that never does gets here, and is told.
 const MAX_REMEMBERED: u64 = 1_000_000;
-
-/// A transfer that stands, or is about to stand, in Incoming.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Received {
-    /// BLAKE3 of the file (zero for folders and links).
-    pub hash: [u8; 32],
-    /// The name it was given in Incoming.
-    pub saved_as: Name,
-}
-
-/// A file of Outgoing that the peer holds and that is kept.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Delivered {
-    /// Its change time then: another one says that it was touched since.
-    pub changed: Timestamp,
-    /// BLAKE3 of its content; none for folders and links.
-    pub hash: Option<[u8; 32]>,
-}
 
 /// The ledger, shared by both directions.
 pub struct Ledger {
@@ -54,14 +39,6 @@ pub struct Ledger {
     as_of: u64,
     moved_aside: Option<PathBuf>,
     most: u64,
-}
-
-#[derive(Clone, Copy, PartialEq)]
-enum State {
-    Committing = 0,
-    Committed = 1,
-    /// A folder that was made here, and whose own permissions have not arrived yet.
-    Filling = 2,
 }
 
 impl Ledger {
@@ -305,95 +282,6 @@ impl Ledger {
 impl std::fmt::Debug for Ledger {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "Ledger({:?})", self.db)
-    }
-}
-
-/// Entries of one state, as they are written.
-fn changes(entries: &[(TransferId, Received)], state: State) -> Changes {
-    let when = now();
-    let value = |received| {
-        let mut value = Vec::new();
-        encode(&mut value, state, when, received);
-        value
-    };
-    entries.iter().map(|(id, received)| (id.0, Some(value(received)))).collect()
-}
-
-/// A folder's key among the transfers: as random as their ids, which are hashes too.
-fn folder_key(name: &Name) -> [u8; 16] {
-    let hash = *blake3::Hasher::new_derive_key("rft 1 folder that fills")
-        .update(name.as_bytes())
-        .finalize()
-        .as_bytes();
-    let mut key = [0; 16];
-    key.copy_from_slice(&hash[..16]);
-    key
-}
-
-fn filling(name: &Name) -> Vec<u8> {
-    let mut value = Vec::new();
-    encode(&mut value, State::Filling, now(), &Received { hash: [0; 32], saved_as: name.clone() });
-    value
-}
-
-fn now() -> u64 {
-    seconds(SystemTime::now())
-}
-
-/// Since 1970.
-fn seconds(time: SystemTime) -> u64 {
-    time.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
-}
-
-/// Change time (seconds and nanoseconds, little-endian), and the hash if there is one.
-fn encode_delivered(delivered: &Delivered) -> Vec<u8> {
-    let mut value = delivered.changed.seconds.to_le_bytes().to_vec();
-    value.extend_from_slice(&delivered.changed.nanos.to_le_bytes());
-    value.extend_from_slice(delivered.hash.as_ref().map_or(&[], |hash| &hash[..]));
-    value
-}
-
-fn decode_delivered(value: &[u8]) -> Option<Delivered> {
-    let (seconds, rest) = value.split_first_chunk::<8>()?;
-    let (nanos, hash) = rest.split_first_chunk::<4>()?;
-    let changed =
-        Timestamp { seconds: i64::from_le_bytes(*seconds), nanos: u32::from_le_bytes(*nanos) };
-    let hash = if hash.is_empty() { None } else { Some(hash.try_into().ok()?) };
-    Some(Delivered { changed, hash })
-}
-
-/// State, seconds since 1970 (little-endian), hash, name.
-fn encode(value: &mut Vec<u8>, state: State, when: u64, received: &Received) {
-    value.clear();
-    value.push(state as u8);
-    value.extend_from_slice(&when.to_le_bytes());
-    value.extend_from_slice(&received.hash);
-    value.extend_from_slice(received.saved_as.as_bytes());
-}
-
-fn decode(value: &[u8]) -> Option<(State, Received)> {
-    let (state, rest) = value.split_first()?;
-    let state = match state {
-        0 => State::Committing,
-        1 => State::Committed,
-        2 => State::Filling,
-        _ => return None,
-    };
-    let (_when, rest) = rest.split_first_chunk::<8>()?;
-    let (hash, name) = rest.split_first_chunk::<32>()?;
-    Some((state, Received { hash: *hash, saved_as: Name::parse(name).ok()? }))
-}
-
-/// A transfer that is not settled yet is never too old.
-fn too_old(value: &[u8], as_of: u64) -> bool {
-    match value.split_first() {
-        Some((&state, rest))
-            if state == State::Committed as u8 || state == State::Filling as u8 =>
-        {
-            let when = rest.first_chunk::<8>().map(|when| u64::from_le_bytes(*when));
-            when.is_none_or(|when| age::is_older(when, as_of, REMEMBERED))
-        }
-        _ => false,
     }
 }
 

@@ -7,6 +7,7 @@ use super::error::{Naming, StoreError};
 use super::tree::folder::Folder;
 use super::tree::meta::Meta;
 use super::tree::os;
+use super::tree::paths::{HIDDEN, make_path, sync_names_above};
 use crate::config::Folders;
 use crate::failpoint::fail_point;
 use cap_std::fs::Dir;
@@ -17,8 +18,6 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 const LOCK: &str = "lock";
-/// The hidden folder of a root that lies on another volume, or apart from the state folder.
-pub(crate) const HIDDEN: &str = ".rft";
 /// What the names of all files begin with that show, for a moment, what may be done in a folder.
 pub const PROBE_PREFIX: &[u8] = b".rft-probe";
 /// An empty file that shows whether a rename works.
@@ -224,39 +223,6 @@ fn probe(from: &Dir, to: &Dir) -> io::Result<()> {
     fail_point("start.probed");
     os::unlink(if renamed.is_ok() { to } else { from }, leaf)?;
     renamed
-}
-
-/// Makes a folder, with what is missing above it; a `private` one for this user alone.
-pub(crate) fn make_path(path: &Path, private: bool) -> io::Result<()> {
-    if path.is_dir() {
-        return Ok(());
-    }
-    let above = path.parent().ok_or(io::ErrorKind::NotFound)?;
-    let above = if above.as_os_str().is_empty() { Path::new(".") } else { above };
-    make_path(above, false)?;
-    // After `..` there is nothing to make.
-    let Some(leaf) = path.file_name() else { return Ok(()) };
-    match os::make_dir(&os::open_root(above)?, leaf, private) {
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists && path.is_dir() => Ok(()),
-        made => made,
-    }
-}
-
-/// The name of a folder to stable storage, and those of the folders above it on its volume: with
-/// them, everything in it would be lost. Nobody can tell whether those last that are there already:
-/// a run that was killed may have made them a moment ago.
-pub(crate) fn sync_names_above(path: &Path) -> io::Result<()> {
-    let real = path.canonicalize()?;
-    let device = os::stat_root(&real)?.identity.device;
-    for above in real.ancestors().skip(1) {
-        // Where this user may not even look, no program of this user's made anything.
-        let Ok(dir) = os::open_root(above) else { break };
-        if os::stat_dir(&dir)?.identity.device != device {
-            break;
-        }
-        os::sync_dir(&dir)?;
-    }
-    Ok(())
 }
 
 /// A file of the program's own, for reading and writing, made when missing.

@@ -3,14 +3,12 @@
 
 use super::meta::{FileKind, Meta};
 use super::os;
-use crate::proto::name::{Name, NameError};
+use super::paths::{HIDDEN, make_path, sync_names_above};
+use crate::proto::name::Name;
 use crate::store::error::{Naming, StoreError};
-use crate::store::state::{HIDDEN, make_path, sync_names_above};
-use crate::store::{Writers, writers_of};
 use cap_std::fs::Dir;
 use std::ffi::{OsStr, OsString};
 use std::fmt;
-use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock, PoisonError, RwLock};
@@ -53,16 +51,6 @@ impl Root {
     }
 }
 
-/// One entry of a listed folder.
-#[derive(Debug, Clone)]
-pub struct Listed {
-    /// Its last component as it crosses the wire, or as it is where that cannot be (Windows: not
-    /// Unicode).
-    pub leaf: Result<Vec<u8>, OsString>,
-    /// The entry's own metadata.
-    pub meta: Meta,
-}
-
 impl Folder {
     /// Holds the folder at `path`. Here, and nowhere else, links are followed: the user named it.
     ///
@@ -85,7 +73,7 @@ impl Folder {
 
     /// Whether an entry of the folder `dir` is one of the program's own folders. `at_top` is said
     /// of the root's own entries.
-    fn is_own(&self, dir: &Dir, at_top: bool, leaf: &OsStr, meta: &Meta) -> bool {
+    pub(super) fn is_own(&self, dir: &Dir, at_top: bool, leaf: &OsStr, meta: &Meta) -> bool {
         if meta.kind != FileKind::Folder {
             return false;
         }
@@ -113,36 +101,6 @@ impl Folder {
         self.held.read().unwrap_or_else(PoisonError::into_inner).number
     }
 
-    /// The metadata of an entry, of a link itself.
-    ///
-    /// # Errors
-    /// [`StoreError`]; [`StoreError::InTheWay`] when a file or a link stands above it.
-    pub fn stat(&self, name: &Name) -> Result<Meta, StoreError> {
-        self.walk().stat(name)
-    }
-
-    /// Opens a regular file for reading; the metadata are those of the opened file.
-    ///
-    /// # Errors
-    /// [`StoreError::InTheWay`] for anything that is no regular file (it is not opened),
-    /// [`StoreError::Busy`] on Windows while another program has it open for writing.
-    pub fn open_file(&self, name: &Name) -> Result<(File, Meta), StoreError> {
-        let (parent, leaf) = self.walk().parent(name)?;
-        os::open_read(&parent, &leaf).naming("read", || self.shown(name))
-    }
-
-    /// Whether any program has a file open for writing.
-    ///
-    /// # Errors
-    /// As [`Folder::open_file`], but for a file that is busy: that is the answer.
-    pub fn writers(&self, name: &Name) -> Result<Writers, StoreError> {
-        match self.open_file(name) {
-            Ok((file, _)) => Ok(writers_of(&file)),
-            Err(StoreError::Busy { .. }) => Ok(Writers::Some),
-            Err(error) => Err(error),
-        }
-    }
-
     /// What stands in a file of the program's own at the top (no [`Name`] leads there), of at most
     /// `max` bytes.
     ///
@@ -165,40 +123,6 @@ impl Folder {
         self.root().is_ok_and(|root| os::is_remote(&root, &self.path))
     }
 
-    /// The target of a symbolic link, `/`-separated.
-    ///
-    /// # Errors
-    /// [`StoreError`], also when it is no link.
-    pub fn read_link(&self, name: &Name) -> Result<Vec<u8>, StoreError> {
-        let (parent, leaf) = self.walk().parent(name)?;
-        os::read_link(&parent, &leaf).naming("read", || self.shown(name))
-    }
-
-    /// What stands in a folder (`None`: at the top), in no order. The folder is held by handle
-    /// meanwhile. What vanishes meanwhile is left out.
-    ///
-    /// # Errors
-    /// [`StoreError`] when the folder itself cannot be read.
-    pub fn list(&self, name: Option<&Name>) -> Result<Vec<Listed>, StoreError> {
-        let dir = self.walk().dir(name)?;
-        let shown =
-            || name.map_or_else(|| self.path.display().to_string(), |name| self.shown(name));
-        let leaves = os::entries(&dir).naming("list", shown)?;
-        let mut listed = Vec::with_capacity(leaves.len());
-        for leaf in leaves {
-            match os::stat(&dir, &leaf) {
-                // At the top its name is known, and left out with its like.
-                Ok(meta) if name.is_some() && self.is_own(&dir, false, &leaf, &meta) => {}
-                Ok(meta) => listed.push(Listed { leaf: os::leaf_bytes(leaf), meta }),
-                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-                // A file that another program holds alone on Windows: it is seen again later.
-                Err(error) if error.kind() == io::ErrorKind::ResourceBusy => {}
-                Err(error) => return Err(StoreError::new("list", shown(), &error)),
-            }
-        }
-        Ok(listed)
-    }
-
     /// Whether nothing at all stands at the top, the program's own `.rft` aside.
     ///
     /// # Errors
@@ -206,11 +130,6 @@ impl Folder {
     pub fn is_empty(&self) -> Result<bool, StoreError> {
         let leaves = os::entries(&*self.root()?).naming("list", || self.path.display())?;
         Ok(leaves.iter().all(|leaf| leaf.as_encoded_bytes().starts_with(b".rft")))
-    }
-
-    /// For several operations in a row, which mostly concern the same folders.
-    pub(crate) fn walk(&self) -> DirCursor<'_> {
-        DirCursor { folder: self, held: Vec::new() }
     }
 
     /// Whether the process can go on with what its path leads to, now or later.
@@ -308,129 +227,6 @@ impl fmt::Debug for Folder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Folder({})", self.path.display())
     }
-}
-
-/// How many folders a [`DirCursor`] keeps open: files come from or go to few folders at a time, and
-/// handles are scarce.
-const HELD: usize = 16;
-
-/// Resolves names beneath a folder and keeps the last folders open. It lives no longer than one
-/// batch: a folder that was moved out of the tree meanwhile would take files with it.
-pub(crate) struct DirCursor<'a> {
-    folder: &'a Folder,
-    held: Vec<(Name, Arc<Dir>)>,
-}
-
-impl DirCursor<'_> {
-    /// The folder that holds `name`, and the last component as the system has it.
-    pub(crate) fn parent(&mut self, name: &Name) -> Result<(Arc<Dir>, OsString), StoreError> {
-        let leaf = native(name).map_err(|_| StoreError::Name { path: self.folder.shown(name) })?;
-        let dir = self.dir(name.parent().as_ref())?;
-        self.refuse_hidden(name, &dir)?;
-        Ok((dir, leaf))
-    }
-
-    /// At the top of a volume that is mounted in the tree, the name of our hidden folder is not
-    /// given to anything, whether it is there already or not.
-    fn refuse_hidden(&self, name: &Name, dir: &Dir) -> Result<(), StoreError> {
-        if name.leaf().eq_ignore_ascii_case(HIDDEN.as_bytes()) && os::is_mount_root(dir) {
-            return Err(StoreError::Name { path: self.folder.shown(name) });
-        }
-        Ok(())
-    }
-
-    /// Opens a folder, unless it is one of the program's own.
-    fn open_dir(&self, name: &Name, parent: &Dir, leaf: &OsStr) -> io::Result<Dir> {
-        let dir = os::open_dir(parent, leaf)?;
-        if self.folder.is_own(parent, name.depth() == 1, leaf, &os::stat_dir(&dir)?) {
-            return Err(io::ErrorKind::InvalidFilename.into());
-        }
-        Ok(dir)
-    }
-
-    /// As [`DirCursor::parent`], making the folders above that are missing. `changed` is told each
-    /// folder that got a new entry.
-    pub(crate) fn make_parent(
-        &mut self,
-        name: &Name,
-        changed: &mut dyn FnMut(Option<Name>, &Arc<Dir>),
-    ) -> Result<(Arc<Dir>, OsString), StoreError> {
-        let leaf = native(name).map_err(|_| StoreError::Name { path: self.folder.shown(name) })?;
-        let dir = match name.parent() {
-            None => self.folder.root()?,
-            Some(parent) => self.make_dir(&parent, changed)?,
-        };
-        self.refuse_hidden(name, &dir)?;
-        Ok((dir, leaf))
-    }
-
-    pub(crate) fn stat(&mut self, name: &Name) -> Result<Meta, StoreError> {
-        let (parent, leaf) = self.parent(name)?;
-        os::stat(&parent, &leaf).naming("look at", || self.folder.shown(name))
-    }
-
-    /// The folder of that name (`None`: the root).
-    pub(crate) fn dir(&mut self, name: Option<&Name>) -> Result<Arc<Dir>, StoreError> {
-        let Some(name) = name else { return self.folder.root() };
-        if let Some(dir) = self.find(name) {
-            return Ok(dir);
-        }
-        let (parent, leaf) = self.parent(name)?;
-        let dir = self.open_dir(name, &parent, &leaf).naming("open", || self.folder.shown(name))?;
-        Ok(self.hold(name, dir))
-    }
-
-    /// The folder of that name, made with what is missing above it. A folder that is made is for
-    /// this user alone: who else may enter it is decided when everything in it has arrived.
-    pub(crate) fn make_dir(
-        &mut self,
-        name: &Name,
-        changed: &mut dyn FnMut(Option<Name>, &Arc<Dir>),
-    ) -> Result<Arc<Dir>, StoreError> {
-        if let Some(dir) = self.find(name) {
-            return Ok(dir);
-        }
-        let (parent, leaf) = self.make_parent(name, changed)?;
-        let shown = || self.folder.shown(name);
-        let dir = match self.open_dir(name, &parent, &leaf) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                match os::make_dir(&parent, &leaf, true) {
-                    Ok(()) => {}
-                    // Another one made it meanwhile.
-                    Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-                    Err(error) => {
-                        return Err(StoreError::new("create a folder in", shown(), &error));
-                    }
-                }
-                changed(name.parent(), &parent);
-                self.open_dir(name, &parent, &leaf).naming("open", shown)?
-            }
-            other => other.naming("open", shown)?,
-        };
-        Ok(self.hold(name, dir))
-    }
-
-    fn find(&self, name: &Name) -> Option<Arc<Dir>> {
-        self.held.iter().rev().find(|(held, _)| held == name).map(|(_, dir)| Arc::clone(dir))
-    }
-
-    fn hold(&mut self, name: &Name, dir: Dir) -> Arc<Dir> {
-        let dir = Arc::new(dir);
-        if self.held.len() == HELD {
-            self.held.remove(0);
-        }
-        self.held.push((name.clone(), Arc::clone(&dir)));
-        dir
-    }
-}
-
-/// The last component as this system has it. At the top, what only differs in case from the
-/// program's own `.rft` is refused: on some file systems it is the same folder.
-fn native(name: &Name) -> Result<OsString, NameError> {
-    if name.leaf().eq_ignore_ascii_case(HIDDEN.as_bytes()) && name.depth() == 1 {
-        return Err(NameError::Reserved);
-    }
-    name.native_leaf()
 }
 
 #[cfg(test)]

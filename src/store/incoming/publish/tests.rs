@@ -2,7 +2,7 @@ use crate::config::Folders;
 use crate::proto::chunk_set::ChunkSet;
 use crate::proto::message::Timestamp;
 use crate::store::StateDir;
-use crate::store::incoming::place::MAX_READ;
+use crate::store::incoming::compare::MAX_READ;
 use crate::store::incoming::publish::*;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
@@ -330,7 +330,7 @@ fn until_committing(rig: &Rig, arrived: Arrived) {
     let mut jobs = vec![stage(&rig.incoming, &mut placer, arrived, true)];
     sync_stage(&rig.incoming, &mut jobs, false);
     announce(rig.ledger(), &mut placer, &mut jobs);
-    assert!(matches!(jobs[0].step, Step::Ready(_)));
+    assert!(matches!(jobs[0].step, PublishStep::Ready(_)));
 }
 
 fn stood_before(rig: &Rig, arrived: Arrived) -> String {
@@ -392,9 +392,9 @@ fn a_crash_after_the_rename_counts_as_committed() {
     until_committing(&rig, file(1, "d/a", "content"));
     let mut placer = Placer::new(&rig.incoming, OnConflict::Rename);
     let arrived = file(1, "d/a", "content");
-    let thing = Thing::File { size: 7, hash: &arrived.hash };
+    let fingerprint = Fingerprint::File { size: 7, hash: &arrived.hash };
     let Offer { id, name: at, modified, .. } = &arrived.offer;
-    let entry = Entry { id: *id, name: at, thing, modified: *modified };
+    let entry = StagedEntry { id: *id, name: at, fingerprint, modified: *modified };
     assert_eq!(placer.place(&entry).unwrap(), name("d/a (1)"));
     drop(placer);
     let rig = rig.restart(OnConflict::Rename);

@@ -1,6 +1,9 @@
 use crate::config::Folders;
+use crate::proto::message::Timestamp;
+use crate::store::outgoing::remove::take::Taken;
 use crate::store::outgoing::remove::*;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::Ordering;
 
 struct Rig {
     base: tempfile::TempDir,

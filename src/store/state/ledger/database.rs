@@ -2,7 +2,7 @@
 //! redb refuses everything from the first failed read or write on (a disk that was full for a
 //! moment).
 
-use super::too_old;
+use super::record::{Changes, too_old};
 use crate::cause;
 use crate::failpoint;
 use crate::failpoint::fail_point;
@@ -10,7 +10,6 @@ use crate::store::error::{Naming, StoreError};
 use crate::store::tree::os;
 use cap_std::fs::Dir;
 use redb::{Durability, ReadableTable, StorageBackend, TableDefinition, WriteTransaction};
-use std::collections::HashMap;
 use std::ffi::OsStr;
 use std::fmt;
 use std::fs::File;
@@ -29,9 +28,6 @@ const ORIGIN: &str = "origin";
 const CACHE_BYTES: usize = 16 << 20;
 /// So many changes may wait for a commit that syncs them.
 const MAX_UNSYNCED: usize = 4096;
-
-/// Changes of [`RECEIVED`]: a new value, or none.
-pub(crate) type Changes = HashMap<[u8; 16], Option<Vec<u8>>>;
 
 /// The file, and what it takes to open it again.
 pub(crate) struct Database {

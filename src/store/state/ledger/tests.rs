@@ -1,5 +1,8 @@
 use crate::config::Folders;
+use crate::proto::message::Timestamp;
+use crate::store::state::ledger::record::{REMEMBERED, encode, too_old};
 use crate::store::state::ledger::*;
+use std::time::SystemTime;
 
 fn id(n: u8) -> TransferId {
     TransferId([n; 16])

@@ -1,0 +1,92 @@
+//! Many files leave Outgoing together: they share the syncs.
+
+use super::take::Taken;
+use super::{Removed, Remover, Sent};
+use crate::failpoint::fail_point;
+use crate::store::error::StoreError;
+use crate::store::outgoing::removal_record::Verb;
+use crate::store::tree::{os, sync};
+
+/// Files handled between two syncs; also bounds the open folders.
+const BATCH: usize = 128;
+
+impl Remover {
+    pub(super) fn leave(&self, verb: Verb, batch: &[Sent]) -> Vec<Result<Removed, StoreError>> {
+        batch.chunks(BATCH).flat_map(|part| self.leave_some(verb, part)).collect()
+    }
+
+    fn leave_some(&self, verb: Verb, batch: &[Sent]) -> Vec<Result<Removed, StoreError>> {
+        let removing = match self.removing.of(&self.outgoing) {
+            Ok(removing) => removing.dir,
+            Err(error) => return batch.iter().map(|_| Err(error.clone())).collect(),
+        };
+        let mut walk = self.outgoing.walk();
+        let mut touched = Vec::new();
+        let mut taken = Vec::with_capacity(batch.len());
+        let mut room = (verb == Verb::Archive).then(|| self.archive.room(&removing));
+        for sent in batch {
+            // A file that the archive has no room for stays where it is.
+            let fits = room.as_mut().map_or(Ok(()), |room| room.take(sent.meta.size));
+            taken.push(
+                fits.and_then(|()| self.take(&mut walk, &mut touched, &removing, verb, sent)),
+            );
+        }
+        // Before the peer is told to forget these transfers, they must not come back after a loss
+        // of power: what is durably in `removing` will not. What is archived must be there first.
+        let kept = (verb == Verb::Archive).then_some(&removing);
+        let dirs: Vec<_> =
+            kept.into_iter().chain(touched.iter().map(|touched| &touched.dir)).collect();
+        let synced = sync::folders(dirs.into_iter());
+        fail_point("remove.synced");
+        let mut filing = self.archive.filing();
+        let mut results: Vec<_> = batch
+            .iter()
+            .zip(taken)
+            .map(|(Sent { name, .. }, taken)| {
+                let entry = match taken? {
+                    Taken::Held(entry) => entry,
+                    Taken::OnHold(hold) => match &synced {
+                        Ok(()) => return Ok(Removed::OnHold(hold)),
+                        Err(_) => hold.into_entry(),
+                    },
+                    Taken::Not(Removed::Gone) => {
+                        return match &synced {
+                            Ok(()) => Ok(Removed::Gone),
+                            Err(error) => {
+                                Err(StoreError::new("sync", self.outgoing.shown(name), error))
+                            }
+                        };
+                    }
+                    Taken::Not(answer) => return Ok(answer),
+                };
+                match &synced {
+                    Ok(()) => {
+                        let held = entry.leaf();
+                        self.finish(&mut filing, &removing, entry, name)
+                            .map(|()| Removed::Gone)
+                            .inspect_err(|_| {
+                                // As long as it is there as it was taken; else the next start
+                                // finishes it.
+                                let _ = self.put_back(&mut walk, &removing, &held, name);
+                            })
+                    }
+                    Err(error) => {
+                        self.put_back(&mut walk, &removing, &entry.leaf(), name)?;
+                        Err(StoreError::new("sync", self.outgoing.shown(name), error))
+                    }
+                }
+            })
+            .collect();
+        if let Err(error) = filing.sync() {
+            results
+                .iter_mut()
+                .filter(|result| result.is_ok())
+                .for_each(|result| *result = Err(error.clone()));
+        }
+        for folder in &touched {
+            // Best effort: it is a folder's time, not a file.
+            let _ = os::set_dir(&folder.dir, None, folder.modified);
+        }
+        results
+    }
+}

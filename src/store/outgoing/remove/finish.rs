@@ -1,0 +1,86 @@
+//! The last step of a file in `removing`: it is unlinked, archived or put back.
+
+use super::Remover;
+use crate::failpoint::fail_point;
+use crate::proto::name::Name;
+use crate::store::error::{Naming, StoreError};
+use crate::store::outgoing::archive::{Filing, Placed, place};
+use crate::store::outgoing::removal_record::{Entry, Verb};
+use crate::store::tree::cursor::DirCursor;
+use crate::store::tree::os;
+use cap_std::fs::Dir;
+use std::ffi::OsStr;
+
+impl Remover {
+    /// The name of an entry of Outgoing, or that it is gone, to stable storage, with the folders
+    /// that it is in.
+    pub(super) fn sync_way(&self, walk: &mut DirCursor<'_>, name: &Name) -> Result<(), StoreError> {
+        let mut above = name.parent();
+        loop {
+            match walk.dir(above.as_ref()) {
+                Ok(dir) => os::sync_dir(&dir).naming("sync", || self.outgoing.shown(name))?,
+                // Its user took it away: the one above tells.
+                Err(StoreError::NotFound { .. } | StoreError::InTheWay { .. }) => {}
+                Err(error) => return Err(error),
+            }
+            let Some(folder) = above else { return Ok(()) };
+            above = folder.parent();
+        }
+    }
+
+    /// The last step for a file that is the right one.
+    pub(super) fn finish(
+        &self,
+        filing: &mut Filing<'_>,
+        removing: &Dir,
+        entry: Entry,
+        name: &Name,
+    ) -> Result<(), StoreError> {
+        let held = entry.leaf();
+        match entry.verb {
+            Verb::Delete => {
+                fail_point("remove.unlinking");
+                os::unlink(removing, &held).naming("remove", || self.outgoing.shown(name))?;
+                fail_point("remove.unlinked");
+            }
+            Verb::Archive | Verb::Copied => filing.keep(removing, entry, name)?,
+        }
+        Entry::drop_name_of(removing, &held);
+        Ok(())
+    }
+
+    pub(super) fn put_back(
+        &self,
+        walk: &mut DirCursor<'_>,
+        removing: &Dir,
+        held: &OsStr,
+        name: &Name,
+    ) -> Result<(), StoreError> {
+        let shown = || self.outgoing.shown(name);
+        match place(walk, removing, held, name)?.naming("put back", shown)? {
+            Placed::HasBoth => self.drop_double(walk, removing, held, name),
+            Placed::Renamed => {
+                Entry::drop_name_of(removing, held);
+                self.sync_way(walk, name)?;
+                os::sync_dir(removing).naming("sync", shown)
+            }
+        }
+    }
+
+    /// Takes a name out of `removing` whose file has another one. A name that is left there after a
+    /// loss of power is put back at the next start, when the file may have been sent or taken away;
+    /// and of a file, one name lasts.
+    pub(super) fn drop_double(
+        &self,
+        walk: &mut DirCursor<'_>,
+        removing: &Dir,
+        held: &OsStr,
+        name: &Name,
+    ) -> Result<(), StoreError> {
+        self.sync_way(walk, name)?;
+        let dropped = os::unlink(removing, held);
+        Entry::drop_name_of(removing, held);
+        let synced = dropped.and_then(|()| os::sync_dir(removing));
+        synced.naming("put back", || self.outgoing.shown(name))
+    }
+}
