@@ -6,10 +6,10 @@
 //! calls pass through here, where a test may let them fail (the names are those of the failpoints).
 
 #[cfg(unix)]
-#[path = "unix.rs"]
+#[path = "unix/mod.rs"]
 mod system;
 #[cfg(windows)]
-#[path = "windows.rs"]
+#[path = "windows/mod.rs"]
 mod system;
 
 mod programs;

@@ -4,40 +4,29 @@
 //! has no safe form by handle, so it goes by the path that the folder's handle has at that moment,
 //! in the verbatim form (`\\?\`), which has no limit of 260 characters and is not normalized.
 
+mod handle;
+mod volume;
+
 use crate::proto::message::Timestamp;
 use crate::store::tree::meta::{FileKind, Identity, Meta, system_time_of, timestamp_of};
-use cap_fs_ext::{FollowSymlinks, MetadataExt, OpenOptionsFollowExt};
+use cap_fs_ext::MetadataExt;
 use cap_std::fs::{Dir, Metadata, OpenOptions, OpenOptionsExt};
+use handle::{
+    FILE_FLAG_BACKUP_SEMANTICS, FILE_FLAG_OPEN_REPARSE_POINT, FILE_READ_ATTRIBUTES,
+    FILE_SHARE_DELETE, FILE_SHARE_READ, FILE_WRITE_ATTRIBUTES, open, open_meta, path_of,
+    path_of_dir, retried, told,
+};
 use open_writers::Writers;
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, File, FileTimes};
 use std::io;
 use std::os::windows::fs::FileExt;
-use std::path::{Path, PathBuf};
-use std::thread;
-use std::time::Duration;
+use std::path::Path;
 
-/// There is no sync of a whole volume for a user without administrator's rights.
-pub(crate) const SYNC_VOLUME_FROM: usize = usize::MAX;
-
-// Access rights, share modes and flags of CreateFileW, and its errors (winnt.h, fileapi.h,
-// winerror.h).
-const FILE_READ_ATTRIBUTES: u32 = 0x80;
-const FILE_WRITE_ATTRIBUTES: u32 = 0x100;
-const FILE_SHARE_READ: u32 = 1;
-const FILE_SHARE_DELETE: u32 = 4;
-const FILE_FLAG_OPEN_REPARSE_POINT: u32 = 0x0020_0000;
-const FILE_FLAG_BACKUP_SEMANTICS: u32 = 0x0200_0000;
-const ERROR_ACCESS_DENIED: i32 = 5;
-const ERROR_SHARING_VIOLATION: i32 = 32;
-const ERROR_LOCK_VIOLATION: i32 = 33;
-const ERROR_DIRECTORY: i32 = 267;
-const ERROR_STOPPED_ON_SYMLINK: i32 = 681;
-
-/// Virus scanners and indexers open a file for a moment as soon as it appears: so often, and so far
-/// apart, is a name tried again that must change.
-const TRIES: u32 = 6;
-const PAUSE: Duration = Duration::from_millis(15);
+pub(crate) use volume::{
+    SYNC_VOLUME_FROM, can_sync_volume, file_size_limit, free_space, is_confined_out, is_mount_root,
+    is_remote, mount_of, sync_volume,
+};
 
 pub(crate) fn open_root(path: &Path) -> io::Result<Dir> {
     use std::os::windows::fs::OpenOptionsExt as _;
@@ -65,37 +54,6 @@ pub(crate) fn open_dir(dir: &Dir, leaf: &OsStr) -> io::Result<Dir> {
     } else {
         Err(io::ErrorKind::NotADirectory.into())
     }
-}
-
-/// Opens the entry itself: of a link the link, never what it points to.
-fn open(dir: &Dir, leaf: &OsStr, options: &mut OpenOptions) -> io::Result<File> {
-    let opened = dir.open_with(leaf, options.follow(FollowSymlinks::No));
-    Ok(opened.map_err(told)?.into_std())
-}
-
-/// The entry itself, for its metadata alone: no other program's share mode can be in the way of
-/// that.
-fn open_meta(dir: &Dir, leaf: &OsStr, access: u32) -> io::Result<File> {
-    let flags = FILE_FLAG_BACKUP_SEMANTICS | FILE_FLAG_OPEN_REPARSE_POINT;
-    open(dir, leaf, OpenOptions::new().access_mode(access).custom_flags(flags))
-}
-
-/// Kinds that the standard library leaves open for these errors.
-fn told(error: io::Error) -> io::Error {
-    match error.raw_os_error() {
-        Some(ERROR_SHARING_VIOLATION | ERROR_LOCK_VIOLATION) => io::ErrorKind::ResourceBusy.into(),
-        Some(ERROR_DIRECTORY | ERROR_STOPPED_ON_SYMLINK) => io::ErrorKind::NotADirectory.into(),
-        _ => error,
-    }
-}
-
-/// Where an entry is now.
-fn path_of(dir: &Dir, leaf: &OsStr) -> io::Result<PathBuf> {
-    Ok(path_of_dir(dir)?.join(leaf))
-}
-
-fn path_of_dir(dir: &Dir) -> io::Result<PathBuf> {
-    winx::file::get_file_path(&dir.try_clone()?.into_std_file())
 }
 
 pub(crate) fn make_dir(dir: &Dir, leaf: &OsStr, _private: bool) -> io::Result<()> {
@@ -287,25 +245,6 @@ pub(crate) fn unlink(dir: &Dir, leaf: &OsStr) -> io::Result<()> {
     })
 }
 
-/// Again while another program is in the way; what denies it for good is told after a tenth of a
-/// second.
-fn retried(mut change: impl FnMut() -> io::Result<()>) -> io::Result<()> {
-    for _ in 1..TRIES {
-        match change() {
-            Err(error)
-                if matches!(
-                    error.raw_os_error(),
-                    Some(ERROR_ACCESS_DENIED | ERROR_SHARING_VIOLATION | ERROR_LOCK_VIOLATION)
-                ) =>
-            {
-                thread::sleep(PAUSE);
-            }
-            done => return done.map_err(told),
-        }
-    }
-    change().map_err(told)
-}
-
 /// Takes the read-only attribute away; `false` where it is not set.
 // Attributes, not the permissions of other users, which this lint is about.
 #[allow(clippy::permissions_set_readonly_false)]
@@ -351,11 +290,6 @@ fn set_time(file: &File, modified: Timestamp) -> io::Result<()> {
     file.set_times(FileTimes::new().set_modified(system_time_of(modified)))
 }
 
-/// The number of the volume.
-pub(crate) fn mount_of(dir: &Dir) -> io::Result<(u64, u64)> {
-    Ok((stat_dir(dir)?.identity.device, 0))
-}
-
 pub(crate) fn sync_file(file: &File) -> io::Result<()> {
     file.sync_all()
 }
@@ -371,54 +305,10 @@ pub(crate) fn sync_dir(_dir: &Dir) -> io::Result<()> {
     Ok(())
 }
 
-/// See [`SYNC_VOLUME_FROM`].
-#[allow(clippy::unnecessary_wraps)]
-pub(crate) fn sync_volume(_dir: &Dir) -> io::Result<bool> {
-    Ok(false)
-}
-
-/// Whether [`sync_volume`] does anything here.
-pub(crate) fn can_sync_volume() -> bool {
-    false
-}
-
-/// Bytes that this user may still write on the folder's volume.
-pub(crate) fn free_space(dir: &Dir, _path: &Path) -> io::Result<u64> {
-    fs4::available_space(path_of_dir(dir)?)
-}
-
-/// Nothing confines the process here.
-pub(crate) fn is_confined_out(_dir: &Dir) -> bool {
-    false
-}
-
-/// A volume that is mounted in a folder is a reparse point, and none is walked through.
-pub(crate) fn is_mount_root(_dir: &Dir) -> bool {
-    false
-}
-
 /// Windows has no such mark.
 pub(crate) fn is_marked(_dir: &Dir, _leaf: &OsStr) -> bool {
     false
 }
 
-/// Windows has no such limit.
-pub(crate) fn file_size_limit() -> Option<u64> {
-    None
-}
-
-/// Whether a folder lies on a share: the true path of a mapped drive is `\\?\UNC\server\share`.
-pub(crate) fn is_remote(dir: &Dir, _path: &Path) -> bool {
-    use std::path::{Component, Prefix};
-    let path = path_of_dir(dir);
-    path.is_ok_and(|path| match path.components().next() {
-        Some(Component::Prefix(prefix)) => {
-            matches!(prefix.kind(), Prefix::UNC(..) | Prefix::VerbatimUNC(..))
-        }
-        _ => false,
-    })
-}
-
 #[cfg(test)]
-#[path = "windows/tests.rs"]
 mod tests;

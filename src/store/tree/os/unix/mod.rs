@@ -1,5 +1,7 @@
 //! Linux, macOS and the other Unix systems.
 
+mod volume;
+
 use crate::proto::message::Timestamp;
 use crate::store::tree::meta::{FileKind, Identity, Meta};
 use cap_std::fs::Dir;
@@ -8,16 +10,15 @@ use rustix::fs::{self, AtFlags, FileType, Mode, OFlags, Timespec, Timestamps};
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io;
-use std::os::fd::AsFd;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
-/// More files than this in a batch are synced by one `syncfs`. An `fsync` of one new file costs a
-/// commit of the journal and a flush of the disk's cache, some 0.1 to 10 ms, and they cannot be
-/// merged; one `syncfs` costs about two of them, and besides what other programs have written. So
-/// from a handful of files on it is cheaper, and for hundreds by two orders of magnitude.
-pub(crate) const SYNC_VOLUME_FROM: usize = 6;
+use volume::is_on_remote;
+pub(crate) use volume::{
+    SYNC_VOLUME_FROM, can_sync_volume, file_size_limit, free_space, is_confined_out, is_mount_root,
+    is_remote, mount_of, sync_volume,
+};
 
 pub(crate) fn open_root(path: &Path) -> io::Result<Dir> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
@@ -263,94 +264,6 @@ pub(crate) fn sync_dir(dir: &Dir) -> io::Result<()> {
     }
 }
 
-/// Everything on the volume at once; `false` when this system cannot, or cannot be trusted to
-/// report a failed write: Linux does since 5.8 (syncfs(2), "Errors").
-pub(crate) fn sync_volume(dir: &Dir) -> io::Result<bool> {
-    #[cfg(target_os = "linux")]
-    if syncfs_reports_errors() {
-        fs::syncfs(dir)?;
-        return Ok(true);
-    }
-    let _ = dir;
-    Ok(false)
-}
-
-/// Whether [`sync_volume`] does anything here.
-pub(crate) fn can_sync_volume() -> bool {
-    #[cfg(target_os = "linux")]
-    return syncfs_reports_errors();
-    #[cfg(not(target_os = "linux"))]
-    false
-}
-
-#[cfg(target_os = "linux")]
-fn syncfs_reports_errors() -> bool {
-    static ANSWER: std::sync::OnceLock<bool> = std::sync::OnceLock::new();
-    *ANSWER.get_or_init(|| {
-        let uname = rustix::system::uname();
-        let mut numbers = uname.release().to_bytes().split(|b| !b.is_ascii_digit()).map(|digits| {
-            std::str::from_utf8(digits)
-                .ok()
-                .and_then(|digits| digits.parse::<u32>().ok())
-                .unwrap_or(0)
-        });
-        (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0)) >= (5, 8)
-    })
-}
-
-/// Device and mount: bind mounts have the device of what they show, and parts of one mount
-/// (subvolumes) have their own.
-pub(crate) fn mount_of(dir: &Dir) -> io::Result<(u64, u64)> {
-    let device = stat_dir(dir)?.identity.device;
-    #[cfg(target_os = "linux")]
-    if let Ok(found) = fs::statx(dir, "", AtFlags::EMPTY_PATH, fs::StatxFlags::MNT_ID) {
-        return Ok((device, found.stx_mnt_id));
-    }
-    Ok((device, 0))
-}
-
-/// Bytes that this user may still write on the folder's volume.
-pub(crate) fn free_space(dir: &Dir, _path: &Path) -> io::Result<u64> {
-    let stat = fs::fstatvfs(dir)?;
-    Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
-}
-
-/// Whether a folder's modes let this user write into it: if it cannot, the process is confined to
-/// others. Landlock has no say in access(2).
-#[cfg(target_os = "linux")]
-pub(crate) fn is_confined_out(dir: &Dir) -> bool {
-    fs::accessat(dir, ".", fs::Access::WRITE_OK | fs::Access::EXEC_OK, AtFlags::empty()).is_ok()
-}
-
-#[cfg(not(target_os = "linux"))]
-pub(crate) fn is_confined_out(_dir: &Dir) -> bool {
-    false
-}
-
-/// Whether a folder is the top of what is mounted there. A system that does not say it counts as
-/// one that may be.
-#[cfg(target_os = "linux")]
-pub(crate) fn is_mount_root(dir: &Dir) -> bool {
-    use fs::{StatxAttributes, StatxFlags};
-    match fs::statx(dir, "", AtFlags::EMPTY_PATH, StatxFlags::empty()) {
-        Ok(stat) if stat.stx_attributes_mask.contains(StatxAttributes::MOUNT_ROOT) => {
-            stat.stx_attributes.contains(StatxAttributes::MOUNT_ROOT)
-        }
-        _ => is_other_device(dir),
-    }
-}
-
-#[cfg(not(target_os = "linux"))]
-pub(crate) fn is_mount_root(dir: &Dir) -> bool {
-    is_other_device(dir)
-}
-
-/// Whether the folder above is on another volume, as far as anybody can tell.
-fn is_other_device(dir: &Dir) -> bool {
-    let above = fs::statat(dir, "..", AtFlags::empty());
-    above.is_ok_and(|above| fs::fstat(dir).is_ok_and(|own| own.st_dev != above.st_dev))
-}
-
 /// Whether an entry, or the folder that it is in, is marked as immutable or append-only (chattr):
 /// then not even root can rename or remove it. Only asked when the system refused, as it opens the
 /// entry.
@@ -371,54 +284,5 @@ pub(crate) fn is_marked(dir: &Dir, leaf: &OsStr) -> bool {
 
 #[cfg(not(target_os = "linux"))]
 pub(crate) fn is_marked(_dir: &Dir, _leaf: &OsStr) -> bool {
-    false
-}
-
-/// The largest file that this process may write, in bytes (`ulimit -f`).
-pub(crate) fn file_size_limit() -> Option<u64> {
-    rustix::process::getrlimit(rustix::process::Resource::Fsize).current
-}
-
-/// Whether a folder lies on a file system whose changes by other hosts no event of this one tells.
-#[cfg(target_os = "linux")]
-pub(crate) fn is_remote(dir: &Dir, _path: &Path) -> bool {
-    is_on_remote(dir)
-}
-
-#[cfg(target_os = "linux")]
-fn is_on_remote(file: impl AsFd) -> bool {
-    // The type of this field differs between architectures; every number is one of 32 bits.
-    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, clippy::unnecessary_cast)]
-    fs::fstatfs(file).is_ok_and(|stat| REMOTE.contains(&(stat.f_type as u32)))
-}
-
-/// statfs(2), linux/magic.h, and each file system's own source. Not everything behind FUSE is
-/// remote, but all of it may be.
-#[cfg(target_os = "linux")]
-const REMOTE: [u32; 15] = [
-    0x0000_6969, // NFS
-    0x0000_517b, // SMB
-    0xff53_4d42, // CIFS
-    0xfe53_4d42, // SMB2
-    0x0102_1997, // 9P
-    0x6573_5546, // FUSE: sshfs, virtiofs and others
-    0x00c3_6400, // Ceph
-    0x5346_414f, // OpenAFS
-    0x6b41_4653, // kAFS
-    0x7375_7245, // Coda
-    0x0bd0_0bd0, // Lustre
-    0x4750_4653, // GPFS
-    0x0116_1970, // GFS2
-    0x7461_636f, // OCFS2
-    0x786f_4256, // VirtualBox's shared folders
-];
-
-#[cfg(not(target_os = "linux"))]
-pub(crate) fn is_remote(_dir: &Dir, _path: &Path) -> bool {
-    false
-}
-
-#[cfg(not(target_os = "linux"))]
-fn is_on_remote(_file: impl AsFd) -> bool {
     false
 }
