@@ -21,7 +21,7 @@ pub use outgoing::remove::{Hold, Removed, Remover, Sent};
 pub use state::ledger::{Delivered, Ledger, Received};
 pub use state::{PROBE_PREFIX, StateDir};
 pub use tree::folder::Folder;
-pub use tree::meta::{FileKind, Identity, Meta};
+pub use tree::meta::{FileIdentity, FileKind, Meta};
 pub use tree::obstacle::Obstacle;
 pub use tree::os::Program;
 pub use tree::read::Listed;

@@ -14,7 +14,7 @@ use std::io::{self, Read, Seek};
 
 /// Files of the same size at numbered names that are compared with a new one, and those that are
 /// read to the end.
-pub(crate) const MAX_READ: u32 = 64;
+pub(crate) const MAX_COMPARED: u32 = 64;
 const MAX_HASHED: usize = 4;
 /// Bytes that are compared in each of so many places before a file is read to the end.
 const SAMPLE: usize = 16 * 1024;
@@ -71,7 +71,7 @@ impl Comparisons {
         if let Some((_, same)) = compared.hashed.iter().find(|(meta, _)| meta.unchanged(there)) {
             return *same;
         }
-        let many = compared.read >= MAX_READ || compared.hashed.len() >= MAX_HASHED;
+        let many = compared.read >= MAX_COMPARED || compared.hashed.len() >= MAX_HASHED;
         if number > 0 && many && there.modified != entry.modified {
             return false;
         }

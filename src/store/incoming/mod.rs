@@ -9,7 +9,7 @@ pub(crate) mod stage;
 
 use super::error::{Naming, StoreError};
 use super::state::age;
-use super::state::{Aside, Beside, StateDir};
+use super::state::{StateDir, WorkDir, WorkFolder};
 use super::tree::folder::Folder;
 use super::tree::os;
 use crate::config::OnConflict;
@@ -24,12 +24,12 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 /// A staged file that nobody resumed for so long is dropped.
-const STALE: u64 = 30 * 24 * 3600;
+const MAX_UNFINISHED_AGE: u64 = 30 * 24 * 3600;
 /// Of smaller files, in bytes, it does not matter how much is written already.
-const LOOKED_AT: u64 = 4 << 20;
+const MIN_MEASURED: u64 = 4 << 20;
 
 /// A folder that is made to see which permissions it gets.
-const USUAL: &str = ".folder";
+const MODE_PROBE: &str = ".folder";
 
 /// Unfinished files that wait to be resumed. For a new one the oldest goes: whoever begins many and
 /// finishes none fills the stage no further, and an honest peer has no more than it may have
@@ -40,7 +40,7 @@ const MAX_UNFINISHED: usize = 1024;
 #[derive(Debug)]
 pub struct Incoming {
     folder: Folder,
-    stage: Aside,
+    stage: WorkFolder,
     promised: Arc<Promises>,
     quota: Option<Arc<Quota>>,
     usual_mode: OnceLock<u32>,
@@ -57,7 +57,7 @@ impl Incoming {
     pub fn open(path: &Path, state: &StateDir) -> Result<Self, StoreError> {
         let folder = Folder::open(path, true)?;
         folder.keep_out_of(state.meta());
-        let stage = state.beside(&folder, "stage")?;
+        let stage = state.work_dir(&folder, "stage")?;
         Ok(Self {
             folder,
             stage,
@@ -98,7 +98,7 @@ impl Incoming {
     }
 
     /// The stage as it is now.
-    pub(crate) fn stage_dir(&self) -> Result<Beside, StoreError> {
+    pub(crate) fn stage_dir(&self) -> Result<WorkDir, StoreError> {
         self.stage.of(&self.folder)
     }
 
@@ -168,7 +168,7 @@ impl Incoming {
 
     /// Drops the oldest unfinished files beyond `most`, those under way excepted. What cannot be
     /// dropped stays.
-    fn keep_unfinished(&self, stage: &Beside, most: usize) {
+    fn keep_unfinished(&self, stage: &WorkDir, most: usize) {
         let leaves = os::entries(&stage.dir).unwrap_or_default();
         let noted = leaves.iter().filter_map(|leaf| leaf.to_str()?.strip_suffix(HINT_SUFFIX));
         let noted: Vec<_> = noted.map(OsStr::new).collect();
@@ -194,7 +194,7 @@ impl Incoming {
         if let Some(mode) = self.usual_mode.get() {
             return Some(*mode);
         }
-        let (stage, leaf) = (self.stage_dir().ok()?, OsStr::new(USUAL));
+        let (stage, leaf) = (self.stage_dir().ok()?, OsStr::new(MODE_PROBE));
         os::make_dir(&stage.dir, leaf, false).ok()?;
         let made = os::stat(&stage.dir, leaf);
         let _: Result<(), _> = os::remove_dir(&stage.dir, leaf);
@@ -243,7 +243,7 @@ impl Incoming {
             };
             let fresh = os::stat(&stage.dir, note).is_ok_and(|noted| {
                 let when = u64::try_from(noted.modified.seconds).unwrap_or(0);
-                !age::is_older(when, as_of, STALE)
+                !age::is_older(when, as_of, MAX_UNFINISHED_AGE)
             });
             if fresh && there.contains(OsStr::new(staged)) {
                 kept.extend([note.clone(), OsString::from(staged)]);
@@ -252,7 +252,7 @@ impl Incoming {
         for leaf in leaves.iter().filter(|leaf| !kept.contains(*leaf)) {
             let _: Result<(), _> = os::unlink(&stage.dir, leaf);
         }
-        let _: Result<(), _> = os::remove_dir(&stage.dir, OsStr::new(USUAL));
+        let _: Result<(), _> = os::remove_dir(&stage.dir, OsStr::new(MODE_PROBE));
         Ok(())
     }
 
@@ -272,8 +272,8 @@ impl Incoming {
 }
 
 /// What a transfer still has to write.
-fn missing(stage: &Beside, id: TransferId, bytes: u64) -> u64 {
-    if bytes < LOOKED_AT {
+fn missing(stage: &WorkDir, id: TransferId, bytes: u64) -> u64 {
+    if bytes < MIN_MEASURED {
         return bytes;
     }
     let staged = os::stat(&stage.dir, &leaf_of(id)).map_or(0, |staged| staged.size);
@@ -286,7 +286,7 @@ pub struct Reservation {
     promised: Arc<Promises>,
     id: TransferId,
     /// Who counts what becomes of it.
-    quota: Option<(Arc<Quota>, Beside)>,
+    quota: Option<(Arc<Quota>, WorkDir)>,
 }
 
 impl Drop for Reservation {

@@ -27,7 +27,7 @@ const MAX_CHANGED: usize = 64;
 /// The permissions of a folder that is made on the way to a file.
 const PRIVATE: u32 = 0o700;
 /// How often a name that is free, then taken, then free again is tried.
-const RACES: u32 = 16;
+const MAX_RACES: u32 = 16;
 
 /// One batch's way into Incoming.
 pub(crate) struct Placer<'a> {
@@ -97,7 +97,7 @@ impl<'a> Placer<'a> {
         let staged = leaf_of(entry.id);
         let stage = self.incoming.stage_dir()?.dir;
         let (mut number, mut races) = (0, 0);
-        while number <= numbered::MAX_NUMBER && races < RACES {
+        while number <= numbered::MAX_NUMBER && races < MAX_RACES {
             let Some(candidate) = numbered(entry.name, number) else { break };
             let (parent, leaf) = self.parent(&candidate)?;
             match rename_in(&stage, &staged, &parent, &leaf) {

@@ -36,7 +36,7 @@ struct Count {
 }
 
 /// The right to admit one transfer at a time.
-pub(crate) struct Admission<'a> {
+pub(crate) struct QuotaCheck<'a> {
     quota: &'a Quota,
     count: MutexGuard<'a, Count>,
 }
@@ -51,12 +51,12 @@ impl Quota {
         self.grown.fetch_add(bytes, Ordering::Relaxed);
     }
 
-    pub(crate) fn admission(&self) -> Admission<'_> {
-        Admission { quota: self, count: self.count.lock().unwrap_or_else(PoisonError::into_inner) }
+    pub(crate) fn admission(&self) -> QuotaCheck<'_> {
+        QuotaCheck { quota: self, count: self.count.lock().unwrap_or_else(PoisonError::into_inner) }
     }
 }
 
-impl Admission<'_> {
+impl QuotaCheck<'_> {
     /// Whether `wanted` bytes fit besides what is there. `left` gives the bytes in the stage that
     /// no transfer under way accounts for.
     ///

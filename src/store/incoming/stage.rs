@@ -5,7 +5,7 @@ use crate::proto::chunk_set::ChunkSet;
 use crate::proto::codec::Reader;
 use crate::proto::message::{Timestamp, TransferId};
 use crate::store::error::{Naming, StoreError};
-use crate::store::state::Beside;
+use crate::store::state::WorkDir;
 use crate::store::tree::os;
 use bytes::BytesMut;
 use std::ffi::OsString;
@@ -21,7 +21,7 @@ pub(crate) const HINT_SUFFIX: &str = ".prefix";
 #[derive(Debug)]
 pub struct Staged {
     id: TransferId,
-    stage: Beside,
+    stage: WorkDir,
     file: File,
     /// The file with the set of chunks that are on stable storage, from the first checkpoint on.
     hint: OnceLock<File>,
@@ -50,7 +50,7 @@ impl Staged {
         format!("{id}{HINT_SUFFIX}").into()
     }
 
-    pub(crate) fn open(stage: &Beside, id: TransferId) -> Result<(Self, ChunkSet), StoreError> {
+    pub(crate) fn open(stage: &WorkDir, id: TransferId) -> Result<(Self, ChunkSet), StoreError> {
         let shown = || stage.path.join(leaf_of(id)).display().to_string();
         let leaf = leaf_of(id);
         let file = match os::open_edit(&stage.dir, &leaf) {
@@ -84,7 +84,7 @@ impl Staged {
     }
 
     /// A new file for one that is written at once; what an earlier attempt left goes.
-    pub(crate) fn create(stage: &Beside, id: TransferId) -> Result<Self, StoreError> {
+    pub(crate) fn create(stage: &WorkDir, id: TransferId) -> Result<Self, StoreError> {
         let leaf = leaf_of(id);
         let shown = || stage.path.join(&leaf).display().to_string();
         let file = match os::create_new(&stage.dir, &leaf) {

@@ -10,7 +10,7 @@ fn incoming(base: &Path) -> (StateDir, Incoming) {
 }
 
 #[test]
-fn space_is_promised_once() {
+fn space_is_reserved_once() {
     let base = tempfile::tempdir().unwrap();
     let (_state, incoming) = incoming(base.path());
     let half = incoming.folder().free_space().unwrap() / 2;
@@ -37,7 +37,7 @@ fn fits_at_last(incoming: &Incoming, n: u8, bytes: u64) -> Reservation {
 }
 
 #[test]
-fn incoming_holds_no_more_than_it_may() {
+fn incoming_holds_no_more_than_its_limit() {
     let base = tempfile::tempdir().unwrap();
     let (_state, incoming) = incoming(base.path());
     let incoming = incoming.limited(Some(1000));
@@ -72,7 +72,7 @@ fn incoming_holds_no_more_than_it_may() {
 }
 
 #[test]
-fn what_is_written_is_not_wanted_again() {
+fn bytes_in_the_stage_are_not_reserved_again() {
     let base = tempfile::tempdir().unwrap();
     let (_state, incoming) = incoming(base.path());
     let free = incoming.folder().free_space().unwrap();
@@ -88,7 +88,7 @@ fn what_is_written_is_not_wanted_again() {
 }
 
 #[test]
-fn what_is_staged_is_found_again_and_dropped_when_old() {
+fn staged_files_are_resumed_and_dropped_when_old() {
     let base = tempfile::tempdir().unwrap();
     let (state, incoming) = incoming(base.path());
     let id = TransferId([3; 16]);
@@ -108,7 +108,7 @@ fn what_is_staged_is_found_again_and_dropped_when_old() {
     let (_, held) = incoming.stage(id).unwrap();
     assert!(held.is_empty());
 
-    let long_ago = SystemTime::now() - 2 * Duration::from_secs(STALE);
+    let long_ago = SystemTime::now() - 2 * Duration::from_secs(MAX_UNFINISHED_AGE);
     let age = |path: &Path| {
         std::fs::File::options().write(true).open(path).unwrap().set_modified(long_ago).unwrap();
     };
@@ -127,7 +127,7 @@ fn what_is_staged_is_found_again_and_dropped_when_old() {
     age(&stage.join(id.to_string()));
     let ledger = crate::store::Ledger::open(&state).unwrap();
     // As of the time that it was written it is not old yet.
-    incoming.sweep(ledger.as_of() - 2 * STALE).unwrap();
+    incoming.sweep(ledger.as_of() - 2 * MAX_UNFINISHED_AGE).unwrap();
     assert!(stage.join("old").exists() && stage.join("old.prefix").exists());
     incoming.recover(&ledger, OnConflict::Rename).unwrap();
     assert_eq!(std::fs::read_dir(&stage).unwrap().count(), 2);
@@ -135,7 +135,7 @@ fn what_is_staged_is_found_again_and_dropped_when_old() {
 }
 
 #[test]
-fn of_unfinished_files_the_newest_are_kept() {
+fn the_oldest_unfinished_files_are_dropped_beyond_the_limit() {
     let base = tempfile::tempdir().unwrap();
     let (_state, incoming) = incoming(base.path());
     let at = |n: u8| base.path().join(format!(".rft/stage/{}", TransferId([n; 16])));
@@ -158,7 +158,7 @@ fn of_unfinished_files_the_newest_are_kept() {
 }
 
 #[test]
-fn what_cannot_be_resumed_goes_with_its_transfer() {
+fn a_staged_file_without_checkpoint_is_removed_with_its_transfer() {
     let base = tempfile::tempdir().unwrap();
     let (_state, incoming) = incoming(base.path());
     let id = TransferId([1; 16]);

@@ -5,7 +5,7 @@
 //! then the entry goes. So the next start knows from the entry and the hidden copy how far it was,
 //! and the file is kept once.
 
-use super::removal_record::{COPY_PREFIX, Entry, Verb};
+use super::removal_record::{COPY_PREFIX, RemovalRecord, Verb};
 use crate::failpoint::fail_point;
 use crate::proto::name::Name;
 use crate::store::error::{Naming, StoreError};
@@ -22,7 +22,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 /// Bytes that are copied at once.
-const COPIED_AT_ONCE: usize = 256 * 1024;
+const COPY_BUFFER: usize = 256 * 1024;
 /// Free bytes that a copy leaves on the archive's volume, which is the volume of the ledger and the
 /// log too.
 const MIN_FREE: u64 = 1 << 20;
@@ -92,7 +92,7 @@ impl Archive {
         let sent = self.sent.root()?;
         for leaf in os::entries(&sent).naming("list", shown)? {
             let is_copy = leaf.to_str().is_some_and(|leaf| leaf.starts_with(COPY_PREFIX));
-            if is_copy && !entries.iter().any(|entry| Entry::copy_of(entry) == leaf) {
+            if is_copy && !entries.iter().any(|entry| RemovalRecord::copy_of(entry) == leaf) {
                 let _: io::Result<()> = os::unlink(&sent, &leaf);
             }
         }
@@ -105,7 +105,7 @@ impl Filing<'_> {
     pub(crate) fn keep(
         &mut self,
         removing: &Dir,
-        entry: Entry,
+        entry: RemovalRecord,
         name: &Name,
     ) -> Result<(), StoreError> {
         fail_point("archive.placing");
@@ -118,7 +118,7 @@ impl Filing<'_> {
         }
         let shown = self.sent.shown(name);
         let shown = || shown.clone();
-        let (sent, copy) = (self.sent.root()?, Entry::copy_of(&entry.leaf()));
+        let (sent, copy) = (self.sent.root()?, RemovalRecord::copy_of(&entry.leaf()));
         let copied = if entry.verb == Verb::Copied {
             entry
         } else {
@@ -133,7 +133,7 @@ impl Filing<'_> {
         }
         self.sync()?;
         os::unlink(removing, &copied.leaf()).naming("remove", shown)?;
-        Entry::drop_name_of(removing, &copied.leaf());
+        RemovalRecord::drop_name_of(removing, &copied.leaf());
         Ok(())
     }
 
@@ -238,7 +238,7 @@ fn copy_whole(from: &Dir, held: &OsStr, to: &Dir, leaf: &OsStr) -> io::Result<()
     }
     let (source, meta) = os::open_read(from, held)?;
     let copy = os::create_new(to, leaf)?;
-    let (mut buffer, mut done) = (vec![0; COPIED_AT_ONCE], 0);
+    let (mut buffer, mut done) = (vec![0; COPY_BUFFER], 0);
     while done < meta.size {
         let read = os::read_at(&source, &mut buffer, done)?;
         if read == 0 {

@@ -33,7 +33,7 @@ impl Verb {
 
 /// A file on its way out.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Entry {
+pub(crate) struct RemovalRecord {
     pub(crate) verb: Verb,
     inode: u64,
     size: u64,
@@ -48,7 +48,7 @@ const NAME_SUFFIX: &str = ".name";
 /// What a copy on its way into the archive is called before its entry's hash.
 pub(crate) const COPY_PREFIX: &str = ".rft-copy-";
 
-impl Entry {
+impl RemovalRecord {
     /// `count` makes the leaf unique in this process.
     pub(crate) fn new(verb: Verb, count: u64, name: &Name, meta: &Meta) -> Self {
         let letter = verb.letter();
@@ -220,7 +220,7 @@ fn unpercent(text: &str) -> Option<Vec<u8>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::tree::meta::{FileKind, Identity};
+    use crate::store::tree::meta::{FileIdentity, FileKind};
     use proptest::prelude::*;
 
     fn round_trip(name: &Name, seconds: i64) {
@@ -231,12 +231,12 @@ mod tests {
             size: 7,
             modified: Timestamp { seconds, nanos: 5 },
             mode: None,
-            identity: Identity { device: 1, inode: u64::MAX, changed: Timestamp::default() },
+            identity: FileIdentity { device: 1, inode: u64::MAX, changed: Timestamp::default() },
         };
-        let entry = Entry::new(Verb::Archive, 3, name, &meta);
+        let entry = RemovalRecord::new(Verb::Archive, 3, name, &meta);
         assert!(entry.leaf.len() <= MAX_COMPONENT);
         entry.write_name(&held, name).unwrap();
-        let (parsed, back) = Entry::parse(&held, &entry.leaf()).unwrap();
+        let (parsed, back) = RemovalRecord::parse(&held, &entry.leaf()).unwrap();
         assert_eq!((&back, parsed.verb), (name, Verb::Archive));
         assert!(parsed.is(&meta) && !parsed.is(&Meta { size: 8, ..meta }));
         entry.drop_name(&held);
@@ -245,7 +245,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_leaf_tells_all(bytes in proptest::collection::vec(1u8.., 1..300), seconds: i64) {
+        fn a_record_is_read_back_from_its_file_name(bytes in proptest::collection::vec(1u8.., 1..300), seconds: i64) {
             if let Ok(name) = Name::parse(&bytes) {
                 round_trip(&name, seconds);
             }
@@ -253,12 +253,12 @@ mod tests {
     }
 
     #[test]
-    fn long_names_stand_beside() {
+    fn a_long_name_is_kept_in_a_file_beside() {
         round_trip(&Name::parse(vec!["long name"; 300].join("/").as_bytes()).unwrap(), -1);
     }
 
     #[test]
-    fn foreign_names_are_nobodys() {
+    fn foreign_names_are_no_records() {
         let dir = tempfile::tempdir().unwrap();
         let held = os::open_root(dir.path()).unwrap();
         for leaf in [
@@ -270,7 +270,7 @@ mod tests {
             "d-1-2-3-4-g-a",
             "d-1-2-3-4-5-#0",
         ] {
-            assert!(Entry::parse(&held, OsStr::new(leaf)).is_none(), "{leaf}");
+            assert!(RemovalRecord::parse(&held, OsStr::new(leaf)).is_none(), "{leaf}");
         }
     }
 }

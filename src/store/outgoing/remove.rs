@@ -13,11 +13,11 @@ mod settle;
 mod take;
 
 use super::archive::Archive;
-use super::removal_record::{Entry, Verb};
+use super::removal_record::{RemovalRecord, Verb};
 use crate::failpoint::fail_point;
 use crate::proto::name::Name;
 use crate::store::error::{Naming, StoreError};
-use crate::store::state::{Aside, StateDir};
+use crate::store::state::{StateDir, WorkFolder};
 use crate::store::tree::folder::Folder;
 use crate::store::tree::meta::Meta;
 use crate::store::tree::os;
@@ -57,7 +57,7 @@ pub enum Removed {
 #[derive(Debug)]
 pub struct Remover {
     outgoing: Arc<Folder>,
-    removing: Aside,
+    removing: WorkFolder,
     archive: Archive,
     count: AtomicU64,
 }
@@ -70,14 +70,17 @@ impl Remover {
     /// [`StoreError`] when they cannot be made.
     pub fn open(outgoing: Arc<Folder>, state: &StateDir) -> Result<Self, StoreError> {
         outgoing.keep_out_of(state.meta());
-        let removing = state.beside(&outgoing, "removing")?;
+        let removing = state.work_dir(&outgoing, "removing")?;
         let archive = Archive::open(&state.path().join("sent"))?;
         state.sync()?;
         let at = removing.of(&outgoing)?;
         let left = os::entries(&at.dir).naming("list", || at.path.display())?;
         // No name is given twice, whatever an earlier run left there.
-        let count =
-            left.iter().filter_map(|leaf| Entry::count_of(leaf)).max().map_or(0, |most| most + 1);
+        let count = left
+            .iter()
+            .filter_map(|leaf| RemovalRecord::count_of(leaf))
+            .max()
+            .map_or(0, |most| most + 1);
         Ok(Self { outgoing, removing, archive, count: AtomicU64::new(count) })
     }
 

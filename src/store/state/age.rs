@@ -27,7 +27,7 @@ mod tests {
     const MONTH: u64 = 30 * 86_400;
 
     #[test]
-    fn what_is_old_is_old() {
+    fn an_entry_above_the_maximum_age_is_old() {
         assert!(is_older(NOW - MONTH - 1, as_of(NOW, Some(NOW)), MONTH));
         assert!(!is_older(NOW - MONTH, as_of(NOW, Some(NOW)), MONTH));
         assert!(is_older(NOW - MONTH - 1, as_of(NOW, None), MONTH));

@@ -18,7 +18,8 @@ use crate::store::tree::folder::Folder;
 use crate::store::tree::os;
 use database::{DELIVERED, Database, RECEIVED};
 use record::{
-    State, changes, decode, decode_delivered, encode_delivered, filling, folder_key, now, seconds,
+    EntryState, changes, decode, decode_delivered, encode_delivered, filling, folder_key, now,
+    seconds,
 };
 use redb::{Durability, ReadableDatabase, ReadableTable, ReadableTableMetadata};
 use std::collections::HashSet;
@@ -107,8 +108,8 @@ impl Ledger {
             let mut found = Vec::with_capacity(ids.len());
             for id in ids {
                 found.push(table.get(&id.0)?.and_then(|value| match decode(value.value())? {
-                    (State::Committed, received) => Some(received),
-                    (State::Committing | State::Filling, _) => None,
+                    (EntryState::Committed, received) => Some(received),
+                    (EntryState::Committing | EntryState::Filling, _) => None,
                 }));
             }
             Ok(found)
@@ -122,7 +123,7 @@ impl Ledger {
         entries: &[(TransferId, Received)],
         folders: &[Name],
     ) -> Result<(), StoreError> {
-        let mut changes = changes(entries, State::Committing);
+        let mut changes = changes(entries, EntryState::Committing);
         changes.extend(folders.iter().map(|name| (folder_key(name), Some(filling(name)))));
         self.db.change(changes, Durability::Immediate)
     }
@@ -134,7 +135,7 @@ impl Ledger {
         entries: &[(TransferId, Received)],
         folders: &[Name],
     ) -> Result<(), StoreError> {
-        let mut changes = changes(entries, State::Committed);
+        let mut changes = changes(entries, EntryState::Committed);
         changes.extend(folders.iter().map(|name| (folder_key(name), None)));
         self.db.change(changes, Durability::None)
     }
@@ -150,7 +151,7 @@ impl Ledger {
             for name in folders {
                 let known = table.get(&folder_key(&name))?.and_then(|value| decode(value.value()));
                 if known.is_some_and(|(state, folder)| {
-                    state == State::Filling && folder.saved_as == name
+                    state == EntryState::Filling && folder.saved_as == name
                 }) {
                     found.insert(name);
                 }
@@ -161,7 +162,7 @@ impl Ledger {
 
     /// All of them.
     pub(crate) fn filling(&self) -> Result<Vec<Name>, StoreError> {
-        let filling = self.all(State::Filling)?;
+        let filling = self.all(EntryState::Filling)?;
         Ok(filling.into_iter().map(|(_, folder)| folder.saved_as).collect())
     }
 
@@ -173,10 +174,10 @@ impl Ledger {
 
     /// What a crash left between `committing` and `committed`.
     pub(crate) fn unfinished(&self) -> Result<Vec<(TransferId, Received)>, StoreError> {
-        self.all(State::Committing)
+        self.all(EntryState::Committing)
     }
 
-    fn all(&self, wanted: State) -> Result<Vec<(TransferId, Received)>, StoreError> {
+    fn all(&self, wanted: EntryState) -> Result<Vec<(TransferId, Received)>, StoreError> {
         self.db.read(|db| {
             let table = db.begin_read()?.open_table(RECEIVED)?;
             let mut found = Vec::new();
@@ -204,7 +205,7 @@ impl Ledger {
             let mut others = Vec::new();
             for id in ids {
                 let state = table.get(&id.0)?.and_then(|value| value.value().first().copied());
-                if state != Some(State::Committed as u8) {
+                if state != Some(EntryState::Committed as u8) {
                     others.push(*id);
                 }
             }

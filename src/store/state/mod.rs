@@ -118,9 +118,13 @@ impl StateDir {
     }
 
     /// The folder `leaf` of the program's own from which a rename into (and out of) `root` works.
-    pub(crate) fn beside(&self, root: &Folder, leaf: &'static str) -> Result<Aside, StoreError> {
-        let current = Mutex::new(self.own.beside(root, leaf)?);
-        Ok(Aside { own: self.own.clone(), leaf, current })
+    pub(crate) fn work_dir(
+        &self,
+        root: &Folder,
+        leaf: &'static str,
+    ) -> Result<WorkFolder, StoreError> {
+        let current = Mutex::new(self.own.work_dir(root, leaf)?);
+        Ok(WorkFolder { own: self.own.clone(), leaf, current })
     }
 }
 
@@ -136,12 +140,12 @@ impl Own {
     /// Below `.rft`, or below a hidden folder inside `root` when that is another volume. Volumes
     /// are told apart by trying, since bind mounts and subvolumes have equal device numbers and
     /// fail.
-    fn beside(&self, root: &Folder, leaf: &str) -> Result<Beside, StoreError> {
+    fn work_dir(&self, root: &Folder, leaf: &str) -> Result<WorkDir, StoreError> {
         let held = root.root()?;
         let path = self.path.join(leaf);
         let dir = subfolder(&self.dir, leaf).naming("create", || path.display())?;
         match probe(&dir, &held) {
-            Ok(()) => return Beside::new(dir, path, held),
+            Ok(()) => return WorkDir::new(dir, path, held),
             Err(error) if error.kind() == io::ErrorKind::CrossesDevices => {}
             // Also what is no sign of another volume: the one way left shows the true reason.
             Err(_) => {}
@@ -150,22 +154,22 @@ impl Own {
         let made = subfolder(&held, HIDDEN).and_then(|hidden| subfolder(&hidden, leaf));
         let dir = made.naming("create", || path.display())?;
         probe(&dir, &held).naming("write to", || root.path().display())?;
-        Beside::new(dir, path, held)
+        WorkDir::new(dir, path, held)
     }
 }
 
 /// A folder of the program's own on the volume of another, found or made again when either of them
 /// was replaced.
 #[derive(Debug)]
-pub(crate) struct Aside {
+pub(crate) struct WorkFolder {
     own: Own,
     leaf: &'static str,
-    current: Mutex<Beside>,
+    current: Mutex<WorkDir>,
 }
 
-impl Aside {
+impl WorkFolder {
     /// The folder as it is now.
-    pub(crate) fn of(&self, root: &Folder) -> Result<Beside, StoreError> {
+    pub(crate) fn of(&self, root: &Folder) -> Result<WorkDir, StoreError> {
         let held = root.root()?;
         let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
         let replaced = match os::stat_root(&current.path) {
@@ -173,7 +177,7 @@ impl Aside {
             Err(error) => error.kind() == io::ErrorKind::NotFound,
         };
         if replaced || !Arc::ptr_eq(&current.root, &held) {
-            *current = self.own.beside(root, self.leaf)?;
+            *current = self.own.work_dir(root, self.leaf)?;
         }
         Ok(current.clone())
     }
@@ -181,7 +185,7 @@ impl Aside {
 
 /// A folder of the program's own, and the root that it is beside.
 #[derive(Debug, Clone)]
-pub(crate) struct Beside {
+pub(crate) struct WorkDir {
     pub(crate) dir: Arc<Dir>,
     /// For messages.
     pub(crate) path: PathBuf,
@@ -189,7 +193,7 @@ pub(crate) struct Beside {
     root: Arc<Dir>,
 }
 
-impl Beside {
+impl WorkDir {
     fn new(dir: Dir, path: PathBuf, root: Arc<Dir>) -> Result<Self, StoreError> {
         let meta = os::stat_dir(&dir).naming("look at", || path.display())?;
         Ok(Self { dir: Arc::new(dir), path, meta, root })
@@ -310,7 +314,7 @@ mod tests {
         let folders = Folders::in_dir(base.path());
         let state = StateDir::open(&folders).unwrap();
         let incoming = Folder::open(&folders.incoming, true).unwrap();
-        let beside = state.beside(&incoming, "stage").unwrap().of(&incoming).unwrap();
+        let beside = state.work_dir(&incoming, "stage").unwrap().of(&incoming).unwrap();
         assert_eq!(beside.path, folders.state.join("stage"));
         assert!(incoming.is_empty().unwrap());
         assert_eq!(std::fs::read_dir(&beside.path).unwrap().count(), 0);
@@ -318,7 +322,7 @@ mod tests {
         for folder in [&folders.incoming, &beside.path] {
             std::fs::write(folder.join(PROBE), "").unwrap();
         }
-        let again = state.beside(&incoming, "stage").unwrap().of(&incoming).unwrap();
+        let again = state.work_dir(&incoming, "stage").unwrap().of(&incoming).unwrap();
         assert_eq!(again.path, beside.path);
         assert!(incoming.is_empty().unwrap());
         assert_eq!(std::fs::read_dir(&beside.path).unwrap().count(), 0);
@@ -340,7 +344,7 @@ mod tests {
         let folders = Folders { incoming: other.path().join("in"), ..Folders::in_dir(base.path()) };
         let state = StateDir::open(&folders).unwrap();
         let incoming = Folder::open(&folders.incoming, true).unwrap();
-        let beside = state.beside(&incoming, "stage").unwrap().of(&incoming).unwrap();
+        let beside = state.work_dir(&incoming, "stage").unwrap().of(&incoming).unwrap();
         let same = state.own.meta.identity.device
             == os::stat_dir(&incoming.root().unwrap()).unwrap().identity.device;
         let expected = if same { &folders.state } else { &folders.incoming.join(HIDDEN) };

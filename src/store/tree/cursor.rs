@@ -20,7 +20,7 @@ impl Folder {
 
 /// How many folders a [`DirCursor`] keeps open: files come from or go to few folders at a time, and
 /// handles are scarce.
-const HELD: usize = 16;
+const MAX_HELD: usize = 16;
 
 /// Resolves names beneath a folder and keeps the last folders open. It lives no longer than one
 /// batch: a folder that was moved out of the tree meanwhile would take files with it.
@@ -124,7 +124,7 @@ impl DirCursor<'_> {
 
     fn hold(&mut self, name: &Name, dir: Dir) -> Arc<Dir> {
         let dir = Arc::new(dir);
-        if self.held.len() == HELD {
+        if self.held.len() == MAX_HELD {
             self.held.remove(0);
         }
         self.held.push((name.clone(), Arc::clone(&dir)));
@@ -151,7 +151,7 @@ mod tests {
     }
 
     #[test]
-    fn parents_are_made_once_and_told() {
+    fn parents_are_made_once_and_reported() {
         let dir = tempfile::tempdir().unwrap();
         let folder = Folder::open(dir.path(), false).unwrap();
         let mut walk = folder.walk();
@@ -168,12 +168,12 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let folder = Folder::open(dir.path(), false).unwrap();
         let mut walk = folder.walk();
-        for i in 0..3 * HELD {
+        for i in 0..3 * MAX_HELD {
             walk.make_dir(&name(&format!("d{i}")), &mut |_, _| {}).unwrap();
         }
         let deep = name(&vec!["x"; 1500].join("/"));
         walk.make_dir(&deep, &mut |_, _| {}).unwrap();
         assert_eq!(folder.stat(&deep).unwrap().kind, FileKind::Folder);
-        assert!(walk.held.len() <= HELD);
+        assert!(walk.held.len() <= MAX_HELD);
     }
 }

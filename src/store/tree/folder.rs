@@ -203,7 +203,7 @@ impl Folder {
     pub fn has_own(&self) -> bool {
         let Ok(root) = self.root() else { return false };
         let Ok(hidden) = os::open_dir(&root, OsStr::new(HIDDEN)) else { return false };
-        OWN.iter().any(|leaf| os::stat(&hidden, OsStr::new(leaf)).is_ok())
+        OWN_ENTRIES.iter().any(|leaf| os::stat(&hidden, OsStr::new(leaf)).is_ok())
     }
 
     /// Bytes that this user may still write on the folder's volume.
@@ -216,7 +216,7 @@ impl Folder {
 }
 
 /// What the program makes in a hidden folder.
-const OWN: [&str; 3] = ["lock", "removing", "stage"];
+const OWN_ENTRIES: [&str; 3] = ["lock", "removing", "stage"];
 
 /// Whether an error says that nothing stands there (or a file where a folder is to be).
 fn is_absent(error: &io::Error) -> bool {

@@ -28,12 +28,12 @@ pub struct Meta {
     /// Permission bits `0o777`; `None` on Windows.
     pub mode: Option<u32>,
     /// Which file it is.
-    pub identity: Identity,
+    pub identity: FileIdentity,
 }
 
 /// Which file of which volume, and when it was last touched in any way.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Identity {
+pub struct FileIdentity {
     /// The volume.
     pub device: u64,
     /// The file's number on it.
@@ -117,7 +117,7 @@ mod tests {
             size: 5,
             modified: Timestamp { seconds: 9, nanos: 1 },
             mode: Some(0o644),
-            identity: Identity {
+            identity: FileIdentity {
                 device: 1,
                 inode: 2,
                 changed: Timestamp { seconds: changed, nanos: 0 },
@@ -131,8 +131,8 @@ mod tests {
             Meta { size: 6, ..before },
             Meta { kind: FileKind::Link, ..before },
             Meta { modified: Timestamp { seconds: 9, nanos: 2 }, ..before },
-            Meta { identity: Identity { inode: 3, ..before.identity }, ..before },
-            Meta { identity: Identity { device: 3, ..before.identity }, ..before },
+            Meta { identity: FileIdentity { inode: 3, ..before.identity }, ..before },
+            Meta { identity: FileIdentity { device: 3, ..before.identity }, ..before },
         ] {
             assert!(!before.same_file(&other));
         }

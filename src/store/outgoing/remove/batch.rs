@@ -1,6 +1,6 @@
 //! Many files leave Outgoing together: they share the syncs.
 
-use super::take::Taken;
+use super::take::TakeOutcome;
 use super::{Removed, Remover, Sent};
 use crate::failpoint::fail_point;
 use crate::store::error::StoreError;
@@ -44,12 +44,12 @@ impl Remover {
             .zip(taken)
             .map(|(Sent { name, .. }, taken)| {
                 let entry = match taken? {
-                    Taken::Held(entry) => entry,
-                    Taken::OnHold(hold) => match &synced {
+                    TakeOutcome::Held(entry) => entry,
+                    TakeOutcome::OnHold(hold) => match &synced {
                         Ok(()) => return Ok(Removed::OnHold(hold)),
                         Err(_) => hold.into_entry(),
                     },
-                    Taken::Not(Removed::Gone) => {
+                    TakeOutcome::Not(Removed::Gone) => {
                         return match &synced {
                             Ok(()) => Ok(Removed::Gone),
                             Err(error) => {
@@ -57,7 +57,7 @@ impl Remover {
                             }
                         };
                     }
-                    Taken::Not(answer) => return Ok(answer),
+                    TakeOutcome::Not(answer) => return Ok(answer),
                 };
                 match &synced {
                     Ok(()) => {

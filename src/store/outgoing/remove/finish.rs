@@ -5,7 +5,7 @@ use crate::failpoint::fail_point;
 use crate::proto::name::Name;
 use crate::store::error::{Naming, StoreError};
 use crate::store::outgoing::archive::{Filing, Placed, place};
-use crate::store::outgoing::removal_record::{Entry, Verb};
+use crate::store::outgoing::removal_record::{RemovalRecord, Verb};
 use crate::store::tree::cursor::DirCursor;
 use crate::store::tree::os;
 use cap_std::fs::Dir;
@@ -14,7 +14,11 @@ use std::ffi::OsStr;
 impl Remover {
     /// The name of an entry of Outgoing, or that it is gone, to stable storage, with the folders
     /// that it is in.
-    pub(super) fn sync_way(&self, walk: &mut DirCursor<'_>, name: &Name) -> Result<(), StoreError> {
+    pub(super) fn sync_path(
+        &self,
+        walk: &mut DirCursor<'_>,
+        name: &Name,
+    ) -> Result<(), StoreError> {
         let mut above = name.parent();
         loop {
             match walk.dir(above.as_ref()) {
@@ -33,7 +37,7 @@ impl Remover {
         &self,
         filing: &mut Filing<'_>,
         removing: &Dir,
-        entry: Entry,
+        entry: RemovalRecord,
         name: &Name,
     ) -> Result<(), StoreError> {
         let held = entry.leaf();
@@ -45,7 +49,7 @@ impl Remover {
             }
             Verb::Archive | Verb::Copied => filing.keep(removing, entry, name)?,
         }
-        Entry::drop_name_of(removing, &held);
+        RemovalRecord::drop_name_of(removing, &held);
         Ok(())
     }
 
@@ -58,10 +62,10 @@ impl Remover {
     ) -> Result<(), StoreError> {
         let shown = || self.outgoing.shown(name);
         match place(walk, removing, held, name)?.naming("put back", shown)? {
-            Placed::HasBoth => self.drop_double(walk, removing, held, name),
+            Placed::HasBoth => self.drop_duplicate(walk, removing, held, name),
             Placed::Renamed => {
-                Entry::drop_name_of(removing, held);
-                self.sync_way(walk, name)?;
+                RemovalRecord::drop_name_of(removing, held);
+                self.sync_path(walk, name)?;
                 os::sync_dir(removing).naming("sync", shown)
             }
         }
@@ -70,16 +74,16 @@ impl Remover {
     /// Takes a name out of `removing` whose file has another one. A name that is left there after a
     /// loss of power is put back at the next start, when the file may have been sent or taken away;
     /// and of a file, one name lasts.
-    pub(super) fn drop_double(
+    pub(super) fn drop_duplicate(
         &self,
         walk: &mut DirCursor<'_>,
         removing: &Dir,
         held: &OsStr,
         name: &Name,
     ) -> Result<(), StoreError> {
-        self.sync_way(walk, name)?;
+        self.sync_path(walk, name)?;
         let dropped = os::unlink(removing, held);
-        Entry::drop_name_of(removing, held);
+        RemovalRecord::drop_name_of(removing, held);
         let synced = dropped.and_then(|()| os::sync_dir(removing));
         synced.naming("put back", || self.outgoing.shown(name))
     }

@@ -7,7 +7,7 @@
 
 use crate::proto::name::Name;
 use crate::store::Writers;
-use crate::store::outgoing::removal_record::Entry;
+use crate::store::outgoing::removal_record::RemovalRecord;
 use crate::store::tree::meta::{FileKind, Meta};
 use crate::store::tree::os;
 use cap_std::fs::Dir;
@@ -17,7 +17,7 @@ use std::io;
 /// A file that stands in `removing` until it is known that no program writes it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Hold {
-    pub(super) entry: Entry,
+    pub(super) entry: RemovalRecord,
     pub(super) name: Name,
     /// As it was when it had just been renamed there.
     pub(super) meta: Meta,
@@ -25,7 +25,7 @@ pub struct Hold {
 }
 
 impl Hold {
-    pub(super) fn into_entry(self) -> Entry {
+    pub(super) fn into_entry(self) -> RemovalRecord {
         self.entry
     }
 }

@@ -6,7 +6,7 @@ use crate::failpoint::fail_point;
 use crate::proto::name::Name;
 use crate::store::Writers;
 use crate::store::error::{Naming, StoreError};
-use crate::store::outgoing::removal_record::{Entry, Verb};
+use crate::store::outgoing::removal_record::{RemovalRecord, Verb};
 use crate::store::tree::cursor::DirCursor;
 use crate::store::tree::os;
 use cap_std::fs::Dir;
@@ -25,7 +25,7 @@ impl Remover {
         let mut settled = Vec::new();
         let (mut walk, mut filing) = (self.outgoing.walk(), self.archive.filing());
         for leaf in &leaves {
-            let Some((entry, name)) = Entry::parse(&removing.dir, leaf) else { continue };
+            let Some((entry, name)) = RemovalRecord::parse(&removing.dir, leaf) else { continue };
             let Ok(found) = os::stat(&removing.dir, leaf) else { continue };
             fail_point("start.removing");
             let is_copied = entry.verb == Verb::Archive && leaves.contains(&entry.copied_leaf());
@@ -33,11 +33,12 @@ impl Remover {
                 || walk.stat(&name).is_ok_and(|outgoing| outgoing.same_inode(&found))
             {
                 // What is left of half a rename: it has another name.
-                self.drop_double(&mut walk, &removing.dir, leaf, &name).map(|()| Removed::Changed)
+                self.drop_duplicate(&mut walk, &removing.dir, leaf, &name)
+                    .map(|()| Removed::Changed)
             } else if entry.is(&found)
                 && hold::writers_of(&removing.dir, leaf, found.kind) == Writers::None
             {
-                self.taken_for_good(&mut walk, &removing.dir, &entry, &name)
+                self.sync_taken(&mut walk, &removing.dir, &entry, &name)
                     .and_then(|()| self.finish(&mut filing, &removing.dir, entry, &name))
                     .map(|()| Removed::Gone)
             } else {
@@ -49,7 +50,7 @@ impl Remover {
             }
         }
         filing.sync()?;
-        Entry::drop_lone_names(&removing.dir, &leaves);
+        RemovalRecord::drop_lone_names(&removing.dir, &leaves);
         let left = os::entries(&removing.dir).naming("list", || removing.path.display())?;
         self.archive.drop_lone_copies(&left)?;
         Ok(settled)
@@ -57,17 +58,17 @@ impl Remover {
 
     /// What is archived must not come back to Outgoing, or it is sent and archived once more. The
     /// run that took it may have died before the sync.
-    fn taken_for_good(
+    fn sync_taken(
         &self,
         walk: &mut DirCursor<'_>,
         removing: &Dir,
-        entry: &Entry,
+        entry: &RemovalRecord,
         name: &Name,
     ) -> Result<(), StoreError> {
         if entry.verb == Verb::Delete {
             return Ok(());
         }
         os::sync_dir(removing).naming("sync", || self.outgoing.shown(name))?;
-        self.sync_way(walk, name)
+        self.sync_path(walk, name)
     }
 }

@@ -8,7 +8,7 @@ use crate::proto::message::Timestamp;
 use crate::proto::name::Name;
 use crate::store::Writers;
 use crate::store::error::{Naming, StoreError};
-use crate::store::outgoing::removal_record::{Entry, Verb};
+use crate::store::outgoing::removal_record::{RemovalRecord, Verb};
 use crate::store::tree::cursor::DirCursor;
 use crate::store::tree::meta::FileKind;
 use crate::store::tree::os;
@@ -18,15 +18,15 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 /// A folder that lost an entry, and the time it had before.
-pub(super) struct Touched {
+pub(super) struct ChangedFolder {
     pub(super) name: Option<Name>,
     pub(super) dir: Arc<Dir>,
     pub(super) modified: Timestamp,
 }
 
-pub(super) enum Taken {
+pub(super) enum TakeOutcome {
     /// It stands in `removing`, and may go.
-    Held(Entry),
+    Held(RemovalRecord),
     /// It stands in `removing`, and stays there for a while.
     OnHold(Hold),
     /// It does not stand in `removing`.
@@ -38,15 +38,15 @@ impl Remover {
     pub(super) fn take(
         &self,
         walk: &mut DirCursor<'_>,
-        touched: &mut Vec<Touched>,
+        touched: &mut Vec<ChangedFolder>,
         removing: &Dir,
         verb: Verb,
         sent: &Sent,
-    ) -> Result<Taken, StoreError> {
+    ) -> Result<TakeOutcome, StoreError> {
         let Sent { name, meta, hash } = sent;
         let shown = || self.outgoing.shown(name);
         let (parent, leaf) = match walk.parent(name) {
-            Err(StoreError::NotFound { .. }) => return Ok(Taken::Not(Removed::Gone)),
+            Err(StoreError::NotFound { .. }) => return Ok(TakeOutcome::Not(Removed::Gone)),
             other => other?,
         };
         let there = match os::stat(&parent, &leaf) {
@@ -54,24 +54,25 @@ impl Remover {
                 if !hold::has_content_of(meta, *hash, &found, &parent, &leaf)
                     .naming("read", shown)?
                 {
-                    return Ok(Taken::Not(Removed::Changed));
+                    return Ok(TakeOutcome::Not(Removed::Changed));
                 }
                 true
             }
-            Ok(_) => return Ok(Taken::Not(Removed::Changed)),
+            Ok(_) => return Ok(TakeOutcome::Not(Removed::Changed)),
             // Somebody removed it, which must last too before the peer forgets it.
             Err(error) if error.kind() == io::ErrorKind::NotFound => false,
             Err(error) => return Err(StoreError::new("look at", shown(), &error)),
         };
         let folder = name.parent();
-        if !touched.iter().any(|touched: &Touched| touched.name == folder) {
+        if !touched.iter().any(|touched: &ChangedFolder| touched.name == folder) {
             let modified = os::stat_dir(&parent).naming("look at", shown)?.modified;
-            touched.push(Touched { name: folder, dir: Arc::clone(&parent), modified });
+            touched.push(ChangedFolder { name: folder, dir: Arc::clone(&parent), modified });
         }
         if !there {
-            return Ok(Taken::Not(Removed::Gone));
+            return Ok(TakeOutcome::Not(Removed::Gone));
         }
-        let entry = Entry::new(verb, self.count.fetch_add(1, Ordering::Relaxed), name, meta);
+        let entry =
+            RemovalRecord::new(verb, self.count.fetch_add(1, Ordering::Relaxed), name, meta);
         entry.write_name(removing, name).naming("remove", shown)?;
         let held = entry.leaf();
         fail_point("remove.taking");
@@ -79,13 +80,13 @@ impl Remover {
             Ok(()) => {}
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 entry.drop_name(removing);
-                return Ok(Taken::Not(Removed::Gone));
+                return Ok(TakeOutcome::Not(Removed::Gone));
             }
             Err(error) => {
                 entry.drop_name(removing);
                 return match error.kind() {
                     // Windows: a program that has it open does not share its name.
-                    io::ErrorKind::ResourceBusy => Ok(Taken::Not(Removed::InUse)),
+                    io::ErrorKind::ResourceBusy => Ok(TakeOutcome::Not(Removed::InUse)),
                     io::ErrorKind::CrossesDevices => Err(self.on_other_volume(walk, name)),
                     _ => Err(StoreError::of_entry("remove", shown(), &error, (&parent, &leaf))),
                 };
@@ -101,17 +102,17 @@ impl Remover {
         &self,
         walk: &mut DirCursor<'_>,
         removing: &Dir,
-        entry: Entry,
+        entry: RemovalRecord,
         sent: &Sent,
-    ) -> Result<Taken, StoreError> {
+    ) -> Result<TakeOutcome, StoreError> {
         let (held, name) = (entry.leaf(), &sent.name);
         let meta = os::stat(removing, &held).naming("look at", || self.outgoing.shown(name))?;
         let stays = if meta.same_file(&sent.meta) {
             match hold::writers_of(removing, &held, meta.kind) {
-                Writers::None => return Ok(Taken::Held(entry)),
+                Writers::None => return Ok(TakeOutcome::Held(entry)),
                 Writers::Unknown => {
                     let (name, hash) = (name.clone(), sent.hash);
-                    return Ok(Taken::OnHold(Hold { entry, name, meta, hash }));
+                    return Ok(TakeOutcome::OnHold(Hold { entry, name, meta, hash }));
                 }
                 Writers::Some => Removed::InUse,
             }
@@ -119,7 +120,7 @@ impl Remover {
             Removed::Changed
         };
         self.put_back(walk, removing, &held, name)?;
-        Ok(Taken::Not(stays))
+        Ok(TakeOutcome::Not(stays))
     }
 
     /// Names the mount that a file stands on, of which the system says that it is another volume.

@@ -58,7 +58,7 @@ impl Database {
             load(path, open_own(dir, leaf), as_of)
         };
         let (loaded, aside) = match ready() {
-            Err(Failure::Damaged(reason)) => {
+            Err(OpenFailure::Damaged(reason)) => {
                 tracing::error!(path = %path.display(), %reason, "the ledger is damaged");
                 let aside = move_aside(dir, leaf).naming("move aside", || path.display())?;
                 (ready(), Some(path.with_file_name(aside)))
@@ -234,13 +234,13 @@ fn apply(transaction: &WriteTransaction, changes: &Changes) -> Result<(), redb::
     Ok(())
 }
 
-enum Failure {
+enum OpenFailure {
     /// The file's content is not what redb wrote.
     Damaged(String),
     Other(StoreError),
 }
 
-impl Failure {
+impl OpenFailure {
     fn into_error(self, path: &Path) -> StoreError {
         match self {
             Self::Damaged(reason) => {
@@ -257,14 +257,15 @@ fn open_own(dir: &Dir, leaf: &str) -> io::Result<File> {
 
 /// Makes the file where there is none: under another name, and whole, since redb takes one whose
 /// making was interrupted for damaged.
-fn make_whole(dir: &Dir, leaf: &str, path: &Path, as_of: u64) -> Result<(), Failure> {
+fn make_whole(dir: &Dir, leaf: &str, path: &Path, as_of: u64) -> Result<(), OpenFailure> {
     match os::stat(dir, OsStr::new(leaf)) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
         _ => return Ok(()),
     }
     let new = format!("{leaf}.new");
     let new = OsStr::new(&new);
-    let failed = |error: io::Error| Failure::Other(StoreError::new("make", path.display(), &error));
+    let failed =
+        |error: io::Error| OpenFailure::Other(StoreError::new("make", path.display(), &error));
     match os::unlink(dir, new) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed(error)),
         _ => {}
@@ -278,8 +279,8 @@ fn load(
     path: &Path,
     file: io::Result<File>,
     as_of: u64,
-) -> Result<(redb::Database, [u8; 16]), Failure> {
-    let file = file.naming("open", || path.display()).map_err(Failure::Other)?;
+) -> Result<(redb::Database, [u8; 16]), OpenFailure> {
+    let file = file.naming("open", || path.display()).map_err(OpenFailure::Other)?;
     guarded(|| {
         // The whole file is verified: redb may panic on a page that was altered behind its back.
         let db = redb::Database::builder()
@@ -304,7 +305,7 @@ fn load(
         Ok((db, origin))
     })
     .map_err(|failure| match failure {
-        None => Failure::Damaged("it is damaged".to_owned()),
+        None => OpenFailure::Damaged("it is damaged".to_owned()),
         Some(redb::Error::Io(error))
             if !matches!(
                 error.kind(),
@@ -313,9 +314,9 @@ fn load(
                     | io::ErrorKind::InvalidInput
             ) =>
         {
-            Failure::Other(StoreError::new("open", path.display(), &error))
+            OpenFailure::Other(StoreError::new("open", path.display(), &error))
         }
-        Some(error) => Failure::Damaged(cause::without_number(&error.to_string())),
+        Some(error) => OpenFailure::Damaged(cause::without_number(&error.to_string())),
     })
 }
 

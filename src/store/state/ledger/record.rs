@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 /// How long a received transfer is remembered that its sender never told us to forget.
-pub(super) const REMEMBERED: u64 = 180 * 24 * 60 * 60;
+pub(super) const MAX_AGE: u64 = 180 * 24 * 60 * 60;
 
 /// Changes of the received transfers: a new value, or none.
 pub(super) type Changes = HashMap<[u8; 16], Option<Vec<u8>>>;
@@ -31,7 +31,7 @@ pub struct Delivered {
 }
 
 #[derive(Clone, Copy, PartialEq)]
-pub(super) enum State {
+pub(super) enum EntryState {
     Committing = 0,
     Committed = 1,
     /// A folder that was made here, and whose own permissions have not arrived yet.
@@ -39,7 +39,7 @@ pub(super) enum State {
 }
 
 /// Entries of one state, as they are written.
-pub(super) fn changes(entries: &[(TransferId, Received)], state: State) -> Changes {
+pub(super) fn changes(entries: &[(TransferId, Received)], state: EntryState) -> Changes {
     let when = now();
     let value = |received| {
         let mut value = Vec::new();
@@ -62,7 +62,12 @@ pub(super) fn folder_key(name: &Name) -> [u8; 16] {
 
 pub(super) fn filling(name: &Name) -> Vec<u8> {
     let mut value = Vec::new();
-    encode(&mut value, State::Filling, now(), &Received { hash: [0; 32], saved_as: name.clone() });
+    encode(
+        &mut value,
+        EntryState::Filling,
+        now(),
+        &Received { hash: [0; 32], saved_as: name.clone() },
+    );
     value
 }
 
@@ -92,8 +97,8 @@ pub(super) fn decode_delivered(value: &[u8]) -> Option<Delivered> {
     Some(Delivered { changed, hash })
 }
 
-/// State, seconds since 1970 (little-endian), hash, name.
-pub(super) fn encode(value: &mut Vec<u8>, state: State, when: u64, received: &Received) {
+/// EntryState, seconds since 1970 (little-endian), hash, name.
+pub(super) fn encode(value: &mut Vec<u8>, state: EntryState, when: u64, received: &Received) {
     value.clear();
     value.push(state as u8);
     value.extend_from_slice(&when.to_le_bytes());
@@ -101,12 +106,12 @@ pub(super) fn encode(value: &mut Vec<u8>, state: State, when: u64, received: &Re
     value.extend_from_slice(received.saved_as.as_bytes());
 }
 
-pub(super) fn decode(value: &[u8]) -> Option<(State, Received)> {
+pub(super) fn decode(value: &[u8]) -> Option<(EntryState, Received)> {
     let (state, rest) = value.split_first()?;
     let state = match state {
-        0 => State::Committing,
-        1 => State::Committed,
-        2 => State::Filling,
+        0 => EntryState::Committing,
+        1 => EntryState::Committed,
+        2 => EntryState::Filling,
         _ => return None,
     };
     let (_when, rest) = rest.split_first_chunk::<8>()?;
@@ -118,10 +123,10 @@ pub(super) fn decode(value: &[u8]) -> Option<(State, Received)> {
 pub(super) fn too_old(value: &[u8], as_of: u64) -> bool {
     match value.split_first() {
         Some((&state, rest))
-            if state == State::Committed as u8 || state == State::Filling as u8 =>
+            if state == EntryState::Committed as u8 || state == EntryState::Filling as u8 =>
         {
             let when = rest.first_chunk::<8>().map(|when| u64::from_le_bytes(*when));
-            when.is_none_or(|when| age::is_older(when, as_of, REMEMBERED))
+            when.is_none_or(|when| age::is_older(when, as_of, MAX_AGE))
         }
         _ => false,
     }

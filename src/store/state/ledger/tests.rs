@@ -1,6 +1,6 @@
 use crate::config::Folders;
 use crate::proto::message::Timestamp;
-use crate::store::state::ledger::record::{REMEMBERED, encode, too_old};
+use crate::store::state::ledger::record::{MAX_AGE, encode, too_old};
 use crate::store::state::ledger::*;
 use std::time::SystemTime;
 
@@ -39,7 +39,7 @@ fn committed_entries_are_received_until_forgotten() {
 }
 
 #[test]
-fn what_was_committing_and_who_we_are_survive() {
+fn unfinished_entries_and_the_origin_survive_a_restart() {
     let (base, state) = state();
     let ledger = Ledger::open(&state).unwrap();
     let origin = ledger.origin();
@@ -62,7 +62,7 @@ fn what_was_committing_and_who_we_are_survive() {
 }
 
 #[test]
-fn after_an_error_it_is_opened_anew_and_knows_all_it_knew() {
+fn after_an_error_it_is_opened_again_with_all_entries() {
     let (_base, state) = state();
     let ledger = Ledger::open(&state).unwrap();
     ledger.committing(&[entry(1), entry(2), entry(3)], &[]).unwrap();
@@ -110,14 +110,14 @@ fn while_it_cannot_be_opened_nothing_is_forgotten() {
 }
 
 #[test]
-fn old_entries_go_and_unsettled_ones_stay() {
+fn old_entries_are_dropped_and_unfinished_ones_stay() {
     let (mut value, as_of) = (Vec::new(), 2_000_000_000);
-    let old = as_of - REMEMBERED;
-    encode(&mut value, State::Committed, old - 1, &entry(1).1);
+    let old = as_of - MAX_AGE;
+    encode(&mut value, EntryState::Committed, old - 1, &entry(1).1);
     assert!(too_old(&value, as_of));
-    encode(&mut value, State::Committed, old, &entry(1).1);
+    encode(&mut value, EntryState::Committed, old, &entry(1).1);
     assert!(!too_old(&value, as_of));
-    encode(&mut value, State::Committing, old - 1, &entry(1).1);
+    encode(&mut value, EntryState::Committing, old - 1, &entry(1).1);
     assert!(!too_old(&value, as_of));
 }
 
@@ -196,7 +196,7 @@ fn a_file_that_cannot_be_opened_is_not_called_damaged() {
 }
 
 #[test]
-fn what_is_never_let_go_of_is_bounded() {
+fn entries_that_are_never_forgotten_are_limited_in_number() {
     let (_base, state) = state();
     let mut ledger = Ledger::open(&state).unwrap();
     ledger.most = 3;

@@ -35,7 +35,7 @@ fn a_missing_folder_is_made_only_when_asked() {
 }
 
 #[test]
-fn the_programs_own_folder_is_nobodys_in_any_case() {
+fn no_name_leads_into_the_programs_own_folder_in_any_case() {
     let dir = tempfile::tempdir().unwrap();
     let folder = Folder::open(dir.path(), false).unwrap();
     assert!(matches!(folder.stat(&name(".RFT")), Err(StoreError::Name { .. })));

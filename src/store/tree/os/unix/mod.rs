@@ -3,7 +3,7 @@
 mod volume;
 
 use crate::proto::message::Timestamp;
-use crate::store::tree::meta::{FileKind, Identity, Meta};
+use crate::store::tree::meta::{FileIdentity, FileKind, Meta};
 use cap_std::fs::Dir;
 use open_writers::Writers;
 use rustix::fs::{self, AtFlags, FileType, Mode, OFlags, Timespec, Timestamps};
@@ -97,7 +97,7 @@ fn meta_of(stat: &fs::Stat) -> Meta {
         size: stat.st_size as u64,
         modified: time(stat.st_mtime as i64, stat.st_mtime_nsec as u32),
         mode: Some(stat.st_mode as u32 & 0o777),
-        identity: Identity {
+        identity: FileIdentity {
             device: stat.st_dev as u64,
             inode: stat.st_ino as u64,
             changed: time(stat.st_ctime as i64, stat.st_ctime_nsec as u32),

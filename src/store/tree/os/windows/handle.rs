@@ -25,13 +25,13 @@ pub(super) const ERROR_STOPPED_ON_SYMLINK: i32 = 681;
 
 /// Virus scanners and indexers open a file for a moment as soon as it appears: so often, and so far
 /// apart, is a name tried again that must change.
-const TRIES: u32 = 6;
-const PAUSE: Duration = Duration::from_millis(15);
+const MAX_TRIES: u32 = 6;
+const RETRY_INTERVAL: Duration = Duration::from_millis(15);
 
 /// Opens the entry itself: of a link the link, never what it points to.
 pub(super) fn open(dir: &Dir, leaf: &OsStr, options: &mut OpenOptions) -> io::Result<File> {
     let opened = dir.open_with(leaf, options.follow(FollowSymlinks::No));
-    Ok(opened.map_err(told)?.into_std())
+    Ok(opened.map_err(with_kind)?.into_std())
 }
 
 /// The entry itself, for its metadata alone: no other program's share mode can be in the way of
@@ -42,7 +42,7 @@ pub(super) fn open_meta(dir: &Dir, leaf: &OsStr, access: u32) -> io::Result<File
 }
 
 /// Kinds that the standard library leaves open for these errors.
-pub(super) fn told(error: io::Error) -> io::Error {
+pub(super) fn with_kind(error: io::Error) -> io::Error {
     match error.raw_os_error() {
         Some(ERROR_SHARING_VIOLATION | ERROR_LOCK_VIOLATION) => io::ErrorKind::ResourceBusy.into(),
         Some(ERROR_DIRECTORY | ERROR_STOPPED_ON_SYMLINK) => io::ErrorKind::NotADirectory.into(),
@@ -59,10 +59,10 @@ pub(super) fn path_of_dir(dir: &Dir) -> io::Result<PathBuf> {
     winx::file::get_file_path(&dir.try_clone()?.into_std_file())
 }
 
-/// Again while another program is in the way; what denies it for good is told after a tenth of a
+/// Again while another program is in the way; what denies it for good is with_kind after a tenth of a
 /// second.
-pub(super) fn retried(mut change: impl FnMut() -> io::Result<()>) -> io::Result<()> {
-    for _ in 1..TRIES {
+pub(super) fn retry(mut change: impl FnMut() -> io::Result<()>) -> io::Result<()> {
+    for _ in 1..MAX_TRIES {
         match change() {
             Err(error)
                 if matches!(
@@ -70,10 +70,10 @@ pub(super) fn retried(mut change: impl FnMut() -> io::Result<()>) -> io::Result<
                     Some(ERROR_ACCESS_DENIED | ERROR_SHARING_VIOLATION | ERROR_LOCK_VIOLATION)
                 ) =>
             {
-                thread::sleep(PAUSE);
+                thread::sleep(RETRY_INTERVAL);
             }
-            done => return done.map_err(told),
+            done => return done.map_err(with_kind),
         }
     }
-    change().map_err(told)
+    change().map_err(with_kind)
 }

@@ -8,13 +8,13 @@ mod handle;
 mod volume;
 
 use crate::proto::message::Timestamp;
-use crate::store::tree::meta::{FileKind, Identity, Meta, system_time_of, timestamp_of};
+use crate::store::tree::meta::{FileIdentity, FileKind, Meta, system_time_of, timestamp_of};
 use cap_fs_ext::MetadataExt;
 use cap_std::fs::{Dir, Metadata, OpenOptions, OpenOptionsExt};
 use handle::{
     FILE_FLAG_BACKUP_SEMANTICS, FILE_FLAG_OPEN_REPARSE_POINT, FILE_READ_ATTRIBUTES,
     FILE_SHARE_DELETE, FILE_SHARE_READ, FILE_WRITE_ATTRIBUTES, open, open_meta, path_of,
-    path_of_dir, retried, told,
+    path_of_dir, retry, with_kind,
 };
 use open_writers::Writers;
 use std::ffi::{OsStr, OsString};
@@ -34,7 +34,7 @@ pub(crate) fn open_root(path: &Path) -> io::Result<Dir> {
         .read(true)
         .custom_flags(FILE_FLAG_BACKUP_SEMANTICS)
         .open(path)
-        .map_err(told)?;
+        .map_err(with_kind)?;
     if file.metadata()?.is_dir() {
         Ok(Dir::from_std_file(file))
     } else {
@@ -58,7 +58,7 @@ pub(crate) fn open_dir(dir: &Dir, leaf: &OsStr) -> io::Result<Dir> {
 
 pub(crate) fn make_dir(dir: &Dir, leaf: &OsStr, _private: bool) -> io::Result<()> {
     // Who may enter is inherited: beneath a user's profile that is the user.
-    fs::create_dir(path_of(dir, leaf)?).map_err(told)
+    fs::create_dir(path_of(dir, leaf)?).map_err(with_kind)
 }
 
 pub(crate) fn remove_dir(dir: &Dir, leaf: &OsStr) -> io::Result<()> {
@@ -66,11 +66,14 @@ pub(crate) fn remove_dir(dir: &Dir, leaf: &OsStr) -> io::Result<()> {
     if stat(dir, leaf)?.kind != FileKind::Folder {
         return Err(io::ErrorKind::NotADirectory.into());
     }
-    fs::remove_dir(path_of(dir, leaf)?).map_err(told)
+    fs::remove_dir(path_of(dir, leaf)?).map_err(with_kind)
 }
 
 pub(crate) fn entries(dir: &Dir) -> io::Result<Vec<OsString>> {
-    fs::read_dir(path_of_dir(dir)?).map_err(told)?.map(|entry| Ok(entry?.file_name())).collect()
+    fs::read_dir(path_of_dir(dir)?)
+        .map_err(with_kind)?
+        .map(|entry| Ok(entry?.file_name()))
+        .collect()
 }
 
 /// The bytes of a component as they cross the wire; what is no Unicode cannot.
@@ -106,7 +109,7 @@ fn meta_of(file: &File) -> io::Result<Meta> {
         size: meta.len(),
         modified: timestamp_of(meta.modified()?.into_std()),
         mode: None,
-        identity: Identity {
+        identity: FileIdentity {
             device: meta.dev(),
             inode: meta.ino(),
             changed: timestamp_of(meta.created()?.into_std()),
@@ -165,7 +168,7 @@ pub(crate) fn create_new(dir: &Dir, leaf: &OsStr) -> io::Result<File> {
 
 pub(crate) fn write_at(file: &File, mut data: &[u8], mut offset: u64) -> io::Result<()> {
     while !data.is_empty() {
-        let written = file.seek_write(data, offset).map_err(told)?;
+        let written = file.seek_write(data, offset).map_err(with_kind)?;
         if written == 0 {
             return Err(io::ErrorKind::WriteZero.into());
         }
@@ -176,11 +179,11 @@ pub(crate) fn write_at(file: &File, mut data: &[u8], mut offset: u64) -> io::Res
 }
 
 pub(crate) fn set_len(file: &File, length: u64) -> io::Result<()> {
-    file.set_len(length).map_err(told)
+    file.set_len(length).map_err(with_kind)
 }
 
 pub(crate) fn read_at(file: &File, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
-    file.seek_read(buffer, offset).map_err(told)
+    file.seek_read(buffer, offset).map_err(with_kind)
 }
 
 pub(crate) fn read_link(dir: &Dir, leaf: &OsStr) -> io::Result<Vec<u8>> {
@@ -205,7 +208,7 @@ pub(crate) fn make_link(dir: &Dir, leaf: &OsStr, target: &[u8]) -> io::Result<()
 /// A rename that fails with [`io::ErrorKind::AlreadyExists`] when anything stands at the new name.
 pub(crate) fn rename_new(from: &Dir, old: &OsStr, to: &Dir, new: &OsStr) -> io::Result<()> {
     let (old, new) = (path_of(from, old)?, path_of(to, new)?);
-    retried(|| renamore::rename_exclusive(&old, &new))
+    retry(|| renamore::rename_exclusive(&old, &new))
 }
 
 /// A rename to a name that is free, and that nobody else gives.
@@ -216,7 +219,7 @@ pub(crate) fn rename_own(from: &Dir, old: &OsStr, to: &Dir, new: &OsStr) -> io::
 /// A rename that atomically replaces what stands at the new name.
 pub(crate) fn rename_over(from: &Dir, old: &OsStr, to: &Dir, new: &OsStr) -> io::Result<()> {
     let (source, target) = (path_of(from, old)?, path_of(to, new)?);
-    retried(|| match fs::rename(&source, &target) {
+    retry(|| match fs::rename(&source, &target) {
         // A read-only file is not replaced either.
         Err(error)
             if error.kind() == io::ErrorKind::PermissionDenied
@@ -230,7 +233,7 @@ pub(crate) fn rename_over(from: &Dir, old: &OsStr, to: &Dir, new: &OsStr) -> io:
 
 pub(crate) fn unlink(dir: &Dir, leaf: &OsStr) -> io::Result<()> {
     let path = path_of(dir, leaf)?;
-    retried(|| match fs::remove_file(&path) {
+    retry(|| match fs::remove_file(&path) {
         Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
             if make_writable(dir, leaf)? {
                 fs::remove_file(&path)
