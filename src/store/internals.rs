@@ -1,4 +1,4 @@
-//! What tests outside of `src/` use of this module and a program does not.
+//! Parts of this module for tests outside of `src/`.
 
 use super::StoreError;
 use super::tree::folder::Folder;
@@ -12,20 +12,20 @@ use std::time::SystemTime;
 
 pub use super::tree::os::{Calls, System, replace_calls};
 
-/// How the names of files begin that are copied before they are removed.
+/// Prefix of the hidden names of copies on their way into the archive.
 pub const COPY_PREFIX: &str = super::outgoing::removal_record::COPY_PREFIX;
 
-/// The name that a file gets when `number` names before it are taken.
+/// The name of a file if `number` names before it are taken.
 pub fn numbered_name(name: &Name, number: u32) -> Option<Name> {
     numbered::numbered(name, number)
 }
 
-/// The moment as the standard library has it.
+/// The time in the standard library's type.
 pub fn system_time_of(time: Timestamp) -> SystemTime {
     meta::system_time_of(time)
 }
 
-/// The folder of `name` and the last component, with the folders above made where they are missing.
+/// The folder of `name`, and its last component. Missing folders are created.
 ///
 /// # Errors
 /// [`StoreError`] when a folder cannot be opened or made.
@@ -33,7 +33,7 @@ pub fn make_parent(folder: &Folder, name: &Name) -> Result<(Arc<Dir>, OsString),
     folder.walk().make_parent(name, &mut |_, _| {})
 }
 
-/// The folder of that name, made where it is missing.
+/// The folder of that name, created if it is missing.
 ///
 /// # Errors
 /// [`StoreError`] when it cannot be opened or made.

@@ -1,10 +1,10 @@
-//! What must be remembered over restarts: which transfers arrived, which were delivered, and who
-//! this sender is. One redb file, `.rft/ledger.redb`.
+//! The records that outlive a restart: received transfers, delivered transfers and this sender's
+//! origin. One redb file, `.rft/ledger.redb`.
 //!
 //! A received transfer is first `committing` (durable before its file is renamed into place), then
-//! `committed`. A crash in between is settled at the next start by looking for the staged file: see
-//! `publish::recover`. A folder that is made on the way to a file is `filling` until its own entry
-//! arrives: so a folder that was made here is told from one of the user's.
+//! `committed`. After a crash in between, the next start looks for the staged file: see
+//! `recover::recover`. A folder that is created as the parent of a file is `filling` until its own
+//! entry arrives. This distinguishes it from a folder of the user.
 
 mod database;
 mod record;
@@ -30,8 +30,8 @@ pub use record::{Delivered, Received};
 const FILE: &str = "ledger.redb";
 /// Context of the key derivation of [`Ledger::installation`].
 const INSTALLATION: &str = "rft 1 installation id";
-/// Transfers that are remembered at most. An honest sender lets go of each soon after its receipt;
-/// only one that never does gets here, and is told.
+/// Maximum number of received transfers. An honest sender has each one forgotten soon after its
+/// receipt. Only a sender that never does so reaches the limit; its offers are refused.
 const MAX_REMEMBERED: u64 = 1_000_000;
 
 /// The ledger, shared by both directions.
@@ -43,8 +43,8 @@ pub struct Ledger {
 }
 
 impl Ledger {
-    /// Opens or makes the ledger, verifies all of it, and drops what is too old to matter. A
-    /// damaged file is moved aside, see [`Ledger::moved_aside`].
+    /// Opens or creates the ledger, verifies all of it, and drops old entries. A damaged file is
+    /// moved aside, see [`Ledger::moved_aside`].
     ///
     /// # Errors
     /// [`StoreError`] when the file cannot be read or written. Damage alone is no error.
@@ -57,24 +57,26 @@ impl Ledger {
         Ok(Self { db, as_of, moved_aside, most: MAX_REMEMBERED })
     }
 
-    /// The start of this run in seconds since 1970, but not later than the ledger's last use
-    /// before: what ages are reckoned by.
+    /// The time by which ages are measured, in seconds since 1970: the start of this run, but not
+    /// later than the ledger's last use before it.
     pub(crate) fn as_of(&self) -> u64 {
         self.as_of
     }
 
-    /// Where a damaged ledger was moved when this one was opened; the user should be warned: files
-    /// whose receipt was lost may be sent again.
+    /// The new path of a damaged ledger, if this call to [`Ledger::open`] found one. The user
+    /// should be warned: files whose receipt was lost may be sent again.
     pub fn moved_aside(&self) -> Option<&Path> {
         self.moved_aside.as_deref()
     }
 
-    /// Random, made once: part of every transfer id, so that two senders never share one.
+    /// A random value, made once with the ledger. It is part of every transfer id, so ids of two
+    /// senders never collide.
     pub fn origin(&self) -> [u8; 16] {
         self.db.origin()
     }
 
-    /// What the peer knows this state folder by: derived from [`Ledger::origin`], which stays here.
+    /// The id by which the peer knows this state folder. It is derived from [`Ledger::origin`],
+    /// which is not sent.
     pub fn installation(&self) -> InstallationId {
         let mut hasher = blake3::Hasher::new_derive_key(INSTALLATION);
         hasher.update(&self.origin());
@@ -83,11 +85,11 @@ impl Ledger {
         InstallationId(id)
     }
 
-    /// What is known of a transfer that was committed.
+    /// The record of a committed transfer, if there is one.
     ///
     /// # Errors
-    /// [`StoreError::Ledger`]; [`StoreError::LedgerFull`] when nothing is known of it, and no more
-    /// could be.
+    /// [`StoreError::Ledger`]; [`StoreError::LedgerFull`] if there is no record and no room for a
+    /// new one.
     pub fn received(&self, id: TransferId) -> Result<Option<Received>, StoreError> {
         if let Some(received) = self.received_of(&[id])?.pop().flatten() {
             return Ok(Some(received));
@@ -98,7 +100,7 @@ impl Ledger {
         Err(StoreError::LedgerFull { path: format!("{:?}", self.db) })
     }
 
-    /// [`Ledger::received`] of several, in one transaction.
+    /// As [`Ledger::received`] for several ids, in one transaction.
     pub(crate) fn received_of(
         &self,
         ids: &[TransferId],
@@ -116,8 +118,8 @@ impl Ledger {
         })
     }
 
-    /// Durable before the files are renamed: these staged files are whole, and about to be placed,
-    /// and these folders are about to be made.
+    /// Records, durably and before the rename, that these staged files are complete and are about
+    /// to be placed, and that these folders are about to be created.
     pub(crate) fn committing(
         &self,
         entries: &[(TransferId, Received)],
@@ -128,8 +130,9 @@ impl Ledger {
         self.db.change(changes, Durability::Immediate)
     }
 
-    /// The files are in place, durably, and the folders have their permissions. This need not be
-    /// durable itself: after a crash, "committing" with no staged file left means the same.
+    /// Records that the files are durably in place, and that the folders have their permissions.
+    /// The record itself need not be durable: after a crash, "committing" without a staged file
+    /// means the same.
     pub(crate) fn committed(
         &self,
         entries: &[(TransferId, Received)],
@@ -140,7 +143,7 @@ impl Ledger {
         self.db.change(changes, Durability::None)
     }
 
-    /// Those of the folders that were made here and wait for their permissions.
+    /// The folders among these that this program created and that wait for their permissions.
     pub(crate) fn filling_of(&self, folders: Vec<Name>) -> Result<HashSet<Name>, StoreError> {
         if folders.is_empty() {
             return Ok(HashSet::new());
@@ -160,19 +163,20 @@ impl Ledger {
         })
     }
 
-    /// All of them.
+    /// All folders that this program created and that wait for their permissions.
     pub(crate) fn filling(&self) -> Result<Vec<Name>, StoreError> {
         let filling = self.all(EntryState::Filling)?;
         Ok(filling.into_iter().map(|(_, folder)| folder.saved_as).collect())
     }
 
-    /// Durable before the staged files of these are dropped: they were not placed. In the other
-    /// order a crash would make "committing, staged file gone" of them, which means received.
+    /// Removes the records of entries that were not placed, durably and before their staged files
+    /// are dropped. In the other order a crash could leave "committing" without a staged file,
+    /// which means received.
     pub(crate) fn not_committed(&self, ids: &[TransferId]) -> Result<(), StoreError> {
         self.remove(ids, Durability::Immediate)
     }
 
-    /// What a crash left between `committing` and `committed`.
+    /// The entries that a crash left between `committing` and `committed`.
     pub(crate) fn unfinished(&self) -> Result<Vec<(TransferId, Received)>, StoreError> {
         self.all(EntryState::Committing)
     }
@@ -194,8 +198,9 @@ impl Ledger {
         })
     }
 
-    /// The sender is done with these for good. Not synced: forgotten once more after a crash, or by
-    /// age.
+    /// Removes the records of these transfers at the sender's request. The removal is not synced:
+    /// after a crash the sender repeats it, or the records expire by age. Returns the ids that were
+    /// not committed and may be staged.
     ///
     /// # Errors
     /// [`StoreError::Ledger`].
@@ -212,11 +217,11 @@ impl Ledger {
             Ok(others)
         });
         self.remove(ids, Durability::None)?;
-        // Where that cannot be read now, each may be staged.
+        // If the ledger cannot be read now, each of them may be staged.
         Ok(others.unwrap_or_else(|_| ids.to_vec()))
     }
 
-    /// For a sender that keeps its files: the peer holds these. Durable.
+    /// Records durably that the peer has these files, for a sender that keeps its files.
     ///
     /// # Errors
     /// [`StoreError::Ledger`].
@@ -230,7 +235,7 @@ impl Ledger {
         })
     }
 
-    /// What [`Ledger::mark_delivered`] was told of it.
+    /// The record of [`Ledger::mark_delivered`] for this id.
     ///
     /// # Errors
     /// [`StoreError::Ledger`].
@@ -241,13 +246,12 @@ impl Ledger {
         })
     }
 
-    /// Drops the delivered transfers that `keep` does not want: those whose files are gone. They
-    /// are never dropped by age: a file that is kept for years is not sent twice. That they are
-    /// gone from `outgoing` lasts first: one that came back after a loss of power would be sent
-    /// once more.
+    /// Drops the delivered transfers that `keep` rejects: those whose files no longer exist. They
+    /// never expire by age, so a file that is kept for years is not sent twice. The removals from
+    /// `outgoing` are synced first: a file that reappeared after a power loss would be sent again.
     ///
     /// # Errors
-    /// [`StoreError`] when the ledger cannot be used, or the volume not be synced.
+    /// [`StoreError`] if the ledger cannot be used or the volume cannot be synced.
     pub fn prune_delivered(
         &self,
         outgoing: &Folder,
@@ -266,8 +270,8 @@ impl Ledger {
         if !some_are_gone {
             return Ok(());
         }
-        // Where a system has no such sync there is none either that tells what was removed since
-        // when.
+        // A system without a sync of the volume has no other way to make removals by other programs
+        // durable.
         os::sync_volume(&*outgoing.root()?).naming("sync", || outgoing.path().display())?;
         self.db.write(Durability::None, |transaction| {
             let mut table = transaction.open_table(DELIVERED)?;

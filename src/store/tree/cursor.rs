@@ -12,25 +12,26 @@ use std::io;
 use std::sync::Arc;
 
 impl Folder {
-    /// For several operations in a row, which mostly concern the same folders.
+    /// A cursor for several operations in a row, mostly in the same folders.
     pub(crate) fn walk(&self) -> DirCursor<'_> {
         DirCursor { folder: self, held: Vec::new() }
     }
 }
 
-/// How many folders a [`DirCursor`] keeps open: files come from or go to few folders at a time, and
-/// handles are scarce.
+/// Maximum number of folders that a [`DirCursor`] keeps open. Handles are scarce, and a batch
+/// concerns few folders at a time.
 const MAX_HELD: usize = 16;
 
-/// Resolves names beneath a folder and keeps the last folders open. It lives no longer than one
-/// batch: a folder that was moved out of the tree meanwhile would take files with it.
+/// Resolves names beneath a folder, and keeps the most recent folders open. A cursor lasts for one
+/// batch only: if a folder is moved out of the tree meanwhile, files written through its handle go
+/// with it.
 pub(crate) struct DirCursor<'a> {
     folder: &'a Folder,
     held: Vec<(Name, Arc<Dir>)>,
 }
 
 impl DirCursor<'_> {
-    /// The folder that holds `name`, and the last component as the system has it.
+    /// The folder that contains `name`, and the last component in the system's form.
     pub(crate) fn parent(&mut self, name: &Name) -> Result<(Arc<Dir>, OsString), StoreError> {
         let leaf = native(name).map_err(|_| StoreError::Name { path: self.folder.shown(name) })?;
         let dir = self.dir(name.parent().as_ref())?;
@@ -38,8 +39,8 @@ impl DirCursor<'_> {
         Ok((dir, leaf))
     }
 
-    /// At the top of a volume that is mounted in the tree, the name of our hidden folder is not
-    /// given to anything, whether it is there already or not.
+    /// Refuses the name of the hidden folder at the top of a volume that is mounted in the tree,
+    /// whether that folder exists or not.
     fn refuse_hidden(&self, name: &Name, dir: &Dir) -> Result<(), StoreError> {
         if name.leaf().eq_ignore_ascii_case(HIDDEN.as_bytes()) && os::is_mount_root(dir) {
             return Err(StoreError::Name { path: self.folder.shown(name) });
@@ -56,7 +57,7 @@ impl DirCursor<'_> {
         Ok(dir)
     }
 
-    /// As [`DirCursor::parent`], making the folders above that are missing. `changed` is told each
+    /// As [`DirCursor::parent`], but creates the missing folders. `changed` is called for each
     /// folder that got a new entry.
     pub(crate) fn make_parent(
         &mut self,
@@ -88,8 +89,8 @@ impl DirCursor<'_> {
         Ok(self.hold(name, dir))
     }
 
-    /// The folder of that name, made with what is missing above it. A folder that is made is for
-    /// this user alone: who else may enter it is decided when everything in it has arrived.
+    /// The folder of that name. It and the missing folders above it are created, accessible to this
+    /// user only: its own permissions follow when everything in it has arrived.
     pub(crate) fn make_dir(
         &mut self,
         name: &Name,
@@ -104,7 +105,7 @@ impl DirCursor<'_> {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 match os::make_dir(&parent, &leaf, true) {
                     Ok(()) => {}
-                    // Another one made it meanwhile.
+                    // Another program created it meanwhile.
                     Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
                     Err(error) => {
                         return Err(StoreError::new("create a folder in", shown(), &error));
@@ -132,8 +133,8 @@ impl DirCursor<'_> {
     }
 }
 
-/// The last component as this system has it. At the top, what only differs in case from the
-/// program's own `.rft` is refused: on some file systems it is the same folder.
+/// The last component in the system's form. At the top, every spelling of `.rft` that differs in
+/// case only is refused: on some file systems it is the same folder.
 fn native(name: &Name) -> Result<OsString, NameError> {
     if name.leaf().eq_ignore_ascii_case(HIDDEN.as_bytes()) && name.depth() == 1 {
         return Err(NameError::Reserved);

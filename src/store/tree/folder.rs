@@ -1,5 +1,5 @@
-//! A folder held by handle: every operation resolves a [`Name`] beneath it, component by component,
-//! and follows no symbolic link in any of them.
+//! The root of a tree, held by handle. Every operation resolves a [`Name`] beneath it component by
+//! component, and follows no symbolic link in any component (`cursor.rs`).
 
 use super::meta::{FileKind, Meta};
 use super::os;
@@ -15,31 +15,28 @@ use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 
 /// The root of a tree: Outgoing, or Incoming.
 ///
-/// No [`Name`] leads into a folder of the program's own, wherever that stands: not one called
-/// `.rft` at the top or at the top of a volume that is mounted in the tree, under whatever name the
-/// file system takes for it, and not the state folder itself (`keep_out_of`), should it lie in the
-/// tree.
+/// No [`Name`] leads into a folder of the program's own: not into `.rft` at the top of the tree, or
+/// at the top of a volume that is mounted in the tree, under any spelling that the file system
+/// accepts; and not into the state folder, if that is in the tree (`keep_out_of`).
 ///
-/// The folder is held by handle, but it is also looked whether its path still leads to it. Else
-/// what is written into a folder that was removed would vanish with it, and what is dropped into
-/// the one that took its place would never be seen. One that the user made anew, or whose disk is
-/// back, is taken; nothing is ever made here after the start, so that no file lands beneath a mount
-/// point.
+/// Each operation checks that the path still leads to the held folder. Otherwise files written into
+/// a removed folder would be lost with it, and files in its replacement would never be seen. A
+/// folder that the user created again, or whose disk is mounted again, is accepted. After the start
+/// this program never creates the root itself: a file could land beneath a mount point.
 pub struct Folder {
     path: PathBuf,
-    /// Where the path led at the start, without links: should a link be put in its place, it is not
-    /// followed.
+    /// The canonical path at the start. If a link replaces the folder later, it is not followed.
     real: PathBuf,
     held: RwLock<Arc<Root>>,
-    /// The state folder.
+    /// The metadata that identify the state folder.
     state: OnceLock<Meta>,
 }
 
-/// A root as it is held.
+/// A root held by handle.
 struct Root {
     dir: Arc<Dir>,
     meta: Meta,
-    /// How many were held before it.
+    /// The number of roots held before this one.
     number: u64,
 }
 
@@ -52,10 +49,11 @@ impl Root {
 }
 
 impl Folder {
-    /// Holds the folder at `path`. Here, and nowhere else, links are followed: the user named it.
+    /// Opens the folder at `path`. Links in it are followed, here only, because the user named the
+    /// path.
     ///
     /// # Errors
-    /// [`StoreError`] when it cannot be opened, or with `create` cannot be made.
+    /// [`StoreError`] if it cannot be opened, or with `create` cannot be created.
     pub fn open(path: &Path, create: bool) -> Result<Self, StoreError> {
         if create {
             make_path(path, false).naming("create", || path.display())?;
@@ -65,14 +63,14 @@ impl Folder {
         Ok(Self { path: path.to_owned(), real, held: RwLock::new(held), state: OnceLock::new() })
     }
 
-    /// No name leads into this folder, wherever it is.
+    /// From now on no name leads into this folder, wherever it is.
     pub(crate) fn keep_out_of(&self, state: &Meta) {
-        // A second call can only be for the same one.
+        // A second call can only be for the same folder.
         let _ = self.state.set(*state);
     }
 
-    /// Whether an entry of the folder `dir` is one of the program's own folders. `at_top` is said
-    /// of the root's own entries.
+    /// Whether an entry of the folder `dir` is one of the program's own folders. `at_top` means
+    /// that `dir` is the root.
     pub(super) fn is_own(&self, dir: &Dir, at_top: bool, leaf: &OsStr, meta: &Meta) -> bool {
         if meta.kind != FileKind::Folder {
             return false;
@@ -81,8 +79,8 @@ impl Folder {
             return true;
         }
         let leaf = leaf.as_encoded_bytes();
-        // Names that differ may be the same to the file system: by their case, by characters that
-        // it leaves out, by the short names of Windows.
+        // Different names may be equal for the file system: because of their case, of characters
+        // that it ignores, or of the short names of Windows.
         let doubtful = !leaf.is_ascii()
             || leaf.contains(&b'~')
             || leaf.eq_ignore_ascii_case(HIDDEN.as_bytes());
@@ -91,21 +89,21 @@ impl Folder {
             && os::stat(dir, OsStr::new(HIDDEN)).is_ok_and(|own| own.same_inode(meta))
     }
 
-    /// Where it was opened; for messages only.
+    /// The path that the user named, for messages only.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// How often another folder took the place of the one that was held.
+    /// How often another folder has replaced the held one.
     pub fn times_replaced(&self) -> u64 {
         self.held.read().unwrap_or_else(PoisonError::into_inner).number
     }
 
-    /// What stands in a file of the program's own at the top (no [`Name`] leads there), of at most
+    /// The content of a file of the program's own at the top (no [`Name`] leads there), of at most
     /// `max` bytes.
     ///
     /// # Errors
-    /// As [`Folder::open_file`], and [`StoreError::Io`] when it is longer.
+    /// As [`Folder::open_file`], and [`StoreError::TooLarge`] if it is longer.
     pub fn read_own(&self, leaf: &str, max: u64) -> Result<Vec<u8>, StoreError> {
         let shown = || self.path.join(leaf).display().to_string();
         let root = self.root()?;
@@ -118,12 +116,12 @@ impl Folder {
         Ok(bytes)
     }
 
-    /// Whether other hosts may change the folder, of which this system's events tell nothing.
+    /// Whether other hosts may change the folder without an event on this system.
     pub fn is_remote(&self) -> bool {
         self.root().is_ok_and(|root| os::is_remote(&root, &self.path))
     }
 
-    /// Whether nothing at all stands at the top, the program's own `.rft` aside.
+    /// Whether the folder is empty, apart from the program's own `.rft`.
     ///
     /// # Errors
     /// [`StoreError`] when the folder cannot be read.
@@ -132,7 +130,7 @@ impl Folder {
         Ok(leaves.iter().all(|leaf| leaf.as_encoded_bytes().starts_with(b".rft")))
     }
 
-    /// Whether the process can go on with what its path leads to, now or later.
+    /// Checks that the process can use the folder at its path, now or later.
     ///
     /// # Errors
     /// [`StoreError::Replaced`].
@@ -143,24 +141,25 @@ impl Folder {
         }
     }
 
-    /// The folder itself, opened anew when its path leads to another one.
+    /// The handle of the folder, opened again if its path leads to another folder.
     ///
     /// # Errors
-    /// [`StoreError::Gone`] when nothing stands there, or nothing that may take its place.
+    /// [`StoreError::Gone`] if there is no folder at the path, or none that may replace the held
+    /// one.
     pub(crate) fn root(&self) -> Result<Arc<Dir>, StoreError> {
         let held = Arc::clone(&self.held.read().unwrap_or_else(PoisonError::into_inner));
         match os::stat_root(&self.path) {
             Ok(now) if now.same_inode(&held.meta) => return Ok(Arc::clone(&held.dir)),
             Ok(_) => {}
             Err(error) if is_absent(&error) => return Err(self.gone()),
-            // It cannot be told: the handle shows what is the matter, if anything is.
+            // The path cannot be examined. An operation on the handle shows whether it still works.
             Err(_) => return Ok(Arc::clone(&held.dir)),
         }
         self.reopen(&held)
     }
 
-    /// Takes the folder that stands at the path now. On another volume only one that was used
-    /// before: an empty one is where a disk is to be mounted.
+    /// Opens the folder that is at the path now. On another volume only a folder that rft used
+    /// before is accepted: an empty one may be the mount point of a missing disk.
     fn reopen(&self, before: &Arc<Root>) -> Result<Arc<Dir>, StoreError> {
         let real = self.path.canonicalize().naming("open", || self.path.display())?;
         let now =
@@ -174,7 +173,7 @@ impl Folder {
         }
         let probe = OsString::from(format!(".rft-probe-{}-root", std::process::id()));
         match os::create_new(&now.dir, &probe).and_then(|_| os::unlink(&now.dir, &probe)) {
-            // What its modes forbid, each call will say, and may be allowed later.
+            // A lack of permissions is reported by each operation, and may be corrected later.
             Err(error)
                 if error.kind() == io::ErrorKind::PermissionDenied
                     && os::is_confined_out(&now.dir) =>
@@ -184,7 +183,7 @@ impl Folder {
             _ => {}
         }
         sync_names_above(&self.path).naming("sync", || self.path.display())?;
-        tracing::info!(path = %self.path.display(), "another folder stands there now, and is taken");
+        tracing::info!(path = %self.path.display(), "the folder was replaced; the new one is used");
         let dir = Arc::clone(&now.dir);
         *self.held.write().unwrap_or_else(PoisonError::into_inner) = now;
         Ok(dir)
@@ -194,12 +193,12 @@ impl Folder {
         StoreError::Gone { path: self.path.display().to_string() }
     }
 
-    /// A name with the folder before it, for messages.
+    /// The name with the folder's path before it, for messages.
     pub fn shown(&self, name: &Name) -> String {
         format!("{}{}{name}", self.path.display(), std::path::MAIN_SEPARATOR)
     }
 
-    /// Whether a hidden folder of the program's own is at the top.
+    /// Whether the root contains a hidden folder of the program's own.
     pub fn has_own(&self) -> bool {
         let Ok(root) = self.root() else { return false };
         let Ok(hidden) = os::open_dir(&root, OsStr::new(HIDDEN)) else { return false };
@@ -209,16 +208,16 @@ impl Folder {
     /// Bytes that this user may still write on the folder's volume.
     ///
     /// # Errors
-    /// [`StoreError`] when the system does not say.
+    /// [`StoreError`] if the system does not report it.
     pub fn free_space(&self) -> Result<u64, StoreError> {
         os::free_space(&*self.root()?, &self.path).naming("measure", || self.path.display())
     }
 }
 
-/// What the program makes in a hidden folder.
+/// The entries that the program creates in a hidden folder.
 const OWN_ENTRIES: [&str; 3] = ["lock", "removing", "stage"];
 
-/// Whether an error says that nothing stands there (or a file where a folder is to be).
+/// Whether an error means that the path does not exist, or passes through a file.
 fn is_absent(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
 }

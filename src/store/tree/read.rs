@@ -10,29 +10,29 @@ use std::ffi::OsString;
 use std::fs::File;
 use std::io;
 
-/// One entry of a listed folder.
+/// One entry of a folder.
 #[derive(Debug, Clone)]
 pub struct Listed {
-    /// Its last component as it crosses the wire, or as it is where that cannot be (Windows: not
-    /// Unicode).
+    /// Its last component as bytes of the protocol, or the system's form if there is no such
+    /// encoding (on Windows: invalid Unicode).
     pub leaf: Result<Vec<u8>, OsString>,
     /// The entry's own metadata.
     pub meta: Meta,
 }
 
 impl Folder {
-    /// The metadata of an entry, of a link itself.
+    /// The metadata of an entry; a link is not followed.
     ///
     /// # Errors
-    /// [`StoreError`]; [`StoreError::InTheWay`] when a file or a link stands above it.
+    /// [`StoreError`]; [`StoreError::InTheWay`] if a component above it is a file or a link.
     pub fn stat(&self, name: &Name) -> Result<Meta, StoreError> {
         self.walk().stat(name)
     }
 
-    /// Opens a regular file for reading; the metadata are those of the opened file.
+    /// Opens a regular file for reading, and returns the metadata of the opened file.
     ///
     /// # Errors
-    /// [`StoreError::InTheWay`] for anything that is no regular file (it is not opened),
+    /// [`StoreError::InTheWay`] if the entry is no regular file (it is not opened),
     /// [`StoreError::Busy`] on Windows while another program has it open for writing.
     pub fn open_file(&self, name: &Name) -> Result<(File, Meta), StoreError> {
         let (parent, leaf) = self.walk().parent(name)?;
@@ -42,7 +42,7 @@ impl Folder {
     /// Whether any program has a file open for writing.
     ///
     /// # Errors
-    /// As [`Folder::open_file`], but for a file that is busy: that is the answer.
+    /// As [`Folder::open_file`], except [`StoreError::Busy`]: a busy file has a writer.
     pub fn writers(&self, name: &Name) -> Result<Writers, StoreError> {
         match self.open_file(name) {
             Ok((file, _)) => Ok(writers_of(&file)),
@@ -54,14 +54,14 @@ impl Folder {
     /// The target of a symbolic link, `/`-separated.
     ///
     /// # Errors
-    /// [`StoreError`], also when it is no link.
+    /// [`StoreError`], also if the entry is no link.
     pub fn read_link(&self, name: &Name) -> Result<Vec<u8>, StoreError> {
         let (parent, leaf) = self.walk().parent(name)?;
         os::read_link(&parent, &leaf).naming("read", || self.shown(name))
     }
 
-    /// What stands in a folder (`None`: at the top), in no order. The folder is held by handle
-    /// meanwhile. What vanishes meanwhile is left out.
+    /// The entries of a folder (`None`: of the root), in no order. The folder is held by handle
+    /// meanwhile. Entries that vanish meanwhile are omitted.
     ///
     /// # Errors
     /// [`StoreError`] when the folder itself cannot be read.
@@ -73,11 +73,12 @@ impl Folder {
         let mut listed = Vec::with_capacity(leaves.len());
         for leaf in leaves {
             match os::stat(&dir, &leaf) {
-                // At the top its name is known, and left out with its like.
+                // At the top the caller recognizes the program's own folder by its name.
                 Ok(meta) if name.is_some() && self.is_own(&dir, false, &leaf, &meta) => {}
                 Ok(meta) => listed.push(Listed { leaf: os::leaf_bytes(leaf), meta }),
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-                // A file that another program holds alone on Windows: it is seen again later.
+                // On Windows: another program has exclusive access to the file. A later listing
+                // shows it.
                 Err(error) if error.kind() == io::ErrorKind::ResourceBusy => {}
                 Err(error) => return Err(StoreError::new("list", shown(), &error)),
             }

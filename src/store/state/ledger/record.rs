@@ -6,27 +6,27 @@ use crate::store::state::age;
 use std::collections::HashMap;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-/// How long a received transfer is remembered that its sender never told us to forget.
+/// How long a received transfer is recorded, in seconds, if its sender never has it forgotten.
 pub(super) const MAX_AGE: u64 = 180 * 24 * 60 * 60;
 
 /// Changes of the received transfers: a new value, or none.
 pub(super) type Changes = HashMap<[u8; 16], Option<Vec<u8>>>;
 
-/// A transfer that stands, or is about to stand, in Incoming.
+/// A transfer whose file is in Incoming, or is about to be placed there.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Received {
-    /// BLAKE3 of the file (zero for folders and links).
+    /// BLAKE3 hash of the file (zero for folders and links).
     pub hash: [u8; 32],
-    /// The name it was given in Incoming.
+    /// Its name in Incoming.
     pub saved_as: Name,
 }
 
-/// A file of Outgoing that the peer holds and that is kept.
+/// A file that the peer has and that stays in Outgoing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Delivered {
-    /// Its change time then: another one says that it was touched since.
+    /// Its change time at the delivery. A later one means that the file was modified since.
     pub changed: Timestamp,
-    /// BLAKE3 of its content; none for folders and links.
+    /// BLAKE3 hash of its content; `None` for folders and links.
     pub hash: Option<[u8; 32]>,
 }
 
@@ -34,11 +34,11 @@ pub struct Delivered {
 pub(super) enum EntryState {
     Committing = 0,
     Committed = 1,
-    /// A folder that was made here, and whose own permissions have not arrived yet.
+    /// A folder that this program created, and whose own permissions have not arrived yet.
     Filling = 2,
 }
 
-/// Entries of one state, as they are written.
+/// The changes that write these entries with one state.
 pub(super) fn changes(entries: &[(TransferId, Received)], state: EntryState) -> Changes {
     let when = now();
     let value = |received| {
@@ -49,7 +49,8 @@ pub(super) fn changes(entries: &[(TransferId, Received)], state: EntryState) -> 
     entries.iter().map(|(id, received)| (id.0, Some(value(received)))).collect()
 }
 
-/// A folder's key among the transfers: as random as their ids, which are hashes too.
+/// The key of a folder in the table of the transfers. It is a hash like their ids, so they do not
+/// collide.
 pub(super) fn folder_key(name: &Name) -> [u8; 16] {
     let hash = *blake3::Hasher::new_derive_key("rft 1 folder that fills")
         .update(name.as_bytes())
@@ -75,7 +76,7 @@ pub(super) fn now() -> u64 {
     seconds(SystemTime::now())
 }
 
-/// Since 1970.
+/// Seconds since 1970.
 pub(super) fn seconds(time: SystemTime) -> u64 {
     time.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }
@@ -119,7 +120,7 @@ pub(super) fn decode(value: &[u8]) -> Option<(EntryState, Received)> {
     Some((state, Received { hash: *hash, saved_as: Name::parse(name).ok()? }))
 }
 
-/// A transfer that is not settled yet is never too old.
+/// Whether an entry has expired. An unfinished one never does.
 pub(super) fn too_old(value: &[u8], as_of: u64) -> bool {
     match value.split_first() {
         Some((&state, rest))

@@ -1,4 +1,4 @@
-//! Lets a test answer the recorded calls of its thread itself.
+//! Lets a test replace the recorded calls of its thread.
 
 use super::Calls;
 use std::cell::Cell;
@@ -7,7 +7,7 @@ thread_local! {
     static CALLS: Cell<Option<&'static dyn Calls>> = const { Cell::new(None) };
 }
 
-/// From now on these calls stand in for the system's in this thread; `None`: the system's own.
+/// From now on this thread uses these calls in place of the system's; `None`: the system's own.
 pub fn replace_calls(calls: Option<&'static dyn Calls>) {
     CALLS.set(calls);
 }

@@ -36,7 +36,7 @@ pub(crate) fn open_dir(dir: &Dir, leaf: &OsStr) -> io::Result<Dir> {
     Ok(Dir::from_std_file(File::from(fd)))
 }
 
-/// What NOFOLLOW reports for a link: ENOTDIR for folders on Linux, ELOOP or EMLINK elsewhere.
+/// Maps the errors of NOFOLLOW for a link: ENOTDIR for folders on Linux, ELOOP or EMLINK elsewhere.
 fn link_in_the_way(error: rustix::io::Errno) -> io::Error {
     match error {
         rustix::io::Errno::LOOP | rustix::io::Errno::MLINK => io::ErrorKind::NotADirectory.into(),
@@ -65,7 +65,7 @@ pub(crate) fn entries(dir: &Dir) -> io::Result<Vec<OsString>> {
     Ok(leaves)
 }
 
-/// The bytes of a component as they cross the wire.
+/// The bytes of a component in the protocol.
 pub(crate) fn leaf_bytes(leaf: OsString) -> Result<Vec<u8>, OsString> {
     Ok(leaf.into_vec())
 }
@@ -105,12 +105,12 @@ fn meta_of(stat: &fs::Stat) -> Meta {
     }
 }
 
-/// A regular file, for reading. Anything else is not even opened: opening a device may act on it.
+/// Opens a regular file for reading. No other kind is opened: opening a device may act on it.
 pub(crate) fn open_read(dir: &Dir, leaf: &OsStr) -> io::Result<(File, Meta)> {
     open_regular(dir, leaf, OFlags::RDONLY)
 }
 
-/// A regular file, for reading and writing.
+/// Opens a regular file for reading and writing.
 pub(crate) fn open_edit(dir: &Dir, leaf: &OsStr) -> io::Result<(File, Meta)> {
     open_regular(dir, leaf, OFlags::RDWR)
 }
@@ -119,7 +119,8 @@ fn open_regular(dir: &Dir, leaf: &OsStr, access: OFlags) -> io::Result<(File, Me
     if stat(dir, leaf)?.kind != FileKind::File {
         return Err(io::ErrorKind::NotADirectory.into());
     }
-    // What was renamed there since is caught by NOFOLLOW, NONBLOCK (a FIFO) and the second look.
+    // If another entry is renamed to this name after the check, NOFOLLOW, NONBLOCK (for a FIFO) and
+    // the check below catch it.
     let flags = access | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
     let file = File::from(fs::openat(dir, leaf, flags, Mode::empty()).map_err(link_in_the_way)?);
     let meta = stat_file(&file)?;
@@ -143,8 +144,8 @@ pub(crate) fn set_len(file: &File, length: u64) -> io::Result<()> {
     file.set_len(length)
 }
 
-/// Whether a program has a file open for writing. On a file system whose files other hosts can
-/// write, the kernel of this one only knows its own writers, so that "none" is no answer there.
+/// Whether a program has a file open for writing. On a network file system the kernel knows only
+/// the writers of this host, so "none" becomes "unknown".
 pub(crate) fn writers(file: &File) -> io::Result<Writers> {
     Ok(match open_writers::writers(file) {
         Writers::None if is_on_remote(file) => Writers::Unknown,
@@ -168,24 +169,24 @@ pub(crate) fn make_link(dir: &Dir, leaf: &OsStr, target: &[u8]) -> io::Result<()
     Ok(fs::symlinkat(OsStr::from_bytes(target), dir, leaf)?)
 }
 
-/// A rename that fails with [`io::ErrorKind::AlreadyExists`] when anything stands at the new name.
+/// A rename that fails with [`io::ErrorKind::AlreadyExists`] if the new name is taken.
 pub(crate) fn rename_new(from: &Dir, old: &OsStr, to: &Dir, new: &OsStr) -> io::Result<()> {
     use rustix::io::Errno;
     #[cfg(any(target_os = "linux", target_os = "android", target_vendor = "apple"))]
     match fs::renameat_with(from, old, to, new, fs::RenameFlags::NOREPLACE) {
-        // The file system (NFS, some FUSE) or the kernel does not have it.
+        // The file system (NFS, some FUSE) or the kernel does not support NOREPLACE.
         Err(Errno::INVAL | Errno::NOSYS | Errno::NOTSUP) => {}
         result => return Ok(result?),
     }
-    // A second hard link never replaces. Should the process die in between, both names are the same
-    // file, which the one who finds the old name can tell.
+    // A hard link never replaces a name. If the process dies in between, both names are the same
+    // file, which the recovery can see.
     match fs::linkat(from, old, to, new, AtFlags::empty()) {
         Ok(()) => return Ok(fs::unlinkat(from, old, AtFlags::empty())?),
-        // A folder, or no hard links on this file system.
+        // The entry is a folder, or the file system has no hard links.
         Err(Errno::PERM | Errno::OPNOTSUPP | Errno::MLINK | Errno::NOSYS | Errno::INVAL) => {}
         Err(error) => return Err(error.into()),
     }
-    // Nothing left but to look first: another program may win the moment in between.
+    // As a last resort, checks before the rename. Another program may create the name in between.
     match stat(to, new) {
         Ok(_) => Err(io::ErrorKind::AlreadyExists.into()),
         Err(error) if error.kind() == io::ErrorKind::NotFound => rename_over(from, old, to, new),
@@ -193,12 +194,12 @@ pub(crate) fn rename_new(from: &Dir, old: &OsStr, to: &Dir, new: &OsStr) -> io::
     }
 }
 
-/// A rename to a name that is free, and that nobody else gives.
+/// A rename to a free name that no other program creates.
 pub(crate) fn rename_own(from: &Dir, old: &OsStr, to: &Dir, new: &OsStr) -> io::Result<()> {
     rename_over(from, old, to, new)
 }
 
-/// A rename that atomically replaces what stands at the new name.
+/// A rename that atomically replaces the entry at the new name.
 pub(crate) fn rename_over(from: &Dir, old: &OsStr, to: &Dir, new: &OsStr) -> io::Result<()> {
     Ok(fs::renameat(from, old, to, new)?)
 }
@@ -207,7 +208,7 @@ pub(crate) fn unlink(dir: &Dir, leaf: &OsStr) -> io::Result<()> {
     Ok(fs::unlinkat(dir, leaf, AtFlags::empty())?)
 }
 
-/// Permission bits (none: left alone) and time of an open file.
+/// Sets the permission bits (`None`: unchanged) and the time of an open file.
 pub(crate) fn set_file(file: &File, mode: Option<u32>, modified: Timestamp) -> io::Result<()> {
     if let Some(mode) = mode {
         fs::fchmod(file, bits(mode))?;
@@ -215,7 +216,7 @@ pub(crate) fn set_file(file: &File, mode: Option<u32>, modified: Timestamp) -> i
     Ok(fs::futimens(file, &times(modified))?)
 }
 
-/// The same of a folder.
+/// The same for a folder.
 pub(crate) fn set_dir(dir: &Dir, mode: Option<u32>, modified: Timestamp) -> io::Result<()> {
     if let Some(mode) = mode {
         fs::fchmod(dir, bits(mode))?;
@@ -223,20 +224,20 @@ pub(crate) fn set_dir(dir: &Dir, mode: Option<u32>, modified: Timestamp) -> io::
     Ok(fs::futimens(dir, &times(modified))?)
 }
 
-/// The time of a link itself.
+/// Sets the time of a link itself.
 pub(crate) fn set_link(dir: &Dir, leaf: &OsStr, modified: Timestamp) -> io::Result<()> {
     use rustix::io::Errno;
     match fs::utimensat(dir, leaf, &times(modified), AtFlags::SYMLINK_NOFOLLOW) {
-        // It is there, as it was just made or found. Some file systems (sshfs) cannot set the time
-        // of a link: they look at where it leads, or say so. A link without its time is better than
-        // none.
+        // The link exists: it was just created or found. Some file systems (sshfs) cannot set the
+        // time of a link: they follow it, or report an error. A link without its time is better
+        // than none.
         Err(Errno::NOENT | Errno::LOOP | Errno::NOTSUP | Errno::NOSYS) => Ok(()),
         result => Ok(result?),
     }
 }
 
 fn bits(mode: u32) -> Mode {
-    // The type is u16 on some systems; 0o777 fits every one.
+    // The type is u16 on some systems; 0o777 fits into each.
     #[allow(clippy::useless_conversion, clippy::cast_possible_truncation)]
     Mode::from_raw_mode((mode & 0o777) as _)
 }
@@ -258,15 +259,15 @@ pub(crate) fn sync_data(file: &File) -> io::Result<()> {
 
 pub(crate) fn sync_dir(dir: &Dir) -> io::Result<()> {
     match fs::fsync(dir) {
-        // Some network file systems have no sync of folders: there the server's answer is all.
+        // Some network file systems cannot sync a folder. There the server's reply to the operation
+        // must do.
         Err(rustix::io::Errno::INVAL | rustix::io::Errno::NOTSUP) => Ok(()),
         result => Ok(result?),
     }
 }
 
-/// Whether an entry, or the folder that it is in, is marked as immutable or append-only (chattr):
-/// then not even root can rename or remove it. Only asked when the system refused, as it opens the
-/// entry.
+/// Whether an entry or its folder has the attribute immutable or append-only (chattr). Then not
+/// even root can rename or remove it. Called only after a refusal, because it opens the entry.
 #[cfg(target_os = "linux")]
 pub(crate) fn is_marked(dir: &Dir, leaf: &OsStr) -> bool {
     use fs::IFlags;

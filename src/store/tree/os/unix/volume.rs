@@ -1,4 +1,4 @@
-//! The volume that a folder lies on: its mounts, its free space, its limits and its syncs.
+//! The volume of a folder: mounts, free space, limits and syncs.
 
 use cap_std::fs::Dir;
 use rustix::fs::{self, AtFlags};
@@ -6,14 +6,14 @@ use std::io;
 use std::os::fd::AsFd;
 use std::path::Path;
 
-/// More files than this in a batch are synced by one `syncfs`. An `fsync` of one new file costs a
-/// commit of the journal and a flush of the disk's cache, some 0.1 to 10 ms, and they cannot be
-/// merged; one `syncfs` costs about two of them, and besides what other programs have written. So
-/// from a handful of files on it is cheaper, and for hundreds by two orders of magnitude.
+/// From this number of files on, a batch is synced by one `syncfs`. An `fsync` of a new file costs
+/// a journal commit and a flush of the disk's cache, 0.1 to 10 ms, and these cannot be merged. One
+/// `syncfs` costs about two of them, plus the unwritten data of other programs. It is cheaper from
+/// a handful of files on, and for hundreds by two orders of magnitude.
 pub(crate) const SYNC_VOLUME_FROM: usize = 6;
 
-/// Everything on the volume at once; `false` when this system cannot, or cannot be trusted to
-/// report a failed write: Linux does since 5.8 (syncfs(2), "Errors").
+/// Syncs the whole volume; `false` if this system cannot, or does not report a failed write. Linux
+/// does since 5.8 (syncfs(2), "Errors").
 pub(crate) fn sync_volume(dir: &Dir) -> io::Result<bool> {
     #[cfg(target_os = "linux")]
     if syncfs_reports_errors() {
@@ -49,8 +49,8 @@ fn syncfs_reports_errors() -> bool {
 
 // The type of this field differs between systems.
 #[allow(clippy::unnecessary_cast, clippy::cast_sign_loss)]
-/// Device and mount: bind mounts have the device of what they show, and parts of one mount
-/// (subvolumes) have their own.
+/// The device and the mount. Both are needed: a bind mount has the device of its source, and
+/// subvolumes of one mount have devices of their own.
 pub(crate) fn mount_of(dir: &Dir) -> io::Result<(u64, u64)> {
     let device = fs::fstat(dir)?.st_dev as u64;
     #[cfg(target_os = "linux")]
@@ -66,8 +66,8 @@ pub(crate) fn free_space(dir: &Dir, _path: &Path) -> io::Result<u64> {
     Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
 }
 
-/// Whether a folder's modes let this user write into it: if it cannot, the process is confined to
-/// others. Landlock has no say in access(2).
+/// Whether the permissions of a folder allow this user to write. If a write fails nevertheless, the
+/// sandbox forbids it: Landlock does not affect access(2).
 #[cfg(target_os = "linux")]
 pub(crate) fn is_confined_out(dir: &Dir) -> bool {
     fs::accessat(dir, ".", fs::Access::WRITE_OK | fs::Access::EXEC_OK, AtFlags::empty()).is_ok()
@@ -78,8 +78,8 @@ pub(crate) fn is_confined_out(_dir: &Dir) -> bool {
     false
 }
 
-/// Whether a folder is the top of what is mounted there. A system that does not say it counts as
-/// one that may be.
+/// Whether a folder is the root of a mount. If the system does not report it, the device numbers
+/// decide.
 #[cfg(target_os = "linux")]
 pub(crate) fn is_mount_root(dir: &Dir) -> bool {
     use fs::{StatxAttributes, StatxFlags};
@@ -96,18 +96,18 @@ pub(crate) fn is_mount_root(dir: &Dir) -> bool {
     is_other_device(dir)
 }
 
-/// Whether the folder above is on another volume, as far as anybody can tell.
+/// Whether the folder above is on another volume, judged by the device numbers.
 fn is_other_device(dir: &Dir) -> bool {
     let above = fs::statat(dir, "..", AtFlags::empty());
     above.is_ok_and(|above| fs::fstat(dir).is_ok_and(|own| own.st_dev != above.st_dev))
 }
 
-/// The largest file that this process may write, in bytes (`ulimit -f`).
+/// The file size limit of this process in bytes (`ulimit -f`).
 pub(crate) fn file_size_limit() -> Option<u64> {
     rustix::process::getrlimit(rustix::process::Resource::Fsize).current
 }
 
-/// Whether a folder lies on a file system whose changes by other hosts no event of this one tells.
+/// Whether a folder is on a file system that other hosts can change without an event on this one.
 #[cfg(target_os = "linux")]
 pub(crate) fn is_remote(dir: &Dir, _path: &Path) -> bool {
     is_on_remote(dir)
@@ -115,13 +115,13 @@ pub(crate) fn is_remote(dir: &Dir, _path: &Path) -> bool {
 
 #[cfg(target_os = "linux")]
 pub(super) fn is_on_remote(file: impl AsFd) -> bool {
-    // The type of this field differs between architectures; every number is one of 32 bits.
+    // The type of this field differs between architectures; every magic number has 32 bits.
     #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, clippy::unnecessary_cast)]
     fs::fstatfs(file).is_ok_and(|stat| REMOTE.contains(&(stat.f_type as u32)))
 }
 
-/// statfs(2), linux/magic.h, and each file system's own source. Not everything behind FUSE is
-/// remote, but all of it may be.
+/// Magic numbers of network file systems, from statfs(2), linux/magic.h and the source of each file
+/// system. Not every FUSE file system is remote, but any may be.
 #[cfg(target_os = "linux")]
 const REMOTE: [u32; 15] = [
     0x0000_6969, // NFS

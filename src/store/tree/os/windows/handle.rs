@@ -1,4 +1,4 @@
-//! Handles: how an entry is opened, which path a handle has, and which errors are tried again.
+//! Opening an entry, the path of a handle, and errors after which a call is repeated.
 
 use cap_fs_ext::{FollowSymlinks, OpenOptionsFollowExt};
 use cap_std::fs::{Dir, OpenOptions, OpenOptionsExt};
@@ -23,25 +23,24 @@ pub(super) const ERROR_LOCK_VIOLATION: i32 = 33;
 pub(super) const ERROR_DIRECTORY: i32 = 267;
 pub(super) const ERROR_STOPPED_ON_SYMLINK: i32 = 681;
 
-/// Virus scanners and indexers open a file for a moment as soon as it appears: so often, and so far
-/// apart, is a name tried again that must change.
+/// Virus scanners and indexers open each new file for a moment, so a change of its name is tried
+/// this many times at this interval.
 const MAX_TRIES: u32 = 6;
 const RETRY_INTERVAL: Duration = Duration::from_millis(15);
 
-/// Opens the entry itself: of a link the link, never what it points to.
+/// Opens the entry itself; a link is not followed.
 pub(super) fn open(dir: &Dir, leaf: &OsStr, options: &mut OpenOptions) -> io::Result<File> {
     let opened = dir.open_with(leaf, options.follow(FollowSymlinks::No));
     Ok(opened.map_err(with_kind)?.into_std())
 }
 
-/// The entry itself, for its metadata alone: no other program's share mode can be in the way of
-/// that.
+/// Opens the entry itself for its metadata only, which no other program's share mode prevents.
 pub(super) fn open_meta(dir: &Dir, leaf: &OsStr, access: u32) -> io::Result<File> {
     let flags = FILE_FLAG_BACKUP_SEMANTICS | FILE_FLAG_OPEN_REPARSE_POINT;
     open(dir, leaf, OpenOptions::new().access_mode(access).custom_flags(flags))
 }
 
-/// Kinds that the standard library leaves open for these errors.
+/// Adds the kind of an error to which the standard library gives none.
 pub(super) fn with_kind(error: io::Error) -> io::Error {
     match error.raw_os_error() {
         Some(ERROR_SHARING_VIOLATION | ERROR_LOCK_VIOLATION) => io::ErrorKind::ResourceBusy.into(),
@@ -50,7 +49,7 @@ pub(super) fn with_kind(error: io::Error) -> io::Error {
     }
 }
 
-/// Where an entry is now.
+/// The present path of an entry.
 pub(super) fn path_of(dir: &Dir, leaf: &OsStr) -> io::Result<PathBuf> {
     Ok(path_of_dir(dir)?.join(leaf))
 }

@@ -1,8 +1,8 @@
 //! Windows.
 //!
-//! Opening goes by handle and component (`NtCreateFile` relative to a folder). What changes names
-//! has no safe form by handle, so it goes by the path that the folder's handle has at that moment,
-//! in the verbatim form (`\\?\`), which has no limit of 260 characters and is not normalized.
+//! Files are opened by folder handle and component (`NtCreateFile` relative to a folder). The calls
+//! that change names take no folder handle, so they use the present path of the handle, in the
+//! verbatim form (`\\?\`), which has no limit of 260 characters and is not normalized.
 
 mod handle;
 mod volume;
@@ -57,12 +57,12 @@ pub(crate) fn open_dir(dir: &Dir, leaf: &OsStr) -> io::Result<Dir> {
 }
 
 pub(crate) fn make_dir(dir: &Dir, leaf: &OsStr, _private: bool) -> io::Result<()> {
-    // Who may enter is inherited: beneath a user's profile that is the user.
+    // Access rights are inherited: beneath a user's profile only that user has access.
     fs::create_dir(path_of(dir, leaf)?).map_err(with_kind)
 }
 
 pub(crate) fn remove_dir(dir: &Dir, leaf: &OsStr) -> io::Result<()> {
-    // The system would remove a junction as well.
+    // The system call would remove a junction as well.
     if stat(dir, leaf)?.kind != FileKind::Folder {
         return Err(io::ErrorKind::NotADirectory.into());
     }
@@ -76,7 +76,7 @@ pub(crate) fn entries(dir: &Dir) -> io::Result<Vec<OsString>> {
         .collect()
 }
 
-/// The bytes of a component as they cross the wire; what is no Unicode cannot.
+/// The bytes of a component in the protocol. Invalid Unicode has none.
 pub(crate) fn leaf_bytes(leaf: OsString) -> Result<Vec<u8>, OsString> {
     leaf.into_string().map(String::into_bytes)
 }
@@ -117,18 +117,19 @@ fn meta_of(file: &File) -> io::Result<Meta> {
     })
 }
 
-/// A regular file, for reading; busy while another program has it open for writing.
+/// Opens a regular file for reading. The file is busy while another program has it open for
+/// writing.
 pub(crate) fn open_read(dir: &Dir, leaf: &OsStr) -> io::Result<(File, Meta)> {
     let options = &mut OpenOptions::new();
     open_regular(dir, leaf, options.read(true).share_mode(FILE_SHARE_READ | FILE_SHARE_DELETE))
 }
 
-/// A regular file, for reading and writing.
+/// Opens a regular file for reading and writing.
 pub(crate) fn open_edit(dir: &Dir, leaf: &OsStr) -> io::Result<(File, Meta)> {
     let options = &mut OpenOptions::new();
     options.read(true).write(true);
     match open_regular(dir, leaf, options) {
-        // It got its attributes, and then its transfer was cut off.
+        // The file got its read-only attribute before its transfer was interrupted.
         Err(error)
             if error.kind() == io::ErrorKind::PermissionDenied && make_writable(dir, leaf)? =>
         {
@@ -142,7 +143,7 @@ fn open_regular(dir: &Dir, leaf: &OsStr, options: &mut OpenOptions) -> io::Resul
     if stat(dir, leaf)?.kind != FileKind::File {
         return Err(io::ErrorKind::NotADirectory.into());
     }
-    // What was renamed there since is caught by the second look.
+    // If another entry is renamed to this name after the check, the check below catches it.
     let file = open(dir, leaf, options)?;
     let meta = meta_of(&file)?;
     if meta.kind == FileKind::File {
@@ -152,8 +153,8 @@ fn open_regular(dir: &Dir, leaf: &OsStr, options: &mut OpenOptions) -> io::Resul
     }
 }
 
-/// [`open_read`] shares the file with readers only, so it fails while a program has the file open
-/// for writing, and none can open it so while the handle is open.
+/// [`open_read`] shares the file with readers only. It fails while a program has the file open for
+/// writing, and no program can open it for writing while this handle is open.
 pub(crate) fn writers(_file: &File) -> io::Result<Writers> {
     Ok(Writers::None)
 }
@@ -192,8 +193,8 @@ pub(crate) fn read_link(dir: &Dir, leaf: &OsStr) -> io::Result<Vec<u8>> {
     Ok(target.replace('\\', "/").into_bytes())
 }
 
-/// A link to a file, or with a `/` at the end of its target to a folder: Windows wants to know, and
-/// what the target is cannot be seen from the stage. Needs developer mode or the right to make
+/// Creates a link to a file, or to a folder if the target ends in `/`. Windows needs the kind, and
+/// the target cannot be examined from the stage. Requires developer mode or the right to create
 /// links.
 pub(crate) fn make_link(dir: &Dir, leaf: &OsStr, target: &[u8]) -> io::Result<()> {
     let target =
@@ -205,22 +206,22 @@ pub(crate) fn make_link(dir: &Dir, leaf: &OsStr, target: &[u8]) -> io::Result<()
     }
 }
 
-/// A rename that fails with [`io::ErrorKind::AlreadyExists`] when anything stands at the new name.
+/// A rename that fails with [`io::ErrorKind::AlreadyExists`] if the new name is taken.
 pub(crate) fn rename_new(from: &Dir, old: &OsStr, to: &Dir, new: &OsStr) -> io::Result<()> {
     let (old, new) = (path_of(from, old)?, path_of(to, new)?);
     retry(|| renamore::rename_exclusive(&old, &new))
 }
 
-/// A rename to a name that is free, and that nobody else gives.
+/// A rename to a free name that no other program creates.
 pub(crate) fn rename_own(from: &Dir, old: &OsStr, to: &Dir, new: &OsStr) -> io::Result<()> {
     rename_new(from, old, to, new)
 }
 
-/// A rename that atomically replaces what stands at the new name.
+/// A rename that atomically replaces the entry at the new name.
 pub(crate) fn rename_over(from: &Dir, old: &OsStr, to: &Dir, new: &OsStr) -> io::Result<()> {
     let (source, target) = (path_of(from, old)?, path_of(to, new)?);
     retry(|| match fs::rename(&source, &target) {
-        // A read-only file is not replaced either.
+        // Windows refuses to replace a read-only file.
         Err(error)
             if error.kind() == io::ErrorKind::PermissionDenied
                 && make_writable(to, new).unwrap_or(false) =>
@@ -238,7 +239,7 @@ pub(crate) fn unlink(dir: &Dir, leaf: &OsStr) -> io::Result<()> {
             if make_writable(dir, leaf)? {
                 fs::remove_file(&path)
             } else if stat(dir, leaf)?.kind == FileKind::Link {
-                // A link to a folder counts as a folder.
+                // A link to a folder is removed like a folder.
                 fs::remove_dir(&path)
             } else {
                 Err(error)
@@ -248,8 +249,8 @@ pub(crate) fn unlink(dir: &Dir, leaf: &OsStr) -> io::Result<()> {
     })
 }
 
-/// Takes the read-only attribute away; `false` where it is not set.
-// Attributes, not the permissions of other users, which this lint is about.
+/// Removes the read-only attribute; `false` if it is not set.
+// The lint concerns permissions of other users on Unix, not this attribute.
 #[allow(clippy::permissions_set_readonly_false)]
 fn make_writable(dir: &Dir, leaf: &OsStr) -> io::Result<bool> {
     let file = open_meta(dir, leaf, FILE_READ_ATTRIBUTES | FILE_WRITE_ATTRIBUTES)?;
@@ -262,8 +263,8 @@ fn make_writable(dir: &Dir, leaf: &OsStr) -> io::Result<bool> {
     Ok(true)
 }
 
-/// Permission bits (none: left alone) and time of an open file. Of the bits Windows has one: who
-/// may not write makes it read-only.
+/// Sets the permission bits (`None`: unchanged) and the time of an open file. Windows has one such
+/// bit: without the owner's write permission the file becomes read-only.
 pub(crate) fn set_file(file: &File, mode: Option<u32>, modified: Timestamp) -> io::Result<()> {
     set_time(file, modified)?;
     if mode.is_some_and(|mode| mode & 0o200 == 0) {
@@ -274,7 +275,8 @@ pub(crate) fn set_file(file: &File, mode: Option<u32>, modified: Timestamp) -> i
     Ok(())
 }
 
-/// The time of a folder; a read-only attribute of a folder means something else.
+/// Sets the time of a folder. Its mode is ignored: the read-only attribute of a folder has another
+/// meaning.
 pub(crate) fn set_dir(dir: &Dir, _mode: Option<u32>, modified: Timestamp) -> io::Result<()> {
     use std::os::windows::fs::OpenOptionsExt as _;
     let file = fs::OpenOptions::new()
@@ -284,7 +286,7 @@ pub(crate) fn set_dir(dir: &Dir, _mode: Option<u32>, modified: Timestamp) -> io:
     set_time(&file, modified)
 }
 
-/// The time of a link itself.
+/// Sets the time of a link itself.
 pub(crate) fn set_link(dir: &Dir, leaf: &OsStr, modified: Timestamp) -> io::Result<()> {
     set_time(&open_meta(dir, leaf, FILE_WRITE_ATTRIBUTES)?, modified)
 }
@@ -301,8 +303,8 @@ pub(crate) fn sync_data(file: &File) -> io::Result<()> {
     file.sync_data()
 }
 
-/// Nothing: NTFS keeps names in its journal, in order, and a folder cannot be flushed by itself.
-// The same signature on every system.
+/// Does nothing: NTFS records names in its journal, in order, and cannot flush a single folder.
+// The signature is the same on every system.
 #[allow(clippy::unnecessary_wraps)]
 pub(crate) fn sync_dir(_dir: &Dir) -> io::Result<()> {
     Ok(())

@@ -1,4 +1,4 @@
-//! The volume that a folder lies on: its free space, its limits and its syncs.
+//! The volume of a folder: free space, limits and syncs.
 
 use super::handle::path_of_dir;
 use cap_fs_ext::MetadataExt;
@@ -6,7 +6,7 @@ use cap_std::fs::{Dir, Metadata};
 use std::io;
 use std::path::Path;
 
-/// There is no sync of a whole volume for a user without administrator's rights.
+/// Windows can sync a whole volume only with administrator's rights.
 pub(crate) const SYNC_VOLUME_FROM: usize = usize::MAX;
 
 /// The number of the volume.
@@ -30,12 +30,12 @@ pub(crate) fn free_space(dir: &Dir, _path: &Path) -> io::Result<u64> {
     fs4::available_space(path_of_dir(dir)?)
 }
 
-/// Nothing confines the process here.
+/// There is no sandbox on Windows.
 pub(crate) fn is_confined_out(_dir: &Dir) -> bool {
     false
 }
 
-/// A volume that is mounted in a folder is a reparse point, and none is walked through.
+/// A mounted volume is a reparse point, and reparse points are not followed.
 pub(crate) fn is_mount_root(_dir: &Dir) -> bool {
     false
 }
@@ -45,7 +45,8 @@ pub(crate) fn file_size_limit() -> Option<u64> {
     None
 }
 
-/// Whether a folder lies on a share: the true path of a mapped drive is `\\?\UNC\server\share`.
+/// Whether a folder is on a network share: the true path of a mapped drive is
+/// `\\?\UNC\server\share`.
 pub(crate) fn is_remote(dir: &Dir, _path: &Path) -> bool {
     use std::path::{Component, Prefix};
     let path = path_of_dir(dir);
