@@ -12,15 +12,15 @@ use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{self, Read, Seek};
 
-/// Files of the same size at numbered names that are compared with a new one, and those that are
-/// read to the end.
+/// Maximum number of files of the same size, at numbered names, that are compared with a new one,
+/// and of those that are read to the end.
 pub(crate) const MAX_COMPARED: u32 = 64;
 const MAX_HASHED: usize = 4;
-/// Bytes that are compared in each of so many places before a file is read to the end.
+/// Before a file is read to the end, this many bytes are compared at each of [`SAMPLES`] offsets.
 const SAMPLE: usize = 16 * 1024;
 const SAMPLES: u64 = 8;
 
-/// What a staged entry is, as far as its place is concerned.
+/// The properties of a staged entry that decide its name in Incoming.
 pub(crate) struct StagedEntry<'a> {
     pub(crate) id: TransferId,
     pub(crate) name: &'a Name,
@@ -28,7 +28,7 @@ pub(crate) struct StagedEntry<'a> {
     pub(crate) modified: Timestamp,
 }
 
-/// How to tell that the same thing stands there already.
+/// The content of a staged entry, by which an equal entry in Incoming is recognized.
 pub(crate) enum Fingerprint<'a> {
     File { size: u64, hash: &'a [u8; 32] },
     Link { target: &'a [u8] },
@@ -38,7 +38,7 @@ pub(crate) enum Fingerprint<'a> {
 #[derive(Default)]
 pub(crate) struct Comparisons(HashMap<TransferId, Compared>);
 
-/// What was found when files were compared with a staged one.
+/// The files that were compared with one staged file, and the results.
 #[derive(Default)]
 struct Compared {
     read: u32,
@@ -46,9 +46,9 @@ struct Compared {
 }
 
 impl Comparisons {
-    /// Whether the same content stands there: a link to the same target, or a file of the same size
-    /// whose bytes have the same hash. The files at numbered names are the user's other versions:
-    /// of many, only some are read, and those that have the time of this one.
+    /// Whether the entry `there` has the same content: a link with the same target, or a file with
+    /// the same size and hash. Files at numbered names are usually other versions. If there are
+    /// many, only some of them are read, and those with the same time.
     pub(crate) fn is_same(
         &mut self,
         incoming: &Incoming,
@@ -76,7 +76,7 @@ impl Comparisons {
             return false;
         }
         compared.read += 1;
-        // A file that cannot be read is another one.
+        // A file that cannot be read counts as different.
         let Ok((file, meta)) = os::open_read(parent, leaf) else { return false };
         let staged = incoming.stage_dir().ok();
         let staged = staged.and_then(|stage| os::open_read(&stage.dir, &leaf_of(entry.id)).ok());
@@ -89,8 +89,8 @@ impl Comparisons {
     }
 }
 
-/// Whether two files of this size agree in some places, so that not all of a large one is read to
-/// see that it is another one.
+/// Whether two files of this size are equal at some offsets. Large files that differ need not be
+/// read to the end then.
 fn samples_agree(one: &File, other: &File, size: u64) -> bool {
     let (mut left, mut right) = (vec![0; SAMPLE], vec![0; SAMPLE]);
     let last = size.saturating_sub(SAMPLE as u64);
@@ -98,7 +98,7 @@ fn samples_agree(one: &File, other: &File, size: u64) -> bool {
         let offset = last / (SAMPLES - 1) * number;
         match (os::read_at(one, &mut left, offset), os::read_at(other, &mut right, offset)) {
             (Ok(n), Ok(m)) => left[..n.min(m)] == right[..n.min(m)],
-            // The hash decides.
+            // After a read error the hash decides.
             _ => true,
         }
     })
@@ -107,7 +107,7 @@ fn samples_agree(one: &File, other: &File, size: u64) -> bool {
 fn hash_of(mut file: &File, size: u64) -> io::Result<[u8; 32]> {
     let mut hasher = blake3::Hasher::new();
     let mut buffer = vec![0; 256 * 1024];
-    // On Windows a read at an offset moves the position.
+    // On Windows a read at an offset moves the file position.
     file.rewind()?;
     let mut file = file.take(size + 1);
     let mut length = 0;

@@ -1,5 +1,5 @@
-//! One staged entry gets its name in Incoming: by a rename that never replaces, unless it is told
-//! to.
+//! Gives a staged entry its name in Incoming, by a rename that replaces an entry only with
+//! `--on-conflict overwrite`.
 
 use super::Incoming;
 use super::compare::{Comparisons, Fingerprint, StagedEntry};
@@ -21,29 +21,30 @@ use std::ffi::{OsStr, OsString};
 use std::io;
 use std::sync::Arc;
 
-/// Folders whose entries changed are remembered up to here: handles are scarce. With more of them
-/// the volume is synced as one at the end; where that cannot be, those so far are synced at once.
+/// Maximum number of changed folders that wait for their sync, because handles are scarce. With
+/// more of them the whole volume is synced at the end. If the system cannot do that, the folders so
+/// far are synced immediately.
 const MAX_CHANGED: usize = 64;
-/// The permissions of a folder that is made on the way to a file.
+/// The permissions of a folder that is created as the parent of a file.
 const PRIVATE: u32 = 0o700;
-/// How often a name that is free, then taken, then free again is tried.
+/// Maximum number of attempts at a name that other programs take and free again.
 const MAX_RACES: u32 = 16;
 
-/// One batch's way into Incoming.
+/// Places the entries of one batch.
 pub(crate) struct Placer<'a> {
     incoming: &'a Incoming,
     walk: DirCursor<'a>,
     on_conflict: OnConflict,
     changed: Vec<(Option<Name>, Arc<Dir>)>,
-    // The folder whose way to the top is in `changed`.
+    // The folder that is in `changed` with all folders above it.
     last: Option<Name>,
-    // The stage that lost entries.
+    // The stage, if entries left it.
     stage: Option<Arc<Dir>>,
-    // Staged entries that stand in Incoming already: dropped when that is on stable storage.
+    // Staged entries with an equal entry in Incoming. They are dropped once that entry is synced.
     doubles: Vec<TransferId>,
-    // A folder that could not be synced when there were too many of them.
+    // The error of a sync before the end of the batch.
     failed: Option<io::Error>,
-    // The files in Incoming that were compared with staged ones.
+    // The files in Incoming that were compared with staged files.
     comparisons: Comparisons,
 }
 
@@ -62,13 +63,13 @@ impl<'a> Placer<'a> {
         }
     }
 
-    /// Where it leads.
+    /// The folder into which entries are placed.
     pub(crate) fn incoming(&self) -> &'a Incoming {
         self.incoming
     }
 
-    /// The name that an entry will probably get, for the ledger: the one that [`Placer::place`]
-    /// would find now. Should the process die, the recovery places it there.
+    /// The name that [`Placer::place`] would choose now, for the ledger. If the process dies, the
+    /// recovery uses this name.
     pub(crate) fn likely_name(&mut self, entry: &StagedEntry<'_>) -> Name {
         if self.on_conflict != OnConflict::Rename {
             return entry.name.clone();
@@ -91,8 +92,8 @@ impl<'a> Placer<'a> {
         entry.name.clone()
     }
 
-    /// Gives a staged entry its name, and says which. The staged one is gone after
-    /// [`Placer::sync`], or it is an error.
+    /// Gives a staged entry its name, and returns the name. After a successful [`Placer::sync`] the
+    /// staged entry is gone.
     pub(crate) fn place(&mut self, entry: &StagedEntry<'_>) -> Result<Name, StoreError> {
         let staged = leaf_of(entry.id);
         let stage = self.incoming.stage_dir()?.dir;
@@ -167,36 +168,36 @@ impl<'a> Placer<'a> {
         Err(StoreError::InTheWay { path: self.shown(entry.name) })
     }
 
-    /// An earlier run gave an entry this name, and may have died before it was synced: now it is.
+    /// Syncs a name that an earlier run gave to an entry: the run may have died before the sync.
     pub(crate) fn was_placed(&mut self, name: &Name) -> Result<(), StoreError> {
         self.stage = Some(self.incoming.stage_dir()?.dir);
         match self.walk.parent(name) {
             Ok((parent, _)) => self.named_in(name.parent(), &parent),
-            // Somebody took it away, with its folder.
+            // A program has removed the entry with its folder.
             Err(StoreError::NotFound { .. } | StoreError::InTheWay { .. }) => Ok(()),
             Err(error) => Err(error),
         }
     }
 
-    /// The folders from `folder` up that are not there, into `missing`.
+    /// Adds `folder` and the folders above it to `missing`, if they do not exist.
     pub(crate) fn missing(&mut self, folder: Option<Name>, missing: &mut BTreeSet<Name>) {
         let (mut above, mut unknown) = (folder, Vec::new());
         while let Some(name) = above.filter(|name| !missing.contains(name)) {
             above = name.parent();
             unknown.push(name);
         }
-        // From the top: what is beneath a missing one is missing too.
+        // From the top down: every folder beneath a missing one is missing, too.
         while let Some(name) = unknown.last() {
             match self.walk.dir(Some(name)) {
                 Err(StoreError::NotFound { .. }) => return missing.extend(unknown),
-                // Something else is there: the attempt to make it shows what is the matter.
+                // Another entry is in the way. The attempt to create the folder reports it.
                 Err(_) => return,
                 Ok(_) => drop(unknown.pop()),
             }
         }
     }
 
-    /// Whether a folder is not there any more.
+    /// Whether a folder no longer exists.
     pub(crate) fn is_gone(&mut self, name: &Name) -> bool {
         matches!(
             self.walk.dir(Some(name)),
@@ -204,15 +205,15 @@ impl<'a> Placer<'a> {
         )
     }
 
-    /// Whether a folder is still as private as it was made.
+    /// Whether a folder still has the permissions with which it was created.
     fn is_private(&mut self, name: &Name) -> bool {
         let dir = self.walk.dir(Some(name));
         let found = dir.and_then(|dir| os::stat_dir(&dir).naming("look at", || self.shown(name)));
         found.is_ok_and(|meta| meta.mode.is_none_or(|mode| mode == PRIVATE))
     }
 
-    /// Makes a folder, with its mode and time. One that is there keeps its mode, unless it was made
-    /// on the way to its files (`filling`) and nobody has changed it since.
+    /// Creates a folder with its mode and time. An existing folder keeps its mode, unless this
+    /// program created it as the parent of a file (`filling`) and its mode is unchanged since.
     pub(crate) fn folder(
         &mut self,
         name: &Name,
@@ -228,7 +229,7 @@ impl<'a> Placer<'a> {
             false => None,
         };
         match os::set_dir(&dir, mode, modified) {
-            // Another user's folder keeps its time as well.
+            // A folder of another user keeps its time as well.
             Err(error) if mode.is_none() && error.kind() == io::ErrorKind::PermissionDenied => {}
             set => set.naming("set the time of", || self.shown(name))?,
         }
@@ -236,12 +237,12 @@ impl<'a> Placer<'a> {
         Ok(())
     }
 
-    /// Brings all names that were given onto stable storage, and that the stage has them no more:
-    /// one that came back after a loss of power would be placed again when the user has long taken
-    /// the file away.
+    /// Syncs all new names in Incoming, and their removal from the stage. A staged entry that
+    /// reappeared after a power loss would be placed again, even if the user has removed the file
+    /// since.
     pub(crate) fn sync(&mut self) -> Result<(), StoreError> {
         let stage = self.stage.take();
-        // What stands in Incoming already must be durable before the staged one goes.
+        // The equal entry in Incoming must be durable before the staged one is dropped.
         let with_stage = stage.as_ref().filter(|_| self.doubles.is_empty());
         let dirs: Vec<_> = self.changed.iter().map(|(_, dir)| dir).chain(with_stage).collect();
         let mut synced = self.failed.take().map_or_else(|| sync::folders(dirs.into_iter()), Err);
@@ -257,7 +258,8 @@ impl<'a> Placer<'a> {
         synced.naming("sync", || self.incoming.folder().path().display())
     }
 
-    /// An entry left the stage for this folder, or is about to since it stands there already.
+    /// Records that an entry left the stage for this folder, or will be dropped because of an equal
+    /// one.
     fn moved(
         &mut self,
         stage: &Arc<Dir>,
@@ -268,9 +270,9 @@ impl<'a> Placer<'a> {
         self.named_in(folder, dir)
     }
 
-    /// A name was given in this folder. It lasts when the folder and all above it do, and nobody
-    /// can tell whether those do that were there before: another program, or an attempt that
-    /// failed, may have made them a moment ago.
+    /// Records a new name in this folder. The name is durable only if the folder and all folders
+    /// above it are. Existing folders are synced, too: another program or a failed attempt may have
+    /// created them just before.
     fn named_in(&mut self, folder: Option<Name>, dir: &Arc<Dir>) -> Result<(), StoreError> {
         self.changed(folder.clone(), dir);
         let Some(name) = folder else { return Ok(()) };
@@ -304,7 +306,8 @@ impl<'a> Placer<'a> {
         }
         if self.changed.len() == MAX_CHANGED {
             if sync::at_once(MAX_CHANGED) {
-                // The sync of so many takes the whole volume, and this folder with it.
+                // This many folders are synced by a sync of the volume, which covers this folder,
+                // too.
                 return;
             }
             let synced = sync::folders(self.changed.iter().map(|(_, dir)| dir));
@@ -314,15 +317,15 @@ impl<'a> Placer<'a> {
         self.changed.push((name, Arc::clone(dir)));
     }
 
-    /// What stands there in the place of a staged entry, to stable storage: somebody else wrote it,
-    /// perhaps a moment ago. Its mode and its time are its owner's.
+    /// Syncs the existing entry that is equal to a staged one: another program may have written it
+    /// just before. Its mode and time are left to its owner.
     fn lasts(&self, entry: &StagedEntry<'_>, parent: &Dir, leaf: &OsStr) -> Result<(), StoreError> {
         if let Fingerprint::Link { .. } = entry.fingerprint {
             return Ok(());
         }
         match os::open_read(parent, leaf).and_then(|(file, _)| os::sync_file(&file)) {
-            // Windows flushes a file only through a handle that may write, and this one is not ours
-            // to write.
+            // Windows flushes a file only through a writable handle, and this file is not opened
+            // for writing.
             Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Ok(()),
             synced => synced.naming("sync", || self.shown(entry.name)),
         }
@@ -333,14 +336,14 @@ impl<'a> Placer<'a> {
     }
 }
 
-/// Whether what stands there is the staged file itself: a crash came between the two halves of a
-/// rename by hard link.
+/// Whether the existing entry is the staged file itself: a crash occurred between the two steps of
+/// a rename by hard link.
 fn is_staged(stage: &Dir, staged: &OsStr, there: &Meta) -> bool {
     os::stat(stage, staged).is_ok_and(|staged| staged.same_inode(there))
 }
 
-/// As [`os::rename_new`]. A folder whose mode does not let its own user write (it came with it,
-/// from an earlier transfer) is opened for the one moment.
+/// As [`os::rename_new`]. If the folder's mode, which may come from an earlier transfer, forbids
+/// its own user to write, the mode is changed for the rename only.
 fn rename_in(from: &Dir, old: &OsStr, to: &Dir, new: &OsStr) -> io::Result<()> {
     match os::rename_new(from, old, to, new) {
         Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
@@ -348,7 +351,7 @@ fn rename_in(from: &Dir, old: &OsStr, to: &Dir, new: &OsStr) -> io::Result<()> {
             let Some(mode) = before.mode.filter(|mode| mode & 0o300 != 0o300) else {
                 return Err(error);
             };
-            // Only its owner can do this, so another user's folder stays as it is.
+            // Only the owner can do this, so a folder of another user stays unchanged.
             os::set_dir(to, Some(mode | 0o300), before.modified).map_err(|_| error)?;
             let renamed = os::rename_new(from, old, to, new);
             os::set_dir(to, Some(mode), before.modified)?;

@@ -1,10 +1,9 @@
-//! From the stage into Incoming, many entries at once, so that none is ever there in part and none
-//! is receipted before it is on stable storage (design.md, "Receipt = durable").
+//! Publishes a batch of staged entries in Incoming. No entry is ever visible in part, and none gets
+//! a receipt before it is durable (design.md, "Receipt = durable").
 //!
-//! Written and synced; then the ledger says "committing" (durably); then the rename; then the
-//! folders and the stage are synced; then the ledger says "committed". A crash leaves "committing",
-//! and the stage tells the rest: the staged file is there, so the rename is made again; or it is
-//! not, so the rename was made.
+//! The steps: write and sync the staged files; record "committing" in the ledger, durably; rename;
+//! sync the folders and the stage; record "committed". After a crash the ledger says "committing".
+//! If the staged file exists, the rename is repeated; otherwise it was done.
 
 use super::Incoming;
 use super::compare::{Fingerprint, StagedEntry};
@@ -21,39 +20,39 @@ use bytes::Bytes;
 use std::collections::{BTreeSet, HashSet};
 use std::io;
 
-/// An entry that is whole, and shall stand in Incoming.
+/// A complete entry that is to be published.
 #[derive(Debug)]
 pub struct Arrived {
-    /// What was offered.
+    /// The sender's offer.
     pub offer: Offer,
-    /// What came.
+    /// The received content.
     pub content: Content,
-    /// BLAKE3 of a file's bytes, checked against the sender's; zero for anything else.
+    /// BLAKE3 hash of a file's bytes, checked against the sender's; zero for other entries.
     pub hash: [u8; 32],
 }
 
-/// Where an entry's content is.
+/// The location of an entry's content.
 #[derive(Debug)]
 pub enum Content {
     /// In memory: a small file.
     Bytes(Bytes),
     /// In the stage.
     Staged(Staged),
-    /// There is none.
+    /// A folder has no content.
     Folder,
-    /// In the offer.
+    /// The target is in the offer.
     Link,
 }
 
-/// How far an entry is.
+/// The progress of an entry.
 enum PublishStep {
-    /// In the stage, under its leaf, to get this name if nobody takes it meanwhile.
+    /// The entry is in the stage, and is to get this name if it stays free.
     Ready(Name),
-    /// A folder, to be made when the files are placed.
+    /// A folder, which is created after the files are placed.
     Folder,
-    /// Where it stands.
+    /// The entry has this name in Incoming.
     Placed(Name),
-    /// It will not stand in Incoming, and what is staged of it is dropped.
+    /// The entry is refused, and its staged file is dropped.
     Refused(Refusal, String),
 }
 
@@ -61,8 +60,8 @@ struct BatchEntry {
     offer: Offer,
     hash: [u8; 32],
     step: PublishStep,
-    /// A note stands beside the staged file. It goes when the file is placed, so that until the
-    /// ledger says "committing" a crash costs no more of a large file than any other.
+    /// The staged file has a checkpoint. It is removed when the file is placed, so that a large
+    /// file can be resumed after a crash until the ledger says "committing".
     noted: bool,
 }
 
@@ -89,7 +88,7 @@ impl BatchEntry {
     }
 }
 
-/// Publishes a batch. Each entry has its own outcome, in the same order.
+/// Publishes a batch. Returns the outcome of each entry, in the same order.
 pub fn publish(
     incoming: &Incoming,
     ledger: &Ledger,
@@ -124,9 +123,9 @@ pub fn publish(
     jobs.into_iter().map(outcome).collect()
 }
 
-/// Tells the ledger, durably, what is about to be placed, and which folders are about to be made
-/// for it. Gives those of the offered folders that were made here, now or earlier, and whose
-/// permissions may be set.
+/// Records in the ledger, durably, the entries that are about to be placed and the folders that are
+/// about to be created for them. Returns the offered folders that this program created, now or
+/// earlier, and whose permissions may be set.
 fn announce(ledger: &Ledger, placer: &mut Placer<'_>, jobs: &mut [BatchEntry]) -> HashSet<Name> {
     let mut missing = BTreeSet::new();
     for job in &*jobs {
@@ -154,8 +153,8 @@ fn announce(ledger: &Ledger, placer: &mut Placer<'_>, jobs: &mut [BatchEntry]) -
     }
 }
 
-/// The renames, in the order of arrival (a folder comes after what is in it), then the folders'
-/// sync.
+/// Renames the entries in the order of arrival (a folder follows its content), then syncs the
+/// folders.
 fn place_all(placer: &mut Placer<'_>, jobs: &mut [BatchEntry], filling: &HashSet<Name>) {
     for job in &mut *jobs {
         let Offer { name, mode, modified, .. } = &job.offer;
@@ -184,8 +183,8 @@ fn place_all(placer: &mut Placer<'_>, jobs: &mut [BatchEntry], filling: &HashSet
     }
 }
 
-/// Into the stage, with its time and permissions, and with `sync` onto stable storage. The file is
-/// closed then: a batch has more files than a process may have open.
+/// Completes an entry in the stage with its time and permissions, and with `sync` syncs it. The
+/// file is closed afterwards: a batch has more files than a process may have open.
 fn stage(incoming: &Incoming, placer: &mut Placer<'_>, arrived: Arrived, sync: bool) -> BatchEntry {
     let Arrived { offer, content, hash } = arrived;
     let noted = matches!(&content, Content::Staged(staged) if staged.is_noted());
@@ -235,8 +234,8 @@ fn stage_link(incoming: &Incoming, offer: &Offer) -> Result<(), StoreError> {
         .naming("set the time of", || incoming.folder().shown(&offer.name))
 }
 
-/// The staged names to stable storage, and with `at_once` the files too. Without the names, a loss
-/// of power could take a staged file whose ledger entry stays, which would mean that it was placed.
+/// Syncs the names in the stage, and with `at_once` the files as well. Otherwise a power loss could
+/// remove a staged file and keep its ledger entry, which would mean that the file was placed.
 fn sync_stage(incoming: &Incoming, jobs: &mut [BatchEntry], at_once: bool) {
     if !jobs.iter().any(|job| matches!(job.step, PublishStep::Ready(_))) {
         return;
@@ -258,8 +257,8 @@ fn sync_stage(incoming: &Incoming, jobs: &mut [BatchEntry], at_once: bool) {
     }
 }
 
-/// Tells the ledger of all entries at this step, folders aside, and of these folders; when it
-/// cannot be told, all of the entries fail.
+/// Records all entries at this step, except folders, and the given folders in the ledger. If that
+/// fails, all of the entries fail.
 fn each_or_all(
     jobs: &mut [BatchEntry],
     folders: &[Name],
@@ -276,8 +275,8 @@ fn each_or_all(
     }
 }
 
-/// Drops what is staged of refused entries, after the ledger has forgotten them: in the other order
-/// a crash would take them for received.
+/// Drops the staged files of refused entries, after their ledger entries: in the other order they
+/// would count as received after a crash.
 fn drop_refused(incoming: &Incoming, ledger: &Ledger, jobs: &[BatchEntry]) {
     let refused: Vec<_> = jobs
         .iter()
@@ -288,13 +287,13 @@ fn drop_refused(incoming: &Incoming, ledger: &Ledger, jobs: &[BatchEntry]) {
         return;
     }
     if let Err(error) = ledger.not_committed(&refused) {
-        tracing::warn!(%error, "refused files stay in the stage");
+        tracing::warn!(%error, "refused files stay in the stage until the next start");
         return;
     }
     fail_point("publish.refused");
     for id in refused {
         if let Err(error) = incoming.discard(id) {
-            tracing::warn!(%error, "a refused file stays in the stage");
+            tracing::warn!(%error, "a refused file stays in the stage until the next start");
         }
     }
 }

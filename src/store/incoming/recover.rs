@@ -14,11 +14,11 @@ use crate::store::tree::meta::FileKind;
 use crate::store::tree::os;
 use std::io;
 
-/// Finishes what a crash left between "committing" and "committed". An entry that cannot be placed
-/// now is not received: its sender offers it again, and hears why.
+/// Completes the entries that a crash left between "committing" and "committed". An entry that
+/// cannot be placed now counts as not received: its sender offers it again, and gets the reason.
 ///
 /// # Errors
-/// [`StoreError`] when the ledger cannot be used or Incoming not be synced.
+/// [`StoreError`] if the ledger cannot be used or Incoming cannot be synced.
 pub(crate) fn recover(
     incoming: &Incoming,
     ledger: &Ledger,
@@ -33,18 +33,19 @@ pub(crate) fn recover(
                 incoming.drop_note(id);
                 committed.push((id, Received { saved_as, ..received }));
             }
-            // A later attempt at the same transfer was under way: it can be resumed.
+            // The staged file belongs to a later attempt at the same transfer, which can be
+            // resumed.
             Ok(None) => partial.push(id),
             Err(error) => {
-                tracing::warn!(%error, "a file that had arrived cannot be placed; it is asked for again");
+                tracing::warn!(%error, "a received file cannot be placed in Incoming; the peer will send it again");
                 dropped.push(id);
             }
         }
     }
     placer.sync()?;
     fail_point("recover.placed");
-    // One that the user has opened meanwhile stays known: that may be lost with the power, and come
-    // again.
+    // A folder whose permissions the user has changed stays recorded: after a power loss the change
+    // may be lost.
     let mut folders = ledger.filling()?;
     folders.retain(|name| placer.is_gone(name));
     ledger.committed(&committed, &folders)?;
@@ -58,8 +59,8 @@ pub(crate) fn recover(
     Ok(())
 }
 
-/// The name of what was placed before or is placed now; `None` when what is staged is not that
-/// entry.
+/// The name of the entry, which was placed before the crash or is placed now; `None` if the staged
+/// file is incomplete.
 fn place_again(
     incoming: &Incoming,
     placer: &mut Placer<'_>,
@@ -70,7 +71,7 @@ fn place_again(
     let (leaf, name) = (leaf_of(id), &received.saved_as);
     let staged = match os::stat(&stage.dir, &leaf) {
         Ok(staged) => staged,
-        // Only the rename takes it away while the ledger says "committing".
+        // While the ledger says "committing", only the rename removes the staged file.
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             placer.was_placed(name)?;
             return Ok(Some(name.clone()));
@@ -90,7 +91,7 @@ fn place_again(
     placer.place(&StagedEntry { id, name, fingerprint, modified }).map(Some)
 }
 
-/// Whether the staged file is the one that the ledger was told of.
+/// Whether the staged file has the hash that the ledger records.
 fn is_whole(incoming: &Incoming, id: TransferId, received: &Received) -> Result<bool, StoreError> {
     let stage = incoming.stage_dir()?;
     let shown = || stage.path.join(leaf_of(id)).display().to_string();

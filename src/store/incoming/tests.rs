@@ -53,14 +53,14 @@ fn incoming_holds_no_more_than_its_limit() {
     let first = incoming.reserve(TransferId([1; 16]), 300, 0).unwrap();
     assert!(full(2, 101));
     let second = incoming.reserve(TransferId([2; 16]), 100, 0).unwrap();
-    // Not before it is taken away, and then by itself.
+    // A file must be removed first; then the next check succeeds by itself.
     drop(second);
     drop(first);
     assert!(full(2, 101));
     std::fs::write(path("first"), [0; 300]).unwrap();
     std::fs::remove_file(path("g")).unwrap();
     drop(fits_at_last(&incoming, 2, 400));
-    // What is staged counts, for all but the transfer that it belongs to.
+    // A staged file counts for every transfer except its own.
     let id = TransferId([3; 16]);
     let (staged, _) = incoming.stage(id).unwrap();
     let held = fits_at_last(&incoming, 3, 350);
@@ -80,7 +80,7 @@ fn bytes_in_the_stage_are_not_reserved_again() {
     let size = free + (1 << 30);
     assert!(matches!(incoming.reserve(id, size, 0), Err(StoreError::NoSpace { .. })));
     let (staged, _) = incoming.stage(id).unwrap();
-    // A hole, so that the test needs no disk; for the reservation it is written.
+    // A hole needs no disk space, and the reservation counts it as written.
     if staged.write_at(size - (1 << 30), b"x").is_ok() {
         let _held = incoming.reserve(id, size, 0).unwrap();
         incoming.reserve(TransferId([2; 16]), free / 4, 0).unwrap();
@@ -117,16 +117,16 @@ fn staged_files_are_resumed_and_dropped_when_old() {
         std::fs::write(stage.join(old), "x").unwrap();
         age(&stage.join(old));
     }
-    // A death left half of what belongs together.
+    // A crash left a staged file without a checkpoint, and a checkpoint without a file.
     std::fs::write(stage.join("no note"), "x").unwrap();
     std::fs::write(stage.join("no file.prefix"), "x").unwrap();
     let (staged, _) = incoming.stage(id).unwrap();
     staged.write_at(0, b"hello").unwrap();
     staged.checkpoint(&ChunkSet::prefix(5)).unwrap();
-    // A whole file has the time of its source.
+    // A complete file has the time of its source.
     age(&stage.join(id.to_string()));
     let ledger = crate::store::Ledger::open(&state).unwrap();
-    // As of the time that it was written it is not old yet.
+    // At the time of writing the files are not old.
     incoming.sweep(ledger.as_of() - 2 * MAX_UNFINISHED_AGE).unwrap();
     assert!(stage.join("old").exists() && stage.join("old.prefix").exists());
     incoming.recover(&ledger, OnConflict::Rename).unwrap();
@@ -173,7 +173,7 @@ fn a_staged_file_without_checkpoint_is_removed_with_its_transfer() {
     staged.checkpoint(&ChunkSet::prefix(5)).unwrap();
     drop(staged);
     assert!(at.exists());
-    // Begun anew, it is as new.
+    // After a restart from the beginning the file cannot be resumed.
     let (staged, held) = incoming.stage(id).unwrap();
     assert_eq!(held, ChunkSet::prefix(5));
     staged.truncate(0).unwrap();

@@ -1,9 +1,10 @@
-//! How a file leaves Outgoing: so that never another one is removed than the one that was sent.
+//! Removes sent files from Outgoing, and never another file than the one that was sent.
 //!
-//! A file is not unlinked by name after a check, since another may be renamed over it in between.
-//! It is renamed first, into a folder of the program's own where nobody else touches it, and looked
-//! at there. Its name there says which file it should be and where it came from, so that the next
-//! start finishes what a crash left, or undoes it.
+//! A check followed by an unlink by name is not safe, because another file may be renamed to this
+//! name in between. Therefore the file is renamed first, into the program's own folder
+//! `.rft/removing`, and checked there. Its new name records which file it should be and where it
+//! came from (`removal_record.rs`), so that the next start completes or reverts the removal after a
+//! crash.
 
 mod batch;
 mod finish;
@@ -27,33 +28,34 @@ use std::sync::atomic::AtomicU64;
 
 pub use hold::Hold;
 
-/// A file or link that the peer holds.
+/// A file or link that the peer has received.
 #[derive(Debug, Clone)]
 pub struct Sent {
-    /// Where it stood in Outgoing.
+    /// Its name in Outgoing.
     pub name: Name,
-    /// As it was when the last of it was read.
+    /// Its metadata when its last bytes were read.
     pub meta: Meta,
-    /// BLAKE3 of a file's content as the peer holds it. Without it, a file whose change time is
-    /// another now counts as changed.
+    /// BLAKE3 hash of the content that the peer has. Without it, a file with another change time
+    /// counts as changed.
     pub hash: Option<[u8; 32]>,
 }
 
-/// What became of a file that was to leave Outgoing.
+/// The outcome of a removal.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Removed {
-    /// It is gone, durably, or was gone already.
+    /// The file is removed durably, or was removed before.
     Gone,
-    /// It has another content now, or another file stands there; it was not touched, or put back.
+    /// The file has other content now, or another file has its name. It stays in Outgoing, or was
+    /// put back.
     Changed,
-    /// A program has it open for writing; it was put back.
+    /// A program has the file open for writing. It stays in Outgoing, or was put back.
     InUse,
-    /// The system cannot tell whether a program has it open for writing. It is set aside, and
-    /// [`Remover::settle`] decides after a while.
+    /// The system cannot tell whether a program has the file open for writing. The file waits in
+    /// `removing` until [`Remover::settle`] decides.
     OnHold(Hold),
 }
 
-/// Takes files out of Outgoing.
+/// Removes sent files from Outgoing.
 #[derive(Debug)]
 pub struct Remover {
     outgoing: Arc<Folder>,
@@ -63,11 +65,11 @@ pub struct Remover {
 }
 
 impl Remover {
-    /// Prepares `.rft/removing` (inside Outgoing's own `.rft` when that is another volume) and
+    /// Creates `.rft/removing` (in Outgoing's own `.rft` if that is another volume) and
     /// `.rft/sent`. Call [`Remover::recover`] before files are sent.
     ///
     /// # Errors
-    /// [`StoreError`] when they cannot be made.
+    /// [`StoreError`] if they cannot be created.
     pub fn open(outgoing: Arc<Folder>, state: &StateDir) -> Result<Self, StoreError> {
         outgoing.keep_out_of(state.meta());
         let removing = state.work_dir(&outgoing, "removing")?;
@@ -75,7 +77,7 @@ impl Remover {
         state.sync()?;
         let at = removing.of(&outgoing)?;
         let left = os::entries(&at.dir).naming("list", || at.path.display())?;
-        // No name is given twice, whatever an earlier run left there.
+        // The count continues after the records of earlier runs, so no name is used twice.
         let count = left
             .iter()
             .filter_map(|leaf| RemovalRecord::count_of(leaf))
@@ -84,23 +86,24 @@ impl Remover {
         Ok(Self { outgoing, removing, archive, count: AtomicU64::new(count) })
     }
 
-    /// Removes files and links that the peer holds. Each goes only if it still has the content that
-    /// was sent, and if the system says that no program has it open for writing, asked when no
-    /// program can open it by name any more. The times of the folders that held them are put back,
-    /// so that a folder which is sent after its files arrives with the time it had.
+    /// Removes files and links that the peer has received. Each is removed only if it still has the
+    /// content that was sent, and no program has it open for writing. The latter is checked after
+    /// the rename, when no program can open the file by its name. The times of the folders are
+    /// restored, so that a folder, which is sent after its files, arrives with its original time.
     pub fn remove(&self, batch: &[Sent]) -> Vec<Result<Removed, StoreError>> {
         self.leave(Verb::Delete, batch)
     }
 
-    /// The same, into `.rft/sent/` under the same name (or `name (1).ext`) instead of away.
+    /// As [`Remover::remove`], but moves the files to `.rft/sent/` under the same name (or `name
+    /// (1).ext`).
     pub fn archive(&self, batch: &[Sent]) -> Vec<Result<Removed, StoreError>> {
         self.leave(Verb::Archive, batch)
     }
 
-    /// Removes an empty folder; one that is not empty, or no folder, has [`Removed::Changed`].
+    /// Removes an empty folder. Any other entry stays, with [`Removed::Changed`].
     ///
     /// # Errors
-    /// [`StoreError`] when the system does not let it.
+    /// [`StoreError`] if the system refuses it.
     pub fn remove_folder(&self, name: &Name) -> Result<Removed, StoreError> {
         let mut walk = self.outgoing.walk();
         let (parent, leaf) = match walk.parent(name) {
@@ -113,7 +116,7 @@ impl Remover {
             Err(error) => {
                 return match error.kind() {
                     io::ErrorKind::NotFound => Ok(Removed::Gone),
-                    // POSIX lets a folder that is not empty be EEXIST too.
+                    // POSIX allows EEXIST for a folder that is not empty.
                     io::ErrorKind::DirectoryNotEmpty
                     | io::ErrorKind::AlreadyExists
                     | io::ErrorKind::NotADirectory => Ok(Removed::Changed),
@@ -130,7 +133,7 @@ impl Remover {
                 };
             }
         }
-        // A folder that cannot be synced or keeps a new time is still removed.
+        // If the sync or the restoring of the time fails, the folder is removed nevertheless.
         let _ = os::sync_dir(&parent);
         let _ = os::set_dir(&parent, None, before.modified);
         Ok(Removed::Gone)

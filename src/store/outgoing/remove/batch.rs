@@ -1,4 +1,4 @@
-//! Many files leave Outgoing together: they share the syncs.
+//! Removes the files of a batch together, so that they share the syncs.
 
 use super::take::TakeOutcome;
 use super::{Removed, Remover, Sent};
@@ -7,7 +7,7 @@ use crate::store::error::StoreError;
 use crate::store::outgoing::removal_record::Verb;
 use crate::store::tree::{os, sync};
 
-/// Files handled between two syncs; also bounds the open folders.
+/// Maximum number of files between two syncs. It also limits the number of open folders.
 const BATCH: usize = 128;
 
 impl Remover {
@@ -25,14 +25,15 @@ impl Remover {
         let mut taken = Vec::with_capacity(batch.len());
         let mut room = (verb == Verb::Archive).then(|| self.archive.room(&removing));
         for sent in batch {
-            // A file that the archive has no room for stays where it is.
+            // A file without space in the archive stays in Outgoing.
             let fits = room.as_mut().map_or(Ok(()), |room| room.take(sent.meta.size));
             taken.push(
                 fits.and_then(|()| self.take(&mut walk, &mut touched, &removing, verb, sent)),
             );
         }
-        // Before the peer is told to forget these transfers, they must not come back after a loss
-        // of power: what is durably in `removing` will not. What is archived must be there first.
+        // The peer may forget a transfer only when its file cannot reappear in Outgoing after a
+        // power loss. So the folders that lost names are synced. A file to archive must be durable
+        // in `removing` before that.
         let kept = (verb == Verb::Archive).then_some(&removing);
         let dirs: Vec<_> =
             kept.into_iter().chain(touched.iter().map(|touched| &touched.dir)).collect();
@@ -65,8 +66,8 @@ impl Remover {
                         self.finish(&mut filing, &removing, entry, name)
                             .map(|()| Removed::Gone)
                             .inspect_err(|_| {
-                                // As long as it is there as it was taken; else the next start
-                                // finishes it.
+                                // If the file is no longer there under this name, the next start
+                                // completes the removal.
                                 let _ = self.put_back(&mut walk, &removing, &held, name);
                             })
                     }
@@ -84,7 +85,7 @@ impl Remover {
                 .for_each(|result| *result = Err(error.clone()));
         }
         for folder in &touched {
-            // Best effort: it is a folder's time, not a file.
+            // An error does not matter: only the time of a folder is concerned.
             let _ = os::set_dir(&folder.dir, None, folder.modified);
         }
         results

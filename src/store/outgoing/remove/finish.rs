@@ -12,8 +12,7 @@ use cap_std::fs::Dir;
 use std::ffi::OsStr;
 
 impl Remover {
-    /// The name of an entry of Outgoing, or that it is gone, to stable storage, with the folders
-    /// that it is in.
+    /// Syncs the presence or absence of a name in Outgoing, with the folders above it.
     pub(super) fn sync_path(
         &self,
         walk: &mut DirCursor<'_>,
@@ -23,7 +22,7 @@ impl Remover {
         loop {
             match walk.dir(above.as_ref()) {
                 Ok(dir) => os::sync_dir(&dir).naming("sync", || self.outgoing.shown(name))?,
-                // Its user took it away: the one above tells.
+                // The user has removed the folder. The sync of the folder above covers that.
                 Err(StoreError::NotFound { .. } | StoreError::InTheWay { .. }) => {}
                 Err(error) => return Err(error),
             }
@@ -32,7 +31,7 @@ impl Remover {
         }
     }
 
-    /// The last step for a file that is the right one.
+    /// Unlinks or archives a file that passed the checks.
     pub(super) fn finish(
         &self,
         filing: &mut Filing<'_>,
@@ -71,9 +70,10 @@ impl Remover {
         }
     }
 
-    /// Takes a name out of `removing` whose file has another one. A name that is left there after a
-    /// loss of power is put back at the next start, when the file may have been sent or taken away;
-    /// and of a file, one name lasts.
+    /// Removes a name from `removing` whose file has a second name. Otherwise the name could
+    /// survive a power loss, and the next start would put the file back after the user removed it
+    /// or it was sent. The other name is synced first, so that one name of the file is always
+    /// durable.
     pub(super) fn drop_duplicate(
         &self,
         walk: &mut DirCursor<'_>,

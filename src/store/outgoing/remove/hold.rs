@@ -1,9 +1,9 @@
-//! May a file go that was renamed into `removing`? Only if the system itself says that no program
-//! has it open for writing.
+//! A file in `removing` may be removed only if the system reports that no program has it open for
+//! writing.
 //!
-//! Where the system cannot tell (another user's file, a network file system), the file stays in
-//! `removing` for a while and is looked at again: a program that still writes it changes its size,
-//! its times or its content meanwhile.
+//! If the system cannot tell (for a file of another user, or on a network file system), the file
+//! stays in `removing` for a while and is checked again: a program that still writes to it changes
+//! its size, its times or its content meanwhile.
 
 use crate::proto::name::Name;
 use crate::store::Writers;
@@ -14,12 +14,12 @@ use cap_std::fs::Dir;
 use std::ffi::OsStr;
 use std::io;
 
-/// A file that stands in `removing` until it is known that no program writes it.
+/// A file that waits in `removing` until it is clear that no program writes to it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Hold {
     pub(super) entry: RemovalRecord,
     pub(super) name: Name,
-    /// As it was when it had just been renamed there.
+    /// Its metadata just after the rename.
     pub(super) meta: Meta,
     pub(super) hash: Option<[u8; 32]>,
 }
@@ -42,8 +42,8 @@ pub(super) fn writers_of(removing: &Dir, held: &OsStr, kind: FileKind) -> Writer
     }
 }
 
-/// Whether a file still has the content that was sent. Its change time tells when its other times
-/// were put back; then the content itself decides.
+/// Whether a file still has the content that was sent. A program can set the modification time
+/// back, but not the change time. If the change time differs, the hash of the content decides.
 pub(super) fn has_content_of(
     sent: &Meta,
     hash: Option<[u8; 32]>,

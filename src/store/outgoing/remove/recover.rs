@@ -1,4 +1,4 @@
-//! The start after a crash: a file in `removing` leaves for good, or is put back.
+//! The start after a crash: a file in `removing` is removed or archived, or put back.
 
 use super::hold;
 use super::{Removed, Remover};
@@ -12,15 +12,16 @@ use crate::store::tree::os;
 use cap_std::fs::Dir;
 
 impl Remover {
-    /// Finishes, or undoes, what a crash left half done, and says for which files.
+    /// Completes or reverts the removals that a crash interrupted. Returns the outcome for each
+    /// file.
     ///
     /// # Errors
-    /// [`StoreError`] when the folder cannot be read; a single file that cannot be settled is left
-    /// for the next time.
+    /// [`StoreError`] if the folder cannot be read. A single file that fails is left for the next
+    /// start.
     pub fn recover(&self) -> Result<Vec<(Name, Removed)>, StoreError> {
         let removing = self.removing.of(&self.outgoing)?;
         let mut leaves = os::entries(&removing.dir).naming("list", || removing.path.display())?;
-        // An entry that is copied goes only after the sync of what its name was before.
+        // The record of a copied file (`c`) is handled after the one from before the copy (`a`).
         leaves.sort_unstable();
         let mut settled = Vec::new();
         let (mut walk, mut filing) = (self.outgoing.walk(), self.archive.filing());
@@ -32,7 +33,7 @@ impl Remover {
             let done = if is_copied
                 || walk.stat(&name).is_ok_and(|outgoing| outgoing.same_inode(&found))
             {
-                // What is left of half a rename: it has another name.
+                // A crash interrupted a rename, so the file has a second name.
                 self.drop_duplicate(&mut walk, &removing.dir, leaf, &name)
                     .map(|()| Removed::Changed)
             } else if entry.is(&found)
@@ -56,8 +57,8 @@ impl Remover {
         Ok(settled)
     }
 
-    /// What is archived must not come back to Outgoing, or it is sent and archived once more. The
-    /// run that took it may have died before the sync.
+    /// Syncs the rename into `removing`, which the interrupted run may not have done. A file that
+    /// reappeared in Outgoing after its archiving would be sent and archived again.
     fn sync_taken(
         &self,
         walk: &mut DirCursor<'_>,

@@ -1,4 +1,4 @@
-//! The end of a hold: the file leaves for good, or is put back.
+//! The end of a hold: the file is removed or archived, or put back.
 
 use super::hold::{self, Hold};
 use super::{Removed, Remover};
@@ -9,11 +9,11 @@ use cap_std::fs::Dir;
 use std::io;
 
 impl Remover {
-    /// Removes or archives a file that was on hold if nothing happened to it since; else puts it
+    /// Removes or archives a file that was on hold if it is unchanged since. Otherwise puts it
     /// back.
     ///
     /// # Errors
-    /// [`StoreError`] when the system does not let it; the file is put back if that is possible.
+    /// [`StoreError`] if the system refuses it. The file is put back if possible.
     pub fn settle(&self, hold: Hold) -> Result<Removed, StoreError> {
         let removing = self.removing.of(&self.outgoing)?.dir;
         let mut walk = self.outgoing.walk();
@@ -22,7 +22,7 @@ impl Remover {
         match &settled {
             Ok(Removed::Gone) => {}
             Ok(_) => self.put_back(&mut walk, &removing, &held, &name)?,
-            // If it cannot be put back either, the next start does it.
+            // If the file cannot be put back either, the next start does it.
             Err(_) => drop(self.put_back(&mut walk, &removing, &held, &name)),
         }
         settled
@@ -32,7 +32,7 @@ impl Remover {
         let Hold { entry, name, meta, hash } = hold;
         let (held, shown) = (entry.leaf(), || self.outgoing.shown(&name));
         let now = match os::stat(removing, &held) {
-            // Its user took it out of there.
+            // The user has removed the file from `removing`.
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Removed::Gone),
             now => now.naming("look at", shown)?,
         };
@@ -42,7 +42,7 @@ impl Remover {
         if !now.unchanged(&meta) || !hold::has_hash(hash, removing, &held).naming("read", shown)? {
             return Ok(Removed::Changed);
         }
-        // The content was read for some time: the last look comes after that.
+        // Reading the content takes time, so the metadata are checked once more.
         if !os::stat(removing, &held).naming("look at", shown)?.unchanged(&meta) {
             return Ok(Removed::Changed);
         }

@@ -1,5 +1,4 @@
-//! One file leaves Outgoing by a rename into `removing`, where it is compared with the one that was
-//! sent.
+//! Renames one file from Outgoing into `removing`, and compares it with the one that was sent.
 
 use super::hold::{self, Hold};
 use super::{Removed, Remover, Sent};
@@ -17,7 +16,7 @@ use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-/// A folder that lost an entry, and the time it had before.
+/// A folder that lost an entry, and its time before.
 pub(super) struct ChangedFolder {
     pub(super) name: Option<Name>,
     pub(super) dir: Arc<Dir>,
@@ -25,16 +24,16 @@ pub(super) struct ChangedFolder {
 }
 
 pub(super) enum TakeOutcome {
-    /// It stands in `removing`, and may go.
+    /// The file is in `removing`, and may be removed.
     Held(RemovalRecord),
-    /// It stands in `removing`, and stays there for a while.
+    /// The file is in `removing`, and waits there.
     OnHold(Hold),
-    /// It does not stand in `removing`.
+    /// The file is not in `removing`.
     Not(Removed),
 }
 
 impl Remover {
-    /// Renames one file out of Outgoing and looks which one it was.
+    /// Renames one file out of Outgoing, and then checks its identity.
     pub(super) fn take(
         &self,
         walk: &mut DirCursor<'_>,
@@ -59,7 +58,8 @@ impl Remover {
                 true
             }
             Ok(_) => return Ok(TakeOutcome::Not(Removed::Changed)),
-            // Somebody removed it, which must last too before the peer forgets it.
+            // Another program removed the file. This must be durable, too, before the peer forgets
+            // the transfer.
             Err(error) if error.kind() == io::ErrorKind::NotFound => false,
             Err(error) => return Err(StoreError::new("look at", shown(), &error)),
         };
@@ -85,7 +85,7 @@ impl Remover {
             Err(error) => {
                 entry.drop_name(removing);
                 return match error.kind() {
-                    // Windows: a program that has it open does not share its name.
+                    // On Windows: a program has the file open and does not allow a rename.
                     io::ErrorKind::ResourceBusy => Ok(TakeOutcome::Not(Removed::InUse)),
                     io::ErrorKind::CrossesDevices => Err(self.on_other_volume(walk, name)),
                     _ => Err(StoreError::of_entry("remove", shown(), &error, (&parent, &leaf))),
@@ -96,8 +96,8 @@ impl Remover {
         self.look_at_taken(walk, removing, entry, sent)
     }
 
-    /// Looks at a file that was just renamed into `removing`: is it the one that was sent, and does
-    /// a program have it open?
+    /// Checks a file after its rename into `removing`: it must be the one that was sent, and no
+    /// program may have it open for writing.
     fn look_at_taken(
         &self,
         walk: &mut DirCursor<'_>,
@@ -123,13 +123,13 @@ impl Remover {
         Ok(TakeOutcome::Not(stays))
     }
 
-    /// Names the mount that a file stands on, of which the system says that it is another volume.
+    /// The error for a file on another volume than Outgoing. It names the mount point.
     fn on_other_volume(&self, walk: &mut DirCursor<'_>, name: &Name) -> StoreError {
         let device = |dir: &Dir| os::stat_dir(dir).map(|meta| meta.identity.device).ok();
         let outgoing = walk.dir(None).ok().and_then(|dir| device(&dir));
         let mut folder = name.parent();
-        // The uppermost folder on another device is the mount. A bind mount has the device of
-        // Outgoing: then the folder of the file is named.
+        // The uppermost folder on another device is the mount point. A bind mount has the device of
+        // Outgoing; in that case the error names the folder of the file.
         let mut mount = folder.clone();
         while let Some(above) = folder {
             if walk.dir(Some(&above)).ok().and_then(|dir| device(&dir)) != outgoing {

@@ -81,7 +81,7 @@ fn another_file_at_that_name_stays() {
 
 #[test]
 fn a_file_renamed_over_it_after_the_check_is_put_back() {
-    // What stands in `removing` after the race is lost: another file under the entry's name.
+    // The state after a lost race: `removing` has another file under the name of the record.
     let rig = rig();
     let Sent { name, meta, .. } = rig.put("d/a.txt", "sent");
     let entry = RemovalRecord::new(Verb::Delete, 0, &name, &meta);
@@ -233,7 +233,7 @@ fn a_failed_copy_leaves_nothing_in_the_archive() {
         }
     };
     let batch = [sent("f")];
-    // Half of it is written.
+    // The copy fails halfway.
     crate::failpoint::set("os.write=ENOSPC@3");
     let failed = remover.archive(&batch).pop().unwrap();
     if folders.outgoing.join("f").exists() {
@@ -242,7 +242,7 @@ fn a_failed_copy_leaves_nothing_in_the_archive() {
         assert_eq!(remover.archive(&batch).pop().unwrap().unwrap(), Removed::Gone);
     }
     assert_eq!(std::fs::read(folders.state.join("sent/f")).unwrap(), vec![7; 1 << 20]);
-    // What can never fit is not begun.
+    // The copy of a file that cannot fit is not begun.
     let mut room = Archive::open(&folders.state.join("sent"))
         .unwrap()
         .room(&remover.removing.of(&outgoing).unwrap().dir);
@@ -285,7 +285,7 @@ fn a_file_with_a_writer_is_put_back() {
             Removed::InUse
         );
         assert_eq!(read(&rig.path("Outgoing/d/a")), "sent");
-        // What a crash left is not finished either as long as a program has it open.
+        // The recovery does not complete a removal either while a program has the file open.
         let meta = rig.outgoing.stat(&sent.name).unwrap();
         let leaf = RemovalRecord::new(verb, 7, &sent.name, &meta).leaf();
         std::fs::rename(rig.path("Outgoing/d/a"), rig.path(".rft/removing").join(leaf)).unwrap();
@@ -323,7 +323,7 @@ fn a_change_whose_time_was_put_back_is_seen() {
     assert_eq!(rig.remover.remove(&[unknown])[0].clone().unwrap(), Removed::Changed);
 }
 
-/// Where the system cannot tell: every question about writers fails.
+/// The system cannot tell: every query about writers fails.
 #[cfg(all(unix, feature = "failpoints"))]
 #[test]
 fn a_file_whose_writers_are_unknown_is_held_and_checked_again() {
@@ -334,14 +334,14 @@ fn a_file_whose_writers_are_unknown_is_held_and_checked_again() {
             Removed::OnHold(hold) => hold,
             other => panic!("{other:?}"),
         };
-    // Nothing happens: it goes.
+    // The file is unchanged and is removed.
     let sent = rig.put("d/a", "sent");
     let hold = on_hold(&sent);
     assert!(!rig.path("Outgoing/d/a").exists());
     assert_eq!(rig.remover.settle(hold).unwrap(), Removed::Gone);
     assert_eq!(rig.left_over(), 0);
-    // A program that opened it before goes on: it comes back whole, whatever times the program
-    // sets.
+    // A program that had the file open writes to it: the file is put back complete, even if the
+    // program sets the time back.
     for keep_time in [false, true] {
         let sent = rig.put("d/a", "sent");
         let path = rig.path("Outgoing/d/a");
@@ -357,7 +357,7 @@ fn a_file_whose_writers_are_unknown_is_held_and_checked_again() {
         assert_eq!(read(&path), "more");
         assert_eq!(rig.left_over(), 0);
     }
-    // The next start puts it back: it is offered again, and the peer knows its id.
+    // The next start puts the file back. It is offered again, and the peer knows its id.
     let sent = rig.put("d/a", "sent");
     let _hold = on_hold(&sent);
     assert_eq!(rig.remover.recover().unwrap(), [(sent.name, Removed::Changed)]);

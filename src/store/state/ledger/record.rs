@@ -98,7 +98,7 @@ pub(super) fn decode_delivered(value: &[u8]) -> Option<Delivered> {
     Some(Delivered { changed, hash })
 }
 
-/// EntryState, seconds since 1970 (little-endian), hash, name.
+/// The fields: state, seconds since 1970 (little-endian), hash, name.
 pub(super) fn encode(value: &mut Vec<u8>, state: EntryState, when: u64, received: &Received) {
     value.clear();
     value.push(state as u8);

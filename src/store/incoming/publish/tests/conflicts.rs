@@ -15,7 +15,7 @@ fn each_conflict_policy_has_its_outcome() {
         fresh();
         let before = rig.incoming.folder().stat(&name("d/a.txt")).unwrap();
         assert_eq!(saved(&rig.one(policy, file(1, "d/a.txt", "old"))), "d/a.txt");
-        // What is the user's stays as it is, unless it is to be replaced.
+        // The user's file stays unchanged, except with the policy overwrite.
         let after = rig.incoming.folder().stat(&name("d/a.txt")).unwrap();
         assert_eq!(after.unchanged(&before), policy != Overwrite);
         assert_eq!(after.modified == OLD, policy == Overwrite);
@@ -74,7 +74,7 @@ fn content_that_exists_under_a_numbered_name_is_not_duplicated() {
         assert_eq!(saved(&rig.one(OnConflict::Rename, large)), expected);
         assert_eq!(read(&rig.path(expected)), content);
     }
-    // Of many, some are compared, and those with its time.
+    // If there are many, some are compared, and those with the same time.
     for n in 1..=MAX_COMPARED + 5 {
         rig.put(&format!("many ({n})"), &format!("{n:03}"));
     }

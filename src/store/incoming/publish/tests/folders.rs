@@ -20,11 +20,11 @@ fn a_folder_is_private_until_its_own_permissions_arrive() {
     assert_eq!((mode(&rig.path("d")), mode(&rig.path("d/e"))), (0o700, 0o700));
     publish(with_mode(folder(2, "d/e"), Some(0o755)));
     assert_eq!((mode(&rig.path("d")), mode(&rig.path("d/e"))), (0o700, 0o755));
-    // It is the user's from then on, who shuts it.
+    // From then on the user may change the permissions.
     set_mode(&rig.path("d/e"), 0o700);
     publish(with_mode(folder(3, "d/e"), Some(0o777)));
     assert_eq!(mode(&rig.path("d/e")), 0o700);
-    // A restart forgets nothing, and a user who opens a folder himself is left alone.
+    // A restart keeps the records, and permissions set by the user are kept.
     let rig = rig.restart(OnConflict::Rename);
     let publish =
         |arrived| assert!(matches!(rig.one(OnConflict::Rename, arrived), Outcome::Done { .. }));

@@ -27,7 +27,8 @@ fn no_planted_link_leads_out_of_incoming() {
         for arrived in [folder(20, "out"), folder(21, "leaf")] {
             assert_eq!(refused(&rig.one(policy, arrived)), Refusal::InTheWay);
         }
-        // At the link itself: beside it, instead of it, or not at all; never through it.
+        // At the link itself the file gets another name, replaces the link or is refused; it is
+        // never written through the link.
         for (n, at) in [(30, "leaf"), (31, "dangling"), (32, "out")] {
             rig.one(policy, file(n, at, "untouched"));
             if policy == OnConflict::Overwrite {

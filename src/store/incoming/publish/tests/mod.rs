@@ -61,7 +61,7 @@ impl Rig {
         std::fs::read_dir(self.base.path().join(".rft/stage")).unwrap().count()
     }
 
-    /// The process dies here, and comes back.
+    /// The process dies here and starts again.
     fn restart(mut self, on_conflict: OnConflict) -> Self {
         self.ledger = None;
         self.state = None;

@@ -2,7 +2,7 @@
 
 use super::*;
 
-/// Everything up to the ledger's "committing", as [`publish`] does it.
+/// Runs all steps of [`publish`] up to the ledger's "committing".
 fn until_committing(rig: &Rig, arrived: Arrived) {
     let mut placer = Placer::new(&rig.incoming, OnConflict::Rename);
     let mut jobs = vec![stage(&rig.incoming, &mut placer, arrived, true)];

@@ -58,8 +58,8 @@ pub(super) fn path_of_dir(dir: &Dir) -> io::Result<PathBuf> {
     winx::file::get_file_path(&dir.try_clone()?.into_std_file())
 }
 
-/// Again while another program is in the way; what denies it for good is with_kind after a tenth of a
-/// second.
+/// Repeats a call while another program prevents it. A lasting refusal is reported after about a
+/// tenth of a second.
 pub(super) fn retry(mut change: impl FnMut() -> io::Result<()>) -> io::Result<()> {
     for _ in 1..MAX_TRIES {
         match change() {
