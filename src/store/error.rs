@@ -13,15 +13,15 @@ use std::io;
 #[non_exhaustive]
 pub enum StoreError {
     /// The disk or the quota is full, or the file system has no free inode.
-    #[error("{path}: no space (or no inode) is left; make room and it goes on by itself")]
+    #[error("{path}: no space (or no inode) is left; make room, and rft continues by itself")]
     NoSpace {
         /// The file that did not fit.
         path: String,
     },
     /// Incoming has reached the limit `--max-incoming-bytes`.
     #[error(
-        "{path}: it holds {used} of at most {most} bytes (--max-incoming-bytes); take files out of it and it goes on by \
-         itself"
+        "{path}: it holds {used} of at most {most} bytes (--max-incoming-bytes); remove files from it, and rft \
+         continues by itself"
     )]
     Full {
         /// Incoming.
@@ -41,7 +41,7 @@ pub enum StoreError {
     },
     /// The file or its folder has the attribute immutable or append-only (chattr +i, +a), which
     /// binds root as well.
-    #[error("{path}: it, or its folder, is marked as immutable or append-only; do: chattr -i -a")]
+    #[error("{path}: it, or its folder, is marked as immutable or append-only; clear that with chattr -i -a")]
     Marked {
         /// The file or folder.
         path: String,
@@ -61,14 +61,14 @@ pub enum StoreError {
         path: String,
     },
     /// The file does not exist (any longer).
-    #[error("{path}: it is not there any more")]
+    #[error("{path}: it no longer exists")]
     NotFound {
         /// The file or folder.
         path: String,
     },
     /// A folder that existed at the start was removed or moved away, or its volume is not mounted.
     #[error(
-        "{path}: the folder is gone; bring it back (is its disk mounted?) and it goes on by itself"
+        "{path}: the folder is gone; bring it back (is its disk mounted?), and rft continues by itself"
     )]
     Gone {
         /// The folder.
@@ -77,8 +77,8 @@ pub enum StoreError {
     /// Another folder is at this path now, and the sandbox limits the process to the one of the
     /// start.
     #[error(
-        "{path}: another folder stands there now, and this process may only write into the one it began with; start \
-         rft again"
+        "{path}: the folder was replaced, and the sandbox limits this process to the one of its start; start rft \
+         again"
     )]
     Replaced {
         /// The folder.
@@ -93,13 +93,13 @@ pub enum StoreError {
         path: String,
     },
     /// Another rft process has locked the folder.
-    #[error("{path}: another rft uses this folder; stop that one, or give another --dir")]
+    #[error("{path}: another rft uses this folder; stop it, or give another --dir")]
     InUse {
         /// The folder.
         path: String,
     },
     /// A file or a link exists where a folder is needed, or another entry where a file is needed.
-    #[error("{path}: something else stands there or above it; move it away")]
+    #[error("{path}: another entry has this name, or that of a folder above it; move it away")]
     InTheWay {
         /// The file or folder that was wanted.
         path: String,
@@ -114,7 +114,7 @@ pub enum StoreError {
         path: String,
     },
     /// Another program or another transfer has the file open.
-    #[error("{path}: it is in use; it is tried again")]
+    #[error("{path}: it is in use; rft tries again by itself")]
     Busy {
         /// The file.
         path: String,
@@ -142,7 +142,7 @@ pub enum StoreError {
         path: String,
     },
     /// With `--on-conflict skip`: another file exists under this name.
-    #[error("{path}: another file stands there and is kept (--on-conflict skip)")]
+    #[error("{path}: another file has this name and is kept (--on-conflict skip); rename or remove one of them")]
     Conflict {
         /// The file.
         path: String,
@@ -166,7 +166,7 @@ pub enum StoreError {
     /// The ledger has reached its limit, because the peer never allowed its transfers to be
     /// forgotten.
     #[error(
-        "{path}: too many finished transfers that the peer does not let go of; stop rft and remove this file to forget them"
+        "{path}: the ledger is full: the peer never releases finished transfers; stop rft and remove this file to forget them"
     )]
     LedgerFull {
         /// The database file.
@@ -197,7 +197,7 @@ impl StoreError {
             Kind::NotFound if doing == "create" => Self::Io {
                 path,
                 doing,
-                reason: "its folder is not there, or takes nothing new".into(),
+                reason: "its folder does not exist, or allows no new entries".into(),
             },
             Kind::NotFound => Self::NotFound { path },
             Kind::FileTooLarge => Self::TooLarge { path, limit: os::file_size_limit() },

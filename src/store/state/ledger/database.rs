@@ -182,7 +182,7 @@ impl Database {
         let (db, origin) = load(&self.path, open_own(&self.dir, self.leaf), 0)
             .map_err(|failure| failure.into_error(&self.path))?;
         if origin != self.origin {
-            return Err(self.error("another file was put in its place".to_owned()));
+            return Err(self.error("another file replaced it".to_owned()));
         }
         let replayed = guarded(|| {
             let transaction = db.begin_write()?;
