@@ -41,7 +41,9 @@ pub enum StoreError {
     },
     /// The file or its folder has the attribute immutable or append-only (chattr +i, +a), which
     /// binds root as well.
-    #[error("{path}: it, or its folder, is marked as immutable or append-only; clear that with chattr -i -a")]
+    #[error(
+        "{path}: it, or its folder, is marked as immutable or append-only; clear that with chattr -i -a"
+    )]
     Marked {
         /// The file or folder.
         path: String,
@@ -142,7 +144,9 @@ pub enum StoreError {
         path: String,
     },
     /// With `--on-conflict skip`: another file exists under this name.
-    #[error("{path}: another file has this name and is kept (--on-conflict skip); rename or remove one of them")]
+    #[error(
+        "{path}: another file has this name and is kept (--on-conflict skip); rename or remove one of them"
+    )]
     Conflict {
         /// The file.
         path: String,
