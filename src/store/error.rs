@@ -20,7 +20,7 @@ pub enum StoreError {
     },
     /// Incoming has reached the limit `--max-incoming-bytes`.
     #[error(
-        "{path}: it holds {used} of at most {most} bytes (--max-incoming-bytes); remove files from it, and rft \
+        "{path}: it holds {used} of at most {limit} bytes (--max-incoming-bytes); remove files from it, and rft \
          continues by itself"
     )]
     Full {
@@ -29,7 +29,7 @@ pub enum StoreError {
         /// Bytes that Incoming holds, with those of the transfers under way.
         used: u64,
         /// The limit.
-        most: u64,
+        limit: u64,
     },
     /// The permissions do not allow the operation.
     #[error("{path}: permission denied; give this user the right to {doing} it")]

@@ -70,8 +70,8 @@ impl Incoming {
     /// The same with a limit, in bytes, on the files in Incoming, the staged files and the
     /// transfers under way together.
     #[must_use]
-    pub fn limited(self, most: Option<u64>) -> Self {
-        Self { quota: most.map(Quota::new).map(Arc::new), ..self }
+    pub fn limited(self, limit: Option<u64>) -> Self {
+        Self { quota: limit.map(Quota::new).map(Arc::new), ..self }
     }
 
     /// Checks that the process may write a file of this size.

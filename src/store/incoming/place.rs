@@ -41,7 +41,7 @@ pub(crate) struct Placer<'a> {
     // The stage, if entries left it.
     stage: Option<Arc<Dir>>,
     // Staged entries with an equal entry in Incoming. They are dropped once that entry is synced.
-    doubles: Vec<TransferId>,
+    duplicates: Vec<TransferId>,
     // The error of a sync before the end of the batch.
     failed: Option<io::Error>,
     // The files in Incoming that were compared with staged files.
@@ -57,7 +57,7 @@ impl<'a> Placer<'a> {
             changed: Vec::new(),
             last: None,
             stage: None,
-            doubles: Vec::new(),
+            duplicates: Vec::new(),
             failed: None,
             comparisons: Comparisons::default(),
         }
@@ -101,9 +101,9 @@ impl<'a> Placer<'a> {
         while number <= numbered::MAX_NUMBER && races < MAX_RACES {
             let Some(candidate) = numbered(entry.name, number) else { break };
             let (parent, leaf) = self.parent(&candidate)?;
-            match rename_in(&stage, &staged, &parent, &leaf) {
+            match rename_into_folder(&stage, &staged, &parent, &leaf) {
                 Ok(()) => {
-                    self.moved(&stage, candidate.parent(), &parent)?;
+                    self.record_moved(&stage, candidate.parent(), &parent)?;
                     return Ok(candidate);
                 }
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
@@ -136,10 +136,10 @@ impl<'a> Placer<'a> {
                         &there,
                     )
             {
-                self.lasts(entry, &parent, &leaf)?;
+                self.sync_existing(entry, &parent, &leaf)?;
                 fail_point("publish.same");
-                self.moved(&stage, candidate.parent(), &parent)?;
-                self.doubles.push(entry.id);
+                self.record_moved(&stage, candidate.parent(), &parent)?;
+                self.duplicates.push(entry.id);
                 return Ok(candidate);
             }
             match self.on_conflict {
@@ -160,7 +160,7 @@ impl<'a> Placer<'a> {
                             (&parent, &leaf),
                         )
                     })?;
-                    self.moved(&stage, candidate.parent(), &parent)?;
+                    self.record_moved(&stage, candidate.parent(), &parent)?;
                     return Ok(candidate);
                 }
             }
@@ -169,10 +169,10 @@ impl<'a> Placer<'a> {
     }
 
     /// Syncs a name that an earlier run gave to an entry: the run may have died before the sync.
-    pub(crate) fn was_placed(&mut self, name: &Name) -> Result<(), StoreError> {
+    pub(crate) fn sync_placed(&mut self, name: &Name) -> Result<(), StoreError> {
         self.stage = Some(self.incoming.stage_dir()?.dir);
         match self.walk.parent(name) {
-            Ok((parent, _)) => self.named_in(name.parent(), &parent),
+            Ok((parent, _)) => self.record_name_in(name.parent(), &parent),
             // A program has removed the entry with its folder.
             Err(StoreError::NotFound { .. } | StoreError::InTheWay { .. }) => Ok(()),
             Err(error) => Err(error),
@@ -223,7 +223,7 @@ impl<'a> Placer<'a> {
     ) -> Result<(), StoreError> {
         let (parent, _) = self.parent(name)?;
         let dir = self.walk.make_dir(name, &mut |_, _| {})?;
-        self.named_in(name.parent(), &parent)?;
+        self.record_name_in(name.parent(), &parent)?;
         let mode = match filling && self.is_private(name) {
             true => mode.or(self.incoming.usual_mode()),
             false => None,
@@ -243,37 +243,37 @@ impl<'a> Placer<'a> {
     pub(crate) fn sync(&mut self) -> Result<(), StoreError> {
         let stage = self.stage.take();
         // The equal entry in Incoming must be durable before the staged one is dropped.
-        let with_stage = stage.as_ref().filter(|_| self.doubles.is_empty());
+        let with_stage = stage.as_ref().filter(|_| self.duplicates.is_empty());
         let dirs: Vec<_> = self.changed.iter().map(|(_, dir)| dir).chain(with_stage).collect();
         let mut synced = self.failed.take().map_or_else(|| sync::folders(dirs.into_iter()), Err);
         self.changed.clear();
         self.last = None;
-        if let (Some(stage), Ok(()), false) = (stage, &synced, self.doubles.is_empty()) {
-            for id in self.doubles.drain(..) {
+        if let (Some(stage), Ok(()), false) = (stage, &synced, self.duplicates.is_empty()) {
+            for id in self.duplicates.drain(..) {
                 self.incoming.discard(id)?;
             }
             synced = os::sync_dir(&stage);
         }
-        self.doubles.clear();
+        self.duplicates.clear();
         synced.naming("sync", || self.incoming.folder().path().display())
     }
 
     /// Records that an entry left the stage for this folder, or will be dropped because of an equal
     /// one.
-    fn moved(
+    fn record_moved(
         &mut self,
         stage: &Arc<Dir>,
         folder: Option<Name>,
         dir: &Arc<Dir>,
     ) -> Result<(), StoreError> {
         self.stage = Some(Arc::clone(stage));
-        self.named_in(folder, dir)
+        self.record_name_in(folder, dir)
     }
 
     /// Records a new name in this folder. The name is durable only if the folder and all folders
     /// above it are. Existing folders are synced, too: another program or a failed attempt may have
     /// created them just before.
-    fn named_in(&mut self, folder: Option<Name>, dir: &Arc<Dir>) -> Result<(), StoreError> {
+    fn record_name_in(&mut self, folder: Option<Name>, dir: &Arc<Dir>) -> Result<(), StoreError> {
         self.changed(folder.clone(), dir);
         let Some(name) = folder else { return Ok(()) };
         if self.last.as_ref() == Some(&name) {
@@ -319,7 +319,7 @@ impl<'a> Placer<'a> {
 
     /// Syncs the existing entry that is equal to a staged one: another program may have written it
     /// just before. Its mode and time are left to its owner.
-    fn lasts(&self, entry: &StagedEntry<'_>, parent: &Dir, leaf: &OsStr) -> Result<(), StoreError> {
+    fn sync_existing(&self, entry: &StagedEntry<'_>, parent: &Dir, leaf: &OsStr) -> Result<(), StoreError> {
         if let Fingerprint::Link { .. } = entry.fingerprint {
             return Ok(());
         }
@@ -344,7 +344,7 @@ fn is_staged(stage: &Dir, staged: &OsStr, there: &Meta) -> bool {
 
 /// As [`os::rename_new`]. If the folder's mode, which may come from an earlier transfer, forbids
 /// its own user to write, the mode is changed for the rename only.
-fn rename_in(from: &Dir, old: &OsStr, to: &Dir, new: &OsStr) -> io::Result<()> {
+fn rename_into_folder(from: &Dir, old: &OsStr, to: &Dir, new: &OsStr) -> io::Result<()> {
     match os::rename_new(from, old, to, new) {
         Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
             let before = os::stat_dir(to)?;

@@ -19,7 +19,7 @@ const REFRESH_INTERVAL: Duration = Duration::from_millis(500);
 /// The limit, and the present count of the bytes.
 #[derive(Debug)]
 pub(crate) struct Quota {
-    most: u64,
+    limit: u64,
     count: Mutex<Count>,
     /// Bytes that were placed, or left in the stage, since the start.
     grown: AtomicU64,
@@ -42,8 +42,8 @@ pub(crate) struct QuotaCheck<'a> {
 }
 
 impl Quota {
-    pub(crate) fn new(most: u64) -> Self {
-        Self { most, count: Mutex::default(), grown: AtomicU64::new(0) }
+    pub(crate) fn new(limit: u64) -> Self {
+        Self { limit, count: Mutex::default(), grown: AtomicU64::new(0) }
     }
 
     /// Adds bytes to the count of the last walk.
@@ -68,7 +68,7 @@ impl QuotaCheck<'_> {
         left: impl Fn() -> Result<u64, StoreError>,
         wanted: u64,
     ) -> Result<(), StoreError> {
-        if self.count.walked.is_some() && self.used().saturating_add(wanted) <= self.quota.most {
+        if self.count.walked.is_some() && self.used().saturating_add(wanted) <= self.quota.limit {
             return Ok(());
         }
         if self
@@ -80,11 +80,11 @@ impl QuotaCheck<'_> {
             let bytes = bytes_in(incoming)?.saturating_add(left()?);
             *self.count = Count { bytes, grown, walked: Some((Instant::now(), begin.elapsed())) };
         }
-        if self.used().saturating_add(wanted) <= self.quota.most {
+        if self.used().saturating_add(wanted) <= self.quota.limit {
             return Ok(());
         }
         let path = incoming.path().display().to_string();
-        Err(StoreError::Full { path, used: self.used(), most: self.quota.most })
+        Err(StoreError::Full { path, used: self.used(), limit: self.quota.limit })
     }
 
     fn used(&self) -> u64 {

@@ -73,7 +73,7 @@ fn place_again(
         Ok(staged) => staged,
         // While the ledger says "committing", only the rename removes the staged file.
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            placer.was_placed(name)?;
+            placer.sync_placed(name)?;
             return Ok(Some(name.clone()));
         }
         Err(error) => return Err(StoreError::new("look at", stage.path.display(), &error)),

@@ -43,7 +43,7 @@ fn incoming_holds_no_more_than_its_limit() {
     let incoming = incoming.limited(Some(1000));
     let full = |n, bytes| {
         let refused = incoming.reserve(TransferId([n; 16]), bytes, 0);
-        matches!(refused, Err(StoreError::Full { most: 1000, .. }))
+        matches!(refused, Err(StoreError::Full { limit: 1000, .. }))
     };
     let path = |name: &str| base.path().join("Incoming").join(name);
     std::fs::create_dir_all(path("d/e")).unwrap();

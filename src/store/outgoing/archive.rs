@@ -128,7 +128,7 @@ impl Filing<'_> {
         };
         match self.place(&sent, &copy, name)? {
             // The copy has its name already. The run that gave it may have died before the sync.
-            Err(error) if error.kind() == io::ErrorKind::NotFound => self.named(name)?,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => self.record_name(name)?,
             other => other.naming("archive", shown)?,
         }
         self.sync()?;
@@ -152,7 +152,7 @@ impl Filing<'_> {
     ) -> Result<io::Result<()>, StoreError> {
         let placed = place(&mut self.walk, from, held, name)?;
         if placed.is_ok() {
-            self.named(name)?;
+            self.record_name(name)?;
         }
         match placed {
             Ok(Placed::Renamed) => Ok(Ok(())),
@@ -166,7 +166,7 @@ impl Filing<'_> {
 
     /// Records a new name in the archive, with the folders above it. These are synced in any case:
     /// an earlier run may have created them just before it died.
-    fn named(&mut self, name: &Name) -> Result<(), StoreError> {
+    fn record_name(&mut self, name: &Name) -> Result<(), StoreError> {
         let mut above = name.parent();
         loop {
             if self.changed.iter().any(|(known, _)| *known == above) {

@@ -39,7 +39,7 @@ pub struct Ledger {
     db: Database,
     as_of: u64,
     moved_aside: Option<PathBuf>,
-    most: u64,
+    max_entries: u64,
 }
 
 impl Ledger {
@@ -54,7 +54,7 @@ impl Ledger {
         let as_of = age::as_of(now(), used.map(seconds));
         let (db, moved_aside) = Database::open(state.dir(), FILE, &path, as_of)?;
         state.sync()?;
-        Ok(Self { db, as_of, moved_aside, most: MAX_REMEMBERED })
+        Ok(Self { db, as_of, moved_aside, max_entries: MAX_REMEMBERED })
     }
 
     /// The time by which ages are measured, in seconds since 1970: the start of this run, but not
@@ -94,7 +94,7 @@ impl Ledger {
         if let Some(received) = self.received_of(&[id])?.pop().flatten() {
             return Ok(Some(received));
         }
-        if self.db.read(|db| Ok(db.begin_read()?.open_table(RECEIVED)?.len()?))? < self.most {
+        if self.db.read(|db| Ok(db.begin_read()?.open_table(RECEIVED)?.len()?))? < self.max_entries {
             return Ok(None);
         }
         Err(StoreError::LedgerFull { path: format!("{:?}", self.db) })

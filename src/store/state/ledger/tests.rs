@@ -199,7 +199,7 @@ fn a_file_that_cannot_be_opened_is_not_called_damaged() {
 fn entries_that_are_never_forgotten_are_limited_in_number() {
     let (_base, state) = state();
     let mut ledger = Ledger::open(&state).unwrap();
-    ledger.most = 3;
+    ledger.max_entries = 3;
     ledger.committed(&[entry(1), entry(2), entry(3)], &[]).unwrap();
     assert!(matches!(ledger.received(id(4)), Err(StoreError::LedgerFull { .. })));
     assert_eq!(ledger.received(id(3)).unwrap(), Some(entry(3).1));
