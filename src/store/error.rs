@@ -1,4 +1,4 @@
-//! What can go wrong with the folders, told so that a person knows which file and what to do.
+//! Errors of the folders and the ledger. Each message names the file, the cause and the remedy.
 
 use super::tree::os;
 use crate::cause;
@@ -12,40 +12,43 @@ use std::io;
 #[derive(Debug, Clone, thiserror::Error)]
 #[non_exhaustive]
 pub enum StoreError {
-    /// The disk or the quota is full, or no more files can be made there.
-    #[error("{path}: no space (or no inode) is left; make room and it goes on by itself")]
+    /// The disk or the quota is full, or the file system has no free inode.
+    #[error("{path}: no space (or no inode) is left; make room, and rft continues by itself")]
     NoSpace {
         /// The file that did not fit.
         path: String,
     },
-    /// Incoming holds as much as `--max-incoming-bytes` lets it.
+    /// Incoming has reached the limit `--max-incoming-bytes`.
     #[error(
-        "{path}: it holds {used} of at most {most} bytes (--max-incoming-bytes); take files out of it and it goes on by \
-         itself"
+        "{path}: it holds {used} of at most {limit} bytes (--max-incoming-bytes); remove files from it, and rft \
+         continues by itself"
     )]
     Full {
         /// Incoming.
         path: String,
-        /// Bytes that stand there or are on their way.
+        /// Bytes that Incoming holds, with those of the transfers under way.
         used: u64,
         /// The limit.
-        most: u64,
+        limit: u64,
     },
-    /// The system denies it.
+    /// The permissions do not allow the operation.
     #[error("{path}: permission denied; give this user the right to {doing} it")]
     Denied {
         /// The file or folder.
         path: String,
-        /// What was tried: a verb.
+        /// The operation that failed: a verb.
         doing: &'static str,
     },
-    /// The file or its folder is marked (chattr +i, +a), which holds for root too.
-    #[error("{path}: it, or its folder, is marked as immutable or append-only; do: chattr -i -a")]
+    /// The file or its folder has the attribute immutable or append-only (chattr +i, +a), which
+    /// binds root as well.
+    #[error(
+        "{path}: it, or its folder, is marked as immutable or append-only; clear that with chattr -i -a"
+    )]
     Marked {
         /// The file or folder.
         path: String,
     },
-    /// More than this process may write into one file, or than the file system takes.
+    /// The file exceeds the file size limit of this process, or of the file system.
     #[error("{path}: {}", too_large(.limit))]
     TooLarge {
         /// The file.
@@ -59,30 +62,31 @@ pub enum StoreError {
         /// The file or folder.
         path: String,
     },
-    /// It is not there (any more).
-    #[error("{path}: it is not there any more")]
+    /// The file does not exist (any longer).
+    #[error("{path}: it no longer exists")]
     NotFound {
         /// The file or folder.
         path: String,
     },
-    /// A folder that was there at the start: it was removed or moved away, or its volume is gone.
+    /// A folder that existed at the start was removed or moved away, or its volume is not mounted.
     #[error(
-        "{path}: the folder is gone; bring it back (is its disk mounted?) and it goes on by itself"
+        "{path}: the folder is gone; bring it back (is its disk mounted?), and rft continues by itself"
     )]
     Gone {
         /// The folder.
         path: String,
     },
-    /// Another folder stands there, and the process is confined to the one that it began with.
+    /// Another folder is at this path now, and the sandbox limits the process to the one of the
+    /// start.
     #[error(
-        "{path}: another folder stands there now, and this process may only write into the one it began with; start \
-         rft again"
+        "{path}: the folder was replaced, and the sandbox limits this process to the one of its start; start rft \
+         again"
     )]
     Replaced {
         /// The folder.
         path: String,
     },
-    /// The program's own folder is gone, and with it the lock and the ledger.
+    /// The state folder was removed or replaced, and with it the lock and the ledger.
     #[error(
         "{path}: rft's own folder was removed or replaced while rft ran; bring it back, and start rft again"
     )]
@@ -90,14 +94,14 @@ pub enum StoreError {
         /// The folder.
         path: String,
     },
-    /// Another rft holds the folder.
-    #[error("{path}: another rft uses this folder; stop that one, or give another --dir")]
+    /// Another rft process has locked the folder.
+    #[error("{path}: another rft uses this folder; stop it, or give another --dir")]
     InUse {
         /// The folder.
         path: String,
     },
-    /// A file, or a link, stands where a folder is wanted, or something else where a file is.
-    #[error("{path}: something else stands there or above it; move it away")]
+    /// A file or a link exists where a folder is needed, or another entry where a file is needed.
+    #[error("{path}: another entry has this name, or that of a folder above it; move it away")]
     InTheWay {
         /// The file or folder that was wanted.
         path: String,
@@ -111,13 +115,14 @@ pub enum StoreError {
         /// The mount point, or the folder in it.
         path: String,
     },
-    /// Another program, or another transfer, holds the file open.
-    #[error("{path}: it is in use; it is tried again")]
+    /// Another program or another transfer has the file open.
+    #[error("{path}: it is in use; rft tries again by itself")]
     Busy {
         /// The file.
         path: String,
     },
-    /// A mount inside Outgoing: what stands there cannot be renamed into rft's own folder.
+    /// A folder inside Outgoing is a mount point, so its files cannot be renamed into rft's own
+    /// folder.
     #[error(
         "{path}: this folder is a mount inside Outgoing, and rft cannot move sent files out of it; use --after-send \
          keep, or give the folder an rft of its own with --outgoing"
@@ -126,25 +131,27 @@ pub enum StoreError {
         /// The folder.
         path: String,
     },
-    /// This system cannot have a file of that name.
+    /// This system does not allow a file of that name.
     #[error("{path}: this system cannot have a file of this name; rename it at the source")]
     Name {
         /// The name.
         path: String,
     },
-    /// A link that leaves the tree, or that this system cannot make.
+    /// A symbolic link that leaves the tree, or that this system cannot create.
     #[error("{path}: this symbolic link cannot be made here; send what it points to instead")]
     Link {
         /// The link.
         path: String,
     },
-    /// `--on-conflict skip`, and another file stands there.
-    #[error("{path}: another file stands there and is kept (--on-conflict skip)")]
+    /// With `--on-conflict skip`: another file exists under this name.
+    #[error(
+        "{path}: another file has this name and is kept (--on-conflict skip); rename or remove one of them"
+    )]
     Conflict {
         /// The file.
         path: String,
     },
-    /// Two of the folders are the same one, or one is inside the other.
+    /// Outgoing and Incoming are the same folder, or one is inside the other.
     #[error("{path}: Outgoing and Incoming must not be inside each other; give separate folders")]
     Nested {
         /// The inner folder.
@@ -157,31 +164,32 @@ pub enum StoreError {
     Ledger {
         /// The database file.
         path: String,
-        /// What the database says.
+        /// The database's error.
         reason: String,
     },
-    /// The ledger takes no more: the peer never said of its transfers that they may be forgotten.
+    /// The ledger has reached its limit, because the peer never allowed its transfers to be
+    /// forgotten.
     #[error(
-        "{path}: too many finished transfers that the peer does not let go of; stop rft and remove this file to forget them"
+        "{path}: the ledger is full: the peer never releases finished transfers; stop rft and remove this file to forget them"
     )]
     LedgerFull {
         /// The database file.
         path: String,
     },
-    /// Anything else that the system reports.
+    /// Any other error of the system.
     #[error("{path}: could not {doing} it: {reason}")]
     Io {
         /// The file or folder.
         path: String,
-        /// What was tried: a verb.
+        /// The operation that failed: a verb.
         doing: &'static str,
-        /// What the system says.
+        /// The system's error.
         reason: String,
     },
 }
 
 impl StoreError {
-    /// Sorts what the system reports; `doing` is a verb, such as `read`.
+    /// Classifies an error of the system; `doing` is a verb, such as `read`.
     pub fn new(doing: &'static str, path: impl Display, error: &io::Error) -> Self {
         use io::ErrorKind as Kind;
         let path = path.to_string();
@@ -189,11 +197,11 @@ impl StoreError {
             Kind::StorageFull | Kind::QuotaExceeded => Self::NoSpace { path },
             Kind::PermissionDenied => Self::Denied { path, doing },
             Kind::ReadOnlyFilesystem => Self::ReadOnly { path },
-            // Nothing was there that could be there no more.
+            // A new file cannot have been removed: its folder is missing.
             Kind::NotFound if doing == "create" => Self::Io {
                 path,
                 doing,
-                reason: "its folder is not there, or takes nothing new".into(),
+                reason: "its folder does not exist, or allows no new entries".into(),
             },
             Kind::NotFound => Self::NotFound { path },
             Kind::FileTooLarge => Self::TooLarge { path, limit: os::file_size_limit() },
@@ -207,8 +215,8 @@ impl StoreError {
         }
     }
 
-    /// As [`StoreError::new`], for what was done to the entry `leaf` of the folder `dir`: the mark
-    /// that keeps everybody from it is told from missing rights.
+    /// As [`StoreError::new`], for an operation on the entry `leaf` of the folder `dir`. It
+    /// distinguishes the attributes of chattr from missing permissions.
     pub(crate) fn of_entry(
         doing: &'static str,
         path: impl Display,
@@ -223,7 +231,7 @@ impl StoreError {
         }
     }
 
-    /// The file or folder that it is about.
+    /// The file or folder that the error concerns.
     pub fn path(&self) -> &str {
         match self {
             Self::NoSpace { path }
@@ -251,7 +259,7 @@ impl StoreError {
         }
     }
 
-    /// What happened and what to do, where the file is named already.
+    /// The cause and the remedy, for a message that has named the file already.
     pub fn without_path(&self) -> String {
         let text = self.to_string();
         text.strip_prefix(self.path())
@@ -260,13 +268,14 @@ impl StoreError {
             .to_owned()
     }
 
-    /// What happened alone: what many files may have in common.
+    /// The cause alone, by which errors of several files are grouped.
     pub fn cause(&self) -> String {
         let text = self.without_path();
         text.split_once("; ").map_or(text.as_str(), |(cause, _)| cause).to_owned()
     }
 
-    /// What the sender of a file is told when this is why it does not stand in Incoming.
+    /// The refusal that the sender of the file receives if this error keeps the file out of
+    /// Incoming.
     pub fn refusal(&self) -> Refusal {
         match self {
             Self::NoSpace { .. } => Refusal::NoSpace,
@@ -293,12 +302,12 @@ impl StoreError {
         }
     }
 
-    /// Whether the file is simply not there.
+    /// Whether the file does not exist.
     pub fn is_not_found(&self) -> bool {
         matches!(self, Self::NotFound { .. })
     }
 
-    /// Whether doing the same again, with nobody doing anything, may end otherwise.
+    /// Whether a repetition may succeed without an action of the user.
     pub fn retry_helps(&self) -> bool {
         self.refusal().retry_helps()
             && !matches!(self, Self::Nested { .. } | Self::InUse { .. } | Self::OtherVolume { .. })
@@ -316,7 +325,7 @@ fn too_large(limit: &Option<u64>) -> String {
 
 /// Names the file in an [`io::Error`].
 pub(crate) trait Naming<T> {
-    /// As [`StoreError::new`], with the path made only when it failed.
+    /// As [`StoreError::new`]; the path is formatted only after a failure.
     fn naming<P: Display>(
         self,
         doing: &'static str,

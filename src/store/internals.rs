@@ -1,4 +1,4 @@
-//! Private parts of this module for the tests outside of `src/`.
+//! Parts of this module for tests outside of `src/`.
 
 use super::StoreError;
 use super::tree::folder::Folder;
@@ -12,20 +12,20 @@ use std::time::SystemTime;
 
 pub use super::tree::os::{Calls, System, replace_calls};
 
-/// Prefix of the names of copies that are made before a file is removed.
+/// Prefix of the hidden names of copies on their way into the archive.
 pub const COPY_PREFIX: &str = super::outgoing::removal_record::COPY_PREFIX;
 
-/// The numbered form of a name, for a file whose name is taken; `None` if there is none.
+/// The name of a file if `number` names before it are taken.
 pub fn numbered_name(name: &Name, number: u32) -> Option<Name> {
     numbered::numbered(name, number)
 }
 
-/// A time from the wire as the standard library's type.
+/// The time in the standard library's type.
 pub fn system_time_of(time: Timestamp) -> SystemTime {
     meta::system_time_of(time)
 }
 
-/// The folder of `name` and the last component, with the folders above made where they are missing.
+/// The folder of `name`, and its last component. Missing folders are created.
 ///
 /// # Errors
 /// [`StoreError`] when a folder cannot be opened or made.
@@ -33,7 +33,7 @@ pub fn make_parent(folder: &Folder, name: &Name) -> Result<(Arc<Dir>, OsString),
     folder.walk().make_parent(name, &mut |_, _| {})
 }
 
-/// The folder of that name, made where it is missing.
+/// The folder of that name, created if it is missing.
 ///
 /// # Errors
 /// [`StoreError`] when it cannot be opened or made.

@@ -1,7 +1,7 @@
-//! The folders and the ledger: all that syncs, renames and removes.
+//! The folders and the ledger: every sync, rename and removal.
 //!
-//! Nothing outside this module names the database or changes a file. Whatever a peer sends reaches
-//! a file through a [`Name`](crate::proto::name::Name) and a [`Folder`] held by handle only.
+//! No other module names the database or changes a file. A peer's data reaches a file only through
+//! a [`Name`](crate::proto::name::Name) and a [`Folder`], which is held by handle.
 
 mod outgoing;
 mod tree;
@@ -20,20 +20,21 @@ pub use open_writers::Writers;
 pub use outgoing::remove::{Hold, Removed, Remover, Sent};
 pub use state::ledger::{Delivered, Ledger, Received};
 pub use state::{PROBE_PREFIX, StateDir};
-pub use tree::folder::{Folder, Listed};
-pub use tree::meta::{FileKind, Identity, Meta};
+pub use tree::folder::Folder;
+pub use tree::meta::{FileIdentity, FileKind, Meta};
 pub use tree::obstacle::Obstacle;
 pub use tree::os::Program;
+pub use tree::read::Listed;
 
 /// The metadata of an open file.
 ///
 /// # Errors
-/// What the system says.
+/// The system's error.
 pub fn meta_of(file: &std::fs::File) -> std::io::Result<Meta> {
     tree::os::stat_file(file)
 }
 
-/// Which program has a file open for writing, where this user may know.
+/// The program that has a file open for writing, if the system lets this user see it.
 pub fn writer_of(file: &Meta) -> Option<Program> {
     tree::os::writer_of(file)
 }

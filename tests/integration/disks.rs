@@ -210,7 +210,7 @@ fn a_sandboxed_program_ends_when_a_folder_is_replaced() {
     fs::create_dir(pair.b.incoming()).unwrap();
     let events = b.ends(16);
     let reason = events.last().unwrap()["reason"].as_str().unwrap();
-    assert!(reason.contains("another folder stands there now"), "{reason}");
+    assert!(reason.contains("the folder was replaced"), "{reason}");
     drop_in(&pair.a, "later", 10);
     let mut b = pair.b.start(&[]);
     b.waits_for("file_done", of_transfer("later", "receive"));

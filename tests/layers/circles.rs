@@ -8,12 +8,6 @@
 use crate::source::{Reference, read_sources, references, test_modules, tokens};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Circles that are still there: the files of each. None may be added.
-#[rustfmt::skip]
-const KNOWN: &[&[&str]] = &[
-    &["store::state", "store::tree::folder"],
-];
-
 type Module = Vec<String>;
 
 /// The modules of the crate and their imports.
@@ -31,15 +25,7 @@ fn no_files_form_a_circle() {
     sources.retain(|(_, module, _)| !matches!(module[0].as_str(), "main" | "lib"));
     let (modules, references) = read(&sources);
     let found = circles(&edges(&modules, &references));
-    let within = |circle: &[String], known: &[&str]| {
-        circle.iter().all(|file| known.contains(&file.as_str()))
-    };
-    let new: Vec<_> =
-        found.iter().filter(|circle| !KNOWN.iter().any(|known| within(circle, known))).collect();
-    assert!(new.is_empty(), "files that form a circle: {new:#?}");
-    let gone: Vec<_> =
-        KNOWN.iter().filter(|known| !found.iter().any(|circle| within(circle, known))).collect();
-    assert!(gone.is_empty(), "these are circles no more, remove them from KNOWN: {gone:#?}");
+    assert!(found.is_empty(), "files that form a circle: {found:#?}");
 }
 
 #[test]

@@ -1,16 +1,16 @@
 //! Receiving under power loss: every file with a receipt is in Incoming, no file is ever there in
 //! part or twice, and after the sender has offered the rest again, all of them are there.
 
+mod entries;
 mod run;
-mod things;
 
 use super::host::{Host, Kind, losses, needless_syncs, seeded};
+use entries::{EntryBody, TestEntry, file, large, users};
 use rand::RngExt;
 use rand::rngs::StdRng;
 use rft::config::OnConflict;
 use run::Run;
 use std::collections::BTreeSet;
-use things::{Thing, What, file, large, users};
 
 /// A step of the two users or the sender. A step that was done is not repeated after a restart.
 enum Step {
@@ -27,7 +27,7 @@ enum Step {
 }
 
 struct World {
-    things: Vec<Thing>,
+    entries: Vec<TestEntry>,
     steps: Vec<Step>,
     on_conflict: OnConflict,
 }
@@ -70,16 +70,20 @@ impl Known {
 }
 
 impl World {
-    fn new(on_conflict: OnConflict, things: &[(&'static str, What)], steps: Vec<Step>) -> Self {
-        let thing = |(name, what): &(&'static str, What)| Thing {
+    fn new(
+        on_conflict: OnConflict,
+        entries: &[(&'static str, EntryBody)],
+        steps: Vec<Step>,
+    ) -> Self {
+        let entry = |(name, body): &(&'static str, EntryBody)| TestEntry {
             name,
-            what: what.clone(),
+            body: body.clone(),
             replaces: None,
             same_as: None,
             kept_out_by: &[],
         };
-        let things = things.iter().map(thing);
-        Self { things: things.collect(), steps, on_conflict }
+        let entries = entries.iter().map(entry);
+        Self { entries: entries.collect(), steps, on_conflict }
     }
 
     /// One run of the program from its start, in which the sender offers everything without a
@@ -154,12 +158,12 @@ impl World {
 
 /// Small batches, synced file by file, with actions of the users in between.
 fn few() -> World {
-    let things = [
+    let entries = [
         ("a", file("a of the first")),
         ("new/deep/b", file("b")),
-        ("new/link", What::Link("deep/b")),
-        ("new/deep", What::Folder),
-        ("empty", What::Folder),
+        ("new/link", EntryBody::Link("deep/b")),
+        ("new/deep", EntryBody::Folder),
+        ("empty", EntryBody::Folder),
         ("large", large(7)),
         ("a", file("another a")),
     ];
@@ -173,24 +177,24 @@ fn few() -> World {
         Step::Offer(&[5]),
         Step::Offer(&[6]),
     ];
-    World::new(OnConflict::Rename, &things, steps)
+    World::new(OnConflict::Rename, &entries, steps)
 }
 
 /// Large batches, synced by volume, and name conflicts.
 fn many() -> World {
-    let things = [
+    let entries = [
         ("d/a", file("a")),
         ("d/b", file("b")),
         ("d/e/c", file("c")),
         ("d/f/d", file("d")),
         ("d/h/i/e", file("e")),
-        ("l", What::Link("d/a")),
-        ("d/e", What::Folder),
+        ("l", EntryBody::Link("d/a")),
+        ("d/e", EntryBody::Folder),
         ("d/g", large(9)),
         ("d/a", file("another a")),
     ];
     let steps = vec![Step::Offer(&[0, 1, 2, 3, 4, 5, 6, 7]), Step::TakeAway(1), Step::Offer(&[8])];
-    World::new(OnConflict::Rename, &things, steps)
+    World::new(OnConflict::Rename, &entries, steps)
 }
 
 /// A file in the place of a folder, which its user removes before the folder is complete.
@@ -199,9 +203,9 @@ fn beside() -> World {
         ("d", file("in the way")),
         ("d/a", file("a")),
         ("d/e/b", large(5)),
-        ("d/l", What::Link("a")),
-        ("d/e", What::Folder),
-        ("d", What::Folder),
+        ("d/l", EntryBody::Link("a")),
+        ("d/e", EntryBody::Folder),
+        ("d", EntryBody::Folder),
     ];
     let steps = vec![
         Step::Offer(&[0]),
@@ -216,15 +220,15 @@ fn beside() -> World {
 /// Existing files are replaced by other files, by links and folders, and by the same file again. A
 /// folder is not replaced.
 fn replacing() -> World {
-    let things = [
+    let entries = [
         ("d/a", file("old")),
         ("d/a", file("new")),
         ("d/a", large(3)),
-        ("l", What::Link("d/a")),
+        ("l", EntryBody::Link("d/a")),
         ("l", file("was a link")),
         ("k", file("becomes a link")),
-        ("k", What::Link("l")),
-        ("f", What::Folder),
+        ("k", EntryBody::Link("l")),
+        ("f", EntryBody::Folder),
         ("f", file("a folder is in the way")),
         ("same", file("the same")),
         ("same", file("the same")),
@@ -236,23 +240,23 @@ fn replacing() -> World {
         Step::Offer(&[6, 9]),
         Step::Offer(&[10]),
     ];
-    let mut world = World::new(OnConflict::Overwrite, &things, steps);
+    let mut world = World::new(OnConflict::Overwrite, &entries, steps);
     for (new, old) in [(1, 0), (2, 1), (4, 3), (6, 5), (10, 9)] {
-        world.things[new].replaces = Some(old);
+        world.entries[new].replaces = Some(old);
     }
-    world.things[8].kept_out_by = &[7];
+    world.entries[8].kept_out_by = &[7];
     world
 }
 
 /// Existing files stay, and a refused file arrives when its place is free.
 fn skipping() -> World {
-    let things = [
+    let entries = [
         ("d/a", file("first")),
         ("d/a", file("another")),
         ("d/a", large(3)),
-        ("l", What::Link("d/a")),
-        ("l", What::Link("d")),
-        ("f", What::Folder),
+        ("l", EntryBody::Link("d/a")),
+        ("l", EntryBody::Link("d")),
+        ("f", EntryBody::Folder),
         ("f", file("a folder is in the way")),
         ("same", users("the same")),
         ("same", file("the same")),
@@ -268,10 +272,10 @@ fn skipping() -> World {
         Step::Offer(&[2]),
         Step::Offer(&[1]),
     ];
-    let mut world = World::new(OnConflict::Skip, &things, steps);
-    world.things[8].same_as = Some(7);
+    let mut world = World::new(OnConflict::Skip, &entries, steps);
+    world.entries[8].same_as = Some(7);
     for (refused, by) in [(1, &[0, 2][..]), (2, &[0, 1]), (4, &[3]), (6, &[5]), (8, &[7])] {
-        world.things[refused].kept_out_by = by;
+        world.entries[refused].kept_out_by = by;
     }
     world
 }

@@ -2,21 +2,21 @@
 //! removed file does not come back, an archived file is in the archive once, and a kept file is not
 //! sent again.
 
+mod entries;
 mod run;
-mod things;
 
 use super::host::{Host, Kind, losses, needless_syncs, seeded};
+use entries::{EntryBody, TestEntry};
 use rand::RngExt;
 use rand::rngs::StdRng;
 use rft::config::{AfterSend, Folders};
 use rft::internals::store::StateDir;
 use run::Run;
 use std::collections::BTreeSet;
-use things::{Thing, What};
 
 /// The entries of Outgoing, and the steps of the run.
 struct World {
-    things: Vec<Thing>,
+    entries: Vec<TestEntry>,
     after_send: AfterSend,
     /// `Outgoing` is a volume of its own.
     apart: bool,
@@ -89,7 +89,7 @@ fn files(after_send: AfterSend, apart: bool) -> World {
     names.push("last".into());
     let steps = [vec![0], vec![1, 2], vec![5], vec![4], (6..14).collect(), vec![14]];
     World {
-        things: names.into_iter().map(|name| Thing::new(name, What::File)).collect(),
+        entries: names.into_iter().map(|name| TestEntry::new(name, EntryBody::File)).collect(),
         after_send,
         apart,
         steps: steps.into_iter().map(Step::Send).collect(),
@@ -98,25 +98,26 @@ fn files(after_send: AfterSend, apart: bool) -> World {
 
 /// Links, folders, and entries that their user replaces or removes meanwhile.
 fn changing(after_send: AfterSend, apart: bool) -> World {
-    let replacing = |name: &str, what, old| Thing { replaces: Some(old), ..Thing::new(name, what) };
-    let things = vec![
-        Thing::new("link", What::Link),
-        Thing::new("d/deep/link", What::Link),
-        Thing::new("d/deep/f", What::File),
-        Thing::new("d/deep", What::Folder),
-        Thing::new("d", What::Folder),
-        Thing::new("empty", What::Folder),
-        Thing::new("first", What::File),
-        replacing("first", What::File, 6),
-        Thing::new("e/within", What::File),
-        replacing("e/within", What::File, 8),
-        Thing::new("e/to file", What::Link),
-        replacing("e/to file", What::File, 10),
-        Thing::new("to link", What::File),
-        replacing("to link", What::Link, 12),
-        Thing::new("e/stays", What::Link),
-        Thing::new("open", What::File),
-        Thing::new("e/open", What::File),
+    let replacing =
+        |name: &str, body, old| TestEntry { replaces: Some(old), ..TestEntry::new(name, body) };
+    let entries = vec![
+        TestEntry::new("link", EntryBody::Link),
+        TestEntry::new("d/deep/link", EntryBody::Link),
+        TestEntry::new("d/deep/f", EntryBody::File),
+        TestEntry::new("d/deep", EntryBody::Folder),
+        TestEntry::new("d", EntryBody::Folder),
+        TestEntry::new("empty", EntryBody::Folder),
+        TestEntry::new("first", EntryBody::File),
+        replacing("first", EntryBody::File, 6),
+        TestEntry::new("e/within", EntryBody::File),
+        replacing("e/within", EntryBody::File, 8),
+        TestEntry::new("e/to file", EntryBody::Link),
+        replacing("e/to file", EntryBody::File, 10),
+        TestEntry::new("to link", EntryBody::File),
+        replacing("to link", EntryBody::Link, 12),
+        TestEntry::new("e/stays", EntryBody::Link),
+        TestEntry::new("open", EntryBody::File),
+        TestEntry::new("e/open", EntryBody::File),
     ];
     let steps = vec![
         Step::Send(vec![0, 5]),
@@ -133,7 +134,7 @@ fn changing(after_send: AfterSend, apart: bool) -> World {
         Step::Send(vec![9, 11, 15]),
         Step::Send(vec![7]),
     ];
-    World { things, after_send, apart, steps }
+    World { entries, after_send, apart, steps }
 }
 
 /// `--after-send`, and whether Outgoing is a volume of its own.
@@ -152,7 +153,7 @@ fn all_worlds() -> impl Iterator<Item = World> {
 impl World {
     /// The entry that this one replaces.
     fn replaced_by(&self, new: usize) -> usize {
-        self.things[new].replaces.unwrap()
+        self.entries[new].replaces.unwrap()
     }
 
     /// A host with Outgoing as the user left it.
@@ -161,9 +162,9 @@ impl World {
         let filled = host.run(|root| {
             let folders = Folders::in_dir(root.join("base"));
             StateDir::make(&folders).map_err(|error| error.to_string())?;
-            let first = |(_, thing): &(usize, &Thing)| thing.replaces.is_none();
-            let things = self.things.iter().enumerate().filter(first);
-            things.for_each(|(n, thing)| thing.put(n, &folders.outgoing));
+            let first = |(_, entry): &(usize, &TestEntry)| entry.replaces.is_none();
+            let entries = self.entries.iter().enumerate().filter(first);
+            entries.for_each(|(n, entry)| entry.put(n, &folders.outgoing));
             Ok(())
         });
         filled.unwrap().0.settled()

@@ -16,7 +16,7 @@ use crate::outbox::watch::temp_names;
 use crate::proto::message::Timestamp;
 use crate::proto::name::Name;
 use crate::status::Backlog;
-use crate::store::{FileKind, Identity, Meta, Writers};
+use crate::store::{FileIdentity, FileKind, Meta, Writers};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
@@ -28,7 +28,7 @@ pub(crate) fn file(inode: u64, size: u64, seconds: i64) -> Meta {
         size,
         modified: time,
         mode: Some(0o644),
-        identity: Identity { device: 1, inode, changed: time },
+        identity: FileIdentity { device: 1, inode, changed: time },
     }
 }
 

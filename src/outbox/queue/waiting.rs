@@ -80,12 +80,12 @@ mod tests {
     use crate::outbox::watch::settle::Activity;
     use crate::outbox::{Item, Retry};
     use crate::proto::message::Timestamp;
-    use crate::store::{FileKind, Identity, Meta};
+    use crate::store::{FileIdentity, FileKind, Meta};
     use std::time::Duration;
 
     fn meta(size: u64) -> Meta {
         let time = Timestamp { seconds: 1, nanos: 0 };
-        let identity = Identity { device: 1, inode: size, changed: time };
+        let identity = FileIdentity { device: 1, inode: size, changed: time };
         Meta { kind: FileKind::File, size, modified: time, mode: Some(0o644), identity }
     }
 

@@ -10,7 +10,7 @@ use crate::proto::message::{EntryKind, Offer};
 use crate::proto::name::Name;
 use crate::store::error::StoreError;
 use crate::store::state::ledger::Ledger;
-use crate::store::tree::folder::DirCursor;
+use crate::store::tree::cursor::DirCursor;
 use crate::store::tree::meta::FileKind;
 use crate::store::tree::numbered;
 use crate::store::tree::numbered::numbered;

@@ -1,15 +1,16 @@
-//! Where files arrive: the folder, the stage beside it, and the space that is promised.
+//! The receiving folder, its stage on the same volume, and the space that is reserved.
 
 pub(crate) mod beside;
+pub(crate) mod compare;
 pub(crate) mod place;
 pub(crate) mod publish;
 pub(crate) mod quota;
-pub(crate) mod same;
+pub(crate) mod recover;
 pub(crate) mod stage;
 
 use super::error::{Naming, StoreError};
 use super::state::age;
-use super::state::{Aside, Beside, StateDir};
+use super::state::{StateDir, WorkDir, WorkFolder};
 use super::tree::folder::Folder;
 use super::tree::os;
 use crate::config::OnConflict;
@@ -23,16 +24,16 @@ use std::ffi::{OsStr, OsString};
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
-/// A staged file that nobody resumed for so long is dropped.
-const STALE: u64 = 30 * 24 * 3600;
-/// Of smaller files, in bytes, it does not matter how much is written already.
-const LOOKED_AT: u64 = 4 << 20;
+/// Maximum age, in seconds, of a staged file that is not resumed.
+const MAX_UNFINISHED_AGE: u64 = 30 * 24 * 3600;
+/// For files below this size, in bytes, the staged part is not subtracted from the reservation.
+const MIN_MEASURED: u64 = 4 << 20;
 
-/// A folder that is made to see which permissions it gets.
-const USUAL: &str = ".folder";
+/// A folder that is created to see the permissions that a new folder gets.
+const MODE_PROBE: &str = ".folder";
 
-/// Unfinished files that wait to be resumed. For a new one the oldest goes: whoever begins many and
-/// finishes none fills the stage no further, and an honest peer has no more than it may have
+/// Maximum number of unfinished files; a new one replaces the oldest. This bounds the stage if a
+/// peer begins many files and finishes none. An honest peer has at most as many as it may have
 /// streams.
 const MAX_UNFINISHED: usize = 1024;
 
@@ -40,24 +41,24 @@ const MAX_UNFINISHED: usize = 1024;
 #[derive(Debug)]
 pub struct Incoming {
     folder: Folder,
-    stage: Aside,
+    stage: WorkFolder,
     promised: Arc<Promises>,
     quota: Option<Arc<Quota>>,
     usual_mode: OnceLock<u32>,
 }
 
-/// Bytes of the transfers under way, whole.
+/// The total size, in bytes, of each transfer under way.
 type Promises = Mutex<HashMap<TransferId, u64>>;
 
 impl Incoming {
     /// Opens the folder and its stage. Call [`Incoming::recover`] before anything is received.
     ///
     /// # Errors
-    /// [`StoreError`] when either cannot be made or used.
+    /// [`StoreError`] if either cannot be created or used.
     pub fn open(path: &Path, state: &StateDir) -> Result<Self, StoreError> {
         let folder = Folder::open(path, true)?;
         folder.keep_out_of(state.meta());
-        let stage = state.beside(&folder, "stage")?;
+        let stage = state.work_dir(&folder, "stage")?;
         Ok(Self {
             folder,
             stage,
@@ -67,13 +68,14 @@ impl Incoming {
         })
     }
 
-    /// The same, holding at most so many bytes with what is being received and what is staged.
+    /// The same with a limit, in bytes, on the files in Incoming, the staged files and the
+    /// transfers under way together.
     #[must_use]
-    pub fn limited(self, most: Option<u64>) -> Self {
-        Self { quota: most.map(Quota::new).map(Arc::new), ..self }
+    pub fn limited(self, limit: Option<u64>) -> Self {
+        Self { quota: limit.map(Quota::new).map(Arc::new), ..self }
     }
 
-    /// Whether this process may write a file of this size at all.
+    /// Checks that the process may write a file of this size.
     ///
     /// # Errors
     /// [`StoreError::TooLarge`].
@@ -87,7 +89,7 @@ impl Incoming {
         }
     }
 
-    /// Whether [`Incoming::reserve`] may take its time.
+    /// Whether [`Incoming::reserve`] may take long, because it walks through Incoming.
     pub fn is_limited(&self) -> bool {
         self.quota.is_some()
     }
@@ -97,16 +99,15 @@ impl Incoming {
         &self.folder
     }
 
-    /// The stage as it is now.
-    pub(crate) fn stage_dir(&self) -> Result<Beside, StoreError> {
+    /// The present stage.
+    pub(crate) fn stage_dir(&self) -> Result<WorkDir, StoreError> {
         self.stage.of(&self.folder)
     }
 
-    /// Sets space aside for a transfer of `bytes` in all, if what it still needs is free besides
-    /// what others still need and `min_free`. What is in the stage of each counts as written.
+    /// Reserves space for a transfer of `bytes` in total, if the volume has room for the rest of
+    /// this transfer, the rest of the others and `min_free`. Staged bytes count as written.
     ///
-    /// With a limit on what Incoming may hold, it is kept to, and all of Incoming may be walked
-    /// through to know.
+    /// With a limit on the bytes in Incoming, this may walk through all of Incoming.
     ///
     /// # Errors
     /// [`StoreError::NoSpace`], [`StoreError::Full`].
@@ -124,8 +125,8 @@ impl Incoming {
         }
         let mut promises = self.promises();
         let stage = self.stage_dir()?;
-        // The stage first, the free space second: what is written in between counts twice, not
-        // never.
+        // The stage is measured before the free space: bytes written in between then count twice,
+        // rather than not at all.
         let mut wanted =
             if bytes == 0 { 0 } else { missing(&stage, id, bytes).saturating_add(min_free) };
         for (&id, &bytes) in promises.iter() {
@@ -144,7 +145,7 @@ impl Incoming {
         self.promised.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Bytes in the stage of transfers that are not under way, but for this one.
+    /// Bytes in the stage that belong neither to a transfer under way nor to `id`.
     fn left_in_stage(&self, id: TransferId) -> Result<u64, StoreError> {
         let stage = self.stage_dir()?;
         let mut own: HashSet<_> = self.promises().keys().map(|&id| leaf_of(id)).collect();
@@ -154,7 +155,7 @@ impl Incoming {
         Ok(left.filter_map(|leaf| os::stat(&stage.dir, leaf).ok()).map(|meta| meta.size).sum())
     }
 
-    /// The staged file of a transfer, created or found again, and the chunks that an earlier
+    /// Opens or creates the staged file of a transfer, and returns the chunks that an earlier
     /// attempt left in it. The set is a hint: the file may be shorter, and only a hash proves its
     /// content.
     ///
@@ -166,9 +167,9 @@ impl Incoming {
         Staged::open(&stage, id)
     }
 
-    /// Drops the oldest unfinished files beyond `most`, those under way excepted. What cannot be
-    /// dropped stays.
-    fn keep_unfinished(&self, stage: &Beside, most: usize) {
+    /// Drops the oldest unfinished files beyond `most`, except those under way. A file that cannot
+    /// be removed stays.
+    fn keep_unfinished(&self, stage: &WorkDir, most: usize) {
         let leaves = os::entries(&stage.dir).unwrap_or_default();
         let noted = leaves.iter().filter_map(|leaf| leaf.to_str()?.strip_suffix(HINT_SUFFIX));
         let noted: Vec<_> = noted.map(OsStr::new).collect();
@@ -188,13 +189,13 @@ impl Incoming {
         }
     }
 
-    /// The permissions of a folder that any program makes here, for one whose sender has none. The
-    /// system tells them only by making a folder.
+    /// The permissions that a new folder gets here, for a folder whose sender has none. The only
+    /// way to learn them is to create a folder.
     pub(crate) fn usual_mode(&self) -> Option<u32> {
         if let Some(mode) = self.usual_mode.get() {
             return Some(*mode);
         }
-        let (stage, leaf) = (self.stage_dir().ok()?, OsStr::new(USUAL));
+        let (stage, leaf) = (self.stage_dir().ok()?, OsStr::new(MODE_PROBE));
         os::make_dir(&stage.dir, leaf, false).ok()?;
         let made = os::stat(&stage.dir, leaf);
         let _: Result<(), _> = os::remove_dir(&stage.dir, leaf);
@@ -202,14 +203,14 @@ impl Incoming {
         Some(*self.usual_mode.get_or_init(|| mode))
     }
 
-    /// Drops what is staged of a transfer, if anything is.
+    /// Drops the staged file of a transfer, if there is one.
     ///
     /// # Errors
     /// [`StoreError`] when it cannot be removed.
     pub fn discard(&self, id: TransferId) -> Result<(), StoreError> {
         let stage = self.stage_dir()?;
-        // The note first: a file without a note is dropped at the next start, whatever happens
-        // here.
+        // The checkpoint goes first: if the second removal fails, the next start drops a file
+        // without a checkpoint.
         for leaf in [Staged::hint_leaf(id), leaf_of(id)] {
             match os::unlink(&stage.dir, &leaf) {
                 Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
@@ -221,9 +222,17 @@ impl Incoming {
         Ok(())
     }
 
-    /// Drops what no transfer resumes: all but a staged file with its note, whose time tells when
-    /// it was last written to (a whole staged file has its source's). Only after the recovery: the
-    /// ledger takes a staged file that is missing for placed.
+    /// Removes the checkpoint of a placed file. Errors do not matter: a checkpoint without its file
+    /// is removed at the next start.
+    pub(crate) fn drop_note(&self, id: TransferId) {
+        if let Ok(stage) = self.stage_dir() {
+            let _: Result<(), _> = os::unlink(&stage.dir, &Staged::hint_leaf(id));
+        }
+    }
+
+    /// Drops all files that no transfer can resume. Only a staged file with a recent checkpoint
+    /// stays. The age is that of the checkpoint, because a complete staged file has the time of its
+    /// source. This runs after the recovery, which treats a missing staged file as placed.
     fn sweep(&self, as_of: u64) -> Result<(), StoreError> {
         let stage = self.stage_dir()?;
         let leaves = os::entries(&stage.dir).naming("list", || stage.path.display())?;
@@ -235,7 +244,7 @@ impl Incoming {
             };
             let fresh = os::stat(&stage.dir, note).is_ok_and(|noted| {
                 let when = u64::try_from(noted.modified.seconds).unwrap_or(0);
-                !age::is_older(when, as_of, STALE)
+                !age::is_older(when, as_of, MAX_UNFINISHED_AGE)
             });
             if fresh && there.contains(OsStr::new(staged)) {
                 kept.extend([note.clone(), OsString::from(staged)]);
@@ -244,12 +253,12 @@ impl Incoming {
         for leaf in leaves.iter().filter(|leaf| !kept.contains(*leaf)) {
             let _: Result<(), _> = os::unlink(&stage.dir, leaf);
         }
-        let _: Result<(), _> = os::remove_dir(&stage.dir, OsStr::new(USUAL));
+        let _: Result<(), _> = os::remove_dir(&stage.dir, OsStr::new(MODE_PROBE));
         Ok(())
     }
 
-    /// Finishes what a crash left half published, then drops staged files that cannot be resumed or
-    /// that nobody resumed for 30 days.
+    /// Completes the publications that a crash interrupted, then drops staged files that cannot be
+    /// resumed or were not resumed for 30 days.
     ///
     /// # Errors
     /// [`StoreError`] when the ledger or a staged file cannot be used.
@@ -258,27 +267,27 @@ impl Incoming {
         ledger: &super::Ledger,
         on_conflict: OnConflict,
     ) -> Result<(), StoreError> {
-        publish::recover(self, ledger, on_conflict)?;
+        recover::recover(self, ledger, on_conflict)?;
         self.sweep(ledger.as_of())
     }
 }
 
-/// What a transfer still has to write.
-fn missing(stage: &Beside, id: TransferId, bytes: u64) -> u64 {
-    if bytes < LOOKED_AT {
+/// The bytes that a transfer has not written yet.
+fn missing(stage: &WorkDir, id: TransferId, bytes: u64) -> u64 {
+    if bytes < MIN_MEASURED {
         return bytes;
     }
     let staged = os::stat(&stage.dir, &leaf_of(id)).map_or(0, |staged| staged.size);
     bytes.saturating_sub(staged)
 }
 
-/// Space that is set aside; given back when dropped.
+/// Reserved space, which is released when this value is dropped.
 #[derive(Debug)]
 pub struct Reservation {
     promised: Arc<Promises>,
     id: TransferId,
-    /// Who counts what becomes of it.
-    quota: Option<(Arc<Quota>, Beside)>,
+    /// The quota, which counts the bytes that remain.
+    quota: Option<(Arc<Quota>, WorkDir)>,
 }
 
 impl Drop for Reservation {
@@ -286,8 +295,8 @@ impl Drop for Reservation {
         let promised =
             self.promised.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.id);
         if let Some((quota, stage)) = &self.quota {
-            // It stands in Incoming, or some of it in the stage. That it is nowhere shows the next
-            // walk.
+            // The file is in Incoming, or a part of it in the stage. If it is in neither, the next
+            // walk corrects the count.
             let staged = os::stat(&stage.dir, &leaf_of(self.id)).map(|staged| staged.size);
             quota.grew(staged.ok().or(promised).unwrap_or(0));
         }

@@ -1,77 +1,53 @@
-//! One staged entry gets its name in Incoming: by a rename that never replaces, unless it is told
-//! to.
+//! Gives a staged entry its name in Incoming, by a rename that replaces an entry only with
+//! `--on-conflict overwrite`.
 
 use super::Incoming;
 use super::beside::Beside;
-use super::same::{hash_of, samples_agree};
+use super::compare::{Comparisons, Fingerprint, StagedEntry};
 use super::stage::leaf_of;
 use crate::config::OnConflict;
 use crate::failpoint::fail_point;
 use crate::proto::message::{EntryKind, Timestamp, TransferId};
 use crate::proto::name::Name;
 use crate::store::error::{Naming, StoreError};
-use crate::store::tree::folder::DirCursor;
+use crate::store::tree::cursor::DirCursor;
 use crate::store::tree::meta::{FileKind, Meta};
 use crate::store::tree::numbered;
 use crate::store::tree::numbered::numbered;
 use crate::store::tree::os;
 use crate::store::tree::sync;
 use cap_std::fs::Dir;
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 use std::ffi::{OsStr, OsString};
 use std::io;
 use std::sync::Arc;
 
-/// Folders whose entries changed are remembered up to here: handles are scarce. With more of them
-/// the volume is synced as one at the end; where that cannot be, those so far are synced at once.
+/// Maximum number of changed folders that wait for their sync, because handles are scarce. With
+/// more of them the whole volume is synced at the end. If the system cannot do that, the folders so
+/// far are synced immediately.
 const MAX_CHANGED: usize = 64;
-/// The permissions of a folder that is made on the way to a file.
+/// The permissions of a folder that is created as the parent of a file.
 const PRIVATE: u32 = 0o700;
-/// Files of the same size at numbered names that are compared with a new one, and those that are
-/// read to the end.
-pub(crate) const MAX_READ: u32 = 64;
-const MAX_HASHED: usize = 4;
-/// How often a name that is free, then taken, then free again is tried.
-const RACES: u32 = 16;
+/// Maximum number of attempts at a name that other programs take and free again.
+const MAX_RACES: u32 = 16;
 
-/// One batch's way into Incoming.
+/// Places the entries of one batch.
 pub(crate) struct Placer<'a> {
     incoming: &'a Incoming,
     walk: DirCursor<'a>,
     on_conflict: OnConflict,
     changed: Vec<(Option<Name>, Arc<Dir>)>,
-    // The folder whose way to the top is in `changed`.
+    // The folder that is in `changed` with all folders above it.
     last: Option<Name>,
-    // The stage that lost entries.
+    // The stage, if entries left it.
     stage: Option<Arc<Dir>>,
-    // Staged entries that stand in Incoming already: dropped when that is on stable storage.
-    doubles: Vec<TransferId>,
-    // A folder that could not be synced when there were too many of them.
+    // Staged entries with an equal entry in Incoming. They are dropped once that entry is synced.
+    duplicates: Vec<TransferId>,
+    // The error of a sync before the end of the batch.
     failed: Option<io::Error>,
-    // The files in Incoming that were compared with staged ones.
-    compared: HashMap<TransferId, Compared>,
+    // The files in Incoming that were compared with staged files.
+    comparisons: Comparisons,
     beside: Beside,
-}
-
-/// What was found when files were compared with a staged one.
-#[derive(Default)]
-struct Compared {
-    read: u32,
-    hashed: Vec<(Meta, bool)>,
-}
-
-/// What a staged entry is, as far as its place is concerned.
-pub(crate) struct Entry<'a> {
-    pub(crate) id: TransferId,
-    pub(crate) name: &'a Name,
-    pub(crate) thing: Thing<'a>,
-    pub(crate) modified: Timestamp,
-}
-
-/// How to tell that the same thing stands there already.
-pub(crate) enum Thing<'a> {
-    File { size: u64, hash: &'a [u8; 32] },
-    Link { target: &'a [u8] },
 }
 
 impl<'a> Placer<'a> {
@@ -84,20 +60,21 @@ impl<'a> Placer<'a> {
             changed: Vec::new(),
             last: None,
             stage: None,
-            doubles: Vec::new(),
+            duplicates: Vec::new(),
             failed: None,
-            compared: HashMap::new(),
+            comparisons: Comparisons::default(),
             beside,
         }
     }
 
-    /// Where it leads.
+    /// The folder into which entries are placed.
     pub(crate) fn incoming(&self) -> &'a Incoming {
         self.incoming
     }
 
-    /// The name of an offered entry as far as the folders above it are concerned, and of a folder
-    /// as a whole: beside what stands in the way, where both are kept.
+    /// The name in Incoming of an offered entry, before a number for its own last component: with
+    /// `--on-conflict rename`, a folder above it, or the folder itself, may have another name than
+    /// offered.
     pub(crate) fn real_name(&mut self, name: &Name, kind: &EntryKind) -> Name {
         match (self.on_conflict, kind) {
             (OnConflict::Overwrite | OnConflict::Skip, _) => name.clone(),
@@ -106,14 +83,14 @@ impl<'a> Placer<'a> {
         }
     }
 
-    /// Which folders stand beside their names.
+    /// The folders with another name than offered.
     pub(crate) fn beside(&self) -> &Beside {
         &self.beside
     }
 
-    /// The name that an entry will probably get, for the ledger: the one that [`Placer::place`]
-    /// would find now. Should the process die, the recovery places it there.
-    pub(crate) fn likely_name(&mut self, entry: &Entry<'_>) -> Name {
+    /// The name that [`Placer::place`] would choose now, for the ledger. If the process dies, the
+    /// recovery uses this name.
+    pub(crate) fn likely_name(&mut self, entry: &StagedEntry<'_>) -> Name {
         if self.on_conflict != OnConflict::Rename {
             return entry.name.clone();
         }
@@ -121,25 +98,32 @@ impl<'a> Placer<'a> {
             let Some(candidate) = numbered(entry.name, number) else { break };
             let Ok((parent, leaf)) = self.walk.parent(&candidate) else { return candidate };
             match os::stat(&parent, &leaf) {
-                Ok(there) if !self.is_same(entry, number, &parent, &leaf, &there) => {}
+                Ok(there)
+                    if !self.comparisons.is_same(
+                        self.incoming,
+                        entry,
+                        number,
+                        (&parent, &leaf),
+                        &there,
+                    ) => {}
                 _ => return candidate,
             }
         }
         entry.name.clone()
     }
 
-    /// Gives a staged entry its name, and says which. The staged one is gone after
-    /// [`Placer::sync`], or it is an error.
-    pub(crate) fn place(&mut self, entry: &Entry<'_>) -> Result<Name, StoreError> {
+    /// Gives a staged entry its name, and returns the name. After a successful [`Placer::sync`] the
+    /// staged entry is gone.
+    pub(crate) fn place(&mut self, entry: &StagedEntry<'_>) -> Result<Name, StoreError> {
         let staged = leaf_of(entry.id);
         let stage = self.incoming.stage_dir()?.dir;
         let (mut number, mut races) = (0, 0);
-        while number <= numbered::MAX_NUMBER && races < RACES {
+        while number <= numbered::MAX_NUMBER && races < MAX_RACES {
             let Some(candidate) = numbered(entry.name, number) else { break };
             let (parent, leaf) = self.parent(&candidate)?;
-            match rename_in(&stage, &staged, &parent, &leaf) {
+            match rename_into_folder(&stage, &staged, &parent, &leaf) {
                 Ok(()) => {
-                    self.moved(&stage, candidate.parent(), &parent)?;
+                    self.record_moved(&stage, candidate.parent(), &parent)?;
                     return Ok(candidate);
                 }
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
@@ -163,12 +147,19 @@ impl<'a> Placer<'a> {
             };
             let compares = self.on_conflict != OnConflict::Overwrite;
             if is_staged(&stage, &staged, &there)
-                || compares && self.is_same(entry, number, &parent, &leaf, &there)
+                || compares
+                    && self.comparisons.is_same(
+                        self.incoming,
+                        entry,
+                        number,
+                        (&parent, &leaf),
+                        &there,
+                    )
             {
-                self.lasts(entry, &parent, &leaf)?;
+                self.sync_existing(entry, &parent, &leaf)?;
                 fail_point("publish.same");
-                self.moved(&stage, candidate.parent(), &parent)?;
-                self.doubles.push(entry.id);
+                self.record_moved(&stage, candidate.parent(), &parent)?;
+                self.duplicates.push(entry.id);
                 return Ok(candidate);
             }
             match self.on_conflict {
@@ -189,7 +180,7 @@ impl<'a> Placer<'a> {
                             (&parent, &leaf),
                         )
                     })?;
-                    self.moved(&stage, candidate.parent(), &parent)?;
+                    self.record_moved(&stage, candidate.parent(), &parent)?;
                     return Ok(candidate);
                 }
             }
@@ -197,36 +188,36 @@ impl<'a> Placer<'a> {
         Err(StoreError::InTheWay { path: self.shown(entry.name) })
     }
 
-    /// An earlier run gave an entry this name, and may have died before it was synced: now it is.
-    pub(crate) fn was_placed(&mut self, name: &Name) -> Result<(), StoreError> {
+    /// Syncs a name that an earlier run gave to an entry: the run may have died before the sync.
+    pub(crate) fn sync_placed(&mut self, name: &Name) -> Result<(), StoreError> {
         self.stage = Some(self.incoming.stage_dir()?.dir);
         match self.walk.parent(name) {
-            Ok((parent, _)) => self.named_in(name.parent(), &parent),
-            // Somebody took it away, with its folder.
+            Ok((parent, _)) => self.record_name_in(name.parent(), &parent),
+            // A program has removed the entry with its folder.
             Err(StoreError::NotFound { .. } | StoreError::InTheWay { .. }) => Ok(()),
             Err(error) => Err(error),
         }
     }
 
-    /// The folders from `folder` up that are not there, into `missing`.
+    /// Adds `folder` and the folders above it to `missing`, if they do not exist.
     pub(crate) fn missing(&mut self, folder: Option<Name>, missing: &mut BTreeSet<Name>) {
         let (mut above, mut unknown) = (folder, Vec::new());
         while let Some(name) = above.filter(|name| !missing.contains(name)) {
             above = name.parent();
             unknown.push(name);
         }
-        // From the top: what is beneath a missing one is missing too.
+        // From the top down: every folder beneath a missing one is missing, too.
         while let Some(name) = unknown.last() {
             match self.walk.dir(Some(name)) {
                 Err(StoreError::NotFound { .. }) => return missing.extend(unknown),
-                // Something else is there: the attempt to make it shows what is the matter.
+                // Another entry is in the way. The attempt to create the folder reports it.
                 Err(_) => return,
                 Ok(_) => drop(unknown.pop()),
             }
         }
     }
 
-    /// Whether a folder is not there any more.
+    /// Whether a folder no longer exists.
     pub(crate) fn is_gone(&mut self, name: &Name) -> bool {
         matches!(
             self.walk.dir(Some(name)),
@@ -234,15 +225,15 @@ impl<'a> Placer<'a> {
         )
     }
 
-    /// Whether a folder is still as private as it was made.
+    /// Whether a folder still has the permissions with which it was created.
     fn is_private(&mut self, name: &Name) -> bool {
         let dir = self.walk.dir(Some(name));
         let found = dir.and_then(|dir| os::stat_dir(&dir).naming("look at", || self.shown(name)));
         found.is_ok_and(|meta| meta.mode.is_none_or(|mode| mode == PRIVATE))
     }
 
-    /// Makes a folder, with its mode and time. One that is there keeps its mode, unless it was made
-    /// on the way to its files (`filling`) and nobody has changed it since.
+    /// Creates a folder with its mode and time. An existing folder keeps its mode, unless this
+    /// program created it as the parent of a file (`filling`) and its mode is unchanged since.
     pub(crate) fn folder(
         &mut self,
         name: &Name,
@@ -252,13 +243,13 @@ impl<'a> Placer<'a> {
     ) -> Result<(), StoreError> {
         let (parent, _) = self.parent(name)?;
         let dir = self.walk.make_dir(name, &mut |_, _| {})?;
-        self.named_in(name.parent(), &parent)?;
+        self.record_name_in(name.parent(), &parent)?;
         let mode = match filling && self.is_private(name) {
             true => mode.or(self.incoming.usual_mode()),
             false => None,
         };
         match os::set_dir(&dir, mode, modified) {
-            // Another user's folder keeps its time as well.
+            // A folder of another user keeps its time as well.
             Err(error) if mode.is_none() && error.kind() == io::ErrorKind::PermissionDenied => {}
             set => set.naming("set the time of", || self.shown(name))?,
         }
@@ -266,42 +257,43 @@ impl<'a> Placer<'a> {
         Ok(())
     }
 
-    /// Brings all names that were given onto stable storage, and that the stage has them no more:
-    /// one that came back after a loss of power would be placed again when the user has long taken
-    /// the file away.
+    /// Syncs all new names in Incoming, and their removal from the stage. A staged entry that
+    /// reappeared after a power loss would be placed again, even if the user has removed the file
+    /// since.
     pub(crate) fn sync(&mut self) -> Result<(), StoreError> {
         let stage = self.stage.take();
-        // What stands in Incoming already must be durable before the staged one goes.
-        let with_stage = stage.as_ref().filter(|_| self.doubles.is_empty());
+        // The equal entry in Incoming must be durable before the staged one is dropped.
+        let with_stage = stage.as_ref().filter(|_| self.duplicates.is_empty());
         let dirs: Vec<_> = self.changed.iter().map(|(_, dir)| dir).chain(with_stage).collect();
         let mut synced = self.failed.take().map_or_else(|| sync::folders(dirs.into_iter()), Err);
         self.changed.clear();
         self.last = None;
-        if let (Some(stage), Ok(()), false) = (stage, &synced, self.doubles.is_empty()) {
-            for id in self.doubles.drain(..) {
+        if let (Some(stage), Ok(()), false) = (stage, &synced, self.duplicates.is_empty()) {
+            for id in self.duplicates.drain(..) {
                 self.incoming.discard(id)?;
             }
             synced = os::sync_dir(&stage);
         }
-        self.doubles.clear();
+        self.duplicates.clear();
         synced.naming("sync", || self.incoming.folder().path().display())
     }
 
-    /// An entry left the stage for this folder, or is about to since it stands there already.
-    fn moved(
+    /// Records that an entry left the stage for this folder, or will be dropped because of an equal
+    /// one.
+    fn record_moved(
         &mut self,
         stage: &Arc<Dir>,
         folder: Option<Name>,
         dir: &Arc<Dir>,
     ) -> Result<(), StoreError> {
         self.stage = Some(Arc::clone(stage));
-        self.named_in(folder, dir)
+        self.record_name_in(folder, dir)
     }
 
-    /// A name was given in this folder. It lasts when the folder and all above it do, and nobody
-    /// can tell whether those do that were there before: another program, or an attempt that
-    /// failed, may have made them a moment ago.
-    fn named_in(&mut self, folder: Option<Name>, dir: &Arc<Dir>) -> Result<(), StoreError> {
+    /// Records a new name in this folder. The name is durable only if the folder and all folders
+    /// above it are. Existing folders are synced, too: another program or a failed attempt may have
+    /// created them just before.
+    fn record_name_in(&mut self, folder: Option<Name>, dir: &Arc<Dir>) -> Result<(), StoreError> {
         self.changed(folder.clone(), dir);
         let Some(name) = folder else { return Ok(()) };
         if self.last.as_ref() == Some(&name) {
@@ -334,7 +326,8 @@ impl<'a> Placer<'a> {
         }
         if self.changed.len() == MAX_CHANGED {
             if sync::at_once(MAX_CHANGED) {
-                // The sync of so many takes the whole volume, and this folder with it.
+                // This many folders are synced by a sync of the volume, which covers this folder,
+                // too.
                 return;
             }
             let synced = sync::folders(self.changed.iter().map(|(_, dir)| dir));
@@ -344,57 +337,20 @@ impl<'a> Placer<'a> {
         self.changed.push((name, Arc::clone(dir)));
     }
 
-    /// Whether the same content stands there: a link to the same target, or a file of the same size
-    /// whose bytes have the same hash. The files at numbered names are the user's other versions:
-    /// of many, only some are read, and those that have the time of this one.
-    fn is_same(
-        &mut self,
-        entry: &Entry<'_>,
-        number: u32,
+    /// Syncs the existing entry that is equal to a staged one: another program may have written it
+    /// just before. Its mode and time are left to its owner.
+    fn sync_existing(
+        &self,
+        entry: &StagedEntry<'_>,
         parent: &Dir,
         leaf: &OsStr,
-        there: &Meta,
-    ) -> bool {
-        let (size, hash) = match &entry.thing {
-            Thing::Link { target } => {
-                return there.kind == FileKind::Link
-                    && os::read_link(parent, leaf).is_ok_and(|found| found == *target);
-            }
-            Thing::File { size, hash } => (*size, *hash),
-        };
-        if there.kind != FileKind::File || there.size != size {
-            return false;
-        }
-        let compared = self.compared.entry(entry.id).or_default();
-        if let Some((_, same)) = compared.hashed.iter().find(|(meta, _)| meta.unchanged(there)) {
-            return *same;
-        }
-        let many = compared.read >= MAX_READ || compared.hashed.len() >= MAX_HASHED;
-        if number > 0 && many && there.modified != entry.modified {
-            return false;
-        }
-        compared.read += 1;
-        // A file that cannot be read is another one.
-        let Ok((file, meta)) = os::open_read(parent, leaf) else { return false };
-        let staged = self.incoming.stage_dir().ok();
-        let staged = staged.and_then(|stage| os::open_read(&stage.dir, &leaf_of(entry.id)).ok());
-        if staged.is_some_and(|(staged, _)| !samples_agree(&staged, &file, size)) {
-            return false;
-        }
-        let same = hash_of(&file, size).is_ok_and(|found| found == *hash);
-        compared.hashed.push((meta, same));
-        same
-    }
-
-    /// What stands there in the place of a staged entry, to stable storage: somebody else wrote it,
-    /// perhaps a moment ago. Its mode and its time are its owner's.
-    fn lasts(&self, entry: &Entry<'_>, parent: &Dir, leaf: &OsStr) -> Result<(), StoreError> {
-        if let Thing::Link { .. } = entry.thing {
+    ) -> Result<(), StoreError> {
+        if let Fingerprint::Link { .. } = entry.fingerprint {
             return Ok(());
         }
         match os::open_read(parent, leaf).and_then(|(file, _)| os::sync_file(&file)) {
-            // Windows flushes a file only through a handle that may write, and this one is not ours
-            // to write.
+            // Windows flushes a file only through a writable handle, and this file is not opened
+            // for writing.
             Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Ok(()),
             synced => synced.naming("sync", || self.shown(entry.name)),
         }
@@ -405,22 +361,22 @@ impl<'a> Placer<'a> {
     }
 }
 
-/// Whether what stands there is the staged file itself: a crash came between the two halves of a
-/// rename by hard link.
+/// Whether the existing entry is the staged file itself: a crash occurred between the two steps of
+/// a rename by hard link.
 fn is_staged(stage: &Dir, staged: &OsStr, there: &Meta) -> bool {
     os::stat(stage, staged).is_ok_and(|staged| staged.same_inode(there))
 }
 
-/// As [`os::rename_new`]. A folder whose mode does not let its own user write (it came with it,
-/// from an earlier transfer) is opened for the one moment.
-fn rename_in(from: &Dir, old: &OsStr, to: &Dir, new: &OsStr) -> io::Result<()> {
+/// As [`os::rename_new`]. If the folder's mode, which may come from an earlier transfer, forbids
+/// its own user to write, the mode is changed for the rename only.
+fn rename_into_folder(from: &Dir, old: &OsStr, to: &Dir, new: &OsStr) -> io::Result<()> {
     match os::rename_new(from, old, to, new) {
         Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
             let before = os::stat_dir(to)?;
             let Some(mode) = before.mode.filter(|mode| mode & 0o300 != 0o300) else {
                 return Err(error);
             };
-            // Only its owner can do this, so another user's folder stays as it is.
+            // Only the owner can do this, so a folder of another user stays unchanged.
             os::set_dir(to, Some(mode | 0o300), before.modified).map_err(|_| error)?;
             let renamed = os::rename_new(from, old, to, new);
             os::set_dir(to, Some(mode), before.modified)?;

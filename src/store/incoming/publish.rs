@@ -1,14 +1,14 @@
-//! From the stage into Incoming, many entries at once, so that none is ever there in part and none
-//! is receipted before it is on stable storage (design.md, "Receipt = durable").
+//! Publishes a batch of staged entries in Incoming. No entry is ever visible in part, and none gets
+//! a receipt before it is durable (design.md, "Receipt = durable").
 //!
-//! Written and synced; then the ledger says "committing" (durably); then the rename; then the
-//! folders and the stage are synced; then the ledger says "committed". A crash leaves "committing",
-//! and the stage tells the rest: the staged file is there, so the rename is made again; or it is
-//! not, so the rename was made.
+//! The steps: write and sync the staged files; record "committing" in the ledger, durably; rename;
+//! sync the folders and the stage; record "committed". After a crash the ledger says "committing".
+//! If the staged file exists, the rename is repeated; otherwise it was done.
 
 use super::Incoming;
 use super::beside::Beside;
-use super::place::{Entry, Placer, Thing};
+use super::compare::{Fingerprint, StagedEntry};
+use super::place::Placer;
 use super::stage::{Staged, leaf_of};
 use crate::config::OnConflict;
 use crate::failpoint::fail_point;
@@ -16,84 +16,82 @@ use crate::proto::message::{EntryKind, Offer, Outcome, Refusal, TransferId};
 use crate::proto::name::{Name, link_stays_inside};
 use crate::store::error::{Naming, StoreError};
 use crate::store::state::ledger::{Ledger, Received};
-use crate::store::tree::meta::FileKind;
 use crate::store::tree::{os, sync};
 use bytes::Bytes;
 use std::collections::{BTreeSet, HashSet};
 use std::io;
 
-/// An entry that is whole, and shall stand in Incoming.
+/// A complete entry that is to be published.
 #[derive(Debug)]
 pub struct Arrived {
-    /// What was offered.
+    /// The sender's offer.
     pub offer: Offer,
-    /// What came.
+    /// The received content.
     pub content: Content,
-    /// BLAKE3 of a file's bytes, checked against the sender's; zero for anything else.
+    /// BLAKE3 hash of a file's bytes, checked against the sender's; zero for other entries.
     pub hash: [u8; 32],
 }
 
-/// Where an entry's content is.
+/// The location of an entry's content.
 #[derive(Debug)]
 pub enum Content {
     /// In memory: a small file.
     Bytes(Bytes),
     /// In the stage.
     Staged(Staged),
-    /// There is none.
+    /// A folder has no content.
     Folder,
-    /// In the offer.
+    /// The target is in the offer.
     Link,
 }
 
-/// How far an entry is.
-enum Step {
-    /// In the stage, under its leaf, to get this name if nobody takes it meanwhile.
+/// The progress of an entry.
+enum PublishStep {
+    /// The entry is in the stage, and is to get this name if it stays free.
     Ready(Name),
-    /// A folder, to be made when the files are placed.
+    /// A folder, which is created after the files are placed.
     Folder,
-    /// Where it stands.
+    /// The entry has this name in Incoming.
     Placed(Name),
-    /// It will not stand in Incoming, and what is staged of it is dropped.
+    /// The entry is refused, and its staged file is dropped.
     Refused(Refusal, String),
 }
 
-struct Job {
+struct BatchEntry {
     offer: Offer,
-    /// Its name in Incoming, unless something stands there: in folders that may be beside their own
-    /// names.
+    /// Its name in Incoming, before a number for its last component ([`Placer::real_name`]).
     name: Name,
     hash: [u8; 32],
-    step: Step,
-    /// A note stands beside the staged file. It goes when the file is placed, so that until the
-    /// ledger says "committing" a crash costs no more of a large file than any other.
+    step: PublishStep,
+    /// The staged file has a checkpoint. It is removed when the file is placed, so that a large
+    /// file can be resumed after a crash until the ledger says "committing".
     noted: bool,
 }
 
-impl Job {
+impl BatchEntry {
     fn fail(&mut self, error: &StoreError) {
-        self.step = Step::Refused(error.refusal(), error.to_string());
+        self.step = PublishStep::Refused(error.refusal(), error.to_string());
     }
 
-    fn entry(&self) -> Entry<'_> {
+    fn entry(&self) -> StagedEntry<'_> {
         let (name, Offer { id, kind, modified, .. }) = (&self.name, &self.offer);
-        let thing = match kind {
-            EntryKind::Link { target } => Thing::Link { target },
-            _ => Thing::File { size: self.offer.size(), hash: &self.hash },
+        let fingerprint = match kind {
+            EntryKind::Link { target } => Fingerprint::Link { target },
+            _ => Fingerprint::File { size: self.offer.size(), hash: &self.hash },
         };
-        Entry { id: *id, name, thing, modified: *modified }
+        StagedEntry { id: *id, name, fingerprint, modified: *modified }
     }
 
     fn received(&self) -> (TransferId, Received) {
         let saved_as = match &self.step {
-            Step::Ready(name) | Step::Placed(name) => name.clone(),
+            PublishStep::Ready(name) | PublishStep::Placed(name) => name.clone(),
             _ => self.name.clone(),
         };
         (self.offer.id, Received { hash: self.hash, saved_as })
     }
 }
 
-/// Publishes a batch. Each entry has its own outcome, in the same order.
+/// Publishes a batch. Returns the outcome of each entry, in the same order.
 pub fn publish(
     incoming: &Incoming,
     ledger: &Ledger,
@@ -105,7 +103,7 @@ pub fn publish(
     let (beside, unknown) =
         known.map_or_else(|error| (Beside::default(), Some(error)), |known| (known, None));
     let mut placer = Placer::new(incoming, on_conflict, beside);
-    let mut jobs: Vec<Job> =
+    let mut jobs: Vec<BatchEntry> =
         batch.into_iter().map(|arrived| stage(incoming, &mut placer, arrived, !at_once)).collect();
     if let Some(error) = unknown {
         jobs.iter_mut().for_each(|job| job.fail(&error));
@@ -118,7 +116,7 @@ pub fn publish(
     place_all(&mut placer, &mut jobs, &filling);
     fail_point("publish.durable");
     drop_refused(incoming, ledger, &jobs);
-    let placed = |step: &Step| matches!(step, Step::Placed(_));
+    let placed = |step: &PublishStep| matches!(step, PublishStep::Placed(_));
     let complete: Vec<Name> = {
         let folders = jobs.iter().filter(|job| placed(&job.step) && filling.contains(&job.name));
         folders
@@ -135,15 +133,15 @@ pub fn publish(
     jobs.into_iter().map(outcome).collect()
 }
 
-/// Tells the ledger, durably, what is about to be placed, and which folders are about to be made
-/// for it. Gives those of the offered folders that were made here, now or earlier, and whose
-/// permissions may be set.
-fn announce(ledger: &Ledger, placer: &mut Placer<'_>, jobs: &mut [Job]) -> HashSet<Name> {
+/// Records in the ledger, durably, the entries that are about to be placed and the folders that are
+/// about to be created for them. Returns the offered folders that this program created, now or
+/// earlier, and whose permissions may be set.
+fn announce(ledger: &Ledger, placer: &mut Placer<'_>, jobs: &mut [BatchEntry]) -> HashSet<Name> {
     let mut missing = BTreeSet::new();
     for job in &*jobs {
         match &job.step {
-            Step::Ready(name) => placer.missing(name.parent(), &mut missing),
-            Step::Folder => placer.missing(Some(job.name.clone()), &mut missing),
+            PublishStep::Ready(name) => placer.missing(name.parent(), &mut missing),
+            PublishStep::Folder => placer.missing(Some(job.name.clone()), &mut missing),
             _ => {}
         }
     }
@@ -151,141 +149,56 @@ fn announce(ledger: &Ledger, placer: &mut Placer<'_>, jobs: &mut [Job]) -> HashS
     if let Err(error) = ledger.are_beside(placer.beside().new_ones()) {
         jobs.iter_mut().for_each(|job| job.fail(&error));
     }
-    let ready = |step: &Step| matches!(step, Step::Ready(_) | Step::Folder);
+    let ready = |step: &PublishStep| matches!(step, PublishStep::Ready(_) | PublishStep::Folder);
     each_or_all(jobs, &missing, ready, |entries, missing| ledger.committing(entries, missing));
-    let folders =
-        jobs.iter().filter(|job| matches!(job.step, Step::Folder)).map(|job| job.name.clone());
+    let folders = jobs
+        .iter()
+        .filter(|job| matches!(job.step, PublishStep::Folder))
+        .map(|job| job.name.clone());
     let folders: Vec<Name> = folders.collect();
     match ledger.filling_of(folders) {
         Ok(filling) => filling,
         Err(error) => {
-            let folders = jobs.iter_mut().filter(|job| matches!(job.step, Step::Folder));
+            let folders = jobs.iter_mut().filter(|job| matches!(job.step, PublishStep::Folder));
             folders.for_each(|job| job.fail(&error));
             HashSet::new()
         }
     }
 }
 
-/// The renames, in the order of arrival (a folder comes after what is in it), then the folders'
-/// sync.
-fn place_all(placer: &mut Placer<'_>, jobs: &mut [Job], filling: &HashSet<Name>) {
+/// Renames the entries in the order of arrival (a folder follows its content), then syncs the
+/// folders.
+fn place_all(placer: &mut Placer<'_>, jobs: &mut [BatchEntry], filling: &HashSet<Name>) {
     for job in &mut *jobs {
         let (name, Offer { mode, modified, .. }) = (&job.name, &job.offer);
         let placed = match &job.step {
-            Step::Folder => {
+            PublishStep::Folder => {
                 placer.folder(name, *mode, *modified, filling.contains(name)).map(|()| name.clone())
             }
-            Step::Ready(_) => placer.place(&job.entry()),
+            PublishStep::Ready(_) => placer.place(&job.entry()),
             _ => continue,
         };
         match placed {
             Ok(name) => {
                 fail_point("publish.placed");
                 if job.noted {
-                    drop_note(placer.incoming(), job.offer.id);
+                    placer.incoming().drop_note(job.offer.id);
                 }
-                job.step = Step::Placed(name);
+                job.step = PublishStep::Placed(name);
             }
             Err(error) => job.fail(&error),
         }
     }
     if let Err(error) = placer.sync() {
-        for job in jobs.iter_mut().filter(|job| matches!(job.step, Step::Placed(_))) {
+        for job in jobs.iter_mut().filter(|job| matches!(job.step, PublishStep::Placed(_))) {
             job.fail(&error);
         }
     }
 }
 
-/// Finishes what a crash left between "committing" and "committed". An entry that cannot be placed
-/// now is not received: its sender offers it again, and hears why.
-///
-/// # Errors
-/// [`StoreError`] when the ledger cannot be used or Incoming not be synced.
-pub(crate) fn recover(
-    incoming: &Incoming,
-    ledger: &Ledger,
-    on_conflict: OnConflict,
-) -> Result<(), StoreError> {
-    let (mut committed, mut dropped, mut partial) = (Vec::new(), Vec::new(), Vec::new());
-    let mut placer = Placer::new(incoming, on_conflict, Beside::default());
-    for (id, received) in ledger.unfinished()? {
-        fail_point("recover.entry");
-        match place_again(incoming, &mut placer, id, &received) {
-            Ok(Some(saved_as)) => {
-                drop_note(incoming, id);
-                committed.push((id, Received { saved_as, ..received }));
-            }
-            // A later attempt at the same transfer was under way: it can be resumed.
-            Ok(None) => partial.push(id),
-            Err(error) => {
-                tracing::warn!(%error, "a file that had arrived cannot be placed; it is asked for again");
-                dropped.push(id);
-            }
-        }
-    }
-    placer.sync()?;
-    fail_point("recover.placed");
-    // One that the user has opened meanwhile stays known: that may be lost with the power, and come
-    // again.
-    let mut folders = ledger.filling()?;
-    folders.retain(|name| placer.is_gone(name));
-    ledger.committed(&committed, &folders)?;
-    ledger.prune_beside(|name| placer.is_gone(name))?;
-    fail_point("recover.committed");
-    ledger.not_committed(&partial)?;
-    ledger.not_committed(&dropped)?;
-    fail_point("recover.dropping");
-    for id in dropped {
-        incoming.discard(id)?;
-    }
-    Ok(())
-}
-
-/// The name of what was placed before or is placed now; `None` when what is staged is not that
-/// entry.
-fn place_again(
-    incoming: &Incoming,
-    placer: &mut Placer<'_>,
-    id: TransferId,
-    received: &Received,
-) -> Result<Option<Name>, StoreError> {
-    let stage = incoming.stage_dir()?;
-    let (leaf, name) = (leaf_of(id), &received.saved_as);
-    let staged = match os::stat(&stage.dir, &leaf) {
-        Ok(staged) => staged,
-        // Only the rename takes it away while the ledger says "committing".
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            placer.was_placed(name)?;
-            return Ok(Some(name.clone()));
-        }
-        Err(error) => return Err(StoreError::new("look at", stage.path.display(), &error)),
-    };
-    let modified = staged.modified;
-    if staged.kind == FileKind::Link {
-        let target = os::read_link(&stage.dir, &leaf).naming("read", || stage.path.display())?;
-        let thing = Thing::Link { target: &target };
-        return placer.place(&Entry { id, name, thing, modified }).map(Some);
-    }
-    if !is_whole(incoming, id, received)? {
-        return Ok(None);
-    }
-    let thing = Thing::File { size: staged.size, hash: &received.hash };
-    placer.place(&Entry { id, name, thing, modified }).map(Some)
-}
-
-/// Whether the staged file is the one that the ledger was told of.
-fn is_whole(incoming: &Incoming, id: TransferId, received: &Received) -> Result<bool, StoreError> {
-    let stage = incoming.stage_dir()?;
-    let shown = || stage.path.join(leaf_of(id)).display().to_string();
-    let (file, _) = os::open_read(&stage.dir, &leaf_of(id)).naming("read", shown)?;
-    let mut hasher = blake3::Hasher::new();
-    hasher.update_reader(file).naming("read", shown)?;
-    Ok(*hasher.finalize().as_bytes() == received.hash)
-}
-
-/// Into the stage, with its time and permissions, and with `sync` onto stable storage. The file is
-/// closed then: a batch has more files than a process may have open.
-fn stage(incoming: &Incoming, placer: &mut Placer<'_>, arrived: Arrived, sync: bool) -> Job {
+/// Completes an entry in the stage with its time and permissions, and with `sync` syncs it. The
+/// file is closed afterwards: a batch has more files than a process may have open.
+fn stage(incoming: &Incoming, placer: &mut Placer<'_>, arrived: Arrived, sync: bool) -> BatchEntry {
     let Arrived { offer, content, hash } = arrived;
     let name = placer.real_name(&offer.name, &offer.kind);
     let noted = matches!(&content, Content::Staged(staged) if staged.is_noted());
@@ -294,7 +207,9 @@ fn stage(incoming: &Incoming, placer: &mut Placer<'_>, arrived: Arrived, sync: b
         if sync { staged.sync() } else { Ok(()) }
     };
     let staged = match content {
-        Content::Folder => return Job { offer, name, hash, step: Step::Folder, noted },
+        Content::Folder => {
+            return BatchEntry { offer, name, hash, step: PublishStep::Folder, noted };
+        }
         Content::Link => stage_link(incoming, &offer),
         Content::Staged(staged) => finish(staged),
         Content::Bytes(bytes) => incoming
@@ -306,19 +221,12 @@ fn stage(incoming: &Incoming, placer: &mut Placer<'_>, arrived: Arrived, sync: b
                 finish(staged)
             }),
     };
-    let mut job = Job { offer, name, hash, step: Step::Folder, noted };
+    let mut job = BatchEntry { offer, name, hash, step: PublishStep::Folder, noted };
     match staged {
-        Ok(()) => job.step = Step::Ready(placer.likely_name(&job.entry())),
+        Ok(()) => job.step = PublishStep::Ready(placer.likely_name(&job.entry())),
         Err(error) => job.fail(&error),
     }
     job
-}
-
-/// Whatever becomes of it: a note without a file is dropped at the next start.
-fn drop_note(incoming: &Incoming, id: TransferId) {
-    if let Ok(stage) = incoming.stage_dir() {
-        let _: io::Result<()> = os::unlink(&stage.dir, &Staged::hint_leaf(id));
-    }
 }
 
 fn stage_link(incoming: &Incoming, offer: &Offer) -> Result<(), StoreError> {
@@ -340,10 +248,10 @@ fn stage_link(incoming: &Incoming, offer: &Offer) -> Result<(), StoreError> {
         .naming("set the time of", || incoming.folder().shown(&offer.name))
 }
 
-/// The staged names to stable storage, and with `at_once` the files too. Without the names, a loss
-/// of power could take a staged file whose ledger entry stays, which would mean that it was placed.
-fn sync_stage(incoming: &Incoming, jobs: &mut [Job], at_once: bool) {
-    if !jobs.iter().any(|job| matches!(job.step, Step::Ready(_))) {
+/// Syncs the names in the stage, and with `at_once` the files as well. Otherwise a power loss could
+/// remove a staged file and keep its ledger entry, which would mean that the file was placed.
+fn sync_stage(incoming: &Incoming, jobs: &mut [BatchEntry], at_once: bool) {
+    if !jobs.iter().any(|job| matches!(job.step, PublishStep::Ready(_))) {
         return;
     }
     let synced = incoming.stage_dir().and_then(|stage| {
@@ -357,22 +265,22 @@ fn sync_stage(incoming: &Incoming, jobs: &mut [Job], at_once: bool) {
         synced.naming("sync", || stage.path.display())
     });
     if let Err(error) = synced {
-        for job in jobs.iter_mut().filter(|job| matches!(job.step, Step::Ready(_))) {
+        for job in jobs.iter_mut().filter(|job| matches!(job.step, PublishStep::Ready(_))) {
             job.fail(&error);
         }
     }
 }
 
-/// Tells the ledger of all entries at this step, folders aside, and of these folders; when it
-/// cannot be told, all of the entries fail.
+/// Records all entries at this step, except folders, and the given folders in the ledger. If that
+/// fails, all of the entries fail.
 fn each_or_all(
-    jobs: &mut [Job],
+    jobs: &mut [BatchEntry],
     folders: &[Name],
-    at: impl Fn(&Step) -> bool,
+    at: impl Fn(&PublishStep) -> bool,
     tell: impl FnOnce(&[(TransferId, Received)], &[Name]) -> Result<(), StoreError>,
 ) {
     let told = jobs.iter().filter(|job| at(&job.step) && job.offer.kind != EntryKind::Folder);
-    let entries: Vec<_> = told.map(Job::received).collect();
+    let entries: Vec<_> = told.map(BatchEntry::received).collect();
     if entries.is_empty() && folders.is_empty() {
         return;
     }
@@ -381,34 +289,34 @@ fn each_or_all(
     }
 }
 
-/// Drops what is staged of refused entries, after the ledger has forgotten them: in the other order
-/// a crash would take them for received.
-fn drop_refused(incoming: &Incoming, ledger: &Ledger, jobs: &[Job]) {
+/// Drops the staged files of refused entries, after their ledger entries: in the other order they
+/// would count as received after a crash.
+fn drop_refused(incoming: &Incoming, ledger: &Ledger, jobs: &[BatchEntry]) {
     let refused: Vec<_> = jobs
         .iter()
-        .filter(|job| matches!(job.step, Step::Refused(..)))
+        .filter(|job| matches!(job.step, PublishStep::Refused(..)))
         .map(|job| job.offer.id)
         .collect();
     if refused.is_empty() {
         return;
     }
     if let Err(error) = ledger.not_committed(&refused) {
-        tracing::warn!(%error, "refused files stay in the stage");
+        tracing::warn!(%error, "refused files stay in the stage until the next start");
         return;
     }
     fail_point("publish.refused");
     for id in refused {
         if let Err(error) = incoming.discard(id) {
-            tracing::warn!(%error, "a refused file stays in the stage");
+            tracing::warn!(%error, "a refused file stays in the stage until the next start");
         }
     }
 }
 
-fn outcome(job: Job) -> Outcome {
+fn outcome(job: BatchEntry) -> Outcome {
     match job.step {
-        Step::Placed(saved_as) => Outcome::Done { hash: job.hash, saved_as },
-        Step::Refused(reason, detail) => Outcome::Refused { reason, detail },
-        Step::Ready(_) | Step::Folder => {
+        PublishStep::Placed(saved_as) => Outcome::Done { hash: job.hash, saved_as },
+        PublishStep::Refused(reason, detail) => Outcome::Refused { reason, detail },
+        PublishStep::Ready(_) | PublishStep::Folder => {
             Outcome::Refused { reason: Refusal::Storage, detail: "it was not placed".into() }
         }
     }

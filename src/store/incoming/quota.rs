@@ -1,9 +1,9 @@
-//! `--max-incoming-bytes`: how much Incoming may hold, with what is being received.
+//! `--max-incoming-bytes`: the limit on the bytes in Incoming, with those of the transfers under
+//! way.
 //!
-//! What stands there is counted by walking through it, which is done when the limit seems to be
-//! reached and no earlier; in between, what is placed is added. So files that the user takes away
-//! are noticed when it matters, and the count is never too small but for what other programs put
-//! there.
+//! The bytes are counted by a walk through Incoming, only when the limit seems to be reached.
+//! Between two walks the sizes of placed files are added. So removals by the user are noticed when
+//! they matter, and the count is too low only if other programs add files.
 
 use crate::proto::name::Name;
 use crate::store::error::StoreError;
@@ -13,62 +13,62 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-/// Between two walks at least, and at least ten times as long as one takes.
+/// Minimum interval between two walks, which is also at least ten times the duration of one.
 const REFRESH_INTERVAL: Duration = Duration::from_millis(500);
 
-/// The limit, and what is known of how far it is used.
+/// The limit, and the present count of the bytes.
 #[derive(Debug)]
 pub(crate) struct Quota {
-    most: u64,
+    limit: u64,
     count: Mutex<Count>,
-    /// Bytes that were placed or left in the stage since the start.
+    /// Bytes that were placed, or left in the stage, since the start.
     grown: AtomicU64,
 }
 
-/// What the last walk found.
+/// The result of the last walk.
 #[derive(Debug, Default)]
 struct Count {
     bytes: u64,
-    /// [`Quota::grown`] when it began.
+    /// [`Quota::grown`] when the walk began.
     grown: u64,
-    /// When it ended, and how long it took.
+    /// The end of the walk, and its duration.
     walked: Option<(Instant, Duration)>,
 }
 
-/// The right to admit one transfer at a time.
-pub(crate) struct Admission<'a> {
+/// The check for one transfer. It holds a lock, so transfers are checked one after the other.
+pub(crate) struct QuotaCheck<'a> {
     quota: &'a Quota,
     count: MutexGuard<'a, Count>,
 }
 
 impl Quota {
-    pub(crate) fn new(most: u64) -> Self {
-        Self { most, count: Mutex::default(), grown: AtomicU64::new(0) }
+    pub(crate) fn new(limit: u64) -> Self {
+        Self { limit, count: Mutex::default(), grown: AtomicU64::new(0) }
     }
 
-    /// These bytes are there now, whatever the last walk found.
+    /// Adds bytes to the count of the last walk.
     pub(crate) fn grew(&self, bytes: u64) {
         self.grown.fetch_add(bytes, Ordering::Relaxed);
     }
 
-    pub(crate) fn admission(&self) -> Admission<'_> {
-        Admission { quota: self, count: self.count.lock().unwrap_or_else(PoisonError::into_inner) }
+    pub(crate) fn admission(&self) -> QuotaCheck<'_> {
+        QuotaCheck { quota: self, count: self.count.lock().unwrap_or_else(PoisonError::into_inner) }
     }
 }
 
-impl Admission<'_> {
-    /// Whether `wanted` bytes fit besides what is there. `left` gives the bytes in the stage that
-    /// no transfer under way accounts for.
+impl QuotaCheck<'_> {
+    /// Checks that `wanted` bytes fit beside the present ones. `left` returns the bytes in the
+    /// stage that belong to no transfer under way.
     ///
     /// # Errors
-    /// [`StoreError::Full`] when they do not; others when Incoming cannot be walked through.
+    /// [`StoreError::Full`] if they do not fit; others if Incoming cannot be listed.
     pub(crate) fn check(
         &mut self,
         incoming: &Folder,
         left: impl Fn() -> Result<u64, StoreError>,
         wanted: u64,
     ) -> Result<(), StoreError> {
-        if self.count.walked.is_some() && self.used().saturating_add(wanted) <= self.quota.most {
+        if self.count.walked.is_some() && self.used().saturating_add(wanted) <= self.quota.limit {
             return Ok(());
         }
         if self
@@ -80,11 +80,11 @@ impl Admission<'_> {
             let bytes = bytes_in(incoming)?.saturating_add(left()?);
             *self.count = Count { bytes, grown, walked: Some((Instant::now(), begin.elapsed())) };
         }
-        if self.used().saturating_add(wanted) <= self.quota.most {
+        if self.used().saturating_add(wanted) <= self.quota.limit {
             return Ok(());
         }
         let path = incoming.path().display().to_string();
-        Err(StoreError::Full { path, used: self.used(), most: self.quota.most })
+        Err(StoreError::Full { path, used: self.used(), limit: self.quota.limit })
     }
 
     fn used(&self) -> u64 {
@@ -93,8 +93,8 @@ impl Admission<'_> {
     }
 }
 
-/// Bytes of all files in a folder at any depth. A folder in it that cannot be listed counts as
-/// empty: nothing in it is ours.
+/// Bytes of all files in a folder, at any depth. A subfolder that cannot be listed counts as empty:
+/// this program placed nothing in it.
 fn bytes_in(folder: &Folder) -> Result<u64, StoreError> {
     let mut bytes = 0u64;
     let mut folders: Vec<Option<Name>> = vec![None];
@@ -110,7 +110,8 @@ fn bytes_in(folder: &Folder) -> Result<u64, StoreError> {
                     let Ok(leaf) = one.leaf else { continue };
                     let below =
                         name.as_ref().map_or_else(|| Name::parse(&leaf), |name| name.join(&leaf));
-                    // The program's own is counted apart, and the rest can have come from nobody.
+                    // An invalid name is the program's own folder, which is counted separately, or
+                    // a folder that no peer can have sent.
                     folders.extend(below.ok().map(Some));
                 }
                 FileKind::Link | FileKind::Other => {}

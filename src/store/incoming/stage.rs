@@ -1,11 +1,11 @@
-//! One staged file: written at any place, and found again after a crash.
+//! One staged file: written at any offset, and found again after a crash.
 
 use crate::failpoint::fail_point;
 use crate::proto::chunk_set::ChunkSet;
 use crate::proto::codec::Reader;
 use crate::proto::message::{Timestamp, TransferId};
 use crate::store::error::{Naming, StoreError};
-use crate::store::state::Beside;
+use crate::store::state::WorkDir;
 use crate::store::tree::os;
 use bytes::BytesMut;
 use std::ffi::OsString;
@@ -14,19 +14,19 @@ use std::io;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-/// What the note beside a staged file is called beyond it.
+/// Suffix of the name of a checkpoint, after the name of its staged file.
 pub(crate) const HINT_SUFFIX: &str = ".prefix";
 
-/// A file in the stage, under a name of our own making.
+/// A file in the stage. Its name is derived from the transfer id.
 #[derive(Debug)]
 pub struct Staged {
     id: TransferId,
-    stage: Beside,
+    stage: WorkDir,
     file: File,
     /// The file with the set of chunks that are on stable storage, from the first checkpoint on.
     hint: OnceLock<File>,
-    /// Nothing of it can be resumed, and it is not to be published: it goes when it is dropped, so
-    /// that offers that nothing follows leave nothing.
+    /// The file cannot be resumed and is not published. It is removed when this value is dropped,
+    /// so that offers without data leave no files.
     fleeting: AtomicBool,
 }
 
@@ -39,18 +39,18 @@ impl Drop for Staged {
     }
 }
 
-/// The staged file of a transfer: the peer has no say in it.
+/// The name of a transfer's staged file. The peer cannot choose it.
 pub(crate) fn leaf_of(id: TransferId) -> OsString {
     id.to_string().into()
 }
 
 impl Staged {
-    /// The note beside it.
+    /// The name of its checkpoint.
     pub(crate) fn hint_leaf(id: TransferId) -> OsString {
         format!("{id}{HINT_SUFFIX}").into()
     }
 
-    pub(crate) fn open(stage: &Beside, id: TransferId) -> Result<(Self, ChunkSet), StoreError> {
+    pub(crate) fn open(stage: &WorkDir, id: TransferId) -> Result<(Self, ChunkSet), StoreError> {
         let shown = || stage.path.join(leaf_of(id)).display().to_string();
         let leaf = leaf_of(id);
         let file = match os::open_edit(&stage.dir, &leaf) {
@@ -60,7 +60,7 @@ impl Staged {
                 fail_point("stage.created");
                 created
             }
-            // A link, or a file whose mode shuts us out: nothing that could be resumed.
+            // A link, or a file without access for this user, cannot be resumed.
             Err(error)
                 if matches!(
                     error.kind(),
@@ -83,8 +83,9 @@ impl Staged {
         Ok((staged, held))
     }
 
-    /// A new file for one that is written at once; what an earlier attempt left goes.
-    pub(crate) fn create(stage: &Beside, id: TransferId) -> Result<Self, StoreError> {
+    /// Creates the staged file of a small file, which is written at once. A file of an earlier
+    /// attempt is removed.
+    pub(crate) fn create(stage: &WorkDir, id: TransferId) -> Result<Self, StoreError> {
         let leaf = leaf_of(id);
         let shown = || stage.path.join(&leaf).display().to_string();
         let file = match os::create_new(&stage.dir, &leaf) {
@@ -107,7 +108,7 @@ impl Staged {
     fn noted(&self) -> ChunkSet {
         let mut bytes = [0; ChunkSet::MAX_LEN];
         let read = self.hint.get().and_then(|hint| os::read_at(hint, &mut bytes, 0).ok());
-        // A shorter set leaves the rest of a longer one behind it.
+        // After a shorter set, the file still contains the rest of a longer one.
         let set = read.and_then(|len| ChunkSet::decode(&mut Reader::new(&bytes[..len])).ok());
         set.unwrap_or_default()
     }
@@ -115,7 +116,7 @@ impl Staged {
     /// The file's length in bytes.
     ///
     /// # Errors
-    /// [`StoreError`] when the system does not tell it.
+    /// [`StoreError`] if the system does not report it.
     pub fn length(&self) -> Result<u64, StoreError> {
         Ok(os::stat_file(&self.file).naming("look at", || self.shown())?.size)
     }
@@ -124,7 +125,7 @@ impl Staged {
         self.stage.path.join(leaf_of(self.id)).display().to_string()
     }
 
-    /// Whose file it is.
+    /// The transfer of the file.
     pub fn id(&self) -> TransferId {
         self.id
     }
@@ -140,7 +141,7 @@ impl Staged {
     /// Reads all of `buffer` from `offset`.
     ///
     /// # Errors
-    /// [`StoreError`], also when the file ends before.
+    /// [`StoreError`], also if the file is shorter.
     pub fn read_at(&self, mut buffer: &mut [u8], mut offset: u64) -> Result<(), StoreError> {
         while !buffer.is_empty() {
             let n = os::read_at(&self.file, buffer, offset).naming("read", || self.shown())?;
@@ -183,7 +184,7 @@ impl Staged {
         Ok(())
     }
 
-    /// Cuts the file, and forgets what was noted.
+    /// Truncates the file, and clears its checkpoint.
     ///
     /// # Errors
     /// [`StoreError`] when it cannot be changed.
@@ -211,7 +212,7 @@ impl Staged {
         os::unlink(&self.stage.dir, &leaf_of(self.id)).naming("remove", || self.shown())
     }
 
-    /// Whether a checkpoint was made.
+    /// Whether there is a checkpoint.
     pub(crate) fn is_noted(&self) -> bool {
         self.hint.get().is_some()
     }
@@ -222,8 +223,8 @@ impl Staged {
         }
     }
 
-    /// Length (an earlier attempt may have left more), permission bits and time, on the open file.
-    /// From here on whoever publishes it has the say about it.
+    /// Sets the length (an earlier attempt may have left a longer file), the permission bits and
+    /// the time. From here on the publication owns the file.
     pub(crate) fn finish(
         &mut self,
         size: u64,
@@ -245,7 +246,7 @@ impl Staged {
         os::set_file(&self.file, mode, modified).naming("set the time of", || self.shown())
     }
 
-    /// To stable storage, time and permissions included.
+    /// Syncs the file, with its time and permissions.
     pub(crate) fn sync(&self) -> Result<(), StoreError> {
         os::sync_file(&self.file).naming("sync", || self.shown())
     }

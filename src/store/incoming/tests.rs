@@ -10,7 +10,7 @@ fn incoming(base: &Path) -> (StateDir, Incoming) {
 }
 
 #[test]
-fn space_is_promised_once() {
+fn space_is_reserved_once() {
     let base = tempfile::tempdir().unwrap();
     let (_state, incoming) = incoming(base.path());
     let half = incoming.folder().free_space().unwrap() / 2;
@@ -37,13 +37,13 @@ fn fits_at_last(incoming: &Incoming, n: u8, bytes: u64) -> Reservation {
 }
 
 #[test]
-fn incoming_holds_no_more_than_it_may() {
+fn incoming_holds_no_more_than_its_limit() {
     let base = tempfile::tempdir().unwrap();
     let (_state, incoming) = incoming(base.path());
     let incoming = incoming.limited(Some(1000));
     let full = |n, bytes| {
         let refused = incoming.reserve(TransferId([n; 16]), bytes, 0);
-        matches!(refused, Err(StoreError::Full { most: 1000, .. }))
+        matches!(refused, Err(StoreError::Full { limit: 1000, .. }))
     };
     let path = |name: &str| base.path().join("Incoming").join(name);
     std::fs::create_dir_all(path("d/e")).unwrap();
@@ -53,14 +53,14 @@ fn incoming_holds_no_more_than_it_may() {
     let first = incoming.reserve(TransferId([1; 16]), 300, 0).unwrap();
     assert!(full(2, 101));
     let second = incoming.reserve(TransferId([2; 16]), 100, 0).unwrap();
-    // Not before it is taken away, and then by itself.
+    // A file must be removed first; then the next check succeeds by itself.
     drop(second);
     drop(first);
     assert!(full(2, 101));
     std::fs::write(path("first"), [0; 300]).unwrap();
     std::fs::remove_file(path("g")).unwrap();
     drop(fits_at_last(&incoming, 2, 400));
-    // What is staged counts, for all but the transfer that it belongs to.
+    // A staged file counts for every transfer except its own.
     let id = TransferId([3; 16]);
     let (staged, _) = incoming.stage(id).unwrap();
     let held = fits_at_last(&incoming, 3, 350);
@@ -72,7 +72,7 @@ fn incoming_holds_no_more_than_it_may() {
 }
 
 #[test]
-fn what_is_written_is_not_wanted_again() {
+fn bytes_in_the_stage_are_not_reserved_again() {
     let base = tempfile::tempdir().unwrap();
     let (_state, incoming) = incoming(base.path());
     let free = incoming.folder().free_space().unwrap();
@@ -80,7 +80,7 @@ fn what_is_written_is_not_wanted_again() {
     let size = free + (1 << 30);
     assert!(matches!(incoming.reserve(id, size, 0), Err(StoreError::NoSpace { .. })));
     let (staged, _) = incoming.stage(id).unwrap();
-    // A hole, so that the test needs no disk; for the reservation it is written.
+    // A hole needs no disk space, and the reservation counts it as written.
     if staged.write_at(size - (1 << 30), b"x").is_ok() {
         let _held = incoming.reserve(id, size, 0).unwrap();
         incoming.reserve(TransferId([2; 16]), free / 4, 0).unwrap();
@@ -88,7 +88,7 @@ fn what_is_written_is_not_wanted_again() {
 }
 
 #[test]
-fn what_is_staged_is_found_again_and_dropped_when_old() {
+fn staged_files_are_resumed_and_dropped_when_old() {
     let base = tempfile::tempdir().unwrap();
     let (state, incoming) = incoming(base.path());
     let id = TransferId([3; 16]);
@@ -108,7 +108,7 @@ fn what_is_staged_is_found_again_and_dropped_when_old() {
     let (_, held) = incoming.stage(id).unwrap();
     assert!(held.is_empty());
 
-    let long_ago = SystemTime::now() - 2 * Duration::from_secs(STALE);
+    let long_ago = SystemTime::now() - 2 * Duration::from_secs(MAX_UNFINISHED_AGE);
     let age = |path: &Path| {
         std::fs::File::options().write(true).open(path).unwrap().set_modified(long_ago).unwrap();
     };
@@ -117,17 +117,17 @@ fn what_is_staged_is_found_again_and_dropped_when_old() {
         std::fs::write(stage.join(old), "x").unwrap();
         age(&stage.join(old));
     }
-    // A death left half of what belongs together.
+    // A crash left a staged file without a checkpoint, and a checkpoint without a file.
     std::fs::write(stage.join("no note"), "x").unwrap();
     std::fs::write(stage.join("no file.prefix"), "x").unwrap();
     let (staged, _) = incoming.stage(id).unwrap();
     staged.write_at(0, b"hello").unwrap();
     staged.checkpoint(&ChunkSet::prefix(5)).unwrap();
-    // A whole file has the time of its source.
+    // A complete file has the time of its source.
     age(&stage.join(id.to_string()));
     let ledger = crate::store::Ledger::open(&state).unwrap();
-    // As of the time that it was written it is not old yet.
-    incoming.sweep(ledger.as_of() - 2 * STALE).unwrap();
+    // At the time of writing the files are not old.
+    incoming.sweep(ledger.as_of() - 2 * MAX_UNFINISHED_AGE).unwrap();
     assert!(stage.join("old").exists() && stage.join("old.prefix").exists());
     incoming.recover(&ledger, OnConflict::Rename).unwrap();
     assert_eq!(std::fs::read_dir(&stage).unwrap().count(), 2);
@@ -135,7 +135,7 @@ fn what_is_staged_is_found_again_and_dropped_when_old() {
 }
 
 #[test]
-fn of_unfinished_files_the_newest_are_kept() {
+fn the_oldest_unfinished_files_are_dropped_beyond_the_limit() {
     let base = tempfile::tempdir().unwrap();
     let (_state, incoming) = incoming(base.path());
     let at = |n: u8| base.path().join(format!(".rft/stage/{}", TransferId([n; 16])));
@@ -158,7 +158,7 @@ fn of_unfinished_files_the_newest_are_kept() {
 }
 
 #[test]
-fn what_cannot_be_resumed_goes_with_its_transfer() {
+fn a_staged_file_without_checkpoint_is_removed_with_its_transfer() {
     let base = tempfile::tempdir().unwrap();
     let (_state, incoming) = incoming(base.path());
     let id = TransferId([1; 16]);
@@ -173,7 +173,7 @@ fn what_cannot_be_resumed_goes_with_its_transfer() {
     staged.checkpoint(&ChunkSet::prefix(5)).unwrap();
     drop(staged);
     assert!(at.exists());
-    // Begun anew, it is as new.
+    // After a restart from the beginning the file cannot be resumed.
     let (staged, held) = incoming.stage(id).unwrap();
     assert_eq!(held, ChunkSet::prefix(5));
     staged.truncate(0).unwrap();

@@ -1,15 +1,16 @@
-//! `.rft/sent`, where files go that the peer holds and the user keeps (`--after-send archive`).
+//! `.rft/sent`, the archive of files that the peer has received (`--after-send archive`).
 //!
-//! Into an archive on the same volume they are renamed. To another volume they are copied, under a
-//! hidden name; then the entry in `removing` says that it is copied; then the copy gets its name;
-//! then the entry goes. So the next start knows from the entry and the hidden copy how far it was,
-//! and the file is kept once.
+//! On the same volume a file is renamed into the archive. To another volume it is copied under a
+//! hidden name; then the record in `removing` says that it is copied; then the copy gets its name;
+//! then the record is removed. After a crash the record and the hidden copy show which steps were
+//! done, and the file is archived once.
 
-use super::removal_record::{COPY_PREFIX, Entry, Verb};
+use super::removal_record::{COPY_PREFIX, RemovalRecord, Verb};
 use crate::failpoint::fail_point;
 use crate::proto::name::Name;
 use crate::store::error::{Naming, StoreError};
-use crate::store::tree::folder::{DirCursor, Folder};
+use crate::store::tree::cursor::DirCursor;
+use crate::store::tree::folder::Folder;
 use crate::store::tree::meta::FileKind;
 use crate::store::tree::numbered;
 use crate::store::tree::numbered::numbered;
@@ -20,10 +21,10 @@ use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
-/// Bytes that are copied at once.
-const COPIED_AT_ONCE: usize = 256 * 1024;
-/// Free bytes that a copy leaves on the archive's volume, which is the volume of the ledger and the
-/// log too.
+/// Size of the copy buffer in bytes.
+const COPY_BUFFER: usize = 256 * 1024;
+/// Free bytes that a copy leaves on the archive's volume, which also contains the ledger and the
+/// log.
 const MIN_FREE: u64 = 1 << 20;
 
 /// The archive.
@@ -32,26 +33,26 @@ pub(crate) struct Archive {
     sent: Folder,
 }
 
-/// Several files on their way into the archive.
+/// Moves the files of one batch into the archive.
 pub(crate) struct Filing<'a> {
     sent: &'a Folder,
     walk: DirCursor<'a>,
-    /// Folders that got names, and those above them.
+    /// Folders that got new names, and the folders above them.
     changed: Vec<(Option<Name>, Arc<Dir>)>,
 }
 
-/// The room in the archive for one batch.
+/// The free space in the archive for one batch.
 pub(crate) struct Room {
-    /// Bytes; `None` where the archive takes files by a rename, which needs no room.
+    /// Bytes; `None` if files are renamed into the archive, which needs no space.
     free: Result<Option<u64>, StoreError>,
     archive: String,
 }
 
 impl Room {
-    /// A file of this size is to be archived.
+    /// Reserves the space for a file of this size.
     ///
     /// # Errors
-    /// [`StoreError::NoSpace`] when it does not fit beside those before it.
+    /// [`StoreError::NoSpace`] if it does not fit beside the earlier files of the batch.
     pub(crate) fn take(&mut self, size: u64) -> Result<(), StoreError> {
         let Some(free) = self.free.as_mut().map_err(|error| error.clone())? else { return Ok(()) };
         *free = free
@@ -62,12 +63,12 @@ impl Room {
 }
 
 impl Archive {
-    /// Makes the folder when it is missing.
+    /// Opens the archive, and creates its folder if it is missing.
     pub(crate) fn open(path: &Path) -> Result<Self, StoreError> {
         Ok(Self { sent: Folder::open(path, true)? })
     }
 
-    /// The room that there is now for what is taken out of Outgoing into `removing`.
+    /// The present free space for files that are taken from Outgoing into `removing`.
     pub(crate) fn room(&self, removing: &Dir) -> Room {
         let shown = || self.sent.path().display();
         let free = || {
@@ -85,13 +86,13 @@ impl Archive {
         Filing { sent: &self.sent, walk: self.sent.walk(), changed: Vec::new() }
     }
 
-    /// Drops copies that no entry tells of: of files that were put back.
+    /// Drops copies without a record, whose files were put back.
     pub(crate) fn drop_lone_copies(&self, entries: &[OsString]) -> Result<(), StoreError> {
         let shown = || self.sent.path().display();
         let sent = self.sent.root()?;
         for leaf in os::entries(&sent).naming("list", shown)? {
             let is_copy = leaf.to_str().is_some_and(|leaf| leaf.starts_with(COPY_PREFIX));
-            if is_copy && !entries.iter().any(|entry| Entry::copy_of(entry) == leaf) {
+            if is_copy && !entries.iter().any(|entry| RemovalRecord::copy_of(entry) == leaf) {
                 let _: io::Result<()> = os::unlink(&sent, &leaf);
             }
         }
@@ -100,11 +101,11 @@ impl Archive {
 }
 
 impl Filing<'_> {
-    /// Takes over what stands in `removing`. It lasts after [`Filing::sync`].
+    /// Moves a file from `removing` into the archive. It is durable after [`Filing::sync`].
     pub(crate) fn keep(
         &mut self,
         removing: &Dir,
-        entry: Entry,
+        entry: RemovalRecord,
         name: &Name,
     ) -> Result<(), StoreError> {
         fail_point("archive.placing");
@@ -117,7 +118,7 @@ impl Filing<'_> {
         }
         let shown = self.sent.shown(name);
         let shown = || shown.clone();
-        let (sent, copy) = (self.sent.root()?, Entry::copy_of(&entry.leaf()));
+        let (sent, copy) = (self.sent.root()?, RemovalRecord::copy_of(&entry.leaf()));
         let copied = if entry.verb == Verb::Copied {
             entry
         } else {
@@ -126,17 +127,17 @@ impl Filing<'_> {
             entry.into_copied(removing, name).naming("archive", shown)?
         };
         match self.place(&sent, &copy, name)? {
-            // It has its name, given by a run that may have died before the sync.
-            Err(error) if error.kind() == io::ErrorKind::NotFound => self.named(name)?,
+            // The copy has its name already. The run that gave it may have died before the sync.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => self.record_name(name)?,
             other => other.naming("archive", shown)?,
         }
         self.sync()?;
         os::unlink(removing, &copied.leaf()).naming("remove", shown)?;
-        Entry::drop_name_of(removing, &copied.leaf());
+        RemovalRecord::drop_name_of(removing, &copied.leaf());
         Ok(())
     }
 
-    /// What was taken over so far, to stable storage.
+    /// Syncs the names that were given so far.
     pub(crate) fn sync(&mut self) -> Result<(), StoreError> {
         let synced = sync::folders(self.changed.iter().map(|(_, dir)| dir));
         self.changed.clear();
@@ -151,7 +152,7 @@ impl Filing<'_> {
     ) -> Result<io::Result<()>, StoreError> {
         let placed = place(&mut self.walk, from, held, name)?;
         if placed.is_ok() {
-            self.named(name)?;
+            self.record_name(name)?;
         }
         match placed {
             Ok(Placed::Renamed) => Ok(Ok(())),
@@ -163,9 +164,9 @@ impl Filing<'_> {
         }
     }
 
-    /// A name was given there. Nobody can tell whether the folders above it last: an earlier run
-    /// may have made them a moment before it died.
-    fn named(&mut self, name: &Name) -> Result<(), StoreError> {
+    /// Records a new name in the archive, with the folders above it. These are synced in any case:
+    /// an earlier run may have created them just before it died.
+    fn record_name(&mut self, name: &Name) -> Result<(), StoreError> {
         let mut above = name.parent();
         loop {
             if self.changed.iter().any(|(known, _)| *known == above) {
@@ -173,7 +174,7 @@ impl Filing<'_> {
             }
             match self.walk.dir(above.as_ref()) {
                 Ok(dir) => self.changed.push((above.clone(), dir)),
-                // The user took it away.
+                // The user has removed the folder.
                 Err(StoreError::NotFound { .. } | StoreError::InTheWay { .. }) => {}
                 Err(error) => return Err(error),
             }
@@ -183,15 +184,15 @@ impl Filing<'_> {
     }
 }
 
-/// How [`place`] did it.
+/// The result of [`place`].
 pub(crate) enum Placed {
     Renamed,
-    /// Half of a rename was made before (`os::rename_new` has no better way everywhere): the old
-    /// name is to go.
+    /// Both names are the same file: a crash interrupted a rename by hard link (`os::rename_new`).
+    /// The old name must be removed.
     HasBoth,
 }
 
-/// Renames into a tree at `name`, or at the next numbered name that is free.
+/// Renames a file into a tree, at `name` or the next free numbered name.
 pub(crate) fn place(
     walk: &mut DirCursor<'_>,
     from: &Dir,
@@ -214,8 +215,8 @@ pub(crate) fn place(
     Ok(Err(io::ErrorKind::AlreadyExists.into()))
 }
 
-/// Copies a file or a link to another volume, whole and synced. A copy that fails is removed at
-/// once: on a full volume it takes the room that the ledger and the log need.
+/// Copies a file or a link to another volume, and syncs it. A failed copy is removed at once: on a
+/// full volume it takes the space that the ledger and the log need.
 fn copy_one(from: &Dir, held: &OsStr, to: &Dir, leaf: &OsStr) -> io::Result<()> {
     let copied = copy_whole(from, held, to, leaf);
     if copied.is_err() {
@@ -225,7 +226,7 @@ fn copy_one(from: &Dir, held: &OsStr, to: &Dir, leaf: &OsStr) -> io::Result<()> 
 }
 
 fn copy_whole(from: &Dir, held: &OsStr, to: &Dir, leaf: &OsStr) -> io::Result<()> {
-    // What a crash left of an earlier try.
+    // Removes the copy that a crash left.
     match os::unlink(to, leaf) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         _ => {}
@@ -237,7 +238,7 @@ fn copy_whole(from: &Dir, held: &OsStr, to: &Dir, leaf: &OsStr) -> io::Result<()
     }
     let (source, meta) = os::open_read(from, held)?;
     let copy = os::create_new(to, leaf)?;
-    let (mut buffer, mut done) = (vec![0; COPIED_AT_ONCE], 0);
+    let (mut buffer, mut done) = (vec![0; COPY_BUFFER], 0);
     while done < meta.size {
         let read = os::read_at(&source, &mut buffer, done)?;
         if read == 0 {

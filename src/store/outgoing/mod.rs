@@ -1,4 +1,4 @@
-//! What the peer holds leaves Outgoing: removed, archived or kept.
+//! Files that the peer has received leave Outgoing: they are removed or archived.
 
 pub(crate) mod archive;
 pub(crate) mod removal_record;

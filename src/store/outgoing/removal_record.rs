@@ -1,4 +1,4 @@
-//! The names of files in `.rft/removing`: which file it should be, and where it came from.
+//! The name of a file in `.rft/removing` records which file it should be, and where it came from.
 //!
 //! `d-<count>-<inode>-<size>-<seconds>-<nanos>-<name>`, numbers in hexadecimal, the name
 //! percent-encoded; `d` to delete, `a` to archive, `c` when a copy is in the archive already.
@@ -12,12 +12,12 @@ use std::ffi::{OsStr, OsString};
 use std::fmt::Write as _;
 use std::io::{self, Read};
 
-/// What shall become of the file.
+/// The intended operation on the file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Verb {
     Delete,
     Archive,
-    /// A whole copy of it is in the archive, durably, under its hidden name or its own.
+    /// The archive has a complete, durable copy, under its hidden name or its own.
     Copied,
 }
 
@@ -31,24 +31,24 @@ impl Verb {
     }
 }
 
-/// A file on its way out.
+/// The record of a file that is leaving Outgoing.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Entry {
+pub(crate) struct RemovalRecord {
     pub(crate) verb: Verb,
     inode: u64,
     size: u64,
     modified: Timestamp,
     leaf: String,
-    /// The name is too long to be part of the leaf, and stands in a file beside.
+    /// The name is too long for the leaf, and is in a separate file beside it.
     beside: bool,
 }
 
-/// What a long name's file is called beyond its entry.
+/// Suffix of the file that contains a long name, after the leaf of its record.
 const NAME_SUFFIX: &str = ".name";
-/// What a copy on its way into the archive is called before its entry's hash.
+/// Prefix of the hidden name of a copy in the archive, before the hash of its record.
 pub(crate) const COPY_PREFIX: &str = ".rft-copy-";
 
-impl Entry {
+impl RemovalRecord {
     /// `count` makes the leaf unique in this process.
     pub(crate) fn new(verb: Verb, count: u64, name: &Name, meta: &Meta) -> Self {
         let letter = verb.letter();
@@ -60,7 +60,8 @@ impl Entry {
         let encoded = percent(name.as_bytes());
         let beside = leaf.len() + encoded.len() > MAX_COMPONENT;
         if beside {
-            // A hash keeps it unique over restarts, and tells it from a name: `#` is never plain.
+            // A hash keeps the leaf unique over restarts. `#` marks it, because it is always
+            // encoded in a name.
             let hash = blake3::hash(name.as_bytes()).to_hex();
             leaf.push('#');
             leaf.push_str(&hash[..32]);
@@ -74,13 +75,13 @@ impl Entry {
         OsString::from(&self.leaf)
     }
 
-    /// Whether this is the file that was sent; the volume is that of the folder.
+    /// Whether this is the file that was sent. The volume is always that of `removing`.
     pub(crate) fn is(&self, found: &Meta) -> bool {
         (found.identity.inode, found.size, found.modified) == (self.inode, self.size, self.modified)
     }
 
-    /// Notes a name that is too long, durably, before the file moves: without it, a crash could
-    /// leave a file that has to be put back and nobody knows where. Only such names pay the syncs.
+    /// Writes a long name to its file, durably, before the rename. Otherwise a crash could leave a
+    /// file that must be put back under an unknown name. Only long names cost these syncs.
     pub(crate) fn write_name(&self, removing: &Dir, name: &Name) -> io::Result<()> {
         if !self.beside {
             return Ok(());
@@ -93,18 +94,19 @@ impl Entry {
         os::sync_dir(removing)
     }
 
-    /// The hidden name of an entry's copy in the archive, the same before and after it is copied.
+    /// The hidden name of the copy in the archive. It is the same before and after the copy is
+    /// recorded.
     pub(crate) fn copy_of(leaf: &OsStr) -> OsString {
         let hash = blake3::hash(leaf.as_encoded_bytes().get(1..).unwrap_or_default()).to_hex();
         format!("{COPY_PREFIX}{}", &hash[..32]).into()
     }
 
-    /// What it is called when it is copied.
+    /// The leaf of the record once the file is copied.
     pub(crate) fn copied_leaf(&self) -> OsString {
         format!("{}{}", Verb::Copied.letter(), self.leaf.get(1..).unwrap_or_default()).into()
     }
 
-    /// Says, durably, that its copy is whole.
+    /// Records, durably, that the copy is complete.
     pub(crate) fn into_copied(self, removing: &Dir, name: &Name) -> io::Result<Self> {
         let (before, leaf) = (self.leaf(), self.copied_leaf().to_string_lossy().into_owned());
         let copied = Self { verb: Verb::Copied, leaf, ..self };
@@ -119,7 +121,7 @@ impl Entry {
         Self::drop_name_of(removing, &self.leaf());
     }
 
-    /// Removes the note of a long name; one that stays goes at the next start.
+    /// Removes the file of a long name. If that fails, the next start removes it.
     pub(crate) fn drop_name_of(removing: &Dir, leaf: &OsStr) {
         if leaf.as_encoded_bytes().contains(&b'#') {
             let mut note = leaf.to_owned();
@@ -128,10 +130,12 @@ impl Entry {
         }
     }
 
-    /// Removes the notes whose files are gone: a crash came between the two.
+    /// Removes the name files whose records are gone, because a crash occurred between the two
+    /// removals.
     pub(crate) fn drop_lone_names(removing: &Dir, leaves: &[OsString]) {
         for leaf in leaves {
-            // A user's file may be called `x.name`; only where a note stands beside is there a `#`.
+            // A file of the user may have the name `x.name`; only records with a name file contain
+            // a `#`.
             let note = leaf.to_str().filter(|leaf| leaf.contains('#'));
             let Some(entry) = note.and_then(|leaf| leaf.strip_suffix(NAME_SUFFIX)) else {
                 continue;
@@ -143,14 +147,14 @@ impl Entry {
         }
     }
 
-    /// The count in an entry's name, and in that of its note.
+    /// The count in the leaf of a record or of its name file.
     pub(crate) fn count_of(leaf: &OsStr) -> Option<u64> {
         let count = u64::from_str_radix(leaf.to_str()?.split('-').nth(1)?, 16).ok()?;
-        // What is greater was not counted, and is not counted on.
+        // This program never reaches the maximum, and the next count must not overflow.
         (count < u64::MAX).then_some(count)
     }
 
-    /// What an entry of the folder is; `None` for what is not ours, or a note.
+    /// Parses the leaf of an entry in `removing`; `None` for a foreign entry or a name file.
     pub(crate) fn parse(removing: &Dir, leaf: &OsStr) -> Option<(Self, Name)> {
         let text = leaf.to_str()?;
         let verb = match text.split_once('-')?.0 {
@@ -159,7 +163,8 @@ impl Entry {
             "c" => Verb::Copied,
             _ => return None,
         };
-        // Seconds before 1970 are written as two's complement, so no field but the last has a `-`.
+        // Times before 1970 are written as two's complement, so only the last field can contain a
+        // `-`.
         let mut fields = text.splitn(7, '-').skip(2);
         let mut number = || u64::from_str_radix(fields.next()?, 16).ok();
         let (inode, size, seconds, nanos) = (number()?, number()?, number()?, number()?);
@@ -186,7 +191,7 @@ fn percent(bytes: &[u8]) -> String {
     for &byte in bytes {
         match byte {
             b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' => text.push(char::from(byte)),
-            // Every system takes a dot inside a name, and it makes listings readable.
+            // Every system allows a dot inside a name, and it keeps listings readable.
             b'.' if !text.is_empty() && !text.ends_with('.') => text.push('.'),
             _ => {
                 let _ = write!(text, "%{byte:02x}");
@@ -220,7 +225,7 @@ fn unpercent(text: &str) -> Option<Vec<u8>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::tree::meta::{FileKind, Identity};
+    use crate::store::tree::meta::{FileIdentity, FileKind};
     use proptest::prelude::*;
 
     fn round_trip(name: &Name, seconds: i64) {
@@ -231,12 +236,12 @@ mod tests {
             size: 7,
             modified: Timestamp { seconds, nanos: 5 },
             mode: None,
-            identity: Identity { device: 1, inode: u64::MAX, changed: Timestamp::default() },
+            identity: FileIdentity { device: 1, inode: u64::MAX, changed: Timestamp::default() },
         };
-        let entry = Entry::new(Verb::Archive, 3, name, &meta);
+        let entry = RemovalRecord::new(Verb::Archive, 3, name, &meta);
         assert!(entry.leaf.len() <= MAX_COMPONENT);
         entry.write_name(&held, name).unwrap();
-        let (parsed, back) = Entry::parse(&held, &entry.leaf()).unwrap();
+        let (parsed, back) = RemovalRecord::parse(&held, &entry.leaf()).unwrap();
         assert_eq!((&back, parsed.verb), (name, Verb::Archive));
         assert!(parsed.is(&meta) && !parsed.is(&Meta { size: 8, ..meta }));
         entry.drop_name(&held);
@@ -245,7 +250,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_leaf_tells_all(bytes in proptest::collection::vec(1u8.., 1..300), seconds: i64) {
+        fn a_record_is_read_back_from_its_file_name(bytes in proptest::collection::vec(1u8.., 1..300), seconds: i64) {
             if let Ok(name) = Name::parse(&bytes) {
                 round_trip(&name, seconds);
             }
@@ -253,12 +258,12 @@ mod tests {
     }
 
     #[test]
-    fn long_names_stand_beside() {
+    fn a_long_name_is_kept_in_a_file_beside() {
         round_trip(&Name::parse(vec!["long name"; 300].join("/").as_bytes()).unwrap(), -1);
     }
 
     #[test]
-    fn foreign_names_are_nobodys() {
+    fn foreign_names_are_no_records() {
         let dir = tempfile::tempdir().unwrap();
         let held = os::open_root(dir.path()).unwrap();
         for leaf in [
@@ -270,7 +275,7 @@ mod tests {
             "d-1-2-3-4-g-a",
             "d-1-2-3-4-5-#0",
         ] {
-            assert!(Entry::parse(&held, OsStr::new(leaf)).is_none(), "{leaf}");
+            assert!(RemovalRecord::parse(&held, OsStr::new(leaf)).is_none(), "{leaf}");
         }
     }
 }

@@ -1,19 +1,19 @@
-//! Pure: how old something is that was kept over restarts, by a wall clock that may be wrong.
+//! Pure: the age of records that outlive a restart, by a wall clock that may be wrong.
 //!
-//! A host may start with its clock years ahead, or at 1970 until the network sets it. Neither may
-//! drop what a transfer under way still needs. So age is reckoned only up to when the program last
-//! ran, and a time before there was such a program is no time.
+//! A host may start with its clock years ahead, or at 1970 until the network sets it. In neither
+//! case may a record be dropped that an unfinished transfer needs. Therefore age counts only up to
+//! the program's last run, and a time before the program existed is ignored.
 
-/// 2024-01-01: whatever says that it was kept before was kept by a clock that was not set.
+/// 2024-01-01. An earlier time comes from a clock that was not set.
 const FIRST: u64 = 1_704_067_200;
 
-/// What is now, as far as ages are concerned: seconds since 1970, by the clock, but not later than
-/// the program was `last` at work.
+/// The time by which ages are measured, in seconds since 1970: the clock's, but not later than the
+/// program's `last` run.
 pub(crate) fn as_of(now: u64, last: Option<u64>) -> u64 {
     last.map_or(now, |last| now.min(last))
 }
 
-/// Whether what was kept at `when` is older than `keep` seconds.
+/// Whether a record of the time `when` is older than `keep` seconds.
 pub(crate) fn is_older(when: u64, as_of: u64, keep: u64) -> bool {
     when >= FIRST && when < as_of.saturating_sub(keep)
 }
@@ -27,7 +27,7 @@ mod tests {
     const MONTH: u64 = 30 * 86_400;
 
     #[test]
-    fn what_is_old_is_old() {
+    fn an_entry_above_the_maximum_age_is_old() {
         assert!(is_older(NOW - MONTH - 1, as_of(NOW, Some(NOW)), MONTH));
         assert!(!is_older(NOW - MONTH, as_of(NOW, Some(NOW)), MONTH));
         assert!(is_older(NOW - MONTH - 1, as_of(NOW, None), MONTH));
@@ -41,7 +41,7 @@ mod tests {
             // Kept with a wrong clock, then started with the right one.
             assert!(!is_older(wrong, as_of(NOW, Some(wrong)), MONTH), "{wrong}");
         }
-        // Nor does a long rest: the peer has its chance to resume first.
+        // Nor does a long pause of the program: the peer can resume first.
         assert!(!is_older(NOW - YEAR, as_of(NOW, Some(NOW - YEAR)), MONTH));
     }
 }

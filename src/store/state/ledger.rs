@@ -1,75 +1,51 @@
-//! What must be remembered over restarts: which transfers arrived, which were delivered, and who
-//! this sender is. One redb file, `.rft/ledger.redb`.
+//! The records that outlive a restart: received transfers, delivered transfers and this sender's
+//! origin. One redb file, `.rft/ledger.redb`.
 //!
 //! A received transfer is first `committing` (durable before its file is renamed into place), then
-//! `committed`. A crash in between is settled at the next start by looking for the staged file: see
-//! `publish::recover`. A folder that is made on the way to a file is `filling` until its own entry
-//! arrives: so a folder that was made here is told from one of the user's.
+//! `committed`. After a crash in between, the next start looks for the staged file: see
+//! `recover::recover`. A folder that is created as the parent of a file is `filling` until its own
+//! entry arrives. This distinguishes it from a folder of the user.
 
 mod beside;
 mod database;
+mod record;
 
 use super::StateDir;
 use super::age;
-use crate::proto::message::{InstallationId, Timestamp, TransferId};
+use crate::proto::message::{InstallationId, TransferId};
 use crate::proto::name::Name;
 use crate::store::error::{Naming, StoreError};
 use crate::store::tree::folder::Folder;
 use crate::store::tree::os;
-use database::{Changes, DELIVERED, Database, RECEIVED};
+use database::{DELIVERED, Database, RECEIVED};
+use record::{
+    EntryState, changes, decode, decode_delivered, encode_delivered, filling, folder_key, now,
+    seconds,
+};
 use redb::{Durability, ReadableDatabase, ReadableTable, ReadableTableMetadata};
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
-use std::time::{SystemTime, UNIX_EPOCH};
+
+pub use record::{Delivered, Received};
 
 const FILE: &str = "ledger.redb";
 /// Context of the key derivation of [`Ledger::installation`].
 const INSTALLATION: &str = "rft 1 installation id";
-/// How long a received transfer is remembered that its sender never told us to forget.
-const REMEMBERED: u64 = 180 * 24 * 60 * 60;
-/// Transfers that are remembered at most. An honest sender lets go of each soon after its receipt;
-/// only one that never does gets here, and is told.
+/// Maximum number of received transfers. An honest sender has each one forgotten soon after its
+/// receipt. Only a sender that never does so reaches the limit; its offers are refused.
 const MAX_REMEMBERED: u64 = 1_000_000;
-
-/// A transfer that stands, or is about to stand, in Incoming.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Received {
-    /// BLAKE3 of the file (zero for folders and links).
-    pub hash: [u8; 32],
-    /// The name it was given in Incoming.
-    pub saved_as: Name,
-}
-
-/// A file of Outgoing that the peer holds and that is kept.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Delivered {
-    /// Its change time then: another one says that it was touched since.
-    pub changed: Timestamp,
-    /// BLAKE3 of its content; none for folders and links.
-    pub hash: Option<[u8; 32]>,
-}
 
 /// The ledger, shared by both directions.
 pub struct Ledger {
     db: Database,
     as_of: u64,
     moved_aside: Option<PathBuf>,
-    most: u64,
-}
-
-#[derive(Clone, Copy, PartialEq)]
-enum State {
-    Committing = 0,
-    Committed = 1,
-    /// A folder that was made here, and whose own permissions have not arrived yet.
-    Filling = 2,
-    /// A folder that is offered with another name than it has here.
-    Beside = 3,
+    max_entries: u64,
 }
 
 impl Ledger {
-    /// Opens or makes the ledger, verifies all of it, and drops what is too old to matter. A
-    /// damaged file is moved aside, see [`Ledger::moved_aside`].
+    /// Opens or creates the ledger, verifies all of it, and drops old entries. A damaged file is
+    /// moved aside, see [`Ledger::moved_aside`].
     ///
     /// # Errors
     /// [`StoreError`] when the file cannot be read or written. Damage alone is no error.
@@ -79,27 +55,29 @@ impl Ledger {
         let as_of = age::as_of(now(), used.map(seconds));
         let (db, moved_aside) = Database::open(state.dir(), FILE, &path, as_of)?;
         state.sync()?;
-        Ok(Self { db, as_of, moved_aside, most: MAX_REMEMBERED })
+        Ok(Self { db, as_of, moved_aside, max_entries: MAX_REMEMBERED })
     }
 
-    /// The start of this run in seconds since 1970, but not later than the ledger's last use
-    /// before: what ages are reckoned by.
+    /// The time by which ages are measured, in seconds since 1970: the start of this run, but not
+    /// later than the ledger's last use before it.
     pub(crate) fn as_of(&self) -> u64 {
         self.as_of
     }
 
-    /// Where a damaged ledger was moved when this one was opened; the user should be warned: files
-    /// whose receipt was lost may be sent again.
+    /// The new path of a damaged ledger, if this call to [`Ledger::open`] found one. The user
+    /// should be warned: files whose receipt was lost may be sent again.
     pub fn moved_aside(&self) -> Option<&Path> {
         self.moved_aside.as_deref()
     }
 
-    /// Random, made once: part of every transfer id, so that two senders never share one.
+    /// A random value, made once with the ledger. It is part of every transfer id, so ids of two
+    /// senders never collide.
     pub fn origin(&self) -> [u8; 16] {
         self.db.origin()
     }
 
-    /// What the peer knows this state folder by: derived from [`Ledger::origin`], which stays here.
+    /// The id by which the peer knows this state folder. It is derived from [`Ledger::origin`],
+    /// which is not sent.
     pub fn installation(&self) -> InstallationId {
         let mut hasher = blake3::Hasher::new_derive_key(INSTALLATION);
         hasher.update(&self.origin());
@@ -108,22 +86,23 @@ impl Ledger {
         InstallationId(id)
     }
 
-    /// What is known of a transfer that was committed.
+    /// The record of a committed transfer, if there is one.
     ///
     /// # Errors
-    /// [`StoreError::Ledger`]; [`StoreError::LedgerFull`] when nothing is known of it, and no more
-    /// could be.
+    /// [`StoreError::Ledger`]; [`StoreError::LedgerFull`] if there is no record and no room for a
+    /// new one.
     pub fn received(&self, id: TransferId) -> Result<Option<Received>, StoreError> {
         if let Some(received) = self.received_of(&[id])?.pop().flatten() {
             return Ok(Some(received));
         }
-        if self.db.read(|db| Ok(db.begin_read()?.open_table(RECEIVED)?.len()?))? < self.most {
+        if self.db.read(|db| Ok(db.begin_read()?.open_table(RECEIVED)?.len()?))? < self.max_entries
+        {
             return Ok(None);
         }
         Err(StoreError::LedgerFull { path: format!("{:?}", self.db) })
     }
 
-    /// [`Ledger::received`] of several, in one transaction.
+    /// As [`Ledger::received`] for several ids, in one transaction.
     pub(crate) fn received_of(
         &self,
         ids: &[TransferId],
@@ -133,39 +112,40 @@ impl Ledger {
             let mut found = Vec::with_capacity(ids.len());
             for id in ids {
                 found.push(table.get(&id.0)?.and_then(|value| match decode(value.value())? {
-                    (State::Committed, received) => Some(received),
-                    (State::Committing | State::Filling | State::Beside, _) => None,
+                    (EntryState::Committed, received) => Some(received),
+                    (EntryState::Committing | EntryState::Filling | EntryState::Beside, _) => None,
                 }));
             }
             Ok(found)
         })
     }
 
-    /// Durable before the files are renamed: these staged files are whole, and about to be placed,
-    /// and these folders are about to be made.
+    /// Records, durably and before the rename, that these staged files are complete and are about
+    /// to be placed, and that these folders are about to be created.
     pub(crate) fn committing(
         &self,
         entries: &[(TransferId, Received)],
         folders: &[Name],
     ) -> Result<(), StoreError> {
-        let mut changes = changes(entries, State::Committing);
+        let mut changes = changes(entries, EntryState::Committing);
         changes.extend(folders.iter().map(|name| (folder_key(name), Some(filling(name)))));
         self.db.change(changes, Durability::Immediate)
     }
 
-    /// The files are in place, durably, and the folders have their permissions. This need not be
-    /// durable itself: after a crash, "committing" with no staged file left means the same.
+    /// Records that the files are durably in place, and that the folders have their permissions.
+    /// The record itself need not be durable: after a crash, "committing" without a staged file
+    /// means the same.
     pub(crate) fn committed(
         &self,
         entries: &[(TransferId, Received)],
         folders: &[Name],
     ) -> Result<(), StoreError> {
-        let mut changes = changes(entries, State::Committed);
+        let mut changes = changes(entries, EntryState::Committed);
         changes.extend(folders.iter().map(|name| (folder_key(name), None)));
         self.db.change(changes, Durability::None)
     }
 
-    /// Those of the folders that were made here and wait for their permissions.
+    /// The folders among these that this program created and that wait for their permissions.
     pub(crate) fn filling_of(&self, folders: Vec<Name>) -> Result<HashSet<Name>, StoreError> {
         if folders.is_empty() {
             return Ok(HashSet::new());
@@ -176,7 +156,7 @@ impl Ledger {
             for name in folders {
                 let known = table.get(&folder_key(&name))?.and_then(|value| decode(value.value()));
                 if known.is_some_and(|(state, folder)| {
-                    state == State::Filling && folder.saved_as == name
+                    state == EntryState::Filling && folder.saved_as == name
                 }) {
                     found.insert(name);
                 }
@@ -185,24 +165,25 @@ impl Ledger {
         })
     }
 
-    /// All of them.
+    /// All folders that this program created and that wait for their permissions.
     pub(crate) fn filling(&self) -> Result<Vec<Name>, StoreError> {
-        let filling = self.all(State::Filling)?;
+        let filling = self.all(EntryState::Filling)?;
         Ok(filling.into_iter().map(|(_, folder)| folder.saved_as).collect())
     }
 
-    /// Durable before the staged files of these are dropped: they were not placed. In the other
-    /// order a crash would make "committing, staged file gone" of them, which means received.
+    /// Removes the records of entries that were not placed, durably and before their staged files
+    /// are dropped. In the other order a crash could leave "committing" without a staged file,
+    /// which means received.
     pub(crate) fn not_committed(&self, ids: &[TransferId]) -> Result<(), StoreError> {
         self.remove(ids, Durability::Immediate)
     }
 
-    /// What a crash left between `committing` and `committed`.
+    /// The entries that a crash left between `committing` and `committed`.
     pub(crate) fn unfinished(&self) -> Result<Vec<(TransferId, Received)>, StoreError> {
-        self.all(State::Committing)
+        self.all(EntryState::Committing)
     }
 
-    fn all(&self, wanted: State) -> Result<Vec<(TransferId, Received)>, StoreError> {
+    fn all(&self, wanted: EntryState) -> Result<Vec<(TransferId, Received)>, StoreError> {
         self.db.read(|db| {
             let table = db.begin_read()?.open_table(RECEIVED)?;
             let mut found = Vec::new();
@@ -219,8 +200,9 @@ impl Ledger {
         })
     }
 
-    /// The sender is done with these for good. Not synced: forgotten once more after a crash, or by
-    /// age.
+    /// Removes the records of these transfers at the sender's request. The removal is not synced:
+    /// after a crash the sender repeats it, or the records expire by age. Returns the ids that were
+    /// not committed and may be staged.
     ///
     /// # Errors
     /// [`StoreError::Ledger`].
@@ -230,18 +212,18 @@ impl Ledger {
             let mut others = Vec::new();
             for id in ids {
                 let state = table.get(&id.0)?.and_then(|value| value.value().first().copied());
-                if state != Some(State::Committed as u8) {
+                if state != Some(EntryState::Committed as u8) {
                     others.push(*id);
                 }
             }
             Ok(others)
         });
         self.remove(ids, Durability::None)?;
-        // Where that cannot be read now, each may be staged.
+        // If the ledger cannot be read now, each of them may be staged.
         Ok(others.unwrap_or_else(|_| ids.to_vec()))
     }
 
-    /// For a sender that keeps its files: the peer holds these. Durable.
+    /// Records durably that the peer has these files, for a sender that keeps its files.
     ///
     /// # Errors
     /// [`StoreError::Ledger`].
@@ -255,7 +237,7 @@ impl Ledger {
         })
     }
 
-    /// What [`Ledger::mark_delivered`] was told of it.
+    /// The record of [`Ledger::mark_delivered`] for this id.
     ///
     /// # Errors
     /// [`StoreError::Ledger`].
@@ -266,13 +248,12 @@ impl Ledger {
         })
     }
 
-    /// Drops the delivered transfers that `keep` does not want: those whose files are gone. They
-    /// are never dropped by age: a file that is kept for years is not sent twice. That they are
-    /// gone from `outgoing` lasts first: one that came back after a loss of power would be sent
-    /// once more.
+    /// Drops the delivered transfers that `keep` rejects: those whose files no longer exist. They
+    /// never expire by age, so a file that is kept for years is not sent twice. The removals from
+    /// `outgoing` are synced first: a file that reappeared after a power loss would be sent again.
     ///
     /// # Errors
-    /// [`StoreError`] when the ledger cannot be used, or the volume not be synced.
+    /// [`StoreError`] if the ledger cannot be used or the volume cannot be synced.
     pub fn prune_delivered(
         &self,
         outgoing: &Folder,
@@ -291,8 +272,8 @@ impl Ledger {
         if !some_are_gone {
             return Ok(());
         }
-        // Where a system has no such sync there is none either that tells what was removed since
-        // when.
+        // A system without a sync of the volume has no other way to make removals by other programs
+        // durable.
         os::sync_volume(&*outgoing.root()?).naming("sync", || outgoing.path().display())?;
         self.db.write(Durability::None, |transaction| {
             let mut table = transaction.open_table(DELIVERED)?;
@@ -308,96 +289,6 @@ impl Ledger {
 impl std::fmt::Debug for Ledger {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "Ledger({:?})", self.db)
-    }
-}
-
-/// Entries of one state, as they are written.
-fn changes(entries: &[(TransferId, Received)], state: State) -> Changes {
-    let when = now();
-    let value = |received| {
-        let mut value = Vec::new();
-        encode(&mut value, state, when, received);
-        value
-    };
-    entries.iter().map(|(id, received)| (id.0, Some(value(received)))).collect()
-}
-
-/// A folder's key among the transfers: as random as their ids, which are hashes too.
-fn folder_key(name: &Name) -> [u8; 16] {
-    let hash = *blake3::Hasher::new_derive_key("rft 1 folder that fills")
-        .update(name.as_bytes())
-        .finalize()
-        .as_bytes();
-    let mut key = [0; 16];
-    key.copy_from_slice(&hash[..16]);
-    key
-}
-
-fn filling(name: &Name) -> Vec<u8> {
-    let mut value = Vec::new();
-    encode(&mut value, State::Filling, now(), &Received { hash: [0; 32], saved_as: name.clone() });
-    value
-}
-
-fn now() -> u64 {
-    seconds(SystemTime::now())
-}
-
-/// Since 1970.
-fn seconds(time: SystemTime) -> u64 {
-    time.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
-}
-
-/// Change time (seconds and nanoseconds, little-endian), and the hash if there is one.
-fn encode_delivered(delivered: &Delivered) -> Vec<u8> {
-    let mut value = delivered.changed.seconds.to_le_bytes().to_vec();
-    value.extend_from_slice(&delivered.changed.nanos.to_le_bytes());
-    value.extend_from_slice(delivered.hash.as_ref().map_or(&[], |hash| &hash[..]));
-    value
-}
-
-fn decode_delivered(value: &[u8]) -> Option<Delivered> {
-    let (seconds, rest) = value.split_first_chunk::<8>()?;
-    let (nanos, hash) = rest.split_first_chunk::<4>()?;
-    let changed =
-        Timestamp { seconds: i64::from_le_bytes(*seconds), nanos: u32::from_le_bytes(*nanos) };
-    let hash = if hash.is_empty() { None } else { Some(hash.try_into().ok()?) };
-    Some(Delivered { changed, hash })
-}
-
-/// State, seconds since 1970 (little-endian), hash, name.
-fn encode(value: &mut Vec<u8>, state: State, when: u64, received: &Received) {
-    value.clear();
-    value.push(state as u8);
-    value.extend_from_slice(&when.to_le_bytes());
-    value.extend_from_slice(&received.hash);
-    value.extend_from_slice(received.saved_as.as_bytes());
-}
-
-fn decode(value: &[u8]) -> Option<(State, Received)> {
-    let (state, rest) = value.split_first()?;
-    let state = match state {
-        0 => State::Committing,
-        1 => State::Committed,
-        2 => State::Filling,
-        3 => State::Beside,
-        _ => return None,
-    };
-    let (_when, rest) = rest.split_first_chunk::<8>()?;
-    let (hash, name) = rest.split_first_chunk::<32>()?;
-    Some((state, Received { hash: *hash, saved_as: Name::parse(name).ok()? }))
-}
-
-/// A transfer that is not settled yet is never too old.
-fn too_old(value: &[u8], as_of: u64) -> bool {
-    match value.split_first() {
-        Some((&state, rest))
-            if state != State::Committing as u8 && state <= State::Beside as u8 =>
-        {
-            let when = rest.first_chunk::<8>().map(|when| u64::from_le_bytes(*when));
-            when.is_none_or(|when| age::is_older(when, as_of, REMEMBERED))
-        }
-        _ => false,
     }
 }
 

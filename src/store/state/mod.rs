@@ -1,4 +1,4 @@
-//! The program's own folder, `.rft`, and the locks that keep a second rft away.
+//! The state folder, `.rft`, and the locks that keep a second rft out.
 
 pub(crate) mod age;
 pub(crate) mod ledger;
@@ -7,6 +7,7 @@ use super::error::{Naming, StoreError};
 use super::tree::folder::Folder;
 use super::tree::meta::Meta;
 use super::tree::os;
+use super::tree::paths::{HIDDEN, make_path, sync_names_above};
 use crate::config::Folders;
 use crate::failpoint::fail_point;
 use cap_std::fs::Dir;
@@ -17,26 +18,24 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 const LOCK: &str = "lock";
-/// The hidden folder of a root that lies on another volume, or apart from the state folder.
-pub(crate) const HIDDEN: &str = ".rft";
-/// What the names of all files begin with that show, for a moment, what may be done in a folder.
+/// Prefix of the short-lived files that test which operations a folder allows.
 pub const PROBE_PREFIX: &[u8] = b".rft-probe";
-/// An empty file that shows whether a rename works.
+/// An empty file that tests whether a rename works.
 const PROBE: &str = ".rft-probe";
 
-/// The state folder, held by handle and locked for as long as this lives.
+/// The state folder, held by handle and locked until this value is dropped.
 #[derive(Debug)]
 pub struct StateDir {
     own: Own,
-    // Released by the system when the process ends, however it ends.
+    // The system releases them when the process ends, even after a crash.
     _locks: Vec<File>,
 }
 
 impl StateDir {
-    /// Makes those of the folders that are missing, `.rft` for this user alone.
+    /// Creates the missing folders; `.rft` is accessible to this user only.
     ///
     /// # Errors
-    /// [`StoreError`] when one cannot be made.
+    /// [`StoreError`] if one cannot be created.
     pub fn make(folders: &Folders) -> Result<(), StoreError> {
         for (path, private) in
             [(&folders.outgoing, false), (&folders.incoming, false), (&folders.state, true)]
@@ -46,12 +45,13 @@ impl StateDir {
         Ok(())
     }
 
-    /// Creates `.rft` (for this user alone) and locks it, and Outgoing and Incoming too where they
-    /// lie elsewhere: two peers must not share any of the three. The names of all three last then.
+    /// Creates and locks `.rft` (for this user only). Outgoing and Incoming are locked as well if
+    /// they have another parent, because two processes must not share any of the three folders. The
+    /// names of all three are synced.
     ///
     /// # Errors
-    /// [`StoreError::InUse`] while another rft runs there, [`StoreError::Nested`] when Outgoing and
-    /// Incoming are inside each other, others when a folder cannot be made or used.
+    /// [`StoreError::InUse`] while another rft uses a folder, [`StoreError::Nested`] if Outgoing
+    /// and Incoming are inside each other, others if a folder cannot be created or used.
     pub fn open(folders: &Folders) -> Result<Self, StoreError> {
         let path = folders.state.clone();
         Self::make(folders)?;
@@ -69,7 +69,7 @@ impl StateDir {
             let made = make_path(&hidden, true).naming("create", || hidden.display());
             match made.and_then(|()| lock(&hidden, root)) {
                 Ok(file) => locks.push(file),
-                // A source that cannot be written can still be sent (`--after-send keep`).
+                // Files of a read-only folder can still be sent (`--after-send keep`).
                 Err(StoreError::Denied { .. } | StoreError::ReadOnly { .. })
                     if root == &folders.outgoing => {}
                 Err(error) => return Err(error),
@@ -79,27 +79,28 @@ impl StateDir {
         Ok(Self { own: Own { path, dir: Arc::new(dir), meta }, _locks: locks })
     }
 
-    /// By handle.
+    /// The handle of the folder.
     pub(crate) fn dir(&self) -> &Arc<Dir> {
         &self.own.dir
     }
 
-    /// Which folder it is.
+    /// The metadata that identify the folder.
     pub(crate) fn meta(&self) -> &Meta {
         &self.own.meta
     }
 
-    /// Where it is.
+    /// The path of the folder.
     pub fn path(&self) -> &Path {
         &self.own.path
     }
 
-    /// The names in it to stable storage: of a new ledger, of the archive.
+    /// Syncs the names in the folder, such as those of a new ledger and of the archive.
     pub(crate) fn sync(&self) -> Result<(), StoreError> {
         os::sync_dir(&self.own.dir).naming("sync", || self.own.path.display())
     }
 
-    /// Whether it still stands where it was. Without it there is no lock and no ledger that lasts.
+    /// Checks that the folder is still at its path. Without it there is no lock and no durable
+    /// ledger.
     ///
     /// # Errors
     /// [`StoreError::StateGone`].
@@ -118,10 +119,15 @@ impl StateDir {
         }
     }
 
-    /// The folder `leaf` of the program's own from which a rename into (and out of) `root` works.
-    pub(crate) fn beside(&self, root: &Folder, leaf: &'static str) -> Result<Aside, StoreError> {
-        let current = Mutex::new(self.own.beside(root, leaf)?);
-        Ok(Aside { own: self.own.clone(), leaf, current })
+    /// The folder `leaf` of the program's own, on a volume from which files can be renamed into and
+    /// out of `root`.
+    pub(crate) fn work_dir(
+        &self,
+        root: &Folder,
+        leaf: &'static str,
+    ) -> Result<WorkFolder, StoreError> {
+        let current = Mutex::new(self.own.work_dir(root, leaf)?);
+        Ok(WorkFolder { own: self.own.clone(), leaf, current })
     }
 }
 
@@ -134,39 +140,40 @@ struct Own {
 }
 
 impl Own {
-    /// Below `.rft`, or below a hidden folder inside `root` when that is another volume. Volumes
-    /// are told apart by trying, since bind mounts and subvolumes have equal device numbers and
-    /// fail.
-    fn beside(&self, root: &Folder, leaf: &str) -> Result<Beside, StoreError> {
+    /// The folder is inside `.rft`, or in a hidden folder inside `root` if that is another volume.
+    /// Only a trial rename shows this: bind mounts and subvolumes can have equal device numbers and
+    /// still refuse a rename.
+    fn work_dir(&self, root: &Folder, leaf: &str) -> Result<WorkDir, StoreError> {
         let held = root.root()?;
         let path = self.path.join(leaf);
         let dir = subfolder(&self.dir, leaf).naming("create", || path.display())?;
         match probe(&dir, &held) {
-            Ok(()) => return Beside::new(dir, path, held),
+            Ok(()) => return WorkDir::new(dir, path, held),
             Err(error) if error.kind() == io::ErrorKind::CrossesDevices => {}
-            // Also what is no sign of another volume: the one way left shows the true reason.
+            // Any other error is not conclusive: the second attempt, inside `root`, shows the true
+            // reason.
             Err(_) => {}
         }
         let path = root.path().join(HIDDEN).join(leaf);
         let made = subfolder(&held, HIDDEN).and_then(|hidden| subfolder(&hidden, leaf));
         let dir = made.naming("create", || path.display())?;
         probe(&dir, &held).naming("write to", || root.path().display())?;
-        Beside::new(dir, path, held)
+        WorkDir::new(dir, path, held)
     }
 }
 
-/// A folder of the program's own on the volume of another, found or made again when either of them
-/// was replaced.
+/// A folder of the program's own on the volume of a root. It is opened or created again if either
+/// of them was replaced.
 #[derive(Debug)]
-pub(crate) struct Aside {
+pub(crate) struct WorkFolder {
     own: Own,
     leaf: &'static str,
-    current: Mutex<Beside>,
+    current: Mutex<WorkDir>,
 }
 
-impl Aside {
-    /// The folder as it is now.
-    pub(crate) fn of(&self, root: &Folder) -> Result<Beside, StoreError> {
+impl WorkFolder {
+    /// The present folder.
+    pub(crate) fn of(&self, root: &Folder) -> Result<WorkDir, StoreError> {
         let held = root.root()?;
         let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
         let replaced = match os::stat_root(&current.path) {
@@ -174,15 +181,15 @@ impl Aside {
             Err(error) => error.kind() == io::ErrorKind::NotFound,
         };
         if replaced || !Arc::ptr_eq(&current.root, &held) {
-            *current = self.own.beside(root, self.leaf)?;
+            *current = self.own.work_dir(root, self.leaf)?;
         }
         Ok(current.clone())
     }
 }
 
-/// A folder of the program's own, and the root that it is beside.
+/// A folder of the program's own, held by handle, and the root on whose volume it is.
 #[derive(Debug, Clone)]
-pub(crate) struct Beside {
+pub(crate) struct WorkDir {
     pub(crate) dir: Arc<Dir>,
     /// For messages.
     pub(crate) path: PathBuf,
@@ -190,15 +197,16 @@ pub(crate) struct Beside {
     root: Arc<Dir>,
 }
 
-impl Beside {
+impl WorkDir {
     fn new(dir: Dir, path: PathBuf, root: Arc<Dir>) -> Result<Self, StoreError> {
         let meta = os::stat_dir(&dir).naming("look at", || path.display())?;
         Ok(Self { dir: Arc::new(dir), path, meta, root })
     }
 }
 
-/// A folder of the program's own, made when missing; a link there is not followed. Its name lasts,
-/// also when an earlier run made it and was killed before the sync.
+/// A folder of the program's own, created if it is missing. A link in its place is not followed.
+/// Its name is synced in any case: an earlier run may have created it and been killed before the
+/// sync.
 pub(crate) fn subfolder(dir: &Dir, leaf: &str) -> io::Result<Dir> {
     let leaf = OsStr::new(leaf);
     match os::make_dir(dir, leaf, true) {
@@ -208,8 +216,8 @@ pub(crate) fn subfolder(dir: &Dir, leaf: &str) -> io::Result<Dir> {
     os::open_dir(dir, leaf)
 }
 
-/// Tries a rename, and leaves nothing. The name is always the same (both folders are locked), so
-/// that what a crash left of it goes at the next start.
+/// Tests a rename, and leaves no file. The name is always the same, so that the next start removes
+/// a file that a crash left. No other process uses it, because both folders are locked.
 fn probe(from: &Dir, to: &Dir) -> io::Result<()> {
     let leaf = OsStr::new(PROBE);
     for dir in [from, to] {
@@ -226,40 +234,7 @@ fn probe(from: &Dir, to: &Dir) -> io::Result<()> {
     renamed
 }
 
-/// Makes a folder, with what is missing above it; a `private` one for this user alone.
-pub(crate) fn make_path(path: &Path, private: bool) -> io::Result<()> {
-    if path.is_dir() {
-        return Ok(());
-    }
-    let above = path.parent().ok_or(io::ErrorKind::NotFound)?;
-    let above = if above.as_os_str().is_empty() { Path::new(".") } else { above };
-    make_path(above, false)?;
-    // After `..` there is nothing to make.
-    let Some(leaf) = path.file_name() else { return Ok(()) };
-    match os::make_dir(&os::open_root(above)?, leaf, private) {
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists && path.is_dir() => Ok(()),
-        made => made,
-    }
-}
-
-/// The name of a folder to stable storage, and those of the folders above it on its volume: with
-/// them, everything in it would be lost. Nobody can tell whether those last that are there already:
-/// a run that was killed may have made them a moment ago.
-pub(crate) fn sync_names_above(path: &Path) -> io::Result<()> {
-    let real = path.canonicalize()?;
-    let device = os::stat_root(&real)?.identity.device;
-    for above in real.ancestors().skip(1) {
-        // Where this user may not even look, no program of this user's made anything.
-        let Ok(dir) = os::open_root(above) else { break };
-        if os::stat_dir(&dir)?.identity.device != device {
-            break;
-        }
-        os::sync_dir(&dir)?;
-    }
-    Ok(())
-}
-
-/// A file of the program's own, for reading and writing, made when missing.
+/// Opens a file of the program's own for reading and writing, and creates it if it is missing.
 pub(crate) fn own_file(dir: &Dir, leaf: &OsStr) -> io::Result<File> {
     match os::open_edit(dir, leaf) {
         Ok((file, _)) => Ok(file),
@@ -277,13 +252,13 @@ fn lock(state: &Path, shown: &Path) -> Result<File, StoreError> {
         Err(TryLockError::WouldBlock) => {
             Err(StoreError::InUse { path: shown.display().to_string() })
         }
-        // A file system without locks: better without one than not at all.
+        // On a file system without locks the program runs without one.
         Err(TryLockError::Error(error)) if error.kind() == io::ErrorKind::Unsupported => Ok(file),
         Err(TryLockError::Error(error)) => Err(StoreError::new("lock", path.display(), &error)),
     }
 }
 
-/// What arrived would be sent, or what is sent be overwritten.
+/// Refuses folders inside each other: received files would be sent, or files to send overwritten.
 fn refuse_nested(outgoing: &Path, incoming: &Path) -> Result<(), StoreError> {
     let real = |path: &Path| path.canonicalize().naming("open", || path.display());
     let (out, inc) = (real(outgoing)?, real(incoming)?);
@@ -344,15 +319,15 @@ mod tests {
         let folders = Folders::in_dir(base.path());
         let state = StateDir::open(&folders).unwrap();
         let incoming = Folder::open(&folders.incoming, true).unwrap();
-        let beside = state.beside(&incoming, "stage").unwrap().of(&incoming).unwrap();
+        let beside = state.work_dir(&incoming, "stage").unwrap().of(&incoming).unwrap();
         assert_eq!(beside.path, folders.state.join("stage"));
         assert!(incoming.is_empty().unwrap());
         assert_eq!(std::fs::read_dir(&beside.path).unwrap().count(), 0);
-        // Nor does what a crash left of the trial stay.
+        // A test file that a crash left is removed.
         for folder in [&folders.incoming, &beside.path] {
             std::fs::write(folder.join(PROBE), "").unwrap();
         }
-        let again = state.beside(&incoming, "stage").unwrap().of(&incoming).unwrap();
+        let again = state.work_dir(&incoming, "stage").unwrap().of(&incoming).unwrap();
         assert_eq!(again.path, beside.path);
         assert!(incoming.is_empty().unwrap());
         assert_eq!(std::fs::read_dir(&beside.path).unwrap().count(), 0);
@@ -374,7 +349,7 @@ mod tests {
         let folders = Folders { incoming: other.path().join("in"), ..Folders::in_dir(base.path()) };
         let state = StateDir::open(&folders).unwrap();
         let incoming = Folder::open(&folders.incoming, true).unwrap();
-        let beside = state.beside(&incoming, "stage").unwrap().of(&incoming).unwrap();
+        let beside = state.work_dir(&incoming, "stage").unwrap().of(&incoming).unwrap();
         let same = state.own.meta.identity.device
             == os::stat_dir(&incoming.root().unwrap()).unwrap().identity.device;
         let expected = if same { &folders.state } else { &folders.incoming.join(HIDDEN) };

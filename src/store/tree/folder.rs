@@ -1,47 +1,42 @@
-//! A folder held by handle: every operation resolves a [`Name`] beneath it, component by component,
-//! and follows no symbolic link in any of them.
+//! The root of a tree, held by handle. Every operation resolves a [`Name`] beneath it component by
+//! component, and follows no symbolic link in any component (`cursor.rs`).
 
 use super::meta::{FileKind, Meta};
 use super::os;
-use crate::proto::name::{Name, NameError};
+use super::paths::{HIDDEN, make_path, sync_names_above};
+use crate::proto::name::Name;
 use crate::store::error::{Naming, StoreError};
-use crate::store::state::{HIDDEN, make_path, sync_names_above};
-use crate::store::{Writers, writers_of};
 use cap_std::fs::Dir;
 use std::ffi::{OsStr, OsString};
 use std::fmt;
-use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 
 /// The root of a tree: Outgoing, or Incoming.
 ///
-/// No [`Name`] leads into a folder of the program's own, wherever that stands: not one called
-/// `.rft` at the top or at the top of a volume that is mounted in the tree, under whatever name the
-/// file system takes for it, and not the state folder itself (`keep_out_of`), should it lie in the
-/// tree.
+/// No [`Name`] leads into a folder of the program's own: not into `.rft` at the top of the tree, or
+/// at the top of a volume that is mounted in the tree, under any spelling that the file system
+/// accepts; and not into the state folder, if that is in the tree (`keep_out_of`).
 ///
-/// The folder is held by handle, but it is also looked whether its path still leads to it. Else
-/// what is written into a folder that was removed would vanish with it, and what is dropped into
-/// the one that took its place would never be seen. One that the user made anew, or whose disk is
-/// back, is taken; nothing is ever made here after the start, so that no file lands beneath a mount
-/// point.
+/// Each operation checks that the path still leads to the held folder. Otherwise files written into
+/// a removed folder would be lost with it, and files in its replacement would never be seen. A
+/// folder that the user created again, or whose disk is mounted again, is accepted. After the start
+/// this program never creates the root itself: a file could land beneath a mount point.
 pub struct Folder {
     path: PathBuf,
-    /// Where the path led at the start, without links: should a link be put in its place, it is not
-    /// followed.
+    /// The canonical path at the start. If a link replaces the folder later, it is not followed.
     real: PathBuf,
     held: RwLock<Arc<Root>>,
-    /// The state folder.
+    /// The metadata that identify the state folder.
     state: OnceLock<Meta>,
 }
 
-/// A root as it is held.
+/// A root held by handle.
 struct Root {
     dir: Arc<Dir>,
     meta: Meta,
-    /// How many were held before it.
+    /// The number of roots held before this one.
     number: u64,
 }
 
@@ -53,21 +48,12 @@ impl Root {
     }
 }
 
-/// One entry of a listed folder.
-#[derive(Debug, Clone)]
-pub struct Listed {
-    /// Its last component as it crosses the wire, or as it is where that cannot be (Windows: not
-    /// Unicode).
-    pub leaf: Result<Vec<u8>, OsString>,
-    /// The entry's own metadata.
-    pub meta: Meta,
-}
-
 impl Folder {
-    /// Holds the folder at `path`. Here, and nowhere else, links are followed: the user named it.
+    /// Opens the folder at `path`. Links in it are followed, here only, because the user named the
+    /// path.
     ///
     /// # Errors
-    /// [`StoreError`] when it cannot be opened, or with `create` cannot be made.
+    /// [`StoreError`] if it cannot be opened, or with `create` cannot be created.
     pub fn open(path: &Path, create: bool) -> Result<Self, StoreError> {
         if create {
             make_path(path, false).naming("create", || path.display())?;
@@ -77,15 +63,15 @@ impl Folder {
         Ok(Self { path: path.to_owned(), real, held: RwLock::new(held), state: OnceLock::new() })
     }
 
-    /// No name leads into this folder, wherever it is.
+    /// From now on no name leads into this folder, wherever it is.
     pub(crate) fn keep_out_of(&self, state: &Meta) {
-        // A second call can only be for the same one.
+        // A second call can only be for the same folder.
         let _ = self.state.set(*state);
     }
 
-    /// Whether an entry of the folder `dir` is one of the program's own folders. `at_top` is said
-    /// of the root's own entries.
-    fn is_own(&self, dir: &Dir, at_top: bool, leaf: &OsStr, meta: &Meta) -> bool {
+    /// Whether an entry of the folder `dir` is one of the program's own folders. `at_top` means
+    /// that `dir` is the root.
+    pub(super) fn is_own(&self, dir: &Dir, at_top: bool, leaf: &OsStr, meta: &Meta) -> bool {
         if meta.kind != FileKind::Folder {
             return false;
         }
@@ -93,8 +79,8 @@ impl Folder {
             return true;
         }
         let leaf = leaf.as_encoded_bytes();
-        // Names that differ may be the same to the file system: by their case, by characters that
-        // it leaves out, by the short names of Windows.
+        // Different names may be equal for the file system: because of their case, of characters
+        // that it ignores, or of the short names of Windows.
         let doubtful = !leaf.is_ascii()
             || leaf.contains(&b'~')
             || leaf.eq_ignore_ascii_case(HIDDEN.as_bytes());
@@ -103,51 +89,21 @@ impl Folder {
             && os::stat(dir, OsStr::new(HIDDEN)).is_ok_and(|own| own.same_inode(meta))
     }
 
-    /// Where it was opened; for messages only.
+    /// The path that the user named, for messages only.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// How often another folder took the place of the one that was held.
+    /// How often another folder has replaced the held one.
     pub fn times_replaced(&self) -> u64 {
         self.held.read().unwrap_or_else(PoisonError::into_inner).number
     }
 
-    /// The metadata of an entry, of a link itself.
-    ///
-    /// # Errors
-    /// [`StoreError`]; [`StoreError::InTheWay`] when a file or a link stands above it.
-    pub fn stat(&self, name: &Name) -> Result<Meta, StoreError> {
-        self.walk().stat(name)
-    }
-
-    /// Opens a regular file for reading; the metadata are those of the opened file.
-    ///
-    /// # Errors
-    /// [`StoreError::InTheWay`] for anything that is no regular file (it is not opened),
-    /// [`StoreError::Busy`] on Windows while another program has it open for writing.
-    pub fn open_file(&self, name: &Name) -> Result<(File, Meta), StoreError> {
-        let (parent, leaf) = self.walk().parent(name)?;
-        os::open_read(&parent, &leaf).naming("read", || self.shown(name))
-    }
-
-    /// Whether any program has a file open for writing.
-    ///
-    /// # Errors
-    /// As [`Folder::open_file`], but for a file that is busy: that is the answer.
-    pub fn writers(&self, name: &Name) -> Result<Writers, StoreError> {
-        match self.open_file(name) {
-            Ok((file, _)) => Ok(writers_of(&file)),
-            Err(StoreError::Busy { .. }) => Ok(Writers::Some),
-            Err(error) => Err(error),
-        }
-    }
-
-    /// What stands in a file of the program's own at the top (no [`Name`] leads there), of at most
+    /// The content of a file of the program's own at the top (no [`Name`] leads there), of at most
     /// `max` bytes.
     ///
     /// # Errors
-    /// As [`Folder::open_file`], and [`StoreError::Io`] when it is longer.
+    /// As [`Folder::open_file`], and [`StoreError::TooLarge`] if it is longer.
     pub fn read_own(&self, leaf: &str, max: u64) -> Result<Vec<u8>, StoreError> {
         let shown = || self.path.join(leaf).display().to_string();
         let root = self.root()?;
@@ -160,46 +116,12 @@ impl Folder {
         Ok(bytes)
     }
 
-    /// Whether other hosts may change the folder, of which this system's events tell nothing.
+    /// Whether other hosts may change the folder without an event on this system.
     pub fn is_remote(&self) -> bool {
         self.root().is_ok_and(|root| os::is_remote(&root, &self.path))
     }
 
-    /// The target of a symbolic link, `/`-separated.
-    ///
-    /// # Errors
-    /// [`StoreError`], also when it is no link.
-    pub fn read_link(&self, name: &Name) -> Result<Vec<u8>, StoreError> {
-        let (parent, leaf) = self.walk().parent(name)?;
-        os::read_link(&parent, &leaf).naming("read", || self.shown(name))
-    }
-
-    /// What stands in a folder (`None`: at the top), in no order. The folder is held by handle
-    /// meanwhile. What vanishes meanwhile is left out.
-    ///
-    /// # Errors
-    /// [`StoreError`] when the folder itself cannot be read.
-    pub fn list(&self, name: Option<&Name>) -> Result<Vec<Listed>, StoreError> {
-        let dir = self.walk().dir(name)?;
-        let shown =
-            || name.map_or_else(|| self.path.display().to_string(), |name| self.shown(name));
-        let leaves = os::entries(&dir).naming("list", shown)?;
-        let mut listed = Vec::with_capacity(leaves.len());
-        for leaf in leaves {
-            match os::stat(&dir, &leaf) {
-                // At the top its name is known, and left out with its like.
-                Ok(meta) if name.is_some() && self.is_own(&dir, false, &leaf, &meta) => {}
-                Ok(meta) => listed.push(Listed { leaf: os::leaf_bytes(leaf), meta }),
-                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-                // A file that another program holds alone on Windows: it is seen again later.
-                Err(error) if error.kind() == io::ErrorKind::ResourceBusy => {}
-                Err(error) => return Err(StoreError::new("list", shown(), &error)),
-            }
-        }
-        Ok(listed)
-    }
-
-    /// Whether nothing at all stands at the top, the program's own `.rft` aside.
+    /// Whether the folder is empty, apart from the program's own `.rft`.
     ///
     /// # Errors
     /// [`StoreError`] when the folder cannot be read.
@@ -208,12 +130,7 @@ impl Folder {
         Ok(leaves.iter().all(|leaf| leaf.as_encoded_bytes().starts_with(b".rft")))
     }
 
-    /// For several operations in a row, which mostly concern the same folders.
-    pub(crate) fn walk(&self) -> DirCursor<'_> {
-        DirCursor { folder: self, held: Vec::new() }
-    }
-
-    /// Whether the process can go on with what its path leads to, now or later.
+    /// Checks that the process can use the folder at its path, now or later.
     ///
     /// # Errors
     /// [`StoreError::Replaced`].
@@ -224,24 +141,25 @@ impl Folder {
         }
     }
 
-    /// The folder itself, opened anew when its path leads to another one.
+    /// The handle of the folder, opened again if its path leads to another folder.
     ///
     /// # Errors
-    /// [`StoreError::Gone`] when nothing stands there, or nothing that may take its place.
+    /// [`StoreError::Gone`] if there is no folder at the path, or none that may replace the held
+    /// one.
     pub(crate) fn root(&self) -> Result<Arc<Dir>, StoreError> {
         let held = Arc::clone(&self.held.read().unwrap_or_else(PoisonError::into_inner));
         match os::stat_root(&self.path) {
             Ok(now) if now.same_inode(&held.meta) => return Ok(Arc::clone(&held.dir)),
             Ok(_) => {}
             Err(error) if is_absent(&error) => return Err(self.gone()),
-            // It cannot be told: the handle shows what is the matter, if anything is.
+            // The path cannot be examined. An operation on the handle shows whether it still works.
             Err(_) => return Ok(Arc::clone(&held.dir)),
         }
         self.reopen(&held)
     }
 
-    /// Takes the folder that stands at the path now. On another volume only one that was used
-    /// before: an empty one is where a disk is to be mounted.
+    /// Opens the folder that is at the path now. On another volume only a folder that rft used
+    /// before is accepted: an empty one may be the mount point of a missing disk.
     fn reopen(&self, before: &Arc<Root>) -> Result<Arc<Dir>, StoreError> {
         let real = self.path.canonicalize().naming("open", || self.path.display())?;
         let now =
@@ -255,7 +173,7 @@ impl Folder {
         }
         let probe = OsString::from(format!(".rft-probe-{}-root", std::process::id()));
         match os::create_new(&now.dir, &probe).and_then(|_| os::unlink(&now.dir, &probe)) {
-            // What its modes forbid, each call will say, and may be allowed later.
+            // A lack of permissions is reported by each operation, and may be corrected later.
             Err(error)
                 if error.kind() == io::ErrorKind::PermissionDenied
                     && os::is_confined_out(&now.dir) =>
@@ -265,7 +183,7 @@ impl Folder {
             _ => {}
         }
         sync_names_above(&self.path).naming("sync", || self.path.display())?;
-        tracing::info!(path = %self.path.display(), "another folder stands there now, and is taken");
+        tracing::info!(path = %self.path.display(), "the folder was replaced; the new one is used");
         let dir = Arc::clone(&now.dir);
         *self.held.write().unwrap_or_else(PoisonError::into_inner) = now;
         Ok(dir)
@@ -275,31 +193,31 @@ impl Folder {
         StoreError::Gone { path: self.path.display().to_string() }
     }
 
-    /// A name with the folder before it, for messages.
+    /// The name with the folder's path before it, for messages.
     pub fn shown(&self, name: &Name) -> String {
         format!("{}{}{name}", self.path.display(), std::path::MAIN_SEPARATOR)
     }
 
-    /// Whether a hidden folder of the program's own is at the top.
+    /// Whether the root contains a hidden folder of the program's own.
     pub fn has_own(&self) -> bool {
         let Ok(root) = self.root() else { return false };
         let Ok(hidden) = os::open_dir(&root, OsStr::new(HIDDEN)) else { return false };
-        OWN.iter().any(|leaf| os::stat(&hidden, OsStr::new(leaf)).is_ok())
+        OWN_ENTRIES.iter().any(|leaf| os::stat(&hidden, OsStr::new(leaf)).is_ok())
     }
 
     /// Bytes that this user may still write on the folder's volume.
     ///
     /// # Errors
-    /// [`StoreError`] when the system does not say.
+    /// [`StoreError`] if the system does not report it.
     pub fn free_space(&self) -> Result<u64, StoreError> {
         os::free_space(&*self.root()?, &self.path).naming("measure", || self.path.display())
     }
 }
 
-/// What the program makes in a hidden folder.
-const OWN: [&str; 3] = ["lock", "removing", "stage"];
+/// The entries that the program creates in a hidden folder.
+const OWN_ENTRIES: [&str; 3] = ["lock", "removing", "stage"];
 
-/// Whether an error says that nothing stands there (or a file where a folder is to be).
+/// Whether an error means that the path does not exist, or passes through a file.
 fn is_absent(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
 }
@@ -308,129 +226,6 @@ impl fmt::Debug for Folder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Folder({})", self.path.display())
     }
-}
-
-/// How many folders a [`DirCursor`] keeps open: files come from or go to few folders at a time, and
-/// handles are scarce.
-const HELD: usize = 16;
-
-/// Resolves names beneath a folder and keeps the last folders open. It lives no longer than one
-/// batch: a folder that was moved out of the tree meanwhile would take files with it.
-pub(crate) struct DirCursor<'a> {
-    folder: &'a Folder,
-    held: Vec<(Name, Arc<Dir>)>,
-}
-
-impl DirCursor<'_> {
-    /// The folder that holds `name`, and the last component as the system has it.
-    pub(crate) fn parent(&mut self, name: &Name) -> Result<(Arc<Dir>, OsString), StoreError> {
-        let leaf = native(name).map_err(|_| StoreError::Name { path: self.folder.shown(name) })?;
-        let dir = self.dir(name.parent().as_ref())?;
-        self.refuse_hidden(name, &dir)?;
-        Ok((dir, leaf))
-    }
-
-    /// At the top of a volume that is mounted in the tree, the name of our hidden folder is not
-    /// given to anything, whether it is there already or not.
-    fn refuse_hidden(&self, name: &Name, dir: &Dir) -> Result<(), StoreError> {
-        if name.leaf().eq_ignore_ascii_case(HIDDEN.as_bytes()) && os::is_mount_root(dir) {
-            return Err(StoreError::Name { path: self.folder.shown(name) });
-        }
-        Ok(())
-    }
-
-    /// Opens a folder, unless it is one of the program's own.
-    fn open_dir(&self, name: &Name, parent: &Dir, leaf: &OsStr) -> io::Result<Dir> {
-        let dir = os::open_dir(parent, leaf)?;
-        if self.folder.is_own(parent, name.depth() == 1, leaf, &os::stat_dir(&dir)?) {
-            return Err(io::ErrorKind::InvalidFilename.into());
-        }
-        Ok(dir)
-    }
-
-    /// As [`DirCursor::parent`], making the folders above that are missing. `changed` is told each
-    /// folder that got a new entry.
-    pub(crate) fn make_parent(
-        &mut self,
-        name: &Name,
-        changed: &mut dyn FnMut(Option<Name>, &Arc<Dir>),
-    ) -> Result<(Arc<Dir>, OsString), StoreError> {
-        let leaf = native(name).map_err(|_| StoreError::Name { path: self.folder.shown(name) })?;
-        let dir = match name.parent() {
-            None => self.folder.root()?,
-            Some(parent) => self.make_dir(&parent, changed)?,
-        };
-        self.refuse_hidden(name, &dir)?;
-        Ok((dir, leaf))
-    }
-
-    pub(crate) fn stat(&mut self, name: &Name) -> Result<Meta, StoreError> {
-        let (parent, leaf) = self.parent(name)?;
-        os::stat(&parent, &leaf).naming("look at", || self.folder.shown(name))
-    }
-
-    /// The folder of that name (`None`: the root).
-    pub(crate) fn dir(&mut self, name: Option<&Name>) -> Result<Arc<Dir>, StoreError> {
-        let Some(name) = name else { return self.folder.root() };
-        if let Some(dir) = self.find(name) {
-            return Ok(dir);
-        }
-        let (parent, leaf) = self.parent(name)?;
-        let dir = self.open_dir(name, &parent, &leaf).naming("open", || self.folder.shown(name))?;
-        Ok(self.hold(name, dir))
-    }
-
-    /// The folder of that name, made with what is missing above it. A folder that is made is for
-    /// this user alone: who else may enter it is decided when everything in it has arrived.
-    pub(crate) fn make_dir(
-        &mut self,
-        name: &Name,
-        changed: &mut dyn FnMut(Option<Name>, &Arc<Dir>),
-    ) -> Result<Arc<Dir>, StoreError> {
-        if let Some(dir) = self.find(name) {
-            return Ok(dir);
-        }
-        let (parent, leaf) = self.make_parent(name, changed)?;
-        let shown = || self.folder.shown(name);
-        let dir = match self.open_dir(name, &parent, &leaf) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                match os::make_dir(&parent, &leaf, true) {
-                    Ok(()) => {}
-                    // Another one made it meanwhile.
-                    Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-                    Err(error) => {
-                        return Err(StoreError::new("create a folder in", shown(), &error));
-                    }
-                }
-                changed(name.parent(), &parent);
-                self.open_dir(name, &parent, &leaf).naming("open", shown)?
-            }
-            other => other.naming("open", shown)?,
-        };
-        Ok(self.hold(name, dir))
-    }
-
-    fn find(&self, name: &Name) -> Option<Arc<Dir>> {
-        self.held.iter().rev().find(|(held, _)| held == name).map(|(_, dir)| Arc::clone(dir))
-    }
-
-    fn hold(&mut self, name: &Name, dir: Dir) -> Arc<Dir> {
-        let dir = Arc::new(dir);
-        if self.held.len() == HELD {
-            self.held.remove(0);
-        }
-        self.held.push((name.clone(), Arc::clone(&dir)));
-        dir
-    }
-}
-
-/// The last component as this system has it. At the top, what only differs in case from the
-/// program's own `.rft` is refused: on some file systems it is the same folder.
-fn native(name: &Name) -> Result<OsString, NameError> {
-    if name.leaf().eq_ignore_ascii_case(HIDDEN.as_bytes()) && name.depth() == 1 {
-        return Err(NameError::Reserved);
-    }
-    name.native_leaf()
 }
 
 #[cfg(test)]

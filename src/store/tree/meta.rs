@@ -1,9 +1,9 @@
-//! What identifies one content of one file, as the file system tells it.
+//! Metadata of the file system that identify one version of one file.
 
 use crate::proto::message::Timestamp;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-/// What an entry of a folder is; links are never followed to find out.
+/// The kind of an entry. Links are never followed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum FileKind {
     /// A regular file.
@@ -16,35 +16,35 @@ pub enum FileKind {
     Other,
 }
 
-/// The metadata of one entry, of the entry itself and never of what a link points to.
+/// The metadata of one entry; for a link, those of the link itself.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Meta {
-    /// What it is.
+    /// The kind of the entry.
     pub kind: FileKind,
-    /// Its length in bytes (of a link: of its target's text).
+    /// The length in bytes (for a link, that of the target's text).
     pub size: u64,
     /// Last modification.
     pub modified: Timestamp,
     /// Permission bits `0o777`; `None` on Windows.
     pub mode: Option<u32>,
-    /// Which file it is.
-    pub identity: Identity,
+    /// The identity of the file.
+    pub identity: FileIdentity,
 }
 
-/// Which file of which volume, and when it was last touched in any way.
+/// The identity of a file, and the time of its last change of any kind.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Identity {
+pub struct FileIdentity {
     /// The volume.
     pub device: u64,
-    /// The file's number on it.
+    /// The file's number on the volume.
     pub inode: u64,
     /// Last change of the inode on Unix (a rename changes it), creation on Windows.
     pub changed: Timestamp,
 }
 
 impl Meta {
-    /// Whether this is the same file with, as far as metadata tells, the same content: a rename and
-    /// a change of permissions do not matter.
+    /// Whether this is the same file with the same content, judged by the metadata. A rename and a
+    /// change of permissions do not matter.
     pub fn same_file(&self, other: &Self) -> bool {
         self.same_inode(other)
             && self.kind == other.kind
@@ -52,18 +52,18 @@ impl Meta {
             && self.modified == other.modified
     }
 
-    /// Whether nothing at all happened to it.
+    /// Whether all metadata are equal.
     pub fn unchanged(&self, other: &Self) -> bool {
         self == other
     }
 
-    /// Whether both are one file of one volume, whatever is in it.
+    /// Whether both are the same file of the same volume, regardless of its content.
     pub(crate) fn same_inode(&self, other: &Self) -> bool {
         self.identity.device == other.identity.device && self.identity.inode == other.identity.inode
     }
 }
 
-/// A time of the standard library as file systems and the wire have it.
+/// Converts a time of the standard library into that of file systems and the protocol.
 #[cfg_attr(unix, allow(dead_code))]
 pub(crate) fn timestamp_of(time: SystemTime) -> Timestamp {
     match time.duration_since(UNIX_EPOCH) {
@@ -82,7 +82,7 @@ pub(crate) fn timestamp_of(time: SystemTime) -> Timestamp {
     }
 }
 
-/// The other way; a time that this system cannot express becomes 1970.
+/// The reverse of [`timestamp_of`]. A time that this system cannot express becomes 1970.
 #[cfg_attr(unix, allow(dead_code))]
 pub(crate) fn system_time_of(time: Timestamp) -> SystemTime {
     let whole = Duration::from_secs(time.seconds.unsigned_abs());
@@ -117,7 +117,7 @@ mod tests {
             size: 5,
             modified: Timestamp { seconds: 9, nanos: 1 },
             mode: Some(0o644),
-            identity: Identity {
+            identity: FileIdentity {
                 device: 1,
                 inode: 2,
                 changed: Timestamp { seconds: changed, nanos: 0 },
@@ -131,8 +131,8 @@ mod tests {
             Meta { size: 6, ..before },
             Meta { kind: FileKind::Link, ..before },
             Meta { modified: Timestamp { seconds: 9, nanos: 2 }, ..before },
-            Meta { identity: Identity { inode: 3, ..before.identity }, ..before },
-            Meta { identity: Identity { device: 3, ..before.identity }, ..before },
+            Meta { identity: FileIdentity { inode: 3, ..before.identity }, ..before },
+            Meta { identity: FileIdentity { device: 3, ..before.identity }, ..before },
         ] {
             assert!(!before.same_file(&other));
         }

@@ -1,19 +1,20 @@
-//! `name (1).ext`: a name beside one that is taken.
+//! `name (1).ext`: the alternative to a name that is taken.
 
 use crate::proto::name::{MAX_COMPONENT, Name};
 
-/// How many names are tried before a file counts as in the way.
+/// Maximum number in a numbered name. If all are taken, the file is refused.
 pub(crate) const MAX_NUMBER: u32 = 9_999;
 
-/// The name with ` (number)` before its extension; 0 is the name itself. The part before it is cut
-/// where the component would get too long, never inside a UTF-8 character. `None` where even that
-/// makes no valid name.
+/// The name with ` (number)` before its extension; for 0 the name itself. If the component gets too
+/// long, the part before the number is cut, but never inside a UTF-8 character. `None` if the
+/// result is no valid name.
 pub(crate) fn numbered(name: &Name, number: u32) -> Option<Name> {
     if number == 0 {
         return Some(name.clone());
     }
     let leaf = name.leaf();
-    // A dot at the front makes a hidden file, no extension; a long "extension" is none either.
+    // A leading dot marks a hidden file and begins no extension. A long "extension" is part of the
+    // name.
     let dot = leaf.iter().rposition(|&b| b == b'.').filter(|&at| at > 0 && leaf.len() - at <= 32);
     let (stem, extension) = leaf.split_at(dot.unwrap_or(leaf.len()));
     let suffix = format!(" ({number})");
@@ -28,8 +29,8 @@ fn cut(bytes: &[u8], room: usize) -> &[u8] {
     if bytes.len() <= room {
         return bytes;
     }
-    // Back over the continuation bytes (0b10xxxxxx) of a character that would be cut in two; bytes
-    // that are no UTF-8 are cut anywhere.
+    // Steps back over the continuation bytes (0b10xxxxxx) of a character that would be split. Bytes
+    // that are not UTF-8 are cut anywhere.
     let mut end = room;
     while end > 0 && room - end < 4 && bytes[end] & 0xc0 == 0x80 {
         end -= 1;

@@ -1,4 +1,4 @@
-//! What stands in Incoming in the place of an offered entry.
+//! An entry in Incoming that is in the way of an offered one.
 
 use super::meta::{FileKind, Meta};
 use super::os;
@@ -6,18 +6,19 @@ use crate::proto::name::Name;
 use crate::store::error::StoreError;
 use crate::store::incoming::Incoming;
 
-/// The first thing on the way to a name that is not a folder on Incoming's volume, or what stands
-/// at the name itself.
+/// The first component of a name that is not a folder on Incoming's volume, or the entry at the
+/// name itself.
 #[derive(Debug, Clone)]
 pub struct Obstacle {
     name: Name,
     meta: Meta,
-    /// It is a folder, and on another volume than Incoming.
+    /// It is a folder on another volume than Incoming.
     is_mount: bool,
 }
 
 impl PartialEq for Obstacle {
-    /// Whether it is the same thing. A file whose content changed is another one; a folder is not.
+    /// Whether it is the same entry. A file with other content counts as another entry; a folder
+    /// does not.
     fn eq(&self, other: &Self) -> bool {
         let same = match self.meta.kind {
             FileKind::Folder => {
@@ -37,7 +38,7 @@ impl Obstacle {
 }
 
 impl Incoming {
-    /// What stands on the way to a name, or there.
+    /// The entry that is in the way of a name, or at it.
     pub fn obstacle(&self, name: &Name) -> Option<Obstacle> {
         let mut walk = self.folder().walk();
         let mount = os::mount_of(&*walk.dir(None).ok()?).ok();

@@ -1,11 +1,11 @@
-//! Many files and folders onto stable storage at the least cost.
+//! Syncs of many files and folders at the lowest cost.
 
 use super::os;
 use cap_std::fs::Dir;
 use std::io;
 use std::sync::Arc;
 
-/// Whether so many files or folders are better synced at once than one by one.
+/// Whether one sync of the volume is cheaper than a sync of each of `count` files or folders.
 pub(crate) fn at_once(count: usize) -> bool {
     count >= os::SYNC_VOLUME_FROM && os::can_sync_volume()
 }

@@ -1,6 +1,6 @@
 //! One run of the program from its start.
 
-use super::things::{Thing, What, id, is_whole, may_be_called};
+use super::entries::{EntryBody, TestEntry, id, is_whole, may_be_called};
 use super::{Known, Promise, Step, World};
 use crate::recorder::{Recorded, Recorder, open_dir};
 use rft::config::Folders;
@@ -45,11 +45,15 @@ impl Run<'_> {
             }
         }
         self.promise(Promise::Origin(ledger.origin()));
-        for (n, thing) in self.world.things.iter().enumerate() {
+        for (n, entry) in self.world.entries.iter().enumerate() {
             let has = ledger.received(id(n)).map_err(told)?.is_some();
             let forgotten = self.known.forgotten.contains(&n);
-            if self.known.stands.contains(&n) && !has && !forgotten && thing.what != What::Folder {
-                return Err(format!("{} was received, and is not known", thing.name));
+            if self.known.stands.contains(&n)
+                && !has
+                && !forgotten
+                && entry.body != EntryBody::Folder
+            {
+                return Err(format!("{} was received, and is not known", entry.name));
             }
             if has && !forgotten {
                 // The program would confirm it to the sender.
@@ -57,7 +61,7 @@ impl Run<'_> {
             }
             if self.known.delivered.contains(&n) && ledger.delivered(id(n)).map_err(told)?.is_none()
             {
-                return Err(format!("{} was delivered, and is not known", thing.name));
+                return Err(format!("{} was delivered, and is not known", entry.name));
             }
         }
         self.check(false)?;
@@ -76,12 +80,12 @@ impl Run<'_> {
             Step::Offer(numbers) => self.offer(numbers, incoming, ledger),
             Step::TakeAway(n) if !self.known.taken.contains(n) => {
                 self.promise(Promise::Leaving(*n));
-                let path = self.root.join("base/Incoming").join(self.world.things[*n].name);
+                let path = self.root.join("base/Incoming").join(self.world.entries[*n].name);
                 let dir = open_dir(path.parent().unwrap());
                 // An earlier run may have removed it already, and another file may have its name.
-                let mut is = [Some(*n), self.world.things[*n].same_as].into_iter().flatten();
+                let mut is = [Some(*n), self.world.entries[*n].same_as].into_iter().flatten();
                 if path.symlink_metadata().is_ok()
-                    && is.any(|n| is_whole(&path, n, &self.world.things[n]))
+                    && is.any(|n| is_whole(&path, n, &self.world.entries[n]))
                 {
                     Recorded.unlink(&dir, path.file_name().unwrap()).unwrap();
                 }
@@ -104,9 +108,9 @@ impl Run<'_> {
             Step::Write(n) if !self.known.leaving.contains(n) => {
                 // The result of an unsynced write is unknown.
                 self.promise(Promise::Leaving(*n));
-                let (thing, incoming) = (&self.world.things[*n], self.root.join("base/Incoming"));
-                let file = Recorded.create_new(&open_dir(&incoming), thing.name.as_ref()).unwrap();
-                Recorded.write_at(&file, thing.content(), 0).unwrap();
+                let (entry, incoming) = (&self.world.entries[*n], self.root.join("base/Incoming"));
+                let file = Recorded.create_new(&open_dir(&incoming), entry.name.as_ref()).unwrap();
+                Recorded.write_at(&file, entry.content(), 0).unwrap();
                 Ok(())
             }
             Step::TakeAway(_) | Step::Write(_) => Ok(()),
@@ -123,11 +127,11 @@ impl Run<'_> {
         let wanted = numbers.iter().filter(|n| !self.known.stands.contains(n));
         let mut wanted: Vec<usize> = wanted.copied().collect();
         for &n in &wanted {
-            let thing = &self.world.things[n];
+            let entry = &self.world.entries[n];
             if ledger.received(id(n)).map_err(|error| error.to_string())?.is_none() {
-                batch.push((n, thing.arrived(n, incoming)?));
+                batch.push((n, entry.arrived(n, incoming)?));
             }
-            if let Some(old) = thing.replaces {
+            if let Some(old) = entry.replaces {
                 self.promise(Promise::Leaving(old));
             }
         }
@@ -144,13 +148,13 @@ impl Run<'_> {
                     wanted.retain(|other| *other != n);
                 }
                 (other, _) => {
-                    return Err(format!("{} ({n}): {other:?}", self.world.things[n].name));
+                    return Err(format!("{} ({n}): {other:?}", self.world.entries[n].name));
                 }
             }
         }
         for n in wanted {
             self.promise(Promise::Stands(n));
-            if let Some(old) = self.world.things[n].replaces {
+            if let Some(old) = self.world.entries[n].replaces {
                 self.promise(Promise::Taken(old));
             }
         }
@@ -160,7 +164,7 @@ impl Run<'_> {
     /// Whether this entry must be refused; `None` if an entry in its way may or may not exist.
     fn is_kept_out(&self, n: usize) -> Option<bool> {
         let mut by =
-            self.world.things[n].kept_out_by.iter().filter(|by| !self.known.taken.contains(by));
+            self.world.entries[n].kept_out_by.iter().filter(|by| !self.known.taken.contains(by));
         let is_there =
             |by: &usize| self.known.stands.contains(by) && !self.known.leaving.contains(by);
         if by.clone().any(is_there) {
@@ -172,17 +176,19 @@ impl Run<'_> {
     /// A folder is private until it has its own permissions, which become durable before its time.
     fn is_shut(&self, incoming: &Path, path: &Path) -> bool {
         let mode = incoming.join(path).symlink_metadata().unwrap().mode();
-        let own = |thing: &Thing| thing.what == What::Folder && may_be_called(thing.name, path);
+        let own =
+            |entry: &TestEntry| entry.body == EntryBody::Folder && may_be_called(entry.name, path);
         incoming.join(path).is_dir()
-            && (mode & 0o777 == 0o700 || mode & 0o777 == 0o750 && self.world.things.iter().any(own))
+            && (mode & 0o777 == 0o700
+                || mode & 0o777 == 0o750 && self.world.entries.iter().any(own))
     }
 
     /// A file of the user that a power loss damaged, before there was a receipt for the same
     /// content.
     fn is_users_own(&self, path: &Path) -> bool {
-        let mut things = self.world.things.iter().enumerate();
-        things.any(|(n, thing)| {
-            let own = thing.same_as.map(|own| Path::new(self.world.things[own].name));
+        let mut entries = self.world.entries.iter().enumerate();
+        entries.any(|(n, entry)| {
+            let own = entry.same_as.map(|own| Path::new(self.world.entries[own].name));
             own == Some(path) && !self.known.stands.contains(&n)
         })
     }
@@ -192,17 +198,17 @@ impl Run<'_> {
         let incoming = self.root.join("base/Incoming");
         let mut found: BTreeMap<usize, Vec<PathBuf>> = BTreeMap::new();
         for path in paths_in(&incoming) {
-            let things = self.world.things.iter().enumerate();
-            let known = things.filter(|(_, thing)| may_be_called(thing.name, &path));
-            let is = known.filter(|(n, thing)| is_whole(&incoming.join(&path), *n, thing));
-            let is_above = |thing: &Thing| {
-                Path::new(thing.name).ancestors().any(|above| {
+            let entries = self.world.entries.iter().enumerate();
+            let known = entries.filter(|(_, entry)| may_be_called(entry.name, &path));
+            let is = known.filter(|(n, entry)| is_whole(&incoming.join(&path), *n, entry));
+            let is_above = |entry: &TestEntry| {
+                Path::new(entry.name).ancestors().any(|above| {
                     above
                         .to_str()
                         .is_some_and(|above| !above.is_empty() && may_be_called(above, &path))
                 })
             };
-            let above = self.world.things.iter().any(is_above);
+            let above = self.world.entries.iter().any(is_above);
             match is.map(|(n, _)| n).next() {
                 Some(n) => found.entry(n).or_default().push(path),
                 None if self.is_users_own(&path) => {}
@@ -210,19 +216,19 @@ impl Run<'_> {
                 None => return Err(format!("{} is none of those that were sent", path.display())),
             }
         }
-        let tops = found.iter().filter(|(n, _)| self.world.things[**n].name.starts_with("d/"));
+        let tops = found.iter().filter(|(n, _)| self.world.entries[**n].name.starts_with("d/"));
         let tops: BTreeSet<_> =
             tops.flat_map(|(_, paths)| paths).map(|path| path.iter().next()).collect();
         if tops.len() > 1 {
             return Err(format!("one folder became several: {tops:?}"));
         }
-        for (n, thing) in self.world.things.iter().enumerate() {
+        for (n, entry) in self.world.entries.iter().enumerate() {
             let count = found.get(&n).map_or(0, Vec::len);
-            if let Some(own) = thing.same_as {
+            if let Some(own) = entry.same_as {
                 let both = count + found.get(&own).map_or(0, Vec::len);
                 let must = self.known.stands.contains(&n) && !self.known.leaving.contains(&n);
                 if both > 1 || both == 1 && self.known.taken.contains(&n) || both == 0 && must {
-                    return Err(format!("{} is there {both} times", thing.name));
+                    return Err(format!("{} is there {both} times", entry.name));
                 }
                 continue;
             }
@@ -230,20 +236,20 @@ impl Run<'_> {
             let stands = self.known.stands.contains(&n);
             let must = !may_be_gone && (stands || end && self.is_kept_out(n) == Some(false));
             if count == 0 && must {
-                return Err(format!("{} is lost", thing.name));
+                return Err(format!("{} is lost", entry.name));
             }
             if count == 1 && !stands && self.is_kept_out(n) == Some(true) {
-                return Err(format!("{} ({n}) was refused, and is there", thing.name));
+                return Err(format!("{} ({n}) was refused, and is there", entry.name));
             }
             if count > 1 || count == 1 && self.known.taken.contains(&n) {
-                return Err(format!("{} is there once more: {:?}", thing.name, found[&n]));
+                return Err(format!("{} is there once more: {:?}", entry.name, found[&n]));
             }
-            if let Some(old) = thing.replaces
+            if let Some(old) = entry.replaces
                 && self.known.leaving.contains(&old)
                 && !self.known.leaving.contains(&n)
                 && count + found.get(&old).map_or(0, Vec::len) != 1
             {
-                return Err(format!("of {} there must be one version", thing.name));
+                return Err(format!("of {} there must be one version", entry.name));
             }
         }
         Ok(())

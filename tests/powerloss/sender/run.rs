@@ -1,6 +1,6 @@
 //! One run of the program from its start.
 
-use super::things::{Thing, What, count, mark};
+use super::entries::{EntryBody, TestEntry, count, mark};
 use super::{Known, Promise, Step, World};
 use crate::recorder::{Recorded, Recorder, open_dir};
 use rft::config::{AfterSend, Folders};
@@ -81,7 +81,7 @@ impl Run<'_> {
     }
 
     fn stands(&self, n: usize) -> bool {
-        self.world.things[n].stands(n, &self.outgoing())
+        self.world.entries[n].stands(n, &self.outgoing())
     }
 
     /// The peer has received those of these entries that exist, and they are removed. Just before
@@ -95,7 +95,7 @@ impl Run<'_> {
         let told = |error: StoreError| error.to_string();
         let mut batch: Vec<(usize, (Name, Meta))> = Vec::new();
         for &n in numbers.iter().filter(|n| self.stands(**n)) {
-            let name = self.world.things[n].name();
+            let name = self.world.entries[n].name();
             let meta = open.outgoing.stat(&name).map_err(told)?;
             if let Some(ledger) = &open.ledger
                 && ledger.delivered(mark(&name, &meta)).map_err(told)?.is_some()
@@ -109,13 +109,13 @@ impl Run<'_> {
         let replaced_by = replaced_by.filter(|_| !batch.is_empty());
         if let Some(new) = replaced_by {
             self.promise(Promise::Placing(new));
-            let (thing, outgoing) = (self.world.things[new].clone(), self.outgoing());
+            let (entry, outgoing) = (self.world.entries[new].clone(), self.outgoing());
             if open.ledger.is_some() {
                 // With a ledger, nothing is renamed.
-                thing.put(new, &outgoing);
+                entry.put(new, &outgoing);
             } else {
-                let leaf = thing.name.rsplit('/').next().unwrap().to_owned();
-                Recorder::before_rename(leaf.as_ref(), move || thing.put(new, &outgoing));
+                let leaf = entry.name.rsplit('/').next().unwrap().to_owned();
+                Recorder::before_rename(leaf.as_ref(), move || entry.put(new, &outgoing));
             }
         }
         let left = self.finish(&batch, open).map_err(told)?;
@@ -123,7 +123,7 @@ impl Run<'_> {
         let expected = if stays { Removed::Changed } else { Removed::Gone };
         for (n, left) in numbers.into_iter().zip(left) {
             if left != expected {
-                return Err(format!("{}: {left:?}", self.world.things[n].name));
+                return Err(format!("{}: {left:?}", self.world.entries[n].name));
             }
             self.promise(replaced_by.map_or(Promise::Done(n), Promise::Placed));
         }
@@ -135,16 +135,16 @@ impl Run<'_> {
         if open.ledger.is_some() || !self.stands(n) {
             return Ok(());
         }
-        let thing = &self.world.things[n];
+        let entry = &self.world.entries[n];
         let told = |error: StoreError| error.to_string();
-        let meta = open.outgoing.stat(&thing.name()).map_err(told)?;
+        let meta = open.outgoing.stat(&entry.name()).map_err(told)?;
         let writer =
-            fs::File::options().append(true).open(self.outgoing().join(&thing.name)).unwrap();
+            fs::File::options().append(true).open(self.outgoing().join(&entry.name)).unwrap();
         self.promise(Promise::Sent(n));
-        let left = self.finish(&[(thing.name(), meta)], open).map_err(told)?;
+        let left = self.finish(&[(entry.name(), meta)], open).map_err(told)?;
         let stays = left == [Removed::InUse] && self.stands(n);
         drop(writer);
-        if stays { Ok(()) } else { Err(format!("{} is open: {left:?}", thing.name)) }
+        if stays { Ok(()) } else { Err(format!("{} is open: {left:?}", entry.name)) }
     }
 
     /// As the outbox does it: files and links before folders.
@@ -155,13 +155,13 @@ impl Run<'_> {
             ledger.mark_delivered(&marks)?;
             return Ok(vec![Removed::Gone; batch.len()]);
         }
-        let (folders, entries): (Vec<(Name, Meta)>, Vec<_>) =
+        let (folders, rest): (Vec<(Name, Meta)>, Vec<_>) =
             batch.iter().cloned().partition(|(_, meta)| meta.kind == FileKind::Folder);
         let sent = |(name, meta)| Sent { name, meta, hash: None };
-        let entries: Vec<_> = entries.into_iter().map(sent).collect();
+        let rest: Vec<_> = rest.into_iter().map(sent).collect();
         let left = match self.world.after_send {
-            AfterSend::Archive => open.remover.archive(&entries),
-            _ => open.remover.remove(&entries),
+            AfterSend::Archive => open.remover.archive(&rest),
+            _ => open.remover.remove(&rest),
         };
         let folders = folders.iter().map(|(name, _)| open.remover.remove_folder(name));
         left.into_iter().chain(folders).collect()
@@ -171,7 +171,7 @@ impl Run<'_> {
     fn replace(&mut self, new: usize) {
         if self.stands(self.world.replaced_by(new)) {
             self.promise(Promise::Placing(new));
-            self.world.things[new].put(new, &self.outgoing());
+            self.world.entries[new].put(new, &self.outgoing());
             self.promise(Promise::Placed(new));
         }
     }
@@ -180,24 +180,24 @@ impl Run<'_> {
     fn take_away(&mut self, n: usize) {
         if self.stands(n) {
             self.promise(Promise::TakingAway(n));
-            let path = self.outgoing().join(&self.world.things[n].name);
+            let path = self.outgoing().join(&self.world.entries[n].name);
             let parent = open_dir(path.parent().unwrap());
             Recorded.unlink(&parent, path.file_name().unwrap()).unwrap();
         }
     }
 
     fn check(&self, open: &Open) -> Result<(), String> {
-        let outgoing = count(&self.outgoing(), &self.world.things)?;
-        let archive = count(&self.base.join(".rft/sent"), &self.world.things)?;
+        let outgoing = count(&self.outgoing(), &self.world.entries)?;
+        let archive = count(&self.base.join(".rft/sent"), &self.world.entries)?;
         let keeps = open.ledger.is_some();
-        for (n, thing) in self.world.things.iter().enumerate() {
+        for (n, entry) in self.world.entries.iter().enumerate() {
             let of = |counts: &BTreeMap<usize, usize>, n| counts.get(&n).copied().unwrap_or(0);
-            let (there, name) = (of(&outgoing, n), format!("{} ({n})", thing.name));
+            let (there, name) = (of(&outgoing, n), format!("{} ({n})", entry.name));
             let is = |set: &BTreeSet<usize>| set.contains(&n);
-            let next = self.world.things.iter().position(|other| other.replaces == Some(n));
+            let next = self.world.entries.iter().position(|other| other.replaces == Some(n));
             let replaced = next.is_some_and(|next| self.known.placing.contains(&next));
             // Absent before the user puts it there.
-            let was_put = thing.replaces.is_none() || is(&self.known.placed);
+            let was_put = entry.replaces.is_none() || is(&self.known.placed);
             let may_be_gone =
                 is(&self.known.sent) && !keeps || is(&self.known.taking_away) || replaced;
             if there > 1 || there == 0 && was_put && !may_be_gone {
@@ -214,8 +214,9 @@ impl Run<'_> {
                 return Err(format!("of {name} there must be one version"));
             }
             // The archive makes folders again for the files in them.
-            let kept = if thing.what == What::Folder { 0 } else { of(&archive, n) };
-            let goes = self.world.after_send == AfterSend::Archive && thing.what != What::Folder;
+            let kept = if entry.body == EntryBody::Folder { 0 } else { of(&archive, n) };
+            let goes =
+                self.world.after_send == AfterSend::Archive && entry.body != EntryBody::Folder;
             let may = goes && there == 0 && is(&self.known.sent) && !replaced;
             let must = may && (was_put || is(&self.known.done));
             if kept > usize::from(may) || kept < usize::from(must) {
@@ -223,9 +224,9 @@ impl Run<'_> {
             }
             if let Some(ledger) = &open.ledger.as_ref().filter(|_| there == 1) {
                 let told = |error: StoreError| error.to_string();
-                let meta = open.outgoing.stat(&thing.name()).map_err(told)?;
+                let meta = open.outgoing.stat(&entry.name()).map_err(told)?;
                 let delivered =
-                    ledger.delivered(mark(&thing.name(), &meta)).map_err(told)?.is_some();
+                    ledger.delivered(mark(&entry.name(), &meta)).map_err(told)?.is_some();
                 if delivered && !is(&self.known.sent) || !delivered && is(&self.known.done) {
                     return Err(format!("{name} is delivered, says the ledger: {delivered}"));
                 }
@@ -237,9 +238,10 @@ impl Run<'_> {
     /// The ledger forgets absent entries, as at the end of the first scan.
     fn prune(&self, open: &Open) -> Result<(), StoreError> {
         let Some(ledger) = &open.ledger else { return Ok(()) };
-        let standing = self.world.things.iter().enumerate().filter(|(n, _)| self.stands(*n));
-        let mark =
-            |(_, thing): (_, &Thing)| Ok(mark(&thing.name(), &open.outgoing.stat(&thing.name())?));
+        let standing = self.world.entries.iter().enumerate().filter(|(n, _)| self.stands(*n));
+        let mark = |(_, entry): (_, &TestEntry)| {
+            Ok(mark(&entry.name(), &open.outgoing.stat(&entry.name())?))
+        };
         let marks = standing.map(mark).collect::<Result<BTreeSet<_>, StoreError>>()?;
         ledger.prune_delivered(&open.outgoing, &|id| marks.contains(&id))
     }

@@ -1,6 +1,9 @@
 use crate::config::Folders;
+use crate::proto::message::Timestamp;
+use crate::store::outgoing::remove::take::TakeOutcome;
 use crate::store::outgoing::remove::*;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::Ordering;
 
 struct Rig {
     base: tempfile::TempDir,
@@ -46,7 +49,7 @@ fn read(path: &Path) -> String {
 }
 
 #[test]
-fn what_was_sent_goes_and_its_folder_keeps_its_time() {
+fn sent_files_are_removed_and_their_folder_keeps_its_time() {
     let rig = rig();
     let batch: Vec<_> = (0..300).map(|i| rig.put(&format!("d/e{}/f{i}", i % 9), "x")).collect();
     let before = rig.outgoing.stat(&name("d/e1")).unwrap().modified;
@@ -78,10 +81,10 @@ fn another_file_at_that_name_stays() {
 
 #[test]
 fn a_file_renamed_over_it_after_the_check_is_put_back() {
-    // What stands in `removing` after the race is lost: another file under the entry's name.
+    // The state after a lost race: `removing` has another file under the name of the record.
     let rig = rig();
     let Sent { name, meta, .. } = rig.put("d/a.txt", "sent");
-    let entry = Entry::new(Verb::Delete, 0, &name, &meta);
+    let entry = RemovalRecord::new(Verb::Delete, 0, &name, &meta);
     std::fs::write(rig.path(".rft/removing").join(entry.leaf()), "other").unwrap();
     assert_eq!(rig.remover.recover().unwrap(), [(name, Removed::Changed)]);
     assert_eq!(read(&rig.path("Outgoing/d/a.txt")), "sent");
@@ -127,7 +130,7 @@ fn a_crash_between_rename_and_unlink_is_finished() {
         let mut touched = Vec::new();
         let held = rig.remover.removing.of(&rig.outgoing).unwrap().dir;
         let taken = rig.remover.take(&mut rig.outgoing.walk(), &mut touched, &held, verb, &sent);
-        assert!(matches!(taken, Ok(Taken::Held(_))));
+        assert!(matches!(taken, Ok(TakeOutcome::Held(_))));
         let again = Remover { count: AtomicU64::new(0), ..rig_like(&rig) };
         assert_eq!(again.recover().unwrap(), [(sent.name, Removed::Gone)]);
         assert!(!rig.path("Outgoing").join(text).exists());
@@ -137,7 +140,7 @@ fn a_crash_between_rename_and_unlink_is_finished() {
 }
 
 #[test]
-fn a_note_without_its_file_goes_at_the_next_start() {
+fn a_name_file_without_its_record_is_removed_at_the_next_start() {
     let rig = rig();
     for leaf in ["d-0-1-2-3-4-#0123.name", "somebody's.name"] {
         std::fs::write(rig.path(".rft/removing").join(leaf), "d/a").unwrap();
@@ -148,11 +151,12 @@ fn a_note_without_its_file_goes_at_the_next_start() {
 }
 
 #[test]
-fn what_an_earlier_run_left_is_not_renamed_over() {
+fn a_file_left_by_an_earlier_run_is_not_overwritten() {
     let rig = rig();
     let sent = rig.put("a", "sent");
-    let left =
-        rig.path(".rft/removing").join(Entry::new(Verb::Delete, 0, &sent.name, &sent.meta).leaf());
+    let left = rig
+        .path(".rft/removing")
+        .join(RemovalRecord::new(Verb::Delete, 0, &sent.name, &sent.meta).leaf());
     std::fs::write(&left, "precious").unwrap();
     let again = Remover::open(Arc::clone(&rig.outgoing), &rig._state).unwrap();
     assert_eq!(again.remove(&[sent])[0].clone().unwrap(), Removed::Gone);
@@ -163,7 +167,7 @@ fn what_an_earlier_run_left_is_not_renamed_over() {
 fn rig_like(rig: &Rig) -> Remover {
     Remover {
         outgoing: Arc::clone(&rig.outgoing),
-        removing: rig._state.beside(&rig.outgoing, "removing").unwrap(),
+        removing: rig._state.work_dir(&rig.outgoing, "removing").unwrap(),
         archive: Archive::open(&rig.path(".rft/sent")).unwrap(),
         count: AtomicU64::new(0),
     }
@@ -211,7 +215,7 @@ fn the_archive_on_another_volume_is_a_copy_with_time_and_mode() {
 
 #[cfg(all(target_os = "linux", feature = "failpoints"))]
 #[test]
-fn of_a_copy_that_fails_nothing_is_left() {
+fn a_failed_copy_leaves_nothing_in_the_archive() {
     let (Ok(other), base) = (tempfile::tempdir_in("/dev/shm"), tempfile::tempdir().unwrap()) else {
         return;
     };
@@ -229,7 +233,7 @@ fn of_a_copy_that_fails_nothing_is_left() {
         }
     };
     let batch = [sent("f")];
-    // Half of it is written.
+    // The copy fails halfway.
     crate::failpoint::set("os.write=ENOSPC@3");
     let failed = remover.archive(&batch).pop().unwrap();
     if folders.outgoing.join("f").exists() {
@@ -238,7 +242,7 @@ fn of_a_copy_that_fails_nothing_is_left() {
         assert_eq!(remover.archive(&batch).pop().unwrap().unwrap(), Removed::Gone);
     }
     assert_eq!(std::fs::read(folders.state.join("sent/f")).unwrap(), vec![7; 1 << 20]);
-    // What can never fit is not begun.
+    // The copy of a file that cannot fit is not begun.
     let mut room = Archive::open(&folders.state.join("sent"))
         .unwrap()
         .room(&remover.removing.of(&outgoing).unwrap().dir);
@@ -270,7 +274,7 @@ fn a_swapped_parent_link_deletes_nothing_outside() {
 
 #[cfg(target_os = "linux")]
 #[test]
-fn a_file_with_a_writer_is_put_back_whoever_looks() {
+fn a_file_with_a_writer_is_put_back() {
     let rig = rig();
     for verb in [Verb::Delete, Verb::Archive] {
         let sent = rig.put("d/a", "sent");
@@ -281,9 +285,9 @@ fn a_file_with_a_writer_is_put_back_whoever_looks() {
             Removed::InUse
         );
         assert_eq!(read(&rig.path("Outgoing/d/a")), "sent");
-        // What a crash left is not finished either as long as a program has it open.
+        // The recovery does not complete a removal either while a program has the file open.
         let meta = rig.outgoing.stat(&sent.name).unwrap();
-        let leaf = Entry::new(verb, 7, &sent.name, &meta).leaf();
+        let leaf = RemovalRecord::new(verb, 7, &sent.name, &meta).leaf();
         std::fs::rename(rig.path("Outgoing/d/a"), rig.path(".rft/removing").join(leaf)).unwrap();
         assert_eq!(rig.remover.recover().unwrap(), [(sent.name.clone(), Removed::Changed)]);
         assert_eq!(read(&rig.path("Outgoing/d/a")), "sent");
@@ -319,10 +323,10 @@ fn a_change_whose_time_was_put_back_is_seen() {
     assert_eq!(rig.remover.remove(&[unknown])[0].clone().unwrap(), Removed::Changed);
 }
 
-/// Where the system cannot tell: every question about writers fails.
+/// The system cannot tell: every query about writers fails.
 #[cfg(all(unix, feature = "failpoints"))]
 #[test]
-fn what_the_system_cannot_tell_is_held_and_looked_at_again() {
+fn a_file_whose_writers_are_unknown_is_held_and_checked_again() {
     let rig = rig();
     crate::failpoint::set("os.writers=EIO");
     let on_hold =
@@ -330,14 +334,14 @@ fn what_the_system_cannot_tell_is_held_and_looked_at_again() {
             Removed::OnHold(hold) => hold,
             other => panic!("{other:?}"),
         };
-    // Nothing happens: it goes.
+    // The file is unchanged and is removed.
     let sent = rig.put("d/a", "sent");
     let hold = on_hold(&sent);
     assert!(!rig.path("Outgoing/d/a").exists());
     assert_eq!(rig.remover.settle(hold).unwrap(), Removed::Gone);
     assert_eq!(rig.left_over(), 0);
-    // A program that opened it before goes on: it comes back whole, whatever times the program
-    // sets.
+    // A program that had the file open writes to it: the file is put back complete, even if the
+    // program sets the time back.
     for keep_time in [false, true] {
         let sent = rig.put("d/a", "sent");
         let path = rig.path("Outgoing/d/a");
@@ -353,7 +357,7 @@ fn what_the_system_cannot_tell_is_held_and_looked_at_again() {
         assert_eq!(read(&path), "more");
         assert_eq!(rig.left_over(), 0);
     }
-    // The next start puts it back: it is offered again, and the peer knows its id.
+    // The next start puts the file back. It is offered again, and the peer knows its id.
     let sent = rig.put("d/a", "sent");
     let _hold = on_hold(&sent);
     assert_eq!(rig.remover.recover().unwrap(), [(sent.name, Removed::Changed)]);

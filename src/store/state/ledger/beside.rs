@@ -1,7 +1,8 @@
 //! Folders that stand in Incoming beside their own names, until they have arrived.
 
+use super::Ledger;
 use super::database::RECEIVED;
-use super::{Ledger, Received, State, decode, encode, now};
+use super::record::{EntryState, Received, decode, encode, now};
 use crate::proto::message::TransferId;
 use crate::proto::name::Name;
 use crate::store::StoreError;
@@ -23,7 +24,7 @@ impl Ledger {
             for name in folders {
                 let hash = hash_of(&name);
                 let known = table.get(&key(hash).0)?.and_then(|value| decode(value.value()));
-                if let Some((State::Beside, folder)) = known
+                if let Some((EntryState::Beside, folder)) = known
                     && folder.hash == hash
                 {
                     found.insert(name, folder.saved_as);
@@ -38,7 +39,12 @@ impl Ledger {
     pub(crate) fn are_beside(&self, folders: &[(Name, Name)]) -> Result<(), StoreError> {
         let changes = folders.iter().map(|(name, real)| {
             let (hash, mut value) = (hash_of(name), Vec::new());
-            encode(&mut value, State::Beside, now(), &Received { hash, saved_as: real.clone() });
+            encode(
+                &mut value,
+                EntryState::Beside,
+                now(),
+                &Received { hash, saved_as: real.clone() },
+            );
             (key(hash).0, Some(value))
         });
         self.db.change(changes.collect(), Durability::None)
@@ -56,7 +62,7 @@ impl Ledger {
         &self,
         mut is_gone: impl FnMut(&Name) -> bool,
     ) -> Result<(), StoreError> {
-        let mut beside = self.all(State::Beside)?;
+        let mut beside = self.all(EntryState::Beside)?;
         beside.retain(|(_, folder)| is_gone(&folder.saved_as));
         let keys: Vec<_> = beside.into_iter().map(|(key, _)| key).collect();
         self.remove(&keys, Durability::None)

@@ -1,8 +1,8 @@
-//! redb on one file. It is verified whenever it is opened; after an error it is opened anew, since
-//! redb refuses everything from the first failed read or write on (a disk that was full for a
-//! moment).
+//! redb on one file. The file is verified whenever it is opened. After an error it is opened again:
+//! once a read or write has failed (for example on a full disk), redb refuses all further
+//! operations.
 
-use super::too_old;
+use super::record::{Changes, too_old};
 use crate::cause;
 use crate::failpoint;
 use crate::failpoint::fail_point;
@@ -10,7 +10,6 @@ use crate::store::error::{Naming, StoreError};
 use crate::store::tree::os;
 use cap_std::fs::Dir;
 use redb::{Durability, ReadableTable, StorageBackend, TableDefinition, WriteTransaction};
-use std::collections::HashMap;
 use std::ffi::OsStr;
 use std::fmt;
 use std::fs::File;
@@ -25,15 +24,12 @@ pub(crate) const DELIVERED: TableDefinition<'_, &[u8; 16], &[u8]> =
     TableDefinition::new("delivered files");
 const META: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("meta");
 const ORIGIN: &str = "origin";
-/// The ledger is small and mostly written; redb's own default would be 1 GiB.
+/// The ledger is small and mostly written to. redb's default is 1 GiB.
 const CACHE_BYTES: usize = 16 << 20;
-/// So many changes may wait for a commit that syncs them.
+/// Maximum number of changes that wait for a durable commit.
 const MAX_UNSYNCED: usize = 4096;
 
-/// Changes of [`RECEIVED`]: a new value, or none.
-pub(crate) type Changes = HashMap<[u8; 16], Option<Vec<u8>>>;
-
-/// The file, and what it takes to open it again.
+/// The open database, with everything that is needed to open it again.
 pub(crate) struct Database {
     dir: Arc<Dir>,
     leaf: &'static str,
@@ -41,16 +37,16 @@ pub(crate) struct Database {
     path: PathBuf,
     origin: [u8; 16],
     open: RwLock<Option<redb::Database>>,
-    /// The file must be opened anew.
+    /// The file must be opened again.
     failed: AtomicBool,
-    /// What no durable commit has covered yet: what is opened anew lacks it. Held by whoever
-    /// writes.
+    /// The changes that no durable commit covers yet, and that the file may lack when it is opened
+    /// again. A writer holds this lock.
     unsynced: Mutex<Changes>,
 }
 
 impl Database {
-    /// Opens or makes the file, and drops what is too old `as_of` then (seconds since 1970). A
-    /// damaged one is moved aside; gives where it is then.
+    /// Opens or creates the file, and drops the entries that have expired at `as_of` (seconds since
+    /// 1970). A damaged file is moved aside; its new path is returned.
     pub(crate) fn open(
         dir: &Arc<Dir>,
         leaf: &'static str,
@@ -62,7 +58,7 @@ impl Database {
             load(path, open_own(dir, leaf), as_of)
         };
         let (loaded, aside) = match ready() {
-            Err(Failure::Damaged(reason)) => {
+            Err(OpenFailure::Damaged(reason)) => {
                 tracing::error!(path = %path.display(), %reason, "the ledger is damaged");
                 let aside = move_aside(dir, leaf).naming("move aside", || path.display())?;
                 (ready(), Some(path.with_file_name(aside)))
@@ -82,12 +78,12 @@ impl Database {
         Ok((database, aside))
     }
 
-    /// Random, made once with the file.
+    /// The random value that was made with the file.
     pub(crate) fn origin(&self) -> [u8; 16] {
         self.origin
     }
 
-    /// Reads.
+    /// Runs a read transaction.
     pub(crate) fn read<T>(
         &self,
         work: impl FnOnce(&redb::Database) -> Result<T, redb::Error>,
@@ -98,7 +94,7 @@ impl Database {
         self.run(work)
     }
 
-    /// One transaction.
+    /// Runs a write transaction.
     pub(crate) fn write(
         &self,
         durability: Durability,
@@ -108,9 +104,9 @@ impl Database {
         self.commit(&mut unsynced, durability, change)
     }
 
-    /// Changes what was received. What need not be durable succeeds even when it cannot be written
-    /// now: it is remembered, and written when the file can be opened again. So is, beside the
-    /// error, that something is to be removed.
+    /// Changes the table of received transfers. A change that need not be durable succeeds even if
+    /// it cannot be written now: it is kept in memory and written once the file can be opened
+    /// again. A removal that must be durable is kept in memory as well, and reports its error.
     pub(crate) fn change(
         &self,
         changes: Changes,
@@ -148,7 +144,7 @@ impl Database {
             Ok(transaction.commit()?)
         })?;
         if matches!(durability, Durability::Immediate) {
-            // It brings with it all that was committed before.
+            // A durable commit covers all earlier ones.
             unsynced.clear();
         }
         Ok(())
@@ -178,7 +174,7 @@ impl Database {
         if !self.failed.load(Ordering::Acquire) {
             return Ok(());
         }
-        // What it still wants to write when it is closed is not needed: the file is verified anew.
+        // Its writes on closing may fail: the file is verified when it is opened again.
         let _ = guarded(|| {
             drop(open.take());
             Ok(())
@@ -186,7 +182,7 @@ impl Database {
         let (db, origin) = load(&self.path, open_own(&self.dir, self.leaf), 0)
             .map_err(|failure| failure.into_error(&self.path))?;
         if origin != self.origin {
-            return Err(self.error("another file was put in its place".to_owned()));
+            return Err(self.error("another file replaced it".to_owned()));
         }
         let replayed = guarded(|| {
             let transaction = db.begin_write()?;
@@ -209,7 +205,7 @@ impl Database {
         Ok(())
     }
 
-    /// As after a failed read or write.
+    /// Puts the database into the state after a failed read or write.
     #[cfg(test)]
     pub(crate) fn fail(&self) {
         self.failed.store(true, Ordering::Release);
@@ -238,13 +234,13 @@ fn apply(transaction: &WriteTransaction, changes: &Changes) -> Result<(), redb::
     Ok(())
 }
 
-enum Failure {
+enum OpenFailure {
     /// The file's content is not what redb wrote.
     Damaged(String),
     Other(StoreError),
 }
 
-impl Failure {
+impl OpenFailure {
     fn into_error(self, path: &Path) -> StoreError {
         match self {
             Self::Damaged(reason) => {
@@ -259,16 +255,17 @@ fn open_own(dir: &Dir, leaf: &str) -> io::Result<File> {
     os::open_edit(dir, OsStr::new(leaf)).map(|(file, _)| file)
 }
 
-/// Makes the file where there is none: under another name, and whole, since redb takes one whose
-/// making was interrupted for damaged.
-fn make_whole(dir: &Dir, leaf: &str, path: &Path, as_of: u64) -> Result<(), Failure> {
+/// Creates the file if it is missing. It is completed under another name first, because redb treats
+/// a file whose creation was interrupted as damaged.
+fn make_whole(dir: &Dir, leaf: &str, path: &Path, as_of: u64) -> Result<(), OpenFailure> {
     match os::stat(dir, OsStr::new(leaf)) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
         _ => return Ok(()),
     }
     let new = format!("{leaf}.new");
     let new = OsStr::new(&new);
-    let failed = |error: io::Error| Failure::Other(StoreError::new("make", path.display(), &error));
+    let failed =
+        |error: io::Error| OpenFailure::Other(StoreError::new("make", path.display(), &error));
     match os::unlink(dir, new) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed(error)),
         _ => {}
@@ -282,10 +279,10 @@ fn load(
     path: &Path,
     file: io::Result<File>,
     as_of: u64,
-) -> Result<(redb::Database, [u8; 16]), Failure> {
-    let file = file.naming("open", || path.display()).map_err(Failure::Other)?;
+) -> Result<(redb::Database, [u8; 16]), OpenFailure> {
+    let file = file.naming("open", || path.display()).map_err(OpenFailure::Other)?;
     guarded(|| {
-        // The whole file is verified: redb may panic on a page that was altered behind its back.
+        // The whole file is verified, because redb may panic on a damaged page.
         let db = redb::Database::builder()
             .set_cache_size(CACHE_BYTES)
             .set_check_integrity_on_open(true)
@@ -308,7 +305,7 @@ fn load(
         Ok((db, origin))
     })
     .map_err(|failure| match failure {
-        None => Failure::Damaged("it is damaged".to_owned()),
+        None => OpenFailure::Damaged("it is damaged".to_owned()),
         Some(redb::Error::Io(error))
             if !matches!(
                 error.kind(),
@@ -317,13 +314,13 @@ fn load(
                     | io::ErrorKind::InvalidInput
             ) =>
         {
-            Failure::Other(StoreError::new("open", path.display(), &error))
+            OpenFailure::Other(StoreError::new("open", path.display(), &error))
         }
-        Some(error) => Failure::Damaged(cause::without_number(&error.to_string())),
+        Some(error) => OpenFailure::Damaged(cause::without_number(&error.to_string())),
     })
 }
 
-/// An error of redb, or `None` when it panicked.
+/// Runs `work` on redb. The error is `None` if redb panicked.
 fn guarded<T>(work: impl FnOnce() -> Result<T, redb::Error>) -> Result<T, Option<redb::Error>> {
     match catch_unwind(AssertUnwindSafe(work)) {
         Ok(result) => result.map_err(Some),
@@ -331,7 +328,7 @@ fn guarded<T>(work: impl FnOnce() -> Result<T, redb::Error>) -> Result<T, Option
     }
 }
 
-/// Gives the name that it has then.
+/// Renames a damaged file, and returns its new name.
 fn move_aside(dir: &Dir, leaf: &str) -> io::Result<String> {
     let mut number = 1;
     loop {
@@ -343,7 +340,7 @@ fn move_aside(dir: &Dir, leaf: &str) -> io::Result<String> {
     }
 }
 
-/// The file as redb uses it. It is locked by the state folder's lock.
+/// redb's access to the file. The state folder's lock protects it.
 #[derive(Debug)]
 struct Backend(File);
 

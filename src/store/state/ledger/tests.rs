@@ -1,5 +1,8 @@
 use crate::config::Folders;
+use crate::proto::message::Timestamp;
+use crate::store::state::ledger::record::{MAX_AGE, encode, too_old};
 use crate::store::state::ledger::*;
+use std::time::SystemTime;
 
 fn id(n: u8) -> TransferId {
     TransferId([n; 16])
@@ -36,7 +39,7 @@ fn committed_entries_are_received_until_forgotten() {
 }
 
 #[test]
-fn what_was_committing_and_who_we_are_survive() {
+fn unfinished_entries_and_the_origin_survive_a_restart() {
     let (base, state) = state();
     let ledger = Ledger::open(&state).unwrap();
     let origin = ledger.origin();
@@ -59,11 +62,11 @@ fn what_was_committing_and_who_we_are_survive() {
 }
 
 #[test]
-fn after_an_error_it_is_opened_anew_and_knows_all_it_knew() {
+fn after_an_error_it_is_opened_again_with_all_entries() {
     let (_base, state) = state();
     let ledger = Ledger::open(&state).unwrap();
     ledger.committing(&[entry(1), entry(2), entry(3)], &[]).unwrap();
-    // None of these is synced, so none is in the file that is opened.
+    // None of these changes is synced, so the opened file has none of them.
     ledger.committed(&[entry(1), entry(2)], &[]).unwrap();
     ledger.forget(&[id(2)]).unwrap();
     for _ in 0..2 {
@@ -88,12 +91,12 @@ fn while_it_cannot_be_opened_nothing_is_forgotten() {
     std::fs::rename(&file, &aside).unwrap();
     ledger.db.fail();
     assert!(matches!(ledger.received(id(1)), Err(StoreError::NotFound { .. })));
-    // It need not be durable, so it is remembered; this must be, so it fails, and is remembered
-    // too.
+    // The first change need not be durable and is kept in memory. The second must be durable: it
+    // fails, and is kept in memory as well.
     ledger.committed(&[entry(1)], &[]).unwrap();
     assert!(ledger.not_committed(&[id(2)]).is_err());
     assert!(ledger.committing(&[entry(4)], &[]).is_err());
-    // Nor is a new one begun in its place, or another one taken for it.
+    // No new file is created in its place, and another ledger is not accepted.
     assert!(!file.exists());
     std::fs::rename(&aside, &file).unwrap();
     assert_eq!(ledger.received(id(1)).unwrap(), Some(entry(1).1));
@@ -107,14 +110,14 @@ fn while_it_cannot_be_opened_nothing_is_forgotten() {
 }
 
 #[test]
-fn old_entries_go_and_unsettled_ones_stay() {
+fn old_entries_are_dropped_and_unfinished_ones_stay() {
     let (mut value, as_of) = (Vec::new(), 2_000_000_000);
-    let old = as_of - REMEMBERED;
-    encode(&mut value, State::Committed, old - 1, &entry(1).1);
+    let old = as_of - MAX_AGE;
+    encode(&mut value, EntryState::Committed, old - 1, &entry(1).1);
     assert!(too_old(&value, as_of));
-    encode(&mut value, State::Committed, old, &entry(1).1);
+    encode(&mut value, EntryState::Committed, old, &entry(1).1);
     assert!(!too_old(&value, as_of));
-    encode(&mut value, State::Committing, old - 1, &entry(1).1);
+    encode(&mut value, EntryState::Committing, old - 1, &entry(1).1);
     assert!(!too_old(&value, as_of));
 }
 
@@ -125,7 +128,7 @@ fn a_clock_that_is_years_ahead_forgets_nothing() {
     ledger.committing(&[entry(1)], &[]).unwrap();
     ledger.committed(&[entry(1)], &[]).unwrap();
     drop(ledger);
-    // As if the last run had been ten years ago, by a clock that has jumped since.
+    // The file's time says that the last run was ten years ago, as after a jump of the clock.
     let path = state.path().join(FILE);
     let before = SystemTime::now() - std::time::Duration::from_secs(10 * 365 * 86_400);
     std::fs::File::options().write(true).open(&path).unwrap().set_modified(before).unwrap();
@@ -134,7 +137,7 @@ fn a_clock_that_is_years_ahead_forgets_nothing() {
     assert_eq!(ledger.received(id(1)).unwrap(), Some(entry(1).1));
 }
 
-/// A ledger with a few hundred entries, as it stands on disk after an orderly end.
+/// The file of a ledger with a few hundred entries, after an orderly exit.
 fn sample(state: &StateDir) -> Vec<u8> {
     let ledger = Ledger::open(state).unwrap();
     for n in 0..=255 {
@@ -146,7 +149,7 @@ fn sample(state: &StateDir) -> Vec<u8> {
     std::fs::read(state.path().join(FILE)).unwrap()
 }
 
-/// Whatever is in the file, the ledger opens and works; nothing that it says is made up.
+/// With any content of the file, the ledger opens and works, and returns no invented entry.
 fn survives(state: &StateDir, bytes: &[u8]) -> bool {
     std::fs::write(state.path().join(FILE), bytes).unwrap();
     let ledger = Ledger::open(state).unwrap();
@@ -193,10 +196,10 @@ fn a_file_that_cannot_be_opened_is_not_called_damaged() {
 }
 
 #[test]
-fn what_is_never_let_go_of_is_bounded() {
+fn entries_that_are_never_forgotten_are_limited_in_number() {
     let (_base, state) = state();
     let mut ledger = Ledger::open(&state).unwrap();
-    ledger.most = 3;
+    ledger.max_entries = 3;
     ledger.committed(&[entry(1), entry(2), entry(3)], &[]).unwrap();
     assert!(matches!(ledger.received(id(4)), Err(StoreError::LedgerFull { .. })));
     assert_eq!(ledger.received(id(3)).unwrap(), Some(entry(3).1));
@@ -204,7 +207,7 @@ fn what_is_never_let_go_of_is_bounded() {
     assert_eq!(ledger.received(id(4)).unwrap(), None);
 }
 
-/// The child of [`a_kill_at_any_write_damages_nothing`]: works until it is killed.
+/// The child of [`a_kill_at_any_write_damages_nothing`]: writes entries until it is killed.
 #[test]
 #[cfg(feature = "failpoints")]
 #[ignore = "only as a child"]
@@ -237,7 +240,7 @@ fn id_of(n: u32) -> TransferId {
     TransferId(id)
 }
 
-/// A process of its own with [`works_until_it_is_killed`], which dies where `rule` says.
+/// Runs [`works_until_it_is_killed`] in a process of its own, which the failpoint `rule` kills.
 #[cfg(feature = "failpoints")]
 fn work_until(dir: &Path, rule: &str) -> std::process::Output {
     std::process::Command::new(std::env::current_exe().unwrap())

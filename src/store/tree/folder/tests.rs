@@ -35,34 +35,7 @@ fn a_missing_folder_is_made_only_when_asked() {
 }
 
 #[test]
-fn parents_are_made_once_and_told() {
-    let dir = tempfile::tempdir().unwrap();
-    let folder = Folder::open(dir.path(), false).unwrap();
-    let mut walk = folder.walk();
-    let mut told = Vec::new();
-    let deep = name("a/b/c/f");
-    walk.make_parent(&deep, &mut |name, _| told.push(name)).unwrap();
-    assert_eq!(told, [None, Some(name("a")), Some(name("a/b"))]);
-    walk.make_parent(&deep, &mut |_, _| panic!("made twice")).unwrap();
-    assert!(dir.path().join("a/b/c").is_dir());
-}
-
-#[test]
-fn more_folders_than_are_held_and_very_deep_ones() {
-    let dir = tempfile::tempdir().unwrap();
-    let folder = Folder::open(dir.path(), false).unwrap();
-    let mut walk = folder.walk();
-    for i in 0..3 * HELD {
-        walk.make_dir(&name(&format!("d{i}")), &mut |_, _| {}).unwrap();
-    }
-    let deep = name(&vec!["x"; 1500].join("/"));
-    walk.make_dir(&deep, &mut |_, _| {}).unwrap();
-    assert_eq!(folder.stat(&deep).unwrap().kind, FileKind::Folder);
-    assert!(walk.held.len() <= HELD);
-}
-
-#[test]
-fn the_programs_own_folder_is_nobodys_in_any_case() {
+fn no_name_leads_into_the_programs_own_folder_in_any_case() {
     let dir = tempfile::tempdir().unwrap();
     let folder = Folder::open(dir.path(), false).unwrap();
     assert!(matches!(folder.stat(&name(".RFT")), Err(StoreError::Name { .. })));

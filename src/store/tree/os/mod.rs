@@ -1,15 +1,16 @@
-//! What differs between systems, one entry of one held folder at a time.
+//! System calls, which differ between Unix and Windows. Each concerns one entry of one open folder.
 //!
 //! Every function takes the folder by handle and a single component of a name, and follows no
-//! symbolic link: with no `/` to walk through and no link to follow, nothing beneath a handle can
-//! lead out of it, whatever is renamed meanwhile. Both systems have the same functions, and all
-//! calls pass through here, where a test may let them fail (the names are those of the failpoints).
+//! symbolic link. Without a `/` in the name and without links, no call can leave the folder, even
+//! if another program renames entries meanwhile. Both systems have the same functions. All calls
+//! pass through this module, where a test can make them fail (the literals are names of
+//! failpoints).
 
 #[cfg(unix)]
-#[path = "unix.rs"]
+#[path = "unix/mod.rs"]
 mod system;
 #[cfg(windows)]
-#[path = "windows.rs"]
+#[path = "windows/mod.rs"]
 mod system;
 
 mod programs;
@@ -44,8 +45,8 @@ macro_rules! calls {
     };
 }
 
-/// Calls that tell files apart, or that change what a loss of power leaves. With the feature
-/// `internals` a test may replace them, to record them.
+/// Calls that identify files, or that affect the state after a power loss. With the feature
+/// `internals` a test can replace them, in order to record them.
 macro_rules! recorded {
     ($($(#[$doc:meta])* $point:literal: $name:ident($($arg:ident: $type:ty),*) -> $result:ty;)*) => {
         $($(#[$doc])* pub(crate) fn $name($($arg: $type),*) -> Result<$result> {
@@ -57,13 +58,13 @@ macro_rules! recorded {
             system::$name($($arg),*)
         })*
 
-        /// The calls of this module that a test may replace. Each is the system's own by default.
+        /// The calls of this module that a test can replace. Each is the system's own by default.
         #[cfg(feature = "internals")]
         pub trait Calls {
             $($(#[$doc])*
             ///
             /// # Errors
-            /// What the system says.
+            /// The system's error.
             fn $name(&self, $($arg: $type),*) -> Result<$result> {
                 system::$name($($arg),*)
             })*
@@ -80,74 +81,73 @@ pub struct System;
 impl Calls for System {}
 
 calls! {
-    /// A folder that the user named; links are followed here, and nowhere else but in the next one.
+    /// Opens a folder that the user named. Only here and in `stat_root` are links followed.
     "os.open_root": open_root(path: &Path) -> Dir;
-    /// A folder in a folder.
+    /// Opens a folder in a folder.
     "os.open_dir": open_dir(dir: &Dir, leaf: &OsStr) -> Dir;
-    /// All that stands in a folder.
+    /// The names of all entries of a folder.
     "os.list": entries(dir: &Dir) -> Vec<OsString>;
     /// Reads some bytes from an offset.
     "os.read": read_at(file: &File, buffer: &mut [u8], offset: u64) -> usize;
-    /// Whether a program has a file open for writing that is open here for reading.
+    /// Whether any program has this file open for writing; here it is open for reading.
     "os.writers": writers(file: &File) -> Writers;
-    /// The same, of this host's programs alone: a question less.
+    /// The same for programs of this host only, which needs one system call less.
     "os.writers": has_writer(file: &File) -> bool;
     /// The target of a symbolic link, `/`-separated.
     "os.read_link": read_link(dir: &Dir, leaf: &OsStr) -> Vec<u8>;
-    /// Which volume a folder is on, as a rename sees it: two mounts of one are two.
+    /// The volume of a folder, as a rename sees it: two mounts of one volume count as two.
     "os.mount": mount_of(dir: &Dir) -> (u64, u64);
     /// Bytes that this user may still write on the folder's volume.
     "os.free_space": free_space(dir: &Dir, path: &Path) -> u64;
 }
 
 recorded! {
-    /// Which folder a path that the user named leads to now.
+    /// The metadata of the folder to which a path of the user leads now.
     "os.stat": stat_root(path: &Path) -> Meta;
-    /// The metadata of an entry, of a link itself.
+    /// The metadata of an entry; a link is not followed.
     "os.stat": stat(dir: &Dir, leaf: &OsStr) -> Meta;
     /// The metadata of an open file.
     "os.stat": stat_file(file: &File) -> Meta;
     /// The metadata of an open folder.
     "os.stat": stat_dir(dir: &Dir) -> Meta;
-    /// A regular file, for reading.
+    /// Opens a regular file for reading.
     "os.open": open_read(dir: &Dir, leaf: &OsStr) -> (File, Meta);
-    /// A regular file, for reading and writing.
+    /// Opens a regular file for reading and writing.
     "os.open": open_edit(dir: &Dir, leaf: &OsStr) -> (File, Meta);
-    /// A new folder.
+    /// Creates a folder.
     "os.make_dir": make_dir(dir: &Dir, leaf: &OsStr, private: bool) -> ();
     /// Removes an empty folder.
     "os.remove_dir": remove_dir(dir: &Dir, leaf: &OsStr) -> ();
-    /// A new file, for reading and writing.
+    /// Creates a file, for reading and writing.
     "os.create": create_new(dir: &Dir, leaf: &OsStr) -> File;
     /// Writes all of the bytes at an offset.
     "os.write": write_at(file: &File, data: &[u8], offset: u64) -> ();
-    /// Cuts or extends a file.
+    /// Truncates or extends a file.
     "os.set_len": set_len(file: &File, length: u64) -> ();
-    /// A symbolic link, its target `/`-separated.
+    /// Creates a symbolic link; the target is `/`-separated.
     "os.make_link": make_link(dir: &Dir, leaf: &OsStr, target: &[u8]) -> ();
-    /// Permission bits (none: left alone) and modification time of an open file.
+    /// Sets the permission bits (`None`: unchanged) and the modification time of an open file.
     "os.set_meta": set_file(file: &File, mode: Option<u32>, modified: Timestamp) -> ();
-    /// The same of a folder.
+    /// The same for a folder.
     "os.set_meta": set_dir(dir: &Dir, mode: Option<u32>, modified: Timestamp) -> ();
-    /// The time of a link itself.
+    /// Sets the time of a link itself.
     "os.set_meta": set_link(dir: &Dir, leaf: &OsStr, modified: Timestamp) -> ();
-    /// A rename that fails with [`std::io::ErrorKind::AlreadyExists`] when anything stands at the
-    /// new name.
+    /// A rename that fails with [`std::io::ErrorKind::AlreadyExists`] if the new name is taken.
     "os.rename": rename_new(from: &Dir, old: &OsStr, to: &Dir, new: &OsStr) -> ();
-    /// A rename to a name that is free, and that nobody but this program gives: in a folder of its
-    /// own. The file keeps its number, also where [`rename_new`] has to go by a second hard link
-    /// and the file system (sshfs) then makes up another.
+    /// A rename to a free name in a folder of the program's own, where no other program creates
+    /// names. The file keeps its inode number. With [`rename_new`] it may not: that falls back to a
+    /// second hard link, for which some file systems (sshfs) report another number.
     "os.rename": rename_own(from: &Dir, old: &OsStr, to: &Dir, new: &OsStr) -> ();
-    /// A rename that atomically replaces what stands at the new name.
+    /// A rename that atomically replaces the entry at the new name.
     "os.rename": rename_over(from: &Dir, old: &OsStr, to: &Dir, new: &OsStr) -> ();
     /// Removes the name of a file or a link.
     "os.unlink": unlink(dir: &Dir, leaf: &OsStr) -> ();
-    /// A file to stable storage, its metadata included.
+    /// Syncs a file with its metadata.
     "os.sync_file": sync_file(file: &File) -> ();
-    /// A file's bytes and length to stable storage.
+    /// Syncs a file's bytes and length.
     "os.sync_data": sync_data(file: &File) -> ();
-    /// The names in a folder to stable storage.
+    /// Syncs the names in a folder.
     "os.sync_dir": sync_dir(dir: &Dir) -> ();
-    /// Everything on the volume at once; `false` when this system cannot.
+    /// Syncs the whole volume; `false` if this system cannot.
     "os.sync_volume": sync_volume(dir: &Dir) -> bool;
 }

@@ -1,18 +1,17 @@
-//! Which program has a file open for writing, as far as this user may see: for a message to a
-//! person.
+//! The program that has a file open for writing, as far as this user may see it; for messages.
 
 use crate::store::tree::meta::Meta;
 
 /// A running program.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Program {
-    /// Its name, as the system has it. It may hold control characters.
+    /// Its name, as the system reports it. It may contain control characters.
     pub name: String,
     /// Its process id.
     pub pid: u32,
 }
 
-/// The first program found that has this file open for writing, or mapped so into its memory.
+/// The first program found that has this file open for writing or mapped as writable.
 #[cfg(target_os = "linux")]
 pub(crate) fn writer_of(file: &Meta) -> Option<Program> {
     let processes = std::fs::read_dir("/proc").ok()?;
@@ -27,7 +26,7 @@ pub(crate) fn writer_of(file: &Meta) -> Option<Program> {
     })
 }
 
-/// Other systems tell this to administrators only, or not at all.
+/// Other systems report this to administrators only, or not at all.
 #[cfg(not(target_os = "linux"))]
 pub(crate) fn writer_of(_file: &Meta) -> Option<Program> {
     None
@@ -40,7 +39,7 @@ fn has_open(process: &std::path::Path, file: &Meta) -> bool {
 
     let Ok(descriptors) = std::fs::read_dir(process.join("fd")) else { return false };
     descriptors.flatten().any(|descriptor| {
-        // The look follows the link to the open file, and opens nothing.
+        // This follows the link to the open file, and opens nothing.
         let same = std::fs::metadata(descriptor.path()).is_ok_and(|found| {
             (found.dev(), found.ino()) == (file.identity.device, file.identity.inode)
         });
@@ -49,7 +48,7 @@ fn has_open(process: &std::path::Path, file: &Meta) -> bool {
     })
 }
 
-/// The access mode is in the last two bits: 0 reads only.
+/// The access mode is in the last two bits; 0 means read-only.
 #[cfg(target_os = "linux")]
 fn is_writable(fdinfo: &str) -> bool {
     let flags = fdinfo.lines().find_map(|line| line.strip_prefix("flags:"));

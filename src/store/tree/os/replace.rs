@@ -1,4 +1,4 @@
-//! Lets a test answer the recorded calls of its thread itself.
+//! Lets a test replace the recorded calls of its thread.
 
 use super::Calls;
 use std::cell::Cell;
@@ -7,8 +7,7 @@ thread_local! {
     static CALLS: Cell<Option<&'static dyn Calls>> = const { Cell::new(None) };
 }
 
-/// Replaces the system's calls by these in this thread from now on; `None` restores the system's
-/// own.
+/// From now on this thread uses these calls in place of the system's; `None`: the system's own.
 pub fn replace_calls(calls: Option<&'static dyn Calls>) {
     CALLS.set(calls);
 }

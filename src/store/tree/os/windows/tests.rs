@@ -1,4 +1,4 @@
-use crate::store::tree::os::windows::*;
+use crate::store::tree::os::system::*;
 
 const OLD: Timestamp = Timestamp { seconds: 1_000_000_000, nanos: 123_456_700 };
 

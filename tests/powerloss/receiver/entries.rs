@@ -15,9 +15,9 @@ const NOTED: usize = 5000;
 
 /// An entry to send. Its number determines its transfer ID and its time.
 #[derive(Clone)]
-pub struct Thing {
+pub struct TestEntry {
     pub name: &'static str,
-    pub what: What,
+    pub body: EntryBody,
     /// The number of the entry that this one replaces with `OnConflict::Overwrite`.
     pub replaces: Option<usize>,
     /// The user writes an entry with the same content, which makes this one needless.
@@ -27,7 +27,7 @@ pub struct Thing {
 }
 
 #[derive(Clone, PartialEq, Debug)]
-pub enum What {
+pub enum EntryBody {
     File(Vec<u8>),
     /// Staged, with a checkpoint at [`NOTED`].
     Large(Vec<u8>),
@@ -49,43 +49,45 @@ pub fn name(text: &str) -> Name {
     Name::parse(text.as_bytes()).unwrap()
 }
 
-impl Thing {
+impl TestEntry {
     pub fn content(&self) -> &[u8] {
-        match &self.what {
-            What::File(content) | What::Large(content) | What::Users(content) => content,
-            What::Link(_) | What::Folder => &[],
+        match &self.body {
+            EntryBody::File(content) | EntryBody::Large(content) | EntryBody::Users(content) => {
+                content
+            }
+            EntryBody::Link(_) | EntryBody::Folder => &[],
         }
     }
 
     pub fn offer(&self, n: usize) -> Offer {
-        let kind = match self.what {
-            What::File(_) | What::Large(_) | What::Users(_) => {
+        let kind = match self.body {
+            EntryBody::File(_) | EntryBody::Large(_) | EntryBody::Users(_) => {
                 EntryKind::File { size: self.content().len() as u64 }
             }
-            What::Link(target) => EntryKind::Link { target: target.into() },
-            What::Folder => EntryKind::Folder,
+            EntryBody::Link(target) => EntryKind::Link { target: target.into() },
+            EntryBody::Folder => EntryKind::Folder,
         };
-        let mode = Some(if self.what == What::Folder { 0o750 } else { 0o640 });
+        let mode = Some(if self.body == EntryBody::Folder { 0o750 } else { 0o640 });
         Offer { id: id(n), name: name(self.name), kind, modified: time(n), mode, inline: true }
     }
 
     /// The entry as the inbox passes it to the store.
     pub fn arrived(&self, n: usize, incoming: &Incoming) -> Result<Arrived, String> {
-        let content = match &self.what {
-            What::File(content) | What::Users(content) => {
+        let content = match &self.body {
+            EntryBody::File(content) | EntryBody::Users(content) => {
                 Content::Bytes(Bytes::copy_from_slice(content))
             }
-            What::Large(content) => {
+            EntryBody::Large(content) => {
                 Content::Staged(stage(n, content, incoming).map_err(|e| e.to_string())?)
             }
-            What::Link(_) => Content::Link,
-            What::Folder => Content::Folder,
+            EntryBody::Link(_) => Content::Link,
+            EntryBody::Folder => Content::Folder,
         };
-        let hash = match self.what {
-            What::File(_) | What::Large(_) | What::Users(_) => {
+        let hash = match self.body {
+            EntryBody::File(_) | EntryBody::Large(_) | EntryBody::Users(_) => {
                 *blake3::hash(self.content()).as_bytes()
             }
-            What::Link(_) | What::Folder => [0; 32],
+            EntryBody::Link(_) | EntryBody::Folder => [0; 32],
         };
         Ok(Arrived { offer: self.offer(n), content, hash })
     }
@@ -123,20 +125,20 @@ pub fn may_be_called(sent: &str, path: &Path) -> bool {
     numbers.flatten().any(|name| name.as_bytes() == path.as_os_str().as_encoded_bytes())
 }
 
-pub fn is_whole(path: &Path, n: usize, thing: &Thing) -> bool {
+pub fn is_whole(path: &Path, n: usize, entry: &TestEntry) -> bool {
     let meta = path.symlink_metadata().unwrap();
-    if let What::Users(content) = &thing.what {
+    if let EntryBody::Users(content) = &entry.body {
         return meta.is_file() && fs::read(path).unwrap() == *content;
     }
     let timed = (meta.mtime(), meta.mtime_nsec()) == (time(n).seconds, i64::from(time(n).nanos));
     timed
-        && match &thing.what {
-            What::Users(_) => false,
-            What::Folder => meta.is_dir() && meta.mode() & 0o777 == 0o750,
-            What::Link(target) => {
+        && match &entry.body {
+            EntryBody::Users(_) => false,
+            EntryBody::Folder => meta.is_dir() && meta.mode() & 0o777 == 0o750,
+            EntryBody::Link(target) => {
                 meta.is_symlink() && fs::read_link(path).unwrap() == Path::new(target)
             }
-            What::File(content) | What::Large(content) => {
+            EntryBody::File(content) | EntryBody::Large(content) => {
                 meta.is_file()
                     && meta.mode() & 0o777 == 0o640
                     && fs::read(path).unwrap() == *content
@@ -144,14 +146,14 @@ pub fn is_whole(path: &Path, n: usize, thing: &Thing) -> bool {
         }
 }
 
-pub fn file(text: &str) -> What {
-    What::File(text.as_bytes().to_vec())
+pub fn file(text: &str) -> EntryBody {
+    EntryBody::File(text.as_bytes().to_vec())
 }
 
-pub fn users(text: &str) -> What {
-    What::Users(text.as_bytes().to_vec())
+pub fn users(text: &str) -> EntryBody {
+    EntryBody::Users(text.as_bytes().to_vec())
 }
 
-pub fn large(byte: u8) -> What {
-    What::Large(vec![byte; 2 * NOTED])
+pub fn large(byte: u8) -> EntryBody {
+    EntryBody::Large(vec![byte; 2 * NOTED])
 }

@@ -1,43 +1,32 @@
 //! Windows.
 //!
-//! Opening goes by handle and component (`NtCreateFile` relative to a folder). What changes names
-//! has no safe form by handle, so it goes by the path that the folder's handle has at that moment,
-//! in the verbatim form (`\\?\`), which has no limit of 260 characters and is not normalized.
+//! Files are opened by folder handle and component (`NtCreateFile` relative to a folder). The calls
+//! that change names take no folder handle, so they use the present path of the handle, in the
+//! verbatim form (`\\?\`), which has no limit of 260 characters and is not normalized.
+
+mod handle;
+mod volume;
 
 use crate::proto::message::Timestamp;
-use crate::store::tree::meta::{FileKind, Identity, Meta, system_time_of, timestamp_of};
-use cap_fs_ext::{FollowSymlinks, MetadataExt, OpenOptionsFollowExt};
+use crate::store::tree::meta::{FileIdentity, FileKind, Meta, system_time_of, timestamp_of};
+use cap_fs_ext::MetadataExt;
 use cap_std::fs::{Dir, Metadata, OpenOptions, OpenOptionsExt};
+use handle::{
+    FILE_FLAG_BACKUP_SEMANTICS, FILE_FLAG_OPEN_REPARSE_POINT, FILE_READ_ATTRIBUTES,
+    FILE_SHARE_DELETE, FILE_SHARE_READ, FILE_WRITE_ATTRIBUTES, open, open_meta, path_of,
+    path_of_dir, retry, with_kind,
+};
 use open_writers::Writers;
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, File, FileTimes};
 use std::io;
 use std::os::windows::fs::FileExt;
-use std::path::{Path, PathBuf};
-use std::thread;
-use std::time::Duration;
+use std::path::Path;
 
-/// There is no sync of a whole volume for a user without administrator's rights.
-pub(crate) const SYNC_VOLUME_FROM: usize = usize::MAX;
-
-// Access rights, share modes and flags of CreateFileW, and its errors (winnt.h, fileapi.h,
-// winerror.h).
-const FILE_READ_ATTRIBUTES: u32 = 0x80;
-const FILE_WRITE_ATTRIBUTES: u32 = 0x100;
-const FILE_SHARE_READ: u32 = 1;
-const FILE_SHARE_DELETE: u32 = 4;
-const FILE_FLAG_OPEN_REPARSE_POINT: u32 = 0x0020_0000;
-const FILE_FLAG_BACKUP_SEMANTICS: u32 = 0x0200_0000;
-const ERROR_ACCESS_DENIED: i32 = 5;
-const ERROR_SHARING_VIOLATION: i32 = 32;
-const ERROR_LOCK_VIOLATION: i32 = 33;
-const ERROR_DIRECTORY: i32 = 267;
-const ERROR_STOPPED_ON_SYMLINK: i32 = 681;
-
-/// Virus scanners and indexers open a file for a moment as soon as it appears: so often, and so far
-/// apart, is a name tried again that must change.
-const TRIES: u32 = 6;
-const PAUSE: Duration = Duration::from_millis(15);
+pub(crate) use volume::{
+    SYNC_VOLUME_FROM, can_sync_volume, file_size_limit, free_space, is_confined_out, is_mount_root,
+    is_remote, mount_of, sync_volume,
+};
 
 pub(crate) fn open_root(path: &Path) -> io::Result<Dir> {
     use std::os::windows::fs::OpenOptionsExt as _;
@@ -45,7 +34,7 @@ pub(crate) fn open_root(path: &Path) -> io::Result<Dir> {
         .read(true)
         .custom_flags(FILE_FLAG_BACKUP_SEMANTICS)
         .open(path)
-        .map_err(told)?;
+        .map_err(with_kind)?;
     if file.metadata()?.is_dir() {
         Ok(Dir::from_std_file(file))
     } else {
@@ -67,55 +56,27 @@ pub(crate) fn open_dir(dir: &Dir, leaf: &OsStr) -> io::Result<Dir> {
     }
 }
 
-/// Opens the entry itself: of a link the link, never what it points to.
-fn open(dir: &Dir, leaf: &OsStr, options: &mut OpenOptions) -> io::Result<File> {
-    let opened = dir.open_with(leaf, options.follow(FollowSymlinks::No));
-    Ok(opened.map_err(told)?.into_std())
-}
-
-/// The entry itself, for its metadata alone: no other program's share mode can be in the way of
-/// that.
-fn open_meta(dir: &Dir, leaf: &OsStr, access: u32) -> io::Result<File> {
-    let flags = FILE_FLAG_BACKUP_SEMANTICS | FILE_FLAG_OPEN_REPARSE_POINT;
-    open(dir, leaf, OpenOptions::new().access_mode(access).custom_flags(flags))
-}
-
-/// Kinds that the standard library leaves open for these errors.
-fn told(error: io::Error) -> io::Error {
-    match error.raw_os_error() {
-        Some(ERROR_SHARING_VIOLATION | ERROR_LOCK_VIOLATION) => io::ErrorKind::ResourceBusy.into(),
-        Some(ERROR_DIRECTORY | ERROR_STOPPED_ON_SYMLINK) => io::ErrorKind::NotADirectory.into(),
-        _ => error,
-    }
-}
-
-/// Where an entry is now.
-fn path_of(dir: &Dir, leaf: &OsStr) -> io::Result<PathBuf> {
-    Ok(path_of_dir(dir)?.join(leaf))
-}
-
-fn path_of_dir(dir: &Dir) -> io::Result<PathBuf> {
-    winx::file::get_file_path(&dir.try_clone()?.into_std_file())
-}
-
 pub(crate) fn make_dir(dir: &Dir, leaf: &OsStr, _private: bool) -> io::Result<()> {
-    // Who may enter is inherited: beneath a user's profile that is the user.
-    fs::create_dir(path_of(dir, leaf)?).map_err(told)
+    // Access rights are inherited: beneath a user's profile only that user has access.
+    fs::create_dir(path_of(dir, leaf)?).map_err(with_kind)
 }
 
 pub(crate) fn remove_dir(dir: &Dir, leaf: &OsStr) -> io::Result<()> {
-    // The system would remove a junction as well.
+    // The system call would remove a junction as well.
     if stat(dir, leaf)?.kind != FileKind::Folder {
         return Err(io::ErrorKind::NotADirectory.into());
     }
-    fs::remove_dir(path_of(dir, leaf)?).map_err(told)
+    fs::remove_dir(path_of(dir, leaf)?).map_err(with_kind)
 }
 
 pub(crate) fn entries(dir: &Dir) -> io::Result<Vec<OsString>> {
-    fs::read_dir(path_of_dir(dir)?).map_err(told)?.map(|entry| Ok(entry?.file_name())).collect()
+    fs::read_dir(path_of_dir(dir)?)
+        .map_err(with_kind)?
+        .map(|entry| Ok(entry?.file_name()))
+        .collect()
 }
 
-/// The bytes of a component as they cross the wire; what is no Unicode cannot.
+/// The bytes of a component in the protocol. Invalid Unicode has none.
 pub(crate) fn leaf_bytes(leaf: OsString) -> Result<Vec<u8>, OsString> {
     leaf.into_string().map(String::into_bytes)
 }
@@ -148,7 +109,7 @@ fn meta_of(file: &File) -> io::Result<Meta> {
         size: meta.len(),
         modified: timestamp_of(meta.modified()?.into_std()),
         mode: None,
-        identity: Identity {
+        identity: FileIdentity {
             device: meta.dev(),
             inode: meta.ino(),
             changed: timestamp_of(meta.created()?.into_std()),
@@ -156,18 +117,19 @@ fn meta_of(file: &File) -> io::Result<Meta> {
     })
 }
 
-/// A regular file, for reading; busy while another program has it open for writing.
+/// Opens a regular file for reading. The file is busy while another program has it open for
+/// writing.
 pub(crate) fn open_read(dir: &Dir, leaf: &OsStr) -> io::Result<(File, Meta)> {
     let options = &mut OpenOptions::new();
     open_regular(dir, leaf, options.read(true).share_mode(FILE_SHARE_READ | FILE_SHARE_DELETE))
 }
 
-/// A regular file, for reading and writing.
+/// Opens a regular file for reading and writing.
 pub(crate) fn open_edit(dir: &Dir, leaf: &OsStr) -> io::Result<(File, Meta)> {
     let options = &mut OpenOptions::new();
     options.read(true).write(true);
     match open_regular(dir, leaf, options) {
-        // It got its attributes, and then its transfer was cut off.
+        // The file got its read-only attribute before its transfer was interrupted.
         Err(error)
             if error.kind() == io::ErrorKind::PermissionDenied && make_writable(dir, leaf)? =>
         {
@@ -181,7 +143,7 @@ fn open_regular(dir: &Dir, leaf: &OsStr, options: &mut OpenOptions) -> io::Resul
     if stat(dir, leaf)?.kind != FileKind::File {
         return Err(io::ErrorKind::NotADirectory.into());
     }
-    // What was renamed there since is caught by the second look.
+    // If another entry is renamed to this name after the check, the check below catches it.
     let file = open(dir, leaf, options)?;
     let meta = meta_of(&file)?;
     if meta.kind == FileKind::File {
@@ -191,8 +153,8 @@ fn open_regular(dir: &Dir, leaf: &OsStr, options: &mut OpenOptions) -> io::Resul
     }
 }
 
-/// [`open_read`] shares the file with readers only, so it fails while a program has the file open
-/// for writing, and none can open it so while the handle is open.
+/// [`open_read`] shares the file with readers only. It fails while a program has the file open for
+/// writing, and no program can open it for writing while this handle is open.
 pub(crate) fn writers(_file: &File) -> io::Result<Writers> {
     Ok(Writers::None)
 }
@@ -207,7 +169,7 @@ pub(crate) fn create_new(dir: &Dir, leaf: &OsStr) -> io::Result<File> {
 
 pub(crate) fn write_at(file: &File, mut data: &[u8], mut offset: u64) -> io::Result<()> {
     while !data.is_empty() {
-        let written = file.seek_write(data, offset).map_err(told)?;
+        let written = file.seek_write(data, offset).map_err(with_kind)?;
         if written == 0 {
             return Err(io::ErrorKind::WriteZero.into());
         }
@@ -218,11 +180,11 @@ pub(crate) fn write_at(file: &File, mut data: &[u8], mut offset: u64) -> io::Res
 }
 
 pub(crate) fn set_len(file: &File, length: u64) -> io::Result<()> {
-    file.set_len(length).map_err(told)
+    file.set_len(length).map_err(with_kind)
 }
 
 pub(crate) fn read_at(file: &File, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
-    file.seek_read(buffer, offset).map_err(told)
+    file.seek_read(buffer, offset).map_err(with_kind)
 }
 
 pub(crate) fn read_link(dir: &Dir, leaf: &OsStr) -> io::Result<Vec<u8>> {
@@ -231,8 +193,8 @@ pub(crate) fn read_link(dir: &Dir, leaf: &OsStr) -> io::Result<Vec<u8>> {
     Ok(target.replace('\\', "/").into_bytes())
 }
 
-/// A link to a file, or with a `/` at the end of its target to a folder: Windows wants to know, and
-/// what the target is cannot be seen from the stage. Needs developer mode or the right to make
+/// Creates a link to a file, or to a folder if the target ends in `/`. Windows needs the kind, and
+/// the target cannot be examined from the stage. Requires developer mode or the right to create
 /// links.
 pub(crate) fn make_link(dir: &Dir, leaf: &OsStr, target: &[u8]) -> io::Result<()> {
     let target =
@@ -244,22 +206,22 @@ pub(crate) fn make_link(dir: &Dir, leaf: &OsStr, target: &[u8]) -> io::Result<()
     }
 }
 
-/// A rename that fails with [`io::ErrorKind::AlreadyExists`] when anything stands at the new name.
+/// A rename that fails with [`io::ErrorKind::AlreadyExists`] if the new name is taken.
 pub(crate) fn rename_new(from: &Dir, old: &OsStr, to: &Dir, new: &OsStr) -> io::Result<()> {
     let (old, new) = (path_of(from, old)?, path_of(to, new)?);
-    retried(|| renamore::rename_exclusive(&old, &new))
+    retry(|| renamore::rename_exclusive(&old, &new))
 }
 
-/// A rename to a name that is free, and that nobody else gives.
+/// A rename to a free name that no other program creates.
 pub(crate) fn rename_own(from: &Dir, old: &OsStr, to: &Dir, new: &OsStr) -> io::Result<()> {
     rename_new(from, old, to, new)
 }
 
-/// A rename that atomically replaces what stands at the new name.
+/// A rename that atomically replaces the entry at the new name.
 pub(crate) fn rename_over(from: &Dir, old: &OsStr, to: &Dir, new: &OsStr) -> io::Result<()> {
     let (source, target) = (path_of(from, old)?, path_of(to, new)?);
-    retried(|| match fs::rename(&source, &target) {
-        // A read-only file is not replaced either.
+    retry(|| match fs::rename(&source, &target) {
+        // Windows refuses to replace a read-only file.
         Err(error)
             if error.kind() == io::ErrorKind::PermissionDenied
                 && make_writable(to, new).unwrap_or(false) =>
@@ -272,12 +234,12 @@ pub(crate) fn rename_over(from: &Dir, old: &OsStr, to: &Dir, new: &OsStr) -> io:
 
 pub(crate) fn unlink(dir: &Dir, leaf: &OsStr) -> io::Result<()> {
     let path = path_of(dir, leaf)?;
-    retried(|| match fs::remove_file(&path) {
+    retry(|| match fs::remove_file(&path) {
         Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
             if make_writable(dir, leaf)? {
                 fs::remove_file(&path)
             } else if stat(dir, leaf)?.kind == FileKind::Link {
-                // A link to a folder counts as a folder.
+                // A link to a folder is removed like a folder.
                 fs::remove_dir(&path)
             } else {
                 Err(error)
@@ -287,27 +249,8 @@ pub(crate) fn unlink(dir: &Dir, leaf: &OsStr) -> io::Result<()> {
     })
 }
 
-/// Again while another program is in the way; what denies it for good is told after a tenth of a
-/// second.
-fn retried(mut change: impl FnMut() -> io::Result<()>) -> io::Result<()> {
-    for _ in 1..TRIES {
-        match change() {
-            Err(error)
-                if matches!(
-                    error.raw_os_error(),
-                    Some(ERROR_ACCESS_DENIED | ERROR_SHARING_VIOLATION | ERROR_LOCK_VIOLATION)
-                ) =>
-            {
-                thread::sleep(PAUSE);
-            }
-            done => return done.map_err(told),
-        }
-    }
-    change().map_err(told)
-}
-
-/// Takes the read-only attribute away; `false` where it is not set.
-// Attributes, not the permissions of other users, which this lint is about.
+/// Removes the read-only attribute; `false` if it is not set.
+// The lint concerns permissions of other users on Unix, not this attribute.
 #[allow(clippy::permissions_set_readonly_false)]
 fn make_writable(dir: &Dir, leaf: &OsStr) -> io::Result<bool> {
     let file = open_meta(dir, leaf, FILE_READ_ATTRIBUTES | FILE_WRITE_ATTRIBUTES)?;
@@ -320,8 +263,8 @@ fn make_writable(dir: &Dir, leaf: &OsStr) -> io::Result<bool> {
     Ok(true)
 }
 
-/// Permission bits (none: left alone) and time of an open file. Of the bits Windows has one: who
-/// may not write makes it read-only.
+/// Sets the permission bits (`None`: unchanged) and the time of an open file. Windows has one such
+/// bit: without the owner's write permission the file becomes read-only.
 pub(crate) fn set_file(file: &File, mode: Option<u32>, modified: Timestamp) -> io::Result<()> {
     set_time(file, modified)?;
     if mode.is_some_and(|mode| mode & 0o200 == 0) {
@@ -332,7 +275,8 @@ pub(crate) fn set_file(file: &File, mode: Option<u32>, modified: Timestamp) -> i
     Ok(())
 }
 
-/// The time of a folder; a read-only attribute of a folder means something else.
+/// Sets the time of a folder. Its mode is ignored: the read-only attribute of a folder has another
+/// meaning.
 pub(crate) fn set_dir(dir: &Dir, _mode: Option<u32>, modified: Timestamp) -> io::Result<()> {
     use std::os::windows::fs::OpenOptionsExt as _;
     let file = fs::OpenOptions::new()
@@ -342,18 +286,13 @@ pub(crate) fn set_dir(dir: &Dir, _mode: Option<u32>, modified: Timestamp) -> io:
     set_time(&file, modified)
 }
 
-/// The time of a link itself.
+/// Sets the time of a link itself.
 pub(crate) fn set_link(dir: &Dir, leaf: &OsStr, modified: Timestamp) -> io::Result<()> {
     set_time(&open_meta(dir, leaf, FILE_WRITE_ATTRIBUTES)?, modified)
 }
 
 fn set_time(file: &File, modified: Timestamp) -> io::Result<()> {
     file.set_times(FileTimes::new().set_modified(system_time_of(modified)))
-}
-
-/// The number of the volume.
-pub(crate) fn mount_of(dir: &Dir) -> io::Result<(u64, u64)> {
-    Ok((stat_dir(dir)?.identity.device, 0))
 }
 
 pub(crate) fn sync_file(file: &File) -> io::Result<()> {
@@ -364,37 +303,11 @@ pub(crate) fn sync_data(file: &File) -> io::Result<()> {
     file.sync_data()
 }
 
-/// Nothing: NTFS keeps names in its journal, in order, and a folder cannot be flushed by itself.
-// The same signature on every system.
+/// Does nothing: NTFS records names in its journal, in order, and cannot flush a single folder.
+// The signature is the same on every system.
 #[allow(clippy::unnecessary_wraps)]
 pub(crate) fn sync_dir(_dir: &Dir) -> io::Result<()> {
     Ok(())
-}
-
-/// See [`SYNC_VOLUME_FROM`].
-#[allow(clippy::unnecessary_wraps)]
-pub(crate) fn sync_volume(_dir: &Dir) -> io::Result<bool> {
-    Ok(false)
-}
-
-/// Whether [`sync_volume`] does anything here.
-pub(crate) fn can_sync_volume() -> bool {
-    false
-}
-
-/// Bytes that this user may still write on the folder's volume.
-pub(crate) fn free_space(dir: &Dir, _path: &Path) -> io::Result<u64> {
-    fs4::available_space(path_of_dir(dir)?)
-}
-
-/// Nothing confines the process here.
-pub(crate) fn is_confined_out(_dir: &Dir) -> bool {
-    false
-}
-
-/// A volume that is mounted in a folder is a reparse point, and none is walked through.
-pub(crate) fn is_mount_root(_dir: &Dir) -> bool {
-    false
 }
 
 /// Windows has no such mark.
@@ -402,23 +315,5 @@ pub(crate) fn is_marked(_dir: &Dir, _leaf: &OsStr) -> bool {
     false
 }
 
-/// Windows has no such limit.
-pub(crate) fn file_size_limit() -> Option<u64> {
-    None
-}
-
-/// Whether a folder lies on a share: the true path of a mapped drive is `\\?\UNC\server\share`.
-pub(crate) fn is_remote(dir: &Dir, _path: &Path) -> bool {
-    use std::path::{Component, Prefix};
-    let path = path_of_dir(dir);
-    path.is_ok_and(|path| match path.components().next() {
-        Some(Component::Prefix(prefix)) => {
-            matches!(prefix.kind(), Prefix::UNC(..) | Prefix::VerbatimUNC(..))
-        }
-        _ => false,
-    })
-}
-
 #[cfg(test)]
-#[path = "windows/tests.rs"]
 mod tests;

@@ -16,15 +16,15 @@ const NEW: &str = ".rft-new";
 
 /// An entry of Outgoing. Its number determines its content and its time.
 #[derive(Clone)]
-pub struct Thing {
+pub struct TestEntry {
     pub name: String,
-    pub what: What,
+    pub body: EntryBody,
     /// The number of the entry that is there first.
     pub replaces: Option<usize>,
 }
 
 #[derive(Clone, Copy, PartialEq)]
-pub enum What {
+pub enum EntryBody {
     File,
     /// Its content is its target.
     Link,
@@ -32,9 +32,9 @@ pub enum What {
     Folder,
 }
 
-impl Thing {
-    pub fn new(name: impl Into<String>, what: What) -> Self {
-        Self { name: name.into(), what, replaces: None }
+impl TestEntry {
+    pub fn new(name: impl Into<String>, body: EntryBody) -> Self {
+        Self { name: name.into(), body, replaces: None }
     }
 
     pub fn name(&self) -> Name {
@@ -44,14 +44,14 @@ impl Thing {
     /// Creates the entry durably, as its user does, replacing any other entry of that name.
     pub fn put(&self, n: usize, outgoing: &Path) {
         let folder = Folder::open(outgoing, false).unwrap();
-        if self.what == What::Folder {
+        if self.body == EntryBody::Folder {
             make_dir(&folder, &self.name()).unwrap();
             return;
         }
         let (parent, leaf) = make_parent(&folder, &self.name()).unwrap();
         let new = OsStr::new(NEW);
         let _ = Recorded.unlink(&parent, new);
-        if self.what == What::Link {
+        if self.body == EntryBody::Link {
             Recorded.make_link(&parent, new, content(n).as_bytes()).unwrap();
             Recorded.set_link(&parent, new, time(n)).unwrap();
             Recorded.sync_dir(&parent).unwrap();
@@ -68,9 +68,11 @@ impl Thing {
     /// Whether this entry is the one at its name.
     pub fn stands(&self, n: usize, outgoing: &Path) -> bool {
         let path = outgoing.join(&self.name);
-        match self.what {
-            What::Folder => path.is_dir(),
-            What::File | What::Link => read(&path).is_some_and(|found| found == content(n)),
+        match self.body {
+            EntryBody::Folder => path.is_dir(),
+            EntryBody::File | EntryBody::Link => {
+                read(&path).is_some_and(|found| found == content(n))
+            }
         }
     }
 
@@ -105,7 +107,7 @@ pub fn mark(name: &Name, meta: &Meta) -> TransferId {
 }
 
 /// How often each entry exists in a folder, under its own name or a numbered one.
-pub fn count(folder: &Path, things: &[Thing]) -> Result<BTreeMap<usize, usize>, String> {
+pub fn count(folder: &Path, entries: &[TestEntry]) -> Result<BTreeMap<usize, usize>, String> {
     let (mut found, mut folders) = (BTreeMap::new(), vec![PathBuf::new()]);
     while let Some(above) = folders.pop() {
         for entry in fs::read_dir(folder.join(&above)).unwrap() {
@@ -116,9 +118,10 @@ pub fn count(folder: &Path, things: &[Thing]) -> Result<BTreeMap<usize, usize>, 
             }
             let meta = at.symlink_metadata().unwrap();
             if meta.is_dir() {
-                let of_that_name =
-                    |thing: &Thing| thing.what == What::Folder && Path::new(&thing.name) == path;
-                things
+                let of_that_name = |entry: &TestEntry| {
+                    entry.body == EntryBody::Folder && Path::new(&entry.name) == path
+                };
+                entries
                     .iter()
                     .position(of_that_name)
                     .into_iter()
@@ -126,17 +129,17 @@ pub fn count(folder: &Path, things: &[Thing]) -> Result<BTreeMap<usize, usize>, 
                 folders.push(path);
                 continue;
             }
-            let is = |n: usize, thing: &Thing| {
-                thing.what == if meta.is_symlink() { What::Link } else { What::File }
+            let is = |n: usize, entry: &TestEntry| {
+                entry.body == if meta.is_symlink() { EntryBody::Link } else { EntryBody::File }
                     && read(&at) == Some(content(n))
                     && (meta.mtime(), meta.mtime_nsec())
                         == (time(n).seconds, i64::from(time(n).nanos))
                     && (meta.is_symlink() || meta.mode() & 0o777 == 0o640)
-                    && thing.may_be_called(&path)
+                    && entry.may_be_called(&path)
             };
-            match things.iter().enumerate().find(|(n, thing)| is(*n, thing)) {
+            match entries.iter().enumerate().find(|(n, entry)| is(*n, entry)) {
                 Some((n, _)) => *found.entry(n).or_default() += 1,
-                None => return Err(format!("{} is none of the things", path.display())),
+                None => return Err(format!("{} is none of the entries", path.display())),
             }
         }
     }
