@@ -1,7 +1,7 @@
 //! The receiving folder, its stage on the same volume, and the space that is reserved.
 
-pub(crate) mod beside;
 pub(crate) mod compare;
+pub(crate) mod numbered_folders;
 pub(crate) mod place;
 pub(crate) mod publish;
 pub(crate) mod quota;

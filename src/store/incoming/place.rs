@@ -2,8 +2,8 @@
 //! `--on-conflict overwrite`.
 
 use super::Incoming;
-use super::beside::Beside;
 use super::compare::{Comparisons, Fingerprint, StagedEntry};
+use super::numbered_folders::NumberedFolders;
 use super::stage::leaf_of;
 use crate::config::OnConflict;
 use crate::failpoint::fail_point;
@@ -47,12 +47,16 @@ pub(crate) struct Placer<'a> {
     failed: Option<io::Error>,
     // The files in Incoming that were compared with staged files.
     comparisons: Comparisons,
-    beside: Beside,
+    numbered_folders: NumberedFolders,
 }
 
 impl<'a> Placer<'a> {
-    /// `beside` is what the ledger remembers of the batch's folders.
-    pub(crate) fn new(incoming: &'a Incoming, on_conflict: OnConflict, beside: Beside) -> Self {
+    /// `numbered_folders` has the ledger's records about the folders of the batch.
+    pub(crate) fn new(
+        incoming: &'a Incoming,
+        on_conflict: OnConflict,
+        numbered_folders: NumberedFolders,
+    ) -> Self {
         Self {
             incoming,
             walk: incoming.folder().walk(),
@@ -63,7 +67,7 @@ impl<'a> Placer<'a> {
             duplicates: Vec::new(),
             failed: None,
             comparisons: Comparisons::default(),
-            beside,
+            numbered_folders,
         }
     }
 
@@ -78,14 +82,16 @@ impl<'a> Placer<'a> {
     pub(crate) fn real_name(&mut self, name: &Name, kind: &EntryKind) -> Name {
         match (self.on_conflict, kind) {
             (OnConflict::Overwrite | OnConflict::Skip, _) => name.clone(),
-            (OnConflict::Rename, EntryKind::Folder) => self.beside.of_folder(&mut self.walk, name),
-            (OnConflict::Rename, _) => self.beside.of_entry(&mut self.walk, name),
+            (OnConflict::Rename, EntryKind::Folder) => {
+                self.numbered_folders.of_folder(&mut self.walk, name)
+            }
+            (OnConflict::Rename, _) => self.numbered_folders.of_entry(&mut self.walk, name),
         }
     }
 
     /// The folders with another name than offered.
-    pub(crate) fn beside(&self) -> &Beside {
-        &self.beside
+    pub(crate) fn numbered_folders(&self) -> &NumberedFolders {
+        &self.numbered_folders
     }
 
     /// The name that [`Placer::place`] would choose now, for the ledger. If the process dies, the

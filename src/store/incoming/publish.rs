@@ -6,8 +6,8 @@
 //! If the staged file exists, the rename is repeated; otherwise it was done.
 
 use super::Incoming;
-use super::beside::Beside;
 use super::compare::{Fingerprint, StagedEntry};
+use super::numbered_folders::NumberedFolders;
 use super::place::Placer;
 use super::stage::{Staged, leaf_of};
 use crate::config::OnConflict;
@@ -99,10 +99,11 @@ pub fn publish(
     batch: Vec<Arrived>,
 ) -> Vec<Outcome> {
     let at_once = sync::at_once(batch.len());
-    let known = Beside::of(ledger, on_conflict, batch.iter().map(|arrived| &arrived.offer));
-    let (beside, unknown) =
-        known.map_or_else(|error| (Beside::default(), Some(error)), |known| (known, None));
-    let mut placer = Placer::new(incoming, on_conflict, beside);
+    let known =
+        NumberedFolders::of(ledger, on_conflict, batch.iter().map(|arrived| &arrived.offer));
+    let (numbered_folders, unknown) =
+        known.map_or_else(|error| (NumberedFolders::default(), Some(error)), |known| (known, None));
+    let mut placer = Placer::new(incoming, on_conflict, numbered_folders);
     let mut jobs: Vec<BatchEntry> =
         batch.into_iter().map(|arrived| stage(incoming, &mut placer, arrived, !at_once)).collect();
     if let Some(error) = unknown {
@@ -128,7 +129,9 @@ pub fn publish(
         ledger.committed(entries, complete)
     });
     let arrived = jobs.iter().filter(|job| placed(&job.step)).map(|job| &job.offer);
-    placer.beside().have_arrived(ledger, arrived.filter(|offer| offer.kind == EntryKind::Folder));
+    placer
+        .numbered_folders()
+        .have_arrived(ledger, arrived.filter(|offer| offer.kind == EntryKind::Folder));
     fail_point("publish.committed");
     jobs.into_iter().map(outcome).collect()
 }
@@ -146,7 +149,7 @@ fn announce(ledger: &Ledger, placer: &mut Placer<'_>, jobs: &mut [BatchEntry]) -
         }
     }
     let missing: Vec<Name> = missing.into_iter().collect();
-    if let Err(error) = ledger.are_beside(placer.beside().new_ones()) {
+    if let Err(error) = ledger.record_numbered_folders(placer.numbered_folders().new_ones()) {
         jobs.iter_mut().for_each(|job| job.fail(&error));
     }
     let ready = |step: &PublishStep| matches!(step, PublishStep::Ready(_) | PublishStep::Folder);

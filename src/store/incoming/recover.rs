@@ -1,8 +1,8 @@
 //! The start after a crash: an entry that the ledger calls "committing" is placed, or dropped.
 
 use super::Incoming;
-use super::beside::Beside;
 use super::compare::{Fingerprint, StagedEntry};
+use super::numbered_folders::NumberedFolders;
 use super::place::Placer;
 use super::stage::leaf_of;
 use crate::config::OnConflict;
@@ -26,7 +26,7 @@ pub(crate) fn recover(
     on_conflict: OnConflict,
 ) -> Result<(), StoreError> {
     let (mut committed, mut dropped, mut partial) = (Vec::new(), Vec::new(), Vec::new());
-    let mut placer = Placer::new(incoming, on_conflict, Beside::default());
+    let mut placer = Placer::new(incoming, on_conflict, NumberedFolders::default());
     for (id, received) in ledger.unfinished()? {
         fail_point("recover.entry");
         match place_again(incoming, &mut placer, id, &received) {
@@ -50,7 +50,7 @@ pub(crate) fn recover(
     let mut folders = ledger.filling()?;
     folders.retain(|name| placer.is_gone(name));
     ledger.committed(&committed, &folders)?;
-    ledger.prune_beside(|name| placer.is_gone(name))?;
+    ledger.prune_numbered_folders(|name| placer.is_gone(name))?;
     fail_point("recover.committed");
     ledger.not_committed(&partial)?;
     ledger.not_committed(&dropped)?;

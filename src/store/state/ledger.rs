@@ -6,8 +6,8 @@
 //! `recover::recover`. A folder that is created as the parent of a file is `filling` until its own
 //! entry arrives. This distinguishes it from a folder of the user.
 
-mod beside;
 mod database;
+mod numbered_folders;
 mod record;
 
 use super::StateDir;
@@ -113,7 +113,10 @@ impl Ledger {
             for id in ids {
                 found.push(table.get(&id.0)?.and_then(|value| match decode(value.value())? {
                     (EntryState::Committed, received) => Some(received),
-                    (EntryState::Committing | EntryState::Filling | EntryState::Beside, _) => None,
+                    (
+                        EntryState::Committing | EntryState::Filling | EntryState::NumberedFolder,
+                        _,
+                    ) => None,
                 }));
             }
             Ok(found)

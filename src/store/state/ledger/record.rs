@@ -37,7 +37,7 @@ pub(super) enum EntryState {
     /// A folder that this program created, and whose own permissions have not arrived yet.
     Filling = 2,
     /// A folder that has another name in Incoming than it was offered with.
-    Beside = 3,
+    NumberedFolder = 3,
 }
 
 /// The changes that write these entries with one state.
@@ -115,7 +115,7 @@ pub(super) fn decode(value: &[u8]) -> Option<(EntryState, Received)> {
         0 => EntryState::Committing,
         1 => EntryState::Committed,
         2 => EntryState::Filling,
-        3 => EntryState::Beside,
+        3 => EntryState::NumberedFolder,
         _ => return None,
     };
     let (_when, rest) = rest.split_first_chunk::<8>()?;
@@ -127,7 +127,8 @@ pub(super) fn decode(value: &[u8]) -> Option<(EntryState, Received)> {
 pub(super) fn too_old(value: &[u8], as_of: u64) -> bool {
     match value.split_first() {
         Some((&state, rest))
-            if state != EntryState::Committing as u8 && state <= EntryState::Beside as u8 =>
+            if state != EntryState::Committing as u8
+                && state <= EntryState::NumberedFolder as u8 =>
         {
             let when = rest.first_chunk::<8>().map(|when| u64::from_le_bytes(*when));
             when.is_none_or(|when| age::is_older(when, as_of, MAX_AGE))

@@ -1,10 +1,10 @@
-#[cfg(unix)]
-mod beside;
 mod conflicts;
 #[cfg(unix)]
 mod folders;
 #[cfg(unix)]
 mod links;
+#[cfg(unix)]
+mod numbered_folders;
 mod recovery;
 
 use crate::config::Folders;

@@ -4,7 +4,7 @@ use super::*;
 
 /// Runs all steps of [`publish`] up to the ledger's "committing".
 fn until_committing(rig: &Rig, arrived: Arrived) {
-    let mut placer = Placer::new(&rig.incoming, OnConflict::Rename, Beside::default());
+    let mut placer = Placer::new(&rig.incoming, OnConflict::Rename, NumberedFolders::default());
     let mut jobs = vec![stage(&rig.incoming, &mut placer, arrived, true)];
     sync_stage(&rig.incoming, &mut jobs, false);
     announce(rig.ledger(), &mut placer, &mut jobs);
@@ -51,7 +51,7 @@ fn a_whole_file_that_the_ledger_does_not_know_yet_can_be_resumed() {
     let large = Arrived { content: Content::Staged(staged), ..file(9, "large", "from the stage") };
     stage(
         &rig.incoming,
-        &mut Placer::new(&rig.incoming, OnConflict::Rename, Beside::default()),
+        &mut Placer::new(&rig.incoming, OnConflict::Rename, NumberedFolders::default()),
         large,
         true,
     );
@@ -69,7 +69,7 @@ fn a_crash_after_the_rename_counts_as_committed() {
     let rig = rig();
     rig.put("d/a", "old");
     until_committing(&rig, file(1, "d/a", "content"));
-    let mut placer = Placer::new(&rig.incoming, OnConflict::Rename, Beside::default());
+    let mut placer = Placer::new(&rig.incoming, OnConflict::Rename, NumberedFolders::default());
     let arrived = file(1, "d/a", "content");
     let fingerprint = Fingerprint::File { size: 7, hash: &arrived.hash };
     let Offer { id, name: at, modified, .. } = &arrived.offer;

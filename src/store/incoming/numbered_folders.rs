@@ -1,9 +1,9 @@
-//! `name (1)/`: a folder beside a file that stands in its place in Incoming. All that is offered in
-//! it goes there, until the folder itself has arrived.
+//! Folders with a numbered name, `name (1)/`, because a file has their name in Incoming. All
+//! entries of such a folder go there, until the folder itself has arrived.
 //!
-//! While the file is there, it tells by itself that the folder is beside it: the first of `name`,
-//! `name (1)`, `name (2)` that is no file. The ledger remembers it for the case that the file goes
-//! before the folder is complete; what it says counts as long as that folder is there.
+//! While the file exists, the folder is the first of `name`, `name (1)`, `name (2)` that is no
+//! file. The ledger records the folder's name, in case the file is removed before the folder is
+//! complete. The record counts while that folder exists.
 
 use crate::config::OnConflict;
 use crate::proto::message::{EntryKind, Offer};
@@ -16,17 +16,17 @@ use crate::store::tree::numbered;
 use crate::store::tree::numbered::numbered;
 use std::collections::{BTreeSet, HashMap};
 
-/// Where the folders of one batch are, by the names that they are offered with.
+/// The names in Incoming of the folders of one batch, by their offered names.
 #[derive(Debug, Default)]
-pub(crate) struct Beside {
-    /// What the ledger remembers, of folders that are beside their own names.
+pub(crate) struct NumberedFolders {
+    /// The records of the ledger.
     known: HashMap<Name, Name>,
     found: HashMap<Name, Name>,
     new: Vec<(Name, Name)>,
 }
 
-impl Beside {
-    /// What the ledger remembers of the folders of a batch.
+impl NumberedFolders {
+    /// Reads the ledger's records about the folders of a batch.
     pub(crate) fn of<'a>(
         ledger: &Ledger,
         on_conflict: OnConflict,
@@ -35,15 +35,15 @@ impl Beside {
         if on_conflict != OnConflict::Rename {
             return Ok(Self::default());
         }
-        Ok(Self { known: ledger.beside_of(folders_of(offers))?, ..Self::default() })
+        Ok(Self { known: ledger.numbered_folders_of(folders_of(offers))?, ..Self::default() })
     }
 
-    /// The name in Incoming of what is offered as `name`, as far as the folders above it are
-    /// concerned.
+    /// The name in Incoming of an entry that is offered as `name`, with the names of its parent
+    /// folders there.
     pub(crate) fn of_entry(&mut self, walk: &mut DirCursor<'_>, name: &Name) -> Name {
         let Some(parent) = name.parent() else { return name.clone() };
         let real = self.of_folder(walk, &parent);
-        // One that gets too long is refused where it stands.
+        // A name that becomes too long stays as it is, and is refused.
         if real == parent {
             name.clone()
         } else {
@@ -62,7 +62,7 @@ impl Beside {
         let known = self.known.get(name).filter(|known| known.parent() == own.parent()).cloned();
         let real = match known.filter(|known| kind(walk, known) == Some(FileKind::Folder)) {
             Some(known) => known,
-            // A link keeps everything out, wherever it leads.
+            // A link is never followed, so it obstructs the folder.
             None => (0..=numbered::MAX_NUMBER)
                 .map_while(|number| numbered(&own, number))
                 .find(|candidate| kind(walk, candidate) != Some(FileKind::File))
@@ -75,13 +75,13 @@ impl Beside {
         real
     }
 
-    /// What the ledger is to remember before anything is placed: each offered name with that in
-    /// Incoming.
+    /// The pairs of offered name and name in Incoming that the ledger must record before an entry
+    /// is placed.
     pub(crate) fn new_ones(&self) -> &[(Name, Name)] {
         &self.new
     }
 
-    /// These folders have arrived: another one of that name may have it.
+    /// Forgets folders that have arrived: another folder of that name may have it.
     pub(crate) fn have_arrived<'a>(
         &self,
         ledger: &Ledger,
@@ -91,13 +91,13 @@ impl Beside {
         let is_new = |name: &Name| self.new.iter().any(|(new, _)| new == name);
         let names: Vec<_> =
             names.filter(|name| self.known.contains_key(name) || is_new(name)).cloned().collect();
-        if let Err(error) = ledger.no_more_beside(&names) {
+        if let Err(error) = ledger.forget_numbered_folders(&names) {
             tracing::warn!(%error, "folders of the same names go to the same places until this can be forgotten");
         }
     }
 }
 
-/// The offered folders, and those on the way to what is offered.
+/// The offered folders, and the parent folders of the offers.
 fn folders_of<'a>(batch: impl Iterator<Item = &'a Offer>) -> BTreeSet<Name> {
     let mut folders = BTreeSet::new();
     for offer in batch {

@@ -1,4 +1,4 @@
-//! Folders that stand in Incoming beside their own names, until they have arrived.
+//! The records of folders that have another name in Incoming than offered, until they have arrived.
 
 use super::Ledger;
 use super::database::RECEIVED;
@@ -10,8 +10,8 @@ use redb::{Durability, ReadableDatabase};
 use std::collections::{BTreeSet, HashMap};
 
 impl Ledger {
-    /// Where those of the offered folders are that are remembered to be beside their own names.
-    pub(crate) fn beside_of(
+    /// The recorded names in Incoming of the offered folders that have a record.
+    pub(crate) fn numbered_folders_of(
         &self,
         folders: BTreeSet<Name>,
     ) -> Result<HashMap<Name, Name>, StoreError> {
@@ -24,7 +24,7 @@ impl Ledger {
             for name in folders {
                 let hash = hash_of(&name);
                 let known = table.get(&key(hash).0)?.and_then(|value| decode(value.value()));
-                if let Some((EntryState::Beside, folder)) = known
+                if let Some((EntryState::NumberedFolder, folder)) = known
                     && folder.hash == hash
                 {
                     found.insert(name, folder.saved_as);
@@ -34,14 +34,17 @@ impl Ledger {
         })
     }
 
-    /// Remembers them. Durable with [`Ledger::committing`], which comes before anything is placed
-    /// in them.
-    pub(crate) fn are_beside(&self, folders: &[(Name, Name)]) -> Result<(), StoreError> {
+    /// Records pairs of offered name and name in Incoming. They become durable with
+    /// [`Ledger::committing`], before an entry is placed in the folders.
+    pub(crate) fn record_numbered_folders(
+        &self,
+        folders: &[(Name, Name)],
+    ) -> Result<(), StoreError> {
         let changes = folders.iter().map(|(name, real)| {
             let (hash, mut value) = (hash_of(name), Vec::new());
             encode(
                 &mut value,
-                EntryState::Beside,
+                EntryState::NumberedFolder,
                 now(),
                 &Received { hash, saved_as: real.clone() },
             );
@@ -50,21 +53,21 @@ impl Ledger {
         self.db.change(changes.collect(), Durability::None)
     }
 
-    /// These have arrived. Not synced: remembered again after a crash, another folder of that name
-    /// lands in the same one.
-    pub(crate) fn no_more_beside(&self, folders: &[Name]) -> Result<(), StoreError> {
+    /// Forgets folders that have arrived. Not synced: if a crash restores a record, another folder
+    /// of that name lands in the same folder.
+    pub(crate) fn forget_numbered_folders(&self, folders: &[Name]) -> Result<(), StoreError> {
         let keys: Vec<_> = folders.iter().map(|name| key(hash_of(name))).collect();
         self.remove(&keys, Durability::None)
     }
 
-    /// Forgets those whose folders in Incoming are gone.
-    pub(crate) fn prune_beside(
+    /// Forgets folders that no longer exist in Incoming.
+    pub(crate) fn prune_numbered_folders(
         &self,
         mut is_gone: impl FnMut(&Name) -> bool,
     ) -> Result<(), StoreError> {
-        let mut beside = self.all(EntryState::Beside)?;
-        beside.retain(|(_, folder)| is_gone(&folder.saved_as));
-        let keys: Vec<_> = beside.into_iter().map(|(key, _)| key).collect();
+        let mut records = self.all(EntryState::NumberedFolder)?;
+        records.retain(|(_, folder)| is_gone(&folder.saved_as));
+        let keys: Vec<_> = records.into_iter().map(|(key, _)| key).collect();
         self.remove(&keys, Durability::None)
     }
 }
@@ -76,7 +79,8 @@ fn hash_of(name: &Name) -> [u8; 32] {
         .as_bytes()
 }
 
-/// A folder's key among the transfers: as random as their ids, which are hashes too.
+/// The key of a folder in the table of transfers. It is a hash, as their ids are, so they do not
+/// collide.
 fn key(hash: [u8; 32]) -> TransferId {
     let mut key = [0; 16];
     key.copy_from_slice(&hash[..16]);

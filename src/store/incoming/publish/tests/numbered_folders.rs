@@ -68,7 +68,8 @@ fn a_numbered_folder_is_found_again_or_begun_anew() {
 /// Stages an entry and announces it to the ledger; then the process dies before the rename.
 fn stage_and_commit(rig: &Rig, arrived: Arrived) -> TransferId {
     let id = arrived.offer.id;
-    let known = Beside::of(rig.ledger(), OnConflict::Rename, [&arrived.offer].into_iter()).unwrap();
+    let known = NumberedFolders::of(rig.ledger(), OnConflict::Rename, [&arrived.offer].into_iter())
+        .unwrap();
     let mut placer = Placer::new(&rig.incoming, OnConflict::Rename, known);
     let mut jobs = [stage(&rig.incoming, &mut placer, arrived, true)];
     announce(rig.ledger(), &mut placer, &mut jobs);
