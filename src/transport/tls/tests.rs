@@ -1,6 +1,5 @@
 //! Tests the key exchange group against another library's X25519, wrong key shares and failing
 //! generators, and in handshakes with other groups and with tampering.
-
 use super::hybrid::{CLIENT_SHARE_LEN, SECRET_LEN, SERVER_SHARE_LEN};
 use crate::crypto::kem;
 use crate::crypto::kem::{CIPHERTEXT_LEN, ENCAPSULATION_KEY_LEN, KemKey};
