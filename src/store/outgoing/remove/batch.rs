@@ -3,9 +3,14 @@
 use super::take::TakeOutcome;
 use super::{Removed, Remover, Sent};
 use crate::failpoint::fail_point;
+use crate::proto::name::Name;
 use crate::store::error::StoreError;
+use crate::store::outgoing::archive::Filing;
 use crate::store::outgoing::removal_record::Verb;
+use crate::store::tree::cursor::DirCursor;
 use crate::store::tree::{os, sync};
+use cap_std::fs::Dir;
+use std::io;
 
 /// Maximum number of files between two syncs. It also limits the number of open folders.
 const BATCH: usize = 128;
@@ -44,38 +49,7 @@ impl Remover {
             .iter()
             .zip(taken)
             .map(|(Sent { name, .. }, taken)| {
-                let entry = match taken? {
-                    TakeOutcome::Held(entry) => entry,
-                    TakeOutcome::OnHold(hold) => match &synced {
-                        Ok(()) => return Ok(Removed::OnHold(hold)),
-                        Err(_) => hold.into_entry(),
-                    },
-                    TakeOutcome::Not(Removed::Gone) => {
-                        return match &synced {
-                            Ok(()) => Ok(Removed::Gone),
-                            Err(error) => {
-                                Err(StoreError::new("sync", self.outgoing.shown(name), error))
-                            }
-                        };
-                    }
-                    TakeOutcome::Not(answer) => return Ok(answer),
-                };
-                match &synced {
-                    Ok(()) => {
-                        let held = entry.leaf();
-                        self.finish(&mut filing, &removing, entry, name)
-                            .map(|()| Removed::Gone)
-                            .inspect_err(|_| {
-                                // If the file is no longer there under this name, the next start
-                                // completes the removal.
-                                let _ = self.put_back(&mut walk, &removing, &held, name);
-                            })
-                    }
-                    Err(error) => {
-                        self.put_back(&mut walk, &removing, &entry.leaf(), name)?;
-                        Err(StoreError::new("sync", self.outgoing.shown(name), error))
-                    }
-                }
+                self.complete(&mut walk, &mut filing, &removing, name, taken?, &synced)
             })
             .collect();
         if let Err(error) = filing.sync() {
@@ -89,5 +63,36 @@ impl Remover {
             let _ = os::set_dir(&folder.dir, None, folder.modified);
         }
         results
+    }
+
+    /// The last step for one file after the sync of the batch: it is removed or archived, or put
+    /// back if the sync failed.
+    fn complete(
+        &self,
+        walk: &mut DirCursor<'_>,
+        filing: &mut Filing<'_>,
+        removing: &Dir,
+        name: &Name,
+        taken: TakeOutcome,
+        synced: &io::Result<()>,
+    ) -> Result<Removed, StoreError> {
+        let failed = |error| StoreError::new("sync", self.outgoing.shown(name), error);
+        let entry = match (taken, synced) {
+            (TakeOutcome::Held(entry), _) => entry,
+            (TakeOutcome::OnHold(hold), Ok(())) => return Ok(Removed::OnHold(hold)),
+            (TakeOutcome::OnHold(hold), Err(_)) => hold.into_entry(),
+            (TakeOutcome::Not(Removed::Gone), Err(error)) => return Err(failed(error)),
+            (TakeOutcome::Not(answer), _) => return Ok(answer),
+        };
+        let held = entry.leaf();
+        if let Err(error) = synced {
+            self.put_back(walk, removing, &held, name)?;
+            return Err(failed(error));
+        }
+        let finished = self.finish(filing, removing, entry, name);
+        finished.map(|()| Removed::Gone).inspect_err(|_| {
+            // If the file is no longer there under this name, the next start completes the removal.
+            let _ = self.put_back(walk, removing, &held, name);
+        })
     }
 }
