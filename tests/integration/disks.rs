@@ -68,7 +68,7 @@ fn incoming_never_exceeds_its_limit() {
     a.waits_for("file_failed", |event| event["path"] == "too large" && event["retry"] == false);
     let hash = drop_in(&pair.a, "second", 700_000);
     a.waits_for("file_failed", failed("second", "send", "--max-incoming-bytes"));
-    b.waits_for("file_failed", failed("second", "receive", "take files out"));
+    b.waits_for("file_failed", failed("second", "receive", "remove files from it"));
     // A smaller file fits and is received.
     drop_in(&pair.a, "third", 100_000);
     b.has_or_waits_for("file_done", of_transfer("third", "receive"));

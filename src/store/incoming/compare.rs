@@ -12,9 +12,9 @@ use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{self, Read, Seek};
 
-/// Maximum number of files of the same size, at numbered names, that are compared with a new one,
-/// and of those that are read to the end.
+/// Maximum number of files of the same size, at numbered names, that are compared with a new one.
 pub(crate) const MAX_COMPARED: u32 = 64;
+/// Maximum number of these files that are read to the end.
 const MAX_HASHED: usize = 4;
 /// Before a file is read to the end, this many bytes are compared at each of [`SAMPLES`] offsets.
 const SAMPLE: usize = 16 * 1024;

@@ -19,7 +19,7 @@ use crate::store::tree::folder::Folder;
 use crate::store::tree::os;
 use database::{DELIVERED, Database, RECEIVED};
 use record::{
-    EntryState, changes, decode, decode_delivered, encode_delivered, filling, folder_key, now,
+    RecordState, changes, decode, decode_delivered, encode_delivered, filling, folder_key, now,
     seconds,
 };
 use redb::{Durability, ReadableDatabase, ReadableTable, ReadableTableMetadata};
@@ -112,9 +112,9 @@ impl Ledger {
             let mut found = Vec::with_capacity(ids.len());
             for id in ids {
                 found.push(table.get(&id.0)?.and_then(|value| match decode(value.value())? {
-                    (EntryState::Committed, received) => Some(received),
+                    (RecordState::Committed, received) => Some(received),
                     (
-                        EntryState::Committing | EntryState::Filling | EntryState::NumberedFolder,
+                        RecordState::Committing | RecordState::Filling | RecordState::NumberedFolder,
                         _,
                     ) => None,
                 }));
@@ -130,7 +130,7 @@ impl Ledger {
         entries: &[(TransferId, Received)],
         folders: &[Name],
     ) -> Result<(), StoreError> {
-        let mut changes = changes(entries, EntryState::Committing);
+        let mut changes = changes(entries, RecordState::Committing);
         changes.extend(folders.iter().map(|name| (folder_key(name), Some(filling(name)))));
         self.db.change(changes, Durability::Immediate)
     }
@@ -143,7 +143,7 @@ impl Ledger {
         entries: &[(TransferId, Received)],
         folders: &[Name],
     ) -> Result<(), StoreError> {
-        let mut changes = changes(entries, EntryState::Committed);
+        let mut changes = changes(entries, RecordState::Committed);
         changes.extend(folders.iter().map(|name| (folder_key(name), None)));
         self.db.change(changes, Durability::None)
     }
@@ -159,7 +159,7 @@ impl Ledger {
             for name in folders {
                 let known = table.get(&folder_key(&name))?.and_then(|value| decode(value.value()));
                 if known.is_some_and(|(state, folder)| {
-                    state == EntryState::Filling && folder.saved_as == name
+                    state == RecordState::Filling && folder.saved_as == name
                 }) {
                     found.insert(name);
                 }
@@ -170,7 +170,7 @@ impl Ledger {
 
     /// All folders that this program created and that wait for their permissions.
     pub(crate) fn filling(&self) -> Result<Vec<Name>, StoreError> {
-        let filling = self.all(EntryState::Filling)?;
+        let filling = self.all(RecordState::Filling)?;
         Ok(filling.into_iter().map(|(_, folder)| folder.saved_as).collect())
     }
 
@@ -183,10 +183,10 @@ impl Ledger {
 
     /// The entries that a crash left between `committing` and `committed`.
     pub(crate) fn unfinished(&self) -> Result<Vec<(TransferId, Received)>, StoreError> {
-        self.all(EntryState::Committing)
+        self.all(RecordState::Committing)
     }
 
-    fn all(&self, wanted: EntryState) -> Result<Vec<(TransferId, Received)>, StoreError> {
+    fn all(&self, wanted: RecordState) -> Result<Vec<(TransferId, Received)>, StoreError> {
         self.db.read(|db| {
             let table = db.begin_read()?.open_table(RECEIVED)?;
             let mut found = Vec::new();
@@ -215,7 +215,7 @@ impl Ledger {
             let mut others = Vec::new();
             for id in ids {
                 let state = table.get(&id.0)?.and_then(|value| value.value().first().copied());
-                if state != Some(EntryState::Committed as u8) {
+                if state != Some(RecordState::Committed as u8) {
                     others.push(*id);
                 }
             }

@@ -2,7 +2,7 @@
 
 use super::Ledger;
 use super::database::RECEIVED;
-use super::record::{EntryState, Received, decode, encode, now};
+use super::record::{RecordState, Received, decode, encode, now};
 use crate::proto::message::TransferId;
 use crate::proto::name::Name;
 use crate::store::StoreError;
@@ -24,7 +24,7 @@ impl Ledger {
             for name in folders {
                 let hash = hash_of(&name);
                 let known = table.get(&key(hash).0)?.and_then(|value| decode(value.value()));
-                if let Some((EntryState::NumberedFolder, folder)) = known
+                if let Some((RecordState::NumberedFolder, folder)) = known
                     && folder.hash == hash
                 {
                     found.insert(name, folder.saved_as);
@@ -44,7 +44,7 @@ impl Ledger {
             let (hash, mut value) = (hash_of(name), Vec::new());
             encode(
                 &mut value,
-                EntryState::NumberedFolder,
+                RecordState::NumberedFolder,
                 now(),
                 &Received { hash, saved_as: real.clone() },
             );
@@ -65,7 +65,7 @@ impl Ledger {
         &self,
         mut is_gone: impl FnMut(&Name) -> bool,
     ) -> Result<(), StoreError> {
-        let mut records = self.all(EntryState::NumberedFolder)?;
+        let mut records = self.all(RecordState::NumberedFolder)?;
         records.retain(|(_, folder)| is_gone(&folder.saved_as));
         let keys: Vec<_> = records.into_iter().map(|(key, _)| key).collect();
         self.remove(&keys, Durability::None)

@@ -31,7 +31,7 @@ pub struct Delivered {
 }
 
 #[derive(Clone, Copy, PartialEq)]
-pub(super) enum EntryState {
+pub(super) enum RecordState {
     Committing = 0,
     Committed = 1,
     /// A folder that this program created, and whose own permissions have not arrived yet.
@@ -41,7 +41,7 @@ pub(super) enum EntryState {
 }
 
 /// The changes that write these entries with one state.
-pub(super) fn changes(entries: &[(TransferId, Received)], state: EntryState) -> Changes {
+pub(super) fn changes(entries: &[(TransferId, Received)], state: RecordState) -> Changes {
     let when = now();
     let value = |received| {
         let mut value = Vec::new();
@@ -67,7 +67,7 @@ pub(super) fn filling(name: &Name) -> Vec<u8> {
     let mut value = Vec::new();
     encode(
         &mut value,
-        EntryState::Filling,
+        RecordState::Filling,
         now(),
         &Received { hash: [0; 32], saved_as: name.clone() },
     );
@@ -101,7 +101,7 @@ pub(super) fn decode_delivered(value: &[u8]) -> Option<Delivered> {
 }
 
 /// The fields: state, seconds since 1970 (little-endian), hash, name.
-pub(super) fn encode(value: &mut Vec<u8>, state: EntryState, when: u64, received: &Received) {
+pub(super) fn encode(value: &mut Vec<u8>, state: RecordState, when: u64, received: &Received) {
     value.clear();
     value.push(state as u8);
     value.extend_from_slice(&when.to_le_bytes());
@@ -109,13 +109,13 @@ pub(super) fn encode(value: &mut Vec<u8>, state: EntryState, when: u64, received
     value.extend_from_slice(received.saved_as.as_bytes());
 }
 
-pub(super) fn decode(value: &[u8]) -> Option<(EntryState, Received)> {
+pub(super) fn decode(value: &[u8]) -> Option<(RecordState, Received)> {
     let (state, rest) = value.split_first()?;
     let state = match state {
-        0 => EntryState::Committing,
-        1 => EntryState::Committed,
-        2 => EntryState::Filling,
-        3 => EntryState::NumberedFolder,
+        0 => RecordState::Committing,
+        1 => RecordState::Committed,
+        2 => RecordState::Filling,
+        3 => RecordState::NumberedFolder,
         _ => return None,
     };
     let (_when, rest) = rest.split_first_chunk::<8>()?;
@@ -127,8 +127,8 @@ pub(super) fn decode(value: &[u8]) -> Option<(EntryState, Received)> {
 pub(super) fn too_old(value: &[u8], as_of: u64) -> bool {
     match value.split_first() {
         Some((&state, rest))
-            if state != EntryState::Committing as u8
-                && state <= EntryState::NumberedFolder as u8 =>
+            if state != RecordState::Committing as u8
+                && state <= RecordState::NumberedFolder as u8 =>
         {
             let when = rest.first_chunk::<8>().map(|when| u64::from_le_bytes(*when));
             when.is_none_or(|when| age::is_older(when, as_of, MAX_AGE))

@@ -113,11 +113,11 @@ fn while_it_cannot_be_opened_nothing_is_forgotten() {
 fn old_entries_are_dropped_and_unfinished_ones_stay() {
     let (mut value, as_of) = (Vec::new(), 2_000_000_000);
     let old = as_of - MAX_AGE;
-    encode(&mut value, EntryState::Committed, old - 1, &entry(1).1);
+    encode(&mut value, RecordState::Committed, old - 1, &entry(1).1);
     assert!(too_old(&value, as_of));
-    encode(&mut value, EntryState::Committed, old, &entry(1).1);
+    encode(&mut value, RecordState::Committed, old, &entry(1).1);
     assert!(!too_old(&value, as_of));
-    encode(&mut value, EntryState::Committing, old - 1, &entry(1).1);
+    encode(&mut value, RecordState::Committing, old - 1, &entry(1).1);
     assert!(!too_old(&value, as_of));
 }
 
