@@ -114,7 +114,9 @@ impl Ledger {
                 found.push(table.get(&id.0)?.and_then(|value| match decode(value.value())? {
                     (RecordState::Committed, received) => Some(received),
                     (
-                        RecordState::Committing | RecordState::Filling | RecordState::NumberedFolder,
+                        RecordState::Committing
+                        | RecordState::Filling
+                        | RecordState::NumberedFolder,
                         _,
                     ) => None,
                 }));

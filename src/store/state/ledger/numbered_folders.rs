@@ -2,7 +2,7 @@
 
 use super::Ledger;
 use super::database::RECEIVED;
-use super::record::{RecordState, Received, decode, encode, now};
+use super::record::{Received, RecordState, decode, encode, now};
 use crate::proto::message::TransferId;
 use crate::proto::name::Name;
 use crate::store::StoreError;
