@@ -7,7 +7,7 @@
 
 #![forbid(unsafe_code)]
 // The tests use more of the engine than the library itself does, through `internals`. Only with
-// that feature the compiler sees all uses.
+// that feature does the compiler see all uses.
 #![cfg_attr(not(feature = "internals"), allow(dead_code, unused_imports))]
 #![cfg_attr(feature = "internals", warn(unreachable_pub))]
 

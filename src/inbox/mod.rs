@@ -1,4 +1,4 @@
-//! Receiving: from one stream for each entry into Incoming.
+//! From the peer to Incoming: each entry arrives on a stream of its own.
 //!
 //! `receive` handles one stream from offer to receipt. For a large file, `reassembly` (pure)
 //! collects the pieces of the stream into records, at the positions that `layout` or

@@ -125,15 +125,15 @@ impl Admission {
         let now = share.pending.load(Ordering::Relaxed);
         // A late packet of an attempt that was already handled gets no slot. A Retry needs no slot,
         // and helps a client that missed the first one.
-        let rest = !self.is_new(&incoming);
-        if (now >= RETRY_FROM || rest)
+        let late = !self.is_new(&incoming);
+        if (now >= RETRY_FROM || late)
             && !incoming.remote_address_validated()
             && incoming.may_retry()
         {
             let _ = incoming.retry();
             return None;
         }
-        if now >= share.max_pending || rest {
+        if now >= share.max_pending || late {
             incoming.ignore();
             return None;
         }
@@ -306,7 +306,7 @@ mod tests {
             now += Duration::from_secs(301);
             assert!(admission.unknown.guesses.lock().unwrap().take(now));
             told.extend(
-                admission.alarm().map(|text| (n, text.contains("one try in five minutes"))),
+                admission.alarm().map(|text| (n, text.contains("one guess in five minutes"))),
             );
         }
         assert_eq!(told, [(20, false), (100, true), (500, true)]);

@@ -31,7 +31,7 @@ const CLASH_INTERVAL: Duration = Duration::from_secs(60);
 const MAX_DOUBLINGS: u32 = 4;
 /// Number of proofs that a reachable responder may leave unanswered. The last one counts as a
 /// refusal.
-const MAX_UNEXPLAINED: u32 = 3;
+const MAX_UNANSWERED: u32 = 3;
 /// The user is told of another version after this many answers over this time. Before TLS is up an
 /// attacker on the path can forge such an answer, but hardly all of them.
 const MIN_ANSWERS: u32 = 5;
@@ -92,7 +92,7 @@ pub(crate) enum NextDial {
 pub(crate) struct DialFailures {
     lost: u32,
     refused: u32,
-    unexplained: u32,
+    unanswered: u32,
     clashes: u32,
     told_self: bool,
     other_version: OtherVersion,
@@ -114,7 +114,7 @@ impl DialFailures {
         Self {
             lost: 0,
             refused: 0,
-            unexplained: 0,
+            unanswered: 0,
             clashes: 0,
             told_self: false,
             other_version: OtherVersion::default(),
@@ -135,14 +135,14 @@ impl DialFailures {
 
     /// Counts a proof that this side sent. Called before [`DialFailures::verdict`], whether the
     /// proof was answered or not.
-    pub(crate) fn proved(&mut self, now: Instant) {
+    pub(crate) fn proof_sent(&mut self, now: Instant) {
         self.proofs.take(now);
     }
 
     /// Resets the counts: the responder has proved that it knows the password.
-    pub(crate) fn over(&mut self) {
+    pub(crate) fn peer_authenticated(&mut self) {
         self.proofs.give_back();
-        (self.lost, self.refused, self.unexplained) = (0, 0, 0);
+        (self.lost, self.refused, self.unanswered) = (0, 0, 0);
         self.other_version = OtherVersion::default();
     }
 
@@ -152,7 +152,7 @@ impl DialFailures {
     }
 
     /// Whether this is the first answer from this side's own address.
-    pub(crate) fn is_news(&mut self) -> bool {
+    pub(crate) fn is_first_self_answer(&mut self) -> bool {
         !std::mem::replace(&mut self.told_self, true)
     }
 
@@ -165,9 +165,9 @@ impl DialFailures {
     pub(crate) fn verdict(&mut self, error: &AuthError) -> NextDial {
         NextDial::Again(match error {
             AuthError::WrongPassword => return self.refusal(),
-            AuthError::Unexplained => {
-                self.unexplained += 1;
-                if self.unexplained >= MAX_UNEXPLAINED {
+            AuthError::Unanswered => {
+                self.unanswered += 1;
+                if self.unanswered >= MAX_UNANSWERED {
                     return self.refusal();
                 }
                 FIRST_INTERVAL
@@ -283,16 +283,16 @@ mod tests {
         let now = Instant::now();
         let mut failures = DialFailures::new(now);
         for _ in 0..2 {
-            failures.proved(now);
-            assert!(matches!(failures.verdict(&AuthError::Unexplained), NextDial::Again(_)));
+            failures.proof_sent(now);
+            assert!(matches!(failures.verdict(&AuthError::Unanswered), NextDial::Again(_)));
         }
         // A lost connection in between changes nothing.
         assert!(matches!(failures.verdict(&lost()), NextDial::Again(_)));
-        assert_eq!(failures.verdict(&AuthError::Unexplained), NextDial::Refused(AFTER_REFUSAL));
+        assert_eq!(failures.verdict(&AuthError::Unanswered), NextDial::Refused(AFTER_REFUSAL));
         let waits: Vec<_> = (0..6).map(|_| failures.verdict(&AuthError::WrongPassword)).collect();
         assert_eq!(waits[0], NextDial::Refused(AFTER_REFUSAL * 2));
         assert_eq!(waits[5], NextDial::Refused(Duration::from_secs(8 * 60)));
-        failures.over();
+        failures.peer_authenticated();
         assert_eq!(failures.verdict(&AuthError::WrongPassword), NextDial::Refused(AFTER_REFUSAL));
     }
 
@@ -318,7 +318,7 @@ mod tests {
             let news = failures.answered_as_another(begin + Duration::from_secs(n));
             assert_eq!(news, n == 4 || n == 14, "{n}");
             if n == 9 {
-                failures.over();
+                failures.peer_authenticated();
             }
         }
     }
@@ -327,8 +327,8 @@ mod tests {
     fn a_peer_that_keeps_another_session_is_tried_once_a_minute() {
         let mut failures = DialFailures::new(Instant::now());
         let mut wait = || {
-            failures.proved(Instant::now());
-            failures.over();
+            failures.proof_sent(Instant::now());
+            failures.peer_authenticated();
             failures.verdict(&AuthError::PeerRefuses(Clash::Occupied))
         };
         assert_eq!(wait(), NextDial::Again(AFTER_CLASH));
@@ -352,13 +352,13 @@ mod tests {
                 (DialFailures::new(begun), begun, Vec::new());
             while now < begun + HOUR {
                 guesses.push(now - begun);
-                failures.proved(now);
+                failures.proof_sent(now);
                 let NextDial::Again(wait) = failures.verdict(&lost()) else { panic!("refused") };
                 now += wait + Duration::from_millis(100);
                 now += failures.wait(now);
                 if sessions && guesses.len() % 4 == 0 {
-                    failures.proved(now);
-                    failures.over();
+                    failures.proof_sent(now);
+                    failures.peer_authenticated();
                 }
             }
             let most = if sessions { 5 + 6 * 60 } else { 5 + 20 + 60 };

@@ -102,10 +102,10 @@ async fn prove(
         None => Err(AuthError::Lost("it was not begun".into())),
     };
     if progress.proof_sent.load(Ordering::Relaxed) {
-        failures.proved(Instant::now());
+        failures.proof_sent(Instant::now());
     }
     if progress.authenticated.load(Ordering::Relaxed) {
-        failures.over();
+        failures.peer_authenticated();
     }
     if result.is_ok() {
         failures.accepted();
@@ -143,7 +143,7 @@ async fn attempt(
         // The path works in both directions, so the responder had time to answer.
         let unexplained =
             there && proof_sent.load(Ordering::Relaxed) && !authenticated.load(Ordering::Relaxed);
-        Err(if unexplained { AuthError::Unexplained } else { AuthError::Lost(reason.into()) })
+        Err(if unexplained { AuthError::Unanswered } else { AuthError::Lost(reason.into()) })
     })
 }
 
@@ -183,7 +183,7 @@ fn after(
         AuthError::Itself if first && names.lead_only_here() => {
             return Err(Fatal::Itself { peer: remote });
         }
-        AuthError::Itself if failures.is_news() => {
+        AuthError::Itself if failures.is_first_self_answer() => {
             let text =
                 "the peer's address leads back to this very rft; waiting for the peer to dial";
             shared.events.warn(None, text);

@@ -24,7 +24,7 @@ const NO_ANSWER: Duration = Duration::from_millis(700);
 /// Factor on [`NO_ANSWER`] while packets from the peer still arrive. quinn sends no acknowledgement
 /// while its window is full and more data waits. If both sides send much, the first probe after an
 /// outage is acknowledged together with the second one, after twice the time.
-const TIMES_FROM_WHO_IS_HEARD: u32 = 2;
+const NO_ANSWER_FACTOR_WHILE_HEARD: u32 = 2;
 /// On a new connection the first probe is sent after three round trips, and its acknowledgement
 /// takes one more.
 const ROUND_TRIPS: u32 = 4;
@@ -114,7 +114,7 @@ impl Liveness {
     pub(crate) fn alive(&self, rtt: Duration, now: Instant) -> bool {
         let within = |since: Instant, time| now.saturating_duration_since(since) < time;
         let (silence, no_answer) = (SILENCE + rtt * ROUND_TRIPS, NO_ANSWER + rtt * ROUND_TRIPS);
-        let times = if within(self.heard, no_answer) { TIMES_FROM_WHO_IS_HEARD } else { 1 };
+        let times = if within(self.heard, no_answer) { NO_ANSWER_FACTOR_WHILE_HEARD } else { 1 };
         within(self.heard, silence)
             && self.unanswered.is_none_or(|since| within(since, no_answer * times))
     }
@@ -194,7 +194,7 @@ mod tests {
         let deaf = dies_after(&mut busy(begin), begin, |c| {
             (c.received, c.questions) = (c.received + 9, c.questions + 1)
         });
-        let time = NO_ANSWER * TIMES_FROM_WHO_IS_HEARD;
+        let time = NO_ANSWER * NO_ANSWER_FACTOR_WHILE_HEARD;
         assert!(deaf.is_some_and(|after| after >= time && after < time + 4 * STEP), "{deaf:?}");
         // A peer that only sends is owed no acknowledgement; a peer that acknowledges is alive.
         assert_eq!(dies_after(&mut busy(begin), begin, |c| c.received += 9), None);

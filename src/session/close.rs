@@ -140,7 +140,7 @@ fn failure(meaning: Meaning, text: impl FnOnce() -> String) -> AuthError {
         Meaning::Lost => AuthError::Lost(text()),
         Meaning::OtherVersion => AuthError::OtherVersion,
         Meaning::Refused => AuthError::WrongPassword,
-        Meaning::Unanswered => AuthError::Unexplained,
+        Meaning::Unanswered => AuthError::Unanswered,
         Meaning::Busy => AuthError::Busy,
         Meaning::Duplicate => AuthError::Duplicate,
         Meaning::Itself => AuthError::Itself,

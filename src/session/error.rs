@@ -10,7 +10,7 @@ pub enum AuthError {
     Lost(String),
     /// The initiator sent its proof, and the reachable responder did not answer it.
     #[error("the peer gave no answer to our proof of the password")]
-    Unexplained,
+    Unanswered,
     /// The other side has another password.
     #[error("the password was not accepted")]
     WrongPassword,

@@ -76,7 +76,7 @@ impl Session {
         let mut receive = ReceiveWindow::new(memory / 2, connection.rtt(), Instant::now());
         connection
             .set_receive_window(windows::var_int(receive.next(connection.rtt(), Instant::now())));
-        writer.stream().set_turn(Priority::Answer);
+        writer.stream().set_priority(Priority::Answer);
         // On the responder's side the peer's control stream counts, too.
         connection.set_max_concurrent_bi_streams(VarInt::from_u32(streams.saturating_add(1)));
         let (messages, receiver) = mpsc::channel(CONTROL_QUEUE);
@@ -185,7 +185,7 @@ impl Session {
             .await
             .map_err(|error| StreamError::Lost(describe(&error)))?;
         let (mut writer, reader) = self.sealed(streams);
-        writer.stream().set_turn(Priority::Answer);
+        writer.stream().set_priority(Priority::Answer);
         Ok((writer, reader))
     }
 

@@ -226,7 +226,7 @@ impl SendHalf {
     }
 
     /// Sets the stream's priority. By default it shares the path with other files of many chunks.
-    pub fn set_turn(&self, priority: Priority) {
+    pub fn set_priority(&self, priority: Priority) {
         if let SendInner::Quic(stream) = &self.inner {
             let _ = stream.set_priority(priority.priority());
         }

@@ -39,12 +39,12 @@ async fn an_urgent_stream_overtakes_queued_bulk_data() {
     let (urgent, _) =
         tokio::time::timeout(Duration::from_secs(30), connection.open_bi()).await.unwrap().unwrap();
     let (mut bulk, mut urgent) = (bulk.opened(), urgent.opened());
-    bulk.set_turn(Priority::Bulk(0));
+    bulk.set_priority(Priority::Bulk(0));
     bulk.write(Bytes::from(vec![0; BULK])).await.unwrap();
     // The connection has begun to send the bulk data when the urgent stream opens.
     let (_, mut incoming) = accepted.accept_bi().await.unwrap();
     let mut got = incoming.read_chunk(1, true).await.unwrap().unwrap().bytes.len();
-    urgent.set_turn(Priority::Small(1));
+    urgent.set_priority(Priority::Small(1));
     urgent.write(Bytes::from_static(b"now")).await.unwrap();
     urgent.finish().await;
 

@@ -116,7 +116,7 @@ impl Delivery {
     ) -> Result<Receipt, DeliverError> {
         let offer = seal_offer(item, true, &mut sealer)?;
         self.started(item, 0);
-        send.set_turn(Priority::Small(self.next_stream()));
+        send.set_priority(Priority::Small(self.next_stream()));
         send.write(offer).await.map_err(RecordError::from)?;
         fail_point("send.bare");
         send.finish().await;
@@ -137,7 +137,7 @@ impl Delivery {
     ) -> Result<Receipt, DeliverError> {
         let (read, records) = self.small.read(item.clone(), sealer, compression).await?;
         self.started(item, 0);
-        send.set_turn(Priority::Small(self.next_stream()));
+        send.set_priority(Priority::Small(self.next_stream()));
         for record in records {
             self.wait_for_rate_limit(record.len()).await;
             // A peer that has the file already stops the stream, and its answer says so.
@@ -165,7 +165,7 @@ impl Delivery {
     ) -> Result<Receipt, DeliverError> {
         let (folder, opened) = (self.folder.clone(), item.clone());
         let file = blocking(move || SourceFile::open(&folder, &opened)).await?;
-        send.set_turn(Priority::Bulk(self.next_stream()));
+        send.set_priority(Priority::Bulk(self.next_stream()));
         send.write(seal_offer(item, false, &mut sealer)?).await.map_err(RecordError::from)?;
         fail_point("send.offered");
         let accept = if item.first_offer {

@@ -11,7 +11,8 @@ use std::time::{Duration, Instant};
 /// Packets that may leave beyond the bytes in flight while the sender is application-limited: it
 /// does not fill the path.
 const APP_LIMITED_PACKETS: f64 = 32.0;
-/// Bytes in flight, in windows, that take longer to drain than the controller's own pauses.
+/// With more windows than this in flight, draining takes longer than any phase of the controller
+/// stays silent.
 const OVERFULL_WINDOWS: f64 = 2.0;
 /// Share of the acknowledged bytes that may be sent while an overfull window drains.
 const TRICKLE: f64 = 0.25;

@@ -32,8 +32,7 @@ pub(crate) enum Phase {
 pub(crate) struct RoundFacts {
     /// Startup: the path is full.
     pub path_full: bool,
-    /// All phases but Startup and Competitive: the phase has lasted as many rounds as it should.
-    /// Competitive: a competitive probe is due.
+    /// Competitive: a competitive probe is due. Other phases except Startup: their rounds are over.
     pub time_is_up: bool,
     /// ProbeDown, Cruise: a queue persists that this sender does not cause.
     pub foreign_queue: bool,

@@ -241,9 +241,9 @@ impl Core {
         self.note_drained();
     }
 
-    /// The current window beside the BDP. The three probes with a small window are `Below` and not
-    /// `FarBelow`: a queue that they find belongs to another sender, and then the lower rate is
-    /// this sender's share.
+    /// The current window, compared with the BDP. The three probes with a small window are `Below`
+    /// and not `FarBelow`: a queue that they find belongs to another sender, and then the lower
+    /// rate is this sender's share.
     fn window_level(&self) -> WindowLevel {
         match self.running {
             Running::Startup(_) | Running::ProbeUp { .. } | Running::Competitive(_) => {
