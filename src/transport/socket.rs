@@ -129,7 +129,9 @@ pub fn reachable_addresses(local: SocketAddr) -> Vec<SocketAddr> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use quinn::udp::{RecvMeta, Transmit};
+    use quinn::udp::RecvMeta;
+    #[cfg(target_os = "linux")]
+    use quinn::udp::Transmit;
     use std::io::IoSliceMut;
 
     #[tokio::test]

@@ -133,7 +133,9 @@ impl SourceFile {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::outbox::queue::model::{file, name};
+    #[cfg(target_os = "linux")]
+    use crate::outbox::queue::model::file;
+    use crate::outbox::queue::model::name;
     use crate::proto::message::EntryKind;
 
     /// A read of the process's memory at address 0 fails with an I/O error, as that of a bad disk.
