@@ -54,7 +54,7 @@ pub struct RecordWriter {
 }
 
 impl RecordWriter {
-    /// Writes to `stream` with the keys of that stream.
+    /// Writes to `stream` with its keys.
     pub fn new(stream: SendHalf, sealer: Sealer) -> Self {
         Self { stream, sealer }
     }
@@ -92,7 +92,7 @@ pub struct RecordReader {
 }
 
 impl RecordReader {
-    /// Reads from `stream` with the keys of that stream.
+    /// Reads from `stream` with its keys.
     pub fn new(stream: RecvHalf, opener: Opener) -> Self {
         Self { stream, opener, index: 0, position: 0 }
     }

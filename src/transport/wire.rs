@@ -1,5 +1,5 @@
-//! What happens between quinn and the UDP socket: batches of jumbo frames are split, lost packets
-//! are recovered, and first packets that only close a connection are dropped.
+//! The layer between quinn and the UDP socket: batches of jumbo frames are split, lost packets are
+//! recovered, and first packets that only close a connection are dropped.
 
 use super::fec::Fec;
 use super::first_packet;
