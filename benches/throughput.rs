@@ -74,7 +74,8 @@ async fn bare(size: u64, line: Line, jumbo: bool) -> Duration {
     let (left, right) = (open(sides.left, sides.ahead.0), open(sides.right, sides.ahead.1));
     let server = tokio::spawn(async move {
         let incoming = right.quic.accept().await.unwrap();
-        let connection = right.jumbo.accept(incoming, |factory| factory).unwrap().await.unwrap();
+        let connection =
+            right.connection_config.accept(incoming, |factory| factory).unwrap().await.unwrap();
         // The window of a session.
         connection.set_receive_window((16u32 << 20).into());
         let (mut send, mut recv) = connection.accept_bi().await.unwrap();
@@ -88,7 +89,7 @@ async fn bare(size: u64, line: Line, jumbo: bool) -> Duration {
         connection.closed().await;
     });
     let dialled = match jumbo {
-        true => left.jumbo.connect(&left.quic, sides.ahead.0),
+        true => left.connection_config.connect(&left.quic, sides.ahead.0),
         false => left.quic.connect(sides.ahead.0, SERVER_NAME),
     };
     let connection = dialled.unwrap().await.unwrap();

@@ -118,7 +118,7 @@ impl RunError {
     pub fn kind(&self) -> ErrorKind {
         match self {
             Self::Store(_) => ErrorKind::Folders,
-            Self::Endpoint(EndpointError::Bind { .. }) => ErrorKind::Bind,
+            Self::Endpoint(EndpointError::Bind(_)) => ErrorKind::Bind,
             Self::Net(fatal) => match fatal {
                 Fatal::PeerAddress { .. } | Fatal::Itself { .. } => ErrorKind::PeerAddress,
                 Fatal::WrongPassword { .. } => ErrorKind::WrongPassword,

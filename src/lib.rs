@@ -46,4 +46,4 @@ pub use proto::name::Name;
 #[doc(hidden)]
 pub use proto::name::{escape, is_unprintable};
 pub use status::Status;
-pub use transport::endpoint::Port;
+pub use transport::port::Port;

@@ -28,7 +28,8 @@ use crate::session::installation::Identity;
 use crate::session::{ControlReceiver, Session};
 use crate::status::Status;
 use crate::store::{StateDir, StoreError};
-use crate::transport::endpoint::{Endpoint, Port};
+use crate::transport::endpoint::{Endpoint, EndpointError};
+use crate::transport::port::Port;
 use events::Events;
 use peer::Peer;
 use rand::rngs::SysRng;
@@ -75,7 +76,7 @@ impl Daemon {
     pub fn check(config: &Config) -> Result<Port, RunError> {
         let port = Port::bind(config)?;
         if let Some(peer) = &config.peer {
-            peering::check_peer(peer, port.local()?)?;
+            peering::check_peer(peer, port.local().map_err(EndpointError::Drive)?)?;
         }
         Ok(port)
     }

@@ -8,7 +8,7 @@ use crate::session::canonical;
 use crate::session::close;
 use crate::session::close::Phase;
 use crate::session::guess_limit::{GuessLimit, HOPELESS, RefillRate};
-use crate::transport::endpoint::Jumbo;
+use crate::transport::connection_config::ConnectionConfig;
 use quinn::{Connecting, Incoming};
 use quinn_proto::congestion::{Controller, ControllerFactory};
 use std::net::SocketAddr;
@@ -261,9 +261,9 @@ impl PendingConnection {
     pub(crate) fn accept<'a>(
         self,
         admission: &'a Admission,
-        jumbo: &Jumbo,
+        config: &ConnectionConfig,
     ) -> Result<(Connecting, &'a Mutex<GuessLimit>, Slot), AuthError> {
-        let connecting = jumbo
+        let connecting = config
             .accept(self.incoming, |factory| self.held.held_by(factory))
             .map_err(|error| close::ended(Role::Responder, Phase::Tls, &error))?;
         Ok((connecting, &admission.share(self.source).guesses, self.held))

@@ -12,7 +12,7 @@ use crate::session::AuthError;
 use crate::session::handshake::{Authenticated, lost_when_proven};
 use crate::session::installation;
 use crate::session::{ControlReceiver, Session, canonical};
-use crate::transport::endpoint::CloseCode;
+use crate::transport::close_code::CloseCode;
 
 /// Refuses the connection if this side has a session with another installation. Otherwise the
 /// follower waits until the leader adopts the connection.

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 const FIRST_INTERVAL: Duration = Duration::from_millis(200);
 /// Interval between later dials. A path that works again is in use within two seconds, the
 /// handshake included. Each dial is two packets of 1,200 bytes, the ClientHello, and one more when
-/// it is given up; QUIC's own retransmissions are off (`endpoint::DIAL_RTT`).
+/// it is given up; QUIC's own retransmissions are off (`connection_config::DIAL_RTT`).
 const STEADY_INTERVAL: Duration = Duration::from_secs(1);
 /// Interval between dials when there was never a session within [`LONG`].
 const IDLE_INTERVAL: Duration = Duration::from_secs(8);

@@ -15,7 +15,8 @@ use crate::session::close::Phase;
 use crate::session::handshake::{Authenticated, DEADLINE, as_responder};
 use crate::session::installation::Identity;
 use crate::session::{AuthError, ControlReceiver, Session, canonical};
-use crate::transport::endpoint::{CloseCode, Endpoint};
+use crate::transport::close_code::CloseCode;
+use crate::transport::endpoint::Endpoint;
 use quinn::Connection;
 use std::future::Future;
 use std::net::SocketAddr;
@@ -145,7 +146,7 @@ async fn welcome(
     pending: PendingConnection,
 ) -> Result<Authenticated, AuthError> {
     let deadline = tokio::time::Instant::now() + DEADLINE;
-    let (connecting, guesses, slot) = pending.accept(&shared.admission, &shared.jumbo)?;
+    let (connecting, guesses, slot) = pending.accept(&shared.admission, &shared.connection_config)?;
     let connecting = within(deadline, connecting).await?;
     let connection =
         connecting.map_err(|error| close::ended(Role::Responder, Phase::Tls, &error))?;

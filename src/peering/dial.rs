@@ -13,7 +13,7 @@ use crate::session::canonical;
 use crate::session::close;
 use crate::session::close::Phase;
 use crate::session::handshake::{Authenticated, DEADLINE, as_initiator};
-use crate::transport::endpoint::CloseCode;
+use crate::transport::close_code::CloseCode;
 use quinn::Connection;
 use rand::RngExt;
 use std::net::SocketAddr;
@@ -233,7 +233,7 @@ async fn connect(
         let found = names.addresses();
         let (addr, count) = (found[turn % found.len()], found.len());
         turn += 1;
-        match shared.jumbo.connect(&shared.endpoint, addr) {
+        match shared.connection_config.connect(&shared.endpoint, addr) {
             Ok(connecting) => {
                 let answer =
                     async move { (addr, tokio::time::timeout(DEADLINE, connecting).await) };

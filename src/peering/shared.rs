@@ -11,7 +11,9 @@ use crate::event::{Event, EventSink};
 use crate::proto::message::{InstallationId, Settings};
 use crate::session::handshake::Authenticated;
 use crate::session::installation::{Clash, Clashes, Identity};
-use crate::transport::endpoint::{CloseCode, Endpoint, Jumbo};
+use crate::transport::close_code::CloseCode;
+use crate::transport::connection_config::ConnectionConfig;
+use crate::transport::endpoint::Endpoint;
 use crate::transport::fec::Fec;
 use quinn::Connection;
 use std::net::SocketAddr;
@@ -25,7 +27,7 @@ const MAX_STREAMS: u32 = 1024;
 /// The state of one peer's connector.
 pub(crate) struct PeeringState {
     pub(crate) endpoint: quinn::Endpoint,
-    pub(crate) jumbo: Jumbo,
+    pub(crate) connection_config: ConnectionConfig,
     pub(crate) fec: Fec,
     pub(crate) local: SocketAddr,
     pub(crate) key: PasswordKey,
@@ -98,7 +100,7 @@ impl PeeringState {
     ) -> Self {
         Self {
             endpoint: endpoint.quic.clone(),
-            jumbo: endpoint.jumbo.clone(),
+            connection_config: endpoint.connection_config.clone(),
             fec: endpoint.fec.clone(),
             local: endpoint.local,
             key,

@@ -8,7 +8,7 @@ use super::error::AuthError;
 use super::installation::Clash;
 use crate::cause;
 use crate::crypto::handshake::Role;
-use crate::transport::endpoint::CloseCode;
+use crate::transport::close_code::CloseCode;
 use quinn::ConnectionError;
 use quinn_proto::TransportErrorCode;
 

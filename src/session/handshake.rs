@@ -14,7 +14,7 @@ use crate::crypto::password::PasswordKey;
 use crate::crypto::seal::RecordKind;
 use crate::failpoint::fail_point;
 use crate::proto::message::Settings;
-use crate::transport::endpoint::CloseCode;
+use crate::transport::close_code::CloseCode;
 use quinn::{Connection, RecvStream, SendStream};
 use rand::rngs::SysRng;
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -7,7 +7,7 @@
 
 use crate::crypto::handshake::PeerId;
 use crate::proto::message::{InstallationId, Settings};
-use crate::transport::endpoint::CloseCode;
+use crate::transport::close_code::CloseCode;
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};

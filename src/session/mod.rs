@@ -16,7 +16,7 @@ use crate::crypto::handshake::{PeerId, Role};
 use crate::crypto::seal::{RecordKind, SessionKeys};
 use crate::proto::message::{Control, InstallationId, MAX_MESSAGE, Settings};
 use crate::status::SessionEnd;
-use crate::transport::endpoint::CloseCode;
+use crate::transport::close_code::CloseCode;
 use crate::transport::fec::{Fec, RepairKey, SessionRepair};
 use crate::transport::path_probe;
 use crate::transport::receive_window::ReceiveWindow;

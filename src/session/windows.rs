@@ -2,7 +2,7 @@
 
 use super::ClosesOnPanic;
 use crate::transport::congestion;
-use crate::transport::endpoint::SEND_WINDOW;
+use crate::transport::connection_config::SEND_WINDOW;
 use crate::transport::fec::Fec;
 use crate::transport::receive_window::ReceiveWindow;
 use quinn::{Connection, VarInt};

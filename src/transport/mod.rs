@@ -3,13 +3,16 @@
 //!
 //! It knows packets and paths, but no passwords, file names or peers.
 
+pub mod close_code;
 pub mod congestion;
+pub mod connection_config;
 pub mod endpoint;
 pub mod fec;
 pub(crate) mod first_packet;
 pub(crate) mod mtu;
 pub mod path_probe;
 mod plain_socket;
+pub mod port;
 pub(crate) mod receive_window;
 pub mod socket;
 pub mod stream;

@@ -6,7 +6,7 @@
 use crate::harness::connector::{self, ANY_PORT, Peer, TIMEOUT};
 use rft::internals::crypto::handshake::{M1_LEN, M2_LEN, M3_LEN};
 use rft::internals::peering::Fatal;
-use rft::internals::transport::endpoint::CloseCode;
+use rft::internals::transport::close_code::CloseCode;
 use rft::internals::transport::tls;
 use rft::internals::transport::tls::SERVER_NAME;
 use std::net::SocketAddr;

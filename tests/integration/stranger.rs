@@ -9,7 +9,7 @@ use crate::harness::raw::{Noise, binding, client, first_message};
 use quinn::{ApplicationClose, Connection, ConnectionError, VarInt};
 use rft::internals::crypto::handshake::{M1_LEN, M2_LEN, M4_LEN};
 use rft::internals::proto::message::Control;
-use rft::internals::transport::endpoint::CloseCode;
+use rft::internals::transport::close_code::CloseCode;
 use rft::internals::transport::tls;
 use rft::internals::transport::tls::SERVER_NAME;
 use std::net::SocketAddr;

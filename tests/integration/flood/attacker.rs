@@ -4,7 +4,7 @@ use crate::harness::forge::{application_close, first_packet};
 use crate::harness::raw::{Noise, binding, client, first_message};
 use quinn::{Connection, ConnectionError};
 use rft::internals::crypto::handshake::{M1_LEN, M2_LEN};
-use rft::internals::transport::endpoint::CloseCode;
+use rft::internals::transport::close_code::CloseCode;
 use rft::internals::transport::tls::SERVER_NAME;
 use std::collections::{HashMap, VecDeque};
 use std::future::Future;

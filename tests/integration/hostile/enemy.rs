@@ -13,7 +13,7 @@ use rft::internals::proto::message::{
 };
 use rft::internals::session::handshake::as_initiator;
 use rft::internals::session::record::{RecordError, RecordReader, RecordWriter};
-use rft::internals::transport::endpoint::CloseCode;
+use rft::internals::transport::close_code::CloseCode;
 use rft::internals::transport::stream::{StreamCode, StreamError};
 use rft::internals::transport::tls;
 use rft::internals::transport::tls::SERVER_NAME;

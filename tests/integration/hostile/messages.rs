@@ -11,7 +11,7 @@ use rft::internals::proto::message::{
     Accept, Begin, CHUNK_SIZE, Control, MAX_FORGET, Outcome, Trailer,
 };
 use rft::internals::proto::name::Name;
-use rft::internals::transport::endpoint::CloseCode;
+use rft::internals::transport::close_code::CloseCode;
 use rft::internals::transport::stream::StreamCode;
 
 /// An answer that announces compressed chunks.

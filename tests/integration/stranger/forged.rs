@@ -14,7 +14,7 @@ use rft::internals::proto::message::Settings;
 use rft::internals::session::guess_limit::{GuessLimit, RefillRate};
 use rft::internals::session::handshake::{as_initiator, as_responder};
 use rft::internals::session::{ControlReceiver, Session};
-use rft::internals::transport::endpoint::CloseCode;
+use rft::internals::transport::close_code::CloseCode;
 use rft::internals::transport::tls;
 use rft::internals::transport::tls::{ALPN, SERVER_NAME};
 use std::fs;
