@@ -7,14 +7,14 @@ use crate::crypto::fuzzing::keys;
 use crate::crypto::seal::Numbered;
 use crate::event::EventSink;
 use crate::inbox::{Committer, Inbox, Limits};
-use crate::outbox::{Compression, Delivery, Item, RateLimit};
+use crate::outbox::{Compression, Delivery, Item, RateLimit, Receipt};
 use crate::proto::codec::Reader;
 use crate::proto::message::{CHUNK_SIZE, EntryKind, TransferId};
 use crate::proto::name::Name;
 use crate::session::PathRate;
 use crate::session::record::{RecordReader, RecordWriter};
 use crate::store::{FileKind, Folder, Incoming, Ledger, StateDir};
-use crate::transport::stream::{RecvHalf, pipe};
+use crate::transport::stream::{RecvHalf, SendHalf, pipe};
 use bytes::Bytes;
 use std::fs::{self, File};
 use std::io::{Seek, SeekFrom, Write};
@@ -43,13 +43,14 @@ pub fn transfer(data: &[u8]) {
 
 async fn play(choices: &mut Reader<'_>) {
     let dir = tempfile::tempdir().unwrap();
-    let mut source = Source::new(dir.path().join("Outgoing"), number(choices, 5 * CHUNK_SIZE / 2));
+    let mut file =
+        VersionedFile::new(dir.path().join("Outgoing"), number(choices, 5 * CHUNK_SIZE / 2));
     let folders = Folders::in_dir(dir.path());
     let mut receiver = Receiver::open(&folders);
     for attempt in 0..ATTEMPTS {
         let what = choices.u8().unwrap_or(0);
         if what & 1 != 0 {
-            source.change(choices);
+            file.change(choices);
         }
         if what & 2 != 0 {
             drop(receiver);
@@ -58,21 +59,21 @@ async fn play(choices: &mut Reader<'_>) {
             }
             receiver = Receiver::open(&folders);
         }
-        let path = Path {
+        let faults = Faults {
             there: cut(what & 8 != 0, choices),
             back: cut(what & 16 != 0, choices),
             flipped: (what & 32 != 0).then(|| number(choices, 3 * CHUNK_SIZE)),
             changed: (what & 64 != 0).then(|| number(choices, 3 * CHUNK_SIZE)),
             first_offer: what & 128 != 0,
         };
-        tokio::time::timeout(Duration::from_secs(60), run(&receiver, &mut source, path, choices))
+        tokio::time::timeout(Duration::from_secs(60), run(&receiver, &mut file, faults, choices))
             .await
             .unwrap_or_else(|_| panic!("attempt {attempt} hangs"));
-        source.check(&folders);
+        file.check(&folders);
     }
-    run(&receiver, &mut source, Path::plain(), choices).await;
-    source.check(&folders);
-    assert!(source.arrived(&folders).contains(source.versions.last().unwrap()), "it never arrived");
+    run(&receiver, &mut file, Faults::none(), choices).await;
+    file.check(&folders);
+    assert!(file.arrived(&folders).contains(file.versions.last().unwrap()), "it never arrived");
 }
 
 /// A choice from 0 to `n` - 1.
@@ -85,20 +86,20 @@ fn cut(cut: bool, choices: &mut Reader<'_>) -> usize {
 }
 
 /// The file and all its versions.
-struct Source {
+struct VersionedFile {
     folder: PathBuf,
     versions: Vec<Vec<u8>>,
 }
 
-impl Source {
+impl VersionedFile {
     fn new(folder: PathBuf, size: usize) -> Self {
         fs::create_dir_all(&folder).unwrap();
         let mut content = vec![0; size];
         blake3::Hasher::new().finalize_xof().fill(&mut content);
         fs::write(folder.join("f"), &content).unwrap();
-        let source = Self { folder, versions: vec![content] };
-        source.touch();
-        source
+        let file = Self { folder, versions: vec![content] };
+        file.touch();
+        file
     }
 
     /// Gives each version a time of its own that no write produces, so that no change is too quick
@@ -166,6 +167,18 @@ impl Source {
             .collect()
     }
 
+    /// The receipt is for what is in Incoming, a version of the file.
+    fn check_receipt(&self, receipt: &Receipt) {
+        let saved_as = receipt.saved_as.to_path().unwrap();
+        let content = fs::read(receiver_path(&self.folder).join(saved_as)).unwrap();
+        assert_eq!(
+            *blake3::hash(&content).as_bytes(),
+            receipt.hash,
+            "the receipt is for other content"
+        );
+        assert!(self.versions.contains(&content));
+    }
+
     /// Incoming holds only versions of the file, each once.
     fn check(&self, folders: &Folders) {
         let arrived = self.arrived(folders);
@@ -220,7 +233,7 @@ fn damage(folders: &Folders, choices: &mut Reader<'_>) {
 }
 
 /// The faults of one stream.
-struct Path {
+struct Faults {
     /// Bytes that cross to the receiver, and back, before both ends see the stream break.
     there: usize,
     back: usize,
@@ -233,8 +246,8 @@ struct Path {
     first_offer: bool,
 }
 
-impl Path {
-    fn plain() -> Self {
+impl Faults {
+    fn none() -> Self {
         Self {
             there: usize::MAX,
             back: usize::MAX,
@@ -244,8 +257,7 @@ impl Path {
         }
     }
 
-    /// Without faults.
-    fn is_plain(&self) -> bool {
+    fn are_none(&self) -> bool {
         self.there == usize::MAX
             && self.back == usize::MAX
             && self.flipped.is_none()
@@ -254,12 +266,17 @@ impl Path {
 }
 
 /// One attempt: both ends and the path between them.
-async fn run(receiver: &Receiver, source: &mut Source, mut path: Path, choices: &mut Reader<'_>) {
-    let outgoing = Arc::new(Folder::open(&source.folder, false).unwrap());
-    let item = source.item(&outgoing, path.first_offer);
+async fn run(
+    receiver: &Receiver,
+    file: &mut VersionedFile,
+    faults: Faults,
+    choices: &mut Reader<'_>,
+) {
+    let outgoing = Arc::new(Folder::open(&file.folder, false).unwrap());
+    let item = file.item(&outgoing, faults.first_offer);
     let delivery = Delivery::new(outgoing, RateLimit::new(None), EventSink::none());
-    let ((a_send, a_recv), (mut a_far_send, mut a_far_recv)) = pipe(64 * 1024);
-    let ((mut b_near_send, mut b_near_recv), (b_send, b_recv)) = pipe(64 * 1024);
+    let ((a_send, a_recv), a_far) = pipe(64 * 1024);
+    let (b_near, (b_send, b_recv)) = pipe(64 * 1024);
     let keys = keys();
     let writer = |half, role| {
         let (half, sealer) = keys.sealer(role, Numbered(half, 0));
@@ -276,69 +293,80 @@ async fn run(receiver: &Receiver, source: &mut Source, mut path: Path, choices: 
         writer(b_send, Role::Responder),
         RecordReader::new(b_recv, keys.opener(Role::Initiator, 0)),
     );
-    let honest = path.is_plain();
-    let versions = &mut *source;
-    let there = async move {
-        let mut crossed = 0;
-        // After a changed length the receiver would wait for ever, so the session ends after a
-        // time.
-        let timeout = if path.flipped.is_some() { SESSION } else { Duration::MAX };
-        while let Ok(Some(piece)) =
-            tokio::time::timeout(timeout, next(&mut a_far_recv, path.there - crossed)).await
-        {
-            let mut piece = piece.to_vec();
-            if let Some(byte) = path.flipped.and_then(|at| piece.get_mut(at.checked_sub(crossed)?))
-            {
-                *byte ^= 0x10;
-            }
-            crossed += piece.len();
-            if path.changed.is_some_and(|at| at <= crossed) {
-                path.changed = None;
-                versions.change(choices);
-            }
-            if b_near_send.write(piece.into()).await.is_err() {
-                break;
-            }
-        }
-        b_near_send.finish().await;
-        (crossed < path.there).then_some(b_near_send)
-    };
-    let back = async move {
-        let mut crossed = 0;
-        while let Some(piece) = next(&mut b_near_recv, path.back - crossed).await {
-            crossed += piece.len();
-            if a_far_send.write(piece).await.is_err() {
-                break;
-            }
-        }
-        a_far_send.finish().await;
-        (crossed < path.back).then_some(a_far_send)
-    };
-    // A cut in one direction cuts the other too. A direction that ends by itself leaves the other
-    // open.
-    let between = async move {
-        tokio::pin!(there, back);
-        tokio::select! {
-            ended = &mut there => if ended.is_some() { back.await; },
-            ended = &mut back => if ended.is_some() { there.await; },
-        }
-    };
+    let honest = faults.are_none();
+    let between = carry(a_far, b_near, file, faults, choices);
     let (delivered, received, ()) = tokio::join!(deliver, receive, between);
-    if let Ok(delivered) = &delivered {
-        let content =
-            fs::read(receiver_path(&source.folder).join(delivered.saved_as.to_path().unwrap()))
-                .unwrap();
-        assert_eq!(
-            *blake3::hash(&content).as_bytes(),
-            delivered.hash,
-            "the receipt is for other content"
-        );
-        assert!(source.versions.contains(&content));
+    if let Ok(receipt) = &delivered {
+        file.check_receipt(receipt);
     }
     if honest {
         assert!(received.is_ok(), "{received:?}");
         assert!(delivered.is_ok(), "{delivered:?}");
     }
+}
+
+/// Carries the bytes of both directions between the far ends of the two pipes, with faults.
+async fn carry(
+    (a_send, a_recv): (SendHalf, RecvHalf),
+    (b_send, b_recv): (SendHalf, RecvHalf),
+    file: &mut VersionedFile,
+    faults: Faults,
+    choices: &mut Reader<'_>,
+) {
+    let back = carry_back(b_recv, a_send, faults.back);
+    let there = carry_there(a_recv, b_send, file, faults, choices);
+    tokio::pin!(there, back);
+    // A cut in one direction cuts the other too. A direction that ends by itself leaves the other
+    // open.
+    tokio::select! {
+        cut = &mut there => if cut.is_some() { back.await; },
+        cut = &mut back => if cut.is_some() { there.await; },
+    }
+}
+
+/// Carries the bytes of the sender. Returns the stream if the sender ended it before a cut.
+async fn carry_there(
+    mut from: RecvHalf,
+    mut to: SendHalf,
+    file: &mut VersionedFile,
+    mut faults: Faults,
+    choices: &mut Reader<'_>,
+) -> Option<SendHalf> {
+    let mut crossed = 0;
+    // After a changed length the receiver would wait for ever, so the session ends after a time.
+    let timeout = if faults.flipped.is_some() { SESSION } else { Duration::MAX };
+    while let Ok(Some(piece)) =
+        tokio::time::timeout(timeout, next(&mut from, faults.there - crossed)).await
+    {
+        let mut piece = piece.to_vec();
+        if let Some(byte) = faults.flipped.and_then(|at| piece.get_mut(at.checked_sub(crossed)?)) {
+            *byte ^= 0x10;
+        }
+        crossed += piece.len();
+        if faults.changed.is_some_and(|at| at <= crossed) {
+            faults.changed = None;
+            file.change(choices);
+        }
+        if to.write(piece.into()).await.is_err() {
+            break;
+        }
+    }
+    to.finish().await;
+    (crossed < faults.there).then_some(to)
+}
+
+/// Carries the bytes of the receiver, at most `max`. Returns the stream if the receiver ended it
+/// before a cut.
+async fn carry_back(mut from: RecvHalf, mut to: SendHalf, max: usize) -> Option<SendHalf> {
+    let mut crossed = 0;
+    while let Some(piece) = next(&mut from, max - crossed).await {
+        crossed += piece.len();
+        if to.write(piece).await.is_err() {
+            break;
+        }
+    }
+    to.finish().await;
+    (crossed < max).then_some(to)
 }
 
 fn receiver_path(outgoing: &std::path::Path) -> PathBuf {
