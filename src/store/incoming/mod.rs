@@ -1,5 +1,6 @@
 //! The receiving folder, its stage on the same volume, and the space that is reserved.
 
+mod changed_folders;
 pub(crate) mod compare;
 pub(crate) mod numbered_folders;
 pub(crate) mod place;

@@ -2,6 +2,7 @@
 //! `--on-conflict overwrite`.
 
 use super::Incoming;
+use super::changed_folders::ChangedFolders;
 use super::compare::{Comparisons, Fingerprint, StagedEntry};
 use super::numbered_folders::NumberedFolders;
 use super::stage::leaf_of;
@@ -15,36 +16,39 @@ use crate::store::tree::meta::{FileKind, Meta};
 use crate::store::tree::numbered;
 use crate::store::tree::numbered::numbered;
 use crate::store::tree::os;
-use crate::store::tree::sync;
 use cap_std::fs::Dir;
 use std::collections::BTreeSet;
 use std::ffi::{OsStr, OsString};
 use std::io;
 use std::sync::Arc;
 
-/// Maximum number of changed folders that wait for their sync, because handles are scarce. With
-/// more of them the whole volume is synced at the end. If the system cannot do that, the folders so
-/// far are synced immediately.
-const MAX_CHANGED: usize = 64;
 /// The permissions of a folder that is created as the parent of a file.
 const PRIVATE: u32 = 0o700;
 /// Maximum number of attempts at a name that other programs take and free again.
 const MAX_RACES: u32 = 16;
+
+/// The result of an attempt at one name.
+enum Attempt {
+    /// The entry has the name.
+    Placed,
+    /// Another entry has it, and stays.
+    Taken,
+    /// Another entry had it, and is gone.
+    Freed,
+}
 
 /// Places the entries of one batch.
 pub(crate) struct Placer<'a> {
     incoming: &'a Incoming,
     walk: DirCursor<'a>,
     on_conflict: OnConflict,
-    changed: Vec<(Option<Name>, Arc<Dir>)>,
+    changed: ChangedFolders,
     // The folder that is in `changed` with all folders above it.
     last: Option<Name>,
     // The stage, if entries left it.
     stage: Option<Arc<Dir>>,
     // Staged entries with an equal entry in Incoming. They are dropped once that entry is synced.
     duplicates: Vec<TransferId>,
-    // The error of a sync before the end of the batch.
-    failed: Option<io::Error>,
     // The files in Incoming that were compared with staged files.
     comparisons: Comparisons,
     numbered_folders: NumberedFolders,
@@ -61,11 +65,10 @@ impl<'a> Placer<'a> {
             incoming,
             walk: incoming.folder().walk(),
             on_conflict,
-            changed: Vec::new(),
+            changed: ChangedFolders::default(),
             last: None,
             stage: None,
             duplicates: Vec::new(),
-            failed: None,
             comparisons: Comparisons::default(),
             numbered_folders,
         }
@@ -121,77 +124,95 @@ impl<'a> Placer<'a> {
     /// Gives a staged entry its name, and returns the name. After a successful [`Placer::sync`] the
     /// staged entry is gone.
     pub(crate) fn place(&mut self, entry: &StagedEntry<'_>) -> Result<Name, StoreError> {
-        let staged = leaf_of(entry.id);
         let stage = self.incoming.stage_dir()?.dir;
         let (mut number, mut races) = (0, 0);
         while number <= numbered::MAX_NUMBER && races < MAX_RACES {
-            let Some(candidate) = numbered(entry.name, number) else { break };
-            let (parent, leaf) = self.parent(&candidate)?;
-            match rename_into_folder(&stage, &staged, &parent, &leaf) {
-                Ok(()) => {
-                    self.record_moved(&stage, candidate.parent(), &parent)?;
-                    return Ok(candidate);
-                }
-                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-                Err(error) if error.kind() == io::ErrorKind::CrossesDevices => {
-                    return Err(self.incoming.mounted_above(&candidate));
-                }
-                Err(error) => {
-                    let shown = self.shown(&candidate);
-                    return Err(StoreError::of_entry("write", shown, &error, (&parent, &leaf)));
-                }
-            }
-            let there = match os::stat(&parent, &leaf) {
-                Ok(there) => there,
-                Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                    races += 1;
-                    continue;
-                }
-                Err(error) => {
-                    return Err(StoreError::new("look at", self.shown(&candidate), &error));
-                }
-            };
-            let compares = self.on_conflict != OnConflict::Overwrite;
-            if is_staged(&stage, &staged, &there)
-                || compares
-                    && self.comparisons.is_same(
-                        self.incoming,
-                        entry,
-                        number,
-                        (&parent, &leaf),
-                        &there,
-                    )
-            {
-                self.sync_existing(entry, &parent, &leaf)?;
-                fail_point("publish.same");
-                self.record_moved(&stage, candidate.parent(), &parent)?;
-                self.duplicates.push(entry.id);
-                return Ok(candidate);
-            }
-            match self.on_conflict {
-                OnConflict::Rename => number += 1,
-                _ if there.kind == FileKind::Folder => {
-                    return Err(StoreError::InTheWay { path: self.shown(&candidate) });
-                }
-                OnConflict::Skip => {
-                    return Err(StoreError::Conflict { path: self.shown(&candidate) });
-                }
-                OnConflict::Overwrite => {
-                    fail_point("publish.replacing");
-                    os::rename_over(&stage, &staged, &parent, &leaf).map_err(|error| {
-                        StoreError::of_entry(
-                            "replace",
-                            self.shown(&candidate),
-                            &error,
-                            (&parent, &leaf),
-                        )
-                    })?;
-                    self.record_moved(&stage, candidate.parent(), &parent)?;
-                    return Ok(candidate);
-                }
+            let Some(name) = numbered(entry.name, number) else { break };
+            match self.place_at(entry, number, &name, &stage)? {
+                Attempt::Placed => return Ok(name),
+                Attempt::Taken => number += 1,
+                Attempt::Freed => races += 1,
             }
         }
         Err(StoreError::InTheWay { path: self.shown(entry.name) })
+    }
+
+    /// Tries one name, which has this number.
+    fn place_at(
+        &mut self,
+        entry: &StagedEntry<'_>,
+        number: u32,
+        name: &Name,
+        stage: &Arc<Dir>,
+    ) -> Result<Attempt, StoreError> {
+        let (parent, leaf) = self.parent(name)?;
+        match rename_into_folder(stage, &leaf_of(entry.id), &parent, &leaf) {
+            Ok(()) => {}
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                let there = match os::stat(&parent, &leaf) {
+                    Ok(there) => there,
+                    Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                        return Ok(Attempt::Freed);
+                    }
+                    Err(error) => return Err(StoreError::new("look at", self.shown(name), &error)),
+                };
+                if self.is_same(entry, number, stage, (&parent, &leaf), &there) {
+                    self.sync_existing(entry, &parent, &leaf)?;
+                    fail_point("publish.same");
+                    self.record_moved(stage, name.parent(), &parent)?;
+                    self.duplicates.push(entry.id);
+                    return Ok(Attempt::Placed);
+                }
+                if self.on_conflict == OnConflict::Rename {
+                    return Ok(Attempt::Taken);
+                }
+                self.replace(entry, name, stage, (&parent, &leaf), &there)?;
+            }
+            Err(error) if error.kind() == io::ErrorKind::CrossesDevices => {
+                return Err(self.incoming.mounted_above(name));
+            }
+            Err(error) => {
+                let shown = self.shown(name);
+                return Err(StoreError::of_entry("write", shown, &error, (&parent, &leaf)));
+            }
+        }
+        self.record_moved(stage, name.parent(), &parent)?;
+        Ok(Attempt::Placed)
+    }
+
+    /// Whether the existing entry is the staged one itself, or an equal one that may stay.
+    fn is_same(
+        &mut self,
+        entry: &StagedEntry<'_>,
+        number: u32,
+        stage: &Dir,
+        place: (&Dir, &OsStr),
+        there: &Meta,
+    ) -> bool {
+        is_staged(stage, &leaf_of(entry.id), there)
+            || self.on_conflict != OnConflict::Overwrite
+                && self.comparisons.is_same(self.incoming, entry, number, place, there)
+    }
+
+    /// Replaces the existing entry if the options allow it.
+    fn replace(
+        &self,
+        entry: &StagedEntry<'_>,
+        name: &Name,
+        stage: &Dir,
+        (parent, leaf): (&Dir, &OsStr),
+        there: &Meta,
+    ) -> Result<(), StoreError> {
+        if there.kind == FileKind::Folder {
+            return Err(StoreError::InTheWay { path: self.shown(name) });
+        }
+        if self.on_conflict != OnConflict::Overwrite {
+            return Err(StoreError::Conflict { path: self.shown(name) });
+        }
+        fail_point("publish.replacing");
+        os::rename_over(stage, &leaf_of(entry.id), parent, leaf).map_err(|error| {
+            StoreError::of_entry("replace", self.shown(name), &error, (parent, leaf))
+        })
     }
 
     /// Syncs a name that an earlier run gave to an entry: the run may have died before the sync.
@@ -259,7 +280,7 @@ impl<'a> Placer<'a> {
             Err(error) if mode.is_none() && error.kind() == io::ErrorKind::PermissionDenied => {}
             set => set.naming("set the time of", || self.shown(name))?,
         }
-        self.changed(Some(name.clone()), &dir);
+        self.changed.add(Some(name.clone()), &dir);
         Ok(())
     }
 
@@ -270,9 +291,7 @@ impl<'a> Placer<'a> {
         let stage = self.stage.take();
         // The equal entry in Incoming must be durable before the staged one is dropped.
         let with_stage = stage.as_ref().filter(|_| self.duplicates.is_empty());
-        let dirs: Vec<_> = self.changed.iter().map(|(_, dir)| dir).chain(with_stage).collect();
-        let mut synced = self.failed.take().map_or_else(|| sync::folders(dirs.into_iter()), Err);
-        self.changed.clear();
+        let mut synced = self.changed.sync(with_stage);
         self.last = None;
         if let (Some(stage), Ok(()), false) = (stage, &synced, self.duplicates.is_empty()) {
             for id in self.duplicates.drain(..) {
@@ -300,15 +319,15 @@ impl<'a> Placer<'a> {
     /// above it are. Existing folders are synced, too: another program or a failed attempt may have
     /// created them just before.
     fn record_name_in(&mut self, folder: Option<Name>, dir: &Arc<Dir>) -> Result<(), StoreError> {
-        self.changed(folder.clone(), dir);
+        self.changed.add(folder.clone(), dir);
         let Some(name) = folder else { return Ok(()) };
         if self.last.as_ref() == Some(&name) {
             return Ok(());
         }
         let mut above = name.parent();
-        while self.changed.len() < MAX_CHANGED {
+        while !self.changed.is_full() {
             let dir = self.walk.dir(above.as_ref())?;
-            self.changed(above.clone(), &dir);
+            self.changed.add(above.clone(), &dir);
             let Some(name) = above else { break };
             above = name.parent();
         }
@@ -321,26 +340,9 @@ impl<'a> Placer<'a> {
         let found =
             self.walk.make_parent(name, &mut |name, dir| made.push((name, Arc::clone(dir))));
         for (name, dir) in made {
-            self.changed(name, &dir);
+            self.changed.add(name, &dir);
         }
         found
-    }
-
-    fn changed(&mut self, name: Option<Name>, dir: &Arc<Dir>) {
-        if self.changed.iter().rev().any(|(known, held)| *known == name && Arc::ptr_eq(held, dir)) {
-            return;
-        }
-        if self.changed.len() == MAX_CHANGED {
-            if sync::at_once(MAX_CHANGED) {
-                // This many folders are synced by a sync of the volume, which covers this folder,
-                // too.
-                return;
-            }
-            let synced = sync::folders(self.changed.iter().map(|(_, dir)| dir));
-            self.failed = self.failed.take().or(synced.err());
-            self.changed.clear();
-        }
-        self.changed.push((name, Arc::clone(dir)));
     }
 
     /// Syncs the existing entry that is equal to a staged one: another program may have written it
