@@ -68,19 +68,61 @@ fn a_ctrl_c_at_the_prompt_leaves_nothing_behind() {
     script.args(["-q", "-e", "-c", &line, "/dev/null"]).env_remove("RFT_PASSWORD");
     let mut child = script.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
     let (mut keys, mut screen) = (child.stdin.take().unwrap(), child.stdout.take().unwrap());
-    let mut shown = Vec::new();
-    let mut byte = [0];
-    while !String::from_utf8_lossy(&shown).contains("Password") {
-        assert_eq!(screen.read(&mut byte).unwrap(), 1, "{}", String::from_utf8_lossy(&shown));
-        shown.push(byte[0]);
-    }
+    let mut script = Stopped(child);
+    let shown = std::thread::spawn(move || {
+        let mut shown = Vec::new();
+        let _ = screen.read_to_end(&mut shown);
+        String::from_utf8_lossy(&shown).into_owned()
+    });
+    // Before that the terminal itself turns a Ctrl-C into a signal, which a prompt survives.
+    until("the prompt reads keys one by one", || reads_single_keys(script.0.id()));
     keys.write_all(b"secr\x03").unwrap();
-    screen.read_to_end(&mut shown).unwrap();
-    let code = child.wait().unwrap().code();
-    let shown = String::from_utf8_lossy(&shown);
-    assert_eq!(code, Some(130), "{shown}");
+    let mut code = None;
+    until("the program ends", || {
+        code = script.0.try_wait().unwrap();
+        code.is_some()
+    });
+    let shown = shown.join().unwrap();
+    assert_eq!(code.unwrap().code(), Some(130), "{shown}");
     assert!(shown.contains("stopped at the password prompt"), "{shown}");
     assert_eq!(names(base.path()), [""; 0]);
+}
+
+/// Whether the terminal of the program under script(1) passes each key to it, Ctrl-C included.
+#[cfg(target_os = "linux")]
+fn reads_single_keys(script: u32) -> bool {
+    let children = fs::read_to_string(format!("/proc/{script}/task/{script}/children"));
+    let Some(child) = children.ok().and_then(|all| all.split(' ').next().map(str::to_owned)) else {
+        return false;
+    };
+    let Ok(terminal) = fs::read_link(format!("/proc/{child}/fd/0")) else { return false };
+    if !terminal.starts_with("/dev/pts") {
+        return false;
+    }
+    let settings = Command::new("stty").arg("-F").arg(terminal).arg("-a").output().unwrap();
+    String::from_utf8_lossy(&settings.stdout).contains("-isig")
+}
+
+/// Waits for a condition, at most 40 s.
+#[cfg(target_os = "linux")]
+fn until(what: &str, mut holds: impl FnMut() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(40);
+    while !holds() {
+        assert!(Instant::now() < deadline, "not within 40 s: {what}");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+/// A process that is killed when dropped.
+#[cfg(target_os = "linux")]
+struct Stopped(Child);
+
+#[cfg(target_os = "linux")]
+impl Drop for Stopped {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
 }
 
 /// The program and its messages to people.
