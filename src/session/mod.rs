@@ -20,7 +20,7 @@ use crate::transport::close_code::CloseCode;
 use crate::transport::fec::{Fec, RepairKey, SessionRepair};
 use crate::transport::path_probe;
 use crate::transport::receive_window::ReceiveWindow;
-use crate::transport::stream::{Priority, SendBacklog, StreamError};
+use crate::transport::stream::{OpenStreams, Priority, RecvHalf, SendBacklog, StreamError};
 use crate::transport::tls;
 pub use error::AuthError;
 use handshake::Authenticated;
@@ -29,7 +29,7 @@ use record::{RecordError, RecordReader, RecordWriter};
 use std::net::SocketAddr;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
-use tokio::sync::{Mutex, Notify, mpsc};
+use tokio::sync::{Mutex, mpsc};
 pub use windows::PathRate;
 use windows::Windows;
 
@@ -50,8 +50,7 @@ pub struct Session {
     accepts_compressed: bool,
     link: PathRate,
     backlog: SendBacklog,
-    /// Told of each new file stream.
-    activity: Arc<Notify>,
+    streams: OpenStreams,
     writer: Mutex<RecordWriter>,
     ending: Ending,
 }
@@ -82,7 +81,7 @@ impl Session {
         let (messages, receiver) = mpsc::channel(CONTROL_QUEUE);
         let (ending, link, backlog) =
             (Ending::default(), PathRate::default(), SendBacklog::default());
-        let (keys, activity) = (established.keys, Arc::new(Notify::new()));
+        let (keys, open) = (established.keys, OpenStreams::default());
         fec.begin(SessionRepair {
             own: RepairKey::new(&keys.repair(established.role)),
             peers: RepairKey::new(&keys.repair(established.role.other())),
@@ -97,7 +96,7 @@ impl Session {
             receive,
             rate: link.clone(),
             fec: fec.clone(),
-            activity: activity.clone(),
+            streams: open.clone(),
         };
         tokio::spawn(windows.follow());
         let session = Self {
@@ -111,7 +110,7 @@ impl Session {
             accepts_compressed: settings.capabilities & Settings::ACCEPTS_COMPRESSED != 0,
             link,
             backlog,
-            activity,
+            streams: open,
             writer: Mutex::new(writer),
             ending,
         };
@@ -193,11 +192,11 @@ impl Session {
         &self,
         (send, recv): (quinn::SendStream, quinn::RecvStream),
     ) -> (RecordWriter, RecordReader) {
-        self.activity.notify_one();
         let stream = u64::from(VarInt::from(send.id()));
         let (send, sealer) = self.keys.sealer(self.role, send);
         let writer = RecordWriter::new(send.counted(&self.backlog), sealer);
-        let reader = RecordReader::new(recv.into(), self.keys.opener(self.role.other(), stream));
+        let recv = RecvHalf::from(recv).counted(&self.streams);
+        let reader = RecordReader::new(recv, self.keys.opener(self.role.other(), stream));
         (writer, reader)
     }
 

@@ -5,17 +5,17 @@ use crate::transport::congestion;
 use crate::transport::connection_config::SEND_WINDOW;
 use crate::transport::fec::Fec;
 use crate::transport::receive_window::ReceiveWindow;
+use crate::transport::stream::OpenStreams;
 use quinn::{Connection, VarInt};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
-use tokio::sync::Notify;
 
-/// Time between two updates while no stream data crosses. A new file stream ends the wait.
-const IDLE_INTERVAL: Duration = Duration::from_secs(1);
-/// A session without stream data for this time is idle.
-const IDLE_AFTER: Duration = Duration::from_secs(1);
+/// Time between two updates while file streams are open and no stream data crosses.
+const STALLED_INTERVAL: Duration = Duration::from_secs(1);
+/// No stream data crosses if none has crossed for this time.
+const STALLED_AFTER: Duration = Duration::from_secs(1);
 
 /// The path's rate by the congestion controller's estimate, or the delivery rate if that is larger.
 #[derive(Debug, Clone, Default)]
@@ -41,8 +41,7 @@ pub(super) struct Windows {
     pub(super) receive: ReceiveWindow,
     pub(super) rate: PathRate,
     pub(super) fec: Fec,
-    /// Told of each new file stream.
-    pub(super) activity: Arc<Notify>,
+    pub(super) streams: OpenStreams,
 }
 
 impl Windows {
@@ -53,11 +52,12 @@ impl Windows {
         let (mut address, mut set) = (None, None);
         let (mut frames, mut busy_at) = (0, Instant::now());
         loop {
-            let idle = busy_at.elapsed() >= IDLE_AFTER;
-            let interval = if idle { IDLE_INTERVAL } else { congestion::UPDATE_INTERVAL };
+            let stalled = busy_at.elapsed() >= STALLED_AFTER;
+            let interval = if stalled { STALLED_INTERVAL } else { congestion::UPDATE_INTERVAL };
             tokio::select! {
-                () = tokio::time::sleep(interval) => {}
-                () = self.activity.notified(), if idle => busy_at = Instant::now(),
+                // A session without file streams has no timer.
+                () = tokio::time::sleep(interval), if !stalled || self.streams.any() => {}
+                () = self.streams.opened(), if stalled => busy_at = Instant::now(),
                 _ = self.connection.closed() => {
                     tracing::debug!(packets = self.fec.recovered_count(), "lost packets that FEC recovered");
                     return;

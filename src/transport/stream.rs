@@ -9,6 +9,7 @@ use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::sync::Notify;
 
 /// Maximum length of a piece, bytes.
 const PIECE: usize = 64 * 1024;
@@ -126,6 +127,44 @@ impl Drop for BlockedWriter {
     }
 }
 
+/// Counts the open file streams of a session. Clones share one state.
+#[derive(Debug, Clone, Default)]
+pub struct OpenStreams(Arc<OpenCount>);
+
+#[derive(Debug, Default)]
+struct OpenCount {
+    open: AtomicUsize,
+    opened: Notify,
+}
+
+impl OpenStreams {
+    /// Whether a stream is open.
+    pub(crate) fn any(&self) -> bool {
+        self.0.open.load(Ordering::Relaxed) > 0
+    }
+
+    /// Completes when a stream was opened since the last call completed.
+    pub(crate) async fn opened(&self) {
+        self.0.opened.notified().await;
+    }
+
+    fn open(&self) -> OpenStream {
+        self.0.open.fetch_add(1, Ordering::Relaxed);
+        self.0.opened.notify_one();
+        OpenStream(self.clone())
+    }
+}
+
+/// An open stream, until this is dropped.
+#[derive(Debug)]
+struct OpenStream(OpenStreams);
+
+impl Drop for OpenStream {
+    fn drop(&mut self) {
+        self.0.0.open.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
 /// The sending half. If it is dropped before it is finished, the stream is reset, so that the peer
 /// does not take the data so far for all of it.
 #[derive(Debug)]
@@ -143,7 +182,10 @@ enum SendInner {
 
 /// The receiving half.
 #[derive(Debug)]
-pub struct RecvHalf(RecvInner);
+pub struct RecvHalf {
+    inner: RecvInner,
+    _open: Option<OpenStream>,
+}
 
 #[derive(Debug)]
 enum RecvInner {
@@ -162,7 +204,7 @@ pub fn pipe(buffer: usize) -> ((SendHalf, RecvHalf), (SendHalf, RecvHalf)) {
                 ended: false,
                 backlog: SendBacklog::default(),
             },
-            RecvHalf(RecvInner::Pipe { read, offset: 0 }),
+            RecvHalf { inner: RecvInner::Pipe { read, offset: 0 }, _open: None },
         )
     };
     (end(a), end(b))
@@ -176,7 +218,7 @@ impl From<quinn::SendStream> for SendHalf {
 
 impl From<quinn::RecvStream> for RecvHalf {
     fn from(stream: quinn::RecvStream) -> Self {
-        Self(RecvInner::Quic(stream))
+        Self { inner: RecvInner::Quic(stream), _open: None }
     }
 }
 
@@ -242,12 +284,18 @@ impl Drop for SendHalf {
 }
 
 impl RecvHalf {
+    /// Counts this stream among `streams` until it is dropped.
+    pub fn counted(mut self, streams: &OpenStreams) -> Self {
+        self._open = Some(streams.open());
+        self
+    }
+
     /// Fills `buf` with the next bytes in order.
     ///
     /// # Errors
     /// [`StreamError`] if the stream ends before.
     pub async fn read_exact(&mut self, buf: &mut [u8]) -> Result<(), StreamError> {
-        match &mut self.0 {
+        match &mut self.inner {
             RecvInner::Quic(stream) => stream.read_exact(buf).await.map_err(|error| match error {
                 quinn::ReadExactError::FinishedEarly(_) => StreamError::Ended,
                 quinn::ReadExactError::ReadError(error) => read_error(error),
@@ -266,7 +314,7 @@ impl RecvHalf {
     /// # Errors
     /// [`StreamError`] if the peer abandons the stream or the connection is lost.
     pub async fn piece(&mut self) -> Result<Option<(u64, Bytes)>, StreamError> {
-        match &mut self.0 {
+        match &mut self.inner {
             RecvInner::Quic(stream) => match stream.read_chunk(PIECE, false).await {
                 Ok(chunk) => Ok(chunk.map(|chunk| (chunk.offset, chunk.bytes))),
                 Err(error) => Err(read_error(error)),
@@ -283,7 +331,7 @@ impl RecvHalf {
 
     /// Stops reading, and sends the code to the peer.
     pub fn stop(&mut self, code: StreamCode) {
-        if let RecvInner::Quic(stream) = &mut self.0 {
+        if let RecvInner::Quic(stream) = &mut self.inner {
             let _ = stream.stop(VarInt::from_u32(code as u32));
         }
     }
