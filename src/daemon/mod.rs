@@ -30,6 +30,7 @@ use crate::status::Status;
 use crate::store::{StateDir, StoreError};
 use crate::transport::endpoint::{Endpoint, EndpointError};
 use crate::transport::port::Port;
+use crate::transport::ticks::Ticks;
 use events::Events;
 use peer::Peer;
 use rand::rngs::SysRng;
@@ -74,7 +75,7 @@ impl Daemon {
     /// # Errors
     /// [`RunError::Endpoint`] or [`RunError::Net`].
     pub fn check(config: &Config) -> Result<Port, RunError> {
-        let port = Port::bind(config)?;
+        let port = Port::bind(config).map_err(EndpointError::from)?;
         if let Some(peer) = &config.peer {
             peering::check_peer(peer, port.local().map_err(EndpointError::Drive)?)?;
         }
@@ -161,9 +162,9 @@ impl Daemon {
 
     /// Completes when `.rft`, which has the lock and the ledger, is gone, or another folder stands
     /// in the place of Incoming or Outgoing, which a sandboxed process may not use.
-    async fn folder_lost(&self) -> StoreError {
+    async fn folder_lost(&self, ticks: Ticks) -> StoreError {
         loop {
-            tokio::time::sleep(FOLDERS_INTERVAL).await;
+            tokio::time::sleep_until(ticks.next(FOLDERS_INTERVAL, Instant::now()).into()).await;
             let storage = &self.storage;
             let shared =
                 storage.state.is_there().and_then(|()| storage.incoming.folder().can_go_on());
@@ -214,7 +215,7 @@ impl Run {
         let connector = connector::run(&endpoint, &config, key, own, events, adopted);
         let result = tokio::select! {
             result = connector => result.map(|()| Finished::Stopped).map_err(RunError::from),
-            result = serve(&daemon, sessions, &config, &mut failed, stopped) => result,
+            result = serve(&daemon, sessions, &config, endpoint.ticks, &mut failed, stopped) => result,
         };
         let _ = tokio::time::timeout(LINGER, endpoint.quic.wait_idle()).await;
         let result = result.and_then(|finished| match failed.try_recv() {
@@ -233,6 +234,7 @@ async fn serve(
     daemon: &Daemon,
     mut adopted: mpsc::Receiver<(Session, ControlReceiver)>,
     config: &Config,
+    ticks: Ticks,
     failed: &mut mpsc::UnboundedReceiver<RunError>,
     mut stopped: watch::Receiver<bool>,
 ) -> Result<Finished, RunError> {
@@ -250,7 +252,7 @@ async fn serve(
             }
             Some(_) = sessions.join_next() => {}
             Some(error) = failed.recv() => break Err(error),
-            error = daemon.folder_lost() => break Err(error.into()),
+            error = daemon.folder_lost(ticks) => break Err(error.into()),
             result = &mut drained => break result,
             _ = stopped.wait_for(|&stop| stop) => break drain::stopped(daemon),
         }

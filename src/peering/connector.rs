@@ -53,7 +53,7 @@ pub async fn run(
         tasks.spawn(dial::run(shared.clone(), watch_needed, authenticated));
     }
     let mut waiting = Waiting { since: Instant::now(), told: false };
-    let mut interval = Liveness::BUSY_INTERVAL;
+    let mut next = Instant::now() + Liveness::BUSY_INTERVAL;
     loop {
         tokio::select! {
             Some(arrival) = arrivals.recv() => {
@@ -66,12 +66,12 @@ pub async fn run(
                 Ok(result) => result?,
                 Err(panic) => return Err(Fatal::Internal(panic.to_string())),
             },
-            () = tokio::time::sleep(interval) => {}
+            () = tokio::time::sleep_until(next.into()) => {}
             () = closed(shared.connection()) => {}
             () = sessions.closed() => return Ok(()),
         }
-        let (alive, next) = shared.check();
-        interval = next;
+        let alive;
+        (alive, next) = shared.check();
         needed.send_if_modified(|needed| std::mem::replace(needed, !alive) == alive);
         waiting.tell(&shared);
         shared.tell_failures();
@@ -146,7 +146,8 @@ async fn welcome(
     pending: PendingConnection,
 ) -> Result<Authenticated, AuthError> {
     let deadline = tokio::time::Instant::now() + DEADLINE;
-    let (connecting, guesses, slot) = pending.accept(&shared.admission, &shared.connection_config)?;
+    let (connecting, guesses, slot) =
+        pending.accept(&shared.admission, &shared.connection_config)?;
     let connecting = within(deadline, connecting).await?;
     let connection =
         connecting.map_err(|error| close::ended(Role::Responder, Phase::Tls, &error))?;

@@ -1,11 +1,13 @@
 //! Whether a session is alive: whether packets arrive in both directions. Pure: time is passed in.
 //!
-//! Both sides send a keep-alive every second, so on a working path packets arrive at least that
-//! often. A session that is not alive is not given up; a new connection is dialled beside it.
+//! An idle session has a keep-alive and its acknowledgement about every second, so on a working
+//! path packets arrive on both sides that often. A session that is not alive is not given up; a new
+//! connection is dialled beside it.
 //!
 //! Only time in which this process ran counts as silence: a busy host must not look like a dead
 //! path.
 
+use crate::transport::connection_config::ACCEPTED_KEEP_ALIVE as KEEP_ALIVE;
 use quinn::Connection;
 use std::time::{Duration, Instant};
 
@@ -38,6 +40,8 @@ pub(crate) struct Counters {
     pub(crate) answers: u64,
     /// Sent frames that elicit an acknowledgement (RFC 9000 section 13.2).
     pub(crate) questions: u64,
+    /// When the last datagram arrived, if that is known.
+    pub(crate) received_at: Option<Instant>,
 }
 
 impl Counters {
@@ -48,6 +52,7 @@ impl Counters {
             received: stats.udp_rx.datagrams,
             answers: stats.frame_rx.acks,
             questions: stats.frame_tx.stream + stats.frame_tx.ping,
+            received_at: None,
         }
     }
 }
@@ -67,9 +72,9 @@ pub(crate) struct Liveness {
 impl Liveness {
     /// Time between two checks while data crosses or an acknowledgement is due.
     pub(crate) const BUSY_INTERVAL: Duration = Duration::from_millis(100);
-    /// Time between two checks of an idle session, where only keep-alives cross. A loss of the path
-    /// is noticed later by this at most, and an idle process rarely wakes up.
-    pub(crate) const IDLE_INTERVAL: Duration = Duration::from_millis(500);
+    /// Maximum time between two checks of an idle session, where only keep-alives cross. A loss of
+    /// the path is noticed later by this at most, and an idle process rarely wakes up.
+    pub(crate) const IDLE_INTERVAL: Duration = Duration::from_secs(1);
 
     /// The liveness of a new connection.
     pub(crate) fn new(now: Instant) -> Self {
@@ -85,19 +90,24 @@ impl Liveness {
     /// Takes the connection's counters at `now`.
     pub(crate) fn look(&mut self, counters: Counters, now: Instant) {
         let since = now.saturating_duration_since(self.looked);
-        if since < ASLEEP {
+        if since < ASLEEP + (self.interval - Self::BUSY_INTERVAL) {
             let missed = since.saturating_sub(self.interval + LATE);
             self.heard += missed;
             self.unanswered = self.unanswered.map(|since| since + missed);
         }
+        let before = self.looked.min(now);
         self.looked = self.looked.max(now);
         if counters.received != self.last.received {
-            self.heard = now;
+            // The last datagram of the socket may be of another connection.
+            self.heard = counters.received_at.map_or(now, |at| at.min(now).max(before));
         }
         if counters.answers != self.last.answers {
             self.unanswered = None;
         } else if counters.questions != self.last.questions {
-            self.unanswered.get_or_insert(now);
+            // In an idle session the keep-alive is the only question.
+            let idle = self.interval == Self::IDLE_INTERVAL;
+            let asked = if idle { (self.heard + KEEP_ALIVE).max(before).min(now) } else { now };
+            self.unanswered.get_or_insert(asked);
         }
         // A keep-alive is one question.
         let busy = self.unanswered.is_some() || counters.questions > self.last.questions + 1;

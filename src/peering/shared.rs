@@ -15,10 +15,12 @@ use crate::transport::close_code::CloseCode;
 use crate::transport::connection_config::ConnectionConfig;
 use crate::transport::endpoint::Endpoint;
 use crate::transport::fec::Fec;
+use crate::transport::ticks::Ticks;
+use crate::transport::wire::LastReceived;
 use quinn::Connection;
 use std::net::SocketAddr;
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 /// File streams that the peer may have open at once: enough that thousands of small files a second
 /// do not wait for each other's receipts over a long path.
@@ -29,6 +31,8 @@ pub(crate) struct PeeringState {
     pub(crate) endpoint: quinn::Endpoint,
     pub(crate) connection_config: ConnectionConfig,
     pub(crate) fec: Fec,
+    pub(crate) last_received: LastReceived,
+    ticks: Ticks,
     pub(crate) local: SocketAddr,
     pub(crate) key: PasswordKey,
     pub(crate) own: Identity,
@@ -73,19 +77,20 @@ impl Held {
 
     /// The session as [`tie_break::decide`](super::tie_break::decide) takes it, unless it is
     /// closed.
-    fn current(&mut self) -> Option<Current> {
+    fn current(&mut self, last_received: &LastReceived) -> Option<Current> {
         self.connection.close_reason().is_none().then(|| Current {
             peer: self.peer,
             session: self.id,
             role: self.role,
             age: self.since.elapsed(),
-            alive: self.alive(Instant::now()),
+            alive: self.alive(last_received, Instant::now()),
         })
     }
 
     /// Whether packets arrive in both directions. Called every [`Liveness::interval`].
-    fn alive(&mut self, now: Instant) -> bool {
-        self.liveness.look(Counters::of(&self.connection), now);
+    fn alive(&mut self, last_received: &LastReceived, now: Instant) -> bool {
+        let received_at = Some(last_received.get());
+        self.liveness.look(Counters { received_at, ..Counters::of(&self.connection) }, now);
         self.connection.close_reason().is_none() && self.liveness.alive(self.connection.rtt(), now)
     }
 }
@@ -102,6 +107,8 @@ impl PeeringState {
             endpoint: endpoint.quic.clone(),
             connection_config: endpoint.connection_config.clone(),
             fec: endpoint.fec.clone(),
+            last_received: endpoint.last_received.clone(),
+            ticks: endpoint.ticks,
             local: endpoint.local,
             key,
             own,
@@ -125,7 +132,10 @@ impl PeeringState {
     /// This side's first message on a new connection to the process `peer`.
     pub(crate) fn settings(&self, peer: PeerId) -> Settings {
         let (last_session, current) = match &mut *self.held() {
-            Some(held) => (held.id, held.current().filter(|current| current.alive)),
+            Some(held) => {
+                let current = held.current(&self.last_received);
+                (held.id, current.filter(|current| current.alive))
+            }
             None => ([0; 16], None),
         };
         Settings {
@@ -142,7 +152,7 @@ impl PeeringState {
 
     /// The session, unless it is closed.
     pub(crate) fn current(&self) -> Option<Current> {
-        self.held().as_mut()?.current()
+        self.held().as_mut()?.current(&self.last_received)
     }
 
     /// Whether another process of its installation has displaced the process `peer`.
@@ -195,11 +205,16 @@ impl PeeringState {
         }
     }
 
-    /// Whether the session is alive, and how long to wait before it is checked again.
-    pub(crate) fn check(&self) -> (bool, Duration) {
-        match &mut *self.held() {
-            Some(held) => (held.alive(Instant::now()), held.liveness.interval()),
+    /// Whether the session is alive, and when it is to be checked again.
+    pub(crate) fn check(&self) -> (bool, Instant) {
+        let now = Instant::now();
+        let (alive, interval) = match &mut *self.held() {
+            Some(held) => (held.alive(&self.last_received, now), held.liveness.interval()),
             None => (false, Liveness::BUSY_INTERVAL),
+        };
+        match interval {
+            Liveness::IDLE_INTERVAL => (alive, self.ticks.next(interval, now)),
+            _ => (alive, now + interval),
         }
     }
 

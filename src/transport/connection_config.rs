@@ -16,9 +16,12 @@ use std::time::Duration;
 /// A connection without a packet from the peer for this long is lost (RFC 9000, section 10.1). rft
 /// dials a new one much earlier, so this only limits how long a dead one is kept.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
-/// Interval of keep-alive packets: they hold NAT and firewall state, and distinguish a lost
-/// connection from an idle one.
-pub const KEEP_ALIVE: Duration = Duration::from_secs(1);
+/// The dialling side sends a keep-alive when no packet has crossed for this time. Keep-alives hold
+/// NAT and firewall state, and distinguish a lost connection from an idle one.
+const KEEP_ALIVE: Duration = Duration::from_secs(1);
+/// The same for the accepting side: longer, so that on a working path the other side's keep-alive
+/// and its acknowledgement are enough, and an idle process rarely wakes up.
+pub(crate) const ACCEPTED_KEEP_ALIVE: Duration = Duration::from_millis(1250);
 /// Initial RTT of a dialled connection (RFC 9002, section 6.2.2). QUIC retransmits its first
 /// packets after three times as long. The dialler opens another connection before that
 /// (`peering::backoff`), so they are never retransmitted: during a long outage the retransmissions
@@ -62,7 +65,7 @@ impl ConnectionConfig {
     pub(super) fn new(tls: Tls, congestion: Congestion) -> Self {
         let mut server = ServerConfig::with_crypto(tls.server);
         server
-            .transport_config(Arc::new(transport(congestion, ETHERNET_PAYLOAD)))
+            .transport_config(Arc::new(accepted(congestion, ETHERNET_PAYLOAD)))
             .max_incoming(MAX_INCOMING)
             .incoming_buffer_size(INCOMING_BUFFER)
             .incoming_buffer_size_total(MAX_INCOMING as u64 * INCOMING_BUFFER);
@@ -115,12 +118,19 @@ impl ConnectionConfig {
         } else {
             ETHERNET_PAYLOAD
         };
-        let mut transport = transport(self.congestion, largest);
+        let mut transport = accepted(self.congestion, largest);
         transport.congestion_controller_factory(hold(congestion::factory(self.congestion)));
         let mut server = self.server.clone();
         server.transport_config(Arc::new(transport));
         incoming.accept_with(Arc::new(server))
     }
+}
+
+/// The transport configuration of an accepted connection.
+fn accepted(kind: Congestion, largest: u16) -> TransportConfig {
+    let mut transport = transport(kind, largest);
+    transport.keep_alive_interval(Some(ACCEPTED_KEEP_ALIVE));
+    transport
 }
 
 /// The transport configuration. The transport parameters among it (RFC 9000, section 18) are the

@@ -4,15 +4,19 @@ use super::connection_config::ConnectionConfig;
 use super::fec::Fec;
 use super::mtu::JUMBO_PAYLOAD;
 use super::port::{BindError, Port};
+use super::runtime::RestingRuntime;
 use super::socket;
+use super::ticks::Ticks;
 use super::tls;
 use super::tls::TlsError;
+use super::wire::LastReceived;
 use crate::cause;
 use crate::config::Config;
-use quinn::{EndpointConfig, TokioRuntime};
+use quinn::EndpointConfig;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Instant;
 
 /// Why there is no endpoint.
 #[derive(Debug, thiserror::Error)]
@@ -42,6 +46,10 @@ pub struct Endpoint {
     pub connection_config: ConnectionConfig,
     /// Forward error correction on this endpoint's socket.
     pub fec: Fec,
+    /// When the socket received a datagram last.
+    pub last_received: LastReceived,
+    /// The times of periodic checks.
+    pub ticks: Ticks,
 }
 
 impl Endpoint {
@@ -72,11 +80,10 @@ impl Endpoint {
         // Packets without the fixed bit are not QUIC's: `fec` and `first_packet` rely on it.
         limits.grease_quic_bit(false);
         let connection_config = ConnectionConfig::new(tls, config.congestion);
-        let runtime = Arc::new(TokioRuntime);
+        let runtime = Arc::new(RestingRuntime);
         let server = Some(connection_config.server());
-        let quic =
-            quinn::Endpoint::new_with_abstract_socket(limits, server, bound.socket, runtime)
-                .map_err(EndpointError::Drive)?;
+        let quic = quinn::Endpoint::new_with_abstract_socket(limits, server, bound.socket, runtime)
+            .map_err(EndpointError::Drive)?;
         Ok(Self {
             quic,
             local: bound.local,
@@ -84,6 +91,8 @@ impl Endpoint {
             notes: bound.notes,
             connection_config,
             fec: bound.fec,
+            last_received: bound.last_received,
+            ticks: Ticks::since(Instant::now()),
         })
     }
 }
@@ -106,7 +115,12 @@ mod tests {
                 (Endpoint::open(&config).unwrap(), Endpoint::open(&config).unwrap());
             let accepted = async { host.quic.accept().await.unwrap().await.unwrap() };
             let dialled = async {
-                stranger.connection_config.connect(&stranger.quic, host.local).unwrap().await.unwrap()
+                stranger
+                    .connection_config
+                    .connect(&stranger.quic, host.local)
+                    .unwrap()
+                    .await
+                    .unwrap()
             };
             let (_accepted, dialled) = tokio::join!(accepted, dialled);
             let (mut send, _recv) = dialled.open_bi().await.unwrap();
@@ -143,7 +157,9 @@ mod jumbo_tests {
             let incoming = right.quic.accept().await.unwrap();
             right.connection_config.accept(incoming, |factory| factory).unwrap().await.unwrap()
         };
-        let dialled = async { left.connection_config.connect(&left.quic, right.local).unwrap().await.unwrap() };
+        let dialled = async {
+            left.connection_config.connect(&left.quic, right.local).unwrap().await.unwrap()
+        };
         let (dialled, accepted) = tokio::join!(dialled, accepted);
         let (mut send, _answers) = dialled.open_bi().await.unwrap();
         send.write_all(&[1]).await.unwrap();

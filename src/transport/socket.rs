@@ -3,7 +3,7 @@
 
 use super::fec::Fec;
 use super::plain_socket::PlainSocket;
-use super::wire::Wire;
+use super::wire::{LastReceived, Wire};
 use crate::cause;
 use quinn::{AsyncUdpSocket, Runtime, TokioRuntime};
 use socket2::{Domain, Protocol, Socket, Type};
@@ -28,6 +28,8 @@ pub struct Bound {
     pub notes: Vec<String>,
     /// Forward error correction on this socket, off until it knows the session's path.
     pub fec: Fec,
+    /// When the socket received a datagram last.
+    pub last_received: LastReceived,
 }
 
 /// Readies a socket for an endpoint. Needs a runtime.
@@ -60,8 +62,9 @@ pub fn wrap(std_socket: std::net::UdpSocket) -> io::Result<Bound> {
             Arc::new(PlainSocket::new(plain)?)
         }
     };
-    let socket = Arc::new(Wire { socket, fec: fec.clone() });
-    Ok(Bound { socket, local, notes, fec })
+    let last_received = LastReceived::new();
+    let socket = Arc::new(Wire { socket, fec: fec.clone(), last_received: last_received.clone() });
+    Ok(Bound { socket, local, notes, fec, last_received })
 }
 
 /// Binds all addresses of both families, or of IPv4 alone where there is no IPv6.

@@ -10,7 +10,9 @@ use std::io::{self, IoSliceMut};
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll, ready};
+use std::time::{Duration, Instant};
 
 /// Wraps a UDP socket for quinn.
 #[derive(Debug)]
@@ -19,6 +21,32 @@ pub(crate) struct Wire {
     pub socket: Arc<dyn AsyncUdpSocket>,
     /// Recovers lost packets.
     pub fec: Fec,
+    /// Set to the time of each datagram.
+    pub last_received: LastReceived,
+}
+
+/// When a socket received a datagram last, from anywhere. Clones share one value.
+#[derive(Debug, Clone)]
+pub struct LastReceived {
+    begun: Instant,
+    /// Milliseconds since `begun`.
+    at: Arc<AtomicU64>,
+}
+
+impl LastReceived {
+    pub(super) fn new() -> Self {
+        Self { begun: Instant::now(), at: Arc::default() }
+    }
+
+    fn is_now(&self) {
+        let millis = u64::try_from(self.begun.elapsed().as_millis()).unwrap_or(u64::MAX);
+        self.at.store(millis, Ordering::Relaxed);
+    }
+
+    /// The time, to the millisecond.
+    pub fn get(&self) -> Instant {
+        self.begun + Duration::from_millis(self.at.load(Ordering::Relaxed))
+    }
 }
 
 impl AsyncUdpSocket for Wire {
@@ -58,6 +86,7 @@ impl AsyncUdpSocket for Wire {
             return Poll::Ready(Ok(recovered));
         }
         let received = ready!(self.socket.poll_recv(cx, bufs, meta))?;
+        self.last_received.is_now();
         self.fec.on_received(&bufs[..received], &meta[..received]);
         for (buf, meta) in bufs.iter_mut().zip(meta.iter()).take(received) {
             drop_first_packets_that_close(&mut buf[..meta.len], meta.stride);

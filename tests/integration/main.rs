@@ -11,6 +11,8 @@
 #[path = "../harness/mod.rs"]
 mod harness;
 
+#[cfg(target_os = "linux")]
+mod at_rest;
 mod cli;
 mod compress;
 mod connector;
