@@ -16,7 +16,7 @@ use crate::transport::connection_config::ConnectionConfig;
 use crate::transport::endpoint::Endpoint;
 use crate::transport::fec::Fec;
 use crate::transport::ticks::Ticks;
-use crate::transport::wire::LastReceived;
+use crate::transport::quic_socket::LastReceived;
 use quinn::Connection;
 use std::net::SocketAddr;
 use std::sync::{Mutex, MutexGuard, PoisonError};

@@ -9,7 +9,7 @@ use super::socket;
 use super::ticks::Ticks;
 use super::tls;
 use super::tls::TlsError;
-use super::wire::LastReceived;
+use super::quic_socket::LastReceived;
 use crate::cause;
 use crate::config::Config;
 use quinn::EndpointConfig;

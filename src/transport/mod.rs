@@ -19,4 +19,4 @@ pub mod socket;
 pub mod stream;
 pub mod ticks;
 pub mod tls;
-pub mod wire;
+pub mod quic_socket;

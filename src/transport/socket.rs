@@ -3,7 +3,7 @@
 
 use super::fec::Fec;
 use super::plain_socket::PlainSocket;
-use super::wire::{LastReceived, Wire};
+use super::quic_socket::{LastReceived, QuicSocket};
 use crate::cause;
 use quinn::{AsyncUdpSocket, Runtime, TokioRuntime};
 use socket2::{Domain, Protocol, Socket, Type};
@@ -63,7 +63,7 @@ pub fn wrap(std_socket: std::net::UdpSocket) -> io::Result<Bound> {
         }
     };
     let last_received = LastReceived::new();
-    let socket = Arc::new(Wire { socket, fec: fec.clone(), last_received: last_received.clone() });
+    let socket = Arc::new(QuicSocket { socket, fec: fec.clone(), last_received: last_received.clone() });
     Ok(Bound { socket, local, notes, fec, last_received })
 }
 

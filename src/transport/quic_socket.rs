@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 
 /// Wraps a UDP socket for quinn.
 #[derive(Debug)]
-pub(crate) struct Wire {
+pub(crate) struct QuicSocket {
     /// The socket.
     pub socket: Arc<dyn AsyncUdpSocket>,
     /// Recovers lost packets.
@@ -49,7 +49,7 @@ impl LastReceived {
     }
 }
 
-impl AsyncUdpSocket for Wire {
+impl AsyncUdpSocket for QuicSocket {
     fn create_io_poller(self: Arc<Self>) -> Pin<Box<dyn UdpPoller>> {
         self.socket.clone().create_io_poller()
     }
