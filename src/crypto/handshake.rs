@@ -27,8 +27,9 @@ use super::seal::SessionKeys;
 mod hello;
 
 pub use super::role::Role;
-pub use super::transcript::{ChannelBinding, M1_LEN, M2_LEN, M3_LEN, M4_LEN};
-use super::transcript::{PROOF_LEN, SESSION_KEYS_LEN, WRAP_LEN};
+pub use super::channel_binding::ChannelBinding;
+use super::message_lengths::{PROOF_LEN, SESSION_KEYS_LEN, WRAP_LEN};
+pub use super::message_lengths::{M1_LEN, M2_LEN, M3_LEN, M4_LEN};
 use hello::Hello;
 pub use hello::SUITE;
 

@@ -17,18 +17,19 @@
 //! big-endian. Types that hold secrets have neither `Debug` nor `Clone` and are wiped when
 //! dropped.
 
+mod channel_binding;
 mod cipher;
 pub mod filehash;
 #[cfg(any(test, feature = "fuzzing"))]
 pub mod fuzzing;
 pub mod handshake;
 pub mod kem;
+mod message_lengths;
 mod pake;
 pub mod password;
 mod role;
 mod schedule;
 pub mod seal;
-mod transcript;
 #[cfg(test)]
 mod vectors;
 

@@ -11,7 +11,8 @@ use zeroize::{Zeroize, Zeroizing};
 
 use super::pake::Isk;
 use super::role::Role;
-use super::transcript::{ChannelBinding, M1_LEN, M2_LEN, M4_LEN};
+use super::channel_binding::ChannelBinding;
+use super::message_lengths::{M1_LEN, M2_LEN, M4_LEN};
 
 /// The TLS exporter's label (RFC 5705, RFC 8446 section 7.5), for an empty context and 96 bytes of
 /// output.
