@@ -6,7 +6,7 @@
 //! | M1 | initiator to responder | 72 | "RFT1", role 'I', suite, flags (2, zero), peer id 16, random 16, Ya 32 |
 //! | M2 | responder to initiator | 72 | the same with role 'R' and Yb |
 //! | M3 | initiator to responder | 32 | Ta |
-//! | M4 | responder to initiator | 112 | Tb 32, wrapped session keys 64, their GCM tag 16 |
+//! | M4 | responder to initiator | 112 | Tb 32, wrapped session key 64, its GCM tag 16 |
 //!
 //! The initiator proves itself first, so a client that dials learns nothing from the responder
 //! before it has shown that it knows the password. Each step consumes its state, so no scalar and
@@ -28,7 +28,7 @@ mod hello;
 
 pub use super::role::Role;
 pub use super::channel_binding::ChannelBinding;
-use super::message_lengths::{PROOF_LEN, SESSION_KEYS_LEN, WRAP_LEN};
+use super::message_lengths::{PROOF_LEN, SESSION_KEY_LEN, WRAP_LEN};
 pub use super::message_lengths::{M1_LEN, M2_LEN, M3_LEN, M4_LEN};
 use hello::Hello;
 pub use hello::SUITE;
@@ -191,8 +191,8 @@ impl InitiatorAwaitingM4 {
         let (tb, wrap) = m4.split_at(PROOF_LEN);
         let proof = self.confirmation.responder_proof(&self.ta, wrap);
         proof.verify_slice(tb).map_err(|_| HandshakeError::WrongPassword)?;
-        let session_keys = unwrap_keys(&self.confirmation, &self.ta, wrap)?;
-        let secret = self.confirmation.session(m4, &session_keys);
+        let session_key = unwrap_keys(&self.confirmation, &self.ta, wrap)?;
+        let secret = self.confirmation.session(m4, &session_key);
         Ok(Established::new(self.peer, Role::Initiator, secret))
     }
 }
@@ -256,14 +256,14 @@ impl ResponderAwaitingM3 {
             .initiator_proof()
             .verify_slice(ta)
             .map_err(|_| HandshakeError::WrongPassword)?;
-        // Kenc || Kmac (protocol.md section 3.3).
-        let session_keys = Zeroizing::new(random(rng)?);
-        let wrap = wrap_keys(&self.confirmation, ta, &session_keys)?;
+        // Ks (protocol.md section 3.3).
+        let session_key = Zeroizing::new(random(rng)?);
+        let wrap = wrap_keys(&self.confirmation, ta, &session_key)?;
         let tb = self.confirmation.responder_proof(ta, &wrap).finalize().into_bytes();
         let mut m4 = [0; M4_LEN];
         m4[..PROOF_LEN].copy_from_slice(&tb);
         m4[PROOF_LEN..].copy_from_slice(&wrap);
-        let secret = self.confirmation.session(&m4, &session_keys);
+        let secret = self.confirmation.session(&m4, &session_key);
         Ok((Established::new(self.peer, Role::Responder, secret), m4))
     }
 }
@@ -273,11 +273,11 @@ impl ResponderAwaitingM3 {
 fn wrap_keys(
     confirmation: &Confirmation,
     ta: &[u8; PROOF_LEN],
-    session_keys: &[u8; SESSION_KEYS_LEN],
+    session_key: &[u8; SESSION_KEY_LEN],
 ) -> Result<[u8; WRAP_LEN], HandshakeError> {
     let mut wrap = [0; WRAP_LEN];
-    let (sealed, tag) = wrap.split_at_mut(SESSION_KEYS_LEN);
-    sealed.copy_from_slice(session_keys);
+    let (sealed, tag) = wrap.split_at_mut(SESSION_KEY_LEN);
+    sealed.copy_from_slice(session_key);
     let computed = Cipher::new(&confirmation.wrap_key())
         .and_then(|cipher| cipher.seal([0; NONCE_LEN], &confirmation.wrap_aad(ta), sealed))
         .map_err(|Refused| HandshakeError::WrapFailed)?;
@@ -289,17 +289,17 @@ fn unwrap_keys(
     confirmation: &Confirmation,
     ta: &[u8; PROOF_LEN],
     wrap: &[u8],
-) -> Result<Zeroizing<[u8; SESSION_KEYS_LEN]>, HandshakeError> {
+) -> Result<Zeroizing<[u8; SESSION_KEY_LEN]>, HandshakeError> {
     let (sealed, tag) =
-        wrap.split_at_checked(SESSION_KEYS_LEN).ok_or(HandshakeError::UnwrapFailed)?;
+        wrap.split_at_checked(SESSION_KEY_LEN).ok_or(HandshakeError::UnwrapFailed)?;
     let tag = tag.try_into().map_err(|_| HandshakeError::UnwrapFailed)?;
-    let mut session_keys = Zeroizing::new([0; SESSION_KEYS_LEN]);
-    session_keys.copy_from_slice(sealed);
+    let mut session_key = Zeroizing::new([0; SESSION_KEY_LEN]);
+    session_key.copy_from_slice(sealed);
     let aad = confirmation.wrap_aad(ta);
     Cipher::new(&confirmation.wrap_key())
-        .and_then(|cipher| cipher.open([0; NONCE_LEN], &aad, &mut session_keys[..], tag))
+        .and_then(|cipher| cipher.open([0; NONCE_LEN], &aad, &mut session_key[..], tag))
         .map_err(|Refused| HandshakeError::UnwrapFailed)?;
-    Ok(session_keys)
+    Ok(session_key)
 }
 
 fn random<const N: usize, R: TryCryptoRng + ?Sized>(

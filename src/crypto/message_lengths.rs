@@ -18,7 +18,7 @@ pub const M4_LEN: usize = PROOF_LEN + WRAP_LEN;
 
 /// Length of a confirmation (Ta, Tb) in bytes.
 pub(super) const PROOF_LEN: usize = 32;
-/// Length of the session keys in bytes.
-pub(super) const SESSION_KEYS_LEN: usize = 64;
-/// The wrapped session keys with their GCM tag.
-pub(super) const WRAP_LEN: usize = SESSION_KEYS_LEN + 16;
+/// Length of the session key in bytes.
+pub(super) const SESSION_KEY_LEN: usize = 64;
+/// The wrapped session key with its GCM tag.
+pub(super) const WRAP_LEN: usize = SESSION_KEY_LEN + 16;

@@ -159,9 +159,9 @@ impl Confirmation {
 
     /// S, the secret of the session. The salt depends on the input of both sides, in case the
     /// responder's random generator is weak.
-    pub(super) fn session(&self, m4: &[u8; M4_LEN], session_keys: &[u8; 64]) -> SessionSecret {
+    pub(super) fn session(&self, m4: &[u8; M4_LEN], session_key: &[u8; 64]) -> SessionSecret {
         let salt = self.prk.expand(label::SESSION_SALT, &[&Sha256::digest(m4)]);
-        SessionSecret(Prk::extract(&salt, &[session_keys]))
+        SessionSecret(Prk::extract(&salt, &[session_key]))
     }
 }
 
@@ -204,7 +204,7 @@ impl StreamSecret {
         self.0.expand(label::CHUNK_AES, &[&epoch.to_be_bytes()])
     }
 
-    /// Kmac' of an epoch.
+    /// Kmac(e) of an epoch (protocol.md section 3.3).
     pub(super) fn chunk_mac(&self, epoch: u64) -> Secret {
         self.0.expand(label::CHUNK_MAC, &[&epoch.to_be_bytes()])
     }

@@ -221,11 +221,11 @@ def main():
     kcg, kch = expand(prk, b"rft/1 confirm initiator"), expand(prk, b"rft/1 confirm responder")
     kw = expand(prk, b"rft/1 wrap key")
     ta = hmac(kcg, th)
-    session_keys = responder_rng[80:]
-    wrap = AESGCM(kw).encrypt(bytes(12), session_keys, b"rft/1 wrap" + th + ta)
+    session_key = responder_rng[80:]
+    wrap = AESGCM(kw).encrypt(bytes(12), session_key, b"rft/1 wrap" + th + ta)
     m4 = hmac(kch, th, ta, wrap) + wrap
     salt = expand(prk, b"rft/1 session salt", sha256(m4))
-    s = hmac(salt, session_keys)
+    s = hmac(salt, session_key)
 
     values = {
         "exporter": exporter, "initiator_id": initiator, "responder_id": responder, "initiator_rng": initiator_rng, "responder_rng": responder_rng,

@@ -67,8 +67,8 @@ fn known_answers() {
         v.bytes("session_salt")
     );
 
-    let session_keys = v.bytes("responder_rng")[80..].try_into().unwrap();
-    let session = confirmation.session(&m4, &session_keys);
+    let session_key = v.bytes("responder_rng")[80..].try_into().unwrap();
+    let session = confirmation.session(&m4, &session_key);
     assert_eq!(session.0.expand(b"x", &[]), Prk::new(&v.array("s")).expand(b"x", &[]));
     assert_eq!(session.sas()[..], v.bytes("sas"));
     assert_eq!(session.session_id()[..], v.bytes("session_id"));
