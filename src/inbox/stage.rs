@@ -48,7 +48,7 @@ pub(super) enum Written {
 impl Staging {
     /// Opens the file that an earlier attempt left, or creates one, and hashes the chunks in it.
     pub(super) fn open(incoming: &Incoming, id: TransferId, size: u64) -> Result<Self, StoreError> {
-        let (staged, noted) = incoming.stage(id)?;
+        let (staged, recorded) = incoming.stage(id)?;
         let length = staged.length()?;
         let mut staging = Self {
             checkpoints: Checkpoints::default(),
@@ -58,7 +58,7 @@ impl Staging {
             hasher: FileHasher::new(FILE_CHUNK),
             decompressor: FrameDecompressor::default(),
         };
-        staging.hash_held(noted.within(length.min(size)).prefix_chunks())?;
+        staging.hash_held(recorded.within(length.min(size)).prefix_chunks())?;
         Ok(staging)
     }
 

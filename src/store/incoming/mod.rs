@@ -19,7 +19,7 @@ use crate::failpoint::fail_point;
 use crate::proto::chunk_set::ChunkSet;
 use crate::proto::message::TransferId;
 use quota::Quota;
-use stage::{HINT_SUFFIX, Staged, leaf_of};
+use stage::{CHECKPOINT_SUFFIX, Staged, leaf_of};
 use std::collections::{HashMap, HashSet};
 use std::ffi::{OsStr, OsString};
 use std::path::Path;
@@ -172,21 +172,21 @@ impl Incoming {
     /// be removed stays.
     fn keep_unfinished(&self, stage: &WorkDir, most: usize) {
         let leaves = os::entries(&stage.dir).unwrap_or_default();
-        let noted = leaves.iter().filter_map(|leaf| leaf.to_str()?.strip_suffix(HINT_SUFFIX));
-        let noted: Vec<_> = noted.map(OsStr::new).collect();
-        let Some(too_many) = noted.len().checked_sub(most).filter(|&n| n > 0) else { return };
+        let resumable = leaves.iter().filter_map(|leaf| leaf.to_str()?.strip_suffix(CHECKPOINT_SUFFIX));
+        let resumable: Vec<_> = resumable.map(OsStr::new).collect();
+        let Some(too_many) = resumable.len().checked_sub(most).filter(|&n| n > 0) else { return };
         let under_way: HashSet<_> = { self.promises().keys().map(|id| leaf_of(*id)).collect() };
-        let mut idle: Vec<_> = noted
+        let mut idle: Vec<_> = resumable
             .into_iter()
             .filter(|leaf| !under_way.contains(*leaf))
             .map(|leaf| (os::stat(&stage.dir, leaf).map(|meta| meta.modified).ok(), leaf))
             .collect();
         idle.sort_unstable();
         for (_, leaf) in idle.into_iter().take(too_many) {
-            let mut note = leaf.to_owned();
-            note.push(HINT_SUFFIX);
+            let mut checkpoint = leaf.to_owned();
+            checkpoint.push(CHECKPOINT_SUFFIX);
             let _: Result<(), _> = os::unlink(&stage.dir, leaf);
-            let _: Result<(), _> = os::unlink(&stage.dir, &note);
+            let _: Result<(), _> = os::unlink(&stage.dir, &checkpoint);
         }
     }
 
@@ -212,7 +212,7 @@ impl Incoming {
         let stage = self.stage_dir()?;
         // The checkpoint goes first: if the second removal fails, the next start drops a file
         // without a checkpoint.
-        for leaf in [Staged::hint_leaf(id), leaf_of(id)] {
+        for leaf in [Staged::checkpoint_leaf(id), leaf_of(id)] {
             match os::unlink(&stage.dir, &leaf) {
                 Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
                     return Err(StoreError::new("remove", stage.path.display(), &error));
@@ -225,9 +225,9 @@ impl Incoming {
 
     /// Removes the checkpoint of a placed file. Errors do not matter: a checkpoint without its file
     /// is removed at the next start.
-    pub(crate) fn drop_note(&self, id: TransferId) {
+    pub(crate) fn remove_checkpoint(&self, id: TransferId) {
         if let Ok(stage) = self.stage_dir() {
-            let _: Result<(), _> = os::unlink(&stage.dir, &Staged::hint_leaf(id));
+            let _: Result<(), _> = os::unlink(&stage.dir, &Staged::checkpoint_leaf(id));
         }
     }
 
@@ -239,16 +239,16 @@ impl Incoming {
         let leaves = os::entries(&stage.dir).naming("list", || stage.path.display())?;
         let there: HashSet<&OsStr> = leaves.iter().map(|leaf| &**leaf).collect();
         let mut kept = HashSet::new();
-        for note in &leaves {
-            let Some(staged) = note.to_str().and_then(|note| note.strip_suffix(HINT_SUFFIX)) else {
+        for checkpoint in &leaves {
+            let Some(staged) = checkpoint.to_str().and_then(|checkpoint| checkpoint.strip_suffix(CHECKPOINT_SUFFIX)) else {
                 continue;
             };
-            let fresh = os::stat(&stage.dir, note).is_ok_and(|noted| {
-                let when = u64::try_from(noted.modified.seconds).unwrap_or(0);
+            let fresh = os::stat(&stage.dir, checkpoint).is_ok_and(|meta| {
+                let when = u64::try_from(meta.modified.seconds).unwrap_or(0);
                 !age::is_older(when, as_of, MAX_UNFINISHED_AGE)
             });
             if fresh && there.contains(OsStr::new(staged)) {
-                kept.extend([note.clone(), OsString::from(staged)]);
+                kept.extend([checkpoint.clone(), OsString::from(staged)]);
             }
         }
         for leaf in leaves.iter().filter(|leaf| !kept.contains(*leaf)) {

@@ -65,7 +65,7 @@ struct BatchEntry {
     step: PublishStep,
     /// The staged file has a checkpoint. It is removed when the file is placed, so that a large
     /// file can be resumed after a crash until the ledger says "committing".
-    noted: bool,
+    has_checkpoint: bool,
 }
 
 impl BatchEntry {
@@ -181,8 +181,8 @@ fn place_all(placer: &mut Placer<'_>, jobs: &mut [BatchEntry], filling: &HashSet
         match placed {
             Ok(name) => {
                 fail_point("publish.placed");
-                if job.noted {
-                    placer.incoming().drop_note(job.offer.id);
+                if job.has_checkpoint {
+                    placer.incoming().remove_checkpoint(job.offer.id);
                 }
                 job.step = PublishStep::Placed(name);
             }
@@ -201,14 +201,14 @@ fn place_all(placer: &mut Placer<'_>, jobs: &mut [BatchEntry], filling: &HashSet
 fn stage(incoming: &Incoming, placer: &mut Placer<'_>, arrived: Arrived, sync: bool) -> BatchEntry {
     let Arrived { offer, content, hash } = arrived;
     let name = placer.real_name(&offer.name, &offer.kind);
-    let noted = matches!(&content, Content::Staged(staged) if staged.is_noted());
+    let has_checkpoint = matches!(&content, Content::Staged(staged) if staged.has_checkpoint());
     let finish = |mut staged: Staged| {
         staged.finish(offer.size(), offer.mode, offer.modified)?;
         if sync { staged.sync() } else { Ok(()) }
     };
     let staged = match content {
         Content::Folder => {
-            return BatchEntry { offer, name, hash, step: PublishStep::Folder, noted };
+            return BatchEntry { offer, name, hash, step: PublishStep::Folder, has_checkpoint };
         }
         Content::Link => stage_link(incoming, &offer),
         Content::Staged(staged) => finish(staged),
@@ -221,7 +221,7 @@ fn stage(incoming: &Incoming, placer: &mut Placer<'_>, arrived: Arrived, sync: b
                 finish(staged)
             }),
     };
-    let mut job = BatchEntry { offer, name, hash, step: PublishStep::Folder, noted };
+    let mut job = BatchEntry { offer, name, hash, step: PublishStep::Folder, has_checkpoint };
     match staged {
         Ok(()) => job.step = PublishStep::Ready(placer.likely_name(&job.entry())),
         Err(error) => job.fail(&error),

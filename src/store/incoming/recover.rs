@@ -31,7 +31,7 @@ pub(crate) fn recover(
         fail_point("recover.entry");
         match place_again(incoming, &mut placer, id, &received) {
             Ok(Some(saved_as)) => {
-                incoming.drop_note(id);
+                incoming.remove_checkpoint(id);
                 committed.push((id, Received { saved_as, ..received }));
             }
             // The staged file belongs to a later attempt at the same transfer, which can be

@@ -15,7 +15,7 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Suffix of the name of a checkpoint, after the name of its staged file.
-pub(crate) const HINT_SUFFIX: &str = ".prefix";
+pub(crate) const CHECKPOINT_SUFFIX: &str = ".prefix";
 
 /// A file in the stage. Its name is derived from the transfer id.
 #[derive(Debug)]
@@ -24,7 +24,7 @@ pub struct Staged {
     stage: WorkDir,
     file: File,
     /// The file with the set of chunks that are on stable storage, from the first checkpoint on.
-    hint: OnceLock<File>,
+    checkpoint: OnceLock<File>,
     /// The file cannot be resumed and is not published. It is removed when this value is dropped,
     /// so that offers without data leave no files.
     fleeting: AtomicBool,
@@ -33,7 +33,7 @@ pub struct Staged {
 impl Drop for Staged {
     fn drop(&mut self) {
         if *self.fleeting.get_mut() {
-            self.drop_note();
+            self.remove_checkpoint();
             let _: io::Result<()> = os::unlink(&self.stage.dir, &leaf_of(self.id));
         }
     }
@@ -46,8 +46,8 @@ pub(crate) fn leaf_of(id: TransferId) -> OsString {
 
 impl Staged {
     /// The name of its checkpoint.
-    pub(crate) fn hint_leaf(id: TransferId) -> OsString {
-        format!("{id}{HINT_SUFFIX}").into()
+    pub(crate) fn checkpoint_leaf(id: TransferId) -> OsString {
+        format!("{id}{CHECKPOINT_SUFFIX}").into()
     }
 
     pub(crate) fn open(stage: &WorkDir, id: TransferId) -> Result<(Self, ChunkSet), StoreError> {
@@ -72,11 +72,11 @@ impl Staged {
             }
             Err(error) => return Err(StoreError::new("open", shown(), &error)),
         };
-        let hint = os::open_edit(&stage.dir, &Self::hint_leaf(id)).ok().map(|(file, _)| file);
-        let hint = hint.map_or_else(OnceLock::new, OnceLock::from);
+        let checkpoint = os::open_edit(&stage.dir, &Self::checkpoint_leaf(id)).ok().map(|(file, _)| file);
+        let checkpoint = checkpoint.map_or_else(OnceLock::new, OnceLock::from);
         let staged =
-            Self { id, stage: stage.clone(), file, hint, fleeting: AtomicBool::new(false) };
-        let held = staged.noted();
+            Self { id, stage: stage.clone(), file, checkpoint, fleeting: AtomicBool::new(false) };
+        let held = staged.recorded();
         if held.is_empty() {
             staged.truncate(0)?;
         }
@@ -98,16 +98,16 @@ impl Staged {
             id,
             stage: stage.clone(),
             file: file.naming("create", shown)?,
-            hint: OnceLock::new(),
+            checkpoint: OnceLock::new(),
             fleeting: AtomicBool::new(false),
         })
     }
 
-    /// The set in the hint; empty if there is none. The file need not hold these chunks: a power
-    /// loss may have kept the hint and not the file's length.
-    fn noted(&self) -> ChunkSet {
+    /// The set in the checkpoint; empty if there is none. The file need not hold these chunks: a power
+    /// loss may have kept the checkpoint and not the file's length.
+    fn recorded(&self) -> ChunkSet {
         let mut bytes = [0; ChunkSet::MAX_LEN];
-        let read = self.hint.get().and_then(|hint| os::read_at(hint, &mut bytes, 0).ok());
+        let read = self.checkpoint.get().and_then(|checkpoint| os::read_at(checkpoint, &mut bytes, 0).ok());
         // After a shorter set, the file still contains the rest of a longer one.
         let set = read.and_then(|len| ChunkSet::decode(&mut Reader::new(&bytes[..len])).ok());
         set.unwrap_or_default()
@@ -158,9 +158,9 @@ impl Staged {
         Ok(())
     }
 
-    /// Syncs the file, and then writes `held`, the chunks that the file holds, to the hint, so
-    /// that a later attempt can resume. The hint is not synced: it survives a kill, and after a
-    /// power loss a wrong hint costs bytes, never correctness, since the hashes are compared. Only
+    /// Syncs the file, and then writes `held`, the chunks that the file holds, to the checkpoint,
+    /// so that a later attempt can resume. That is not synced: it survives a kill, and after a power
+    /// loss a wrong checkpoint costs bytes, never correctness, since the hashes are compared. Only
     /// one thread may call this at a time; others may write chunks that are not in `held`
     /// meanwhile.
     ///
@@ -169,17 +169,17 @@ impl Staged {
     pub fn checkpoint(&self, held: &ChunkSet) -> Result<(), StoreError> {
         os::sync_data(&self.file).naming("sync", || self.shown())?;
         fail_point("stage.synced");
-        let hint = match self.hint.get() {
-            Some(hint) => hint,
+        let checkpoint = match self.checkpoint.get() {
+            Some(checkpoint) => checkpoint,
             None => {
-                let made = os::create_new(&self.stage.dir, &Self::hint_leaf(self.id))
+                let made = os::create_new(&self.stage.dir, &Self::checkpoint_leaf(self.id))
                     .naming("create", || self.shown())?;
-                self.hint.get_or_init(|| made)
+                self.checkpoint.get_or_init(|| made)
             }
         };
-        fail_point("stage.note_made");
-        self.note(hint, held)?;
-        fail_point("stage.noted");
+        fail_point("stage.checkpoint_made");
+        self.write_checkpoint(checkpoint, held)?;
+        fail_point("stage.checkpoint_written");
         self.fleeting.store(held.is_empty(), Ordering::Relaxed);
         Ok(())
     }
@@ -190,16 +190,16 @@ impl Staged {
     /// [`StoreError`] when it cannot be changed.
     pub fn truncate(&self, len: u64) -> Result<(), StoreError> {
         self.fleeting.store(true, Ordering::Relaxed);
-        if let Some(hint) = self.hint.get() {
-            self.note(hint, &ChunkSet::EMPTY)?;
+        if let Some(checkpoint) = self.checkpoint.get() {
+            self.write_checkpoint(checkpoint, &ChunkSet::EMPTY)?;
         }
         os::set_len(&self.file, len).naming("cut", || self.shown())
     }
 
-    fn note(&self, hint: &File, held: &ChunkSet) -> Result<(), StoreError> {
+    fn write_checkpoint(&self, checkpoint: &File, held: &ChunkSet) -> Result<(), StoreError> {
         let mut bytes = BytesMut::new();
         held.encode(&mut bytes);
-        os::write_at(hint, &bytes, 0).naming("write", || self.shown())
+        os::write_at(checkpoint, &bytes, 0).naming("write", || self.shown())
     }
 
     /// Drops the file.
@@ -208,18 +208,18 @@ impl Staged {
     /// [`StoreError`] when it cannot be removed.
     pub fn discard(mut self) -> Result<(), StoreError> {
         *self.fleeting.get_mut() = false;
-        self.drop_note();
+        self.remove_checkpoint();
         os::unlink(&self.stage.dir, &leaf_of(self.id)).naming("remove", || self.shown())
     }
 
     /// Whether there is a checkpoint.
-    pub(crate) fn is_noted(&self) -> bool {
-        self.hint.get().is_some()
+    pub(crate) fn has_checkpoint(&self) -> bool {
+        self.checkpoint.get().is_some()
     }
 
-    fn drop_note(&self) {
-        if self.hint.get().is_some() {
-            let _: io::Result<()> = os::unlink(&self.stage.dir, &Self::hint_leaf(self.id));
+    fn remove_checkpoint(&self) {
+        if self.checkpoint.get().is_some() {
+            let _: io::Result<()> = os::unlink(&self.stage.dir, &Self::checkpoint_leaf(self.id));
         }
     }
 
