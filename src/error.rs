@@ -60,7 +60,7 @@ pub enum RunError {
     Removal,
     /// With `--drain`: files that could not be sent remain.
     #[error("{0} files could not be sent and remain in Outgoing; the messages above say why")]
-    LeftBehind(u64),
+    Undelivered(u64),
     /// Told to stop before `--drain` was done.
     #[error("stopped before everything was exchanged")]
     Interrupted(Box<Status>),
@@ -122,7 +122,7 @@ impl RunError {
             Self::Net(fatal) => match fatal {
                 Fatal::PeerAddress { .. } | Fatal::Itself { .. } => ErrorKind::PeerAddress,
                 Fatal::WrongPassword { .. } => ErrorKind::WrongPassword,
-                Fatal::NotRft { .. } => ErrorKind::NotRft,
+                Fatal::Malformed { .. } => ErrorKind::NotRft,
                 Fatal::Unwrap { .. } => ErrorKind::Unwrap,
                 Fatal::InitiatorRefused { .. } => ErrorKind::InitiatorRefused,
                 Fatal::Wrap => ErrorKind::Wrap,
@@ -137,7 +137,7 @@ impl RunError {
             Self::Endpoint(_)
             | Self::Outbox(_)
             | Self::Rng
-            | Self::LeftBehind(_)
+            | Self::Undelivered(_)
             | Self::Internal => ErrorKind::Other,
         }
     }

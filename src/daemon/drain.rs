@@ -97,9 +97,9 @@ pub(super) fn conclude(
     if draining(daemon).any(|peer| peer.outbox.removal_failed()) {
         return Err(RunError::Removal);
     }
-    let left: u64 = draining(daemon).map(|peer| peer.left_behind()).sum();
+    let left: u64 = draining(daemon).map(|peer| peer.undelivered()).sum();
     if left > 0 {
-        return Err(RunError::LeftBehind(left));
+        return Err(RunError::Undelivered(left));
     }
     let mut left_alone = 0;
     for peer in draining(daemon) {

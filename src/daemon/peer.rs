@@ -43,7 +43,7 @@ pub(super) struct Peer {
     activity: Arc<Activity>,
     sessions: Mutex<Sessions>,
     /// Files that failed and that no drain waits for.
-    left_behind: Mutex<HashSet<Name>>,
+    undelivered: Mutex<HashSet<Name>>,
     /// Entries that another entry at the peer obstructs, with the reason that the user was told.
     refusals: Mutex<HashMap<Name, String>>,
     /// Records in a row that failed to open.
@@ -101,7 +101,7 @@ impl Peer {
             peer_backlog: watch::Sender::new(None),
             activity,
             sessions: Mutex::default(),
-            left_behind: Mutex::default(),
+            undelivered: Mutex::default(),
             refusals: Mutex::default(),
             unopened: AtomicU32::new(0),
             failures,
@@ -183,12 +183,12 @@ impl Peer {
     }
 
     /// A file failed, and is not offered again until it changes or becomes readable.
-    pub(super) fn leave_behind(&self, name: &Name) {
+    pub(super) fn mark_undelivered(&self, name: &Name) {
         self.left().insert(name.clone());
     }
 
     /// Number of failed files that are still in Outgoing.
-    pub(super) fn left_behind(&self) -> u64 {
+    pub(super) fn undelivered(&self) -> u64 {
         let gone = |name: &Name| self.delivery.folder().stat(name).is_err_and(|e| e.is_not_found());
         self.left().iter().filter(|name| !gone(name)).count() as u64
     }
@@ -231,7 +231,7 @@ impl Peer {
     }
 
     fn left(&self) -> MutexGuard<'_, HashSet<Name>> {
-        locked(&self.left_behind)
+        locked(&self.undelivered)
     }
 
     fn refusals(&self) -> MutexGuard<'_, HashMap<Name, String>> {

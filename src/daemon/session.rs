@@ -161,7 +161,7 @@ fn finish(peer: &Peer, mut item: Item, result: Result<Receipt, DeliverError>, be
     }
     let skipped = matches!(error, DeliverError::Refused { reason: Refusal::Conflict, .. });
     if matches!(retry, Retry::WhenChanged | Retry::WhenReadable | Retry::WhenFree) && !skipped {
-        peer.leave_behind(&path);
+        peer.mark_undelivered(&path);
     }
     if matches!(error, DeliverError::Open) {
         // Nothing was sent, and nothing is wrong: the outbox reports that the file waits.

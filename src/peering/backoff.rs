@@ -173,7 +173,7 @@ impl DialFailures {
                 FIRST_INTERVAL
             }
             AuthError::Itself => Duration::from_secs(10),
-            AuthError::Busy | AuthError::NotRft | AuthError::Unwrap => Duration::from_secs(5),
+            AuthError::Busy | AuthError::Malformed | AuthError::Unwrap => Duration::from_secs(5),
             AuthError::OtherVersion => STEADY_INTERVAL,
             AuthError::PeerRefuses(_) => {
                 self.clashes = self.clashes.saturating_add(1);

@@ -172,7 +172,7 @@ fn after(
     let first = !shared.had_session();
     match error {
         // Only a peer that has proved that it knows the password can end this process.
-        AuthError::NotRft if first => return Err(Fatal::NotRft { peer: remote }),
+        AuthError::Malformed if first => return Err(Fatal::Malformed { peer: remote }),
         AuthError::Unwrap if first => return Err(Fatal::Unwrap { peer: remote }),
         AuthError::OtherVersion => warn_of_another_version(shared, remote, failures),
         AuthError::PeerRefuses(clash) => {

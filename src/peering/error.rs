@@ -38,7 +38,7 @@ pub enum Fatal {
     #[error(
         "{peer} knows the password, and yet does not speak rft/1 as this side does; run the same version of rft on both sides"
     )]
-    NotRft {
+    Malformed {
         /// The peer.
         peer: SocketAddr,
     },

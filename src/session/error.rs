@@ -22,7 +22,7 @@ pub enum AuthError {
     OtherVersion,
     /// An authenticated peer sent a message that cannot be parsed.
     #[error("the peer knows the password, but its messages do not follow rft/1")]
-    NotRft,
+    Malformed,
     /// The peer is this process itself.
     #[error("that address belongs to this rft itself")]
     Itself,

@@ -142,7 +142,7 @@ pub(crate) fn lost_when_proven(
     match error {
         RecordError::Malformed(_) => {
             connection.close(CloseCode::Protocol.var_int(), b"");
-            AuthError::NotRft
+            AuthError::Malformed
         }
         _ => over(connection, role, Phase::Proven),
     }
