@@ -34,7 +34,7 @@ pub(crate) struct Archive {
 }
 
 /// Moves the files of one batch into the archive.
-pub(crate) struct Filing<'a> {
+pub(crate) struct ArchiveBatch<'a> {
     sent: &'a Folder,
     walk: DirCursor<'a>,
     /// Folders that got new names, and the folders above them.
@@ -82,8 +82,8 @@ impl Archive {
         Room { free: free(), archive: shown().to_string() }
     }
 
-    pub(crate) fn filing(&self) -> Filing<'_> {
-        Filing { sent: &self.sent, walk: self.sent.walk(), changed: Vec::new() }
+    pub(crate) fn batch(&self) -> ArchiveBatch<'_> {
+        ArchiveBatch { sent: &self.sent, walk: self.sent.walk(), changed: Vec::new() }
     }
 
     /// Drops copies without a record, whose files were put back.
@@ -100,9 +100,9 @@ impl Archive {
     }
 }
 
-impl Filing<'_> {
-    /// Moves a file from `removing` into the archive. It is durable after [`Filing::sync`].
-    pub(crate) fn keep(
+impl ArchiveBatch<'_> {
+    /// Moves a file from `removing` into the archive. It is durable after [`ArchiveBatch::sync`].
+    pub(crate) fn archive(
         &mut self,
         removing: &Dir,
         entry: RemovalRecord,

@@ -5,7 +5,7 @@ use super::{Removed, Remover, Sent};
 use crate::failpoint::fail_point;
 use crate::proto::name::Name;
 use crate::store::error::StoreError;
-use crate::store::outgoing::archive::Filing;
+use crate::store::outgoing::archive::ArchiveBatch;
 use crate::store::outgoing::removal_record::Verb;
 use crate::store::tree::cursor::DirCursor;
 use crate::store::tree::{os, sync};
@@ -44,15 +44,15 @@ impl Remover {
             kept.into_iter().chain(touched.iter().map(|touched| &touched.dir)).collect();
         let synced = sync::folders(dirs.into_iter());
         fail_point("remove.synced");
-        let mut filing = self.archive.filing();
+        let mut archiving = self.archive.batch();
         let mut results: Vec<_> = batch
             .iter()
             .zip(taken)
             .map(|(Sent { name, .. }, taken)| {
-                self.complete(&mut walk, &mut filing, &removing, name, taken?, &synced)
+                self.complete(&mut walk, &mut archiving, &removing, name, taken?, &synced)
             })
             .collect();
-        if let Err(error) = filing.sync() {
+        if let Err(error) = archiving.sync() {
             results
                 .iter_mut()
                 .filter(|result| result.is_ok())
@@ -70,7 +70,7 @@ impl Remover {
     fn complete(
         &self,
         walk: &mut DirCursor<'_>,
-        filing: &mut Filing<'_>,
+        archiving: &mut ArchiveBatch<'_>,
         removing: &Dir,
         name: &Name,
         taken: TakeOutcome,
@@ -89,7 +89,7 @@ impl Remover {
             self.put_back(walk, removing, &held, name)?;
             return Err(failed(error));
         }
-        let finished = self.finish(filing, removing, entry, name);
+        let finished = self.finish(archiving, removing, entry, name);
         finished.map(|()| Removed::Gone).inspect_err(|_| {
             // If the file is no longer there under this name, the next start completes the removal.
             let _ = self.put_back(walk, removing, &held, name);

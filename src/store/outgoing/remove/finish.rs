@@ -4,7 +4,7 @@ use super::Remover;
 use crate::failpoint::fail_point;
 use crate::proto::name::Name;
 use crate::store::error::{Naming, StoreError};
-use crate::store::outgoing::archive::{Filing, Placed, place};
+use crate::store::outgoing::archive::{ArchiveBatch, Placed, place};
 use crate::store::outgoing::removal_record::{RemovalRecord, Verb};
 use crate::store::tree::cursor::DirCursor;
 use crate::store::tree::os;
@@ -34,7 +34,7 @@ impl Remover {
     /// Unlinks or archives a file that passed the checks.
     pub(super) fn finish(
         &self,
-        filing: &mut Filing<'_>,
+        archiving: &mut ArchiveBatch<'_>,
         removing: &Dir,
         entry: RemovalRecord,
         name: &Name,
@@ -46,7 +46,7 @@ impl Remover {
                 os::unlink(removing, &held).naming("remove", || self.outgoing.shown(name))?;
                 fail_point("remove.unlinked");
             }
-            Verb::Archive | Verb::Copied => filing.keep(removing, entry, name)?,
+            Verb::Archive | Verb::Copied => archiving.archive(removing, entry, name)?,
         }
         RemovalRecord::drop_name_of(removing, &held);
         Ok(())

@@ -24,7 +24,7 @@ impl Remover {
         // The record of a copied file (`c`) is handled after the one from before the copy (`a`).
         leaves.sort_unstable();
         let mut settled = Vec::new();
-        let (mut walk, mut filing) = (self.outgoing.walk(), self.archive.filing());
+        let (mut walk, mut batch) = (self.outgoing.walk(), self.archive.batch());
         for leaf in &leaves {
             let Some((entry, name)) = RemovalRecord::parse(&removing.dir, leaf) else { continue };
             let Ok(found) = os::stat(&removing.dir, leaf) else { continue };
@@ -40,7 +40,7 @@ impl Remover {
                 && hold::writers_of(&removing.dir, leaf, found.kind) == Writers::None
             {
                 self.sync_taken(&mut walk, &removing.dir, &entry, &name)
-                    .and_then(|()| self.finish(&mut filing, &removing.dir, entry, &name))
+                    .and_then(|()| self.finish(&mut batch, &removing.dir, entry, &name))
                     .map(|()| Removed::Gone)
             } else {
                 self.put_back(&mut walk, &removing.dir, leaf, &name).map(|()| Removed::Changed)
@@ -50,7 +50,7 @@ impl Remover {
                 settled.push((name, removed));
             }
         }
-        filing.sync()?;
+        batch.sync()?;
         RemovalRecord::drop_lone_names(&removing.dir, &leaves);
         let left = os::entries(&removing.dir).naming("list", || removing.path.display())?;
         self.archive.drop_lone_copies(&left)?;

@@ -46,9 +46,9 @@ impl Remover {
         if !os::stat(removing, &held).naming("look at", shown)?.unchanged(&meta) {
             return Ok(Removed::Changed);
         }
-        let mut filing = self.archive.filing();
-        self.finish(&mut filing, removing, entry, &name)?;
-        filing.sync()?;
+        let mut batch = self.archive.batch();
+        self.finish(&mut batch, removing, entry, &name)?;
+        batch.sync()?;
         Ok(Removed::Gone)
     }
 }
