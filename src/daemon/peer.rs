@@ -84,7 +84,7 @@ impl Peer {
             send_open: config.send_open,
             grace: config.grace,
             watch: true,
-            confirm: config.drain,
+            drain: config.drain,
         };
         let (incoming, ledger) = (storage.incoming.clone(), storage.ledger.clone());
         let committer = storage.committer.clone();

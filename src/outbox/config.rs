@@ -33,7 +33,7 @@ pub(crate) struct OutboxConfig {
     /// For `--drain`: scan the whole folder once more before the backlog is reported as empty, and
     /// do not wait for the users of folders that exist at the start. Costs a scan each time the
     /// last entry leaves.
-    pub confirm: bool,
+    pub drain: bool,
 }
 
 /// Why an outbox cannot be started.

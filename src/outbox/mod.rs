@@ -129,7 +129,7 @@ impl Outbox {
         }
         let keep = config.after_send == AfterSend::Keep;
         let mut table = Table::new(config.ledger.origin(), config.waits, keep);
-        (table.send_open, table.drain) = (config.send_open, config.confirm);
+        (table.send_open, table.drain) = (config.send_open, config.drain);
         let (jobs, inbox) = mpsc::channel();
         let state = Arc::new(OutboxState::new(table, jobs));
         let mut threads = Threads { state: Arc::clone(&state), handles: Vec::new() };

@@ -56,7 +56,7 @@ impl TestDirs {
                 warnings.lock().unwrap().push((path, message));
             }
         });
-        let confirm = true;
+        let drain = true;
         let brief = SHORT.min(settle);
         let after_close = Waits::DEFAULT.after_close.min(settle);
         let config = OutboxConfig {
@@ -69,7 +69,7 @@ impl TestDirs {
             send_open: None,
             grace: Duration::from_millis(300),
             watch,
-            confirm,
+            drain,
         };
         Outbox::start(config, events).unwrap()
     }

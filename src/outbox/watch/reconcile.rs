@@ -82,9 +82,9 @@ pub(crate) struct Reconcile {
     full_scan_again: bool,
     /// The first full scan is complete.
     complete: bool,
-    /// Outgoing counts as empty only if a full scan that began after the last outcome says so: an
+    /// With `--drain`, Outgoing counts as empty only if a full scan that began after the last outcome says so: an
     /// entry that was renamed meanwhile may have had no event yet, or a lost one.
-    confirm: bool,
+    drain: bool,
     outcomes: OutcomeRounds,
     /// How many entries the last full scan found that no event had reported.
     missed: usize,
@@ -123,7 +123,7 @@ impl Reconcile {
             next_full_scan: Moment(0),
             full_scan_again: false,
             complete: false,
-            confirm: config.confirm,
+            drain: config.drain,
             outcomes: OutcomeRounds::default(),
             missed: 0,
         }
@@ -357,7 +357,7 @@ impl Reconcile {
         if ready {
             self.state.ready.notify_waiters();
         }
-        let unconfirmed = self.confirm && self.outcomes.confirmed != self.outcomes.all;
+        let unconfirmed = self.drain && self.outcomes.confirmed != self.outcomes.all;
         if backlog.is_empty() && unconfirmed && self.full_scan.is_none() && self.complete {
             self.next_full_scan = self.moment();
         }
