@@ -85,7 +85,7 @@ impl Session {
         fec.begin(SessionRepair {
             own: RepairKey::new(&keys.repair(established.role)),
             peers: RepairKey::new(&keys.repair(established.role.other())),
-            taken: settings.capabilities & Settings::ACCEPTS_REPAIR != 0,
+            accepts_repair: settings.capabilities & Settings::ACCEPTS_REPAIR != 0,
             backlog: backlog.clone(),
         });
         tokio::spawn(read_control(connection.clone(), reader, messages, ending.clone()));

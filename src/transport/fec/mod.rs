@@ -62,7 +62,7 @@ struct Sending {
     sender: Sender,
     backlog: SendBacklog,
     /// The peer supports repair packets.
-    taken: bool,
+    accepts_repair: bool,
     peer: Option<SocketAddr>,
     ecn: Option<EcnCodepoint>,
     src_ip: Option<IpAddr>,
@@ -82,7 +82,7 @@ pub struct SessionRepair {
     /// Authenticates the peer's repair packets.
     pub peers: RepairKey,
     /// The peer supports repair packets.
-    pub taken: bool,
+    pub accepts_repair: bool,
     /// The session's stream writers, for the tail of a transfer.
     pub backlog: SendBacklog,
 }
@@ -93,7 +93,7 @@ impl Fec {
         *lock(&self.0.sending) = Some(Sending {
             sender: Sender::new(session.own),
             backlog: session.backlog,
-            taken: session.taken,
+            accepts_repair: session.accepts_repair,
             peer: None,
             ecn: None,
             src_ip: None,
@@ -129,7 +129,7 @@ impl Fec {
     pub(crate) fn on_sent(&self, socket: &Arc<dyn AsyncUdpSocket>, transmit: &Transmit<'_>) {
         let mut sending = lock(&self.0.sending);
         let Some(sending) =
-            sending.as_mut().filter(|s| s.taken && s.peer == Some(transmit.destination))
+            sending.as_mut().filter(|s| s.accepts_repair && s.peer == Some(transmit.destination))
         else {
             return;
         };
