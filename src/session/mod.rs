@@ -10,7 +10,7 @@ pub mod guess_limit;
 pub mod handshake;
 pub mod installation;
 pub mod record;
-mod windows;
+mod flow_control;
 
 use crate::crypto::handshake::{PeerId, Role};
 use crate::crypto::seal::{RecordKind, SessionKeys};
@@ -30,8 +30,8 @@ use std::net::SocketAddr;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 use tokio::sync::{Mutex, mpsc};
-pub use windows::PathRate;
-use windows::Windows;
+pub use flow_control::PathRate;
+use flow_control::FlowControl;
 
 /// Maximum number of control messages that wait for the daemon.
 const CONTROL_QUEUE: usize = 64;
@@ -74,7 +74,7 @@ impl Session {
         let Authenticated { connection, established, settings, mut writer, reader, .. } = adopted;
         let mut receive = ReceiveWindow::new(memory / 2, connection.rtt(), Instant::now());
         connection
-            .set_receive_window(windows::var_int(receive.next(connection.rtt(), Instant::now())));
+            .set_receive_window(flow_control::var_int(receive.next(connection.rtt(), Instant::now())));
         writer.stream().set_priority(Priority::Answer);
         // On the responder's side the peer's control stream counts, too.
         connection.set_max_concurrent_bi_streams(VarInt::from_u32(streams.saturating_add(1)));
@@ -90,7 +90,7 @@ impl Session {
         });
         tokio::spawn(read_control(connection.clone(), reader, messages, ending.clone()));
         tokio::spawn(path_probe::run(connection.clone()));
-        let windows = Windows {
+        let flow_control = FlowControl {
             connection: connection.clone(),
             memory,
             receive,
@@ -98,7 +98,7 @@ impl Session {
             fec: fec.clone(),
             streams: open.clone(),
         };
-        tokio::spawn(windows.follow());
+        tokio::spawn(flow_control.follow());
         let session = Self {
             connection,
             keys,

@@ -34,7 +34,7 @@ impl PathRate {
 }
 
 /// Keeps the windows of one connection up to date.
-pub(super) struct Windows {
+pub(super) struct FlowControl {
     pub(super) connection: Connection,
     /// Half of these bytes are for sending, half for receiving.
     pub(super) memory: u64,
@@ -44,7 +44,7 @@ pub(super) struct Windows {
     pub(super) streams: OpenStreams,
 }
 
-impl Windows {
+impl FlowControl {
     /// Runs until the connection is closed. It bounds the data that quinn holds ahead of the path,
     /// and the data that the peer may have in flight.
     pub(super) async fn follow(mut self) {
