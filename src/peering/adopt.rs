@@ -1,7 +1,7 @@
 //! Adoption: an authenticated connection becomes the session, or is closed as a duplicate or
 //! refused (protocol.md section 3.5).
 
-use super::shared::{Held, PeeringState};
+use super::state::{Held, PeeringState};
 use super::tie_break;
 use super::tie_break::Verdict;
 use crate::crypto::seal::RecordKind;
@@ -17,11 +17,11 @@ use crate::transport::close_code::CloseCode;
 /// Refuses the connection if this side has a session with another installation. Otherwise the
 /// follower waits until the leader adopts the connection.
 pub(crate) async fn await_adoption(
-    shared: &PeeringState,
+    state: &PeeringState,
     mut done: Authenticated,
 ) -> Result<Authenticated, AuthError> {
     if let Some(clash) = installation::refusal(&done.own, &done.settings) {
-        refuse(shared, &done, clash);
+        refuse(state, &done, clash);
         return Err(AuthError::WeRefuse(clash));
     }
     if let Some(clash) = installation::refusal(&done.settings, &done.own) {
@@ -30,7 +30,7 @@ pub(crate) async fn await_adoption(
         done.connection.closed().await;
         return Err(AuthError::PeerRefuses(clash));
     }
-    if tie_break::leads(shared.own.process, done.established.peer) {
+    if tie_break::leads(state.own.process, done.established.peer) {
         return Ok(done);
     }
     match done.reader.message(RecordKind::Control, Control::decode).await {
@@ -40,31 +40,31 @@ pub(crate) async fn await_adoption(
     }
 }
 
-fn refuse(shared: &PeeringState, done: &Authenticated, clash: installation::Clash) {
+fn refuse(state: &PeeringState, done: &Authenticated, clash: installation::Clash) {
     let remote = canonical(done.connection.remote_address());
     tracing::info!(%remote, installation = %done.settings.installation, ?clash, "a second peer is refused");
     done.connection.close(clash.code().var_int(), b"");
-    shared.tell_clash(clash, Some(done.settings.installation), || clash.told_to_holder(remote));
+    state.tell_clash(clash, Some(done.settings.installation), || clash.told_to_holder(remote));
 }
 
 /// The leader decides and the follower obeys. An adopted connection ends the previous session. Both
 /// sides refuse a peer if another one has taken its place meanwhile.
 pub(crate) async fn adopt(
-    shared: &PeeringState,
+    state: &PeeringState,
     mut done: Authenticated,
 ) -> Option<(Session, ControlReceiver)> {
     let peer = done.established.peer;
-    let leads = tie_break::leads(shared.own.process, peer);
-    let displaced = shared.is_displaced(peer);
+    let leads = tie_break::leads(state.own.process, peer);
+    let displaced = state.is_displaced(peer);
     match tie_break::decide(
-        shared.current(),
+        state.current(),
         peer,
         displaced,
         done.established.role,
         &done.settings,
     ) {
         Verdict::Refuse(clash) => {
-            refuse(shared, &done, clash);
+            refuse(state, &done, clash);
             return None;
         }
         Verdict::Duplicate if leads => {
@@ -82,13 +82,13 @@ pub(crate) async fn adopt(
         return None;
     }
     fail_point("handshake.adopted");
-    shared.replace(Held::new(&done));
+    state.replace(Held::new(&done));
     let installation = done.settings.installation;
-    if installation == shared.own.installation {
+    if installation == state.own.installation {
         let remote = canonical(done.connection.remote_address());
-        shared.tell_clash(installation::Clash::Copied, Some(installation), || {
+        state.tell_clash(installation::Clash::Copied, Some(installation), || {
             installation::told_of_own_copy(remote)
         });
     }
-    Some(Session::start(done, shared.streams, shared.memory, &shared.fec))
+    Some(Session::start(done, state.streams, state.memory, &state.fec))
 }

@@ -4,7 +4,7 @@
 use super::admission::PendingConnection;
 use super::adopt::{adopt, await_adoption};
 use super::liveness::Liveness;
-use super::shared::PeeringState;
+use super::state::PeeringState;
 use super::{Fatal, dial};
 use crate::config::Config;
 use crate::crypto::handshake::Role;
@@ -44,20 +44,20 @@ pub async fn run(
     events: EventSink,
     sessions: mpsc::Sender<(Session, ControlReceiver)>,
 ) -> Result<(), Fatal> {
-    let shared = Arc::new(PeeringState::new(endpoint, config, key, own, events));
+    let state = Arc::new(PeeringState::new(endpoint, config, key, own, events));
     let (needed, watch_needed) = watch::channel(true);
     let (authenticated, mut arrivals) = mpsc::channel(8);
     let mut tasks = JoinSet::new();
-    tasks.spawn(accept(shared.clone(), authenticated.clone()));
-    if shared.peer.is_some() {
-        tasks.spawn(dial::run(shared.clone(), watch_needed, authenticated));
+    tasks.spawn(accept(state.clone(), authenticated.clone()));
+    if state.peer.is_some() {
+        tasks.spawn(dial::run(state.clone(), watch_needed, authenticated));
     }
     let mut waiting = Waiting { since: Instant::now(), told: false };
     let mut next = Instant::now() + Liveness::BUSY_INTERVAL;
     loop {
         tokio::select! {
             Some(arrival) = arrivals.recv() => {
-                if let Some(session) = adopt(&shared, arrival).await
+                if let Some(session) = adopt(&state, arrival).await
                     && sessions.send(session).await.is_err() {
                         return Ok(());
                     }
@@ -67,14 +67,14 @@ pub async fn run(
                 Err(panic) => return Err(Fatal::Internal(panic.to_string())),
             },
             () = tokio::time::sleep_until(next.into()) => {}
-            () = closed(shared.connection()) => {}
+            () = closed(state.connection()) => {}
             () = sessions.closed() => return Ok(()),
         }
         let alive;
-        (alive, next) = shared.check();
+        (alive, next) = state.check();
         needed.send_if_modified(|needed| std::mem::replace(needed, !alive) == alive);
-        waiting.tell(&shared);
-        shared.tell_failures();
+        waiting.tell(&state);
+        state.tell_failures();
     }
 }
 
@@ -93,14 +93,14 @@ struct Waiting {
 }
 
 impl Waiting {
-    fn tell(&mut self, shared: &PeeringState) {
-        if shared.connection().is_some() {
+    fn tell(&mut self, state: &PeeringState) {
+        if state.connection().is_some() {
             *self = Self { since: Instant::now(), told: false };
         } else if !self.told && self.since.elapsed() >= WAITING_AFTER {
             self.told = true;
-            let peer = shared.peer.as_ref().map(|peer| peer.host.clone());
-            let local = crate::transport::socket::reachable_addresses(shared.local);
-            shared.events.emit(Event::Waiting { peer, local });
+            let peer = state.peer.as_ref().map(|peer| peer.host.clone());
+            let local = crate::transport::socket::reachable_addresses(state.local);
+            state.events.emit(Event::Waiting { peer, local });
         }
     }
 }
@@ -108,13 +108,13 @@ impl Waiting {
 /// Accepts connections within the limits of [`super::admission`], and runs the responder's side of
 /// each handshake.
 async fn accept(
-    shared: Arc<PeeringState>,
+    state: Arc<PeeringState>,
     authenticated: mpsc::Sender<Authenticated>,
 ) -> Result<(), Fatal> {
     let mut handshakes = JoinSet::new();
     loop {
         let incoming = tokio::select! {
-            incoming = shared.endpoint.accept() => incoming,
+            incoming = state.endpoint.accept() => incoming,
             Some(ended) = handshakes.join_next() => {
                 match ended {
                     Ok(result) => result?,
@@ -125,16 +125,16 @@ async fn accept(
             }
         };
         let Some(incoming) = incoming else { return Ok(()) };
-        let Some(pending) = shared.admission.admit(incoming) else { continue };
-        let (shared, authenticated) = (shared.clone(), authenticated.clone());
+        let Some(pending) = state.admission.admit(incoming) else { continue };
+        let (state, authenticated) = (state.clone(), authenticated.clone());
         handshakes.spawn(async move {
             let remote = canonical(pending.remote());
-            match welcome(&shared, pending).await {
+            match welcome(&state, pending).await {
                 Ok(done) => {
                     let _ = authenticated.send(done).await;
                     Ok(())
                 }
-                Err(error) => responder_failed(&shared, remote, error),
+                Err(error) => responder_failed(&state, remote, error),
             }
         });
     }
@@ -142,18 +142,18 @@ async fn accept(
 
 /// Takes a connection from its first packet to adoption, within [`DEADLINE`].
 async fn welcome(
-    shared: &PeeringState,
+    state: &PeeringState,
     pending: PendingConnection,
 ) -> Result<Authenticated, AuthError> {
     let deadline = tokio::time::Instant::now() + DEADLINE;
     let (connecting, guesses, slot) =
-        pending.accept(&shared.admission, &shared.connection_config)?;
+        pending.accept(&state.admission, &state.connection_config)?;
     let connecting = within(deadline, connecting).await?;
     let connection =
         connecting.map_err(|error| close::ended(Role::Responder, Phase::Tls, &error))?;
-    let settings = |peer| shared.settings(peer);
+    let settings = |peer| state.settings(peer);
     let proof =
-        as_responder(connection.clone(), &shared.key, shared.own.process, guesses, settings);
+        as_responder(connection.clone(), &state.key, state.own.process, guesses, settings);
     let proven = within(deadline, proof).await.and_then(|proven| proven);
     // The close code does not tell a stranger the cause. A connection that is already closed keeps
     // its code.
@@ -162,7 +162,7 @@ async fn welcome(
     // The peer has proved that it knows the password, so the connection no longer counts as
     // pending.
     slot.release();
-    within(deadline, await_adoption(shared, done)).await?
+    within(deadline, await_adoption(state, done)).await?
 }
 
 async fn within<T>(
@@ -175,34 +175,34 @@ async fn within<T>(
 }
 
 fn responder_failed(
-    shared: &PeeringState,
+    state: &PeeringState,
     remote: SocketAddr,
     error: AuthError,
 ) -> Result<(), Fatal> {
-    if let Some(left_out) = shared.may_log() {
+    if let Some(left_out) = state.may_log() {
         tracing::info!(%remote, %error, left_out, "an incoming connection was not accepted");
     }
-    if let Some(text) = shared.admission.alarm() {
-        shared.events.warn(None, text);
+    if let Some(text) = state.admission.alarm() {
+        state.events.warn(None, text);
     }
     match error {
         AuthError::WrongPassword => {
-            shared.auth_failed(remote);
-            if shared.exit_on_auth_failure {
+            state.auth_failed(remote);
+            if state.exit_on_auth_failure {
                 return Err(Fatal::InitiatorRefused { peer: remote });
             }
         }
-        AuthError::OtherVersion if shared.admission.may_warn(Instant::now()) => {
+        AuthError::OtherVersion if state.admission.may_warn(Instant::now()) => {
             let text = format!(
                 "a program at {remote} sends packets to this port that are not rft/1; they are ignored"
             );
-            shared.events.warn(None, text);
+            state.events.warn(None, text);
         }
         AuthError::PeerRefuses(clash) => {
-            shared.tell_clash(clash, None, || clash.told_to_refused(remote));
+            state.tell_clash(clash, None, || clash.told_to_refused(remote));
         }
         AuthError::Wrap => return Err(Fatal::Wrap),
-        AuthError::KeysRefused if !shared.had_session() => {
+        AuthError::KeysRefused if !state.had_session() => {
             return Err(Fatal::KeysRefused { peer: remote });
         }
         _ => {}

@@ -6,7 +6,7 @@ use super::adopt::await_adoption;
 use super::backoff::{DialFailures, InFlightDials, NextDial, RetryInterval};
 use super::liveness::{Counters, Liveness};
 use super::resolve::Names;
-use super::shared::PeeringState;
+use super::state::PeeringState;
 use crate::crypto::handshake::Role;
 use crate::session::AuthError;
 use crate::session::canonical;
@@ -31,16 +31,16 @@ const SLOW_LINK: Duration = Duration::from_secs(DEADLINE.as_secs() / 2);
 
 /// Dials whenever a session is needed.
 pub(crate) async fn run(
-    shared: Arc<PeeringState>,
+    state: Arc<PeeringState>,
     mut needed: watch::Receiver<bool>,
     authenticated: mpsc::Sender<Authenticated>,
 ) -> Result<(), Fatal> {
-    let Some(peer) = shared.peer.clone() else { return Ok(()) };
+    let Some(peer) = state.peer.clone() else { return Ok(()) };
     let host = peer.host.clone();
-    let mut names = Names::look_up(peer, shared.local)
+    let mut names = Names::look_up(peer, state.local)
         .await
         .map_err(|reason| Fatal::PeerAddress { host, reason })?;
-    shared.admission.set_named(names.addresses());
+    state.admission.set_named(names.addresses());
     let mut failures = DialFailures::new(Instant::now());
     loop {
         if needed.wait_for(|needed| *needed).await.is_err() {
@@ -49,7 +49,7 @@ pub(crate) async fn run(
         let wait = failures.wait(Instant::now());
         let dial = async {
             tokio::time::sleep(wait).await;
-            connect(&shared, &mut names, &mut failures).await
+            connect(&state, &mut names, &mut failures).await
         };
         let connection = tokio::select! {
             connection = dial => connection,
@@ -61,14 +61,14 @@ pub(crate) async fn run(
             }
         };
         let remote = canonical(connection.remote_address());
-        let pause = match prove(&shared, connection, &mut failures).await {
+        let pause = match prove(&state, connection, &mut failures).await {
             Ok(done) => {
                 if authenticated.send(done).await.is_err() {
                     return Ok(());
                 }
                 Duration::from_secs(1)
             }
-            Err(error) => after(&shared, remote, error, &names, &mut failures)?,
+            Err(error) => after(&state, remote, error, &names, &mut failures)?,
         };
         // A session that came by the other way meanwhile ends the pause with the need.
         let _ = tokio::time::timeout(pause, needed.wait_for(|needed| !*needed)).await;
@@ -85,14 +85,14 @@ struct DialProgress {
 /// Runs the initiator's side of the handshake in a task of its own, so that a panic costs this
 /// connection only.
 async fn prove(
-    shared: &Arc<PeeringState>,
+    state: &Arc<PeeringState>,
     connection: Connection,
     failures: &mut DialFailures,
 ) -> Result<Authenticated, AuthError> {
     let progress = Arc::new(DialProgress::default());
     // Aborted when this is dropped.
     let mut task = JoinSet::new();
-    task.spawn(attempt(shared.clone(), connection, progress.clone()));
+    task.spawn(attempt(state.clone(), connection, progress.clone()));
     let result = match task.join_next().await {
         Some(Ok(result)) => result,
         Some(Err(panic)) => {
@@ -114,16 +114,16 @@ async fn prove(
 }
 
 async fn attempt(
-    shared: Arc<PeeringState>,
+    state: Arc<PeeringState>,
     connection: Connection,
     progress: Arc<DialProgress>,
 ) -> Result<Authenticated, AuthError> {
     let DialProgress { proof_sent, authenticated } = &*progress;
     let handshake = async {
-        let (own, settings) = (shared.own.process, |peer| shared.settings(peer));
-        let done = as_initiator(connection.clone(), &shared.key, own, proof_sent, settings).await?;
+        let (own, settings) = (state.own.process, |peer| state.settings(peer));
+        let done = as_initiator(connection.clone(), &state.key, own, proof_sent, settings).await?;
         authenticated.store(true, Ordering::Relaxed);
-        await_adoption(&shared, done).await
+        await_adoption(&state, done).await
     };
     let (begun, liveness) = (Instant::now(), Mutex::new(Liveness::new(Instant::now())));
     let alive = || look(&connection, &mut liveness.lock().unwrap_or_else(PoisonError::into_inner));
@@ -162,21 +162,21 @@ async fn until_dead(alive: &impl Fn() -> bool) {
 
 /// The wait before the next dial.
 fn after(
-    shared: &PeeringState,
+    state: &PeeringState,
     remote: SocketAddr,
     error: AuthError,
     names: &Names,
     failures: &mut DialFailures,
 ) -> Result<Duration, Fatal> {
     tracing::info!(%remote, %error, "dialling did not lead to a session");
-    let first = !shared.had_session();
+    let first = !state.had_session();
     match error {
         // Only a peer that has proved that it knows the password can end this process.
         AuthError::Malformed if first => return Err(Fatal::Malformed { peer: remote }),
         AuthError::Unwrap if first => return Err(Fatal::Unwrap { peer: remote }),
-        AuthError::OtherVersion => warn_of_another_version(shared, remote, failures),
+        AuthError::OtherVersion => warn_of_another_version(state, remote, failures),
         AuthError::PeerRefuses(clash) => {
-            shared.tell_clash(clash, None, || clash.told_to_refused(remote));
+            state.tell_clash(clash, None, || clash.told_to_refused(remote));
         }
         // The packets of such a dial do not leave this host, so no attacker on a path can cause
         // this.
@@ -186,14 +186,14 @@ fn after(
         AuthError::Itself if failures.is_first_self_answer() => {
             let text =
                 "the peer's address leads back to this very rft; waiting for the peer to dial";
-            shared.events.warn(None, text);
+            state.events.warn(None, text);
         }
         _ => {}
     }
     match failures.verdict(&error) {
         NextDial::Again(wait) => Ok(jittered(wait)),
         NextDial::Refused(wait) => {
-            shared.auth_failed(remote);
+            state.auth_failed(remote);
             if first {
                 return Err(Fatal::WrongPassword { peer: remote });
             }
@@ -203,13 +203,13 @@ fn after(
 }
 
 /// Warns once, if it continues: before TLS is up such an answer can be forged.
-fn warn_of_another_version(shared: &PeeringState, remote: SocketAddr, failures: &mut DialFailures) {
+fn warn_of_another_version(state: &PeeringState, remote: SocketAddr, failures: &mut DialFailures) {
     if failures.answered_as_another(Instant::now()) {
         let text = format!(
             "{remote} answers, but not as rft/1: another program or another version of rft runs there; run the \
              same version of rft on both sides. Dialling goes on"
         );
-        shared.events.warn(None, text);
+        state.events.warn(None, text);
     }
 }
 
@@ -218,7 +218,7 @@ fn warn_of_another_version(shared: &PeeringState, remote: SocketAddr, failures: 
 /// others are dropped. A dial that fails before TLS is up is followed by another, whatever the
 /// error: an attacker on the path can forge it.
 async fn connect(
-    shared: &PeeringState,
+    state: &PeeringState,
     names: &mut Names,
     failures: &mut DialFailures,
 ) -> Connection {
@@ -228,12 +228,12 @@ async fn connect(
     let mut turn = 0;
     loop {
         if names.refresh() {
-            shared.admission.set_named(names.addresses());
+            state.admission.set_named(names.addresses());
         }
         let found = names.addresses();
         let (addr, count) = (found[turn % found.len()], found.len());
         turn += 1;
-        match shared.connection_config.connect(&shared.endpoint, addr) {
+        match state.connection_config.connect(&state.endpoint, addr) {
             Ok(connecting) => {
                 let answer =
                     async move { (addr, tokio::time::timeout(DEADLINE, connecting).await) };
@@ -241,7 +241,7 @@ async fn connect(
             }
             Err(error) => tracing::info!(%addr, %error, "cannot dial"),
         }
-        let wait = interval.next(Instant::now(), count, shared.had_session());
+        let wait = interval.next(Instant::now(), count, state.had_session());
         let next = tokio::time::Instant::now() + jittered(wait);
         loop {
             tokio::select! {
@@ -251,7 +251,7 @@ async fn connect(
                         let error = close::ended(Role::Initiator, Phase::Tls, &error);
                         tracing::debug!(%addr, %error, "no answer");
                         if matches!(error, AuthError::OtherVersion) {
-                            warn_of_another_version(shared, canonical(addr), failures);
+                            warn_of_another_version(state, canonical(addr), failures);
                         }
                     }
                     Ok((_, Err(_))) | Err(_) => {}

@@ -8,7 +8,7 @@
 //! | `admission`, `attempts` | incoming connections: limits for each kind of source |
 //! | `adopt`, [`tie_break`] | which authenticated connection becomes the session |
 //! | `liveness` | whether the session's path still works |
-//! | `shared`, [`connector`] | the state of these steps, and the task that runs them |
+//! | `state`, [`connector`] | the state of these steps, and the task that runs them |
 //! | `reports` | how often the user is told of strangers |
 
 mod admission;
@@ -21,7 +21,7 @@ mod error;
 mod liveness;
 mod reports;
 mod resolve;
-mod shared;
+mod state;
 pub(crate) mod tie_break;
 
 pub use error::Fatal;
