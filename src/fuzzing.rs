@@ -10,7 +10,7 @@ mod tests;
 mod transfer;
 
 pub use crate::crypto::fuzzing::{handshake, records};
-pub use crate::inbox::fuzzing::{assemble, claims};
+pub use crate::inbox::fuzzing::{active_transfers, reassembly};
 pub use crate::outbox::fuzzing::{ignore_file, table};
 pub use crate::transport::fec::fuzzing::repair;
 pub use messages::{messages, names};
@@ -23,8 +23,8 @@ pub const TARGETS: &[(&str, fn(&[u8]), u32)] = &[
     ("names", names, 20_000),
     ("records", records, 2_000),
     ("handshake", handshake, 200),
-    ("assemble", assemble, 300),
-    ("claims", claims, 2_000),
+    ("reassembly", reassembly, 300),
+    ("active_transfers", active_transfers, 2_000),
     ("repair", repair, 200),
     ("table", table, 500),
     ("ignore_file", ignore_file, 300),

@@ -65,13 +65,13 @@ fn handshake() {
 }
 
 #[test]
-fn assemble() {
-    replay("assemble");
+fn reassembly() {
+    replay("reassembly");
 }
 
 #[test]
-fn claims() {
-    replay("claims");
+fn active_transfers() {
+    replay("active_transfers");
 }
 
 #[test]

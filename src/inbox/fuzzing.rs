@@ -17,7 +17,7 @@ use std::task::{Context, Poll, Waker};
 ///
 /// # Panics
 /// If that does not hold.
-pub fn claims(data: &[u8]) {
+pub fn active_transfers(data: &[u8]) {
     type PendingClaim = Pin<Box<dyn Future<Output = Arc<Claim>>>>;
     let active = Arc::new(ActiveTransfers::default());
     let mut waiting: Vec<(u8, PendingClaim)> = Vec::new();
@@ -71,7 +71,7 @@ pub fn claims(data: &[u8]) {
 ///
 /// # Panics
 /// If that does not hold.
-pub fn assemble(data: &[u8]) {
+pub fn reassembly(data: &[u8]) {
     let mut bytes = Reader::new(data);
     let mut number = |max: u64| bytes.u32().map_or(0, |n| u64::from(n) % max);
     any_claimed_layout(number(u64::MAX) << number(33), number(u64::MAX) << number(33));
