@@ -26,10 +26,10 @@ use super::seal::SessionKeys;
 
 mod hello;
 
-pub use super::role::Role;
 pub use super::channel_binding::ChannelBinding;
-use super::message_lengths::{PROOF_LEN, SESSION_KEY_LEN, WRAP_LEN};
 pub use super::message_lengths::{M1_LEN, M2_LEN, M3_LEN, M4_LEN};
+use super::message_lengths::{PROOF_LEN, SESSION_KEY_LEN, WRAP_LEN};
+pub use super::role::Role;
 use hello::Hello;
 pub use hello::SUITE;
 
@@ -138,7 +138,7 @@ impl Initiator {
         let ad_a = hello::prefix(Role::Initiator, own, random(rng)?);
         let ci = channel_identifier(binding);
         let inputs = pake::Inputs { prs: key.as_bytes(), ci: &ci, sid: binding.sid() };
-        let initiator = pake::Initiator::start(&inputs, rng)?;
+        let initiator = pake::PakeInitiator::start(&inputs, rng)?;
         let m1 = hello::join(&ad_a, &initiator.share());
         Ok((InitiatorAwaitingM2 { initiator, binding: binding.duplicate(), own, m1 }, m1))
     }
@@ -146,7 +146,7 @@ impl Initiator {
 
 /// The initiator that has sent M1.
 pub struct InitiatorAwaitingM2 {
-    initiator: pake::Initiator,
+    initiator: pake::PakeInitiator,
     binding: ChannelBinding,
     own: PeerId,
     m1: [u8; M1_LEN],

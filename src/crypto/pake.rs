@@ -42,12 +42,12 @@ pub(super) struct Inputs<'a> {
 }
 
 /// The initiator that waits for the responder's share. `finish` consumes it.
-pub(super) struct Initiator {
+pub(super) struct PakeInitiator {
     scalar: Zeroizing<Scalar>,
     share: [u8; SHARE_LEN],
 }
 
-impl Initiator {
+impl PakeInitiator {
     /// Draws the secret scalar and computes the share Ya.
     pub(super) fn start<R: TryCryptoRng + ?Sized>(
         inputs: &Inputs<'_>,

@@ -9,10 +9,10 @@ use hmac::{Hmac, KeyInit, Mac};
 use sha2::{Digest, Sha256};
 use zeroize::{Zeroize, Zeroizing};
 
-use super::pake::Isk;
-use super::role::Role;
 use super::channel_binding::ChannelBinding;
 use super::message_lengths::{M1_LEN, M2_LEN, M4_LEN};
+use super::pake::Isk;
+use super::role::Role;
 
 /// The TLS exporter's label (RFC 5705, RFC 8446 section 7.5), for an empty context and 96 bytes of
 /// output.

@@ -8,7 +8,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// The sums over the events of one peer.
 #[derive(Debug, Default)]
-pub(super) struct Activity(Mutex<Sums>);
+pub(super) struct PeerActivity(Mutex<Sums>);
 
 #[derive(Debug, Default)]
 struct Sums {
@@ -19,7 +19,7 @@ struct Sums {
     started: u64,
 }
 
-impl Activity {
+impl PeerActivity {
     /// Takes one event into account.
     pub(super) fn note(&self, event: &Event) {
         match event {
@@ -111,13 +111,13 @@ mod tests {
         }
     }
 
-    fn bytes(activity: &Activity) -> Vec<u64> {
+    fn bytes(activity: &PeerActivity) -> Vec<u64> {
         activity.in_flight().iter().map(|file| file.bytes).collect()
     }
 
     #[test]
     fn events_add_up_to_counters_and_files_in_flight() {
-        let activity = Activity::default();
+        let activity = PeerActivity::default();
         for event in [started(Direction::Send, 1), started(Direction::Receive, 1)] {
             activity.note(&event);
         }

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use tokio::sync::watch;
 
 /// The result of a run, for any number of callers.
-pub(super) type Outcome = Result<Finished, Arc<RunError>>;
+pub(super) type RunOutcome = Result<Finished, Arc<RunError>>;
 
 /// Controls a running process ([`Daemon::start`]). Cheap to clone; the process stops when the last
 /// handle is dropped.
@@ -20,7 +20,7 @@ pub struct Handle {
     pub(super) last: Arc<Mutex<Status>>,
     pub(super) events: Events,
     pub(super) stop: watch::Sender<bool>,
-    pub(super) outcome: watch::Receiver<Option<Outcome>>,
+    pub(super) outcome: watch::Receiver<Option<RunOutcome>>,
 }
 
 impl Handle {

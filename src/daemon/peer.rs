@@ -1,6 +1,6 @@
 //! One peer: both directions, its present session, and its counters.
 
-use super::activity::Activity;
+use super::activity::PeerActivity;
 use super::events::Events;
 use super::storage::Storage;
 use crate::config::{AfterSend, Compress, Config, OnConflict, PeerName};
@@ -25,7 +25,7 @@ const MAX_UNOPENED: u32 = 5;
 /// Everything that belongs to one peer of the process. It outlives the peer's sessions.
 pub(super) struct Peer {
     pub(super) name: PeerName,
-    /// Emits events about this peer; [`Activity`] counts them.
+    /// Emits events about this peer; [`PeerActivity`] counts them.
     pub(super) events: EventSink,
     pub(super) outbox: Outbox,
     pub(super) delivery: Delivery,
@@ -40,8 +40,8 @@ pub(super) struct Peer {
     pub(super) drain: bool,
     /// The backlog that the peer told in the present session.
     pub(super) peer_backlog: watch::Sender<Option<Backlog>>,
-    activity: Arc<Activity>,
-    sessions: Mutex<Sessions>,
+    activity: Arc<PeerActivity>,
+    sessions: Mutex<PeerSessions>,
     /// Files that failed and that no drain waits for.
     undelivered: Mutex<HashSet<Name>>,
     /// Entries that another entry at the peer obstructs, with the reason that the user was told.
@@ -54,7 +54,7 @@ pub(super) struct Peer {
 
 /// The present session and the end of the last one.
 #[derive(Default)]
-struct Sessions {
+struct PeerSessions {
     /// The session that was adopted last, alive or not.
     adopted: Option<Arc<Session>>,
     /// The same as long as it lasts, with the time of its adoption.
@@ -70,7 +70,7 @@ impl Peer {
         events: &Events,
         failures: mpsc::UnboundedSender<RunError>,
     ) -> Result<Self, RunError> {
-        let (name, activity) = (config.peer_name(), Arc::new(Activity::default()));
+        let (name, activity) = (config.peer_name(), Arc::new(PeerActivity::default()));
         let noted = activity.clone();
         let events = events.sink(Some(name.clone()), move |event| noted.note(event));
         let outgoing = Arc::new(Folder::open(&config.folders.outgoing, true)?);
@@ -226,7 +226,7 @@ impl Peer {
         self.events.emit(Event::Drained { files, bytes, elapsed, left_alone });
     }
 
-    fn sessions(&self) -> MutexGuard<'_, Sessions> {
+    fn sessions(&self) -> MutexGuard<'_, PeerSessions> {
         locked(&self.sessions)
     }
 

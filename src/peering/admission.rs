@@ -6,7 +6,7 @@ use crate::crypto::handshake::Role;
 use crate::session::AuthError;
 use crate::session::canonical;
 use crate::session::close;
-use crate::session::close::Phase;
+use crate::session::close::HandshakePhase;
 use crate::session::guess_limit::{GuessLimit, HOPELESS, RefillRate};
 use crate::transport::connection_config::ConnectionConfig;
 use quinn::{Connecting, Incoming};
@@ -265,7 +265,7 @@ impl PendingConnection {
     ) -> Result<(Connecting, &'a Mutex<GuessLimit>, Slot), AuthError> {
         let connecting = config
             .accept(self.incoming, |factory| self.held.held_by(factory))
-            .map_err(|error| close::ended(Role::Responder, Phase::Tls, &error))?;
+            .map_err(|error| close::ended(Role::Responder, HandshakePhase::Tls, &error))?;
         Ok((connecting, &admission.share(self.source).guesses, self.held))
     }
 }

@@ -56,13 +56,8 @@ pub(crate) async fn adopt(
     let peer = done.established.peer;
     let leads = tie_break::leads(state.own.process, peer);
     let displaced = state.is_displaced(peer);
-    match tie_break::decide(
-        state.current(),
-        peer,
-        displaced,
-        done.established.role,
-        &done.settings,
-    ) {
+    match tie_break::decide(state.current(), peer, displaced, done.established.role, &done.settings)
+    {
         Verdict::Refuse(clash) => {
             refuse(state, &done, clash);
             return None;

@@ -11,7 +11,7 @@ use crate::crypto::handshake::Role;
 use crate::crypto::password::PasswordKey;
 use crate::event::{Event, EventSink};
 use crate::session::close;
-use crate::session::close::Phase;
+use crate::session::close::HandshakePhase;
 use crate::session::handshake::{Authenticated, DEADLINE, as_responder};
 use crate::session::installation::Identity;
 use crate::session::{AuthError, ControlReceiver, Session, canonical};
@@ -146,14 +146,12 @@ async fn welcome(
     pending: PendingConnection,
 ) -> Result<Authenticated, AuthError> {
     let deadline = tokio::time::Instant::now() + DEADLINE;
-    let (connecting, guesses, slot) =
-        pending.accept(&state.admission, &state.connection_config)?;
+    let (connecting, guesses, slot) = pending.accept(&state.admission, &state.connection_config)?;
     let connecting = within(deadline, connecting).await?;
     let connection =
-        connecting.map_err(|error| close::ended(Role::Responder, Phase::Tls, &error))?;
+        connecting.map_err(|error| close::ended(Role::Responder, HandshakePhase::Tls, &error))?;
     let settings = |peer| state.settings(peer);
-    let proof =
-        as_responder(connection.clone(), &state.key, state.own.process, guesses, settings);
+    let proof = as_responder(connection.clone(), &state.key, state.own.process, guesses, settings);
     let proven = within(deadline, proof).await.and_then(|proven| proven);
     // The close code does not tell a stranger the cause. A connection that is already closed keeps
     // its code.

@@ -11,7 +11,7 @@ use crate::crypto::handshake::Role;
 use crate::session::AuthError;
 use crate::session::canonical;
 use crate::session::close;
-use crate::session::close::Phase;
+use crate::session::close::HandshakePhase;
 use crate::session::handshake::{Authenticated, DEADLINE, as_initiator};
 use crate::transport::close_code::CloseCode;
 use quinn::Connection;
@@ -248,7 +248,7 @@ async fn connect(
                 Some(done) = answers.join_next() => match done {
                     Ok((_, Ok(Ok(connection)))) => return connection,
                     Ok((addr, Ok(Err(error)))) => {
-                        let error = close::ended(Role::Initiator, Phase::Tls, &error);
+                        let error = close::ended(Role::Initiator, HandshakePhase::Tls, &error);
                         tracing::debug!(%addr, %error, "no answer");
                         if matches!(error, AuthError::OtherVersion) {
                             warn_of_another_version(state, canonical(addr), failures);

@@ -17,7 +17,7 @@ const NO_APPLICATION_PROTOCOL: u8 = 120;
 
 /// The progress of a handshake at the moment when its connection ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Phase {
+pub enum HandshakePhase {
     /// TLS is not up. The keys of Initial packets are public (RFC 9001 section 5.2), so an attacker
     /// who sees the first packet can forge an end.
     Tls,
@@ -94,7 +94,7 @@ pub enum Meaning {
 }
 
 /// The meaning of `close` in `phase`, for a side in `role`.
-pub fn judge(role: Role, phase: Phase, close: Close) -> Meaning {
+pub fn judge(role: Role, phase: HandshakePhase, close: Close) -> Meaning {
     const AUTHENTICATION: u64 = CloseCode::Authentication as u64;
     const DUPLICATE: u64 = CloseCode::Duplicate as u64;
     const BUSY: u64 = CloseCode::Busy as u64;
@@ -102,36 +102,42 @@ pub fn judge(role: Role, phase: Phase, close: Close) -> Meaning {
     const OCCUPIED: u64 = CloseCode::Occupied as u64;
     const COPIED: u64 = CloseCode::Copied as u64;
     match (role, phase, close) {
-        (Role::Initiator, Phase::Tls, Close::OtherVersion | Close::OtherProtocol) => {
+        (Role::Initiator, HandshakePhase::Tls, Close::OtherVersion | Close::OtherProtocol) => {
             Meaning::OtherVersion
         }
-        (Role::Responder, Phase::Tls, Close::OtherProtocol) => Meaning::OtherVersion,
-        (Role::Initiator, Phase::Hello, Close::Application(BUSY)) => Meaning::Busy,
+        (Role::Responder, HandshakePhase::Tls, Close::OtherProtocol) => Meaning::OtherVersion,
+        (Role::Initiator, HandshakePhase::Hello, Close::Application(BUSY)) => Meaning::Busy,
         // The only reason for which a responder sends this code before M2.
-        (Role::Initiator, Phase::Hello, Close::Application(DUPLICATE)) => Meaning::Itself,
-        (Role::Initiator, Phase::Proof, Close::Application(AUTHENTICATION)) => Meaning::Refused,
+        (Role::Initiator, HandshakePhase::Hello, Close::Application(DUPLICATE)) => Meaning::Itself,
+        (Role::Initiator, HandshakePhase::Proof, Close::Application(AUTHENTICATION)) => {
+            Meaning::Refused
+        }
         // An honest, reachable responder answers a proof with M4 or with that code. A lost
         // connection tells nothing.
         (
             Role::Initiator,
-            Phase::Proof,
+            HandshakePhase::Proof,
             Close::Application(_) | Close::Transport(_) | Close::OtherVersion | Close::Stream,
         ) => Meaning::Unanswered,
-        (_, Phase::Proven, Close::Application(DUPLICATE)) => Meaning::Duplicate,
-        (_, Phase::Proven, Close::Application(OCCUPIED)) => Meaning::Clash(Clash::Occupied),
-        (_, Phase::Proven, Close::Application(COPIED)) => Meaning::Clash(Clash::Copied),
-        (Role::Responder, Phase::Proven, Close::Application(KEYS_REFUSED)) => Meaning::KeysRefused,
+        (_, HandshakePhase::Proven, Close::Application(DUPLICATE)) => Meaning::Duplicate,
+        (_, HandshakePhase::Proven, Close::Application(OCCUPIED)) => {
+            Meaning::Clash(Clash::Occupied)
+        }
+        (_, HandshakePhase::Proven, Close::Application(COPIED)) => Meaning::Clash(Clash::Copied),
+        (Role::Responder, HandshakePhase::Proven, Close::Application(KEYS_REFUSED)) => {
+            Meaning::KeysRefused
+        }
         _ => Meaning::Lost,
     }
 }
 
 /// The error of a handshake whose connection ended with `error`.
-pub(crate) fn ended(role: Role, phase: Phase, error: &ConnectionError) -> AuthError {
+pub(crate) fn ended(role: Role, phase: HandshakePhase, error: &ConnectionError) -> AuthError {
     failure(judge(role, phase, error.into()), || describe(error))
 }
 
 /// The error of a handshake whose stream the peer gave up while the connection stays open.
-pub(crate) fn gave_up(role: Role, phase: Phase) -> AuthError {
+pub(crate) fn gave_up(role: Role, phase: HandshakePhase) -> AuthError {
     failure(judge(role, phase, Close::Stream), || "the peer gave up the stream".into())
 }
 
@@ -178,7 +184,8 @@ mod tests {
     use super::*;
     use quinn::{ApplicationClose, ConnectionClose, VarInt};
 
-    const PHASES: [Phase; 4] = [Phase::Tls, Phase::Hello, Phase::Proof, Phase::Proven];
+    const PHASES: [HandshakePhase; 4] =
+        [HandshakePhase::Tls, HandshakePhase::Hello, HandshakePhase::Proof, HandshakePhase::Proven];
     const ROLES: [Role; 2] = [Role::Initiator, Role::Responder];
 
     fn closes() -> Vec<Close> {
@@ -191,31 +198,37 @@ mod tests {
     }
 
     /// The rows other than "lost" for each role: phase, end and meaning.
-    fn table(role: Role) -> Vec<(Phase, Close, Meaning)> {
+    fn table(role: Role) -> Vec<(HandshakePhase, Close, Meaning)> {
         let application = |code: CloseCode| Close::Application(code as u64);
         let authentication = application(CloseCode::Authentication);
         let mut rows = vec![
-            (Phase::Proven, application(CloseCode::Duplicate), Meaning::Duplicate),
-            (Phase::Proven, application(CloseCode::Occupied), Meaning::Clash(Clash::Occupied)),
-            (Phase::Proven, application(CloseCode::Copied), Meaning::Clash(Clash::Copied)),
+            (HandshakePhase::Proven, application(CloseCode::Duplicate), Meaning::Duplicate),
+            (
+                HandshakePhase::Proven,
+                application(CloseCode::Occupied),
+                Meaning::Clash(Clash::Occupied),
+            ),
+            (HandshakePhase::Proven, application(CloseCode::Copied), Meaning::Clash(Clash::Copied)),
         ];
         match role {
             Role::Responder => rows.extend([
-                (Phase::Tls, Close::OtherProtocol, Meaning::OtherVersion),
-                (Phase::Proven, application(CloseCode::KeysRefused), Meaning::KeysRefused),
+                (HandshakePhase::Tls, Close::OtherProtocol, Meaning::OtherVersion),
+                (HandshakePhase::Proven, application(CloseCode::KeysRefused), Meaning::KeysRefused),
             ]),
             Role::Initiator => {
                 rows.extend([
-                    (Phase::Tls, Close::OtherVersion, Meaning::OtherVersion),
-                    (Phase::Tls, Close::OtherProtocol, Meaning::OtherVersion),
-                    (Phase::Hello, application(CloseCode::Busy), Meaning::Busy),
-                    (Phase::Hello, application(CloseCode::Duplicate), Meaning::Itself),
-                    (Phase::Proof, authentication, Meaning::Refused),
+                    (HandshakePhase::Tls, Close::OtherVersion, Meaning::OtherVersion),
+                    (HandshakePhase::Tls, Close::OtherProtocol, Meaning::OtherVersion),
+                    (HandshakePhase::Hello, application(CloseCode::Busy), Meaning::Busy),
+                    (HandshakePhase::Hello, application(CloseCode::Duplicate), Meaning::Itself),
+                    (HandshakePhase::Proof, authentication, Meaning::Refused),
                 ]);
                 let unanswered = closes().into_iter().filter(|close| {
                     ![authentication, Close::OtherProtocol, Close::Lost].contains(close)
                 });
-                rows.extend(unanswered.map(|close| (Phase::Proof, close, Meaning::Unanswered)));
+                rows.extend(
+                    unanswered.map(|close| (HandshakePhase::Proof, close, Meaning::Unanswered)),
+                );
             }
         }
         rows
@@ -252,13 +265,16 @@ mod tests {
                     );
                     let may = match role {
                         // It has finished TLS with the sender of the close, and has sent its proof.
-                        Role::Initiator => phase == Phase::Proof,
+                        Role::Initiator => phase == HandshakePhase::Proof,
                         // The initiator has proved that it knows the password.
-                        Role::Responder => phase == Phase::Proven,
+                        Role::Responder => phase == HandshakePhase::Proven,
                     };
                     assert!(may || !grave, "{role:?}, {phase:?}, {close:?}");
                     let clash = matches!(judge(role, phase, close), Meaning::Clash(_));
-                    assert!(phase == Phase::Proven || !clash, "{role:?}, {phase:?}, {close:?}");
+                    assert!(
+                        phase == HandshakePhase::Proven || !clash,
+                        "{role:?}, {phase:?}, {close:?}"
+                    );
                 }
             }
         }

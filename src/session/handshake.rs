@@ -1,7 +1,7 @@
 //! The password exchange on a connection's first stream, both sides (protocol.md section 3).
 
 use super::close;
-use super::close::Phase;
+use super::close::HandshakePhase;
 use super::error::AuthError;
 use super::guess_limit::GuessLimit;
 use super::record::{RecordError, RecordReader, RecordWriter};
@@ -53,19 +53,20 @@ pub async fn as_initiator(
     settings: impl FnOnce(PeerId) -> Settings,
 ) -> Result<Authenticated, AuthError> {
     let over = |phase| over(&connection, Role::Initiator, phase);
-    let (mut send, mut recv) = connection.open_bi().await.map_err(|_| over(Phase::Hello))?;
+    let (mut send, mut recv) =
+        connection.open_bi().await.map_err(|_| over(HandshakePhase::Hello))?;
     let binding = binding(&connection)?;
     let (initiator, m1) =
         Initiator::start(key, &binding, own, &mut SysRng).map_err(refuse(&connection))?;
-    send.write_all(&m1).await.map_err(|_| over(Phase::Hello))?;
+    send.write_all(&m1).await.map_err(|_| over(HandshakePhase::Hello))?;
     let mut m2 = [0; M2_LEN];
-    recv.read_exact(&mut m2).await.map_err(|_| over(Phase::Hello))?;
+    recv.read_exact(&mut m2).await.map_err(|_| over(HandshakePhase::Hello))?;
     let (initiator, m3) = initiator.on_m2(&m2).map_err(refuse(&connection))?;
     // From here on the other side can test one password.
     proof_sent.store(true, Ordering::Relaxed);
-    send.write_all(&m3).await.map_err(|_| over(Phase::Proof))?;
+    send.write_all(&m3).await.map_err(|_| over(HandshakePhase::Proof))?;
     let mut m4 = [0; M4_LEN];
-    recv.read_exact(&mut m4).await.map_err(|_| over(Phase::Proof))?;
+    recv.read_exact(&mut m4).await.map_err(|_| over(HandshakePhase::Proof))?;
     let established = initiator.on_m4(&m4).map_err(refuse(&connection))?;
     fail_point("handshake.initiator_done");
     let own = settings(established.peer);
@@ -85,10 +86,11 @@ pub async fn as_responder(
     settings: impl FnOnce(PeerId) -> Settings,
 ) -> Result<Authenticated, AuthError> {
     let over = |phase| over(&connection, Role::Responder, phase);
-    let (mut send, mut recv) = connection.accept_bi().await.map_err(|_| over(Phase::Hello))?;
+    let (mut send, mut recv) =
+        connection.accept_bi().await.map_err(|_| over(HandshakePhase::Hello))?;
     let binding = binding(&connection)?;
     let mut m1 = [0; M1_LEN];
-    recv.read_exact(&mut m1).await.map_err(|_| over(Phase::Hello))?;
+    recv.read_exact(&mut m1).await.map_err(|_| over(HandshakePhase::Hello))?;
     Responder::peek_m1(&m1, own).map_err(refuse(&connection))?;
     if !guesses.lock().unwrap_or_else(PoisonError::into_inner).take(Instant::now()) {
         connection.close(CloseCode::Busy.var_int(), b"");
@@ -96,19 +98,19 @@ pub async fn as_responder(
     }
     let (responder, m2) =
         Responder::on_m1(key, &binding, own, &m1, &mut SysRng).map_err(refuse(&connection))?;
-    send.write_all(&m2).await.map_err(|_| over(Phase::Hello))?;
+    send.write_all(&m2).await.map_err(|_| over(HandshakePhase::Hello))?;
     let mut m3 = [0; M3_LEN];
-    recv.read_exact(&mut m3).await.map_err(|_| over(Phase::Hello))?;
+    recv.read_exact(&mut m3).await.map_err(|_| over(HandshakePhase::Hello))?;
     let (established, m4) = responder.on_m3(&m3, &mut SysRng).map_err(refuse(&connection))?;
     guesses.lock().unwrap_or_else(PoisonError::into_inner).give_back();
     fail_point("handshake.responder_sure");
-    send.write_all(&m4).await.map_err(|_| over(Phase::Proven))?;
+    send.write_all(&m4).await.map_err(|_| over(HandshakePhase::Proven))?;
     let own = settings(established.peer);
     exchange_settings(connection, established, send, recv, own).await
 }
 
 /// The error of a handshake whose stream has ended.
-fn over(connection: &Connection, role: Role, phase: Phase) -> AuthError {
+fn over(connection: &Connection, role: Role, phase: HandshakePhase) -> AuthError {
     match connection.close_reason() {
         Some(reason) => close::ended(role, phase, &reason),
         None => close::gave_up(role, phase),
@@ -144,7 +146,7 @@ pub(crate) fn lost_when_proven(
             connection.close(CloseCode::Protocol.var_int(), b"");
             AuthError::Malformed
         }
-        _ => over(connection, role, Phase::Proven),
+        _ => over(connection, role, HandshakePhase::Proven),
     }
 }
 

@@ -6,11 +6,11 @@
 
 pub mod close;
 mod error;
+mod flow_control;
 pub mod guess_limit;
 pub mod handshake;
 pub mod installation;
 pub mod record;
-mod flow_control;
 
 use crate::crypto::handshake::{PeerId, Role};
 use crate::crypto::seal::{RecordKind, SessionKeys};
@@ -23,6 +23,8 @@ use crate::transport::receive_window::ReceiveWindow;
 use crate::transport::stream::{OpenStreams, Priority, RecvHalf, SendBacklog, StreamError};
 use crate::transport::tls;
 pub use error::AuthError;
+use flow_control::FlowControl;
+pub use flow_control::PathRate;
 use handshake::Authenticated;
 use quinn::{Connection, VarInt};
 use record::{RecordError, RecordReader, RecordWriter};
@@ -30,8 +32,6 @@ use std::net::SocketAddr;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 use tokio::sync::{Mutex, mpsc};
-pub use flow_control::PathRate;
-use flow_control::FlowControl;
 
 /// Maximum number of control messages that wait for the daemon.
 const CONTROL_QUEUE: usize = 64;
@@ -73,8 +73,9 @@ impl Session {
     ) -> (Self, ControlReceiver) {
         let Authenticated { connection, established, settings, mut writer, reader, .. } = adopted;
         let mut receive = ReceiveWindow::new(memory / 2, connection.rtt(), Instant::now());
-        connection
-            .set_receive_window(flow_control::var_int(receive.next(connection.rtt(), Instant::now())));
+        connection.set_receive_window(flow_control::var_int(
+            receive.next(connection.rtt(), Instant::now()),
+        ));
         writer.stream().set_priority(Priority::Answer);
         // On the responder's side the peer's control stream counts, too.
         connection.set_max_concurrent_bi_streams(VarInt::from_u32(streams.saturating_add(1)));

@@ -59,7 +59,7 @@ pub struct ProbeSample {
 
 /// Datagrams to be sent at once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Train {
+pub struct ProbeTrain {
     /// Number of datagrams.
     pub packets: u32,
     /// Size of each, bytes.
@@ -83,7 +83,7 @@ impl PathProbe {
     /// The train after the pause. Gives `path` the burst credit to send it unpaced. `None` ends the
     /// probe: the session sends data, which shows the path's rate as well, or the path is
     /// overloaded.
-    pub fn train(&self, now: ProbeSample, path: &PathEstimate) -> Option<Train> {
+    pub fn train(&self, now: ProbeSample, path: &PathEstimate) -> Option<ProbeTrain> {
         // A message on the control stream takes one or two frames.
         let busy = now.frames - self.frames > MIN_TRAIN_PACKETS as u64;
         if busy || now.rtt > self.first_rtt * 3 / 2 + MAX_QUEUE {
@@ -97,7 +97,7 @@ impl PathProbe {
             congestion::first_window(self.first_rtt.as_secs_f64(), size as f64) / size as f64 - 2.0;
         let packets = carried.min(most).clamp(MIN_TRAIN_PACKETS, MAX_TRAIN_PACKETS) as u32;
         path.burst_credit(packets);
-        Some(Train { packets, size })
+        Some(ProbeTrain { packets, size })
     }
 }
 
@@ -136,7 +136,7 @@ mod tests {
         path: &PathEstimate,
         before: ProbeSample,
         now: ProbeSample,
-    ) -> Option<Train> {
+    ) -> Option<ProbeTrain> {
         probe.pause(before).and_then(|_| probe.train(now, path))
     }
 
@@ -146,7 +146,7 @@ mod tests {
             (PathProbe::new(RTT, Side::Client).unwrap(), PathEstimate::default());
         for _ in 0..12 {
             let train = train(&mut probe, &path, IDLE, IDLE);
-            assert_eq!(train, Some(Train { packets: 10, size: 1400 - MARGIN }));
+            assert_eq!(train, Some(ProbeTrain { packets: 10, size: 1400 - MARGIN }));
         }
         assert_eq!(probe.pause(IDLE), None);
         assert!(PathProbe::new(Duration::from_millis(19), Side::Client).is_none());

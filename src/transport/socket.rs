@@ -63,7 +63,8 @@ pub fn wrap(std_socket: std::net::UdpSocket) -> io::Result<Bound> {
         }
     };
     let last_received = LastReceived::new();
-    let socket = Arc::new(QuicSocket { socket, fec: fec.clone(), last_received: last_received.clone() });
+    let socket =
+        Arc::new(QuicSocket { socket, fec: fec.clone(), last_received: last_received.clone() });
     Ok(Bound { socket, local, notes, fec, last_received })
 }
 

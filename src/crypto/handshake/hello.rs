@@ -1,8 +1,8 @@
 //! The layout that M1 and M2 share.
 
 use super::{HandshakeError, PeerId, Role};
-use crate::crypto::pake::SHARE_LEN;
 use crate::crypto::message_lengths::{HELLO_LEN, PREFIX_LEN};
+use crate::crypto::pake::SHARE_LEN;
 
 /// The only suite: CPACE-RISTR255-SHA512, Argon2id, HKDF-SHA256, AES-256-GCM and HMAC-SHA256 over
 /// context, header and tag.

@@ -1,6 +1,6 @@
 use super::*;
-use crate::crypto::seal::{Numbered, RecordKind, Sealer};
 use crate::crypto::message_lengths::PREFIX_LEN;
+use crate::crypto::seal::{Numbered, RecordKind, Sealer};
 use crate::crypto::vectors::{Script, Vectors, seeded};
 
 const INITIATOR_ID: PeerId = PeerId([0xaa; 16]);

@@ -18,7 +18,7 @@ fn draft_run() {
     let inputs = Inputs { prs: &prs, ci: &ci, sid: &sid };
     assert_eq!(calculate_generator(&inputs).compress().as_bytes()[..], v.bytes("g"));
 
-    let initiator = Initiator::start(&inputs, &mut scalar_rng(v.bytes("ya"))).unwrap();
+    let initiator = PakeInitiator::start(&inputs, &mut scalar_rng(v.bytes("ya"))).unwrap();
     let ya = initiator.share();
     assert_eq!(ya[..], v.bytes("Ya"));
     let k = scalar_mult_vfy(&initiator.scalar, &v.array("Yb")).unwrap();
@@ -43,7 +43,7 @@ fn draft_points() {
     for invalid in ["invalid_Y1", "invalid_Y2"] {
         let refused = respond(&inputs, &v.array(invalid), b"", b"", &mut seeded(1));
         assert_eq!(refused.err(), Some(PakeError::BadShare));
-        let initiator = Initiator::start(&inputs, &mut seeded(1)).unwrap();
+        let initiator = PakeInitiator::start(&inputs, &mut seeded(1)).unwrap();
         assert_eq!(
             initiator.finish(b"s", b"", &v.array(invalid), b"").err(),
             Some(PakeError::BadShare)
@@ -69,7 +69,7 @@ fn lengths_are_leb128() {
 fn a_failing_generator_stops_the_run() {
     let inputs = Inputs { prs: b"p", ci: b"c", sid: b"s" };
     assert_eq!(
-        Initiator::start(&inputs, &mut Script::new(vec![1; 63])).err(),
+        PakeInitiator::start(&inputs, &mut Script::new(vec![1; 63])).err(),
         Some(PakeError::Rng)
     );
 }
@@ -88,7 +88,7 @@ fn agrees_with_pakery() {
         let inputs = Inputs { prs: &prs, ci: &ci, sid: &sid };
         let mode = CpaceMode::InitiatorResponder;
 
-        let ours = Initiator::start(&inputs, &mut rng).unwrap();
+        let ours = PakeInitiator::start(&inputs, &mut rng).unwrap();
         let (yb, theirs) = CpaceResponder::<CpaceRistretto255>::respond(
             &ours.share(),
             &prs,

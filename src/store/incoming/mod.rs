@@ -172,7 +172,8 @@ impl Incoming {
     /// be removed stays.
     fn keep_unfinished(&self, stage: &WorkDir, most: usize) {
         let leaves = os::entries(&stage.dir).unwrap_or_default();
-        let resumable = leaves.iter().filter_map(|leaf| leaf.to_str()?.strip_suffix(CHECKPOINT_SUFFIX));
+        let resumable =
+            leaves.iter().filter_map(|leaf| leaf.to_str()?.strip_suffix(CHECKPOINT_SUFFIX));
         let resumable: Vec<_> = resumable.map(OsStr::new).collect();
         let Some(too_many) = resumable.len().checked_sub(most).filter(|&n| n > 0) else { return };
         let under_way: HashSet<_> = { self.promises().keys().map(|id| leaf_of(*id)).collect() };
@@ -240,7 +241,10 @@ impl Incoming {
         let there: HashSet<&OsStr> = leaves.iter().map(|leaf| &**leaf).collect();
         let mut kept = HashSet::new();
         for checkpoint in &leaves {
-            let Some(staged) = checkpoint.to_str().and_then(|checkpoint| checkpoint.strip_suffix(CHECKPOINT_SUFFIX)) else {
+            let Some(staged) = checkpoint
+                .to_str()
+                .and_then(|checkpoint| checkpoint.strip_suffix(CHECKPOINT_SUFFIX))
+            else {
                 continue;
             };
             let fresh = os::stat(&stage.dir, checkpoint).is_ok_and(|meta| {

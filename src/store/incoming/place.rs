@@ -28,7 +28,7 @@ const PRIVATE: u32 = 0o700;
 const MAX_RACES: u32 = 16;
 
 /// The result of an attempt at one name.
-enum Attempt {
+enum PlaceAttempt {
     /// The entry has the name.
     Placed,
     /// Another entry has it, and stays.
@@ -129,9 +129,9 @@ impl<'a> Placer<'a> {
         while number <= numbered::MAX_NUMBER && races < MAX_RACES {
             let Some(name) = numbered(entry.name, number) else { break };
             match self.place_at(entry, number, &name, &stage)? {
-                Attempt::Placed => return Ok(name),
-                Attempt::Taken => number += 1,
-                Attempt::Freed => races += 1,
+                PlaceAttempt::Placed => return Ok(name),
+                PlaceAttempt::Taken => number += 1,
+                PlaceAttempt::Freed => races += 1,
             }
         }
         Err(StoreError::InTheWay { path: self.shown(entry.name) })
@@ -144,7 +144,7 @@ impl<'a> Placer<'a> {
         number: u32,
         name: &Name,
         stage: &Arc<Dir>,
-    ) -> Result<Attempt, StoreError> {
+    ) -> Result<PlaceAttempt, StoreError> {
         let (parent, leaf) = self.parent(name)?;
         match rename_into_folder(stage, &leaf_of(entry.id), &parent, &leaf) {
             Ok(()) => {}
@@ -152,7 +152,7 @@ impl<'a> Placer<'a> {
                 let there = match os::stat(&parent, &leaf) {
                     Ok(there) => there,
                     Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                        return Ok(Attempt::Freed);
+                        return Ok(PlaceAttempt::Freed);
                     }
                     Err(error) => return Err(StoreError::new("look at", self.shown(name), &error)),
                 };
@@ -161,10 +161,10 @@ impl<'a> Placer<'a> {
                     fail_point("publish.same");
                     self.record_moved(stage, name.parent(), &parent)?;
                     self.duplicates.push(entry.id);
-                    return Ok(Attempt::Placed);
+                    return Ok(PlaceAttempt::Placed);
                 }
                 if self.on_conflict == OnConflict::Rename {
-                    return Ok(Attempt::Taken);
+                    return Ok(PlaceAttempt::Taken);
                 }
                 self.replace(entry, name, stage, (&parent, &leaf), &there)?;
             }
@@ -177,7 +177,7 @@ impl<'a> Placer<'a> {
             }
         }
         self.record_moved(stage, name.parent(), &parent)?;
-        Ok(Attempt::Placed)
+        Ok(PlaceAttempt::Placed)
     }
 
     /// Whether the existing entry is the staged one itself, or an equal one that may stay.

@@ -72,7 +72,8 @@ impl Staged {
             }
             Err(error) => return Err(StoreError::new("open", shown(), &error)),
         };
-        let checkpoint = os::open_edit(&stage.dir, &Self::checkpoint_leaf(id)).ok().map(|(file, _)| file);
+        let checkpoint =
+            os::open_edit(&stage.dir, &Self::checkpoint_leaf(id)).ok().map(|(file, _)| file);
         let checkpoint = checkpoint.map_or_else(OnceLock::new, OnceLock::from);
         let staged =
             Self { id, stage: stage.clone(), file, checkpoint, fleeting: AtomicBool::new(false) };
@@ -107,7 +108,10 @@ impl Staged {
     /// loss may have kept the checkpoint and not the file's length.
     fn recorded(&self) -> ChunkSet {
         let mut bytes = [0; ChunkSet::MAX_LEN];
-        let read = self.checkpoint.get().and_then(|checkpoint| os::read_at(checkpoint, &mut bytes, 0).ok());
+        let read = self
+            .checkpoint
+            .get()
+            .and_then(|checkpoint| os::read_at(checkpoint, &mut bytes, 0).ok());
         // After a shorter set, the file still contains the rest of a longer one.
         let set = read.and_then(|len| ChunkSet::decode(&mut Reader::new(&bytes[..len])).ok());
         set.unwrap_or_default()

@@ -3,7 +3,7 @@
 use super::encoder::{Repairs, SourceBlock};
 use super::key::RepairKey;
 use super::packet::MAX_PACKETS;
-use super::tail::{Tail, Totals};
+use super::tail::{SentTotals, Tail};
 use crate::transport::congestion::PathEstimate;
 use std::sync::Arc;
 use std::time::Duration;
@@ -98,9 +98,9 @@ impl Sender {
         if self.block.number() == number { self.end() } else { None }
     }
 
-    fn totals(&self, written: u64) -> Option<Totals> {
+    fn totals(&self, written: u64) -> Option<SentTotals> {
         let (lost, restarts) = self.path.as_ref()?.lost_and_restarts();
-        Some(Totals { written, lost, restarts })
+        Some(SentTotals { written, lost, restarts })
     }
 
     fn block_time(&self) -> Duration {

@@ -9,7 +9,7 @@ const ERROR: f64 = 0.005;
 
 /// The connection's counters, which only grow.
 #[derive(Debug, Clone, Copy, Default)]
-pub(crate) struct Totals {
+pub(crate) struct SentTotals {
     /// Bytes written to streams.
     pub written: u64,
     /// Bytes that the sender declared lost, and therefore retransmits.
@@ -21,7 +21,7 @@ pub(crate) struct Totals {
 /// The counters at one moment, with the payload sent until then.
 #[derive(Debug, Clone, Copy, Default)]
 struct Mark {
-    totals: Totals,
+    totals: SentTotals,
     payload_sent: u64,
 }
 
@@ -38,7 +38,7 @@ pub(crate) struct Tail {
 impl Tail {
     /// The connection is on another path, whose counters of losses and restarts begin anew: from
     /// here on the estimate assumes that no earlier data is left to send.
-    pub(super) fn reset(&mut self, totals: Totals) {
+    pub(super) fn reset(&mut self, totals: SentTotals) {
         self.last.totals = totals;
         self.rest = self.last;
     }
@@ -49,7 +49,7 @@ impl Tail {
         &mut self,
         bytes: usize,
         packets: usize,
-        totals: Totals,
+        totals: SentTotals,
         bdp: Option<u64>,
     ) -> bool {
         if totals.restarts != self.last.totals.restarts {
@@ -74,7 +74,7 @@ mod tests {
 
     /// Sends `written` bytes in packets, and every `nth` packet is lost and retransmitted. Returns
     /// the bytes that belonged to the tail.
-    fn send(tail: &mut Tail, totals: &mut Totals, written: u64, nth: u64) -> u64 {
+    fn send(tail: &mut Tail, totals: &mut SentTotals, written: u64, nth: u64) -> u64 {
         totals.written += written;
         totals.restarts += 1;
         let mut last = 0;
@@ -93,7 +93,7 @@ mod tests {
 
     #[test]
     fn the_last_bdp_belongs_to_the_tail() {
-        let (mut tail, mut totals) = (Tail::default(), Totals::default());
+        let (mut tail, mut totals) = (Tail::default(), SentTotals::default());
         for written in [100_000_000, 300_000, 50_000_000, 100_000_000] {
             for nth in [u64::MAX, 50] {
                 let last = send(&mut tail, &mut totals, written, nth);
@@ -109,15 +109,15 @@ mod tests {
 
     #[test]
     fn on_an_unknown_path_all_data_belongs_to_the_tail() {
-        let totals = Totals { written: 1 << 30, ..Totals::default() };
+        let totals = SentTotals { written: 1 << 30, ..SentTotals::default() };
         assert!(Tail::default().on_sent(PACKET, 1, totals, None));
     }
 
     #[test]
     fn a_new_path_counts_from_zero() {
-        let (mut tail, mut totals) = (Tail::default(), Totals::default());
+        let (mut tail, mut totals) = (Tail::default(), SentTotals::default());
         send(&mut tail, &mut totals, 10_000_000, 50);
-        totals = Totals { written: totals.written, ..Totals::default() };
+        totals = SentTotals { written: totals.written, ..SentTotals::default() };
         tail.reset(totals);
         let last = send(&mut tail, &mut totals, 10_000_000, 50);
         assert!((1_250_000..1_400_000).contains(&last), "{last}");

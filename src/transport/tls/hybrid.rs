@@ -28,9 +28,9 @@ pub(crate) const SECRET_LEN: usize = SHARED_LEN + X25519_LEN;
 pub(crate) static X25519MLKEM768: Hybrid<SysRng> = Hybrid { rng: SysRng };
 
 /// A generator that starts anew for each exchange.
-pub(crate) trait Source: TryCryptoRng + Copy + Debug + Send + Sync + 'static {}
+pub(crate) trait RandomSource: TryCryptoRng + Copy + Debug + Send + Sync + 'static {}
 
-impl<R: TryCryptoRng + Copy + Debug + Send + Sync + 'static> Source for R {}
+impl<R: TryCryptoRng + Copy + Debug + Send + Sync + 'static> RandomSource for R {}
 
 /// X25519MLKEM768 with ML-KEM's random bytes from `rng`; ring draws X25519's itself.
 #[derive(Debug)]
@@ -38,7 +38,7 @@ pub(crate) struct Hybrid<R> {
     pub rng: R,
 }
 
-impl<R: Source> SupportedKxGroup for Hybrid<R> {
+impl<R: RandomSource> SupportedKxGroup for Hybrid<R> {
     fn start(&self) -> Result<Box<dyn ActiveKeyExchange>, Error> {
         let kem = KemKey::generate(&mut { self.rng }).map_err(refusal)?;
         let x25519 = X25519.start()?;
