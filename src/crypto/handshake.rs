@@ -1,5 +1,5 @@
 //! The handshake: four messages of fixed length on the connection's first stream, as state machines
-//! without I/O.
+//! without I/O (protocol.md section 3.2).
 //!
 //! | # | direction | bytes | fields |
 //! |---|---|---|---|

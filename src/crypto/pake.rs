@@ -1,4 +1,5 @@
-//! CPace, suite CPACE-RISTR255-SHA512, initiator-responder mode (draft-irtf-cfrg-cpace-21).
+//! CPace, suite CPACE-RISTR255-SHA512, initiator-responder mode (draft-irtf-cfrg-cpace-21;
+//! protocol.md section 3.3).
 //!
 //! The group is ristretto255. It has prime order and one encoding for each point, so there is no
 //! cofactor and no small subgroup. Password and channel determine the generator; the two points on

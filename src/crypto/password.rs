@@ -1,4 +1,5 @@
-//! From the password to the PAKE's input: normalised, and stretched once with Argon2id.
+//! From the password to the PAKE's input: normalised, and stretched once with Argon2id (protocol.md
+//! section 3.1).
 
 use argon2::{Algorithm, Argon2, Block, Params, Version};
 use sha2::{Digest, Sha256};

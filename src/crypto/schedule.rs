@@ -1,4 +1,5 @@
-//! The key schedule: the one table of labels, and every derivation that uses one.
+//! The key schedule (protocol.md section 3.3): the one table of labels, and every derivation that
+//! uses one.
 //!
 //! HKDF-SHA256 (RFC 5869). Every output is 32 bytes, which is exactly one block, so Expand is one
 //! HMAC. `info` is `label || 0x00 || context`, and no label holds a zero byte, so different
@@ -199,7 +200,7 @@ impl SessionSecret {
 pub(super) struct StreamSecret(Prk);
 
 impl StreamSecret {
-    /// Kaes of an epoch.
+    /// Kaes(e) of an epoch (protocol.md section 3.3).
     pub(super) fn chunk_aes(&self, epoch: u64) -> Secret {
         self.0.expand(label::CHUNK_AES, &[&epoch.to_be_bytes()])
     }

@@ -1,4 +1,4 @@
-//! The layout that M1 and M2 share.
+//! The layout that M1 and M2 share (protocol.md section 3.2).
 
 use super::{HandshakeError, PeerId, Role};
 use crate::crypto::message_lengths::{HELLO_LEN, PREFIX_LEN};

@@ -1,4 +1,4 @@
-//! The messages of the control stream.
+//! The messages of the control stream (protocol.md section 4.5).
 
 use super::id::{InstallationId, TransferId};
 use crate::proto::codec::{Malformed, Reader};

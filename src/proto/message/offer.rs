@@ -1,4 +1,5 @@
-//! The messages that begin a transfer: offer, acceptance, and the sender's answer to it.
+//! The messages that begin a transfer: offer, acceptance, and the sender's answer to it (protocol.md
+//! sections 5.2 and 5.3).
 
 use super::id::TransferId;
 use crate::proto::chunk_set::ChunkSet;

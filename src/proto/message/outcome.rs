@@ -1,4 +1,5 @@
-//! The messages that end a transfer: the sender's trailer and the receiver's outcome.
+//! The messages that end a transfer: the sender's trailer and the receiver's outcome (protocol.md
+//! sections 5.4 and 5.5).
 
 use crate::proto::codec::{Malformed, Reader, put_bytes};
 use crate::proto::name::{MAX_NAME, Name};

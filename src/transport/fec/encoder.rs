@@ -1,4 +1,5 @@
-//! The encoder: sent packets form source blocks, and each block yields repair packets.
+//! The encoder: sent packets form source blocks, and each block yields repair packets (protocol.md
+//! section 7.1).
 
 use super::key::RepairKey;
 use super::packet::{ID_LEN, MAX_PACKETS, Repair, id, is_source};
