@@ -100,7 +100,7 @@ impl SessionKeys {
     /// stream.
     pub fn sealer<H: UnsealedHalf>(&self, sender: Role, half: H) -> (H::Opened, Sealer) {
         let keys = StreamKeys::new(self, sender, half.stream_id());
-        (half.opened(), Sealer { keys, next: 0, ended: false })
+        (half.opened(), Sealer { keys: Box::new(keys), next: 0, ended: false })
     }
 
     /// Kr: the key that authenticates the repair packets of `sender`.
@@ -111,7 +111,7 @@ impl SessionKeys {
     /// The opener of the records that `sender` (the peer's role) sends on the stream `stream_id`.
     pub fn opener(&self, sender: Role, stream_id: u64) -> Opener {
         Opener {
-            keys: StreamKeys::new(self, sender, stream_id),
+            keys: Box::new(StreamKeys::new(self, sender, stream_id)),
             contiguous: 0,
             ahead: BTreeSet::new(),
             end: None,
@@ -121,11 +121,12 @@ impl SessionKeys {
 }
 
 /// The keys of one stream and direction. It caches the keys of two neighbouring epochs, because
-/// records arrive out of order around the change of an epoch.
+/// records arrive out of order around the change of an epoch. They are boxed, since sealers move
+/// between tasks: key schedules are large, and moved memory cannot be wiped.
 struct StreamKeys {
     secret: StreamSecret,
     context: [u8; 64],
-    epochs: [Option<(u64, EpochKeys)>; 2],
+    epochs: [Option<Box<(u64, EpochKeys)>>; 2],
 }
 
 /// AES with its key schedule, and HMAC state after the key and the context block.
@@ -143,15 +144,15 @@ impl StreamKeys {
     fn of(&mut self, index: u64) -> Result<&EpochKeys, Refused> {
         let epoch = index >> EPOCH_BITS;
         let slot = &mut self.epochs[(epoch & 1) as usize];
-        if slot.as_ref().is_some_and(|(kept, _)| *kept != epoch) {
+        if slot.as_ref().is_some_and(|kept| kept.0 != epoch) {
             *slot = None;
         }
         match slot {
-            Some((_, keys)) => Ok(keys),
+            Some(kept) => Ok(&kept.1),
             empty => {
                 let cipher = Cipher::new(&self.secret.chunk_aes(epoch))?;
                 let mac = schedule::hmac(&self.secret.chunk_mac(epoch)).chain_update(self.context);
-                Ok(&empty.insert((epoch, EpochKeys { cipher, mac })).1)
+                Ok(&empty.insert(Box::new((epoch, EpochKeys { cipher, mac }))).1)
             }
         }
     }
@@ -166,7 +167,7 @@ impl EpochKeys {
 /// Seals the records of one stream and direction, in order. It owns the counter, so a caller cannot
 /// choose or repeat a nonce.
 pub struct Sealer {
-    keys: StreamKeys,
+    keys: Box<StreamKeys>,
     next: u64,
     ended: bool,
 }
@@ -217,7 +218,7 @@ impl Sealer {
 
 /// Opens the records of one stream and direction, each at most once, in any order.
 pub struct Opener {
-    keys: StreamKeys,
+    keys: Box<StreamKeys>,
     /// Every index below is open.
     contiguous: u64,
     /// Open indices above `contiguous`.
