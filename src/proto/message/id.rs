@@ -1,5 +1,6 @@
 //! Identifiers of 16 bytes.
 
+use data_encoding::HEXLOWER;
 use std::fmt;
 
 /// Identifies one content of one file to both peers, over restarts. The sender derives it from the
@@ -9,7 +10,7 @@ pub struct TransferId(pub [u8; 16]);
 
 impl fmt::Display for TransferId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+        write_hex(&self.0, f)
     }
 }
 
@@ -26,6 +27,13 @@ pub struct InstallationId(pub [u8; 16]);
 
 impl fmt::Display for InstallationId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+        write_hex(&self.0, f)
     }
+}
+
+/// Writes all digits at once: an id is part of the name of each staged file, and of each event.
+fn write_hex(id: &[u8; 16], f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    let mut digits = [0; 32];
+    HEXLOWER.encode_mut(id, &mut digits);
+    f.write_str(std::str::from_utf8(&digits).map_err(|_| fmt::Error)?)
 }
