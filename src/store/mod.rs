@@ -20,6 +20,7 @@ pub use open_writers::Writers;
 pub use outgoing::remove::{Hold, Removed, Remover, Sent};
 pub use state::ledger::{Delivered, Ledger, Received};
 pub use state::{PROBE_PREFIX, StateDir};
+pub(crate) use tree::cursor::DirCursor;
 pub use tree::folder::Folder;
 pub use tree::meta::{FileIdentity, FileKind, Meta};
 pub use tree::obstacle::Obstacle;

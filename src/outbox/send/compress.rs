@@ -48,11 +48,10 @@ impl Compression {
         Self { wanted, path }
     }
 
-    /// The effort for a file of this size that is sent with its offer, if any. Such a file does not
+    /// Whether a file of this size that is sent with its offer is compressed. Such a file does not
     /// wait for the stream, so it is compressed on slow paths only.
-    pub(crate) fn small(&self, size: u64) -> Option<Effort> {
-        (self.wanted && size >= MIN_SIZE && self.path.get() < MAX_RATE_FOR_SMALL_FILES)
-            .then_some(Effort::Much)
+    fn small(&self, size: u64) -> bool {
+        self.wanted && size >= MIN_SIZE && self.path.get() < MAX_RATE_FOR_SMALL_FILES
     }
 
     /// Samples a large file from `offset` on. `None` if its chunks are not to be compressed.
@@ -64,7 +63,7 @@ impl Compression {
         // If this read fails, a later one fails too and is reported.
         let speed = sample(&mut compressor, file, offset, size).ok()??;
         let compression = self.clone();
-        Some(ChunkCompressor { compression, compressor, speed, skip: 0, next_skip: MIN_SKIP })
+        Some(ChunkCompressor { compression, compressor, speed, skips: Skips::default() })
     }
 
     /// The effort for a file that zstd compresses at `speed` bytes per second, if any.
@@ -107,15 +106,70 @@ fn sample(
     Ok(worth.then(|| len as f64 / fastest.as_secs_f64().max(1e-9)))
 }
 
+/// Counts the chunks that are not tried, after some that did not get shorter.
+#[derive(Debug)]
+struct Skips {
+    /// How many chunks are sent uncompressed before the next attempt.
+    left: u32,
+    next: u32,
+}
+
+impl Default for Skips {
+    fn default() -> Self {
+        Self { left: 0, next: MIN_SKIP }
+    }
+}
+
+impl Skips {
+    /// Whether this chunk is sent uncompressed without an attempt.
+    fn skips(&mut self) -> bool {
+        let skips = self.left > 0;
+        self.left = self.left.saturating_sub(1);
+        skips
+    }
+
+    fn tried(&mut self, shorter: bool) {
+        if shorter {
+            self.next = MIN_SKIP;
+        } else {
+            self.left = self.next;
+            self.next = (self.next * 2).min(MAX_SKIP);
+        }
+    }
+}
+
+/// Compresses small files, one after the other.
+#[derive(Default)]
+pub(crate) struct SmallFileCompressor {
+    /// Created for the first file that is tried: its memory is the greater part of the work.
+    compressor: Option<FrameCompressor>,
+    skips: Skips,
+}
+
+impl SmallFileCompressor {
+    /// Compresses the file of this size that follows the space for the header, if that pays.
+    pub(crate) fn compress(&mut self, chunk: &mut BytesMut, compression: &Compression) {
+        let data = &chunk[HEADER_LEN..];
+        if !compression.small(data.len() as u64) || self.skips.skips() {
+            return;
+        }
+        let mut compressed = Sealer::buffer(data.len() + Trailer::LEN);
+        let compressor = self.compressor.get_or_insert_default();
+        let shorter = compressor.compress(data, Effort::Much, &mut compressed);
+        self.skips.tried(shorter);
+        if shorter {
+            *chunk = compressed;
+        }
+    }
+}
+
 /// Compresses the chunks of one large file.
 pub(crate) struct ChunkCompressor {
     compression: Compression,
     compressor: FrameCompressor,
     /// Bytes per second that zstd consumes with little effort.
     speed: f64,
-    /// How many chunks are sent uncompressed before the next attempt.
-    skip: u32,
-    next_skip: u32,
+    skips: Skips,
 }
 
 impl ChunkCompressor {
@@ -126,19 +180,17 @@ impl ChunkCompressor {
         if effort == Effort::Little && !full {
             return;
         }
-        if self.skip > 0 {
-            self.skip -= 1;
+        if self.skips.skips() {
             return;
         }
         let data = &chunk[HEADER_LEN..];
         let mut compressed = Sealer::buffer(data.len() + Trailer::LEN);
         let begun = Instant::now();
-        if !self.compressor.compress(data, effort, &mut compressed) {
-            self.skip = self.next_skip;
-            self.next_skip = (self.next_skip * 2).min(MAX_SKIP);
+        let shorter = self.compressor.compress(data, effort, &mut compressed);
+        self.skips.tried(shorter);
+        if !shorter {
             return;
         }
-        self.next_skip = MIN_SKIP;
         if effort == Effort::Little {
             let speed = data.len() as f64 / begun.elapsed().as_secs_f64().max(1e-9);
             self.speed += (speed - self.speed) / 8.0;
@@ -187,8 +239,7 @@ mod tests {
             compression,
             compressor: FrameCompressor::default(),
             speed: SPEED,
-            skip: 0,
-            next_skip: MIN_SKIP,
+            skips: Skips::default(),
         }
     }
 
@@ -220,10 +271,26 @@ mod tests {
 
     #[test]
     fn small_files_are_compressed_on_slow_paths_only() {
-        assert_eq!(compression(2_500_000).small(4096), Some(Effort::Much));
-        assert_eq!(compression(100_000_000).small(4096), None);
-        assert_eq!(compression(2_500_000).small(100), None);
-        assert_eq!(Compression::new(false, PathRate::new(1)).small(4096), None);
+        assert!(compression(2_500_000).small(4096));
+        assert!(!compression(100_000_000).small(4096));
+        assert!(!compression(2_500_000).small(100));
+        assert!(!Compression::new(false, PathRate::new(1)).small(4096));
+    }
+
+    #[test]
+    fn small_files_like_incompressible_ones_are_tried_ever_more_rarely() {
+        let (mut compressor, path) = (SmallFileCompressor::default(), compression(1_000_000));
+        let mut compress = |data: &[u8]| {
+            let mut chunk = chunk(data);
+            compressor.compress(&mut chunk, &path);
+            chunk.len() < HEADER_LEN + data.len()
+        };
+        let (text, noise) = (text(4096), noise(4096));
+        assert!(compress(&text));
+        assert!((0..200).all(|_| !compress(&noise)));
+        let wait = (0..100).position(|_| compress(&text));
+        assert!(wait.is_some_and(|files| (1..=MAX_SKIP as usize).contains(&files)), "{wait:?}");
+        assert!(compress(&text), "and from then on no file is skipped");
     }
 
     #[test]
@@ -259,7 +326,7 @@ mod tests {
         let mut compressor = compressor(1_000_000);
         let mut tried = 0;
         for _ in 0..200 {
-            let skip = compressor.skip;
+            let skip = compressor.skips.left;
             assert!(!compresses(&mut compressor, &noise, true));
             tried += u32::from(skip == 0);
         }

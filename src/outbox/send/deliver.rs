@@ -79,8 +79,9 @@ impl Delivery {
             {
                 self.small(item, &mut send, sealer, reader, slot, compression).await
             }
+            // Boxed: the future of a small file would be as large as that of a large one.
             EntryKind::File { .. } => {
-                self.large(item, &mut send, sealer, reader, slot, compression).await
+                Box::pin(self.large(item, &mut send, sealer, reader, slot, compression)).await
             }
             EntryKind::Folder | EntryKind::Link { .. } => {
                 self.bare(item, &mut send, sealer, reader, slot).await
@@ -164,7 +165,7 @@ impl Delivery {
         compression: Compression,
     ) -> Result<Receipt, DeliverError> {
         let (folder, opened) = (self.folder.clone(), item.clone());
-        let file = blocking(move || SourceFile::open(&folder, &opened)).await?;
+        let file = blocking(move || SourceFile::open(&mut folder.walk(), &opened)).await?;
         send.set_priority(Priority::Bulk(self.next_stream()));
         send.write(seal_offer(item, false, &mut sealer)?).await.map_err(RecordError::from)?;
         fail_point("send.offered");
@@ -225,8 +226,8 @@ impl Delivery {
             Outcome::Done { .. } => Err(Malformed.into()),
             Outcome::Have { hash, .. } => {
                 let (folder, opened) = (self.folder.clone(), item.clone());
-                let read =
-                    blocking(move || SourceFile::open(&folder, &opened)?.verify(hash)).await?;
+                let verify = move || SourceFile::open(&mut folder.walk(), &opened)?.verify(hash);
+                let read = blocking(verify).await?;
                 check_receipt(outcome, Some(read), offset)
             }
             Outcome::Refused { .. } => check_receipt(outcome, None, offset),

@@ -1,18 +1,17 @@
 //! Reading, hashing and sealing files on the threads of the blocking pool, while the network
 //! continues.
 
-use super::compress::{ChunkCompressor, Compression};
+use super::compress::{ChunkCompressor, Compression, SmallFileCompressor};
 use super::error::DeliverError;
 use super::offer::seal_offer;
 use super::source_file::{ReadFile, SourceFile};
-use crate::compress::FrameCompressor;
 use crate::crypto::filehash::{FILE_CHUNK, FileHasher};
 use crate::crypto::seal::{Buffers, HEADER_LEN, RECORD_OVERHEAD, RecordKind, Sealer};
 use crate::outbox::item::Item;
 use crate::outbox::mailbox::locked;
 use crate::proto::chunk_set::ChunkSet;
 use crate::proto::message::{Accept, CHUNK_SIZE, Trailer};
-use crate::store::{Folder, Meta};
+use crate::store::{DirCursor, Folder, Meta};
 use bytes::{Bytes, BytesMut};
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
@@ -35,6 +34,8 @@ struct SmallFileQueue {
     folder: Arc<Folder>,
     jobs: VecDeque<SmallFileJob>,
     threads: usize,
+    /// The compressors of threads that have ended, for the next ones.
+    compressors: Vec<SmallFileCompressor>,
 }
 
 struct SmallFileJob {
@@ -51,6 +52,7 @@ impl SmallReader {
                 folder,
                 jobs: VecDeque::new(),
                 threads: 0,
+                compressors: Vec::new(),
             })),
         }
     }
@@ -98,7 +100,7 @@ impl Drop for SmallFileThread {
 impl SmallFileThread {
     /// Reads files until none waits.
     fn run(mut self) {
-        let mut compressor = FrameCompressor::default();
+        let mut compressor = locked(&self.queue).compressors.pop().unwrap_or_default();
         loop {
             let (folder, jobs) = {
                 let mut queue = locked(&self.queue);
@@ -106,15 +108,17 @@ impl SmallFileThread {
                 if count == 0 {
                     // The lock is held, so no file can be queued for a thread that ends.
                     queue.threads -= 1;
+                    queue.compressors.push(compressor);
                     self.left = true;
                     return;
                 }
                 (queue.folder.clone(), queue.jobs.drain(..count).collect::<Vec<_>>())
             };
+            let mut walk = folder.walk();
             let wanted = jobs.into_iter().filter(|job| !job.answer.is_closed());
             let read: Vec<_> = wanted
                 .map(|SmallFileJob { item, sealer, compression, answer }| {
-                    (answer, seal_small(&folder, &item, sealer, &compression, &mut compressor))
+                    (answer, seal_small(&mut walk, &item, sealer, &compression, &mut compressor))
                 })
                 .collect();
             for (answer, small) in read {
@@ -126,25 +130,20 @@ impl SmallFileThread {
 }
 
 fn seal_small(
-    folder: &Folder,
+    walk: &mut DirCursor<'_>,
     item: &Item,
     mut sealer: Sealer,
     compression: &Compression,
-    compressor: &mut FrameCompressor,
+    compressor: &mut SmallFileCompressor,
 ) -> Result<SealedSmallFile, DeliverError> {
-    let mut file = SourceFile::open(folder, item)?;
+    let mut file = SourceFile::open(walk, item)?;
     let offer = seal_offer(item, true, &mut sealer)?;
     let size = usize::try_from(item.meta.size).map_err(|_| DeliverError::Changed)?;
     let mut chunk = Sealer::buffer(size + Trailer::LEN);
     file.fill(&mut chunk, HEADER_LEN, size)?;
     let hash = *blake3::hash(&chunk[HEADER_LEN..]).as_bytes();
     let read = file.check_end(hash)?;
-    if let Some(effort) = compression.small(item.meta.size) {
-        let mut compressed = Sealer::buffer(size + Trailer::LEN);
-        if compressor.compress(&chunk[HEADER_LEN..], effort, &mut compressed) {
-            chunk = compressed;
-        }
-    }
+    compressor.compress(&mut chunk, compression);
     Trailer { size: item.meta.size, hash }.encode(&mut chunk);
     Ok((read, [offer, sealer.seal(RecordKind::Final, chunk)?]))
 }

@@ -3,7 +3,7 @@
 use super::error::DeliverError;
 use crate::failpoint;
 use crate::outbox::item::Item;
-use crate::store::{Folder, Meta, StoreError, has_writer, meta_of};
+use crate::store::{DirCursor, Meta, StoreError, has_writer, meta_of};
 use bytes::BytesMut;
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
@@ -34,13 +34,13 @@ impl SourceFile {
     /// # Errors
     /// [`DeliverError::Changed`] if it is not the file that was queued,
     /// [`DeliverError::Open`] while a program has it open for writing.
-    pub(crate) fn open(folder: &Folder, item: &Item) -> Result<Self, DeliverError> {
-        let (file, meta) = match folder.open_file(&item.name) {
+    pub(crate) fn open(walk: &mut DirCursor<'_>, item: &Item) -> Result<Self, DeliverError> {
+        let (file, meta) = match walk.open_file(&item.name) {
             // On Windows, a file that a program writes cannot be opened with write sharing denied.
             Err(StoreError::Busy { .. }) => return Err(DeliverError::Open),
             opened => opened?,
         };
-        let (shown, snapshot) = (folder.shown(&item.name), item.snapshot);
+        let (shown, snapshot) = (walk.shown(&item.name), item.snapshot);
         if !meta.same_file(&item.meta) || meta.mode != item.meta.mode {
             return Err(DeliverError::Changed);
         }
@@ -137,6 +137,7 @@ mod tests {
     use crate::outbox::queue::model::file;
     use crate::outbox::queue::model::name;
     use crate::proto::message::EntryKind;
+    use crate::store::Folder;
 
     /// A read of the process's memory at address 0 fails with an I/O error, as that of a bad disk.
     #[cfg(target_os = "linux")]
@@ -173,7 +174,7 @@ mod tests {
             content: None,
         };
         let hash = *blake3::hash(b"hello").as_bytes();
-        let open = || SourceFile::open(&folder, &item);
+        let open = || SourceFile::open(&mut folder.walk(), &item);
         let mut reading = open().unwrap();
         assert!(matches!(reading.fill(&mut BytesMut::new(), 0, 6), Err(DeliverError::Changed)));
         let mut reading = open().unwrap();

@@ -8,13 +8,14 @@ use crate::proto::name::{Name, NameError};
 use crate::store::error::{Naming, StoreError};
 use cap_std::fs::Dir;
 use std::ffi::{OsStr, OsString};
+use std::fs::File;
 use std::io;
 use std::sync::Arc;
 
 impl Folder {
     /// A cursor for several operations in a row, mostly in the same folders.
     pub(crate) fn walk(&self) -> DirCursor<'_> {
-        DirCursor { folder: self, held: Vec::new() }
+        DirCursor { folder: self, root: None, held: Vec::new() }
     }
 }
 
@@ -22,11 +23,12 @@ impl Folder {
 /// concerns few folders at a time.
 const MAX_HELD: usize = 16;
 
-/// Resolves names beneath a folder, and keeps the most recent folders open. A cursor lasts for one
-/// batch only: if a folder is moved out of the tree meanwhile, files written through its handle go
-/// with it.
+/// Resolves names beneath a folder, and keeps the root and the most recent folders open. A cursor
+/// lasts for one batch only: if a folder is moved out of the tree meanwhile, files written through
+/// its handle go with it.
 pub(crate) struct DirCursor<'a> {
     folder: &'a Folder,
+    root: Option<Arc<Dir>>,
     held: Vec<(Name, Arc<Dir>)>,
 }
 
@@ -66,7 +68,7 @@ impl DirCursor<'_> {
     ) -> Result<(Arc<Dir>, OsString), StoreError> {
         let leaf = native(name).map_err(|_| StoreError::Name { path: self.folder.shown(name) })?;
         let dir = match name.parent() {
-            None => self.folder.root()?,
+            None => self.root()?,
             Some(parent) => self.make_dir(&parent, changed)?,
         };
         self.refuse_hidden(name, &dir)?;
@@ -78,9 +80,20 @@ impl DirCursor<'_> {
         os::stat(&parent, &leaf).naming("look at", || self.folder.shown(name))
     }
 
+    /// As [`Folder::open_file`].
+    pub(crate) fn open_file(&mut self, name: &Name) -> Result<(File, Meta), StoreError> {
+        let (parent, leaf) = self.parent(name)?;
+        os::open_read(&parent, &leaf).naming("read", || self.shown(name))
+    }
+
+    /// As [`Folder::shown`].
+    pub(crate) fn shown(&self, name: &Name) -> String {
+        self.folder.shown(name)
+    }
+
     /// The folder of that name (`None`: the root).
     pub(crate) fn dir(&mut self, name: Option<&Name>) -> Result<Arc<Dir>, StoreError> {
-        let Some(name) = name else { return self.folder.root() };
+        let Some(name) = name else { return self.root() };
         if let Some(dir) = self.find(name) {
             return Ok(dir);
         }
@@ -117,6 +130,15 @@ impl DirCursor<'_> {
             other => other.naming("open", shown)?,
         };
         Ok(self.hold(name, dir))
+    }
+
+    /// The root, whose path is checked at the first use of the cursor only.
+    fn root(&mut self) -> Result<Arc<Dir>, StoreError> {
+        if let Some(root) = &self.root {
+            return Ok(Arc::clone(root));
+        }
+        let root = self.folder.root()?;
+        Ok(Arc::clone(self.root.insert(root)))
     }
 
     fn find(&self, name: &Name) -> Option<Arc<Dir>> {

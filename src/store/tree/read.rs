@@ -35,8 +35,7 @@ impl Folder {
     /// [`StoreError::InTheWay`] if the entry is no regular file (it is not opened),
     /// [`StoreError::Busy`] on Windows while another program has it open for writing.
     pub fn open_file(&self, name: &Name) -> Result<(File, Meta), StoreError> {
-        let (parent, leaf) = self.walk().parent(name)?;
-        os::open_read(&parent, &leaf).naming("read", || self.shown(name))
+        self.walk().open_file(name)
     }
 
     /// Whether any program has a file open for writing.

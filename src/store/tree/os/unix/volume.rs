@@ -102,9 +102,11 @@ fn is_other_device(dir: &Dir) -> bool {
     above.is_ok_and(|above| fs::fstat(dir).is_ok_and(|own| own.st_dev != above.st_dev))
 }
 
-/// The file size limit of this process in bytes (`ulimit -f`).
+/// The file size limit of this process in bytes (`ulimit -f`), as it is at the first call: rft does
+/// not change it.
 pub(crate) fn file_size_limit() -> Option<u64> {
-    rustix::process::getrlimit(rustix::process::Resource::Fsize).current
+    static LIMIT: std::sync::OnceLock<Option<u64>> = std::sync::OnceLock::new();
+    *LIMIT.get_or_init(|| rustix::process::getrlimit(rustix::process::Resource::Fsize).current)
 }
 
 /// Whether a folder is on a file system that other hosts can change without an event on this one.
