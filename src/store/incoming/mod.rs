@@ -7,6 +7,7 @@ pub(crate) mod place;
 pub(crate) mod publish;
 pub(crate) mod quota;
 pub(crate) mod recover;
+mod space;
 pub(crate) mod stage;
 
 use super::error::{Naming, StoreError};
@@ -19,16 +20,16 @@ use crate::failpoint::fail_point;
 use crate::proto::chunk_set::ChunkSet;
 use crate::proto::message::TransferId;
 use quota::Quota;
+use space::Promised;
+pub use space::Reservation;
 use stage::{CHECKPOINT_SUFFIX, Staged, leaf_of};
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::ffi::{OsStr, OsString};
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 /// Maximum age, in seconds, of a staged file that is not resumed.
 const MAX_UNFINISHED_AGE: u64 = 30 * 24 * 3600;
-/// For files below this size, in bytes, the staged part is not subtracted from the reservation.
-const MIN_MEASURED: u64 = 4 << 20;
 
 /// A folder that is created to see the permissions that a new folder gets.
 const MODE_PROBE: &str = ".folder";
@@ -43,13 +44,10 @@ const MAX_UNFINISHED: usize = 1024;
 pub struct Incoming {
     folder: Folder,
     stage: WorkFolder,
-    promised: Arc<Promises>,
+    promised: Arc<Mutex<Promised>>,
     quota: Option<Arc<Quota>>,
     usual_mode: OnceLock<u32>,
 }
-
-/// The total size, in bytes, of each transfer under way.
-type Promises = Mutex<HashMap<TransferId, u64>>;
 
 impl Incoming {
     /// Opens the folder and its stage. Call [`Incoming::recover`] before anything is received.
@@ -105,6 +103,18 @@ impl Incoming {
         self.stage.of(&self.folder)
     }
 
+    /// Checks that the folder and its stage are still those from before: files that were placed in
+    /// a folder that is no longer there are lost.
+    ///
+    /// # Errors
+    /// [`StoreError::Gone`], also if another folder has taken its place.
+    pub(crate) fn is_still(&self, before: &WorkDir) -> Result<(), StoreError> {
+        match self.stage_dir()?.is(before) {
+            true => Ok(()),
+            false => Err(StoreError::Gone { path: self.folder.path().display().to_string() }),
+        }
+    }
+
     /// Reserves space for a transfer of `bytes` in total, if the volume has room for the rest of
     /// this transfer, the rest of the others and `min_free`. Staged bytes count as written.
     ///
@@ -120,36 +130,39 @@ impl Incoming {
     ) -> Result<Reservation, StoreError> {
         let mut admission = self.quota.as_ref().map(|quota| quota.admission());
         if let Some(admission) = &mut admission {
-            let promised =
-                self.promises().values().fold(bytes, |sum, &bytes| sum.saturating_add(bytes));
+            let promised = self.promises().total().saturating_add(bytes);
             admission.check(&self.folder, || self.left_in_stage(id), promised)?;
         }
         let mut promises = self.promises();
-        let stage = self.stage_dir()?;
-        // The stage is measured before the free space: bytes written in between then count twice,
-        // rather than not at all.
-        let mut wanted =
-            if bytes == 0 { 0 } else { missing(&stage, id, bytes).saturating_add(min_free) };
-        for (&id, &bytes) in promises.iter() {
-            wanted = wanted.saturating_add(missing(&stage, id, bytes));
-        }
-        if wanted > 0 && wanted > self.folder.free_space()? {
-            return Err(StoreError::NoSpace { path: self.folder.path().display().to_string() });
+        // With ample space, neither the stage nor the volume is looked at for each small file.
+        let most = promises.total().saturating_add(bytes).saturating_add(min_free);
+        if bytes > 0 && !promises.is_ample(most) {
+            let stage = self.stage_dir()?;
+            // The stage is measured before the free space: bytes written in between then count
+            // twice, rather than not at all.
+            let wanted = promises.missing(&stage).saturating_add(min_free);
+            let wanted = wanted.saturating_add(space::missing(&stage, id, bytes));
+            let free = self.folder.free_space()?;
+            promises.measured(free);
+            if wanted > free {
+                return Err(StoreError::NoSpace { path: self.folder.path().display().to_string() });
+            }
         }
         promises.insert(id, bytes);
         drop(promises);
+        let stage = self.quota.is_some().then(|| self.stage_dir()).transpose()?;
         let (promised, quota) = (Arc::clone(&self.promised), self.quota.clone());
-        Ok(Reservation { promised, id, quota: quota.map(|quota| (quota, stage)) })
+        Ok(Reservation::new(promised, id, quota.zip(stage)))
     }
 
-    fn promises(&self) -> MutexGuard<'_, HashMap<TransferId, u64>> {
+    fn promises(&self) -> MutexGuard<'_, Promised> {
         self.promised.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Bytes in the stage that belong neither to a transfer under way nor to `id`.
     fn left_in_stage(&self, id: TransferId) -> Result<u64, StoreError> {
         let stage = self.stage_dir()?;
-        let mut own: HashSet<_> = self.promises().keys().map(|&id| leaf_of(id)).collect();
+        let mut own: HashSet<_> = self.promises().ids().map(leaf_of).collect();
         own.insert(leaf_of(id));
         let leaves = os::entries(&stage.dir).naming("list", || stage.path.display())?;
         let left = leaves.iter().filter(|leaf| !own.contains(*leaf));
@@ -176,7 +189,7 @@ impl Incoming {
             leaves.iter().filter_map(|leaf| leaf.to_str()?.strip_suffix(CHECKPOINT_SUFFIX));
         let resumable: Vec<_> = resumable.map(OsStr::new).collect();
         let Some(too_many) = resumable.len().checked_sub(most).filter(|&n| n > 0) else { return };
-        let under_way: HashSet<_> = { self.promises().keys().map(|id| leaf_of(*id)).collect() };
+        let under_way: HashSet<_> = { self.promises().ids().map(leaf_of).collect() };
         let mut idle: Vec<_> = resumable
             .into_iter()
             .filter(|leaf| !under_way.contains(*leaf))
@@ -274,37 +287,6 @@ impl Incoming {
     ) -> Result<(), StoreError> {
         recover::recover(self, ledger, on_conflict)?;
         self.sweep(ledger.as_of())
-    }
-}
-
-/// The bytes that a transfer has not written yet.
-fn missing(stage: &WorkDir, id: TransferId, bytes: u64) -> u64 {
-    if bytes < MIN_MEASURED {
-        return bytes;
-    }
-    let staged = os::stat(&stage.dir, &leaf_of(id)).map_or(0, |staged| staged.size);
-    bytes.saturating_sub(staged)
-}
-
-/// Reserved space, which is released when this value is dropped.
-#[derive(Debug)]
-pub struct Reservation {
-    promised: Arc<Promises>,
-    id: TransferId,
-    /// The quota, which counts the bytes that remain.
-    quota: Option<(Arc<Quota>, WorkDir)>,
-}
-
-impl Drop for Reservation {
-    fn drop(&mut self) {
-        let promised =
-            self.promised.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.id);
-        if let Some((quota, stage)) = &self.quota {
-            // The file is in Incoming, or a part of it in the stage. If it is in neither, the next
-            // walk corrects the count.
-            let staged = os::stat(&stage.dir, &leaf_of(self.id)).map(|staged| staged.size);
-            quota.grew(staged.ok().or(promised).unwrap_or(0));
-        }
     }
 }
 

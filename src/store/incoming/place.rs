@@ -11,6 +11,7 @@ use crate::failpoint::fail_point;
 use crate::proto::message::{EntryKind, Timestamp, TransferId};
 use crate::proto::name::Name;
 use crate::store::error::{Naming, StoreError};
+use crate::store::state::WorkDir;
 use crate::store::tree::cursor::DirCursor;
 use crate::store::tree::meta::{FileKind, Meta};
 use crate::store::tree::numbered;
@@ -45,8 +46,10 @@ pub(crate) struct Placer<'a> {
     changed: ChangedFolders,
     // The folder that is in `changed` with all folders above it.
     last: Option<Name>,
-    // The stage, if entries left it.
-    stage: Option<Arc<Dir>>,
+    // The stage, from its first use on.
+    stage: Option<WorkDir>,
+    // Entries left the stage.
+    moved: bool,
     // Staged entries with an equal entry in Incoming. They are dropped once that entry is synced.
     duplicates: Vec<TransferId>,
     // The files in Incoming that were compared with staged files.
@@ -68,10 +71,20 @@ impl<'a> Placer<'a> {
             changed: ChangedFolders::default(),
             last: None,
             stage: None,
+            moved: false,
             duplicates: Vec::new(),
             comparisons: Comparisons::default(),
             numbered_folders,
         }
+    }
+
+    /// The stage. Its path is checked at the first call; [`Placer::sync`] checks it again.
+    pub(crate) fn stage(&mut self) -> Result<WorkDir, StoreError> {
+        if let Some(stage) = &self.stage {
+            return Ok(stage.clone());
+        }
+        let stage = self.incoming.stage_dir()?;
+        Ok(self.stage.insert(stage).clone())
     }
 
     /// The folder into which entries are placed.
@@ -124,7 +137,7 @@ impl<'a> Placer<'a> {
     /// Gives a staged entry its name, and returns the name. After a successful [`Placer::sync`] the
     /// staged entry is gone.
     pub(crate) fn place(&mut self, entry: &StagedEntry<'_>) -> Result<Name, StoreError> {
-        let stage = self.incoming.stage_dir()?.dir;
+        let stage = self.stage()?.dir;
         let (mut number, mut races) = (0, 0);
         while number <= numbered::MAX_NUMBER && races < MAX_RACES {
             let Some(name) = numbered(entry.name, number) else { break };
@@ -159,7 +172,7 @@ impl<'a> Placer<'a> {
                 if self.is_same(entry, number, stage, (&parent, &leaf), &there) {
                     self.sync_existing(entry, &parent, &leaf)?;
                     fail_point("publish.same");
-                    self.record_moved(stage, name.parent(), &parent)?;
+                    self.record_moved(name.parent(), &parent)?;
                     self.duplicates.push(entry.id);
                     return Ok(PlaceAttempt::Placed);
                 }
@@ -176,7 +189,7 @@ impl<'a> Placer<'a> {
                 return Err(StoreError::of_entry("write", shown, &error, (&parent, &leaf)));
             }
         }
-        self.record_moved(stage, name.parent(), &parent)?;
+        self.record_moved(name.parent(), &parent)?;
         Ok(PlaceAttempt::Placed)
     }
 
@@ -217,7 +230,8 @@ impl<'a> Placer<'a> {
 
     /// Syncs a name that an earlier run gave to an entry: the run may have died before the sync.
     pub(crate) fn sync_placed(&mut self, name: &Name) -> Result<(), StoreError> {
-        self.stage = Some(self.incoming.stage_dir()?.dir);
+        self.stage()?;
+        self.moved = true;
         match self.walk.parent(name) {
             Ok((parent, _)) => self.record_name_in(name.parent(), &parent),
             // A program has removed the entry with its folder.
@@ -286,9 +300,10 @@ impl<'a> Placer<'a> {
 
     /// Syncs all new names in Incoming, and their removal from the stage. A staged entry that
     /// reappeared after a power loss would be placed again, even if the user has removed the file
-    /// since.
+    /// since. Fails if Incoming or the stage is no longer the folder of the start of the batch.
     pub(crate) fn sync(&mut self) -> Result<(), StoreError> {
-        let stage = self.stage.take();
+        let stage = self.stage.as_ref().filter(|_| self.moved).map(|stage| Arc::clone(&stage.dir));
+        self.moved = false;
         // The equal entry in Incoming must be durable before the staged one is dropped.
         let with_stage = stage.as_ref().filter(|_| self.duplicates.is_empty());
         let mut synced = self.changed.sync(with_stage);
@@ -300,18 +315,14 @@ impl<'a> Placer<'a> {
             synced = os::sync_dir(&stage);
         }
         self.duplicates.clear();
-        synced.naming("sync", || self.incoming.folder().path().display())
+        synced.naming("sync", || self.incoming.folder().path().display())?;
+        self.stage.as_ref().map_or(Ok(()), |stage| self.incoming.is_still(stage))
     }
 
     /// Records that an entry left the stage for this folder, or will be dropped because of an equal
     /// one.
-    fn record_moved(
-        &mut self,
-        stage: &Arc<Dir>,
-        folder: Option<Name>,
-        dir: &Arc<Dir>,
-    ) -> Result<(), StoreError> {
-        self.stage = Some(Arc::clone(stage));
+    fn record_moved(&mut self, folder: Option<Name>, dir: &Arc<Dir>) -> Result<(), StoreError> {
+        self.moved = true;
         self.record_name_in(folder, dir)
     }
 

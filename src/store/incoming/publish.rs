@@ -105,12 +105,12 @@ pub fn publish(
         known.map_or_else(|error| (NumberedFolders::default(), Some(error)), |known| (known, None));
     let mut placer = Placer::new(incoming, on_conflict, numbered_folders);
     let mut jobs: Vec<BatchEntry> =
-        batch.into_iter().map(|arrived| stage(incoming, &mut placer, arrived, !at_once)).collect();
+        batch.into_iter().map(|arrived| stage(&mut placer, arrived, !at_once)).collect();
     if let Some(error) = unknown {
         jobs.iter_mut().for_each(|job| job.fail(&error));
     }
     fail_point("publish.staged");
-    sync_stage(incoming, &mut jobs, at_once);
+    sync_stage(&mut placer, &mut jobs, at_once);
     fail_point("publish.synced");
     let filling = announce(ledger, &mut placer, &mut jobs);
     fail_point("publish.committing");
@@ -198,28 +198,27 @@ fn place_all(placer: &mut Placer<'_>, jobs: &mut [BatchEntry], filling: &HashSet
 
 /// Completes an entry in the stage with its time and permissions, and with `sync` syncs it. The
 /// file is closed afterwards: a batch has more files than a process may have open.
-fn stage(incoming: &Incoming, placer: &mut Placer<'_>, arrived: Arrived, sync: bool) -> BatchEntry {
+fn stage(placer: &mut Placer<'_>, arrived: Arrived, sync: bool) -> BatchEntry {
     let Arrived { offer, content, hash } = arrived;
     let name = placer.real_name(&offer.name, &offer.kind);
     let has_checkpoint = matches!(&content, Content::Staged(staged) if staged.has_checkpoint());
     let finish = |mut staged: Staged| {
-        staged.finish(offer.size(), offer.mode, offer.modified)?;
+        staged.finish(offer.mode, offer.modified)?;
         if sync { staged.sync() } else { Ok(()) }
     };
     let staged = match content {
         Content::Folder => {
             return BatchEntry { offer, name, hash, step: PublishStep::Folder, has_checkpoint };
         }
-        Content::Link => stage_link(incoming, &offer),
-        Content::Staged(staged) => finish(staged),
-        Content::Bytes(bytes) => incoming
-            .stage_dir()
-            .and_then(|stage| Staged::create(&stage, offer.id))
-            .and_then(|staged| {
+        Content::Link => stage_link(placer, &offer),
+        Content::Staged(staged) => staged.end_at(offer.size()).and_then(|()| finish(staged)),
+        Content::Bytes(bytes) => {
+            placer.stage().and_then(|stage| Staged::create(&stage, offer.id)).and_then(|staged| {
                 fail_point("publish.small_created");
                 staged.write_at(0, &bytes)?;
                 finish(staged)
-            }),
+            })
+        }
     };
     let mut job = BatchEntry { offer, name, hash, step: PublishStep::Folder, has_checkpoint };
     match staged {
@@ -229,14 +228,15 @@ fn stage(incoming: &Incoming, placer: &mut Placer<'_>, arrived: Arrived, sync: b
     job
 }
 
-fn stage_link(incoming: &Incoming, offer: &Offer) -> Result<(), StoreError> {
+fn stage_link(placer: &mut Placer<'_>, offer: &Offer) -> Result<(), StoreError> {
+    let incoming = placer.incoming();
     let EntryKind::Link { target } = &offer.kind else {
         return Err(StoreError::Link { path: incoming.folder().shown(&offer.name) });
     };
     if !link_stays_inside(&offer.name, target) {
         return Err(StoreError::Link { path: incoming.folder().shown(&offer.name) });
     }
-    let (stage, leaf) = (&incoming.stage_dir()?.dir, leaf_of(offer.id));
+    let (stage, leaf) = (&placer.stage()?.dir, leaf_of(offer.id));
     let made = match os::make_link(stage, &leaf, target) {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
             os::unlink(stage, &leaf).and_then(|()| os::make_link(stage, &leaf, target))
@@ -250,11 +250,11 @@ fn stage_link(incoming: &Incoming, offer: &Offer) -> Result<(), StoreError> {
 
 /// Syncs the names in the stage, and with `at_once` the files as well. Otherwise a power loss could
 /// remove a staged file and keep its ledger entry, which would mean that the file was placed.
-fn sync_stage(incoming: &Incoming, jobs: &mut [BatchEntry], at_once: bool) {
+fn sync_stage(placer: &mut Placer<'_>, jobs: &mut [BatchEntry], at_once: bool) {
     if !jobs.iter().any(|job| matches!(job.step, PublishStep::Ready(_))) {
         return;
     }
-    let synced = incoming.stage_dir().and_then(|stage| {
+    let synced = placer.stage().and_then(|stage| {
         let synced = match at_once {
             true => os::sync_volume(&stage.dir).and_then(|all| match all {
                 true => Ok(()),

@@ -227,15 +227,8 @@ impl Staged {
         }
     }
 
-    /// Sets the length (an earlier attempt may have left a longer file), the permission bits and
-    /// the time. From here on the publication owns the file.
-    pub(crate) fn finish(
-        &mut self,
-        size: u64,
-        mode: Option<u32>,
-        modified: Timestamp,
-    ) -> Result<(), StoreError> {
-        *self.fleeting.get_mut() = false;
+    /// Sets the length: an earlier attempt may have left a longer file.
+    pub(crate) fn end_at(&self, size: u64) -> Result<(), StoreError> {
         let length = self.length()?;
         if length < size {
             return Err(StoreError::new(
@@ -247,6 +240,16 @@ impl Staged {
         if length > size {
             os::set_len(&self.file, size).naming("cut", || self.shown())?;
         }
+        Ok(())
+    }
+
+    /// Sets the permission bits and the time. From here on the publication owns the file.
+    pub(crate) fn finish(
+        &mut self,
+        mode: Option<u32>,
+        modified: Timestamp,
+    ) -> Result<(), StoreError> {
+        *self.fleeting.get_mut() = false;
         os::set_file(&self.file, mode, modified).naming("set the time of", || self.shown())
     }
 

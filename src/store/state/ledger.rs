@@ -92,37 +92,14 @@ impl Ledger {
     /// [`StoreError::Ledger`]; [`StoreError::LedgerFull`] if there is no record and no room for a
     /// new one.
     pub fn received(&self, id: TransferId) -> Result<Option<Received>, StoreError> {
-        if let Some(received) = self.received_of(&[id])?.pop().flatten() {
-            return Ok(Some(received));
-        }
-        if self.db.read(|db| Ok(db.begin_read()?.open_table(RECEIVED)?.len()?))? < self.max_entries
-        {
-            return Ok(None);
-        }
-        Err(StoreError::LedgerFull { path: format!("{:?}", self.db) })
-    }
-
-    /// As [`Ledger::received`] for several ids, in one transaction.
-    pub(crate) fn received_of(
-        &self,
-        ids: &[TransferId],
-    ) -> Result<Vec<Option<Received>>, StoreError> {
-        self.db.read(|db| {
+        let (received, entries) = self.db.read(|db| {
             let table = db.begin_read()?.open_table(RECEIVED)?;
-            let mut found = Vec::with_capacity(ids.len());
-            for id in ids {
-                found.push(table.get(&id.0)?.and_then(|value| match decode(value.value())? {
-                    (RecordState::Committed, received) => Some(received),
-                    (
-                        RecordState::Committing
-                        | RecordState::Filling
-                        | RecordState::NumberedFolder,
-                        _,
-                    ) => None,
-                }));
-            }
-            Ok(found)
-        })
+            Ok((table.get(&id.0)?.and_then(|value| committed(value.value())), table.len()?))
+        })?;
+        if received.is_none() && entries >= self.max_entries {
+            return Err(StoreError::LedgerFull { path: format!("{:?}", self.db) });
+        }
+        Ok(received)
     }
 
     /// Records, durably and before the rename, that these staged files are complete and are about
@@ -288,6 +265,14 @@ impl Ledger {
 
     fn remove(&self, ids: &[TransferId], durability: Durability) -> Result<(), StoreError> {
         self.db.change(ids.iter().map(|id| (id.0, None)).collect(), durability)
+    }
+}
+
+/// The record, if it is of a committed transfer.
+fn committed(value: &[u8]) -> Option<Received> {
+    match decode(value)? {
+        (RecordState::Committed, received) => Some(received),
+        (RecordState::Committing | RecordState::Filling | RecordState::NumberedFolder, _) => None,
     }
 }
 

@@ -202,6 +202,11 @@ impl WorkDir {
         let meta = os::stat_dir(&dir).naming("look at", || path.display())?;
         Ok(Self { dir: Arc::new(dir), path, meta, root })
     }
+
+    /// Whether this is the same folder, for the same root.
+    pub(crate) fn is(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.dir, &other.dir) && Arc::ptr_eq(&self.root, &other.root)
+    }
 }
 
 /// A folder of the program's own, created if it is missing. A link in its place is not followed.

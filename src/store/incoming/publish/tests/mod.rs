@@ -117,6 +117,25 @@ fn refused(outcome: &Outcome) -> Refusal {
     }
 }
 
+/// Files that were placed in a folder that is no longer there are lost, so they get no receipt.
+#[cfg(unix)]
+#[test]
+fn a_folder_that_is_moved_away_in_the_middle_of_a_batch_gets_no_receipts() {
+    for (path, back) in [("Incoming", true), ("Incoming", false), (".rft/stage", true)] {
+        let rig = rig();
+        let mut placer = Placer::new(&rig.incoming, OnConflict::Rename, NumberedFolders::default());
+        let mut jobs = vec![stage(&mut placer, file(1, "a", "content"), true)];
+        let filling = announce(rig.ledger(), &mut placer, &mut jobs);
+        let (path, aside) = (rig.base.path().join(path), rig.base.path().join("aside"));
+        std::fs::rename(&path, aside).unwrap();
+        if back {
+            std::fs::create_dir(&path).unwrap();
+        }
+        place_all(&mut placer, &mut jobs, &filling);
+        assert!(matches!(jobs[0].step, PublishStep::Refused(..)), "{path:?}");
+    }
+}
+
 #[test]
 fn files_links_and_folders_arrive_with_time_and_mode() {
     let rig = rig();

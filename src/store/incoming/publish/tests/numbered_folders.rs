@@ -71,7 +71,7 @@ fn stage_and_commit(rig: &Rig, arrived: Arrived) -> TransferId {
     let known = NumberedFolders::of(rig.ledger(), OnConflict::Rename, [&arrived.offer].into_iter())
         .unwrap();
     let mut placer = Placer::new(&rig.incoming, OnConflict::Rename, known);
-    let mut jobs = [stage(&rig.incoming, &mut placer, arrived, true)];
+    let mut jobs = [stage(&mut placer, arrived, true)];
     announce(rig.ledger(), &mut placer, &mut jobs);
     id
 }

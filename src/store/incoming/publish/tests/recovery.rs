@@ -5,8 +5,8 @@ use super::*;
 /// Runs all steps of [`publish`] up to the ledger's "committing".
 fn until_committing(rig: &Rig, arrived: Arrived) {
     let mut placer = Placer::new(&rig.incoming, OnConflict::Rename, NumberedFolders::default());
-    let mut jobs = vec![stage(&rig.incoming, &mut placer, arrived, true)];
-    sync_stage(&rig.incoming, &mut jobs, false);
+    let mut jobs = vec![stage(&mut placer, arrived, true)];
+    sync_stage(&mut placer, &mut jobs, false);
     announce(rig.ledger(), &mut placer, &mut jobs);
     assert!(matches!(jobs[0].step, PublishStep::Ready(_)));
 }
