@@ -42,6 +42,22 @@ pub(super) fn writers_of(removing: &Dir, held: &OsStr, kind: FileKind) -> Writer
     }
 }
 
+/// The metadata of an entry in `removing`, and whether any program has it open for writing. `kind`
+/// is what it should be: a file is opened at once, so that the metadata are those of the open file.
+pub(super) fn look_at(removing: &Dir, held: &OsStr, kind: FileKind) -> io::Result<(Meta, Writers)> {
+    let opened = (kind == FileKind::File).then(|| os::open_read(removing, held));
+    if let Some(Ok((file, meta))) = opened {
+        return Ok((meta, crate::store::writers_of(&file)));
+    }
+    let meta = os::stat(removing, held)?;
+    let writers = match opened {
+        Some(Err(error)) if error.kind() == io::ErrorKind::ResourceBusy => Writers::Some,
+        Some(_) => Writers::Unknown,
+        None => writers_of(removing, held, meta.kind),
+    };
+    Ok((meta, writers))
+}
+
 /// Whether a file still has the content that was sent. A program can set the modification time
 /// back, but not the change time. If the change time differs, the hash of the content decides.
 pub(super) fn has_content_of(

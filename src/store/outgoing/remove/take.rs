@@ -106,9 +106,10 @@ impl Remover {
         sent: &Sent,
     ) -> Result<TakeOutcome, StoreError> {
         let (held, name) = (entry.leaf(), &sent.name);
-        let meta = os::stat(removing, &held).naming("look at", || self.outgoing.shown(name))?;
+        let (meta, writers) = hold::look_at(removing, &held, sent.meta.kind)
+            .naming("look at", || self.outgoing.shown(name))?;
         let stays = if meta.same_file(&sent.meta) {
-            match hold::writers_of(removing, &held, meta.kind) {
+            match writers {
                 Writers::None => return Ok(TakeOutcome::Held(entry)),
                 Writers::Unknown => {
                     let (name, hash) = (name.clone(), sent.hash);
