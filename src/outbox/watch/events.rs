@@ -9,6 +9,14 @@ use notify::event::{AccessKind, AccessMode, CreateKind, ModifyKind, RenameMode};
 use notify::{Config, ErrorKind, Event, EventKind, RecommendedWatcher, RecursiveMode, Watcher};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// How long events are gathered while there are many of them.
+const GATHER: Duration = Duration::from_millis(1);
+/// Events that follow each other within this time were read from the system together.
+const BACKLOG_GAP: Duration = Duration::from_micros(10);
+/// After a longer time without events the next one is handled at once.
+const BUSY_GAP: Duration = Duration::from_millis(3);
 
 /// A recursive watch on Outgoing. Dropping it ends the watch.
 #[derive(Debug)]
@@ -35,7 +43,12 @@ impl Watch {
         let root = path.canonicalize().unwrap_or_else(|_| path.to_path_buf());
         let prefix = root.clone();
         let config = Config::default().with_follow_symlinks(false);
-        let hear = move |event| hear(&mailbox, &prefix, event);
+        let mut pace = Pace::default();
+        let hear = move |event| {
+            pace.before();
+            hear(&mailbox, &prefix, event);
+            pace.after(Instant::now());
+        };
         match RecommendedWatcher::new(hear, config) {
             Ok(watcher) => {
                 let mut watch = Self { watcher, root };
@@ -54,6 +67,33 @@ impl Watch {
     /// Why some of them cannot be watched, as a sentence for the user.
     pub(crate) fn watch_all(&mut self) -> Result<(), String> {
         self.watcher.watch(&self.root, RecursiveMode::Recursive).map_err(|error| explain(&error))
+    }
+}
+
+/// Lets events arrive together while there are many of them: every event that wakes the watcher's
+/// thread alone costs two switches between threads, one of which stops the thread that caused it.
+/// The first event after a pause is handled at once.
+#[derive(Debug, Default)]
+struct Pace {
+    handled: Option<Instant>,
+}
+
+impl Pace {
+    /// Waits a little if the thread had to wait for this event, and is busy.
+    fn before(&self) {
+        if self.gathers(Instant::now()) {
+            std::thread::sleep(GATHER);
+        }
+    }
+
+    fn gathers(&self, now: Instant) -> bool {
+        // With a backlog, the next event is there at once.
+        let idle = self.handled.map(|handled| now.saturating_duration_since(handled));
+        idle.is_some_and(|idle| idle > BACKLOG_GAP && idle < BUSY_GAP)
+    }
+
+    fn after(&mut self, now: Instant) {
+        self.handled = Some(now);
     }
 }
 
@@ -172,6 +212,16 @@ fn add(hints: &mut Hints, root: &Path, path: &Path, hint: Hint) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn events_are_gathered_only_while_there_are_many() {
+        let (mut pace, now) = (Pace::default(), Instant::now());
+        assert!(!pace.gathers(now), "the first one");
+        pace.after(now);
+        assert!(!pace.gathers(now + BACKLOG_GAP), "more of them wait already");
+        assert!(pace.gathers(now + BACKLOG_GAP * 2));
+        assert!(!pace.gathers(now + BUSY_GAP), "after a pause");
+    }
 
     #[test]
     fn paths_become_names_or_a_reason_to_scan() {
