@@ -5,7 +5,7 @@ use crate::error::RunError;
 use crate::event::{Cause, Direction, Event};
 use crate::failpoint::fail_point;
 use crate::outbox::{Compression, DeliverError, Item, Receipt, Retry};
-use crate::proto::message::{Control, EntryKind, Refusal};
+use crate::proto::message::{CHUNK_SIZE, Control, EntryKind, Refusal};
 use crate::proto::name::Name;
 use crate::session::record::RecordError;
 use crate::session::{ControlReceiver, Session};
@@ -71,7 +71,8 @@ async fn send_files(peer: Arc<Peer>, session: Arc<Session>) {
         let mut handed = Handed { item: Some(peer.outbox.next().await), peer: peer.clone() };
         let Ok((writer, reader)) = session.open_file().await else { return };
         let (peer, compression) = (peer.clone(), compression.clone());
-        deliveries.spawn(async move {
+        let is_large = handed.item.as_ref().is_some_and(|item| item.size() > CHUNK_SIZE as u64);
+        let delivery = async move {
             let _stream = stream;
             let Some(item) = handed.item.clone() else { return };
             fail_point("send.handed_out");
@@ -83,7 +84,13 @@ async fn send_files(peer: Arc<Peer>, session: Arc<Session>) {
             }
             handed.ended();
             finish(&peer, item, result, begun);
-        });
+        };
+        if is_large {
+            // It waits for QUIC with every acknowledgement. On QUIC's own thread that wakes no other.
+            deliveries.spawn_on(delivery, session.quic_thread());
+        } else {
+            deliveries.spawn(delivery);
+        }
     }
 }
 

@@ -198,9 +198,11 @@ impl Inbox {
             }
             EntryKind::File { size } => {
                 let _permit = self.large.acquire().await;
-                let accepted = self.accept(offer, *size, writer, reader, claim.clone()).await?;
+                // Boxed: the future of a small file would be as large as that of a large one.
+                let accept = self.accept(offer, *size, writer, reader, claim.clone());
+                let accepted = Box::pin(accept).await?;
                 self.emit_started(offer, accepted.held_bytes(), started);
-                self.large(offer, accepted, claim.clone()).await?
+                Box::pin(self.large(offer, accepted, claim.clone())).await?
             }
         };
         fail_point("receive.whole");

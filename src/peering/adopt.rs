@@ -85,5 +85,6 @@ pub(crate) async fn adopt(
             installation::told_of_own_copy(remote)
         });
     }
-    Some(Session::start(done, state.streams, state.memory, &state.fec))
+    let thread = state.quic_thread.clone();
+    Some(Session::start(done, state.streams, state.memory, &state.fec, thread))
 }

@@ -163,7 +163,7 @@ mod tests {
 
     fn busy(begin: Instant) -> Liveness {
         let mut liveness = Liveness::new(begin);
-        liveness.look(Counters { received: 100, answers: 50, questions: 100 }, begin);
+        liveness.look(Counters { received: 100, answers: 50, questions: 100, received_at: None }, begin);
         liveness
     }
 
@@ -213,6 +213,7 @@ mod tests {
                 received: c.received + 1,
                 answers: c.answers + 1,
                 questions: c.questions + 5,
+                received_at: None,
             };
         };
         assert_eq!(dies_after(&mut busy(begin), begin, answered), None);

@@ -21,6 +21,7 @@ use quinn::Connection;
 use std::net::SocketAddr;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
+use tokio::runtime::Handle;
 
 /// File streams that the peer may have open at once: enough that thousands of small files a second
 /// do not wait for each other's receipts over a long path.
@@ -33,6 +34,8 @@ pub(crate) struct PeeringState {
     pub(crate) fec: Fec,
     pub(crate) last_received: LastReceived,
     ticks: Ticks,
+    /// The thread that drives QUIC.
+    pub(super) quic_thread: Handle,
     pub(crate) local: SocketAddr,
     pub(crate) key: PasswordKey,
     pub(crate) own: Identity,
@@ -109,6 +112,7 @@ impl PeeringState {
             fec: endpoint.fec.clone(),
             last_received: endpoint.last_received.clone(),
             ticks: endpoint.ticks,
+            quic_thread: endpoint.quic_thread.clone(),
             local: endpoint.local,
             key,
             own,

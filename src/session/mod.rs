@@ -31,6 +31,7 @@ use record::{RecordError, RecordReader, RecordWriter};
 use std::net::SocketAddr;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
+use tokio::runtime::Handle;
 use tokio::sync::{Mutex, mpsc};
 
 /// Maximum number of control messages that wait for the daemon.
@@ -53,6 +54,7 @@ pub struct Session {
     streams: OpenStreams,
     writer: Mutex<RecordWriter>,
     ending: Ending,
+    quic_thread: Handle,
 }
 
 /// The reason for a close that the connection itself cannot tell.
@@ -64,12 +66,13 @@ pub type ControlReceiver = mpsc::Receiver<Control>;
 impl Session {
     /// Takes over an adopted connection. The peer may have `streams` file streams open, and half of
     /// `memory` bytes in flight; this side keeps as many bytes for retransmission. Lost packets are
-    /// recovered by FEC where that helps.
+    /// recovered by FEC where that helps. `quic_thread` is the thread that drives the connection.
     pub fn start(
         adopted: Authenticated,
         streams: u32,
         memory: u64,
         fec: &Fec,
+        quic_thread: Handle,
     ) -> (Self, ControlReceiver) {
         let Authenticated { connection, established, settings, mut writer, reader, .. } = adopted;
         let mut receive = ReceiveWindow::new(memory / 2, connection.rtt(), Instant::now());
@@ -114,6 +117,7 @@ impl Session {
             streams: open,
             writer: Mutex::new(writer),
             ending,
+            quic_thread,
         };
         (session, receiver)
     }
@@ -121,6 +125,11 @@ impl Session {
     /// The peer's present address; it may change during the session.
     pub fn remote_address(&self) -> SocketAddr {
         canonical(self.connection.remote_address())
+    }
+
+    /// The thread that drives the connection, for tasks that mostly wait for QUIC.
+    pub fn quic_thread(&self) -> &Handle {
+        &self.quic_thread
     }
 
     /// The key exchange group of TLS, by its IANA name.

@@ -5,7 +5,7 @@ use super::fec::Fec;
 use super::mtu::JUMBO_PAYLOAD;
 use super::port::{BindError, Port};
 use super::quic_socket::LastReceived;
-use super::runtime::RestingRuntime;
+use super::runtime::QuicThread;
 use super::socket;
 use super::ticks::Ticks;
 use super::tls;
@@ -17,6 +17,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
+use tokio::runtime::Handle;
 
 /// Why there is no endpoint.
 #[derive(Debug, thiserror::Error)]
@@ -50,6 +51,8 @@ pub struct Endpoint {
     pub last_received: LastReceived,
     /// The times of periodic checks.
     pub ticks: Ticks,
+    /// The thread that drives QUIC.
+    pub quic_thread: Handle,
 }
 
 impl Endpoint {
@@ -68,7 +71,8 @@ impl Endpoint {
     pub fn on(port: Port, config: &Config) -> Result<Self, EndpointError> {
         port.discard();
         let Port { socket, ephemeral } = port;
-        let bound = socket::wrap(socket).map_err(EndpointError::Drive)?;
+        let thread = QuicThread::start().map_err(EndpointError::Drive)?;
+        let bound = socket::wrap(socket, &thread).map_err(EndpointError::Drive)?;
         let tls = tls::configure()?;
         let mut limits = EndpointConfig::default();
         if cfg!(target_os = "linux") {
@@ -80,7 +84,7 @@ impl Endpoint {
         // Packets without the fixed bit are not QUIC's: `fec` and `first_packet` rely on it.
         limits.grease_quic_bit(false);
         let connection_config = ConnectionConfig::new(tls, config.congestion);
-        let runtime = Arc::new(RestingRuntime);
+        let (quic_thread, runtime) = (thread.handle().clone(), Arc::new(thread));
         let server = Some(connection_config.server());
         let quic = quinn::Endpoint::new_with_abstract_socket(limits, server, bound.socket, runtime)
             .map_err(EndpointError::Drive)?;
@@ -93,6 +97,7 @@ impl Endpoint {
             fec: bound.fec,
             last_received: bound.last_received,
             ticks: Ticks::since(Instant::now()),
+            quic_thread,
         })
     }
 }

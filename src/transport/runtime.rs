@@ -1,36 +1,69 @@
-//! The tokio runtime as QUIC uses it, with which an idle connection wakes the process rarely.
+//! The thread that drives QUIC, and timers with which an idle connection wakes it rarely.
 
 use quinn::{AsyncTimer, AsyncUdpSocket, Runtime, TokioRuntime};
 use std::future::Future;
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, Ordering};
-use std::task::{Context, Poll, Wake, Waker};
+use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
+use tokio::runtime::{Builder, EnterGuard, Handle};
+use tokio::sync::oneshot;
 use tokio::time::{Sleep, sleep_until};
 
-/// A task that was not polled for this time is at rest.
-const REST: Duration = Duration::from_millis(10);
-/// Maximum number of polls in a row of a task at rest.
-const MAX_POLLS: u32 = 4;
 /// A timer that is moved back by more than this is made anew.
 const FAR: Duration = Duration::from_millis(500);
 
-/// [`TokioRuntime`] with other tasks and timers.
+/// A thread on which all of QUIC's tasks run: those of the endpoint and of each connection. They
+/// wake each other for every packet. On the worker threads of one runtime, each such wake would
+/// also wake another worker, which finds nothing to do. The thread ends when the endpoint and its
+/// connections are gone.
 #[derive(Debug)]
-pub(crate) struct RestingRuntime;
+pub(crate) struct QuicThread {
+    handle: Handle,
+    /// The thread ends when this is dropped.
+    _running: oneshot::Sender<()>,
+}
 
-impl Runtime for RestingRuntime {
+impl QuicThread {
+    /// Starts the thread.
+    ///
+    /// # Errors
+    /// The operating system's.
+    pub(crate) fn start() -> io::Result<Self> {
+        let runtime = Builder::new_current_thread().enable_all().thread_name("rft").build()?;
+        let handle = runtime.handle().clone();
+        let (running, ended) = oneshot::channel();
+        std::thread::Builder::new().name("rft-quic".into()).spawn(move || {
+            // The sender sends nothing: it is dropped.
+            let _: Result<(), _> = runtime.block_on(ended);
+        })?;
+        Ok(Self { handle, _running: running })
+    }
+
+    /// Spawns tasks on this thread.
+    pub(crate) fn handle(&self) -> &Handle {
+        &self.handle
+    }
+
+    /// While the guard lives, sockets and timers belong to this thread.
+    pub(crate) fn enter(&self) -> EnterGuard<'_> {
+        self.handle.enter()
+    }
+}
+
+impl Runtime for QuicThread {
     fn new_timer(&self, at: Instant) -> Pin<Box<dyn AsyncTimer>> {
-        Box::pin(Timer(Box::pin(sleep_until(at.into()))))
+        let _guard = self.enter();
+        Box::pin(Timer::at(at))
     }
 
     fn spawn(&self, future: Pin<Box<dyn Future<Output = ()> + Send>>) {
-        tokio::spawn(PolledAgain { future, polled: Instant::now() });
+        self.handle.spawn(future);
     }
 
     fn wrap_udp_socket(&self, socket: std::net::UdpSocket) -> io::Result<Arc<dyn AsyncUdpSocket>> {
+        let _guard = self.enter();
         TokioRuntime.wrap_udp_socket(socket)
     }
 
@@ -45,13 +78,18 @@ impl Runtime for RestingRuntime {
 #[derive(Debug)]
 struct Timer(Pin<Box<Sleep>>);
 
+impl Timer {
+    fn at(at: Instant) -> Self {
+        Self(Box::pin(sleep_until(at.into())))
+    }
+}
+
 impl AsyncTimer for Timer {
     fn reset(mut self: Pin<&mut Self>, at: Instant) {
-        let at = at.into();
-        if at > self.0.deadline() + FAR {
-            self.0 = Box::pin(sleep_until(at));
+        if tokio::time::Instant::from_std(at) > self.0.deadline() + FAR {
+            *self = Self::at(at);
         } else {
-            self.0.as_mut().reset(at);
+            self.0.as_mut().reset(at.into());
         }
     }
 
@@ -60,117 +98,42 @@ impl AsyncTimer for Timer {
     }
 }
 
-/// A task that is polled again at once if it wakes itself at rest. QUIC's tasks do so to go on after
-/// other tasks. tokio would wake another worker thread, which finds nothing to do.
-struct PolledAgain {
-    future: Pin<Box<dyn Future<Output = ()> + Send>>,
-    polled: Instant,
-}
-
-impl Future for PolledAgain {
-    type Output = ();
-
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        let before = std::mem::replace(&mut self.polled, Instant::now());
-        if self.polled.duration_since(before) < REST {
-            return self.future.as_mut().poll(cx);
-        }
-        let own = Arc::new(OwnWaker { state: AtomicU8::new(WAITS), outer: cx.waker().clone() });
-        let waker = Waker::from(own.clone());
-        for _ in 0..MAX_POLLS {
-            own.state.store(POLLS, Ordering::SeqCst);
-            if self.future.as_mut().poll(&mut Context::from_waker(&waker)).is_ready() {
-                return Poll::Ready(());
-            }
-            if own.state.swap(WAITS, Ordering::SeqCst) != WOKEN {
-                return Poll::Pending;
-            }
-        }
-        cx.waker().wake_by_ref();
-        Poll::Pending
-    }
-}
-
-const WAITS: u8 = 0;
-const POLLS: u8 = 1;
-const WOKEN: u8 = 2;
-
-/// Tells a wake during a poll from a later one.
-struct OwnWaker {
-    /// [`WAITS`], [`POLLS`], or [`WOKEN`] during a poll.
-    state: AtomicU8,
-    outer: Waker,
-}
-
-impl Wake for OwnWaker {
-    fn wake(self: Arc<Self>) {
-        self.wake_by_ref();
-    }
-
-    fn wake_by_ref(self: &Arc<Self>) {
-        let during = self.state.compare_exchange(POLLS, WOKEN, Ordering::SeqCst, Ordering::SeqCst);
-        if during == Err(WAITS) {
-            self.outer.wake_by_ref();
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::sync::atomic::AtomicU32;
-
-    #[derive(Default)]
-    struct Count(AtomicU32);
-
-    impl Wake for Count {
-        fn wake(self: Arc<Self>) {
-            self.0.fetch_add(1, Ordering::SeqCst);
-        }
-    }
-
-    /// A task that wakes itself this often, polled after `rest`. Returns how often it was polled by
-    /// one poll from outside, and how often it woke the outside; then it is woken once more.
-    fn polls_and_wakes(self_wakes: u32, rest: Duration) -> (u32, [u32; 2]) {
-        let (polls, inner) = (Arc::new(AtomicU32::new(0)), Arc::new(std::sync::Mutex::new(None)));
-        let (counted, kept) = (polls.clone(), inner.clone());
-        let future = std::future::poll_fn(move |cx: &mut Context<'_>| {
-            if counted.fetch_add(1, Ordering::SeqCst) < self_wakes {
-                cx.waker().wake_by_ref();
-            }
-            *kept.lock().unwrap() = Some(cx.waker().clone());
-            Poll::Pending
-        });
-        let polled = Instant::now().checked_sub(rest).unwrap();
-        let mut task = PolledAgain { future: Box::pin(future), polled };
-        let count = Arc::new(Count::default());
-        let waker = Waker::from(count.clone());
-        assert!(Pin::new(&mut task).poll(&mut Context::from_waker(&waker)).is_pending());
-        let at_poll = count.0.load(Ordering::SeqCst);
-        inner.lock().unwrap().take().unwrap().wake();
-        (polls.load(Ordering::SeqCst), [at_poll, count.0.load(Ordering::SeqCst)])
-    }
 
     #[test]
-    fn a_task_at_rest_is_polled_again_and_a_busy_one_yields() {
-        assert_eq!(polls_and_wakes(0, REST), (1, [0, 1]));
-        assert_eq!(polls_and_wakes(2, REST), (3, [0, 1]));
-        assert_eq!(polls_and_wakes(99, REST), (MAX_POLLS, [1, 2]), "in the end it yields");
-        assert_eq!(polls_and_wakes(2, Duration::ZERO), (1, [1, 2]));
+    fn the_thread_runs_tasks_until_it_is_dropped() {
+        struct OnDrop(std::sync::mpsc::Sender<String>);
+        impl Drop for OnDrop {
+            fn drop(&mut self) {
+                let _ = self.0.send("dropped".to_owned());
+            }
+        }
+        let thread = QuicThread::start().unwrap();
+        let (sender, heard) = std::sync::mpsc::channel();
+        let on_drop = OnDrop(sender.clone());
+        thread.spawn(Box::pin(async move {
+            sender.send(std::thread::current().name().unwrap_or_default().to_owned()).unwrap();
+            std::future::pending::<()>().await;
+            drop(on_drop);
+        }));
+        let patience = Duration::from_secs(30);
+        assert_eq!(heard.recv_timeout(patience).unwrap(), "rft-quic");
+        drop(thread);
+        assert_eq!(heard.recv_timeout(patience).unwrap(), "dropped");
     }
 
-    #[tokio::test(start_paused = true)]
+    /// A deadline that is moved back far makes the timer anew; it fires at the last one all the same.
+    #[tokio::test]
     async fn a_timer_fires_at_its_last_deadline() {
-        let begin = tokio::time::Instant::now();
-        let after = |ms| (begin + Duration::from_millis(ms)).into_std();
-        for (first, last) in [(30, 1000), (1000, 30), (30, 40)] {
-            let begin = tokio::time::Instant::now();
-            let base = begin.duration_since(tokio::time::Instant::from_std(after(0)));
-            let at = |ms| after(ms) + base;
-            let mut timer = RestingRuntime.new_timer(at(first));
+        for (first, last) in [(20, 900), (900, 20), (20, 30)] {
+            let begin = Instant::now();
+            let at = |ms| begin + Duration::from_millis(ms);
+            let mut timer = Box::pin(Timer::at(at(first)));
             timer.as_mut().reset(at(last));
-            std::future::poll_fn(|cx| timer.as_mut().poll(cx)).await;
-            assert_eq!(begin.elapsed(), Duration::from_millis(last));
+            std::future::poll_fn(|cx| AsyncTimer::poll(timer.as_mut(), cx)).await;
+            assert!(Instant::now() >= at(last), "{first} {last}");
         }
     }
 }

@@ -4,8 +4,9 @@
 use super::fec::Fec;
 use super::plain_socket::PlainSocket;
 use super::quic_socket::{LastReceived, QuicSocket};
+use super::runtime::QuicThread;
 use crate::cause;
-use quinn::{AsyncUdpSocket, Runtime, TokioRuntime};
+use quinn::{AsyncUdpSocket, Runtime};
 use socket2::{Domain, Protocol, Socket, Type};
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -32,18 +33,18 @@ pub struct Bound {
     pub last_received: LastReceived,
 }
 
-/// Readies a socket for an endpoint. Needs a runtime.
+/// Readies a socket for an endpoint that is driven by this thread.
 ///
 /// # Errors
 /// The operating system's.
-pub fn wrap(std_socket: std::net::UdpSocket) -> io::Result<Bound> {
+pub(crate) fn wrap(std_socket: std::net::UdpSocket, thread: &QuicThread) -> io::Result<Bound> {
     let local = std_socket.local_addr()?;
     let (mut notes, fec) = (Vec::new(), Fec::default());
     if let Some(note) = size_buffers(&std_socket) {
         notes.push(note);
     }
     let plain = std_socket.try_clone()?;
-    let socket: Arc<dyn AsyncUdpSocket> = match TokioRuntime.wrap_udp_socket(std_socket) {
+    let socket: Arc<dyn AsyncUdpSocket> = match thread.wrap_udp_socket(std_socket) {
         Ok(socket) => {
             drop(plain);
             if socket.max_transmit_segments() == 1 && cfg!(target_os = "linux") {
@@ -59,6 +60,7 @@ pub fn wrap(std_socket: std::net::UdpSocket) -> io::Result<Bound> {
                 "this system lacks UDP socket options ({}); rft works over a plain socket, more slowly",
                 cause::of(&error)
             ));
+            let _guard = thread.enter();
             Arc::new(PlainSocket::new(plain)?)
         }
     };
@@ -147,7 +149,8 @@ mod tests {
 
     #[tokio::test]
     async fn one_socket_serves_both_families() {
-        let Ok(bound) = bind_all(0).and_then(wrap) else { return };
+        let thread = QuicThread::start().unwrap();
+        let Ok(bound) = bind_all(0).and_then(|socket| wrap(socket, &thread)) else { return };
         if bound.local.is_ipv6() {
             let v4 = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
             v4.send_to(b"x", ("127.0.0.1", bound.local.port())).unwrap();
@@ -166,7 +169,8 @@ mod tests {
     #[cfg(target_os = "linux")]
     #[tokio::test]
     async fn ten_jumbo_packets_are_sent_at_once() {
-        let bound = || bind("127.0.0.1:0".parse().unwrap()).and_then(wrap).unwrap();
+        let thread = QuicThread::start().unwrap();
+        let bound = || wrap(bind("127.0.0.1:0".parse().unwrap()).unwrap(), &thread).unwrap();
         let (a, b) = (bound(), bound());
         let contents: Vec<u8> = (0..10u8).flat_map(|n| vec![n; 8952]).collect();
         let transmit = Transmit {

@@ -3,6 +3,7 @@
 use super::{key, packet};
 use crate::transport::fec::packet::MAX_PACKETS;
 use crate::transport::fec::*;
+use crate::transport::runtime::QuicThread;
 use crate::transport::socket::{bind, wrap};
 use quinn::UdpPoller;
 use rand::SeedableRng;
@@ -16,15 +17,21 @@ struct Pair {
     to: crate::transport::socket::Bound,
     path: Arc<PathEstimate>,
     backlog: SendBacklog,
+    _thread: QuicThread,
 }
 
 impl Pair {
     async fn new(taken: bool) -> Self {
-        let bound = || bind("127.0.0.1:0".parse().unwrap()).and_then(wrap).unwrap();
+        let thread = QuicThread::start().unwrap();
+        let bound = || wrap(bind("127.0.0.1:0".parse().unwrap()).unwrap(), &thread).unwrap();
         let (from, to) = (bound(), bound());
         let backlog = SendBacklog::default();
-        let session =
-            || SessionRepair { own: key(), peers: key(), taken, backlog: backlog.clone() };
+        let session = || SessionRepair {
+            own: key(),
+            peers: key(),
+            accepts_repair: taken,
+            backlog: backlog.clone(),
+        };
         from.fec.begin(session());
         to.fec.begin(session());
         let rtt = Duration::from_millis(40);
@@ -33,7 +40,7 @@ impl Pair {
         to.fec.follow(from.local, rtt, None);
         let mut poller: Pin<Box<dyn UdpPoller>> = from.socket.clone().create_io_poller();
         std::future::poll_fn(|cx| poller.as_mut().poll_writable(cx)).await.unwrap();
-        Self { from, to, path, backlog }
+        Self { from, to, path, backlog, _thread: thread }
     }
 
     /// Sends all packets; the one at index `lost` is lost on the way.

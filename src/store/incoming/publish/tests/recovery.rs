@@ -50,7 +50,6 @@ fn a_whole_file_that_the_ledger_does_not_know_yet_can_be_resumed() {
     staged.checkpoint(&ChunkSet::prefix(5)).unwrap();
     let large = Arrived { content: Content::Staged(staged), ..file(9, "large", "from the stage") };
     stage(
-        &rig.incoming,
         &mut Placer::new(&rig.incoming, OnConflict::Rename, NumberedFolders::default()),
         large,
         true,
