@@ -8,7 +8,7 @@ use crate::crypto::handshake::Role;
 use crate::error::RunError;
 use crate::event::{Event, EventSink};
 use crate::inbox::{Inbox, Limits};
-use crate::outbox::{Delivery, Outbox, OutboxConfig, RateLimit};
+use crate::outbox::{Delivery, Outbox, OutboxConfig};
 use crate::proto::name::Name;
 use crate::session::Session;
 use crate::status::{Backlog, PastSession, PeerStatus, SessionEnd, SessionRole, SessionStatus};
@@ -91,7 +91,7 @@ impl Peer {
         Ok(Self {
             name,
             outbox: Outbox::start(outbox, events.clone())?,
-            delivery: Delivery::new(outgoing, RateLimit::new(config.limit_rate), events.clone()),
+            delivery: Delivery::new(outgoing, events.clone()),
             inbox: Inbox::new(incoming, ledger, committer, events.clone(), limits(config)),
             inbox_changed: Notify::new(),
             events,

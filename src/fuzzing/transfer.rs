@@ -7,7 +7,7 @@ use crate::crypto::fuzzing::keys;
 use crate::crypto::seal::Numbered;
 use crate::event::EventSink;
 use crate::inbox::{Committer, Inbox, Limits};
-use crate::outbox::{Compression, Delivery, Item, RateLimit, Receipt};
+use crate::outbox::{Compression, Delivery, Item, Receipt};
 use crate::proto::codec::Reader;
 use crate::proto::message::{CHUNK_SIZE, EntryKind, TransferId};
 use crate::proto::name::Name;
@@ -274,7 +274,7 @@ async fn run(
 ) {
     let outgoing = Arc::new(Folder::open(&file.folder, false).unwrap());
     let item = file.item(&outgoing, faults.first_offer);
-    let delivery = Delivery::new(outgoing, RateLimit::new(None), EventSink::none());
+    let delivery = Delivery::new(outgoing, EventSink::none());
     let ((a_send, a_recv), a_far) = pipe(64 * 1024);
     let (b_near, (b_send, b_recv)) = pipe(64 * 1024);
     let keys = keys();

@@ -70,7 +70,6 @@ pub(crate) use send::answer::Receipt;
 pub(crate) use send::compress::Compression;
 pub(crate) use send::deliver::Delivery;
 pub(crate) use send::error::DeliverError;
-pub(crate) use send::rate_limit::RateLimit;
 
 use crate::config::AfterSend;
 use crate::event::EventSink;

@@ -86,5 +86,5 @@ pub(crate) async fn adopt(
         });
     }
     let thread = state.quic_thread.clone();
-    Some(Session::start(done, state.streams, state.memory, &state.fec, thread))
+    Some(Session::start(done, state.streams, state.memory, &state.fec, &state.limit, thread))
 }

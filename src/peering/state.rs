@@ -16,6 +16,7 @@ use crate::transport::connection_config::ConnectionConfig;
 use crate::transport::endpoint::Endpoint;
 use crate::transport::fec::Fec;
 use crate::transport::quic_socket::LastReceived;
+use crate::transport::rate_limit::RateLimit;
 use crate::transport::ticks::Ticks;
 use quinn::Connection;
 use std::net::SocketAddr;
@@ -32,6 +33,7 @@ pub(crate) struct PeeringState {
     pub(crate) endpoint: quinn::Endpoint,
     pub(crate) connection_config: ConnectionConfig,
     pub(crate) fec: Fec,
+    pub(crate) limit: RateLimit,
     pub(crate) last_received: LastReceived,
     ticks: Ticks,
     /// The thread that drives QUIC.
@@ -110,6 +112,7 @@ impl PeeringState {
             endpoint: endpoint.quic.clone(),
             connection_config: endpoint.connection_config.clone(),
             fec: endpoint.fec.clone(),
+            limit: endpoint.limit.clone(),
             last_received: endpoint.last_received.clone(),
             ticks: endpoint.ticks,
             quic_thread: endpoint.quic_thread.clone(),

@@ -4,6 +4,7 @@ use super::ClosesOnPanic;
 use crate::transport::congestion;
 use crate::transport::connection_config::SEND_WINDOW;
 use crate::transport::fec::Fec;
+use crate::transport::rate_limit::RateLimit;
 use crate::transport::receive_window::ReceiveWindow;
 use crate::transport::stream::OpenStreams;
 use quinn::{Connection, VarInt};
@@ -17,7 +18,8 @@ const STALLED_INTERVAL: Duration = Duration::from_secs(1);
 /// No stream data crosses if none has crossed for this time.
 const STALLED_AFTER: Duration = Duration::from_secs(1);
 
-/// The path's rate by the congestion controller's estimate, or the delivery rate if that is larger.
+/// The path's rate by the congestion controller's estimate, or the delivery rate if that is larger;
+/// at most the rate limit.
 #[derive(Debug, Clone, Default)]
 pub struct PathRate(Arc<AtomicU64>);
 
@@ -41,6 +43,7 @@ pub(super) struct FlowControl {
     pub(super) receive: ReceiveWindow,
     pub(super) rate: PathRate,
     pub(super) fec: Fec,
+    pub(super) limit: RateLimit,
     pub(super) streams: OpenStreams,
 }
 
@@ -50,7 +53,7 @@ impl FlowControl {
     pub(super) async fn follow(mut self) {
         let _guard = ClosesOnPanic(self.connection.clone());
         let (mut address, mut set) = (None, None);
-        let (mut frames, mut busy_at) = (0, Instant::now());
+        let (mut frames, mut busy_at) = (self.update(&mut set), Instant::now());
         loop {
             let stalled = busy_at.elapsed() >= STALLED_AFTER;
             let interval = if stalled { STALLED_INTERVAL } else { congestion::UPDATE_INTERVAL };
@@ -85,9 +88,13 @@ impl FlowControl {
     fn update(&mut self, set: &mut Option<(u64, u64)>) -> u64 {
         let stats = self.connection.stats();
         let path = stats.path;
-        let rate = path.cwnd as f64 / path.rtt.as_secs_f64().max(1e-6);
-        self.rate.0.store(rate as u64, Ordering::Relaxed);
-        let max = (self.memory / 2).max(SEND_WINDOW);
+        let rate = (path.cwnd as f64 / path.rtt.as_secs_f64().max(1e-6)) as u64;
+        let mut max = (self.memory / 2).max(SEND_WINDOW);
+        let limit = self.limit.get();
+        if let Some(limit) = limit {
+            max = max.min(congestion::limited_send_window(limit, path.rtt));
+        }
+        self.rate.0.store(limit.map_or(rate, |limit| rate.min(limit)), Ordering::Relaxed);
         let send = congestion::send_window(path.cwnd, path.sent_packets, path.lost_packets, max);
         let receive = self.receive.next(path.rtt, Instant::now());
         if *set != Some((send, receive)) {

@@ -19,6 +19,7 @@ use crate::status::SessionEnd;
 use crate::transport::close_code::CloseCode;
 use crate::transport::fec::{Fec, RepairKey, SessionRepair};
 use crate::transport::path_probe;
+use crate::transport::rate_limit::RateLimit;
 use crate::transport::receive_window::ReceiveWindow;
 use crate::transport::stream::{OpenStreams, Priority, RecvHalf, SendBacklog, StreamError};
 use crate::transport::tls;
@@ -72,6 +73,7 @@ impl Session {
         streams: u32,
         memory: u64,
         fec: &Fec,
+        limit: &RateLimit,
         quic_thread: Handle,
     ) -> (Self, ControlReceiver) {
         let Authenticated { connection, established, settings, mut writer, reader, .. } = adopted;
@@ -93,13 +95,14 @@ impl Session {
             backlog: backlog.clone(),
         });
         tokio::spawn(read_control(connection.clone(), reader, messages, ending.clone()));
-        tokio::spawn(path_probe::run(connection.clone()));
+        tokio::spawn(path_probe::run(connection.clone(), limit.clone()));
         let flow_control = FlowControl {
             connection: connection.clone(),
             memory,
             receive,
             rate: link.clone(),
             fec: fec.clone(),
+            limit: limit.clone(),
             streams: open.clone(),
         };
         tokio::spawn(flow_control.follow());

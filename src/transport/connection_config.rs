@@ -2,6 +2,7 @@
 
 use super::congestion;
 use super::mtu::{ETHERNET_PAYLOAD, JUMBO_PAYLOAD, takes_jumbo_frames};
+use super::rate_limit::{LimitedFactory, RateLimit};
 use super::tls::{SERVER_NAME, Tls};
 use crate::config::Congestion;
 use quinn::{
@@ -57,20 +58,23 @@ pub struct ConnectionConfig {
     client: ClientConfig,
     jumbo_client: ClientConfig,
     server: ServerConfig,
-    congestion: Congestion,
+    congestion: Factory,
+    limit: RateLimit,
 }
 
 impl ConnectionConfig {
-    /// The configuration with this certificate.
-    pub(super) fn new(tls: Tls, congestion: Congestion) -> Self {
+    /// The configuration with this certificate, for a socket with this rate limit.
+    pub(super) fn new(tls: Tls, congestion: Congestion, limit: RateLimit) -> Self {
+        let congestion: Factory =
+            Arc::new(LimitedFactory::new(congestion::factory(congestion), limit.clone()));
         let mut server = ServerConfig::with_crypto(tls.server);
         server
-            .transport_config(Arc::new(accepted(congestion, ETHERNET_PAYLOAD)))
+            .transport_config(Arc::new(accepted(congestion.clone(), ETHERNET_PAYLOAD)))
             .max_incoming(MAX_INCOMING)
             .incoming_buffer_size(INCOMING_BUFFER)
             .incoming_buffer_size_total(MAX_INCOMING as u64 * INCOMING_BUFFER);
         let client = |largest| {
-            let mut dialled = transport(congestion, largest);
+            let mut dialled = transport(congestion.clone(), largest);
             dialled.initial_rtt(DIAL_RTT);
             let mut client = ClientConfig::new(tls.client.clone());
             client.transport_config(Arc::new(dialled));
@@ -81,6 +85,7 @@ impl ConnectionConfig {
             jumbo_client: client(JUMBO_PAYLOAD),
             server,
             congestion,
+            limit,
         }
     }
 
@@ -98,7 +103,7 @@ impl ConnectionConfig {
         endpoint: &quinn::Endpoint,
         addr: SocketAddr,
     ) -> Result<Connecting, ConnectError> {
-        let client = if takes_jumbo_frames(addr) { &self.jumbo_client } else { &self.client };
+        let client = if self.pays_for(addr) { &self.jumbo_client } else { &self.client };
         endpoint.connect_with(client.clone(), addr, SERVER_NAME)
     }
 
@@ -113,29 +118,31 @@ impl ConnectionConfig {
         incoming: Incoming,
         hold: impl FnOnce(Factory) -> Factory,
     ) -> Result<Connecting, ConnectionError> {
-        let largest = if takes_jumbo_frames(incoming.remote_address()) {
-            JUMBO_PAYLOAD
-        } else {
-            ETHERNET_PAYLOAD
-        };
-        let mut transport = accepted(self.congestion, largest);
-        transport.congestion_controller_factory(hold(congestion::factory(self.congestion)));
+        let largest =
+            if self.pays_for(incoming.remote_address()) { JUMBO_PAYLOAD } else { ETHERNET_PAYLOAD };
+        let transport = accepted(hold(self.congestion.clone()), largest);
         let mut server = self.server.clone();
         server.transport_config(Arc::new(transport));
         incoming.accept_with(Arc::new(server))
     }
+
+    /// Whether the search for jumbo frames to `addr` pays. A low rate limit leaves no time to save,
+    /// and one jumbo frame would be a burst.
+    fn pays_for(&self, addr: SocketAddr) -> bool {
+        self.limit.allows_burst(JUMBO_PAYLOAD.into()) && takes_jumbo_frames(addr)
+    }
 }
 
 /// The transport configuration of an accepted connection.
-fn accepted(kind: Congestion, largest: u16) -> TransportConfig {
-    let mut transport = transport(kind, largest);
+fn accepted(congestion: Factory, largest: u16) -> TransportConfig {
+    let mut transport = transport(congestion, largest);
     transport.keep_alive_interval(Some(ACCEPTED_KEEP_ALIVE));
     transport
 }
 
 /// The transport configuration. The transport parameters among it (RFC 9000, section 18) are the
 /// same for every user configuration, because unauthenticated peers see them too.
-fn transport(kind: Congestion, largest: u16) -> TransportConfig {
+fn transport(congestion: Factory, largest: u16) -> TransportConfig {
     let mut transport = TransportConfig::default();
     let mut search = MtuDiscoveryConfig::default();
     search.upper_bound(largest);
@@ -157,7 +164,7 @@ fn transport(kind: Congestion, largest: u16) -> TransportConfig {
         // control stream. Files that must not share the path have different priorities
         // (`stream::Priority`).
         .send_fairness(true)
-        .congestion_controller_factory(congestion::factory(kind));
+        .congestion_controller_factory(congestion);
     transport
 }
 
@@ -170,7 +177,7 @@ mod tests {
     #[test]
     fn transport_parameters_do_not_depend_on_the_configuration() {
         for largest in [ETHERNET_PAYLOAD, JUMBO_PAYLOAD] {
-            let told = |kind| format!("{:?}", transport(kind, largest));
+            let told = |kind| format!("{:?}", transport(congestion::factory(kind), largest));
             assert_eq!(told(Congestion::Bbr), told(Congestion::Cubic));
             assert!(
                 told(Congestion::Bbr).contains(&format!("stream_receive_window: {STREAM_WINDOW}"))

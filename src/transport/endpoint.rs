@@ -5,6 +5,7 @@ use super::fec::Fec;
 use super::mtu::JUMBO_PAYLOAD;
 use super::port::{BindError, Port};
 use super::quic_socket::LastReceived;
+use super::rate_limit::RateLimit;
 use super::runtime::QuicThread;
 use super::socket;
 use super::ticks::Ticks;
@@ -47,6 +48,8 @@ pub struct Endpoint {
     pub connection_config: ConnectionConfig,
     /// Forward error correction on this endpoint's socket.
     pub fec: Fec,
+    /// The limit of what leaves this endpoint, in all connections together.
+    pub limit: RateLimit,
     /// When the socket received a datagram last.
     pub last_received: LastReceived,
     /// The times of periodic checks.
@@ -83,7 +86,8 @@ impl Endpoint {
         limits.supported_versions(vec![1]);
         // Packets without the fixed bit are not QUIC's: `fec` and `first_packet` rely on it.
         limits.grease_quic_bit(false);
-        let connection_config = ConnectionConfig::new(tls, config.congestion);
+        bound.limit.set(config.limit_rate);
+        let connection_config = ConnectionConfig::new(tls, config.congestion, bound.limit.clone());
         let (quic_thread, runtime) = (thread.handle().clone(), Arc::new(thread));
         let server = Some(connection_config.server());
         let quic = quinn::Endpoint::new_with_abstract_socket(limits, server, bound.socket, runtime)
@@ -95,6 +99,7 @@ impl Endpoint {
             notes: bound.notes,
             connection_config,
             fec: bound.fec,
+            limit: bound.limit,
             last_received: bound.last_received,
             ticks: Ticks::since(Instant::now()),
             quic_thread,

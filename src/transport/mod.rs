@@ -14,6 +14,7 @@ pub mod path_probe;
 mod plain_socket;
 pub mod port;
 pub mod quic_socket;
+pub mod rate_limit;
 pub(crate) mod receive_window;
 mod runtime;
 pub mod socket;

@@ -1,5 +1,6 @@
 //! Packet sizes: jumbo frames on the local interface, and the system's limit for one call.
 
+use quinn::udp::Transmit;
 use std::net::SocketAddr;
 
 /// Largest UDP payload that path MTU discovery tries where the route takes jumbo frames: 9,000
@@ -39,6 +40,21 @@ pub(crate) fn takes_jumbo_frames(peer: SocketAddr) -> bool {
         let _ = peer;
         false
     }
+}
+
+/// A batch in parts that the system takes in one call each.
+pub(crate) fn parts<'a>(batch: &Transmit<'a>) -> impl Iterator<Item = Transmit<'a>> + use<'a> {
+    let (destination, ecn, src_ip) = (batch.destination, batch.ecn, batch.src_ip);
+    let packet = batch.segment_size;
+    // A single packet is never split.
+    let size = packet.map_or(usize::MAX, |packet| (MAX_BATCH_BYTES / packet).max(1) * packet);
+    batch.contents.chunks(size).map(move |contents| Transmit {
+        destination,
+        ecn,
+        contents,
+        segment_size: packet.filter(|packet| contents.len() > *packet),
+        src_ip,
+    })
 }
 
 #[cfg(all(test, target_os = "linux"))]

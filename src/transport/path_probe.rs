@@ -7,6 +7,7 @@
 
 use super::congestion;
 use super::congestion::PathEstimate;
+use super::rate_limit::RateLimit;
 use bytes::Bytes;
 use quinn::{Connection, Side};
 use std::time::Duration;
@@ -101,8 +102,13 @@ impl PathProbe {
     }
 }
 
-/// Sends the trains of a new session.
-pub(crate) async fn run(connection: Connection) {
+/// Sends the trains of a new session. A rate limit that would spread even the shortest train leaves
+/// nothing to measure.
+pub(crate) async fn run(connection: Connection, limit: RateLimit) {
+    let shortest = MIN_TRAIN_PACKETS as usize * connection.max_datagram_size().unwrap_or(0);
+    if !limit.allows_burst(shortest) {
+        return;
+    }
     let Some(path) = congestion::estimate(connection.congestion_state().into_any()) else { return };
     let sample = || ProbeSample {
         rtt: connection.rtt(),

@@ -1,5 +1,5 @@
-//! The layer between quinn and the UDP socket: batches of jumbo frames are split, lost packets are
-//! recovered, and first packets that only close a connection are dropped.
+//! The layer between quinn and the UDP socket: lost packets are recovered, and first packets that
+//! only close a connection are dropped.
 
 use super::fec::Fec;
 use super::first_packet;
@@ -54,25 +54,12 @@ impl AsyncUdpSocket for QuicSocket {
         self.socket.clone().create_io_poller()
     }
 
-    /// quinn sends up to ten packets in one call. Ten jumbo frames exceed the system's limit, so
-    /// they leave in two parts. If the socket is full after the first part, quinn sends both again,
-    /// and the peer drops the duplicates.
     fn try_send(&self, transmit: &Transmit<'_>) -> io::Result<()> {
-        let whole = transmit.contents.len() <= MAX_BATCH_BYTES;
-        let Some(packet) = transmit.segment_size.filter(|_| !whole) else {
-            self.socket.try_send(transmit)?;
+        self.socket.try_send(transmit)?;
+        if transmit.contents.len() <= MAX_BATCH_BYTES {
             self.fec.on_sent(&self.socket, transmit);
-            return Ok(());
-        };
-        transmit.contents.chunks((MAX_BATCH_BYTES / packet).max(1) * packet).try_for_each(|part| {
-            self.socket.try_send(&Transmit {
-                destination: transmit.destination,
-                ecn: transmit.ecn,
-                contents: part,
-                segment_size: (part.len() > packet).then_some(packet),
-                src_ip: transmit.src_ip,
-            })
-        })
+        }
+        Ok(())
     }
 
     fn poll_recv(

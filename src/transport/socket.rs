@@ -4,6 +4,7 @@
 use super::fec::Fec;
 use super::plain_socket::PlainSocket;
 use super::quic_socket::{LastReceived, QuicSocket};
+use super::rate_limit::{LimitedSocket, RateLimit};
 use super::runtime::QuicThread;
 use crate::cause;
 use quinn::{AsyncUdpSocket, Runtime};
@@ -31,6 +32,8 @@ pub struct Bound {
     pub fec: Fec,
     /// When the socket received a datagram last.
     pub last_received: LastReceived,
+    /// The limit of what leaves this socket.
+    pub limit: RateLimit,
 }
 
 /// Readies a socket for an endpoint that is driven by this thread.
@@ -39,7 +42,7 @@ pub struct Bound {
 /// The operating system's.
 pub(crate) fn wrap(std_socket: std::net::UdpSocket, thread: &QuicThread) -> io::Result<Bound> {
     let local = std_socket.local_addr()?;
-    let (mut notes, fec) = (Vec::new(), Fec::default());
+    let (mut notes, fec, limit) = (Vec::new(), Fec::default(), RateLimit::default());
     if let Some(note) = size_buffers(&std_socket) {
         notes.push(note);
     }
@@ -64,10 +67,11 @@ pub(crate) fn wrap(std_socket: std::net::UdpSocket, thread: &QuicThread) -> io::
             Arc::new(PlainSocket::new(plain)?)
         }
     };
+    let socket = Arc::new(LimitedSocket::new(socket, limit.clone(), thread.handle()));
     let last_received = LastReceived::new();
     let socket =
         Arc::new(QuicSocket { socket, fec: fec.clone(), last_received: last_received.clone() });
-    Ok(Bound { socket, local, notes, fec, last_received })
+    Ok(Bound { socket, local, notes, fec, last_received, limit })
 }
 
 /// Binds all addresses of both families, or of IPv4 alone where there is no IPv6.

@@ -7,7 +7,6 @@ use super::answer::{
 use super::compress::Compression;
 use super::error::DeliverError;
 use super::offer::{offer_of, seal_offer};
-use super::rate_limit::RateLimit;
 use super::read::{ChunkSource, SealedChunk, SmallReader, blocking};
 use super::source_file::SourceFile;
 use crate::crypto::filehash::FILE_CHUNK;
@@ -35,10 +34,9 @@ const PROGRESS_INTERVAL: Duration = Duration::from_millis(200);
 
 const _: () = assert!(FILE_CHUNK.bytes() as usize == CHUNK_SIZE);
 
-/// Delivers entries of one folder. All deliveries share its rate limit.
+/// Delivers entries of one folder.
 pub(crate) struct Delivery {
     folder: Arc<Folder>,
-    rate_limit: RateLimit,
     events: EventSink,
     small: SmallReader,
     /// The number of streams so far, for their order of priority.
@@ -46,11 +44,10 @@ pub(crate) struct Delivery {
 }
 
 impl Delivery {
-    /// Reads from `folder` (Outgoing), sends no faster than `rate_limit`, and reports progress to
-    /// `events`.
-    pub(crate) fn new(folder: Arc<Folder>, rate_limit: RateLimit, events: EventSink) -> Self {
+    /// Reads from `folder` (Outgoing), and reports progress to `events`.
+    pub(crate) fn new(folder: Arc<Folder>, events: EventSink) -> Self {
         let small = SmallReader::new(folder.clone());
-        Self { folder, rate_limit, events, small, streams: AtomicU32::new(0) }
+        Self { folder, events, small, streams: AtomicU32::new(0) }
     }
 
     /// Outgoing.
@@ -140,7 +137,6 @@ impl Delivery {
         self.started(item, 0);
         send.set_priority(Priority::Small(self.next_stream()));
         for record in records {
-            self.wait_for_rate_limit(record.len()).await;
             // A peer that has the file already stops the stream, and its answer says so.
             if send.write(record).await.is_err() {
                 break;
@@ -253,7 +249,6 @@ impl Delivery {
                 early = &mut answer.outcome => return Ok(Some(early?)),
             };
             let Some(SealedChunk { record, data }) = record else { return Ok(None) };
-            self.wait_for_rate_limit(record.len()).await;
             tokio::select! {
                 written = send.write(record) => {
                     if let Err(error) = written {
@@ -283,13 +278,6 @@ impl Delivery {
 
     fn next_stream(&self) -> u32 {
         self.streams.fetch_add(1, Ordering::Relaxed)
-    }
-
-    async fn wait_for_rate_limit(&self, bytes: usize) {
-        let wait = self.rate_limit.take(bytes, Instant::now());
-        if !wait.is_zero() {
-            tokio::time::sleep(wait).await;
-        }
     }
 
     fn started(&self, item: &Item, offset: u64) {

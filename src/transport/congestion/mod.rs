@@ -25,7 +25,7 @@ mod window;
 
 pub use controller::{Bbr, BbrFactory, PathEstimate};
 pub(crate) use startup::first_window;
-pub use window::{UPDATE_INTERVAL, send_window};
+pub use window::{UPDATE_INTERVAL, limited_send_window, send_window};
 
 pub use crate::config::Congestion;
 

@@ -11,6 +11,11 @@ const RARE: f64 = 1e5;
 /// Loss rate that is always assumed, because loss may begin at any time.
 const MIN_LOSS: f64 = 1e-3;
 
+/// Congestion windows in the send window on a path that loses a third of its packets.
+const MAX_IN_FLIGHT: f64 = 13.0;
+/// Minimum send window under a rate limit, bytes: some dozens of packets.
+const MIN_LIMITED_WINDOW: u64 = 64 << 10;
+
 /// The send window in bytes, at most `max`: large enough that the path never waits for the
 /// application, and small enough that cancelled data does not delay other data for long.
 ///
@@ -22,6 +27,13 @@ pub fn send_window(congestion_window: u64, sent: u64, lost: u64, max: u64) -> u6
     let in_a_row = RARE.ln() / (1.0 / loss).ln();
     let window = congestion_window as f64 * (2.0 + in_a_row);
     (window as u64).max(MIN_WINDOW).min(max)
+}
+
+/// Maximum send window in bytes under a rate limit of `rate` bytes per second: one second of data
+/// besides that in flight. More would only make progress look faster than it is.
+pub fn limited_send_window(rate: u64, rtt: Duration) -> u64 {
+    let time = 1.0 + MAX_IN_FLIGHT * rtt.as_secs_f64();
+    ((rate as f64 * time) as u64).max(MIN_LIMITED_WINDOW)
 }
 
 #[cfg(test)]
@@ -43,5 +55,14 @@ mod tests {
         assert_eq!(send_window(100 << 20, 1000, 10, 64 << 20), 64 << 20);
         // Ten packets say nothing about path loss.
         assert!(send_window(10 << 20, 10, 9, u64::MAX) < 50 << 20);
+    }
+
+    #[test]
+    fn a_rate_limit_lowers_the_window() {
+        let window = |rate, millis| limited_send_window(rate, Duration::from_millis(millis));
+        assert_eq!((window(1_000, 0), window(1_000_000, 0)), (64 << 10, 1_000_000));
+        // Even a path that loses a third of the packets carries the limit.
+        let needed = send_window(10_000_000, 100_000, 33_000, u64::MAX);
+        assert!(window(100_000_000, 100) > needed);
     }
 }
