@@ -61,7 +61,7 @@ pub struct Config {
     /// How long a sent file is held aside before it is removed, where the system cannot tell
     /// whether a program has it open for writing.
     pub grace: Duration,
-    /// Maximum rate of this side's sending, in bytes per second.
+    /// Maximum rate of this side's sending, in bytes of UDP payload per second. All packets count.
     pub limit_rate: Option<u64>,
     /// Congestion control of this side's sending.
     pub congestion: Congestion,

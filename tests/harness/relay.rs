@@ -91,6 +91,9 @@ pub struct Counts {
     pub forged: u64,
 }
 
+/// A packet that reached the relay: when, and its UDP payload in bytes.
+pub type Arrival = (Instant, usize);
+
 /// The emulated link. Dropping it stops it.
 pub struct Relay {
     shared: Arc<Shared>,
@@ -119,6 +122,8 @@ struct Direction {
     delivered_packets: AtomicU64,
     delivered_bytes: AtomicU64,
     forged: AtomicU64,
+    /// The packets that reached the relay, if a test wants them.
+    arrivals: Mutex<Option<Vec<Arrival>>>,
 }
 
 impl Relay {
@@ -135,6 +140,7 @@ impl Relay {
             delivered_packets: AtomicU64::new(0),
             delivered_bytes: AtomicU64::new(0),
             forged: AtomicU64::new(0),
+            arrivals: Mutex::default(),
         };
         let shared = Arc::new(Shared {
             stop: AtomicBool::new(false),
@@ -203,6 +209,16 @@ impl Relay {
         *lock(&self.shared.peers[side as usize]) = addr;
     }
 
+    /// Begins to note each packet of this direction.
+    pub fn note_arrivals(&self, way: Way) {
+        *lock(&self.shared.ways[way as usize].arrivals) = Some(Vec::new());
+    }
+
+    /// The packets noted so far.
+    pub fn arrivals(&self, way: Way) -> Vec<Arrival> {
+        lock(&self.shared.ways[way as usize].arrivals).clone().unwrap_or_default()
+    }
+
     /// The packet counts of this direction so far.
     pub fn counts(&self, way: Way) -> Counts {
         let way = &self.shared.ways[way as usize];
@@ -255,6 +271,9 @@ impl Shared {
             // A test that sees the new count may change the line, but not for this packet.
             direction.bytes.fetch_add(len as u64, Ordering::Release);
             direction.packets.fetch_add(1, Ordering::Release);
+            if let Some(arrivals) = &mut *lock(&direction.arrivals) {
+                arrivals.push((Instant::now(), len));
+            }
             if let Some(answer) = line.forgery.and_then(|answer| answer(&buf[..len])) {
                 let _ = socket.send_to(&answer, from);
                 direction.forged.fetch_add(1, Ordering::Release);

@@ -28,6 +28,7 @@ mod hostile;
 #[cfg(unix)]
 mod limits;
 mod mitm;
+mod rate;
 mod relay;
 mod repair;
 #[cfg(unix)]

@@ -65,7 +65,9 @@ async fn quinn_sends_at_the_limit_without_a_queue() {
             );
             eprintln!("{report}");
             assert!((0.93..1.08).contains(&rate), "{report}");
-            assert!(sender.rtt() < Duration::from_millis(8), "{report}");
+            // With a packet in a queue it would be the time of a packet, at least.
+            let packet = Duration::from_secs_f64(1452.0 / limit as f64);
+            assert!(sender.rtt() < Duration::from_millis(8).max(packet / 3), "{report}");
             assert!(pings <= 2 && lost <= 2, "{report}");
         }
     }
@@ -109,7 +111,7 @@ async fn connections_share_the_limit() {
     assert!(handshake < Duration::from_secs(1), "{report}");
 }
 
-/// Acknowledgements count too, and so few of them as the limit allows are enough for the peer.
+/// Acknowledgements count too. The peer needs only a few of them.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_receiver_acknowledges_within_its_limit() {
     let limit = 20_000;
