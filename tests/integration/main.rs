@@ -28,6 +28,7 @@ mod hostile;
 #[cfg(unix)]
 mod limits;
 mod mitm;
+#[cfg(unix)]
 mod rate;
 mod relay;
 mod repair;

@@ -6,7 +6,9 @@ use std::time::{Duration, Instant};
 /// ms late, and much later on a busy machine; without credit each delay would lower the rate.
 pub(super) const CREDIT: Duration = Duration::from_millis(20);
 /// Debt up to which datagrams leave that cannot wait: stateless responses and repair packets.
-pub(super) const MAX_DEBT: Duration = Duration::from_millis(50);
+const MAX_DEBT: Duration = Duration::from_millis(50);
+/// Share of the rate for these: 1 / this. A flood of strangers leaves the rest to the connections.
+const URGENT_SHARE: u32 = 2;
 /// Largest batch of datagrams that may leave in one call.
 const MAX_BATCH: Duration = Duration::from_millis(10);
 
@@ -18,12 +20,14 @@ pub(super) struct Bucket {
     rate: u64,
     /// When all datagrams so far have had their time: the next one may leave then.
     opens: Instant,
+    /// The same for datagrams that cannot wait, by their share of the rate.
+    opens_for_urgent: Instant,
 }
 
 impl Bucket {
     /// A bucket of `rate` bytes per second, at least one, without debt.
     pub(super) fn new(rate: u64, now: Instant) -> Self {
-        Self { rate: rate.max(1), opens: now }
+        Self { rate: rate.max(1), opens: now, opens_for_urgent: now }
     }
 
     /// Bytes per second.
@@ -37,8 +41,15 @@ impl Bucket {
     }
 
     /// Whether a datagram may leave that cannot wait.
-    pub(super) fn admits(&self, now: Instant) -> bool {
-        self.opens <= now + MAX_DEBT
+    pub(super) fn admits_urgent(&self, now: Instant) -> bool {
+        self.opens.max(self.opens_for_urgent) <= now + MAX_DEBT
+    }
+
+    /// `bytes` have left that could not wait.
+    pub(super) fn charge_urgent(&mut self, bytes: usize, now: Instant) {
+        self.charge(bytes, now);
+        let time = self.time(bytes as u128) * URGENT_SHARE;
+        self.opens_for_urgent = self.opens_for_urgent.max(now) + time;
     }
 
     /// `bytes` have left.
@@ -147,11 +158,32 @@ mod tests {
         let begin = Instant::now();
         let mut bucket = Bucket::new(1_000_000, begin);
         let mut burst = 0;
-        while bucket.admits(begin) {
-            bucket.charge(1_000, begin);
+        while bucket.admits_urgent(begin) {
+            bucket.charge_urgent(1_000, begin);
             burst += 1_000;
         }
-        assert_eq!(burst, 51_000, "50 ms and one datagram");
+        assert_eq!(burst, 26_000, "25 ms and one datagram");
+    }
+
+    #[test]
+    fn a_flood_of_urgent_datagrams_leaves_half_of_the_rate() {
+        let begin = Instant::now();
+        let mut bucket = Bucket::new(1_000_000, begin);
+        let (mut urgent, mut other) = (0, 0);
+        for n in 0..100_000 {
+            let now = begin + Duration::from_micros(10 * n);
+            while bucket.admits_urgent(now) {
+                bucket.charge_urgent(50, now);
+                urgent += 50;
+            }
+            // A connection wakes up each millisecond.
+            while n % 100 == 0 && bucket.opens() <= now {
+                bucket.charge(1_000, now);
+                other += 1_000;
+            }
+        }
+        let around = |half| (470_000..570_000).contains(&half);
+        assert!(around(urgent) && around(other), "{urgent} and {other}");
     }
 
     #[test]

@@ -147,13 +147,13 @@ impl RateLimit {
     }
 
     /// Whether a datagram may leave that cannot wait.
-    fn admits(&self) -> bool {
+    fn admits_urgent(&self) -> bool {
         self.0.opens.load(Ordering::Relaxed) == UNLIMITED
-            || lock(&self.0.bucket).is_none_or(|bucket| bucket.admits(Instant::now()))
+            || lock(&self.0.bucket).is_none_or(|bucket| bucket.admits_urgent(Instant::now()))
     }
 
-    /// `bytes` have left, in datagrams of up to `datagram` bytes.
-    fn charge(&self, bytes: usize, datagram: usize) {
+    /// `bytes` have left, in datagrams of up to `datagram` bytes; `urgent` ones could not wait.
+    fn charge(&self, bytes: usize, datagram: usize, urgent: bool) {
         self.0.datagram.store(datagram, Ordering::Relaxed);
         if self.0.opens.load(Ordering::Relaxed) == UNLIMITED {
             return;
@@ -161,7 +161,11 @@ impl RateLimit {
         let now = Instant::now();
         let mut bucket = lock(&self.0.bucket);
         let Some(bucket) = &mut *bucket else { return };
-        bucket.charge(bytes, now);
+        if urgent {
+            bucket.charge_urgent(bytes, now);
+        } else {
+            bucket.charge(bytes, now);
+        }
         self.publish(Some(bucket));
         if bucket.opens() > now {
             self.0.changed.notify_one();

@@ -4,6 +4,7 @@ use super::{Connection, RateLimit, lock};
 use crate::transport::mtu::parts;
 use quinn::udp::{RecvMeta, Transmit};
 use quinn::{AsyncUdpSocket, UdpPoller};
+use std::cell::Cell;
 use std::io::{self, IoSliceMut};
 use std::net::SocketAddr;
 use std::pin::Pin;
@@ -12,6 +13,12 @@ use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
 use tokio::runtime::Handle;
 use tokio::task::AbortHandle;
+
+thread_local! {
+    /// The poller of a connection has just said that the connection may send, and quinn calls
+    /// [`LimitedSocket::try_send`] for it next, on this thread.
+    static ASKED: Cell<bool> = const { Cell::new(false) };
+}
 
 /// A socket whose datagrams leave no faster than the limit.
 #[derive(Debug)]
@@ -48,19 +55,20 @@ impl AsyncUdpSocket for LimitedSocket {
     }
 
     /// quinn's connections ask [`LimitedPoller`] before. Stateless responses and repair packets do
-    /// not: they may go a little into debt, and are lost beyond it.
+    /// not: they may go a little into debt, up to a share of the rate, and are lost beyond it.
     ///
     /// quinn sends up to ten packets in one call. Ten jumbo frames exceed the system's limit, so
     /// they leave in two parts. If the socket is full after the first part, quinn sends both again,
     /// and the peer drops the duplicates. So the limit counts each part, but stops none.
     fn try_send(&self, transmit: &Transmit<'_>) -> io::Result<()> {
-        if !self.limit.admits() {
+        let urgent = !ASKED.take();
+        if urgent && !self.limit.admits_urgent() {
             return Err(io::ErrorKind::WouldBlock.into());
         }
         parts(transmit).try_for_each(|part| {
             self.socket.try_send(&part)?;
             let bytes = part.contents.len();
-            self.limit.charge(bytes, part.segment_size.unwrap_or(bytes));
+            self.limit.charge(bytes, part.segment_size.unwrap_or(bytes), urgent);
             Ok(())
         })
     }
@@ -118,7 +126,9 @@ impl UdpPoller for LimitedPoller {
             return Poll::Pending;
         }
         this.connection.served.store(this.limit.nanos(), Ordering::Relaxed);
-        this.inner.as_mut().poll_writable(cx)
+        let writable = this.inner.as_mut().poll_writable(cx);
+        ASKED.set(matches!(writable, Poll::Ready(Ok(()))));
+        writable
     }
 }
 
