@@ -5,6 +5,7 @@ use super::*;
 use crate::config::{Bind, Config, Congestion};
 use crate::transport::congestion;
 use crate::transport::endpoint::Endpoint;
+use crate::transport::runtime::QuicThread;
 use bytes::Bytes;
 use quinn_proto::congestion::ControllerFactory;
 
@@ -66,7 +67,7 @@ async fn quinn_sends_at_the_limit_without_a_queue() {
             let before = sender.stats();
             let (time, busy) = (Duration::from_secs(2), waited());
             let rate = rate_of(&sender, time).await / limit as f64;
-            let busy = (waited() - busy).div_duration_f64(time);
+            let busy = waited().saturating_sub(busy).div_duration_f64(time);
             let after = sender.stats();
             let pings = after.frame_tx.ping
                 - before.frame_tx.ping
@@ -98,7 +99,7 @@ async fn the_limit_can_be_changed_at_any_time() {
         tokio::time::sleep(Duration::from_millis(100)).await;
         let (time, busy) = (Duration::from_secs(1), waited());
         let rate = rate_of(&sender, time).await / limit as f64;
-        let busy = (waited() - busy).div_duration_f64(time);
+        let busy = waited().saturating_sub(busy).div_duration_f64(time);
         assert!((0.85 - busy..1.15).contains(&rate), "limit {limit}: {rate:.3}, busy {busy:.3}");
     }
     left.limit.set(None);
@@ -121,7 +122,7 @@ async fn connections_share_the_limit() {
     let (_idle, handshake) = (idle.unwrap(), begin.elapsed());
     let (time, busy) = (Duration::from_secs(3), waited());
     let (first, second) = tokio::join!(rate_of(&first, time), rate_of(&second, time));
-    let busy = (waited() - busy).div_duration_f64(time);
+    let busy = waited().saturating_sub(busy).div_duration_f64(time);
     let report =
         format!("{first:.0} and {second:.0} bytes/s, handshake {handshake:?}, busy {busy:.3}");
     eprintln!("{report}");
@@ -168,7 +169,7 @@ async fn a_flood_of_strangers_leaves_half_of_the_limit_to_a_connection() {
             responses += bytes;
         }
     }
-    let busy = (waited() - busy).div_duration_f64(begin.elapsed());
+    let busy = waited().saturating_sub(busy).div_duration_f64(begin.elapsed());
     let time = begin.elapsed().as_secs_f64() * limit as f64;
     let sent = (sender.stats().udp_tx.bytes - before) as f64 / time;
     let responses = responses as f64 / time;
@@ -183,7 +184,8 @@ async fn a_flood_of_strangers_leaves_half_of_the_limit_to_a_connection() {
 #[tokio::test]
 async fn the_socket_refuses_datagrams_beyond_the_debt() {
     let bind = || crate::transport::socket::bind("127.0.0.1:0".parse().unwrap()).unwrap();
-    let (bound, other) = (crate::transport::socket::wrap(bind()).unwrap(), bind());
+    let thread = QuicThread::start().unwrap();
+    let (bound, other) = (crate::transport::socket::wrap(bind(), &thread).unwrap(), bind());
     bound.limit.set(Some(100_000));
     let contents = vec![0; 1000];
     let transmit = quinn::udp::Transmit {
