@@ -147,39 +147,6 @@ async fn a_receiver_acknowledges_within_its_limit() {
     assert!(data > 2_000_000.0, "{report}");
 }
 
-/// Each packet of an unknown version gets a stateless response.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_flood_of_strangers_leaves_half_of_the_limit_to_a_connection() {
-    let limit = 50_000;
-    let (left, right) = (endpoint(Congestion::Bbr), endpoint(Congestion::Bbr));
-    left.limit.set(Some(limit));
-    let [sender, _receiver] = busy_connection(&left, &right).await;
-    let stranger = tokio::net::UdpSocket::bind("127.0.0.1:0").await.unwrap();
-    let mut packet = vec![0; 1200];
-    packet[..7].copy_from_slice(&[0xc0, 0xba, 0xba, 0xba, 0xba, 8, 1]);
-    let (begin, busy, mut responses) = (Instant::now(), waited(), 0);
-    let before = sender.stats().udp_tx.bytes;
-    let mut buf = [0; 2000];
-    while begin.elapsed() < Duration::from_secs(2) {
-        for _ in 0..10 {
-            let _ = stranger.try_send_to(&packet, left.local);
-        }
-        tokio::time::sleep(Duration::from_millis(1)).await;
-        while let Ok(bytes) = stranger.try_recv(&mut buf) {
-            responses += bytes;
-        }
-    }
-    let busy = waited().saturating_sub(busy).div_duration_f64(begin.elapsed());
-    let time = begin.elapsed().as_secs_f64() * limit as f64;
-    let sent = (sender.stats().udp_tx.bytes - before) as f64 / time;
-    let responses = responses as f64 / time;
-    let report = format!(
-        "{sent:.3} of the limit for the connection, {responses:.3} for responses, busy {busy:.3}"
-    );
-    eprintln!("{report}");
-    assert!(sent > 0.4 - busy && responses > 0.02 && sent + responses < 1.08, "{report}");
-}
-
 /// No stateless response and no repair packet leaves beyond the limit.
 #[tokio::test]
 async fn the_socket_refuses_datagrams_beyond_the_debt() {
