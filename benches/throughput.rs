@@ -3,10 +3,12 @@
 //! whole of rft (read, sealed, opened, hashed, synced, renamed, receipted). They take turns in one
 //! process.
 //!
-//! `cargo bench --bench throughput -- [--bare] [--link=RATE,DELAY_MS,LOSS_PERCENT] [MIB] [ROUNDS]
-//! [DIR]` (1024 MiB, 3 rounds, the system's temporary folder). `--bare`: QUIC alone. `--link`: over
-//! a relay with these properties, in each direction; RATE is in bytes of UDP payload per second, 0
-//! for no limit.
+//! `cargo bench --bench throughput -- [--link=RATE,DELAY_MS,LOSS_PERCENT] [MIB] [ROUNDS] [DIR]`
+//! (1024 MiB, 3 rounds, the system's temporary folder). `--link`: over a relay with these
+//! properties, in each direction; RATE is in bytes of UDP payload per second, 0 for no limit.
+//!
+//! `throughput --serve OWN PEER` and `throughput --send OWN PEER BYTES` are bare QUIC in two
+//! processes, for `scripts/bench`: the addresses may be in different network namespaces.
 
 #![allow(
     missing_docs,
@@ -68,29 +70,33 @@ impl Sides {
     }
 }
 
-async fn bare(size: u64, line: Line, jumbo: bool) -> Duration {
-    let sides = Sides::new(line);
-    let open = |own, peer| Endpoint::open(&config(own, peer, Path::new("unused"))).unwrap();
-    let (left, right) = (open(sides.left, sides.ahead.0), open(sides.right, sides.ahead.1));
-    let server = tokio::spawn(async move {
-        let incoming = right.quic.accept().await.unwrap();
-        let connection =
-            right.connection_config.accept(incoming, |factory| factory).unwrap().await.unwrap();
-        // The window of a session.
-        connection.set_receive_window((16u32 << 20).into());
-        let (mut send, mut recv) = connection.accept_bi().await.unwrap();
-        let mut got = 0;
-        while let Some(chunk) = recv.read_chunk(1 << 16, false).await.unwrap() {
-            got += chunk.bytes.len() as u64;
-        }
-        assert_eq!(got, size);
-        send.write_all(b"!").await.unwrap();
-        send.finish().unwrap();
-        connection.closed().await;
-    });
+fn open(own: SocketAddr, peer: SocketAddr) -> Endpoint {
+    Endpoint::open(&config(own, peer, Path::new("unused"))).unwrap()
+}
+
+/// Receives one stream, acknowledges its end, and returns its length when the peer has closed.
+async fn serve(right: Endpoint) -> u64 {
+    let incoming = right.quic.accept().await.unwrap();
+    let connection =
+        right.connection_config.accept(incoming, |factory| factory).unwrap().await.unwrap();
+    // The window of a session.
+    connection.set_receive_window((16u32 << 20).into());
+    let (mut send, mut recv) = connection.accept_bi().await.unwrap();
+    let mut got = 0;
+    while let Some(chunk) = recv.read_chunk(1 << 16, false).await.unwrap() {
+        got += chunk.bytes.len() as u64;
+    }
+    send.write_all(b"!").await.unwrap();
+    send.finish().unwrap();
+    connection.closed().await;
+    got
+}
+
+/// Sends `size` bytes on one stream: the time from its first byte to the peer's acknowledgement.
+async fn send(left: &Endpoint, to: SocketAddr, size: u64, jumbo: bool) -> Duration {
     let dialled = match jumbo {
-        true => left.connection_config.connect(&left.quic, sides.ahead.0),
-        false => left.quic.connect(sides.ahead.0, SERVER_NAME),
+        true => left.connection_config.connect(&left.quic, to),
+        false => left.quic.connect(to, SERVER_NAME),
     };
     let connection = dialled.unwrap().await.unwrap();
     connection.set_send_window(64 << 20);
@@ -107,8 +113,34 @@ async fn bare(size: u64, line: Line, jumbo: bool) -> Duration {
     recv.read_to_end(1).await.unwrap();
     let elapsed = begun.elapsed();
     connection.close(0u32.into(), b"");
-    server.await.unwrap();
+    left.quic.wait_idle().await;
     elapsed
+}
+
+async fn bare(size: u64, line: Line, jumbo: bool) -> Duration {
+    let sides = Sides::new(line);
+    let (left, right) = (open(sides.left, sides.ahead.0), open(sides.right, sides.ahead.1));
+    let server = tokio::spawn(serve(right));
+    let elapsed = send(&left, sides.ahead.0, size, jumbo).await;
+    assert_eq!(server.await.unwrap(), size);
+    elapsed
+}
+
+/// `--serve OWN PEER` and `--send OWN PEER BYTES`.
+fn one_side(option: &str, args: &[String]) {
+    let addr = |at: usize| args[at].parse().expect("an address with a port");
+    let (own, peer): (SocketAddr, SocketAddr) = (addr(0), addr(1));
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let endpoint = open(own, peer);
+        if option == "--serve" {
+            println!("listening");
+            println!("{} bytes", serve(endpoint).await);
+        } else {
+            let size = args[2].parse().expect("a number of bytes");
+            println!("{:.6} s", send(&endpoint, peer, size, true).await.as_secs_f64());
+        }
+    });
 }
 
 async fn whole(size: u64, line: Line, dir: &Path) -> Duration {
@@ -161,7 +193,9 @@ fn main() {
     let (options, args): (Vec<_>, Vec<_>) =
         std::env::args().skip(1).partition(|arg| arg.starts_with("--"));
     let line = options.iter().find_map(|option| option.strip_prefix("--link=")).map(parse_line);
-    let bare_alone = options.iter().any(|option| option == "--bare");
+    if let Some(side) = options.iter().find(|option| *option == "--serve" || *option == "--send") {
+        return one_side(side, &args);
+    }
     let number =
         |at: usize, default| args.get(at).and_then(|arg| arg.parse().ok()).unwrap_or(default);
     let (size, rounds) = (number(0, 1024u64) << 20, number(1, 3u64));
@@ -170,10 +204,6 @@ fn main() {
         let run = || tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
         let rate = |seconds| size as f64 / 1e6 / seconds;
         let bare = |jumbo| run().block_on(bare(size, line, jumbo)).as_secs_f64();
-        if bare_alone {
-            println!("round {round}: bare QUIC {:.3} MB/s", rate(bare(true)));
-            continue;
-        }
         let (usual, jumbo) = (bare(false), bare(true));
         let whole = run().block_on(whole(size, line, &dir)).as_secs_f64();
         println!(
