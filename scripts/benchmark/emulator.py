@@ -104,8 +104,9 @@ class Direction:
         self.begin(0.0)
 
     def begin(self, now):
-        self.delivered_bytes = self.dropped = self.lost = 0
-        self.latest = 0.0
+        self.delivered_bytes = self.delivered = self.dropped = self.lost = 0
+        # How late packets are delivered: the emulator's own error.
+        self.late_sum = self.late_max = 0.0
         self.transmitter.begin(now)
 
     def take(self, now, packet):
@@ -127,8 +128,10 @@ class Direction:
         while self.in_flight and self.in_flight[0][0] <= now:
             due, packet = self.in_flight.popleft()
             send(packet)
+            self.delivered += 1
             self.delivered_bytes += len(packet)
-            self.latest = max(self.latest, now - due)
+            self.late_sum += now - due
+            self.late_max = max(self.late_max, now - due)
 
     def counts(self, seconds):
         return {
@@ -136,7 +139,8 @@ class Direction:
             "delivered_bytes": self.delivered_bytes,
             "dropped_packets": self.dropped,
             "lost_packets": self.lost,
-            "latest_ms": round(self.latest * 1000, 3),
+            "late_mean_ms": round(1000 * self.late_sum / max(1, self.delivered), 3),
+            "late_max_ms": round(1000 * self.late_max, 3),
         }
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from network import Failed, TooSlow
 from tools import Run
 
-# What is written and deleted before each measurement, besides the size of the row's files.
+# Written and deleted before each copy, in addition to the size of the row's files.
 SPARE_BYTES = 64 << 20
 
 

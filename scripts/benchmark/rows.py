@@ -156,7 +156,7 @@ def mobile(recording, seconds):
     """A file that would take `seconds` at the recording's mean rate."""
     rate = traces.parse(recording.there.read_text()).bytes_per_second()
     size = int(rate * seconds) // MB * MB or MB
-    return Row(f"{size // MB} MB", "%", random_file(size), size, recording, limit=4 * seconds)
+    return Row(f"{size // MB} MB", "%", random_file(size), size, recording, limit=3 * seconds)
 
 
 def rows(extent, recordings):
@@ -181,11 +181,11 @@ def rows(extent, recordings):
     yield text((5 if quick else 20) * MB, Link(20, 50, 0))
     yield tiny(Link(100, 50, 0))
     for recording in recordings:
-        yield mobile(recording, 4 if quick else 60 if full else 20)
+        yield mobile(recording, 4 if quick else 60 if full else 30)
 
 
 def recordings(folder, made):
-    """Pairs NAME.down and NAME.up in `folder`; without a folder a synthetic one, put into `made`."""
+    """Pairs NAME.down and NAME.up in `folder`; without one a synthetic pair, put into `made`."""
     if folder:
         found = [Recording(path.stem, path, path.with_suffix(".up"))
                  for path in sorted(folder.glob("*.down")) if path.with_suffix(".up").exists()]

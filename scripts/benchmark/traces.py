@@ -55,7 +55,7 @@ def synthetic(seed, seconds, share=1.0):
     next_gap = dice.expovariate(1 / GAP_INTERVAL_MS)
     for at in range(1, int(seconds * 1000) + 1):
         if at % STEP_MS == 0:
-            # A step of a tenth of a second may change the rate by a half; the mean returns slowly.
+            # The rate often doubles or halves within a second, and slowly returns to its mean.
             level += dice.gauss(0, 0.25) + 0.02 * (math.log(12) - level)
             level = min(max(level, math.log(MIN_MBIT)), math.log(MAX_MBIT))
         if at >= next_gap:
