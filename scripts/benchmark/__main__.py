@@ -5,6 +5,7 @@ import contextlib
 import json
 import os
 import platform
+import signal
 import subprocess
 import sys
 import tempfile
@@ -128,27 +129,30 @@ def save(report, out):
 
 
 def measure_all(args, order, found, report, both, base):
-    """Measures the chosen rows; saves after each. Returns whether all are complete."""
+    """Measures the chosen rows; saves after each copy. Returns whether all are complete."""
     deadline = time.monotonic() + 60 * args.minutes
     usable = [tool for tool in found if not tool.missing]
     measured, used = chosen(args.only, order, usable)
     known = {row["work"]: row for row in report["rows"]}
-    names = [row.name for row in order]
-    complete = True
     for row in measured:
-        facts = {"work": row.name, "score": row.score, "best": row.best(), "link": str(row.link),
-                 "kind": type(row.link).__name__, "tools": {}}
-        facts = known.setdefault(row.name, facts)
-        complete &= measure_row(row, used, args.rounds, both, base, facts["tools"], deadline, show)
-        report["rows"] = sorted(known.values(), key=lambda row: names.index(row["work"])
-                                if row["work"] in names else len(names))
+        known.setdefault(row.name, {"work": row.name, "score": row.score, "best": row.best(),
+                                    "kind": type(row.link).__name__, "tools": {}})
+    names = [row.name for row in order]
+    report["rows"] = sorted(known.values(), key=lambda facts: names.index(facts["work"])
+                            if facts["work"] in names else len(names))
+
+    def done(row, tool, figures):
+        show(row, tool, figures)
         save(report, args.out)
-    return complete
+    return all([measure_row(row, used, args.rounds, both, base, known[row.name]["tools"], deadline,
+                            done) for row in measured])
 
 
 def main():
-    network.enter()
     args = arguments()
+    network.enter()
+    # So that a time limit on this script ends the programs that it started.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     shared_memory = Path("/dev/shm")
     writable = os.access(shared_memory, os.W_OK)
     base = args.dir or (shared_memory if writable else Path(tempfile.gettempdir()))
@@ -162,6 +166,7 @@ def main():
         made = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="rft-bench-traces-")))
         order = list(rows(args.extent, recordings(args.traces, made)))
         complete = measure_all(args, order, found, report, both, base)
+    save(report, args.out)
     print("\n" + tables.everything(report))
     print(f"written: {args.out}/bench.json, {args.out}/bench.svg")
     if args.write:

@@ -116,7 +116,7 @@ def add(result, figures):
         result["below"] = max(run.get("below", run.get("value")) for run in result["runs"])
 
 
-def measure_row(row, used, rounds, network, base, results, deadline, show):
+def measure_row(row, used, rounds, network, base, results, deadline, done):
     """Measures each tool of a row until it has `rounds` runs; stops at the deadline.
 
     Returns whether the row is complete.
@@ -142,5 +142,5 @@ def measure_row(row, used, rounds, network, base, results, deadline, show):
                     return False
                 figures = measure(row, tool, network, original, want, base, number + 1)
                 add(results.setdefault(tool.name, {}), figures)
-                show(row, tool, figures)
+                done(row, tool, figures)
     return True

@@ -9,7 +9,7 @@ import tempfile
 from pathlib import Path
 
 from network import RIGHT, Failed, TooSlow
-from tools import START_LIMIT, Tool, wait_for
+from tools import START_LIMIT, Tool, first_line, wait_for
 
 SSH_PORT, RSYNCD_PORT = 2222, 8730
 SERVER = """\
@@ -41,8 +41,11 @@ port = {port}
 [target]
 path = {path}
 read only = no
-uid = {user}
-gid = {group}
+"""
+# Without it rsync of root writes as another user; without root it cannot be set.
+DAEMON_OF_ROOT = """\
+uid = 0
+gid = 0
 """
 
 
@@ -99,8 +102,8 @@ class Rsyncd(Tool):
     @contextlib.contextmanager
     def session(self, run):
         config = run.folder / "rsyncd.conf"
-        config.write_text(DAEMON.format(port=RSYNCD_PORT, path=run.target, user=os.getuid(),
-                                        group=os.getgid()))
+        text = DAEMON.format(port=RSYNCD_PORT, path=run.target)
+        config.write_text(text + (DAEMON_OF_ROOT if os.getuid() == 0 else ""))
         words = ["rsync", "--daemon", "--no-detach", f"--config={config}"]
         quiet = dict(stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
         with run.right.process(words, stderr=subprocess.DEVNULL, **quiet):
@@ -119,7 +122,7 @@ class Scp(OverSsh):
         super().__init__()
         if not self.missing:
             done = subprocess.run(["ssh", "-V"], capture_output=True, text=True)
-            self.version = done.stderr.strip()
+            self.version = first_line(done.stderr)
 
     def refuses(self, row):
         return "TCP, as rsync over ssh" if row.link.emulated else None

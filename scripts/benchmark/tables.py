@@ -164,7 +164,7 @@ def everything(report, padded=True):
     parts = [wrapped(conditions(report))]
     for kind in ("Ethernet", "Link", "Recording"):
         rows = group(report, kind)
-        if rows:
+        if columns(rows, tools):
             parts.append("\n".join(results(rows, tools, padded, cpu=kind == "Ethernet")))
     parts.append(wrapped(behind(report["rows"], tools)))
     parts.append("\n".join(wrapped(note) for note in notes(report)))

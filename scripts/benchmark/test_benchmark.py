@@ -117,6 +117,14 @@ class Processes(unittest.TestCase):
         events.child.stdout.close()
 
 
+    def test_versions_are_without_those_of_libraries(self):
+        self.assertEqual(tools.first_line("rsync  version 3.2.7  protocol version 32\nmore"),
+                         "rsync 3.2.7")
+        self.assertEqual(tools.first_line("OpenSSH_9.2p1 Debian-2, OpenSSL 3.0.19"),
+                         "OpenSSH_9.2p1 Debian-2")
+        self.assertEqual(tools.first_line(""), "?")
+
+
 class Rows(unittest.TestCase):
     def test_every_row_has_a_name_of_its_own(self):
         with tempfile.TemporaryDirectory() as folder:
@@ -172,11 +180,11 @@ def report():
         runs = [{"value": value, "cpu": [1.0, value]} for value in values]
         return {"runs": runs, "median": values[0]}
     tool = {"missing": None, "version": "1.0", "note": "", "rival": True}
-    fast = {"work": "big", "score": "MB/s", "kind": "Ethernet", "link": "", "tools": {
+    fast = {"work": "big", "score": "MB/s", "kind": "Ethernet", "tools": {
         "rft": result(100), "rsync over ssh": result(90.4), "bare rsyncd": result(900)}}
-    short = {"work": "tiny", "score": "ms", "kind": "Ethernet", "link": "", "tools": {
+    short = {"work": "tiny", "score": "ms", "kind": "Ethernet", "tools": {
         "rft": result(2), "rsync over ssh": result(1), "bare rsyncd": {"note": "left out"}}}
-    mobile = {"work": "LTE", "score": "%", "kind": "Recording", "link": "", "tools": {
+    mobile = {"work": "LTE", "score": "%", "kind": "Recording", "tools": {
         "rft": {"runs": [{"value": 80, "cpu": [1, 1], "ping": [50, 100]}], "median": 80},
         "rsync over ssh": {"runs": [{"below": 3}], "below": 3}}}
     return {"when": "2026-11-02T00:00:00Z", "commit": "abc",

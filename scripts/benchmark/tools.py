@@ -43,8 +43,7 @@ class Tool:
             return
         done = subprocess.run([self.command, self.version_option], capture_output=True, text=True,
                               stdin=subprocess.DEVNULL)
-        words = (done.stdout + done.stderr).strip().splitlines()
-        self.version = words[0] if words else "?"
+        self.version = first_line(done.stdout + done.stderr)
 
     def refuses(self, row):
         """Why this tool is left out of this row; `None` if it is not."""
@@ -68,6 +67,12 @@ class Tool:
         # Some tools copy the folder itself.
         inner = run.target / "source"
         return inner if inner.is_dir() else run.target
+
+
+def first_line(text):
+    """The version in a tool's answer, without the versions of its libraries and protocols."""
+    line = " ".join(text.strip().splitlines()[:1])
+    return re.split(r",|  +protocol", line)[0].replace("  version", "") or "?"
 
 
 def last_words(path):
