@@ -19,6 +19,7 @@ import tables
 import tools
 from measure import measure_row
 from rows import ROOT, recordings, rows
+from traces import BadTrace
 
 ROUNDS = {"quick": 1, "standard": 3, "full": 5}
 SOURCES = ("src", "benches", "crates", "Cargo.toml", "Cargo.lock")
@@ -39,11 +40,12 @@ def machine(base):
 
 
 def commit():
-    """The commit that was built, with a note if its sources were changed since."""
+    """The last commit that changed the program, with a note if its sources were changed since."""
     def git(*words):
         return subprocess.run(["git", *words], cwd=ROOT, capture_output=True, text=True)
     changed = git("diff", "--quiet", "HEAD", "--", *SOURCES).returncode
-    return git("rev-parse", "--short", "HEAD").stdout.strip() + ("-changed" if changed else "")
+    last = git("log", "-1", "--format=%h", "--", *SOURCES).stdout.strip()
+    return last + ("-changed" if changed else "")
 
 
 def begin(args, found, base):
@@ -164,7 +166,10 @@ def main():
         for tool in found:
             print(f"{tool.name}: {'MISSING: ' + tool.missing if tool.missing else tool.version}")
         made = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="rft-bench-traces-")))
-        order = list(rows(args.extent, recordings(args.traces, made)))
+        try:
+            order = list(rows(args.extent, recordings(args.traces, made)))
+        except (OSError, BadTrace) as error:
+            sys.exit(f"scripts/bench: --traces: {error}")
         complete = measure_all(args, order, found, report, both, base)
     save(report, args.out)
     print("\n" + tables.everything(report))
