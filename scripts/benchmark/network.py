@@ -219,7 +219,11 @@ class Network:
             for side, device in zip((self.left, self.right), ("tun-left", "tun-right")):
                 side.ip("link", "set", device, "txqueuelen", "10000", "addrgenmode", "none")
             self.address(("tun-left", "tun-right"), 1500)
-            yield EmulatedLink(emulator)
+            link = EmulatedLink(emulator)
+            try:
+                yield link
+            finally:
+                link.end_ping()
 
 
 @contextlib.contextmanager
@@ -254,7 +258,7 @@ class EmulatedLink:
     """The meter of an emulated link: the emulator's counters, and a ping beside the transfer."""
 
     def __init__(self, emulator):
-        self.emulator = emulator
+        self.emulator, self.ping = emulator, None
 
     def begin(self):
         self.emulator.stdin.write("begin\n")
@@ -262,7 +266,12 @@ class EmulatedLink:
 
     def end(self):
         self.emulator.stdin.write("end\n")
-        return json.loads(self.emulator.stdout.readline()), self.ping.end()
+        return json.loads(self.emulator.stdout.readline()), self.end_ping()
+
+    def end_ping(self):
+        """Round trips so far. Also after an interrupted copy: its threads would run on."""
+        ping, self.ping = self.ping, None
+        return ping.end() if ping else []
 
 
 class Ping:

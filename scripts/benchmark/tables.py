@@ -78,7 +78,11 @@ def columns(rows, names):
 
 
 def group(report, kind):
-    return [row for row in report["rows"] if row["kind"] == kind]
+    return [row for row in report["rows"] if row["kind"] == kind and has_figures(row)]
+
+
+def has_figures(row):
+    return any("runs" in result for result in row["tools"].values())
 
 
 def results(rows, tools, padded, cpu=True, names=None):
@@ -164,7 +168,7 @@ def everything(report, padded=True):
     parts = [wrapped(conditions(report))]
     for kind in ("Ethernet", "Link", "Recording"):
         rows = group(report, kind)
-        if columns(rows, tools):
+        if rows:
             parts.append("\n".join(results(rows, tools, padded, cpu=kind == "Ethernet")))
     parts.append(wrapped(behind(report["rows"], tools)))
     parts.append("\n".join(wrapped(note) for note in notes(report)))
@@ -175,7 +179,7 @@ def headlines(report):
     """The table of README.md."""
     tools = report["tools"]
     rows = [row for row in report["rows"]
-            if row["work"] in README_WORK or row["kind"] == "Recording"]
+            if (row["work"] in README_WORK or row["kind"] == "Recording") and has_figures(row)]
     names = [name for name, tool in tools.items()
              if tool["rival"] and name != "rft --compress never"]
     table = "\n".join(results(rows, tools, False, cpu=False, names=names))

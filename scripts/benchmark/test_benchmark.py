@@ -207,6 +207,12 @@ class Tables(unittest.TestCase):
         self.assertIn("Missing on this machine: croc (not installed)", text)
         self.assertIn("2 November 2026", text)
 
+    def test_rows_without_figures_are_left_out(self):
+        partial = report()
+        partial["rows"][2]["tools"] = {"rft": {"note": "left out"}}
+        for text in (tables.everything(partial), tables.headlines(partial)):
+            self.assertNotIn("| LTE", text)
+
     def test_a_run_without_losses_says_so(self):
         won = copy.deepcopy(report())
         won["rows"] = won["rows"][:1]
@@ -254,6 +260,8 @@ with network.network() as both:
             while list(both.right.living()):
                 time.sleep(0.1)
         print(both.right.cpu_seconds() - before)
+    with both.emulated({"rate": 1e6, "delay_ms": 20, "seed": 1}) as meter:
+        meter.begin()  # interrupted: the ping must not keep this program from its end
 """
 
 

@@ -15,6 +15,9 @@ from network import LEFT, RIGHT, Failed, TooSlow
 QUIET = dict(stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 # How long a session or a server may take to start, in seconds.
 START_LIMIT = 30
+# How long rft's session is idle before the files come, in seconds. An idle session probes the path,
+# and has done so within five seconds where the path is long.
+IDLE, EMULATED_IDLE = 1, 5
 PORT = 4000
 
 
@@ -126,7 +129,7 @@ class Rft(Tool):
                 events = Events(b)
                 if events.wait(self.connected, 1, START_LIMIT):
                     raise Failed("no session" + last_words(run.folder / "b.stderr"))
-                time.sleep(1.0)  # the session is idle
+                time.sleep(EMULATED_IDLE if run.row.link.emulated else IDLE)
                 yield lambda: self.hand_over(run, outgoing, events)
 
     def hand_over(self, run, outgoing, events):
