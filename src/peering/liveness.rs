@@ -163,7 +163,10 @@ mod tests {
 
     fn busy(begin: Instant) -> Liveness {
         let mut liveness = Liveness::new(begin);
-        liveness.look(Counters { received: 100, answers: 50, questions: 100, received_at: None }, begin);
+        liveness.look(
+            Counters { received: 100, answers: 50, questions: 100, received_at: None },
+            begin,
+        );
         liveness
     }
 

@@ -5,7 +5,6 @@ use rft::config::{Bind, Config};
 use rft::internals::crypto::seal::UnsealedHalf;
 use rft::internals::transport::endpoint::Endpoint;
 use rft::internals::transport::stream::Priority;
-use rft::internals::transport::tls::SERVER_NAME;
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::Path;
 use std::time::Duration;
@@ -20,8 +19,8 @@ fn endpoint() -> Endpoint {
     Endpoint::open(&config).unwrap()
 }
 
-/// One thread: no packet leaves between two writes without an await.
-#[tokio::test]
+/// Two threads: one reads the bulk data, which may always be there, the other the urgent stream.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_urgent_stream_overtakes_queued_bulk_data() {
     let (left, right) = (endpoint(), endpoint());
     let to = right.local;
@@ -31,7 +30,7 @@ async fn an_urgent_stream_overtakes_queued_bulk_data() {
         connection.set_receive_window((4 * BULK as u32).into());
         (connection, right)
     });
-    let connection = left.quic.connect(to, SERVER_NAME).unwrap().await.unwrap();
+    let connection = left.connection_config.connect(&left.quic, to).unwrap().await.unwrap();
     let (accepted, _right) = accepted.await.unwrap();
     connection.set_send_window(2 * BULK as u64);
 
