@@ -3,8 +3,7 @@
 //!
 //! While the file exists, the folder is the first of `name`, `name (1)`, `name (2)` that is no
 //! file. The ledger records the folder's name, in case the file is removed before the folder is
-//! complete. The record counts while that folder exists. When the folder arrives, its own transfer
-//! takes the record's place.
+//! complete. The record counts while that folder exists.
 
 use crate::config::OnConflict;
 use crate::proto::message::{EntryKind, Offer};
@@ -82,9 +81,19 @@ impl NumberedFolders {
         &self.new
     }
 
-    /// Whether the ledger has a record about an offered folder, from before or of this batch.
-    pub(crate) fn has_record(&self, name: &Name) -> bool {
-        self.known.contains_key(name) || self.new.iter().any(|(new, _)| new == name)
+    /// Forgets folders that have arrived: another folder of that name may have it.
+    pub(crate) fn have_arrived<'a>(
+        &self,
+        ledger: &Ledger,
+        folders: impl Iterator<Item = &'a Offer>,
+    ) {
+        let names = folders.map(|offer| &offer.name);
+        let is_new = |name: &Name| self.new.iter().any(|(new, _)| new == name);
+        let names: Vec<_> =
+            names.filter(|name| self.known.contains_key(name) || is_new(name)).cloned().collect();
+        if let Err(error) = ledger.forget_numbered_folders(&names) {
+            tracing::warn!(%error, "folders of the same names go to the same places until this can be forgotten");
+        }
     }
 }
 

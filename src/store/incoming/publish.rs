@@ -128,7 +128,10 @@ pub fn publish(
     each_or_all(&mut jobs, &complete, placed, |entries, complete| {
         ledger.committed(entries, complete)
     });
-    numbered_folders_arrived(ledger, placer.numbered_folders(), &mut jobs);
+    let arrived = jobs.iter().filter(|job| placed(&job.step)).map(|job| &job.offer);
+    placer
+        .numbered_folders()
+        .have_arrived(ledger, arrived.filter(|offer| offer.kind == EntryKind::Folder));
     fail_point("publish.committed");
     jobs.into_iter().map(outcome).collect()
 }
@@ -286,32 +289,6 @@ fn each_or_all(
     }
     if let Err(error) = tell(&entries, folders) {
         jobs.iter_mut().filter(|job| at(&job.step)).for_each(|job| job.fail(&error));
-    }
-}
-
-/// Records the arrival of folders with a numbered name. Those that cannot be recorded fail.
-fn numbered_folders_arrived(
-    ledger: &Ledger,
-    numbered_folders: &NumberedFolders,
-    jobs: &mut [BatchEntry],
-) {
-    let mut jobs: Vec<_> = jobs
-        .iter_mut()
-        .filter(|job| {
-            matches!(job.step, PublishStep::Placed(_))
-                && job.offer.kind == EntryKind::Folder
-                && numbered_folders.has_record(&job.offer.name)
-        })
-        .collect();
-    if jobs.is_empty() {
-        return;
-    }
-    let arrived = jobs.iter().map(|job| {
-        let (id, received) = job.received();
-        (job.offer.name.clone(), id, received)
-    });
-    if let Err(error) = ledger.numbered_folders_arrived(&arrived.collect::<Vec<_>>()) {
-        jobs.iter_mut().for_each(|job| job.fail(&error));
     }
 }
 

@@ -2,7 +2,7 @@
 
 use super::Ledger;
 use super::database::RECEIVED;
-use super::record::{Received, RecordState, changes, decode, encode, now};
+use super::record::{Received, RecordState, decode, encode, now};
 use crate::proto::message::TransferId;
 use crate::proto::name::Name;
 use crate::store::StoreError;
@@ -53,19 +53,11 @@ impl Ledger {
         self.db.change(changes.collect(), Durability::None)
     }
 
-    /// Records, durably and before the receipts, that folders have arrived, each with its offered
-    /// name. Their records here end, so that another folder of that name is a new one. Their
-    /// transfers are committed instead: if a receipt is lost, the folder is found under its name in
-    /// Incoming, and none is created beside it.
-    pub(crate) fn numbered_folders_arrived(
-        &self,
-        folders: &[(Name, TransferId, Received)],
-    ) -> Result<(), StoreError> {
-        let arrived: Vec<_> =
-            folders.iter().map(|(_, id, received)| (*id, received.clone())).collect();
-        let mut changes = changes(&arrived, RecordState::Committed);
-        changes.extend(folders.iter().map(|(name, ..)| (key(hash_of(name)).0, None)));
-        self.db.change(changes, Durability::Immediate)
+    /// Forgets folders that have arrived. Not synced: if a crash restores a record, another folder
+    /// of that name lands in the same folder.
+    pub(crate) fn forget_numbered_folders(&self, folders: &[Name]) -> Result<(), StoreError> {
+        let keys: Vec<_> = folders.iter().map(|name| key(hash_of(name))).collect();
+        self.remove(&keys, Durability::None)
     }
 
     /// Forgets folders that no longer exist in Incoming.
