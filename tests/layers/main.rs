@@ -50,7 +50,7 @@ const LAYERS: &[Layer] = &[
     Layer { name: "crypto", layers: &[],
         crates: &["argon2", "blake3", "bytes", "curve25519_dalek", "data_encoding", "hmac", "ml_kem", "rand", "ring", "sha2", "thiserror",
                   "unicode_normalization", "zeroize"] },
-    Layer { name: "proto", layers: &[], crates: &["bytes", "thiserror"] },
+    Layer { name: "proto", layers: &[], crates: &["bytes", "data_encoding", "thiserror"] },
     Layer { name: "compress", layers: &[], crates: &["bytes", "thiserror", "zstd"] },
     // bodies of the fuzz targets, in no release
     Layer { name: "fuzzing", layers: &["outbox", "inbox", "session", "transport", "store", "proto", "crypto", "config", "event"],
