@@ -46,7 +46,7 @@ async fn a_handle_tells_the_state_and_its_changes_until_the_end() {
     let (a, b, ports) = (dir.path().join("a"), dir.path().join("b"), (free_port(), free_port()));
     let waiting = start(config(&a, ports.0, None));
     let dialling = start(config(&b, ports.1, Some(ports.0)));
-    let mut events = dialling.subscribe();
+    let (mut events, mut others) = (dialling.subscribe(), waiting.subscribe());
     let status = waiting.status();
     assert_eq!((status.peers.len(), status.local.port()), (1, ports.0));
     assert_eq!(status.peers[0].name, PeerName::new("peer"));
@@ -64,6 +64,8 @@ async fn a_handle_tells_the_state_and_its_changes_until_the_end() {
     assert_eq!((peer.sent, peer.received), (one, none));
     let session = peer.session.as_ref().unwrap();
     assert_eq!((session.role, session.address.port()), (SessionRole::Initiator, ports.0));
+    // The receipt leaves before the receiver's own event.
+    next(&mut others, |event| matches!(event, Event::FileDone { .. })).await;
     let peer = &waiting.status().peers[0];
     assert_eq!((peer.sent, peer.received), (none, one));
     assert_eq!(peer.session.as_ref().unwrap().id, session.id);
