@@ -223,14 +223,14 @@ fn cause_of(error: &DeliverError) -> Cause {
     }
 }
 
-/// Receives a file from each stream that the peer opens.
+/// Receives a file from each stream that the peer opens. The files outlive the session: the streams
+/// of a lost connection end by themselves, and a file that is being published then is reported all
+/// the same.
 async fn receive_files(peer: Arc<Peer>, session: Arc<Session>) {
     let _guard = session.closes_on_panic();
-    let mut files = JoinSet::new();
     while let Ok((writer, reader)) = session.accept_file().await {
-        while files.try_join_next().is_some() {}
         let peer = peer.clone();
-        files.spawn(async move {
+        tokio::spawn(async move {
             match peer.inbox.receive(writer, reader).await {
                 Ok(()) | Err(RecordError::Stream(_)) => {}
                 Err(error) => {
