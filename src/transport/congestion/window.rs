@@ -29,10 +29,11 @@ pub fn send_window(congestion_window: u64, sent: u64, lost: u64, max: u64) -> u6
     (window as u64).max(MIN_WINDOW).min(max)
 }
 
-/// Maximum send window in bytes under a rate limit of `rate` bytes per second: one second of data
-/// besides that in flight. More would only make progress look faster than it is.
+/// Maximum send window in bytes under a rate limit of `rate` bytes per second: a tenth of a second of
+/// data besides that in flight. More would make progress look faster than it is, and a file that its
+/// user takes back would arrive all the same.
 pub fn limited_send_window(rate: u64, rtt: Duration) -> u64 {
-    let time = 1.0 + MAX_IN_FLIGHT * rtt.as_secs_f64();
+    let time = 0.1 + MAX_IN_FLIGHT * rtt.as_secs_f64();
     ((rate as f64 * time) as u64).max(MIN_LIMITED_WINDOW)
 }
 
@@ -60,7 +61,7 @@ mod tests {
     #[test]
     fn a_rate_limit_lowers_the_window() {
         let window = |rate, millis| limited_send_window(rate, Duration::from_millis(millis));
-        assert_eq!((window(1_000, 0), window(1_000_000, 0)), (64 << 10, 1_000_000));
+        assert_eq!((window(1_000, 0), window(1_000_000, 0)), (64 << 10, 100_000));
         // Even a path that loses a third of the packets carries the limit.
         let needed = send_window(10_000_000, 100_000, 33_000, u64::MAX);
         assert!(window(100_000_000, 100) > needed);
