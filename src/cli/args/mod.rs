@@ -161,7 +161,7 @@ pub(crate) struct Options {
     /// Local UDP address and port [default: all addresses, PORT]
     #[arg(long, value_name = "ADDR[:PORT]", help_heading = "Network")]
     bind: Option<String>,
-    /// Send no faster than this many bytes a second, all packets counted: 500K, 20M, 1G
+    /// Limit of all UDP payload sent, in bytes a second: 500K, 20M, 1G
     #[arg(long, value_name = "RATE", allow_negative_numbers = true, help_heading = "Network")]
     limit_rate: Option<String>,
     /// Congestion control
