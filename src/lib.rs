@@ -13,12 +13,14 @@
 
 mod compress;
 pub mod config;
+pub mod control;
 mod crypto;
 mod daemon;
 pub mod error;
 pub mod event;
 mod failpoint;
 mod inbox;
+mod meter;
 mod outbox;
 mod peering;
 mod proto;
@@ -38,7 +40,7 @@ pub mod internals;
 
 pub use config::{Config, PeerAddress, PeerName};
 pub use crypto::password::{Password, PasswordKey};
-pub use daemon::{Daemon, EventReceiver, Handle};
+pub use daemon::{Daemon, EventReceiver, Handle, LockedFolders};
 pub use error::{ErrorKind, Finished, RunError};
 pub use event::{Event, PeerEvent};
 pub use proto::message::{InstallationId, TransferId};

@@ -3,6 +3,7 @@
 mod args;
 mod demo;
 mod exit;
+mod host;
 mod log;
 mod manual;
 mod output;
@@ -11,6 +12,7 @@ mod password;
 mod peer;
 mod sandbox;
 mod shutdown;
+mod status;
 
 use args::{Command, CommandLine};
 use clap::Parser;
@@ -33,6 +35,7 @@ pub(crate) fn main() -> ExitCode {
     };
     let result = match &line.command {
         None => return peer::run(&line),
+        Some(Command::Status(args)) => status::run(args),
         Some(Command::Demo(args)) => demo::run(args),
         Some(Command::Passphrase) => passphrase::generate()
             .map(|phrase| print(format!("{}\n", *phrase).as_bytes()))

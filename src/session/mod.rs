@@ -10,11 +10,12 @@ mod flow_control;
 pub mod guess_limit;
 pub mod handshake;
 pub mod installation;
+mod path;
 pub mod record;
 
 use crate::crypto::handshake::{PeerId, Role};
 use crate::crypto::seal::{RecordKind, SessionKeys};
-use crate::proto::message::{Control, InstallationId, MAX_MESSAGE, Settings};
+use crate::proto::message::{Control, InstallationId, Label, MAX_MESSAGE, Settings};
 use crate::status::SessionEnd;
 use crate::transport::close_code::CloseCode;
 use crate::transport::fec::{Fec, RepairKey, SessionRepair};
@@ -27,6 +28,7 @@ pub use error::AuthError;
 use flow_control::FlowControl;
 pub use flow_control::PathRate;
 use handshake::Authenticated;
+pub use path::SentSoFar;
 use quinn::{Connection, VarInt};
 use record::{RecordError, RecordReader, RecordWriter};
 use std::net::SocketAddr;
@@ -50,6 +52,10 @@ pub struct Session {
     id: [u8; 16],
     grant: u32,
     accepts_compressed: bool,
+    accepts_limits: bool,
+    limit: RateLimit,
+    version: Label,
+    host: Label,
     link: PathRate,
     backlog: SendBacklog,
     streams: OpenStreams,
@@ -115,6 +121,10 @@ impl Session {
             id: established.session_id,
             grant: settings.streams,
             accepts_compressed: settings.capabilities & Settings::ACCEPTS_COMPRESSED != 0,
+            accepts_limits: settings.capabilities & Settings::ACCEPTS_LIMITS != 0,
+            limit: limit.clone(),
+            version: settings.version,
+            host: settings.host,
             link,
             backlog,
             streams: open,

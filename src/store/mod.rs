@@ -18,7 +18,7 @@ pub use incoming::stage::Staged;
 pub use incoming::{Incoming, Reservation};
 pub use open_writers::Writers;
 pub use outgoing::remove::{Hold, Removed, Remover, Sent};
-pub use state::ledger::{Delivered, Ledger, Received};
+pub use state::ledger::{Delivered, Ledger, Received, SavedTotals};
 pub use state::{PROBE_PREFIX, StateDir};
 pub(crate) use tree::cursor::DirCursor;
 pub use tree::folder::Folder;

@@ -15,7 +15,7 @@ const LISTEN: &str = "listen";
 
 const USAGE: &str = "rft [OPTIONS] <PEER> <PORT>
        rft [OPTIONS] listen <PORT>
-       rft <demo|passphrase|completions|man>";
+       rft <status|demo|passphrase|completions|man>";
 
 const EXAMPLES: &str = "\
 Two hosts, one command each, the same password on both:
@@ -59,9 +59,11 @@ pub(crate) struct CommandLine {
     pub(crate) command: Option<Command>,
 }
 
-/// The commands that do not exchange files with another host.
+/// The commands besides running a peer.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
+    /// Show what the running rft does, what waits, and why
+    Status(StatusArgs),
     /// Run two real peers on this machine that exchange a few files
     Demo(DemoArgs),
     /// Print a random pass phrase of 80 bits that is easy to read aloud
@@ -73,6 +75,20 @@ pub(crate) enum Command {
     },
     /// Print the man page (view it with `rft man | man -l -`)
     Man,
+}
+
+/// Options of `rft status`.
+#[derive(Debug, Args)]
+pub(crate) struct StatusArgs {
+    /// Base folder of the running rft
+    #[arg(long, value_name = "DIR", default_value = ".", value_hint = ValueHint::DirPath)]
+    pub(crate) dir: PathBuf,
+    /// Show it again every second, until Ctrl-C
+    #[arg(short, long)]
+    pub(crate) watch: bool,
+    /// Print it as a JSON object in one line
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 /// Options of `rft demo`.
@@ -237,8 +253,10 @@ mod tests {
     fn help_is_short_and_names_every_command() {
         let help = CommandLine::command().term_width(100).render_help().to_string();
         let (options, names) = help.split_once("Names of unfinished files").unwrap();
-        assert!(options.lines().count() <= 78 && names.lines().count() <= 10, "{help}");
-        for word in ["listen <PORT>", "demo", "passphrase", "completions", "alice$ rft bob"] {
+        assert!(options.lines().count() <= 80 && names.lines().count() <= 10, "{help}");
+        for word in
+            ["listen <PORT>", "status", "demo", "passphrase", "completions", "alice$ rft bob"]
+        {
             assert!(help.contains(word), "{word} is missing:\n{help}");
         }
     }

@@ -63,6 +63,14 @@ impl Json {
     }
 }
 
+/// A value as one line of JSON.
+pub(crate) fn line_of(value: &impl Serialize) -> io::Result<Vec<u8>> {
+    let mut json = Vec::with_capacity(256);
+    value.serialize(&mut Serializer::with_formatter(&mut json, Printable))?;
+    json.push(b'\n');
+    Ok(json)
+}
+
 /// One line. The order of the fields here is their order in the output.
 #[derive(Serialize)]
 struct Line<'a> {
@@ -88,6 +96,8 @@ enum Fields<'a> {
         session: &'a str,
         kx: &'static str,
         installation: String,
+        version: &'a str,
+        host: &'a str,
     },
     AuthFailed {
         peer: SocketAddr,
@@ -179,9 +189,11 @@ fn fields_of(event: &Event) -> Option<(&'static str, Fields<'_>)> {
         Event::Waiting { peer, local } => {
             ("waiting", Fields::Waiting { peer: peer.as_deref(), local })
         }
-        Event::Connected { peer, role, session, kx, installation } => {
+        Event::Connected { peer, role, session, kx, installation, version, host } => {
             let (role, installation) = (role_name(*role), installation.to_string());
-            ("connected", Fields::Connected { peer: *peer, role, session, kx, installation })
+            let fields =
+                Fields::Connected { peer: *peer, role, session, kx, installation, version, host };
+            ("connected", fields)
         }
         Event::AuthFailed { peer, count } => {
             ("auth_failed", Fields::AuthFailed { peer: *peer, count: *count })
@@ -243,10 +255,7 @@ impl<'a> Line<'a> {
 
     /// The object and the end of the line.
     fn to_json(&self) -> io::Result<Vec<u8>> {
-        let mut json = Vec::with_capacity(256);
-        self.serialize(&mut Serializer::with_formatter(&mut json, Printable))?;
-        json.push(b'\n');
-        Ok(json)
+        line_of(self)
     }
 }
 

@@ -1,8 +1,7 @@
 //! Events as lines for people.
 
-use super::progress::arrow;
 use super::state;
-use super::text::{self, Palette};
+use super::text::{self, Palette, arrow};
 use rft::event::{Direction, Event};
 use std::net::SocketAddr;
 

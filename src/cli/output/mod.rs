@@ -2,6 +2,8 @@
 
 mod area;
 pub(crate) mod banner;
+mod bottleneck;
+pub(crate) mod clock;
 mod failures;
 pub(crate) mod json;
 mod limit;
@@ -236,7 +238,7 @@ impl Printer {
             let files = dropped.files.swap(0, Ordering::Relaxed);
             if files > 0 {
                 let bytes = dropped.bytes.swap(0, Ordering::Relaxed);
-                self.terminal.add_to_totals(direction, files, bytes);
+                self.terminal.count_dropped(direction, files, bytes);
             }
         }
     }
@@ -302,8 +304,11 @@ mod tests {
     #[test]
     fn a_slow_reader_misses_only_progress_events() {
         let pipe = Pipe::default();
-        let output =
-            Output::start(Terminal::stderr(Show::Errors), Some(Json::new(pipe.clone()))).unwrap();
+        let output = Output::start(
+            Terminal::stderr(Show::Errors, Box::new(|| None)),
+            Some(Json::new(pipe.clone())),
+        )
+        .unwrap();
         for i in 0..2000 {
             output.event(sample::progress(Direction::Send, "big", i, 2000));
             output.event(sample::done(Direction::Send, &format!("f{i}"), 1));
@@ -323,8 +328,11 @@ mod tests {
     #[test]
     fn the_end_waits_no_longer_than_its_timeout() {
         let pipe = Pipe::default();
-        let output =
-            Output::start(Terminal::stderr(Show::Errors), Some(Json::new(pipe.clone()))).unwrap();
+        let output = Output::start(
+            Terminal::stderr(Show::Errors, Box::new(|| None)),
+            Some(Json::new(pipe.clone())),
+        )
+        .unwrap();
         let start = Instant::now();
         output.event(sample::listening());
         output.end(130, "stopped at once", Duration::from_millis(50));

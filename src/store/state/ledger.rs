@@ -9,6 +9,7 @@
 mod database;
 mod numbered_folders;
 mod record;
+mod totals;
 
 use super::StateDir;
 use super::age;
@@ -27,6 +28,7 @@ use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
 pub use record::{Delivered, Received};
+pub use totals::SavedTotals;
 
 const FILE: &str = "ledger.redb";
 /// Context of the key derivation of [`Ledger::installation`].

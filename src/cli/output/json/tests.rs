@@ -22,7 +22,11 @@ fn every_event_has_the_fields_of_the_contract() {
     let table: Vec<(Event, &str, Vec<&str>)> = vec![
         (sample::listening(), "listening", vec!["local"]),
         (sample::waiting(), "waiting", vec!["peer", "local"]),
-        (sample::connected(), "connected", vec!["peer", "role", "session", "kx", "installation"]),
+        (
+            sample::connected(),
+            "connected",
+            vec!["peer", "role", "session", "kx", "installation", "version", "host"],
+        ),
         (sample::auth_failed(), "auth_failed", vec!["peer", "count"]),
         (sample::disconnected(), "disconnected", vec!["peer", "reason"]),
         (
@@ -161,6 +165,8 @@ fn events() -> Vec<Event> {
             session: hostile.into(),
             kx: "X25519",
             installation: rft::InstallationId([0xab; 16]),
+            version: hostile.into(),
+            host: String::new(),
         },
         sample::auth_failed(),
         sample::disconnected(),
