@@ -20,7 +20,7 @@ const PLAIN_WIDTH: usize = 100;
 /// Asks the running rft and prints its answer.
 ///
 /// # Errors
-/// Exit code 1: no rft runs there, or it does not answer.
+/// Exit code 18 if no rft runs there, 1 if it does not answer.
 pub(crate) fn run(args: &StatusArgs) -> Result<(), Failure> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|error| failed(&args.dir, &error.into()))?;
@@ -96,6 +96,10 @@ fn print(text: &[u8]) -> io::Result<()> {
 /// The error for people, with the command that starts an rft.
 fn failed(dir: &Path, error: &ControlError) -> Failure {
     let shown = dir.display();
+    let code = match error {
+        ControlError::NotRunning => exit::NOT_RUNNING,
+        _ => exit::UNKNOWN,
+    };
     let reason = match error {
         ControlError::NotRunning if dir == Path::new(".") => {
             "no rft runs in this folder; start it with `rft PEER PORT`, or name its folder with --dir"
@@ -106,5 +110,5 @@ fn failed(dir: &Path, error: &ControlError) -> Failure {
         }
         error => format!("{shown}: {error}"),
     };
-    Failure::new(exit::UNKNOWN, reason)
+    Failure::new(code, reason)
 }

@@ -22,7 +22,8 @@ pub enum Answer {
 /// Why a request has no answer.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Refused {
-    /// The reason, for programs: `malformed`, `version`, `unknown_request` or `busy`.
+    /// The reason, for programs: `malformed`, `version`, `unknown_request`, `busy`
+    /// or `internal`.
     pub code: String,
     /// The same for people.
     pub message: String,
@@ -46,6 +47,11 @@ impl Refused {
             "this rft does not know the request {kind:?}; restart it with the version of this command"
         );
         Self { code: "unknown_request".into(), message }
+    }
+
+    pub(super) fn internal() -> Self {
+        let message = "this rft cannot tell its state because of an internal error".to_owned();
+        Self { code: "internal".into(), message }
     }
 
     pub(super) fn busy() -> Self {

@@ -5,15 +5,16 @@ use super::reply::{Answer, Refused, Reply};
 use super::request::{MAX_REQUEST, Request};
 use super::socket;
 use crate::daemon::Handle;
+use crate::status::Status;
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::io::{
     AsyncBufRead, AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader,
     sink,
 };
-use tokio::sync::Semaphore;
+use tokio::sync::{Mutex, Semaphore};
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
@@ -25,7 +26,8 @@ const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
 const REPLY_TIMEOUT: Duration = Duration::from_secs(5);
 /// Bytes that are read after a request that is too long.
 const MAX_DISCARDED: u64 = 1 << 20;
-/// Minimum time between two replies to one client.
+/// Minimum time between two replies to one client, and between two snapshots for all of them: a
+/// snapshot takes a look at every entry of Outgoing, under the lock of the queue.
 const REPLY_INTERVAL: Duration = Duration::from_millis(50);
 /// Pause after a failed accept, for example without free descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
@@ -51,6 +53,7 @@ impl ControlSocket {
     pub async fn serve(self, handle: Handle) -> Result<(), ControlError> {
         let mut listener = socket::Listener::start(self.0)?;
         let places = Arc::new(Semaphore::new(MAX_CLIENTS));
+        let source = Arc::new(Snapshots { handle, last: Mutex::new(None) });
         let mut clients = JoinSet::new();
         loop {
             while clients.try_join_next().is_some() {}
@@ -68,10 +71,10 @@ impl ControlSocket {
                 refuse(stream);
                 continue;
             };
-            let handle = handle.clone();
+            let source = source.clone();
             clients.spawn(async move {
                 let _place = place;
-                if let Err(error) = serve_client(stream, &handle).await {
+                if let Err(error) = serve_client(stream, &source).await {
                     tracing::debug!(%error, "a client of the control socket left");
                 }
             });
@@ -89,12 +92,12 @@ fn refuse(mut stream: socket::Stream) {
 /// Answers the requests of one client, one after another.
 async fn serve_client(
     stream: impl AsyncRead + AsyncWrite + Unpin,
-    handle: &Handle,
+    source: &Snapshots,
 ) -> io::Result<()> {
     let mut stream = BufReader::new(stream);
     while let Some(line) = timeout(REQUEST_TIMEOUT, read_line(&mut stream, MAX_REQUEST)).await?? {
         let result = match Request::parse(&line) {
-            Ok(request) => answer(request, handle).await,
+            Ok(request) => answer(request, source).await,
             Err(refused) => Err(refused),
         };
         let is_lost = line.len() > MAX_REQUEST;
@@ -113,15 +116,33 @@ async fn serve_client(
 }
 
 /// Carries out a request.
-async fn answer(request: Request, handle: &Handle) -> Result<Answer, Refused> {
+async fn answer(request: Request, source: &Snapshots) -> Result<Answer, Refused> {
     match request {
-        Request::Status => {
-            let handle = handle.clone();
-            // It takes the locks of the queue, and may look at other processes.
-            let status = tokio::task::spawn_blocking(move || handle.status());
-            let status = status.await.map_err(|_| Refused::busy())?;
-            Ok(Answer::Status(Box::new(status)))
+        Request::Status => Ok(Answer::Status(Box::new(source.now().await?))),
+    }
+}
+
+/// The state of the process, for all clients.
+struct Snapshots {
+    handle: Handle,
+    last: Mutex<Option<(Instant, Status)>>,
+}
+
+impl Snapshots {
+    /// The state now, or that of a moment ago if many ask.
+    async fn now(&self) -> Result<Status, Refused> {
+        let mut last = self.last.lock().await;
+        if let Some((at, status)) = &*last
+            && at.elapsed() < REPLY_INTERVAL
+        {
+            return Ok(status.clone());
         }
+        let handle = self.handle.clone();
+        // It waits for the locks of the queue.
+        let status = tokio::task::spawn_blocking(move || handle.status()).await;
+        let status = status.map_err(|_| Refused::internal())?;
+        *last = Some((Instant::now(), status.clone()));
+        Ok(status)
     }
 }
 

@@ -29,6 +29,8 @@ struct Sums {
     /// Each with a number that grows with every start.
     in_flight: HashMap<(Direction, TransferId), (u64, Transfer)>,
     started: u64,
+    /// Sessions that last. While a newer one replaces another there are two.
+    sessions: u32,
 }
 
 /// The sums of one direction.
@@ -43,7 +45,9 @@ struct Lane {
     active: u64,
     /// Bytes of the files in flight that have crossed.
     crossed: u64,
-    /// Entries that were complete after the backlog was told, which still counts them.
+    /// The backlog of the sending side when it was last told in this session.
+    told: Option<Backlog>,
+    /// Entries that were complete after that, which it still counts.
     done: Totals,
 }
 
@@ -61,7 +65,7 @@ impl PeerActivity {
     /// Continues the counts of earlier processes: of sent entries, and of received ones.
     pub(super) fn new(saved: [SavedTotals; 2], now: Instant) -> Self {
         let lanes = saved.map(|saved| Lane::new(saved, now));
-        let sums = Mutex::new(Sums { lanes, in_flight: HashMap::new(), started: 0 });
+        let sums = Mutex::new(Sums { lanes, in_flight: HashMap::new(), started: 0, sessions: 0 });
         Self { sums, began: Notify::new(), done: Notify::new() }
     }
 
@@ -81,7 +85,8 @@ impl PeerActivity {
             Event::FileProgress { direction, path, transfer, bytes, size } => {
                 let transfer = (*direction, *transfer);
                 let mut sums = locked(&self.sums);
-                if !sums.advance(transfer, *bytes, now) {
+                // A transfer of a session that has ended may still tell its progress, and no end.
+                if !sums.advance(transfer, *bytes, now) && sums.sessions > 0 {
                     sums.start(transfer, path.clone(), *bytes, *size, now);
                 }
             }
@@ -108,15 +113,21 @@ impl PeerActivity {
             Event::FileFailed { direction, transfer, .. } => {
                 locked(&self.sums).end((*direction, *transfer));
             }
-            Event::Backlog { direction, .. } => {
-                locked(&self.sums).lane(*direction).done = Totals::default();
+            Event::Backlog { direction, files, bytes } => {
+                let mut sums = locked(&self.sums);
+                let lane = sums.lane(*direction);
+                lane.told = Some(Backlog { files: *files, bytes: *bytes });
+                lane.done = Totals::default();
             }
+            Event::Connected { .. } => locked(&self.sums).sessions += 1,
             // A transfer that its session interrupts has no event of its own.
             Event::Disconnected { .. } => {
                 let mut sums = locked(&self.sums);
+                sums.sessions = sums.sessions.saturating_sub(1);
                 sums.in_flight.clear();
                 for lane in &mut sums.lanes {
-                    (lane.active, lane.crossed, lane.done) = (0, 0, Totals::default());
+                    (lane.active, lane.crossed) = (0, 0);
+                    (lane.told, lane.done) = (None, Totals::default());
                 }
             }
             _ => {}
@@ -245,6 +256,7 @@ impl Lane {
             recent: RecentBytes::new(now),
             active: 0,
             crossed: 0,
+            told: None,
             done: Totals::default(),
         }
     }
@@ -266,7 +278,9 @@ impl Lane {
 
     fn status(&self, backlog: Option<Backlog>, now: Instant) -> DirectionStatus {
         let done = self.done;
-        let left = backlog.unwrap_or_default();
+        // The entries done are those since the backlog was told: one that is known here earlier may
+        // have left them out already.
+        let left = self.told.or(backlog).unwrap_or_default();
         let files_left = left.files.saturating_sub(done.files + done.folders).max(self.active);
         let bytes_left = left.bytes.saturating_sub(done.bytes.saturating_add(self.crossed));
         let rate = self.recent.rate(now);
@@ -290,8 +304,8 @@ impl Lane {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::proto::name::Name;
-    use crate::status::SessionEnd;
+    use crate::proto::message::InstallationId;
+    use crate::status::{SessionEnd, SessionRole};
 
     fn started(direction: Direction, id: u8) -> Event {
         let (path, transfer) = (Name::parse(&[b'a' + id]).unwrap(), TransferId([id; 16]));
@@ -309,6 +323,23 @@ mod tests {
             offset: 2,
             saved_as: None,
         }
+    }
+
+    fn connected() -> Event {
+        Event::Connected {
+            peer: ([127, 0, 0, 1], 1).into(),
+            role: SessionRole::Initiator,
+            session: String::new(),
+            kx: "",
+            installation: InstallationId([1; 16]),
+            version: String::new(),
+            host: String::new(),
+        }
+    }
+
+    fn disconnected() -> Event {
+        let (peer, reason) = (([127, 0, 0, 1], 1).into(), SessionEnd::TimedOut);
+        Event::Disconnected { peer, reason }
     }
 
     fn bytes(activity: &PeerActivity) -> Vec<u64> {
@@ -339,11 +370,12 @@ mod tests {
         assert_eq!(bytes(&activity), [7]);
         assert_eq!(activity.sent(), Totals { files: 2, folders: 0, bytes: 20 });
         assert_eq!(activity.direction(direction, None, now).since_start, Totals::default());
-        let (peer, reason) = (([127, 0, 0, 1], 1).into(), SessionEnd::TimedOut);
-        activity.note(&Event::Disconnected { peer, reason }, now);
+        activity.note(&connected(), now);
+        activity.note(&connected(), now);
+        activity.note(&disconnected(), now);
         assert!(bytes(&activity).is_empty());
         activity.note(&progress, now);
-        assert_eq!(bytes(&activity), [7]);
+        assert_eq!(bytes(&activity), [7], "of the newer session");
         activity.note(&done(Direction::Receive, 1), now);
         let received = activity.direction(direction, None, now);
         assert_eq!(received.since_start, Totals { files: 1, folders: 0, bytes: 10 });
@@ -368,6 +400,25 @@ mod tests {
         assert_eq!(of(2, 25), (1, 15), "the backlog still has the file");
         activity.note(&Event::Backlog { direction, files: 1, bytes: 15 }, now);
         assert_eq!(of(1, 15), (1, 15));
+        // The outbox knows of the next file's end before the backlog is told again.
+        activity.note(&done(Direction::Send, 2), now);
+        assert_eq!(of(0, 0), (0, 5), "no file is taken off twice");
+        activity.note(&disconnected(), now);
+        assert_eq!(of(4, 9), (4, 9), "the backlog now");
+    }
+
+    #[test]
+    fn a_late_progress_of_a_session_that_ended_leaves_nothing_in_flight() {
+        let (activity, now) =
+            (PeerActivity::new(Default::default(), Instant::now()), Instant::now());
+        for event in [connected(), started(Direction::Receive, 1), disconnected()] {
+            activity.note(&event, now);
+        }
+        let (path, transfer) = (Name::parse(b"b").unwrap(), TransferId([1; 16]));
+        let direction = Direction::Receive;
+        let late = Event::FileProgress { direction, path, transfer, bytes: 7, size: 10 };
+        activity.note(&late, now);
+        assert!(bytes(&activity).is_empty() && !activity.is_active());
     }
 
     #[test]

@@ -17,6 +17,8 @@ mod cli;
 mod compress;
 mod connector;
 #[cfg(unix)]
+mod control;
+#[cfg(unix)]
 mod cuts;
 #[cfg(unix)]
 mod disks;
@@ -34,6 +36,8 @@ mod relay;
 mod repair;
 #[cfg(unix)]
 mod sources;
+#[cfg(unix)]
+mod status;
 mod stranger;
 mod urgent;
 #[cfg(target_os = "linux")]

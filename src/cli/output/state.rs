@@ -18,6 +18,8 @@ const INDENT: usize = 11;
 const MIN_NAME: usize = 12;
 /// Files in flight that are shown.
 const MAX_FILES: usize = 8;
+/// Waiting entries that a sentence names.
+const MAX_NAMED: usize = 5;
 
 /// Several lines of at most `width` columns, without the end of the last; `None` before the
 /// process has started.
@@ -251,10 +253,11 @@ pub(crate) fn remaining_of(peer: &PeerStatus) -> String {
     let count = peer.waiting.len() as u64 + peer.more_waiting;
     let stay = if count == 1 { "stays" } else { "stay" };
     let named = |waiting: &Waiting| format!("{} ({})", waiting.path, why(waiting));
-    let named: Vec<String> = peer.waiting.iter().map(named).collect();
+    let named: Vec<String> = peer.waiting.iter().take(MAX_NAMED).map(named).collect();
     let _ = write!(text, "; {} {stay} in Outgoing: {}", text::files(count), named.join(", "));
-    if peer.more_waiting > 0 {
-        let _ = write!(text, " and {} more", peer.more_waiting);
+    let more = count - named.len() as u64;
+    if more > 0 {
+        let _ = write!(text, " and {more} more");
     }
     text
 }

@@ -2,7 +2,8 @@
 //! read that file know which pipe belongs to which folder.
 //!
 //! Windows gives a pipe without a security descriptor a default one: the owner, administrators and
-//! the system may use it, and others may read from it, but not send a request
+//! the system may use it. Others may only read from it: they cannot send a request, and get no reply
+//! but that all places are taken
 //! (https://learn.microsoft.com/windows/win32/ipc/named-pipe-security-and-access-rights).
 
 use super::{NAME, not_running};
@@ -85,7 +86,11 @@ impl Listener {
 
     /// The next connection. Never `None`: the system itself refuses other users.
     pub(in crate::control) async fn accept(&mut self) -> io::Result<Option<Stream>> {
-        self.next.connect().await?;
+        if let Err(error) = self.next.connect().await {
+            // A client that has left already would stay connected to the instance.
+            let _ = self.next.disconnect();
+            return Err(error);
+        }
         // Before the connected one is served, so that the name stays this process's.
         let next = options().create(&self.name)?;
         Ok(Some(Stream::Server(std::mem::replace(&mut self.next, next))))

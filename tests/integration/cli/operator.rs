@@ -70,7 +70,7 @@ fn a_user_signal_prints_the_state_and_why_files_wait() {
     let log = fs::read_to_string(pair.a.state().join("rft.log")).unwrap();
     for text in [&errors, &log] {
         assert!(text.contains("state of rft "), "{text}");
-        assert!(text.contains("peer: connected to 127.0.0.2"), "{text}");
+        assert!(text.contains("127.0.0.2: connected to 127.0.0.2:"), "{text}");
         assert!(text.contains("waits: d/too large.txt: refused"), "{text}");
     }
 }
