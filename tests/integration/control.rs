@@ -159,7 +159,9 @@ fn clients_are_bounded_and_stalled_ones_delay_nobody() {
     drop_content(&pair.a, "x", "x");
     b.waits_for("file_done", |event| event["path"] == "x");
     drop(stalled);
-    status::wait(&pair.a, TIMEOUT, |status| (status["peers"][0]["send"]["in_all"]["files"] == 1).then_some(()));
+    status::wait(&pair.a, TIMEOUT, |status| {
+        (status["peers"][0]["send"]["in_all"]["files"] == 1).then_some(())
+    });
     // The one that does not read is disconnected when its reply has waited for five seconds.
     std::thread::sleep(Duration::from_secs(12));
     let mut replies = Vec::new();

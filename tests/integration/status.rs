@@ -96,7 +96,9 @@ fn it_says_why_each_entry_waits() {
     let text = refused["setback_text"].as_str().unwrap();
     assert!(text.contains("1000") || text.contains("1,000"), "{text}");
     let full = status::wait(&pair.a, TIMEOUT, |status| {
-        waiting(status, "larger than the rest").filter(|entry| entry.get("setback").is_some()).cloned()
+        waiting(status, "larger than the rest")
+            .filter(|entry| entry.get("setback").is_some())
+            .cloned()
     });
     assert_eq!(full["setback"], if full["reason"] == "refused" { "refused" } else { "peer_full" });
     waits(&pair.a, "big.iso.part", "left_alone");
@@ -126,7 +128,10 @@ fn it_names_the_program_that_has_a_file_open() {
     let own = fs::read_to_string("/proc/self/comm").unwrap();
     // A thread of the test may have its own name; the process's is that of its first one.
     let first = fs::read_to_string(format!("/proc/{}/comm", std::process::id())).unwrap();
-    assert!([own.trim_end(), first.trim_end()].contains(&entry["program"].as_str().unwrap()), "{entry}");
+    assert!(
+        [own.trim_end(), first.trim_end()].contains(&entry["program"].as_str().unwrap()),
+        "{entry}"
+    );
     let text = status::text(&pair.a);
     assert!(text.contains("open.log: waiting: open in "), "{text}");
     assert_eq!(status::of(&pair.a)["peers"][0]["send"]["limit"], "waiting");
@@ -147,7 +152,10 @@ fn it_tells_what_is_left_before_the_peer_comes_and_after_it_has_gone() {
     };
     let peer = status::wait(&pair.a, TIMEOUT, left);
     assert_eq!((&peer["session"], &peer["last_end"]), (&Value::Null, &Value::Null));
-    assert_eq!((&peer["send"]["limit"], &peer["send"]["files_left"]), (&"waiting".into(), &1.into()));
+    assert_eq!(
+        (&peer["send"]["limit"], &peer["send"]["files_left"]),
+        (&"waiting".into(), &1.into())
+    );
     assert_eq!(peer["receive"]["backlog"], Value::Null);
     assert_eq!(peer["waiting"][0]["reason"], "ready");
     let text = status::text(&pair.a);
@@ -164,7 +172,10 @@ fn it_tells_what_is_left_before_the_peer_comes_and_after_it_has_gone() {
         (!peer["last_end"].is_null()).then(|| peer.clone())
     };
     let peer = status::wait(&pair.a, TIMEOUT, ended);
-    assert_eq!((&peer["session"], &peer["last_end"]["reason"]), (&Value::Null, &"peer_left".into()));
+    assert_eq!(
+        (&peer["session"], &peer["last_end"]["reason"]),
+        (&Value::Null, &"peer_left".into())
+    );
     let text = status::text(&pair.a);
     assert!(text.contains("not connected; the last session ended"), "{text}");
     a.stop();

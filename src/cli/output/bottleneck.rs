@@ -19,16 +19,16 @@ pub(crate) fn sentence(
         (Bottleneck::Waiting, None) => "waiting for the peer".into(),
         (Bottleneck::Waiting, Some(_)) => "waiting".into(),
         (Bottleneck::Starting, _) => "starting".into(),
-        (Bottleneck::Path, Some(session)) => {
+        // This side's estimate and loss are about its own direction.
+        (Bottleneck::Path, Some(session)) if direction == Direction::Send => {
             let path = &session.path;
-            let rate = match (direction, path.rate) {
-                // This side's estimate is about its own direction.
-                (Direction::Send, 1..) => format!("about {}, ", text::rate(path.rate as f64)),
-                _ => String::new(),
+            let rate = match path.rate {
+                0 => String::new(),
+                rate => format!("about {}, ", text::rate(rate as f64)),
             };
             by(&format!("the path ({rate}{} lost)", percent(path.loss)))
         }
-        (Bottleneck::Path, None) => by("the path"),
+        (Bottleneck::Path, _) => by("the path"),
         (Bottleneck::Disk, _) => by("this disk"),
         (Bottleneck::PeerDisk, _) => by("the peer's disk"),
         (Bottleneck::Processor, _) => by("this processor"),

@@ -21,7 +21,8 @@ fn is_limited(pair: &Pair, sender: &str, receiver: &str) {
     for (host, direction, word) in [(&pair.a, "send", sender), (&pair.b, "receive", receiver)] {
         status::wait(host, TIMEOUT, |status| {
             let peer = &status["peers"][0];
-            (peer[direction]["limit"] == word && peer[direction]["rate"].as_u64()? > 0).then_some(())
+            (peer[direction]["limit"] == word && peer[direction]["rate"].as_u64()? > 0)
+                .then_some(())
         });
     }
 }

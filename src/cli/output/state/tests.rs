@@ -77,7 +77,8 @@ fn each_bottleneck_has_its_words() {
     }
     assert_eq!(
         bottleneck::sentence(Bottleneck::Path, Direction::Receive, session),
-        "limited by the path (0.5 % lost)"
+        "limited by the path",
+        "its loss is that of the other direction"
     );
 }
 
