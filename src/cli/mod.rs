@@ -13,6 +13,7 @@ mod peer;
 mod sandbox;
 mod shutdown;
 mod status;
+mod top;
 
 use args::{Command, CommandLine};
 use clap::Parser;
@@ -36,6 +37,7 @@ pub(crate) fn main() -> ExitCode {
     let result = match &line.command {
         None => return peer::run(&line),
         Some(Command::Status(args)) => status::run(args),
+        Some(Command::Top(args)) => top::run(args),
         Some(Command::Demo(args)) => demo::run(args),
         Some(Command::Passphrase) => passphrase::generate()
             .map(|phrase| print(format!("{}\n", *phrase).as_bytes()))

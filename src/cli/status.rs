@@ -28,8 +28,13 @@ pub(crate) fn run(args: &StatusArgs) -> Result<(), Failure> {
     watched.map_err(|error| failed(&args.dir, &error))
 }
 
+/// Connects to the rft that runs in this folder.
+pub(super) async fn connect(dir: &Path) -> Result<Client, ControlError> {
+    Client::connect(&Folders::in_dir(dir).state).await
+}
+
 async fn watch(args: &StatusArgs) -> Result<(), ControlError> {
-    let mut client = Client::connect(&Folders::in_dir(&args.dir).state).await?;
+    let mut client = connect(&args.dir).await?;
     let mut view = View::new(args.json);
     loop {
         let Answer::Status(mut status) = client.ask(&Request::Status).await? else {
@@ -94,7 +99,7 @@ fn print(text: &[u8]) -> io::Result<()> {
 }
 
 /// The error for people, with the command that starts an rft.
-fn failed(dir: &Path, error: &ControlError) -> Failure {
+pub(super) fn failed(dir: &Path, error: &ControlError) -> Failure {
     let shown = dir.display();
     let code = match error {
         ControlError::NotRunning => exit::NOT_RUNNING,

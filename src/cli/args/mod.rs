@@ -15,7 +15,7 @@ const LISTEN: &str = "listen";
 
 const USAGE: &str = "rft [OPTIONS] <PEER> <PORT>
        rft [OPTIONS] listen <PORT>
-       rft <status|demo|passphrase|completions|man>";
+       rft <status|top|demo|passphrase|completions|man>";
 
 const EXAMPLES: &str = "\
 Two hosts, one command each, the same password on both:
@@ -64,6 +64,8 @@ pub(crate) struct CommandLine {
 pub(crate) enum Command {
     /// Show what the running rft does, what waits, and why
     Status(StatusArgs),
+    /// Show the same on the whole screen, with the speed of the last minutes
+    Top(TopArgs),
     /// Run two real peers on this machine that exchange a few files
     Demo(DemoArgs),
     /// Print a random pass phrase of 80 bits that is easy to read aloud
@@ -89,6 +91,14 @@ pub(crate) struct StatusArgs {
     /// Print it as a JSON object in one line
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+/// Options of `rft top`.
+#[derive(Debug, Args)]
+pub(crate) struct TopArgs {
+    /// Base folder of the running rft
+    #[arg(long, value_name = "DIR", default_value = ".", value_hint = ValueHint::DirPath)]
+    pub(crate) dir: PathBuf,
 }
 
 /// Options of `rft demo`.

@@ -129,7 +129,7 @@ fn push_peer(lines: &mut Lines, peer: &PeerStatus, now: SystemTime, clock: &Cloc
 }
 
 /// `connected to 192.0.2.7:4000 for 3 d`, and what the peer says of itself.
-fn connection(peer: &PeerStatus, name: &str, now: SystemTime, clock: &Clock) -> Vec<String> {
+pub(crate) fn connection(peer: &PeerStatus, name: &str, now: SystemTime, clock: &Clock) -> Vec<String> {
     match (&peer.session, &peer.last_end) {
         (Some(session), _) => {
             let mut parts = vec![
@@ -222,7 +222,7 @@ pub(crate) fn totals(totals: Totals) -> String {
 }
 
 /// `  45.2 MB/100 MB, 12.3 MB/s`.
-fn numbers(file: &FileInFlight) -> String {
+pub(crate) fn numbers(file: &FileInFlight) -> String {
     let mut text = format!("  {}/{}", text::bytes(file.bytes), text::bytes(file.size));
     if file.rate > 0 {
         let _ = write!(text, ", {}", text::rate(file.rate as f64));
@@ -263,7 +263,7 @@ pub(crate) fn remaining_of(peer: &PeerStatus) -> String {
 }
 
 /// Why an entry of Outgoing is not delivered yet.
-fn why(waiting: &Waiting) -> String {
+pub(crate) fn why(waiting: &Waiting) -> String {
     let after = |text: &str, time: Duration| format!("{text} in {} s", whole_seconds(time));
     let program = |text: &str| match &waiting.program {
         Some(program) => format!("{text}open in {}", text::printable(program)),
