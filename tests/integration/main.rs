@@ -39,6 +39,8 @@ mod sources;
 #[cfg(unix)]
 mod status;
 mod stranger;
+#[cfg(target_os = "linux")]
+mod top;
 mod urgent;
 #[cfg(target_os = "linux")]
 mod writers;

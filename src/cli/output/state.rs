@@ -129,7 +129,12 @@ fn push_peer(lines: &mut Lines, peer: &PeerStatus, now: SystemTime, clock: &Cloc
 }
 
 /// `connected to 192.0.2.7:4000 for 3 d`, and what the peer says of itself.
-pub(crate) fn connection(peer: &PeerStatus, name: &str, now: SystemTime, clock: &Clock) -> Vec<String> {
+pub(crate) fn connection(
+    peer: &PeerStatus,
+    name: &str,
+    now: SystemTime,
+    clock: &Clock,
+) -> Vec<String> {
     match (&peer.session, &peer.last_end) {
         (Some(session), _) => {
             let mut parts = vec![

@@ -143,8 +143,12 @@ impl View<'_> {
         if most > 0 {
             let label = format!(" at most {} ", text::rate(most as f64));
             let columns = (console::measure_text_width(&label) as u16).min(area.width);
-            let at = Rect { x: area.right() - columns, y: area.bottom() - 1, width: columns, height: 1 };
-            frame.render_widget(Paragraph::new(label), Rect { x: at.x.saturating_sub(1).max(area.x), ..at });
+            let at =
+                Rect { x: area.right() - columns, y: area.bottom() - 1, width: columns, height: 1 };
+            frame.render_widget(
+                Paragraph::new(label),
+                Rect { x: at.x.saturating_sub(1).max(area.x), ..at },
+            );
         }
     }
 
@@ -184,7 +188,8 @@ impl View<'_> {
 fn in_flight(file: &FileInFlight, width: usize) -> String {
     let share = file.bytes.checked_mul(BAR as u64).and_then(|bytes| bytes.checked_div(file.size));
     let full = share.unwrap_or(0).min(BAR as u64) as usize;
-    let numbers = format!("  {}{}{}", "━".repeat(full), "┄".repeat(BAR - full), state::numbers(file));
+    let numbers =
+        format!("  {}{}{}", "━".repeat(full), "┄".repeat(BAR - full), state::numbers(file));
     let mark = format!("{} ", arrow(file.direction));
     let room = width.saturating_sub(console::measure_text_width(&mark));
     let needs = console::measure_text_width(&numbers);
@@ -197,7 +202,8 @@ fn in_flight(file: &FileInFlight, width: usize) -> String {
 fn named(mark: &str, name: &str, said: &str, width: usize) -> String {
     let room = width.saturating_sub(mark.len() + 2);
     let said_columns = console::measure_text_width(said);
-    let columns = console::measure_text_width(name).min(room.saturating_sub(said_columns).max(room / 3));
+    let columns =
+        console::measure_text_width(name).min(room.saturating_sub(said_columns).max(room / 3));
     let line = format!("{mark}{}: {said}", fit(name, columns));
     console::truncate_str(&line, width, "…").into_owned()
 }
@@ -229,7 +235,12 @@ pub(super) mod tests {
         serde_json::from_str(include_str!("../output/busy.json")).unwrap()
     }
 
-    fn screen(status: Option<&Status>, trouble: Option<&str>, width: u16, height: u16) -> Vec<String> {
+    fn screen(
+        status: Option<&Status>,
+        trouble: Option<&str>,
+        width: u16,
+        height: u16,
+    ) -> Vec<String> {
         let mut curves = Curves::default();
         status.into_iter().for_each(|status| (0..500).for_each(|_| curves.add(status)));
         let view = View { status, trouble, curves: &curves, clock: &Clock::utc(), colours: false };
@@ -272,7 +283,8 @@ pub(super) mod tests {
         let many = status.peers[0].in_flight[0].clone();
         status.peers[0].in_flight = vec![many; 50];
         for (width, height) in [(1, 1), (5, 3), (10, 50), (60, 10), (300, 5)] {
-            assert_eq!(screen(Some(&status), Some("no rft runs there"), width, height).len(), height.into());
+            let shown = screen(Some(&status), Some("no rft runs there"), width, height);
+            assert_eq!(shown.len(), usize::from(height));
         }
         let rows = screen(Some(&status), None, 80, 30);
         assert!(rows.last().unwrap().starts_with("and "), "{rows:#?}");
