@@ -56,6 +56,9 @@ fn the_path() {
     let (left, rate) = (send["bytes_left"].as_f64().unwrap(), send["rate"].as_f64().unwrap());
     assert!((send["seconds_left"].as_f64().unwrap() - left / rate).abs() < 1.0, "{send}");
     assert!(rate > 500_000.0, "{send}");
+    let path = &status["peers"][0]["session"]["path"];
+    let measured = path["rate"].as_u64().unwrap();
+    assert!((500_000..2_000_000).contains(&measured), "{path}");
     let file = &status["peers"][0]["in_flight"][0];
     assert_eq!((&file["path"], &file["size"]), (&"big".into(), &SIZE.into()));
     let text = status::text(&pair.a);
