@@ -361,9 +361,11 @@ mod tests {
     fn the_end_waits_for_a_slow_reader_but_not_for_a_stalled_one() {
         for slow in [true, false] {
             let pipe = Pipe::default();
-            let output =
-                Output::start(Terminal::stderr(Show::Errors), Some(Json::new(pipe.clone())))
-                    .unwrap();
+            let output = Output::start(
+                Terminal::stderr(Show::Errors, Box::new(|| None)),
+                Some(Json::new(pipe.clone())),
+            )
+            .unwrap();
             for _ in 0..QUEUE_CAPACITY {
                 output.event(sample::listening());
             }
