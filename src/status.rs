@@ -134,8 +134,8 @@ pub struct PathStatus {
     pub rtt: Duration,
     /// Share of this side's packets that were lost, 0 to 1, over the last seconds with traffic.
     pub loss: f64,
-    /// The rate of the path from this side by the estimate of congestion control, in bytes per
-    /// second; 0 before the first estimate.
+    /// The rate of the path from this side as congestion control measures it, in bytes per second; 0
+    /// before the first measurement, and with a rate limit, which hides the path.
     pub rate: u64,
     /// Size of the largest packets, in bytes.
     pub mtu: u16,

@@ -99,7 +99,7 @@ mod tests {
     #[test]
     fn every_documented_code_has_a_row() {
         let codes: Vec<u8> = TABLE.iter().map(|row| row.0).collect();
-        let expected: Vec<u8> = (0..=17).chain([130, 143]).collect();
+        let expected: Vec<u8> = (0..=18).chain([130, 143]).collect();
         assert_eq!(codes, expected);
     }
 }

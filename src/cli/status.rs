@@ -2,9 +2,9 @@
 
 use super::args::StatusArgs;
 use super::exit::{self, Failure};
+use super::output::area::Area;
 use super::output::clock::Clock;
 use super::output::{json, state, text};
-use console::Term;
 use rft::Status;
 use rft::config::Folders;
 use rft::control::{Answer, Client, ControlError, Request, name_programs};
@@ -16,6 +16,8 @@ use std::time::Duration;
 const WATCH_INTERVAL: Duration = Duration::from_secs(1);
 /// Columns of the view outside of a terminal.
 const PLAIN_WIDTH: usize = 100;
+/// A narrower view would be folded into single words; its lines are cut instead.
+const MIN_WIDTH: usize = 20;
 
 /// Asks the running rft and prints its answer.
 ///
@@ -35,7 +37,7 @@ pub(super) async fn connect(dir: &Path) -> Result<Client, ControlError> {
 
 async fn watch(args: &StatusArgs) -> Result<(), ControlError> {
     let mut client = connect(&args.dir).await?;
-    let mut view = View::new(args.json);
+    let mut view = View::new(args);
     loop {
         let Answer::Status(mut status) = client.ask(&Request::Status).await? else {
             return Err(ControlError::Unreadable);
@@ -53,43 +55,38 @@ async fn watch(args: &StatusArgs) -> Result<(), ControlError> {
 struct View {
     json: bool,
     clock: Clock,
-    term: Option<Term>,
-    /// Lines on the terminal.
-    shown: usize,
+    /// The place on the terminal, for `--watch`.
+    area: Option<Area>,
+    /// Columns of a line.
+    width: usize,
     first: bool,
 }
 
 impl View {
-    fn new(json: bool) -> Self {
-        let term = (!json && io::stdout().is_terminal()).then(Term::buffered_stdout);
-        Self { json, clock: Clock::system(), term, shown: 0, first: true }
+    fn new(args: &StatusArgs) -> Self {
+        let terminal = (!args.json && io::stdout().is_terminal()).then(Area::stdout);
+        let width = terminal.as_ref().map_or(PLAIN_WIDTH, Area::width);
+        let area = terminal.filter(|_| args.watch);
+        Self { json: args.json, clock: Clock::system(), area, width, first: true }
     }
 
     fn show(&mut self, status: &Status) -> io::Result<()> {
         if self.json {
             return print(&json::line_of(status)?);
         }
-        let width = self.term.as_ref().map_or(PLAIN_WIDTH, |term| {
-            // The last column stays free: some terminals wrap a line that fills it.
-            usize::from(term.size().1).saturating_sub(1).max(20)
-        });
+        let width = self.area.as_ref().map_or(self.width, Area::width).max(MIN_WIDTH);
         let text = state::text(Some(status), &self.clock, width);
-        let lines: Vec<String> = text.lines().map(|line| text::for_terminal(line, false)).collect();
-        let first = std::mem::take(&mut self.first);
-        let Some(term) = &self.term else {
-            let gap = if first { "" } else { "\n" };
+        let mut lines: Vec<_> = text.lines().map(|line| text::for_terminal(line, false)).collect();
+        let Some(area) = &mut self.area else {
+            let gap = if std::mem::take(&mut self.first) { "" } else { "\n" };
             return print(format!("{gap}{}\n", lines.join("\n")).as_bytes());
         };
-        let rows = usize::from(term.size().0).saturating_sub(1);
-        term.clear_last_lines(self.shown)?;
-        // More lines than the screen has could not be replaced.
-        let visible =
-            if first && lines.len() > rows { &lines[..] } else { &lines[..lines.len().min(rows)] };
-        for line in visible {
-            term.write_line(&console::truncate_str(line, width, "…"))?;
-        }
-        self.shown = visible.len().min(rows);
-        term.flush()
+        // The first lines say the most.
+        lines.truncate(area.height());
+        let cut = |line: &String| console::truncate_str(line, area.width(), "…").into_owned();
+        area.set(lines.iter().map(cut).collect());
+        area.draw(&[]);
+        Ok(())
     }
 }
 

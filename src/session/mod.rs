@@ -25,8 +25,8 @@ use crate::transport::receive_window::ReceiveWindow;
 use crate::transport::stream::{OpenStreams, Priority, RecvHalf, SendBacklog, StreamError};
 use crate::transport::tls;
 pub use error::AuthError;
-use flow_control::FlowControl;
 pub use flow_control::PathRate;
+use flow_control::{FlowControl, MeasuredRate};
 use handshake::Authenticated;
 pub use path::SentSoFar;
 use quinn::{Connection, VarInt};
@@ -57,6 +57,7 @@ pub struct Session {
     version: Label,
     host: Label,
     link: PathRate,
+    measured: MeasuredRate,
     backlog: SendBacklog,
     streams: OpenStreams,
     writer: Mutex<RecordWriter>,
@@ -94,6 +95,7 @@ impl Session {
         let (ending, link, backlog) =
             (Ending::default(), PathRate::default(), SendBacklog::default());
         let (keys, open) = (established.keys, OpenStreams::default());
+        let measured = MeasuredRate::default();
         fec.begin(SessionRepair {
             own: RepairKey::new(&keys.repair(established.role)),
             peers: RepairKey::new(&keys.repair(established.role.other())),
@@ -107,6 +109,8 @@ impl Session {
             memory,
             receive,
             rate: link.clone(),
+            measured: measured.clone(),
+            estimate: None,
             fec: fec.clone(),
             limit: limit.clone(),
             streams: open.clone(),
@@ -126,6 +130,7 @@ impl Session {
             version: settings.version,
             host: settings.host,
             link,
+            measured,
             backlog,
             streams: open,
             writer: Mutex::new(writer),

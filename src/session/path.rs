@@ -23,7 +23,7 @@ impl Session {
     pub fn path(&self) -> PathStatus {
         let path = self.connection.stats().path;
         let mut status = PathStatus::default();
-        (status.rtt, status.mtu, status.rate) = (path.rtt, path.current_mtu, self.link.get());
+        (status.rtt, status.mtu, status.rate) = (path.rtt, path.current_mtu, self.measured.get());
         status
     }
 

@@ -1,6 +1,6 @@
 //! Output: one thread prints the events that the engine's threads put into its queue.
 
-mod area;
+pub(crate) mod area;
 pub(crate) mod banner;
 pub(crate) mod bottleneck;
 pub(crate) mod clock;

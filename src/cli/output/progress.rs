@@ -34,7 +34,9 @@ pub(crate) fn lines(status: &Status, clock: &Clock, width: usize, palette: Palet
             file.age >= if file.size < SMALL { SMALL_BAR_DELAY } else { BAR_DELAY }
         };
         let bars: Vec<_> = peer.in_flight.iter().filter(old_enough).take(MAX_BARS).collect();
-        lines.extend(bars.iter().map(|file| bar(file, width, palette)));
+        let names = bars.iter().map(|file| measure_text_width(&file.path.to_string()));
+        let column = names.max().unwrap_or(0);
+        lines.extend(bars.iter().map(|file| bar(file, column, width, palette)));
         let more = (peer.in_flight.len() - bars.len()) as u64 + peer.more_in_flight;
         if more > 0 {
             lines.push(palette.dim(&format!("  + {} more", text::count(more))));
@@ -144,8 +146,9 @@ fn last_time(last: Option<SystemTime>, status: &Status, clock: &Clock) -> Option
     last.map(|last| format!("last {}", clock.short(last, status.time)))
 }
 
+/// The names take at most `column` columns, so that numbers stay beside them on a wide screen:
 /// `↑ photos/summ….jpg ━━━━━━──────  45.2 MB/100 MB  12.3 MB/s     5 s`
-fn bar(file: &FileInFlight, width: usize, palette: Palette) -> String {
+fn bar(file: &FileInFlight, column: usize, width: usize, palette: Palette) -> String {
     let missing = file.size.saturating_sub(file.bytes);
     let left = Duration::try_from_secs_f64((missing as f64 / file.rate as f64).ceil());
     let left = left.ok().filter(|left| *left < MAX_FORECAST);
@@ -154,7 +157,7 @@ fn bar(file: &FileInFlight, width: usize, palette: Palette) -> String {
     let numbers = format!("{sizes:>15} {:>9} {left:>7}", text::rate(file.rate as f64));
     let bar_width = if width < 70 { 0 } else { (width / 4).clamp(8, 30) };
     let around = measure_text_width(&numbers) + bar_width + if bar_width > 0 { 4 } else { 3 };
-    let name = text::fit(&file.path.to_string(), width.saturating_sub(around));
+    let name = text::fit(&file.path.to_string(), width.saturating_sub(around).min(column));
     let fraction = if file.size == 0 { 1.0 } else { file.bytes as f64 / file.size as f64 };
     let full = ((fraction * bar_width as f64) as usize).min(bar_width);
     let drawn = palette.accent(&"━".repeat(full)) + &palette.dim(&"─".repeat(bar_width - full));

@@ -47,12 +47,12 @@ struct Lines {
 
 impl Lines {
     /// Adds `word` and the parts, with commas between them. What does not fit goes into further
-    /// lines.
+    /// lines; a part that does not fit into one is folded between its words.
     fn push(&mut self, word: &str, parts: &[String]) {
         let indent = if word.is_empty() { 0 } else { INDENT };
         let mut line = format!("{word:<indent$}");
-        for (i, part) in parts.iter().enumerate() {
-            let comma = if i + 1 < parts.len() { "," } else { "" };
+        let room = self.width.saturating_sub(INDENT + 1);
+        for (part, comma) in pieces(parts, room) {
             let used = console::measure_text_width(&line);
             let is_first = used <= indent;
             let needs = console::measure_text_width(part) + comma.len() + usize::from(!is_first);
@@ -101,6 +101,21 @@ impl Lines {
         }
         self.lines.push(format!("{:1$}{line}", "", INDENT + 2));
     }
+}
+
+/// The parts, and the commas after them. Those that are longer than `room` are split into words.
+fn pieces(parts: &[String], room: usize) -> impl Iterator<Item = (&str, &'static str)> {
+    let last = parts.len().saturating_sub(1);
+    parts.iter().enumerate().flat_map(move |(i, part)| {
+        let comma = if i < last { "," } else { "" };
+        let is_long = console::measure_text_width(part) > room;
+        let (head, tail) = match part.rsplit_once(' ') {
+            Some((head, tail)) if is_long => (Some(head), tail),
+            _ => (None, part.as_str()),
+        };
+        let words = head.into_iter().flat_map(|head| head.split(' ')).map(|word| (word, ""));
+        words.chain([(tail, comma)])
+    })
 }
 
 fn push_peer(lines: &mut Lines, peer: &PeerStatus, now: SystemTime, clock: &Clock) {

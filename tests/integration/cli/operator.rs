@@ -71,7 +71,7 @@ fn a_user_signal_prints_the_state_and_why_files_wait() {
     for text in [&errors, &log] {
         assert!(text.contains("state of rft "), "{text}");
         assert!(text.contains("127.0.0.2: connected to 127.0.0.2:"), "{text}");
-        assert!(text.contains("waits: d/too large.txt: refused"), "{text}");
+        assert!(text.contains("waits:     d/too large.txt: refused"), "{text}");
     }
 }
 

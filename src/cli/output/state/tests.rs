@@ -50,11 +50,21 @@ waits:     film.mp4.part: left alone: the name of an unfinished file
 
 #[test]
 fn lines_fit_the_width_if_it_is_not_tiny() {
+    let mut long = sample::busy();
+    long.peers[0].name = PeerName::new("bob.a-long-name.example.org");
     for width in [60, 80, 200] {
-        for line in busy(width) {
-            assert!(console::measure_text_width(&line) <= width, "{width}: {line}");
+        for status in [&sample::busy(), &long] {
+            for line in text(Some(status), &Clock::utc(), width).lines() {
+                assert!(console::measure_text_width(line) <= width, "{width}: {line}");
+            }
         }
     }
+    let narrow = text(Some(&long), &Clock::utc(), 60);
+    let folded = "\
+peer       bob.a-long-name.example.org: connected to
+           192.0.2.7:4000 for 3 d, since Feb 26 23:50,
+";
+    assert!(narrow.contains(folded), "{narrow}");
 }
 
 #[test]
