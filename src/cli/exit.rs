@@ -42,7 +42,7 @@ pub(crate) const TABLE: [(u8, &str); 21] = [
     (15, "with --drain: a sent file could not be removed from Outgoing after three tries"),
     (16, "Incoming, Outgoing or .rft cannot be used (rights, space, or another rft)"),
     (17, "--wait ran out before --drain was done; the message names the remaining files"),
-    (NOT_RUNNING, "no rft runs in the folder (rft status)"),
+    (NOT_RUNNING, "no rft runs in the folder (rft status, rft top)"),
     (INTERRUPTED, "stopped by Ctrl-C before --drain was done; or a second Ctrl-C: stopped at once"),
     (TERMINATED, "stopped by SIGTERM or SIGHUP before --drain was done"),
 ];
