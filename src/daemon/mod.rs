@@ -257,8 +257,8 @@ async fn serve(
 ) -> Result<Finished, RunError> {
     let mut sessions = JoinSet::new();
     let drained = drain::ended(daemon, config.wait, config.drain_reminder);
-    let totals = totals::keep(daemon);
-    tokio::pin!(drained, totals);
+    let mut totals = totals::keep(daemon);
+    tokio::pin!(drained);
     let result = loop {
         tokio::select! {
             Some((session, control)) = adopted.recv() => {
@@ -269,7 +269,6 @@ async fn serve(
                 }
             }
             Some(_) = sessions.join_next() => {}
-            () = &mut totals => {}
             Some(error) = failed.recv() => break Err(error),
             error = daemon.folder_lost(ticks) => break Err(error.into()),
             result = &mut drained => break result,
@@ -282,5 +281,6 @@ async fn serve(
     }
     farewells.join_all().await;
     while sessions.join_next().await.is_some() {}
+    totals.shutdown().await;
     result
 }
