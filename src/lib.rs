@@ -19,6 +19,7 @@ pub mod error;
 pub mod event;
 mod failpoint;
 mod inbox;
+pub mod obstacle;
 mod outbox;
 mod peering;
 mod proto;

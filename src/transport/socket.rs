@@ -136,6 +136,25 @@ pub fn reachable_addresses(local: SocketAddr) -> Vec<SocketAddr> {
     found.into_iter().map(|ip| SocketAddr::new(ip, local.port())).collect()
 }
 
+/// The zones of link-local IPv6 addresses on this host, loopback left out: names of interfaces, and
+/// on Windows their numbers.
+pub fn link_local_zones() -> Vec<String> {
+    let mut zones: Vec<_> = if_addrs::get_if_addrs()
+        .unwrap_or_default()
+        .into_iter()
+        .filter(|interface| {
+            matches!(interface.ip(), IpAddr::V6(v6) if v6.is_unicast_link_local())
+        })
+        .filter_map(|interface| match interface.index {
+            index if cfg!(windows) => index.map(|index| index.to_string()),
+            _ => Some(interface.name),
+        })
+        .collect();
+    zones.sort();
+    zones.dedup();
+    zones
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -13,6 +13,8 @@ mod harness;
 
 #[cfg(target_os = "linux")]
 mod at_rest;
+#[cfg(target_os = "linux")]
+mod causes;
 mod cli;
 mod compress;
 mod connector;

@@ -6,6 +6,7 @@ mod failures;
 pub(crate) mod json;
 mod limit;
 pub(crate) mod lines;
+pub(crate) mod obstacle;
 mod progress;
 #[cfg(test)]
 mod sample;

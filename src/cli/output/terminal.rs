@@ -6,7 +6,7 @@ use super::limit::Limit;
 use super::lines;
 use super::progress::Progress;
 use super::text::{self, Palette};
-use rft::event::{Cause, Direction, Event};
+use rft::event::{Cause, Direction, Event, Occasion};
 use std::io::{self, IsTerminal, Write};
 use std::time::{Duration, Instant};
 
@@ -108,6 +108,8 @@ impl Terminal {
             Event::Warning { path: Some(path), message } => {
                 self.failures.add(Trouble::Warning, path, message, message.clone(), now);
             }
+            // The progress area shows the time.
+            Event::Waiting { occasion: Occasion::Continues, .. } if self.area.is_some() => {}
             event => self.lines.extend(lines::of_event(event, self.palette)),
         }
     }

@@ -17,6 +17,7 @@ use rft::internals::session::{ControlReceiver, Session};
 use rft::internals::transport::close_code::CloseCode;
 use rft::internals::transport::tls;
 use rft::internals::transport::tls::{ALPN, SERVER_NAME};
+use rft::obstacle::{Finding, Obstacle};
 use std::fs;
 use std::net::{SocketAddr, UdpSocket};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -188,11 +189,9 @@ async fn dials_until_nobody_forges(forgery: Forgery) {
         until(|| link.counts(Way::AToB).forged >= 6, &initiator).await;
         assert_eq!(initiator.warnings.lock().unwrap().len(), 0, "{forgery:?}");
     } else {
-        let begin = format!("{} answers, but not as rft/1", link.facing_a());
-        assert!(
-            initiator.is_warned_within(TIMEOUT, |message| message.starts_with(&begin)).await,
-            "{forgery:?}"
-        );
+        let finding =
+            Finding { obstacle: Obstacle::OtherVersion, address: link.facing_a() };
+        assert!(initiator.is_told_within(TIMEOUT, finding).await, "{forgery:?}");
     }
     link.edit(Way::AToB, |line| line.forgery = None);
     let (at_initiator, _at_responder) =

@@ -1,0 +1,227 @@
+//! Whether a host answers on a UDP port, and if not, why.
+//!
+//! The endpoint's socket is not connected, and the system reports an ICMP error only to a connected
+//! one. So a probe has a connected socket of its own. It sends a QUIC packet of a version that no
+//! server speaks (RFC 9000 section 15): each QUIC server answers it with a much smaller list of its
+//! versions (section 6), and keeps no state for it.
+
+use crate::obstacle::Obstacle;
+use rand::{Rng, RngExt};
+use std::io::{self, ErrorKind};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::time::{Duration, Instant};
+use tokio::net::UdpSocket;
+
+/// Size of a probe in bytes: that of a client's first packet. A server ignores smaller ones, and a
+/// path that does not carry it carries no QUIC (RFC 9000 section 14.1).
+const PROBE_LEN: usize = 1200;
+/// Times after the first packet at which another one is sent: one of three is not lost.
+const REPEATS: [Duration; 2] = [Duration::from_millis(500), Duration::from_millis(1000)];
+/// How long a probe waits for an answer.
+pub const PROBE_TIMEOUT: Duration = Duration::from_secs(2);
+/// A version that is reserved for forcing negotiation: 0x?a?a?a?a.
+const RESERVED_VERSION: u32 = 0x1a2a_3a4a;
+/// WSAEMSGSIZE and WSAENETRESET, which std gives no kind.
+#[cfg(windows)]
+const WINDOWS_TOO_LARGE: i32 = 10040;
+
+/// What a probe has found out about a port that answers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Answered {
+    /// Time from the last packet before the answer to the answer.
+    pub rtt: Duration,
+    /// The QUIC versions that the answer lists; `None` if it is not QUIC's.
+    pub versions: Option<Vec<u32>>,
+}
+
+/// Probes `to` with a socket of its own. `local` is the address of the endpoint, whose IP address
+/// the probe shares.
+///
+/// # Errors
+/// The [`Obstacle`], [`Obstacle::NoAnswer`] after [`PROBE_TIMEOUT`].
+pub async fn probe(local: IpAddr, to: SocketAddr) -> Result<Answered, Obstacle> {
+    if needs_zone(to) {
+        return Err(Obstacle::NoZone);
+    }
+    let to = canonical(to);
+    let socket = connect(local, to).await.map_err(|error| judge(&error, None))?;
+    let failed = |error: &io::Error| judge(error, mtu(&socket, to));
+    let begun = Instant::now();
+    let packet = packet(&mut rand::rng());
+    let mut repeats = REPEATS.iter();
+    let mut sent = begun;
+    loop {
+        sent = Instant::now().max(sent);
+        if let Err(error) = socket.send(&packet).await {
+            // It may be the error of the packet before, which the system reports here.
+            return Err(failed(&error));
+        }
+        let until = repeats.next().copied().unwrap_or(PROBE_TIMEOUT);
+        let mut answer = [0; 512];
+        match tokio::time::timeout_at((begun + until).into(), socket.recv(&mut answer)).await {
+            // Windows reports an answer that is larger than the buffer as an error.
+            Ok(Ok(len)) => {
+                return Ok(Answered { rtt: sent.elapsed(), versions: versions(&answer[..len]) });
+            }
+            Ok(Err(error)) => return Err(failed(&error)),
+            Err(_) if until == PROBE_TIMEOUT => return Err(Obstacle::NoAnswer),
+            Err(_) => {}
+        }
+    }
+}
+
+/// Whether the system needs to know the interface for this address, and does not.
+pub fn needs_zone(to: SocketAddr) -> bool {
+    matches!(to, SocketAddr::V6(to) if to.ip().is_unicast_link_local() && to.scope_id() == 0)
+}
+
+/// An address of the endpoint's dual-stack socket as one of its own family.
+fn canonical(addr: SocketAddr) -> SocketAddr {
+    match addr.ip().to_canonical() {
+        IpAddr::V4(v4) => SocketAddr::new(v4.into(), addr.port()),
+        IpAddr::V6(_) => addr,
+    }
+}
+
+async fn connect(local: IpAddr, to: SocketAddr) -> io::Result<UdpSocket> {
+    let local = match local.to_canonical() {
+        local if local.is_ipv4() == to.is_ipv4() && !local.is_unspecified() => local,
+        _ if to.is_ipv4() => Ipv4Addr::UNSPECIFIED.into(),
+        _ => Ipv6Addr::UNSPECIFIED.into(),
+    };
+    let socket = super::socket::bind(SocketAddr::new(local, 0))?;
+    // No fragments, as for QUIC's packets. Where the system has no such option the probe finds no
+    // path that is too small.
+    drop(quinn::udp::UdpSocketState::new((&socket).into()));
+    let socket = UdpSocket::from_std(socket)?;
+    socket.connect(to).await?;
+    Ok(socket)
+}
+
+/// A long header of a reserved version, and random bytes: a packet that no server mistakes for
+/// another one.
+fn packet(rng: &mut impl Rng) -> [u8; PROBE_LEN] {
+    let mut packet = [0; PROBE_LEN];
+    rng.fill(&mut packet[..]);
+    packet[0] |= 0xc0;
+    packet[1..5].copy_from_slice(&RESERVED_VERSION.to_be_bytes());
+    // Two connection ids of 8 bytes.
+    (packet[5], packet[14]) = (8, 8);
+    packet
+}
+
+/// The versions in a Version Negotiation packet (RFC 9000 section 17.2.1).
+fn versions(packet: &[u8]) -> Option<Vec<u32>> {
+    let (head, ids) = packet.split_at_checked(5)?;
+    if head[0] & 0x80 == 0 || head[1..] != [0; 4] {
+        return None;
+    }
+    let skip_id = |bytes: &'_ [u8]| -> Option<usize> { Some(1 + usize::from(*bytes.first()?)) };
+    let rest = ids.get(skip_id(ids)?..)?;
+    let rest = rest.get(skip_id(rest)?..)?;
+    Some(rest.chunks_exact(4).map(|one| u32::from_be_bytes([one[0], one[1], one[2], one[3]])).collect())
+}
+
+/// The obstacle that an error of a connected UDP socket stands for.
+fn judge(error: &io::Error, mtu: Option<u32>) -> Obstacle {
+    if is_too_large(error) {
+        return Obstacle::PathTooSmall { mtu };
+    }
+    match error.kind() {
+        // Windows reports a closed port as a reset.
+        ErrorKind::ConnectionRefused | ErrorKind::ConnectionReset => Obstacle::PortClosed,
+        ErrorKind::PermissionDenied => Obstacle::Prohibited,
+        ErrorKind::HostUnreachable => Obstacle::HostUnreachable,
+        // A blackhole route is an invalid argument, a family without an address not available.
+        ErrorKind::NetworkUnreachable
+        | ErrorKind::NetworkDown
+        | ErrorKind::AddrNotAvailable
+        | ErrorKind::Unsupported
+        | ErrorKind::InvalidInput => Obstacle::NoRoute,
+        _ => {
+            tracing::debug!(%error, "an unusual error of a probe");
+            Obstacle::NoAnswer
+        }
+    }
+}
+
+#[cfg(unix)]
+fn is_too_large(error: &io::Error) -> bool {
+    error.raw_os_error() == Some(rustix::io::Errno::MSGSIZE.raw_os_error())
+}
+
+#[cfg(windows)]
+fn is_too_large(error: &io::Error) -> bool {
+    error.raw_os_error() == Some(WINDOWS_TOO_LARGE)
+}
+
+/// The MTU of the path to the connected address, as far as the system knows it.
+#[cfg(target_os = "linux")]
+fn mtu(socket: &UdpSocket, to: SocketAddr) -> Option<u32> {
+    use rustix::net::sockopt::{ip_mtu, ipv6_mtu};
+    (if to.is_ipv4() { ip_mtu(socket) } else { ipv6_mtu(socket) }).ok()
+}
+
+/// Not known on this system.
+#[cfg(not(target_os = "linux"))]
+fn mtu(_socket: &UdpSocket, _to: SocketAddr) -> Option<u32> {
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const LOCAL: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
+
+    #[tokio::test]
+    async fn a_closed_port_is_told_from_a_silent_one() {
+        let silent = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+        let to = silent.local_addr().unwrap();
+        let begun = Instant::now();
+        assert_eq!(probe(LOCAL, to).await, Err(Obstacle::NoAnswer));
+        assert!(begun.elapsed() >= PROBE_TIMEOUT);
+        drop(silent);
+        let begun = Instant::now();
+        assert_eq!(probe(LOCAL, to).await, Err(Obstacle::PortClosed));
+        assert!(begun.elapsed() < PROBE_TIMEOUT);
+    }
+
+    #[tokio::test]
+    async fn an_endpoint_answers_with_its_version() {
+        let mut config = crate::config::Config::new(None, 0, "unused");
+        config.bind = Some(crate::config::Bind { addr: LOCAL, port: Some(0) });
+        let endpoint = crate::transport::endpoint::Endpoint::open(&config).unwrap();
+        let answered = probe(LOCAL, endpoint.local).await.unwrap();
+        assert!(answered.versions.is_some_and(|versions| versions.contains(&1)));
+        assert!(answered.rtt < Duration::from_secs(1));
+    }
+
+    #[tokio::test]
+    async fn a_program_that_is_not_quic_has_no_version() {
+        let other = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+        let to = other.local_addr().unwrap();
+        let answer = tokio::spawn(async move {
+            let (_, from) = other.recv_from(&mut [0; 2000]).await.unwrap();
+            other.send_to(b"hello", from).await.unwrap();
+        });
+        assert_eq!(probe(LOCAL, to).await.unwrap().versions, None);
+        answer.await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_link_local_address_needs_a_zone() {
+        let to = "[fe80::1]:4000".parse().unwrap();
+        assert_eq!(probe(Ipv6Addr::UNSPECIFIED.into(), to).await, Err(Obstacle::NoZone));
+        assert!(!needs_zone("[fe80::1%1]:4000".parse().unwrap()));
+    }
+
+    proptest! {
+        #[test]
+        fn no_answer_causes_a_panic(bytes in prop::collection::vec(any::<u8>(), 0..64)) {
+            let _ = versions(&bytes);
+            let _ = versions(&[&[0x80, 0, 0, 0, 0][..], &bytes].concat());
+        }
+    }
+}
