@@ -1,7 +1,7 @@
 //! The events of a running process: the terminal shows them, and `--json` prints them.
 
 use crate::config::PeerName;
-use crate::obstacle::Finding;
+use crate::hindrance::Finding;
 use crate::proto::message::{InstallationId, TransferId};
 use crate::proto::name::Name;
 pub use crate::status::{Direction, SessionRole};
@@ -70,7 +70,7 @@ pub enum Cause {
 pub enum Occasion {
     /// The first one of a time without a session.
     Begins,
-    /// The obstacle has become known, or is another one than before.
+    /// The hindrance has become known, or is another one than before.
     Changes,
     /// A minute has passed.
     Continues,
@@ -86,7 +86,7 @@ pub enum Event {
         local: SocketAddr,
     },
     /// There is no session. Emitted soon after the start and the end of a session, when the
-    /// obstacle changes, and each minute.
+    /// hindrance changes, and each minute.
     Waiting {
         /// The host that is dialled, as the user wrote it; `None` when only listening.
         peer: Option<String>,

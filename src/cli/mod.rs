@@ -1,6 +1,7 @@
 //! The command line: arguments in, events and an exit code out.
 
 mod args;
+mod check;
 mod demo;
 mod exit;
 mod log;
@@ -33,6 +34,7 @@ pub(crate) fn main() -> ExitCode {
     };
     let result = match &line.command {
         None => return peer::run(&line),
+        Some(Command::Check(args)) => return check::run(args),
         Some(Command::Demo(args)) => demo::run(args),
         Some(Command::Passphrase) => passphrase::generate()
             .map(|phrase| print(format!("{}\n", *phrase).as_bytes()))

@@ -124,7 +124,7 @@ impl News {
         let finding = state.findings().verdict();
         let Some((occasion, elapsed)) = self.waiting.due(finding, now) else { return };
         if occasion != Occasion::Continues {
-            tracing::info!(obstacle = finding.map(|found| found.obstacle.word()), "no session");
+            tracing::info!(hindrance = finding.map(|found| found.hindrance.word()), "no session");
         }
         let local = transport::socket::reachable_addresses(state.local);
         let peer = state.host();

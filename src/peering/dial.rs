@@ -8,7 +8,7 @@ use super::liveness::{Counters, Liveness};
 use super::resolve::Names;
 use super::state::PeeringState;
 use crate::crypto::handshake::Role;
-use crate::obstacle::Obstacle;
+use crate::hindrance::Hindrance;
 use crate::session::AuthError;
 use crate::session::canonical;
 use crate::session::close;
@@ -183,7 +183,7 @@ fn after(
         AuthError::Unwrap if first => return Err(Fatal::Unwrap { peer: remote }),
         AuthError::OtherVersion => note_another_version(state, remote, failures),
         AuthError::PeerRefuses(clash) => {
-            state.findings().dialled(remote, Obstacle::Occupied);
+            state.findings().dialled(remote, Hindrance::Occupied);
             state.tell_clash(clash, None, || clash.told_to_refused(remote));
         }
         // The packets of such a dial do not leave this host, so no attacker on a path can cause
@@ -201,7 +201,7 @@ fn after(
     match failures.verdict(&error) {
         NextDial::Again(wait) => Ok(jittered(wait)),
         NextDial::Refused(wait) => {
-            state.findings().dialled(remote, Obstacle::WrongPassword);
+            state.findings().dialled(remote, Hindrance::WrongPassword);
             state.auth_failed(remote);
             if first {
                 return Err(Fatal::WrongPassword { peer: remote });
@@ -211,10 +211,10 @@ fn after(
     }
 }
 
-/// Counts it as an obstacle if it continues: before TLS is up such an answer can be forged.
+/// Counts it as a hindrance if it continues: before TLS is up such an answer can be forged.
 fn note_another_version(state: &PeeringState, remote: SocketAddr, failures: &mut DialFailures) {
     if failures.answered_as_another(Instant::now()) {
-        state.findings().dialled(remote, Obstacle::OtherVersion);
+        state.findings().dialled(remote, Hindrance::OtherVersion);
     }
 }
 

@@ -1,6 +1,6 @@
 //! Why there is no session: what the probes and the dials of each address have found. Pure.
 
-use crate::obstacle::{Finding, Obstacle};
+use crate::hindrance::{Finding, Hindrance};
 use std::net::SocketAddr;
 
 /// A port that answers this many probes in a row, without a handshake meanwhile, completes none.
@@ -20,11 +20,11 @@ pub(crate) struct Findings {
 struct Address {
     addr: SocketAddr,
     /// What the last probe met.
-    probe: Option<Obstacle>,
+    probe: Option<Hindrance>,
     /// Probes in a row that were answered.
     answers: u32,
     /// How the last completed dial ended.
-    dial: Option<Obstacle>,
+    dial: Option<Hindrance>,
 }
 
 impl Findings {
@@ -52,21 +52,21 @@ impl Findings {
     }
 
     /// Takes the result of a probe.
-    pub(crate) fn probed(&mut self, addr: SocketAddr, result: Result<(), Obstacle>) {
+    pub(crate) fn probed(&mut self, addr: SocketAddr, result: Result<(), Hindrance>) {
         let Some(address) = self.find(addr) else { return };
         match result {
             Ok(()) => (address.probe, address.answers) = (None, address.answers.saturating_add(1)),
             // The peer that refused is no longer there.
-            Err(obstacle) => {
-                (address.probe, address.answers, address.dial) = (Some(obstacle), 0, None);
+            Err(hindrance) => {
+                (address.probe, address.answers, address.dial) = (Some(hindrance), 0, None);
             }
         }
     }
 
     /// A dial of this address was answered, and led to no session for this reason.
-    pub(crate) fn dialled(&mut self, addr: SocketAddr, obstacle: Obstacle) {
+    pub(crate) fn dialled(&mut self, addr: SocketAddr, hindrance: Hindrance) {
         if let Some(address) = self.find(addr) {
-            address.dial = Some(obstacle);
+            address.dial = Some(hindrance);
         }
     }
 
@@ -77,28 +77,28 @@ impl Findings {
         }
     }
 
-    /// The obstacle that says most; `None` before anything is known.
+    /// The hindrance that says most; `None` before anything is known.
     pub(crate) fn verdict(&self) -> Option<Finding> {
         let of = |address: &Address| {
             let stuck = address.answers >= ANSWERS_WITHOUT_HANDSHAKE;
-            let obstacle =
-                address.dial.or(address.probe).or(stuck.then_some(Obstacle::NoHandshake))?;
-            Some(Finding { obstacle, address: address.addr })
+            let hindrance =
+                address.dial.or(address.probe).or(stuck.then_some(Hindrance::NoHandshake))?;
+            Some(Finding { hindrance, address: address.addr })
         };
         let found: Option<Vec<Finding>> = self.addresses.iter().map(of).collect();
         // While an address has not been judged yet, only a final word counts.
         let found = found.unwrap_or_else(|| {
             let known = self.addresses.iter().filter_map(of);
-            known.filter(|finding| finding.obstacle.weight() > Obstacle::NameUnknown.weight()).collect()
+            known.filter(|finding| finding.hindrance.weight() > Hindrance::NameUnknown.weight()).collect()
         });
         // `max_by_key` returns the last of several.
-        let first = found.into_iter().rev().max_by_key(|finding| finding.obstacle.weight())?;
+        let first = found.into_iter().rev().max_by_key(|finding| finding.hindrance.weight())?;
         let outdated =
-            self.name_unknown && first.obstacle.weight() < Obstacle::NameUnknown.weight();
+            self.name_unknown && first.hindrance.weight() < Hindrance::NameUnknown.weight();
         // Without a network no name resolves either.
-        Some(match first.obstacle {
-            Obstacle::NoAnswer | Obstacle::HostUnreachable if outdated => {
-                Finding { obstacle: Obstacle::NameUnknown, ..first }
+        Some(match first.hindrance {
+            Hindrance::NoAnswer | Hindrance::HostUnreachable if outdated => {
+                Finding { hindrance: Hindrance::NameUnknown, ..first }
             }
             _ => first,
         })
@@ -126,45 +126,45 @@ mod tests {
         findings
     }
 
-    fn verdict(findings: &Findings) -> Option<Obstacle> {
-        findings.verdict().map(|finding| finding.obstacle)
+    fn verdict(findings: &Findings) -> Option<Hindrance> {
+        findings.verdict().map(|finding| finding.hindrance)
     }
 
     #[test]
     fn the_address_that_works_best_describes_the_peer() {
         let mut two = findings(2);
         assert_eq!(two.verdict(), None);
-        two.probed(addr(1), Err(Obstacle::NoRoute));
+        two.probed(addr(1), Err(Hindrance::NoRoute));
         assert_eq!(two.verdict(), None, "the other one may answer");
-        two.probed(addr(2), Err(Obstacle::NoAnswer));
+        two.probed(addr(2), Err(Hindrance::NoAnswer));
         assert_eq!(
             two.verdict(),
-            Some(Finding { obstacle: Obstacle::NoAnswer, address: addr(2) })
+            Some(Finding { hindrance: Hindrance::NoAnswer, address: addr(2) })
         );
-        two.probed(addr(1), Err(Obstacle::PortClosed));
-        assert_eq!(verdict(&two), Some(Obstacle::PortClosed));
+        two.probed(addr(1), Err(Hindrance::PortClosed));
+        assert_eq!(verdict(&two), Some(Hindrance::PortClosed));
         two.clear();
         assert_eq!(two.verdict(), None);
-        two.probed(addr(1), Err(Obstacle::PortClosed));
-        assert_eq!(verdict(&two), Some(Obstacle::PortClosed), "at once");
+        two.probed(addr(1), Err(Hindrance::PortClosed));
+        assert_eq!(verdict(&two), Some(Hindrance::PortClosed), "at once");
     }
 
     #[test]
     fn a_refusal_counts_until_the_port_no_longer_answers() {
         let mut one = findings(1);
-        one.dialled(addr(1), Obstacle::OtherVersion);
+        one.dialled(addr(1), Hindrance::OtherVersion);
         for _ in 0..5 {
             one.probed(addr(1), Ok(()));
-            assert_eq!(verdict(&one), Some(Obstacle::OtherVersion));
+            assert_eq!(verdict(&one), Some(Hindrance::OtherVersion));
         }
-        one.probed(addr(1), Err(Obstacle::PortClosed));
-        assert_eq!(verdict(&one), Some(Obstacle::PortClosed));
+        one.probed(addr(1), Err(Hindrance::PortClosed));
+        assert_eq!(verdict(&one), Some(Hindrance::PortClosed));
         for _ in 1..ANSWERS_WITHOUT_HANDSHAKE {
             one.probed(addr(1), Ok(()));
             assert_eq!(verdict(&one), None, "it may connect now");
         }
         one.probed(addr(1), Ok(()));
-        assert_eq!(verdict(&one), Some(Obstacle::NoHandshake));
+        assert_eq!(verdict(&one), Some(Hindrance::NoHandshake));
     }
 
     #[test]
@@ -172,25 +172,25 @@ mod tests {
         let mut one = findings(1);
         one.name_resolves(false);
         for (met, told) in [
-            (Obstacle::NoAnswer, Obstacle::NameUnknown),
-            (Obstacle::HostUnreachable, Obstacle::NameUnknown),
-            (Obstacle::NoRoute, Obstacle::NoRoute),
-            (Obstacle::PortClosed, Obstacle::PortClosed),
+            (Hindrance::NoAnswer, Hindrance::NameUnknown),
+            (Hindrance::HostUnreachable, Hindrance::NameUnknown),
+            (Hindrance::NoRoute, Hindrance::NoRoute),
+            (Hindrance::PortClosed, Hindrance::PortClosed),
         ] {
             one.probed(addr(1), Err(met));
             assert_eq!(verdict(&one), Some(told));
         }
         one.name_resolves(true);
-        one.probed(addr(1), Err(Obstacle::NoAnswer));
-        assert_eq!(verdict(&one), Some(Obstacle::NoAnswer));
+        one.probed(addr(1), Err(Hindrance::NoAnswer));
+        assert_eq!(verdict(&one), Some(Hindrance::NoAnswer));
     }
 
     #[test]
     fn addresses_that_stay_keep_their_findings() {
         let mut two = findings(2);
-        two.probed(addr(2), Err(Obstacle::PortClosed));
+        two.probed(addr(2), Err(Hindrance::PortClosed));
         two.set_addresses(&[addr(2), addr(3)]);
-        assert_eq!(verdict(&two), Some(Obstacle::PortClosed));
+        assert_eq!(verdict(&two), Some(Hindrance::PortClosed));
         two.set_addresses(&[addr(3)]);
         assert_eq!(two.verdict(), None);
     }

@@ -10,6 +10,7 @@
 //! | `liveness` | whether the session's path still works |
 //! | `diagnose`, `findings` | why there is no session |
 //! | `waiting` | when the user is told of it |
+//! | `trial` | a handshake for `rft check` |
 //! | `state`, [`connector`] | the state of these steps, and the task that runs them |
 //! | `reports` | how often the user is told of strangers |
 
@@ -27,7 +28,9 @@ mod reports;
 mod resolve;
 mod state;
 pub(crate) mod tie_break;
+mod trial;
 mod waiting;
 
 pub use error::Fatal;
 pub(crate) use resolve::check as check_peer;
+pub(crate) use trial::try_handshake;

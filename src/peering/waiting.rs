@@ -1,7 +1,7 @@
 //! When the user is told that there is no session, and why. Pure: time is passed in.
 
 use crate::event::Occasion;
-use crate::obstacle::{Finding, Obstacle};
+use crate::hindrance::{Finding, Hindrance};
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
@@ -22,7 +22,7 @@ pub(crate) struct Waiting {
 
 #[derive(Debug)]
 struct Told {
-    obstacle: Option<Obstacle>,
+    hindrance: Option<Hindrance>,
     at: Instant,
 }
 
@@ -43,17 +43,17 @@ impl Waiting {
         now: Instant,
     ) -> Option<(Occasion, Duration)> {
         let elapsed = now.saturating_duration_since(self.since);
-        let obstacle = finding.map(|finding| finding.obstacle);
+        let hindrance = finding.map(|finding| finding.hindrance);
         let occasion = match &self.told {
             None if elapsed < WAITING_AFTER => return None,
             None => Occasion::Begins,
-            Some(told) if obstacle.is_some() && told.obstacle != obstacle => Occasion::Changes,
+            Some(told) if hindrance.is_some() && told.hindrance != hindrance => Occasion::Changes,
             Some(told) if now.saturating_duration_since(told.at) >= REMINDER => Occasion::Continues,
             Some(_) => return None,
         };
-        // An obstacle that is not known for the moment is not over.
-        let before = self.told.take().and_then(|told| told.obstacle);
-        self.told = Some(Told { obstacle: obstacle.or(before), at: now });
+        // A hindrance that is not known for the moment is not over.
+        let before = self.told.take().and_then(|told| told.hindrance);
+        self.told = Some(Told { hindrance: hindrance.or(before), at: now });
         Some((occasion, elapsed))
     }
 }
@@ -127,8 +127,8 @@ impl Silence {
 mod tests {
     use super::*;
 
-    fn finding(obstacle: Obstacle) -> Option<Finding> {
-        Some(Finding { obstacle, address: "192.0.2.1:4000".parse().unwrap() })
+    fn finding(hindrance: Hindrance) -> Option<Finding> {
+        Some(Finding { hindrance, address: "192.0.2.1:4000".parse().unwrap() })
     }
 
     #[test]
@@ -136,8 +136,8 @@ mod tests {
         let begin = Instant::now();
         let at = |seconds: f64| begin + Duration::from_secs_f64(seconds);
         let mut waiting = Waiting::new(begin);
-        let closed = finding(Obstacle::PortClosed);
-        let silent = finding(Obstacle::NoAnswer);
+        let closed = finding(Hindrance::PortClosed);
+        let silent = finding(Hindrance::NoAnswer);
         let mut occasion =
             |finding, seconds| waiting.due(finding, at(seconds)).map(|(occasion, _)| occasion);
         assert_eq!(occasion(closed, 1.0), None);

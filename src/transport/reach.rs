@@ -5,7 +5,7 @@
 //! server speaks (RFC 9000 section 15): each QUIC server answers it with a much smaller list of its
 //! versions (section 6), and keeps no state for it.
 
-use crate::obstacle::Obstacle;
+use crate::hindrance::Hindrance;
 use rand::{Rng, RngExt};
 use std::io::{self, ErrorKind};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -14,58 +14,100 @@ use tokio::net::UdpSocket;
 
 /// Size of a probe in bytes: that of a client's first packet. A server ignores smaller ones, and a
 /// path that does not carry it carries no QUIC (RFC 9000 section 14.1).
-const PROBE_LEN: usize = 1200;
+pub const PROBE_LEN: usize = 1200;
 /// Times after the first packet at which another one is sent: one of three is not lost.
 const REPEATS: [Duration; 2] = [Duration::from_millis(500), Duration::from_millis(1000)];
 /// How long a probe waits for an answer.
 pub const PROBE_TIMEOUT: Duration = Duration::from_secs(2);
 /// A version that is reserved for forcing negotiation: 0x?a?a?a?a.
 const RESERVED_VERSION: u32 = 0x1a2a_3a4a;
-/// WSAEMSGSIZE and WSAENETRESET, which std gives no kind.
+/// Length of the connection ids of a probe, in bytes.
+const ID_LEN: usize = 8;
+/// WSAEMSGSIZE, which std gives no kind.
 #[cfg(windows)]
 const WINDOWS_TOO_LARGE: i32 = 10040;
 
 /// What a probe has found out about a port that answers.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Answered {
-    /// Time from the last packet before the answer to the answer.
+    /// Time from the packet to the answer.
     pub rtt: Duration,
     /// The QUIC versions that the answer lists; `None` if it is not QUIC's.
     pub versions: Option<Vec<u32>>,
 }
 
-/// Probes `to` with a socket of its own. `local` is the address of the endpoint, whose IP address
-/// the probe shares.
+/// Probes `to` with a socket of its own, up to three times. `local` is the address of the endpoint,
+/// whose IP address the probe shares.
 ///
 /// # Errors
-/// The [`Obstacle`], [`Obstacle::NoAnswer`] after [`PROBE_TIMEOUT`].
-pub async fn probe(local: IpAddr, to: SocketAddr) -> Result<Answered, Obstacle> {
-    if needs_zone(to) {
-        return Err(Obstacle::NoZone);
-    }
-    let to = canonical(to);
-    let socket = connect(local, to).await.map_err(|error| judge(&error, None))?;
-    let failed = |error: &io::Error| judge(error, mtu(&socket, to));
+/// The [`Hindrance`], [`Hindrance::NoAnswer`] after [`PROBE_TIMEOUT`].
+pub async fn probe(local: IpAddr, to: SocketAddr) -> Result<Answered, Hindrance> {
+    let prober = Prober::open(local, to).await?;
     let begun = Instant::now();
-    let packet = packet(&mut rand::rng());
-    let mut repeats = REPEATS.iter();
-    let mut sent = begun;
-    loop {
-        sent = Instant::now().max(sent);
-        if let Err(error) = socket.send(&packet).await {
-            // It may be the error of the packet before, which the system reports here.
-            return Err(failed(&error));
+    for until in REPEATS.into_iter().chain([PROBE_TIMEOUT]) {
+        let left = (begun + until).saturating_duration_since(Instant::now());
+        match prober.ask(PROBE_LEN, left).await {
+            Err(Hindrance::NoAnswer) => {}
+            result => return result,
         }
-        let until = repeats.next().copied().unwrap_or(PROBE_TIMEOUT);
+    }
+    Err(Hindrance::NoAnswer)
+}
+
+/// A connected socket that asks one address.
+#[derive(Debug)]
+pub struct Prober {
+    socket: UdpSocket,
+    to: SocketAddr,
+}
+
+impl Prober {
+    /// Connects a socket of its own to `to`, from the IP address of `local` if that is of the same
+    /// family.
+    ///
+    /// # Errors
+    /// The [`Hindrance`] that shows without a packet, such as a missing route.
+    pub async fn open(local: IpAddr, to: SocketAddr) -> Result<Self, Hindrance> {
+        if needs_zone(to) {
+            return Err(Hindrance::NoZone);
+        }
+        let to = canonical(to);
+        let socket = connect(local, to).await.map_err(|error| judge(&error, None))?;
+        Ok(Self { socket, to })
+    }
+
+    /// The address that this host sends from.
+    pub fn source(&self) -> Option<IpAddr> {
+        self.socket.local_addr().ok().map(|addr| addr.ip())
+    }
+
+    /// Sends one packet of `len` bytes, at least [`PROBE_LEN`], and waits for its answer. Answers
+    /// to earlier packets do not count.
+    ///
+    /// # Errors
+    /// The [`Hindrance`], [`Hindrance::NoAnswer`] after `timeout`.
+    pub async fn ask(&self, len: usize, timeout: Duration) -> Result<Answered, Hindrance> {
+        let failed = |error: &io::Error| judge(error, mtu(&self.socket, self.to));
+        let packet = packet(len, &mut rand::rng());
+        let id = &packet[7 + ID_LEN..7 + 2 * ID_LEN];
+        let sent = Instant::now();
+        // The error may be that of the packet before, which the system reports here.
+        self.socket.send(&packet).await.map_err(|error| failed(&error))?;
         let mut answer = [0; 512];
-        match tokio::time::timeout_at((begun + until).into(), socket.recv(&mut answer)).await {
-            // Windows reports an answer that is larger than the buffer as an error.
-            Ok(Ok(len)) => {
-                return Ok(Answered { rtt: sent.elapsed(), versions: versions(&answer[..len]) });
+        let receive = async {
+            loop {
+                let len = self.socket.recv(&mut answer).await.map_err(|error| failed(&error))?;
+                match versions(&answer[..len], id) {
+                    Some((true, versions)) => return Ok(Some(versions)),
+                    // To an earlier packet.
+                    Some((false, _)) => {}
+                    None => return Ok(None),
+                }
             }
-            Ok(Err(error)) => return Err(failed(&error)),
-            Err(_) if until == PROBE_TIMEOUT => return Err(Obstacle::NoAnswer),
-            Err(_) => {}
+        };
+        match tokio::time::timeout(timeout, receive).await {
+            Ok(versions) => Ok(Answered { rtt: sent.elapsed(), versions: versions? }),
+            Err(_) => Err(Hindrance::NoAnswer),
         }
     }
 }
@@ -100,47 +142,52 @@ async fn connect(local: IpAddr, to: SocketAddr) -> io::Result<UdpSocket> {
 
 /// A long header of a reserved version, and random bytes: a packet that no server mistakes for
 /// another one.
-fn packet(rng: &mut impl Rng) -> [u8; PROBE_LEN] {
-    let mut packet = [0; PROBE_LEN];
+fn packet(len: usize, rng: &mut impl Rng) -> Vec<u8> {
+    let mut packet = vec![0; len.max(PROBE_LEN)];
     rng.fill(&mut packet[..]);
     packet[0] |= 0xc0;
     packet[1..5].copy_from_slice(&RESERVED_VERSION.to_be_bytes());
-    // Two connection ids of 8 bytes.
-    (packet[5], packet[14]) = (8, 8);
+    (packet[5], packet[6 + ID_LEN]) = (ID_LEN as u8, ID_LEN as u8);
     packet
 }
 
-/// The versions in a Version Negotiation packet (RFC 9000 section 17.2.1).
-fn versions(packet: &[u8]) -> Option<Vec<u32>> {
+/// The versions in a Version Negotiation packet (RFC 9000 section 17.2.1), and whether it answers
+/// the packet with the source connection id `id`.
+fn versions(packet: &[u8], id: &[u8]) -> Option<(bool, Vec<u32>)> {
     let (head, ids) = packet.split_at_checked(5)?;
     if head[0] & 0x80 == 0 || head[1..] != [0; 4] {
         return None;
     }
-    let skip_id = |bytes: &'_ [u8]| -> Option<usize> { Some(1 + usize::from(*bytes.first()?)) };
-    let rest = ids.get(skip_id(ids)?..)?;
-    let rest = rest.get(skip_id(rest)?..)?;
-    Some(rest.chunks_exact(4).map(|one| u32::from_be_bytes([one[0], one[1], one[2], one[3]])).collect())
+    let (destination, rest) = split_id(ids)?;
+    let (_, rest) = split_id(rest)?;
+    let versions = rest.chunks_exact(4).map(|one| one.iter().fold(0, |n, byte| n << 8 | u32::from(*byte)));
+    Some((destination == id, versions.collect()))
 }
 
-/// The obstacle that an error of a connected UDP socket stands for.
-fn judge(error: &io::Error, mtu: Option<u32>) -> Obstacle {
+fn split_id(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
+    let (len, rest) = bytes.split_first()?;
+    rest.split_at_checked(usize::from(*len))
+}
+
+/// The hindrance that an error of a connected UDP socket stands for.
+fn judge(error: &io::Error, mtu: Option<u32>) -> Hindrance {
     if is_too_large(error) {
-        return Obstacle::PathTooSmall { mtu };
+        return Hindrance::PathTooSmall { mtu };
     }
     match error.kind() {
         // Windows reports a closed port as a reset.
-        ErrorKind::ConnectionRefused | ErrorKind::ConnectionReset => Obstacle::PortClosed,
-        ErrorKind::PermissionDenied => Obstacle::Prohibited,
-        ErrorKind::HostUnreachable => Obstacle::HostUnreachable,
+        ErrorKind::ConnectionRefused | ErrorKind::ConnectionReset => Hindrance::PortClosed,
+        ErrorKind::PermissionDenied => Hindrance::Prohibited,
+        ErrorKind::HostUnreachable => Hindrance::HostUnreachable,
         // A blackhole route is an invalid argument, a family without an address not available.
         ErrorKind::NetworkUnreachable
         | ErrorKind::NetworkDown
         | ErrorKind::AddrNotAvailable
         | ErrorKind::Unsupported
-        | ErrorKind::InvalidInput => Obstacle::NoRoute,
+        | ErrorKind::InvalidInput => Hindrance::NoRoute,
         _ => {
             tracing::debug!(%error, "an unusual error of a probe");
-            Obstacle::NoAnswer
+            Hindrance::NoAnswer
         }
     }
 }
@@ -180,11 +227,11 @@ mod tests {
         let silent = UdpSocket::bind("127.0.0.1:0").await.unwrap();
         let to = silent.local_addr().unwrap();
         let begun = Instant::now();
-        assert_eq!(probe(LOCAL, to).await, Err(Obstacle::NoAnswer));
+        assert_eq!(probe(LOCAL, to).await, Err(Hindrance::NoAnswer));
         assert!(begun.elapsed() >= PROBE_TIMEOUT);
         drop(silent);
         let begun = Instant::now();
-        assert_eq!(probe(LOCAL, to).await, Err(Obstacle::PortClosed));
+        assert_eq!(probe(LOCAL, to).await, Err(Hindrance::PortClosed));
         assert!(begun.elapsed() < PROBE_TIMEOUT);
     }
 
@@ -196,6 +243,30 @@ mod tests {
         let answered = probe(LOCAL, endpoint.local).await.unwrap();
         assert!(answered.versions.is_some_and(|versions| versions.contains(&1)));
         assert!(answered.rtt < Duration::from_secs(1));
+    }
+
+    #[tokio::test]
+    async fn only_the_answer_to_the_last_packet_counts() {
+        let other = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+        let prober = Prober::open(LOCAL, other.local_addr().unwrap()).await.unwrap();
+        let answers = tokio::spawn(async move {
+            let mut asked = Vec::new();
+            for len in [1200, 1400] {
+                let mut buf = [0; 2000];
+                let (received, from) = other.recv_from(&mut buf).await.unwrap();
+                assert_eq!(received, len);
+                asked.push(buf[15..23].to_vec());
+                // The first question is answered only after the second one.
+                for (id, version) in asked.iter().zip([1, 2]).take(2 * (asked.len() - 1)) {
+                    let head = [&[0x80, 0, 0, 0, 0, 8][..], id, &[0], &[0, 0, 0, version]];
+                    other.send_to(&head.concat(), from).await.unwrap();
+                }
+            }
+        });
+        assert_eq!(prober.ask(0, Duration::from_millis(300)).await, Err(Hindrance::NoAnswer));
+        let answered = prober.ask(1400, PROBE_TIMEOUT).await.unwrap();
+        assert_eq!(answered.versions, Some(vec![2]));
+        answers.await.unwrap();
     }
 
     #[tokio::test]
@@ -213,15 +284,15 @@ mod tests {
     #[tokio::test]
     async fn a_link_local_address_needs_a_zone() {
         let to = "[fe80::1]:4000".parse().unwrap();
-        assert_eq!(probe(Ipv6Addr::UNSPECIFIED.into(), to).await, Err(Obstacle::NoZone));
+        assert_eq!(probe(Ipv6Addr::UNSPECIFIED.into(), to).await, Err(Hindrance::NoZone));
         assert!(!needs_zone("[fe80::1%1]:4000".parse().unwrap()));
     }
 
     proptest! {
         #[test]
         fn no_answer_causes_a_panic(bytes in prop::collection::vec(any::<u8>(), 0..64)) {
-            let _ = versions(&bytes);
-            let _ = versions(&[&[0x80, 0, 0, 0, 0][..], &bytes].concat());
+            let _ = versions(&bytes, &[7; 8]);
+            let _ = versions(&[&[0x80, 0, 0, 0, 0][..], &bytes].concat(), &[7; 8]);
         }
     }
 }

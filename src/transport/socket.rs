@@ -15,7 +15,7 @@ use std::sync::Arc;
 
 /// Kernel buffer requested for each direction, in bytes. At 1 Gbit/s it holds 30 ms of packets,
 /// which arrive while the process is not scheduled. The system's maximum may be lower.
-const KERNEL_BUFFER: usize = 4 << 20;
+pub const KERNEL_BUFFER: usize = 4 << 20;
 /// With a smaller buffer the receiver drops packets at a few hundred Mbit/s, so rft tells the user.
 const MIN_KERNEL_BUFFER: usize = 512 << 10;
 
@@ -113,6 +113,35 @@ fn size_buffers(socket: &std::net::UdpSocket) -> Option<String> {
             granted >> 10
         )
     })
+}
+
+/// What UDP sockets of this system can do.
+#[derive(Debug, Clone, Copy)]
+pub struct Abilities {
+    /// Granted kernel buffer for received packets, in bytes.
+    pub receive_buffer: usize,
+    /// The same for sent packets.
+    pub send_buffer: usize,
+    /// Packets that one call sends.
+    pub gso: usize,
+    /// Packets that one call receives.
+    pub gro: usize,
+}
+
+/// Opens a socket, asks for the buffers of an endpoint, and closes it.
+///
+/// # Errors
+/// The operating system's.
+pub fn abilities() -> io::Result<Abilities> {
+    let socket = bind_all(0)?;
+    size_buffers(&socket);
+    let granted = socket2::SockRef::from(&socket);
+    let (receive_buffer, send_buffer) = (granted.recv_buffer_size()?, granted.send_buffer_size()?);
+    // A system without the options still has the plain socket.
+    let state = quinn::udp::UdpSocketState::new((&socket).into());
+    let (gso, gro) =
+        state.map_or((1, 1), |state| (state.max_gso_segments(), state.gro_segments()));
+    Ok(Abilities { receive_buffer, send_buffer, gso, gro })
 }
 
 /// The addresses under which other hosts may reach this socket. If all interfaces are bound, these

@@ -10,7 +10,7 @@ use rft::internals::session::installation::Identity;
 use rft::internals::session::{ControlReceiver, Session};
 use rft::internals::transport::endpoint::Endpoint;
 use rft::internals::transport::fec::Fec;
-use rft::obstacle::Finding;
+use rft::hindrance::Finding;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -38,7 +38,7 @@ pub struct Peer {
     /// The messages of all warnings.
     pub warnings: Arc<Mutex<Vec<String>>>,
     /// What the user was told of as the reason for waiting, in this order.
-    pub obstacles: Arc<Mutex<Vec<Finding>>>,
+    pub hindrances: Arc<Mutex<Vec<Finding>>>,
 }
 
 /// A peer that binds `local` and dials `peer`, if there is one.
@@ -61,8 +61,8 @@ pub fn start(config: Config, key: [u8; 32]) -> Peer {
 pub fn start_as(own: Identity, config: Config, key: [u8; 32]) -> Peer {
     let (auth_failures, warnings) =
         (Arc::<AtomicUsize>::default(), Arc::<Mutex<Vec<_>>>::default());
-    let obstacles = Arc::<Mutex<Vec<_>>>::default();
-    let (counter, messages, found) = (auth_failures.clone(), warnings.clone(), obstacles.clone());
+    let hindrances = Arc::<Mutex<Vec<_>>>::default();
+    let (counter, messages, found) = (auth_failures.clone(), warnings.clone(), hindrances.clone());
     let events = EventSink::new(move |event| match event {
         Event::AuthFailed { count, .. } => {
             counter.fetch_add(usize::try_from(count).unwrap(), Ordering::SeqCst);
@@ -77,7 +77,7 @@ pub fn start_as(own: Identity, config: Config, key: [u8; 32]) -> Peer {
     let run = tokio::spawn(async move {
         connector::run(&endpoint, &config, PasswordKey::from_bytes(key), own, events, adopted).await
     });
-    Peer { local, sessions, run, quic, fec, auth_failures, warnings, obstacles }
+    Peer { local, sessions, run, quic, fec, auth_failures, warnings, hindrances }
 }
 
 impl Peer {
@@ -103,7 +103,7 @@ impl Peer {
 
     /// Whether the user is told within `time` that this is the reason for waiting.
     pub async fn is_told_within(&self, time: Duration, finding: Finding) -> bool {
-        let is_told = || self.obstacles.lock().unwrap().contains(&finding);
+        let is_told = || self.hindrances.lock().unwrap().contains(&finding);
         poll(time, is_told).await;
         is_told()
     }

@@ -12,7 +12,7 @@ use rft::internals::proto::message::Control;
 use rft::internals::transport::close_code::CloseCode;
 use rft::internals::transport::tls;
 use rft::internals::transport::tls::SERVER_NAME;
-use rft::obstacle::{Finding, Obstacle};
+use rft::hindrance::{Finding, Hindrance};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -231,8 +231,8 @@ async fn a_responder_of_another_version_is_reported_and_dialled_again() {
         }
     });
     let initiator = start(Some(address));
-    let finding = Finding { obstacle: Obstacle::OtherVersion, address };
-    assert!(initiator.is_told_within(TIMEOUT, finding).await, "{:?}", initiator.obstacles);
+    let finding = Finding { hindrance: Hindrance::OtherVersion, address };
+    assert!(initiator.is_told_within(TIMEOUT, finding).await, "{:?}", initiator.hindrances);
     let so_far = dials.load(Ordering::SeqCst);
     assert!(so_far >= 5, "{so_far} dials");
     let deadline = Instant::now() + TIMEOUT;
@@ -240,7 +240,7 @@ async fn a_responder_of_another_version_is_reported_and_dialled_again() {
         assert!(Instant::now() < deadline, "it does not dial any more");
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
-    assert_eq!(*initiator.obstacles.lock().unwrap(), [finding], "told once");
+    assert_eq!(*initiator.hindrances.lock().unwrap(), [finding], "told once");
     initiator.stays_unmoved(0).await;
 }
 

@@ -27,21 +27,22 @@ struct Layer {
 #[rustfmt::skip]
 const LAYERS: &[Layer] = &[
     Layer { name: "main", layers: &["cli"], crates: &[] },
-    Layer { name: "cli", layers: &["daemon", "config", "event", "status", "obstacle", "error", "proto", "crypto", "cause"],
+    Layer { name: "cli", layers: &["daemon", "check", "config", "event", "status", "hindrance", "error", "proto", "crypto", "cause"],
         crates: &["blake3", "clap", "clap_complete", "clap_mangen", "console", "data_encoding", "jiff", "landlock", "rand", "rpassword", "rustix", "serde", "serde_json",
                   "thiserror", "tokio", "tracing", "tracing_subscriber", "zeroize"] },
+    Layer { name: "check", layers: &["peering", "transport", "store", "config", "hindrance", "cause"], crates: &["rustix", "tokio", "tracing"] },
     Layer { name: "daemon", layers: &["outbox", "inbox", "peering", "session", "transport", "store", "proto", "crypto", "config", "event", "status", "error", "failpoint"],
         crates: &["bytes", "rand", "thiserror", "tokio", "tracing", "zeroize"] },
     Layer { name: "outbox", layers: &["session", "transport", "store", "compress", "proto", "crypto", "config", "event", "status", "failpoint", "cause"],
         crates: &["blake3", "bytes", "ignore", "notify", "rand", "thiserror", "tokio", "tracing"] },
     Layer { name: "inbox", layers: &["session", "transport", "store", "compress", "proto", "crypto", "config", "event", "failpoint"],
         crates: &["blake3", "bytes", "rand", "thiserror", "tokio", "tracing"] },
-    Layer { name: "peering", layers: &["session", "transport", "proto", "crypto", "config", "event", "obstacle", "failpoint", "cause"],
+    Layer { name: "peering", layers: &["session", "transport", "proto", "crypto", "config", "event", "hindrance", "failpoint", "cause"],
         crates: &["quinn", "quinn_proto", "rand", "thiserror", "tokio", "tracing"] },
     Layer { name: "session", layers: &["transport", "proto", "crypto", "status", "failpoint", "cause"],
         crates: &["bytes", "quinn", "quinn_proto", "rand", "thiserror", "tokio", "tracing"] },
     // packets and paths: no password, no session key, no file name
-    Layer { name: "transport", layers: &["crypto", "config", "obstacle", "cause"],
+    Layer { name: "transport", layers: &["crypto", "config", "hindrance", "cause"],
         crates: &["bytes", "hmac", "if_addrs", "quinn", "quinn_proto", "rand", "rcgen", "reed_solomon_simd", "rustix", "rustls", "sha2", "socket2", "thiserror", "tokio", "tracing", "zeroize"] },
     // a name from the wire is `proto`'s type, and the folders accept nothing else
     Layer { name: "store", layers: &["proto", "config", "event", "failpoint", "cause"],
@@ -60,8 +61,8 @@ const LAYERS: &[Layer] = &[
     // plain values: the input and output of the engine
     Layer { name: "config", layers: &["proto"], crates: &["thiserror"] },
     Layer { name: "status", layers: &["config", "proto"], crates: &[] },
-    Layer { name: "obstacle", layers: &[], crates: &[] },
-    Layer { name: "event", layers: &["config", "status", "obstacle", "proto"], crates: &[] },
+    Layer { name: "hindrance", layers: &[], crates: &[] },
+    Layer { name: "event", layers: &["config", "status", "hindrance", "proto"], crates: &[] },
     // why a run ends: the errors of all layers
     Layer { name: "error", layers: &["outbox", "peering", "store", "transport", "status", "proto", "crypto"], crates: &["thiserror"] },
     // causes of system errors, for people

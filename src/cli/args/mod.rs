@@ -15,6 +15,7 @@ const LISTEN: &str = "listen";
 
 const USAGE: &str = "rft [OPTIONS] <PEER> <PORT>
        rft [OPTIONS] listen <PORT>
+       rft check [OPTIONS] [PEER PORT]
        rft <demo|passphrase|completions|man>";
 
 const EXAMPLES: &str = "\
@@ -59,9 +60,11 @@ pub(crate) struct CommandLine {
     pub(crate) command: Option<Command>,
 }
 
-/// The commands that do not exchange files with another host.
+/// The commands besides running a peer.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
+    /// Check everything that an exchange needs, and say how to mend it
+    Check(CheckArgs),
     /// Run two real peers on this machine that exchange a few files
     Demo(DemoArgs),
     /// Print a random pass phrase of 80 bits that is easy to read aloud
@@ -73,6 +76,35 @@ pub(crate) enum Command {
     },
     /// Print the man page (view it with `rft man | man -l -`)
     Man,
+}
+
+/// Options of `rft check`.
+#[derive(Debug, Args)]
+pub(crate) struct CheckArgs {
+    /// Base folder, as for the peer
+    #[arg(long, value_name = "DIR", default_value = ".", value_hint = ValueHint::DirPath)]
+    dir: PathBuf,
+    /// Files to send [default: DIR/Outgoing]
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
+    outgoing: Option<PathBuf>,
+    /// Received files [default: DIR/Incoming]
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
+    incoming: Option<PathBuf>,
+    /// Local UDP address and port [default: all addresses, PORT]
+    #[arg(long, value_name = "ADDR[:PORT]")]
+    bind: Option<String>,
+    /// Free space that must remain in Incoming
+    #[arg(long, value_name = "SIZE", default_value = "16Mi", allow_negative_numbers = true)]
+    min_free: String,
+    /// Print each step as a JSON object in one line
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// The peer, as on its command line; or `listen`. Without it only this host is checked
+    #[arg(value_name = "PEER", requires = "check_port", value_hint = ValueHint::Hostname, allow_negative_numbers = true)]
+    check_peer: Option<String>,
+    /// UDP port of both hosts
+    #[arg(value_name = "PORT", allow_negative_numbers = true)]
+    check_port: Option<String>,
 }
 
 /// Options of `rft demo`.

@@ -1,6 +1,6 @@
 //! Events as JSON Lines (docs/operation.md, "Events").
 
-use super::obstacle;
+use super::hindrance;
 use super::state;
 use super::text::role_name;
 use data_encoding::{BASE64, HEXLOWER};
@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use rft::TransferId;
 use rft::cause;
 use rft::event::{Direction, Event};
-use rft::obstacle::Finding;
+use rft::hindrance::Finding;
 use rft::{Name, is_unprintable};
 use serde::Serialize;
 use serde_json::ser::{Formatter, Serializer};
@@ -63,6 +63,14 @@ impl Json {
             self.out = None;
         }
     }
+}
+
+/// A value as one line of JSON.
+pub(crate) fn line_of(value: &impl Serialize) -> io::Result<Vec<u8>> {
+    let mut json = Vec::with_capacity(256);
+    value.serialize(&mut Serializer::with_formatter(&mut json, Printable))?;
+    json.push(b'\n');
+    Ok(json)
 }
 
 /// One line. The order of the fields here is their order in the output.
@@ -190,12 +198,12 @@ fn fields_of(event: &Event) -> Option<(&'static str, Fields<'_>)> {
         Event::Listening { local } => ("listening", Fields::Listening { local: *local }),
         Event::Waiting { peer, local, finding, elapsed, .. } => {
             let peer = peer.as_deref();
-            let told = |found: &Finding| obstacle::sentence(found, peer.unwrap_or("a peer"));
+            let told = |found: &Finding| hindrance::sentence(found, peer.unwrap_or("a peer"));
             let fields = Fields::Waiting {
                 peer,
                 local,
                 seconds: elapsed.as_secs_f64(),
-                cause: finding.map(|found| found.obstacle.word()),
+                cause: finding.map(|found| found.hindrance.word()),
                 address: finding.map(|found| found.address),
                 message: finding.as_ref().map(told),
             };
@@ -271,10 +279,7 @@ impl<'a> Line<'a> {
 
     /// The object and the end of the line.
     fn to_json(&self) -> io::Result<Vec<u8>> {
-        let mut json = Vec::with_capacity(256);
-        self.serialize(&mut Serializer::with_formatter(&mut json, Printable))?;
-        json.push(b'\n');
-        Ok(json)
+        line_of(self)
     }
 }
 

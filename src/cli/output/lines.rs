@@ -1,11 +1,11 @@
 //! Events as lines for people.
 
-use super::obstacle;
+use super::hindrance;
 use super::progress::arrow;
 use super::state;
 use super::text::{self, Palette};
 use rft::event::{Direction, Event, Occasion};
-use rft::obstacle::Obstacle;
+use rft::hindrance::Hindrance;
 
 /// The lines of an event. Empty for failures and warnings of a file, which
 /// [`super::failures::Failures`] groups, and for events that change only the progress area.
@@ -63,13 +63,13 @@ fn waiting(event: &Event, palette: Palette) -> Vec<String> {
         return Vec::new();
     };
     // The refusal itself has its own line.
-    let refused = [Obstacle::WrongPassword, Obstacle::Occupied];
-    let has_line = finding.is_some_and(|finding| refused.contains(&finding.obstacle));
+    let refused = [Hindrance::WrongPassword, Hindrance::Occupied];
+    let has_line = finding.is_some_and(|finding| refused.contains(&finding.hindrance));
     if *occasion == Occasion::Changes && has_line {
         return Vec::new();
     }
     let peer = peer.as_deref().map_or_else(|| "a peer".to_owned(), text::printable);
-    let why = finding.map(|finding| format!(": {}", obstacle::sentence(&finding, &peer)));
+    let why = finding.map(|finding| format!(": {}", hindrance::sentence(&finding, &peer)));
     let time = match occasion {
         Occasion::Continues => format!(" for {}", text::span(*elapsed)),
         _ => String::new(),

@@ -3,10 +3,10 @@
 mod area;
 pub(crate) mod banner;
 mod failures;
+pub(crate) mod hindrance;
 pub(crate) mod json;
 mod limit;
 pub(crate) mod lines;
-pub(crate) mod obstacle;
 mod progress;
 #[cfg(test)]
 mod sample;

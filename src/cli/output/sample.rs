@@ -2,7 +2,7 @@
 
 use rft::Name;
 use rft::event::{Cause, Direction, Event, Occasion, SessionRole};
-use rft::obstacle::{Finding, Obstacle};
+use rft::hindrance::{Finding, Hindrance};
 use rft::status::SessionEnd;
 use rft::{InstallationId, TransferId};
 use std::net::SocketAddr;
@@ -37,11 +37,11 @@ pub(crate) fn waiting() -> Event {
 }
 
 /// The same with a cause, on this occasion.
-pub(crate) fn waiting_because(obstacle: Obstacle, occasion: Occasion) -> Event {
+pub(crate) fn waiting_because(hindrance: Hindrance, occasion: Occasion) -> Event {
     Event::Waiting {
         peer: Some("bob".into()),
         local: vec![addr()],
-        finding: Some(Finding { obstacle, address: addr() }),
+        finding: Some(Finding { hindrance, address: addr() }),
         elapsed: Duration::from_secs(61),
         occasion,
     }

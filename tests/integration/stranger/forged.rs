@@ -17,7 +17,7 @@ use rft::internals::session::{ControlReceiver, Session};
 use rft::internals::transport::close_code::CloseCode;
 use rft::internals::transport::tls;
 use rft::internals::transport::tls::{ALPN, SERVER_NAME};
-use rft::obstacle::{Finding, Obstacle};
+use rft::hindrance::{Finding, Hindrance};
 use std::fs;
 use std::net::{SocketAddr, UdpSocket};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -190,7 +190,7 @@ async fn dials_until_nobody_forges(forgery: Forgery) {
         assert_eq!(initiator.warnings.lock().unwrap().len(), 0, "{forgery:?}");
     } else {
         let finding =
-            Finding { obstacle: Obstacle::OtherVersion, address: link.facing_a() };
+            Finding { hindrance: Hindrance::OtherVersion, address: link.facing_a() };
         assert!(initiator.is_told_within(TIMEOUT, finding).await, "{forgery:?}");
     }
     link.edit(Way::AToB, |line| line.forgery = None);

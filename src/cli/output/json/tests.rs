@@ -1,7 +1,7 @@
 use super::*;
 use crate::cli::output::sample;
 use rft::event::Occasion;
-use rft::obstacle::Obstacle;
+use rft::hindrance::Hindrance;
 use serde_json::Value;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, UNIX_EPOCH};
@@ -25,7 +25,7 @@ fn every_event_has_the_fields_of_the_contract() {
         (sample::listening(), "listening", vec!["local"]),
         (sample::waiting(), "waiting", vec!["peer", "local", "seconds", "cause"]),
         (
-            sample::waiting_because(Obstacle::PortClosed, Occasion::Changes),
+            sample::waiting_because(Hindrance::PortClosed, Occasion::Changes),
             "waiting",
             vec!["peer", "local", "seconds", "cause", "address", "message"],
         ),
@@ -169,7 +169,7 @@ fn events() -> Vec<Event> {
             elapsed: Duration::from_secs(60),
             occasion: Occasion::Continues,
         },
-        sample::waiting_because(Obstacle::PortClosed, Occasion::Changes),
+        sample::waiting_because(Hindrance::PortClosed, Occasion::Changes),
         sample::silent(),
         sample::heard(),
         sample::connected(),

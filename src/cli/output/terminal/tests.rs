@@ -1,6 +1,6 @@
 use super::*;
 use crate::cli::output::sample;
-use rft::obstacle::Obstacle;
+use rft::hindrance::Hindrance;
 use std::sync::{Arc, Mutex};
 
 #[derive(Clone, Default)]
@@ -76,11 +76,11 @@ fn waiting_has_its_cause_and_the_silence_of_a_peer_its_time() {
     let (mut terminal, screen) = plain(Show::Lines, false);
     let now = Instant::now();
     let steps = [
-        sample::waiting_because(Obstacle::PortClosed, Occasion::Begins),
-        sample::waiting_because(Obstacle::NoAnswer, Occasion::Changes),
-        sample::waiting_because(Obstacle::NoAnswer, Occasion::Continues),
+        sample::waiting_because(Hindrance::PortClosed, Occasion::Begins),
+        sample::waiting_because(Hindrance::NoAnswer, Occasion::Changes),
+        sample::waiting_because(Hindrance::NoAnswer, Occasion::Continues),
         // The refusal has a line of its own.
-        sample::waiting_because(Obstacle::WrongPassword, Occasion::Changes),
+        sample::waiting_because(Hindrance::WrongPassword, Occasion::Changes),
         sample::silent(),
         sample::heard(),
     ];
@@ -110,8 +110,8 @@ fn only_styles_and_line_ends_control_the_screen() {
             Event::Waiting {
                 peer: Some(hostile.into()),
                 local: vec![],
-                finding: Some(rft::obstacle::Finding {
-                    obstacle: Obstacle::NameUnknown,
+                finding: Some(rft::hindrance::Finding {
+                    hindrance: Hindrance::NameUnknown,
                     address: ([192, 0, 2, 7], 1).into(),
                 }),
                 elapsed: Duration::from_secs(2),

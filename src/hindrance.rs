@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 /// authenticated: a host on the path can forge each of them, so no decision depends on it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
-pub enum Obstacle {
+pub enum Hindrance {
     /// The name does not resolve any more. The addresses from before are still dialled.
     NameUnknown,
     /// A link-local IPv6 address without its zone (RFC 4007): the system cannot know the interface.
@@ -36,7 +36,7 @@ pub enum Obstacle {
     Occupied,
 }
 
-impl Obstacle {
+impl Hindrance {
     /// The word for programs.
     pub fn word(self) -> &'static str {
         match self {
@@ -73,11 +73,11 @@ impl Obstacle {
     }
 }
 
-/// An [`Obstacle`], and the address at which it was found.
+/// A [`Hindrance`], and the address at which it was found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Finding {
-    /// The obstacle.
-    pub obstacle: Obstacle,
+    /// The hindrance.
+    pub hindrance: Hindrance,
     /// One of the peer's addresses.
     pub address: SocketAddr,
 }
