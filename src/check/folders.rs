@@ -91,9 +91,11 @@ mod tests {
         let base = tempfile::tempdir().unwrap();
         let folders = Folders::in_dir(base.path().join("new/deep"));
         let found = look(&folders, false);
-        assert!(found.iter().all(|found| {
-            matches!(found, Found::Folder { usable: Usable::Missing, .. })
-        }));
+        assert!(
+            found
+                .iter()
+                .all(|found| { matches!(found, Found::Folder { usable: Usable::Missing, .. }) })
+        );
         assert_eq!(fs::read_dir(base.path()).unwrap().count(), 0, "nothing is left");
         fs::create_dir_all(base.path().join("new")).unwrap();
         fs::write(base.path().join("new/deep"), "a file").unwrap();

@@ -326,9 +326,9 @@ impl Found {
             }
             Self::DiskFailed(_) | Self::NameUnknown { .. } => Level::Fail,
             Self::OpenFiles { limit } => warn_if(*limit < MIN_OPEN_FILES),
-            Self::Watches { folders, max_watches, max_instances } => {
-                warn_if(folders.saturating_mul(5) > max_watches.saturating_mul(4) || *max_instances == 0)
-            }
+            Self::Watches { folders, max_watches, max_instances } => warn_if(
+                folders.saturating_mul(5) > max_watches.saturating_mul(4) || *max_instances == 0,
+            ),
             Self::Clock { ahead, synchronised } => warn_if(
                 ahead.is_some_and(|ahead| ahead > MAX_AHEAD) || *synchronised == Some(false),
             ),
@@ -382,13 +382,11 @@ mod tests {
         assert_eq!(space(1), Level::Fail);
         assert_eq!(space(100 << 20), Level::Warn);
         assert_eq!(space(10 << 30), Level::Pass);
-        let sync = |millis| {
-            Found::Disk { write_rate: 1e9, sync: Duration::from_millis(millis) }.level()
-        };
+        let sync =
+            |millis| Found::Disk { write_rate: 1e9, sync: Duration::from_millis(millis) }.level();
         assert_eq!((sync(3), sync(300)), (Level::Pass, Level::Warn));
-        let watches = |folders| {
-            Found::Watches { folders, max_watches: 1000, max_instances: 128 }.level()
-        };
+        let watches =
+            |folders| Found::Watches { folders, max_watches: 1000, max_instances: 128 }.level();
         assert_eq!((watches(800), watches(801)), (Level::Pass, Level::Warn));
         let sample = |lost| {
             let rtt = Duration::from_millis(1);

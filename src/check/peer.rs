@@ -71,9 +71,8 @@ async fn inbound(subject: &Subject, port: u16, addresses: &[SocketAddr]) -> Opti
     config.bind = subject.bind;
     let socket = Port::bind(&config).ok()?.into_socket();
     let socket = UdpSocket::from_std(socket).ok()?;
-    let is_peer = |from: IpAddr| {
-        addresses.iter().any(|addr| addr.ip().to_canonical() == from.to_canonical())
-    };
+    let is_peer =
+        |from: IpAddr| addresses.iter().any(|addr| addr.ip().to_canonical() == from.to_canonical());
     let mut packet = vec![0; 1 << 16];
     let arrival = async {
         loop {
@@ -131,7 +130,12 @@ async fn path(prober: &Prober) -> PathSample {
     rtts.sort_unstable();
     let lost = PROBES - u32::try_from(rtts.len()).unwrap_or(PROBES);
     let of = |rtt: Option<&Duration>| rtt.copied().unwrap_or_default();
-    PathSample { sent: PROBES, lost, min_rtt: of(rtts.first()), median_rtt: of(rtts.get(rtts.len() / 2)) }
+    PathSample {
+        sent: PROBES,
+        lost,
+        min_rtt: of(rtts.first()),
+        median_rtt: of(rtts.get(rtts.len() / 2)),
+    }
 }
 
 /// The size of the largest packet that was answered.

@@ -58,7 +58,8 @@ fn count_folders(root: &Path) -> u64 {
     while let Some(folder) = left.pop() {
         let Ok(entries) = fs::read_dir(&folder) else { continue };
         count += 1;
-        let inner = entries.flatten().filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()));
+        let inner =
+            entries.flatten().filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()));
         left.extend(inner.map(|entry| entry.path()));
         if count >= MAX_COUNTED {
             break;

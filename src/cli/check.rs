@@ -90,7 +90,13 @@ impl Printer {
     fn end(&self) {
         let [pass, warn, fail] = self.counts;
         if self.json {
-            let level = if fail > 0 { Level::Fail } else if warn > 0 { Level::Warn } else { Level::Pass };
+            let level = if fail > 0 {
+                Level::Fail
+            } else if warn > 0 {
+                Level::Warn
+            } else {
+                Level::Pass
+            };
             self.write_json(&Summary { step: "summary", level: word(level), pass, warn, fail });
         } else {
             self.write(&format!("{pass} passed, {warn} with a warning, {fail} failed"));

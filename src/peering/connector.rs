@@ -116,7 +116,11 @@ impl News {
             }
             None => {}
         }
-        self.waiting.is_over(now);
+        if !self.silence.is_told() {
+            self.waiting.is_over(now);
+        } else if state.findings().verdict().is_some() {
+            self.tell_waiting(state, now);
+        }
         Silence::next(missing, rtt, now)
     }
 

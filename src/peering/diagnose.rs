@@ -1,7 +1,7 @@
 //! Probes the peer's addresses while there is no session, to tell the user why.
 
-use super::state::PeeringState;
 use super::Fatal;
+use super::state::PeeringState;
 use crate::transport::reach;
 use std::sync::Arc;
 use std::time::{Duration, Instant};

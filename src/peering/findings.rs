@@ -89,7 +89,9 @@ impl Findings {
         // While an address has not been judged yet, only a final word counts.
         let found = found.unwrap_or_else(|| {
             let known = self.addresses.iter().filter_map(of);
-            known.filter(|finding| finding.hindrance.weight() > Hindrance::NameUnknown.weight()).collect()
+            known
+                .filter(|finding| finding.hindrance.weight() > Hindrance::NameUnknown.weight())
+                .collect()
         });
         // `max_by_key` returns the last of several.
         let first = found.into_iter().rev().max_by_key(|finding| finding.hindrance.weight())?;

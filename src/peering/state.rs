@@ -23,7 +23,7 @@ use crate::transport::ticks::Ticks;
 use quinn::Connection;
 use std::net::SocketAddr;
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use tokio::runtime::Handle;
 
 /// File streams that the peer may have open at once: enough that thousands of small files a second

@@ -48,7 +48,13 @@ impl Waiting {
             None if elapsed < WAITING_AFTER => return None,
             None => Occasion::Begins,
             Some(told) if hindrance.is_some() && told.hindrance != hindrance => Occasion::Changes,
-            Some(told) if now.saturating_duration_since(told.at) >= REMINDER => Occasion::Continues,
+            // Without a cause there is nothing to remind of: this side only listens.
+            Some(told)
+                if hindrance.or(told.hindrance).is_some()
+                    && now.saturating_duration_since(told.at) >= REMINDER =>
+            {
+                Occasion::Continues
+            }
             Some(_) => return None,
         };
         // A hindrance that is not known for the moment is not over.
@@ -112,6 +118,11 @@ impl Silence {
         Some(SilenceNews::Begins(missing))
     }
 
+    /// Whether the user knows of it.
+    pub(crate) fn is_told(&self) -> bool {
+        self.told.is_some()
+    }
+
     /// Forgets it: the session is over, or another one.
     pub(crate) fn is_over(&mut self) {
         *self = Self::default();
@@ -150,6 +161,10 @@ mod tests {
         assert_eq!(occasion(closed, 71.0), None, "nor is it new again");
         assert_eq!(occasion(silent, 72.0), Some(Occasion::Changes));
         assert_eq!(waiting.due(silent, at(132.0)), Some((Occasion::Continues, at(132.0) - begin)));
+        let mut listening = Waiting::new(begin);
+        assert!(
+            listening.due(None, at(2.0)).is_some() && listening.due(None, at(1000.0)).is_none()
+        );
         waiting.is_over(at(140.0));
         assert_eq!(waiting.due(silent, at(141.0)), None);
         let again = Some((Occasion::Begins, Duration::from_millis(1500)));

@@ -17,8 +17,9 @@ use tokio::net::UdpSocket;
 pub const PROBE_LEN: usize = 1200;
 /// Times after the first packet at which another one is sent: one of three is not lost.
 const REPEATS: [Duration; 2] = [Duration::from_millis(500), Duration::from_millis(1000)];
-/// How long a probe waits for an answer.
-pub const PROBE_TIMEOUT: Duration = Duration::from_secs(2);
+/// How long a probe waits for an answer. The system asks three times in three seconds for a
+/// neighbour on the local network before it reports that there is none.
+pub const PROBE_TIMEOUT: Duration = Duration::from_millis(3500);
 /// A version that is reserved for forcing negotiation: 0x?a?a?a?a.
 const RESERVED_VERSION: u32 = 0x1a2a_3a4a;
 /// Length of the connection ids of a probe, in bytes.
@@ -160,7 +161,8 @@ fn versions(packet: &[u8], id: &[u8]) -> Option<(bool, Vec<u32>)> {
     }
     let (destination, rest) = split_id(ids)?;
     let (_, rest) = split_id(rest)?;
-    let versions = rest.chunks_exact(4).map(|one| one.iter().fold(0, |n, byte| n << 8 | u32::from(*byte)));
+    let versions =
+        rest.chunks_exact(4).map(|one| one.iter().fold(0, |n, byte| n << 8 | u32::from(*byte)));
     Some((destination == id, versions.collect()))
 }
 

@@ -139,8 +139,7 @@ pub fn abilities() -> io::Result<Abilities> {
     let (receive_buffer, send_buffer) = (granted.recv_buffer_size()?, granted.send_buffer_size()?);
     // A system without the options still has the plain socket.
     let state = quinn::udp::UdpSocketState::new((&socket).into());
-    let (gso, gro) =
-        state.map_or((1, 1), |state| (state.max_gso_segments(), state.gro_segments()));
+    let (gso, gro) = state.map_or((1, 1), |state| (state.max_gso_segments(), state.gro_segments()));
     Ok(Abilities { receive_buffer, send_buffer, gso, gro })
 }
 
@@ -171,9 +170,7 @@ pub fn link_local_zones() -> Vec<String> {
     let mut zones: Vec<_> = if_addrs::get_if_addrs()
         .unwrap_or_default()
         .into_iter()
-        .filter(|interface| {
-            matches!(interface.ip(), IpAddr::V6(v6) if v6.is_unicast_link_local())
-        })
+        .filter(|interface| matches!(interface.ip(), IpAddr::V6(v6) if v6.is_unicast_link_local()))
         .filter_map(|interface| match interface.index {
             index if cfg!(windows) => index.map(|index| index.to_string()),
             _ => Some(interface.name),

@@ -2,6 +2,7 @@
 
 use rft::config::{Bind, Config, PeerAddress};
 use rft::event::{Event, EventSink};
+use rft::hindrance::Finding;
 use rft::internals::crypto::handshake::PeerId;
 use rft::internals::crypto::password::PasswordKey;
 use rft::internals::peering::{Fatal, connector};
@@ -10,7 +11,6 @@ use rft::internals::session::installation::Identity;
 use rft::internals::session::{ControlReceiver, Session};
 use rft::internals::transport::endpoint::Endpoint;
 use rft::internals::transport::fec::Fec;
-use rft::hindrance::Finding;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};

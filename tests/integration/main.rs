@@ -15,6 +15,8 @@ mod harness;
 mod at_rest;
 #[cfg(target_os = "linux")]
 mod causes;
+#[cfg(unix)]
+mod check;
 mod cli;
 mod compress;
 mod connector;

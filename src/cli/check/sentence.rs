@@ -48,7 +48,11 @@ pub(crate) fn of(found: &Found) -> Said {
         Found::Route { .. } | Found::Answer { .. } | Found::Version { .. } => way(found),
         Found::Path { to, sample } => path_of(*to, sample),
         Found::Mtu { to, mtu } => Said::new(
-            format!("packets of up to {} bytes reach {} and are answered", text::count((*mtu).into()), show(*to)),
+            format!(
+                "packets of up to {} bytes reach {} and are answered",
+                text::count((*mtu).into()),
+                show(*to)
+            ),
             json!({ "address": to.to_string(), "mtu": mtu }),
         )
         .fix("raise the MTU of the VPN or tunnel on the way; rft works with this one, more slowly"),
@@ -90,14 +94,20 @@ fn state(path: &Path, ledger: &LedgerState, set_aside: usize, removing: usize) -
         LedgerState::Missing => ("missing", "there is no ledger yet".to_owned()),
         LedgerState::Whole => ("whole", "the ledger is whole".to_owned()),
         LedgerState::InUse => ("in_use", "a running rft uses it".to_owned()),
-        LedgerState::NotRead => ("not_read", "the ledger is large, rft verifies it at its start".to_owned()),
+        LedgerState::NotRead => {
+            ("not_read", "the ledger is large, rft verifies it at its start".to_owned())
+        }
         LedgerState::Damaged(reason) => ("damaged", format!("the ledger is damaged ({reason})")),
     };
-    let values = json!({ "path": shown, "ledger": word, "set_aside": set_aside, "removing": removing });
+    let values =
+        json!({ "path": shown, "ledger": word, "set_aside": set_aside, "removing": removing });
     let mut message = format!("{shown}: {text}");
     let mut fixes = Vec::new();
     if matches!(ledger, LedgerState::Damaged(_)) {
-        fixes.push("start rft: it moves the ledger aside and begins a new one; a file may arrive twice".to_owned());
+        fixes.push(
+            "start rft: it moves the ledger aside and begins a new one; a file may arrive twice"
+                .to_owned(),
+        );
     }
     if set_aside > 0 {
         message.push_str(&format!("; damaged ledgers that were set aside: {set_aside}"));
@@ -115,12 +125,24 @@ fn state(path: &Path, ledger: &LedgerState, set_aside: usize, removing: usize) -
 fn disk(found: &Found) -> Said {
     match found {
         Found::Space { free, needed } => Said::new(
-            format!("{} are free for Incoming; {} must remain (--min-free)", text::bytes(*free), text::bytes(*needed)),
+            format!(
+                "{} are free for Incoming; {} must remain (--min-free)",
+                text::bytes(*free),
+                text::bytes(*needed)
+            ),
             json!({ "free": free, "needed": needed }),
         )
-        .fix(if cfg!(windows) { "make room on that volume" } else { "make room there: df -h" }),
+        .fix(if cfg!(windows) {
+            "make room on that volume"
+        } else {
+            "make room there: df -h"
+        }),
         Found::Inodes { free, total } => Said::new(
-            format!("{} of {} inodes are free for Incoming", text::count(*free), text::count(*total)),
+            format!(
+                "{} of {} inodes are free for Incoming",
+                text::count(*free),
+                text::count(*total)
+            ),
             json!({ "free": free, "total": total }),
         )
         .fix("remove small files there: df -i"),
@@ -179,12 +201,18 @@ fn system(found: &Found) -> Said {
 fn udp(found: &Found) -> Said {
     match found {
         Found::Buffers { receive, send, wanted } => Said::new(
-            format!("the system grants UDP buffers of {} KiB (receive) and {} KiB (send)", receive >> 10, send >> 10),
+            format!(
+                "the system grants UDP buffers of {} KiB (receive) and {} KiB (send)",
+                receive >> 10,
+                send >> 10
+            ),
             json!({ "receive": receive, "send": send, "wanted": wanted }),
         )
         .fix(format!("sysctl -w net.core.rmem_max={wanted} net.core.wmem_max={wanted}")),
         Found::Offload { gso, gro } => Said::new(
-            format!("one system call sends up to {gso} packets (GSO) and receives up to {gro} (GRO)"),
+            format!(
+                "one system call sends up to {gso} packets (GSO) and receives up to {gro} (GRO)"
+            ),
             json!({ "gso": gso, "gro": gro }),
         )
         .fix("use a kernel of 4.18 or later; a container or emulator may hide the option"),
@@ -199,12 +227,16 @@ fn own_port(port: u16, state: &PortState) -> Said {
     };
     let (word, text, fix) = match state {
         PortState::Free => ("free", format!("UDP {port} is free on this host"), String::new()),
-        PortState::Running => {
-            ("running", format!("UDP {port} is taken, and an rft runs in these folders"), String::new())
-        }
-        PortState::Taken => {
-            ("taken", format!("another program has UDP {port}: rft could dial, but not be dialled"), format!("find it: {who}"))
-        }
+        PortState::Running => (
+            "running",
+            format!("UDP {port} is taken, and an rft runs in these folders"),
+            String::new(),
+        ),
+        PortState::Taken => (
+            "taken",
+            format!("another program has UDP {port}: rft could dial, but not be dialled"),
+            format!("find it: {who}"),
+        ),
         PortState::Refused(reason) => ("refused", reason.clone(), "see --bind".to_owned()),
     };
     Said::new(text, json!({ "port": port, "state": word })).fix(fix)
@@ -216,7 +248,11 @@ fn name(found: &Found) -> Said {
             let shown: Vec<String> = addresses.iter().map(|addr| addr.ip().to_string()).collect();
             let message = match &shown[..] {
                 [one] if one == host => format!("{host} is an address"),
-                _ => format!("{host} has the address {}, found in {}", shown.join(", "), millis(*took)),
+                _ => format!(
+                    "{host} has the address {}, found in {}",
+                    shown.join(", "),
+                    millis(*took)
+                ),
             };
             Said::new(message, json!({ "host": host, "addresses": shown }))
         }
@@ -247,12 +283,21 @@ fn way(found: &Found) -> Said {
         ),
         Found::Answer { to, result: Err(hindrance), .. } => hindered(*to, *hindrance),
         Found::Answer { to, result: Ok(rtt), quic } => {
-            let values = json!({ "address": to.to_string(), "rtt_ms": as_millis(*rtt), "quic": quic });
+            let values =
+                json!({ "address": to.to_string(), "rtt_ms": as_millis(*rtt), "quic": quic });
             let text = match quic {
-                true => format!("{} answers in {}: packets cross in both directions", show(*to), millis(*rtt)),
-                false => format!("{} answers, but that is no QUIC: another program has the port there", show(*to)),
+                true => format!(
+                    "{} answers in {}: packets cross in both directions",
+                    show(*to),
+                    millis(*rtt)
+                ),
+                false => format!(
+                    "{} answers, but that is no QUIC: another program has the port there",
+                    show(*to)
+                ),
             };
-            Said::new(text, values).fix("stop that program on the peer's host, or choose another port on both")
+            Said::new(text, values)
+                .fix("stop that program on the peer's host, or choose another port on both")
         }
         Found::Version { to, result: Err(hindrance) } => hindered(*to, *hindrance),
         Found::Version { to, result: Ok(()) } => Said::new(
@@ -273,7 +318,9 @@ fn remedy(to: SocketAddr, hindrance: Hindrance) -> String {
         Hindrance::HostUnreachable => format!("ping {ip}; ip neigh show {ip}"),
         Hindrance::PortClosed => format!("on that host: rft THIS-HOST {port}"),
         Hindrance::PathTooSmall { .. } => "ip link; ip link set dev INTERFACE mtu 1500".to_owned(),
-        Hindrance::OtherVersion => "rft --version on both hosts; the same release on both".to_owned(),
+        Hindrance::OtherVersion => {
+            "rft --version on both hosts; the same release on both".to_owned()
+        }
         Hindrance::NoZone => format!("name the interface: {ip}%eth0"),
         _ if cfg!(windows) => format!(
             "let UDP {port} in on that host: New-NetFirewallRule -DisplayName rft -Direction Inbound -Protocol UDP -LocalPort {port} -Action Allow"
@@ -300,13 +347,16 @@ fn path_of(to: SocketAddr, sample: &PathSample) -> Said {
         "median_rtt_ms": as_millis(*median_rtt),
     });
     let ip = to.ip().to_canonical();
-    Said::new(message, values)
-        .fix(format!("find the place: mtr -u {ip}; rft works with loss, Wi-Fi and mobile links have it"))
+    Said::new(message, values).fix(format!(
+        "find the place: mtr -u {ip}; rft works with loss, Wi-Fi and mobile links have it"
+    ))
 }
 
 fn inbound(port: u16, state: Inbound) -> Said {
     let (word, text) = match state {
-        Inbound::Arrived => ("arrived", format!("the peer dials: its packets arrive on UDP {port}")),
+        Inbound::Arrived => {
+            ("arrived", format!("the peer dials: its packets arrive on UDP {port}"))
+        }
         Inbound::Nothing => (
             "nothing",
             format!(
@@ -337,8 +387,17 @@ mod tests {
         let to: SocketAddr = "192.0.2.7:4000".parse().unwrap();
         let rtt = Duration::from_millis(3);
         let wrong = [
-            Found::Folder { kind: FolderKind::Incoming, path: "in".into(), usable: Usable::No("x".into()) },
-            Found::State { path: ".rft".into(), ledger: LedgerState::Damaged("x".into()), set_aside: 1, removing: 1 },
+            Found::Folder {
+                kind: FolderKind::Incoming,
+                path: "in".into(),
+                usable: Usable::No("x".into()),
+            },
+            Found::State {
+                path: ".rft".into(),
+                ledger: LedgerState::Damaged("x".into()),
+                set_aside: 1,
+                removing: 1,
+            },
             Found::Space { free: 1, needed: 2 },
             Found::Inodes { free: 0, total: 2 },
             Found::Disk { write_rate: 1.0, sync: rtt },
@@ -354,7 +413,10 @@ mod tests {
             Found::Answer { to, result: Err(Hindrance::PortClosed), quic: false },
             Found::Answer { to, result: Ok(rtt), quic: false },
             Found::Version { to, result: Err(Hindrance::OtherVersion) },
-            Found::Path { to, sample: PathSample { sent: 20, lost: 9, min_rtt: rtt, median_rtt: rtt } },
+            Found::Path {
+                to,
+                sample: PathSample { sent: 20, lost: 9, min_rtt: rtt, median_rtt: rtt },
+            },
             Found::Mtu { to, mtu: 1228 },
         ];
         for found in wrong {

@@ -8,6 +8,7 @@ use crate::harness::peer::{PASSWORD, Pair};
 use crate::harness::raw::{Noise, binding, client, first_message};
 use crate::harness::relay::{BOTH, Relay, Side, Way};
 use quinn::VarInt;
+use rft::hindrance::{Finding, Hindrance};
 use rft::internals::crypto::handshake::{M1_LEN, M2_LEN, PeerId};
 use rft::internals::crypto::password::PasswordKey;
 use rft::internals::proto::message::Settings;
@@ -17,7 +18,6 @@ use rft::internals::session::{ControlReceiver, Session};
 use rft::internals::transport::close_code::CloseCode;
 use rft::internals::transport::tls;
 use rft::internals::transport::tls::{ALPN, SERVER_NAME};
-use rft::hindrance::{Finding, Hindrance};
 use std::fs;
 use std::net::{SocketAddr, UdpSocket};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -189,8 +189,7 @@ async fn dials_until_nobody_forges(forgery: Forgery) {
         until(|| link.counts(Way::AToB).forged >= 6, &initiator).await;
         assert_eq!(initiator.warnings.lock().unwrap().len(), 0, "{forgery:?}");
     } else {
-        let finding =
-            Finding { hindrance: Hindrance::OtherVersion, address: link.facing_a() };
+        let finding = Finding { hindrance: Hindrance::OtherVersion, address: link.facing_a() };
         assert!(initiator.is_told_within(TIMEOUT, finding).await, "{forgery:?}");
     }
     link.edit(Way::AToB, |line| line.forgery = None);
