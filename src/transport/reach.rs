@@ -9,6 +9,7 @@ use crate::hindrance::Hindrance;
 use rand::{Rng, RngExt};
 use std::io::{self, ErrorKind};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 use tokio::net::UdpSocket;
 
@@ -60,6 +61,8 @@ pub async fn probe(local: IpAddr, to: SocketAddr) -> Result<Answered, Hindrance>
 pub struct Prober {
     socket: UdpSocket,
     to: SocketAddr,
+    /// Whether a packet was sent.
+    asked: AtomicBool,
 }
 
 impl Prober {
@@ -74,7 +77,7 @@ impl Prober {
         }
         let to = canonical(to);
         let socket = connect(local, to).await.map_err(|error| judge(&error, None))?;
-        Ok(Self { socket, to })
+        Ok(Self { socket, to, asked: AtomicBool::new(false) })
     }
 
     /// The address that this host sends from.
@@ -88,12 +91,17 @@ impl Prober {
     /// # Errors
     /// The [`Hindrance`], [`Hindrance::NoAnswer`] after `timeout`.
     pub async fn ask(&self, len: usize, timeout: Duration) -> Result<Answered, Hindrance> {
-        let failed = |error: &io::Error| judge(error, mtu(&self.socket, self.to));
+        let failed = |error: &io::Error| match judge(error, mtu(&self.socket, self.to)) {
+            // This host had a route, so a router has none.
+            Hindrance::NoRoute if self.asked.load(Ordering::Relaxed) => Hindrance::HostUnreachable,
+            hindrance => hindrance,
+        };
         let packet = packet(len, &mut rand::rng());
         let id = &packet[7 + ID_LEN..7 + 2 * ID_LEN];
         let sent = Instant::now();
         // The error may be that of the packet before, which the system reports here.
         self.socket.send(&packet).await.map_err(|error| failed(&error))?;
+        self.asked.store(true, Ordering::Relaxed);
         let mut answer = [0; 512];
         let receive = async {
             loop {
@@ -136,10 +144,27 @@ async fn connect(local: IpAddr, to: SocketAddr) -> io::Result<UdpSocket> {
     // No fragments, as for QUIC's packets. Where the system has no such option the probe finds no
     // path that is too small.
     drop(quinn::udp::UdpSocketState::new((&socket).into()));
+    report_soft_errors(&socket, to);
     let socket = UdpSocket::from_std(socket)?;
     socket.connect(to).await?;
     Ok(socket)
 }
+
+/// Linux reports an unreachable host or network only to a socket that asks for it. Without the
+/// option the probe finds silence.
+#[cfg(target_os = "linux")]
+fn report_soft_errors(socket: &std::net::UdpSocket, to: SocketAddr) {
+    use nix::sys::socket::setsockopt;
+    use nix::sys::socket::sockopt::{Ipv4RecvErr, Ipv6RecvErr};
+    let _ = match to {
+        SocketAddr::V4(_) => setsockopt(socket, Ipv4RecvErr, &true),
+        SocketAddr::V6(_) => setsockopt(socket, Ipv6RecvErr, &true),
+    };
+}
+
+/// Other systems have no such option.
+#[cfg(not(target_os = "linux"))]
+fn report_soft_errors(_socket: &std::net::UdpSocket, _to: SocketAddr) {}
 
 /// A long header of a reserved version, and random bytes: a packet that no server mistakes for
 /// another one.

@@ -107,7 +107,7 @@ impl Alone {
 }
 
 /// An interface with a neighbour that takes packets and answers nothing.
-const LINK: &str = "ip link add v0 type veth peer name v1; ip addr add 192.0.2.1/24 dev v0; \
+const LINK: &str = "ip link set lo up; ip link add v0 type veth peer name v1; ip addr add 192.0.2.1/24 dev v0; \
                     ip link set v0 up; ip link set v1 up";
 
 #[test]

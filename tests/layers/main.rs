@@ -43,7 +43,7 @@ const LAYERS: &[Layer] = &[
         crates: &["bytes", "quinn", "quinn_proto", "rand", "thiserror", "tokio", "tracing"] },
     // packets and paths: no password, no session key, no file name
     Layer { name: "transport", layers: &["crypto", "config", "hindrance", "cause"],
-        crates: &["bytes", "hmac", "if_addrs", "quinn", "quinn_proto", "rand", "rcgen", "reed_solomon_simd", "rustix", "rustls", "sha2", "socket2", "thiserror", "tokio", "tracing", "zeroize"] },
+        crates: &["bytes", "hmac", "if_addrs", "nix", "quinn", "quinn_proto", "rand", "rcgen", "reed_solomon_simd", "rustix", "rustls", "sha2", "socket2", "thiserror", "tokio", "tracing", "zeroize"] },
     // a name from the wire is `proto`'s type, and the folders accept nothing else
     Layer { name: "store", layers: &["proto", "config", "event", "failpoint", "cause"],
         crates: &["blake3", "bytes", "cap_fs_ext", "cap_std", "fs4", "ignore", "open_writers", "rand", "redb", "renamore", "rustix", "thiserror", "tokio", "tracing",
