@@ -12,7 +12,7 @@ pub(crate) const PORT: u8 = 4;
 /// A number, size, rate or duration could not be parsed.
 pub(crate) const NUMBER: u8 = 14;
 /// `rft check` found a step that fails.
-pub(crate) const CHECK_FAILED: u8 = 18;
+pub(crate) const CHECK_FAILED: u8 = 19;
 /// Ctrl-C before `--drain` was done, or a second Ctrl-C.
 pub(crate) const INTERRUPTED: u8 = 130;
 /// SIGTERM or SIGHUP before `--drain` was done.
@@ -99,7 +99,7 @@ mod tests {
     #[test]
     fn every_documented_code_has_a_row() {
         let codes: Vec<u8> = TABLE.iter().map(|row| row.0).collect();
-        let expected: Vec<u8> = (0..=18).chain([130, 143]).collect();
+        let expected: Vec<u8> = (0..=17).chain([19, 130, 143]).collect();
         assert_eq!(codes, expected);
     }
 }

@@ -55,7 +55,7 @@ fn a_running_peer_passes_and_a_stopped_one_fails() {
     let pair = Pair::new();
     let (peer, port) = (pair.a.peer.clone(), port_of(&pair.a));
     let (stopped, code) = steps(&pair.a, &[&peer, &port]);
-    assert_eq!(code, Some(18), "{stopped:#?}");
+    assert_eq!(code, Some(19), "{stopped:#?}");
     let answer = step(&stopped, "answer");
     assert_eq!((&answer["level"], &answer["cause"]), (&"fail".into(), &"port_closed".into()));
     assert!(answer["fix"].as_str().unwrap().contains(&format!("rft THIS-HOST {port}")));
@@ -97,11 +97,11 @@ fn another_version_a_bad_name_and_a_missing_zone_fail() {
     });
     let pair = Pair::new();
     let (found, code) = steps(&pair.a, &["127.0.0.1", &port]);
-    assert_eq!(code, Some(18));
+    assert_eq!(code, Some(19));
     assert_eq!(step(&found, "version")["cause"], "other_version", "{found:#?}");
 
     let (found, code) = steps(&pair.a, &["no-such-host.invalid", &port]);
-    assert_eq!((code, &step(&found, "name")["level"]), (Some(18), &"fail".into()));
+    assert_eq!((code, &step(&found, "name")["level"]), (Some(19), &"fail".into()));
     let (found, _) = steps(&pair.a, &["fe80::1", &port]);
     assert_eq!(step(&found, "route")["cause"], "no_zone", "{found:#?}");
 }
@@ -112,7 +112,7 @@ fn a_folder_that_is_none_fails_and_lines_say_how_to_mend_it() {
     fs::write(pair.a.incoming(), "a file").unwrap();
     let output = check(&pair.a, &[]);
     let text = String::from_utf8(output.stdout).unwrap();
-    assert_eq!(output.status.code(), Some(18), "{text}");
+    assert_eq!(output.status.code(), Some(19), "{text}");
     let line = text.lines().find(|line| line.starts_with("fail  Incoming cannot be used: "));
     assert!(
         line.is_some_and(|line| line.contains("it is not a folder; mend it: ls -ld")),
