@@ -106,20 +106,39 @@ def results(rows, tools, padded, cpu=True, names=None):
         yield from markdown(lines, padded)
 
 
-def losses(rows, tools):
-    """The rows in which another tool is ahead of rft."""
+def losses(rows, own, others):
+    """The rows in which one of the `others` is ahead of the tool `own`: a text for each."""
     for row in rows:
-        first, own = best(row, tools), row["tools"].get("rft", {}).get("median")
-        if first and own is not None and not first[0].startswith("rft"):
+        mine = row["tools"].get(own, {}).get("median")
+        measured = [(name, row["tools"][name]["median"]) for name in others
+                    if "median" in row["tools"].get(name, {})]
+        if mine is None or not measured:
+            continue
+        first = measured[0]
+        for other in measured[1:]:
+            if better(row, other[1], first[1]):
+                first = other
+        if better(row, first[1], mine):
             yield f"{row['work']} ({first[0]}: {figure(first[1])} {row['score']}, " \
-                  f"rft: {figure(own)})"
+                  f"{own}: {figure(mine)})"
+
+
+def ahead(lost):
+    return f"another tool is ahead in: {'; '.join(lost)}" if lost else "no other tool is ahead"
 
 
 def behind(rows, tools):
-    behind = list(losses(rows, tools))
-    if not behind:
-        return "rft is ahead of every other tool in each row."
-    return "Another tool is ahead of rft in: " + "; ".join(behind) + "."
+    """What rft loses: to tools that users choose between, as a session that is up and from the
+    start of its process, and to those that are shown for comparison."""
+    rivals = [name for name, tool in tools.items() if tool["rival"] and not name.startswith("rft")]
+    others = [name for name, tool in tools.items() if not tool["rival"]]
+    up, cold = list(losses(rows, "rft", rivals)), list(losses(rows, "rft --drain", rivals))
+    bare = list(losses(rows, "rft", others))
+    yield f"While rft's session is up, {ahead(up)}."
+    if any("median" in row["tools"].get("rft --drain", {}) for row in rows):
+        yield f"With the start of rft's process counted, as the others' is, {ahead(cold)}."
+    if bare:
+        yield "Not for users, but faster: " + "; ".join(bare) + "."
 
 
 def conditions(report):
@@ -170,7 +189,7 @@ def everything(report, padded=True):
         rows = group(report, kind)
         if rows:
             parts.append("\n".join(results(rows, tools, padded, cpu=kind == "Ethernet")))
-    parts.append(wrapped(behind(report["rows"], tools)))
+    parts.append(wrapped(" ".join(behind(report["rows"], tools))))
     parts.append("\n".join(wrapped(note) for note in notes(report)))
     return "\n\n".join(parts) + "\n"
 
@@ -186,7 +205,7 @@ def headlines(report):
     missing = [name for name in names if tools[name]["missing"]]
     said = f" Not installed there: {', '.join(missing)}." if missing else ""
     return "\n\n".join([wrapped(conditions(report)), table,
-                        wrapped(behind(rows, tools) + said)]) + "\n"
+                        wrapped(" ".join(behind(rows, tools)) + said)]) + "\n"
 
 
 def replaced(text, name, block):

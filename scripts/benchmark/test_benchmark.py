@@ -203,7 +203,7 @@ class Tables(unittest.TestCase):
         self.assertIn("| ping beside it, p50 / p95 | ms | 50 / 100 | |", text)
         self.assertIn("| big | 1.00 + 100.00 | 1.00 + 90.40 | 1.00 + 900.00 |", text)
         self.assertIn("tiny (rsync over ssh: 1 ms, rft: 2)", text)
-        self.assertNotIn("big (", text)
+        self.assertIn("but faster: big (bare rsyncd: 900 MB/s, rft: 100)", text)
         self.assertIn("Missing on this machine: croc (not installed)", text)
         self.assertIn("2 November 2026", text)
 
@@ -216,7 +216,19 @@ class Tables(unittest.TestCase):
     def test_a_run_without_losses_says_so(self):
         won = copy.deepcopy(report())
         won["rows"] = won["rows"][:1]
-        self.assertIn("ahead of every other tool", tables.everything(won))
+        said = " ".join(tables.everything(won).split())
+        self.assertIn("session is up, no other tool is ahead.", said)
+
+    def test_the_start_of_the_process_is_compared_too(self):
+        cold = copy.deepcopy(report())
+        cold["rows"] = cold["rows"][:1]
+        cold["tools"]["rft --drain"] = cold["tools"]["rft"]
+        for median, said in ((90, "counted, as the others' is, another tool is ahead in: big (rsync "
+                                  "over ssh: 90.4 MB/s, rft --drain: 90)"),
+                             (95, "counted, as the others' is, no other tool is ahead.")):
+            cold["rows"][0]["tools"]["rft --drain"] = {"median": median, "runs": [{}]}
+            text = " ".join(tables.everything(cold).split())
+            self.assertIn(said, text)
 
     def test_the_documents_have_a_place_for_the_tables(self):
         with tempfile.TemporaryDirectory() as root:

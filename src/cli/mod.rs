@@ -10,6 +10,7 @@ mod output;
 mod passphrase;
 mod password;
 mod peer;
+mod prompt;
 mod sandbox;
 mod shutdown;
 
@@ -27,9 +28,13 @@ pub(crate) fn main() -> ExitCode {
     let line = match CommandLine::try_parse() {
         Ok(line) => line,
         Err(error) => {
-            // Help goes to stdout; a reader may close the pipe before its end.
-            drop(error.print());
-            return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(exit::ARGUMENTS));
+            let code = u8::try_from(error.exit_code()).unwrap_or(exit::ARGUMENTS);
+            // Help goes to stdout, a complaint to stderr.
+            let printed = error.print().and_then(|()| io::stdout().flush());
+            return match printed.map_err(not_printed) {
+                Err(Some(failure)) if code == exit::DONE => fail(&failure),
+                _ => ExitCode::from(code),
+            };
         }
     };
     let result = match &line.command {
@@ -37,15 +42,12 @@ pub(crate) fn main() -> ExitCode {
         Some(Command::Check(args)) => return check::run(args),
         Some(Command::Demo(args)) => demo::run(args),
         Some(Command::Passphrase) => passphrase::generate()
-            .map(|phrase| print(format!("{}\n", *phrase).as_bytes()))
-            .map_err(|error| unknown("the system has no random numbers", &error)),
-        Some(Command::Completions { shell }) => {
-            print(&manual::completions(*shell));
-            Ok(())
-        }
+            .map_err(|error| unknown("the system has no random numbers", &error))
+            .and_then(|phrase| print(format!("{}\n", *phrase).as_bytes())),
+        Some(Command::Completions { shell }) => print(&manual::completions(*shell)),
         Some(Command::Man) => manual::man_page()
-            .map(|page| print(&page))
-            .map_err(|error| unknown("the man page cannot be written", &error)),
+            .map_err(|error| unknown("the man page cannot be written", &error))
+            .and_then(|page| print(&page)),
     };
     result.map_or_else(|failure| fail(&failure), |()| ExitCode::SUCCESS)
 }
@@ -54,10 +56,25 @@ fn unknown(what: &str, error: &dyn Error) -> Failure {
     Failure::new(exit::UNKNOWN, format!("{what}: {}", cause::without_number(&error.to_string())))
 }
 
-/// Prints to stdout. A reader may close the pipe before the end.
-fn print(text: &[u8]) {
+/// Prints to stdout.
+///
+/// # Errors
+/// The text is not all out, for example on a full disk.
+fn print(text: &[u8]) -> Result<(), Failure> {
     let mut stdout = io::stdout().lock();
-    drop(stdout.write_all(text).and_then(|()| stdout.flush()));
+    let printed = stdout.write_all(text).and_then(|()| stdout.flush());
+    printed.map_err(not_printed).or_else(|failure| failure.map_or(Ok(()), Err))
+}
+
+/// The failure of a command whose text could not be printed. `None` if the reader closed the pipe,
+/// as `head` does: it has what it wanted.
+fn not_printed(error: io::Error) -> Option<Failure> {
+    (error.kind() != io::ErrorKind::BrokenPipe).then(|| {
+        Failure::new(
+            exit::UNKNOWN,
+            format!("the standard output cannot be written: {}", cause::of(&error)),
+        )
+    })
 }
 
 /// Prints the failure to stderr; for commands without a printing thread.

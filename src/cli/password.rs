@@ -1,7 +1,7 @@
 //! The password: from a file, from the environment, or typed twice. Never from the command line.
 
-use super::exit::{self, Failure};
-use super::shutdown;
+use super::exit::Failure;
+use super::prompt::{Prompt, PromptError};
 use rft::Password;
 use rft::cause;
 use std::ffi::OsString;
@@ -23,7 +23,7 @@ const MAX_TRIES: u32 = 3;
 /// Calls `warn` with the text of each warning.
 ///
 /// # Errors
-/// Exit code 2, or 130 for a Ctrl-C at the prompt.
+/// Exit code 2, or that of a signal at the prompt.
 pub(crate) fn obtain(
     file: Option<&Path>,
     warn: &mut dyn FnMut(String),
@@ -33,12 +33,8 @@ pub(crate) fn obtain(
     } else if let Some(value) = std::env::var_os(VARIABLE) {
         (from_environment(value)?, VARIABLE.to_owned())
     } else if io::stdin().is_terminal() {
-        // Otherwise a Ctrl-C at the prompt leaves the terminal without echo.
-        shutdown::survive_interrupt();
-        (
-            from_prompt(&mut |prompt| rpassword::prompt_password(prompt).map(Zeroizing::new))?,
-            "the password".to_owned(),
-        )
+        let mut prompt = Prompt::open().map_err(PromptError::Terminal).map_err(prompt_failed)?;
+        (from_prompt(&mut |text| prompt.ask(text))?, "the password".to_owned())
     } else {
         return Err(Failure::usage(format!(
             "there is no password, and no terminal to ask for it; give --password-file FILE or set {VARIABLE}"
@@ -106,7 +102,7 @@ fn from_environment(value: OsString) -> Result<Zeroizing<String>, Failure> {
 
 /// Asks until the user types the same password twice.
 fn from_prompt(
-    ask: &mut dyn FnMut(&str) -> io::Result<Zeroizing<String>>,
+    ask: &mut dyn FnMut(&str) -> Result<Zeroizing<String>, PromptError>,
 ) -> Result<Zeroizing<String>, Failure> {
     let mut prompt = "Password (the same on both hosts): ";
     for _ in 0..MAX_TRIES {
@@ -126,14 +122,14 @@ fn from_prompt(
     )))
 }
 
-fn prompt_failed(error: io::Error) -> Failure {
-    if error.kind() == io::ErrorKind::Interrupted {
-        return Failure::new(exit::INTERRUPTED, "stopped at the password prompt");
+fn prompt_failed(error: PromptError) -> Failure {
+    match error {
+        PromptError::Stopped(code) => Failure::new(code, "stopped at the password prompt"),
+        PromptError::Terminal(error) => Failure::usage(format!(
+            "the password cannot be read from the terminal: {}; give --password-file FILE or set {VARIABLE}",
+            cause::of(&error)
+        )),
     }
-    Failure::usage(format!(
-        "the password cannot be read from the terminal: {}; give --password-file FILE or set {VARIABLE}",
-        cause::of(&error)
-    ))
 }
 
 #[cfg(test)]
@@ -215,9 +211,9 @@ mod tests {
     fn type_in(answers: &[&str]) -> Result<String, u8> {
         let mut answers = answers.iter();
         let mut ask = |_: &str| match answers.next() {
-            Some(&"^C") => Err(io::ErrorKind::Interrupted.into()),
+            Some(&"^C") => Err(PromptError::Stopped(130)),
             Some(answer) => Ok(Zeroizing::new((*answer).to_owned())),
-            None => Err(io::ErrorKind::UnexpectedEof.into()),
+            None => Err(PromptError::Terminal(io::ErrorKind::UnexpectedEof.into())),
         };
         from_prompt(&mut ask).map(|typed| typed.to_string()).map_err(|failure| failure.code)
     }

@@ -201,13 +201,17 @@ fn show(line: &CommandLine) -> Show {
         _ if options.quiet => Show::Errors,
         Progress::Always => Show::Progress,
         _ if events_suffice && options.verbose == 0 => Show::Errors,
-        Progress::Auto
-            if io::stderr().is_terminal()
-                && std::env::var_os("TERM").is_none_or(|term| term != "dumb") =>
-        {
-            Show::Progress
-        }
+        Progress::Auto if io::stderr().is_terminal() && moves_the_cursor() => Show::Progress,
         Progress::Auto | Progress::Never => Show::Lines,
+    }
+}
+
+/// Whether the terminal can move the cursor back, as the progress area needs it. Windows sets no
+/// `TERM`.
+fn moves_the_cursor() -> bool {
+    match std::env::var_os("TERM") {
+        Some(term) => !term.is_empty() && term != "dumb",
+        None => cfg!(windows),
     }
 }
 

@@ -16,7 +16,7 @@ use tokio::sync::watch;
 const EXIT_TIMEOUT: Duration = Duration::from_millis(500);
 
 /// The request of a signal.
-enum Signal {
+pub(crate) enum Signal {
     Interrupt,
     Terminate,
     /// To print the state. Windows has no signal for it.
@@ -83,13 +83,6 @@ pub(crate) fn listen(
     Ok((async move { drop(stopped.wait_for(|&stop| stop).await) }, by))
 }
 
-/// From now on a Ctrl-C does not end the process by itself. A prompt needs that to restore the
-/// terminal's echo first.
-pub(crate) fn survive_interrupt() {
-    #[cfg(unix)]
-    register(&[rustix::process::Signal::INT]);
-}
-
 /// Keeps signals from ending the process that are no request to stop: SIGXFSZ (a write beyond
 /// `ulimit -f` then fails with EFBIG, an error of one file), those of timers, and SIGUSR1 until
 /// [`listen`] handles it. A signal that the parent process had ignored is caught as well.
@@ -134,8 +127,9 @@ fn register(signals: &[rustix::process::Signal]) {
     }
 }
 
+/// The signals that stop rft or request its state.
 #[cfg(unix)]
-struct Signals {
+pub(crate) struct Signals {
     interrupt: tokio::signal::unix::Signal,
     terminate: tokio::signal::unix::Signal,
     /// `None` under `nohup`: SIGHUP stays ignored if the parent process ignored it.
@@ -145,7 +139,12 @@ struct Signals {
 
 #[cfg(unix)]
 impl Signals {
-    fn new() -> io::Result<Self> {
+    /// Receives signals from now on, instead of their default actions. Must be called within a
+    /// runtime.
+    ///
+    /// # Errors
+    /// The system accepts no handlers.
+    pub(crate) fn new() -> io::Result<Self> {
         use tokio::signal::unix::{SignalKind, signal};
         let ignored = is_ignored(rustix::process::Signal::HUP);
         Ok(Self {
@@ -156,7 +155,8 @@ impl Signals {
         })
     }
 
-    async fn next(&mut self) -> Signal {
+    /// The next signal.
+    pub(crate) async fn next(&mut self) -> Signal {
         let [user, quit] = &mut self.state;
         let hangup = async {
             match &mut self.hangup {
@@ -184,8 +184,9 @@ fn is_ignored(signal: rustix::process::Signal) -> bool {
     mask >> (signal.as_raw() - 1) & 1 == 1
 }
 
+/// The signals that stop rft.
 #[cfg(windows)]
-struct Signals {
+pub(crate) struct Signals {
     ctrl_c: tokio::signal::windows::CtrlC,
     ctrl_break: tokio::signal::windows::CtrlBreak,
     close: tokio::signal::windows::CtrlClose,
@@ -194,7 +195,12 @@ struct Signals {
 
 #[cfg(windows)]
 impl Signals {
-    fn new() -> io::Result<Self> {
+    /// Receives signals from now on, instead of their default actions. Must be called within a
+    /// runtime.
+    ///
+    /// # Errors
+    /// The system accepts no handlers.
+    pub(crate) fn new() -> io::Result<Self> {
         use tokio::signal::windows::{ctrl_break, ctrl_c, ctrl_close, ctrl_shutdown};
         Ok(Self {
             ctrl_c: ctrl_c()?,
@@ -204,7 +210,8 @@ impl Signals {
         })
     }
 
-    async fn next(&mut self) -> Signal {
+    /// The next signal.
+    pub(crate) async fn next(&mut self) -> Signal {
         tokio::select! {
             _ = self.ctrl_c.recv() => Signal::Interrupt,
             _ = self.ctrl_break.recv() => Signal::Interrupt,

@@ -30,6 +30,8 @@ const MAX_QUEUED_PROGRESS: usize = 256;
 /// In a burst, the messages of this time are printed together. Waking the printing thread for each
 /// event of ten thousand small files costs as much as sealing the files.
 const BURST_INTERVAL: Duration = Duration::from_millis(3);
+/// A reader that takes nothing for this long has stopped: the end does not wait for it any longer.
+const STALLED_AFTER: Duration = Duration::from_secs(2);
 /// How long the printing thread sleeps when nothing is due.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(3600);
 
@@ -42,6 +44,8 @@ pub(crate) struct Output {
 
 struct OutputState {
     queued: AtomicUsize,
+    /// Messages that the printing thread has taken from the queue.
+    taken: AtomicUsize,
     /// `--json` drops only progress events: when the queue is full the engine waits for the reader,
     /// as with a pipe. The engine never waits for a terminal; finished files that a full queue
     /// dropped are counted.
@@ -80,6 +84,7 @@ impl Output {
         let (sender, receiver) = mpsc::sync_channel(QUEUE_CAPACITY);
         let shared = Arc::new(OutputState {
             queued: AtomicUsize::new(0),
+            taken: AtomicUsize::new(0),
             lossless: json.is_some(),
             dropped: Default::default(),
             ended: Mutex::new(false),
@@ -141,22 +146,33 @@ impl Output {
         }
     }
 
-    /// Prints the last lines and waits until they are out, but no longer than `timeout`: the
-    /// terminal or the reader of the events may have stopped. Messages after the first call are not
-    /// printed.
+    /// Prints the last lines and waits until they are out, but no longer than `timeout`, and no
+    /// longer than [`STALLED_AFTER`] for a terminal or a reader of the events that takes nothing.
+    /// Messages after the first call are not printed.
     pub(crate) fn end(&self, code: u8, reason: &str, timeout: Duration) {
         let deadline = Instant::now() + timeout;
+        let mut progress = (self.shared.taken.load(Ordering::Relaxed), Instant::now());
+        let mut is_over = move |taken: usize| {
+            let now = Instant::now();
+            if taken != progress.0 {
+                progress = (taken, now);
+            }
+            now >= deadline || now - progress.1 >= STALLED_AFTER
+        };
         let mut message = Message::End(code, reason.to_owned());
         while let Err(TrySendError::Full(back)) = self.sender.try_send(message) {
-            if Instant::now() >= deadline {
+            if is_over(self.shared.taken.load(Ordering::Relaxed)) {
                 return;
             }
             message = back;
             std::thread::sleep(Duration::from_millis(5));
         }
-        let ended = self.shared.ended.lock().unwrap_or_else(PoisonError::into_inner);
-        let left = deadline.saturating_duration_since(Instant::now());
-        drop(self.shared.end.wait_timeout_while(ended, left, |ended| !*ended));
+        let mut ended = self.shared.ended.lock().unwrap_or_else(PoisonError::into_inner);
+        while !*ended && !is_over(self.shared.taken.load(Ordering::Relaxed)) {
+            let wait = Duration::from_millis(50).min(timeout);
+            (ended, _) =
+                self.shared.end.wait_timeout(ended, wait).unwrap_or_else(PoisonError::into_inner);
+        }
     }
 }
 
@@ -212,6 +228,7 @@ impl Printer {
 
     fn take(&mut self, message: Message) {
         self.shared.queued.fetch_sub(1, Ordering::Relaxed);
+        self.shared.taken.fetch_add(1, Ordering::Relaxed);
         match message {
             Message::Event(time, event) => {
                 if let Some(json) = &mut self.json {
@@ -331,5 +348,29 @@ mod tests {
         output.end(130, "stopped at once", Duration::from_millis(50));
         assert!(start.elapsed() < TIMEOUT);
         pipe.open();
+    }
+
+    #[test]
+    fn the_end_waits_for_a_slow_reader_but_not_for_a_stalled_one() {
+        for slow in [true, false] {
+            let pipe = Pipe::default();
+            let output =
+                Output::start(Terminal::stderr(Show::Errors), Some(Json::new(pipe.clone())))
+                    .unwrap();
+            for _ in 0..QUEUE_CAPACITY {
+                output.event(sample::listening());
+            }
+            let start = Instant::now();
+            if slow {
+                std::thread::spawn(move || {
+                    std::thread::sleep(STALLED_AFTER / 2);
+                    pipe.open();
+                });
+            }
+            output.end(0, "stopped", 4 * TIMEOUT);
+            let printed = *output.shared.ended.lock().unwrap();
+            assert_eq!(printed, slow, "after {:?}", start.elapsed());
+            assert!(start.elapsed() < TIMEOUT, "{:?}", start.elapsed());
+        }
     }
 }
