@@ -173,7 +173,7 @@ fn system(found: &Found) -> Said {
         .fix("ulimit -n 4096, or LimitNOFILE=4096 in the service"),
         Found::Watches { folders, max_watches, max_instances } => Said::new(
             format!(
-                "{} folders in Outgoing; inotify allows {} watches and {} watchers to a user",
+                "folders in Outgoing: {}; inotify allows {} watches and {} watchers to a user",
                 text::count(*folders),
                 text::count(*max_watches),
                 text::count(*max_instances)
