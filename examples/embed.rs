@@ -46,7 +46,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         for peer in handle.status().peers {
             println!(
                 "{}: {} files sent, {} received",
-                peer.name, peer.sent.files, peer.received.files
+                peer.name, peer.send.since_start.files, peer.receive.since_start.files
             );
         }
         end

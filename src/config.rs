@@ -35,6 +35,8 @@ impl fmt::Display for PeerName {
 pub struct Config {
     /// The peer to dial; `None` only waits for one (`rft listen`).
     pub peer: Option<PeerAddress>,
+    /// The name of this host, which an authenticated peer is told; empty to tell none.
+    pub host_name: String,
     /// The UDP port of both hosts.
     pub port: u16,
     /// The local address to bind; all addresses of both families by default.
@@ -86,6 +88,7 @@ impl Config {
     pub fn new(peer: Option<PeerAddress>, port: u16, dir: impl Into<PathBuf>) -> Self {
         Self {
             peer,
+            host_name: String::new(),
             port,
             bind: None,
             folders: Folders::in_dir(dir),

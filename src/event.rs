@@ -129,6 +129,10 @@ pub enum Event {
         kx: &'static str,
         /// The peer's state folder: the same after a restart of its process.
         installation: InstallationId,
+        /// The version of the peer's program, as the peer says. It may contain control characters.
+        version: String,
+        /// The name of the peer's host, as the peer says. It may contain control characters.
+        host: String,
     },
     /// A host did not know the password; at most once a minute for each source.
     AuthFailed {

@@ -10,8 +10,8 @@
 //!
 //! A rule applies from the `FROM`th to the `TO`th pass of its place, counted from 1. `@FROM` alone
 //! is one pass, `@/FILE` applies while that file exists, and a rule without `@` always applies.
-//! Actions: `kill` (as SIGKILL), `panic` (as a bug in the task that passes the place), and the
-//! errors `EIO`, `ENOSPC`, `EDQUOT`, `EROFS`, `EACCES`, `ENOENT`.
+//! Actions: `kill` (as SIGKILL), `panic` (as a bug in the task that passes the place), `sleepN` and
+//! `spinN` (the thread rests, or uses a core, for N milliseconds), and the errors `EIO`, `ENOSPC`, `EDQUOT`, `EROFS`, `EACCES`, `ENOENT`.
 
 /// Passes a place where a test may kill the program.
 #[inline]
@@ -48,11 +48,14 @@ mod active {
     use std::ops::RangeInclusive;
     use std::path::PathBuf;
     use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+    use std::time::{Duration, Instant};
 
     #[derive(Clone, Copy)]
     enum Action {
         Kill,
         Panic,
+        Sleep(Duration),
+        Spin(Duration),
         Fail(Errno),
     }
 
@@ -134,6 +137,17 @@ mod active {
         match action {
             Action::Kill => die(),
             Action::Panic => panic!("failpoint {name}"),
+            Action::Sleep(time) => {
+                std::thread::sleep(time);
+                None
+            }
+            Action::Spin(time) => {
+                let begun = Instant::now();
+                while begun.elapsed() < time {
+                    std::hint::spin_loop();
+                }
+                None
+            }
             Action::Fail(Errno(_number, _kind)) if may_fail => {
                 #[cfg(unix)]
                 return Some(io::Error::from_raw_os_error(_number));
@@ -188,7 +202,14 @@ mod active {
             "EROFS" => Action::Fail(Errno(30, io::ErrorKind::ReadOnlyFilesystem)),
             "EACCES" => Action::Fail(Errno(13, io::ErrorKind::PermissionDenied)),
             "ENOENT" => Action::Fail(Errno(2, io::ErrorKind::NotFound)),
-            _ => return None,
+            text => {
+                let millis = |digits: &str| digits.parse().ok().map(Duration::from_millis);
+                if let Some(digits) = text.strip_prefix("sleep") {
+                    Action::Sleep(millis(digits)?)
+                } else {
+                    Action::Spin(millis(text.strip_prefix("spin")?)?)
+                }
+            }
         };
         Some((name.to_owned(), Rule { action, when }))
     }
@@ -204,9 +225,10 @@ mod active {
             assert_eq!(of("a.b=kill@3"), ("a.b".into(), When::Times(3..=3)));
             assert_eq!(of("a=ENOSPC@2..5"), ("a".into(), When::Times(2..=5)));
             assert_eq!(of("a=ENOSPC@2.."), ("a".into(), When::Times(2..=u64::MAX)));
+            assert_eq!(of("a=sleep50"), ("a".into(), When::Times(1..=u64::MAX)));
             assert_eq!(of("a=EIO@/x/y"), ("a".into(), When::Exists("/x/y".into())));
             assert!(
-                ["a", "a=", "a=EIO@", "a=EIO@x", "a=nothing"]
+                ["a", "a=", "a=EIO@", "a=EIO@x", "a=nothing", "a=sleep", "a=spinx"]
                     .iter()
                     .all(|text| parse_rule(text).is_none())
             );

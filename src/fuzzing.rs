@@ -9,6 +9,7 @@ mod messages;
 mod tests;
 mod transfer;
 
+pub use crate::control::fuzzing::requests;
 pub use crate::crypto::fuzzing::{handshake, records};
 pub use crate::inbox::fuzzing::{active_transfers, reassembly};
 pub use crate::outbox::fuzzing::{ignore_file, table};
@@ -29,4 +30,5 @@ pub const TARGETS: &[(&str, fn(&[u8]), u32)] = &[
     ("table", table, 500),
     ("ignore_file", ignore_file, 300),
     ("transfer", transfer, 30),
+    ("requests", requests, 2_000),
 ];

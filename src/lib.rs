@@ -15,6 +15,7 @@
 pub mod check;
 mod compress;
 pub mod config;
+pub mod control;
 mod crypto;
 mod daemon;
 pub mod error;
@@ -22,6 +23,7 @@ pub mod event;
 mod failpoint;
 pub mod hindrance;
 mod inbox;
+mod meter;
 mod outbox;
 mod peering;
 mod proto;
@@ -41,7 +43,7 @@ pub mod internals;
 
 pub use config::{Config, PeerAddress, PeerName};
 pub use crypto::password::{Password, PasswordKey};
-pub use daemon::{Daemon, EventReceiver, Handle};
+pub use daemon::{Daemon, EventReceiver, Handle, LockedFolders};
 pub use error::{ErrorKind, Finished, RunError};
 pub use event::{Event, PeerEvent};
 pub use proto::message::{InstallationId, TransferId};

@@ -1,19 +1,33 @@
-//! The state of a running process at one moment: plain values, without a sentence in them.
+//! The state of a running process at one moment: plain values, without a sentence in them. The
+//! terminal, the answer of the control socket (`docs/control.md`) and SIGUSR1 show the same values.
 //!
 //! [`crate::event::Event`]s are the changes of this state.
+
+mod encoding;
+mod session_end;
+mod waiting;
+
+pub use session_end::SessionEnd;
+pub use waiting::{OpenFileWait, Setback, SetbackKind, WaitReason, Waiting};
 
 use crate::config::PeerName;
 use crate::proto::message::{InstallationId, TransferId};
 use crate::proto::name::Name;
-use std::fmt;
+use serde::{Deserialize, Serialize};
 use std::net::SocketAddr;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 /// A snapshot of a running process.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Status {
+    /// The time of the snapshot.
+    #[serde(with = "encoding::time")]
+    pub time: SystemTime,
+    /// The version of the program.
+    pub version: String,
     /// Time since the start.
+    #[serde(rename = "uptime_seconds", with = "encoding::seconds")]
     pub uptime: Duration,
     /// The address of the UDP socket.
     pub local: SocketAddr,
@@ -22,30 +36,32 @@ pub struct Status {
 }
 
 /// A snapshot of one peer.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct PeerStatus {
     /// The peer.
+    #[serde(with = "encoding::peer_name")]
     pub name: PeerName,
+    /// The absolute path of Outgoing, with replacement characters if it is not UTF-8.
+    pub outgoing: String,
     /// The session, if there is one.
     pub session: Option<SessionStatus>,
     /// The end of the last session; `None` if there was none.
     pub last_end: Option<PastSession>,
-    /// Entries of Outgoing that the peer does not hold yet.
-    pub to_send: Backlog,
-    /// The peer's backlog, once it has told it in this session.
-    pub to_receive: Option<Backlog>,
-    /// Entries sent since the start.
-    pub sent: Totals,
-    /// Entries received since the start.
-    pub received: Totals,
-    /// Files that have been partly transferred, the oldest first.
+    /// The files that this side sends.
+    pub send: DirectionStatus,
+    /// The files that it receives.
+    pub receive: DirectionStatus,
+    /// Files that have been partly transferred, the oldest first. The list is limited;
+    /// [`PeerStatus::more_in_flight`] counts the others.
     pub in_flight: Vec<FileInFlight>,
+    /// Number of files in flight that are not in the list.
+    pub more_in_flight: u64,
     /// Transfers from the peer that are not finished.
     pub arriving: usize,
     /// Entries of Outgoing that are not sent yet: first those that something other than the order
     /// of the queue delays. The list is limited; [`PeerStatus::more_waiting`] counts the others.
-    pub waiting: Vec<(Name, WaitReason)>,
+    pub waiting: Vec<Waiting>,
     /// Number of waiting entries that are not in the list.
     pub more_waiting: u64,
 }
@@ -53,68 +69,171 @@ pub struct PeerStatus {
 impl PeerStatus {
     /// A peer that has had no session and has nothing to send.
     pub fn new(name: PeerName) -> Self {
+        let send = DirectionStatus { backlog: Some(Backlog::default()), ..Default::default() };
         Self {
             name,
+            outgoing: String::new(),
             session: None,
             last_end: None,
-            to_send: Backlog::default(),
-            to_receive: None,
-            sent: Totals::default(),
-            received: Totals::default(),
+            send,
+            receive: DirectionStatus::default(),
             in_flight: Vec::new(),
+            more_in_flight: 0,
             arriving: 0,
             waiting: Vec::new(),
             more_waiting: 0,
         }
     }
+
+    /// One direction.
+    pub fn direction(&self, direction: Direction) -> &DirectionStatus {
+        match direction {
+            Direction::Send => &self.send,
+            Direction::Receive => &self.receive,
+        }
+    }
 }
 
 /// A session that lasts.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct SessionStatus {
-    /// The peer's address when it connected.
+    /// The peer's present address.
     pub address: SocketAddr,
     /// The role of this side.
     pub role: SessionRole,
     /// The public name of the session, the same on both sides.
     pub id: String,
     /// The key exchange group that TLS negotiated, by its name in IANA's registry.
-    pub kx: &'static str,
+    pub kx: String,
     /// The peer's state folder: the same after a restart of its process.
+    #[serde(with = "encoding::installation")]
     pub installation: InstallationId,
-    /// Time since it was adopted.
+    /// The version of the peer's program, as the peer says; empty if it does not. It may contain
+    /// control characters.
+    pub version: String,
+    /// The name of the peer's host, as the peer says; empty if it does not. It may contain control
+    /// characters.
+    pub host: String,
+    /// When it was adopted.
+    #[serde(with = "encoding::time")]
+    pub since: SystemTime,
+    /// Time since then.
+    #[serde(rename = "age_seconds", with = "encoding::seconds")]
     pub age: Duration,
+    /// The network path.
+    pub path: PathStatus,
+}
+
+/// The network path of a session.
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct PathStatus {
+    /// Round-trip time.
+    #[serde(rename = "rtt_seconds", with = "encoding::seconds")]
+    pub rtt: Duration,
+    /// Share of this side's packets that were lost, 0 to 1, over the last seconds with traffic.
+    pub loss: f64,
+    /// The rate of the path from this side as congestion control measures it, in bytes per second; 0
+    /// before the first measurement, and with a rate limit, which hides the path.
+    pub rate: u64,
+    /// Size of the largest packets, in bytes.
+    pub mtu: u16,
 }
 
 /// A session that has ended.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct PastSession {
     /// Time since its end.
+    #[serde(rename = "ago_seconds", with = "encoding::seconds")]
     pub ago: Duration,
     /// Why it ended.
+    #[serde(flatten)]
     pub reason: SessionEnd,
 }
 
+/// One direction between this side and a peer.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct DirectionStatus {
+    /// What the sending side has not delivered yet; `None` if the peer has not told it in this
+    /// session.
+    pub backlog: Option<Backlog>,
+    /// Entries of the backlog that are not complete yet.
+    pub files_left: u64,
+    /// Bytes of the backlog that have not crossed yet. It shrinks while a file crosses.
+    pub bytes_left: u64,
+    /// Bytes per second over the last seconds.
+    pub rate: u64,
+    /// The time that `bytes_left` takes at this rate, if there is one.
+    #[serde(rename = "seconds_left", with = "encoding::optional_seconds")]
+    pub time_left: Option<Duration>,
+    /// What limits the speed now.
+    pub limit: Bottleneck,
+    /// Entries since the start of this process.
+    pub since_start: Totals,
+    /// Entries since the state folder was created.
+    pub in_all: Totals,
+    /// When the last entry was complete.
+    #[serde(with = "encoding::optional_time")]
+    pub last: Option<SystemTime>,
+}
+
+/// What limits the speed of a direction, by the waits of the last seconds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Bottleneck {
+    /// There is nothing to send.
+    #[default]
+    NothingToSend,
+    /// Nothing can be sent now: every entry waits, or there is no session.
+    Waiting,
+    /// A transfer has begun a moment ago, and nothing has been measured yet.
+    Starting,
+    /// The network path.
+    Path,
+    /// The disk of this side.
+    Disk,
+    /// The disk of the peer.
+    PeerDisk,
+    /// The processor of this side.
+    Processor,
+    /// The processor of the peer.
+    PeerProcessor,
+    /// `--limit-rate` of this side.
+    RateLimit,
+    /// `--limit-rate` of the peer.
+    PeerRateLimit,
+}
+
 /// A file that has been partly transferred.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct FileInFlight {
     /// Its direction.
     pub direction: Direction,
     /// Its name below Outgoing or Incoming.
+    #[serde(flatten, with = "encoding::path")]
     pub path: Name,
     /// Its transfer.
+    #[serde(with = "encoding::transfer")]
     pub transfer: TransferId,
     /// Bytes so far, those of earlier sessions included.
     pub bytes: u64,
     /// Bytes of the whole file.
     pub size: u64,
+    /// Time since it was started in this session.
+    #[serde(rename = "age_seconds", with = "encoding::seconds")]
+    pub age: Duration,
+    /// Bytes per second over the last seconds.
+    pub rate: u64,
 }
 
 /// The direction of a file, seen from this side.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Direction {
     /// From this side's Outgoing.
     Send,
@@ -123,7 +242,8 @@ pub enum Direction {
 }
 
 /// The role of a side in the handshake.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum SessionRole {
     /// It was dialled, and generated the session keys.
     Responder,
@@ -132,20 +252,22 @@ pub enum SessionRole {
 }
 
 /// A sum over entries.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Totals {
-    /// Entries, folders and links included.
+    /// Files.
     pub files: u64,
+    /// Folders and symbolic links.
+    pub folders: u64,
     /// Bytes of the files.
     pub bytes: u64,
 }
 
 /// The entries that a side has not delivered yet.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Backlog {
     /// Entries that settle, are ready, in flight, wait for another attempt, or are being removed
     /// after their receipt. Entries that were refused for good, cannot be read, stay, or are
-    /// unfinished do not count. Never 0 before the first scan is complete.
+    /// unfinished do not count. Folders and links do. Never 0 before the first scan is complete.
     pub files: u64,
     /// Bytes of these entries.
     pub bytes: u64,
@@ -155,99 +277,5 @@ impl Backlog {
     /// Whether the first scan is complete and nothing is left to deliver.
     pub fn is_empty(&self) -> bool {
         self.files == 0
-    }
-}
-
-/// Why an entry of Outgoing is not delivered yet. Times are those that remain.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum WaitReason {
-    /// It was written a moment ago. It is sent when it has been quiet for this much longer.
-    Settling(Duration),
-    /// A folder is sent after its contents.
-    Folder,
-    /// It is ready, and waits for its turn or for a peer.
-    Ready,
-    /// It is in flight.
-    InFlight,
-    /// The peer holds it, and it is being removed, archived or marked.
-    CleaningUp,
-    /// A program has it open for writing: it is not sent before that ends.
-    Open,
-    /// The peer holds it, but a program has it open for writing: it is removed after that.
-    DeliveredOpen,
-    /// A folder that the peer holds: it is removed when no file has arrived in it for this much
-    /// longer.
-    Lingering(Duration),
-    /// A folder that holds an unfinished file, which is left alone.
-    Unfinished,
-    /// The name of an unfinished file: it is left alone.
-    LeftAlone,
-    /// A delivery failed. It is offered again after this time.
-    Backoff(Duration),
-    /// The peer has something else at its path. The peer is asked again after this time.
-    Occupied(Duration),
-    /// It cannot be read. It is tried again after this time.
-    Unreadable(Duration),
-    /// The peer refused it, or the folder cannot be listed.
-    Refused,
-}
-
-/// What ends the wait of a file that a program has open for writing.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum OpenFileWait {
-    /// The program closes it.
-    Close,
-    /// The program pauses: a snapshot is sent (`--send-open`).
-    Pause,
-}
-
-/// Why a session ended.
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum SessionEnd {
-    /// This side was told to stop.
-    Stopped,
-    /// The peer said goodbye.
-    PeerLeft,
-    /// A newer session with the same installation replaced it.
-    Superseded,
-    /// The peer keeps another connection between the same two sides.
-    Duplicate,
-    /// The peer keeps a session with another installation.
-    Occupied,
-    /// The peer keeps a session with another program that has a copy of this state folder.
-    Copied,
-    /// The peer says that this side broke the protocol.
-    ProtocolBrokenHere,
-    /// The peer broke the protocol.
-    ProtocolBrokenByPeer,
-    /// The peer stopped answering.
-    TimedOut,
-    /// The connection was lost otherwise; QUIC's account of it.
-    Lost(String),
-}
-
-impl fmt::Display for SessionEnd {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Stopped => "stopped here",
-            Self::PeerLeft => "the peer left",
-            Self::Superseded => "a newer session took its place",
-            Self::Duplicate => "another connection to the same peer is kept",
-            Self::Occupied => "the peer keeps a session with another installation",
-            Self::Copied => {
-                "the peer keeps a session with another program that has a copy of this state folder"
-            }
-            Self::ProtocolBrokenHere => {
-                "the peer says that this side broke the protocol; run the same version of rft on both sides"
-            }
-            Self::ProtocolBrokenByPeer => {
-                "the peer broke the protocol; run the same version of rft on both sides"
-            }
-            Self::TimedOut => "the peer stopped answering",
-            Self::Lost(reason) => reason,
-        })
     }
 }

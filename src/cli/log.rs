@@ -173,7 +173,8 @@ struct LineWriter<'a>(&'a Output);
 
 impl Write for LineWriter<'_> {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
-        self.0.line(log_line(line).trim_end().to_owned());
+        // It has its time already.
+        self.0.report(log_line(line).trim_end().to_owned());
         Ok(line.len())
     }
 

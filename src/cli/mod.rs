@@ -4,6 +4,7 @@ mod args;
 mod check;
 mod demo;
 mod exit;
+mod host;
 mod log;
 mod manual;
 mod output;
@@ -13,6 +14,8 @@ mod peer;
 mod prompt;
 mod sandbox;
 mod shutdown;
+mod status;
+mod top;
 
 use args::{Command, CommandLine};
 use clap::Parser;
@@ -40,6 +43,8 @@ pub(crate) fn main() -> ExitCode {
     let result = match &line.command {
         None => return peer::run(&line),
         Some(Command::Check(args)) => return check::run(args),
+        Some(Command::Status(args)) => status::run(args),
+        Some(Command::Top(args)) => top::run(args),
         Some(Command::Demo(args)) => demo::run(args),
         Some(Command::Passphrase) => passphrase::generate()
             .map_err(|error| unknown("the system has no random numbers", &error))

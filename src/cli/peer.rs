@@ -9,12 +9,13 @@ use super::output::json::Json;
 use super::output::state;
 use super::output::terminal::{Show, Terminal};
 use super::sandbox::{self, NoSandbox};
-use super::{log, password, shutdown};
+use super::{host, log, password, shutdown};
 use rft::cause;
 use rft::config::Config;
+use rft::control::ControlSocket;
 use rft::error::{Finished, RunError};
 use rft::event::{Event, PeerEvent};
-use rft::{Daemon, Handle, Port};
+use rft::{Daemon, Handle, LockedFolders, Port};
 use rft::{Password, PasswordKey};
 use std::io::{self, BufWriter, IsTerminal};
 use std::path::{Path, PathBuf};
@@ -22,6 +23,7 @@ use std::process::ExitCode;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 use tokio::runtime::Runtime;
+use tokio::task::JoinHandle;
 
 /// Time for the last lines, long enough for a slow reader of the events.
 const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(30);
@@ -36,7 +38,11 @@ pub(crate) fn run(line: &CommandLine) -> ExitCode {
     let prepared = prepare(line);
     let json =
         line.options.json.then(|| Json::new(BufWriter::with_capacity(64 * 1024, io::stdout())));
-    let output = match Output::start(Terminal::stderr(show), json) {
+    // Set once the process has started.
+    let running = Arc::new(OnceLock::<Handle>::new());
+    let shown = running.clone();
+    let source = Box::new(move || shown.get().map(Handle::summary));
+    let output = match Output::start(Terminal::stderr(show, source), json) {
         Ok(output) => output,
         Err(error) => {
             return super::fail(&Failure::new(
@@ -48,7 +54,9 @@ pub(crate) fn run(line: &CommandLine) -> ExitCode {
     let runtime =
         tokio::runtime::Builder::new_multi_thread().enable_all().thread_name("rft").build();
     let result = match &runtime {
-        Ok(runtime) => prepared.and_then(|prepared| serve(line, prepared, &output, show, runtime)),
+        Ok(runtime) => {
+            prepared.and_then(|prepared| serve(line, prepared, &output, show, runtime, running))
+        }
         Err(error) => Err(unknown(error)),
     };
     let (code, reason) = match result {
@@ -71,6 +79,9 @@ pub(crate) fn run(line: &CommandLine) -> ExitCode {
 struct Prepared {
     config: Config,
     port: Port,
+    folders: LockedFolders,
+    /// `None` if it cannot be bound; the peer runs without it.
+    control: Option<ControlSocket>,
     password: Password,
     /// Texts to print when the output has started.
     warnings: Vec<String>,
@@ -82,23 +93,32 @@ struct Prepared {
 /// process. A command that cannot work creates nothing.
 fn prepare(line: &CommandLine) -> Result<Prepared, Failure> {
     let mut warnings: Vec<String> = keep_memory_private().err().into_iter().collect();
-    let config = line.config()?;
+    let mut config = line.config()?;
+    config.host_name = host::name();
     let failed = |error: RunError| Failure::new(exit::code_of(&error), error.to_string());
     // Before the prompt, since its answer would be lost on an error.
     let port = Daemon::check(&config).map_err(failed)?;
     let file = line.options.password_file.as_deref();
     let password = password::obtain(file, &mut |warning| warnings.push(warning))?;
-    Daemon::make_folders(&config.folders).map_err(failed)?;
+    let folders = Daemon::lock(&config.folders).map_err(failed)?;
+    // Before the sandbox, which lets no one create a socket.
+    let control = ControlSocket::bind(folders.state())
+        .map_err(|error| {
+            warnings.push(format!(
+                "there is no control socket, so `rft status` cannot ask this rft: {error}"
+            ))
+        })
+        .ok();
     let log_file = line.log_file();
     let log_folder = log::folder_of(&log_file);
     let restrict = || {
         // A log that cannot be written gets its warning later; the peer runs without it.
         let logs = log::create_folder(log_folder).is_ok().then_some(log_folder);
-        let folders = sandbox::folders_of(&config.folders, logs);
-        sandbox::restrict_writes(&folders).map(|()| folders)
+        let allowed = sandbox::folders_of(&config.folders, logs);
+        sandbox::restrict_writes(&allowed).map(|()| allowed)
     };
     let sandbox = (!line.options.no_sandbox).then(restrict);
-    Ok(Prepared { config, port, password, warnings, sandbox })
+    Ok(Prepared { config, port, folders, control, password, warnings, sandbox })
 }
 
 fn serve(
@@ -107,10 +127,9 @@ fn serve(
     output: &Output,
     show: Show,
     runtime: &Runtime,
+    running: Arc<OnceLock<Handle>>,
 ) -> Result<Finished, Failure> {
-    let Prepared { config, port, password, warnings, sandbox } = prepared;
-    // Set once the process has started.
-    let running = Arc::new(OnceLock::new());
+    let Prepared { config, port, folders, control, password, warnings, sandbox } = prepared;
     let (stop, stopped_by) = {
         let _context = runtime.enter();
         shutdown::listen(output.clone(), running.clone()).map_err(|error| unknown(&error))?
@@ -148,8 +167,11 @@ fn serve(
         observed.event(told.event);
     };
     let result = runtime.block_on(async {
-        let handle = Daemon::start_on(port, config, key, observer)?;
-        run_to_end(running.get_or_init(|| handle), stop).await
+        let handle = Daemon::start_on(port, folders, config, key, observer)?;
+        let served = control.map(|control| tokio::spawn(control.serve(handle.clone())));
+        let end = run_to_end(running.get_or_init(|| handle), stop).await;
+        served.inspect(JoinHandle::abort);
+        end
     });
     result.inspect(|finished| tracing::info!(?finished, "ended")).map_err(|error| {
         let code = match *error {
@@ -220,7 +242,7 @@ fn print_introduction(config: &Config, output: &Output, show: Show) {
     if show == Show::Errors {
         return;
     }
-    if io::stderr().is_terminal() {
+    if io::stderr().is_terminal() && show == Show::Progress {
         // Line by line: the output escapes a newline within a line.
         let banner = banner::text(console::colors_enabled_stderr());
         banner.split('\n').for_each(|line| output.line(line.to_owned()));

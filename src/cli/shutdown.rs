@@ -3,6 +3,7 @@
 
 use super::exit;
 use super::output::Output;
+use super::output::clock::Clock;
 use super::output::state;
 use rft::Handle;
 use std::future::Future;
@@ -14,6 +15,9 @@ use tokio::sync::watch;
 
 /// Time for the last lines after a second Ctrl-C.
 const EXIT_TIMEOUT: Duration = Duration::from_millis(500);
+
+/// Columns of the state that a signal requests: a line of the log is not folded.
+const STATE_WIDTH: usize = usize::MAX;
 
 /// The request of a signal.
 pub(crate) enum Signal {
@@ -54,7 +58,8 @@ pub(crate) fn listen(
         loop {
             match (signals.next().await, stopping) {
                 (Signal::State, _) => {
-                    let text = state::text(running.get().map(Handle::status).as_ref());
+                    let status = running.get().map(Handle::status);
+                    let text = state::text(status.as_ref(), &Clock::system(), STATE_WIDTH);
                     text.lines().for_each(|line| tracing::info!("{line}"));
                     output.report(text);
                 }

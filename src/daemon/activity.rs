@@ -1,143 +1,305 @@
-//! Counters of a peer and its files in flight, kept from its events.
+//! Counters of a peer, its rates and its files in flight, kept from its events.
 
+use super::lock::locked;
+use super::rate::RecentBytes;
 use crate::event::{Direction, Event};
 use crate::proto::message::TransferId;
-use crate::status::{FileInFlight, Totals};
+use crate::proto::name::Name;
+use crate::status::{Backlog, DirectionStatus, FileInFlight, Totals};
+use crate::store::SavedTotals;
 use std::collections::HashMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::Mutex;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use tokio::sync::Notify;
 
 /// The sums over the events of one peer.
-#[derive(Debug, Default)]
-pub(super) struct PeerActivity(Mutex<Sums>);
+#[derive(Debug)]
+pub(super) struct PeerActivity {
+    sums: Mutex<Sums>,
+    /// Told when a file begins while no other is in flight.
+    began: Notify,
+    /// Told when an entry is complete.
+    done: Notify,
+}
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Sums {
-    sent: Totals,
-    received: Totals,
+    /// By direction: sent and received.
+    lanes: [Lane; 2],
     /// Each with a number that grows with every start.
-    in_flight: HashMap<(Direction, TransferId), (u64, FileInFlight)>,
+    in_flight: HashMap<(Direction, TransferId), (u64, Transfer)>,
     started: u64,
+    /// Sessions that last. While a newer one replaces another there are two.
+    sessions: u32,
+}
+
+/// The sums of one direction.
+#[derive(Debug)]
+struct Lane {
+    since_start: Totals,
+    /// Those of earlier processes of this state folder.
+    before: Totals,
+    last: Option<SystemTime>,
+    recent: RecentBytes,
+    /// Files in flight.
+    active: u64,
+    /// Bytes of the files in flight that have crossed.
+    crossed: u64,
+    /// The backlog of the sending side when it was last told in this session.
+    told: Option<Backlog>,
+    /// Entries that were complete after that, which it still counts.
+    done: Totals,
+}
+
+/// A file in flight.
+#[derive(Debug)]
+struct Transfer {
+    path: Name,
+    bytes: u64,
+    size: u64,
+    since: Instant,
+    recent: RecentBytes,
 }
 
 impl PeerActivity {
+    /// Continues the counts of earlier processes: of sent entries, and of received ones.
+    pub(super) fn new(saved: [SavedTotals; 2], now: Instant) -> Self {
+        let lanes = saved.map(|saved| Lane::new(saved, now));
+        let sums = Mutex::new(Sums { lanes, in_flight: HashMap::new(), started: 0, sessions: 0 });
+        Self { sums, began: Notify::new(), done: Notify::new() }
+    }
+
     /// Takes one event into account.
-    pub(super) fn note(&self, event: &Event) {
+    pub(super) fn note(&self, event: &Event, now: Instant) {
         match event {
             Event::FileStarted { direction, path, size, transfer, offset } => {
-                let (direction, transfer) = (*direction, *transfer);
-                let (path, size, bytes) = (path.clone(), *size, *offset);
-                self.sums().start(FileInFlight { direction, path, transfer, bytes, size });
-            }
-            Event::FileProgress { direction, path, transfer, bytes, size } => {
-                let (direction, transfer, bytes, size) = (*direction, *transfer, *bytes, *size);
-                let mut sums = self.sums();
-                if let Some((_, file)) = sums.in_flight.get_mut(&(direction, transfer)) {
-                    file.bytes = bytes;
-                } else {
-                    let path = path.clone();
-                    sums.start(FileInFlight { direction, path, transfer, bytes, size });
+                let transfer = (*direction, *transfer);
+                let mut sums = locked(&self.sums);
+                sums.start(transfer, path.clone(), *offset, *size, now);
+                let first = sums.in_flight.len() == 1;
+                drop(sums);
+                if first {
+                    self.began.notify_one();
                 }
             }
-            Event::FileDone { direction, transfer, size, .. } => {
-                let mut sums = self.sums();
-                sums.in_flight.remove(&(*direction, *transfer));
-                let totals = match direction {
-                    Direction::Send => &mut sums.sent,
-                    Direction::Receive => &mut sums.received,
-                };
-                totals.files += 1;
-                totals.bytes += size;
+            Event::FileProgress { direction, path, transfer, bytes, size } => {
+                let transfer = (*direction, *transfer);
+                let mut sums = locked(&self.sums);
+                // A transfer of a session that has ended may still tell its progress, and no end.
+                if !sums.advance(transfer, *bytes, now) && sums.sessions > 0 {
+                    sums.start(transfer, path.clone(), *bytes, *size, now);
+                }
+            }
+            Event::FileDone { direction, transfer, size, blake3, offset, .. } => {
+                let transfer = (*direction, *transfer);
+                let is_file = *blake3 != [0; 32];
+                let mut sums = locked(&self.sums);
+                let known = sums.advance(transfer, *size, now);
+                sums.end(transfer);
+                let lane = sums.lane(*direction);
+                if !known {
+                    lane.recent.add(size.saturating_sub(*offset), now);
+                }
+                let one = if is_file { (1, 0) } else { (0, 1) };
+                for totals in [&mut lane.since_start, &mut lane.done] {
+                    totals.files += one.0;
+                    totals.folders += one.1;
+                    totals.bytes += size;
+                }
+                lane.last = Some(SystemTime::now());
+                drop(sums);
+                self.done.notify_one();
             }
             Event::FileFailed { direction, transfer, .. } => {
-                self.sums().in_flight.remove(&(*direction, *transfer));
+                locked(&self.sums).end((*direction, *transfer));
             }
+            Event::Backlog { direction, files, bytes } => {
+                let mut sums = locked(&self.sums);
+                let lane = sums.lane(*direction);
+                lane.told = Some(Backlog { files: *files, bytes: *bytes });
+                lane.done = Totals::default();
+            }
+            Event::Connected { .. } => locked(&self.sums).sessions += 1,
             // A transfer that its session interrupts has no event of its own.
-            Event::Disconnected { .. } => self.sums().in_flight.clear(),
+            Event::Disconnected { .. } => {
+                let mut sums = locked(&self.sums);
+                sums.sessions = sums.sessions.saturating_sub(1);
+                sums.in_flight.clear();
+                for lane in &mut sums.lanes {
+                    (lane.active, lane.crossed) = (0, 0);
+                    (lane.told, lane.done) = (None, Totals::default());
+                }
+            }
             _ => {}
         }
     }
 
     /// Entries sent since the start.
     pub(super) fn sent(&self) -> Totals {
-        self.sums().sent
+        locked(&self.sums).lane(Direction::Send).since_start
     }
 
-    /// Entries received since the start.
-    pub(super) fn received(&self) -> Totals {
-        self.sums().received
+    /// Whether files are in flight.
+    pub(super) fn is_active(&self) -> bool {
+        !locked(&self.sums).in_flight.is_empty()
     }
 
-    /// The files in flight, the oldest first.
-    pub(super) fn in_flight(&self) -> Vec<FileInFlight> {
-        let mut files: Vec<_> = self.sums().in_flight.values().cloned().collect();
-        files.sort_by_key(|(number, _)| *number);
-        files.into_iter().map(|(_, file)| file).collect()
+    /// Waits until a file begins while no other is in flight. One waiter at a time.
+    pub(super) async fn began(&self) {
+        self.began.notified().await;
     }
 
-    fn sums(&self) -> MutexGuard<'_, Sums> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Waits until an entry is complete. One waiter at a time.
+    pub(super) async fn done(&self) {
+        self.done.notified().await;
+    }
+
+    /// Number of files in flight.
+    pub(super) fn active(&self, direction: Direction) -> u64 {
+        locked(&self.sums).lane(direction).active
+    }
+
+    /// One direction, whose sending side has this backlog. What limits its speed is not known here.
+    pub(super) fn direction(
+        &self,
+        direction: Direction,
+        backlog: Option<Backlog>,
+        now: Instant,
+    ) -> DirectionStatus {
+        locked(&self.sums).lane(direction).status(backlog, now)
+    }
+
+    /// The counts for the next process: of sent entries, and of received ones.
+    pub(super) fn to_save(&self) -> [SavedTotals; 2] {
+        locked(&self.sums).lanes.each_ref().map(Lane::to_save)
+    }
+
+    /// At most `max` of the files in flight, the oldest first, and the number of the others.
+    pub(super) fn in_flight(&self, max: usize, now: Instant) -> (Vec<FileInFlight>, u64) {
+        let sums = locked(&self.sums);
+        let mut oldest: Vec<_> =
+            sums.in_flight.iter().map(|(key, (n, file))| (n, key, file)).collect();
+        oldest.sort_by_key(|(number, ..)| **number);
+        let more = oldest.len().saturating_sub(max) as u64;
+        let file =
+            |(_, &(direction, transfer), file): (&u64, &(Direction, TransferId), &Transfer)| {
+                let (path, bytes, size) = (file.path.clone(), file.bytes, file.size);
+                let age = now.saturating_duration_since(file.since);
+                FileInFlight {
+                    direction,
+                    path,
+                    transfer,
+                    bytes,
+                    size,
+                    age,
+                    rate: file.recent.rate(now),
+                }
+            };
+        (oldest.into_iter().take(max).map(file).collect(), more)
     }
 }
 
 impl Sums {
-    fn start(&mut self, file: FileInFlight) {
+    fn lane(&mut self, direction: Direction) -> &mut Lane {
+        match direction {
+            Direction::Send => &mut self.lanes[0],
+            Direction::Receive => &mut self.lanes[1],
+        }
+    }
+
+    fn start(
+        &mut self,
+        key: (Direction, TransferId),
+        path: Name,
+        bytes: u64,
+        size: u64,
+        now: Instant,
+    ) {
+        self.end(key);
         self.started += 1;
-        self.in_flight.insert((file.direction, file.transfer), (self.started, file));
+        let transfer = Transfer { path, bytes, size, since: now, recent: RecentBytes::new(now) };
+        self.in_flight.insert(key, (self.started, transfer));
+        let lane = self.lane(key.0);
+        lane.active += 1;
+        lane.crossed += bytes;
+    }
+
+    /// Returns whether the transfer is known.
+    fn advance(&mut self, key: (Direction, TransferId), bytes: u64, now: Instant) -> bool {
+        let Some((_, file)) = self.in_flight.get_mut(&key) else { return false };
+        let moved = bytes.saturating_sub(file.bytes);
+        file.bytes += moved;
+        file.recent.add(moved, now);
+        let lane = self.lane(key.0);
+        lane.crossed += moved;
+        lane.recent.add(moved, now);
+        true
+    }
+
+    fn end(&mut self, key: (Direction, TransferId)) {
+        if let Some((_, file)) = self.in_flight.remove(&key) {
+            let lane = self.lane(key.0);
+            lane.active -= 1;
+            lane.crossed -= file.bytes;
+        }
+    }
+}
+
+impl Lane {
+    fn new(saved: SavedTotals, now: Instant) -> Self {
+        let SavedTotals { files, folders, bytes, last } = saved;
+        let last = (last > 0).then(|| UNIX_EPOCH.checked_add(Duration::from_secs(last))).flatten();
+        Self {
+            since_start: Totals::default(),
+            before: Totals { files, folders, bytes },
+            last,
+            recent: RecentBytes::new(now),
+            active: 0,
+            crossed: 0,
+            told: None,
+            done: Totals::default(),
+        }
+    }
+
+    fn in_all(&self) -> Totals {
+        let (a, b) = (self.before, self.since_start);
+        Totals {
+            files: a.files.saturating_add(b.files),
+            folders: a.folders.saturating_add(b.folders),
+            bytes: a.bytes.saturating_add(b.bytes),
+        }
+    }
+
+    fn to_save(&self) -> SavedTotals {
+        let Totals { files, folders, bytes } = self.in_all();
+        let last = self.last.and_then(|last| last.duration_since(UNIX_EPOCH).ok());
+        SavedTotals { files, folders, bytes, last: last.map_or(0, |last| last.as_secs()) }
+    }
+
+    fn status(&self, backlog: Option<Backlog>, now: Instant) -> DirectionStatus {
+        let done = self.done;
+        // The entries done are those since the backlog was told: one that is known here earlier may
+        // have left them out already.
+        let left = self.told.or(backlog).unwrap_or_default();
+        let files_left = left.files.saturating_sub(done.files + done.folders).max(self.active);
+        let bytes_left = left.bytes.saturating_sub(done.bytes.saturating_add(self.crossed));
+        let rate = self.recent.rate(now);
+        let time_left = (bytes_left > 0 && rate > 0 && self.active > 0)
+            .then(|| Duration::try_from_secs_f64(bytes_left as f64 / rate as f64).ok())
+            .flatten();
+        DirectionStatus {
+            backlog,
+            files_left,
+            bytes_left,
+            rate,
+            time_left,
+            since_start: self.since_start,
+            in_all: self.in_all(),
+            last: self.last,
+            ..DirectionStatus::default()
+        }
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::proto::name::Name;
-    use crate::status::SessionEnd;
-    use std::time::Duration;
-
-    fn started(direction: Direction, id: u8) -> Event {
-        let (path, transfer) = (Name::parse(&[b'a' + id]).unwrap(), TransferId([id; 16]));
-        Event::FileStarted { direction, path, size: 10, transfer, offset: 2 }
-    }
-
-    fn done(direction: Direction, id: u8) -> Event {
-        Event::FileDone {
-            direction,
-            path: Name::parse(&[b'a' + id]).unwrap(),
-            size: 10,
-            transfer: TransferId([id; 16]),
-            blake3: [0; 32],
-            elapsed: Duration::ZERO,
-            offset: 2,
-            saved_as: None,
-        }
-    }
-
-    fn bytes(activity: &PeerActivity) -> Vec<u64> {
-        activity.in_flight().iter().map(|file| file.bytes).collect()
-    }
-
-    #[test]
-    fn events_add_up_to_counters_and_files_in_flight() {
-        let activity = PeerActivity::default();
-        for event in [started(Direction::Send, 1), started(Direction::Receive, 1)] {
-            activity.note(&event);
-        }
-        let (path, transfer) = (Name::parse(b"b").unwrap(), TransferId([1; 16]));
-        let direction = Direction::Receive;
-        let progress = Event::FileProgress { direction, path, transfer, bytes: 7, size: 10 };
-        activity.note(&progress);
-        assert_eq!(bytes(&activity), [2, 7]);
-        activity.note(&done(Direction::Send, 1));
-        // Without a start: the progress of a file that a disconnection hid.
-        activity.note(&done(Direction::Send, 2));
-        assert_eq!(bytes(&activity), [7]);
-        assert_eq!(activity.sent(), Totals { files: 2, bytes: 20 });
-        assert_eq!(activity.received(), Totals::default());
-        let (peer, reason) = (([127, 0, 0, 1], 1).into(), SessionEnd::TimedOut);
-        activity.note(&Event::Disconnected { peer, reason });
-        assert!(activity.in_flight().is_empty());
-        activity.note(&progress);
-        assert_eq!(bytes(&activity), [7]);
-        activity.note(&done(Direction::Receive, 1));
-        assert_eq!(activity.received(), Totals { files: 1, bytes: 10 });
-    }
-}
+mod tests;

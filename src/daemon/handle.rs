@@ -32,6 +32,15 @@ impl Handle {
         }
     }
 
+    /// As [`Handle::status`], without the waiting entries, which take a look at all of Outgoing:
+    /// for a view that is drawn several times a second.
+    pub fn summary(&self) -> Status {
+        match self.daemon.upgrade() {
+            Some(daemon) => daemon.status(0),
+            None => self.last.lock().unwrap_or_else(PoisonError::into_inner).clone(),
+        }
+    }
+
     /// Receives all events from now on.
     pub fn subscribe(&self) -> EventReceiver {
         self.events.subscribe()

@@ -4,17 +4,23 @@
 //! counters, refusals. Today's configuration has one peer, so the map of peers has one entry.
 
 mod activity;
+mod bottleneck;
 mod drain;
 mod events;
 mod handle;
+mod lock;
 mod peer;
+mod rate;
 mod session;
+mod setbacks;
 mod storage;
 #[cfg(test)]
 mod tests;
+mod totals;
 
 pub use events::EventReceiver;
 pub use handle::Handle;
+pub use storage::LockedFolders;
 
 use crate::config::{Config, Folders, PeerName};
 use crate::crypto::handshake::PeerId;
@@ -27,7 +33,7 @@ use crate::peering::connector;
 use crate::session::installation::Identity;
 use crate::session::{ControlReceiver, Session};
 use crate::status::Status;
-use crate::store::{StateDir, StoreError};
+use crate::store::StoreError;
 use crate::transport::endpoint::{Endpoint, EndpointError};
 use crate::transport::port::Port;
 use crate::transport::ticks::Ticks;
@@ -37,7 +43,7 @@ use rand::rngs::SysRng;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 use storage::Storage;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
@@ -59,13 +65,13 @@ pub struct Daemon {
 }
 
 impl Daemon {
-    /// Creates the missing folders. [`Daemon::start`] does it too; a process that is sandboxed to
-    /// the folders needs them before it starts its threads.
+    /// Creates the missing folders and locks them. [`Daemon::start`] does it too; a process that is
+    /// sandboxed to the folders needs them before it starts its threads.
     ///
     /// # Errors
-    /// [`RunError::Store`] if one cannot be created.
-    pub fn make_folders(folders: &Folders) -> Result<(), RunError> {
-        Ok(StateDir::make(folders)?)
+    /// [`RunError::Store`] if one cannot be created, or another process uses it.
+    pub fn lock(folders: &Folders) -> Result<LockedFolders, RunError> {
+        Ok(LockedFolders::open(folders)?)
     }
 
     /// Checks that the configured address can be bound and the peer's name resolves, before any
@@ -93,24 +99,28 @@ impl Daemon {
         key: PasswordKey,
         observer: impl Fn(PeerEvent) + Send + Sync + 'static,
     ) -> Result<Handle, RunError> {
-        Self::open(None, config, key, observer)
+        let folders = Self::lock(&config.folders)?;
+        Self::open(None, folders, config, key, observer)
     }
 
-    /// As [`Daemon::start`], on the port of [`Daemon::check`].
+    /// As [`Daemon::start`], on the port of [`Daemon::check`], with the folders of
+    /// [`Daemon::lock`].
     ///
     /// # Errors
     /// [`RunError`] if the process cannot start.
     pub fn start_on(
         port: Port,
+        folders: LockedFolders,
         config: Config,
         key: PasswordKey,
         observer: impl Fn(PeerEvent) + Send + Sync + 'static,
     ) -> Result<Handle, RunError> {
-        Self::open(Some(port), config, key, observer)
+        Self::open(Some(port), folders, config, key, observer)
     }
 
     fn open(
         port: Option<Port>,
+        folders: LockedFolders,
         config: Config,
         key: PasswordKey,
         observer: impl Fn(PeerEvent) + Send + Sync + 'static,
@@ -118,7 +128,7 @@ impl Daemon {
         let begun = Instant::now();
         let events = Events::new(observer);
         let own_events = events.sink(None, |_| {});
-        let storage = Storage::open(&config, &own_events)?;
+        let storage = Storage::open(folders, &config, &own_events)?;
         let (failures, failed) = mpsc::unbounded_channel();
         let peer = Arc::new(Peer::open(&config, &storage, &events, failures)?);
         let endpoint = match port {
@@ -152,7 +162,13 @@ impl Daemon {
     /// A snapshot, with at most `max_named` waiting entries of each peer by name.
     fn status(&self, max_named: usize) -> Status {
         let peers = self.peers.values().map(|peer| peer.status(max_named)).collect();
-        Status { uptime: self.begun.elapsed(), local: self.local, peers }
+        Status {
+            time: SystemTime::now(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            uptime: self.begun.elapsed(),
+            local: self.local,
+            peers,
+        }
     }
 
     /// The peer of a session. The connector has refused every other peer.
@@ -223,6 +239,7 @@ impl Run {
             Err(_) => Ok(finished),
         });
         let result = drain::conclude(&daemon, result);
+        totals::save(&daemon);
         *last.lock().unwrap_or_else(PoisonError::into_inner) = daemon.status(MAX_NAMED);
         result
     }
@@ -240,7 +257,8 @@ async fn serve(
 ) -> Result<Finished, RunError> {
     let mut sessions = JoinSet::new();
     let drained = drain::ended(daemon, config.wait, config.drain_reminder);
-    tokio::pin!(drained);
+    let totals = totals::keep(daemon);
+    tokio::pin!(drained, totals);
     let result = loop {
         tokio::select! {
             Some((session, control)) = adopted.recv() => {
@@ -251,6 +269,7 @@ async fn serve(
                 }
             }
             Some(_) = sessions.join_next() => {}
+            () = &mut totals => {}
             Some(error) = failed.recv() => break Err(error),
             error = daemon.folder_lost(ticks) => break Err(error.into()),
             result = &mut drained => break result,

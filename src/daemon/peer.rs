@@ -1,26 +1,36 @@
 //! One peer: both directions, its present session, and its counters.
 
 use super::activity::PeerActivity;
+use super::bottleneck::Bottlenecks;
 use super::events::Events;
+use super::lock::locked;
+use super::setbacks::Setbacks;
 use super::storage::Storage;
 use crate::config::{AfterSend, Compress, Config, OnConflict, PeerName};
 use crate::crypto::handshake::Role;
 use crate::error::RunError;
-use crate::event::{Event, EventSink};
-use crate::inbox::{Inbox, Limits};
+use crate::event::{Direction, Event, EventSink};
+use crate::inbox::{self, Inbox};
+use crate::meter::Meter;
 use crate::outbox::{Delivery, Outbox, OutboxConfig};
 use crate::proto::name::Name;
 use crate::session::Session;
-use crate::status::{Backlog, PastSession, PeerStatus, SessionEnd, SessionRole, SessionStatus};
-use crate::store::{Folder, Remover, StoreError};
+use crate::status::{
+    Backlog, Bottleneck, DirectionStatus, PastSession, PathStatus, PeerStatus, SessionEnd,
+    SessionRole, SessionStatus, WaitReason, Waiting,
+};
+use crate::store::{Folder, Ledger, Remover, StoreError};
 use std::collections::{HashMap, HashSet};
+use std::path::Path;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::{Duration, Instant, SystemTime};
 use tokio::sync::{Notify, mpsc, watch};
 
 /// Records in a row that may fail to open before a drain gives up.
 const MAX_UNOPENED: u32 = 5;
+/// Files in flight that a snapshot names.
+const MAX_IN_FLIGHT: usize = 100;
 
 /// Everything that belongs to one peer of the process. It outlives the peer's sessions.
 pub(super) struct Peer {
@@ -40,7 +50,14 @@ pub(super) struct Peer {
     pub(super) drain: bool,
     /// The backlog that the peer told in the present session.
     pub(super) peer_backlog: watch::Sender<Option<Backlog>>,
-    activity: Arc<PeerActivity>,
+    pub(super) activity: Arc<PeerActivity>,
+    /// Why entries of Outgoing were not delivered.
+    pub(super) setbacks: Setbacks,
+    /// What limits the speed.
+    pub(super) bottlenecks: Bottlenecks,
+    ledger: Arc<Ledger>,
+    /// The absolute path of Outgoing.
+    outgoing: String,
     sessions: Mutex<PeerSessions>,
     /// Files that failed and that no drain waits for.
     undelivered: Mutex<HashSet<Name>>,
@@ -70,9 +87,12 @@ impl Peer {
         events: &Events,
         failures: mpsc::UnboundedSender<RunError>,
     ) -> Result<Self, RunError> {
-        let (name, activity) = (config.peer_name(), Arc::new(PeerActivity::default()));
+        let name = config.peer_name();
+        let saved = storage.ledger.totals(name.as_str())?;
+        let activity = Arc::new(PeerActivity::new(saved, Instant::now()));
         let noted = activity.clone();
-        let events = events.sink(Some(name.clone()), move |event| noted.note(event));
+        let events =
+            events.sink(Some(name.clone()), move |event| noted.note(event, Instant::now()));
         let outgoing = Arc::new(Folder::open(&config.folders.outgoing, true)?);
         let outbox = OutboxConfig {
             outgoing: outgoing.clone(),
@@ -88,11 +108,19 @@ impl Peer {
         };
         let (incoming, ledger) = (storage.incoming.clone(), storage.ledger.clone());
         let committer = storage.committer.clone();
+        let meter = Arc::new(Meter::new());
         Ok(Self {
             name,
             outbox: Outbox::start(outbox, events.clone())?,
-            delivery: Delivery::new(outgoing, events.clone()),
-            inbox: Inbox::new(incoming, ledger, committer, events.clone(), limits(config)),
+            delivery: Delivery::new(outgoing, events.clone(), meter.clone()),
+            inbox: Inbox::new(
+                incoming,
+                ledger,
+                committer,
+                events.clone(),
+                limits(config),
+                meter.clone(),
+            ),
             inbox_changed: Notify::new(),
             events,
             in_flight: config.in_flight.max(1),
@@ -100,6 +128,10 @@ impl Peer {
             drain: config.drain,
             peer_backlog: watch::Sender::new(None),
             activity,
+            setbacks: Setbacks::default(),
+            bottlenecks: Bottlenecks::new(meter, storage.commits.clone()),
+            ledger: storage.ledger.clone(),
+            outgoing: absolute(&config.folders.outgoing),
             sessions: Mutex::default(),
             undelivered: Mutex::default(),
             refusals: Mutex::default(),
@@ -108,28 +140,79 @@ impl Peer {
         })
     }
 
-    /// A snapshot with at most `max_named` waiting entries by name.
+    /// A snapshot with at most `max_named` waiting entries by name. With 0 the entries are not
+    /// looked at, not even counted.
     pub(super) fn status(&self, max_named: usize) -> PeerStatus {
-        let waiting = self.outbox.waiting(max_named);
-        let sessions = self.sessions();
-        let session = sessions.live.as_ref().map(|(since, session)| {
-            let age = since.elapsed();
-            SessionStatus { age, ..session.clone() }
-        });
-        let last_end = sessions.last_end.as_ref();
-        PeerStatus {
-            name: self.name.clone(),
-            to_receive: session.as_ref().and(*self.peer_backlog.borrow()),
-            session,
-            last_end: last_end
-                .map(|(at, reason)| PastSession { ago: at.elapsed(), reason: reason.clone() }),
-            to_send: *self.outbox.backlog().borrow(),
-            sent: self.activity.sent(),
-            received: self.activity.received(),
-            in_flight: self.activity.in_flight(),
-            arriving: self.inbox.busy(),
-            waiting: waiting.named,
-            more_waiting: waiting.more,
+        let now = Instant::now();
+        let mut status = PeerStatus::new(self.name.clone());
+        status.outgoing = self.outgoing.clone();
+        {
+            let sessions = locked(&self.sessions);
+            let live = sessions.live.as_ref().zip(sessions.adopted.as_ref());
+            status.session = live.map(|((since, session), adopted)| SessionStatus {
+                age: since.elapsed(),
+                address: adopted.remote_address(),
+                path: PathStatus { loss: self.bottlenecks.loss(), ..adopted.path() },
+                ..session.clone()
+            });
+            status.last_end = sessions
+                .last_end
+                .as_ref()
+                .map(|(at, reason)| PastSession { ago: at.elapsed(), reason: reason.clone() });
+        }
+        let theirs = status.session.as_ref().and(*self.peer_backlog.borrow());
+        let own = Some(*self.outbox.backlog().borrow());
+        let connected = status.session.is_some();
+        status.send = self.direction(Direction::Send, own, connected, now);
+        status.receive = self.direction(Direction::Receive, theirs, connected, now);
+        (status.in_flight, status.more_in_flight) = self.activity.in_flight(MAX_IN_FLIGHT, now);
+        status.arriving = self.inbox.busy();
+        if max_named > 0 {
+            let waiting = self.outbox.waiting(max_named);
+            status.waiting = self.explained(waiting.named);
+            status.more_waiting = waiting.more;
+        }
+        status
+    }
+
+    /// One direction of a snapshot.
+    fn direction(
+        &self,
+        direction: Direction,
+        backlog: Option<Backlog>,
+        connected: bool,
+        now: Instant,
+    ) -> DirectionStatus {
+        let mut status = self.activity.direction(direction, backlog, now);
+        status.limit = match self.activity.active(direction) {
+            _ if !connected && status.files_left > 0 => Bottleneck::Waiting,
+            0 if status.files_left == 0 => Bottleneck::NothingToSend,
+            0 => Bottleneck::Waiting,
+            _ => self.bottlenecks.bottleneck(direction),
+        };
+        status
+    }
+
+    /// Waiting entries with what is known of the reason.
+    fn explained(&self, named: Vec<(Name, WaitReason)>) -> Vec<Waiting> {
+        let explain = |(name, reason): (Name, WaitReason)| {
+            let mut waiting = Waiting::new(name, reason);
+            match reason {
+                WaitReason::Backoff(_)
+                | WaitReason::Occupied(_)
+                | WaitReason::Unreadable(_)
+                | WaitReason::Refused => waiting.setback = self.setbacks.of(&waiting.path),
+                _ => {}
+            }
+            waiting
+        };
+        named.into_iter().map(explain).collect()
+    }
+
+    /// Records the counts for the next process. An error costs only these.
+    pub(super) fn save_totals(&self) {
+        if let Err(error) = self.ledger.save_totals(self.name.as_str(), self.activity.to_save()) {
+            tracing::warn!(%error, "the counts are not recorded");
         }
     }
 
@@ -157,9 +240,13 @@ impl Peer {
                 Role::Initiator => SessionRole::Initiator,
             },
             id: session.id().iter().map(|byte| format!("{byte:02x}")).collect(),
-            kx: session.key_exchange(),
+            kx: session.key_exchange().to_owned(),
             installation: session.installation(),
+            version: session.peer_version().to_owned(),
+            host: session.peer_host().to_owned(),
+            since: SystemTime::now(),
             age: Duration::ZERO,
+            path: session.path(),
         };
         self.sessions().live = Some((Instant::now(), status.clone()));
         self.peer_backlog.send_replace(None);
@@ -179,6 +266,7 @@ impl Peer {
     pub(super) fn delivered(&self, name: &Name) {
         self.left().remove(name);
         self.refusals().remove(name);
+        self.setbacks.delivered(name);
         self.unopened.store(0, Ordering::Relaxed);
     }
 
@@ -222,7 +310,7 @@ impl Peer {
     /// Tells that a drain is done.
     pub(super) fn emit_drained(&self, elapsed: Duration, left_alone: u64) {
         let sent = self.activity.sent();
-        let (files, bytes) = (sent.files, sent.bytes);
+        let (files, bytes) = (sent.files + sent.folders, sent.bytes);
         self.events.emit(Event::Drained { files, bytes, elapsed, left_alone });
     }
 
@@ -237,10 +325,6 @@ impl Peer {
     fn refusals(&self) -> MutexGuard<'_, HashMap<Name, String>> {
         locked(&self.refusals)
     }
-}
-
-fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Opens the folder through which sent files are removed. With `--after-send keep` it may be
@@ -260,9 +344,14 @@ fn open_remover(
     }
 }
 
+/// A path as text, from the root of the file system.
+fn absolute(path: &Path) -> String {
+    std::path::absolute(path).unwrap_or_else(|_| path.to_owned()).display().to_string()
+}
+
 /// The limits for files from the peer.
-fn limits(config: &Config) -> Limits {
-    Limits {
+fn limits(config: &Config) -> inbox::Limits {
+    inbox::Limits {
         max_file_size: config.max_file_size,
         max_incoming: config.max_incoming_bytes,
         min_free: config.min_free,

@@ -1,5 +1,6 @@
 //! The work of one session: files in both directions, and the control messages.
 
+use super::bottleneck::{Constraints, SAMPLE_INTERVAL};
 use super::peer::Peer;
 use crate::error::RunError;
 use crate::event::{Cause, Direction, Event};
@@ -18,22 +19,28 @@ use tokio::task::JoinSet;
 
 /// Minimum time between two `Backlog` messages, unless the backlog becomes empty or ceases to be.
 const BACKLOG_INTERVAL: Duration = Duration::from_millis(200);
+/// Minimum time between two `Limits` messages, unless nothing is in flight any more.
+const LIMITS_INTERVAL: Duration = Duration::from_secs(1);
 /// Maximum number of open file streams of this side; the peer may grant fewer.
 const MAX_STREAMS: u32 = 4096;
 
 /// Serves one session until its connection ends.
 pub(super) async fn run(peer: Arc<Peer>, session: Arc<Session>, control: ControlReceiver) {
     let _guard = session.closes_on_panic();
+    peer.bottlenecks.begin(session.accepts_limits());
     let status = peer.connected(&session);
     let (address, role, id) = (status.address, status.role, status.id);
-    let (kx, installation) = (status.kx, status.installation);
-    tracing::info!(peer = %address, ?role, session = %id, kx, %installation, "connected");
+    let (kx, installation) = (session.key_exchange(), status.installation);
+    let (version, host) = (status.version, status.host);
+    tracing::info!(peer = %address, ?role, session = %id, kx, %installation, version, host, "connected");
     peer.events.emit(Event::Connected {
         peer: address,
         role,
         session: id.clone(),
         kx,
         installation,
+        version,
+        host,
     });
     fail_point("session.begun");
 
@@ -42,6 +49,7 @@ pub(super) async fn run(peer: Arc<Peer>, session: Arc<Session>, control: Control
     parts.spawn(receive_files(peer.clone(), session.clone()));
     parts.spawn(tell_backlog(peer.clone(), session.clone()));
     parts.spawn(tell_forgotten(peer.clone(), session.clone()));
+    parts.spawn(tell_limits(peer.clone(), session.clone()));
     let control = tokio::spawn(receive_control(peer.clone(), session.clone(), control));
     let reason = session.closed().await;
     // The messages from before the end count: they may say that nothing is left.
@@ -166,6 +174,9 @@ fn finish(peer: &Peer, mut item: Item, result: Result<Receipt, DeliverError>, be
     if let DeliverError::Record(RecordError::Seal(_)) = error {
         peer.fail(RunError::Seal { path: path.clone() });
     }
+    if !withdrawn {
+        peer.setbacks.note(&path, &error, sentence_of(&error));
+    }
     let skipped = matches!(error, DeliverError::Refused { reason: Refusal::Conflict, .. });
     if matches!(retry, Retry::WhenChanged | Retry::WhenReadable | Retry::WhenFree) && !skipped {
         peer.mark_undelivered(&path);
@@ -288,6 +299,31 @@ async fn tell_forgotten(peer: Arc<Peer>, session: Arc<Session>) {
     }
 }
 
+/// Looks for what limits the speed while files are in flight, and tells the peer of changes.
+async fn tell_limits(peer: Arc<Peer>, session: Arc<Session>) {
+    let _guard = session.closes_on_panic();
+    let (mut told, mut told_at) = (Constraints::default(), None::<Instant>);
+    loop {
+        let found = peer.bottlenecks.sample(session.sent(), session.rate_limit());
+        let active = peer.activity.is_active();
+        // Nothing is in flight any more: nothing limits it.
+        let found = if active { found } else { Constraints::default() };
+        let may_tell = told_at.is_none_or(|at| at.elapsed() >= LIMITS_INTERVAL);
+        if found != told && (may_tell || !active) && session.accepts_limits() {
+            let Constraints { sending, receiving } = found;
+            if session.tell(&Control::Limits { sending, receiving }).await.is_err() {
+                return;
+            }
+            (told, told_at) = (found, Some(Instant::now()));
+        }
+        if active {
+            tokio::time::sleep(SAMPLE_INTERVAL).await;
+        } else {
+            peer.activity.began().await;
+        }
+    }
+}
+
 /// Ends the last session of a peer in order.
 pub(super) async fn leave(peer: Arc<Peer>) {
     let Some(session) = peer.adopted() else { return };
@@ -315,6 +351,9 @@ async fn receive_control(peer: Arc<Peer>, session: Arc<Session>, mut control: Co
                 peer.events.emit(Event::Backlog { direction: Direction::Receive, files, bytes });
             }
             Control::Forget(ids) => peer.inbox.forget(ids).await,
+            Control::Limits { sending, receiving } => {
+                peer.bottlenecks.told(Constraints { sending, receiving });
+            }
             Control::Adopt | Control::Goodbye => {}
         }
     }

@@ -1,12 +1,30 @@
 //! The folders and files that all peers of a process share.
 
-use crate::config::Config;
+use crate::config::{Config, Folders};
 use crate::event::EventSink;
 use crate::failpoint::fail_point;
 use crate::inbox::Committer;
+use crate::meter::Meter;
 use crate::proto::message::InstallationId;
 use crate::store::{Incoming, Ledger, StateDir, StoreError};
+use std::path::Path;
 use std::sync::Arc;
+
+/// The folders of a process, created, and locked until this is dropped or the process that takes it
+/// has ended ([`super::Daemon::lock`]).
+#[derive(Debug)]
+pub struct LockedFolders(StateDir);
+
+impl LockedFolders {
+    pub(super) fn open(folders: &Folders) -> Result<Self, StoreError> {
+        StateDir::open(folders).map(Self)
+    }
+
+    /// The state folder.
+    pub fn state(&self) -> &Path {
+        self.0.path()
+    }
+}
 
 /// The state folder with the ledger, and Incoming with the thread that commits to it.
 pub(super) struct Storage {
@@ -17,12 +35,18 @@ pub(super) struct Storage {
     pub(super) ledger: Arc<Ledger>,
     pub(super) incoming: Arc<Incoming>,
     pub(super) committer: Committer,
+    /// Measures the committing thread.
+    pub(super) commits: Arc<Meter>,
 }
 
 impl Storage {
     /// Opens the folders and completes the commits that a crash interrupted.
-    pub(super) fn open(config: &Config, events: &EventSink) -> Result<Self, StoreError> {
-        let state = StateDir::open(&config.folders)?;
+    pub(super) fn open(
+        locked: LockedFolders,
+        config: &Config,
+        events: &EventSink,
+    ) -> Result<Self, StoreError> {
+        let LockedFolders(state) = locked;
         fail_point("start.locked");
         let ledger = open_ledger(&state, events)?;
         let incoming = Arc::new(
@@ -30,8 +54,10 @@ impl Storage {
         );
         incoming.recover(&ledger, config.on_conflict)?;
         fail_point("start.recovered");
-        let committer = Committer::start(incoming.clone(), ledger.clone(), config.on_conflict)?;
-        Ok(Self { state, installation: ledger.installation(), ledger, incoming, committer })
+        let (rule, commits) = (config.on_conflict, Arc::new(Meter::new()));
+        let committer = Committer::start(incoming.clone(), ledger.clone(), rule, commits.clone())?;
+        let installation = ledger.installation();
+        Ok(Self { state, installation, ledger, incoming, committer, commits })
     }
 }
 

@@ -4,7 +4,7 @@ use super::*;
 use crate::config::{Bind, PeerAddress};
 use crate::error::ErrorKind;
 use crate::event::Direction;
-use crate::status::{SessionEnd, SessionRole, Totals};
+use crate::status::{PeerStatus, SessionEnd, SessionRole, Totals};
 use std::fs;
 use std::net::UdpSocket;
 use std::path::Path;
@@ -59,25 +59,28 @@ async fn a_handle_tells_the_state_and_its_changes_until_the_end() {
     };
     let done = next(&mut events, sent).await;
     assert_eq!(done.peer, Some(PeerName::new("127.0.0.1")));
-    let (one, none) = (Totals { files: 1, bytes: 5 }, Totals::default());
+    let (one, none) = (Totals { files: 1, folders: 0, bytes: 5 }, Totals::default());
+    let counts = |peer: &PeerStatus| (peer.send.since_start, peer.receive.since_start);
     let peer = &dialling.status().peers[0];
-    assert_eq!((peer.sent, peer.received), (one, none));
+    assert_eq!(counts(peer), (one, none));
     let session = peer.session.as_ref().unwrap();
     assert_eq!((session.role, session.address.port()), (SessionRole::Initiator, ports.0));
     // The receipt leaves before the receiver's own event.
     next(&mut others, |event| matches!(event, Event::FileDone { .. })).await;
     let peer = &waiting.status().peers[0];
-    assert_eq!((peer.sent, peer.received), (none, one));
+    assert_eq!(counts(peer), (none, one));
     assert_eq!(peer.session.as_ref().unwrap().id, session.id);
 
     dialling.stop();
     assert_eq!(timeout(LONG, dialling.wait()).await.unwrap().unwrap(), Finished::Stopped);
     while events.recv().await.is_some() {}
     let last = dialling.status();
-    assert_eq!((last.peers[0].sent, last.peers[0].session.is_none()), (one, true));
+    assert_eq!((last.peers[0].send.in_all, last.peers[0].session.is_none()), (one, true));
     assert_eq!(last.peers[0].last_end.as_ref().unwrap().reason, SessionEnd::Stopped);
     // The lock of the folder is free.
     let again = start(config(&b, ports.1, Some(ports.0)));
+    let continued = &again.status().peers[0];
+    assert_eq!((continued.send.in_all, continued.send.since_start), (one, none));
     let mut events = again.subscribe();
     let error = Daemon::start(config(&b, ports.1, None), PasswordKey::from_bytes([1; 32]), |_| {});
     assert_eq!(error.unwrap_err().kind(), ErrorKind::Folders);

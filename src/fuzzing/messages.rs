@@ -44,7 +44,10 @@ pub fn messages(data: &[u8]) {
     }
     if let Ok(settings) = Settings::decode(data) {
         let bytes = encoded(|out| settings.encode(out));
-        assert_eq!(bytes, data[..bytes.len()], "later versions may append fields");
+        // Earlier versions end before the texts, and later ones may append fields.
+        let both = bytes.len().min(data.len());
+        assert_eq!(bytes[..both], data[..both]);
+        assert!(both >= bytes.len() - 2);
     }
     if let Ok(control) = Control::decode(data) {
         assert_eq!(encoded(|out| control.encode(out)), data);

@@ -109,6 +109,11 @@ fn every_target_is_replayed_and_can_be_run() {
 }
 
 #[test]
+fn requests() {
+    replay("requests");
+}
+
+#[test]
 fn repair() {
     replay("repair");
 }

@@ -7,6 +7,7 @@ use crate::crypto::fuzzing::keys;
 use crate::crypto::seal::Numbered;
 use crate::event::EventSink;
 use crate::inbox::{Committer, Inbox, Limits};
+use crate::meter::Meter;
 use crate::outbox::{Compression, Delivery, Item, Receipt};
 use crate::proto::codec::Reader;
 use crate::proto::message::{CHUNK_SIZE, EntryKind, TransferId};
@@ -202,8 +203,10 @@ impl Receiver {
         let ledger = Arc::new(Ledger::open(&state).unwrap());
         let incoming = Arc::new(Incoming::open(&folders.incoming, &state).unwrap());
         incoming.recover(&ledger, OnConflict::Rename).unwrap();
+        let meter = Arc::new(Meter::new());
         let committer =
-            Committer::start(incoming.clone(), ledger.clone(), OnConflict::Rename).unwrap();
+            Committer::start(incoming.clone(), ledger.clone(), OnConflict::Rename, meter.clone())
+                .unwrap();
         let limits = Limits {
             max_file_size: None,
             max_incoming: None,
@@ -212,7 +215,7 @@ impl Receiver {
             keep_existing: false,
             renames: true,
         };
-        Self { inbox: Inbox::new(incoming, ledger, committer, EventSink::none(), limits) }
+        Self { inbox: Inbox::new(incoming, ledger, committer, EventSink::none(), limits, meter) }
     }
 }
 
@@ -274,7 +277,7 @@ async fn run(
 ) {
     let outgoing = Arc::new(Folder::open(&file.folder, false).unwrap());
     let item = file.item(&outgoing, faults.first_offer);
-    let delivery = Delivery::new(outgoing, EventSink::none());
+    let delivery = Delivery::new(outgoing, EventSink::none(), Arc::new(Meter::new()));
     let ((a_send, a_recv), a_far) = pipe(64 * 1024);
     let (b_near, (b_send, b_recv)) = pipe(64 * 1024);
     let keys = keys();

@@ -3,6 +3,7 @@
 
 use super::active::Claim;
 use crate::config::OnConflict;
+use crate::meter::{Meter, Stage};
 use crate::proto::message::Outcome;
 use crate::store::publish;
 use crate::store::{Arrived, Content, Incoming, Ledger, Reservation, StoreError};
@@ -57,12 +58,13 @@ impl Committer {
         incoming: Arc<Incoming>,
         ledger: Arc<Ledger>,
         on_conflict: OnConflict,
+        meter: Arc<Meter>,
     ) -> Result<Self, StoreError> {
         let (requests, queue) = mpsc::channel();
         let path = incoming.folder().path().display().to_string();
         let handle = std::thread::Builder::new()
             .name("rft-commit".into())
-            .spawn(move || run(&incoming, &ledger, on_conflict, &queue))
+            .spawn(move || run(&incoming, &ledger, on_conflict, &meter, &queue))
             .map_err(|error| StoreError::new("start a thread for", path, &error))?;
         Ok(Self {
             thread: Arc::new(CommitThread { requests: Some(requests), handle: Some(handle) }),
@@ -89,6 +91,7 @@ fn run(
     incoming: &Incoming,
     ledger: &Ledger,
     on_conflict: OnConflict,
+    meter: &Meter,
     queue: &mpsc::Receiver<CommitRequest>,
 ) {
     while let Ok(first) = queue.recv() {
@@ -103,7 +106,9 @@ fn run(
             .into_iter()
             .map(|request| (request.arrived, (request.rights, request.outcome)))
             .unzip();
+        let busy = meter.enter(Stage::Commit);
         let outcomes = publish(incoming, ledger, on_conflict, arrived);
+        drop(busy);
         for (outcome, (rights, sender)) in outcomes.into_iter().zip(rest) {
             drop(rights);
             // The session may have ended meanwhile; the entry stays published.
@@ -154,8 +159,13 @@ mod tests {
         let state = StateDir::open(&folders).unwrap();
         let ledger = Arc::new(Ledger::open(&state).unwrap());
         let incoming = Arc::new(Incoming::open(&folders.incoming, &state).unwrap());
-        let committer =
-            Committer::start(incoming.clone(), ledger.clone(), OnConflict::Rename).unwrap();
+        let committer = Committer::start(
+            incoming.clone(),
+            ledger.clone(),
+            OnConflict::Rename,
+            Arc::new(Meter::new()),
+        )
+        .unwrap();
         let active = Arc::new(ActiveTransfers::default());
         let last = TransferId([200; 16]);
         for n in 0..200 {

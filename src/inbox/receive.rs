@@ -16,6 +16,7 @@ use super::report::TransferReport;
 use crate::crypto::seal::RecordKind;
 use crate::event::{Direction, Event, EventSink};
 use crate::failpoint::fail_point;
+use crate::meter::Meter;
 use crate::proto::message::{EntryKind, Offer, Outcome, Refusal};
 use crate::session::record::{RecordError, RecordReader, RecordWriter};
 use crate::store::{Arrived, Content, Incoming, Ledger};
@@ -42,6 +43,7 @@ pub(crate) struct Inbox {
     active: Arc<ActiveTransfers>,
     refused: RefusedOffers,
     limits: Limits,
+    meter: Arc<Meter>,
     small: Arc<Semaphore>,
     large: Semaphore,
     /// Memory of incomplete records of all streams, in bytes.
@@ -84,8 +86,10 @@ impl Inbox {
         committer: Committer,
         events: EventSink,
         limits: Limits,
+        meter: Arc<Meter>,
     ) -> Self {
         Self {
+            meter,
             incoming,
             ledger,
             committer,

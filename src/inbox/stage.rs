@@ -9,6 +9,7 @@ use crate::compress::FrameDecompressor;
 use crate::crypto::filehash::{FILE_CHUNK, FileHasher};
 use crate::crypto::seal::{Buffers, Opener, RecordKind};
 use crate::failpoint::fail_point;
+use crate::meter::{Meter, Stage};
 use crate::proto::chunk_set::ChunkSet;
 use crate::proto::codec::Malformed;
 use crate::proto::message::{Accept, CHUNK_SIZE, Refusal, Trailer, TransferId};
@@ -103,13 +104,14 @@ impl Staging {
         mut records: mpsc::Receiver<SealedRecord>,
         buffers: &Buffers,
         counter: &AtomicU64,
+        meter: &Meter,
     ) -> Result<Written, ReceiveError> {
         let chunk = CHUNK_SIZE as u64;
         let step = (MAX_RESENT.max(self.size / MAX_RESENT_PART) / 2 - chunk).div_ceil(chunk);
         let mut saved = self.held.prefix_chunks();
         let mut trailer = None;
         while let Some(mut record) = records.blocking_recv() {
-            if let Some(last) = self.write(layout, &mut opener, &mut record, counter)? {
+            if let Some(last) = self.write(layout, &mut opener, &mut record, counter, meter)? {
                 trailer = Some(last);
             }
             buffers.give_back(record.bytes);
@@ -120,10 +122,12 @@ impl Staging {
             let written = opener.contiguous().saturating_sub(layout.index(0));
             self.held = ChunkSet::prefix(layout.file_offset(written) / chunk);
             if self.held.prefix_chunks() >= saved + step && !layout.is_last(record.k) {
+                let _busy = meter.enter(Stage::Write);
                 self.checkpoints.request(&self.staged, &self.held)?;
                 saved = self.held.prefix_chunks();
             }
         }
+        let _busy = meter.enter(Stage::Write);
         // Only a sync may report that a write failed.
         self.checkpoints.finish()?;
         let Some(trailer) = trailer.filter(|_| opener.is_complete()) else {
@@ -149,7 +153,9 @@ impl Staging {
         opener: &mut Opener,
         record: &mut SealedRecord,
         counter: &AtomicU64,
+        meter: &Meter,
     ) -> Result<Option<Trailer>, ReceiveError> {
+        let mut stage = meter.enter(Stage::Open);
         let (kind, plaintext) = opener.open(layout.index(record.k), &mut record.bytes)?;
         let last = layout.is_last(record.k);
         if kind != if last { RecordKind::Final } else { RecordKind::Data } {
@@ -161,8 +167,11 @@ impl Staging {
         };
         let data = self.decompressor.chunk(data, layout.data_len(record.k))?;
         let offset = layout.file_offset(record.k);
+        stage.switch(Stage::Write);
         self.staged.write_at(offset, data)?;
         fail_point("stage.written");
+        stage.switch(Stage::Open);
+        fail_point("stage.opened");
         if !data.is_empty() || self.size == 0 {
             let index = offset / CHUNK_SIZE as u64;
             self.hasher.push(index, FILE_CHUNK.hash(index, data)?)?;

@@ -9,7 +9,7 @@ use crate::config::{Config, PeerAddress};
 use crate::crypto::handshake::{PeerId, Role};
 use crate::crypto::password::PasswordKey;
 use crate::event::{Event, EventSink};
-use crate::proto::message::{InstallationId, Settings};
+use crate::proto::message::{InstallationId, Label, Settings};
 use crate::session::canonical;
 use crate::session::handshake::Authenticated;
 use crate::session::installation::{Clash, Clashes, Identity};
@@ -47,6 +47,8 @@ pub(crate) struct PeeringState {
     pub(crate) events: EventSink,
     pub(crate) peer: Option<PeerAddress>,
     pub(crate) exit_on_auth_failure: bool,
+    /// The name of this host, which an authenticated peer is told.
+    host: Label,
     pub(crate) streams: u32,
     pub(crate) memory: u64,
     held: Mutex<Option<Held>>,
@@ -126,6 +128,7 @@ impl PeeringState {
             events,
             peer: config.peer.clone(),
             exit_on_auth_failure: config.exit_on_auth_failure,
+            host: Label::new(&config.host_name),
             streams: MAX_STREAMS,
             memory: config.memory,
             held: Mutex::new(None),
@@ -163,11 +166,15 @@ impl PeeringState {
             last_session,
             last_alive: current.is_some(),
             streams: self.streams,
-            capabilities: Settings::ACCEPTS_COMPRESSED | Settings::ACCEPTS_REPAIR,
+            capabilities: Settings::ACCEPTS_COMPRESSED
+                | Settings::ACCEPTS_REPAIR
+                | Settings::ACCEPTS_LIMITS,
             installation: self.own.installation,
             partner: current.map(|current| current.peer.installation),
             displaced: current.is_some_and(|current| current.peer.process != peer)
                 && self.is_displaced(peer),
+            version: Label::new(env!("CARGO_PKG_VERSION")),
+            host: self.host,
         }
     }
 

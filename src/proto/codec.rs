@@ -100,6 +100,11 @@ impl<'a> Reader<'a> {
         self.take(len)
     }
 
+    /// Whether the message ends here.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// The bytes that are left, which end the message.
     pub fn rest(self) -> &'a [u8] {
         self.0
@@ -110,7 +115,7 @@ impl<'a> Reader<'a> {
     /// # Errors
     /// [`Malformed`] if bytes are left over.
     pub fn end(self) -> Result<(), Malformed> {
-        if self.0.is_empty() { Ok(()) } else { Err(Malformed) }
+        if self.is_empty() { Ok(()) } else { Err(Malformed) }
     }
 }
 

@@ -4,16 +4,20 @@
 //! most one [`Accept`] and exactly one [`Outcome`]. On the control stream each side sends
 //! [`Settings`] once, then [`Control`] messages.
 
+mod constraint;
 mod control;
 mod id;
+mod label;
 mod offer;
 mod outcome;
 #[cfg(test)]
 mod tests;
 
 pub use super::chunk_set::CHUNK_SIZE;
+pub use constraint::Constraint;
 pub use control::{Control, MAX_FORGET, Settings};
 pub use id::{InstallationId, TransferId};
+pub use label::Label;
 pub use offer::{Accept, Begin, EntryKind, Offer, Timestamp};
 pub use outcome::{MAX_TEXT, Outcome, Refusal, Trailer};
 

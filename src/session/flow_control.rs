@@ -1,7 +1,7 @@
 //! The flow-control windows of a session, which follow the path.
 
 use super::ClosesOnPanic;
-use crate::transport::congestion;
+use crate::transport::congestion::{self, PathEstimate};
 use crate::transport::connection_config::SEND_WINDOW;
 use crate::transport::fec::Fec;
 use crate::transport::rate_limit::RateLimit;
@@ -35,6 +35,19 @@ impl PathRate {
     }
 }
 
+/// What congestion control measures of the path, for people. Unlike [`PathRate`] it does not follow
+/// a window, which an application or a rate limit may keep small, and which is a multiple of what
+/// the path carries otherwise.
+#[derive(Debug, Clone, Default)]
+pub(super) struct MeasuredRate(Arc<AtomicU64>);
+
+impl MeasuredRate {
+    /// In bytes per second; 0 without a measurement, and under a rate limit, which hides the path.
+    pub(super) fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
 /// Keeps the windows of one connection up to date.
 pub(super) struct FlowControl {
     pub(super) connection: Connection,
@@ -42,6 +55,9 @@ pub(super) struct FlowControl {
     pub(super) memory: u64,
     pub(super) receive: ReceiveWindow,
     pub(super) rate: PathRate,
+    pub(super) measured: MeasuredRate,
+    /// The estimate of the present path. CUBIC has none.
+    pub(super) estimate: Option<Arc<PathEstimate>>,
     pub(super) fec: Fec,
     pub(super) limit: RateLimit,
     pub(super) streams: OpenStreams,
@@ -75,10 +91,11 @@ impl FlowControl {
     }
 
     /// Another address of the peer is another path, with a congestion controller of its own.
-    fn follow_address(&self, followed: &mut Option<SocketAddr>) {
+    fn follow_address(&mut self, followed: &mut Option<SocketAddr>) {
         let peer = self.connection.remote_address();
         if *followed != Some(peer) {
             let path = congestion::estimate(self.connection.congestion_state().into_any());
+            self.estimate = path.clone();
             self.fec.follow(peer, self.connection.rtt(), path);
             *followed = Some(peer);
         }
@@ -95,6 +112,9 @@ impl FlowControl {
             max = max.min(congestion::limited_send_window(limit, path.rtt));
         }
         self.rate.0.store(limit.map_or(rate, |limit| rate.min(limit)), Ordering::Relaxed);
+        let measured = self.estimate.as_ref().map_or(Some(rate), |path| path.bandwidth());
+        let measured = measured.filter(|_| limit.is_none()).unwrap_or(0);
+        self.measured.0.store(measured, Ordering::Relaxed);
         let send = congestion::send_window(path.cwnd, path.sent_packets, path.lost_packets, max);
         let receive = self.receive.next(path.rtt, Instant::now());
         if *set != Some((send, receive)) {

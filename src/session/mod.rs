@@ -10,11 +10,12 @@ mod flow_control;
 pub mod guess_limit;
 pub mod handshake;
 pub mod installation;
+mod path;
 pub mod record;
 
 use crate::crypto::handshake::{PeerId, Role};
 use crate::crypto::seal::{RecordKind, SessionKeys};
-use crate::proto::message::{Control, InstallationId, MAX_MESSAGE, Settings};
+use crate::proto::message::{Control, InstallationId, Label, MAX_MESSAGE, Settings};
 use crate::status::SessionEnd;
 use crate::transport::close_code::CloseCode;
 use crate::transport::fec::{Fec, RepairKey, SessionRepair};
@@ -24,9 +25,10 @@ use crate::transport::receive_window::ReceiveWindow;
 use crate::transport::stream::{OpenStreams, Priority, RecvHalf, SendBacklog, StreamError};
 use crate::transport::tls;
 pub use error::AuthError;
-use flow_control::FlowControl;
 pub use flow_control::PathRate;
+use flow_control::{FlowControl, MeasuredRate};
 use handshake::Authenticated;
+pub use path::SentSoFar;
 use quinn::{Connection, VarInt};
 use record::{RecordError, RecordReader, RecordWriter};
 use std::net::SocketAddr;
@@ -50,7 +52,12 @@ pub struct Session {
     id: [u8; 16],
     grant: u32,
     accepts_compressed: bool,
+    accepts_limits: bool,
+    limit: RateLimit,
+    version: Label,
+    host: Label,
     link: PathRate,
+    measured: MeasuredRate,
     backlog: SendBacklog,
     streams: OpenStreams,
     writer: Mutex<RecordWriter>,
@@ -88,6 +95,7 @@ impl Session {
         let (ending, link, backlog) =
             (Ending::default(), PathRate::default(), SendBacklog::default());
         let (keys, open) = (established.keys, OpenStreams::default());
+        let measured = MeasuredRate::default();
         fec.begin(SessionRepair {
             own: RepairKey::new(&keys.repair(established.role)),
             peers: RepairKey::new(&keys.repair(established.role.other())),
@@ -101,6 +109,8 @@ impl Session {
             memory,
             receive,
             rate: link.clone(),
+            measured: measured.clone(),
+            estimate: None,
             fec: fec.clone(),
             limit: limit.clone(),
             streams: open.clone(),
@@ -115,7 +125,12 @@ impl Session {
             id: established.session_id,
             grant: settings.streams,
             accepts_compressed: settings.capabilities & Settings::ACCEPTS_COMPRESSED != 0,
+            accepts_limits: settings.capabilities & Settings::ACCEPTS_LIMITS != 0,
+            limit: limit.clone(),
+            version: settings.version,
+            host: settings.host,
             link,
+            measured,
             backlog,
             streams: open,
             writer: Mutex::new(writer),

@@ -11,6 +11,7 @@ pub mod forge;
 pub mod peer;
 pub mod raw;
 pub mod relay;
+pub mod status;
 #[cfg(unix)]
 pub mod tree;
 

@@ -21,6 +21,8 @@ mod cli;
 mod compress;
 mod connector;
 #[cfg(unix)]
+mod control;
+#[cfg(unix)]
 mod cuts;
 #[cfg(unix)]
 mod disks;
@@ -38,7 +40,11 @@ mod relay;
 mod repair;
 #[cfg(unix)]
 mod sources;
+#[cfg(unix)]
+mod status;
 mod stranger;
+#[cfg(target_os = "linux")]
+mod top;
 mod urgent;
 #[cfg(target_os = "linux")]
 mod writers;

@@ -27,15 +27,18 @@ struct Layer {
 #[rustfmt::skip]
 const LAYERS: &[Layer] = &[
     Layer { name: "main", layers: &["cli"], crates: &[] },
-    Layer { name: "cli", layers: &["daemon", "check", "config", "event", "status", "hindrance", "error", "proto", "crypto", "cause"],
+    Layer { name: "cli", layers: &["daemon", "check", "control", "config", "event", "status", "hindrance", "error", "proto", "crypto", "cause"],
         crates: &["blake3", "clap", "clap_complete", "clap_mangen", "console", "data_encoding", "jiff", "landlock", "rand", "rpassword", "rustix", "serde", "serde_json",
                   "thiserror", "tokio", "tracing", "tracing_subscriber", "zeroize"] },
+    // commands of the same user: it asks a process, and reaches nothing beneath
+    Layer { name: "control", layers: &["daemon", "store", "status", "cause"],
+        crates: &["data_encoding", "rand", "rustix", "serde", "serde_json", "thiserror", "tokio", "tracing"] },
     Layer { name: "check", layers: &["peering", "transport", "store", "config", "hindrance", "cause"], crates: &["rustix", "tokio", "tracing"] },
-    Layer { name: "daemon", layers: &["outbox", "inbox", "peering", "session", "transport", "store", "proto", "crypto", "config", "event", "status", "error", "failpoint"],
+    Layer { name: "daemon", layers: &["outbox", "inbox", "peering", "session", "transport", "store", "proto", "crypto", "config", "event", "status", "error", "failpoint", "meter"],
         crates: &["bytes", "rand", "thiserror", "tokio", "tracing", "zeroize"] },
-    Layer { name: "outbox", layers: &["session", "transport", "store", "compress", "proto", "crypto", "config", "event", "status", "failpoint", "cause"],
+    Layer { name: "outbox", layers: &["session", "transport", "store", "compress", "proto", "crypto", "config", "event", "status", "failpoint", "cause", "meter"],
         crates: &["blake3", "bytes", "ignore", "notify", "rand", "thiserror", "tokio", "tracing"] },
-    Layer { name: "inbox", layers: &["session", "transport", "store", "compress", "proto", "crypto", "config", "event", "failpoint"],
+    Layer { name: "inbox", layers: &["session", "transport", "store", "compress", "proto", "crypto", "config", "event", "failpoint", "meter"],
         crates: &["blake3", "bytes", "rand", "thiserror", "tokio", "tracing"] },
     Layer { name: "peering", layers: &["session", "transport", "proto", "crypto", "config", "event", "hindrance", "failpoint", "cause"],
         crates: &["quinn", "quinn_proto", "rand", "thiserror", "tokio", "tracing"] },
@@ -54,19 +57,21 @@ const LAYERS: &[Layer] = &[
     Layer { name: "proto", layers: &[], crates: &["bytes", "data_encoding", "thiserror"] },
     Layer { name: "compress", layers: &[], crates: &["bytes", "thiserror", "zstd"] },
     // bodies of the fuzz targets, in no release
-    Layer { name: "fuzzing", layers: &["outbox", "inbox", "session", "transport", "store", "proto", "crypto", "config", "event"],
+    Layer { name: "fuzzing", layers: &["control", "outbox", "inbox", "session", "transport", "store", "proto", "crypto", "config", "event", "meter"],
         crates: &["blake3", "bytes", "tempfile", "tokio"] },
     // for the tests outside of src/, in no release
     Layer { name: "internals", layers: &["peering", "session", "transport", "store", "compress", "proto", "crypto", "failpoint"], crates: &[] },
     // plain values: the input and output of the engine
     Layer { name: "config", layers: &["proto"], crates: &["thiserror"] },
-    Layer { name: "status", layers: &["config", "proto"], crates: &[] },
+    Layer { name: "status", layers: &["config", "proto"], crates: &["data_encoding", "jiff", "serde"] },
     Layer { name: "hindrance", layers: &[], crates: &[] },
     Layer { name: "event", layers: &["config", "status", "hindrance", "proto"], crates: &[] },
     // why a run ends: the errors of all layers
     Layer { name: "error", layers: &["outbox", "peering", "store", "transport", "status", "proto", "crypto"], crates: &["thiserror"] },
     // causes of system errors, for people
     Layer { name: "cause", layers: &[], crates: &[] },
+    // where transfers spend their time
+    Layer { name: "meter", layers: &[], crates: &[] },
     // for tests: where the program is killed or a call fails
     Layer { name: "failpoint", layers: &[], crates: &["rustix"] },
 ];

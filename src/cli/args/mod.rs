@@ -16,7 +16,7 @@ const LISTEN: &str = "listen";
 const USAGE: &str = "rft [OPTIONS] <PEER> <PORT>
        rft [OPTIONS] listen <PORT>
        rft check [OPTIONS] [PEER PORT]
-       rft <demo|passphrase|completions|man>";
+       rft <status|top|demo|passphrase|completions|man>";
 
 const EXAMPLES: &str = "\
 Two hosts, one command each, the same password on both:
@@ -63,6 +63,10 @@ pub(crate) struct CommandLine {
 /// The commands besides running a peer.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
+    /// Show what the running rft does, what waits, and why
+    Status(StatusArgs),
+    /// Show the same on the whole screen, with the speed of the last minutes
+    Top(TopArgs),
     /// Check everything that an exchange needs, and say how to mend it
     Check(CheckArgs),
     /// Run two real peers on this machine that exchange a few files
@@ -105,6 +109,28 @@ pub(crate) struct CheckArgs {
     /// UDP port of both hosts
     #[arg(value_name = "PORT", allow_negative_numbers = true)]
     check_port: Option<String>,
+}
+
+/// Options of `rft status`.
+#[derive(Debug, Args)]
+pub(crate) struct StatusArgs {
+    /// Base folder of the running rft
+    #[arg(long, value_name = "DIR", default_value = ".", value_hint = ValueHint::DirPath)]
+    pub(crate) dir: PathBuf,
+    /// Show it again every second, until Ctrl-C
+    #[arg(short, long)]
+    pub(crate) watch: bool,
+    /// Print it as a JSON object in one line
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// Options of `rft top`.
+#[derive(Debug, Args)]
+pub(crate) struct TopArgs {
+    /// Base folder of the running rft
+    #[arg(long, value_name = "DIR", default_value = ".", value_hint = ValueHint::DirPath)]
+    pub(crate) dir: PathBuf,
 }
 
 /// Options of `rft demo`.
@@ -269,10 +295,16 @@ mod tests {
     fn help_is_short_and_names_every_command() {
         let help = CommandLine::command().term_width(100).render_help().to_string();
         let (options, names) = help.split_once("Names of unfinished files").unwrap();
-        assert!(options.lines().count() <= 80 && names.lines().count() <= 10, "{help}");
-        for word in
-            ["listen <PORT>", "check", "demo", "passphrase", "completions", "alice$ rft bob"]
-        {
+        assert!(options.lines().count() <= 83 && names.lines().count() <= 10, "{help}");
+        for word in [
+            "listen <PORT>",
+            "status",
+            "check",
+            "demo",
+            "passphrase",
+            "completions",
+            "alice$ rft bob",
+        ] {
             assert!(help.contains(word), "{word} is missing:\n{help}");
         }
     }

@@ -6,23 +6,41 @@ use std::io;
 /// The area. The cursor rests on the row below it, so a `^C` that the terminal echoes appears there
 /// and the next frame clears it.
 pub(crate) struct Area {
+    /// Opens `term` anew.
+    open: fn() -> Term,
     term: Term,
     /// The lines to show.
     lines: Vec<String>,
     /// Widths of the lines on the screen, in columns.
     drawn: Vec<usize>,
+    /// The last frame, and the size of the terminal then.
+    last: Option<(Vec<String>, (u16, u16))>,
 }
 
 impl Area {
     /// An empty area of stderr.
     pub(crate) fn stderr() -> Self {
-        Self { term: Term::buffered_stderr(), lines: Vec::new(), drawn: Vec::new() }
+        Self::on(Term::buffered_stderr)
+    }
+
+    /// An empty area of stdout.
+    pub(crate) fn stdout() -> Self {
+        Self::on(Term::buffered_stdout)
+    }
+
+    fn on(open: fn() -> Term) -> Self {
+        Self { open, term: open(), lines: Vec::new(), drawn: Vec::new(), last: None }
     }
 
     /// Columns that a line of the area may use. The last column stays free: some terminals wrap a
     /// line that fills it.
     pub(crate) fn width(&self) -> usize {
         usize::from(self.term.size().1).saturating_sub(1)
+    }
+
+    /// Lines that it may show ([`hidden_lines`]).
+    pub(crate) fn height(&self) -> usize {
+        usize::from(self.term.size().0).saturating_sub(2)
     }
 
     /// Whether nothing of it is on the screen or waits to be drawn.
@@ -38,9 +56,16 @@ impl Area {
     /// Prints `above` as ordinary lines where the area was, and the area below them. Errors are
     /// ignored: a terminal that is gone must not end a transfer.
     pub(crate) fn draw(&mut self, above: &[String]) {
-        if (!above.is_empty() || !self.is_empty()) && self.try_draw(above).is_err() {
+        let frame = (self.lines.clone(), self.term.size());
+        let is_same = self.last.as_ref() == Some(&frame) && above.is_empty();
+        if is_same || (above.is_empty() && self.is_empty()) {
+            // An idle terminal keeps a selection, and what its user has typed.
+            return;
+        }
+        self.last = Some(frame);
+        if self.try_draw(above).is_err() {
             // The buffer still holds this frame and would grow with every further one.
-            self.term = Term::buffered_stderr();
+            self.term = (self.open)();
         }
     }
 
@@ -80,7 +105,7 @@ mod tests {
         let mut screen = tempfile::tempfile().unwrap();
         let (reader, writer) = (screen.try_clone().unwrap(), screen.try_clone().unwrap());
         let term = Term::read_write_pair(reader, writer);
-        let mut area = Area { term, lines: Vec::new(), drawn: Vec::new() };
+        let mut area = Area { term, ..Area::stderr() };
         area.set(vec!["one".into(), "two".into()]);
         area.draw(&[]);
         area.set(vec!["three".into()]);

@@ -108,6 +108,8 @@ enum Fields<'a> {
         session: &'a str,
         kx: &'static str,
         installation: String,
+        version: &'a str,
+        host: &'a str,
     },
     AuthFailed {
         peer: SocketAddr,
@@ -215,9 +217,11 @@ fn fields_of(event: &Event) -> Option<(&'static str, Fields<'_>)> {
         Event::Heard { peer, elapsed, .. } => {
             ("heard", Fields::Silence { peer: *peer, seconds: elapsed.as_secs_f64() })
         }
-        Event::Connected { peer, role, session, kx, installation } => {
+        Event::Connected { peer, role, session, kx, installation, version, host } => {
             let (role, installation) = (role_name(*role), installation.to_string());
-            ("connected", Fields::Connected { peer: *peer, role, session, kx, installation })
+            let fields =
+                Fields::Connected { peer: *peer, role, session, kx, installation, version, host };
+            ("connected", fields)
         }
         Event::AuthFailed { peer, count } => {
             ("auth_failed", Fields::AuthFailed { peer: *peer, count: *count })

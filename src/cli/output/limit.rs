@@ -1,7 +1,6 @@
 //! Limits the lines about finished files on a terminal; files beyond the limit are summed up.
 
-use super::progress::arrow;
-use super::text::{self, Palette};
+use super::text::{self, Palette, arrow};
 use rft::event::Direction;
 use std::time::{Duration, Instant};
 

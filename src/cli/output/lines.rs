@@ -1,9 +1,8 @@
 //! Events as lines for people.
 
 use super::hindrance;
-use super::progress::arrow;
 use super::state;
-use super::text::{self, Palette};
+use super::text::{self, Palette, arrow};
 use rft::event::{Direction, Event, Occasion};
 use rft::hindrance::Hindrance;
 

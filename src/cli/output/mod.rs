@@ -1,7 +1,9 @@
 //! Output: one thread prints the events that the engine's threads put into its queue.
 
-mod area;
+pub(crate) mod area;
 pub(crate) mod banner;
+pub(crate) mod bottleneck;
+pub(crate) mod clock;
 mod failures;
 pub(crate) mod hindrance;
 pub(crate) mod json;
@@ -254,7 +256,7 @@ impl Printer {
             let files = dropped.files.swap(0, Ordering::Relaxed);
             if files > 0 {
                 let bytes = dropped.bytes.swap(0, Ordering::Relaxed);
-                self.terminal.add_to_totals(direction, files, bytes);
+                self.terminal.count_dropped(direction, files, bytes);
             }
         }
     }
@@ -317,11 +319,15 @@ mod tests {
 
     const TIMEOUT: Duration = Duration::from_secs(20);
 
+    fn start(pipe: &Pipe) -> Output {
+        let terminal = Terminal::stderr(Show::Errors, Box::new(|| None));
+        Output::start(terminal, Some(Json::new(pipe.clone()))).unwrap()
+    }
+
     #[test]
     fn a_slow_reader_misses_only_progress_events() {
         let pipe = Pipe::default();
-        let output =
-            Output::start(Terminal::stderr(Show::Errors), Some(Json::new(pipe.clone()))).unwrap();
+        let output = start(&pipe);
         for i in 0..2000 {
             output.event(sample::progress(Direction::Send, "big", i, 2000));
             output.event(sample::done(Direction::Send, &format!("f{i}"), 1));
@@ -341,8 +347,7 @@ mod tests {
     #[test]
     fn the_end_waits_no_longer_than_its_timeout() {
         let pipe = Pipe::default();
-        let output =
-            Output::start(Terminal::stderr(Show::Errors), Some(Json::new(pipe.clone()))).unwrap();
+        let output = start(&pipe);
         let start = Instant::now();
         output.event(sample::listening());
         output.end(130, "stopped at once", Duration::from_millis(50));
@@ -354,9 +359,7 @@ mod tests {
     fn the_end_waits_for_a_slow_reader_but_not_for_a_stalled_one() {
         for slow in [true, false] {
             let pipe = Pipe::default();
-            let output =
-                Output::start(Terminal::stderr(Show::Errors), Some(Json::new(pipe.clone())))
-                    .unwrap();
+            let output = start(&pipe);
             for _ in 0..QUEUE_CAPACITY {
                 output.event(sample::listening());
             }

@@ -1,12 +1,14 @@
-//! The files in transfer, and the lines that show them in the progress area.
+//! The progress area: the files in flight, each direction, and the state in the last line. All of it
+//! comes from one snapshot of the process.
 
-use super::text::{self, Palette};
+use super::bottleneck;
+use super::clock::{Clock, age};
+use super::state::{left, speed};
+use super::text::{self, Palette, arrow, rtt};
 use console::measure_text_width;
-use rft::Name;
-use rft::TransferId;
-use rft::event::{Direction, Event};
-use std::collections::{BTreeMap, HashMap};
-use std::time::{Duration, Instant};
+use rft::event::Direction;
+use rft::status::{Bottleneck, FileInFlight, PeerStatus, Status, Totals};
+use std::time::{Duration, SystemTime};
 
 /// Files with a bar of their own; the others are counted.
 const MAX_BARS: usize = 8;
@@ -16,339 +18,234 @@ const BAR_DELAY: Duration = Duration::from_millis(250);
 /// gets one later.
 const SMALL: u64 = 1_000_000;
 const SMALL_BAR_DELAY: Duration = Duration::from_secs(3);
-/// Time constant of the smoothed rates, in seconds.
-const RATE_WINDOW: f64 = 2.0;
+/// A time beyond this one is no forecast.
+const MAX_FORECAST: Duration = Duration::from_secs(86_400);
 
-/// The transfers of both directions, and the peer that `rft` waits for.
-#[derive(Debug, Default)]
-pub(crate) struct Progress {
-    /// In the order of their start.
-    bars: BTreeMap<u64, Bar>,
-    by_transfer: HashMap<(Direction, TransferId), u64>,
-    next: u64,
-    send: Totals,
-    receive: Totals,
-    waiting: Option<(String, Instant)>,
+/// Whether the lines change several times a second.
+pub(crate) fn is_moving(status: &Status) -> bool {
+    status.peers.iter().any(|peer| !peer.in_flight.is_empty())
 }
 
-#[derive(Debug)]
-struct Bar {
-    direction: Direction,
-    path: Name,
-    bytes: u64,
-    size: u64,
-    since: Instant,
-    rate: Rate,
-}
-
-/// One direction since the start.
-#[derive(Debug, Default)]
-pub(crate) struct Totals {
-    pub(crate) files: u64,
-    pub(crate) bytes: u64,
-    left_files: u64,
-    left_bytes: u64,
-    rate: Rate,
-}
-
-/// Bytes per second, exponentially smoothed.
-#[derive(Debug, Default)]
-struct Rate {
-    moved: u64,
-    per_second: Option<f64>,
-}
-
-impl Rate {
-    fn tick(&mut self, elapsed: Duration) {
-        let seconds = elapsed.as_secs_f64().max(0.001);
-        let now = self.moved as f64 / seconds;
-        let weight = 1.0 - (-seconds / RATE_WINDOW).exp();
-        let smoothed = self.per_second.map_or(now, |before| before + weight * (now - before));
-        self.per_second = Some(smoothed);
-        self.moved = 0;
-    }
-
-    fn get(&self) -> f64 {
-        self.per_second.unwrap_or(0.0)
-    }
-
-    /// The time for `bytes` at this rate; `None` if unknown or a day or more.
-    fn time_for(&self, bytes: u64) -> Option<Duration> {
-        let seconds = bytes as f64 / self.get();
-        (seconds.is_finite() && seconds < 86_400.0).then(|| Duration::from_secs_f64(seconds.ceil()))
-    }
-}
-
-impl Progress {
-    /// Updates the transfers from an event.
-    pub(crate) fn update(&mut self, event: &Event, now: Instant) {
-        match event {
-            Event::Waiting { peer, .. } => {
-                let peer = peer.as_deref().map_or_else(|| "a peer".to_owned(), text::printable);
-                self.waiting = Some((peer, now));
-            }
-            Event::Connected { .. } => self.waiting = None,
-            Event::Disconnected { .. } => {
-                self.bars.clear();
-                self.by_transfer.clear();
-            }
-            Event::FileStarted { direction, path, size, transfer, offset } => {
-                self.begin((*direction, *transfer), path, *offset, *size, now);
-            }
-            Event::FileProgress { direction, path, transfer, bytes, size } => {
-                let key = (*direction, *transfer);
-                if !self.by_transfer.contains_key(&key) {
-                    self.begin(key, path, *bytes, *size, now);
-                }
-                self.advance(key, *bytes);
-            }
-            Event::FileDone { direction, transfer, size, offset, .. } => {
-                let key = (*direction, *transfer);
-                if self.by_transfer.contains_key(&key) {
-                    self.advance(key, *size);
-                } else {
-                    self.totals(*direction).rate.moved += size.saturating_sub(*offset);
-                }
-                self.end(key);
-                self.add_to_totals(*direction, 1, *size);
-            }
-            Event::FileFailed { direction, transfer, .. } => self.end((*direction, *transfer)),
-            Event::Backlog { direction, files, bytes } => {
-                let totals = self.totals(*direction);
-                (totals.left_files, totals.left_bytes) = (*files, *bytes);
-            }
-            _ => {}
-        }
-    }
-
-    /// Counts finished files.
-    pub(crate) fn add_to_totals(&mut self, direction: Direction, files: u64, bytes: u64) {
-        let totals = self.totals(direction);
-        totals.files += files;
-        totals.bytes += bytes;
-        // An estimate until the next `Backlog` event.
-        totals.left_files = totals.left_files.saturating_sub(files);
-        totals.left_bytes = totals.left_bytes.saturating_sub(bytes);
-    }
-
-    /// The totals of one direction since the start.
-    pub(crate) fn totals(&mut self, direction: Direction) -> &mut Totals {
-        match direction {
-            Direction::Send => &mut self.send,
-            Direction::Receive => &mut self.receive,
-        }
-    }
-
-    fn begin(
-        &mut self,
-        key: (Direction, TransferId),
-        path: &Name,
-        bytes: u64,
-        size: u64,
-        now: Instant,
-    ) {
-        self.end(key);
-        let bar = Bar {
-            direction: key.0,
-            path: path.clone(),
-            bytes,
-            size,
-            since: now,
-            rate: Rate::default(),
+/// The lines of the area, at most `width` columns wide.
+pub(crate) fn lines(status: &Status, clock: &Clock, width: usize, palette: Palette) -> Vec<String> {
+    let mut lines = Vec::new();
+    for peer in &status.peers {
+        let old_enough = |file: &&FileInFlight| {
+            file.age >= if file.size < SMALL { SMALL_BAR_DELAY } else { BAR_DELAY }
         };
-        self.by_transfer.insert(key, self.next);
-        self.bars.insert(self.next, bar);
-        self.next += 1;
-    }
-
-    fn advance(&mut self, key: (Direction, TransferId), bytes: u64) {
-        let bar = self.by_transfer.get(&key).and_then(|number| self.bars.get_mut(number));
-        if let Some(bar) = bar {
-            let moved = bytes.saturating_sub(bar.bytes);
-            bar.bytes = bytes.min(bar.size);
-            bar.rate.moved += moved;
-            self.totals(key.0).rate.moved += moved;
-        }
-    }
-
-    fn end(&mut self, key: (Direction, TransferId)) {
-        if let Some(number) = self.by_transfer.remove(&key) {
-            self.bars.remove(&number);
-        }
-    }
-
-    /// Updates the rates; `elapsed` is the time since the last call.
-    pub(crate) fn tick(&mut self, elapsed: Duration) {
-        self.send.rate.tick(elapsed);
-        self.receive.rate.tick(elapsed);
-        self.bars.values_mut().for_each(|bar| bar.rate.tick(elapsed));
-    }
-
-    /// Whether the lines change without an event.
-    pub(crate) fn is_moving(&self) -> bool {
-        !self.bars.is_empty() || self.waiting.is_some()
-    }
-
-    /// The lines of the area, at most `width` columns wide.
-    pub(crate) fn lines(&self, width: usize, now: Instant, palette: Palette) -> Vec<String> {
-        let mut lines = Vec::new();
-        let old_enough = |bar: &&Bar| {
-            let age = now.duration_since(bar.since);
-            age >= if bar.size < SMALL { SMALL_BAR_DELAY } else { BAR_DELAY }
-        };
-        lines.extend(
-            self.bars
-                .values()
-                .filter(old_enough)
-                .take(MAX_BARS)
-                .map(|bar| bar.line(width, palette)),
-        );
-        let more = self.bars.len() - lines.len();
+        let bars: Vec<_> = peer.in_flight.iter().filter(old_enough).take(MAX_BARS).collect();
+        let names = bars.iter().map(|file| measure_text_width(&file.path.to_string()));
+        let column = names.max().unwrap_or(0);
+        lines.extend(bars.iter().map(|file| bar(file, column, width, palette)));
+        let more = (peer.in_flight.len() - bars.len()) as u64 + peer.more_in_flight;
         if more > 0 {
-            lines.push(palette.dim(&format!("  + {} more", text::count(more as u64))));
+            lines.push(palette.dim(&format!("  + {} more", text::count(more))));
         }
         for direction in [Direction::Send, Direction::Receive] {
-            lines.extend(self.total_line(direction, palette));
+            lines.extend(direction_line(peer, direction, width).map(|line| palette.bold(&line)));
         }
-        if let Some((peer, since)) = &self.waiting {
-            let time = text::countdown(now.duration_since(*since));
-            lines.push(palette.warn(&format!("waiting for {peer}, {time}")));
-        }
-        lines
-            .into_iter()
-            .map(|line| console::truncate_str(&line, width, "…").into_owned())
-            .collect()
+        let last = peer_line(peer, status, clock, width);
+        let styled = if peer.session.is_some() { last } else { palette.warn(&last) };
+        lines.push(styled);
     }
+    let fits = |line: String| console::truncate_str(&line, width, "…").into_owned();
+    lines.into_iter().map(fits).collect()
+}
 
-    /// `↑ 12 files, 3.10 MB sent; 28 files, 17.0 MB left; 2.10 MB/s, 8 s`
-    fn total_line(&self, direction: Direction, palette: Palette) -> Option<String> {
-        let totals = match direction {
-            Direction::Send => &self.send,
-            Direction::Receive => &self.receive,
-        };
-        let active: Vec<&Bar> =
-            self.bars.values().filter(|bar| bar.direction == direction).collect();
-        if totals.left_files == 0 && active.is_empty() {
-            return None;
+/// `↑ 28 left, 17.0 MB; 2.10 MB/s, 8 s; limited by the path (about 12.3 MB/s, 0.5 % lost)`, while
+/// files are in flight.
+fn direction_line(peer: &PeerStatus, direction: Direction, width: usize) -> Option<String> {
+    let status = peer.direction(direction);
+    if matches!(status.limit, Bottleneck::NothingToSend | Bottleneck::Waiting) {
+        return None;
+    }
+    let session = peer.session.as_ref();
+    let line = |limit| {
+        let parts = [left(status), speed(status), Some(limit)];
+        let parts: Vec<_> = parts.into_iter().flatten().collect();
+        format!("{} {}", arrow(direction), parts.join("; "))
+    };
+    let long = line(bottleneck::sentence(status.limit, direction, session));
+    let fits = measure_text_width(&long) <= width;
+    Some(if fits { long } else { line(bottleneck::sentence(status.limit, direction, None)) })
+}
+
+/// `bob connected 3 d, 41 ms, idle; 303 files received, last 23:14`.
+fn peer_line(peer: &PeerStatus, status: &Status, clock: &Clock, width: usize) -> String {
+    let name = name_of(peer);
+    let state = match (&peer.session, &peer.last_end) {
+        (Some(session), _) => {
+            let connected = format!("{name} connected {}", age(session.age));
+            format!("{connected}, {}{}", rtt(session.path.rtt), rest(peer))
         }
-        let left_bytes = totals.left_bytes.max(active.iter().map(|bar| bar.size).sum());
-        let done = if direction == Direction::Send { "sent" } else { "received" };
-        let mut line = format!(
-            "{} {}, {} {done}; {}, {} left",
-            arrow(direction),
-            text::files(totals.files),
-            text::bytes(totals.bytes),
-            text::files(totals.left_files.max(active.len() as u64)),
-            text::bytes(left_bytes),
-        );
-        let there: u64 = active.iter().map(|bar| bar.bytes).sum();
-        let remaining = left_bytes.saturating_sub(there);
-        // Without an active transfer the remaining files settle or are being removed from Outgoing:
-        // the rate says nothing about that.
-        if totals.rate.get() >= 1.0 && !active.is_empty() {
-            line.push_str(&format!("; {}", text::rate(totals.rate.get())));
-            if let Some(time) = totals.rate.time_for(remaining) {
-                line.push_str(&format!(", {}", text::countdown(time)));
-            }
+        (None, last) => {
+            let since = last.as_ref().map_or(status.uptime, |last| last.ago);
+            format!("waiting for {name}, {}", text::countdown(since))
         }
-        Some(palette.bold(&line))
+    };
+    let (sent, received) = (peer.send.in_all, peer.receive.in_all);
+    let last = peer.send.last.max(peer.receive.last);
+    let long = [Some(state.clone()), counts(sent, received), last_time(last, status, clock)];
+    let long = joined(&long);
+    if measure_text_width(&long) <= width {
+        return long;
+    }
+    let short = format!("↑ {} ↓ {}", text::count(sent.files), text::count(received.files));
+    joined(&[Some(state), Some(short), last_time(last, status, clock)])
+}
+
+/// The state, a semicolon, and the further parts.
+fn joined([state, counts, last]: &[Option<String>; 3]) -> String {
+    let further: Vec<&str> = [counts, last].into_iter().flatten().map(String::as_str).collect();
+    let state = state.as_deref().unwrap_or_default();
+    if further.is_empty() { state.to_owned() } else { format!("{state}; {}", further.join(", ")) }
+}
+
+/// The peer's name here; a peer that came by itself is named by its host or its address.
+fn name_of(peer: &PeerStatus) -> String {
+    match (&peer.session, peer.name.as_str()) {
+        (None, "peer") => "a peer".to_owned(),
+        (Some(session), "peer") if session.host.is_empty() => session.address.to_string(),
+        (Some(session), "peer") => text::printable(&session.host),
+        (_, name) => text::printable(name),
     }
 }
 
-impl Bar {
-    /// `↑ photos/summ….jpg ━━━━━━──────  45.2 MB/100 MB  12.3 MB/s     5 s`
-    fn line(&self, width: usize, palette: Palette) -> String {
-        let left = match self.rate.time_for(self.size - self.bytes.min(self.size)) {
-            Some(time) => text::countdown(time),
-            None => "-".to_owned(),
-        };
-        let sizes = format!("{}/{}", text::bytes(self.bytes), text::bytes(self.size));
-        let numbers = format!("{sizes:>15} {:>9} {left:>7}", text::rate(self.rate.get()));
-        let bar_width = if width < 70 { 0 } else { (width / 4).clamp(8, 30) };
-        let around = measure_text_width(&numbers) + bar_width + if bar_width > 0 { 4 } else { 3 };
-        let name = text::fit(&self.path.to_string(), width.saturating_sub(around));
-        let fraction = if self.size == 0 { 1.0 } else { self.bytes as f64 / self.size as f64 };
-        let full = ((fraction * bar_width as f64) as usize).min(bar_width);
-        let drawn = palette.accent(&"━".repeat(full)) + &palette.dim(&"─".repeat(bar_width - full));
-        let gap = if bar_width > 0 { " " } else { "" };
-        format!("{} {name} {drawn}{gap}{numbers}", palette.accent(arrow(self.direction)))
+/// `, idle`, or the number of entries that wait while nothing is in flight.
+fn rest(peer: &PeerStatus) -> String {
+    if !peer.in_flight.is_empty() {
+        return String::new();
+    }
+    match peer.send.files_left + peer.receive.files_left {
+        0 => ", idle".to_owned(),
+        left => format!(", {} waiting", text::count(left)),
     }
 }
 
-/// Up for files that are sent, down for received ones.
-pub(crate) fn arrow(direction: Direction) -> &'static str {
-    match direction {
-        Direction::Send => "↑",
-        Direction::Receive => "↓",
+/// `5 files sent, 303 received`; nothing before the first.
+fn counts(sent: Totals, received: Totals) -> Option<String> {
+    let part = |totals: Totals, done: &str| match totals {
+        Totals { files: 0, folders: 0, .. } => None,
+        Totals { files: 0, folders: 1, .. } => Some(format!("1 folder {done}")),
+        Totals { files: 0, folders, .. } => {
+            Some(format!("{} folders {done}", text::count(folders)))
+        }
+        Totals { files, .. } => Some(format!("{} {done}", text::files(files))),
+    };
+    let both = sent.files > 0 && received.files > 0;
+    match (part(sent, "sent"), part(received, "received")) {
+        (Some(sent), Some(_)) if both => {
+            Some(format!("{sent}, {} received", text::count(received.files)))
+        }
+        (Some(sent), Some(received)) => Some(format!("{sent}, {received}")),
+        (one, other) => one.or(other),
     }
+}
+
+fn last_time(last: Option<SystemTime>, status: &Status, clock: &Clock) -> Option<String> {
+    last.map(|last| format!("last {}", clock.short(last, status.time)))
+}
+
+/// The names take at most `column` columns, so that numbers stay beside them on a wide screen:
+/// `↑ photos/summ….jpg ━━━━━━──────  45.2 MB/100 MB  12.3 MB/s     5 s`
+fn bar(file: &FileInFlight, column: usize, width: usize, palette: Palette) -> String {
+    let missing = file.size.saturating_sub(file.bytes);
+    let left = Duration::try_from_secs_f64((missing as f64 / file.rate as f64).ceil());
+    let left = left.ok().filter(|left| *left < MAX_FORECAST);
+    let left = left.map_or_else(|| "-".to_owned(), text::countdown);
+    let sizes = format!("{}/{}", text::bytes(file.bytes), text::bytes(file.size));
+    let numbers = format!("{sizes:>15} {:>9} {left:>7}", text::rate(file.rate as f64));
+    let bar_width = if width < 70 { 0 } else { (width / 4).clamp(8, 30) };
+    let around = measure_text_width(&numbers) + bar_width + if bar_width > 0 { 4 } else { 3 };
+    let name = text::fit(&file.path.to_string(), width.saturating_sub(around).min(column));
+    let fraction = if file.size == 0 { 1.0 } else { file.bytes as f64 / file.size as f64 };
+    let full = ((fraction * bar_width as f64) as usize).min(bar_width);
+    let drawn = palette.accent(&"━".repeat(full)) + &palette.dim(&"─".repeat(bar_width - full));
+    let gap = if bar_width > 0 { " " } else { "" };
+    format!("{} {name} {drawn}{gap}{numbers}", palette.accent(arrow(file.direction)))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::cli::output::sample;
+    use rft::status::Backlog;
 
     const PLAIN: Palette = Palette { colours: false };
 
+    fn shown(status: &Status, width: usize) -> Vec<String> {
+        lines(status, &Clock::utc(), width, PLAIN)
+    }
+
+    /// A peer with a session and nothing to do.
+    fn idle() -> Status {
+        let mut status = sample::busy();
+        let peer = &mut status.peers[0];
+        peer.in_flight.clear();
+        std::mem::swap(&mut peer.send, &mut peer.receive);
+        (peer.receive.files_left, peer.receive.rate) = (0, 0);
+        peer.receive.limit = Bottleneck::NothingToSend;
+        status
+    }
+
     #[test]
-    fn a_bar_shows_bytes_rate_and_time_left() {
-        let start = Instant::now();
-        let mut progress = Progress::default();
-        progress.update(
-            &sample::started(Direction::Send, "photos/summer/beach.jpg", 100_000_000),
-            start,
-        );
-        progress.update(
-            &sample::progress(Direction::Send, "photos/summer/beach.jpg", 50_000_000, 100_000_000),
-            start,
-        );
-        assert_eq!(progress.lines(80, start, PLAIN)[0], "  + 1 more", "too young for a bar");
-        progress.tick(Duration::from_secs(1));
-        let lines = progress.lines(80, start + Duration::from_secs(1), PLAIN);
+    fn the_last_line_tells_the_state_also_when_nothing_happens() {
+        let mut status = idle();
+        let line = |status: &Status, width| shown(status, width).pop().unwrap();
+        let long = "bob connected 3 d, 41 ms, idle; 303 files received, last 23:14";
+        assert_eq!(shown(&status, 80), [long]);
+        assert_eq!(line(&status, 60), "bob connected 3 d, 41 ms, idle; ↑ 0 ↓ 303, last 23:14");
+        let peer = &mut status.peers[0];
+        peer.send.in_all = Totals { files: 1, folders: 0, bytes: 1 };
+        (peer.send.files_left, peer.send.limit) = (3, Bottleneck::Waiting);
+        let both = "bob connected 3 d, 41 ms, 3 waiting; 1 file sent, 303 received, last 23:14";
+        assert_eq!(line(&status, 80), both);
+        status.peers[0].session = None;
+        let alone = "waiting for bob, 3:00:00; 1 file sent, 303 received, last 23:14";
+        assert_eq!(line(&status, 80), alone);
+        let peer = &mut status.peers[0];
+        (peer.send.in_all, peer.receive.in_all) = Default::default();
+        (peer.send.last, peer.receive.last) = (None, None);
+        assert_eq!(line(&status, 80), "waiting for bob, 3:00:00");
+    }
+
+    #[test]
+    fn a_busy_area_has_bars_the_direction_and_the_state() {
+        let lines = shown(&sample::busy(), 80);
         assert_eq!(
             lines,
             [
-                "↑ photos/summer/beach.jpg ━━━━━━━━━━──────────  50.0 MB/100 MB 50.0 MB/s     1 s",
-                "↑ 0 files, 0 B sent; 1 file, 100 MB left; 50.0 MB/s, 1 s",
+                "↑ photos/summer/beach.jpg ━━━━━━━━━───────────  45.2 MB/100 MB 2.10 MB/s    27 s",
+                "↑ 28 left, 17.0 MB; 2.10 MB/s, 9 s; limited by the path",
+                "bob connected 3 d, 41 ms; 303 files sent, last 23:14",
             ]
         );
+        let wide = shown(&sample::busy(), 200);
+        assert!(wide[1].ends_with("limited by the path (about 12.3 MB/s, 0.5 % lost)"), "{wide:?}");
+        let mut young = sample::busy();
+        young.peers[0].in_flight[0].age = Duration::from_millis(10);
+        assert_eq!(shown(&young, 80)[0], "  + 1 more", "too young for a bar");
+        assert!(is_moving(&young) && !is_moving(&idle()));
     }
 
     #[test]
     fn lines_fit_any_width() {
-        let start = Instant::now();
-        let mut progress = Progress::default();
-        progress.update(&sample::waiting(), start);
+        let mut status = sample::busy();
+        let peer = &mut status.peers[0];
+        let mut file = peer.in_flight[0].clone();
         for i in 0..20 {
-            progress.update(
-                &sample::started(
-                    Direction::Receive,
-                    &format!("日本語/{i}-{}", "x".repeat(100)),
-                    1 << 40,
-                ),
-                start,
-            );
+            file.path = sample::name(&format!("日本語/{i}-{}", "x".repeat(100)));
+            (file.direction, file.size) = (Direction::Receive, 1 << 40);
+            peer.in_flight.push(file.clone());
         }
-        progress.tick(Duration::from_secs(1));
+        peer.receive.limit = Bottleneck::PeerRateLimit;
+        peer.receive.backlog = Some(Backlog { files: 20, bytes: 20 << 40 });
         for width in [1, 10, 40, 69, 70, 80, 200] {
-            let lines =
-                progress.lines(width, start + Duration::from_secs(1), Palette { colours: true });
-            assert_eq!(lines.len(), MAX_BARS + 3);
+            let lines = lines(&status, &Clock::utc(), width, Palette { colours: true });
+            assert_eq!(lines.len(), MAX_BARS + 4);
             for line in lines {
                 assert!(measure_text_width(&line) <= width, "{width}: {line}");
             }
         }
-    }
-
-    #[test]
-    fn a_finished_or_failed_transfer_has_no_line() {
-        let now = Instant::now();
-        let mut progress = Progress::default();
-        progress.update(&sample::started(Direction::Send, "a", 1), now);
-        progress.update(&sample::started(Direction::Receive, "a", 1), now);
-        progress.update(&sample::done(Direction::Send, "a", 1), now);
-        progress.update(&sample::failed(Direction::Receive, "a"), now);
-        assert!(!progress.is_moving() && progress.lines(80, now, PLAIN).is_empty());
-        assert_eq!((progress.send.files, progress.send.bytes, progress.receive.files), (1, 1, 0));
     }
 }

@@ -4,9 +4,9 @@ use rft::Name;
 use rft::event::{Cause, Direction, Event, Occasion, SessionRole};
 use rft::hindrance::{Finding, Hindrance};
 use rft::status::SessionEnd;
-use rft::{InstallationId, TransferId};
+use rft::{InstallationId, Status, TransferId};
 use std::net::SocketAddr;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 pub(crate) fn name(text: &str) -> Name {
     Name::parse(text.as_bytes()).unwrap()
@@ -64,6 +64,8 @@ pub(crate) fn connected() -> Event {
         session: "5e55".into(),
         kx: "X25519MLKEM768",
         installation: InstallationId([7; 16]),
+        version: "1.2.3".into(),
+        host: "bob.example.org".into(),
     }
 }
 
@@ -105,4 +107,16 @@ pub(crate) fn failed(direction: Direction, path: &str) -> Event {
         cause: Cause::Fault("permission denied".into()),
         retry: true,
     }
+}
+
+fn time(text: &str) -> SystemTime {
+    SystemTime::try_from(text.parse::<jiff::Timestamp>().unwrap()).unwrap()
+}
+
+/// A peer that sends files, while others wait. A snapshot can only be made by the library, so this
+/// one comes from its JSON.
+pub(crate) fn busy() -> Status {
+    let mut status: Status = serde_json::from_str(include_str!("busy.json")).unwrap();
+    status.time = time("2026-03-01T23:50:00Z");
+    status
 }

@@ -1,58 +1,253 @@
-//! The state of a running process as text for people: the answer to SIGUSR1, and the remaining
-//! files of a drain.
+//! The state of a running process as text for people: `rft status`, the answer to SIGUSR1, and the
+//! remaining files of a drain.
 
-use super::text;
-use rft::Name;
-use rft::status::{OpenFileWait, PeerStatus, Status, WaitReason};
+use super::bottleneck;
+use super::clock::{Clock, age};
+use super::text::{self, arrow, percent, rtt};
+use rft::event::Direction;
+use rft::status::{
+    Bottleneck, DirectionStatus, FileInFlight, OpenFileWait, PeerStatus, Setback, SetbackKind,
+    Status, Totals, WaitReason, Waiting,
+};
 use std::fmt::Write as _;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
-/// Several lines, without the end of the last; `None` before the process has started.
-pub(crate) fn text(status: Option<&Status>) -> String {
+/// Columns of the words at the start of the lines.
+const INDENT: usize = 11;
+/// Columns that a shortened name keeps.
+const MIN_NAME: usize = 12;
+/// Files in flight that are shown.
+const MAX_FILES: usize = 8;
+/// Waiting entries that a sentence names.
+const MAX_NAMED: usize = 5;
+
+/// Several lines of at most `width` columns, without the end of the last; `None` before the
+/// process has started.
+pub(crate) fn text(status: Option<&Status>, clock: &Clock, width: usize) -> String {
     let version = env!("CARGO_PKG_VERSION");
     let Some(status) = status else { return format!("state of rft {version}: starting") };
-    let mut text = format!("state of rft {version}, running for {}", text::span(status.uptime));
-    status.peers.iter().for_each(|peer| push_peer(&mut text, peer));
-    text
+    let mut lines = Lines { width, lines: Vec::new() };
+    let first = [
+        format!("state of rft {}", text::printable(&status.version)),
+        format!("running for {}", text::span(status.uptime)),
+        format!("UDP {}", status.local),
+    ];
+    lines.push("", &first);
+    for peer in &status.peers {
+        push_peer(&mut lines, peer, status.time, clock);
+    }
+    lines.lines.join("\n")
 }
 
-fn push_peer(text: &mut String, peer: &PeerStatus) {
-    let _ = match (&peer.session, &peer.last_end) {
-        (Some(session), _) => write!(
-            text,
-            "\n  peer: connected to {} for {} ({}, session {})",
-            session.address,
-            text::span(session.age),
-            text::role_name(session.role),
-            text::printable(&session.id)
-        ),
-        (None, Some(last)) => write!(
-            text,
-            "\n  peer: none; the last session ended {} ago: {}",
-            text::span(last.ago),
-            text::printable(&last.reason.to_string())
-        ),
-        (None, None) => write!(text, "\n  peer: none yet"),
-    };
-    let amount = |files: u64, bytes: u64| format!("{}, {}", text::files(files), text::bytes(bytes));
-    let (to_send, sent) = (&peer.to_send, &peer.sent);
-    let _ = write!(text, "\n  to send: {}", amount(to_send.files, to_send.bytes));
-    let _ = write!(text, " (sent so far: {})", amount(sent.files, sent.bytes));
-    let to_receive = peer
-        .to_receive
-        .map_or_else(|| "not known".to_owned(), |backlog| amount(backlog.files, backlog.bytes));
-    let arriving = text::files(peer.arriving as u64);
-    let received = amount(peer.received.files, peer.received.bytes);
-    let _ = write!(
-        text,
-        "\n  to receive: {to_receive}; arriving now: {arriving} (received so far: {received})"
-    );
-    for (name, why) in &peer.waiting {
-        let _ = write!(text, "\n  waits: {name}: {}", waiting(*why));
+/// Lines that are folded between their parts.
+struct Lines {
+    width: usize,
+    lines: Vec<String>,
+}
+
+impl Lines {
+    /// Adds `word` and the parts, with commas between them. What does not fit goes into further
+    /// lines; a part that does not fit into one is folded between its words.
+    fn push(&mut self, word: &str, parts: &[String]) {
+        let indent = if word.is_empty() { 0 } else { INDENT };
+        let mut line = format!("{word:<indent$}");
+        let room = self.width.saturating_sub(INDENT + 1);
+        for (part, comma) in pieces(parts, room) {
+            let used = console::measure_text_width(&line);
+            let is_first = used <= indent;
+            let needs = console::measure_text_width(part) + comma.len() + usize::from(!is_first);
+            if !is_first && used + needs > self.width {
+                self.lines.push(std::mem::replace(&mut line, " ".repeat(INDENT)));
+            } else if !is_first {
+                line.push(' ');
+            }
+            let _ = write!(line, "{part}{comma}");
+        }
+        self.lines.push(line);
+    }
+
+    /// Adds a line about a file. The rest goes below a name that leaves no room for it.
+    fn push_file(&mut self, word: &str, name: &str, rest: &str) {
+        let room = self.width.saturating_sub(INDENT);
+        let (name_width, rest_width) =
+            (console::measure_text_width(name), console::measure_text_width(rest));
+        if name_width + rest_width <= room {
+            self.lines.push(format!("{word:<INDENT$}{name}{rest}"));
+        } else if rest_width + MIN_NAME <= room {
+            let name = text::fit(name, room - rest_width);
+            self.lines.push(format!("{word:<INDENT$}{}{rest}", name.trim_end()));
+        } else {
+            let (colon, rest) = match rest.strip_prefix(": ") {
+                Some(rest) => (":", rest),
+                None => ("", rest.trim_start()),
+            };
+            let name = text::fit(name, name_width.min(room.saturating_sub(colon.len())));
+            self.lines.push(format!("{word:<INDENT$}{name}{colon}"));
+            self.push_words(rest, room.saturating_sub(2));
+        }
+    }
+
+    /// Adds lines of whole words, indented.
+    fn push_words(&mut self, text: &str, room: usize) {
+        let mut line = String::new();
+        for word in text.split(' ') {
+            let width = console::measure_text_width(&line) + console::measure_text_width(word);
+            if !line.is_empty() && width + 1 > room {
+                self.lines.push(format!("{:1$}{line}", "", INDENT + 2));
+                line.clear();
+            }
+            line.push_str(if line.is_empty() { "" } else { " " });
+            line.push_str(word);
+        }
+        self.lines.push(format!("{:1$}{line}", "", INDENT + 2));
+    }
+}
+
+/// The parts, and the commas after them. Those that are longer than `room` are split into words.
+fn pieces(parts: &[String], room: usize) -> impl Iterator<Item = (&str, &'static str)> {
+    let last = parts.len().saturating_sub(1);
+    parts.iter().enumerate().flat_map(move |(i, part)| {
+        let comma = if i < last { "," } else { "" };
+        let is_long = console::measure_text_width(part) > room;
+        let (head, tail) = match part.rsplit_once(' ') {
+            Some((head, tail)) if is_long => (Some(head), tail),
+            _ => (None, part.as_str()),
+        };
+        let words = head.into_iter().flat_map(|head| head.split(' ')).map(|word| (word, ""));
+        words.chain([(tail, comma)])
+    })
+}
+
+fn push_peer(lines: &mut Lines, peer: &PeerStatus, now: SystemTime, clock: &Clock) {
+    let name = text::printable(peer.name.as_str());
+    lines.push("peer", &connection(peer, &name, now, clock));
+    if let Some(session) = &peer.session {
+        let path = &session.path;
+        let mut parts = vec![rtt(path.rtt), format!("{} lost", percent(path.loss))];
+        parts.extend((path.rate > 0).then(|| format!("about {}", text::rate(path.rate as f64))));
+        parts.push(format!("packets of {}", text::count(path.mtu.into())));
+        lines.push("path", &parts);
+        let id = text::printable(&session.id);
+        let role = text::role_name(session.role).to_owned();
+        lines.push("session", &[text::printable(&session.kx), role, id]);
+    }
+    for direction in [Direction::Send, Direction::Receive] {
+        push_direction(lines, peer, direction, now, clock);
+    }
+    let named = peer.waiting.iter().filter(|waiting| waiting.reason != WaitReason::InFlight);
+    for waiting in named {
+        lines.push_file("waits:", &waiting.path.to_string(), &format!(": {}", why(waiting)));
     }
     if peer.more_waiting > 0 {
-        let _ = write!(text, "\n  and {} more", text::count(peer.more_waiting));
+        lines.push("", &[format!("{:INDENT$}and {} more", "", text::count(peer.more_waiting))]);
     }
+}
+
+/// `connected to 192.0.2.7:4000 for 3 d`, and what the peer says of itself.
+pub(crate) fn connection(
+    peer: &PeerStatus,
+    name: &str,
+    now: SystemTime,
+    clock: &Clock,
+) -> Vec<String> {
+    match (&peer.session, &peer.last_end) {
+        (Some(session), _) => {
+            let mut parts = vec![
+                format!("{name}: connected to {} for {}", session.address, age(session.age)),
+                format!("since {}", clock.short(session.since, now)),
+            ];
+            parts.extend(about(&session.version, &session.host));
+            parts
+        }
+        (None, Some(last)) => {
+            let ended =
+                format!("{name}: not connected; the last session ended {} ago", age(last.ago));
+            vec![format!("{ended}: {}", text::printable(&last.reason.to_string()))]
+        }
+        (None, None) => vec![format!("{name}: not connected yet")],
+    }
+}
+
+/// What the peer says of itself: `rft 0.1.0 on the host bob`.
+fn about(version: &str, host: &str) -> Option<String> {
+    let (version, host) = (text::printable(version), text::printable(host));
+    match (version.is_empty(), host.is_empty()) {
+        (true, true) => None,
+        (false, true) => Some(format!("rft {version}")),
+        (true, false) => Some(format!("on the host {host}")),
+        (false, false) => Some(format!("rft {version} on the host {host}")),
+    }
+}
+
+fn push_direction(
+    lines: &mut Lines,
+    peer: &PeerStatus,
+    direction: Direction,
+    now: SystemTime,
+    clock: &Clock,
+) {
+    let status = peer.direction(direction);
+    let (word, done) = match direction {
+        Direction::Send => ("sending", "sent"),
+        Direction::Receive => ("receiving", "received"),
+    };
+    let mut parts = Vec::new();
+    if peer.session.is_some() && direction == Direction::Receive && status.backlog.is_none() {
+        parts.push("the peer has not told what it has left".to_owned());
+    } else {
+        parts.extend(left(status));
+        parts.extend(speed(status).filter(|_| status.limit != Bottleneck::NothingToSend));
+        parts.push(bottleneck::sentence(status.limit, direction, peer.session.as_ref()));
+    }
+    lines.push(word, &parts);
+    let files: Vec<_> = peer.in_flight.iter().filter(|file| file.direction == direction).collect();
+    for file in files.iter().take(MAX_FILES) {
+        lines.push_file("", &format!("{} {}", arrow(direction), file.path), &numbers(file));
+    }
+    if files.len() > MAX_FILES {
+        let more = (files.len() - MAX_FILES) as u64 + peer.more_in_flight;
+        lines.push("", &[format!("{:INDENT$}and {} more", "", text::count(more))]);
+    }
+    let mut totals = vec![totals(status.in_all)];
+    totals.extend(status.last.map(|last| format!("last {}", clock.short(last, now))));
+    lines.push(done, &totals);
+}
+
+/// `28 left, 17.0 MB`; nothing if nothing is left.
+pub(crate) fn left(status: &DirectionStatus) -> Option<String> {
+    (status.files_left > 0).then(|| {
+        format!("{} left, {}", text::count(status.files_left), text::bytes(status.bytes_left))
+    })
+}
+
+/// `2.10 MB/s, 8 s`; nothing if nothing crosses.
+pub(crate) fn speed(status: &DirectionStatus) -> Option<String> {
+    let time = status.time_left.filter(|time| *time < Duration::from_secs(86_400));
+    let time = time.map(|time| format!(", {}", text::countdown(rounded_up(time))));
+    (status.rate > 0).then(|| text::rate(status.rate as f64) + &time.unwrap_or_default())
+}
+
+fn rounded_up(time: Duration) -> Duration {
+    Duration::from_secs(time.as_secs_f64().ceil() as u64)
+}
+
+/// `303 files (1.20 GB), 12 folders`.
+pub(crate) fn totals(totals: Totals) -> String {
+    let files = format!("{} ({})", text::files(totals.files), text::bytes(totals.bytes));
+    match totals.folders {
+        0 => files,
+        1 => format!("{files}, 1 folder"),
+        more => format!("{files}, {} folders", text::count(more)),
+    }
+}
+
+/// `  45.2 MB/100 MB, 12.3 MB/s`.
+pub(crate) fn numbers(file: &FileInFlight) -> String {
+    let mut text = format!("  {}/{}", text::bytes(file.bytes), text::bytes(file.size));
+    if file.rate > 0 {
+        let _ = write!(text, ", {}", text::rate(file.rate as f64));
+    }
+    text
 }
 
 /// The reason why a drain is not done, as one sentence.
@@ -62,14 +257,14 @@ pub(crate) fn remaining(status: &Status) -> String {
 
 /// The reason why a drain with one peer is not done, as one sentence.
 pub(crate) fn remaining_of(peer: &PeerStatus) -> String {
-    let files = |n: u64| format!("{n} file{}", if n == 1 { "" } else { "s" });
     let connected = peer.session.is_some();
-    let mut text = match (connected, peer.to_send.files, peer.to_receive.map(|left| left.files)) {
+    let (own, theirs) = (peer.send.backlog.unwrap_or_default(), peer.receive.backlog);
+    let mut text = match (connected, own.files, theirs.map(|left| left.files)) {
         (false, ..) => "no peer is connected".to_owned(),
         (true, _, None) => "the peer has not said what it has left".to_owned(),
         (true, 0, Some(0)) => "the last files are being received".to_owned(),
         (true, _, Some(0)) => "the peer has nothing left to send".to_owned(),
-        (true, _, Some(theirs)) => format!("the peer has {} left to send", files(theirs)),
+        (true, _, Some(theirs)) => format!("the peer has {} left to send", text::files(theirs)),
     };
     if peer.waiting.is_empty() {
         return text + "; nothing is left in Outgoing";
@@ -77,41 +272,69 @@ pub(crate) fn remaining_of(peer: &PeerStatus) -> String {
     // More than the backlog, which leaves out refused files for example.
     let count = peer.waiting.len() as u64 + peer.more_waiting;
     let stay = if count == 1 { "stays" } else { "stay" };
-    let named: Vec<String> = peer.waiting.iter().map(named).collect();
-    let _ = write!(text, "; {} {stay} in Outgoing: {}", files(count), named.join(", "));
-    if peer.more_waiting > 0 {
-        let _ = write!(text, " and {} more", peer.more_waiting);
+    let named = |waiting: &Waiting| format!("{} ({})", waiting.path, why(waiting));
+    let named: Vec<String> = peer.waiting.iter().take(MAX_NAMED).map(named).collect();
+    let _ = write!(text, "; {} {stay} in Outgoing: {}", text::files(count), named.join(", "));
+    let more = count - named.len() as u64;
+    if more > 0 {
+        let _ = write!(text, " and {more} more");
     }
     text
 }
 
-fn named((name, why): &(Name, WaitReason)) -> String {
-    format!("{name} ({})", waiting(*why))
-}
-
 /// Why an entry of Outgoing is not delivered yet.
-fn waiting(why: WaitReason) -> String {
+pub(crate) fn why(waiting: &Waiting) -> String {
     let after = |text: &str, time: Duration| format!("{text} in {} s", whole_seconds(time));
-    match why {
-        WaitReason::Settling(_) => "it was written a moment ago".into(),
+    let program = |text: &str| match &waiting.program {
+        Some(program) => format!("{text}open in {}", text::printable(program)),
+        None => format!("{text}a program has it open"),
+    };
+    let setback = waiting.setback.as_ref().map(setback);
+    let or = |text: &str| setback.clone().unwrap_or_else(|| text.to_owned());
+    match waiting.reason {
+        WaitReason::Settling(left) => {
+            format!("it was written a moment ago; it settles for {}", text::span(left))
+        }
         WaitReason::Folder => "a folder, sent after its contents".into(),
         WaitReason::Ready => "ready to be sent".into(),
         WaitReason::InFlight => "in flight".into(),
         WaitReason::CleaningUp => "received; it is being removed".into(),
-        WaitReason::Open => "waiting: a program has it open".into(),
-        WaitReason::DeliveredOpen => "received; waiting: a program has it open".into(),
+        WaitReason::Open => program("waiting: "),
+        WaitReason::DeliveredOpen => program("received; waiting: "),
         WaitReason::Lingering(left) => after("received; the folder is removed", left),
         WaitReason::Unfinished => "it holds an unfinished file, which is left alone".into(),
         WaitReason::LeftAlone => "left alone: the name of an unfinished file".into(),
-        WaitReason::Backoff(left) => after("its delivery failed; tried again", left),
-        WaitReason::Occupied(left) => {
-            after("the peer has something else at its path; asked again", left)
+        WaitReason::Backoff(left) => {
+            after(&format!("{}; tried again", or("its delivery failed")), left)
         }
-        WaitReason::Unreadable(left) => after("it cannot be read; tried again", left),
-        WaitReason::Refused => "refused until it changes".into(),
+        WaitReason::Occupied(left) => {
+            after(&format!("{}; asked again", or("the peer has something else at its path")), left)
+        }
+        WaitReason::Unreadable(left) => {
+            after(&format!("it cannot be read{}; tried again", detail(waiting)), left)
+        }
+        WaitReason::Refused => {
+            format!("refused: {}; sent again when it changes", or("the peer does not take it"))
+        }
         // A newer library's reason.
         _ => "it waits".into(),
     }
+}
+
+fn setback(setback: &Setback) -> String {
+    text::printable(&setback.text)
+}
+
+/// `: ` and the text of an unreadable file's setback.
+fn detail(waiting: &Waiting) -> String {
+    let unreadable = |setback: &&Setback| setback.kind == SetbackKind::Unreadable;
+    let found = waiting.setback.as_ref().filter(unreadable);
+    found.map(|found| format!(": {}", setback(found))).unwrap_or_default()
+}
+
+/// Rounded up.
+fn whole_seconds(time: Duration) -> u64 {
+    time.as_secs() + u64::from(time.subsec_nanos() > 0)
 }
 
 /// The event that an open file waits for.
@@ -124,30 +347,5 @@ pub(crate) fn open_file(reason: OpenFileWait) -> &'static str {
     }
 }
 
-/// Rounded up.
-fn whole_seconds(time: Duration) -> u64 {
-    time.as_secs() + u64::from(time.subsec_nanos() > 0)
-}
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use rft::config::PeerName;
-    use rft::status::Backlog;
-
-    #[test]
-    fn a_drain_names_the_missing_peer_and_the_remaining_files() {
-        let mut peer = PeerStatus::new(PeerName::new("bob"));
-        peer.to_receive = Some(Backlog { files: 2, bytes: 9 });
-        assert_eq!(remaining_of(&peer), "no peer is connected; nothing is left in Outgoing");
-        let name = |text: &str| Name::parse(text.as_bytes()).unwrap();
-        peer.waiting = vec![(name("f"), WaitReason::Ready)];
-        let one = "no peer is connected; 1 file stays in Outgoing: f (ready to be sent)";
-        assert_eq!(remaining_of(&peer), one);
-        peer.waiting.push((name("g"), WaitReason::Backoff(Duration::from_millis(1500))));
-        peer.more_waiting = 3;
-        let many = "no peer is connected; 5 files stay in Outgoing: f (ready to be sent), \
-                    g (its delivery failed; tried again in 2 s) and 3 more";
-        assert_eq!(remaining_of(&peer), many);
-    }
-}
+mod tests;

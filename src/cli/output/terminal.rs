@@ -1,17 +1,26 @@
 //! Output for people on stderr: lines, and the progress area below them.
 
 use super::area::Area;
+use super::clock::Clock;
 use super::failures::{Failures, Trouble};
 use super::limit::Limit;
 use super::lines;
-use super::progress::Progress;
+use super::progress;
+use super::state;
 use super::text::{self, Palette};
+use rft::Status;
 use rft::event::{Cause, Direction, Event, Occasion};
+use rft::status::Totals;
 use std::io::{self, IsTerminal, Write};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 /// Interval between two frames of the progress area.
 const FRAME_INTERVAL: Duration = Duration::from_millis(100);
+/// The same while no file is in flight: the last line shows the age and the RTT of the session.
+const IDLE_INTERVAL: Duration = Duration::from_secs(1);
+
+/// The state of the process, without the waiting entries; `None` before its start.
+pub(crate) type Source = Box<dyn Fn() -> Option<Status> + Send>;
 
 /// How much a terminal shows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,7 +39,10 @@ pub(crate) struct Terminal {
     palette: Palette,
     out: Box<dyn Write + Send>,
     area: Option<Area>,
-    progress: Progress,
+    source: Source,
+    clock: Clock,
+    /// Whether files were in flight in the last frame.
+    moving: bool,
     /// Lines to print with the next frame.
     lines: Vec<String>,
     limit: Option<Limit>,
@@ -40,10 +52,10 @@ pub(crate) struct Terminal {
 
 impl Terminal {
     /// Prints to the process's stderr.
-    pub(crate) fn stderr(show: Show) -> Self {
+    pub(crate) fn stderr(show: Show, source: Source) -> Self {
         let is_terminal = io::stderr().is_terminal();
         let palette = Palette { colours: is_terminal && console::colors_enabled_stderr() };
-        let mut terminal = Self::new(show, palette, is_terminal, io::stderr());
+        let mut terminal = Self::new(show, palette, is_terminal, io::stderr(), source);
         terminal.area = (show == Show::Progress).then(Area::stderr);
         terminal
     }
@@ -53,6 +65,7 @@ impl Terminal {
         palette: Palette,
         is_terminal: bool,
         out: impl Write + Send + 'static,
+        source: Source,
     ) -> Self {
         let now = Instant::now();
         Self {
@@ -60,7 +73,9 @@ impl Terminal {
             palette,
             out: Box::new(out),
             area: None,
-            progress: Progress::default(),
+            source,
+            clock: Clock::system(),
+            moving: false,
             lines: Vec::new(),
             limit: is_terminal.then(|| Limit::new(now)),
             failures: Failures::default(),
@@ -71,10 +86,13 @@ impl Terminal {
     /// Time until [`Terminal::draw`] is due; `None` if there is nothing to draw.
     pub(crate) fn due_in(&self, now: Instant) -> Option<Duration> {
         let suppressed = self.limit.as_ref().is_some_and(Limit::has_more);
-        let moving =
-            self.area.as_ref().is_some_and(|area| !area.is_empty() || self.progress.is_moving());
-        let due = !self.lines.is_empty() || suppressed || moving || self.failures.is_pending();
-        due.then(|| FRAME_INTERVAL.saturating_sub(now.duration_since(self.drawn)))
+        let soon = !self.lines.is_empty() || suppressed || self.failures.is_pending();
+        let interval = match &self.area {
+            _ if soon || self.moving => FRAME_INTERVAL,
+            Some(_) => IDLE_INTERVAL,
+            None => return None,
+        };
+        Some(interval.saturating_sub(now.duration_since(self.drawn)))
     }
 
     /// Shows an event.
@@ -82,7 +100,6 @@ impl Terminal {
         if self.show == Show::Errors {
             return;
         }
-        self.progress.update(event, now);
         if let Event::FileDone { path, .. } = event {
             self.failures.done(path);
         }
@@ -110,15 +127,26 @@ impl Terminal {
             }
             // The progress area shows the time.
             Event::Waiting { occasion: Occasion::Continues, .. } if self.area.is_some() => {}
-            event => self.lines.extend(lines::of_event(event, self.palette)),
+            event => {
+                for line in lines::of_event(event, self.palette) {
+                    self.push(line);
+                }
+            }
         }
     }
 
     /// Prints a line with the next frame, for example one of the log.
     pub(crate) fn line(&mut self, line: String) {
         if self.show != Show::Errors {
-            self.lines.push(line);
+            self.push(line);
         }
+    }
+
+    /// Adds a line, with its time unless the lines are above the progress area.
+    fn push(&mut self, line: String) {
+        let is_plain = self.show == Show::Lines && !line.is_empty();
+        let stamp = is_plain.then(|| self.clock.stamp(SystemTime::now()) + " ");
+        self.lines.push(stamp.unwrap_or_default() + &line);
     }
 
     /// Prints lines that the user requested, whatever [`Show`] says.
@@ -133,9 +161,8 @@ impl Terminal {
         }
     }
 
-    /// Counts finished files whose events the queue dropped.
-    pub(crate) fn add_to_totals(&mut self, direction: Direction, files: u64, bytes: u64) {
-        self.progress.add_to_totals(direction, files, bytes);
+    /// Finished files whose events the queue dropped have no lines.
+    pub(crate) fn count_dropped(&mut self, direction: Direction, files: u64, bytes: u64) {
         if let Some(limit) = &mut self.limit {
             limit.count(direction, files, bytes);
         }
@@ -148,13 +175,16 @@ impl Terminal {
             return;
         }
         self.drawn = now;
-        if let Some(limit) = &mut self.limit {
-            self.lines.extend(limit.renew(now, self.palette));
-        }
-        self.lines.extend(self.failures.due(now, self.palette));
-        self.progress.tick(elapsed);
+        let mut due =
+            self.limit.as_mut().map(|limit| limit.renew(now, self.palette)).unwrap_or_default();
+        due.extend(self.failures.due(now, self.palette));
+        due.into_iter().for_each(|line| self.push(line));
         if let Some(area) = &mut self.area {
-            let lines = self.progress.lines(area.width(), now, self.palette);
+            let status = (self.source)();
+            self.moving = status.as_ref().is_some_and(progress::is_moving);
+            let lines = status
+                .map(|status| progress::lines(&status, &self.clock, area.width(), self.palette));
+            let lines = lines.unwrap_or_default();
             let colours = self.palette.colours;
             area.set(lines.iter().map(|line| text::for_terminal(line, colours)).collect());
         }
@@ -176,17 +206,13 @@ impl Terminal {
 
     /// Prints the remaining lines, the totals, and the reason if the command failed.
     pub(crate) fn end(&mut self, failure: Option<&str>) {
-        if let Some(limit) = &mut self.limit {
-            self.lines.extend(limit.summary(self.palette));
-        }
-        self.lines.extend(self.failures.all(self.palette));
+        let mut last =
+            self.limit.as_mut().map(|limit| limit.summary(self.palette)).unwrap_or_default();
+        last.extend(self.failures.all(self.palette));
         if self.show != Show::Errors {
-            let lines: Vec<String> = [Direction::Send, Direction::Receive]
-                .into_iter()
-                .filter_map(|way| self.total(way))
-                .collect();
-            self.lines.extend((!lines.is_empty()).then(|| lines.join(", ")));
+            last.extend((self.source)().and_then(|status| total(&status)));
         }
+        last.into_iter().for_each(|line| self.push(line));
         if let Some(mut area) = self.area.take() {
             area.set(Vec::new());
             area.draw(&[]);
@@ -196,13 +222,23 @@ impl Terminal {
         }
         self.print();
     }
+}
 
-    fn total(&mut self, direction: Direction) -> Option<String> {
-        let done = if direction == Direction::Send { "sent" } else { "received" };
-        let totals = self.progress.totals(direction);
-        let (files, bytes) = (totals.files, totals.bytes);
-        (files > 0).then(|| format!("{done} {} ({})", text::files(files), text::bytes(bytes)))
-    }
+/// `sent 1 file (3.00 MB), received 2 files (12 B)` since the start; nothing before the first.
+fn total(status: &Status) -> Option<String> {
+    let ways = [(Direction::Send, "sent"), (Direction::Receive, "received")];
+    let parts: Vec<String> = ways
+        .into_iter()
+        .filter_map(|(direction, done)| {
+            let sums = status.peers.iter().map(|peer| peer.direction(direction).since_start);
+            let (files, folders, bytes) = sums.fold((0, 0, 0), |(files, folders, bytes), one| {
+                (files + one.files, folders + one.folders, bytes + one.bytes)
+            });
+            let totals = Totals { files, folders, bytes };
+            (files + folders > 0).then(|| format!("{done} {}", state::totals(totals)))
+        })
+        .collect();
+    (!parts.is_empty()).then(|| parts.join(", "))
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 use console::{Style, measure_text_width};
 use rft::escape;
-use rft::event::SessionRole;
+use rft::event::{Direction, SessionRole};
 use std::time::Duration;
 
 /// Bytes with three digits, in powers of 1000: `999 B`, `1.23 kB`, `45.6 MB`, `789 GB`.
@@ -105,6 +105,26 @@ pub(crate) fn role_name(role: SessionRole) -> &'static str {
         SessionRole::Responder => "responder",
         SessionRole::Initiator => "initiator",
     }
+}
+
+/// Up for files that are sent, down for received ones.
+pub(crate) fn arrow(direction: Direction) -> &'static str {
+    match direction {
+        Direction::Send => "↑",
+        Direction::Receive => "↓",
+    }
+}
+
+/// A round trip: `0.4 ms`, `41 ms`.
+pub(crate) fn rtt(time: Duration) -> String {
+    let millis = time.as_secs_f64() * 1e3;
+    if millis < 9.95 { format!("{millis:.1} ms") } else { format!("{millis:.0} ms") }
+}
+
+/// A share, 0 to 1: `0.5 %`, `12 %`.
+pub(crate) fn percent(share: f64) -> String {
+    let percent = share * 100.0;
+    if percent < 9.95 { format!("{percent:.1} %") } else { format!("{percent:.0} %") }
 }
 
 /// Text that may come from a peer, with its control characters escaped. Names in it are escaped

@@ -10,6 +10,7 @@ use super::{Inbox, blocking};
 use crate::crypto::seal::{Opener, RecordKind};
 use crate::event::{Direction, Event};
 use crate::failpoint::fail_point;
+use crate::meter::Stage;
 use crate::proto::codec::Malformed;
 use crate::proto::message::{Begin, Offer, Refusal};
 use crate::session::record::{RecordError, RecordReader, RecordWriter};
@@ -85,14 +86,16 @@ impl Inbox {
         let (complete, records) = mpsc::channel(MAX_WAITING_RECORDS);
         let reassembler = Reassembler::new(layout, compressed);
         let buffers = reassembler.buffers().clone();
-        let counter = written.clone();
+        let (counter, meter) = (written.clone(), self.meter.clone());
         // Here too the claim is dropped last.
         let worker = tokio::task::spawn_blocking(move || {
-            (staging.write_all(layout, opener, records, &buffers, &counter), claim)
+            (staging.write_all(layout, opener, records, &buffers, &counter, &meter), claim)
         });
         let fed = self.feed(offer, reassembler, &mut stream, complete, &written).await;
+        let waits = self.meter.enter(Stage::Store);
         let (written, _claim) =
             worker.await.map_err(|error| ReceiveError::Internal(error.to_string()))?;
+        drop(waits);
         match (fed, written) {
             (Ok(()), Ok(Written::Whole(staged, hash))) => Ok((Content::Staged(staged), hash)),
             (Ok(()), Ok(Written::Part)) => {
@@ -128,6 +131,7 @@ impl Inbox {
         let mut share = MemoryShare { total: &self.partial, held: 0 };
         let mut ready = Vec::new();
         let (mut emitted, mut pieces) = (Instant::now(), 0u32);
+        let mut stage = self.meter.enter(Stage::Arrive);
         while !reassembler.is_complete() {
             let Some((position, piece)) = stream.piece().await? else {
                 return Err(StreamError::Ended.into());
@@ -139,12 +143,16 @@ impl Inbox {
                     "incomplete chunks use all the memory for them; it is tried again later",
                 ));
             }
+            if !ready.is_empty() {
+                stage.switch(Stage::Store);
+            }
             for record in ready.drain(..) {
                 if complete.send(record).await.is_err() {
                     // The worker has ended with an error, which the caller reads.
                     return Ok(());
                 }
             }
+            stage.switch(Stage::Arrive);
             pieces = pieces.wrapping_add(1);
             if pieces.is_multiple_of(PIECES_PER_CLOCK_READ)
                 && emitted.elapsed() >= PROGRESS_INTERVAL

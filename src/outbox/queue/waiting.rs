@@ -33,17 +33,15 @@ impl Table {
     /// The entries that are not delivered, at most `max` of them by name.
     pub(crate) fn waiting_list(&self, now: Moment, max: usize) -> WaitingList {
         let (mut notable, mut usual, mut count) = (Vec::new(), Vec::new(), 0u64);
-        let entries = self
-            .entries
-            .iter()
-            .filter_map(|(name, entry)| Some((name.clone(), reason(entry, now)?)));
-        let left_alone =
-            self.unfinished.names().into_iter().map(|name| (name, WaitReason::LeftAlone));
+        let unfinished = self.unfinished.names();
+        let entries =
+            self.entries.iter().filter_map(|(name, entry)| Some((name, reason(entry, now)?)));
+        let left_alone = unfinished.iter().map(|name| (name, WaitReason::LeftAlone));
         for (name, reason) in entries.chain(left_alone) {
             count += 1;
             let list = if is_notable(reason) { &mut notable } else { &mut usual };
             if list.len() < max {
-                list.push((name, reason));
+                list.push((name.clone(), reason));
             }
         }
         notable.extend(usual);

@@ -13,6 +13,7 @@ use crate::crypto::filehash::FILE_CHUNK;
 use crate::crypto::seal::{RecordKind, Sealer};
 use crate::event::{Direction, Event, EventSink};
 use crate::failpoint::fail_point;
+use crate::meter::{Meter, Stage};
 use crate::outbox::item::Item;
 use crate::proto::codec::Malformed;
 use crate::proto::message::{Accept, Begin, CHUNK_SIZE, EntryKind, Outcome};
@@ -39,15 +40,16 @@ pub(crate) struct Delivery {
     folder: Arc<Folder>,
     events: EventSink,
     small: SmallReader,
+    meter: Arc<Meter>,
     /// The number of streams so far, for their order of priority.
     streams: AtomicU32,
 }
 
 impl Delivery {
-    /// Reads from `folder` (Outgoing), and reports progress to `events`.
-    pub(crate) fn new(folder: Arc<Folder>, events: EventSink) -> Self {
-        let small = SmallReader::new(folder.clone());
-        Self { folder, events, small, streams: AtomicU32::new(0) }
+    /// Reads from `folder` (Outgoing), and reports progress to `events` and its waits to `meter`.
+    pub(crate) fn new(folder: Arc<Folder>, events: EventSink, meter: Arc<Meter>) -> Self {
+        let small = SmallReader::new(folder.clone(), meter.clone());
+        Self { folder, events, small, meter, streams: AtomicU32::new(0) }
     }
 
     /// Outgoing.
@@ -119,6 +121,7 @@ impl Delivery {
         fail_point("send.bare");
         send.finish().await;
         drop(slot);
+        let _waits = self.meter.enter(Stage::Answer);
         check_receipt(read_outcome(reader).await?, None, 0)
     }
 
@@ -133,10 +136,12 @@ impl Delivery {
         slot: OwnedSemaphorePermit,
         compression: Compression,
     ) -> Result<Receipt, DeliverError> {
+        let mut waits = self.meter.enter(Stage::Source);
         let (read, records) = self.small.read(item.clone(), sealer, compression).await?;
         self.started(item, 0);
         send.set_priority(Priority::Small(self.next_stream()));
         for record in records {
+            waits.switch(Stage::Path);
             // A peer that has the file already stops the stream, and its answer says so.
             if send.write(record).await.is_err() {
                 break;
@@ -145,6 +150,7 @@ impl Delivery {
         fail_point("send.small");
         send.finish().await;
         drop(slot);
+        waits.switch(Stage::Answer);
         check_receipt(read_outcome(reader).await?, Some(read), 0)
     }
 
@@ -165,6 +171,7 @@ impl Delivery {
         send.set_priority(Priority::Bulk(self.next_stream()));
         send.write(seal_offer(item, false, &mut sealer)?).await.map_err(RecordError::from)?;
         fail_point("send.offered");
+        let mut waits = self.meter.enter(Stage::Answer);
         let accept = if item.first_offer {
             Accept::NOTHING
         } else {
@@ -176,8 +183,10 @@ impl Delivery {
             }
         };
         let size = item.size();
+        waits.switch(Stage::Source);
+        let meter = self.meter.clone();
         let source =
-            blocking(move || ChunkSource::resume(file, size, accept, &compression)).await?;
+            blocking(move || ChunkSource::resume(file, size, accept, &compression, meter)).await?;
         let (confirmed, offset) = (source.confirmed.clone(), source.offset);
         self.started(item, offset);
         let begin = Begin { confirmed, compressed: source.compressor.is_some() };
@@ -185,6 +194,7 @@ impl Delivery {
             .await
             .map_err(RecordError::from)?;
 
+        drop(waits);
         fail_point("send.begun");
         let (chunks, mut ready) = mpsc::channel(MAX_WAITING_CHUNKS);
         let (folder, name) = (self.folder.clone(), item.name.clone());
@@ -203,6 +213,7 @@ impl Delivery {
         fail_point("send.last_chunk");
         send.finish().await;
         drop(slot);
+        let _waits = self.meter.enter(Stage::Answer);
         let outcome = match early {
             Some(early) => early,
             None => answer.outcome.await?,
@@ -241,14 +252,17 @@ impl Delivery {
     ) -> Result<Option<Outcome>, DeliverError> {
         let mut sent = offset;
         let mut reported = Instant::now();
+        let mut stage = self.meter.enter(Stage::Source);
         loop {
             let waits = sent - offset >= MAX_BEFORE_ACCEPT && !answer.accepted.is_terminated();
+            stage.switch(if waits { Stage::Answer } else { Stage::Source });
             let record = tokio::select! {
                 record = ready.recv(), if !waits => record,
                 _ = &mut answer.accepted, if waits => continue,
                 early = &mut answer.outcome => return Ok(Some(early?)),
             };
             let Some(SealedChunk { record, data }) = record else { return Ok(None) };
+            stage.switch(Stage::Path);
             tokio::select! {
                 written = send.write(record) => {
                     if let Err(error) = written {

@@ -7,6 +7,8 @@ use super::offer::seal_offer;
 use super::source_file::{ReadFile, SourceFile};
 use crate::crypto::filehash::{FILE_CHUNK, FileHasher};
 use crate::crypto::seal::{Buffers, HEADER_LEN, RECORD_OVERHEAD, RecordKind, Sealer};
+use crate::failpoint::fail_point;
+use crate::meter::{Meter, Stage, Timed};
 use crate::outbox::item::Item;
 use crate::outbox::mailbox::locked;
 use crate::proto::chunk_set::ChunkSet;
@@ -32,6 +34,7 @@ pub(crate) struct SmallReader {
 
 struct SmallFileQueue {
     folder: Arc<Folder>,
+    meter: Arc<Meter>,
     jobs: VecDeque<SmallFileJob>,
     threads: usize,
     /// The compressors of threads that have ended, for the next ones.
@@ -46,10 +49,11 @@ struct SmallFileJob {
 }
 
 impl SmallReader {
-    pub(crate) fn new(folder: Arc<Folder>) -> Self {
+    pub(crate) fn new(folder: Arc<Folder>, meter: Arc<Meter>) -> Self {
         Self {
             queue: Arc::new(Mutex::new(SmallFileQueue {
                 folder,
+                meter,
                 jobs: VecDeque::new(),
                 threads: 0,
                 compressors: Vec::new(),
@@ -102,7 +106,7 @@ impl SmallFileThread {
     fn run(mut self) {
         let mut compressor = locked(&self.queue).compressors.pop().unwrap_or_default();
         loop {
-            let (folder, jobs) = {
+            let (folder, meter, jobs) = {
                 let mut queue = locked(&self.queue);
                 let count = queue.jobs.len().min(FILES_PER_THREAD);
                 if count == 0 {
@@ -112,13 +116,17 @@ impl SmallFileThread {
                     self.left = true;
                     return;
                 }
-                (queue.folder.clone(), queue.jobs.drain(..count).collect::<Vec<_>>())
+                let jobs = queue.jobs.drain(..count).collect::<Vec<_>>();
+                (queue.folder.clone(), queue.meter.clone(), jobs)
             };
             let mut walk = folder.walk();
             let wanted = jobs.into_iter().filter(|job| !job.answer.is_closed());
             let read: Vec<_> = wanted
                 .map(|SmallFileJob { item, sealer, compression, answer }| {
-                    (answer, seal_small(&mut walk, &item, sealer, &compression, &mut compressor))
+                    let stage = meter.enter(Stage::Read);
+                    let read =
+                        seal_small(&mut walk, &item, sealer, &compression, &mut compressor, stage);
+                    (answer, read)
                 })
                 .collect();
             for (answer, small) in read {
@@ -135,12 +143,14 @@ fn seal_small(
     mut sealer: Sealer,
     compression: &Compression,
     compressor: &mut SmallFileCompressor,
+    mut stage: Timed<'_>,
 ) -> Result<SealedSmallFile, DeliverError> {
     let mut file = SourceFile::open(walk, item)?;
     let offer = seal_offer(item, true, &mut sealer)?;
     let size = usize::try_from(item.meta.size).map_err(|_| DeliverError::Changed)?;
     let mut chunk = Sealer::buffer(size + Trailer::LEN);
     file.fill(&mut chunk, HEADER_LEN, size)?;
+    stage.switch(Stage::Seal);
     let hash = *blake3::hash(&chunk[HEADER_LEN..]).as_bytes();
     let read = file.check_end(hash)?;
     compressor.compress(&mut chunk, compression);
@@ -166,6 +176,7 @@ pub(crate) struct ChunkSource {
     hasher: FileHasher,
     /// Compresses the chunks, if the file is compressible.
     pub compressor: Option<ChunkCompressor>,
+    meter: Arc<Meter>,
 }
 
 impl ChunkSource {
@@ -176,22 +187,29 @@ impl ChunkSource {
         size: u64,
         accept: Accept,
         compression: &Compression,
+        meter: Arc<Meter>,
     ) -> Result<Self, DeliverError> {
-        let mut source = Self::after_prefix(file, size, accept)?;
+        let mut source = Self::after_prefix(file, size, accept, meter)?;
         source.compressor = compression.large(&mut source.file.file, source.offset, size);
         Ok(source)
     }
 
-    fn after_prefix(file: SourceFile, size: u64, accept: Accept) -> Result<Self, DeliverError> {
+    fn after_prefix(
+        file: SourceFile,
+        size: u64,
+        accept: Accept,
+        meter: Arc<Meter>,
+    ) -> Result<Self, DeliverError> {
         let hasher = FileHasher::new(FILE_CHUNK);
         let confirmed = ChunkSet::EMPTY;
-        let mut source = Self { file, size, confirmed, offset: 0, hasher, compressor: None };
+        let (compressor, measured) = (None, meter.clone());
+        let mut source = Self { file, size, confirmed, offset: 0, hasher, compressor, meter };
         if let Some((prefix, hash)) = accept.held_prefix()
             && prefix.prefix_bytes() <= size
         {
             let mut chunk = BytesMut::new();
             while source.offset < prefix.prefix_bytes() {
-                source.read_chunk(&mut chunk, 0)?;
+                source.read_chunk(&mut chunk, 0, &mut measured.enter(Stage::Read))?;
             }
             if source.hasher.finish(source.offset)? == hash {
                 source.confirmed = prefix;
@@ -206,10 +224,16 @@ impl ChunkSource {
 
     /// Reads the next chunk of the file into the buffer, after its first `start` bytes, and hashes
     /// it.
-    fn read_chunk(&mut self, chunk: &mut BytesMut, start: usize) -> Result<(), DeliverError> {
+    fn read_chunk(
+        &mut self,
+        chunk: &mut BytesMut,
+        start: usize,
+        stage: &mut Timed<'_>,
+    ) -> Result<(), DeliverError> {
         let len =
             usize::try_from((self.size - self.offset).min(CHUNK_SIZE as u64)).unwrap_or(CHUNK_SIZE);
         self.file.fill(chunk, start, len)?;
+        stage.switch(Stage::Seal);
         let index = self.offset / CHUNK_SIZE as u64;
         if len > 0 || self.size == 0 {
             self.hasher.push(index, FILE_CHUNK.hash(index, &chunk[start..])?)?;
@@ -227,10 +251,12 @@ impl ChunkSource {
         chunks: &mpsc::Sender<SealedChunk>,
         still_there: impl Fn(&Meta) -> bool,
     ) -> Result<ReadFile, DeliverError> {
-        let buffers = Buffers::default();
+        let (buffers, meter) = (Buffers::default(), self.meter.clone());
         loop {
+            let mut stage = meter.enter(Stage::Read);
             let mut chunk = buffers.take(RECORD_OVERHEAD + CHUNK_SIZE + Trailer::LEN);
-            self.read_chunk(&mut chunk, HEADER_LEN)?;
+            self.read_chunk(&mut chunk, HEADER_LEN, &mut stage)?;
+            fail_point("send.sealing");
             let data = (chunk.len() - HEADER_LEN) as u64;
             if let Some(compressor) = &mut self.compressor {
                 compressor.compress(&mut chunk, chunks.capacity() == 0);
@@ -249,6 +275,7 @@ impl ChunkSource {
             };
             let kind = if last { RecordKind::Final } else { RecordKind::Data };
             let record = buffers.lend(sealer.seal(kind, chunk)?);
+            drop(stage);
             let gone = chunks.blocking_send(SealedChunk { record, data }).is_err();
             if let Some(read) = read {
                 return Ok(read);

@@ -1,6 +1,8 @@
 //! The messages of the control stream (protocol.md section 4.5).
 
+use super::constraint::Constraint;
 use super::id::{InstallationId, TransferId};
+use super::label::Label;
 use crate::proto::codec::{Malformed, Reader};
 use bytes::{BufMut, BytesMut};
 
@@ -26,6 +28,10 @@ pub struct Settings {
     /// Whether that session is with another process, which has displaced the receiver of this
     /// message (protocol.md section 3.5).
     pub displaced: bool,
+    /// The version of this side's program, for people.
+    pub version: Label,
+    /// The name of this side's host, for people.
+    pub host: Label,
 }
 
 impl Settings {
@@ -33,6 +39,8 @@ impl Settings {
     pub const ACCEPTS_COMPRESSED: u32 = 1;
     /// Capability: this side recovers lost packets from repair (protocol.md section 7).
     pub const ACCEPTS_REPAIR: u32 = 2;
+    /// Capability: this side takes [`Control::Limits`].
+    pub const ACCEPTS_LIMITS: u32 = 4;
 
     /// Appends the message's encoding.
     pub fn encode(&self, out: &mut BytesMut) {
@@ -43,13 +51,15 @@ impl Settings {
         out.put_slice(&self.installation.0);
         out.put_slice(&self.partner.unwrap_or_default().0);
         out.put_u8(u8::from(self.displaced));
+        self.version.encode(out);
+        self.host.encode(out);
     }
 
     /// Decodes the known fields. Bytes after them are ignored, so that a later version may add
     /// fields.
     ///
     /// # Errors
-    /// [`Malformed`] if the message is too short or `streams` is 0.
+    /// [`Malformed`] if the message is too short, `streams` is 0, or a text is invalid.
     pub fn decode(bytes: &[u8]) -> Result<Self, Malformed> {
         let mut r = Reader::new(bytes);
         let settings = Self {
@@ -60,6 +70,8 @@ impl Settings {
             installation: InstallationId(r.array()?),
             partner: Some(InstallationId(r.array()?)).filter(|id| *id != InstallationId::default()),
             displaced: r.bool()?,
+            version: Label::decode(&mut r)?,
+            host: Label::decode(&mut r)?,
         };
         if settings.streams == 0 { Err(Malformed) } else { Ok(settings) }
     }
@@ -82,6 +94,14 @@ pub enum Control {
     Forget(Vec<TransferId>),
     /// This side ends the session in order.
     Goodbye,
+    /// What limits each direction at this side, for people. Only a peer with
+    /// [`Settings::ACCEPTS_LIMITS`] gets it.
+    Limits {
+        /// The files that this side sends.
+        sending: Constraint,
+        /// The files that it receives.
+        receiving: Constraint,
+    },
 }
 
 impl Control {
@@ -101,6 +121,9 @@ impl Control {
                 }
             }
             Self::Goodbye => out.put_u8(4),
+            Self::Limits { sending, receiving } => {
+                out.put_slice(&[5, sending.number(), receiving.number()]);
+            }
         }
     }
 
@@ -121,6 +144,10 @@ impl Control {
                 return Ok(Self::Forget(ids.iter().copied().map(TransferId).collect()));
             }
             4 => Self::Goodbye,
+            5 => Self::Limits {
+                sending: Constraint::from_number(r.u8()?)?,
+                receiving: Constraint::from_number(r.u8()?)?,
+            },
             _ => return Err(Malformed),
         };
         r.end()?;

@@ -125,12 +125,28 @@ fn settings_with_later_fields_are_accepted() {
         installation: InstallationId([5; 16]),
         partner: Some(InstallationId([6; 16])),
         displaced: true,
+        version: Label::new("1.2"),
+        host: Label::new("bob"),
     };
     let mut bytes = bytes_of(|out| settings.encode(out));
-    let fields: [&[u8]; 7] =
-        [&[1; 16], &[1], &[0, 0, 0, 4], &[0, 0, 0, 3], &[5; 16], &[6; 16], &[1]];
+    let fields: [&[u8]; 11] = [
+        &[1; 16],
+        &[1],
+        &[0, 0, 0, 4],
+        &[0, 0, 0, 3],
+        &[5; 16],
+        &[6; 16],
+        &[1],
+        &[3],
+        b"1.2",
+        &[3],
+        b"bob",
+    ];
     assert_eq!(bytes, fields.concat());
     assert_eq!(Settings::decode(&bytes[..57]), Err(Malformed));
+    let unnamed = Settings { version: Label::default(), host: Label::default(), ..settings };
+    assert_eq!(Settings::decode(&bytes[..58]), Ok(unnamed), "of an earlier version");
+    assert_eq!(Settings::decode(&bytes[..60]), Err(Malformed), "a text that is cut off");
     bytes.put_u64(99);
     assert_eq!(Settings::decode(&bytes), Ok(settings));
 }
@@ -163,6 +179,10 @@ proptest! {
             Control::Backlog { files: size, bytes: size },
             Control::Forget(ids.into_iter().map(TransferId).collect()),
             Control::Goodbye,
+            Control::Limits {
+                sending: Constraint::ALL[usize::from(id[0] % 5)],
+                receiving: Constraint::ALL[usize::from(id[1] % 5)],
+            },
         ] {
             prop_assert_eq!(Control::decode(&bytes_of(|o| control.encode(o))), Ok(control));
         }
@@ -192,7 +212,7 @@ proptest! {
         let partner = Some(InstallationId(last_session)).filter(|id| last_alive && *id != InstallationId([0; 16]));
         let settings = Settings {
             last_session, last_alive, streams, capabilities, installation: InstallationId(id), partner,
-            displaced: !last_alive,
+            displaced: !last_alive, version: Label::new(&format!("{streams}")), host: Label::new(&"h".repeat(data.len())),
         };
         prop_assert_eq!(Settings::decode(&bytes_of(|o| settings.encode(o))), Ok(settings));
         let mut plaintext = BytesMut::from(&data[..]);

@@ -9,6 +9,7 @@
 mod database;
 mod numbered_folders;
 mod record;
+mod totals;
 
 use super::StateDir;
 use super::age;
@@ -28,6 +29,7 @@ use std::path::{Path, PathBuf};
 
 pub use database::verify_ledger;
 pub use record::{Delivered, Received};
+pub use totals::SavedTotals;
 
 /// The name of the file in `.rft`.
 pub const LEDGER: &str = "ledger.redb";

@@ -70,8 +70,8 @@ fn a_user_signal_prints_the_state_and_why_files_wait() {
     let log = fs::read_to_string(pair.a.state().join("rft.log")).unwrap();
     for text in [&errors, &log] {
         assert!(text.contains("state of rft "), "{text}");
-        assert!(text.contains("peer: connected to 127.0.0.2"), "{text}");
-        assert!(text.contains("waits: d/too large.txt: refused"), "{text}");
+        assert!(text.contains("127.0.0.2: connected to 127.0.0.2:"), "{text}");
+        assert!(text.contains("waits:     d/too large.txt: refused"), "{text}");
     }
 }
 
@@ -192,8 +192,9 @@ fn a_drain_reports_repeatedly_what_it_waits_for() {
     // On a slow run the last report may come at the end.
     assert!((3..=4).contains(&reported.len()), "{reported:?}");
     assert!(reported[1].session.is_none() && reported[1].more_waiting == 0, "{reported:?}");
-    let (name, reason) = &reported[1].waiting[0];
-    assert_eq!((name.to_string().as_str(), *reason), ("f", WaitReason::Ready), "{reported:?}");
+    let first = &reported[1].waiting[0];
+    let path = first.path.to_string();
+    assert_eq!((path.as_str(), first.reason), ("f", WaitReason::Ready), "{reported:?}");
 
     let (end, reported) = reminders(false);
     assert!(matches!(end, Ok(Finished::Stopped)), "{end:?}");
@@ -218,7 +219,8 @@ fn a_peer_runs_on_the_port_that_was_checked() {
     let key = PasswordKey::derive(&Password::new(PASSWORD).unwrap()).unwrap();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
     runtime.block_on(async {
-        let handle = Daemon::start_on(port, config, key, observer).unwrap();
+        let folders = Daemon::lock(&config.folders).unwrap();
+        let handle = Daemon::start_on(port, folders, config, key, observer).unwrap();
         handle.stop();
         handle.wait().await.unwrap();
     });

@@ -31,7 +31,11 @@ fn every_event_has_the_fields_of_the_contract() {
         ),
         (sample::silent(), "silent", vec!["peer", "seconds"]),
         (sample::heard(), "heard", vec!["peer", "seconds"]),
-        (sample::connected(), "connected", vec!["peer", "role", "session", "kx", "installation"]),
+        (
+            sample::connected(),
+            "connected",
+            vec!["peer", "role", "session", "kx", "installation", "version", "host"],
+        ),
         (sample::auth_failed(), "auth_failed", vec!["peer", "count"]),
         (sample::disconnected(), "disconnected", vec!["peer", "reason"]),
         (
@@ -179,6 +183,8 @@ fn events() -> Vec<Event> {
             session: hostile.into(),
             kx: "X25519",
             installation: rft::InstallationId([0xab; 16]),
+            version: hostile.into(),
+            host: String::new(),
         },
         sample::auth_failed(),
         sample::disconnected(),

@@ -18,19 +18,45 @@ impl Write for Screen {
 }
 
 impl Screen {
+    /// Without the times of plain lines, which each has.
     fn text(&self) -> String {
-        String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
+        let text = String::from_utf8(self.0.lock().unwrap().clone()).unwrap();
+        text.lines().map(|line| without_time(line).to_owned() + "\n").collect()
+    }
+}
+
+/// The rest of `2026-03-01 23:14:05 text`; the whole line if there is no time.
+fn without_time(line: &str) -> &str {
+    let is_digit_or_mark = |byte: u8| byte.is_ascii_digit() || b"-: ".contains(&byte);
+    match line.split_at_checked("2026-03-01 23:14:05 ".len()) {
+        Some((time, rest)) if time.bytes().all(is_digit_or_mark) => rest,
+        _ => line,
     }
 }
 
 fn plain(show: Show, is_terminal: bool) -> (Terminal, Screen) {
+    counted(show, is_terminal, (0, 0), (0, 0))
+}
+
+/// A terminal of a process that has sent and received these files and bytes.
+fn counted(
+    show: Show,
+    is_terminal: bool,
+    sent: (u64, u64),
+    received: (u64, u64),
+) -> (Terminal, Screen) {
     let screen = Screen::default();
-    (Terminal::new(show, Palette { colours: false }, is_terminal, screen.clone()), screen)
+    let mut status = sample::busy();
+    let totals = |(files, bytes)| Totals { files, folders: 0, bytes };
+    status.peers[0].send.since_start = totals(sent);
+    status.peers[0].receive.since_start = totals(received);
+    let source: Source = Box::new(move || Some(status.clone()));
+    (Terminal::new(show, Palette { colours: false }, is_terminal, screen.clone(), source), screen)
 }
 
 #[test]
 fn plain_lines() {
-    let (mut terminal, screen) = plain(Show::Lines, false);
+    let (mut terminal, screen) = counted(Show::Lines, false, (1, 3_000_000), (1, 12));
     let now = Instant::now();
     let mut saved = sample::done(Direction::Receive, "a/b.txt", 12);
     if let Event::FileDone { saved_as, .. } = &mut saved {
@@ -69,6 +95,9 @@ sent 1 file (3.00 MB), received 1 file (12 B)
 rft: the port 4000 is taken; name another one
 ";
     assert_eq!(screen.text(), expected);
+    let raw = String::from_utf8(screen.0.lock().unwrap().clone()).unwrap();
+    let timed = raw.lines().filter(|line| without_time(line) != *line).count();
+    assert_eq!(timed, expected.lines().count() - 1, "all but the failure: {raw}");
 }
 
 #[test]
@@ -105,7 +134,13 @@ fn only_styles_and_line_ends_control_the_screen() {
     let hostile = "a\u{1b}[2J\u{1b}]0;title\u{7}\rb\n\u{9b}31m\u{202e}\u{7f}";
     for colours in [false, true] {
         let screen = Screen::default();
-        let mut terminal = Terminal::new(Show::Lines, Palette { colours }, false, screen.clone());
+        let mut terminal = Terminal::new(
+            Show::Lines,
+            Palette { colours },
+            false,
+            screen.clone(),
+            Box::new(|| None),
+        );
         let events = [
             Event::Waiting {
                 peer: Some(hostile.into()),
@@ -133,6 +168,8 @@ fn only_styles_and_line_ends_control_the_screen() {
                 session: hostile.into(),
                 kx: "X25519",
                 installation: rft::InstallationId([7; 16]),
+                version: hostile.into(),
+                host: hostile.into(),
             },
             Event::Disconnected {
                 peer: ([192, 0, 2, 7], 1).into(),
@@ -148,7 +185,7 @@ fn only_styles_and_line_ends_control_the_screen() {
         terminal.line(hostile.into());
         terminal.end(Some(hostile));
         let text = screen.text();
-        assert_eq!(text.lines().count(), events.len() + 3, "{text:?}");
+        assert_eq!(text.lines().count(), events.len() + 2, "{text:?}");
         let plain = console::strip_ansi_codes(&text).replace('\n', "");
         assert_eq!(plain.chars().find(|c| rft::is_unprintable(*c)), None, "{text:?}");
         let others = text.replace("\u{1b}[0m", "").split('\u{1b}').skip(1).find_map(|after| {
@@ -170,7 +207,7 @@ fn quiet_shows_only_the_failure() {
 
 #[test]
 fn a_terminal_gets_a_sum_of_many_files() {
-    let (mut terminal, screen) = plain(Show::Lines, true);
+    let (mut terminal, screen) = counted(Show::Lines, true, (1255, 1_255_000), (0, 0));
     let start = Instant::now();
     for i in 0..1254 {
         terminal.event(&sample::done(Direction::Send, &format!("f{i}"), 1000), start);
@@ -187,7 +224,7 @@ fn a_terminal_gets_a_sum_of_many_files() {
 
 #[test]
 fn a_pipe_gets_every_file() {
-    let (mut terminal, screen) = plain(Show::Lines, false);
+    let (mut terminal, screen) = counted(Show::Lines, false, (0, 0), (100, 100));
     for i in 0..100 {
         terminal.event(&sample::done(Direction::Receive, &format!("f{i}"), 1), Instant::now());
     }
