@@ -28,7 +28,7 @@ struct Layer {
 const LAYERS: &[Layer] = &[
     Layer { name: "main", layers: &["cli"], crates: &[] },
     Layer { name: "cli", layers: &["daemon", "check", "control", "config", "event", "status", "hindrance", "error", "proto", "crypto", "cause"],
-        crates: &["blake3", "clap", "clap_complete", "clap_mangen", "console", "data_encoding", "jiff", "landlock", "rand", "rpassword", "rustix", "serde", "serde_json",
+        crates: &["blake3", "clap", "clap_complete", "clap_mangen", "console", "data_encoding", "jiff", "landlock", "rand", "ratatui", "rpassword", "rustix", "serde", "serde_json",
                   "thiserror", "tokio", "tracing", "tracing_subscriber", "zeroize"] },
     // commands of the same user: it asks a process, and reaches nothing beneath
     Layer { name: "control", layers: &["daemon", "store", "status", "cause"],
