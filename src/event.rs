@@ -1,6 +1,7 @@
 //! The events of a running process: the terminal shows them, and `--json` prints them.
 
 use crate::config::PeerName;
+use crate::hindrance::Finding;
 use crate::proto::message::{InstallationId, TransferId};
 use crate::proto::name::Name;
 pub use crate::status::{Direction, SessionRole};
@@ -64,6 +65,17 @@ pub enum Cause {
     Fault(String),
 }
 
+/// Why an [`Event::Waiting`] is emitted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Occasion {
+    /// The first one of a time without a session.
+    Begins,
+    /// The hindrance has become known, or is another one than before.
+    Changes,
+    /// A minute has passed.
+    Continues,
+}
+
 /// A change of the state of a process or a peer.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
@@ -73,12 +85,37 @@ pub enum Event {
         /// Its local address.
         local: SocketAddr,
     },
-    /// The peer does not answer yet; emitted once for each time without a session.
+    /// There is no session. Emitted soon after the start and the end of a session, when the
+    /// hindrance changes, and each minute.
     Waiting {
         /// The host that is dialled, as the user wrote it; `None` when only listening.
         peer: Option<String>,
         /// The local addresses that the other side can dial.
         local: Vec<SocketAddr>,
+        /// Why there is none; `None` if that is not known (yet).
+        finding: Option<Finding>,
+        /// Time without a session.
+        elapsed: Duration,
+        /// Why the event comes now.
+        occasion: Occasion,
+    },
+    /// The session lasts, and the peer does not answer. A new connection is dialled beside it.
+    Silent {
+        /// The peer's address.
+        peer: SocketAddr,
+        /// The host that is dialled, as the user wrote it; `None` when only listening.
+        host: Option<String>,
+        /// Time without an answer.
+        elapsed: Duration,
+    },
+    /// The peer answers again, after an [`Event::Silent`], in the same session.
+    Heard {
+        /// The peer's address.
+        peer: SocketAddr,
+        /// The host that is dialled, as the user wrote it; `None` when only listening.
+        host: Option<String>,
+        /// How long it did not answer.
+        elapsed: Duration,
     },
     /// An authenticated session is adopted.
     Connected {

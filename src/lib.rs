@@ -11,6 +11,8 @@
 #![cfg_attr(not(feature = "internals"), allow(dead_code, unused_imports))]
 #![cfg_attr(feature = "internals", warn(unreachable_pub))]
 
+#[doc(hidden)]
+pub mod check;
 mod compress;
 pub mod config;
 pub mod control;
@@ -19,6 +21,7 @@ mod daemon;
 pub mod error;
 pub mod event;
 mod failpoint;
+pub mod hindrance;
 mod inbox;
 mod meter;
 mod outbox;

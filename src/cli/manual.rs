@@ -47,7 +47,7 @@ mod tests {
     fn every_shell_knows_listen_and_the_options() {
         for &shell in clap_complete::Shell::value_variants() {
             let script = String::from_utf8(completions(shell)).unwrap();
-            for word in ["listen", "passphrase", "on-conflict"] {
+            for word in ["listen", "check", "passphrase", "on-conflict"] {
                 assert!(script.contains(word), "{shell}: {word}");
             }
         }

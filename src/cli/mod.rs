@@ -1,6 +1,7 @@
 //! The command line: arguments in, events and an exit code out.
 
 mod args;
+mod check;
 mod demo;
 mod exit;
 mod host;
@@ -41,6 +42,7 @@ pub(crate) fn main() -> ExitCode {
     };
     let result = match &line.command {
         None => return peer::run(&line),
+        Some(Command::Check(args)) => return check::run(args),
         Some(Command::Status(args)) => status::run(args),
         Some(Command::Top(args)) => top::run(args),
         Some(Command::Demo(args)) => demo::run(args),

@@ -5,28 +5,27 @@ use super::admission::PendingConnection;
 use super::adopt::{adopt, await_adoption};
 use super::liveness::Liveness;
 use super::state::PeeringState;
-use super::{Fatal, dial};
+use super::waiting::{Silence, SilenceNews, Waiting};
+use super::{Fatal, diagnose, dial};
 use crate::config::Config;
 use crate::crypto::handshake::Role;
 use crate::crypto::password::PasswordKey;
-use crate::event::{Event, EventSink};
+use crate::event::{Event, EventSink, Occasion};
 use crate::session::close;
 use crate::session::close::HandshakePhase;
 use crate::session::handshake::{Authenticated, DEADLINE, as_responder};
 use crate::session::installation::Identity;
 use crate::session::{AuthError, ControlReceiver, Session, canonical};
+use crate::transport;
 use crate::transport::close_code::CloseCode;
 use crate::transport::endpoint::Endpoint;
 use quinn::Connection;
 use std::future::Future;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
-
-/// A peer that runs answers within this time. After it the user is told that rft waits.
-const WAITING_AFTER: Duration = Duration::from_millis(1500);
 
 /// Sessions in the order of their adoption. Each ends the previous one.
 pub type Sessions = mpsc::Receiver<(Session, ControlReceiver)>;
@@ -50,9 +49,10 @@ pub async fn run(
     let mut tasks = JoinSet::new();
     tasks.spawn(accept(state.clone(), authenticated.clone()));
     if state.peer.is_some() {
+        tasks.spawn(diagnose::run(state.clone(), watch_needed.clone()));
         tasks.spawn(dial::run(state.clone(), watch_needed, authenticated));
     }
-    let mut waiting = Waiting { since: Instant::now(), told: false };
+    let mut news = News::new();
     let mut next = Instant::now() + Liveness::BUSY_INTERVAL;
     loop {
         tokio::select! {
@@ -73,7 +73,9 @@ pub async fn run(
         let alive;
         (alive, next) = state.check();
         needed.send_if_modified(|needed| std::mem::replace(needed, !alive) == alive);
-        waiting.tell(&state);
+        if let Some(earlier) = news.tell(&state) {
+            next = next.min(earlier);
+        }
         state.tell_failures();
     }
 }
@@ -86,22 +88,51 @@ async fn closed(connection: Option<Connection>) {
     }
 }
 
-/// Tells the user that the peer is not connected, once for each time without a session.
-struct Waiting {
-    since: Instant,
-    told: bool,
+/// Tells the user that the peer is not connected or does not answer, and why.
+struct News {
+    waiting: Waiting,
+    silence: Silence,
 }
 
-impl Waiting {
-    fn tell(&mut self, state: &PeeringState) {
-        if state.connection().is_some() {
-            *self = Self { since: Instant::now(), told: false };
-        } else if !self.told && self.since.elapsed() >= WAITING_AFTER {
-            self.told = true;
-            let peer = state.peer.as_ref().map(|peer| peer.host.clone());
-            let local = crate::transport::socket::reachable_addresses(state.local);
-            state.events.emit(Event::Waiting { peer, local });
+impl News {
+    fn new() -> Self {
+        Self { waiting: Waiting::new(Instant::now()), silence: Silence::default() }
+    }
+
+    /// Emits the events that are due. Returns when to call this again, if that is known.
+    fn tell(&mut self, state: &PeeringState) -> Option<Instant> {
+        let now = Instant::now();
+        let Some((peer, missing, rtt)) = state.silence() else {
+            self.silence.is_over();
+            self.tell_waiting(state, now);
+            return None;
+        };
+        match self.silence.look(peer, missing, rtt, now) {
+            Some(SilenceNews::Begins(elapsed)) => {
+                state.events.emit(Event::Silent { peer, host: state.host(), elapsed });
+            }
+            Some(SilenceNews::Ends(elapsed)) => {
+                state.events.emit(Event::Heard { peer, host: state.host(), elapsed });
+            }
+            None => {}
         }
+        if !self.silence.is_told() {
+            self.waiting.is_over(now);
+        } else if state.findings().verdict().is_some() {
+            self.tell_waiting(state, now);
+        }
+        Silence::next(missing, rtt, now)
+    }
+
+    fn tell_waiting(&mut self, state: &PeeringState, now: Instant) {
+        let finding = state.findings().verdict();
+        let Some((occasion, elapsed)) = self.waiting.due(finding, now) else { return };
+        if occasion != Occasion::Continues {
+            tracing::info!(hindrance = finding.map(|found| found.hindrance.word()), "no session");
+        }
+        let local = transport::socket::reachable_addresses(state.local);
+        let peer = state.host();
+        state.events.emit(Event::Waiting { peer, local, finding, elapsed, occasion });
     }
 }
 

@@ -8,6 +8,7 @@ use super::liveness::{Counters, Liveness};
 use super::resolve::Names;
 use super::state::PeeringState;
 use crate::crypto::handshake::Role;
+use crate::hindrance::Hindrance;
 use crate::session::AuthError;
 use crate::session::canonical;
 use crate::session::close;
@@ -40,7 +41,7 @@ pub(crate) async fn run(
     let mut names = Names::look_up(peer, state.local)
         .await
         .map_err(|reason| Fatal::PeerAddress { host, reason })?;
-    state.admission.set_named(names.addresses());
+    take_addresses(&state, &names);
     let mut failures = DialFailures::new(Instant::now());
     loop {
         if needed.wait_for(|needed| *needed).await.is_err() {
@@ -160,6 +161,12 @@ async fn until_dead(alive: &impl Fn() -> bool) {
     }
 }
 
+/// Tells the other parts of the connector the peer's present addresses.
+fn take_addresses(state: &PeeringState, names: &Names) {
+    state.admission.set_named(names.addresses());
+    state.findings().set_addresses(names.addresses());
+}
+
 /// The wait before the next dial.
 fn after(
     state: &PeeringState,
@@ -174,8 +181,9 @@ fn after(
         // Only a peer that has proved that it knows the password can end this process.
         AuthError::Malformed if first => return Err(Fatal::Malformed { peer: remote }),
         AuthError::Unwrap if first => return Err(Fatal::Unwrap { peer: remote }),
-        AuthError::OtherVersion => warn_of_another_version(state, remote, failures),
+        AuthError::OtherVersion => note_another_version(state, remote, failures),
         AuthError::PeerRefuses(clash) => {
+            state.findings().dialled(remote, Hindrance::Occupied);
             state.tell_clash(clash, None, || clash.told_to_refused(remote));
         }
         // The packets of such a dial do not leave this host, so no attacker on a path can cause
@@ -193,6 +201,7 @@ fn after(
     match failures.verdict(&error) {
         NextDial::Again(wait) => Ok(jittered(wait)),
         NextDial::Refused(wait) => {
+            state.findings().dialled(remote, Hindrance::WrongPassword);
             state.auth_failed(remote);
             if first {
                 return Err(Fatal::WrongPassword { peer: remote });
@@ -202,14 +211,10 @@ fn after(
     }
 }
 
-/// Warns once, if it continues: before TLS is up such an answer can be forged.
-fn warn_of_another_version(state: &PeeringState, remote: SocketAddr, failures: &mut DialFailures) {
+/// Counts it as a hindrance if it continues: before TLS is up such an answer can be forged.
+fn note_another_version(state: &PeeringState, remote: SocketAddr, failures: &mut DialFailures) {
     if failures.answered_as_another(Instant::now()) {
-        let text = format!(
-            "{remote} answers, but not as rft/1: another program or another version of rft runs there; run the \
-             same version of rft on both sides. Dialling goes on"
-        );
-        state.events.warn(None, text);
+        state.findings().dialled(remote, Hindrance::OtherVersion);
     }
 }
 
@@ -228,8 +233,9 @@ async fn connect(
     let mut turn = 0;
     loop {
         if names.refresh() {
-            state.admission.set_named(names.addresses());
+            take_addresses(state, names);
         }
+        state.findings().name_resolves(names.resolves());
         let found = names.addresses();
         let (addr, count) = (found[turn % found.len()], found.len());
         turn += 1;
@@ -251,7 +257,7 @@ async fn connect(
                         let error = close::ended(Role::Initiator, HandshakePhase::Tls, &error);
                         tracing::debug!(%addr, %error, "no answer");
                         if matches!(error, AuthError::OtherVersion) {
-                            warn_of_another_version(state, canonical(addr), failures);
+                            note_another_version(state, canonical(addr), failures);
                         }
                     }
                     Ok((_, Err(_))) | Err(_) => {}

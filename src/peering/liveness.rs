@@ -120,6 +120,12 @@ impl Liveness {
         self.interval
     }
 
+    /// For how long the peer has not been heard, or has left a frame without an acknowledgement.
+    pub(crate) fn missing(&self, now: Instant) -> Duration {
+        let since = self.unanswered.map_or(self.heard, |asked| asked.min(self.heard));
+        now.saturating_duration_since(since)
+    }
+
     /// Whether a packet arrived recently, and acknowledgements are not overdue.
     pub(crate) fn alive(&self, rtt: Duration, now: Instant) -> bool {
         let within = |since: Instant, time| now.saturating_duration_since(since) < time;
@@ -220,6 +226,20 @@ mod tests {
             };
         };
         assert_eq!(dies_after(&mut busy(begin), begin, answered), None);
+    }
+
+    #[test]
+    fn an_answer_is_missing_since_the_last_packet_or_the_first_question() {
+        let begin = Instant::now();
+        let at = |millis| begin + Duration::from_millis(millis);
+        let mut liveness = busy(begin);
+        assert_eq!(liveness.missing(at(300)), Duration::from_millis(300));
+        let asks = |n| Counters { received: n, questions: n, ..Counters::default() };
+        liveness.look(asks(200), at(100));
+        assert_eq!(liveness.missing(at(300)), Duration::from_millis(200), "heard, not answered");
+        let answered = Counters { answers: 51, ..asks(201) };
+        liveness.look(answered, at(400));
+        assert_eq!(liveness.missing(at(450)), Duration::from_millis(50));
     }
 
     #[test]

@@ -3,9 +3,10 @@
 use super::Fatal;
 use crate::cause;
 use crate::config::PeerAddress;
+use crate::transport::{reach, socket};
 use std::future::Future;
 use std::io;
-use std::net::{SocketAddr, ToSocketAddrs, UdpSocket};
+use std::net::{IpAddr, SocketAddr, ToSocketAddrs, UdpSocket};
 use std::pin::Pin;
 use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
@@ -24,6 +25,8 @@ pub(crate) struct Names {
     found: Vec<SocketAddr>,
     at: Instant,
     lookup: Option<oneshot::Receiver<io::Result<Vec<SocketAddr>>>>,
+    /// Whether the last answer had a usable address.
+    resolves: bool,
     ask: fn(&PeerAddress) -> Answer,
 }
 
@@ -42,12 +45,17 @@ impl Names {
         ask: fn(&PeerAddress) -> Answer,
     ) -> Result<Self, String> {
         let found = usable(ask(&peer).await, local)?;
-        Ok(Self { peer, local, found, at: Instant::now(), lookup: None, ask })
+        Ok(Self { peer, local, found, at: Instant::now(), lookup: None, resolves: true, ask })
     }
 
     /// The known addresses; at least one.
     pub(crate) fn addresses(&self) -> &[SocketAddr] {
         &self.found
+    }
+
+    /// Whether the last answer of the resolver had a usable address.
+    pub(crate) fn resolves(&self) -> bool {
+        self.resolves
     }
 
     /// Whether each address is this socket itself: an address of this host with this side's port.
@@ -78,7 +86,9 @@ impl Names {
             Err(oneshot::error::TryRecvError::Closed) => Err(io::ErrorKind::Interrupted.into()),
         };
         self.lookup = None;
-        match usable(answer, self.local) {
+        let usable = usable(answer, self.local);
+        self.resolves = usable.is_ok();
+        match usable {
             Ok(found) => {
                 (self.found, self.at) = (found, Instant::now());
                 true
@@ -120,14 +130,34 @@ fn usable(
     local: SocketAddr,
 ) -> Result<Vec<SocketAddr>, String> {
     let found = found.map_err(|error| cause::of(&error))?;
-    let usable: Vec<_> = found.iter().copied().filter(|addr| can_send(local, *addr)).collect();
+    let usable: Vec<_> = found
+        .iter()
+        .copied()
+        .filter(|addr| can_send(local, *addr) && !reach::needs_zone(*addr))
+        .collect();
     if usable.is_empty() {
+        if let Some(addr) = found.iter().find(|addr| reach::needs_zone(**addr)) {
+            return Err(zone_missing(addr.ip()));
+        }
         return Err(match found.is_empty() {
             true => "the name has no address".into(),
             false => format!("its addresses cannot be reached from {local}; see --bind"),
         });
     }
     Ok(usable)
+}
+
+/// The interfaces have no order, so the system cannot choose one for a link-local address.
+fn zone_missing(ip: IpAddr) -> String {
+    let zones = socket::link_local_zones();
+    let example = zones.first().map_or("eth0", String::as_str);
+    let here = match zones.is_empty() {
+        true => String::new(),
+        false => format!(" (here: {})", zones.join(", ")),
+    };
+    format!(
+        "a link-local address needs its zone, the interface that leads to the peer{here}, as in {ip}%{example}"
+    )
 }
 
 fn can_send(local: SocketAddr, to: SocketAddr) -> bool {

@@ -1,6 +1,7 @@
 //! The state that dialling, accepting and adopting share.
 
 use super::admission::Admission;
+use super::findings::Findings;
 use super::liveness::{Counters, Liveness};
 use super::reports::{FailedGuesses, LogLines};
 use super::tie_break::Current;
@@ -9,6 +10,7 @@ use crate::crypto::handshake::{PeerId, Role};
 use crate::crypto::password::PasswordKey;
 use crate::event::{Event, EventSink};
 use crate::proto::message::{InstallationId, Label, Settings};
+use crate::session::canonical;
 use crate::session::handshake::Authenticated;
 use crate::session::installation::{Clash, Clashes, Identity};
 use crate::transport::close_code::CloseCode;
@@ -21,7 +23,7 @@ use crate::transport::ticks::Ticks;
 use quinn::Connection;
 use std::net::SocketAddr;
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use tokio::runtime::Handle;
 
 /// File streams that the peer may have open at once: enough that thousands of small files a second
@@ -53,6 +55,7 @@ pub(crate) struct PeeringState {
     clashes: Mutex<Clashes>,
     failed_guesses: Mutex<FailedGuesses>,
     log_lines: Mutex<LogLines>,
+    findings: Mutex<Findings>,
 }
 
 /// The session that this side last adopted, alive or not.
@@ -132,7 +135,18 @@ impl PeeringState {
             clashes: Mutex::default(),
             failed_guesses: Mutex::default(),
             log_lines: Mutex::new(LogLines::new(Instant::now())),
+            findings: Mutex::default(),
         }
+    }
+
+    /// Why there is no session.
+    pub(crate) fn findings(&self) -> MutexGuard<'_, Findings> {
+        lock(&self.findings)
+    }
+
+    /// The host that is dialled, as the user wrote it.
+    pub(crate) fn host(&self) -> Option<String> {
+        self.peer.as_ref().map(|peer| peer.host.clone())
     }
 
     fn held(&self) -> MutexGuard<'_, Option<Held>> {
@@ -230,6 +244,15 @@ impl PeeringState {
             Liveness::IDLE_INTERVAL => (alive, self.ticks.next(interval, now)),
             _ => (alive, now + interval),
         }
+    }
+
+    /// The peer's address, for how long it has not answered, and the RTT, as of the last check;
+    /// `None` without a session.
+    pub(crate) fn silence(&self) -> Option<(SocketAddr, Duration, Duration)> {
+        let held = self.held();
+        let held = held.as_ref().filter(|held| held.connection.close_reason().is_none())?;
+        let (remote, rtt) = (canonical(held.connection.remote_address()), held.connection.rtt());
+        Some((remote, held.liveness.missing(Instant::now()), rtt))
     }
 
     /// The connection of the session, unless it is closed.

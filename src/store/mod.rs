@@ -11,21 +11,31 @@ mod incoming;
 #[cfg(feature = "internals")]
 pub mod internals;
 mod state;
+mod trial;
 
 pub use error::StoreError;
 pub use incoming::publish::{Arrived, Content, publish};
 pub use incoming::stage::Staged;
 pub use incoming::{Incoming, Reservation};
 pub use open_writers::Writers;
-pub use outgoing::remove::{Hold, Removed, Remover, Sent};
-pub use state::ledger::{Delivered, Ledger, Received, SavedTotals};
-pub use state::{PROBE_PREFIX, StateDir};
+pub use outgoing::remove::{Hold, REMOVING, Removed, Remover, Sent};
+pub use state::ledger::{Delivered, LEDGER, Ledger, Received, SavedTotals, verify_ledger};
+pub use state::{LOCK, PROBE_PREFIX, StateDir};
 pub(crate) use tree::cursor::DirCursor;
 pub use tree::folder::Folder;
 pub use tree::meta::{FileIdentity, FileKind, Meta};
 pub use tree::obstacle::Obstacle;
 pub use tree::os::Program;
 pub use tree::read::Listed;
+pub use trial::{DiskSpeed, try_file, try_speed};
+
+/// Bytes that this user may write on the volume of a folder.
+///
+/// # Errors
+/// The system's error.
+pub fn free_space(folder: &std::path::Path) -> std::io::Result<u64> {
+    tree::os::free_space(&tree::os::open_root(folder)?, folder)
+}
 
 /// The metadata of an open file.
 ///

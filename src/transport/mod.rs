@@ -15,6 +15,7 @@ mod plain_socket;
 pub mod port;
 pub mod quic_socket;
 pub mod rate_limit;
+pub mod reach;
 pub(crate) mod receive_window;
 mod runtime;
 pub mod socket;

@@ -19,6 +19,13 @@ pub struct BindError {
     advice: &'static str,
 }
 
+impl BindError {
+    /// Whether another socket has the port.
+    pub fn is_taken(&self) -> bool {
+        self.source.kind() == io::ErrorKind::AddrInUse
+    }
+}
+
 /// A port that is bound and taken while this lives, for an endpoint to come.
 #[derive(Debug)]
 pub struct Port {
@@ -59,6 +66,11 @@ impl Port {
     /// The operating system's.
     pub fn local(&self) -> io::Result<SocketAddr> {
         self.socket.local_addr()
+    }
+
+    /// The socket itself, for a use without an endpoint.
+    pub fn into_socket(self) -> UdpSocket {
+        self.socket
     }
 
     /// Drops what has come so far: the peer's dials that nothing answered, and that it has given

@@ -15,7 +15,7 @@ use std::sync::Arc;
 
 /// Kernel buffer requested for each direction, in bytes. At 1 Gbit/s it holds 30 ms of packets,
 /// which arrive while the process is not scheduled. The system's maximum may be lower.
-const KERNEL_BUFFER: usize = 4 << 20;
+pub const KERNEL_BUFFER: usize = 4 << 20;
 /// With a smaller buffer the receiver drops packets at a few hundred Mbit/s, so rft tells the user.
 const MIN_KERNEL_BUFFER: usize = 512 << 10;
 
@@ -115,6 +115,34 @@ fn size_buffers(socket: &std::net::UdpSocket) -> Option<String> {
     })
 }
 
+/// What UDP sockets of this system can do.
+#[derive(Debug, Clone, Copy)]
+pub struct Abilities {
+    /// Granted kernel buffer for received packets, in bytes.
+    pub receive_buffer: usize,
+    /// The same for sent packets.
+    pub send_buffer: usize,
+    /// Packets that one call sends.
+    pub gso: usize,
+    /// Packets that one call receives.
+    pub gro: usize,
+}
+
+/// Opens a socket, asks for the buffers of an endpoint, and closes it.
+///
+/// # Errors
+/// The operating system's.
+pub fn abilities() -> io::Result<Abilities> {
+    let socket = bind_all(0)?;
+    size_buffers(&socket);
+    let granted = socket2::SockRef::from(&socket);
+    let (receive_buffer, send_buffer) = (granted.recv_buffer_size()?, granted.send_buffer_size()?);
+    // A system without the options still has the plain socket.
+    let state = quinn::udp::UdpSocketState::new((&socket).into());
+    let (gso, gro) = state.map_or((1, 1), |state| (state.max_gso_segments(), state.gro_segments()));
+    Ok(Abilities { receive_buffer, send_buffer, gso, gro })
+}
+
 /// The addresses under which other hosts may reach this socket. If all interfaces are bound, these
 /// are the interfaces' addresses, and loopback only if there is no other.
 pub fn reachable_addresses(local: SocketAddr) -> Vec<SocketAddr> {
@@ -134,6 +162,23 @@ pub fn reachable_addresses(local: SocketAddr) -> Vec<SocketAddr> {
     found.sort_by_key(|ip| ip.is_ipv6());
     found.dedup();
     found.into_iter().map(|ip| SocketAddr::new(ip, local.port())).collect()
+}
+
+/// The zones of link-local IPv6 addresses on this host, loopback left out: names of interfaces, and
+/// on Windows their numbers.
+pub fn link_local_zones() -> Vec<String> {
+    let mut zones: Vec<_> = if_addrs::get_if_addrs()
+        .unwrap_or_default()
+        .into_iter()
+        .filter(|interface| matches!(interface.ip(), IpAddr::V6(v6) if v6.is_unicast_link_local()))
+        .filter_map(|interface| match interface.index {
+            index if cfg!(windows) => index.map(|index| index.to_string()),
+            _ => Some(interface.name),
+        })
+        .collect();
+    zones.sort();
+    zones.dedup();
+    zones
 }
 
 #[cfg(test)]

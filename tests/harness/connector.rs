@@ -2,6 +2,7 @@
 
 use rft::config::{Bind, Config, PeerAddress};
 use rft::event::{Event, EventSink};
+use rft::hindrance::Finding;
 use rft::internals::crypto::handshake::PeerId;
 use rft::internals::crypto::password::PasswordKey;
 use rft::internals::peering::{Fatal, connector};
@@ -36,6 +37,8 @@ pub struct Peer {
     pub auth_failures: Arc<AtomicUsize>,
     /// The messages of all warnings.
     pub warnings: Arc<Mutex<Vec<String>>>,
+    /// What the user was told of as the reason for waiting, in this order.
+    pub hindrances: Arc<Mutex<Vec<Finding>>>,
 }
 
 /// A peer that binds `local` and dials `peer`, if there is one.
@@ -58,12 +61,14 @@ pub fn start(config: Config, key: [u8; 32]) -> Peer {
 pub fn start_as(own: Identity, config: Config, key: [u8; 32]) -> Peer {
     let (auth_failures, warnings) =
         (Arc::<AtomicUsize>::default(), Arc::<Mutex<Vec<_>>>::default());
-    let (counter, messages) = (auth_failures.clone(), warnings.clone());
+    let hindrances = Arc::<Mutex<Vec<_>>>::default();
+    let (counter, messages, found) = (auth_failures.clone(), warnings.clone(), hindrances.clone());
     let events = EventSink::new(move |event| match event {
         Event::AuthFailed { count, .. } => {
             counter.fetch_add(usize::try_from(count).unwrap(), Ordering::SeqCst);
         }
         Event::Warning { message, .. } => messages.lock().unwrap().push(message),
+        Event::Waiting { finding: Some(finding), .. } => found.lock().unwrap().push(finding),
         _ => {}
     });
     let endpoint = Endpoint::open(&config).unwrap();
@@ -72,7 +77,7 @@ pub fn start_as(own: Identity, config: Config, key: [u8; 32]) -> Peer {
     let run = tokio::spawn(async move {
         connector::run(&endpoint, &config, PasswordKey::from_bytes(key), own, events, adopted).await
     });
-    Peer { local, sessions, run, quic, fec, auth_failures, warnings }
+    Peer { local, sessions, run, quic, fec, auth_failures, warnings, hindrances }
 }
 
 impl Peer {
@@ -94,6 +99,13 @@ impl Peer {
         let is_warned = || self.warnings.lock().unwrap().iter().any(|message| is_so(message));
         poll(time, is_warned).await;
         is_warned()
+    }
+
+    /// Whether the user is told within `time` that this is the reason for waiting.
+    pub async fn is_told_within(&self, time: Duration, finding: Finding) -> bool {
+        let is_told = || self.hindrances.lock().unwrap().contains(&finding);
+        poll(time, is_told).await;
+        is_told()
     }
 
     /// The user is told of this many wrong passwords, and of no more until now. The responder may

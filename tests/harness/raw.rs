@@ -7,7 +7,9 @@ use rft::internals::crypto::handshake::{
 };
 use rft::internals::crypto::password::PasswordKey;
 use rft::internals::transport::tls;
+use rft::internals::transport::tls::SERVER_NAME;
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 /// A bare QUIC client. The endpoint must live as long as its connections.
 pub fn client_at(local: SocketAddr) -> quinn::Endpoint {
@@ -24,6 +26,22 @@ pub fn client_with(config: quinn::ClientConfig, local: SocketAddr) -> quinn::End
 /// The same on a free port of loopback.
 pub fn client() -> quinn::Endpoint {
     client_at(SocketAddr::from(([127, 0, 0, 1], 0)))
+}
+
+/// A QUIC server that speaks another protocol than this version's.
+pub fn server_of(alpn: &[u8], local: SocketAddr) -> quinn::Endpoint {
+    let made = rcgen::generate_simple_self_signed(vec![SERVER_NAME.to_owned()]).unwrap();
+    let key = rustls::pki_types::PrivatePkcs8KeyDer::from(made.signing_key.serialize_der());
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let mut crypto = rustls::ServerConfig::builder_with_provider(provider)
+        .with_protocol_versions(&[&rustls::version::TLS13])
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(vec![made.cert.der().clone()], key.into())
+        .unwrap();
+    crypto.alpn_protocols = vec![alpn.to_vec()];
+    let crypto = quinn::crypto::rustls::QuicServerConfig::try_from(crypto).unwrap();
+    quinn::Endpoint::server(quinn::ServerConfig::with_crypto(Arc::new(crypto)), local).unwrap()
 }
 
 /// The destination connection ID of an Initial packet of QUIC version 1; none of any other packet.

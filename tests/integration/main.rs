@@ -13,6 +13,10 @@ mod harness;
 
 #[cfg(target_os = "linux")]
 mod at_rest;
+#[cfg(target_os = "linux")]
+mod causes;
+#[cfg(unix)]
+mod check;
 mod cli;
 mod compress;
 mod connector;

@@ -5,8 +5,9 @@ mod forged;
 mod slots;
 
 use crate::harness::connector::{self, ANY_PORT, Peer, TIMEOUT};
-use crate::harness::raw::{Noise, binding, client, first_message};
+use crate::harness::raw::{Noise, binding, client, first_message, server_of};
 use quinn::{ApplicationClose, Connection, ConnectionError, VarInt};
+use rft::hindrance::{Finding, Hindrance};
 use rft::internals::crypto::handshake::{M1_LEN, M2_LEN, M4_LEN};
 use rft::internals::proto::message::Control;
 use rft::internals::transport::close_code::CloseCode;
@@ -218,19 +219,7 @@ async fn another_protocol_name_fails_in_tls() {
 /// before TLS is up, anyone on the path could have sent that answer.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_responder_of_another_version_is_reported_and_dialled_again() {
-    let made = rcgen::generate_simple_self_signed(vec![SERVER_NAME.to_owned()]).unwrap();
-    let key = rustls::pki_types::PrivatePkcs8KeyDer::from(made.signing_key.serialize_der());
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let mut crypto = rustls::ServerConfig::builder_with_provider(provider)
-        .with_protocol_versions(&[&rustls::version::TLS13])
-        .unwrap()
-        .with_no_client_auth()
-        .with_single_cert(vec![made.cert.der().clone()], key.into())
-        .unwrap();
-    crypto.alpn_protocols = vec![b"rft/2".to_vec()];
-    let crypto = quinn::crypto::rustls::QuicServerConfig::try_from(crypto).unwrap();
-    let config = quinn::ServerConfig::with_crypto(Arc::new(crypto));
-    let later = quinn::Endpoint::server(config, SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
+    let later = server_of(b"rft/2", ANY_PORT);
     let address = later.local_addr().unwrap();
     let dials = Arc::new(AtomicUsize::new(0));
     let counter = dials.clone();
@@ -242,12 +231,8 @@ async fn a_responder_of_another_version_is_reported_and_dialled_again() {
         }
     });
     let initiator = start(Some(address));
-    let told = initiator
-        .is_warned_within(TIMEOUT, |message| {
-            message.starts_with(&format!("{address} answers, but not as rft/1"))
-        })
-        .await;
-    assert!(told, "{:?}", initiator.warnings);
+    let finding = Finding { hindrance: Hindrance::OtherVersion, address };
+    assert!(initiator.is_told_within(TIMEOUT, finding).await, "{:?}", initiator.hindrances);
     let so_far = dials.load(Ordering::SeqCst);
     assert!(so_far >= 5, "{so_far} dials");
     let deadline = Instant::now() + TIMEOUT;
@@ -255,7 +240,7 @@ async fn a_responder_of_another_version_is_reported_and_dialled_again() {
         assert!(Instant::now() < deadline, "it does not dial any more");
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
-    assert_eq!(initiator.warnings.lock().unwrap().len(), 1);
+    assert_eq!(*initiator.hindrances.lock().unwrap(), [finding], "told once");
     initiator.stays_unmoved(0).await;
 }
 

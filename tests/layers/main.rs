@@ -27,25 +27,26 @@ struct Layer {
 #[rustfmt::skip]
 const LAYERS: &[Layer] = &[
     Layer { name: "main", layers: &["cli"], crates: &[] },
-    Layer { name: "cli", layers: &["daemon", "control", "config", "event", "status", "error", "proto", "crypto", "cause"],
-        crates: &["blake3", "clap", "clap_complete", "clap_mangen", "console", "data_encoding", "jiff", "landlock", "rand", "rpassword", "rustix", "serde", "serde_json",
+    Layer { name: "cli", layers: &["daemon", "check", "control", "config", "event", "status", "hindrance", "error", "proto", "crypto", "cause"],
+        crates: &["blake3", "clap", "clap_complete", "clap_mangen", "console", "data_encoding", "jiff", "landlock", "rand", "ratatui", "rpassword", "rustix", "serde", "serde_json",
                   "thiserror", "tokio", "tracing", "tracing_subscriber", "zeroize"] },
     // commands of the same user: it asks a process, and reaches nothing beneath
     Layer { name: "control", layers: &["daemon", "store", "status", "cause"],
         crates: &["data_encoding", "rand", "rustix", "serde", "serde_json", "thiserror", "tokio", "tracing"] },
+    Layer { name: "check", layers: &["peering", "transport", "store", "config", "hindrance", "cause"], crates: &["rustix", "tokio", "tracing"] },
     Layer { name: "daemon", layers: &["outbox", "inbox", "peering", "session", "transport", "store", "proto", "crypto", "config", "event", "status", "error", "failpoint", "meter"],
         crates: &["bytes", "rand", "thiserror", "tokio", "tracing", "zeroize"] },
     Layer { name: "outbox", layers: &["session", "transport", "store", "compress", "proto", "crypto", "config", "event", "status", "failpoint", "cause", "meter"],
         crates: &["blake3", "bytes", "ignore", "notify", "rand", "thiserror", "tokio", "tracing"] },
     Layer { name: "inbox", layers: &["session", "transport", "store", "compress", "proto", "crypto", "config", "event", "failpoint", "meter"],
         crates: &["blake3", "bytes", "rand", "thiserror", "tokio", "tracing"] },
-    Layer { name: "peering", layers: &["session", "transport", "proto", "crypto", "config", "event", "failpoint", "cause"],
+    Layer { name: "peering", layers: &["session", "transport", "proto", "crypto", "config", "event", "hindrance", "failpoint", "cause"],
         crates: &["quinn", "quinn_proto", "rand", "thiserror", "tokio", "tracing"] },
     Layer { name: "session", layers: &["transport", "proto", "crypto", "status", "failpoint", "cause"],
         crates: &["bytes", "quinn", "quinn_proto", "rand", "thiserror", "tokio", "tracing"] },
     // packets and paths: no password, no session key, no file name
-    Layer { name: "transport", layers: &["crypto", "config", "cause"],
-        crates: &["bytes", "hmac", "if_addrs", "quinn", "quinn_proto", "rand", "rcgen", "reed_solomon_simd", "rustix", "rustls", "sha2", "socket2", "thiserror", "tokio", "tracing", "zeroize"] },
+    Layer { name: "transport", layers: &["crypto", "config", "hindrance", "cause"],
+        crates: &["bytes", "hmac", "if_addrs", "nix", "quinn", "quinn_proto", "rand", "rcgen", "reed_solomon_simd", "rustix", "rustls", "sha2", "socket2", "thiserror", "tokio", "tracing", "zeroize"] },
     // a name from the wire is `proto`'s type, and the folders accept nothing else
     Layer { name: "store", layers: &["proto", "config", "event", "failpoint", "cause"],
         crates: &["blake3", "bytes", "cap_fs_ext", "cap_std", "fs4", "ignore", "open_writers", "rand", "redb", "renamore", "rustix", "thiserror", "tokio", "tracing",
@@ -63,7 +64,8 @@ const LAYERS: &[Layer] = &[
     // plain values: the input and output of the engine
     Layer { name: "config", layers: &["proto"], crates: &["thiserror"] },
     Layer { name: "status", layers: &["config", "proto"], crates: &["data_encoding", "jiff", "serde"] },
-    Layer { name: "event", layers: &["config", "status", "proto"], crates: &[] },
+    Layer { name: "hindrance", layers: &[], crates: &[] },
+    Layer { name: "event", layers: &["config", "status", "hindrance", "proto"], crates: &[] },
     // why a run ends: the errors of all layers
     Layer { name: "error", layers: &["outbox", "peering", "store", "transport", "status", "proto", "crypto"], crates: &["thiserror"] },
     // causes of system errors, for people

@@ -1,8 +1,9 @@
 //! The [`Config`] that the arguments describe.
 
-use super::{CommandLine, LISTEN, Options, address, units};
+use super::{CheckArgs, CommandLine, LISTEN, Options, address, units};
 use crate::cli::exit::Failure;
 use rft::cause;
+use rft::check::Subject;
 use rft::config::{Config, Folders, PeerAddress, Waits};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -80,26 +81,53 @@ impl Options {
         self.wait.as_deref().map(|text| units::duration("--wait", text)).transpose()
     }
 
-    /// The folders. Neither of Outgoing and Incoming may contain the other: received files would
-    /// be sent back, forever.
     fn folders(&self) -> Result<Folders, Failure> {
-        let mut folders = Folders::in_dir(&self.dir);
-        if let Some(outgoing) = &self.outgoing {
-            folders.outgoing.clone_from(outgoing);
-        }
-        if let Some(incoming) = &self.incoming {
-            folders.incoming.clone_from(incoming);
-        }
-        let (outgoing, incoming) = (absolute(&folders.outgoing)?, absolute(&folders.incoming)?);
-        if outgoing.starts_with(&incoming) || incoming.starts_with(&outgoing) {
-            return Err(Failure::usage(format!(
-                "Outgoing ({}) and Incoming ({}) must not contain each other, or received files would be sent back; give two separate folders",
-                outgoing.display(),
-                incoming.display()
-            )));
-        }
-        Ok(folders)
+        folders(&self.dir, self.outgoing.as_deref(), self.incoming.as_deref())
     }
+}
+
+impl CheckArgs {
+    /// What to check.
+    ///
+    /// # Errors
+    /// Exit codes 2, 3, 4 and 14: arguments, PEER, PORT, a number.
+    pub(crate) fn subject(&self) -> Result<Subject, Failure> {
+        let port = self.check_port.as_deref().map(address::port).transpose()?;
+        let named = self.check_peer.as_deref().filter(|peer| *peer != LISTEN);
+        let host = named.map(address::peer).transpose()?;
+        Ok(Subject {
+            folders: folders(&self.dir, self.outgoing.as_deref(), self.incoming.as_deref())?,
+            min_free: units::size("--min-free", &self.min_free)?,
+            port,
+            bind: self.bind.as_deref().map(address::bind).transpose()?,
+            peer: host.zip(port).map(|(host, port)| PeerAddress { host, port }),
+        })
+    }
+}
+
+/// The folders. Neither of Outgoing and Incoming may contain the other: received files would be
+/// sent back, forever.
+fn folders(
+    dir: &Path,
+    outgoing: Option<&Path>,
+    incoming: Option<&Path>,
+) -> Result<Folders, Failure> {
+    let mut folders = Folders::in_dir(dir);
+    if let Some(outgoing) = outgoing {
+        outgoing.clone_into(&mut folders.outgoing);
+    }
+    if let Some(incoming) = incoming {
+        incoming.clone_into(&mut folders.incoming);
+    }
+    let (outgoing, incoming) = (absolute(&folders.outgoing)?, absolute(&folders.incoming)?);
+    if outgoing.starts_with(&incoming) || incoming.starts_with(&outgoing) {
+        return Err(Failure::usage(format!(
+            "Outgoing ({}) and Incoming ({}) must not contain each other, or received files would be sent back; give two separate folders",
+            outgoing.display(),
+            incoming.display()
+        )));
+    }
+    Ok(folders)
 }
 
 fn absolute(path: &Path) -> Result<PathBuf, Failure> {

@@ -15,6 +15,7 @@ const LISTEN: &str = "listen";
 
 const USAGE: &str = "rft [OPTIONS] <PEER> <PORT>
        rft [OPTIONS] listen <PORT>
+       rft check [OPTIONS] [PEER PORT]
        rft <status|top|demo|passphrase|completions|man>";
 
 const EXAMPLES: &str = "\
@@ -66,6 +67,8 @@ pub(crate) enum Command {
     Status(StatusArgs),
     /// Show the same on the whole screen, with the speed of the last minutes
     Top(TopArgs),
+    /// Check everything that an exchange needs, and say how to mend it
+    Check(CheckArgs),
     /// Run two real peers on this machine that exchange a few files
     Demo(DemoArgs),
     /// Print a random pass phrase of 80 bits that is easy to read aloud
@@ -77,6 +80,35 @@ pub(crate) enum Command {
     },
     /// Print the man page (view it with `rft man | man -l -`)
     Man,
+}
+
+/// Options of `rft check`.
+#[derive(Debug, Args)]
+pub(crate) struct CheckArgs {
+    /// Base folder, as for the peer
+    #[arg(long, value_name = "DIR", default_value = ".", value_hint = ValueHint::DirPath)]
+    dir: PathBuf,
+    /// Files to send [default: DIR/Outgoing]
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
+    outgoing: Option<PathBuf>,
+    /// Received files [default: DIR/Incoming]
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
+    incoming: Option<PathBuf>,
+    /// Local UDP address and port [default: all addresses, PORT]
+    #[arg(long, value_name = "ADDR[:PORT]")]
+    bind: Option<String>,
+    /// Free space that must remain in Incoming
+    #[arg(long, value_name = "SIZE", default_value = "16Mi", allow_negative_numbers = true)]
+    min_free: String,
+    /// Print each step as a JSON object in one line
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// The peer, as on its command line; or `listen`. Without it only this host is checked
+    #[arg(value_name = "PEER", requires = "check_port", value_hint = ValueHint::Hostname, allow_negative_numbers = true)]
+    check_peer: Option<String>,
+    /// UDP port of both hosts
+    #[arg(value_name = "PORT", allow_negative_numbers = true)]
+    check_port: Option<String>,
 }
 
 /// Options of `rft status`.
@@ -263,10 +295,16 @@ mod tests {
     fn help_is_short_and_names_every_command() {
         let help = CommandLine::command().term_width(100).render_help().to_string();
         let (options, names) = help.split_once("Names of unfinished files").unwrap();
-        assert!(options.lines().count() <= 80 && names.lines().count() <= 10, "{help}");
-        for word in
-            ["listen <PORT>", "status", "demo", "passphrase", "completions", "alice$ rft bob"]
-        {
+        assert!(options.lines().count() <= 83 && names.lines().count() <= 10, "{help}");
+        for word in [
+            "listen <PORT>",
+            "status",
+            "check",
+            "demo",
+            "passphrase",
+            "completions",
+            "alice$ rft bob",
+        ] {
             assert!(help.contains(word), "{word} is missing:\n{help}");
         }
     }

@@ -1,5 +1,6 @@
 //! Events as JSON Lines (docs/operation.md, "Events").
 
+use super::hindrance;
 use super::state;
 use super::text::role_name;
 use data_encoding::{BASE64, HEXLOWER};
@@ -7,6 +8,7 @@ use jiff::Timestamp;
 use rft::TransferId;
 use rft::cause;
 use rft::event::{Direction, Event};
+use rft::hindrance::Finding;
 use rft::{Name, is_unprintable};
 use serde::Serialize;
 use serde_json::ser::{Formatter, Serializer};
@@ -89,6 +91,16 @@ enum Fields<'a> {
     Waiting {
         peer: Option<&'a str>,
         local: &'a [SocketAddr],
+        seconds: f64,
+        cause: Option<&'static str>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        address: Option<SocketAddr>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        message: Option<String>,
+    },
+    Silence {
+        peer: SocketAddr,
+        seconds: f64,
     },
     Connected {
         peer: SocketAddr,
@@ -186,8 +198,24 @@ struct SavedAs<'a> {
 fn fields_of(event: &Event) -> Option<(&'static str, Fields<'_>)> {
     Some(match event {
         Event::Listening { local } => ("listening", Fields::Listening { local: *local }),
-        Event::Waiting { peer, local } => {
-            ("waiting", Fields::Waiting { peer: peer.as_deref(), local })
+        Event::Waiting { peer, local, finding, elapsed, .. } => {
+            let peer = peer.as_deref();
+            let told = |found: &Finding| hindrance::sentence(found, peer.unwrap_or("a peer"));
+            let fields = Fields::Waiting {
+                peer,
+                local,
+                seconds: elapsed.as_secs_f64(),
+                cause: finding.map(|found| found.hindrance.word()),
+                address: finding.map(|found| found.address),
+                message: finding.as_ref().map(told),
+            };
+            ("waiting", fields)
+        }
+        Event::Silent { peer, elapsed, .. } => {
+            ("silent", Fields::Silence { peer: *peer, seconds: elapsed.as_secs_f64() })
+        }
+        Event::Heard { peer, elapsed, .. } => {
+            ("heard", Fields::Silence { peer: *peer, seconds: elapsed.as_secs_f64() })
         }
         Event::Connected { peer, role, session, kx, installation, version, host } => {
             let (role, installation) = (role_name(*role), installation.to_string());

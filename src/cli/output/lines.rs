@@ -1,16 +1,27 @@
 //! Events as lines for people.
 
+use super::hindrance;
 use super::state;
 use super::text::{self, Palette, arrow};
-use rft::event::{Direction, Event};
-use std::net::SocketAddr;
+use rft::event::{Direction, Event, Occasion};
+use rft::hindrance::Hindrance;
 
 /// The lines of an event. Empty for failures and warnings of a file, which
 /// [`super::failures::Failures`] groups, and for events that change only the progress area.
 pub(crate) fn of_event(event: &Event, palette: Palette) -> Vec<String> {
     let line = match event {
         Event::Listening { local } => format!("listening on {local} (UDP)"),
-        Event::Waiting { peer, local } => return waiting(peer.as_deref(), local, palette),
+        Event::Waiting { .. } => return waiting(event, palette),
+        Event::Silent { peer, host, elapsed } => {
+            let dialling = if host.is_some() { "; dialling" } else { "" };
+            let peer = host.as_deref().map_or_else(|| peer.to_string(), text::printable);
+            let seconds = elapsed.as_secs_f64().round();
+            format!("{} from {peer} for {seconds} s{dialling}", palette.warn("no answer"))
+        }
+        Event::Heard { peer, host, elapsed } => {
+            let peer = host.as_deref().map_or_else(|| peer.to_string(), text::printable);
+            format!("{peer} {} after {}", palette.good("answers again"), text::span(*elapsed))
+        }
         Event::Connected { peer, role, session, .. } => {
             let role = text::role_name(*role);
             let session = palette.dim(&format!("({role}, session {})", text::printable(session)));
@@ -45,11 +56,27 @@ pub(crate) fn of_event(event: &Event, palette: Palette) -> Vec<String> {
     vec![line]
 }
 
-/// The peer that `rft` waits for, and the command to type on the other host.
-fn waiting(peer: Option<&str>, local: &[SocketAddr], palette: Palette) -> Vec<String> {
-    let peer = peer.map_or_else(|| "a peer".to_owned(), text::printable);
-    let mut lines = vec![format!("waiting for {peer}")];
-    if let Some((first, others)) = local.split_first() {
+/// The peer that `rft` waits for and why; at first also the command to type on the other host.
+fn waiting(event: &Event, palette: Palette) -> Vec<String> {
+    let Event::Waiting { peer, local, finding, elapsed, occasion } = event else {
+        return Vec::new();
+    };
+    // The refusal itself has its own line.
+    let refused = [Hindrance::WrongPassword, Hindrance::Occupied];
+    let has_line = finding.is_some_and(|finding| refused.contains(&finding.hindrance));
+    if *occasion == Occasion::Changes && has_line {
+        return Vec::new();
+    }
+    let peer = peer.as_deref().map_or_else(|| "a peer".to_owned(), text::printable);
+    let why = finding.map(|finding| format!(": {}", hindrance::sentence(&finding, &peer)));
+    let time = match occasion {
+        Occasion::Continues => format!(" for {}", text::span(*elapsed)),
+        _ => String::new(),
+    };
+    let mut lines = vec![format!("waiting for {peer}{time}{}", why.unwrap_or_default())];
+    if *occasion == Occasion::Begins
+        && let Some((first, others)) = local.split_first()
+    {
         let command = palette.bold(&format!("rft {} {}", first.ip(), first.port()));
         let others: Vec<String> = others.iter().map(|addr| addr.ip().to_string()).collect();
         let or = match others.is_empty() {

@@ -5,6 +5,7 @@ pub(crate) mod banner;
 pub(crate) mod bottleneck;
 pub(crate) mod clock;
 mod failures;
+pub(crate) mod hindrance;
 pub(crate) mod json;
 mod limit;
 pub(crate) mod lines;

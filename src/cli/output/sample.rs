@@ -1,7 +1,8 @@
 //! Events for tests of the output.
 
 use rft::Name;
-use rft::event::{Cause, Direction, Event, SessionRole};
+use rft::event::{Cause, Direction, Event, Occasion, SessionRole};
+use rft::hindrance::{Finding, Hindrance};
 use rft::status::SessionEnd;
 use rft::{InstallationId, Status, TransferId};
 use std::net::SocketAddr;
@@ -29,7 +30,31 @@ pub(crate) fn waiting() -> Event {
     Event::Waiting {
         peer: Some("bob".into()),
         local: vec![addr(), "[2001:db8::7]:4000".parse().unwrap()],
+        finding: None,
+        elapsed: Duration::from_millis(1500),
+        occasion: Occasion::Begins,
     }
+}
+
+/// The same with a cause, on this occasion.
+pub(crate) fn waiting_because(hindrance: Hindrance, occasion: Occasion) -> Event {
+    Event::Waiting {
+        peer: Some("bob".into()),
+        local: vec![addr()],
+        finding: Some(Finding { hindrance, address: addr() }),
+        elapsed: Duration::from_secs(61),
+        occasion,
+    }
+}
+
+pub(crate) fn silent() -> Event {
+    let elapsed = Duration::from_millis(2540);
+    Event::Silent { peer: addr(), host: Some("bob".into()), elapsed }
+}
+
+pub(crate) fn heard() -> Event {
+    let elapsed = Duration::from_millis(4200);
+    Event::Heard { peer: addr(), host: Some("bob".into()), elapsed }
 }
 
 pub(crate) fn connected() -> Event {

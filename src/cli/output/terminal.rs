@@ -9,7 +9,7 @@ use super::progress;
 use super::state;
 use super::text::{self, Palette};
 use rft::Status;
-use rft::event::{Cause, Direction, Event};
+use rft::event::{Cause, Direction, Event, Occasion};
 use rft::status::Totals;
 use std::io::{self, IsTerminal, Write};
 use std::time::{Duration, Instant, SystemTime};
@@ -125,6 +125,8 @@ impl Terminal {
             Event::Warning { path: Some(path), message } => {
                 self.failures.add(Trouble::Warning, path, message, message.clone(), now);
             }
+            // The progress area shows the time.
+            Event::Waiting { occasion: Occasion::Continues, .. } if self.area.is_some() => {}
             event => {
                 for line in lines::of_event(event, self.palette) {
                     self.push(line);

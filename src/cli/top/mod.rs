@@ -22,13 +22,14 @@ use view::View;
 
 /// Time between two looks at the running rft, and the time of one point of the curves.
 const INTERVAL: Duration = Duration::from_secs(1);
-/// Maximum time until a signal is noticed.
-const KEY_TIMEOUT: Duration = Duration::from_millis(200);
+/// Time between two frames, so that a changed size of the terminal is seen soon.
+const FRAME_INTERVAL: Duration = Duration::from_millis(200);
 
 /// Shows the running rft until the user leaves. While it does not run, waits for it.
 ///
 /// # Errors
-/// Exit code 18 if no rft runs there at the start, 2 without a terminal, 143 after SIGTERM.
+/// Exit code 18 if no rft runs there at the start, 2 without a terminal. A signal ends the
+/// process with its own code.
 pub(crate) fn run(args: &TopArgs) -> Result<(), Failure> {
     if !io::stdout().is_terminal() || !io::stdin().is_terminal() {
         return Err(Failure::usage(
@@ -39,15 +40,14 @@ pub(crate) fn run(args: &TopArgs) -> Result<(), Failure> {
     let runtime = runtime.map_err(|error| failed(&args.dir, &error.into()))?;
     let client = runtime.block_on(connect(&args.dir));
     let client = client.map_err(|error| failed(&args.dir, &error))?;
-    let signals = {
-        let _context = runtime.enter();
-        Signals::new().map_err(|error| failed(&args.dir, &error.into()))?
-    };
+    std::thread::Builder::new()
+        .name("rft-signals".into())
+        .spawn(end_at_a_signal)
+        .map_err(|error| failed(&args.dir, &error.into()))?;
     let mut terminal = ratatui::try_init().map_err(|error| on_screen(&error))?;
     let mut top = Top {
         dir: &args.dir,
         runtime,
-        signals,
         client: Some(client),
         status: None,
         trouble: None,
@@ -66,7 +66,6 @@ fn on_screen(error: &io::Error) -> Failure {
 struct Top<'a> {
     dir: &'a Path,
     runtime: Runtime,
-    signals: Signals,
     /// `None` while no rft answers.
     client: Option<Client>,
     /// The last answer.
@@ -81,60 +80,34 @@ impl Top<'_> {
     fn show(&mut self, terminal: &mut DefaultTerminal) -> Result<(), Failure> {
         loop {
             let begun = Instant::now();
-            if let Some(end) = self.look() {
-                return end;
-            }
+            self.look();
             loop {
                 self.draw(terminal).map_err(|error| on_screen(&error))?;
                 let left = INTERVAL.saturating_sub(begun.elapsed());
                 if left.is_zero() {
                     break;
                 }
-                let has_key = event::poll(left.min(KEY_TIMEOUT));
+                let has_key = event::poll(left.min(FRAME_INTERVAL));
                 if has_key.map_err(|error| on_screen(&error))?
                     && leaves(&event::read().map_err(|error| on_screen(&error))?)
                 {
                     return Ok(());
                 }
-                if let Some(end) = self.signal() {
-                    return end;
-                }
             }
         }
     }
 
-    /// Asks for the state. Returns the result of the command if a signal ends it.
-    fn look(&mut self) -> Option<Result<(), Failure>> {
-        let (dir, signals) = (self.dir, &mut self.signals);
+    /// Asks for the state.
+    fn look(&mut self) {
         let client = self.client.take();
-        let asked = self.runtime.block_on(async {
-            tokio::select! {
-                signal = signals.next() => Err(signal),
-                asked = ask(client, dir) => Ok(asked),
-            }
-        });
-        match asked {
-            Err(signal) => return ended_by(&signal),
-            Ok(Ok((client, status))) => {
+        match self.runtime.block_on(ask(client, self.dir)) {
+            Ok((client, status)) => {
                 self.client = Some(client);
                 self.curves.add(&status);
                 (self.status, self.trouble) = (Some(status), None);
             }
-            Ok(Err(error)) => self.trouble = Some(failed(dir, &error).reason),
+            Err(error) => self.trouble = Some(failed(self.dir, &error).reason),
         }
-        None
-    }
-
-    /// The result of the command if a signal has come.
-    fn signal(&mut self) -> Option<Result<(), Failure>> {
-        let signals = &mut self.signals;
-        self.runtime.block_on(async {
-            tokio::select! {
-                biased;
-                signal = signals.next() => ended_by(&signal),
-                () = tokio::task::yield_now() => None,
-            }
-        })
     }
 
     fn draw(&self, terminal: &mut DefaultTerminal) -> io::Result<()> {
@@ -174,13 +147,31 @@ fn leaves(event: &Event) -> bool {
     }
 }
 
-/// The result of the command that a signal ends; `None` if it goes on.
-fn ended_by(signal: &Signal) -> Option<Result<(), Failure>> {
-    match signal {
-        Signal::Interrupt => Some(Ok(())),
-        Signal::Terminate => {
-            Some(Err(Failure::new(exit::TERMINATED, "rft top was stopped by a signal")))
+/// Waits for a signal, or for the terminal to go away, and ends the process. It has its own thread:
+/// at a terminal that is gone, the one that reads keys may never return.
+fn end_at_a_signal() {
+    let Ok(runtime) = tokio::runtime::Builder::new_current_thread().enable_all().build() else {
+        return;
+    };
+    let code = runtime.block_on(async {
+        let mut signals = Signals::new().ok()?;
+        loop {
+            tokio::select! {
+                signal = signals.next() => match signal {
+                    Signal::Interrupt => return Some(exit::INTERRUPTED),
+                    Signal::Terminate => return Some(exit::TERMINATED),
+                    Signal::State => {}
+                },
+                () = tokio::time::sleep(INTERVAL) => {
+                    if !io::stdin().is_terminal() {
+                        return Some(exit::TERMINATED);
+                    }
+                }
+            }
         }
-        Signal::State => None,
+    });
+    if let Some(code) = code {
+        ratatui::restore();
+        std::process::exit(code.into());
     }
 }

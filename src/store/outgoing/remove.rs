@@ -28,6 +28,9 @@ use std::sync::atomic::AtomicU64;
 
 pub use hold::Hold;
 
+/// The folder in `.rft` of the files that are being removed.
+pub const REMOVING: &str = "removing";
+
 /// A file or link that the peer has received.
 #[derive(Debug, Clone)]
 pub struct Sent {
@@ -72,7 +75,7 @@ impl Remover {
     /// [`StoreError`] if they cannot be created.
     pub fn open(outgoing: Arc<Folder>, state: &StateDir) -> Result<Self, StoreError> {
         outgoing.keep_out_of(state.meta());
-        let removing = state.work_dir(&outgoing, "removing")?;
+        let removing = state.work_dir(&outgoing, REMOVING)?;
         let archive = Archive::open(&state.path().join("sent"))?;
         state.sync()?;
         let at = removing.of(&outgoing)?;

@@ -27,10 +27,12 @@ use redb::{Durability, ReadableDatabase, ReadableTable, ReadableTableMetadata};
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
+pub use database::verify_ledger;
 pub use record::{Delivered, Received};
 pub use totals::SavedTotals;
 
-const FILE: &str = "ledger.redb";
+/// The name of the file in `.rft`.
+pub const LEDGER: &str = "ledger.redb";
 /// Context of the key derivation of [`Ledger::installation`].
 const INSTALLATION: &str = "rft 1 installation id";
 /// Maximum number of received transfers. An honest sender has each one forgotten soon after its
@@ -52,10 +54,10 @@ impl Ledger {
     /// # Errors
     /// [`StoreError`] when the file cannot be read or written. Damage alone is no error.
     pub fn open(state: &StateDir) -> Result<Self, StoreError> {
-        let path = state.path().join(FILE);
+        let path = state.path().join(LEDGER);
         let used = std::fs::metadata(&path).and_then(|file| file.modified()).ok();
         let as_of = age::as_of(now(), used.map(seconds));
-        let (db, moved_aside) = Database::open(state.dir(), FILE, &path, as_of)?;
+        let (db, moved_aside) = Database::open(state.dir(), LEDGER, &path, as_of)?;
         state.sync()?;
         Ok(Self { db, as_of, moved_aside, max_entries: MAX_REMEMBERED })
     }

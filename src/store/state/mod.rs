@@ -17,7 +17,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
-const LOCK: &str = "lock";
+/// Held while a process uses the state folder.
+pub const LOCK: &str = "lock";
 /// Prefix of the short-lived files that test which operations a folder allows.
 pub const PROBE_PREFIX: &[u8] = b".rft-probe";
 /// An empty file that tests whether a rename works.

@@ -1,5 +1,7 @@
 use super::*;
 use crate::cli::output::sample;
+use rft::event::Occasion;
+use rft::hindrance::Hindrance;
 use serde_json::Value;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, UNIX_EPOCH};
@@ -21,7 +23,14 @@ fn every_event_has_the_fields_of_the_contract() {
     let both = |field: &'static str| ["direction", "path", "transfer", field];
     let table: Vec<(Event, &str, Vec<&str>)> = vec![
         (sample::listening(), "listening", vec!["local"]),
-        (sample::waiting(), "waiting", vec!["peer", "local"]),
+        (sample::waiting(), "waiting", vec!["peer", "local", "seconds", "cause"]),
+        (
+            sample::waiting_because(Hindrance::PortClosed, Occasion::Changes),
+            "waiting",
+            vec!["peer", "local", "seconds", "cause", "address", "message"],
+        ),
+        (sample::silent(), "silent", vec!["peer", "seconds"]),
+        (sample::heard(), "heard", vec!["peer", "seconds"]),
         (
             sample::connected(),
             "connected",
@@ -157,7 +166,16 @@ fn events() -> Vec<Event> {
     vec![
         sample::listening(),
         sample::waiting(),
-        Event::Waiting { peer: None, local: vec![] },
+        Event::Waiting {
+            peer: None,
+            local: vec![],
+            finding: None,
+            elapsed: Duration::from_secs(60),
+            occasion: Occasion::Continues,
+        },
+        sample::waiting_because(Hindrance::PortClosed, Occasion::Changes),
+        sample::silent(),
+        sample::heard(),
         sample::connected(),
         Event::Connected {
             peer: "[fe80::1%3]:4000".parse().unwrap(),

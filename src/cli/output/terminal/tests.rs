@@ -1,5 +1,6 @@
 use super::*;
 use crate::cli::output::sample;
+use rft::hindrance::Hindrance;
 use std::sync::{Arc, Mutex};
 
 #[derive(Clone, Default)]
@@ -99,6 +100,34 @@ rft: the port 4000 is taken; name another one
     assert_eq!(timed, expected.lines().count() - 1, "all but the failure: {raw}");
 }
 
+#[test]
+fn waiting_has_its_cause_and_the_silence_of_a_peer_its_time() {
+    let (mut terminal, screen) = plain(Show::Lines, false);
+    let now = Instant::now();
+    let steps = [
+        sample::waiting_because(Hindrance::PortClosed, Occasion::Begins),
+        sample::waiting_because(Hindrance::NoAnswer, Occasion::Changes),
+        sample::waiting_because(Hindrance::NoAnswer, Occasion::Continues),
+        // The refusal has a line of its own.
+        sample::waiting_because(Hindrance::WrongPassword, Occasion::Changes),
+        sample::silent(),
+        sample::heard(),
+    ];
+    for event in steps {
+        terminal.event(&event, now);
+    }
+    terminal.end(None);
+    let expected = "\
+waiting for bob: bob is up, but nothing listens on UDP 4000 there: is rft started there, with port 4000?
+  on the other host: rft 192.0.2.7 4000
+waiting for bob: no answer from bob (192.0.2.7): that host is down or has another address, or a firewall drops UDP 4000
+waiting for bob for 1:01: no answer from bob (192.0.2.7): that host is down or has another address, or a firewall drops UDP 4000
+no answer from bob for 3 s; dialling
+bob answers again after 4.2 s
+";
+    assert_eq!(screen.text(), expected);
+}
+
 /// For any text in an event, a line of the log or the last message.
 #[test]
 fn only_styles_and_line_ends_control_the_screen() {
@@ -113,7 +142,26 @@ fn only_styles_and_line_ends_control_the_screen() {
             Box::new(|| None),
         );
         let events = [
-            Event::Waiting { peer: Some(hostile.into()), local: vec![] },
+            Event::Waiting {
+                peer: Some(hostile.into()),
+                local: vec![],
+                finding: Some(rft::hindrance::Finding {
+                    hindrance: Hindrance::NameUnknown,
+                    address: ([192, 0, 2, 7], 1).into(),
+                }),
+                elapsed: Duration::from_secs(2),
+                occasion: Occasion::Begins,
+            },
+            Event::Silent {
+                peer: ([192, 0, 2, 7], 1).into(),
+                host: Some(hostile.into()),
+                elapsed: Duration::from_secs(3),
+            },
+            Event::Heard {
+                peer: ([192, 0, 2, 7], 1).into(),
+                host: Some(hostile.into()),
+                elapsed: Duration::from_secs(3),
+            },
             Event::Connected {
                 peer: ([192, 0, 2, 7], 1).into(),
                 role: rft::event::SessionRole::Responder,

@@ -320,6 +320,27 @@ fn load(
     })
 }
 
+/// Verifies the bytes of a ledger that no process uses, and changes nothing.
+///
+/// # Errors
+/// The damage, for people.
+pub fn verify_ledger(bytes: &[u8]) -> Result<(), String> {
+    let verified = guarded(|| {
+        let copy = redb::backends::InMemoryBackend::new();
+        copy.set_len(bytes.len() as u64)?;
+        copy.write(0, bytes)?;
+        redb::Database::builder()
+            .set_cache_size(CACHE_BYTES)
+            .set_check_integrity_on_open(true)
+            .create_with_backend(copy)?;
+        Ok(())
+    });
+    verified.map_err(|error| match error {
+        Some(error) => cause::without_number(&error.to_string()),
+        None => "it is damaged".to_owned(),
+    })
+}
+
 /// Runs `work` on redb. The error is `None` if redb panicked.
 fn guarded<T>(work: impl FnOnce() -> Result<T, redb::Error>) -> Result<T, Option<redb::Error>> {
     match catch_unwind(AssertUnwindSafe(work)) {

@@ -87,7 +87,7 @@ fn while_it_cannot_be_opened_nothing_is_forgotten() {
     let (base, state) = state();
     let ledger = Ledger::open(&state).unwrap();
     ledger.committing(&[entry(1), entry(2)], &[]).unwrap();
-    let (file, aside) = (state.path().join(FILE), base.path().join("aside"));
+    let (file, aside) = (state.path().join(LEDGER), base.path().join("aside"));
     std::fs::rename(&file, &aside).unwrap();
     ledger.db.fail();
     assert!(matches!(ledger.received(id(1)), Err(StoreError::NotFound { .. })));
@@ -104,7 +104,7 @@ fn while_it_cannot_be_opened_nothing_is_forgotten() {
     let other = tempfile::tempdir().unwrap();
     let other = StateDir::open(&Folders::in_dir(other.path())).unwrap();
     drop(Ledger::open(&other).unwrap());
-    std::fs::rename(other.path().join(FILE), &file).unwrap();
+    std::fs::rename(other.path().join(LEDGER), &file).unwrap();
     ledger.db.fail();
     assert!(matches!(ledger.received(id(1)), Err(StoreError::Ledger { .. })));
 }
@@ -129,7 +129,7 @@ fn a_clock_that_is_years_ahead_forgets_nothing() {
     ledger.committed(&[entry(1)], &[]).unwrap();
     drop(ledger);
     // The file's time says that the last run was ten years ago, as after a jump of the clock.
-    let path = state.path().join(FILE);
+    let path = state.path().join(LEDGER);
     let before = SystemTime::now() - std::time::Duration::from_secs(10 * 365 * 86_400);
     std::fs::File::options().write(true).open(&path).unwrap().set_modified(before).unwrap();
     let ledger = Ledger::open(&state).unwrap();
@@ -146,12 +146,12 @@ fn sample(state: &StateDir) -> Vec<u8> {
     ledger.committed(&(0..200).map(entry).collect::<Vec<_>>(), &[]).unwrap();
     ledger.mark_delivered(&[(id(1), DELIVERED)]).unwrap();
     drop(ledger);
-    std::fs::read(state.path().join(FILE)).unwrap()
+    std::fs::read(state.path().join(LEDGER)).unwrap()
 }
 
 /// With any content of the file, the ledger opens and works, and returns no invented entry.
 fn survives(state: &StateDir, bytes: &[u8]) -> bool {
-    std::fs::write(state.path().join(FILE), bytes).unwrap();
+    std::fs::write(state.path().join(LEDGER), bytes).unwrap();
     let ledger = Ledger::open(state).unwrap();
     for n in 0..=255 {
         let found = ledger.received(id(n)).unwrap();
@@ -190,9 +190,9 @@ fn a_damaged_file_is_moved_aside_and_a_new_one_made() {
 #[test]
 fn a_file_that_cannot_be_opened_is_not_called_damaged() {
     let (_base, state) = state();
-    std::fs::create_dir(state.path().join(FILE)).unwrap();
+    std::fs::create_dir(state.path().join(LEDGER)).unwrap();
     assert!(Ledger::open(&state).is_err());
-    assert!(state.path().join(FILE).is_dir());
+    assert!(state.path().join(LEDGER).is_dir());
 }
 
 #[test]

@@ -1,0 +1,124 @@
+//! `rft check`: a line for each step, and how to mend it.
+
+mod sentence;
+
+use super::args::CheckArgs;
+use super::exit;
+use super::output::json::line_of;
+use super::output::text::{self, Palette};
+use console::Term;
+use rft::cause;
+use rft::check::{self, Found, Level};
+use serde::Serialize;
+use serde_json::{Map, Value};
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+/// One step, as `--json` prints it.
+#[derive(Serialize)]
+struct Line<'a> {
+    step: &'static str,
+    level: &'static str,
+    message: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    fix: Option<&'a str>,
+    #[serde(flatten)]
+    values: Map<String, Value>,
+}
+
+/// The last line of `--json`.
+#[derive(Serialize)]
+struct Summary {
+    step: &'static str,
+    level: &'static str,
+    pass: u32,
+    warn: u32,
+    fail: u32,
+}
+
+/// Checks, and prints each step when it is done. A reader may close the pipe before the end.
+pub(crate) fn run(args: &CheckArgs) -> ExitCode {
+    let failed = |error: &dyn std::error::Error| {
+        super::fail(&super::unknown("the check cannot be run", error))
+    };
+    let subject = match args.subject() {
+        Ok(subject) => subject,
+        Err(failure) => return super::fail(&failure),
+    };
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return failed(&error),
+    };
+    let colours = Term::stdout().is_term() && console::colors_enabled();
+    let mut printer = Printer { json: args.json, palette: Palette { colours }, counts: [0; 3] };
+    runtime.block_on(check::run(&subject, |found| printer.print(&found)));
+    printer.end();
+    ExitCode::from(if printer.counts[2] > 0 { exit::CHECK_FAILED } else { exit::DONE })
+}
+
+struct Printer {
+    json: bool,
+    palette: Palette,
+    /// Steps that passed, warned and failed.
+    counts: [u32; 3],
+}
+
+impl Printer {
+    fn print(&mut self, found: &Found) {
+        let level = found.level();
+        self.counts[level as usize] += 1;
+        let said = sentence::of(found);
+        // A step that passed needs no remedy.
+        let fix = said.fix.as_deref().filter(|_| level != Level::Pass);
+        if self.json {
+            let (step, message) = (found.step(), said.message.as_str());
+            self.write_json(&Line { step, level: word(level), message, fix, values: said.values });
+            return;
+        }
+        let name = match level {
+            Level::Pass => self.palette.good("pass"),
+            Level::Warn => self.palette.warn("warn"),
+            Level::Fail => self.palette.bad("fail"),
+        };
+        let mut line = format!("{name}  {}", said.message);
+        if let Some(fix) = fix {
+            line.push_str(&format!("; mend it: {}", self.palette.bold(fix)));
+        }
+        self.write(&text::for_terminal(&line, self.palette.colours));
+    }
+
+    fn end(&self) {
+        let [pass, warn, fail] = self.counts;
+        if self.json {
+            let level = if fail > 0 {
+                Level::Fail
+            } else if warn > 0 {
+                Level::Warn
+            } else {
+                Level::Pass
+            };
+            self.write_json(&Summary { step: "summary", level: word(level), pass, warn, fail });
+        } else {
+            self.write(&format!("{pass} passed, {warn} with a warning, {fail} failed"));
+        }
+    }
+
+    fn write_json(&self, value: &impl Serialize) {
+        match line_of(value) {
+            Ok(line) => drop(io::stdout().write_all(&line)),
+            Err(error) => tracing::error!("a step cannot be printed: {}", cause::of(&error)),
+        }
+    }
+
+    fn write(&self, line: &str) {
+        drop(writeln!(io::stdout(), "{line}"));
+    }
+}
+
+fn word(level: Level) -> &'static str {
+    match level {
+        Level::Pass => "pass",
+        Level::Warn => "warn",
+        Level::Fail => "fail",
+    }
+}
