@@ -120,10 +120,12 @@ impl Liveness {
         self.interval
     }
 
-    /// For how long the peer has not been heard, or has left a frame without an acknowledgement.
+    /// For how long nothing has come from the peer. While packets still arrive, half of the time for
+    /// which a frame has had no acknowledgement: after a short gap QUIC's probes are late by as much
+    /// as the gap, and the peer has been heard again before the first of them is answered.
     pub(crate) fn missing(&self, now: Instant) -> Duration {
-        let since = self.unanswered.map_or(self.heard, |asked| asked.min(self.heard));
-        now.saturating_duration_since(since)
+        let since = |then: Instant| now.saturating_duration_since(then);
+        since(self.heard).max(self.unanswered.map_or(Duration::ZERO, |asked| since(asked) / 2))
     }
 
     /// Whether a packet arrived recently, and acknowledgements are not overdue.
@@ -229,17 +231,20 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_is_missing_since_the_last_packet_or_the_first_question() {
+    fn a_peer_that_is_heard_has_twice_the_time_to_answer() {
         let begin = Instant::now();
         let at = |millis| begin + Duration::from_millis(millis);
         let mut liveness = busy(begin);
         assert_eq!(liveness.missing(at(300)), Duration::from_millis(300));
         let asks = |n| Counters { received: n, questions: n, ..Counters::default() };
         liveness.look(asks(200), at(100));
-        assert_eq!(liveness.missing(at(300)), Duration::from_millis(200), "heard, not answered");
-        let answered = Counters { answers: 51, ..asks(201) };
-        liveness.look(answered, at(400));
-        assert_eq!(liveness.missing(at(450)), Duration::from_millis(50));
+        assert_eq!(liveness.missing(at(300)), Duration::from_millis(200), "neither");
+        liveness.look(asks(201), at(300));
+        liveness.look(asks(202), at(500));
+        assert_eq!(liveness.missing(at(540)), Duration::from_millis(120), "heard, not answered");
+        let answered = Counters { answers: 51, ..asks(203) };
+        liveness.look(answered, at(600));
+        assert_eq!(liveness.missing(at(650)), Duration::from_millis(50));
     }
 
     #[test]

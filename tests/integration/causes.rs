@@ -154,9 +154,9 @@ fn silence_is_told(options: &[&str], size: usize) {
         // The session is idle, and the checks are rare.
         std::thread::sleep(Duration::from_secs(4));
     }
-    // A gap of a mobile link is no cut.
+    // A gap of a mobile link is no cut. QUIC's probes are heard again after up to twice the gap.
     link.cut(&BOTH);
-    std::thread::sleep(Duration::from_millis(1500));
+    std::thread::sleep(Duration::from_millis(1000));
     link.restore();
     std::thread::sleep(Duration::from_secs(3));
     let told = |peer: &mut Running| {

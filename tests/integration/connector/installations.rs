@@ -120,7 +120,7 @@ fn warns(running: &mut Running, text: &str) {
 }
 
 fn warnings(running: &mut Running, text: &str) -> usize {
-    let events = running.events().iter();
+    let events = running.events().iter().filter(|seen| seen.event["event"] == "warning");
     let messages = events.filter_map(|seen| seen.event["message"].as_str());
     messages.filter(|message| message.contains(text)).count()
 }
