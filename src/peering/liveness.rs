@@ -239,12 +239,13 @@ mod tests {
         let asks = |n| Counters { received: n, questions: n, ..Counters::default() };
         liveness.look(asks(200), at(100));
         assert_eq!(liveness.missing(at(300)), Duration::from_millis(200), "neither");
-        liveness.look(asks(201), at(300));
-        liveness.look(asks(202), at(500));
-        assert_eq!(liveness.missing(at(540)), Duration::from_millis(120), "heard, not answered");
-        let answered = Counters { answers: 51, ..asks(203) };
-        liveness.look(answered, at(600));
-        assert_eq!(liveness.missing(at(650)), Duration::from_millis(50));
+        for n in 2..5 {
+            liveness.look(asks(199 + n), at(100 * n));
+        }
+        assert_eq!(liveness.missing(at(440)), Duration::from_millis(120), "heard, not answered");
+        let answered = Counters { answers: 51, ..asks(204) };
+        liveness.look(answered, at(500));
+        assert_eq!(liveness.missing(at(550)), Duration::from_millis(50));
     }
 
     #[test]
