@@ -121,6 +121,10 @@ pub struct SessionStatus {
     /// Time since then.
     #[serde(rename = "age_seconds", with = "encoding::seconds")]
     pub age: Duration,
+    /// For how long the peer has not answered, once the user has been told of it; a new connection
+    /// is being dialled.
+    #[serde(rename = "silent_seconds", with = "encoding::optional_seconds")]
+    pub silent_for: Option<Duration>,
     /// The network path.
     pub path: PathStatus,
 }

@@ -31,6 +31,8 @@ struct Sums {
     started: u64,
     /// Sessions that last. While a newer one replaces another there are two.
     sessions: u32,
+    /// Since when the peer has not answered, once the user has been told.
+    silent: Option<Instant>,
 }
 
 /// The sums of one direction.
@@ -65,7 +67,13 @@ impl PeerActivity {
     /// Continues the counts of earlier processes: of sent entries, and of received ones.
     pub(super) fn new(saved: [SavedTotals; 2], now: Instant) -> Self {
         let lanes = saved.map(|saved| Lane::new(saved, now));
-        let sums = Mutex::new(Sums { lanes, in_flight: HashMap::new(), started: 0, sessions: 0 });
+        let sums = Mutex::new(Sums {
+            lanes,
+            in_flight: HashMap::new(),
+            started: 0,
+            sessions: 0,
+            silent: None,
+        });
         Self { sums, began: Notify::new(), done: Notify::new() }
     }
 
@@ -119,11 +127,20 @@ impl PeerActivity {
                 lane.told = Some(Backlog { files: *files, bytes: *bytes });
                 lane.done = Totals::default();
             }
-            Event::Connected { .. } => locked(&self.sums).sessions += 1,
+            Event::Silent { elapsed, .. } => {
+                locked(&self.sums).silent = now.checked_sub(*elapsed).or(Some(now));
+            }
+            Event::Heard { .. } => locked(&self.sums).silent = None,
+            Event::Connected { .. } => {
+                let mut sums = locked(&self.sums);
+                sums.sessions += 1;
+                sums.silent = None;
+            }
             // A transfer that its session interrupts has no event of its own.
             Event::Disconnected { .. } => {
                 let mut sums = locked(&self.sums);
                 sums.sessions = sums.sessions.saturating_sub(1);
+                sums.silent = None;
                 sums.in_flight.clear();
                 for lane in &mut sums.lanes {
                     (lane.active, lane.crossed) = (0, 0);
@@ -142,6 +159,11 @@ impl PeerActivity {
     /// Whether files are in flight.
     pub(super) fn is_active(&self) -> bool {
         !locked(&self.sums).in_flight.is_empty()
+    }
+
+    /// For how long the peer has not answered, once the user has been told.
+    pub(super) fn silent_for(&self, now: Instant) -> Option<Duration> {
+        locked(&self.sums).silent.map(|since| now.saturating_duration_since(since))
     }
 
     /// Waits until a file begins while no other is in flight. One waiter at a time.

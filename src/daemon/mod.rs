@@ -42,7 +42,7 @@ use peer::Peer;
 use rand::rngs::SysRng;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::{Duration, Instant, SystemTime};
 use storage::Storage;
 use tokio::sync::{mpsc, watch};
@@ -228,7 +228,8 @@ impl Run {
     async fn run_to_end(self, last: &Mutex<Status>) -> Result<Finished, RunError> {
         let Self { daemon, endpoint, config, key, own, events, mut failed, stopped } = self;
         let (adopted, sessions) = mpsc::channel(1);
-        let connector = connector::run(&endpoint, &config, key, own, events, adopted);
+        let connector_events = noted(Arc::downgrade(&daemon), events);
+        let connector = connector::run(&endpoint, &config, key, own, connector_events, adopted);
         let result = tokio::select! {
             result = connector => result.map(|()| Finished::Stopped).map_err(RunError::from),
             result = serve(&daemon, sessions, &config, endpoint.ticks, &mut failed, stopped) => result,
@@ -243,6 +244,21 @@ impl Run {
         *last.lock().unwrap_or_else(PoisonError::into_inner) = daemon.status(MAX_NAMED);
         result
     }
+}
+
+/// The connector's events are about no peer in particular. Those about a session's path change its
+/// peer's state.
+fn noted(daemon: Weak<Daemon>, events: EventSink) -> EventSink {
+    EventSink::new(move |event| {
+        if matches!(event, Event::Silent { .. } | Event::Heard { .. })
+            && let Some(daemon) = daemon.upgrade()
+        {
+            for peer in daemon.peers.values() {
+                peer.activity.note(&event, Instant::now());
+            }
+        }
+        events.emit(event);
+    })
 }
 
 /// Serves each session that the connector adopts, until the process is to end; then ends the

@@ -152,6 +152,7 @@ impl Peer {
             status.session = live.map(|((since, session), adopted)| SessionStatus {
                 age: since.elapsed(),
                 address: adopted.remote_address(),
+                silent_for: self.activity.silent_for(now),
                 path: PathStatus { loss: self.bottlenecks.loss(), ..adopted.path() },
                 ..session.clone()
             });
@@ -246,6 +247,7 @@ impl Peer {
             host: session.peer_host().to_owned(),
             since: SystemTime::now(),
             age: Duration::ZERO,
+            silent_for: None,
             path: session.path(),
         };
         self.sessions().live = Some((Instant::now(), status.clone()));

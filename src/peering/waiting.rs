@@ -98,10 +98,9 @@ impl Silence {
         now: Instant,
     ) -> Option<SilenceNews> {
         let limit = SILENT_AFTER + rtt;
-        if self.peer.replace(peer) != Some(peer) {
-            *self = Self { peer: Some(peer), ..Self::default() };
-        }
-        if missing < limit {
+        // A packet came from the new address, or this is another session.
+        let moved = self.peer.replace(peer) != Some(peer);
+        if moved || missing < limit {
             self.late = None;
             let since = self.told.take()?;
             return Some(SilenceNews::Ends(now.saturating_duration_since(since)));
@@ -187,6 +186,10 @@ mod tests {
         let news = silence.look(bob, millis(10), rtt, now + millis(1450));
         assert_eq!(news, Some(SilenceNews::Ends(millis(4000))));
         assert_eq!(silence.look(bob, millis(10), rtt, now), None);
+        let carol = "192.0.2.2:4000".parse().unwrap();
+        assert!(silence.look(bob, millis(2550), rtt, now).is_some());
+        let news = silence.look(carol, millis(2600), rtt, now + millis(50));
+        assert_eq!(news, Some(SilenceNews::Ends(millis(2600))), "heard from another address");
         assert_eq!(Silence::next(millis(500), rtt, now), Some(now + millis(2040)));
         assert_eq!(Silence::next(millis(2600), rtt, now), None);
     }

@@ -4,6 +4,7 @@ use crate::harness::connector::ANY_PORT;
 use crate::harness::peer::{Host, Pair, Running};
 use crate::harness::raw::server_of;
 use crate::harness::relay::BOTH;
+use crate::harness::status;
 use serde_json::Value;
 use std::net::UdpSocket;
 use std::process::Command;
@@ -174,6 +175,10 @@ fn silence_is_told(options: &[&str], size: usize) {
         }
         assert!(seen.event["seconds"].as_f64() < Some(3.0), "{}", seen.event);
     }
+    let silent = |state: &Value| {
+        state["peers"][0]["session"]["silent_seconds"].as_f64().filter(|seconds| *seconds > 2.0)
+    };
+    status::wait(&pair.a, BUSY, silent);
     link.restore();
     for peer in [&mut a, &mut b] {
         let again = |event: &Value| event["event"] == "heard" || event["event"] == "connected";

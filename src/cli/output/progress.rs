@@ -7,7 +7,7 @@ use super::state::{left, speed};
 use super::text::{self, Palette, arrow, rtt};
 use console::measure_text_width;
 use rft::event::Direction;
-use rft::status::{Bottleneck, FileInFlight, PeerStatus, Status, Totals};
+use rft::status::{Bottleneck, FileInFlight, PeerStatus, SessionStatus, Status, Totals};
 use std::time::{Duration, SystemTime};
 
 /// Files with a bar of their own; the others are counted.
@@ -45,7 +45,8 @@ pub(crate) fn lines(status: &Status, clock: &Clock, width: usize, palette: Palet
             lines.extend(direction_line(peer, direction, width).map(|line| palette.bold(&line)));
         }
         let last = peer_line(peer, status, clock, width);
-        let styled = if peer.session.is_some() { last } else { palette.warn(&last) };
+        let heard = peer.session.as_ref().is_some_and(|session| session.silent_for.is_none());
+        let styled = if heard { last } else { palette.warn(&last) };
         lines.push(styled);
     }
     let fits = |line: String| console::truncate_str(&line, width, "…").into_owned();
@@ -74,6 +75,9 @@ fn direction_line(peer: &PeerStatus, direction: Direction, width: usize) -> Opti
 fn peer_line(peer: &PeerStatus, status: &Status, clock: &Clock, width: usize) -> String {
     let name = name_of(peer);
     let state = match (&peer.session, &peer.last_end) {
+        (Some(SessionStatus { silent_for: Some(silent), .. }), _) => {
+            format!("no answer from {name} for {}, dialling", text::countdown(*silent))
+        }
         (Some(session), _) => {
             let connected = format!("{name} connected {}", age(session.age));
             format!("{connected}, {}{}", rtt(session.path.rtt), rest(peer))
@@ -200,6 +204,9 @@ mod tests {
         (peer.send.files_left, peer.send.limit) = (3, Bottleneck::Waiting);
         let both = "bob connected 3 d, 41 ms, 3 waiting; 1 file sent, 303 received, last 23:14";
         assert_eq!(line(&status, 80), both);
+        status.peers[0].session.as_mut().unwrap().silent_for = Some(Duration::from_secs(5));
+        let silent = "no answer from bob for 5 s, dialling; 1 file sent, 303 received, last 23:14";
+        assert_eq!(line(&status, 80), silent);
         status.peers[0].session = None;
         let alone = "waiting for bob, 3:00:00; 1 file sent, 303 received, last 23:14";
         assert_eq!(line(&status, 80), alone);

@@ -152,10 +152,16 @@ pub(crate) fn connection(
 ) -> Vec<String> {
     match (&peer.session, &peer.last_end) {
         (Some(session), _) => {
-            let mut parts = vec![
-                format!("{name}: connected to {} for {}", session.address, age(session.age)),
-                format!("since {}", clock.short(session.since, now)),
-            ];
+            let connected = format!("connected to {} for {}", session.address, age(session.age));
+            let mut parts = match session.silent_for {
+                Some(silent) => vec![
+                    format!("{name}: no answer for {}", text::countdown(silent)),
+                    "dialling".to_owned(),
+                    connected,
+                ],
+                None => vec![format!("{name}: {connected}")],
+            };
+            parts.push(format!("since {}", clock.short(session.since, now)));
             parts.extend(about(&session.version, &session.host));
             parts
         }

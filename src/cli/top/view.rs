@@ -83,7 +83,8 @@ impl View<'_> {
             lines.extend(folded(&words, width).into_iter().map(|line| Line::styled(line, red)));
         }
         for peer in self.peers() {
-            let colour = if peer.session.is_some() { Color::Green } else { Color::Yellow };
+            let heard = peer.session.as_ref().is_some_and(|session| session.silent_for.is_none());
+            let colour = if heard { Color::Green } else { Color::Yellow };
             let style = self.style(Modifier::empty(), Some(colour));
             let about = self.about(peer);
             lines.extend(folded(&about, width).into_iter().map(|line| Line::styled(line, style)));

@@ -133,3 +133,18 @@ fn counts_continue_those_of_earlier_processes_and_folders_are_apart() {
     assert_eq!((sent, received.files, received.folders), (SavedTotals::default(), 301, 8));
     assert!(received.last > 50);
 }
+
+#[test]
+fn a_silence_lasts_until_the_peer_is_heard_or_another_session_begins() {
+    let now = Instant::now();
+    let activity = PeerActivity::new(Default::default(), now);
+    let (peer, host, elapsed) = (([192, 0, 2, 1], 4000).into(), None, Duration::from_secs(3));
+    let later = now + Duration::from_secs(2);
+    for end in [Event::Heard { peer, host: None, elapsed }, connected(), disconnected()] {
+        let host = host.clone();
+        activity.note(&Event::Silent { peer, host, elapsed }, now + elapsed);
+        assert_eq!(activity.silent_for(later + elapsed), Some(Duration::from_secs(5)));
+        activity.note(&end, later + elapsed);
+        assert_eq!(activity.silent_for(later + elapsed), None, "{end:?}");
+    }
+}

@@ -24,6 +24,7 @@ fn full() -> Status {
         host: "bob".into(),
         since: UNIX_EPOCH + Duration::from_millis(1_500),
         age: Duration::from_secs(3),
+        silent_for: Some(Duration::from_secs(4)),
         path,
     });
     let reason = SessionEnd::Lost("reset".into());

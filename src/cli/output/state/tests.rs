@@ -49,6 +49,15 @@ waits:     film.mp4.part: left alone: the name of an unfinished file
 }
 
 #[test]
+fn a_silent_peer_is_not_shown_as_connected_only() {
+    let mut status = sample::busy();
+    status.peers[0].session.as_mut().unwrap().silent_for = Some(Duration::from_secs(5));
+    let text = text(Some(&status), &Clock::utc(), 100);
+    let first = "bob: no answer for 5 s, dialling, connected to 192.0.2.7:4000 for 3 d";
+    assert!(text.contains(first), "{text}");
+}
+
+#[test]
 fn lines_fit_the_width_if_it_is_not_tiny() {
     let mut long = sample::busy();
     long.peers[0].name = PeerName::new("bob.a-long-name.example.org");
