@@ -234,7 +234,7 @@ impl Run {
             result = connector => result.map(|()| Finished::Stopped).map_err(RunError::from),
             result = serve(&daemon, sessions, &config, endpoint.ticks, &mut failed, stopped) => result,
         };
-        let _ = tokio::time::timeout(LINGER, endpoint.quic.wait_idle()).await;
+        endpoint.close(LINGER).await;
         let result = result.and_then(|finished| match failed.try_recv() {
             Ok(error) => Err(error),
             Err(_) => Ok(finished),

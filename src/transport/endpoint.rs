@@ -17,8 +17,9 @@ use quinn::EndpointConfig;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use tokio::runtime::Handle;
+use tokio::sync::oneshot;
 
 /// Why there is no endpoint.
 #[derive(Debug, thiserror::Error)]
@@ -56,6 +57,8 @@ pub struct Endpoint {
     pub ticks: Ticks,
     /// The thread that drives QUIC.
     pub quic_thread: Handle,
+    /// The end of that thread.
+    end: Option<oneshot::Receiver<()>>,
 }
 
 impl Endpoint {
@@ -74,7 +77,7 @@ impl Endpoint {
     pub fn on(port: Port, config: &Config) -> Result<Self, EndpointError> {
         port.discard();
         let Port { socket, ephemeral } = port;
-        let thread = QuicThread::start().map_err(EndpointError::Drive)?;
+        let mut thread = QuicThread::start().map_err(EndpointError::Drive)?;
         let bound = socket::wrap(socket, &thread).map_err(EndpointError::Drive)?;
         let tls = tls::configure()?;
         let mut limits = EndpointConfig::default();
@@ -88,7 +91,8 @@ impl Endpoint {
         limits.grease_quic_bit(false);
         bound.limit.set(config.limit_rate);
         let connection_config = ConnectionConfig::new(tls, config.congestion, bound.limit.clone());
-        let (quic_thread, runtime) = (thread.handle().clone(), Arc::new(thread));
+        let (quic_thread, end) = (thread.handle().clone(), thread.take_end());
+        let runtime = Arc::new(thread);
         let server = Some(connection_config.server());
         let quic = quinn::Endpoint::new_with_abstract_socket(limits, server, bound.socket, runtime)
             .map_err(EndpointError::Drive)?;
@@ -103,7 +107,22 @@ impl Endpoint {
             last_received: bound.last_received,
             ticks: Ticks::since(Instant::now()),
             quic_thread,
+            end,
         })
+    }
+
+    /// Says goodbye to the peers and waits until the port is free, for at most `timeout` each. The
+    /// caller has let go of the connections.
+    pub async fn close(self, timeout: Duration) {
+        let _ = tokio::time::timeout(timeout, self.quic.wait_idle()).await;
+        // The thread ends when everything else is dropped.
+        if let Some(end) = self.into_end() {
+            let _ = tokio::time::timeout(timeout, end).await;
+        }
+    }
+
+    fn into_end(self) -> Option<oneshot::Receiver<()>> {
+        self.end
     }
 }
 
@@ -112,7 +131,6 @@ mod tests {
     use super::*;
     use crate::config::Bind;
     use crate::transport::connection_config::UNAUTHENTICATED_WINDOW;
-    use std::time::Duration;
 
     /// An unauthenticated peer may send this much, and no more, for any `--memory`.
     #[tokio::test]
@@ -151,7 +169,6 @@ mod jumbo_tests {
     use super::*;
     use crate::config::{Bind, PeerAddress};
     use std::path::Path;
-    use std::time::Duration;
 
     /// Loopback takes packets of 64 KiB: both sides discover that jumbo frames arrive.
     #[tokio::test]

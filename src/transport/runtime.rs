@@ -23,6 +23,8 @@ pub(crate) struct QuicThread {
     handle: Handle,
     /// The thread ends when this is dropped.
     _running: oneshot::Sender<()>,
+    /// The end of the thread.
+    end: Option<oneshot::Receiver<()>>,
 }
 
 impl QuicThread {
@@ -33,12 +35,21 @@ impl QuicThread {
     pub(crate) fn start() -> io::Result<Self> {
         let runtime = Builder::new_current_thread().enable_all().thread_name("rft").build()?;
         let handle = runtime.handle().clone();
-        let (running, ended) = oneshot::channel();
+        let (running, stopped) = oneshot::channel();
+        let (ended, end) = oneshot::channel();
         std::thread::Builder::new().name("rft-quic".into()).spawn(move || {
             // The sender sends nothing: it is dropped.
-            let _: Result<(), _> = runtime.block_on(ended);
+            let _: Result<(), _> = runtime.block_on(stopped);
+            drop(runtime);
+            let _ = ended.send(());
         })?;
-        Ok(Self { handle, _running: running })
+        Ok(Self { handle, _running: running, end: Some(end) })
+    }
+
+    /// Completes when the thread has dropped its tasks, and with them the socket. `None` from the
+    /// second call on.
+    pub(crate) fn take_end(&mut self) -> Option<oneshot::Receiver<()>> {
+        self.end.take()
     }
 
     /// Spawns tasks on this thread.
