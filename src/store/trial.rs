@@ -1,9 +1,10 @@
 //! Trials of a folder for `rft check`: whether it takes a file, and how fast its volume is. The trial
-//! file has a name that rft reserves, so it is neither sent nor shown, and no promise depends on it.
+//! file has no name where the system allows that, and otherwise loses it at once: a check that is
+//! killed leaves nothing, and a running rft sees nothing.
 
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::{self, Write};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 /// The trial file's size in bytes, and the time after which it is left shorter.
@@ -27,9 +28,7 @@ pub struct DiskSpeed {
 /// # Errors
 /// The system's error.
 pub fn try_file(folder: &Path) -> io::Result<()> {
-    let path = trial_path(folder);
-    drop(File::create_new(&path)?);
-    fs::remove_file(&path)
+    tempfile::tempfile_in(folder).map(drop)
 }
 
 /// Writes, syncs and removes a file of at most 64 MiB in this folder.
@@ -37,16 +36,7 @@ pub fn try_file(folder: &Path) -> io::Result<()> {
 /// # Errors
 /// The system's error.
 pub fn try_speed(folder: &Path) -> io::Result<DiskSpeed> {
-    let path = trial_path(folder);
-    let mut file = File::create_new(&path)?;
-    let speed = measure(&mut file);
-    drop(file);
-    fs::remove_file(&path)?;
-    speed
-}
-
-fn trial_path(folder: &Path) -> PathBuf {
-    folder.join(format!(".rft-check-{}", std::process::id()))
+    measure(&mut tempfile::tempfile_in(folder)?)
 }
 
 fn measure(file: &mut File) -> io::Result<DiskSpeed> {
@@ -80,7 +70,7 @@ mod tests {
         try_file(base.path()).unwrap();
         let speed = try_speed(base.path()).unwrap();
         assert!(speed.write_rate > 1000.0 && speed.sync > Duration::ZERO, "{speed:?}");
-        assert_eq!(fs::read_dir(base.path()).unwrap().count(), 0);
+        assert_eq!(std::fs::read_dir(base.path()).unwrap().count(), 0);
         assert!(try_file(&base.path().join("missing")).is_err());
     }
 }

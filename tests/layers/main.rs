@@ -49,7 +49,7 @@ const LAYERS: &[Layer] = &[
         crates: &["bytes", "hmac", "if_addrs", "nix", "quinn", "quinn_proto", "rand", "rcgen", "reed_solomon_simd", "rustix", "rustls", "sha2", "socket2", "thiserror", "tokio", "tracing", "zeroize"] },
     // a name from the wire is `proto`'s type, and the folders accept nothing else
     Layer { name: "store", layers: &["proto", "config", "event", "failpoint", "cause"],
-        crates: &["blake3", "bytes", "cap_fs_ext", "cap_std", "fs4", "ignore", "open_writers", "rand", "redb", "renamore", "rustix", "thiserror", "tokio", "tracing",
+        crates: &["blake3", "bytes", "cap_fs_ext", "cap_std", "fs4", "ignore", "open_writers", "rand", "redb", "renamore", "rustix", "tempfile", "thiserror", "tokio", "tracing",
                   "winx"] },
     Layer { name: "crypto", layers: &[],
         crates: &["argon2", "blake3", "bytes", "curve25519_dalek", "data_encoding", "hmac", "ml_kem", "rand", "ring", "sha2", "thiserror",
