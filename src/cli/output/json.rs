@@ -229,6 +229,25 @@ fn fields_of(event: &Event) -> Option<(&'static str, Fields<'_>)> {
         Event::Disconnected { peer, reason } => {
             ("disconnected", Fields::Disconnected { peer: *peer, reason: reason.to_string() })
         }
+        Event::Warning { path, message } => {
+            let message = message.into();
+            ("warning", Fields::Warning { message, path: path.as_ref().map(Path::from) })
+        }
+        Event::DrainWaiting { status } => {
+            let message = format!("--drain waits: {}", state::remaining_of(status)).into();
+            ("warning", Fields::Warning { message, path: None })
+        }
+        &Event::Drained { files, bytes, elapsed, left_alone } => {
+            let seconds = elapsed.as_secs_f64();
+            ("drained", Fields::Drained { files, bytes, seconds, left_alone })
+        }
+        event => return fields_of_file(event),
+    })
+}
+
+/// The same for an event about a file.
+fn fields_of_file(event: &Event) -> Option<(&'static str, Fields<'_>)> {
+    Some(match event {
         Event::FileStarted { direction, path, size, transfer, offset } => {
             let file = File::new(*direction, path, *transfer);
             ("file_started", Fields::FileStarted { file, size: *size, offset: *offset })
@@ -257,18 +276,6 @@ fn fields_of(event: &Event) -> Option<(&'static str, Fields<'_>)> {
         Event::FileFailed { direction, path, transfer, error, retry, .. } => {
             let file = File::new(*direction, path, *transfer);
             ("file_failed", Fields::FileFailed { file, error, retry: *retry })
-        }
-        Event::Warning { path, message } => {
-            let message = message.into();
-            ("warning", Fields::Warning { message, path: path.as_ref().map(Path::from) })
-        }
-        Event::DrainWaiting { status } => {
-            let message = format!("--drain waits: {}", state::remaining_of(status)).into();
-            ("warning", Fields::Warning { message, path: None })
-        }
-        &Event::Drained { files, bytes, elapsed, left_alone } => {
-            let seconds = elapsed.as_secs_f64();
-            ("drained", Fields::Drained { files, bytes, seconds, left_alone })
         }
         _ => return None,
     })
