@@ -3,15 +3,13 @@
 mod sentence;
 
 use super::args::CheckArgs;
-use super::exit;
+use super::exit::{self, Failure};
 use super::output::json::line_of;
 use super::output::text::{self, Palette};
 use console::Term;
-use rft::cause;
 use rft::check::{self, Found, Level};
 use serde::Serialize;
 use serde_json::{Map, Value};
-use std::io::{self, Write};
 use std::process::ExitCode;
 
 /// One step, as `--json` prints it.
@@ -36,7 +34,8 @@ struct Summary {
     fail: u32,
 }
 
-/// Checks, and prints each step when it is done. A reader may close the pipe before the end.
+/// Checks, and prints each step when it is done. A reader may close the pipe before the end; the
+/// exit code still tells the result.
 pub(crate) fn run(args: &CheckArgs) -> ExitCode {
     let failed = |error: &dyn std::error::Error| {
         super::fail(&super::unknown("the check cannot be run", error))
@@ -50,9 +49,13 @@ pub(crate) fn run(args: &CheckArgs) -> ExitCode {
         Err(error) => return failed(&error),
     };
     let colours = Term::stdout().is_term() && console::colors_enabled();
-    let mut printer = Printer { json: args.json, palette: Palette { colours }, counts: [0; 3] };
+    let mut printer =
+        Printer { json: args.json, palette: Palette { colours }, counts: [0; 3], printed: Ok(()) };
     runtime.block_on(check::run(&subject, |found| printer.print(&found)));
     printer.end();
+    if let Err(failure) = printer.printed {
+        return super::fail(&failure);
+    }
     ExitCode::from(if printer.counts[2] > 0 { exit::CHECK_FAILED } else { exit::DONE })
 }
 
@@ -61,6 +64,8 @@ struct Printer {
     palette: Palette,
     /// Steps that passed, warned and failed.
     counts: [u32; 3],
+    /// The first line that could not be printed.
+    printed: Result<(), Failure>,
 }
 
 impl Printer {
@@ -87,7 +92,7 @@ impl Printer {
         self.write(&text::for_terminal(&line, self.palette.colours));
     }
 
-    fn end(&self) {
+    fn end(&mut self) {
         let [pass, warn, fail] = self.counts;
         if self.json {
             let level = if fail > 0 {
@@ -103,15 +108,21 @@ impl Printer {
         }
     }
 
-    fn write_json(&self, value: &impl Serialize) {
+    fn write_json(&mut self, value: &impl Serialize) {
         match line_of(value) {
-            Ok(line) => drop(io::stdout().write_all(&line)),
-            Err(error) => tracing::error!("a step cannot be printed: {}", cause::of(&error)),
+            Ok(line) => self.write_all(&line),
+            Err(error) => self.printed = super::not_printed(error),
         }
     }
 
-    fn write(&self, line: &str) {
-        drop(writeln!(io::stdout(), "{line}"));
+    fn write(&mut self, line: &str) {
+        self.write_all(format!("{line}\n").as_bytes());
+    }
+
+    fn write_all(&mut self, text: &[u8]) {
+        if self.printed.is_ok() {
+            self.printed = super::print(text);
+        }
     }
 }
 

@@ -34,8 +34,8 @@ pub(crate) fn main() -> ExitCode {
             let code = u8::try_from(error.exit_code()).unwrap_or(exit::ARGUMENTS);
             // Help goes to stdout, a complaint to stderr.
             let printed = error.print().and_then(|()| io::stdout().flush());
-            return match printed.map_err(not_printed) {
-                Err(Some(failure)) if code == exit::DONE => fail(&failure),
+            return match printed.or_else(not_printed) {
+                Err(failure) if code == exit::DONE => fail(&failure),
                 _ => ExitCode::from(code),
             };
         }
@@ -66,20 +66,23 @@ fn unknown(what: &str, error: &dyn Error) -> Failure {
 /// # Errors
 /// The text is not all out, for example on a full disk.
 fn print(text: &[u8]) -> Result<(), Failure> {
-    let mut stdout = io::stdout().lock();
-    let printed = stdout.write_all(text).and_then(|()| stdout.flush());
-    printed.map_err(not_printed).or_else(|failure| failure.map_or(Ok(()), Err))
+    write_all(text).or_else(not_printed)
 }
 
-/// The failure of a command whose text could not be printed. `None` if the reader closed the pipe,
-/// as `head` does: it has what it wanted.
-fn not_printed(error: io::Error) -> Option<Failure> {
-    (error.kind() != io::ErrorKind::BrokenPipe).then(|| {
-        Failure::new(
-            exit::UNKNOWN,
-            format!("the standard output cannot be written: {}", cause::of(&error)),
-        )
-    })
+/// Writes to stdout, at once.
+fn write_all(text: &[u8]) -> io::Result<()> {
+    let mut stdout = io::stdout().lock();
+    stdout.write_all(text).and_then(|()| stdout.flush())
+}
+
+/// The result of a command whose text could not be printed: a failure, unless the reader closed the
+/// pipe, as `head` does. It has what it wanted.
+fn not_printed(error: io::Error) -> Result<(), Failure> {
+    if error.kind() == io::ErrorKind::BrokenPipe {
+        return Ok(());
+    }
+    let reason = format!("the standard output cannot be written: {}", cause::of(&error));
+    Err(Failure::new(exit::UNKNOWN, reason))
 }
 
 /// Prints the failure to stderr; for commands without a printing thread.

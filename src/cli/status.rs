@@ -8,7 +8,7 @@ use super::output::{json, state, text};
 use rft::Status;
 use rft::config::Folders;
 use rft::control::{Answer, Client, ControlError, Request, name_programs};
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, IsTerminal};
 use std::path::Path;
 use std::time::Duration;
 
@@ -22,12 +22,25 @@ const MIN_WIDTH: usize = 20;
 /// Asks the running rft and prints its answer.
 ///
 /// # Errors
-/// Exit code 18 if no rft runs there, 1 if it does not answer.
+/// Exit code 18 if no rft runs there, 1 if it does not answer or its answer cannot be printed.
 pub(crate) fn run(args: &StatusArgs) -> Result<(), Failure> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|error| failed(&args.dir, &error.into()))?;
-    let watched = runtime.block_on(watch(args));
-    watched.map_err(|error| failed(&args.dir, &error))
+    runtime.block_on(watch(args))
+}
+
+async fn watch(args: &StatusArgs) -> Result<(), Failure> {
+    let failed = |error: ControlError| failed(&args.dir, &error);
+    let mut client = connect(&args.dir).await.map_err(failed)?;
+    let mut view = View::new(args);
+    loop {
+        let status = ask(&mut client).await.map_err(failed)?;
+        match view.show(&status) {
+            Ok(()) if args.watch => tokio::time::sleep(WATCH_INTERVAL).await,
+            Ok(()) => return Ok(()),
+            Err(error) => return super::not_printed(error),
+        }
+    }
 }
 
 /// Connects to the rft that runs in this folder.
@@ -35,20 +48,13 @@ pub(super) async fn connect(dir: &Path) -> Result<Client, ControlError> {
     Client::connect(&Folders::in_dir(dir).state).await
 }
 
-async fn watch(args: &StatusArgs) -> Result<(), ControlError> {
-    let mut client = connect(&args.dir).await?;
-    let mut view = View::new(args);
-    loop {
-        let Answer::Status(mut status) = client.ask(&Request::Status).await? else {
-            return Err(ControlError::Unreadable);
-        };
-        name_programs(&mut status);
-        // A reader may close the pipe.
-        if view.show(&status).is_err() || !args.watch {
-            return Ok(());
-        }
-        tokio::time::sleep(WATCH_INTERVAL).await;
-    }
+/// The state now, with the programs that have waiting files open.
+pub(super) async fn ask(client: &mut Client) -> Result<Status, ControlError> {
+    let Answer::Status(mut status) = client.ask(&Request::Status).await? else {
+        return Err(ControlError::Unreadable);
+    };
+    name_programs(&mut status);
+    Ok(*status)
 }
 
 /// Prints one state after the other; on a terminal in the same place.
@@ -72,14 +78,14 @@ impl View {
 
     fn show(&mut self, status: &Status) -> io::Result<()> {
         if self.json {
-            return print(&json::line_of(status)?);
+            return super::write_all(&json::line_of(status)?);
         }
         let width = self.area.as_ref().map_or(self.width, Area::width).max(MIN_WIDTH);
         let text = state::text(Some(status), &self.clock, width);
         let mut lines: Vec<_> = text.lines().map(|line| text::for_terminal(line, false)).collect();
         let Some(area) = &mut self.area else {
             let gap = if std::mem::take(&mut self.first) { "" } else { "\n" };
-            return print(format!("{gap}{}\n", lines.join("\n")).as_bytes());
+            return super::write_all(format!("{gap}{}\n", lines.join("\n")).as_bytes());
         };
         // The first lines say the most.
         lines.truncate(area.height());
@@ -88,11 +94,6 @@ impl View {
         area.draw(&[]);
         Ok(())
     }
-}
-
-fn print(text: &[u8]) -> io::Result<()> {
-    let mut stdout = io::stdout().lock();
-    stdout.write_all(text).and_then(|()| stdout.flush())
 }
 
 /// The error for people, with the command that starts an rft.

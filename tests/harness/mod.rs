@@ -12,6 +12,8 @@ pub mod peer;
 pub mod raw;
 pub mod relay;
 pub mod status;
+#[cfg(target_os = "linux")]
+pub mod terminal;
 #[cfg(unix)]
 pub mod tree;
 

@@ -58,6 +58,12 @@ fn it_names_the_peer_its_program_and_the_path() {
     assert_eq!((&peer["send"]["files_left"], &peer["send"]["bytes_left"]), (&0.into(), &0.into()));
     assert_eq!((&peer["in_flight"], &peer["waiting"]), (&json!([]), &json!([])));
     assert_eq!(peer["receive"]["limit"], "nothing_to_send");
+    #[cfg(target_os = "linux")]
+    {
+        let full = File::options().write(true).open("/dev/full").unwrap();
+        let output = status::command(&pair.a, &[]).stdout(full).output().unwrap();
+        assert_eq!(output.status.code(), Some(1), "{output:?}");
+    }
     let receiver = status::of(&pair.b);
     assert_eq!(receiver["peers"][0]["receive"]["in_all"]["bytes"], 4);
 

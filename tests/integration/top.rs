@@ -1,10 +1,10 @@
-//! `rft top` on a terminal of its own, created by script(1).
+//! `rft top` on a terminal of its own.
 
 use crate::harness::peer::{PASSWORD, free_port};
-use std::io::{Read, Write};
+use crate::harness::terminal::OnTerminal;
+use crate::harness::until;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
 
 /// A process that is killed when dropped.
 struct Running(Child);
@@ -16,61 +16,50 @@ impl Drop for Running {
     }
 }
 
+/// A peer that only listens, with its control socket.
 fn listening(dir: &Path) -> Running {
     let mut command = Command::new(env!("CARGO_BIN_EXE_rft"));
     command.arg("--dir").arg(dir).args(["--bind", "127.0.0.1", "listen"]);
     command.arg(free_port().to_string()).env("RFT_PASSWORD", PASSWORD);
     let peer = Running(command.stdin(Stdio::null()).stderr(Stdio::null()).spawn().unwrap());
-    let socket = dir.join(".rft/control");
-    let deadline = Instant::now() + Duration::from_secs(40);
-    while !socket.exists() {
-        assert!(Instant::now() < deadline, "no control socket");
-        std::thread::sleep(Duration::from_millis(10));
-    }
+    until("the control socket is there", || dir.join(".rft/control").exists());
     peer
 }
 
-/// Runs `rft top` at this folder until it shows `wanted`, then types q. Returns everything that was
-/// shown, and the settings of the terminal after it.
-fn top(dir: &Path, wanted: &str) -> String {
-    let rft = env!("CARGO_BIN_EXE_rft");
-    let line =
-        format!("stty cols 60 rows 30; {rft} top --dir {}; echo code=$?; stty -a", dir.display());
-    let mut script = Command::new("script");
-    script.args(["-q", "-e", "-c", &line, "/dev/null"]).env("TERM", "xterm");
-    let mut script = Running(script.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap());
-    let (mut keys, mut screen) = (script.0.stdin.take().unwrap(), script.0.stdout.take().unwrap());
-    let (mut shown, mut buffer, mut asked) = (String::new(), [0; 4096], false);
-    loop {
-        match screen.read(&mut buffer) {
-            Ok(0) | Err(_) => return shown,
-            Ok(read) => shown.push_str(&String::from_utf8_lossy(&buffer[..read])),
-        }
-        if !asked && shown.contains(wanted) {
-            keys.write_all(b"q").unwrap();
-            asked = true;
-        }
-    }
+fn top(dir: &Path) -> OnTerminal {
+    OnTerminal::start(&["top", "--dir", dir.to_str().unwrap()])
 }
 
 #[test]
 fn it_shows_the_state_and_leaves_the_terminal_as_it_was() {
     let base = tempfile::tempdir().unwrap();
     let _peer = listening(base.path());
-    let shown = top(base.path(), "not connected yet");
-    // A terminal is told to skip the spaces between words.
-    for words in ["sending", "receiving", "nothing", "code=0", " echo "] {
-        assert!(shown.contains(words), "{words}: {shown}");
+    let mut top = top(base.path());
+    top.shows("not connected yet");
+    top.types(b"q");
+    let ended = top.ends();
+    assert!(ended.code == Some(0) && ended.restored, "{}", ended.shown);
+    // The terminal is told to skip the spaces between words; the alternate screen is left.
+    for words in ["sending", "receiving", "nothing", "\u{1b}[?1049h", "\u{1b}[?1049l"] {
+        assert!(ended.shown.contains(words), "{words}: {}", ended.shown);
     }
-    // The alternate screen is entered and left.
-    assert!(shown.contains("\u{1b}[?1049h") && shown.contains("\u{1b}[?1049l"), "{shown}");
+}
+
+#[test]
+fn it_ends_with_its_terminal() {
+    let base = tempfile::tempdir().unwrap();
+    let _peer = listening(base.path());
+    let top = top(base.path());
+    top.shows("not connected yet");
+    top.hangs_up();
 }
 
 #[test]
 fn without_an_rft_or_a_terminal_it_says_what_to_do() {
     let base = tempfile::tempdir().unwrap();
-    let shown = top(base.path(), "code=");
-    assert!(shown.contains("no rft runs in") && shown.contains("code=18"), "{shown}");
+    let ended = top(base.path()).ends();
+    assert_eq!(ended.code, Some(18), "{}", ended.shown);
+    assert!(ended.shown.contains("no rft runs in"), "{}", ended.shown);
     let mut command = Command::new(env!("CARGO_BIN_EXE_rft"));
     let output = command.args(["top", "--dir"]).arg(base.path()).stdin(Stdio::null());
     let output = output.output().unwrap();

@@ -7,13 +7,13 @@ use super::args::TopArgs;
 use super::exit::{self, Failure};
 use super::output::clock::Clock;
 use super::shutdown::{Signal, Signals};
-use super::status::{connect, failed};
+use super::status::{self, connect, failed};
 use curve::Curves;
 use ratatui::DefaultTerminal;
 use ratatui::crossterm::event::{self, Event, KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
 use rft::Status;
 use rft::cause;
-use rft::control::{Answer, Client, ControlError, Request, name_programs};
+use rft::control::{Client, ControlError};
 use std::io::{self, IsTerminal};
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -128,11 +128,8 @@ async fn ask(client: Option<Client>, dir: &Path) -> Result<(Client, Status), Con
         Some(client) => client,
         None => connect(dir).await?,
     };
-    let Answer::Status(mut status) = client.ask(&Request::Status).await? else {
-        return Err(ControlError::Unreadable);
-    };
-    name_programs(&mut status);
-    Ok((client, *status))
+    let status = status::ask(&mut client).await?;
+    Ok((client, status))
 }
 
 /// Whether the user leaves with this key: q, Escape or Ctrl-C.

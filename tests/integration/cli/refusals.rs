@@ -55,83 +55,28 @@ fn a_command_that_cannot_work_leaves_nothing_behind() {
     }
 }
 
-/// The program at its prompt, on a terminal of its own that script(1) created.
-#[cfg(target_os = "linux")]
-struct AtPrompt {
-    script: Stopped,
-    /// The process of rft.
-    rft: u32,
-    keys: std::process::ChildStdin,
-    shown: std::thread::JoinHandle<String>,
-}
-
-#[cfg(target_os = "linux")]
-impl AtPrompt {
-    fn start(dir: &Path) -> Self {
-        use std::io::Read;
-        let rft = env!("CARGO_BIN_EXE_rft");
-        let line = format!(
-            "exec {rft} --dir {} --bind 127.0.0.1 127.0.0.2 {}",
-            dir.display(),
-            free_port()
-        );
-        // The state of the terminal is seen from outside while the shell holds it open.
-        let line = format!("({line}); code=$?; stty -a; exit $code");
-        let mut script = Command::new("script");
-        script.args(["-q", "-e", "-c", &line, "/dev/null"]).env_remove("RFT_PASSWORD");
-        let mut child = script.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
-        let (keys, mut screen) = (child.stdin.take().unwrap(), child.stdout.take().unwrap());
-        let script = Stopped(child);
-        let shown = std::thread::spawn(move || {
-            let mut shown = Vec::new();
-            let _ = screen.read_to_end(&mut shown);
-            String::from_utf8_lossy(&shown).into_owned()
-        });
-        let mut found = None;
-        // Before that the terminal itself turns a Ctrl-C into a signal.
-        until("the prompt reads keys one by one", || {
-            found = reading_single_keys(script.0.id());
-            found.is_some()
-        });
-        Self { script, rft: found.unwrap(), keys, shown }
-    }
-
-    /// Waits for the end. Returns the exit code, what was shown, and whether the terminal echoes
-    /// again.
-    fn end(mut self) -> (Option<i32>, String, bool) {
-        let mut code = None;
-        until("the program ends", || {
-            code = self.script.0.try_wait().unwrap();
-            code.is_some()
-        });
-        drop(self.keys);
-        let shown = self.shown.join().unwrap();
-        let mut settings = shown.split_whitespace();
-        let echoes = ["isig", "echo"].iter().all(|on| settings.any(|word| word == *on));
-        (code.unwrap().code(), shown, echoes)
-    }
-}
-
 #[cfg(target_os = "linux")]
 #[test]
 fn a_stop_at_the_prompt_leaves_nothing_behind() {
-    use rustix::process::{Pid, Signal, kill_process};
-    use std::io::Write;
+    use crate::harness::terminal::OnTerminal;
+    use rustix::process::Signal;
     for (signal, code) in
         [(None, 130), (Some(Signal::INT), 130), (Some(Signal::TERM), 143), (Some(Signal::HUP), 143)]
     {
         let base = tempfile::tempdir().unwrap();
-        let mut prompt = AtPrompt::start(&base.path().join("dir"));
+        let (dir, port) = (base.path().join("dir"), free_port().to_string());
+        let dir = dir.to_str().unwrap();
+        let mut prompt =
+            OnTerminal::start(&["--dir", dir, "--bind", "127.0.0.1", "127.0.0.2", &port]);
+        prompt.reads_single_keys();
         match signal {
-            None => prompt.keys.write_all(b"secr\x03").unwrap(),
-            Some(signal) => {
-                let rft = Pid::from_raw(prompt.rft as i32).unwrap();
-                kill_process(rft, signal).unwrap();
-            }
+            None => prompt.types(b"secr\x03"),
+            Some(signal) => prompt.signal(signal),
         }
-        let (ended, shown, echoes) = prompt.end();
-        assert_eq!(ended, Some(code), "{signal:?}: {shown}");
-        assert!(echoes, "{signal:?}: {shown}");
+        let ended = prompt.ends();
+        let shown = &ended.shown;
+        assert_eq!(ended.code, Some(code), "{signal:?}: {shown}");
+        assert!(ended.restored, "{signal:?}: {shown}");
         assert_eq!(shown.matches("stopped at the password prompt").count(), 1, "{shown}");
         assert_eq!(names(base.path()), [""; 0]);
     }
@@ -141,9 +86,16 @@ fn a_stop_at_the_prompt_leaves_nothing_behind() {
 #[cfg(target_os = "linux")]
 #[test]
 fn text_on_a_full_disk_is_a_failure() {
-    for arguments in
-        [&["passphrase"][..], &["man"], &["completions", "bash"], &["--version"], &["--help"]]
-    {
+    let dir = tempfile::tempdir().unwrap();
+    let check = ["check", "--dir", dir.path().to_str().unwrap()];
+    for arguments in [
+        &check[..],
+        &["passphrase"],
+        &["man"],
+        &["completions", "bash"],
+        &["--version"],
+        &["--help"],
+    ] {
         let full = fs::File::options().write(true).open("/dev/full").unwrap();
         let (reader, closed) = std::io::pipe().unwrap();
         drop(reader);
@@ -155,44 +107,6 @@ fn text_on_a_full_disk_is_a_failure() {
             assert_eq!(output.status.code(), Some(code), "{arguments:?}: {errors}");
             assert_eq!(errors.contains("cannot be written"), code != 0, "{arguments:?}: {errors}");
         }
-    }
-}
-
-/// The process of rft under script(1), once its terminal passes each key to it, Ctrl-C included.
-#[cfg(target_os = "linux")]
-fn reading_single_keys(script: u32) -> Option<u32> {
-    let child_of = |parent: u32| -> Option<u32> {
-        let children = fs::read_to_string(format!("/proc/{parent}/task/{parent}/children")).ok()?;
-        children.split(' ').next()?.parse().ok()
-    };
-    let rft = child_of(child_of(script)?)?;
-    let terminal = fs::read_link(format!("/proc/{rft}/fd/0")).ok()?;
-    if !terminal.starts_with("/dev/pts") {
-        return None;
-    }
-    let settings = Command::new("stty").arg("-F").arg(terminal).arg("-a").output().unwrap();
-    String::from_utf8_lossy(&settings.stdout).contains("-isig").then_some(rft)
-}
-
-/// Waits for a condition, at most 40 s.
-#[cfg(target_os = "linux")]
-fn until(what: &str, mut holds: impl FnMut() -> bool) {
-    let deadline = Instant::now() + Duration::from_secs(40);
-    while !holds() {
-        assert!(Instant::now() < deadline, "not within 40 s: {what}");
-        std::thread::sleep(Duration::from_millis(10));
-    }
-}
-
-/// A process that is killed when dropped.
-#[cfg(target_os = "linux")]
-struct Stopped(Child);
-
-#[cfg(target_os = "linux")]
-impl Drop for Stopped {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
     }
 }
 
