@@ -213,6 +213,10 @@ fn combine(direction: Direction, own: Constraints, peers: Option<Constraints>) -
 impl Cores {
     /// Until now.
     fn so_far() -> Option<Self> {
+        if !cfg!(target_os = "linux") {
+            // Wine shows the proc(5) of its host.
+            return None;
+        }
         let all = std::fs::read_to_string("/proc/stat").ok()?;
         let own = std::fs::read_to_string("/proc/self/stat").ok()?;
         Self::parse(all.lines().next()?, &own)
