@@ -19,6 +19,11 @@ const FRAME_INTERVAL: Duration = Duration::from_millis(100);
 /// The same while no file is in flight: the last line shows the age and the RTT of the session.
 const IDLE_INTERVAL: Duration = Duration::from_secs(1);
 
+/// Interval between two states of a transfer where no line can be replaced, as in a file.
+const PLAIN_INTERVAL: Duration = Duration::from_secs(10);
+/// Columns of these lines.
+const PLAIN_WIDTH: usize = 100;
+
 /// The state of the process, without the waiting entries; `None` before its start.
 pub(crate) type Source = Box<dyn Fn() -> Option<Status> + Send>;
 
@@ -29,7 +34,8 @@ pub(crate) enum Show {
     Errors,
     /// A line for each event.
     Lines,
-    /// Lines, and the progress area below them.
+    /// Lines, and the progress area below them. Without a terminal its lines come every ten seconds
+    /// while files are in flight.
     Progress,
 }
 
@@ -48,6 +54,8 @@ pub(crate) struct Terminal {
     limit: Option<Limit>,
     failures: Failures,
     drawn: Instant,
+    /// When the state was last printed where no line can be replaced.
+    told: Instant,
 }
 
 impl Terminal {
@@ -56,7 +64,7 @@ impl Terminal {
         let is_terminal = io::stderr().is_terminal();
         let palette = Palette { colours: is_terminal && console::colors_enabled_stderr() };
         let mut terminal = Self::new(show, palette, is_terminal, io::stderr(), source);
-        terminal.area = (show == Show::Progress).then(Area::stderr);
+        terminal.area = (show == Show::Progress && is_terminal).then(Area::stderr);
         terminal
     }
 
@@ -80,6 +88,7 @@ impl Terminal {
             limit: is_terminal.then(|| Limit::new(now)),
             failures: Failures::default(),
             drawn: now,
+            told: now,
         }
     }
 
@@ -90,6 +99,7 @@ impl Terminal {
         let interval = match &self.area {
             _ if soon || self.moving => FRAME_INTERVAL,
             Some(_) => IDLE_INTERVAL,
+            None if self.show == Show::Progress => PLAIN_INTERVAL,
             None => return None,
         };
         Some(interval.saturating_sub(now.duration_since(self.drawn)))
@@ -144,7 +154,7 @@ impl Terminal {
 
     /// Adds a line, with its time unless the lines are above the progress area.
     fn push(&mut self, line: String) {
-        let is_plain = self.show == Show::Lines && !line.is_empty();
+        let is_plain = self.area.is_none() && self.show != Show::Errors && !line.is_empty();
         let stamp = is_plain.then(|| self.clock.stamp(SystemTime::now()) + " ");
         self.lines.push(stamp.unwrap_or_default() + &line);
     }
@@ -187,6 +197,12 @@ impl Terminal {
             let lines = lines.unwrap_or_default();
             let colours = self.palette.colours;
             area.set(lines.iter().map(|line| text::for_terminal(line, colours)).collect());
+        } else if self.show == Show::Progress && now - self.told >= PLAIN_INTERVAL {
+            self.told = now;
+            let status = (self.source)().filter(progress::is_moving);
+            let lines = status
+                .map(|status| progress::lines(&status, &self.clock, PLAIN_WIDTH, self.palette));
+            lines.unwrap_or_default().into_iter().for_each(|line| self.push(line));
         }
         self.print();
     }

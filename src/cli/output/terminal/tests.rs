@@ -231,3 +231,17 @@ fn a_pipe_gets_every_file() {
     terminal.end(None);
     assert_eq!(screen.text().lines().count(), 101);
 }
+
+#[test]
+fn progress_in_a_file_is_a_few_plain_lines() {
+    let (mut terminal, screen) = plain(Show::Progress, false);
+    let start = Instant::now();
+    for tenth in 0..=210 {
+        terminal.draw(start + Duration::from_millis(100 * tenth));
+    }
+    let text = screen.text();
+    let bars = text.lines().filter(|line| line.contains("photos/summer/beach.jpg")).count();
+    assert_eq!(bars, 2, "{text}");
+    assert!(text.contains("limited by the path") && !text.contains('\u{1b}'), "{text}");
+    assert!(terminal.due_in(start).is_some(), "the next ones come by themselves");
+}
