@@ -1,6 +1,6 @@
 //! What limits the speed of each direction, by the waits of the last seconds.
 //!
-//! Each side looks at its own part, tells the peer what it finds (`Control::Limits`), and puts both
+//! Each side looks at its own part, tells the peer its finding (`Control::Limits`), and puts both
 //! together. So both sides name the same cause.
 
 use super::lock::locked;
@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 pub(super) const SAMPLE_INTERVAL: Duration = Duration::from_millis(500);
 /// The waits of this time count.
 const WINDOW: Duration = Duration::from_secs(2);
-/// Packets of this time count for the loss, and at least so many.
+/// Packets of this time count for the loss, if there are at least [`MIN_PACKETS`].
 const LOSS_WINDOW: Duration = Duration::from_secs(10);
 const MIN_PACKETS: u64 = 100;
 /// A side that waits for less than this share of the time is not limited.
@@ -29,7 +29,7 @@ const STORE_SHARE: f64 = 0.5;
 /// or if its committing thread is busy for more than this share.
 const COMMIT_SHARE: f64 = 0.7;
 /// The processor is the limit if less than this share of all cores is idle, this process uses at
-/// least so many cores, and no other wait explains the speed.
+/// least [`MIN_CORES`], and no other wait explains the speed.
 const IDLE_SHARE: f64 = 0.08;
 const MIN_CORES: f64 = 0.5;
 
@@ -42,7 +42,7 @@ struct Cores {
     own: u64,
 }
 
-/// What one side finds.
+/// The finding of one side.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(super) struct Constraints {
     /// The files that it sends.
@@ -92,12 +92,12 @@ impl Bottlenecks {
         *locked(&self.state) = WaitSamples { peers, ..WaitSamples::default() };
     }
 
-    /// The peer tells what it finds.
+    /// The peer tells its finding.
     pub(super) fn told(&self, peers: Constraints) {
         locked(&self.state).peers = Some(peers);
     }
 
-    /// Takes a sample, with the rate limit in bytes per second. Returns what this side finds.
+    /// Takes a sample, with the rate limit in bytes per second. Returns the finding of this side.
     pub(super) fn sample(&self, sent: SentSoFar, limit: Option<u64>) -> Constraints {
         let spent = self.meter.spent().plus(&self.commits.spent());
         let sample = Sample { at: Instant::now(), spent, cores: Cores::so_far(), sent, limit };

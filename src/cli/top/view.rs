@@ -1,5 +1,5 @@
-//! What is on the screen, from top to bottom: the peers, a panel for each direction, the files in
-//! flight, and what waits.
+//! The screen, from top to bottom: the peers, a panel for each direction, the files in flight, and
+//! the waiting entries.
 
 use super::curve::Curves;
 use crate::cli::output::bottleneck;
@@ -15,7 +15,7 @@ use rft::Status;
 use rft::event::Direction;
 use rft::status::{FileInFlight, PeerStatus, WaitReason};
 
-/// A screen of so many columns has the two directions side by side.
+/// A screen of at least this many columns has the two directions side by side.
 const WIDE: u16 = 100;
 /// Rows of a direction's panel, with its frame.
 const PANEL_ROWS: u16 = 7;
@@ -24,7 +24,7 @@ const PANEL_TEXT_ROWS: u16 = 3;
 /// Columns of a file's progress bar.
 const BAR: usize = 10;
 
-/// What is known.
+/// The facts to show.
 pub(super) struct View<'a> {
     /// The last answer; `None` before the first.
     pub(super) status: Option<&'a Status>,
@@ -108,7 +108,7 @@ impl View<'_> {
         self.status.map_or(&[], |status| &status.peers)
     }
 
-    /// A direction: what is left, the speed, its limit, the totals, and the curve of the speed.
+    /// A direction: its backlog, the speed, its limit, the totals, and the curve of the speed.
     fn direction(&self, frame: &mut Frame<'_>, area: Rect, direction: Direction) {
         let title = match direction {
             Direction::Send => " ↑ sending ",
@@ -153,7 +153,7 @@ impl View<'_> {
         }
     }
 
-    /// The files in flight, then what waits and why, as far as the rows go.
+    /// The files in flight, then the waiting entries with their reasons, as far as the rows go.
     fn files(&self, width: usize, rows: usize) -> Vec<Line<'static>> {
         let (mut lines, mut left_out) = (Vec::new(), 0);
         for peer in self.peers() {
@@ -199,7 +199,7 @@ fn in_flight(file: &FileInFlight, width: usize) -> String {
     fit(&format!("{mark}{}{numbers}", fit(&name, columns)), width)
 }
 
-/// A name and what is said about it. A long name is shortened first, then the text is cut.
+/// A name and a text about it. A long name is shortened first, then the text is cut.
 fn named(mark: &str, name: &str, said: &str, width: usize) -> String {
     let room = width.saturating_sub(mark.len() + 2);
     let said_columns = console::measure_text_width(said);
