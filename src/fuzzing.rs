@@ -14,6 +14,7 @@ pub use crate::crypto::fuzzing::{handshake, records};
 pub use crate::inbox::fuzzing::{active_transfers, reassembly};
 pub use crate::outbox::fuzzing::{ignore_file, table};
 pub use crate::transport::fec::fuzzing::repair;
+pub use crate::transport::reach::fuzzing::probe_answers;
 pub use messages::{messages, names};
 pub use transfer::transfer;
 
@@ -31,4 +32,5 @@ pub const TARGETS: &[(&str, fn(&[u8]), u32)] = &[
     ("ignore_file", ignore_file, 300),
     ("transfer", transfer, 30),
     ("requests", requests, 2_000),
+    ("probe_answers", probe_answers, 20_000),
 ];

@@ -117,3 +117,8 @@ fn requests() {
 fn repair() {
     replay("repair");
 }
+
+#[test]
+fn probe_answers() {
+    replay("probe_answers");
+}

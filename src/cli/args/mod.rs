@@ -145,7 +145,7 @@ pub(crate) struct DemoArgs {
 /// with `--json` that end is an event.
 #[derive(Debug, Args)]
 pub(crate) struct Options {
-    /// Base folder with Outgoing, Incoming and the hidden .rft; created if missing
+    /// Base folder of Outgoing, Incoming and the hidden .rft
     #[arg(long, value_name = "DIR", default_value = ".", value_hint = ValueHint::DirPath, help_heading = "Folders")]
     dir: PathBuf,
     /// Files dropped here are sent [default: DIR/Outgoing]
@@ -168,7 +168,7 @@ pub(crate) struct Options {
     /// What to do with a file in Outgoing when the peer has it durably
     #[arg(long, value_name = "WHAT", value_enum, default_value_t, help_heading = "Files")]
     after_send: AfterSendArg,
-    /// If Incoming has another file of that name: keep both, replace it, or skip
+    /// If a name is taken in Incoming: keep both, replace, or skip
     #[arg(long, value_name = "HOW", value_enum, default_value_t, help_heading = "Files")]
     on_conflict: OnConflictArg,
     /// Exit with code 0 when neither side has anything left to send
@@ -181,8 +181,7 @@ pub(crate) struct Options {
     /// 1s; 80ms after a close]
     #[arg(long, value_name = "DURATION", allow_negative_numbers = true, help_heading = "Files")]
     settle: Option<String>,
-    /// Leave files with names of unfinished files (listed below) alone until they are renamed, or
-    /// send them (none)
+    /// Leave files with names of unfinished files (below) alone, or send them
     #[arg(long, value_name = "WHICH", value_enum, default_value_t, help_heading = "Files")]
     temp_names: TempNamesArg,
     /// How long a folder created in Outgoing stays, empty or after the last file in it
@@ -206,7 +205,7 @@ pub(crate) struct Options {
     /// Limit for all files in Incoming, including those being received
     #[arg(long, value_name = "SIZE", allow_negative_numbers = true, help_heading = "Files")]
     max_incoming_bytes: Option<String>,
-    /// Refuse files that would leave less free space in Incoming
+    /// Free space that must remain in Incoming
     #[arg(
         long,
         value_name = "SIZE",
@@ -225,7 +224,7 @@ pub(crate) struct Options {
     /// Congestion control
     #[arg(long, value_name = "WHICH", value_enum, default_value_t, help_heading = "Network")]
     congestion: CongestionArg,
-    /// Compress files where that makes the transfer faster, or never
+    /// Compress files where that is faster
     #[arg(long, value_name = "WHEN", value_enum, default_value_t, help_heading = "Network")]
     compress: CompressArg,
     /// Number of files to send at once
@@ -250,7 +249,7 @@ pub(crate) struct Options {
     /// Print events as JSON Lines on stdout, and nothing else there
     #[arg(long, help_heading = "Output")]
     pub(crate) json: bool,
-    /// Progress bars: on a terminal, always, or never
+    /// Show progress bars
     #[arg(long, value_name = "WHEN", value_enum, default_value_t, help_heading = "Output")]
     pub(crate) progress: Progress,
     /// Show only errors
@@ -295,7 +294,7 @@ mod tests {
     fn help_is_short_and_names_every_command() {
         let help = CommandLine::command().term_width(100).render_help().to_string();
         let (options, names) = help.split_once("Names of unfinished files").unwrap();
-        assert!(options.lines().count() <= 83 && names.lines().count() <= 10, "{help}");
+        assert!(options.lines().count() <= 78 && names.lines().count() <= 10, "{help}");
         for word in [
             "listen <PORT>",
             "status",
