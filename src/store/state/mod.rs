@@ -1,7 +1,9 @@
 //! The state folder, `.rft`, and the locks that keep a second rft out.
 
 pub(crate) mod age;
+pub(crate) mod history;
 pub(crate) mod ledger;
+mod redb_file;
 
 use super::error::{Naming, StoreError};
 use super::tree::folder::Folder;
@@ -246,6 +248,34 @@ pub(crate) fn own_file(dir: &Dir, leaf: &OsStr) -> io::Result<File> {
         Ok((file, _)) => Ok(file),
         Err(error) if error.kind() == io::ErrorKind::NotFound => os::create_new(dir, leaf),
         Err(error) => Err(error),
+    }
+}
+
+/// The bytes of a file in a state folder that no process uses; `None` if it is missing. The folder
+/// is locked meanwhile, and nothing is changed or created.
+///
+/// # Errors
+/// [`StoreError::InUse`] if a process uses the folder, others if the file cannot be read.
+pub fn read_at_rest(state: &Path, leaf: &str) -> Result<Option<Vec<u8>>, StoreError> {
+    let missing = |error: &io::Error| error.kind() == io::ErrorKind::NotFound;
+    let path = state.join(LOCK);
+    let lock = match File::open(&path) {
+        Err(error) if missing(&error) => return Ok(None),
+        lock => lock.naming("open", || path.display())?,
+    };
+    match lock.try_lock() {
+        Err(TryLockError::WouldBlock) => {
+            return Err(StoreError::InUse { path: state.display().to_string() });
+        }
+        Err(TryLockError::Error(error)) if error.kind() != io::ErrorKind::Unsupported => {
+            return Err(StoreError::new("lock", path.display(), &error));
+        }
+        Ok(()) | Err(TryLockError::Error(_)) => {}
+    }
+    let path = state.join(leaf);
+    match std::fs::read(&path) {
+        Err(error) if missing(&error) => Ok(None),
+        bytes => bytes.naming("read", || path.display()).map(Some),
     }
 }
 

@@ -3,18 +3,12 @@
 //! operations.
 
 use super::record::{Changes, too_old};
-use crate::cause;
-use crate::failpoint;
 use crate::failpoint::fail_point;
-use crate::store::error::{Naming, StoreError};
-use crate::store::tree::os;
+use crate::store::error::StoreError;
+use crate::store::state::redb_file::{self, FailPoints, RedbFile, guarded, in_memory};
 use cap_std::fs::Dir;
-use redb::{Durability, ReadableTable, StorageBackend, TableDefinition, WriteTransaction};
-use std::ffi::OsStr;
+use redb::{Durability, ReadableTable, TableDefinition, WriteTransaction};
 use std::fmt;
-use std::fs::File;
-use std::io;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
@@ -24,8 +18,12 @@ pub(crate) const DELIVERED: TableDefinition<'_, &[u8; 16], &[u8]> =
     TableDefinition::new("delivered files");
 const META: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("meta");
 const ORIGIN: &str = "origin";
-/// The ledger is small and mostly written to. redb's default is 1 GiB.
-const CACHE_BYTES: usize = 16 << 20;
+const POINTS: FailPoints = FailPoints {
+    made: "ledger.made",
+    read: "ledger.read",
+    write: "ledger.write",
+    sync: "ledger.sync",
+};
 /// Maximum number of changes that wait for a durable commit.
 const MAX_UNSYNCED: usize = 4096;
 
@@ -53,19 +51,8 @@ impl Database {
         path: &Path,
         as_of: u64,
     ) -> Result<(Self, Option<PathBuf>), StoreError> {
-        let ready = || {
-            make_whole(dir, leaf, path, as_of)?;
-            load(path, open_own(dir, leaf), as_of)
-        };
-        let (loaded, aside) = match ready() {
-            Err(OpenFailure::Damaged(reason)) => {
-                tracing::error!(path = %path.display(), %reason, "the ledger is damaged");
-                let aside = move_aside(dir, leaf).naming("move aside", || path.display())?;
-                (ready(), Some(path.with_file_name(aside)))
-            }
-            loaded => (loaded, None),
-        };
-        let (db, origin) = loaded.map_err(|failure| failure.into_error(path))?;
+        let file = RedbFile { dir, leaf, path, points: &POINTS };
+        let (db, origin, aside) = file.open(&|db| prepare(db, as_of))?;
         let database = Self {
             dir: Arc::clone(dir),
             leaf,
@@ -159,13 +146,7 @@ impl Database {
             open.as_ref().map_or(Err(Some(redb::Error::PreviousIo)), |db| guarded(|| work(db)));
         done.map_err(|error| {
             self.failed.store(true, Ordering::Release);
-            match error {
-                Some(redb::Error::Io(error)) => {
-                    StoreError::new("write", self.path.display(), &error)
-                }
-                Some(error) => self.error(error.to_string()),
-                None => self.error("it is damaged".to_owned()),
-            }
+            redb_file::error_of(&self.path, error)
         })
     }
 
@@ -179,25 +160,19 @@ impl Database {
             drop(open.take());
             Ok(())
         });
-        let (db, origin) = load(&self.path, open_own(&self.dir, self.leaf), 0)
-            .map_err(|failure| failure.into_error(&self.path))?;
+        let (dir, leaf, path) = (&self.dir, self.leaf, &self.path);
+        let file = RedbFile { dir, leaf, path, points: &POINTS };
+        let (db, origin) = file.reopen(&|db| prepare(db, 0))?;
         if origin != self.origin {
-            return Err(self.error("another file replaced it".to_owned()));
+            let (path, reason) = (self.path.display().to_string(), "another file replaced it");
+            return Err(StoreError::Ledger { path, reason: reason.to_owned() });
         }
         let replayed = guarded(|| {
             let transaction = db.begin_write()?;
             apply(&transaction, unsynced)?;
             Ok(transaction.commit()?)
         });
-        match replayed {
-            Ok(()) => {}
-            Err(Some(redb::Error::Io(error))) => {
-                return Err(StoreError::new("write", self.path.display(), &error));
-            }
-            Err(error) => {
-                return Err(self.error(error.map_or_else(String::new, |error| error.to_string())));
-            }
-        }
+        replayed.map_err(|error| redb_file::error_of(&self.path, error))?;
         tracing::info!("the ledger was opened anew after an error");
         unsynced.clear();
         *open = Some(db);
@@ -209,11 +184,6 @@ impl Database {
     #[cfg(test)]
     pub(crate) fn fail(&self) {
         self.failed.store(true, Ordering::Release);
-    }
-
-    fn error(&self, reason: String) -> StoreError {
-        let reason = cause::without_number(&reason);
-        StoreError::Ledger { path: self.path.display().to_string(), reason }
     }
 }
 
@@ -234,90 +204,23 @@ fn apply(transaction: &WriteTransaction, changes: &Changes) -> Result<(), redb::
     Ok(())
 }
 
-enum OpenFailure {
-    /// The file's content is not what redb wrote.
-    Damaged(String),
-    Other(StoreError),
-}
-
-impl OpenFailure {
-    fn into_error(self, path: &Path) -> StoreError {
-        match self {
-            Self::Damaged(reason) => {
-                StoreError::Ledger { path: path.display().to_string(), reason }
-            }
-            Self::Other(error) => error,
-        }
-    }
-}
-
-fn open_own(dir: &Dir, leaf: &str) -> io::Result<File> {
-    os::open_edit(dir, OsStr::new(leaf)).map(|(file, _)| file)
-}
-
-/// Creates the file if it is missing. It is completed under another name first, because redb treats
-/// a file whose creation was interrupted as damaged.
-fn make_whole(dir: &Dir, leaf: &str, path: &Path, as_of: u64) -> Result<(), OpenFailure> {
-    match os::stat(dir, OsStr::new(leaf)) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-        _ => return Ok(()),
-    }
-    let new = format!("{leaf}.new");
-    let new = OsStr::new(&new);
-    let failed =
-        |error: io::Error| OpenFailure::Other(StoreError::new("make", path.display(), &error));
-    match os::unlink(dir, new) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed(error)),
-        _ => {}
-    }
-    drop(load(path, os::create_new(dir, new), as_of)?);
-    fail_point("ledger.made");
-    os::rename_new(dir, new, dir, OsStr::new(leaf)).map_err(failed)
-}
-
-fn load(
-    path: &Path,
-    file: io::Result<File>,
-    as_of: u64,
-) -> Result<(redb::Database, [u8; 16]), OpenFailure> {
-    let file = file.naming("open", || path.display()).map_err(OpenFailure::Other)?;
-    guarded(|| {
-        // The whole file is verified, because redb may panic on a damaged page.
-        let db = redb::Database::builder()
-            .set_cache_size(CACHE_BYTES)
-            .set_check_integrity_on_open(true)
-            .create_with_backend(Backend(file))?;
-        fail_point("ledger.verified");
-        let transaction = db.begin_write()?;
-        let origin = {
-            let mut meta = transaction.open_table(META)?;
-            let known =
-                meta.get(ORIGIN)?.and_then(|value| <[u8; 16]>::try_from(value.value()).ok());
-            let origin = known.unwrap_or_else(rand::random);
-            meta.insert(ORIGIN, &origin[..])?;
-            transaction.open_table(DELIVERED)?;
-            transaction.open_table(RECEIVED)?.retain(|_, value| !too_old(value, as_of))?;
-            origin
-        };
-        fail_point("ledger.committing");
-        transaction.commit()?;
-        fail_point("ledger.open");
-        Ok((db, origin))
-    })
-    .map_err(|failure| match failure {
-        None => OpenFailure::Damaged("it is damaged".to_owned()),
-        Some(redb::Error::Io(error))
-            if !matches!(
-                error.kind(),
-                io::ErrorKind::InvalidData
-                    | io::ErrorKind::UnexpectedEof
-                    | io::ErrorKind::InvalidInput
-            ) =>
-        {
-            OpenFailure::Other(StoreError::new("open", path.display(), &error))
-        }
-        Some(error) => OpenFailure::Damaged(cause::without_number(&error.to_string())),
-    })
+/// Creates the tables, drops the entries that have expired at `as_of`, and returns the origin.
+fn prepare(db: &redb::Database, as_of: u64) -> Result<[u8; 16], redb::Error> {
+    fail_point("ledger.verified");
+    let transaction = db.begin_write()?;
+    let origin = {
+        let mut meta = transaction.open_table(META)?;
+        let known = meta.get(ORIGIN)?.and_then(|value| <[u8; 16]>::try_from(value.value()).ok());
+        let origin = known.unwrap_or_else(rand::random);
+        meta.insert(ORIGIN, &origin[..])?;
+        transaction.open_table(DELIVERED)?;
+        transaction.open_table(RECEIVED)?.retain(|_, value| !too_old(value, as_of))?;
+        origin
+    };
+    fail_point("ledger.committing");
+    transaction.commit()?;
+    fail_point("ledger.open");
+    Ok(origin)
 }
 
 /// Verifies the bytes of a ledger that no process uses, and changes nothing.
@@ -325,76 +228,5 @@ fn load(
 /// # Errors
 /// The damage, for people.
 pub fn verify_ledger(bytes: &[u8]) -> Result<(), String> {
-    let verified = guarded(|| {
-        let copy = redb::backends::InMemoryBackend::new();
-        copy.set_len(bytes.len() as u64)?;
-        copy.write(0, bytes)?;
-        redb::Database::builder()
-            .set_cache_size(CACHE_BYTES)
-            .set_check_integrity_on_open(true)
-            .create_with_backend(copy)?;
-        Ok(())
-    });
-    verified.map_err(|error| match error {
-        Some(error) => cause::without_number(&error.to_string()),
-        None => "it is damaged".to_owned(),
-    })
-}
-
-/// Runs `work` on redb. The error is `None` if redb panicked.
-fn guarded<T>(work: impl FnOnce() -> Result<T, redb::Error>) -> Result<T, Option<redb::Error>> {
-    match catch_unwind(AssertUnwindSafe(work)) {
-        Ok(result) => result.map_err(Some),
-        Err(_) => Err(None),
-    }
-}
-
-/// Renames a damaged file, and returns its new name.
-fn move_aside(dir: &Dir, leaf: &str) -> io::Result<String> {
-    let mut number = 1;
-    loop {
-        let aside = format!("{leaf}.damaged-{number}");
-        match os::rename_new(dir, OsStr::new(leaf), dir, OsStr::new(&aside)) {
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => number += 1,
-            moved => return moved.map(|()| aside),
-        }
-    }
-}
-
-/// redb's access to the file. The state folder's lock protects it.
-#[derive(Debug)]
-struct Backend(File);
-
-impl StorageBackend for Backend {
-    fn len(&self) -> io::Result<u64> {
-        Ok(os::stat_file(&self.0)?.size)
-    }
-
-    fn read(&self, mut offset: u64, mut out: &mut [u8]) -> io::Result<()> {
-        failpoint::io("ledger.read")?;
-        while !out.is_empty() {
-            let read = os::read_at(&self.0, out, offset)?;
-            if read == 0 {
-                return Err(io::ErrorKind::UnexpectedEof.into());
-            }
-            out = &mut out[read..];
-            offset += read as u64;
-        }
-        Ok(())
-    }
-
-    fn set_len(&self, len: u64) -> io::Result<()> {
-        failpoint::io("ledger.write")?;
-        os::set_len(&self.0, len)
-    }
-
-    fn sync_data(&self) -> io::Result<()> {
-        failpoint::io("ledger.sync")?;
-        os::sync_data(&self.0)
-    }
-
-    fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
-        failpoint::io("ledger.write")?;
-        os::write_at(&self.0, data, offset)
-    }
+    in_memory(bytes).map(drop)
 }
