@@ -63,6 +63,8 @@ pub struct Config {
     /// How long a sent file is held aside before it is removed, where the system cannot tell
     /// whether a program has it open for writing.
     pub grace: Duration,
+    /// How long the history keeps an entry; with zero there is none.
+    pub history: Duration,
     /// Maximum rate of this side's sending, in bytes of UDP payload per second. All packets count.
     pub limit_rate: Option<u64>,
     /// Congestion control of this side's sending.
@@ -101,6 +103,7 @@ impl Config {
             temp_names: TempNames::LeaveAlone,
             send_open: None,
             grace: Duration::from_secs(10),
+            history: Duration::from_secs(90 * 86_400),
             limit_rate: None,
             congestion: Congestion::Bbr,
             compress: Compress::Auto,

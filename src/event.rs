@@ -61,7 +61,9 @@ impl fmt::Debug for EventSink {
 pub enum Cause {
     /// The user renamed, moved, removed or changed the file meanwhile. Nothing is wrong.
     Withdrawn,
-    /// A text that names no file.
+    /// The receiver refused it, with a text that names no file.
+    Refused(String),
+    /// Another problem, with a text that names no file.
     Fault(String),
 }
 
@@ -208,6 +210,8 @@ pub enum Event {
         direction: Direction,
         /// The name below Outgoing or Incoming.
         path: Name,
+        /// Bytes of the whole file.
+        size: u64,
         /// The transfer.
         transfer: TransferId,
         /// The problem, and the remedy if the user has one.
@@ -216,6 +220,17 @@ pub enum Event {
         cause: Cause,
         /// Whether it is tried again without the user's help.
         retry: bool,
+    },
+    /// An entry has left Outgoing, because the peer holds it. Not part of `--json`.
+    FileRemoved {
+        /// The name below Outgoing.
+        path: Name,
+        /// Bytes of the file; 0 for folders and links.
+        size: u64,
+        /// The transfer.
+        transfer: TransferId,
+        /// Whether it is in `.rft/sent` now (`--after-send archive`).
+        archived: bool,
     },
     /// A problem that does not end the process.
     Warning {

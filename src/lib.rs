@@ -22,6 +22,7 @@ pub mod error;
 pub mod event;
 mod failpoint;
 pub mod hindrance;
+pub mod history;
 mod inbox;
 mod meter;
 mod outbox;
@@ -43,7 +44,7 @@ pub mod internals;
 
 pub use config::{Config, PeerAddress, PeerName};
 pub use crypto::password::{Password, PasswordKey};
-pub use daemon::{Daemon, EventReceiver, Handle, LockedFolders};
+pub use daemon::{Daemon, EventReceiver, Handle, HistoryAtRest, LockedFolders};
 pub use error::{ErrorKind, Finished, RunError};
 pub use event::{Event, PeerEvent};
 pub use proto::message::{InstallationId, TransferId};

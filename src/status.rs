@@ -3,7 +3,7 @@
 //!
 //! [`crate::event::Event`]s are the changes of this state.
 
-mod encoding;
+pub(crate) mod encoding;
 mod session_end;
 mod waiting;
 

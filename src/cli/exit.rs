@@ -15,6 +15,8 @@ pub(crate) const NUMBER: u8 = 14;
 pub(crate) const NOT_RUNNING: u8 = 18;
 /// `rft check` found a step that fails.
 pub(crate) const CHECK_FAILED: u8 = 19;
+/// `rft receipt` found no receipt, or the file has other content.
+pub(crate) const RECEIPT: u8 = 20;
 /// Ctrl-C before `--drain` was done, or a second Ctrl-C.
 pub(crate) const INTERRUPTED: u8 = 130;
 /// SIGTERM or SIGHUP before `--drain` was done.
@@ -25,7 +27,7 @@ pub(crate) const UNKNOWN: u8 = 1;
 pub(crate) const DONE: u8 = 0;
 
 /// Every exit code and its meaning, for the man page.
-pub(crate) const TABLE: [(u8, &str); 22] = [
+pub(crate) const TABLE: [(u8, &str); 23] = [
     (DONE, "done: an orderly stop by a signal (without --drain), or drained"),
     (UNKNOWN, "an error without its own code; with --drain, files that could not be sent remain"),
     (ARGUMENTS, "improper arguments, or no password"),
@@ -46,6 +48,7 @@ pub(crate) const TABLE: [(u8, &str); 22] = [
     (17, "--wait ran out before --drain was done; the message names the remaining files"),
     (NOT_RUNNING, "no rft runs in the folder (rft status, rft top)"),
     (CHECK_FAILED, "rft check: a step failed; its line says how to mend it"),
+    (RECEIPT, "rft receipt: the file has no receipt, or with --verify other content now"),
     (INTERRUPTED, "stopped by Ctrl-C before --drain was done; or a second Ctrl-C: stopped at once"),
     (TERMINATED, "stopped by SIGTERM or SIGHUP before --drain was done"),
 ];
@@ -102,7 +105,7 @@ mod tests {
     #[test]
     fn every_documented_code_has_a_row() {
         let codes: Vec<u8> = TABLE.iter().map(|row| row.0).collect();
-        let expected: Vec<u8> = (0..=19).chain([130, 143]).collect();
+        let expected: Vec<u8> = (0..=20).chain([130, 143]).collect();
         assert_eq!(codes, expected);
     }
 }

@@ -1,5 +1,7 @@
 //! The full log in a file that is rotated by size, and log lines on the terminal.
 
+pub(super) mod record;
+
 use super::output::Output;
 use super::output::text::log_line;
 use rft::cause;
@@ -20,6 +22,8 @@ const FILES: u32 = 3;
 const VARIABLE: &str = "RFT_LOG";
 /// quinn warns about single packets, and an attacker can send any number of them.
 const FULL_FILTER: &str = "warn,quinn=error,quinn_proto=error,rft=debug";
+/// The same for the terminal with a single `-v`.
+const TERMINAL_FILTER: &str = "warn,quinn=error,quinn_proto=error,rft=info";
 
 /// Starts the log to `path` and, with `-v`, to the terminal. Without the file `rft` runs too: the
 /// problems are returned as texts of warnings.
@@ -50,11 +54,8 @@ pub(crate) fn start(path: &Path, verbose: u8, output: &Output) -> Vec<String> {
             .with_filter(filter)
     });
     let to_terminal = (verbose > 0).then(|| {
-        let filter = EnvFilter::new(if verbose == 1 {
-            "warn,quinn=error,quinn_proto=error,rft=info"
-        } else {
-            FULL_FILTER
-        });
+        let filter = if verbose == 1 { TERMINAL_FILTER } else { FULL_FILTER };
+        let filter = EnvFilter::new(format!("{filter},{}=off", record::TARGET));
         tracing_subscriber::fmt::layer()
             .with_ansi(false)
             .with_writer(Lines(output.clone()))

@@ -4,6 +4,7 @@ mod args;
 mod check;
 mod demo;
 mod exit;
+mod history;
 mod host;
 mod log;
 mod manual;
@@ -45,6 +46,8 @@ pub(crate) fn main() -> ExitCode {
         Some(Command::Check(args)) => return check::run(args),
         Some(Command::Status(args)) => status::run(args),
         Some(Command::Top(args)) => top::run(args),
+        Some(Command::History(args)) => history::run(args),
+        Some(Command::Receipt(args)) => history::run_receipt(args),
         Some(Command::Demo(args)) => demo::run(args),
         Some(Command::Passphrase) => passphrase::generate()
             .map_err(|error| unknown("the system has no random numbers", &error))

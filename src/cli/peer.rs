@@ -67,6 +67,7 @@ pub(crate) fn run(line: &CommandLine) -> ExitCode {
         }
         Err(failure) => (failure.code, failure.reason),
     };
+    log::record::end(code, &reason);
     // Before the runtime ends: it must notice a second Ctrl-C while this waits for a slow reader.
     output.end(code, &reason, SHUTDOWN_TIMEOUT);
     if let Ok(runtime) = runtime {
@@ -135,7 +136,7 @@ fn serve(
         shutdown::listen(output.clone(), running.clone()).map_err(|error| unknown(&error))?
     };
     let mut warn = |message: String| {
-        tracing::warn!("{message}");
+        log::record::warning(None, &message);
         output.event(Event::Warning { path: None, message });
     };
     log::start(&line.log_file(), line.options.verbose, output).into_iter().for_each(&mut warn);
@@ -161,10 +162,11 @@ fn serve(
 
     let observed = output.clone();
     let observer = move |told: PeerEvent| {
-        if let Event::DrainWaiting { status } = &told.event {
-            tracing::info!("--drain waits: {}", state::remaining_of(status));
+        log::record::event(&told);
+        // Only the history and the log have it.
+        if !matches!(told.event, Event::FileRemoved { .. }) {
+            observed.event(told.event);
         }
-        observed.event(told.event);
     };
     let result = runtime.block_on(async {
         let handle = Daemon::start_on(port, folders, config, key, observer)?;
@@ -173,7 +175,7 @@ fn serve(
         served.inspect(JoinHandle::abort);
         end
     });
-    result.inspect(|finished| tracing::info!(?finished, "ended")).map_err(|error| {
+    result.map_err(|error| {
         let code = match *error {
             RunError::Interrupted(_) => stopped_by.code(),
             _ => exit::code_of(&error),
@@ -184,7 +186,6 @@ fn serve(
             }
             _ => error.to_string(),
         };
-        tracing::error!(error = reason, code, "ended");
         Failure::new(code, reason)
     })
 }

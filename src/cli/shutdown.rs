@@ -2,6 +2,7 @@
 //! whose default action would end the process.
 
 use super::exit;
+use super::log;
 use super::output::Output;
 use super::output::clock::Clock;
 use super::output::state;
@@ -60,7 +61,7 @@ pub(crate) fn listen(
                 (Signal::State, _) => {
                     let status = running.get().map(Handle::status);
                     let text = state::text(status.as_ref(), &Clock::system(), STATE_WIDTH);
-                    text.lines().for_each(|line| tracing::info!("{line}"));
+                    log::record::shown(&text);
                     output.report(text);
                 }
                 (Signal::Interrupt, true) => {

@@ -1,6 +1,7 @@
 //! Pure: the replies.
 
 use super::VERSION;
+use crate::history::HistoryPage;
 use crate::status::Status;
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -17,13 +18,15 @@ const MAX_QUOTED: usize = 40;
 pub enum Answer {
     /// The state.
     Status(Box<Status>),
+    /// Entries of the history.
+    History(HistoryPage),
 }
 
 /// Why a request has no answer.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Refused {
-    /// The reason, for programs: `malformed`, `version`, `unknown_request`, `busy`
-    /// or `internal`.
+    /// The reason, for programs: `malformed`, `version`, `unknown_request`, `busy`,
+    /// `failed` or `internal`.
     pub code: String,
     /// The same for people.
     pub message: String,
@@ -52,6 +55,10 @@ impl Refused {
     pub(super) fn internal() -> Self {
         let message = "this rft cannot tell its state because of an internal error".to_owned();
         Self { code: "internal".into(), message }
+    }
+
+    pub(super) fn failed(reason: String) -> Self {
+        Self { code: "failed".into(), message: reason }
     }
 
     pub(super) fn busy() -> Self {

@@ -2,10 +2,11 @@
 
 use super::VERSION;
 use super::reply::Refused;
+use crate::history::HistoryQuery;
 use serde::{Deserialize, Serialize};
 
 /// Maximum length of a request in bytes, without the end of its line.
-pub(super) const MAX_REQUEST: usize = 4096;
+pub(super) const MAX_REQUEST: usize = 32 << 10;
 
 /// A request to a running process.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -14,6 +15,8 @@ pub(super) const MAX_REQUEST: usize = 4096;
 pub enum Request {
     /// The state now.
     Status,
+    /// A page of the history.
+    History(HistoryQuery),
 }
 
 /// The part of a request that every version has.
@@ -37,7 +40,7 @@ struct Kind {
 
 impl Request {
     /// Every kind, for the error about an unknown one.
-    const KINDS: [&str; 1] = ["status"];
+    const KINDS: [&str; 2] = ["status", "history"];
 
     /// Parses a line.
     ///
@@ -89,7 +92,7 @@ mod tests {
             assert_eq!(code(line), "malformed", "{line}");
         }
         assert_eq!(code(&"[".repeat(4000)), "malformed");
-        let long = format!(r#"{{"version":1,"request":"status","x":"{}"}}"#, "x".repeat(5000));
+        let long = format!(r#"{{"version":1,"request":"status","x":"{}"}}"#, "x".repeat(40_000));
         assert_eq!(code(&long), "malformed");
     }
 }

@@ -5,6 +5,7 @@ use super::reply::{Answer, Refused, Reply};
 use super::request::{MAX_REQUEST, Request};
 use super::socket;
 use crate::daemon::Handle;
+use crate::history::{HistoryPage, HistoryQuery};
 use crate::status::Status;
 use std::io;
 use std::path::Path;
@@ -53,7 +54,8 @@ impl ControlSocket {
     pub async fn serve(self, handle: Handle) -> Result<(), ControlError> {
         let mut listener = socket::Listener::start(self.0)?;
         let places = Arc::new(Semaphore::new(MAX_CLIENTS));
-        let source = Arc::new(Snapshots { handle, last: Mutex::new(None) });
+        let source =
+            Arc::new(Snapshots { handle, last: Mutex::new(None), reading: Mutex::new(()) });
         let mut clients = JoinSet::new();
         loop {
             while clients.try_join_next().is_some() {}
@@ -119,6 +121,7 @@ async fn serve_client(
 async fn answer(request: Request, source: &Snapshots) -> Result<Answer, Refused> {
     match request {
         Request::Status => Ok(Answer::Status(Box::new(source.now().await?))),
+        Request::History(query) => source.history(query).await.map(Answer::History),
     }
 }
 
@@ -126,9 +129,20 @@ async fn answer(request: Request, source: &Snapshots) -> Result<Answer, Refused>
 struct Snapshots {
     handle: Handle,
     last: Mutex<Option<(Instant, Status)>>,
+    /// Held while the history is read.
+    reading: Mutex<()>,
 }
 
 impl Snapshots {
+    /// A page of the history. One at a time: each may read all of it.
+    async fn history(&self, query: HistoryQuery) -> Result<HistoryPage, Refused> {
+        let _turn = self.reading.lock().await;
+        let handle = self.handle.clone();
+        let page = tokio::task::spawn_blocking(move || handle.history(&query)).await;
+        let page = page.map_err(|_| Refused::internal())?;
+        page.map_err(|error| Refused::failed(error.to_string()))?.ok_or_else(Refused::internal)
+    }
+
     /// The state now, or that of a moment ago if many ask.
     async fn now(&self) -> Result<Status, Refused> {
         let mut last = self.last.lock().await;

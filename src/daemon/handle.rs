@@ -3,6 +3,7 @@
 use super::events::{EventReceiver, Events};
 use super::{Daemon, MAX_NAMED};
 use crate::error::{Finished, RunError};
+use crate::history::{HistoryPage, HistoryQuery};
 use crate::status::Status;
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
@@ -39,6 +40,16 @@ impl Handle {
             Some(daemon) => daemon.status(0),
             None => self.last.lock().unwrap_or_else(PoisonError::into_inner).clone(),
         }
+    }
+
+    /// A page of what happened to the files of all peers; `None` once the process has ended. Reads
+    /// a file, and waits while it is written.
+    ///
+    /// # Errors
+    /// [`RunError::Store`] if the file cannot be read.
+    pub fn history(&self, query: &HistoryQuery) -> Result<Option<HistoryPage>, RunError> {
+        let Some(daemon) = self.daemon.upgrade() else { return Ok(None) };
+        Ok(Some(daemon.storage.history.page(query)?))
     }
 
     /// Receives all events from now on.

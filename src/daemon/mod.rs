@@ -8,6 +8,7 @@ mod bottleneck;
 mod drain;
 mod events;
 mod handle;
+mod history;
 mod lock;
 mod peer;
 mod rate;
@@ -20,6 +21,7 @@ mod totals;
 
 pub use events::EventReceiver;
 pub use handle::Handle;
+pub use history::HistoryAtRest;
 pub use storage::LockedFolders;
 
 use crate::config::{Config, Folders, PeerName};
@@ -72,6 +74,14 @@ impl Daemon {
     /// [`RunError::Store`] if one cannot be created, or another process uses it.
     pub fn lock(folders: &Folders) -> Result<LockedFolders, RunError> {
         Ok(LockedFolders::open(folders)?)
+    }
+
+    /// The history of a folder that no process uses ([`Handle::history`] is that of a running one).
+    ///
+    /// # Errors
+    /// [`RunError::Store`] if a process uses it, or the file cannot be read.
+    pub fn history(folders: &Folders) -> Result<HistoryAtRest, RunError> {
+        Ok(HistoryAtRest::read(folders)?)
     }
 
     /// Checks that the configured address can be bound and the peer's name resolves, before any
@@ -241,6 +251,7 @@ impl Run {
         });
         let result = drain::conclude(&daemon, result);
         totals::save(&daemon);
+        daemon.storage.history.close();
         *last.lock().unwrap_or_else(PoisonError::into_inner) = daemon.status(MAX_NAMED);
         result
     }
@@ -274,6 +285,7 @@ async fn serve(
     let mut sessions = JoinSet::new();
     let drained = drain::ended(daemon, config.wait, config.drain_reminder);
     let mut totals = totals::keep(daemon);
+    let mut histories = history::keep(&daemon.storage.history);
     tokio::pin!(drained);
     let result = loop {
         tokio::select! {
@@ -298,5 +310,6 @@ async fn serve(
     farewells.join_all().await;
     while sessions.join_next().await.is_some() {}
     totals.shutdown().await;
+    histories.shutdown().await;
     result
 }

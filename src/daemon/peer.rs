@@ -3,6 +3,7 @@
 use super::activity::PeerActivity;
 use super::bottleneck::Bottlenecks;
 use super::events::Events;
+use super::history::PeerHistory;
 use super::lock::locked;
 use super::setbacks::Setbacks;
 use super::storage::Storage;
@@ -91,8 +92,11 @@ impl Peer {
         let saved = storage.ledger.totals(name.as_str())?;
         let activity = Arc::new(PeerActivity::new(saved, Instant::now()));
         let noted = activity.clone();
-        let events =
-            events.sink(Some(name.clone()), move |event| noted.note(event, Instant::now()));
+        let history = PeerHistory::new(&storage.history, name.clone());
+        let events = events.sink(Some(name.clone()), move |event| {
+            noted.note(event, Instant::now());
+            history.note(event);
+        });
         let outgoing = Arc::new(Folder::open(&config.folders.outgoing, true)?);
         let outbox = OutboxConfig {
             outgoing: outgoing.clone(),

@@ -32,7 +32,6 @@ pub(super) async fn run(peer: Arc<Peer>, session: Arc<Session>, control: Control
     let (address, role, id) = (status.address, status.role, status.id);
     let (kx, installation) = (session.key_exchange(), status.installation);
     let (version, host) = (status.version, status.host);
-    tracing::info!(peer = %address, ?role, session = %id, kx, %installation, version, host, "connected");
     peer.events.emit(Event::Connected {
         peer: address,
         role,
@@ -56,7 +55,6 @@ pub(super) async fn run(peer: Arc<Peer>, session: Arc<Session>, control: Control
     let _ = control.await;
     // Each part returns its entries to the outbox when it is dropped.
     parts.shutdown().await;
-    tracing::info!(peer = %address, %reason, "disconnected");
     peer.disconnected(&id, &reason);
     peer.events.emit(Event::Disconnected { peer: address, reason });
 }
@@ -133,10 +131,10 @@ fn is_interruption(error: &DeliverError) -> bool {
 
 fn finish(peer: &Peer, mut item: Item, result: Result<Receipt, DeliverError>, begun: Instant) {
     let (path, transfer) = (item.name.clone(), item.id);
+    let size = if let EntryKind::File { size } = item.kind { size } else { 0 };
     let error = match result {
         Ok(delivered) => {
             fail_point("send.receipted");
-            let size = if let EntryKind::File { size } = item.kind { size } else { 0 };
             peer.delivered(&path);
             if let Some(meta) = delivered.meta {
                 (item.meta, item.content) = (meta, Some(delivered.hash));
@@ -156,7 +154,7 @@ fn finish(peer: &Peer, mut item: Item, result: Result<Receipt, DeliverError>, be
         }
         Err(error) => error,
     };
-    tracing::info!(%path, %transfer, %error, "not delivered");
+    tracing::trace!(%path, %transfer, %error, "not delivered");
     let withdrawn = is_withdrawn(peer, &path, &error);
     let retry = match &error {
         DeliverError::Changed => Retry::Changed,
@@ -194,6 +192,7 @@ fn finish(peer: &Peer, mut item: Item, result: Result<Receipt, DeliverError>, be
     peer.events.emit(Event::FileFailed {
         direction: Direction::Send,
         path,
+        size,
         transfer,
         error: if withdrawn { WITHDRAWN.to_owned() } else { sentence_of(&error) },
         cause: if withdrawn { Cause::Withdrawn } else { cause_of(&error) },
@@ -229,7 +228,7 @@ fn cause_of(error: &DeliverError) -> Cause {
     match error {
         DeliverError::Changed => Cause::Withdrawn,
         DeliverError::Source(error) => Cause::Fault(error.cause()),
-        DeliverError::Refused { reason, .. } => Cause::Fault(reason.to_string()),
+        DeliverError::Refused { reason, .. } => Cause::Refused(reason.to_string()),
         error => Cause::Fault(error.to_string()),
     }
 }

@@ -1,5 +1,6 @@
 //! The folders and files that all peers of a process share.
 
+use super::history::ProcessHistory;
 use crate::config::{Config, Folders};
 use crate::event::EventSink;
 use crate::failpoint::fail_point;
@@ -35,6 +36,7 @@ pub(super) struct Storage {
     pub(super) ledger: Arc<Ledger>,
     pub(super) incoming: Arc<Incoming>,
     pub(super) committer: Committer,
+    pub(super) history: Arc<ProcessHistory>,
     /// Measures the committing thread.
     pub(super) commits: Arc<Meter>,
 }
@@ -57,7 +59,9 @@ impl Storage {
         let (rule, commits) = (config.on_conflict, Arc::new(Meter::new()));
         let committer = Committer::start(incoming.clone(), ledger.clone(), rule, commits.clone())?;
         let installation = ledger.installation();
-        Ok(Self { state, installation, ledger, incoming, committer, commits })
+        let (as_of, keep) = (ledger.as_of(), config.history);
+        let history = Arc::new(ProcessHistory::new(&state, installation, as_of, keep));
+        Ok(Self { state, installation, ledger, incoming, committer, history, commits })
     }
 }
 

@@ -47,12 +47,16 @@ impl TransferReport {
                 events.emit(Event::FileFailed {
                     direction: Direction::Receive,
                     path,
+                    size: offer.size(),
                     transfer,
                     error,
                     cause: match reason {
                         _ if *withdrawn => Cause::Withdrawn,
                         Refusal::Stopping => Cause::Fault(detail.clone()),
-                        reason => Cause::Fault(local_reason(*reason).to_owned()),
+                        Refusal::Corrupt | Refusal::Storage | Refusal::Busy => {
+                            Cause::Fault(local_reason(*reason).to_owned())
+                        }
+                        reason => Cause::Refused(local_reason(*reason).to_owned()),
                     },
                     retry: reason.retry_helps() || reason.is_in_the_way(),
                 });

@@ -5,7 +5,7 @@ use super::config::OutboxConfig;
 use super::item::{CleanupOutcome, Item};
 use super::state::{CleanupJob, OutboxState};
 use crate::config::AfterSend;
-use crate::event::EventSink;
+use crate::event::{Event, EventSink};
 use crate::failpoint::fail_point;
 use crate::proto::message::TransferId;
 use crate::proto::name::Name;
@@ -247,6 +247,16 @@ impl Cleanup {
         }
     }
 
+    fn tell_removed(&self, item: &Item) {
+        let is_folder = item.meta.kind == FileKind::Folder;
+        self.events.emit(Event::FileRemoved {
+            path: item.name.clone(),
+            size: item.size(),
+            transfer: item.id,
+            archived: self.after_send == AfterSend::Archive && !is_folder,
+        });
+    }
+
     fn stat(&self, name: &Name) -> Option<Meta> {
         self.outgoing.stat(name).ok()
     }
@@ -261,6 +271,9 @@ impl Cleanup {
         let error = match attempt {
             Ok(outcome) => {
                 self.full_told = false;
+                if matches!(outcome, CleanupOutcome::Gone) {
+                    self.tell_removed(&item);
+                }
                 return Some((item, outcome));
             }
             Err(error) => error,

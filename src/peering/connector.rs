@@ -10,7 +10,7 @@ use super::{Fatal, diagnose, dial};
 use crate::config::Config;
 use crate::crypto::handshake::Role;
 use crate::crypto::password::PasswordKey;
-use crate::event::{Event, EventSink, Occasion};
+use crate::event::{Event, EventSink};
 use crate::session::close;
 use crate::session::close::HandshakePhase;
 use crate::session::handshake::{Authenticated, DEADLINE, as_responder};
@@ -127,9 +127,6 @@ impl News {
     fn tell_waiting(&mut self, state: &PeeringState, now: Instant) {
         let finding = state.findings().verdict();
         let Some((occasion, elapsed)) = self.waiting.due(finding, now) else { return };
-        if occasion != Occasion::Continues {
-            tracing::info!(hindrance = finding.map(|found| found.hindrance.word()), "no session");
-        }
         let local = transport::socket::reachable_addresses(state.local);
         let peer = state.host();
         state.events.emit(Event::Waiting { peer, local, finding, elapsed, occasion });

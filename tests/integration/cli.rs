@@ -2,6 +2,8 @@
 //! documented command line, events and exit codes (operation.md).
 
 #[cfg(unix)]
+mod log;
+#[cfg(unix)]
 mod operator;
 mod refusals;
 

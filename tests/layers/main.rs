@@ -27,15 +27,15 @@ struct Layer {
 #[rustfmt::skip]
 const LAYERS: &[Layer] = &[
     Layer { name: "main", layers: &["cli"], crates: &[] },
-    Layer { name: "cli", layers: &["daemon", "check", "control", "config", "event", "status", "hindrance", "error", "proto", "crypto", "cause"],
+    Layer { name: "cli", layers: &["daemon", "check", "control", "config", "event", "status", "history", "hindrance", "error", "proto", "crypto", "cause"],
         crates: &["blake3", "clap", "clap_complete", "clap_mangen", "console", "data_encoding", "jiff", "landlock", "rand", "ratatui", "rpassword", "rustix", "serde", "serde_json",
                   "thiserror", "tokio", "tracing", "tracing_subscriber", "zeroize"] },
     // commands of the same user: it asks a process, and reaches nothing beneath
-    Layer { name: "control", layers: &["daemon", "store", "status", "cause"],
+    Layer { name: "control", layers: &["daemon", "store", "status", "history", "cause"],
         crates: &["data_encoding", "rand", "rustix", "serde", "serde_json", "thiserror", "tokio", "tracing"] },
     Layer { name: "check", layers: &["peering", "transport", "store", "config", "hindrance", "cause"], crates: &["rustix", "tokio", "tracing"] },
-    Layer { name: "daemon", layers: &["outbox", "inbox", "peering", "session", "transport", "store", "proto", "crypto", "config", "event", "status", "error", "failpoint", "meter"],
-        crates: &["bytes", "rand", "thiserror", "tokio", "tracing", "zeroize"] },
+    Layer { name: "daemon", layers: &["outbox", "inbox", "peering", "session", "transport", "store", "proto", "crypto", "config", "event", "status", "history", "error", "failpoint", "meter"],
+        crates: &["bytes", "rand", "serde_json", "thiserror", "tokio", "tracing", "zeroize"] },
     Layer { name: "outbox", layers: &["session", "transport", "store", "compress", "proto", "crypto", "config", "event", "status", "failpoint", "cause", "meter"],
         crates: &["blake3", "bytes", "ignore", "notify", "rand", "thiserror", "tokio", "tracing"] },
     Layer { name: "inbox", layers: &["session", "transport", "store", "compress", "proto", "crypto", "config", "event", "failpoint", "meter"],
@@ -64,6 +64,7 @@ const LAYERS: &[Layer] = &[
     // plain values: the input and output of the engine
     Layer { name: "config", layers: &["proto"], crates: &["thiserror"] },
     Layer { name: "status", layers: &["config", "proto"], crates: &["data_encoding", "jiff", "serde"] },
+    Layer { name: "history", layers: &["status", "config", "proto"], crates: &["serde"] },
     Layer { name: "hindrance", layers: &[], crates: &[] },
     Layer { name: "event", layers: &["config", "status", "hindrance", "proto"], crates: &[] },
     // why a run ends: the errors of all layers

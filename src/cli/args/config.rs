@@ -39,6 +39,7 @@ impl CommandLine {
         config.send_open =
             send_open.map(|text| units::duration("--send-open", text)).transpose()?;
         config.grace = units::duration("--grace", &options.grace)?;
+        config.history = units::duration("--history", &options.history)?;
         let limit_rate = options.limit_rate.as_deref();
         config.limit_rate = limit_rate.map(|text| units::rate("--limit-rate", text)).transpose()?;
         config.congestion = options.congestion.into();

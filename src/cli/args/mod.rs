@@ -15,19 +15,18 @@ const LISTEN: &str = "listen";
 
 const USAGE: &str = "rft [OPTIONS] <PEER> <PORT>
        rft [OPTIONS] listen <PORT>
-       rft check [OPTIONS] [PEER PORT]
-       rft <status|top|demo|passphrase|completions|man>";
+       rft <COMMAND> [OPTIONS]";
 
 const EXAMPLES: &str = "\
-Two hosts, one command each, the same password on both:
-  alice$ rft bob.example.org 4000
-  bob$   rft alice.example.org 4000
-Files dropped into alice's ./Outgoing land in bob's ./Incoming, and the other way round.
+Two hosts, the same password; one's ./Outgoing lands in the other's ./Incoming:
+  alice$ rft bob.example.org 4000          bob$ rft alice.example.org 4000
+alice behind NAT; or once, from a script, until all is sent:
+  alice$ rft bob.example.org 4000          bob$ rft listen 4000
+  alice$ rft --drain --password-file pw bob.example.org 4000
+`rft demo` shows it on one machine; `rft passphrase` makes a good password.";
 
-`rft demo` shows this on one machine; `rft passphrase` makes a good password.";
-
-/// The text below the options: examples, and the names that `--temp-names` leaves alone.
-fn after_help() -> clap::builder::StyledStr {
+/// The text below all options: the examples, and the names that `--temp-names` leaves alone.
+fn after_long_help() -> clap::builder::StyledStr {
     format!("{EXAMPLES}\n\nNames of unfinished files (--temp-names): {}", TempNames::LIST).into()
 }
 
@@ -37,7 +36,8 @@ fn after_help() -> clap::builder::StyledStr {
     name = "rft",
     version,
     override_usage = USAGE,
-    after_help = after_help(),
+    after_help = EXAMPLES,
+    after_long_help = after_long_help(),
     subcommand_negates_reqs = true,
     args_conflicts_with_subcommands = true,
     disable_help_subcommand = true,
@@ -45,7 +45,7 @@ fn after_help() -> clap::builder::StyledStr {
     max_term_width = 100
 )]
 pub(crate) struct CommandLine {
-    /// The other host's IP address or name, or `listen` to accept any peer that knows the password
+    /// The other host's IP address or name; `listen` accepts any with the password
     #[arg(value_name = "PEER", required = true, value_hint = ValueHint::Hostname, allow_negative_numbers = true)]
     peer: Option<String>,
     /// UDP port, 1-65535, the same on both hosts
@@ -53,8 +53,8 @@ pub(crate) struct CommandLine {
     port: Option<String>,
     #[command(flatten)]
     pub(crate) options: Options,
-    /// Print this help
-    #[arg(short, long, global = true, action = clap::ArgAction::HelpShort)]
+    /// Print the most used options (-h) or all of them (--help)
+    #[arg(short, long, global = true, action = clap::ArgAction::Help)]
     help: Option<bool>,
     #[command(subcommand)]
     pub(crate) command: Option<Command>,
@@ -67,6 +67,10 @@ pub(crate) enum Command {
     Status(StatusArgs),
     /// Show the same on the whole screen, with the speed of the last minutes
     Top(TopArgs),
+    /// List the files that were sent, received, refused and removed
+    History(HistoryArgs),
+    /// Print the receipt of a file: hash, size, times, both installations
+    Receipt(ReceiptArgs),
     /// Check everything that an exchange needs, and say how to mend it
     Check(CheckArgs),
     /// Run two real peers on this machine that exchange a few files
@@ -133,6 +137,46 @@ pub(crate) struct TopArgs {
     pub(crate) dir: PathBuf,
 }
 
+/// Options of `rft history`.
+#[derive(Debug, Args)]
+pub(crate) struct HistoryArgs {
+    /// Base folder, as for the peer
+    #[arg(long, value_name = "DIR", default_value = ".", value_hint = ValueHint::DirPath)]
+    pub(crate) dir: PathBuf,
+    /// From this time on: yesterday, 2h, 13:30, 2026-11-20, "2026-11-20 13:30"
+    #[arg(long, value_name = "TIME", allow_negative_numbers = true)]
+    pub(crate) since: Option<String>,
+    /// Before this time
+    #[arg(long, value_name = "TIME", allow_negative_numbers = true)]
+    pub(crate) until: Option<String>,
+    /// Only the last N entries
+    #[arg(short = 'n', long, value_name = "N")]
+    pub(crate) last: Option<usize>,
+    /// Print each entry as a JSON object in one line
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Only this file: a path in Incoming or Outgoing, or the name below them
+    #[arg(value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) file: Option<PathBuf>,
+}
+
+/// Options of `rft receipt`.
+#[derive(Debug, Args)]
+pub(crate) struct ReceiptArgs {
+    /// Base folder, as for the peer
+    #[arg(long, value_name = "DIR", default_value = ".", value_hint = ValueHint::DirPath)]
+    pub(crate) dir: PathBuf,
+    /// Compare the file's content with the receipt too
+    #[arg(long)]
+    pub(crate) verify: bool,
+    /// Print it as a JSON object in one line
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// The file: a path in Incoming or Outgoing, or the name below them
+    #[arg(value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) file: PathBuf,
+}
+
 /// Options of `rft demo`.
 #[derive(Debug, Args)]
 pub(crate) struct DemoArgs {
@@ -149,46 +193,78 @@ pub(crate) struct Options {
     #[arg(long, value_name = "DIR", default_value = ".", value_hint = ValueHint::DirPath, help_heading = "Folders")]
     dir: PathBuf,
     /// Files dropped here are sent [default: DIR/Outgoing]
-    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath, help_heading = "Folders")]
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath, help_heading = "Folders", hide_short_help = true)]
     outgoing: Option<PathBuf>,
     /// Received files appear here [default: DIR/Incoming]
-    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath, help_heading = "Folders")]
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath, help_heading = "Folders", hide_short_help = true)]
     incoming: Option<PathBuf>,
     /// Allow the process to write outside its folders (Linux)
-    #[arg(long, help_heading = "Folders")]
+    #[arg(long, help_heading = "Folders", hide_short_help = true)]
     pub(crate) no_sandbox: bool,
 
     /// First line is the password (else env RFT_PASSWORD, else a prompt)
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, help_heading = "Password")]
     pub(crate) password_file: Option<PathBuf>,
     /// Stop with code 9 when a peer offers a wrong password
-    #[arg(long, help_heading = "Password")]
+    #[arg(long, help_heading = "Password", hide_short_help = true)]
     exit_on_auth_failure: bool,
 
     /// What to do with a file in Outgoing when the peer has it durably
     #[arg(long, value_name = "WHAT", value_enum, default_value_t, help_heading = "Files")]
     after_send: AfterSendArg,
     /// If a name is taken in Incoming: keep both, replace, or skip
-    #[arg(long, value_name = "HOW", value_enum, default_value_t, help_heading = "Files")]
+    #[arg(
+        long,
+        value_name = "HOW",
+        value_enum,
+        default_value_t,
+        help_heading = "Files",
+        hide_short_help = true
+    )]
     on_conflict: OnConflictArg,
     /// Exit with code 0 when neither side has anything left to send
     #[arg(long, help_heading = "Files")]
     drain: bool,
     /// With --drain, give up with code 17 after this time: 30s, 10m, 2h
-    #[arg(long, value_name = "DURATION", allow_negative_numbers = true, help_heading = "Files")]
+    #[arg(
+        long,
+        value_name = "DURATION",
+        allow_negative_numbers = true,
+        help_heading = "Files",
+        hide_short_help = true
+    )]
     wait: Option<String>,
     /// How long a file written in place must stay unchanged before it is sent: 250ms, 2m [default:
     /// 1s; 80ms after a close]
-    #[arg(long, value_name = "DURATION", allow_negative_numbers = true, help_heading = "Files")]
+    #[arg(
+        long,
+        value_name = "DURATION",
+        allow_negative_numbers = true,
+        help_heading = "Files",
+        hide_short_help = true
+    )]
     settle: Option<String>,
     /// Leave files with names of unfinished files (below) alone, or send them
-    #[arg(long, value_name = "WHICH", value_enum, default_value_t, help_heading = "Files")]
+    #[arg(
+        long,
+        value_name = "WHICH",
+        value_enum,
+        default_value_t,
+        help_heading = "Files",
+        hide_short_help = true
+    )]
     temp_names: TempNamesArg,
     /// How long a folder created in Outgoing stays, empty or after the last file in it
     #[arg(long, value_name = "DURATION", hide = true, allow_negative_numbers = true)]
     folder_wait: Option<String>,
     /// Send a snapshot of an open file that is unchanged for this long
-    #[arg(long, value_name = "DURATION", allow_negative_numbers = true, help_heading = "Files")]
+    #[arg(
+        long,
+        value_name = "DURATION",
+        allow_negative_numbers = true,
+        help_heading = "Files",
+        hide_short_help = true
+    )]
     send_open: Option<String>,
     /// Hold sent files aside for this long where their writers are unknown
     #[arg(
@@ -196,14 +272,37 @@ pub(crate) struct Options {
         value_name = "DURATION",
         default_value = "10s",
         allow_negative_numbers = true,
-        help_heading = "Files"
+        help_heading = "Files",
+        hide_short_help = true
     )]
     grace: String,
+    /// How long `rft history` knows a file; 0 keeps no history
+    #[arg(
+        long,
+        value_name = "DURATION",
+        default_value = "90d",
+        allow_negative_numbers = true,
+        help_heading = "Files",
+        hide_short_help = true
+    )]
+    history: String,
     /// Refuse larger files from the peer
-    #[arg(long, value_name = "SIZE", allow_negative_numbers = true, help_heading = "Files")]
+    #[arg(
+        long,
+        value_name = "SIZE",
+        allow_negative_numbers = true,
+        help_heading = "Files",
+        hide_short_help = true
+    )]
     max_file_size: Option<String>,
     /// Limit for all files in Incoming, including those being received
-    #[arg(long, value_name = "SIZE", allow_negative_numbers = true, help_heading = "Files")]
+    #[arg(
+        long,
+        value_name = "SIZE",
+        allow_negative_numbers = true,
+        help_heading = "Files",
+        hide_short_help = true
+    )]
     max_incoming_bytes: Option<String>,
     /// Free space that must remain in Incoming
     #[arg(
@@ -211,21 +310,36 @@ pub(crate) struct Options {
         value_name = "SIZE",
         default_value = "16Mi",
         allow_negative_numbers = true,
-        help_heading = "Files"
+        help_heading = "Files",
+        hide_short_help = true
     )]
     min_free: String,
 
     /// Local UDP address and port [default: all addresses, PORT]
-    #[arg(long, value_name = "ADDR[:PORT]", help_heading = "Network")]
+    #[arg(long, value_name = "ADDR[:PORT]", help_heading = "Network", hide_short_help = true)]
     bind: Option<String>,
     /// Limit of all UDP payload sent, in bytes a second: 500K, 20M, 1G
     #[arg(long, value_name = "RATE", allow_negative_numbers = true, help_heading = "Network")]
     limit_rate: Option<String>,
     /// Congestion control
-    #[arg(long, value_name = "WHICH", value_enum, default_value_t, help_heading = "Network")]
+    #[arg(
+        long,
+        value_name = "WHICH",
+        value_enum,
+        default_value_t,
+        help_heading = "Network",
+        hide_short_help = true
+    )]
     congestion: CongestionArg,
     /// Compress files where that is faster
-    #[arg(long, value_name = "WHEN", value_enum, default_value_t, help_heading = "Network")]
+    #[arg(
+        long,
+        value_name = "WHEN",
+        value_enum,
+        default_value_t,
+        help_heading = "Network",
+        hide_short_help = true
+    )]
     compress: CompressArg,
     /// Number of files to send at once
     #[arg(
@@ -233,7 +347,8 @@ pub(crate) struct Options {
         value_name = "N",
         default_value = "64",
         allow_negative_numbers = true,
-        help_heading = "Network"
+        help_heading = "Network",
+        hide_short_help = true
     )]
     in_flight: String,
     /// Memory for transfers (K, M, G: powers of 1000; Ki, Mi, Gi: of 1024)
@@ -242,24 +357,38 @@ pub(crate) struct Options {
         value_name = "SIZE",
         default_value = "256Mi",
         allow_negative_numbers = true,
-        help_heading = "Network"
+        help_heading = "Network",
+        hide_short_help = true
     )]
     memory: String,
 
     /// Print events as JSON Lines on stdout, and nothing else there
-    #[arg(long, help_heading = "Output")]
+    #[arg(long, help_heading = "Output", hide_short_help = true)]
     pub(crate) json: bool,
     /// Show progress bars
-    #[arg(long, value_name = "WHEN", value_enum, default_value_t, help_heading = "Output")]
+    #[arg(
+        long,
+        value_name = "WHEN",
+        value_enum,
+        default_value_t,
+        help_heading = "Output",
+        hide_short_help = true
+    )]
     pub(crate) progress: Progress,
     /// Show only errors
-    #[arg(short, long, conflicts_with = "verbose", help_heading = "Output")]
+    #[arg(
+        short,
+        long,
+        conflicts_with = "verbose",
+        help_heading = "Output",
+        hide_short_help = true
+    )]
     pub(crate) quiet: bool,
     /// Show log lines too; -vv shows more
     #[arg(short, long, action = clap::ArgAction::Count, help_heading = "Output")]
     pub(crate) verbose: u8,
     /// File for the full log [default: DIR/.rft/rft.log]
-    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, help_heading = "Output")]
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, help_heading = "Output", hide_short_help = true)]
     pub(crate) log_file: Option<PathBuf>,
 }
 
@@ -291,20 +420,20 @@ mod tests {
     }
 
     #[test]
-    fn help_is_short_and_names_every_command() {
-        let help = CommandLine::command().term_width(100).render_help().to_string();
-        let (options, names) = help.split_once("Names of unfinished files").unwrap();
-        assert!(options.lines().count() <= 78 && names.lines().count() <= 10, "{help}");
-        for word in [
-            "listen <PORT>",
-            "status",
-            "check",
-            "demo",
-            "passphrase",
-            "completions",
-            "alice$ rft bob",
-        ] {
-            assert!(help.contains(word), "{word} is missing:\n{help}");
+    fn short_help_fits_a_screen_and_long_help_is_complete() {
+        let short = CommandLine::command().term_width(100).render_help().to_string();
+        assert!(short.lines().count() <= 48, "{short}");
+        let long = CommandLine::command().term_width(100).render_long_help().to_string();
+        for word in ["listen <PORT>", "bob$ rft listen 4000", "--drain", "alice$ rft bob"] {
+            assert!(short.contains(word) && long.contains(word), "{word} is missing:\n{short}");
+        }
+        for command in CommandLine::command().get_subcommands() {
+            assert!(short.contains(&format!("  {}  ", command.get_name())), "{short}");
+        }
+        for option in CommandLine::command().get_arguments().filter(|arg| !arg.is_hide_set()) {
+            if let Some(name) = option.get_long() {
+                assert!(long.contains(&format!("--{name}")), "{name} is missing:\n{long}");
+            }
         }
     }
 }

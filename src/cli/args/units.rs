@@ -45,7 +45,8 @@ pub(crate) fn rate(option: &str, text: &str) -> Result<u64, Failure> {
     })
 }
 
-/// Parses a duration: `250ms`, `1s`, `1.5s`, `2m`, `1h30m`. A number without a unit is in seconds.
+/// Parses a duration: `250ms`, `1s`, `1.5s`, `2m`, `1h30m`, `90d`. A number without a unit is in
+/// seconds, and a day has 24 hours.
 ///
 /// # Errors
 /// Exit code 14, naming the option.
@@ -94,6 +95,10 @@ fn parse_size(text: &str) -> Option<u64> {
 }
 
 fn parse_duration(text: &str) -> Option<Duration> {
+    if let Some(days) = text.strip_suffix('d').and_then(|days| days.parse::<u16>().ok()) {
+        let duration = Duration::from_secs(86_400 * u64::from(days));
+        return (duration <= MAX_DURATION).then_some(duration);
+    }
     let without_unit = text.bytes().all(|b| b.is_ascii_digit() || b == b'.');
     let unit = if without_unit { "s" } else { "" };
     let duration = SpanParser::new().parse_unsigned_duration(format!("{text}{unit}")).ok()?;
@@ -165,7 +170,9 @@ mod tests {
             ("1h30m", Some(5_400_000)),
             ("99999h", None),
             ("-1s", None),
-            ("1d", None),
+            ("90d", Some(90 * 86_400_000)),
+            ("366d", None),
+            ("1.5d", None),
             ("s", None),
             (".5s", None),
             ("5.s", None),

@@ -150,6 +150,7 @@ enum Fields<'a> {
     FileFailed {
         #[serde(flatten)]
         file: File<'a>,
+        size: u64,
         error: &'a str,
         retry: bool,
     },
@@ -273,9 +274,9 @@ fn fields_of_file(event: &Event) -> Option<(&'static str, Fields<'_>)> {
             let reason = state::open_file(*reason);
             ("file_waiting", Fields::FileWaiting { direction, path: path.into(), reason })
         }
-        Event::FileFailed { direction, path, transfer, error, retry, .. } => {
+        Event::FileFailed { direction, path, size, transfer, error, retry, .. } => {
             let file = File::new(*direction, path, *transfer);
-            ("file_failed", Fields::FileFailed { file, error, retry: *retry })
+            ("file_failed", Fields::FileFailed { file, size: *size, error, retry: *retry })
         }
         _ => return None,
     })

@@ -102,6 +102,7 @@ pub(crate) fn failed(direction: Direction, path: &str) -> Event {
     Event::FileFailed {
         direction,
         path: name(path),
+        size: 1234,
         transfer: transfer(path),
         error: "permission denied".into(),
         cause: Cause::Fault("permission denied".into()),

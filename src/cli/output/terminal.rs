@@ -122,7 +122,12 @@ impl Terminal {
         match event {
             Event::FileFailed { cause: Cause::Withdrawn, .. } => {}
             Event::FileFailed {
-                direction, path, error, cause: Cause::Fault(cause), retry, ..
+                direction,
+                path,
+                error,
+                cause: Cause::Refused(cause) | Cause::Fault(cause),
+                retry,
+                ..
             } => {
                 let trouble = if *direction == Direction::Send {
                     Trouble::NotSent

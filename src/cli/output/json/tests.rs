@@ -61,7 +61,7 @@ fn every_event_has_the_fields_of_the_contract() {
         (
             sample::failed(Direction::Receive, "a/b.txt"),
             "file_failed",
-            [&both("error")[..], &["retry"]].concat(),
+            [&both("error")[..], &["retry", "size"]].concat(),
         ),
         (warning(None), "warning", vec!["message"]),
         (warning(Some(path)), "warning", vec!["message", "path"]),

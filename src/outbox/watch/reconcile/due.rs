@@ -102,7 +102,6 @@ impl Reconcile {
                     None => OpenFileWait::Close,
                     Some(_) => OpenFileWait::Pause,
                 };
-                tracing::info!(path = %name, "waiting: a program has it open");
                 self.events.emit(Event::FileWaiting {
                     direction: Direction::Send,
                     path: name.clone(),

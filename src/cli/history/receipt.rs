@@ -1,0 +1,208 @@
+//! `rft receipt FILE`: what is known of a file that crossed.
+
+use super::source::{Source, name_of};
+use crate::cli::args::ReceiptArgs;
+use crate::cli::exit::{self, Failure};
+use crate::cli::output::clock::Clock;
+use crate::cli::output::json::line_of;
+use crate::cli::output::text;
+use data_encoding::HEXLOWER;
+use rft::cause;
+use rft::config::Folders;
+use rft::history::{HistoryEntry, HistoryKind, HistoryQuery};
+use rft::{InstallationId, Name};
+use serde::Serialize;
+use std::fs::File;
+use std::io;
+use std::path::PathBuf;
+
+/// The receipt of a file.
+struct Receipt {
+    entry: HistoryEntry,
+    /// This side's state folder.
+    installation: Option<InstallationId>,
+    /// The entry of its removal from Outgoing.
+    removed: Option<HistoryEntry>,
+    /// With `--verify`: what the file is now.
+    now: Option<Content>,
+}
+
+/// The content of a file, compared with its receipt.
+enum Content {
+    Same(PathBuf),
+    Other(PathBuf, [u8; 32]),
+    Unreadable(PathBuf, String),
+}
+
+/// The receipt, as `--json` prints it.
+#[derive(Serialize)]
+struct Json<'a> {
+    #[serde(flatten)]
+    entry: &'a HistoryEntry,
+    own_installation: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    removed: Option<&'a HistoryEntry>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    content: Option<&'static str>,
+}
+
+/// Prints the newest receipt of a file.
+///
+/// # Errors
+/// Exit code 20 if there is none or, with `--verify`, the file has other content now; 1 if the
+/// history cannot be read or the receipt printed.
+pub(crate) fn run(args: &ReceiptArgs) -> Result<(), Failure> {
+    let name = name_of(&args.dir, &args.file)?;
+    let mut receipt = find(args, &name)?.ok_or_else(|| none(&name))?;
+    if args.verify {
+        receipt.now = Some(verify(args, &receipt.entry)?);
+    }
+    let text = if args.json {
+        json(&receipt).map_err(|error| Failure::new(exit::UNKNOWN, error.to_string()))?
+    } else {
+        lines(&receipt, &Clock::system()).into_bytes()
+    };
+    crate::cli::print(&text)?;
+    match &receipt.now {
+        Some(Content::Other(path, _)) => Err(Failure::new(
+            exit::RECEIPT,
+            format!("{} has other content than its receipt says", path.display()),
+        )),
+        Some(Content::Unreadable(path, why)) => Err(Failure::new(
+            exit::RECEIPT,
+            format!("{} cannot be compared with its receipt: {why}", path.display()),
+        )),
+        Some(Content::Same(_)) | None => Ok(()),
+    }
+}
+
+fn none(name: &Name) -> Failure {
+    let reason = format!(
+        "there is no receipt for {name}; `rft history` lists the files that were sent and received"
+    );
+    Failure::new(exit::RECEIPT, reason)
+}
+
+/// The newest entry of the name that says that the file has crossed.
+fn find(args: &ReceiptArgs, name: &Name) -> Result<Option<Receipt>, Failure> {
+    let mut source = Source::open(&args.dir)?;
+    let mut query = HistoryQuery::default();
+    (query.name, query.newest_first) = (Some(name.clone()), true);
+    let mut removals = Vec::new();
+    loop {
+        let page = source.page(&query)?;
+        for entry in page.entries {
+            match entry.kind {
+                HistoryKind::Sent | HistoryKind::Received => {
+                    let removed = removals
+                        .into_iter()
+                        .find(|removal: &HistoryEntry| removal.transfer == entry.transfer);
+                    let installation = page.installation;
+                    return Ok(Some(Receipt { entry, installation, removed, now: None }));
+                }
+                HistoryKind::Removed | HistoryKind::Archived => removals.push(entry),
+                _ => {}
+            }
+        }
+        query.after = page.next;
+        if query.after.is_none() {
+            return Ok(None);
+        }
+    }
+}
+
+/// Compares the file: the one that the user named, or the one that was received.
+fn verify(args: &ReceiptArgs, entry: &HistoryEntry) -> Result<Content, Failure> {
+    let Some(hash) = entry.blake3 else {
+        return Err(Failure::usage(format!(
+            "{} is a folder or a link, without a hash",
+            entry.path
+        )));
+    };
+    let saved_as = entry.saved_as.as_ref().unwrap_or(&entry.path);
+    let received = Folders::in_dir(&args.dir).incoming.join(path_of(saved_as));
+    let path = match entry.kind {
+        HistoryKind::Received if !args.file.is_file() => received,
+        _ => args.file.clone(),
+    };
+    let mut hasher = blake3::Hasher::new();
+    let read = File::open(&path).and_then(|file| hasher.update_reader(file).map(drop));
+    Ok(match read {
+        Err(error) => Content::Unreadable(path, cause::of(&error)),
+        Ok(()) if *hasher.finalize().as_bytes() == hash => Content::Same(path),
+        Ok(()) => Content::Other(path, *hasher.finalize().as_bytes()),
+    })
+}
+
+#[cfg(unix)]
+fn path_of(name: &Name) -> PathBuf {
+    use std::os::unix::ffi::OsStrExt;
+    std::ffi::OsStr::from_bytes(name.as_bytes()).into()
+}
+
+#[cfg(not(unix))]
+fn path_of(name: &Name) -> PathBuf {
+    String::from_utf8_lossy(name.as_bytes()).into_owned().into()
+}
+
+fn json(receipt: &Receipt) -> io::Result<Vec<u8>> {
+    line_of(&Json {
+        entry: &receipt.entry,
+        own_installation: receipt.installation.map(|id| id.to_string()),
+        removed: receipt.removed.as_ref(),
+        content: receipt.now.as_ref().map(|now| match now {
+            Content::Same(_) => "same",
+            Content::Other(..) => "other",
+            Content::Unreadable(..) => "unreadable",
+        }),
+    })
+}
+
+fn lines(receipt: &Receipt, clock: &Clock) -> String {
+    let entry = &receipt.entry;
+    let (verb, to) = match entry.kind {
+        HistoryKind::Sent => ("sent", "to"),
+        _ => ("received", "from"),
+    };
+    let unknown = || "not recorded".to_owned();
+    let peer = text::printable(entry.peer.as_str());
+    let elapsed = entry.elapsed.map(|time| format!(", in {}", text::span(time)));
+    let when = clock.stamp(entry.time);
+    let mut rows = vec![
+        (verb, format!("{when}, {to} {peer}{}", elapsed.unwrap_or_default())),
+        ("size", format!("{} bytes", text::count(entry.size))),
+    ];
+    rows.extend(entry.blake3.map(|hash| ("BLAKE3", HEXLOWER.encode(&hash))));
+    if entry.offset > 0 {
+        rows.push(("resumed", format!("{} bytes were there before", text::count(entry.offset))));
+    }
+    if let Some(name) = entry.saved_as.as_ref().filter(|name| **name != entry.path) {
+        rows.push(("saved as", name.to_string()));
+    }
+    if let Some(removal) = &receipt.removed {
+        let how = match removal.kind {
+            HistoryKind::Archived => "moved to .rft/sent",
+            _ => "removed from Outgoing",
+        };
+        rows.push(("then", format!("{}, {how}", clock.stamp(removal.time))));
+    }
+    rows.push(("transfer", entry.transfer.to_string()));
+    let id = |id: Option<InstallationId>| id.map_or_else(unknown, |id| id.to_string());
+    rows.push(("this side", id(receipt.installation)));
+    rows.push(("the peer", id(entry.installation)));
+    match &receipt.now {
+        Some(Content::Same(path)) => rows.push(("now", format!("{}: the same", path.display()))),
+        Some(Content::Other(path, hash)) => {
+            rows.push(("now", format!("{}: other content", path.display())));
+            rows.push(("BLAKE3 now", HEXLOWER.encode(hash)));
+        }
+        Some(Content::Unreadable(path, why)) => {
+            rows.push(("now", format!("{}: {why}", path.display())));
+        }
+        None => {}
+    }
+    let row = |(label, value): (&str, String)| {
+        format!("  {label:<10}  {}\n", text::for_terminal(&value, false))
+    };
+    format!("{}\n{}", entry.path, rows.into_iter().map(row).collect::<String>())
+}
