@@ -11,6 +11,7 @@ mod transfer;
 
 pub use crate::control::fuzzing::requests;
 pub use crate::crypto::fuzzing::{handshake, records};
+pub use crate::history::record::fuzzing::history_blocks;
 pub use crate::inbox::fuzzing::{active_transfers, reassembly};
 pub use crate::outbox::fuzzing::{ignore_file, table};
 pub use crate::transport::fec::fuzzing::repair;
@@ -33,4 +34,5 @@ pub const TARGETS: &[(&str, fn(&[u8]), u32)] = &[
     ("transfer", transfer, 30),
     ("requests", requests, 2_000),
     ("probe_answers", probe_answers, 20_000),
+    ("history_blocks", history_blocks, 20_000),
 ];

@@ -1,10 +1,12 @@
 //! What keeps this side from a session with its peer: plain values, without a sentence in them.
 
+use serde::{Deserialize, Serialize};
 use std::net::SocketAddr;
 
 /// The reason why a peer is not connected, as far as this side can tell. Nothing of it is
 /// authenticated: a host on the path can forge each of them, so no decision depends on it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(tag = "cause", rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Hindrance {
     /// The name does not resolve any more. The addresses from before are still dialled.
@@ -74,9 +76,10 @@ impl Hindrance {
 }
 
 /// A [`Hindrance`], and the address at which it was found.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Finding {
     /// The hindrance.
+    #[serde(flatten)]
     pub hindrance: Hindrance,
     /// One of the peer's addresses.
     pub address: SocketAddr,

@@ -2,6 +2,8 @@
 //!
 //! The state folder keeps the entries of all its processes (`docs/operation.md`, "History").
 
+pub(crate) mod record;
+
 use crate::config::PeerName;
 use crate::proto::message::{InstallationId, TransferId};
 use crate::proto::name::Name;
@@ -87,9 +89,13 @@ pub struct HistoryQuery {
     pub name: Option<Name>,
     /// The newest first.
     pub newest_first: bool,
-    /// Those that follow the entry with this number: [`HistoryPage::next`].
-    pub after: Option<u64>,
+    /// Those that follow this entry: [`HistoryPage::next`].
+    pub after: Option<HistoryPosition>,
 }
+
+/// The place of an entry in the history: its block, and its number in it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HistoryPosition(pub(crate) u64, pub(crate) u32);
 
 /// Some entries, in the order of the query.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -101,15 +107,17 @@ pub struct HistoryPage {
     /// The entries.
     pub entries: Vec<HistoryEntry>,
     /// Where the next page begins ([`HistoryQuery::after`]); `None` at the end.
-    pub next: Option<u64>,
+    pub next: Option<HistoryPosition>,
 }
 
 impl HistoryQuery {
-    /// Whether the entry has the name that is looked for.
-    pub fn names(&self, entry: &HistoryEntry) -> bool {
+    /// Whether the entry is looked for.
+    pub fn wants(&self, entry: &HistoryEntry) -> bool {
         self.name
             .as_ref()
             .is_none_or(|name| *name == entry.path || entry.saved_as.as_ref() == Some(name))
+            && self.since.is_none_or(|since| entry.time >= since)
+            && self.until.is_none_or(|until| entry.time < until)
     }
 }
 
@@ -163,12 +171,15 @@ mod tests {
             "transfer":"01010101010101010101010101010101"}"#;
         let entry: HistoryEntry = serde_json::from_str(entry).unwrap();
         let found = |text: &[u8]| {
-            HistoryQuery { name: Some(name(text)), ..HistoryQuery::default() }.names(&entry)
+            HistoryQuery { name: Some(name(text)), ..HistoryQuery::default() }.wants(&entry)
         };
         assert_eq!((found(b"a"), found(b"a (1)"), found(b"b")), (true, true, false));
-        assert!(HistoryQuery::default().names(&entry));
-        let query =
-            HistoryQuery { name: Some(name(b"a\xfe")), after: Some(7), ..Default::default() };
+        assert!(HistoryQuery::default().wants(&entry));
+        let query = HistoryQuery {
+            name: Some(name(b"a\xfe")),
+            after: Some(HistoryPosition(7, 1)),
+            ..Default::default()
+        };
         let json = serde_json::to_string(&query).unwrap();
         assert_eq!(serde_json::from_str::<HistoryQuery>(&json).unwrap(), query);
         assert_eq!(serde_json::from_str::<HistoryQuery>("{}").unwrap(), HistoryQuery::default());

@@ -11,6 +11,7 @@ pub use session_end::SessionEnd;
 pub use waiting::{OpenFileWait, Setback, SetbackKind, WaitReason, Waiting};
 
 use crate::config::PeerName;
+use crate::hindrance::Finding;
 use crate::proto::message::{InstallationId, TransferId};
 use crate::proto::name::Name;
 use serde::{Deserialize, Serialize};
@@ -48,6 +49,8 @@ pub struct PeerStatus {
     pub session: Option<SessionStatus>,
     /// The end of the last session; `None` if there was none.
     pub last_end: Option<PastSession>,
+    /// How long there has been no session, and why, if there is none.
+    pub no_session: Option<NoSession>,
     /// The files that this side sends.
     pub send: DirectionStatus,
     /// The files that it receives.
@@ -75,6 +78,7 @@ impl PeerStatus {
             outgoing: String::new(),
             session: None,
             last_end: None,
+            no_session: None,
             send,
             receive: DirectionStatus::default(),
             in_flight: Vec::new(),
@@ -155,6 +159,25 @@ pub struct PastSession {
     /// Why it ended.
     #[serde(flatten)]
     pub reason: SessionEnd,
+}
+
+/// A time without a session.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct NoSession {
+    /// Its length so far.
+    #[serde(rename = "seconds", with = "encoding::seconds")]
+    pub elapsed: Duration,
+    /// Why there is none; `None` if that is not known (yet).
+    #[serde(flatten)]
+    pub finding: Option<Finding>,
+}
+
+impl NoSession {
+    /// Such a time.
+    pub fn new(elapsed: Duration, finding: Option<Finding>) -> Self {
+        Self { elapsed, finding }
+    }
 }
 
 /// One direction between this side and a peer.

@@ -3,9 +3,10 @@
 use super::lock::locked;
 use super::rate::RecentBytes;
 use crate::event::{Direction, Event};
+use crate::hindrance::Finding;
 use crate::proto::message::TransferId;
 use crate::proto::name::Name;
-use crate::status::{Backlog, DirectionStatus, FileInFlight, Totals};
+use crate::status::{Backlog, DirectionStatus, FileInFlight, NoSession, Totals};
 use crate::store::SavedTotals;
 use std::collections::HashMap;
 use std::sync::Mutex;
@@ -33,6 +34,8 @@ struct Sums {
     sessions: u32,
     /// Since when the peer has not answered, once the user has been told.
     silent: Option<Instant>,
+    /// Since when there has been no session, and why. It does not count while there is one.
+    apart: (Instant, Option<Finding>),
 }
 
 /// The sums of one direction.
@@ -73,6 +76,7 @@ impl PeerActivity {
             started: 0,
             sessions: 0,
             silent: None,
+            apart: (now, None),
         });
         Self { sums, began: Notify::new(), done: Notify::new() }
     }
@@ -130,6 +134,7 @@ impl PeerActivity {
             Event::Silent { elapsed, .. } => {
                 locked(&self.sums).silent = now.checked_sub(*elapsed).or(Some(now));
             }
+            Event::Waiting { finding, .. } => locked(&self.sums).apart.1 = *finding,
             Event::Heard { .. } => locked(&self.sums).silent = None,
             Event::Connected { .. } => {
                 let mut sums = locked(&self.sums);
@@ -140,6 +145,7 @@ impl PeerActivity {
             Event::Disconnected { .. } => {
                 let mut sums = locked(&self.sums);
                 sums.sessions = sums.sessions.saturating_sub(1);
+                sums.apart = (now, None);
                 sums.silent = None;
                 sums.in_flight.clear();
                 for lane in &mut sums.lanes {
@@ -164,6 +170,12 @@ impl PeerActivity {
     /// For how long the peer has not answered, once the user has been told.
     pub(super) fn silent_for(&self, now: Instant) -> Option<Duration> {
         locked(&self.sums).silent.map(|since| now.saturating_duration_since(since))
+    }
+
+    /// How long there has been no session, and why; for when there is none.
+    pub(super) fn no_session(&self, now: Instant) -> NoSession {
+        let (since, finding) = locked(&self.sums).apart;
+        NoSession::new(now.saturating_duration_since(since), finding)
     }
 
     /// Waits until a file begins while no other is in flight. One waiter at a time.

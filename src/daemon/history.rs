@@ -8,14 +8,15 @@ use super::lock::locked;
 use crate::config::{Folders, PeerName};
 use crate::error::RunError;
 use crate::event::{Cause, Direction, Event};
-use crate::history::{HistoryEntry, HistoryKind, HistoryPage, HistoryQuery};
+use crate::history::record;
+use crate::history::{HistoryEntry, HistoryKind, HistoryPage, HistoryPosition, HistoryQuery};
 use crate::proto::message::InstallationId;
 use crate::proto::name::Name;
 use crate::store::{self, History, HistoryCopy, HistoryRange, StateDir, StoreError};
 use std::collections::HashMap;
 use std::ops::ControlFlow;
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime};
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
 
@@ -23,13 +24,17 @@ use tokio::task::JoinSet;
 const WRITE_INTERVAL: Duration = Duration::from_secs(1);
 /// Time to the next attempt after a failed one, for example on a full disk.
 const RETRY_INTERVAL: Duration = Duration::from_secs(30);
-/// Entries that may wait in memory; later ones are lost. They are about 300 bytes each.
-const MAX_WAITING: usize = 100_000;
+/// Bytes of entries that may wait in memory, about 150 each; later ones are lost.
+const MAX_WAITING: usize = 32 << 20;
+/// Bytes of a block on the disk, if so many entries come within a second.
+const BLOCK_BYTES: usize = 64 << 10;
 /// Failures that are remembered, so that a repeated attempt adds no entry; beyond that all are
 /// forgotten.
 const MAX_FAILURES: usize = 10_000;
-/// Bytes of entries in one page.
+/// Bytes of a page in JSON, roughly.
 const MAX_PAGE: usize = 1 << 20;
+/// The share of an entry without its name.
+const ENTRY_BYTES: usize = 350;
 
 /// The history of a process.
 #[derive(Debug)]
@@ -43,9 +48,13 @@ pub(super) struct ProcessHistory {
     some_wait: Notify,
 }
 
+/// Encoded entries.
 #[derive(Debug, Default)]
 struct Waiting {
-    entries: Vec<HistoryEntry>,
+    /// Full blocks and the one that is filled now, each with the time of its last entry in
+    /// microseconds since 1970.
+    blocks: Vec<(u64, Vec<u8>)>,
+    bytes: usize,
     lost: u64,
 }
 
@@ -67,34 +76,45 @@ impl ProcessHistory {
         }
     }
 
-    fn add(&self, entry: HistoryEntry) {
+    fn add(&self, entry: &HistoryEntry) {
         let mut waiting = locked(&self.waiting);
-        if waiting.entries.len() >= MAX_WAITING {
+        if waiting.bytes >= MAX_WAITING {
             waiting.lost += 1;
             return;
         }
-        waiting.entries.push(entry);
-        if waiting.entries.len() == 1 {
+        let is_first = waiting.bytes == 0;
+        let is_full = waiting.blocks.last().is_none_or(|(_, block)| block.len() >= BLOCK_BYTES);
+        if is_full {
+            waiting.blocks.push((0, Vec::new()));
+        }
+        let mut added = 0;
+        if let Some((time, block)) = waiting.blocks.last_mut() {
+            let before = block.len();
+            record::put(block, entry);
+            *time = record::micros(entry.time).max(*time);
+            added = block.len() - before;
+        }
+        waiting.bytes += added;
+        if is_first {
             self.some_wait.notify_one();
         }
     }
 
     /// Writes the waiting entries. After an error they wait on.
     pub(super) fn write(&self) -> Result<(), StoreError> {
-        let entries = std::mem::take(&mut locked(&self.waiting).entries);
-        if entries.is_empty() {
+        let (blocks, bytes) = {
+            let mut waiting = locked(&self.waiting);
+            (std::mem::take(&mut waiting.blocks), std::mem::take(&mut waiting.bytes))
+        };
+        if blocks.is_empty() {
             return Ok(());
         }
-        let encoded = entries.iter().filter_map(|entry| {
-            let json = serde_json::to_vec(entry);
-            Some((micros(entry.time), json.ok()?))
-        });
-        let encoded: Vec<_> = encoded.collect();
-        let written = self.store.add(&encoded, self.oldest());
+        let written = self.store.add(&blocks, self.oldest());
         let mut waiting = locked(&self.waiting);
         if written.is_err() {
-            let later = std::mem::replace(&mut waiting.entries, entries);
-            waiting.entries.extend(later);
+            let later = std::mem::replace(&mut waiting.blocks, blocks);
+            waiting.blocks.extend(later);
+            waiting.bytes += bytes;
         } else if std::mem::take(&mut waiting.lost) > 0 {
             tracing::warn!("the history lacks entries, since it could not be written for long");
         }
@@ -181,7 +201,7 @@ impl PeerHistory {
             *locked(&self.installation) = Some(*installation);
         }
         if let Some(entry) = self.entry(event) {
-            history.add(entry);
+            history.add(&entry);
         }
     }
 
@@ -290,16 +310,27 @@ impl<'a> Page<'a> {
         Self { query, page, bytes: 0 }
     }
 
-    fn visit(&mut self, number: u64, bytes: &[u8]) -> ControlFlow<()> {
-        // An entry of a later version may have a kind that this one does not know.
-        let Ok(entry) = serde_json::from_slice::<HistoryEntry>(bytes) else {
-            return ControlFlow::Continue(());
-        };
-        if self.query.names(&entry) {
-            self.bytes += bytes.len();
+    /// Takes the entries of a block that are looked for, up to the end of the page.
+    fn visit(&mut self, number: u64, block: &[u8]) -> ControlFlow<()> {
+        let entries = (0..).zip(record::read(block));
+        if self.query.newest_first {
+            let entries: Vec<(u32, HistoryEntry)> = entries.collect();
+            entries.into_iter().rev().try_for_each(|(n, entry)| self.take(number, n, entry))
+        } else {
+            let mut entries = entries;
+            entries.try_for_each(|(n, entry)| self.take(number, n, entry))
+        }
+    }
+
+    fn take(&mut self, block: u64, index: u32, entry: HistoryEntry) -> ControlFlow<()> {
+        let is_behind = self.query.after.is_none_or(|HistoryPosition(after, last)| {
+            block != after || if self.query.newest_first { index < last } else { index > last }
+        });
+        if is_behind && self.query.wants(&entry) {
+            self.bytes += ENTRY_BYTES + entry.path.as_bytes().len();
             self.page.entries.push(entry);
             if self.bytes >= MAX_PAGE {
-                self.page.next = Some(number);
+                self.page.next = Some(HistoryPosition(block, index));
                 return ControlFlow::Break(());
             }
         }
@@ -307,25 +338,18 @@ impl<'a> Page<'a> {
     }
 }
 
-/// The numbers of the entries that a query looks for.
+/// The numbers of the blocks that may have entries that a query looks for. A block is numbered by
+/// its last entry, so a later one may begin before the query's end.
 fn range_of(query: &HistoryQuery) -> HistoryRange {
-    let mut range = HistoryRange {
-        from: query.since.map_or(0, micros),
-        to: query.until.map_or(u64::MAX, micros),
-        newest_first: query.newest_first,
-    };
+    let newest_first = query.newest_first;
+    let mut range =
+        HistoryRange { from: query.since.map_or(0, record::micros), to: u64::MAX, newest_first };
     match query.after {
-        Some(after) if query.newest_first => range.to = range.to.min(after),
-        Some(after) => range.from = range.from.max(after.saturating_add(1)),
+        Some(HistoryPosition(block, _)) if newest_first => range.to = block.saturating_add(1),
+        Some(HistoryPosition(block, _)) => range.from = range.from.max(block),
         None => {}
     }
     range
-}
-
-/// Microseconds since 1970.
-fn micros(time: SystemTime) -> u64 {
-    let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(since.as_micros()).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]

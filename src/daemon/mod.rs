@@ -261,7 +261,7 @@ impl Run {
 /// peer's state.
 fn noted(daemon: Weak<Daemon>, events: EventSink) -> EventSink {
     EventSink::new(move |event| {
-        if matches!(event, Event::Silent { .. } | Event::Heard { .. })
+        if matches!(event, Event::Waiting { .. } | Event::Silent { .. } | Event::Heard { .. })
             && let Some(daemon) = daemon.upgrade()
         {
             for peer in daemon.peers.values() {

@@ -165,6 +165,8 @@ impl Peer {
                 .as_ref()
                 .map(|(at, reason)| PastSession { ago: at.elapsed(), reason: reason.clone() });
         }
+        let apart = || self.activity.no_session(now);
+        status.no_session = status.session.is_none().then(apart);
         let theirs = status.session.as_ref().and(*self.peer_backlog.borrow());
         let own = Some(*self.outbox.backlog().borrow());
         let connected = status.session.is_some();

@@ -122,3 +122,8 @@ fn repair() {
 fn probe_answers() {
     replay("probe_answers");
 }
+
+#[test]
+fn history_blocks() {
+    replay("history_blocks");
+}

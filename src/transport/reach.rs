@@ -5,6 +5,8 @@
 //! server speaks (RFC 9000 section 15): each QUIC server answers it with a much smaller list of its
 //! versions (section 6), and keeps no state for it.
 
+mod icmp;
+
 use crate::hindrance::Hindrance;
 use rand::{Rng, RngExt};
 use std::io::{self, ErrorKind};
@@ -93,7 +95,8 @@ impl Prober {
     pub async fn ask(&self, len: usize, timeout: Duration) -> Result<Answered, Hindrance> {
         let failed = |error: &io::Error| match judge(error, mtu(&self.socket, self.to)) {
             // This host had a route, so a router has none.
-            Hindrance::NoRoute if self.asked.load(Ordering::Relaxed) => Hindrance::HostUnreachable,
+            Hindrance::NoRoute if self.asked.load(Ordering::Relaxed) => self.unreachable(),
+            Hindrance::HostUnreachable => self.unreachable(),
             hindrance => hindrance,
         };
         let packet = packet(len, &mut rand::rng());
@@ -121,6 +124,17 @@ impl Prober {
     }
 }
 
+impl Prober {
+    /// Why a router or the host itself says that it cannot be reached: a firewall that rejects
+    /// packets says so with the same error as a network without that host.
+    fn unreachable(&self) -> Hindrance {
+        match icmp::is_prohibited(&self.socket) {
+            true => Hindrance::Prohibited,
+            false => Hindrance::HostUnreachable,
+        }
+    }
+}
+
 /// Whether the system needs to know the interface for this address, and does not.
 pub fn needs_zone(to: SocketAddr) -> bool {
     matches!(to, SocketAddr::V6(to) if to.ip().is_unicast_link_local() && to.scope_id() == 0)
@@ -144,27 +158,11 @@ async fn connect(local: IpAddr, to: SocketAddr) -> io::Result<UdpSocket> {
     // No fragments, as for QUIC's packets. Where the system has no such option the probe finds no
     // path that is too small.
     drop(quinn::udp::UdpSocketState::new((&socket).into()));
-    report_soft_errors(&socket, to);
+    icmp::report_errors(&socket, to);
     let socket = UdpSocket::from_std(socket)?;
     socket.connect(to).await?;
     Ok(socket)
 }
-
-/// Linux reports an unreachable host or network only to a socket that asks for it. Without the
-/// option the probe finds silence.
-#[cfg(target_os = "linux")]
-fn report_soft_errors(socket: &std::net::UdpSocket, to: SocketAddr) {
-    use nix::sys::socket::setsockopt;
-    use nix::sys::socket::sockopt::{Ipv4RecvErr, Ipv6RecvErr};
-    let _ = match to {
-        SocketAddr::V4(_) => setsockopt(socket, Ipv4RecvErr, &true),
-        SocketAddr::V6(_) => setsockopt(socket, Ipv6RecvErr, &true),
-    };
-}
-
-/// Other systems have no such option.
-#[cfg(not(target_os = "linux"))]
-fn report_soft_errors(_socket: &std::net::UdpSocket, _to: SocketAddr) {}
 
 /// A long header of a reserved version, and random bytes: a packet that no server mistakes for
 /// another one.

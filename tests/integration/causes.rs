@@ -111,6 +111,28 @@ impl Alone {
 const LINK: &str = "ip link set lo up; ip link add v0 type veth peer name v1; ip addr add 192.0.2.1/24 dev v0; \
                     ip link set v0 up; ip link set v1 up";
 
+/// A router on the way to the peer, in a namespace of its own, with this route.
+fn router(route: &str) -> String {
+    let script = format!(
+        "ip link set v1 up; ip addr add 198.51.100.2/24 dev v1; \
+         echo 1 >/proc/sys/net/ipv4/ip_forward; ip route add {route} 192.0.2.2"
+    );
+    format!(
+        "ip link add v0 type veth peer name v1; unshare --net sleep 60 & router=$!; \
+         until ip link set v1 netns $router && ! ip link show v1 >/dev/null 2>&1; do sleep 0.1; done; \
+         nsenter -t $router -n sh -ec '{script}'; ip addr add 198.51.100.1/24 dev v0; \
+         ip link set v0 up; ip route add 192.0.2.2 via 198.51.100.2"
+    )
+}
+
+#[test]
+fn a_firewall_that_rejects_is_told_from_a_host_that_is_off() {
+    for (route, cause) in [("prohibit", "prohibited"), ("unreachable", "host_unreachable")] {
+        let Some(alone) = Alone::new(&router(route)) else { return };
+        names(&mut alone.host.start(&[]), cause);
+    }
+}
+
 #[test]
 fn a_missing_route_a_firewall_and_a_small_mtu_are_named() {
     let neighbour = "ip neigh add 192.0.2.2 lladdr 02:00:00:00:00:01 dev v0";

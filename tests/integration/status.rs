@@ -150,7 +150,7 @@ fn it_names_the_program_that_has_a_file_open() {
 fn it_tells_what_is_left_before_the_peer_comes_and_after_it_has_gone() {
     let pair = Pair::new();
     let mut a = pair.a.start(&[]);
-    a.waits_for("waiting", |_| true);
+    a.waits_for("waiting", |event| event["cause"] == "port_closed");
     drop_content(&pair.a, "\u{1b}[2J\u{202e}x", "12345");
     let left = |status: &Value| {
         let peer = &status["peers"][0];
@@ -164,8 +164,16 @@ fn it_tells_what_is_left_before_the_peer_comes_and_after_it_has_gone() {
     );
     assert_eq!(peer["receive"]["backlog"], Value::Null);
     assert_eq!(peer["waiting"][0]["reason"], "ready");
+    let apart = &peer["no_session"];
+    assert_eq!(apart["cause"], "port_closed");
+    assert_eq!(apart["address"], format!("127.0.0.2:{}", pair.a.port));
+    assert!(apart["seconds"].as_f64().unwrap() > 0.0, "{apart}");
     let text = status::text(&pair.a);
-    assert!(text.contains("not connected yet") && text.contains("1 left, 5 B"), "{text}");
+    assert!(
+        text.contains("not connected yet: 127.0.0.2 is up, but nothing listens on UDP")
+            && text.contains("1 left, 5 B"),
+        "{text}"
+    );
     assert!(!text.contains(['\u{1b}', '\u{202e}']), "{text:?}");
     let output = status::run(&pair.a, &["--json"]).stdout;
     assert!(!output.contains(&0x1b), "{}", String::from_utf8_lossy(&output));
@@ -183,7 +191,7 @@ fn it_tells_what_is_left_before_the_peer_comes_and_after_it_has_gone() {
         (&Value::Null, &"peer_left".into())
     );
     let text = status::text(&pair.a);
-    assert!(text.contains("not connected; the last session ended"), "{text}");
+    assert!(text.contains("not connected") && text.contains("the last session ended"), "{text}");
     a.stop();
 }
 

@@ -34,7 +34,7 @@ const LAYERS: &[Layer] = &[
     Layer { name: "control", layers: &["daemon", "store", "status", "history", "cause"],
         crates: &["data_encoding", "rand", "rustix", "serde", "serde_json", "thiserror", "tokio", "tracing"] },
     Layer { name: "check", layers: &["peering", "transport", "store", "config", "hindrance", "cause"], crates: &["rustix", "tokio", "tracing"] },
-    Layer { name: "daemon", layers: &["outbox", "inbox", "peering", "session", "transport", "store", "proto", "crypto", "config", "event", "status", "history", "error", "failpoint", "meter"],
+    Layer { name: "daemon", layers: &["outbox", "inbox", "peering", "session", "transport", "store", "proto", "crypto", "config", "event", "status", "history", "hindrance", "error", "failpoint", "meter"],
         crates: &["bytes", "rand", "serde_json", "thiserror", "tokio", "tracing", "zeroize"] },
     Layer { name: "outbox", layers: &["session", "transport", "store", "compress", "proto", "crypto", "config", "event", "status", "failpoint", "cause", "meter"],
         crates: &["blake3", "bytes", "ignore", "notify", "rand", "thiserror", "tokio", "tracing"] },
@@ -57,15 +57,15 @@ const LAYERS: &[Layer] = &[
     Layer { name: "proto", layers: &[], crates: &["bytes", "data_encoding", "thiserror"] },
     Layer { name: "compress", layers: &[], crates: &["bytes", "thiserror", "zstd"] },
     // bodies of the fuzz targets, in no release
-    Layer { name: "fuzzing", layers: &["control", "outbox", "inbox", "session", "transport", "store", "proto", "crypto", "config", "event", "meter"],
+    Layer { name: "fuzzing", layers: &["control", "history", "outbox", "inbox", "session", "transport", "store", "proto", "crypto", "config", "event", "meter"],
         crates: &["blake3", "bytes", "tempfile", "tokio"] },
     // for the tests outside of src/, in no release
     Layer { name: "internals", layers: &["peering", "session", "transport", "store", "compress", "proto", "crypto", "failpoint"], crates: &[] },
     // plain values: the input and output of the engine
     Layer { name: "config", layers: &["proto"], crates: &["thiserror"] },
-    Layer { name: "status", layers: &["config", "proto"], crates: &["data_encoding", "jiff", "serde"] },
-    Layer { name: "history", layers: &["status", "config", "proto"], crates: &["serde"] },
-    Layer { name: "hindrance", layers: &[], crates: &[] },
+    Layer { name: "status", layers: &["config", "hindrance", "proto"], crates: &["data_encoding", "jiff", "serde"] },
+    Layer { name: "history", layers: &["status", "config", "proto"], crates: &["bytes", "serde"] },
+    Layer { name: "hindrance", layers: &[], crates: &["serde"] },
     Layer { name: "event", layers: &["config", "status", "hindrance", "proto"], crates: &[] },
     // why a run ends: the errors of all layers
     Layer { name: "error", layers: &["outbox", "peering", "store", "transport", "status", "proto", "crypto"], crates: &["thiserror"] },

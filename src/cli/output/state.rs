@@ -3,6 +3,7 @@
 
 use super::bottleneck;
 use super::clock::{Clock, age};
+use super::hindrance;
 use super::text::{self, arrow, percent, rtt};
 use rft::event::Direction;
 use rft::status::{
@@ -165,12 +166,15 @@ pub(crate) fn connection(
             parts.extend(about(&session.version, &session.host));
             parts
         }
-        (None, Some(last)) => {
-            let ended =
-                format!("{name}: not connected; the last session ended {} ago", age(last.ago));
-            vec![format!("{ended}: {}", text::printable(&last.reason.to_string()))]
+        (None, last) => {
+            let finding = peer.no_session.as_ref().and_then(|apart| apart.finding);
+            let why = finding.map(|found| format!(": {}", hindrance::sentence(&found, name)));
+            let why = why.unwrap_or_default();
+            let Some(last) = last else { return vec![format!("{name}: not connected yet{why}")] };
+            let reason = text::printable(&last.reason.to_string());
+            let ended = format!("the last session ended {} ago: {reason}", age(last.ago));
+            vec![format!("{name}: not connected{why}"), ended]
         }
-        (None, None) => vec![format!("{name}: not connected yet")],
     }
 }
 

@@ -158,7 +158,12 @@ pub(crate) fn for_terminal(line: &str, colours: bool) -> String {
 /// that shows the file.
 pub(crate) fn log_line(event: &[u8]) -> String {
     let text = String::from_utf8_lossy(event);
-    let mut line = printable(text.strip_suffix('\n').unwrap_or(&text));
+    let line = text.strip_suffix('\n').unwrap_or(&text);
+    // Most lines have nothing to escape.
+    if line.bytes().all(|byte| (b' '..=b'~').contains(&byte) && byte != b'\\') {
+        return format!("{line}\n");
+    }
+    let mut line = printable(line);
     line.push('\n');
     line
 }

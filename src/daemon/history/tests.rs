@@ -1,5 +1,6 @@
 use super::*;
 use crate::proto::message::TransferId;
+use std::time::UNIX_EPOCH;
 
 fn name(text: &str) -> Name {
     Name::parse(text.as_bytes()).unwrap()
@@ -105,11 +106,14 @@ fn no_history_is_kept_if_none_is_wanted() {
 #[test]
 fn entries_above_the_limit_are_lost_and_the_others_wait_for_the_disk() {
     let rig = Rig::new(Duration::from_secs(60));
-    for _ in 0..MAX_WAITING + 7 {
+    locked(&rig.history.waiting).bytes = MAX_WAITING - 200;
+    for _ in 0..9 {
         rig.peer.note(&done("f", Direction::Send, [1; 32]));
     }
-    let waiting = locked(&rig.history.waiting);
-    assert_eq!((waiting.entries.len(), waiting.lost), (MAX_WAITING, 7));
+    assert_eq!(locked(&rig.history.waiting).lost, 7);
+    rig.history.write().unwrap();
+    rig.peer.note(&done("g", Direction::Send, [1; 32]));
+    assert_eq!(rig.kinds().len(), 3);
 }
 
 #[test]
@@ -137,6 +141,14 @@ fn pages_follow_each_other_in_both_orders() {
         }
         assert!(pages > 1 && found == expected, "{pages} pages, {} entries", found.len());
     }
-    let range = range_of(&HistoryQuery { after: Some(u64::MAX), ..HistoryQuery::default() });
-    assert_eq!((range.from, range.to), (u64::MAX, u64::MAX));
+    let page = rig.history.page(&HistoryQuery::default()).unwrap();
+    let middle = &page.entries[page.entries.len() / 2];
+    let (since, until) = (Some(middle.time), Some(SystemTime::now()));
+    let query = HistoryQuery { since, until, ..HistoryQuery::default() };
+    let later = rig.history.page(&query).unwrap();
+    assert!(later.entries.iter().all(|entry| entry.time >= middle.time));
+    assert!(later.entries.contains(middle));
+    let query = HistoryQuery { until: since, ..query };
+    let query = HistoryQuery { since: None, ..query };
+    assert!(!rig.history.page(&query).unwrap().entries.contains(middle));
 }

@@ -1,9 +1,10 @@
 use crate::config::PeerName;
+use crate::hindrance::{Finding, Hindrance};
 use crate::proto::message::{InstallationId, TransferId};
 use crate::proto::name::Name;
 use crate::status::{
-    Backlog, Bottleneck, Direction, FileInFlight, PastSession, PathStatus, PeerStatus, SessionEnd,
-    SessionRole, SessionStatus, Setback, SetbackKind, Status, WaitReason, Waiting,
+    Backlog, Bottleneck, Direction, FileInFlight, NoSession, PastSession, PathStatus, PeerStatus,
+    SessionEnd, SessionRole, SessionStatus, Setback, SetbackKind, Status, WaitReason, Waiting,
 };
 use serde_json::{Value, json};
 use std::time::{Duration, UNIX_EPOCH};
@@ -29,6 +30,9 @@ fn full() -> Status {
     });
     let reason = SessionEnd::Lost("reset".into());
     peer.last_end = Some(PastSession { ago: Duration::from_millis(500), reason });
+    let small = Hindrance::PathTooSmall { mtu: Some(1000) };
+    let finding = Finding { hindrance: small, address: ([192, 0, 2, 7], 4000).into() };
+    peer.no_session = Some(NoSession::new(Duration::from_millis(1500), Some(finding)));
     peer.send.backlog = Some(Backlog { files: 2, bytes: 3 });
     (peer.send.limit, peer.send.time_left) = (Bottleneck::PeerDisk, Some(Duration::from_secs(9)));
     peer.send.last = Some(UNIX_EPOCH + Duration::from_secs(9));
@@ -73,6 +77,14 @@ fn the_json_has_the_documented_form() {
     assert_eq!(peer["session"]["since"], "1970-01-01T00:00:01.500Z");
     let end = json!({"ago_seconds": 0.5, "reason": "lost", "detail": "reset"});
     assert_eq!(peer["last_end"], end);
+    let apart = json!({"seconds": 1.5, "cause": "path_too_small", "mtu": 1000,
+        "address": "192.0.2.7:4000"});
+    assert_eq!(peer["no_session"], apart);
+    let known: NoSession = serde_json::from_value(json!({"seconds": 2.0})).unwrap();
+    assert_eq!(known, NoSession::new(Duration::from_secs(2), None));
+    for hindrance in [Hindrance::PortClosed, Hindrance::NameUnknown, Hindrance::Occupied] {
+        assert_eq!(serde_json::to_value(hindrance).unwrap()["cause"], hindrance.word());
+    }
     assert_eq!(
         (&peer["send"]["limit"], &peer["send"]["seconds_left"]),
         (&"peer_disk".into(), &9.0.into())

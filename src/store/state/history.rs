@@ -1,8 +1,8 @@
-//! The history: entries that say what happened, by their time. One redb file, `.rft/history.redb`.
-//! The entries are bytes here.
+//! The history: blocks of entries that say what happened. One redb file, `.rft/history.redb`. The
+//! blocks are bytes here.
 //!
 //! It is apart from the ledger, since it is larger and no transfer depends on it: it is opened when
-//! the first entry is added or read, not at the start.
+//! the first block is added or read, not at the start.
 
 use super::StateDir;
 use super::redb_file::{FailPoints, RedbFile, error_of, guarded, in_memory};
@@ -10,9 +10,7 @@ use crate::proto::message::InstallationId;
 use crate::store::error::StoreError;
 use crate::store::tree::os;
 use cap_std::fs::Dir;
-use redb::{
-    Durability, ReadableDatabase, ReadableTable, ReadableTableMetadata, TableDefinition, TableError,
-};
+use redb::{Durability, ReadableDatabase, ReadableTable, TableDefinition, TableError};
 use std::ffi::OsStr;
 use std::io::ErrorKind;
 use std::ops::ControlFlow;
@@ -21,13 +19,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 /// The name of the file in `.rft`.
 pub const HISTORY: &str = "history.redb";
-/// By time, in microseconds since 1970. Of two entries at the same time the later one has a larger
-/// number.
-const ENTRIES: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("entries");
+/// By the time of a block's last entry, in microseconds since 1970. Of two blocks of the same time
+/// the later one has a larger number.
+const BLOCKS: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("blocks");
 const META: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("meta");
 const INSTALLATION: &str = "installation";
-/// Maximum number of entries: about 100 MB. The oldest are dropped first.
-const MAX_ENTRIES: u64 = 250_000;
+const BYTES: &str = "bytes";
+/// Maximum size of all blocks. The oldest are dropped first.
+const MAX_BYTES: u64 = 128 << 20;
 const POINTS: FailPoints = FailPoints {
     made: "history.made",
     read: "history.read",
@@ -41,7 +40,7 @@ pub struct History {
     dir: Arc<Dir>,
     path: PathBuf,
     installation: InstallationId,
-    max_entries: u64,
+    max_bytes: u64,
     /// `None` before the first use, and after an error.
     open: Mutex<Option<redb::Database>>,
 }
@@ -50,37 +49,51 @@ impl History {
     /// The history of this folder. The file is not opened yet.
     pub fn of(state: &StateDir, installation: InstallationId) -> Self {
         let (dir, path) = (Arc::clone(state.dir()), state.path().join(HISTORY));
-        Self { dir, path, installation, max_entries: MAX_ENTRIES, open: Mutex::new(None) }
+        Self { dir, path, installation, max_bytes: MAX_BYTES, open: Mutex::new(None) }
     }
 
-    /// Adds entries durably, each with its time in microseconds since 1970, and drops those from
-    /// before `oldest`. After an error none of them is added.
+    /// Adds blocks durably, each with the time of its last entry in microseconds since 1970, and
+    /// drops those from before `oldest`. After an error none of them is added.
     ///
     /// # Errors
     /// [`StoreError`] if the file cannot be written.
-    pub fn add(&self, entries: &[(u64, Vec<u8>)], oldest: u64) -> Result<(), StoreError> {
+    pub fn add(&self, blocks: &[(u64, Vec<u8>)], oldest: u64) -> Result<(), StoreError> {
         self.run(|db| {
             let mut transaction = db.begin_write()?;
             transaction.set_durability(Durability::Immediate)?;
             {
-                let mut table = transaction.open_table(ENTRIES)?;
-                for (time, entry) in entries {
+                let mut table = transaction.open_table(BLOCKS)?;
+                let mut meta = transaction.open_table(META)?;
+                let size = meta.get(BYTES)?.and_then(|size| size.value().try_into().ok());
+                let mut size = size.map_or(0, u64::from_be_bytes);
+                for (time, block) in blocks {
                     let mut number = *time;
                     while table.get(number)?.is_some() {
                         number += 1;
                     }
-                    table.insert(number, &entry[..])?;
+                    table.insert(number, &block[..])?;
+                    size += block.len() as u64;
                 }
-                table.retain_in(..oldest, |_, _| false)?;
-                for _ in self.max_entries..table.len()? {
-                    table.pop_first()?;
+                loop {
+                    let first = table.first()?;
+                    let Some((number, len)) =
+                        first.map(|(number, block)| (number.value(), block.value().len()))
+                    else {
+                        break;
+                    };
+                    if number >= oldest && size <= self.max_bytes {
+                        break;
+                    }
+                    table.remove(number)?;
+                    size = size.saturating_sub(len as u64);
                 }
+                meta.insert(BYTES, &size.to_be_bytes()[..])?;
             }
             Ok(transaction.commit()?)
         })
     }
 
-    /// Calls `visit` with the number and the bytes of each entry in `range`, until it breaks.
+    /// Calls `visit` with the number and the bytes of each block in `range`, until it breaks.
     ///
     /// # Errors
     /// [`StoreError`] if the file cannot be read.
@@ -143,7 +156,7 @@ impl History {
         let (db, (), aside) = file.open(&|db| {
             let transaction = db.begin_write()?;
             transaction.open_table(META)?.insert(INSTALLATION, &self.installation.0[..])?;
-            transaction.open_table(ENTRIES)?;
+            transaction.open_table(BLOCKS)?;
             Ok(transaction.commit()?)
         })?;
         if let Some(aside) = aside {
@@ -190,7 +203,7 @@ impl HistoryCopy {
     }
 }
 
-/// The numbers of entries, and an order.
+/// The numbers of blocks, and an order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct HistoryRange {
     /// The first number.
@@ -209,7 +222,7 @@ fn visit_in(
     if range.from >= range.to {
         return Ok(());
     }
-    let table = match db.begin_read()?.open_table(ENTRIES) {
+    let table = match db.begin_read()?.open_table(BLOCKS) {
         Err(TableError::TableDoesNotExist(_)) => return Ok(()),
         table => table?,
     };
@@ -254,7 +267,7 @@ mod tests {
     }
 
     #[test]
-    fn entries_are_found_by_their_time_in_both_orders_and_after_a_restart() {
+    fn blocks_are_found_by_their_time_in_both_orders_and_after_a_restart() {
         let dir = tempfile::tempdir().unwrap();
         let state = state(dir.path());
         let history = history(&state);
@@ -284,19 +297,21 @@ mod tests {
     }
 
     #[test]
-    fn old_entries_and_those_above_the_limit_are_dropped() {
+    fn old_blocks_and_those_above_the_limit_are_dropped() {
         let dir = tempfile::tempdir().unwrap();
         let state = state(dir.path());
-        let history = History { max_entries: 5, ..history(&state) };
+        let history = History { max_bytes: 5, ..history(&state) };
         let batch: Vec<_> = (0..4).map(|n| entry(n, &n.to_string())).collect();
         history.add(&batch, 0).unwrap();
         history.add(&[entry(10, "x")], 2).unwrap();
         let texts =
             |history| all(history, ALL).into_iter().map(|(_, text)| text).collect::<Vec<_>>();
         assert_eq!(texts(&history), ["2", "3", "x"]);
-        let batch: Vec<_> = (20..23).map(|n| entry(n, &n.to_string())).collect();
+        let batch: Vec<_> = (20..23).map(|n| entry(n, &(n % 10).to_string())).collect();
         history.add(&batch, 0).unwrap();
-        assert_eq!(texts(&history), ["3", "x", "20", "21", "22"]);
+        assert_eq!(texts(&history), ["3", "x", "0", "1", "2"]);
+        history.add(&[entry(30, "larger")], 0).unwrap();
+        assert_eq!(texts(&history), [""; 0]);
     }
 
     #[test]
