@@ -4,17 +4,17 @@ use super::error::ControlError;
 use super::reply::{Answer, Refused, Reply};
 use super::request::{MAX_REQUEST, Request};
 use super::socket;
-use crate::daemon::Handle;
+use crate::daemon::{Handle, SNAPSHOT_INTERVAL};
 use crate::status::Status;
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use tokio::io::{
     AsyncBufRead, AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader,
     sink,
 };
-use tokio::sync::{Mutex, Semaphore};
+use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
@@ -26,9 +26,8 @@ const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
 const REPLY_TIMEOUT: Duration = Duration::from_secs(5);
 /// Bytes that are read after a request that is too long.
 const MAX_DISCARDED: u64 = 1 << 20;
-/// Minimum time between two replies to one client, and between two snapshots for all of them: a
-/// snapshot takes a look at every entry of Outgoing, under the lock of the queue.
-const REPLY_INTERVAL: Duration = Duration::from_millis(50);
+/// Minimum time between two replies to one client.
+const REPLY_INTERVAL: Duration = SNAPSHOT_INTERVAL;
 /// Pause after a failed accept, for example without free descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
 
@@ -53,7 +52,6 @@ impl ControlSocket {
     pub async fn serve(self, handle: Handle) -> Result<(), ControlError> {
         let mut listener = socket::Listener::start(self.0)?;
         let places = Arc::new(Semaphore::new(MAX_CLIENTS));
-        let source = Arc::new(Snapshots { handle, last: Mutex::new(None) });
         let mut clients = JoinSet::new();
         loop {
             while clients.try_join_next().is_some() {}
@@ -71,10 +69,10 @@ impl ControlSocket {
                 refuse(stream);
                 continue;
             };
-            let source = source.clone();
+            let handle = handle.clone();
             clients.spawn(async move {
                 let _place = place;
-                if let Err(error) = serve_client(stream, &source).await {
+                if let Err(error) = serve_client(stream, &handle).await {
                     tracing::debug!(%error, "a client of the control socket left");
                 }
             });
@@ -92,12 +90,12 @@ fn refuse(mut stream: socket::Stream) {
 /// Answers the requests of one client, one after another.
 async fn serve_client(
     stream: impl AsyncRead + AsyncWrite + Unpin,
-    source: &Snapshots,
+    handle: &Handle,
 ) -> io::Result<()> {
     let mut stream = BufReader::new(stream);
     while let Some(line) = timeout(REQUEST_TIMEOUT, read_line(&mut stream, MAX_REQUEST)).await?? {
         let result = match Request::parse(&line) {
-            Ok(request) => answer(request, source).await,
+            Ok(request) => answer(request, handle).await,
             Err(refused) => Err(refused),
         };
         let is_lost = line.len() > MAX_REQUEST;
@@ -116,33 +114,12 @@ async fn serve_client(
 }
 
 /// Carries out a request.
-async fn answer(request: Request, source: &Snapshots) -> Result<Answer, Refused> {
+async fn answer(request: Request, handle: &Handle) -> Result<Answer, Refused> {
     match request {
-        Request::Status => Ok(Answer::Status(Box::new(source.now().await?))),
-    }
-}
-
-/// The state of the process, for all clients.
-struct Snapshots {
-    handle: Handle,
-    last: Mutex<Option<(Instant, Status)>>,
-}
-
-impl Snapshots {
-    /// The state now, or that of a moment ago if many ask.
-    async fn now(&self) -> Result<Status, Refused> {
-        let mut last = self.last.lock().await;
-        if let Some((at, status)) = &*last
-            && at.elapsed() < REPLY_INTERVAL
-        {
-            return Ok(status.clone());
+        Request::Status => {
+            let status = handle.recent_status().await.ok_or_else(Refused::internal)?;
+            Ok(Answer::Status(Box::new(Status::clone(&status))))
         }
-        let handle = self.handle.clone();
-        // It waits for the locks of the queue.
-        let status = tokio::task::spawn_blocking(move || handle.status()).await;
-        let status = status.map_err(|_| Refused::internal())?;
-        *last = Some((Instant::now(), status.clone()));
-        Ok(status)
     }
 }
 
