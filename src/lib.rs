@@ -24,6 +24,7 @@ mod failpoint;
 pub mod hindrance;
 mod inbox;
 mod meter;
+pub mod metrics;
 mod outbox;
 mod peering;
 mod proto;
