@@ -9,6 +9,8 @@ pub(crate) const ARGUMENTS: u8 = 2;
 pub(crate) const PEER: u8 = 3;
 /// PORT is not 1-65535.
 pub(crate) const PORT: u8 = 4;
+/// A port or address could not be bound.
+pub(crate) const BIND: u8 = 5;
 /// A number, size, rate or duration could not be parsed.
 pub(crate) const NUMBER: u8 = 14;
 /// No rft runs in the folder.
@@ -31,7 +33,7 @@ pub(crate) const TABLE: [(u8, &str); 22] = [
     (ARGUMENTS, "improper arguments, or no password"),
     (PEER, "the peer's address is invalid, does not resolve, or leads back to this rft"),
     (PORT, "the port is not valid"),
-    (5, "the port or address could not be bound"),
+    (BIND, "the port or address could not be bound"),
     (6, "the responder refused the password, before any session of this process"),
     (7, "a peer with the password sent an unreadable message, before any session"),
     (8, "the session keys could not be unwrapped"),
@@ -54,7 +56,7 @@ pub(crate) const TABLE: [(u8, &str); 22] = [
 pub(crate) fn code_of(error: &RunError) -> u8 {
     match error.kind() {
         ErrorKind::PeerAddress => PEER,
-        ErrorKind::Bind => 5,
+        ErrorKind::Bind => BIND,
         ErrorKind::WrongPassword => 6,
         ErrorKind::NotRft => 7,
         ErrorKind::Unwrap => 8,

@@ -33,7 +33,11 @@ mod flood;
 mod hostile;
 #[cfg(unix)]
 mod limits;
+#[cfg(unix)]
+mod metrics;
 mod mitm;
+#[cfg(unix)]
+mod page;
 #[cfg(unix)]
 mod rate;
 mod relay;
