@@ -25,6 +25,7 @@ pub mod hindrance;
 pub mod history;
 mod inbox;
 mod meter;
+pub mod metrics;
 mod outbox;
 mod peering;
 mod proto;

@@ -8,13 +8,14 @@ mod session_end;
 mod waiting;
 
 pub use session_end::SessionEnd;
-pub use waiting::{OpenFileWait, Setback, SetbackKind, WaitReason, Waiting};
+pub use waiting::{OpenFileWait, Setback, SetbackKind, WaitKind, WaitReason, Waiting};
 
 use crate::config::PeerName;
 use crate::hindrance::Finding;
 use crate::proto::message::{InstallationId, TransferId};
 use crate::proto::name::Name;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::{Duration, SystemTime};
 
@@ -67,6 +68,10 @@ pub struct PeerStatus {
     pub waiting: Vec<Waiting>,
     /// Number of waiting entries that are not in the list.
     pub more_waiting: u64,
+    /// How many entries wait for each reason, those of the list included. Without reasons for which
+    /// none waits.
+    #[serde(default)]
+    pub waiting_by_reason: BTreeMap<WaitKind, u64>,
 }
 
 impl PeerStatus {
@@ -86,6 +91,7 @@ impl PeerStatus {
             arriving: 0,
             waiting: Vec::new(),
             more_waiting: 0,
+            waiting_by_reason: BTreeMap::new(),
         }
     }
 
@@ -233,6 +239,38 @@ pub enum Bottleneck {
     RateLimit,
     /// `--limit-rate` of the peer.
     PeerRateLimit,
+}
+
+impl Bottleneck {
+    /// All of them, in the order of their declaration.
+    pub const ALL: [Self; 10] = [
+        Self::NothingToSend,
+        Self::Waiting,
+        Self::Starting,
+        Self::Path,
+        Self::Disk,
+        Self::PeerDisk,
+        Self::Processor,
+        Self::PeerProcessor,
+        Self::RateLimit,
+        Self::PeerRateLimit,
+    ];
+
+    /// Its word in JSON and in metrics.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::NothingToSend => "nothing_to_send",
+            Self::Waiting => "waiting",
+            Self::Starting => "starting",
+            Self::Path => "path",
+            Self::Disk => "disk",
+            Self::PeerDisk => "peer_disk",
+            Self::Processor => "processor",
+            Self::PeerProcessor => "peer_processor",
+            Self::RateLimit => "rate_limit",
+            Self::PeerRateLimit => "peer_rate_limit",
+        }
+    }
 }
 
 /// A file that has been partly transferred.

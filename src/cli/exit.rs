@@ -9,7 +9,9 @@ pub(crate) const ARGUMENTS: u8 = 2;
 pub(crate) const PEER: u8 = 3;
 /// PORT is not 1-65535.
 pub(crate) const PORT: u8 = 4;
-/// A number, size, rate or duration could not be parsed.
+/// A port or address could not be bound.
+pub(crate) const BIND: u8 = 5;
+/// A number, size, rate, duration or the address of `--metrics` could not be parsed.
 pub(crate) const NUMBER: u8 = 14;
 /// No rft runs in the folder.
 pub(crate) const NOT_RUNNING: u8 = 18;
@@ -33,7 +35,7 @@ pub(crate) const TABLE: [(u8, &str); 23] = [
     (ARGUMENTS, "improper arguments, or no password"),
     (PEER, "the peer's address is invalid, does not resolve, or leads back to this rft"),
     (PORT, "the port is not valid"),
-    (5, "the port or address could not be bound"),
+    (BIND, "the port or address could not be bound (UDP, or the one of --metrics)"),
     (6, "the responder refused the password, before any session of this process"),
     (7, "a peer with the password sent an unreadable message, before any session"),
     (8, "the session keys could not be unwrapped"),
@@ -42,7 +44,7 @@ pub(crate) const TABLE: [(u8, &str); 23] = [
     (11, "the initiator could not take the session keys"),
     (12, "a chunk could not be sealed"),
     (13, "with --drain: records keep arriving changed"),
-    (NUMBER, "a number, size, rate or duration could not be parsed"),
+    (NUMBER, "a number, size, rate, duration or --metrics could not be parsed"),
     (15, "with --drain: a sent file could not be removed from Outgoing after three tries"),
     (16, "Incoming, Outgoing or .rft cannot be used (rights, space, or another rft)"),
     (17, "--wait ran out before --drain was done; the message names the remaining files"),
@@ -57,7 +59,7 @@ pub(crate) const TABLE: [(u8, &str); 23] = [
 pub(crate) fn code_of(error: &RunError) -> u8 {
     match error.kind() {
         ErrorKind::PeerAddress => PEER,
-        ErrorKind::Bind => 5,
+        ErrorKind::Bind => BIND,
         ErrorKind::WrongPassword => 6,
         ErrorKind::NotRft => 7,
         ErrorKind::Unwrap => 8,

@@ -15,9 +15,11 @@ use rft::config::Config;
 use rft::control::ControlSocket;
 use rft::error::{Finished, RunError};
 use rft::event::{Event, PeerEvent};
+use rft::metrics::MetricsServer;
 use rft::{Daemon, Handle, LockedFolders, Port};
 use rft::{Password, PasswordKey};
 use std::io::{self, BufWriter, IsTerminal};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::{Arc, OnceLock};
@@ -83,6 +85,7 @@ struct Prepared {
     folders: LockedFolders,
     /// `None` if it cannot be bound; the peer runs without it.
     control: Option<ControlSocket>,
+    metrics: Option<MetricsServer>,
     password: Password,
     /// Texts to print when the output has started.
     warnings: Vec<String>,
@@ -95,10 +98,13 @@ struct Prepared {
 fn prepare(line: &CommandLine) -> Result<Prepared, Failure> {
     let mut warnings: Vec<String> = keep_memory_private().err().into_iter().collect();
     let mut config = line.config()?;
+    let metrics = line.metrics()?;
     config.host_name = host::name();
     let failed = |error: RunError| Failure::new(exit::code_of(&error), error.to_string());
     // Before the prompt, since its answer would be lost on an error.
     let port = Daemon::check(&config).map_err(failed)?;
+    let metrics = metrics.map(|addr| MetricsServer::bind(addr, &config.host_name)).transpose();
+    let metrics = metrics.map_err(|error| Failure::new(exit::BIND, error.to_string()))?;
     let file = line.options.password_file.as_deref();
     let password = password::obtain(file, &mut |warning| warnings.push(warning))?;
     let folders = Daemon::lock(&config.folders).map_err(failed)?;
@@ -119,7 +125,7 @@ fn prepare(line: &CommandLine) -> Result<Prepared, Failure> {
         sandbox::restrict_writes(&allowed).map(|()| allowed)
     };
     let sandbox = (!line.options.no_sandbox).then(restrict);
-    Ok(Prepared { config, port, folders, control, password, warnings, sandbox })
+    Ok(Prepared { config, port, folders, control, metrics, password, warnings, sandbox })
 }
 
 fn serve(
@@ -130,7 +136,8 @@ fn serve(
     runtime: &Runtime,
     running: Arc<OnceLock<Handle>>,
 ) -> Result<Finished, Failure> {
-    let Prepared { config, port, folders, control, password, warnings, sandbox } = prepared;
+    let Prepared { config, port, folders, control, metrics, password, warnings, sandbox } =
+        prepared;
     let (stop, stopped_by) = {
         let _context = runtime.enter();
         shutdown::listen(output.clone(), running.clone()).map_err(|error| unknown(&error))?
@@ -155,7 +162,7 @@ fn serve(
         Some(Err(error)) => warn(error.to_string()),
         None => tracing::info!("not sandboxed: --no-sandbox"),
     }
-    print_introduction(&config, output, show);
+    print_introduction(&config, metrics.as_ref(), output, show);
     warnings.into_iter().for_each(&mut warn);
     let key = PasswordKey::derive(&password).map_err(|error| unknown(&error))?;
     drop(password);
@@ -171,8 +178,10 @@ fn serve(
     let result = runtime.block_on(async {
         let handle = Daemon::start_on(port, folders, config, key, observer)?;
         let served = control.map(|control| tokio::spawn(control.serve(handle.clone())));
+        let scraped = metrics.map(|metrics| tokio::spawn(metrics.serve(handle.clone())));
         let end = run_to_end(running.get_or_init(|| handle), stop).await;
         served.inspect(JoinHandle::abort);
+        scraped.inspect(JoinHandle::abort);
         end
     });
     result.map_err(|error| {
@@ -238,8 +247,15 @@ fn moves_the_cursor() -> bool {
     }
 }
 
-/// Prints the lines before the first event: the banner and the folders.
-fn print_introduction(config: &Config, output: &Output, show: Show) {
+/// Prints the lines before the first event: the banner, the folders and the page of metrics.
+fn print_introduction(
+    config: &Config,
+    metrics: Option<&MetricsServer>,
+    output: &Output,
+    show: Show,
+) {
+    let page = metrics.map(|server| page_of(server.local()));
+    page.iter().for_each(|page| tracing::info!("{page}"));
     if show == Show::Errors {
         return;
     }
@@ -251,7 +267,26 @@ fn print_introduction(config: &Config, output: &Output, show: Show) {
     let full = |path: &Path| std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
     output.line(format!("files to send go into    {}", full(&config.folders.outgoing).display()));
     output.line(format!("received files land in   {}", full(&config.folders.incoming).display()));
+    page.into_iter().for_each(|page| output.line(page));
     output.sync();
+}
+
+/// Where the metrics are, and who can read them.
+fn page_of(addr: SocketAddr) -> String {
+    let bound = addr.ip().to_canonical();
+    let ip = match bound {
+        IpAddr::V4(Ipv4Addr::UNSPECIFIED) => Ipv4Addr::LOCALHOST.into(),
+        IpAddr::V6(Ipv6Addr::UNSPECIFIED) => Ipv6Addr::LOCALHOST.into(),
+        ip => ip,
+    };
+    let url = format!("metrics and a page are at http://{}/", SocketAddr::new(ip, addr.port()));
+    if ip != bound {
+        url + ", and at this host's other addresses; no password protects them"
+    } else if ip.is_loopback() {
+        url
+    } else {
+        url + "; no password protects them"
+    }
 }
 
 /// Protects the secrets in memory: no core dumps, and no access by other processes of this user.

@@ -4,13 +4,13 @@ use super::error::ControlError;
 use super::reply::{Answer, Refused, Reply};
 use super::request::{MAX_REQUEST, Request};
 use super::socket;
-use crate::daemon::Handle;
+use crate::daemon::{Handle, SNAPSHOT_INTERVAL};
 use crate::history::{HistoryPage, HistoryQuery};
 use crate::status::Status;
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use tokio::io::{
     AsyncBufRead, AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader,
     sink,
@@ -27,9 +27,8 @@ const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
 const REPLY_TIMEOUT: Duration = Duration::from_secs(5);
 /// Bytes that are read after a request that is too long.
 const MAX_DISCARDED: u64 = 1 << 20;
-/// Minimum time between two replies to one client, and between two snapshots for all of them: a
-/// snapshot takes a look at every entry of Outgoing, under the lock of the queue.
-const REPLY_INTERVAL: Duration = Duration::from_millis(50);
+/// Minimum time between two replies to one client.
+const REPLY_INTERVAL: Duration = SNAPSHOT_INTERVAL;
 /// Pause after a failed accept, for example without free descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
 
@@ -54,8 +53,7 @@ impl ControlSocket {
     pub async fn serve(self, handle: Handle) -> Result<(), ControlError> {
         let mut listener = socket::Listener::start(self.0)?;
         let places = Arc::new(Semaphore::new(MAX_CLIENTS));
-        let source =
-            Arc::new(Snapshots { handle, last: Mutex::new(None), reading: Mutex::new(()) });
+        let source = Arc::new(Source { handle, reading: Mutex::new(()) });
         let mut clients = JoinSet::new();
         loop {
             while clients.try_join_next().is_some() {}
@@ -94,7 +92,7 @@ fn refuse(mut stream: socket::Stream) {
 /// Answers the requests of one client, one after another.
 async fn serve_client(
     stream: impl AsyncRead + AsyncWrite + Unpin,
-    source: &Snapshots,
+    source: &Source,
 ) -> io::Result<()> {
     let mut stream = BufReader::new(stream);
     while let Some(line) = timeout(REQUEST_TIMEOUT, read_line(&mut stream, MAX_REQUEST)).await?? {
@@ -118,22 +116,24 @@ async fn serve_client(
 }
 
 /// Carries out a request.
-async fn answer(request: Request, source: &Snapshots) -> Result<Answer, Refused> {
+async fn answer(request: Request, source: &Source) -> Result<Answer, Refused> {
     match request {
-        Request::Status => Ok(Answer::Status(Box::new(source.now().await?))),
+        Request::Status => {
+            let status = source.handle.recent_status().await.ok_or_else(Refused::internal)?;
+            Ok(Answer::Status(Box::new(Status::clone(&status))))
+        }
         Request::History(query) => source.history(query).await.map(Answer::History),
     }
 }
 
-/// The state of the process, for all clients.
-struct Snapshots {
+/// What the clients ask.
+struct Source {
     handle: Handle,
-    last: Mutex<Option<(Instant, Status)>>,
     /// Held while the history is read.
     reading: Mutex<()>,
 }
 
-impl Snapshots {
+impl Source {
     /// A page of the history. One at a time: each may read all of it.
     async fn history(&self, query: HistoryQuery) -> Result<HistoryPage, Refused> {
         let _turn = self.reading.lock().await;
@@ -141,22 +141,6 @@ impl Snapshots {
         let page = tokio::task::spawn_blocking(move || handle.history(&query)).await;
         let page = page.map_err(|_| Refused::internal())?;
         page.map_err(|error| Refused::failed(error.to_string()))?.ok_or_else(Refused::internal)
-    }
-
-    /// The state now, or that of a moment ago if many ask.
-    async fn now(&self) -> Result<Status, Refused> {
-        let mut last = self.last.lock().await;
-        if let Some((at, status)) = &*last
-            && at.elapsed() < REPLY_INTERVAL
-        {
-            return Ok(status.clone());
-        }
-        let handle = self.handle.clone();
-        // It waits for the locks of the queue.
-        let status = tokio::task::spawn_blocking(move || handle.status()).await;
-        let status = status.map_err(|_| Refused::internal())?;
-        *last = Some((Instant::now(), status.clone()));
-        Ok(status)
     }
 }
 

@@ -1,6 +1,7 @@
 //! The handle of a running process.
 
 use super::events::{EventReceiver, Events};
+use super::snapshots::Snapshots;
 use super::{Daemon, MAX_NAMED};
 use crate::error::{Finished, RunError};
 use crate::history::{HistoryPage, HistoryQuery};
@@ -19,6 +20,7 @@ pub struct Handle {
     pub(super) daemon: Weak<Daemon>,
     /// The last state of a process that has ended.
     pub(super) last: Arc<Mutex<Status>>,
+    pub(super) recent: Snapshots,
     pub(super) events: Events,
     pub(super) stop: watch::Sender<bool>,
     pub(super) outcome: watch::Receiver<Option<RunOutcome>>,
@@ -52,6 +54,13 @@ impl Handle {
         Ok(Some(daemon.storage.history.page(query)?))
     }
 
+    /// The state now, or that of a moment ago if many ask. `None` after an internal error. Needs the
+    /// context of a tokio runtime.
+    pub(crate) async fn recent_status(&self) -> Option<Arc<Status>> {
+        let handle = self.clone();
+        self.recent.recent(move || handle.status()).await
+    }
+
     /// Receives all events from now on.
     pub fn subscribe(&self) -> EventReceiver {
         self.events.subscribe()
@@ -74,6 +83,21 @@ impl Handle {
             Ok(Some(outcome)) => outcome.clone(),
             // The task that runs the process is gone without an outcome.
             Ok(None) | Err(_) => Err(Arc::new(RunError::Internal)),
+        }
+    }
+}
+
+#[cfg(test)]
+impl Handle {
+    /// That of a process that has ended, with this last state.
+    pub(crate) fn of_ended(last: Status) -> Self {
+        Self {
+            daemon: Weak::new(),
+            last: Arc::new(Mutex::new(last)),
+            recent: Snapshots::default(),
+            events: Events::new(|_| {}),
+            stop: watch::Sender::new(false),
+            outcome: watch::Sender::new(None).subscribe(),
         }
     }
 }

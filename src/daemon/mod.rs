@@ -14,14 +14,16 @@ mod peer;
 mod rate;
 mod session;
 mod setbacks;
+mod snapshots;
 mod storage;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod totals;
 
 pub use events::EventReceiver;
 pub use handle::Handle;
 pub use history::HistoryAtRest;
+pub(crate) use snapshots::SNAPSHOT_INTERVAL;
 pub use storage::LockedFolders;
 
 use crate::config::{Config, Folders, PeerName};
@@ -42,6 +44,7 @@ use crate::transport::ticks::Ticks;
 use events::Events;
 use peer::Peer;
 use rand::rngs::SysRng;
+use snapshots::Snapshots;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
@@ -155,6 +158,7 @@ impl Daemon {
         let handle = Handle {
             daemon: Arc::downgrade(&daemon),
             last: Arc::new(Mutex::new(daemon.status(MAX_NAMED))),
+            recent: Snapshots::default(),
             events: events.clone(),
             stop,
             outcome,

@@ -178,6 +178,7 @@ impl Peer {
             let waiting = self.outbox.waiting(max_named);
             status.waiting = self.explained(waiting.named);
             status.more_waiting = waiting.more;
+            status.waiting_by_reason = waiting.by_reason;
         }
         status
     }

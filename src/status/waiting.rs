@@ -101,6 +101,90 @@ pub enum WaitReason {
     Refused,
 }
 
+impl WaitReason {
+    /// Its kind.
+    pub fn kind(self) -> WaitKind {
+        match self {
+            Self::Settling(_) => WaitKind::Settling,
+            Self::Folder => WaitKind::Folder,
+            Self::Ready => WaitKind::Ready,
+            Self::InFlight => WaitKind::InFlight,
+            Self::CleaningUp => WaitKind::CleaningUp,
+            Self::Open => WaitKind::Open,
+            Self::DeliveredOpen => WaitKind::DeliveredOpen,
+            Self::Lingering(_) => WaitKind::Lingering,
+            Self::Unfinished => WaitKind::Unfinished,
+            Self::LeftAlone => WaitKind::LeftAlone,
+            Self::Backoff(_) => WaitKind::Backoff,
+            Self::Occupied(_) => WaitKind::Occupied,
+            Self::Unreadable(_) => WaitKind::Unreadable,
+            Self::Refused => WaitKind::Refused,
+        }
+    }
+}
+
+/// A [`WaitReason`] without its time, to count entries by it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+#[allow(missing_docs)] // those of the reasons
+pub enum WaitKind {
+    Settling,
+    Folder,
+    Ready,
+    InFlight,
+    CleaningUp,
+    Open,
+    DeliveredOpen,
+    Lingering,
+    Unfinished,
+    LeftAlone,
+    Backoff,
+    Occupied,
+    Unreadable,
+    Refused,
+}
+
+impl WaitKind {
+    /// All kinds, in the order of their declaration.
+    pub const ALL: [Self; 14] = [
+        Self::Settling,
+        Self::Folder,
+        Self::Ready,
+        Self::InFlight,
+        Self::CleaningUp,
+        Self::Open,
+        Self::DeliveredOpen,
+        Self::Lingering,
+        Self::Unfinished,
+        Self::LeftAlone,
+        Self::Backoff,
+        Self::Occupied,
+        Self::Unreadable,
+        Self::Refused,
+    ];
+
+    /// Its word in JSON and in metrics.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Settling => "settling",
+            Self::Folder => "folder",
+            Self::Ready => "ready",
+            Self::InFlight => "in_flight",
+            Self::CleaningUp => "cleaning_up",
+            Self::Open => "open",
+            Self::DeliveredOpen => "delivered_open",
+            Self::Lingering => "lingering",
+            Self::Unfinished => "unfinished",
+            Self::LeftAlone => "left_alone",
+            Self::Backoff => "backoff",
+            Self::Occupied => "occupied",
+            Self::Unreadable => "unreadable",
+            Self::Refused => "refused",
+        }
+    }
+}
+
 /// What ends the wait of a file that a program has open for writing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]

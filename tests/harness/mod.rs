@@ -4,10 +4,14 @@
 #![allow(dead_code)] // each test binary uses its part
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout)] // a test's own
 
+#[cfg(unix)]
+pub mod browser;
 pub mod connector;
 pub mod events;
 pub mod files;
 pub mod forge;
+#[cfg(unix)]
+pub mod http;
 pub mod peer;
 pub mod raw;
 pub mod relay;

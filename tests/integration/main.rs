@@ -34,7 +34,11 @@ mod history;
 mod hostile;
 #[cfg(unix)]
 mod limits;
+#[cfg(unix)]
+mod metrics;
 mod mitm;
+#[cfg(unix)]
+mod page;
 #[cfg(unix)]
 mod rate;
 mod relay;

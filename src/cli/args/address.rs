@@ -1,9 +1,9 @@
-//! Parses PEER, PORT and `--bind`. Nothing here asks a resolver.
+//! Parses PEER, PORT, `--bind` and `--metrics`. Nothing here asks a resolver.
 
 use crate::cli::exit::{self, Failure};
 use rft::config::Bind;
 use rft::escape;
-use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 /// Longest host name, in bytes (RFC 1035 section 2.3.4, as text).
 const MAX_HOST: usize = 253;
@@ -110,9 +110,63 @@ pub(crate) fn bind(text: &str) -> Result<Bind, Failure> {
     )))
 }
 
+/// Parses the address of a server: `PORT` on this host alone, `ADDR:PORT` or `[IPV6]:PORT`. With
+/// port 0 the system chooses one.
+///
+/// # Errors
+/// Exit code 14, naming the option.
+pub(crate) fn listener(option: &str, text: &str) -> Result<SocketAddr, Failure> {
+    let digits = !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
+    let port = text.parse::<u16>().ok().filter(|_| digits);
+    let local = port.map(|port| SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), port));
+    local.or_else(|| text.parse().ok()).ok_or_else(|| {
+        let text = escape(text.as_bytes());
+        let reason = format!(
+            "{option} {text}: not a TCP port of this host, such as 9100, or an IP address with one, such as 192.0.2.7:9100 or [::1]:9100"
+        );
+        Failure::new(exit::NUMBER, reason)
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_bare_port_is_one_of_this_host_alone() {
+        let parsed = |text: &str| {
+            listener("--metrics", text).map(|addr| addr.to_string()).map_err(|e| e.code)
+        };
+        for (text, addr) in [
+            ("9100", "127.0.0.1:9100"),
+            ("0", "127.0.0.1:0"),
+            ("0.0.0.0:9100", "0.0.0.0:9100"),
+            ("192.0.2.7:80", "192.0.2.7:80"),
+            ("[::1]:9100", "[::1]:9100"),
+            ("[::]:0", "[::]:0"),
+        ] {
+            assert_eq!(parsed(text), Ok(addr.into()));
+        }
+        for bad in [
+            "",
+            "+80",
+            "-1",
+            "65536",
+            "http",
+            "localhost",
+            "127.0.0.1",
+            "::1",
+            "[::1]",
+            ":9100",
+            "127.0.0.1:",
+            "127.0.0.1:65536",
+            "127.0.0.1:x",
+            "::1:9100x",
+            "\u{1b}[2J",
+        ] {
+            assert_eq!(parsed(bad), Err(14), "{bad:?}");
+        }
+    }
 
     #[test]
     fn peers() {

@@ -152,7 +152,9 @@ mod tests {
         let words = std::iter::once("rft").chain(line.split_whitespace());
         let parsed = CommandLine::try_parse_from(words)
             .map_err(|error| u8::try_from(error.exit_code()).unwrap())?;
-        parsed.config().map_err(|failure| failure.code)
+        let config = parsed.config().map_err(|failure| failure.code)?;
+        parsed.metrics().map_err(|failure| failure.code)?;
+        Ok(config)
     }
 
     #[test]
@@ -254,6 +256,9 @@ mod tests {
             ("bob 4000 --max-file-size 1X", 14),
             ("bob 4000 --min-free x", 14),
             ("bob 4000 --memory 1K", 14),
+            ("bob 4000 --metrics nowhere", 14),
+            ("bob 4000 --metrics -1", 14),
+            ("bob 4000 --metrics 127.0.0.1:99999", 14),
         ] {
             assert_eq!(config(line).map(|_| ()), Err(code), "rft {line}");
         }

@@ -5,9 +5,11 @@ pub(crate) mod choices;
 mod config;
 mod units;
 
+use crate::cli::exit::Failure;
 use choices::{AfterSendArg, CompressArg, CongestionArg, OnConflictArg, Progress, TempNamesArg};
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueHint};
 use rft::config::{Folders, TempNames};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 /// The PEER that means: accept any peer that knows the password.
@@ -387,12 +389,29 @@ pub(crate) struct Options {
     /// Show log lines too; -vv shows more
     #[arg(short, long, action = clap::ArgAction::Count, help_heading = "Output")]
     pub(crate) verbose: u8,
+    /// Metrics for Prometheus and a page, over HTTP: 9100, 0.0.0.0:9100
+    #[arg(
+        long,
+        value_name = "[ADDR:]PORT",
+        allow_negative_numbers = true,
+        help_heading = "Output",
+        hide_short_help = true
+    )]
+    metrics: Option<String>,
     /// File for the full log [default: DIR/.rft/rft.log]
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, help_heading = "Output", hide_short_help = true)]
     pub(crate) log_file: Option<PathBuf>,
 }
 
 impl CommandLine {
+    /// The address to serve metrics at.
+    ///
+    /// # Errors
+    /// Exit code 14.
+    pub(crate) fn metrics(&self) -> Result<Option<SocketAddr>, Failure> {
+        self.options.metrics.as_deref().map(|text| address::listener("--metrics", text)).transpose()
+    }
+
     /// The file of the full log.
     pub(crate) fn log_file(&self) -> PathBuf {
         let default = || Folders::in_dir(&self.options.dir).state.join("rft.log");

@@ -5,7 +5,8 @@ use super::lifecycle::EntryState;
 use super::table::Table;
 use crate::outbox::watch::settle::Moment;
 use crate::proto::name::Name;
-use crate::status::WaitReason;
+use crate::status::{WaitKind, WaitReason};
+use std::collections::BTreeMap;
 
 /// Whether the user should hear of it first: something other than its turn delays it.
 fn is_notable(reason: WaitReason) -> bool {
@@ -27,18 +28,21 @@ pub(crate) struct WaitingList {
     pub named: Vec<(Name, WaitReason)>,
     /// How many more there are.
     pub more: u64,
+    /// How many there are of each kind.
+    pub by_reason: BTreeMap<WaitKind, u64>,
 }
 
 impl Table {
     /// The entries that are not delivered, at most `max` of them by name.
     pub(crate) fn waiting_list(&self, now: Moment, max: usize) -> WaitingList {
-        let (mut notable, mut usual, mut count) = (Vec::new(), Vec::new(), 0u64);
+        let (mut notable, mut usual) = (Vec::new(), Vec::new());
+        let mut counts = [0u64; WaitKind::ALL.len()];
         let unfinished = self.unfinished.names();
         let entries =
             self.entries.iter().filter_map(|(name, entry)| Some((name, reason(entry, now)?)));
         let left_alone = unfinished.iter().map(|name| (name, WaitReason::LeftAlone));
         for (name, reason) in entries.chain(left_alone) {
-            count += 1;
+            counts[reason.kind() as usize] += 1;
             let list = if is_notable(reason) { &mut notable } else { &mut usual };
             if list.len() < max {
                 list.push((name.clone(), reason));
@@ -46,7 +50,10 @@ impl Table {
         }
         notable.extend(usual);
         notable.truncate(max);
-        WaitingList { more: count - notable.len() as u64, named: notable }
+        let count: u64 = counts.iter().sum();
+        let by_reason = WaitKind::ALL.into_iter().zip(counts).filter(|(_, count)| *count > 0);
+        let by_reason = by_reason.collect();
+        WaitingList { more: count - notable.len() as u64, named: notable, by_reason }
     }
 }
 
@@ -143,6 +150,8 @@ mod tests {
         assert_eq!(all.more, 0);
         let some = table.waiting_list(Moment(0), 2);
         assert_eq!((some.named.len(), some.more), (2, 5));
+        assert_eq!(some.by_reason, all.by_reason);
+        assert_eq!((some.by_reason.len(), some.by_reason.values().sum::<u64>()), (7, 7));
         assert_eq!(some.named[0].0, name("in flight"));
     }
 }

@@ -4,7 +4,8 @@ use crate::proto::message::{InstallationId, TransferId};
 use crate::proto::name::Name;
 use crate::status::{
     Backlog, Bottleneck, Direction, FileInFlight, NoSession, PastSession, PathStatus, PeerStatus,
-    SessionEnd, SessionRole, SessionStatus, Setback, SetbackKind, Status, WaitReason, Waiting,
+    SessionEnd, SessionRole, SessionStatus, Setback, SetbackKind, Status, WaitKind, WaitReason,
+    Waiting,
 };
 use serde_json::{Value, json};
 use std::time::{Duration, UNIX_EPOCH};
@@ -116,5 +117,34 @@ fn values_that_no_snapshot_has_are_refused() {
         let mut status = serde_json::to_value(full()).unwrap();
         *status.pointer_mut(field).unwrap() = value;
         assert!(serde_json::from_value::<Status>(status).is_err(), "{field}");
+    }
+}
+
+#[test]
+fn words_of_metrics_are_those_of_the_json() {
+    for kind in WaitKind::ALL {
+        assert_eq!(json!(kind), json!(kind.as_str()));
+    }
+    let time = Duration::from_secs(1);
+    for reason in [
+        WaitReason::Settling(time),
+        WaitReason::Folder,
+        WaitReason::Ready,
+        WaitReason::InFlight,
+        WaitReason::CleaningUp,
+        WaitReason::Open,
+        WaitReason::DeliveredOpen,
+        WaitReason::Lingering(time),
+        WaitReason::Unfinished,
+        WaitReason::LeftAlone,
+        WaitReason::Backoff(time),
+        WaitReason::Occupied(time),
+        WaitReason::Unreadable(time),
+        WaitReason::Refused,
+    ] {
+        assert_eq!(json!(reason)["reason"], json!(reason.kind()));
+    }
+    for limit in Bottleneck::ALL {
+        assert_eq!(json!(limit), json!(limit.as_str()));
     }
 }

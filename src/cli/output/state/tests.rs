@@ -1,7 +1,7 @@
 use super::*;
 use crate::cli::output::sample::{self, name};
 use rft::config::PeerName;
-use rft::status::{Backlog, Bottleneck};
+use rft::status::{Backlog, Bottleneck, SessionEnd};
 
 fn waiting(path: &str, reason: WaitReason) -> Waiting {
     Waiting::new(name(path), reason)
@@ -114,4 +114,64 @@ fn text_of_a_peer_is_escaped() {
     let shown = text(Some(&status), &Clock::utc(), 100).replace('\n', "");
     assert_eq!(shown.chars().find(|c| rft::is_unprintable(*c)), None, "{shown:?}");
     assert!(lines <= 16, "{shown:?}");
+}
+
+/// The page of `--metrics` has its own script, and says the same.
+#[test]
+fn the_page_of_metrics_has_the_same_words() {
+    const SCRIPT: &str = include_str!("../../../metrics/page.js");
+    let has = |sentence: &str| {
+        // Times are no words.
+        let sentence = sentence.trim_end_matches(" in 7 s").trim_end_matches("7.0 s");
+        for part in sentence.split("; ").flat_map(|part| part.split(": ")) {
+            let part = part.strip_prefix("limited by ").unwrap_or(part);
+            let part = part.split(" (").next().unwrap();
+            assert!(SCRIPT.contains(part), "{part:?} of {sentence:?}");
+        }
+    };
+    let status = sample::busy();
+    let session = status.peers[0].session.as_ref();
+    for limit in Bottleneck::ALL {
+        for direction in [Direction::Send, Direction::Receive] {
+            has(&bottleneck::sentence(limit, direction, session));
+            has(&bottleneck::sentence(limit, direction, None));
+        }
+    }
+    for end in [
+        SessionEnd::Stopped,
+        SessionEnd::PeerLeft,
+        SessionEnd::Superseded,
+        SessionEnd::Duplicate,
+        SessionEnd::Occupied,
+        SessionEnd::Copied,
+        SessionEnd::ProtocolBrokenHere,
+        SessionEnd::ProtocolBrokenByPeer,
+        SessionEnd::TimedOut,
+    ] {
+        // A whole literal, since it has no variable part.
+        assert!(SCRIPT.contains(&format!("\"{end}\"")), "{end}");
+    }
+    let time = Duration::from_secs(7);
+    for reason in [
+        WaitReason::Settling(time),
+        WaitReason::Folder,
+        WaitReason::Ready,
+        WaitReason::InFlight,
+        WaitReason::CleaningUp,
+        WaitReason::Open,
+        WaitReason::DeliveredOpen,
+        WaitReason::Lingering(time),
+        WaitReason::Unfinished,
+        WaitReason::LeftAlone,
+        WaitReason::Backoff(time),
+        WaitReason::Occupied(time),
+        WaitReason::Unreadable(time),
+        WaitReason::Refused,
+    ] {
+        has(&why(&waiting("f", reason)));
+        assert!(SCRIPT.contains(&format!("case \"{}\":", reason.kind().as_str())), "{reason:?}");
+    }
+    for words in ["not connected yet", "the peer has not told what it has left", "dialling"] {
+        has(words);
+    }
 }
