@@ -8,8 +8,10 @@ use std::time::{Duration, Instant};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-/// A peer that runs has answered by then, so it is never probed.
-const FIRST_PROBE: Duration = Duration::from_millis(500);
+/// A near peer that runs has answered by then, so it is never probed. Not later: routers and hosts
+/// send few ICMP messages a second (RFC 1812 section 4.3.2.8), and the packets of a dial use them
+/// up.
+const FIRST_PROBE: Duration = Duration::from_millis(150);
 /// Interval between probes: the user learns of a change within some seconds. A probe is one packet
 /// to a port that answers, and three of 1,200 bytes to one that does not.
 const INTERVAL: Duration = Duration::from_secs(5);

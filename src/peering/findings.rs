@@ -5,6 +5,9 @@ use std::net::SocketAddr;
 
 /// A port that answers this many probes in a row, without a handshake meanwhile, completes none.
 const ANSWERS_WITHOUT_HANDSHAKE: u32 = 3;
+/// Silent probes in a row that outweigh an ICMP message from before: a host that limits its ICMP
+/// messages leaves some packets without one.
+const SILENT_PROBES: u32 = 3;
 /// Maximum number of addresses of a name that are probed.
 pub(crate) const MAX_PROBED: usize = 8;
 
@@ -23,6 +26,8 @@ struct Address {
     probe: Option<Hindrance>,
     /// Probes in a row that were answered.
     answers: u32,
+    /// Probes in a row without an answer or an ICMP message.
+    silent: u32,
     /// How the last completed dial ended.
     dial: Option<Hindrance>,
 }
@@ -36,7 +41,7 @@ impl Findings {
             .take(MAX_PROBED)
             .map(|addr| match before.iter().position(|address| address.addr == *addr) {
                 Some(at) => before.swap_remove(at),
-                None => Address { addr: *addr, probe: None, answers: 0, dial: None },
+                None => Address { addr: *addr, probe: None, answers: 0, silent: 0, dial: None },
             })
             .collect();
     }
@@ -54,7 +59,13 @@ impl Findings {
     /// Takes the result of a probe.
     pub(crate) fn probed(&mut self, addr: SocketAddr, result: Result<(), Hindrance>) {
         let Some(address) = self.find(addr) else { return };
+        address.silent = match result {
+            Err(Hindrance::NoAnswer) => address.silent.saturating_add(1),
+            _ => 0,
+        };
         match result {
+            Err(Hindrance::NoAnswer)
+                if address.silent < SILENT_PROBES && address.probe.is_some_and(by_icmp) => {}
             Ok(()) => (address.probe, address.answers) = (None, address.answers.saturating_add(1)),
             // The peer that refused is no longer there.
             Err(hindrance) => {
@@ -74,6 +85,7 @@ impl Findings {
     pub(crate) fn clear(&mut self) {
         for address in &mut self.addresses {
             (address.probe, address.answers, address.dial) = (None, 0, None);
+            address.silent = 0;
         }
     }
 
@@ -112,6 +124,11 @@ impl Findings {
         };
         self.addresses.iter_mut().find(|address| is_same(&address.addr))
     }
+}
+
+/// Whether an ICMP message from elsewhere says it.
+fn by_icmp(hindrance: Hindrance) -> bool {
+    matches!(hindrance, Hindrance::PortClosed | Hindrance::Prohibited | Hindrance::HostUnreachable)
 }
 
 #[cfg(test)]
@@ -170,6 +187,27 @@ mod tests {
     }
 
     #[test]
+    fn a_silent_probe_does_not_outweigh_an_icmp_message() {
+        let mut one = findings(1);
+        for met in [Hindrance::PortClosed, Hindrance::Prohibited, Hindrance::HostUnreachable] {
+            one.probed(addr(1), Err(met));
+            for _ in 1..SILENT_PROBES {
+                one.probed(addr(1), Err(Hindrance::NoAnswer));
+                assert_eq!(verdict(&one), Some(met));
+            }
+            one.probed(addr(1), Err(met));
+            for _ in 0..SILENT_PROBES {
+                one.probed(addr(1), Err(Hindrance::NoAnswer));
+            }
+            assert_eq!(verdict(&one), Some(Hindrance::NoAnswer));
+        }
+        // This host's own word is never limited.
+        one.probed(addr(1), Err(Hindrance::NoRoute));
+        one.probed(addr(1), Err(Hindrance::NoAnswer));
+        assert_eq!(verdict(&one), Some(Hindrance::NoAnswer));
+    }
+
+    #[test]
     fn a_name_that_does_not_resolve_explains_silence_only() {
         let mut one = findings(1);
         one.name_resolves(false);
@@ -183,7 +221,9 @@ mod tests {
             assert_eq!(verdict(&one), Some(told));
         }
         one.name_resolves(true);
-        one.probed(addr(1), Err(Hindrance::NoAnswer));
+        for _ in 0..SILENT_PROBES {
+            one.probed(addr(1), Err(Hindrance::NoAnswer));
+        }
         assert_eq!(verdict(&one), Some(Hindrance::NoAnswer));
     }
 

@@ -5,7 +5,6 @@ pub(super) use system::{is_prohibited, report_errors};
 
 #[cfg(target_os = "linux")]
 mod system {
-    use nix::libc::{sock_extended_err, sockaddr_in6};
     use nix::sys::socket::sockopt::{Ipv4RecvErr, Ipv6RecvErr};
     use nix::sys::socket::{ControlMessageOwned, MsgFlags, recvmsg, setsockopt};
     use std::io::IoSliceMut;
@@ -42,9 +41,8 @@ mod system {
 
     /// Origin, type and code of the next message.
     fn next(socket: &UdpSocket) -> Option<(u8, u8, u8)> {
-        // The queue has the packet too.
-        let (mut packet, mut control) =
-            ([0; 64], nix::cmsg_space!(sock_extended_err, sockaddr_in6));
+        // The queue has the packet too, and control messages that the socket's owner asked for.
+        let (mut packet, mut control) = ([0; 64], [0; 512]);
         let mut parts = [IoSliceMut::new(&mut packet)];
         let flags = MsgFlags::MSG_ERRQUEUE | MsgFlags::MSG_DONTWAIT;
         let message = recvmsg::<()>(socket.as_raw_fd(), &mut parts, Some(&mut control), flags);
