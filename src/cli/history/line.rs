@@ -100,7 +100,7 @@ impl Summary {
             }
         }
         for (count, what) in [
-            (self.folders, "folders and links"),
+            (self.folders, if self.folders == 1 { "folder or link" } else { "folders and links" }),
             (self.refused, "refused"),
             (self.failed, "failed"),
             (self.removed, "removed from Outgoing"),
@@ -154,7 +154,7 @@ mod tests {
         entries.iter().for_each(|entry| summary.add(entry));
         assert_eq!(
             summary.text(),
-            "1 file sent, 2.10 MB; 1 file received, 2.10 MB; 1 folders and links; 1 refused; \
+            "1 file sent, 2.10 MB; 1 file received, 2.10 MB; 1 folder or link; 1 refused; \
              2 removed from Outgoing"
         );
     }
