@@ -185,7 +185,9 @@ fn it_fits_a_phone() {
                 frame.style = 'width: {width}px; height: 5000px; max-width: none; border: 0';
                 document.body.append(frame);
                 setInterval(() => {{
+                    // It has none while it loads.
                     const root = frame.contentDocument.documentElement;
+                    if (!root) return;
                     const peers = frame.contentDocument.querySelectorAll('.peer').length;
                     const over = root.scrollWidth - root.clientWidth;
                     document.body.dataset.over = [peers, over, root.clientWidth].join(' ');
