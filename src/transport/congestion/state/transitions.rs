@@ -28,6 +28,15 @@ const DEEP_CYCLES_CALM: u64 = 6;
 const FOREIGN_QUEUE_ROUNDS: u32 = 4;
 /// A round without a mark gives back this much of the window.
 const ECN_RECOVERY: f64 = 0.05;
+/// Loss beyond path loss by which a round on a variable path shows that the queue has overflowed
+/// (draft-ietf-ccwg-bbr: 2 %).
+const OVERFLOW_LOSS: f64 = 0.02;
+/// An overflow multiplies the window by the first, and each round without one multiplies the limit
+/// by the second.
+const OVERFLOW_BETA: f64 = 0.85;
+const OVERFLOW_RECOVERY: f64 = 1.05;
+/// The limit is at least this many BDP, more than Cruise has on a steady path.
+const OVERFLOW_MIN_GAIN: f64 = 1.2;
 
 impl Core {
     pub(crate) fn on_round(&mut self, now: Instant, delivered: u64, round: &Round) {
@@ -36,8 +45,25 @@ impl Core {
         let seconds = now.saturating_duration_since(since).as_secs_f64();
         self.round_rate = (delivered - before) as f64 / seconds.max(1e-6);
         self.round_start = (delivered, now);
+        self.update_variability(now, round);
         let facts = self.facts(now, round);
         self.advance(now, facts, 0.0);
+    }
+
+    /// Measures how variable the path is. On a variable one, a queue that overflows limits the
+    /// window: the slack alone would fill a short queue all the time.
+    fn update_variability(&mut self, now: Instant, round: &Round) {
+        let full = matches!(self.phase(), Phase::ProbeDown | Phase::Cruise | Phase::ProbeUp);
+        let rate = (full && !round.app_limited && round.rate > 0.0).then_some(round.rate);
+        self.model.variability.on_round(now, rate);
+        if self.model.variable_slack() == 0.0 {
+            self.max_window = f64::INFINITY;
+        } else if round.loss > OVERFLOW_LOSS + 1.5 * self.model.path_loss() {
+            let min = OVERFLOW_MIN_GAIN * self.model.rate() * self.model.min_rtt;
+            self.max_window = (OVERFLOW_BETA * self.target()).max(min);
+        } else {
+            self.max_window *= OVERFLOW_RECOVERY;
+        }
     }
 
     /// The facts of this round for the current phase.
@@ -84,7 +110,8 @@ impl Core {
     fn foreign_queue(&self) -> f64 {
         // By the path's rate, not by the share that is left: a small share would hide the queue.
         let rate = self.peak_rate.max(self.model.rate()).max(1.0);
-        0.01 + 0.1 * self.model.min_rtt + self.min_window() / rate
+        let own = self.min_window() / rate + self.model.variable_slack();
+        0.01 + 0.1 * self.model.min_rtt + own
     }
 
     /// Counts rounds with a queue while this sender's own window makes none. Returns whether they
