@@ -301,7 +301,7 @@ impl Model {
 
     /// Seconds' worth of data beyond the BDP that a variable rate calls for; 0 on a steady path.
     pub(crate) fn variable_slack(&self) -> f64 {
-        self.variability.slack(self.min_rtt)
+        self.variability.slack(self.min_rtt, self.rate())
     }
 
     /// Queueing delay, in seconds, that does not count as a queue: the sender's own bursts and, on

@@ -14,11 +14,14 @@ const SKIPPED_ROUNDS: u32 = 2;
 /// and steady again below the second.
 const VARIABLE_LEVEL: f64 = 2.5;
 const STEADY_LEVEL: f64 = 0.5;
-/// Seconds' worth of data beyond the BDP for each unit of the level, and their maximum: on any
-/// path, and in minimum RTTs, because on a fast path near by the same time is megabytes.
+/// Seconds' worth of data at the peak rate, beyond the BDP, for each unit of the level, and their
+/// maximum: on any path, and in minimum RTTs, because on a fast path near by the same time is
+/// megabytes.
 const SLACK: f64 = 0.03;
 const MAX_SLACK: f64 = 0.12;
 const MAX_SLACK_RTTS: f64 = 3.0;
+/// The peak counts as at most this many times the present rate, which limits the queueing delay.
+const MAX_PEAK: f64 = 5.0;
 
 /// The variability of a path's rate: recent rises and falls of its logarithm. Rises alone or falls
 /// alone are a path that has changed once, for example because a competing sender left or came.
@@ -28,6 +31,8 @@ pub(crate) struct Variability {
     falls: f64,
     /// The rate after the last swing, bytes per second.
     reference: Option<f64>,
+    /// The highest rate of recent rounds, bytes per second: it fades as the swings do.
+    peak: f64,
     updated: Option<Instant>,
     to_skip: u32,
     is_variable: bool,
@@ -46,6 +51,7 @@ impl Variability {
             self.to_skip -= 1;
             return;
         }
+        self.peak = self.peak.max(rate);
         let swing = (rate / *self.reference.get_or_insert(rate)).ln();
         if swing.abs() > MIN_SWING.ln() {
             self.reference = Some(rate);
@@ -60,6 +66,7 @@ impl Variability {
             let seconds = now.saturating_duration_since(before).as_secs_f64();
             let kept = (-seconds / MEMORY).exp();
             (self.rises, self.falls) = (self.rises * kept, self.falls * kept);
+            self.peak *= kept;
         }
         let limit = if self.is_variable { STEADY_LEVEL } else { VARIABLE_LEVEL };
         self.is_variable = self.level() > limit;
@@ -72,12 +79,13 @@ impl Variability {
     }
 
     /// Seconds' worth of data beyond the BDP that keep a path of this minimum RTT full when its
-    /// rate rises.
-    pub(crate) fn slack(&self, min_rtt: f64) -> f64 {
+    /// rate, now `rate` bytes per second, rises to its recent peak.
+    pub(crate) fn slack(&self, min_rtt: f64, rate: f64) -> f64 {
         if !self.is_variable {
             return 0.0;
         }
-        (SLACK * self.level()).min(MAX_SLACK).min(MAX_SLACK_RTTS * min_rtt)
+        let at_peak = (SLACK * self.level()).min(MAX_SLACK).min(MAX_SLACK_RTTS * min_rtt);
+        at_peak * (self.peak / rate.max(1.0)).clamp(1.0, MAX_PEAK)
     }
 }
 
@@ -87,16 +95,17 @@ mod tests {
 
     use super::*;
 
-    /// The slack in milliseconds after rounds of 100 ms with these rates; 0 is a round that the
-    /// sender limited.
+    /// The slack in milliseconds at the last rate, after rounds of 100 ms with these rates; 0 is a
+    /// round that the sender limited.
     fn slack_after(rates: &[f64]) -> f64 {
         let start = Instant::now();
         let mut variability = Variability::default();
         for (n, rate) in (0..).zip(rates) {
-            let rate = Some(*rate).filter(|rate| *rate > 0.0);
+            let rate = Some(1e6 * rate).filter(|rate| *rate > 0.0);
             variability.on_round(start + Duration::from_millis(100 * n), rate);
         }
-        (1e3 * variability.slack(0.05)).round()
+        let last = rates.last().copied().unwrap_or(0.0);
+        (1e3 * variability.slack(0.05, 1e6 * last)).round()
     }
 
     #[test]
@@ -111,6 +120,15 @@ mod tests {
     fn slow_changes_count_and_small_ones_do_not() {
         assert!(slack_after(&[8.0, 6.0, 4.5, 3.3, 4.5, 6.0, 8.0].repeat(3)) > 40.0);
         assert_eq!(slack_after(&[8.0, 5.0].repeat(10)), 0.0);
+    }
+
+    #[test]
+    fn a_rate_that_fell_keeps_the_slack_of_its_peak() {
+        let swings = [8.0, 3.0].repeat(6);
+        let slack = |last| slack_after(&[&swings[..], &[8.0, last]].concat());
+        assert_eq!(slack(8.0), 120.0);
+        assert!((230.0..=240.0).contains(&slack(4.0)), "{}", slack(4.0));
+        assert_eq!(slack(0.5), 600.0, "the maximum");
     }
 
     #[test]
@@ -132,6 +150,6 @@ mod tests {
         assert_eq!(slack_after(&[&swings[..], &[8.0; 400]].concat()), 0.0);
         let level =
             Variability { rises: 9.0, falls: 9.0, is_variable: true, ..Variability::default() };
-        assert_eq!(level.slack(0.002), 0.006);
+        assert_eq!(level.slack(0.002, 1e6), 0.006);
     }
 }

@@ -31,10 +31,11 @@ const ECN_RECOVERY: f64 = 0.05;
 /// Loss beyond path loss by which a round on a variable path shows that the queue has overflowed
 /// (draft-ietf-ccwg-bbr: 2 %).
 const OVERFLOW_LOSS: f64 = 0.02;
-/// An overflow multiplies the window by the first, and each round without one multiplies the limit
-/// by the second.
-const OVERFLOW_BETA: f64 = 0.85;
-const OVERFLOW_RECOVERY: f64 = 1.05;
+/// An overflow multiplies the window by the first, as in CUBIC (RFC 9438), and each round without
+/// one adds the second to the limit, in packets. Additive recovery makes the shares of two senders
+/// converge.
+const OVERFLOW_BETA: f64 = 0.7;
+const OVERFLOW_RECOVERY: f64 = 5.0;
 /// The limit is at least this many BDP, more than Cruise has on a steady path.
 const OVERFLOW_MIN_GAIN: f64 = 1.2;
 
@@ -62,7 +63,7 @@ impl Core {
             let min = OVERFLOW_MIN_GAIN * self.model.rate() * self.model.min_rtt;
             self.max_window = (OVERFLOW_BETA * self.target()).max(min);
         } else {
-            self.max_window *= OVERFLOW_RECOVERY;
+            self.max_window += OVERFLOW_RECOVERY * self.mtu;
         }
     }
 
