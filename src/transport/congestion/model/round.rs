@@ -1,4 +1,4 @@
-//! What the model learns in a round trip, and under which load.
+//! A finished round trip, and the load under which its packets were sent.
 
 /// How packets load the path. Loss below the path's rate is path loss.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

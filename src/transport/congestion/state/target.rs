@@ -10,7 +10,7 @@ const CRUISE_GAIN: f64 = 1.05;
 /// Cruise's gain where the path drops all data above its rate at once, as a policer does.
 const MIN_CRUISE_GAIN: f64 = 0.96;
 /// Seconds' worth of data beyond the BDP: covers bursts, timers of 1 ms and batched reads.
-const SLACK: f64 = 0.002;
+pub(super) const SLACK: f64 = 0.002;
 /// The window of ProbeRTT and of the competitive probe, in BDP.
 const PROBE_RTT_GAIN: f64 = 0.5;
 
