@@ -121,6 +121,16 @@ fn recordings() {
     }
 }
 
+/// The first flow's share of a link with a queue of 256 kB, where the second starts `stagger`
+/// seconds later.
+fn share(pair: &Pair, kinds: [Kind; 2], stagger: f64, seed: u64) -> f64 {
+    let (forward, backward) = (pair.forward.clone(), pair.backward.clone());
+    let seconds = forward.length().min(120.0);
+    let link = LinkConfig::recorded(forward, backward, 40.0, 256e3);
+    let name = format!("{} {kinds:?} +{stagger}", pair.name);
+    seeded(&name, link, kinds, stagger, seconds, seed)
+}
+
 #[test]
 #[ignore = "a survey, not a test: --release, minutes; RFT_TRACES names a folder of recordings"]
 fn sharing() {
@@ -128,14 +138,22 @@ fn sharing() {
     for pair in recorded_pairs().into_iter().chain(synthetic) {
         for kinds in [[Kind::Ours, Kind::Cubic], [Kind::Ours, Kind::Ours]] {
             for stagger in [0.013, 5.026] {
-                let (forward, backward) = (pair.forward.clone(), pair.backward.clone());
-                let seconds = forward.length().min(120.0);
-                let link = LinkConfig::recorded(forward, backward, 40.0, 256e3);
-                let name = format!("{} {kinds:?} +{stagger}", pair.name);
-                seeded(&name, link, kinds, stagger, seconds, 1);
+                share(&pair, kinds, stagger, 1);
             }
         }
     }
+}
+
+#[test]
+fn two_senders_share_wifi() {
+    let shares = [1, 2, 3].map(|seed| {
+        let (forward, backward) = (synthetic::wifi(seed), synthetic::constant(10.0));
+        let pair = Pair { name: format!("wifi {seed}"), forward, backward };
+        share(&pair, [Kind::Ours, Kind::Ours], 5.026, 1)
+    });
+    let larger = shares.map(|share| share.max(1.0 - share)).iter().sum::<f64>() / 3.0;
+    // 0.65 if the limit after an overflow grew by 5 % a round.
+    assert!(larger < 0.6, "{shares:.2?}");
 }
 
 /// Plays three links of a kind. The mean share of the capacity must be over `share`, and the mean
@@ -152,8 +170,8 @@ fn check(name: &str, generate: Generator, share: f64, p95: f64) {
     let (has, delay, dropped) = (mean(|o| o.share), mean(|o| o.p95), mean(|o| o.dropped));
     assert!(has > share, "{name}: {has:.3} of the capacity");
     assert!(delay < p95, "{name}: p95 {delay:.3} s");
-    // Without a limit after an overflow this is a third on Wi-Fi.
-    assert!(dropped < 0.12, "{name}: {dropped:.3} dropped");
+    // Without a limit after an overflow this is half on Wi-Fi.
+    assert!(dropped < 0.08, "{name}: {dropped:.3} dropped");
 }
 
 // Headers leave 95.7 % of the capacity. The comments have the figures of a controller that keeps no
