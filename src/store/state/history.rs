@@ -26,7 +26,7 @@ const META: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("meta");
 const INSTALLATION: &str = "installation";
 const BYTES: &str = "bytes";
 /// Maximum size of all blocks. The oldest are dropped first.
-const MAX_BYTES: u64 = 128 << 20;
+const MAX_BYTES: u64 = 64 << 20;
 const POINTS: FailPoints = FailPoints {
     made: "history.made",
     read: "history.read",
