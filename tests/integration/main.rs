@@ -29,6 +29,7 @@ mod disks;
 mod docs;
 #[cfg(target_os = "linux")]
 mod flood;
+#[cfg(unix)]
 mod history;
 #[cfg(target_os = "linux")]
 mod hostile;
