@@ -18,8 +18,8 @@ mod shutdown;
 mod status;
 mod top;
 
-use args::{Command, CommandLine};
-use clap::Parser;
+use args::Command;
+use args::wrong::{self, Unparsed};
 use exit::Failure;
 use output::text::{self, Palette};
 use rft::cause;
@@ -29,16 +29,14 @@ use std::process::ExitCode;
 
 /// Runs the command that the arguments name.
 pub(crate) fn main() -> ExitCode {
-    let line = match CommandLine::try_parse() {
+    let line = match wrong::parse() {
         Ok(line) => line,
-        Err(error) => {
-            let code = u8::try_from(error.exit_code()).unwrap_or(exit::ARGUMENTS);
-            // Help goes to stdout, a complaint to stderr.
-            let printed = error.print().and_then(|()| io::stdout().flush());
-            return match printed.or_else(not_printed) {
-                Err(failure) if code == exit::DONE => fail(&failure),
-                _ => ExitCode::from(code),
-            };
+        Err(Unparsed::Wrong(failure)) => return fail(&failure),
+        Err(Unparsed::Text(text)) => {
+            let printed = text.print().and_then(|()| io::stdout().flush());
+            return printed
+                .or_else(not_printed)
+                .map_or_else(|failure| fail(&failure), |()| ExitCode::SUCCESS);
         }
     };
     let result = match &line.command {

@@ -5,7 +5,10 @@
 mod log;
 #[cfg(unix)]
 mod operator;
+#[cfg(unix)]
+mod password_input;
 mod refusals;
+mod wrong_lines;
 
 use crate::harness::events::sent_paths;
 use crate::harness::files::{hash_of, names, plant_big};

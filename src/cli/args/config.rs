@@ -1,6 +1,7 @@
 //! The [`Config`] that the arguments describe.
 
-use super::{CheckArgs, CommandLine, LISTEN, Options, address, units};
+use super::place::Target;
+use super::{CheckArgs, CommandLine, Options, address, habits, place, units};
 use crate::cli::exit::Failure;
 use rft::cause;
 use rft::check::Subject;
@@ -20,11 +21,8 @@ impl CommandLine {
     /// Exit codes 2, 3, 4 and 14: arguments, PEER, PORT, a number.
     pub(crate) fn config(&self) -> Result<Config, Failure> {
         let options = &self.options;
-        let (Some(peer), Some(port)) = (&self.peer, &self.port) else {
-            return Err(Failure::usage("PEER and PORT are missing; see rft --help"));
-        };
-        let host = if peer == LISTEN { None } else { Some(address::peer(peer)?) };
-        let port = address::port(port)?;
+        habits::check(&self.place)?;
+        let Target { host, port } = self.place.target("rft")?.ok_or_else(place::nothing)?;
         let mut config =
             Config::new(host.map(|host| PeerAddress { host, port }), port, &options.dir);
         config.bind = options.bind.as_deref().map(address::bind).transpose()?;
@@ -93,15 +91,13 @@ impl CheckArgs {
     /// # Errors
     /// Exit codes 2, 3, 4 and 14: arguments, PEER, PORT, a number.
     pub(crate) fn subject(&self) -> Result<Subject, Failure> {
-        let port = self.check_port.as_deref().map(address::port).transpose()?;
-        let named = self.check_peer.as_deref().filter(|peer| *peer != LISTEN);
-        let host = named.map(address::peer).transpose()?;
+        let target = self.place.target("rft check")?;
         Ok(Subject {
             folders: folders(&self.dir, self.outgoing.as_deref(), self.incoming.as_deref())?,
             min_free: units::size("--min-free", &self.min_free)?,
-            port,
+            port: target.as_ref().map(|target| target.port),
             bind: self.bind.as_deref().map(address::bind).transpose()?,
-            peer: host.zip(port).map(|(host, port)| PeerAddress { host, port }),
+            peer: target.and_then(|Target { host, port }| Some(PeerAddress { host: host?, port })),
         })
     }
 }

@@ -3,11 +3,15 @@
 mod address;
 pub(crate) mod choices;
 mod config;
+mod habits;
+mod place;
 mod units;
+pub(crate) mod wrong;
 
 use crate::cli::exit::Failure;
 use choices::{AfterSendArg, CompressArg, CongestionArg, OnConflictArg, Progress, TempNamesArg};
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueHint};
+use place::Place;
 use rft::config::{Folders, TempNames};
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -40,21 +44,16 @@ fn after_long_help() -> clap::builder::StyledStr {
     override_usage = USAGE,
     after_help = EXAMPLES,
     after_long_help = after_long_help(),
-    subcommand_negates_reqs = true,
     args_conflicts_with_subcommands = true,
     disable_help_subcommand = true,
     disable_help_flag = true,
     max_term_width = 100
 )]
 pub(crate) struct CommandLine {
-    /// The other host's IP address or name; `listen` accepts any with the password
-    #[arg(value_name = "PEER", required = true, value_hint = ValueHint::Hostname, allow_negative_numbers = true)]
-    peer: Option<String>,
-    /// UDP port, 1-65535, the same on both hosts
-    #[arg(value_name = "PORT", required = true, allow_negative_numbers = true)]
-    port: Option<String>,
     #[command(flatten)]
     pub(crate) options: Options,
+    #[command(flatten)]
+    place: Place,
     /// Print the most used options (-h) or all of them (--help)
     #[arg(short, long, global = true, action = clap::ArgAction::Help)]
     help: Option<bool>,
@@ -109,12 +108,8 @@ pub(crate) struct CheckArgs {
     /// Print each step as a JSON object in one line
     #[arg(long)]
     pub(crate) json: bool,
-    /// The peer, as on its command line; or `listen`. Without it only this host is checked
-    #[arg(value_name = "PEER", requires = "check_port", value_hint = ValueHint::Hostname, allow_negative_numbers = true)]
-    check_peer: Option<String>,
-    /// UDP port of both hosts
-    #[arg(value_name = "PORT", allow_negative_numbers = true)]
-    check_port: Option<String>,
+    #[command(flatten)]
+    place: Place,
 }
 
 /// Options of `rft status`.
@@ -204,7 +199,7 @@ pub(crate) struct Options {
     #[arg(long, help_heading = "Folders", hide_short_help = true)]
     pub(crate) no_sandbox: bool,
 
-    /// First line is the password (else env RFT_PASSWORD, else a prompt)
+    /// First line is the password; -: stdin (else RFT_PASSWORD, else a prompt)
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, help_heading = "Password")]
     pub(crate) password_file: Option<PathBuf>,
     /// Stop with code 9 when a peer offers a wrong password
