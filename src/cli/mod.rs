@@ -51,9 +51,10 @@ pub(crate) fn main() -> ExitCode {
             .map_err(|error| unknown("the system has no random numbers", &error))
             .and_then(|phrase| print(format!("{}\n", *phrase).as_bytes())),
         Some(Command::Completions { shell }) => print(&manual::completions(*shell)),
-        Some(Command::Man) => manual::man_page()
-            .map_err(|error| unknown("the man page cannot be written", &error))
-            .and_then(|page| print(&page)),
+        Some(Command::Man { list: true, .. }) => print(manual::page_names().as_bytes()),
+        Some(Command::Man { command, .. }) => {
+            manual::man_page(command.as_deref()).and_then(|page| print(&page))
+        }
     };
     result.map_or_else(|failure| fail(&failure), |()| ExitCode::SUCCESS)
 }

@@ -3,6 +3,7 @@
 
 #[cfg(unix)]
 mod log;
+mod manual;
 #[cfg(unix)]
 mod operator;
 #[cfg(unix)]

@@ -83,8 +83,15 @@ pub(crate) enum Command {
         /// bash, elvish, fish, powershell or zsh
         shell: clap_complete::Shell,
     },
-    /// Print the man page (view it with `rft man | man -l -`)
-    Man,
+    /// Print a man page (view it with `rft man | man -l -`)
+    Man {
+        /// The command that it describes; without it, rft itself
+        #[arg(value_name = "COMMAND")]
+        command: Option<String>,
+        /// Print the names of all pages
+        #[arg(long, conflicts_with = "command")]
+        list: bool,
+    },
 }
 
 /// Options of `rft check`.
@@ -199,7 +206,7 @@ pub(crate) struct Options {
     #[arg(long, help_heading = "Folders", hide_short_help = true)]
     pub(crate) no_sandbox: bool,
 
-    /// First line is the password; -: stdin (else RFT_PASSWORD, else a prompt)
+    /// First line: the password; -: stdin (else RFT_PASSWORD, else a prompt)
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, help_heading = "Password")]
     pub(crate) password_file: Option<PathBuf>,
     /// Stop with code 9 when a peer offers a wrong password
