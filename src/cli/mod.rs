@@ -2,6 +2,7 @@
 
 mod args;
 mod check;
+mod config;
 mod demo;
 mod exit;
 mod history;
@@ -46,6 +47,7 @@ pub(crate) fn main() -> ExitCode {
         Some(Command::Top(args)) => top::run(args),
         Some(Command::History(args)) => history::run(args),
         Some(Command::Receipt(args)) => history::run_receipt(args),
+        Some(Command::Config(args)) => config::run(&line, args),
         Some(Command::Demo(args)) => demo::run(args),
         Some(Command::Passphrase) => passphrase::generate()
             .map_err(|error| unknown("the system has no random numbers", &error))

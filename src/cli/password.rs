@@ -11,7 +11,7 @@ use std::path::Path;
 use zeroize::{Zeroize, Zeroizing};
 
 /// Environment variable with the password.
-const VARIABLE: &str = "RFT_PASSWORD";
+pub(super) const VARIABLE: &str = "RFT_PASSWORD";
 /// Bytes read from a password file.
 const MAX_FILE_SIZE: u64 = 64 * 1024;
 /// A password with fewer characters gets a warning.

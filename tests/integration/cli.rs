@@ -9,6 +9,8 @@ mod operator;
 #[cfg(unix)]
 mod password_input;
 mod refusals;
+#[cfg(unix)]
+mod settings;
 mod wrong_lines;
 
 use crate::harness::events::sent_paths;

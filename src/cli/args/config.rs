@@ -1,7 +1,7 @@
 //! The [`Config`] that the arguments describe.
 
 use super::place::Target;
-use super::{CheckArgs, CommandLine, Options, address, habits, place, units};
+use super::{CheckArgs, CommandLine, ConfigArgs, Options, address, habits, place, units};
 use crate::cli::exit::Failure;
 use rft::cause;
 use rft::check::Subject;
@@ -20,40 +20,59 @@ impl CommandLine {
     /// # Errors
     /// Exit codes 2, 3, 4 and 14: arguments, PEER, PORT, a number.
     pub(crate) fn config(&self) -> Result<Config, Failure> {
-        let options = &self.options;
+        if let Some(Failure { code, reason }) = &self.wrong_file {
+            return Err(Failure::new(*code, reason.clone()));
+        }
         habits::check(&self.place)?;
-        let Target { host, port } = self.place.target("rft")?.ok_or_else(place::nothing)?;
-        let mut config =
-            Config::new(host.map(|host| PeerAddress { host, port }), port, &options.dir);
-        config.bind = options.bind.as_deref().map(address::bind).transpose()?;
-        config.folders = options.folders()?;
-        config.after_send = options.after_send.into();
-        config.on_conflict = options.on_conflict.into();
-        config.drain = options.drain;
-        config.wait = options.wait()?;
-        config.waits = options.waits()?;
-        config.temp_names = options.temp_names.into();
-        let send_open = options.send_open.as_deref();
-        config.send_open =
-            send_open.map(|text| units::duration("--send-open", text)).transpose()?;
-        config.grace = units::duration("--grace", &options.grace)?;
-        config.history = units::duration("--history", &options.history)?;
-        let limit_rate = options.limit_rate.as_deref();
-        config.limit_rate = limit_rate.map(|text| units::rate("--limit-rate", text)).transpose()?;
-        config.congestion = options.congestion.into();
-        config.compress = options.compress.into();
-        config.in_flight = units::count("--in-flight", &options.in_flight, 1, MAX_IN_FLIGHT)?;
-        config.exit_on_auth_failure = options.exit_on_auth_failure;
-        let max_file_size = options.max_file_size.as_deref();
-        config.max_file_size =
-            max_file_size.map(|text| units::size("--max-file-size", text)).transpose()?;
-        let max_incoming = options.max_incoming_bytes.as_deref();
-        config.max_incoming_bytes =
-            max_incoming.map(|text| units::size("--max-incoming-bytes", text)).transpose()?;
-        config.min_free = units::size("--min-free", &options.min_free)?;
-        config.memory = units::size_at_least("--memory", &options.memory, MIN_MEMORY)?;
-        Ok(config)
+        let target = self.place.target("rft")?.ok_or_else(place::nothing)?;
+        config(&self.options, target)
     }
+}
+
+impl ConfigArgs {
+    /// Checks all values; PEER and PORT may be missing.
+    ///
+    /// # Errors
+    /// As of a peer.
+    pub(crate) fn check(&self) -> Result<(), Failure> {
+        let target = self.place.target("rft")?;
+        let target = target.unwrap_or(Target { host: None, port: 1 });
+        config(&self.options, target)?;
+        self.options.metrics().map(|_| ())
+    }
+}
+
+/// The configuration of a peer.
+fn config(options: &Options, target: Target) -> Result<Config, Failure> {
+    let Target { host, port } = target;
+    let mut config = Config::new(host.map(|host| PeerAddress { host, port }), port, &options.dir);
+    config.bind = options.bind.as_deref().map(address::bind).transpose()?;
+    config.folders = options.folders()?;
+    config.after_send = options.after_send.into();
+    config.on_conflict = options.on_conflict.into();
+    config.drain = options.drain;
+    config.wait = options.wait()?;
+    config.waits = options.waits()?;
+    config.temp_names = options.temp_names.into();
+    let send_open = options.send_open.as_deref();
+    config.send_open = send_open.map(|text| units::duration("--send-open", text)).transpose()?;
+    config.grace = units::duration("--grace", &options.grace)?;
+    config.history = units::duration("--history", &options.history)?;
+    let limit_rate = options.limit_rate.as_deref();
+    config.limit_rate = limit_rate.map(|text| units::rate("--limit-rate", text)).transpose()?;
+    config.congestion = options.congestion.into();
+    config.compress = options.compress.into();
+    config.in_flight = units::count("--in-flight", &options.in_flight, 1, MAX_IN_FLIGHT)?;
+    config.exit_on_auth_failure = options.exit_on_auth_failure;
+    let max_file_size = options.max_file_size.as_deref();
+    config.max_file_size =
+        max_file_size.map(|text| units::size("--max-file-size", text)).transpose()?;
+    let max_incoming = options.max_incoming_bytes.as_deref();
+    config.max_incoming_bytes =
+        max_incoming.map(|text| units::size("--max-incoming-bytes", text)).transpose()?;
+    config.min_free = units::size("--min-free", &options.min_free)?;
+    config.memory = units::size_at_least("--memory", &options.memory, MIN_MEMORY)?;
+    Ok(config)
 }
 
 impl Options {
@@ -80,7 +99,7 @@ impl Options {
         self.wait.as_deref().map(|text| units::duration("--wait", text)).transpose()
     }
 
-    fn folders(&self) -> Result<Folders, Failure> {
+    pub(super) fn folders(&self) -> Result<Folders, Failure> {
         folders(&self.dir, self.outgoing.as_deref(), self.incoming.as_deref())
     }
 }

@@ -5,6 +5,7 @@ pub(crate) mod choices;
 mod config;
 mod habits;
 mod place;
+pub(crate) mod settings;
 mod units;
 pub(crate) mod wrong;
 
@@ -13,6 +14,7 @@ use choices::{AfterSendArg, CompressArg, CongestionArg, OnConflictArg, Progress,
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueHint};
 use place::Place;
 use rft::config::{Folders, TempNames};
+use settings::Setting;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
@@ -28,8 +30,7 @@ Two hosts, the same password; one's ./Outgoing lands in the other's ./Incoming:
   alice$ rft bob.example.org 4000          bob$ rft alice.example.org 4000
 alice behind NAT; or once, from a script, until all is sent:
   alice$ rft bob.example.org 4000          bob$ rft listen 4000
-  alice$ rft --drain --password-file pw bob.example.org 4000
-`rft demo` shows it on one machine; `rft passphrase` makes a good password.";
+  alice$ rft --drain --password-file pw bob.example.org 4000";
 
 /// The text below all options: the examples, and the names that `--temp-names` leaves alone.
 fn after_long_help() -> clap::builder::StyledStr {
@@ -59,6 +60,15 @@ pub(crate) struct CommandLine {
     help: Option<bool>,
     #[command(subcommand)]
     pub(crate) command: Option<Command>,
+    /// The peer's options in force, with their sources.
+    #[arg(skip)]
+    pub(crate) settings: Vec<Setting>,
+    /// The configuration file, if there is one.
+    #[arg(skip)]
+    pub(crate) config_file: Option<PathBuf>,
+    /// Why the file cannot be used.
+    #[arg(skip)]
+    wrong_file: Option<Failure>,
 }
 
 /// The commands besides running a peer.
@@ -74,6 +84,8 @@ pub(crate) enum Command {
     Receipt(ReceiptArgs),
     /// Check everything that an exchange needs, and say how to mend it
     Check(CheckArgs),
+    /// Print the options in force, and where each is from
+    Config(Box<ConfigArgs>),
     /// Run two real peers on this machine that exchange a few files
     Demo(DemoArgs),
     /// Print a random pass phrase of 80 bits that is easy to read aloud
@@ -181,6 +193,15 @@ pub(crate) struct ReceiptArgs {
     pub(crate) file: PathBuf,
 }
 
+/// Options of `rft config`: those of the peer, and its words.
+#[derive(Debug, Args)]
+pub(crate) struct ConfigArgs {
+    #[command(flatten)]
+    options: Options,
+    #[command(flatten)]
+    place: Place,
+}
+
 /// Options of `rft demo`.
 #[derive(Debug, Args)]
 pub(crate) struct DemoArgs {
@@ -196,6 +217,9 @@ pub(crate) struct Options {
     /// Base folder of Outgoing, Incoming and the hidden .rft
     #[arg(long, value_name = "DIR", default_value = ".", value_hint = ValueHint::DirPath, help_heading = "Folders")]
     dir: PathBuf,
+    /// File with more options in TOML, `drain = true` [default: DIR/rft.toml]
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, help_heading = "Folders", hide_short_help = true)]
+    config: Option<PathBuf>,
     /// Files dropped here are sent [default: DIR/Outgoing]
     #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath, help_heading = "Folders", hide_short_help = true)]
     outgoing: Option<PathBuf>,
@@ -411,13 +435,19 @@ impl CommandLine {
     /// # Errors
     /// Exit code 14.
     pub(crate) fn metrics(&self) -> Result<Option<SocketAddr>, Failure> {
-        self.options.metrics.as_deref().map(|text| address::listener("--metrics", text)).transpose()
+        self.options.metrics()
     }
 
     /// The file of the full log.
     pub(crate) fn log_file(&self) -> PathBuf {
         let default = || Folders::in_dir(&self.options.dir).state.join("rft.log");
         self.options.log_file.clone().unwrap_or_else(default)
+    }
+}
+
+impl Options {
+    fn metrics(&self) -> Result<Option<SocketAddr>, Failure> {
+        self.metrics.as_deref().map(|text| address::listener("--metrics", text)).transpose()
     }
 }
 

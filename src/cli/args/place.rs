@@ -52,6 +52,11 @@ impl Place {
         (!self.has_port()).then_some((first, after))
     }
 
+    /// Whether the port is given in any form.
+    pub(super) fn gives_port(&self) -> bool {
+        self.has_port() || self.peer.as_deref().is_some_and(|first| split(first).1.is_some())
+    }
+
     fn has_port(&self) -> bool {
         self.port_option.is_some() || self.port.as_deref().is_some_and(is_number)
     }

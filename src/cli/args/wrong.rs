@@ -1,10 +1,10 @@
 //! Reads the command line. Each mistake that clap finds becomes one sentence with the line to type.
 
-use super::CommandLine;
-use super::habits;
+use super::settings::{self, FileSettings};
+use super::{Command, CommandLine, habits};
 use crate::cli::exit::{self, Failure};
 use clap::error::{ContextKind, ContextValue, ErrorKind};
-use clap::{CommandFactory, Parser};
+use clap::{CommandFactory, FromArgMatches, Parser};
 use rft::escape;
 use std::ffi::OsString;
 use std::path::Path;
@@ -30,19 +30,62 @@ pub(crate) fn parse() -> Result<CommandLine, Unparsed> {
 
 fn parse_from(words: Vec<OsString>) -> Result<CommandLine, Unparsed> {
     let typed = Typed(words.iter().map(|word| word.to_string_lossy().into_owned()).collect());
-    let rft = OsString::from("rft");
-    match CommandLine::try_parse_from(std::iter::once(rft).chain(words)) {
-        Ok(line) => match typed.misplaced_command(&line) {
-            Some(failure) => Err(Unparsed::Wrong(failure)),
-            None => Ok(line),
-        },
-        Err(error)
-            if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) =>
-        {
-            Err(Unparsed::Text(Box::new(error)))
-        }
-        Err(error) => Err(Unparsed::Wrong(typed.sentence(&error))),
+    let parsed = matches_of(&words).map_err(|error| match error.kind() {
+        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => Unparsed::Text(Box::new(error)),
+        _ => Unparsed::Wrong(typed.sentence(&error)),
+    });
+    let (line, matches) = parsed?;
+    if let Some(failure) = typed.misplaced_command(&line) {
+        return Err(Unparsed::Wrong(failure));
     }
+    let (place, matches) = match (&line.command, matches.subcommand()) {
+        (None, _) => (&line.place, &matches),
+        (Some(Command::Config(args)), Some((_, own))) => (&args.place, own),
+        _ => return Ok(line),
+    };
+    let whole = settings::read(matches, place.gives_port())
+        .and_then(|settings| with_file(&words, settings));
+    match whole {
+        Ok(line) => Ok(line),
+        // The peer ends with it: with --json that is an event.
+        Err(failure) if line.command.is_none() => {
+            Ok(CommandLine { wrong_file: Some(failure), ..line })
+        }
+        Err(failure) => Err(Unparsed::Wrong(failure)),
+    }
+}
+
+fn matches_of(words: &[OsString]) -> Result<(CommandLine, clap::ArgMatches), clap::Error> {
+    let rft = OsString::from("rft");
+    let words = std::iter::once(&rft).chain(words);
+    let matches = CommandLine::command().try_get_matches_from(words)?;
+    CommandLine::from_arg_matches(&matches).map(|line| (line, matches))
+}
+
+/// The command line with the options of the file in front of its own.
+fn with_file(words: &[OsString], file: Option<FileSettings>) -> Result<CommandLine, Failure> {
+    let added = file.as_ref().map(|file| &file.words[..]).unwrap_or_default();
+    // `rft config` has the same options after its name.
+    let at = usize::from(words.first().is_some_and(|word| word == "config"));
+    let (command, own) = words.split_at(at);
+    let whole = [command, added, own].concat();
+    let (mut line, matches) = matches_of(&whole).map_err(|error| {
+        let words = whole.iter().map(|word| word.to_string_lossy().into_owned()).collect();
+        let failure = Typed(words).sentence(&error);
+        let file = file.as_ref().map(|file| file.file.display().to_string()).unwrap_or_default();
+        Failure::new(failure.code, format!("with {file}: {}", failure.reason))
+    })?;
+    let own = matches.subcommand().map_or(&matches, |(_, own)| own);
+    line.settings = settings::in_force(own, file.as_ref());
+    line.config_file = file.map(|file| file.file);
+    if let Some(file) = &line.config_file {
+        let options = match &line.command {
+            Some(Command::Config(args)) => &args.options,
+            _ => &line.options,
+        };
+        settings::check_place(file, &options.folders()?.incoming)?;
+    }
+    Ok(line)
 }
 
 /// The words after `rft`.

@@ -16,18 +16,17 @@ pub(super) struct Sections {
 
 const NO_COLOR: Entry = ("NO_COLOR", "If set and not 0, nothing is coloured.");
 
-const PEER_ENVIRONMENT: &[Entry] = &[
-    (
-        "RFT_PASSWORD",
-        "The password, if --password-file is not given. The user's other processes can read it.",
-    ),
-    (
-        "RFT_LOG",
-        "The filter of the log file, in the syntax of tracing, for example rft::transport=trace.",
-    ),
-    NO_COLOR,
-    ("TERM", "With dumb, no progress bars are drawn."),
-];
+const PASSWORD: Entry = (
+    "RFT_PASSWORD",
+    "The password, if --password-file is not given. The user's other processes can read it.",
+);
+const LOG: Entry = (
+    "RFT_LOG",
+    "The filter of the log file, in the syntax of tracing, for example rft::transport=trace.",
+);
+
+const PEER_ENVIRONMENT: &[Entry] =
+    &[PASSWORD, LOG, NO_COLOR, ("TERM", "With dumb, no progress bars are drawn.")];
 const COLOURS: &[Entry] = &[NO_COLOR];
 const HISTORY_ENVIRONMENT: &[Entry] =
     &[NO_COLOR, ("TZ", "The time zone of the times that are typed and shown.")];
@@ -38,7 +37,11 @@ const HISTORY: Entry = ("DIR/.rft/history.redb", "The history of the files.");
 const CONTROL: Entry =
     ("DIR/.rft/control", "The socket of the running rft, which only its user reaches.");
 
+const SETTINGS: Entry =
+    ("DIR/rft.toml", "Options under their long names, such as after-send = \"keep\".");
+
 const PEER_FILES: &[Entry] = &[
+    SETTINGS,
     OUTGOING,
     ("DIR/Outgoing/.rftignore", "Names that are not sent, in the syntax of gitignore."),
     INCOMING,
@@ -140,6 +143,18 @@ pub(super) fn of(command: &str) -> Sections {
                 ("rft check", "Check this host."),
                 ("rft check listen 4000", "Check its port too."),
                 ("rft check bob 4000", "Check the way to bob too."),
+            ],
+        },
+        "config" => Sections {
+            environment: &[PASSWORD, LOG],
+            files: &[SETTINGS],
+            codes: &[3, 4, 14],
+            examples: &[
+                ("rft config", "Print the options of a peer that is started in this folder."),
+                (
+                    "rft config --dir /srv/rft --drain bob 4000",
+                    "The same for this command line; it is checked, and nothing is started.",
+                ),
             ],
         },
         "demo" => Sections {
