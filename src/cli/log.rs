@@ -19,7 +19,7 @@ const MAX_SIZE: u64 = 10 << 20;
 /// Number of files: `rft.log`, `rft.log.1`, `rft.log.2`.
 const FILES: u32 = 3;
 /// Environment variable that filters the log file, in the syntax of tracing's `EnvFilter`.
-const VARIABLE: &str = "RFT_LOG";
+pub(super) const VARIABLE: &str = "RFT_LOG";
 /// quinn warns about single packets, and an attacker can send any number of them.
 const FULL_FILTER: &str = "warn,quinn=error,quinn_proto=error,rft=debug";
 /// The same for the terminal with a single `-v`.

@@ -2,6 +2,7 @@
 
 mod args;
 mod check;
+mod config;
 mod demo;
 mod exit;
 mod history;
@@ -18,8 +19,8 @@ mod shutdown;
 mod status;
 mod top;
 
-use args::{Command, CommandLine};
-use clap::Parser;
+use args::Command;
+use args::wrong::{self, Unparsed};
 use exit::Failure;
 use output::text::{self, Palette};
 use rft::cause;
@@ -29,16 +30,14 @@ use std::process::ExitCode;
 
 /// Runs the command that the arguments name.
 pub(crate) fn main() -> ExitCode {
-    let line = match CommandLine::try_parse() {
+    let line = match wrong::parse() {
         Ok(line) => line,
-        Err(error) => {
-            let code = u8::try_from(error.exit_code()).unwrap_or(exit::ARGUMENTS);
-            // Help goes to stdout, a complaint to stderr.
-            let printed = error.print().and_then(|()| io::stdout().flush());
-            return match printed.or_else(not_printed) {
-                Err(failure) if code == exit::DONE => fail(&failure),
-                _ => ExitCode::from(code),
-            };
+        Err(Unparsed::Wrong(failure)) => return fail(&failure),
+        Err(Unparsed::Text(text)) => {
+            let printed = text.print().and_then(|()| io::stdout().flush());
+            return printed
+                .or_else(not_printed)
+                .map_or_else(|failure| fail(&failure), |()| ExitCode::SUCCESS);
         }
     };
     let result = match &line.command {
@@ -48,14 +47,16 @@ pub(crate) fn main() -> ExitCode {
         Some(Command::Top(args)) => top::run(args),
         Some(Command::History(args)) => history::run(args),
         Some(Command::Receipt(args)) => history::run_receipt(args),
+        Some(Command::Config(args)) => config::run(&line, args),
         Some(Command::Demo(args)) => demo::run(args),
         Some(Command::Passphrase) => passphrase::generate()
             .map_err(|error| unknown("the system has no random numbers", &error))
             .and_then(|phrase| print(format!("{}\n", *phrase).as_bytes())),
         Some(Command::Completions { shell }) => print(&manual::completions(*shell)),
-        Some(Command::Man) => manual::man_page()
-            .map_err(|error| unknown("the man page cannot be written", &error))
-            .and_then(|page| print(&page)),
+        Some(Command::Man { list: true, .. }) => print(manual::page_names().as_bytes()),
+        Some(Command::Man { command, .. }) => {
+            manual::man_page(command.as_deref()).and_then(|page| print(&page))
+        }
     };
     result.map_or_else(|failure| fail(&failure), |()| ExitCode::SUCCESS)
 }

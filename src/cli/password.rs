@@ -11,7 +11,7 @@ use std::path::Path;
 use zeroize::{Zeroize, Zeroizing};
 
 /// Environment variable with the password.
-const VARIABLE: &str = "RFT_PASSWORD";
+pub(super) const VARIABLE: &str = "RFT_PASSWORD";
 /// Bytes read from a password file.
 const MAX_FILE_SIZE: u64 = 64 * 1024;
 /// A password with fewer characters gets a warning.
@@ -19,7 +19,11 @@ const MIN_CHARS: usize = 8;
 /// How often the user may type two different passwords.
 const MAX_TRIES: u32 = 3;
 
-/// Reads the password from the first source that exists: `file`, the environment, the terminal.
+/// The file that means the standard input.
+const STDIN: &str = "-";
+
+/// Reads the password from the first source that exists: `file`, the environment, the terminal. The
+/// file `-` is the standard input, or the prompt if that is a terminal.
 /// Calls `warn` with the text of each warning.
 ///
 /// # Errors
@@ -28,11 +32,19 @@ pub(crate) fn obtain(
     file: Option<&Path>,
     warn: &mut dyn FnMut(String),
 ) -> Result<Password, Failure> {
-    let (typed, source) = if let Some(path) = file {
+    let dash = file.is_some_and(|path| path == Path::new(STDIN));
+    let prompts = (dash || file.is_none()) && io::stdin().is_terminal();
+    let (typed, source) = if dash && !prompts {
+        let why = |why: &dyn std::fmt::Display| {
+            Failure::usage(format!("the password cannot be read from the standard input: {why}"))
+        };
+        let input = stdin().map_err(|error| why(&cause::of(&error)))?;
+        (from_line(input, &why)?, "the first line of the standard input".to_owned())
+    } else if let Some(path) = file.filter(|_| !dash) {
         (from_file(path, warn)?, format!("the first line of {}", path.display()))
-    } else if let Some(value) = std::env::var_os(VARIABLE) {
+    } else if let Some(value) = std::env::var_os(VARIABLE).filter(|_| !dash) {
         (from_environment(value)?, VARIABLE.to_owned())
-    } else if io::stdin().is_terminal() {
+    } else if prompts {
         let mut prompt = Prompt::open().map_err(PromptError::Terminal).map_err(prompt_failed)?;
         (from_prompt(&mut |text| prompt.ask(text))?, "the password".to_owned())
     } else {
@@ -68,6 +80,36 @@ fn from_file(path: &Path, warn: &mut dyn FnMut(String)) -> Result<Zeroizing<Stri
         .read_to_end(&mut bytes)
         .map_err(|error| unusable(&cause::of(&error)))?;
     first_line(&bytes).map_err(|why| unusable(&why))
+}
+
+/// The standard input without the buffer of [`io::stdin`], which would keep the password.
+fn stdin() -> io::Result<File> {
+    #[cfg(unix)]
+    return std::os::fd::AsFd::as_fd(&io::stdin()).try_clone_to_owned().map(File::from);
+    #[cfg(windows)]
+    return std::os::windows::io::AsHandle::as_handle(&io::stdin())
+        .try_clone_to_owned()
+        .map(File::from);
+}
+
+/// Reads no further than the first line, byte by byte: the writer may keep the pipe open, and a
+/// program may read the rest.
+fn from_line(
+    mut input: impl Read,
+    unusable: &dyn Fn(&dyn std::fmt::Display) -> Failure,
+) -> Result<Zeroizing<String>, Failure> {
+    let mut line = Zeroizing::new(Vec::with_capacity(MAX_FILE_SIZE as usize));
+    let mut byte = [0];
+    while line.len() < MAX_FILE_SIZE as usize && byte[0] != b'\n' {
+        match input.read(&mut byte) {
+            Ok(0) => break,
+            Ok(_) => line.push(byte[0]),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(unusable(&cause::of(&error))),
+        }
+    }
+    byte.zeroize();
+    first_line(&line).map_err(|why| unusable(&why))
 }
 
 /// The first line without its end, and without the byte order mark of Windows editors.
@@ -167,6 +209,26 @@ mod tests {
             );
         }
         assert_eq!(code(obtain(Some(Path::new("/no/such/file")), &mut |_| {})), Some(2));
+    }
+
+    #[test]
+    fn the_standard_input_is_read_to_the_end_of_the_line_only() {
+        let why = |why: &dyn std::fmt::Display| Failure::usage(why.to_string());
+        // A read after the line would fail.
+        let mut pipe = b"secret one\r\n".chain(Broken);
+        assert_eq!(*from_line(&mut pipe, &why).unwrap(), "secret one");
+        assert_eq!(*from_line(&b"without an end"[..], &why).unwrap(), "without an end");
+        assert!(from_line(&b"\xff\n"[..], &why).is_err() && from_line(Broken, &why).is_err());
+        let long = vec![b'x'; 2 * MAX_FILE_SIZE as usize];
+        assert_eq!(from_line(&long[..], &why).unwrap().len(), MAX_FILE_SIZE as usize);
+    }
+
+    struct Broken;
+
+    impl Read for Broken {
+        fn read(&mut self, _: &mut [u8]) -> io::Result<usize> {
+            Err(io::ErrorKind::ConnectionReset.into())
+        }
     }
 
     #[test]

@@ -147,7 +147,7 @@ fn serve(
         output.event(Event::Warning { path: None, message });
     };
     log::start(&line.log_file(), line.options.verbose, output).into_iter().for_each(&mut warn);
-    tracing::info!(version = env!("CARGO_PKG_VERSION"), ?config, "started");
+    tracing::info!(version = env!("CARGO_PKG_VERSION"), ?config, file = ?line.config_file, "started");
     match sandbox {
         Some(Ok(folders)) => {
             tracing::info!(

@@ -3,9 +3,15 @@
 
 #[cfg(unix)]
 mod log;
+mod manual;
 #[cfg(unix)]
 mod operator;
+#[cfg(unix)]
+mod password_input;
 mod refusals;
+#[cfg(unix)]
+mod settings;
+mod wrong_lines;
 
 use crate::harness::events::sent_paths;
 use crate::harness::files::{hash_of, names, plant_big};

@@ -29,7 +29,7 @@ const LAYERS: &[Layer] = &[
     Layer { name: "main", layers: &["cli"], crates: &[] },
     Layer { name: "cli", layers: &["daemon", "check", "control", "metrics", "config", "event", "status", "history", "hindrance", "error", "proto", "crypto", "cause"],
         crates: &["blake3", "clap", "clap_complete", "clap_mangen", "console", "data_encoding", "jiff", "landlock", "rand", "ratatui", "rpassword", "rustix", "serde", "serde_json",
-                  "thiserror", "tokio", "tracing", "tracing_subscriber", "zeroize"] },
+                  "thiserror", "tokio", "toml", "tracing", "tracing_subscriber", "zeroize"] },
     // commands of the same user: it asks a process, and reaches nothing beneath
     Layer { name: "control", layers: &["daemon", "store", "status", "history", "cause"],
         crates: &["data_encoding", "rand", "rustix", "serde", "serde_json", "thiserror", "tokio", "tracing"] },
@@ -102,6 +102,7 @@ const OWNED: &[(&str, &str)] = &[
     ("clap", "cli"),
     ("landlock", "cli"),
     ("rpassword", "cli"),
+    ("toml", "cli"),
 ];
 
 /// Pairs that the table must never contain.

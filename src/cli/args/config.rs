@@ -1,6 +1,7 @@
 //! The [`Config`] that the arguments describe.
 
-use super::{CheckArgs, CommandLine, LISTEN, Options, address, units};
+use super::place::Target;
+use super::{CheckArgs, CommandLine, ConfigArgs, Options, address, habits, place, units};
 use crate::cli::exit::Failure;
 use rft::cause;
 use rft::check::Subject;
@@ -19,43 +20,59 @@ impl CommandLine {
     /// # Errors
     /// Exit codes 2, 3, 4 and 14: arguments, PEER, PORT, a number.
     pub(crate) fn config(&self) -> Result<Config, Failure> {
-        let options = &self.options;
-        let (Some(peer), Some(port)) = (&self.peer, &self.port) else {
-            return Err(Failure::usage("PEER and PORT are missing; see rft --help"));
-        };
-        let host = if peer == LISTEN { None } else { Some(address::peer(peer)?) };
-        let port = address::port(port)?;
-        let mut config =
-            Config::new(host.map(|host| PeerAddress { host, port }), port, &options.dir);
-        config.bind = options.bind.as_deref().map(address::bind).transpose()?;
-        config.folders = options.folders()?;
-        config.after_send = options.after_send.into();
-        config.on_conflict = options.on_conflict.into();
-        config.drain = options.drain;
-        config.wait = options.wait()?;
-        config.waits = options.waits()?;
-        config.temp_names = options.temp_names.into();
-        let send_open = options.send_open.as_deref();
-        config.send_open =
-            send_open.map(|text| units::duration("--send-open", text)).transpose()?;
-        config.grace = units::duration("--grace", &options.grace)?;
-        config.history = units::duration("--history", &options.history)?;
-        let limit_rate = options.limit_rate.as_deref();
-        config.limit_rate = limit_rate.map(|text| units::rate("--limit-rate", text)).transpose()?;
-        config.congestion = options.congestion.into();
-        config.compress = options.compress.into();
-        config.in_flight = units::count("--in-flight", &options.in_flight, 1, MAX_IN_FLIGHT)?;
-        config.exit_on_auth_failure = options.exit_on_auth_failure;
-        let max_file_size = options.max_file_size.as_deref();
-        config.max_file_size =
-            max_file_size.map(|text| units::size("--max-file-size", text)).transpose()?;
-        let max_incoming = options.max_incoming_bytes.as_deref();
-        config.max_incoming_bytes =
-            max_incoming.map(|text| units::size("--max-incoming-bytes", text)).transpose()?;
-        config.min_free = units::size("--min-free", &options.min_free)?;
-        config.memory = units::size_at_least("--memory", &options.memory, MIN_MEMORY)?;
-        Ok(config)
+        if let Some(Failure { code, reason }) = &self.wrong_file {
+            return Err(Failure::new(*code, reason.clone()));
+        }
+        habits::check(&self.place)?;
+        let target = self.place.target("rft")?.ok_or_else(place::nothing)?;
+        config(&self.options, target)
     }
+}
+
+impl ConfigArgs {
+    /// Checks all values; PEER and PORT may be missing.
+    ///
+    /// # Errors
+    /// As of a peer.
+    pub(crate) fn check(&self) -> Result<(), Failure> {
+        let target = self.place.target("rft")?;
+        let target = target.unwrap_or(Target { host: None, port: 1 });
+        config(&self.options, target)?;
+        self.options.metrics().map(|_| ())
+    }
+}
+
+/// The configuration of a peer.
+fn config(options: &Options, target: Target) -> Result<Config, Failure> {
+    let Target { host, port } = target;
+    let mut config = Config::new(host.map(|host| PeerAddress { host, port }), port, &options.dir);
+    config.bind = options.bind.as_deref().map(address::bind).transpose()?;
+    config.folders = options.folders()?;
+    config.after_send = options.after_send.into();
+    config.on_conflict = options.on_conflict.into();
+    config.drain = options.drain;
+    config.wait = options.wait()?;
+    config.waits = options.waits()?;
+    config.temp_names = options.temp_names.into();
+    let send_open = options.send_open.as_deref();
+    config.send_open = send_open.map(|text| units::duration("--send-open", text)).transpose()?;
+    config.grace = units::duration("--grace", &options.grace)?;
+    config.history = units::duration("--history", &options.history)?;
+    let limit_rate = options.limit_rate.as_deref();
+    config.limit_rate = limit_rate.map(|text| units::rate("--limit-rate", text)).transpose()?;
+    config.congestion = options.congestion.into();
+    config.compress = options.compress.into();
+    config.in_flight = units::count("--in-flight", &options.in_flight, 1, MAX_IN_FLIGHT)?;
+    config.exit_on_auth_failure = options.exit_on_auth_failure;
+    let max_file_size = options.max_file_size.as_deref();
+    config.max_file_size =
+        max_file_size.map(|text| units::size("--max-file-size", text)).transpose()?;
+    let max_incoming = options.max_incoming_bytes.as_deref();
+    config.max_incoming_bytes =
+        max_incoming.map(|text| units::size("--max-incoming-bytes", text)).transpose()?;
+    config.min_free = units::size("--min-free", &options.min_free)?;
+    config.memory = units::size_at_least("--memory", &options.memory, MIN_MEMORY)?;
+    Ok(config)
 }
 
 impl Options {
@@ -82,7 +99,7 @@ impl Options {
         self.wait.as_deref().map(|text| units::duration("--wait", text)).transpose()
     }
 
-    fn folders(&self) -> Result<Folders, Failure> {
+    pub(super) fn folders(&self) -> Result<Folders, Failure> {
         folders(&self.dir, self.outgoing.as_deref(), self.incoming.as_deref())
     }
 }
@@ -93,15 +110,13 @@ impl CheckArgs {
     /// # Errors
     /// Exit codes 2, 3, 4 and 14: arguments, PEER, PORT, a number.
     pub(crate) fn subject(&self) -> Result<Subject, Failure> {
-        let port = self.check_port.as_deref().map(address::port).transpose()?;
-        let named = self.check_peer.as_deref().filter(|peer| *peer != LISTEN);
-        let host = named.map(address::peer).transpose()?;
+        let target = self.place.target("rft check")?;
         Ok(Subject {
             folders: folders(&self.dir, self.outgoing.as_deref(), self.incoming.as_deref())?,
             min_free: units::size("--min-free", &self.min_free)?,
-            port,
+            port: target.as_ref().map(|target| target.port),
             bind: self.bind.as_deref().map(address::bind).transpose()?,
-            peer: host.zip(port).map(|(host, port)| PeerAddress { host, port }),
+            peer: target.and_then(|Target { host, port }| Some(PeerAddress { host: host?, port })),
         })
     }
 }

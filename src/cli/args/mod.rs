@@ -3,12 +3,18 @@
 mod address;
 pub(crate) mod choices;
 mod config;
+mod habits;
+mod place;
+pub(crate) mod settings;
 mod units;
+pub(crate) mod wrong;
 
 use crate::cli::exit::Failure;
 use choices::{AfterSendArg, CompressArg, CongestionArg, OnConflictArg, Progress, TempNamesArg};
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueHint};
+use place::Place;
 use rft::config::{Folders, TempNames};
+use settings::Setting;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
@@ -24,8 +30,7 @@ Two hosts, the same password; one's ./Outgoing lands in the other's ./Incoming:
   alice$ rft bob.example.org 4000          bob$ rft alice.example.org 4000
 alice behind NAT; or once, from a script, until all is sent:
   alice$ rft bob.example.org 4000          bob$ rft listen 4000
-  alice$ rft --drain --password-file pw bob.example.org 4000
-`rft demo` shows it on one machine; `rft passphrase` makes a good password.";
+  alice$ rft --drain --password-file pw bob.example.org 4000";
 
 /// The text below all options: the examples, and the names that `--temp-names` leaves alone.
 fn after_long_help() -> clap::builder::StyledStr {
@@ -40,26 +45,30 @@ fn after_long_help() -> clap::builder::StyledStr {
     override_usage = USAGE,
     after_help = EXAMPLES,
     after_long_help = after_long_help(),
-    subcommand_negates_reqs = true,
     args_conflicts_with_subcommands = true,
     disable_help_subcommand = true,
     disable_help_flag = true,
     max_term_width = 100
 )]
 pub(crate) struct CommandLine {
-    /// The other host's IP address or name; `listen` accepts any with the password
-    #[arg(value_name = "PEER", required = true, value_hint = ValueHint::Hostname, allow_negative_numbers = true)]
-    peer: Option<String>,
-    /// UDP port, 1-65535, the same on both hosts
-    #[arg(value_name = "PORT", required = true, allow_negative_numbers = true)]
-    port: Option<String>,
     #[command(flatten)]
     pub(crate) options: Options,
+    #[command(flatten)]
+    place: Place,
     /// Print the most used options (-h) or all of them (--help)
     #[arg(short, long, global = true, action = clap::ArgAction::Help)]
     help: Option<bool>,
     #[command(subcommand)]
     pub(crate) command: Option<Command>,
+    /// The peer's options in force, with their sources.
+    #[arg(skip)]
+    pub(crate) settings: Vec<Setting>,
+    /// The configuration file, if there is one.
+    #[arg(skip)]
+    pub(crate) config_file: Option<PathBuf>,
+    /// Why the file cannot be used.
+    #[arg(skip)]
+    wrong_file: Option<Failure>,
 }
 
 /// The commands besides running a peer.
@@ -75,6 +84,8 @@ pub(crate) enum Command {
     Receipt(ReceiptArgs),
     /// Check everything that an exchange needs, and say how to mend it
     Check(CheckArgs),
+    /// Print the options in force, and where each is from
+    Config(Box<ConfigArgs>),
     /// Run two real peers on this machine that exchange a few files
     Demo(DemoArgs),
     /// Print a random pass phrase of 80 bits that is easy to read aloud
@@ -84,8 +95,15 @@ pub(crate) enum Command {
         /// bash, elvish, fish, powershell or zsh
         shell: clap_complete::Shell,
     },
-    /// Print the man page (view it with `rft man | man -l -`)
-    Man,
+    /// Print a man page (view it with `rft man | man -l -`)
+    Man {
+        /// The command that it describes; without it, rft itself
+        #[arg(value_name = "COMMAND")]
+        command: Option<String>,
+        /// Print the names of all pages
+        #[arg(long, conflicts_with = "command")]
+        list: bool,
+    },
 }
 
 /// Options of `rft check`.
@@ -109,12 +127,8 @@ pub(crate) struct CheckArgs {
     /// Print each step as a JSON object in one line
     #[arg(long)]
     pub(crate) json: bool,
-    /// The peer, as on its command line; or `listen`. Without it only this host is checked
-    #[arg(value_name = "PEER", requires = "check_port", value_hint = ValueHint::Hostname, allow_negative_numbers = true)]
-    check_peer: Option<String>,
-    /// UDP port of both hosts
-    #[arg(value_name = "PORT", allow_negative_numbers = true)]
-    check_port: Option<String>,
+    #[command(flatten)]
+    place: Place,
 }
 
 /// Options of `rft status`.
@@ -179,6 +193,15 @@ pub(crate) struct ReceiptArgs {
     pub(crate) file: PathBuf,
 }
 
+/// Options of `rft config`: those of the peer, and its words.
+#[derive(Debug, Args)]
+pub(crate) struct ConfigArgs {
+    #[command(flatten)]
+    options: Options,
+    #[command(flatten)]
+    place: Place,
+}
+
 /// Options of `rft demo`.
 #[derive(Debug, Args)]
 pub(crate) struct DemoArgs {
@@ -194,6 +217,9 @@ pub(crate) struct Options {
     /// Base folder of Outgoing, Incoming and the hidden .rft
     #[arg(long, value_name = "DIR", default_value = ".", value_hint = ValueHint::DirPath, help_heading = "Folders")]
     dir: PathBuf,
+    /// File with more options in TOML, `drain = true` [default: DIR/rft.toml]
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, help_heading = "Folders", hide_short_help = true)]
+    config: Option<PathBuf>,
     /// Files dropped here are sent [default: DIR/Outgoing]
     #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath, help_heading = "Folders", hide_short_help = true)]
     outgoing: Option<PathBuf>,
@@ -204,7 +230,7 @@ pub(crate) struct Options {
     #[arg(long, help_heading = "Folders", hide_short_help = true)]
     pub(crate) no_sandbox: bool,
 
-    /// First line is the password (else env RFT_PASSWORD, else a prompt)
+    /// First line: the password; -: stdin (else RFT_PASSWORD, else a prompt)
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, help_heading = "Password")]
     pub(crate) password_file: Option<PathBuf>,
     /// Stop with code 9 when a peer offers a wrong password
@@ -409,13 +435,19 @@ impl CommandLine {
     /// # Errors
     /// Exit code 14.
     pub(crate) fn metrics(&self) -> Result<Option<SocketAddr>, Failure> {
-        self.options.metrics.as_deref().map(|text| address::listener("--metrics", text)).transpose()
+        self.options.metrics()
     }
 
     /// The file of the full log.
     pub(crate) fn log_file(&self) -> PathBuf {
         let default = || Folders::in_dir(&self.options.dir).state.join("rft.log");
         self.options.log_file.clone().unwrap_or_else(default)
+    }
+}
+
+impl Options {
+    fn metrics(&self) -> Result<Option<SocketAddr>, Failure> {
+        self.metrics.as_deref().map(|text| address::listener("--metrics", text)).transpose()
     }
 }
 

@@ -42,6 +42,7 @@ fn a_command_that_cannot_work_leaves_nothing_behind() {
         (Some(""), &["127.0.0.2", &port], 2),
         (None, &["--password-file", empty, "127.0.0.2", &port], 2),
         (None, &["--password-file", missing, "127.0.0.2", &port], 2),
+        (None, &["--password-file", "-", "127.0.0.2", &port], 2),
         (some, &["no-such-host.invalid", &port], 3),
         // A peer of the other address family.
         (some, &["--bind", "127.0.0.1", "::1", &port], 3),
