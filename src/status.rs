@@ -8,7 +8,9 @@ mod session_end;
 mod waiting;
 
 pub use session_end::SessionEnd;
-pub use waiting::{OpenFileWait, Setback, SetbackKind, WaitKind, WaitReason, Waiting};
+pub use waiting::{
+    OpenFileWait, Setback, SetbackKind, WaitKind, WaitReason, Waiting, WaitingEntries,
+};
 
 use crate::config::PeerName;
 use crate::hindrance::Finding;

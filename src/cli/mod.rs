@@ -13,6 +13,7 @@ mod passphrase;
 mod password;
 mod peer;
 mod prompt;
+mod put;
 mod sandbox;
 mod shutdown;
 mod status;
@@ -46,6 +47,7 @@ pub(crate) fn main() -> ExitCode {
         Some(Command::Check(args)) => return check::run(args),
         Some(Command::Status(args)) => status::run(args),
         Some(Command::Top(args)) => top::run(args),
+        Some(Command::Put(args)) => put::run(args),
         Some(Command::History(args)) => history::run(args),
         Some(Command::Receipt(args)) => history::run_receipt(args),
         Some(Command::Demo(args)) => demo::run(args),

@@ -2,7 +2,7 @@
 
 use super::VERSION;
 use crate::history::HistoryPage;
-use crate::status::Status;
+use crate::status::{Status, WaitingEntries};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
@@ -20,6 +20,8 @@ pub enum Answer {
     Status(Box<Status>),
     /// Entries of the history.
     History(HistoryPage),
+    /// Entries that are not delivered yet.
+    Waiting(WaitingEntries),
 }
 
 /// Why a request has no answer.

@@ -3,6 +3,7 @@
 use super::VERSION;
 use super::reply::Refused;
 use crate::history::HistoryQuery;
+use crate::proto::name::Name;
 use serde::{Deserialize, Serialize};
 
 /// Maximum length of a request in bytes, without the end of its line.
@@ -17,6 +18,12 @@ pub enum Request {
     Status,
     /// A page of the history.
     History(HistoryQuery),
+    /// The entries of a name in Outgoing, and beneath it, that are not delivered yet.
+    Waiting {
+        /// The name.
+        #[serde(flatten, with = "crate::status::encoding::path")]
+        path: Name,
+    },
 }
 
 /// The part of a request that every version has.
@@ -40,7 +47,7 @@ struct Kind {
 
 impl Request {
     /// Every kind, for the error about an unknown one.
-    const KINDS: [&str; 2] = ["status", "history"];
+    const KINDS: [&str; 3] = ["status", "history", "waiting"];
 
     /// Parses a line.
     ///

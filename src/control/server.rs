@@ -123,6 +123,12 @@ async fn answer(request: Request, source: &Source) -> Result<Answer, Refused> {
             Ok(Answer::Status(Box::new(Status::clone(&status))))
         }
         Request::History(query) => source.history(query).await.map(Answer::History),
+        Request::Waiting { path } => {
+            let handle = source.handle.clone();
+            // It waits for the locks of the queue.
+            let waiting = tokio::task::spawn_blocking(move || handle.waiting(&path)).await;
+            waiting.ok().flatten().map(Answer::Waiting).ok_or_else(Refused::internal)
+        }
     }
 }
 

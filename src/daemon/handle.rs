@@ -5,7 +5,8 @@ use super::snapshots::Snapshots;
 use super::{Daemon, MAX_NAMED};
 use crate::error::{Finished, RunError};
 use crate::history::{HistoryPage, HistoryQuery};
-use crate::status::Status;
+use crate::proto::name::Name;
+use crate::status::{Status, WaitingEntries};
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use tokio::sync::watch;
@@ -42,6 +43,22 @@ impl Handle {
             Some(daemon) => daemon.status(0),
             None => self.last.lock().unwrap_or_else(PoisonError::into_inner).clone(),
         }
+    }
+
+    /// The entries of this name and beneath it in the Outgoing of each peer that are not delivered
+    /// yet; `None` once the process has ended.
+    pub fn waiting(&self, name: &Name) -> Option<WaitingEntries> {
+        let daemon = self.daemon.upgrade()?;
+        let mut all = WaitingEntries::default();
+        for peer in daemon.peers.values() {
+            let WaitingEntries { entries, more, by_reason } = peer.waiting(MAX_NAMED, Some(name));
+            all.entries.extend(entries);
+            all.more += more;
+            for (kind, count) in by_reason {
+                *all.by_reason.entry(kind).or_default() += count;
+            }
+        }
+        Some(all)
     }
 
     /// A page of what happened to the files of all peers; `None` once the process has ended. Reads

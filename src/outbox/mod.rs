@@ -208,10 +208,11 @@ impl Outbox {
         self.state.backlog.subscribe()
     }
 
-    /// The entries that are not delivered, and why: at most `max` of them by name.
-    pub(crate) fn waiting(&self, max: usize) -> WaitingList {
+    /// The entries that are not delivered, and why: at most `max` of them by name. With `within`
+    /// those of this name and beneath it only.
+    pub(crate) fn waiting(&self, max: usize, within: Option<&Name>) -> WaitingList {
         let now = Moment::default().after(self.state.begun.elapsed());
-        self.state.table().waiting_list(now, max)
+        self.state.table().waiting_list(now, max, within)
     }
 
     /// The entries that are left alone because their names or neighbours say that they are

@@ -39,6 +39,7 @@ mod metrics;
 mod mitm;
 #[cfg(unix)]
 mod page;
+mod put;
 #[cfg(unix)]
 mod rate;
 mod relay;

@@ -69,6 +69,8 @@ pub(crate) enum Command {
     Status(StatusArgs),
     /// Show the same on the whole screen, with the speed of the last minutes
     Top(TopArgs),
+    /// Copy files and folders into Outgoing, each whole or not at all
+    Put(PutArgs),
     /// List the files that were sent, received, refused and removed
     History(HistoryArgs),
     /// Print the receipt of a file: hash, size, times, both installations
@@ -137,6 +139,26 @@ pub(crate) struct TopArgs {
     /// Base folder of the running rft
     #[arg(long, value_name = "DIR", default_value = ".", value_hint = ValueHint::DirPath)]
     pub(crate) dir: PathBuf,
+}
+
+/// Options of `rft put`.
+#[derive(Debug, Args)]
+pub(crate) struct PutArgs {
+    /// Base folder, as for the peer
+    #[arg(long, value_name = "DIR", default_value = ".", value_hint = ValueHint::DirPath)]
+    pub(crate) dir: PathBuf,
+    /// The name in Outgoing, for one FILE: other.txt, 2026/other.txt [default: FILE's own]
+    #[arg(long = "as", value_name = "NAME")]
+    pub(crate) as_name: Option<PathBuf>,
+    /// Exit with code 0 only when the peer has all of it durably
+    #[arg(short, long)]
+    pub(crate) wait: bool,
+    /// Print what happens to each FILE as a JSON object in one line
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Files and folders; they stay where they are
+    #[arg(value_name = "FILE", required = true, value_hint = ValueHint::AnyPath)]
+    pub(crate) files: Vec<PathBuf>,
 }
 
 /// Options of `rft history`.
