@@ -5,6 +5,7 @@ use crate::history::HistoryPage;
 use crate::status::{Status, WaitingEntries};
 use serde::{Deserialize, Serialize};
 use std::fmt;
+use std::num::NonZeroU64;
 
 /// Maximum length of a reply in bytes, which a client reads.
 pub(super) const MAX_REPLY: usize = 8 << 20;
@@ -22,6 +23,12 @@ pub enum Answer {
     History(HistoryPage),
     /// Entries that are not delivered yet.
     Waiting(WaitingEntries),
+    /// Whether no further file is sent, after `pause` and `resume`.
+    Paused(bool),
+    /// The limit of the rate now, in bytes per second.
+    Limit(Option<NonZeroU64>),
+    /// How many entries are offered again.
+    Retried(u64),
 }
 
 /// Why a request has no answer.

@@ -153,6 +153,7 @@ impl Peer {
         let now = Instant::now();
         let mut status = PeerStatus::new(self.name.clone());
         status.outgoing = self.outgoing.clone();
+        status.paused = self.outbox.is_paused();
         {
             let sessions = locked(&self.sessions);
             let live = sessions.live.as_ref().zip(sessions.adopted.as_ref());

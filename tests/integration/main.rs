@@ -48,6 +48,8 @@ mod repair;
 mod sources;
 #[cfg(unix)]
 mod status;
+#[cfg(unix)]
+mod steer;
 mod stranger;
 #[cfg(target_os = "linux")]
 mod top;

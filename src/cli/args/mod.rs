@@ -3,6 +3,7 @@
 mod address;
 pub(crate) mod choices;
 mod config;
+pub(crate) mod steering;
 mod units;
 
 use crate::cli::exit::Failure;
@@ -11,6 +12,7 @@ use clap::{Args, CommandFactory, Parser, Subcommand, ValueHint};
 use rft::config::{Folders, TempNames};
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use steering::{LimitArgs, RetryArgs, SteeringArgs};
 
 /// The PEER that means: accept any peer that knows the password.
 const LISTEN: &str = "listen";
@@ -71,6 +73,14 @@ pub(crate) enum Command {
     Top(TopArgs),
     /// Copy files and folders into Outgoing, each whole or not at all
     Put(PutArgs),
+    /// Send no further file until `rft resume`; files are received
+    Pause(SteeringArgs),
+    /// Send files again after `rft pause`
+    Resume(SteeringArgs),
+    /// Change the rate limit of the running rft
+    Limit(LimitArgs),
+    /// Offer entries again now that wait for another attempt, or were refused
+    Retry(RetryArgs),
     /// List the files that were sent, received, refused and removed
     History(HistoryArgs),
     /// Print the receipt of a file: hash, size, times, both installations
@@ -343,7 +353,13 @@ pub(crate) struct Options {
     #[arg(long, value_name = "ADDR[:PORT]", help_heading = "Network", hide_short_help = true)]
     bind: Option<String>,
     /// Limit of all UDP payload sent, in bytes a second: 500K, 20M, 1G
-    #[arg(long, value_name = "RATE", allow_negative_numbers = true, help_heading = "Network")]
+    #[arg(
+        long,
+        value_name = "RATE",
+        allow_negative_numbers = true,
+        help_heading = "Network",
+        hide_short_help = true
+    )]
     limit_rate: Option<String>,
     /// Congestion control
     #[arg(
@@ -409,7 +425,7 @@ pub(crate) struct Options {
     )]
     pub(crate) quiet: bool,
     /// Show log lines too; -vv shows more
-    #[arg(short, long, action = clap::ArgAction::Count, help_heading = "Output")]
+    #[arg(short, long, action = clap::ArgAction::Count, help_heading = "Output", hide_short_help = true)]
     pub(crate) verbose: u8,
     /// Metrics for Prometheus and a page, over HTTP: 9100, 0.0.0.0:9100
     #[arg(

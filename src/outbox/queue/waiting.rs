@@ -165,5 +165,8 @@ mod tests {
         let one = table.waiting_list(Moment(0), 2, Some(&name("refused")));
         assert_eq!((one.named.len(), one.named[0].1, one.more), (1, WaitReason::Refused, 0));
         assert_eq!(table.waiting_list(Moment(0), 2, Some(&name("ref"))), WaitingList::default());
+        assert_eq!(table.retry(Some(&name("refused"))), 1);
+        assert_eq!(table.retry(None), 3);
+        assert_eq!(table.waiting_list(Moment(0), 9, None).by_reason[&WaitKind::Ready], 5);
     }
 }
