@@ -123,7 +123,7 @@ fn hostile_requests_are_refused_and_others_are_served() {
 
     // A line that is too long gets one reply, and its connection ends.
     let mut client = connect(&pair.a);
-    let answer = ask(&mut client, &[&[b'x'; 5000], &b"\n"[..], STATUS].concat()).unwrap();
+    let answer = ask(&mut client, &[&[b'x'; 40_000], &b"\n"[..], STATUS].concat()).unwrap();
     assert_eq!(answer["error"]["code"], "malformed");
     client.get_mut().shutdown(std::net::Shutdown::Write).unwrap();
     assert_eq!(reply(&mut client), None);

@@ -34,7 +34,7 @@ const LAYERS: &[Layer] = &[
     Layer { name: "control", layers: &["daemon", "store", "status", "history", "proto", "cause"],
         crates: &["data_encoding", "rand", "rustix", "serde", "serde_json", "thiserror", "tokio", "tracing"] },
     // the same facts over HTTP, to read
-    Layer { name: "metrics", layers: &["daemon", "status", "cause"],
+    Layer { name: "metrics", layers: &["daemon", "status", "hindrance", "cause"],
         crates: &["bytes", "data_encoding", "http_body_util", "hyper", "hyper_util", "prometheus_client", "serde_json", "sha2", "thiserror", "tokio", "tracing"] },
     Layer { name: "check", layers: &["peering", "transport", "store", "config", "hindrance", "cause"], crates: &["rustix", "tokio", "tracing"] },
     // `rft put`: copies into Outgoing, without a process
