@@ -29,6 +29,8 @@ pub mod metrics;
 mod outbox;
 mod peering;
 mod proto;
+#[doc(hidden)]
+pub mod put;
 mod session;
 pub mod status;
 mod store;

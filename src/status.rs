@@ -8,7 +8,9 @@ mod session_end;
 mod waiting;
 
 pub use session_end::SessionEnd;
-pub use waiting::{OpenFileWait, Setback, SetbackKind, WaitKind, WaitReason, Waiting};
+pub use waiting::{
+    OpenFileWait, Setback, SetbackKind, WaitKind, WaitReason, Waiting, WaitingEntries,
+};
 
 use crate::config::PeerName;
 use crate::hindrance::Finding;
@@ -33,6 +35,9 @@ pub struct Status {
     pub uptime: Duration,
     /// The address of the UDP socket.
     pub local: SocketAddr,
+    /// The limit of this side's sending, in bytes per second; `None` without one.
+    #[serde(default)]
+    pub limit_rate: Option<u64>,
     /// The peers, in the order of their names.
     pub peers: Vec<PeerStatus>,
 }
@@ -52,6 +57,9 @@ pub struct PeerStatus {
     pub last_end: Option<PastSession>,
     /// How long there has been no session, and why, if there is none.
     pub no_session: Option<NoSession>,
+    /// No further file is sent until the user resumes it. Files are received.
+    #[serde(default)]
+    pub paused: bool,
     /// The files that this side sends.
     pub send: DirectionStatus,
     /// The files that it receives.
@@ -84,6 +92,7 @@ impl PeerStatus {
             session: None,
             last_end: None,
             no_session: None,
+            paused: false,
             send,
             receive: DirectionStatus::default(),
             in_flight: Vec::new(),

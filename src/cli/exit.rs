@@ -48,7 +48,10 @@ pub(crate) const TABLE: [(u8, &str); 23] = [
     (15, "with --drain: a sent file could not be removed from Outgoing after three tries"),
     (16, "Incoming, Outgoing or .rft cannot be used (rights, space, or another rft)"),
     (17, "--wait ran out before --drain was done; the message names the remaining files"),
-    (NOT_RUNNING, "no rft runs in the folder (rft status, rft top)"),
+    (
+        NOT_RUNNING,
+        "no rft runs in the folder, or it has ended (status, top, put --wait, pause, limit, ...)",
+    ),
     (CHECK_FAILED, "rft check: a step failed; its line says how to mend it"),
     (RECEIPT, "rft receipt: the file has no receipt, or with --verify other content now"),
     (INTERRUPTED, "stopped by Ctrl-C before --drain was done; or a second Ctrl-C: stopped at once"),

@@ -14,9 +14,11 @@ mod passphrase;
 mod password;
 mod peer;
 mod prompt;
+mod put;
 mod sandbox;
 mod shutdown;
 mod status;
+mod steer;
 mod top;
 
 use args::Command;
@@ -45,6 +47,11 @@ pub(crate) fn main() -> ExitCode {
         Some(Command::Check(args)) => return check::run(args),
         Some(Command::Status(args)) => status::run(args),
         Some(Command::Top(args)) => top::run(args),
+        Some(Command::Put(args)) => put::run(args),
+        Some(Command::Pause(args)) => steer::pause(args, true),
+        Some(Command::Resume(args)) => steer::pause(args, false),
+        Some(Command::Limit(args)) => steer::limit(args),
+        Some(Command::Retry(args)) => steer::retry(args),
         Some(Command::History(args)) => history::run(args),
         Some(Command::Receipt(args)) => history::run_receipt(args),
         Some(Command::Config(args)) => config::run(&line, args),

@@ -2,9 +2,10 @@
 
 use super::VERSION;
 use crate::history::HistoryPage;
-use crate::status::Status;
+use crate::status::{Status, WaitingEntries};
 use serde::{Deserialize, Serialize};
 use std::fmt;
+use std::num::NonZeroU64;
 
 /// Maximum length of a reply in bytes, which a client reads.
 pub(super) const MAX_REPLY: usize = 8 << 20;
@@ -20,6 +21,14 @@ pub enum Answer {
     Status(Box<Status>),
     /// Entries of the history.
     History(HistoryPage),
+    /// Entries that are not delivered yet.
+    Waiting(WaitingEntries),
+    /// Whether no further file is sent, after `pause` and `resume`.
+    Paused(bool),
+    /// The limit of the rate now, in bytes per second.
+    Limit(Option<NonZeroU64>),
+    /// How many entries are offered again.
+    Retried(u64),
 }
 
 /// Why a request has no answer.

@@ -3,7 +3,9 @@
 use super::VERSION;
 use super::reply::Refused;
 use crate::history::HistoryQuery;
+use crate::proto::name::Name;
 use serde::{Deserialize, Serialize};
+use std::num::NonZeroU64;
 
 /// Maximum length of a request in bytes, without the end of its line.
 pub(super) const MAX_REQUEST: usize = 32 << 10;
@@ -17,6 +19,27 @@ pub enum Request {
     Status,
     /// A page of the history.
     History(HistoryQuery),
+    /// The entries of a name in Outgoing, and beneath it, that are not delivered yet.
+    Waiting {
+        /// The name.
+        #[serde(flatten, with = "crate::status::encoding::path")]
+        path: Name,
+    },
+    /// Sends no further file.
+    Pause,
+    /// Sends files again.
+    Resume,
+    /// Changes the limit of the rate.
+    Limit {
+        /// Bytes per second; `None` for no limit.
+        rate: Option<NonZeroU64>,
+    },
+    /// Offers entries again that wait for another attempt, or were refused until they change.
+    Retry {
+        /// This one and those beneath it; `None` for all.
+        #[serde(default, with = "crate::status::encoding::optional_name")]
+        name: Option<Name>,
+    },
 }
 
 /// The part of a request that every version has.
@@ -40,7 +63,7 @@ struct Kind {
 
 impl Request {
     /// Every kind, for the error about an unknown one.
-    const KINDS: [&str; 2] = ["status", "history"];
+    const KINDS: [&str; 7] = ["status", "history", "waiting", "pause", "resume", "limit", "retry"];
 
     /// Parses a line.
     ///

@@ -123,7 +123,32 @@ async fn answer(request: Request, source: &Source) -> Result<Answer, Refused> {
             Ok(Answer::Status(Box::new(Status::clone(&status))))
         }
         Request::History(query) => source.history(query).await.map(Answer::History),
+        Request::Waiting { path } => {
+            let handle = source.handle.clone();
+            // It waits for the locks of the queue.
+            let waiting = tokio::task::spawn_blocking(move || handle.waiting(&path)).await;
+            waiting.ok().flatten().map(Answer::Waiting).ok_or_else(Refused::internal)
+        }
+        Request::Pause => paused(source, true).await,
+        Request::Resume => paused(source, false).await,
+        Request::Limit { rate } => {
+            let changed = source.handle.limit_rate(rate);
+            source.handle.changed().await;
+            changed.then_some(Answer::Limit(rate)).ok_or_else(Refused::internal)
+        }
+        Request::Retry { name } => {
+            let handle = source.handle.clone();
+            let retried = tokio::task::spawn_blocking(move || handle.retry(name.as_ref())).await;
+            source.handle.changed().await;
+            retried.ok().flatten().map(Answer::Retried).ok_or_else(Refused::internal)
+        }
     }
+}
+
+async fn paused(source: &Source, paused: bool) -> Result<Answer, Refused> {
+    let changed = source.handle.pause(paused);
+    source.handle.changed().await;
+    changed.then_some(Answer::Paused(paused)).ok_or_else(Refused::internal)
 }
 
 /// What the clients ask.

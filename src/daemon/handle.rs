@@ -5,8 +5,10 @@ use super::snapshots::Snapshots;
 use super::{Daemon, MAX_NAMED};
 use crate::error::{Finished, RunError};
 use crate::history::{HistoryPage, HistoryQuery};
-use crate::status::Status;
+use crate::proto::name::Name;
+use crate::status::{Status, WaitingEntries};
 use std::fmt;
+use std::num::NonZeroU64;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use tokio::sync::watch;
 
@@ -44,6 +46,22 @@ impl Handle {
         }
     }
 
+    /// The entries of this name and beneath it in the Outgoing of each peer that are not delivered
+    /// yet; `None` once the process has ended.
+    pub fn waiting(&self, name: &Name) -> Option<WaitingEntries> {
+        let daemon = self.daemon.upgrade()?;
+        let mut all = WaitingEntries::default();
+        for peer in daemon.peers.values() {
+            let WaitingEntries { entries, more, by_reason } = peer.waiting(MAX_NAMED, Some(name));
+            all.entries.extend(entries);
+            all.more += more;
+            for (kind, count) in by_reason {
+                *all.by_reason.entry(kind).or_default() += count;
+            }
+        }
+        Some(all)
+    }
+
     /// A page of what happened to the files of all peers; `None` once the process has ended. Reads
     /// a file, and waits while it is written.
     ///
@@ -59,6 +77,37 @@ impl Handle {
     pub(crate) async fn recent_status(&self) -> Option<Arc<Status>> {
         let handle = self.clone();
         self.recent.recent(move || handle.status()).await
+    }
+
+    /// Sends no further file from now on, or sends them again. Files in flight are finished, and
+    /// files are received. Returns false once the process has ended.
+    pub fn pause(&self, paused: bool) -> bool {
+        let Some(daemon) = self.daemon.upgrade() else { return false };
+        daemon.peers.values().for_each(|peer| peer.outbox.pause(paused));
+        tracing::info!(paused, "the user changed whether files are sent");
+        true
+    }
+
+    /// Limits sending to this many bytes of UDP payload per second from now on; `None` for no limit.
+    /// Returns false once the process has ended.
+    pub fn limit_rate(&self, rate: Option<NonZeroU64>) -> bool {
+        let Some(daemon) = self.daemon.upgrade() else { return false };
+        daemon.limit.set(rate.map(NonZeroU64::get));
+        tracing::info!(?rate, "the user changed the limit of the rate");
+        true
+    }
+
+    /// Offers entries again that wait for another attempt, or were refused until they change; with
+    /// a name that one and those beneath it only. Returns their number, `None` once the process has
+    /// ended.
+    pub fn retry(&self, name: Option<&Name>) -> Option<u64> {
+        let daemon = self.daemon.upgrade()?;
+        Some(daemon.peers.values().map(|peer| peer.outbox.retry(name)).sum())
+    }
+
+    /// A command has changed the state: [`Handle::recent_status`] shows it at once.
+    pub(crate) async fn changed(&self) {
+        self.recent.forget().await;
     }
 
     /// Receives all events from now on.

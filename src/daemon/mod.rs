@@ -40,6 +40,7 @@ use crate::status::Status;
 use crate::store::StoreError;
 use crate::transport::endpoint::{Endpoint, EndpointError};
 use crate::transport::port::Port;
+use crate::transport::rate_limit::RateLimit;
 use crate::transport::ticks::Ticks;
 use events::Events;
 use peer::Peer;
@@ -65,6 +66,7 @@ pub struct Daemon {
     begun: Instant,
     /// The address of the UDP socket.
     local: SocketAddr,
+    limit: RateLimit,
     peers: BTreeMap<PeerName, Arc<Peer>>,
     storage: Storage,
 }
@@ -152,7 +154,13 @@ impl Daemon {
         let process = PeerId::random(&mut SysRng).map_err(|_| RunError::Rng)?;
         let own = Identity { process, installation: storage.installation };
         let peers = BTreeMap::from([(peer.name.clone(), peer)]);
-        let daemon = Arc::new(Self { begun, local: endpoint.local, peers, storage });
+        let daemon = Arc::new(Self {
+            begun,
+            local: endpoint.local,
+            limit: endpoint.limit.clone(),
+            peers,
+            storage,
+        });
         let (stop, stopped) = watch::channel(false);
         let (ended, outcome) = watch::channel(None);
         let handle = Handle {
@@ -181,6 +189,7 @@ impl Daemon {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             uptime: self.begun.elapsed(),
             local: self.local,
+            limit_rate: self.limit.get(),
             peers,
         }
     }

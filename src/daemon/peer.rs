@@ -18,9 +18,9 @@ use crate::proto::name::Name;
 use crate::session::Session;
 use crate::status::{
     Backlog, Bottleneck, DirectionStatus, PastSession, PathStatus, PeerStatus, SessionEnd,
-    SessionRole, SessionStatus, WaitReason, Waiting,
+    SessionRole, SessionStatus, WaitReason, Waiting, WaitingEntries,
 };
-use crate::store::{Folder, Ledger, Remover, StoreError};
+use crate::store::{Folder, Ledger, Remover, StoreError, clear_put_area};
 use std::collections::{HashMap, HashSet};
 use std::path::Path;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -98,6 +98,9 @@ impl Peer {
             history.note(event);
         });
         let outgoing = Arc::new(Folder::open(&config.folders.outgoing, true)?);
+        if let Err(error) = clear_put_area(&outgoing) {
+            tracing::info!(%error, "copies of a killed `rft put` stay in Outgoing, and are not sent");
+        }
         let outbox = OutboxConfig {
             outgoing: outgoing.clone(),
             remover: open_remover(config, &outgoing, storage)?,
@@ -150,6 +153,7 @@ impl Peer {
         let now = Instant::now();
         let mut status = PeerStatus::new(self.name.clone());
         status.outgoing = self.outgoing.clone();
+        status.paused = self.outbox.is_paused();
         {
             let sessions = locked(&self.sessions);
             let live = sessions.live.as_ref().zip(sessions.adopted.as_ref());
@@ -175,12 +179,23 @@ impl Peer {
         (status.in_flight, status.more_in_flight) = self.activity.in_flight(MAX_IN_FLIGHT, now);
         status.arriving = self.inbox.busy();
         if max_named > 0 {
-            let waiting = self.outbox.waiting(max_named);
-            status.waiting = self.explained(waiting.named);
+            let waiting = self.waiting(max_named, None);
+            status.waiting = waiting.entries;
             status.more_waiting = waiting.more;
             status.waiting_by_reason = waiting.by_reason;
         }
         status
+    }
+
+    /// The entries of Outgoing that are not delivered, at most `max_named` of them by name. With
+    /// `within` those of this name and beneath it only.
+    pub(super) fn waiting(&self, max_named: usize, within: Option<&Name>) -> WaitingEntries {
+        let waiting = self.outbox.waiting(max_named, within);
+        WaitingEntries {
+            entries: self.explained(waiting.named),
+            more: waiting.more,
+            by_reason: waiting.by_reason,
+        }
     }
 
     /// One direction of a snapshot.

@@ -37,6 +37,11 @@ impl Snapshots {
         *last = Some(Snapshot { taken: Instant::now(), status: status.clone() });
         Some(status)
     }
+
+    /// The state changed by a command: who asks next gets a new snapshot.
+    pub(super) async fn forget(&self) {
+        *self.0.lock().await = None;
+    }
 }
 
 #[cfg(test)]

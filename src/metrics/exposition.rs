@@ -113,7 +113,10 @@ const DIRECTION_GAUGES: [Metric<DirectionStatus, f64>; 7] = [
     ),
 ];
 
-const PEER_GAUGES: [Metric<PeerStatus, f64>; 2] = [
+const PEER_GAUGES: [Metric<PeerStatus, f64>; 3] = [
+    ("rft_paused", "Whether the user has paused the sending.", |peer| {
+        Some(f64::from(u8::from(peer.paused)))
+    }),
     ("rft_connected", "Whether there is a session with the peer.", |peer| {
         Some(f64::from(u8::from(peer.session.is_some())))
     }),

@@ -154,9 +154,34 @@ impl Outbox {
         }
     }
 
-    /// The next item if one is ready now.
+    /// The next item if one is ready now, and the outbox is not paused.
     pub(crate) fn try_next(&self) -> Option<Item> {
+        if self.is_paused() {
+            return None;
+        }
         self.state.table().pop()
+    }
+
+    /// Hands out no item from now on, or hands them out again.
+    pub(crate) fn pause(&self, paused: bool) {
+        self.state.paused.store(paused, Ordering::Relaxed);
+        if !paused {
+            self.state.ready.notify_waiters();
+        }
+    }
+
+    /// Whether no item is handed out.
+    pub(crate) fn is_paused(&self) -> bool {
+        self.state.paused.load(Ordering::Relaxed)
+    }
+
+    /// Ends the waits for another attempt; with `within` those of this name and beneath it only.
+    /// Returns how many entries are offered again.
+    pub(crate) fn retry(&self, within: Option<&Name>) -> u64 {
+        let entries = self.state.table().retry(within);
+        // The scan thread publishes what changed.
+        self.state.mailbox.send(|mail| mail.woken = true);
+        entries
     }
 
     /// The peer holds the item on stable storage. It is removed, archived or marked, in a batch
@@ -208,10 +233,11 @@ impl Outbox {
         self.state.backlog.subscribe()
     }
 
-    /// The entries that are not delivered, and why: at most `max` of them by name.
-    pub(crate) fn waiting(&self, max: usize) -> WaitingList {
+    /// The entries that are not delivered, and why: at most `max` of them by name. With `within`
+    /// those of this name and beneath it only.
+    pub(crate) fn waiting(&self, max: usize, within: Option<&Name>) -> WaitingList {
         let now = Moment::default().after(self.state.begun.elapsed());
-        self.state.table().waiting_list(now, max)
+        self.state.table().waiting_list(now, max, within)
     }
 
     /// The entries that are left alone because their names or neighbours say that they are

@@ -38,6 +38,8 @@ pub(crate) struct OutboxState {
     pub backlog: watch::Sender<Backlog>,
     /// A delivered entry could not be removed.
     pub removal_failed: AtomicBool,
+    /// No item is handed out.
+    pub paused: AtomicBool,
 }
 
 impl OutboxState {
@@ -52,6 +54,7 @@ impl OutboxState {
             // The first scan counts as one file until it is complete.
             backlog: watch::Sender::new(Backlog { files: 1, bytes: 0 }),
             removal_failed: AtomicBool::new(false),
+            paused: AtomicBool::new(false),
         }
     }
 

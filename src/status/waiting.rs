@@ -3,6 +3,7 @@
 use super::encoding;
 use crate::proto::name::Name;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 /// An entry of Outgoing that is not delivered yet.
@@ -29,6 +30,18 @@ impl Waiting {
     pub fn new(path: Name, reason: WaitReason) -> Self {
         Self { path, reason, setback: None, program: None }
     }
+}
+
+/// Entries of Outgoing that are not delivered yet.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct WaitingEntries {
+    /// Some of them: first those that something other than the order of the queue delays.
+    pub entries: Vec<Waiting>,
+    /// How many more there are.
+    pub more: u64,
+    /// How many there are for each reason, without reasons for which none waits.
+    pub by_reason: BTreeMap<WaitKind, u64>,
 }
 
 /// What an attempt to deliver an entry ended with.

@@ -18,6 +18,7 @@ pub use incoming::publish::{Arrived, Content, publish};
 pub use incoming::stage::Staged;
 pub use incoming::{Incoming, Reservation};
 pub use open_writers::Writers;
+pub use outgoing::put::{Copied, PutArea, PutError, Skipped, clear_put_area};
 pub use outgoing::remove::{Hold, REMOVING, Removed, Remover, Sent};
 pub use state::history::{HISTORY, History, HistoryCopy, HistoryRange};
 pub use state::ledger::{Delivered, LEDGER, Ledger, Received, SavedTotals, verify_ledger};

@@ -40,6 +40,7 @@ mod metrics;
 mod mitm;
 #[cfg(unix)]
 mod page;
+mod put;
 #[cfg(unix)]
 mod rate;
 mod relay;
@@ -48,6 +49,8 @@ mod repair;
 mod sources;
 #[cfg(unix)]
 mod status;
+#[cfg(unix)]
+mod steer;
 mod stranger;
 #[cfg(target_os = "linux")]
 mod top;

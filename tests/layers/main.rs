@@ -27,16 +27,18 @@ struct Layer {
 #[rustfmt::skip]
 const LAYERS: &[Layer] = &[
     Layer { name: "main", layers: &["cli"], crates: &[] },
-    Layer { name: "cli", layers: &["daemon", "check", "control", "metrics", "config", "event", "status", "history", "hindrance", "error", "proto", "crypto", "cause"],
+    Layer { name: "cli", layers: &["daemon", "check", "put", "control", "metrics", "config", "event", "status", "history", "hindrance", "error", "proto", "crypto", "cause"],
         crates: &["blake3", "clap", "clap_complete", "clap_mangen", "console", "data_encoding", "jiff", "landlock", "rand", "ratatui", "rpassword", "rustix", "serde", "serde_json",
                   "thiserror", "tokio", "toml", "tracing", "tracing_subscriber", "zeroize"] },
     // commands of the same user: it asks a process, and reaches nothing beneath
-    Layer { name: "control", layers: &["daemon", "store", "status", "history", "cause"],
+    Layer { name: "control", layers: &["daemon", "store", "status", "history", "proto", "cause"],
         crates: &["data_encoding", "rand", "rustix", "serde", "serde_json", "thiserror", "tokio", "tracing"] },
     // the same facts over HTTP, to read
-    Layer { name: "metrics", layers: &["daemon", "status", "cause"],
+    Layer { name: "metrics", layers: &["daemon", "status", "hindrance", "cause"],
         crates: &["bytes", "data_encoding", "http_body_util", "hyper", "hyper_util", "prometheus_client", "serde_json", "sha2", "thiserror", "tokio", "tracing"] },
     Layer { name: "check", layers: &["peering", "transport", "store", "config", "hindrance", "cause"], crates: &["rustix", "tokio", "tracing"] },
+    // `rft put`: copies into Outgoing, without a process
+    Layer { name: "put", layers: &["store", "proto", "failpoint"], crates: &["thiserror"] },
     Layer { name: "daemon", layers: &["outbox", "inbox", "peering", "session", "transport", "store", "proto", "crypto", "config", "event", "status", "history", "hindrance", "error", "failpoint", "meter"],
         crates: &["bytes", "rand", "serde_json", "thiserror", "tokio", "tracing", "zeroize"] },
     Layer { name: "outbox", layers: &["session", "transport", "store", "compress", "proto", "crypto", "config", "event", "status", "failpoint", "cause", "meter"],

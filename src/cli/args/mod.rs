@@ -6,6 +6,7 @@ mod config;
 mod habits;
 mod place;
 pub(crate) mod settings;
+pub(crate) mod steering;
 mod units;
 pub(crate) mod wrong;
 
@@ -17,6 +18,7 @@ use rft::config::{Folders, TempNames};
 use settings::Setting;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use steering::{LimitArgs, RetryArgs, SteeringArgs};
 
 /// The PEER that means: accept any peer that knows the password.
 const LISTEN: &str = "listen";
@@ -78,6 +80,16 @@ pub(crate) enum Command {
     Status(StatusArgs),
     /// Show the same on the whole screen, with the speed of the last minutes
     Top(TopArgs),
+    /// Copy files and folders into Outgoing, each whole or not at all
+    Put(PutArgs),
+    /// Send no further file until `rft resume`; files are received
+    Pause(SteeringArgs),
+    /// Send files again after `rft pause`
+    Resume(SteeringArgs),
+    /// Change the rate limit of the running rft
+    Limit(LimitArgs),
+    /// Offer entries again now that wait for another attempt, or were refused
+    Retry(RetryArgs),
     /// List the files that were sent, received, refused and removed
     History(HistoryArgs),
     /// Print the receipt of a file: hash, size, times, both installations
@@ -151,6 +163,26 @@ pub(crate) struct TopArgs {
     /// Base folder of the running rft
     #[arg(long, value_name = "DIR", default_value = ".", value_hint = ValueHint::DirPath)]
     pub(crate) dir: PathBuf,
+}
+
+/// Options of `rft put`.
+#[derive(Debug, Args)]
+pub(crate) struct PutArgs {
+    /// Base folder, as for the peer
+    #[arg(long, value_name = "DIR", default_value = ".", value_hint = ValueHint::DirPath)]
+    pub(crate) dir: PathBuf,
+    /// The name in Outgoing, for one FILE: other.txt, 2026/other.txt [default: FILE's own]
+    #[arg(long = "as", value_name = "NAME")]
+    pub(crate) as_name: Option<PathBuf>,
+    /// Exit with code 0 only when the peer has all of it durably
+    #[arg(short, long)]
+    pub(crate) wait: bool,
+    /// Print what happens to each FILE as a JSON object in one line
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Files and folders; they stay where they are
+    #[arg(value_name = "FILE", required = true, value_hint = ValueHint::AnyPath)]
+    pub(crate) files: Vec<PathBuf>,
 }
 
 /// Options of `rft history`.
@@ -347,7 +379,13 @@ pub(crate) struct Options {
     #[arg(long, value_name = "ADDR[:PORT]", help_heading = "Network", hide_short_help = true)]
     bind: Option<String>,
     /// Limit of all UDP payload sent, in bytes a second: 500K, 20M, 1G
-    #[arg(long, value_name = "RATE", allow_negative_numbers = true, help_heading = "Network")]
+    #[arg(
+        long,
+        value_name = "RATE",
+        allow_negative_numbers = true,
+        help_heading = "Network",
+        hide_short_help = true
+    )]
     limit_rate: Option<String>,
     /// Congestion control
     #[arg(
@@ -413,7 +451,7 @@ pub(crate) struct Options {
     )]
     pub(crate) quiet: bool,
     /// Show log lines too; -vv shows more
-    #[arg(short, long, action = clap::ArgAction::Count, help_heading = "Output")]
+    #[arg(short, long, action = clap::ArgAction::Count, help_heading = "Output", hide_short_help = true)]
     pub(crate) verbose: u8,
     /// Metrics for Prometheus and a page, over HTTP: 9100, 0.0.0.0:9100
     #[arg(

@@ -6,6 +6,7 @@ mod source;
 mod when;
 
 pub(super) use receipt::run as run_receipt;
+pub(super) use source::name_of;
 
 use super::args::HistoryArgs;
 use super::exit::Failure;
@@ -30,7 +31,7 @@ pub(crate) fn run(args: &HistoryArgs) -> Result<(), Failure> {
     let mut query = HistoryQuery::default();
     query.since = time("--since", &args.since)?;
     query.until = time("--until", &args.until)?;
-    query.name = args.file.as_deref().map(|file| source::name_of(&args.dir, file)).transpose()?;
+    query.name = args.file.as_deref().map(|file| name_of(&args.dir, file)).transpose()?;
     let mut source = Source::open(&args.dir)?;
     let mut printer = Printer::new(args.json);
     let printed = match args.last {

@@ -78,7 +78,7 @@ fn unreadable(dir: &Path, error: &RunError) -> Failure {
 ///
 /// # Errors
 /// Exit code 2 if it can be no name.
-pub(super) fn name_of(dir: &Path, file: &Path) -> Result<Name, Failure> {
+pub(in crate::cli) fn name_of(dir: &Path, file: &Path) -> Result<Name, Failure> {
     let absolute = |path: &Path| std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
     let (folders, path) = (Folders::in_dir(dir), absolute(file));
     let below = [&folders.outgoing, &folders.incoming].into_iter().find_map(|folder| {

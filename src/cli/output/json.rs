@@ -181,7 +181,7 @@ struct File<'a> {
 
 /// A name; if it is not UTF-8, its bytes in Base64 as well.
 #[derive(Serialize)]
-struct Path<'a> {
+pub(crate) struct Path<'a> {
     path: Cow<'a, str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     path_bytes: Option<String>,

@@ -117,12 +117,14 @@ fn name_of(peer: &PeerStatus) -> String {
 
 /// `, idle`, or the number of entries that wait while nothing is in flight.
 fn rest(peer: &PeerStatus) -> String {
+    let paused = if peer.paused { ", paused" } else { "" };
     if !peer.in_flight.is_empty() {
-        return String::new();
+        return paused.to_owned();
     }
     match peer.send.files_left + peer.receive.files_left {
+        0 if peer.paused => paused.to_owned(),
         0 => ", idle".to_owned(),
-        left => format!(", {} waiting", text::count(left)),
+        left => format!("{paused}, {} waiting", text::count(left)),
     }
 }
 
@@ -207,6 +209,11 @@ mod tests {
         status.peers[0].session.as_mut().unwrap().silent_for = Some(Duration::from_secs(5));
         let silent = "no answer from bob for 5 s, dialling; 1 file sent, 303 received, last 23:14";
         assert_eq!(line(&status, 80), silent);
+        (status.peers[0].paused, status.peers[0].session.as_mut().unwrap().silent_for) =
+            (true, None);
+        let paused =
+            "bob connected 3 d, 41 ms, paused, 3 waiting; 1 file sent, 303 received, last 23:14";
+        assert_eq!(line(&status, 90), paused);
         status.peers[0].session = None;
         let alone = "waiting for bob, 3:00:00; 1 file sent, 303 received, last 23:14";
         assert_eq!(line(&status, 80), alone);

@@ -28,11 +28,12 @@ pub(crate) fn text(status: Option<&Status>, clock: &Clock, width: usize) -> Stri
     let version = env!("CARGO_PKG_VERSION");
     let Some(status) = status else { return format!("state of rft {version}: starting") };
     let mut lines = Lines { width, lines: Vec::new() };
-    let first = [
+    let mut first = vec![
         format!("state of rft {}", text::printable(&status.version)),
         format!("running for {}", text::span(status.uptime)),
         format!("UDP {}", status.local),
     ];
+    first.extend(status.limit_rate.map(|rate| format!("at most {} sent", text::rate(rate as f64))));
     lines.push("", &first);
     for peer in &status.peers {
         push_peer(&mut lines, peer, status.time, clock);
@@ -202,6 +203,9 @@ fn push_direction(
         Direction::Receive => ("receiving", "received"),
     };
     let mut parts = Vec::new();
+    if peer.paused && direction == Direction::Send {
+        parts.push("paused (`rft resume`)".to_owned());
+    }
     if peer.session.is_some() && direction == Direction::Receive && status.backlog.is_none() {
         parts.push("the peer has not told what it has left".to_owned());
     } else {

@@ -130,6 +130,7 @@ fn the_text_has_the_values_of_the_snapshot() {
         ("rft_transfer_rate_bytes_per_second", &[peer, send], 2.1e6),
         ("rft_last_transfer_timestamp_seconds", &[peer, send], 1_772_406_840.0),
         ("rft_connected", &[peer], 1.0),
+        ("rft_paused", &[peer], 0.0),
         ("rft_in_flight_files", &[peer], 1.0),
         ("rft_session_age_seconds", &[peer], 259_200.0),
         ("rft_silent_seconds", &[peer], 0.0),

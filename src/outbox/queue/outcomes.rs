@@ -1,5 +1,7 @@
 //! Pure: a session takes an item and gives it back, and the cleanup of an item ends.
 
+use super::entry::OutgoingEntry;
+use super::index::is_beneath;
 use super::lifecycle::{EntryEvent, EntryState};
 use super::open_files::ASK_INTERVAL;
 use super::table::{Now, Table};
@@ -164,6 +166,30 @@ impl Table {
         for name in refused.map(|(name, _)| name.clone()).collect::<Vec<_>>() {
             self.update(&name, |entry| entry.apply(entry.settled()));
         }
+    }
+
+    /// Entries that wait for another attempt, or were refused until they change, are offered again.
+    /// With `within` those of this name and beneath it only. Returns their number.
+    pub(crate) fn retry(&mut self, within: Option<&Name>) -> u64 {
+        let waits = |entry: &OutgoingEntry| match entry.state() {
+            EntryState::Backoff { .. }
+            | EntryState::Unreadable { .. }
+            | EntryState::Occupied { .. } => true,
+            EntryState::Refused => entry.offered,
+            _ => false,
+        };
+        let wanted =
+            |name: &Name| within.is_none_or(|within| name == within || is_beneath(name, within));
+        let entries: Vec<_> = self
+            .entries
+            .iter()
+            .filter(|(name, entry)| wanted(name) && waits(entry))
+            .map(|(name, _)| name.clone())
+            .collect();
+        for name in &entries {
+            self.update(name, |entry| entry.apply(entry.settled()));
+        }
+        entries.len() as u64
     }
 
     /// The cleanup of an item has ended.

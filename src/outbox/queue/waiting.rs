@@ -1,6 +1,7 @@
 //! Pure: the entries of Outgoing that are not delivered, each with its reason.
 
 use super::entry::OutgoingEntry;
+use super::index::is_beneath;
 use super::lifecycle::EntryState;
 use super::table::Table;
 use crate::outbox::watch::settle::Moment;
@@ -33,15 +34,23 @@ pub(crate) struct WaitingList {
 }
 
 impl Table {
-    /// The entries that are not delivered, at most `max` of them by name.
-    pub(crate) fn waiting_list(&self, now: Moment, max: usize) -> WaitingList {
+    /// The entries that are not delivered, at most `max` of them by name. With `within` those of
+    /// this name and beneath it only.
+    pub(crate) fn waiting_list(
+        &self,
+        now: Moment,
+        max: usize,
+        within: Option<&Name>,
+    ) -> WaitingList {
         let (mut notable, mut usual) = (Vec::new(), Vec::new());
         let mut counts = [0u64; WaitKind::ALL.len()];
         let unfinished = self.unfinished.names();
         let entries =
             self.entries.iter().filter_map(|(name, entry)| Some((name, reason(entry, now)?)));
         let left_alone = unfinished.iter().map(|name| (name, WaitReason::LeftAlone));
-        for (name, reason) in entries.chain(left_alone) {
+        let wanted =
+            |name: &Name| within.is_none_or(|within| name == within || is_beneath(name, within));
+        for (name, reason) in entries.chain(left_alone).filter(|(name, _)| wanted(name)) {
             counts[reason.kind() as usize] += 1;
             let list = if is_notable(reason) { &mut notable } else { &mut usual };
             if list.len() < max {
@@ -132,7 +141,7 @@ mod tests {
         taken(&mut table);
         add(&mut table, "a", 5, Activity::Moved);
         add(&mut table, "settles", 6, Activity::Seen);
-        let all = table.waiting_list(Moment(0), 10);
+        let all = table.waiting_list(Moment(0), 10, None);
         let names: Vec<_> = all.named.iter().map(|(name, _)| name.to_string()).collect();
         assert_eq!(
             names,
@@ -148,10 +157,16 @@ mod tests {
         assert_eq!(why[4], WaitReason::Settling(Duration::from_secs(3)));
         assert!(matches!(why[5], WaitReason::Unreadable(left) if left > Duration::ZERO), "{why:?}");
         assert_eq!(all.more, 0);
-        let some = table.waiting_list(Moment(0), 2);
+        let some = table.waiting_list(Moment(0), 2, None);
         assert_eq!((some.named.len(), some.more), (2, 5));
         assert_eq!(some.by_reason, all.by_reason);
         assert_eq!((some.by_reason.len(), some.by_reason.values().sum::<u64>()), (7, 7));
         assert_eq!(some.named[0].0, name("in flight"));
+        let one = table.waiting_list(Moment(0), 2, Some(&name("refused")));
+        assert_eq!((one.named.len(), one.named[0].1, one.more), (1, WaitReason::Refused, 0));
+        assert_eq!(table.waiting_list(Moment(0), 2, Some(&name("ref"))), WaitingList::default());
+        assert_eq!(table.retry(Some(&name("refused"))), 1);
+        assert_eq!(table.retry(None), 3);
+        assert_eq!(table.waiting_list(Moment(0), 9, None).by_reason[&WaitKind::Ready], 5);
     }
 }

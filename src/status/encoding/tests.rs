@@ -55,6 +55,7 @@ fn full() -> Status {
         version: "1".into(),
         uptime: Duration::from_secs(60),
         local: ([0, 0, 0, 0], 4000).into(),
+        limit_rate: Some(5),
         peers: vec![peer],
     }
 }

@@ -1,0 +1,96 @@
+//! `rft pause`, `resume`, `limit` and `retry` of the real program.
+
+use crate::harness::files::drop_content;
+use crate::harness::peer::{Host, Pair};
+use crate::harness::{status, until};
+use std::fs;
+use std::process::{Command, Output, Stdio};
+use std::time::Duration;
+
+fn run(host: &Host, command: &str, arguments: &[&str]) -> Output {
+    let mut rft = Command::new(env!("CARGO_BIN_EXE_rft"));
+    rft.args([command, "--dir"]).arg(&host.dir).args(arguments).stdin(Stdio::null());
+    rft.output().unwrap()
+}
+
+/// What the command prints.
+fn says(host: &Host, command: &str, arguments: &[&str]) -> String {
+    let output = run(host, command, arguments);
+    assert!(output.status.success(), "{output:?}");
+    String::from_utf8(output.stdout).unwrap()
+}
+
+#[test]
+fn a_pause_holds_files_back_and_receives() {
+    let pair = Pair::new();
+    let (_a, _b) = pair.connected(&[], &[]);
+    assert!(says(&pair.a, "pause", &[]).contains("paused: no further file is sent"));
+    drop_content(&pair.a, "held", "x");
+    drop_content(&pair.b, "back", "x");
+    until("nothing is received", || pair.a.incoming().join("back").exists());
+    status::wait(&pair.a, Duration::from_secs(20), |status| {
+        let peer = &status["peers"][0];
+        assert_eq!(peer["paused"], true);
+        (peer["waiting"][0]["reason"] == "ready").then_some(())
+    });
+    assert!(status::text(&pair.a).contains("paused (`rft resume`)"));
+    assert!(!pair.b.incoming().join("held").exists());
+    assert_eq!(says(&pair.a, "resume", &[]), "files are sent\n");
+    until("it is not sent", || pair.b.incoming().join("held").exists());
+    assert_eq!(status::of(&pair.a)["peers"][0]["paused"], false);
+}
+
+#[test]
+fn the_limit_changes_at_once() {
+    let pair = Pair::new();
+    let (_a, mut b) = pair.connected(&["--limit-rate", "100K"], &[]);
+    assert_eq!(status::of(&pair.a)["limit_rate"], 100_000);
+    // 80 seconds at this rate.
+    drop_content(&pair.a, "large", vec![b'x'; 8_000_000].as_slice());
+    assert!(says(&pair.a, "limit", &["50M"]).contains("at most 50.0 MB/s"));
+    assert_eq!(status::of(&pair.a)["limit_rate"], 50_000_000);
+    assert!(status::text(&pair.a).contains("at most 50.0 MB/s sent"));
+    b.waits_for("file_done", |event| event["path"] == "large");
+    assert!(says(&pair.a, "limit", &["off"]).contains("without a limit"));
+    assert!(status::of(&pair.a)["limit_rate"].is_null());
+    assert_eq!(run(&pair.a, "limit", &["fast"]).status.code(), Some(14));
+    assert_eq!(run(&pair.a, "limit", &["0"]).status.code(), Some(14));
+}
+
+#[test]
+fn a_retry_offers_what_was_refused() {
+    let pair = Pair::new();
+    fs::create_dir_all(pair.b.incoming()).unwrap();
+    fs::write(pair.b.incoming().join("f"), "another").unwrap();
+    let (mut a, _b) = pair.connected(&[], &["--on-conflict", "skip"]);
+    assert_eq!(says(&pair.a, "retry", &[]), "nothing waits for another attempt\n");
+    drop_content(&pair.a, "f", "x");
+    a.waits_for("file_failed", |event| event["path"] == "f");
+    let occupied = |reason: &str| {
+        status::wait(&pair.a, Duration::from_secs(20), |status| {
+            (status["peers"][0]["waiting"][0]["reason"] == reason).then_some(())
+        });
+    };
+    occupied("occupied");
+    fs::remove_file(pair.b.incoming().join("f")).unwrap();
+    assert_eq!(says(&pair.a, "retry", &["other"]), "nothing waits for another attempt\n");
+    assert_eq!(says(&pair.a, "retry", &["f"]), "1 entry is offered again now\n");
+    // Without the retry it would take up to 20 s.
+    a.sees_within(Duration::from_secs(10), |event| {
+        event["event"] == "file_done" && event["path"] == "f"
+    })
+    .expect("it is offered at once");
+}
+
+#[test]
+fn without_a_running_peer_they_say_so() {
+    let pair = Pair::new();
+    for (command, arguments) in
+        [("pause", vec![]), ("resume", vec![]), ("limit", vec!["2M"]), ("retry", vec![])]
+    {
+        let output = run(&pair.a, command, &arguments);
+        let errors = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(18), "{command}: {errors}");
+        assert!(errors.contains("no rft runs in"), "{errors}");
+    }
+}
