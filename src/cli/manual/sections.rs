@@ -114,6 +114,26 @@ pub(super) fn of(command: &str) -> Sections {
             codes: &[18, 130, 143],
             examples: &[("rft top --dir /srv/rft", "Watch the rft of this folder; q ends it.")],
         },
+        "put" => Sections {
+            environment: COLOURS,
+            files: &[OUTGOING, CONTROL],
+            codes: &[18, 130, 143],
+            examples: &[
+                ("rft put report.pdf", "Copy it into the Outgoing of the rft of this folder."),
+                ("rft put --wait photos notes.txt", "Leave when the peer has all of them."),
+                ("rft put --as 2026/march.pdf report.pdf", "Send it under another name."),
+            ],
+        },
+        "pause" => steering(&[("rft pause", "Send no further file; files are received.")]),
+        "resume" => steering(&[("rft resume --dir /srv/rft", "Send files again.")]),
+        "limit" => steering(&[
+            ("rft limit 2M", "Send at most 2,000,000 bytes a second from now on."),
+            ("rft limit off", "Send as fast as the path allows."),
+        ]),
+        "retry" => steering(&[
+            ("rft retry", "Offer all waiting and refused files again now."),
+            ("rft retry film.mkv", "Offer one of them again."),
+        ]),
         "history" => Sections {
             environment: HISTORY_ENVIRONMENT,
             files: &[HISTORY],
@@ -198,4 +218,9 @@ pub(super) fn of(command: &str) -> Sections {
         },
         _ => Sections { environment: &[], files: &[], codes: &[], examples: &[] },
     }
+}
+
+/// The page of a command that changes what a running rft does.
+fn steering(examples: &'static [Entry]) -> Sections {
+    Sections { environment: COLOURS, files: &[CONTROL], codes: &[14, 18], examples }
 }
