@@ -144,7 +144,7 @@ pub(crate) fn micros(time: SystemTime) -> u64 {
 
 /// Fuzz target for the blocks of the history.
 #[cfg(any(test, feature = "fuzzing"))]
-pub mod fuzzing {
+pub(crate) mod fuzzing {
     use super::{put, read};
 
     /// Any block: the entries in it survive another one.
