@@ -1,14 +1,14 @@
 //! First words that are no host: commands of other programs, and mistyped ones of this program.
 
-use super::CommandLine;
 use super::place::Place;
+use super::{CommandLine, LISTEN};
 use crate::cli::exit::Failure;
 use clap::CommandFactory;
 use clap::error::{ContextKind, ContextValue};
 use rft::escape;
 
 /// Words that other programs send files with.
-const SENDING: &[&str] = &["send", "put", "push", "upload", "copy", "cp", "share", "add"];
+const SENDING: &[&str] = &["send", "push", "upload", "copy", "cp", "share", "add"];
 /// Words that other programs receive files with.
 const RECEIVING: &[&str] =
     &["receive", "recv", "get", "pull", "download", "fetch", "accept", "serve", "server"];
@@ -58,7 +58,7 @@ pub(super) fn is_command(word: &str) -> bool {
 
 /// The command that the word resembles most. clap compares, with a parser that has no PEER.
 pub(super) fn similar(word: &str) -> Option<String> {
-    if word.starts_with('-') || is_command(word) {
+    if word.starts_with('-') || word == LISTEN || is_command(word) {
         return None;
     }
     let full = CommandLine::command();
@@ -90,6 +90,7 @@ mod tests {
             ("alice.example.org", None),
             ("192.0.2.7", None),
             ("status", None),
+            ("listen", None),
         ] {
             assert_eq!(similar(word).as_deref(), command, "{word}");
         }
