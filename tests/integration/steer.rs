@@ -35,6 +35,9 @@ fn a_pause_holds_files_back_and_receives() {
     });
     assert!(status::text(&pair.a).contains("paused (`rft resume`)"));
     assert!(!pair.b.incoming().join("held").exists());
+    let later = pair.a.dir.join("later");
+    fs::write(&later, "x").unwrap();
+    assert!(says(&pair.a, "put", &[later.to_str().unwrap()]).contains("after `rft resume`"));
     assert_eq!(says(&pair.a, "resume", &[]), "files are sent\n");
     until("it is not sent", || pair.b.incoming().join("held").exists());
     assert_eq!(status::of(&pair.a)["peers"][0]["paused"], false);

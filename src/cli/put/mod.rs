@@ -83,6 +83,8 @@ struct Peer {
     runs: bool,
     /// The peer's name if it is not connected.
     apart: Option<String>,
+    /// Whether it was told to pause.
+    paused: bool,
 }
 
 impl Peer {
@@ -97,7 +99,7 @@ impl Peer {
                 if !outgoing.is_dir() {
                     return Err(no_outgoing(&args.dir));
                 }
-                return Ok(Self { outgoing, client: None, runs, apart: None });
+                return Ok(Self { outgoing, client: None, runs, apart: None, paused: false });
             }
             Err(error) => {
                 let mut failure = failed(error);
@@ -109,8 +111,8 @@ impl Peer {
         let peer = status.peers.into_iter().next();
         let peer = peer.ok_or_else(|| failed(ControlError::Unreadable))?;
         let apart = peer.session.is_none().then(|| peer.name.as_str().to_owned());
-        let outgoing = PathBuf::from(peer.outgoing);
-        Ok(Self { outgoing, client: Some(Box::new(client)), runs: true, apart })
+        let (outgoing, paused) = (PathBuf::from(peer.outgoing), peer.paused);
+        Ok(Self { outgoing, client: Some(Box::new(client)), runs: true, apart, paused })
     }
 }
 

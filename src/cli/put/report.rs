@@ -45,6 +45,7 @@ impl Report {
     pub(super) fn new(json: bool, peer: &Peer) -> Self {
         let next = match (&peer.apart, peer.runs) {
             (_, false) => "no rft runs in this folder, so it waits until one does: rft PEER PORT",
+            (_, true) if peer.paused => "it is sent after `rft resume`",
             (None, true) => "it is sent now",
             (Some(_), true) => "it is sent when the peer is connected",
         };
