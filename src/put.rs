@@ -88,7 +88,7 @@ pub fn put(
         let mut skipped = |path: &str, why| tell(PutStep::Skipped { path, why });
         copies.push((name, area.copy(source, name, stop, &mut skipped)?));
     }
-    crate::failpoint::fail_point("put.copied");
+    crate::failpoint::fail_point("test.put_copied");
     for (name, copied) in copies {
         let since = SystemTime::now();
         area.publish(&copied, name)?;

@@ -90,7 +90,7 @@ fn a_kill_before_the_rename_sends_nothing_and_is_cleaned_up() {
     let pair = Pair::new();
     let (a, _b) = pair.connected(&[], &[]);
     let file = source(&pair.a, "f.txt", b"four");
-    let killed = Host { failpoints: "put.copied=kill".to_owned(), ..pair.a.clone() };
+    let killed = Host { failpoints: "test.put_copied=kill".to_owned(), ..pair.a.clone() };
     assert_eq!(put(&killed, &[], &[&file]).status.code(), None);
     assert_eq!(names(&pair.a.outgoing()), [".rft-put"]);
     let status = status::of(&pair.a);
