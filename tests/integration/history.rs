@@ -117,6 +117,12 @@ fn a_receipt_names_hash_times_and_both_installations() {
     for part in ["received    20", "4 bytes", &hash, "saved as    f (1)", own, ": the same"] {
         assert!(shown.contains(part), "{part} is missing:\n{shown}");
     }
+    // A file of that name elsewhere is another one.
+    fs::write(pair.a.dir.join("f (1)"), "fore").unwrap();
+    let mut elsewhere = Command::new(env!("CARGO_BIN_EXE_rft"));
+    elsewhere.args(["receipt", "--verify", "--dir"]).arg(&pair.b.dir).arg("f (1)");
+    let output = elsewhere.current_dir(&pair.a.dir).output().unwrap();
+    assert!(output.status.success(), "{output:?}");
     fs::write(path, "fore").unwrap();
     let output = run(&pair.b, "receipt", &["--verify", path]);
     assert_eq!(output.status.code(), Some(20), "{output:?}");

@@ -84,6 +84,9 @@ enum Unread {
 /// could make it send other files.
 fn text_of(file: &Path, named: bool) -> Result<String, Unread> {
     use std::io::Read;
+    if is_fifo(&std::fs::metadata(file).map_err(Unread::System)?) {
+        return Err(Unread::Refused("it is a FIFO, and opening one waits for a writer".into()));
+    }
     let opened = std::fs::File::open(file).map_err(Unread::System)?;
     let metadata = opened.metadata().map_err(Unread::System)?;
     if !named && let Some(why) = changeable_by_others(&metadata) {
@@ -97,6 +100,16 @@ fn text_of(file: &Path, named: bool) -> Result<String, Unread> {
     }
     String::from_utf8(bytes)
         .map_err(|_| Unread::Refused("it is not UTF-8 text; save it as UTF-8".into()))
+}
+
+#[cfg(unix)]
+fn is_fifo(metadata: &std::fs::Metadata) -> bool {
+    std::os::unix::fs::FileTypeExt::is_fifo(&metadata.file_type())
+}
+
+#[cfg(not(unix))]
+fn is_fifo(_: &std::fs::Metadata) -> bool {
+    false
 }
 
 #[cfg(unix)]

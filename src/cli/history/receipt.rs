@@ -1,6 +1,6 @@
 //! `rft receipt FILE`: what is known of a file that crossed.
 
-use super::source::{Source, name_of};
+use super::source::{Source, is_in_folders, name_of};
 use crate::cli::args::ReceiptArgs;
 use crate::cli::exit::{self, Failure};
 use crate::cli::output::clock::Clock;
@@ -111,7 +111,8 @@ fn find(args: &ReceiptArgs, name: &Name) -> Result<Option<Receipt>, Failure> {
     }
 }
 
-/// Compares the file: the one that the user named, or the one that was received.
+/// Compares the file: the one that the user named by a path in the folders, or the one of that name
+/// in the folder that it was sent from or received into. A file of that name elsewhere is another.
 fn verify(args: &ReceiptArgs, entry: &HistoryEntry) -> Result<Content, Failure> {
     let Some(hash) = entry.blake3 else {
         return Err(Failure::usage(format!(
@@ -120,10 +121,11 @@ fn verify(args: &ReceiptArgs, entry: &HistoryEntry) -> Result<Content, Failure> 
         )));
     };
     let saved_as = entry.saved_as.as_ref().unwrap_or(&entry.path);
-    let received = Folders::in_dir(&args.dir).incoming.join(path_of(saved_as));
+    let folders = Folders::in_dir(&args.dir);
     let path = match entry.kind {
-        HistoryKind::Received if !args.file.is_file() => received,
-        _ => args.file.clone(),
+        _ if is_in_folders(&args.dir, &args.file) => args.file.clone(),
+        HistoryKind::Received => folders.incoming.join(path_of(saved_as)),
+        _ => folders.outgoing.join(path_of(&entry.path)),
     };
     let mut hasher = blake3::Hasher::new();
     let read = File::open(&path).and_then(|file| hasher.update_reader(file).map(drop));

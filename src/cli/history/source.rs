@@ -79,20 +79,30 @@ fn unreadable(dir: &Path, error: &RunError) -> Failure {
 /// # Errors
 /// Exit code 2 if it can be no name.
 pub(in crate::cli) fn name_of(dir: &Path, file: &Path) -> Result<Name, Failure> {
-    let absolute = |path: &Path| std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
-    let (folders, path) = (Folders::in_dir(dir), absolute(file));
-    let below = [&folders.outgoing, &folders.incoming].into_iter().find_map(|folder| {
-        // As it is written, or as the system resolves it.
-        let resolved = folder.canonicalize().ok();
-        let below = path.strip_prefix(absolute(folder)).ok();
-        below.or_else(|| path.strip_prefix(resolved?).ok()).map(Path::to_owned)
-    });
+    let below = below_folders(dir, file);
     let name = below.unwrap_or_else(|| file.to_owned());
     Name::parse(&bytes_of(name.as_os_str())).map_err(|error| {
         let shown = rft::escape(&bytes_of(file.as_os_str()));
         Failure::usage(format!(
             "{shown}: {error}; give a file in Incoming or Outgoing, or its name below these folders"
         ))
+    })
+}
+
+/// Whether the user gave a path below Outgoing or Incoming of `dir`.
+pub(super) fn is_in_folders(dir: &Path, file: &Path) -> bool {
+    below_folders(dir, file).is_some()
+}
+
+/// The part of a path below Outgoing or Incoming of `dir`.
+fn below_folders(dir: &Path, file: &Path) -> Option<PathBuf> {
+    let absolute = |path: &Path| std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    let (folders, path) = (Folders::in_dir(dir), absolute(file));
+    [&folders.outgoing, &folders.incoming].into_iter().find_map(|folder| {
+        // As it is written, or as the system resolves it.
+        let resolved = folder.canonicalize().ok();
+        let below = path.strip_prefix(absolute(folder)).ok();
+        below.or_else(|| path.strip_prefix(resolved?).ok()).map(Path::to_owned)
     })
 }
 

@@ -130,6 +130,12 @@ fn a_file_that_others_control_is_refused() {
         &["--incoming", ".", "--outgoing", outgoing, "127.0.0.2", "4000"],
         "is in Incoming, where the peer writes",
     );
+    fs::remove_file(&file).unwrap();
+    let mode = rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR;
+    rustix::fs::mkfifoat(rustix::fs::CWD, &file, mode).unwrap();
+    refused(&["127.0.0.2", "4000"], "it is a FIFO");
+    let output = run(folder.path(), &["config", "--config", "/dev/null"]);
+    assert!(output.status.success(), "{output:?}");
 }
 
 #[test]
