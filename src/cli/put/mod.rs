@@ -183,7 +183,6 @@ fn code_of(signal: Signal) -> Option<u8> {
     match signal {
         Signal::Interrupt => Some(exit::INTERRUPTED),
         Signal::Terminate => Some(exit::TERMINATED),
-        #[cfg(unix)]
         Signal::State => None,
     }
 }
