@@ -29,8 +29,8 @@ pub struct PutArea<'a> {
     /// The folder of this process.
     pub(super) work: Dir,
     root: Arc<Dir>,
-    area: Dir,
-    lock: File,
+    /// The area and its lock, until this is dropped.
+    entered: Option<(Dir, File)>,
     leaf: OsString,
     count: u64,
     /// Files that were copied so far.
@@ -47,7 +47,8 @@ impl<'a> PutArea<'a> {
         let root = outgoing.root()?;
         let (area, lock) = enter(&root).naming("write to", shown)?;
         let (leaf, work) = make_own(&area).naming("create", shown)?;
-        Ok(Self { outgoing, work, root, area, lock, leaf, count: 0, files: 0 })
+        let entered = Some((area, lock));
+        Ok(Self { outgoing, work, root, entered, leaf, count: 0, files: 0 })
     }
 
     /// A name in the work folder that was not used before.
@@ -59,11 +60,17 @@ impl<'a> PutArea<'a> {
 
 impl Drop for PutArea<'_> {
     fn drop(&mut self) {
+        let Some((area, shared)) = self.entered.take() else { return };
+        // Windows removes no open folder.
+        let Ok(root) = self.root.try_clone() else { return };
+        self.work = root;
         // What cannot be removed now is removed by the next process.
-        let _ = remove_tree(&self.area, &self.leaf);
-        let _ = self.lock.unlock();
-        if self.lock.try_lock().is_ok() {
-            let _ = remove_area(&self.root, &self.area);
+        let _ = remove_tree(&area, &self.leaf);
+        drop(shared);
+        if let Ok(lock) = own_file(&area, OsStr::new(LOCK))
+            && lock.try_lock().is_ok()
+        {
+            let _ = remove_area(&self.root, area, lock);
         }
     }
 }
@@ -81,7 +88,7 @@ pub fn clear_put_area(outgoing: &Folder) -> Result<(), StoreError> {
     };
     let lock = own_file(&area, OsStr::new(LOCK)).naming("open", shown)?;
     match lock.try_lock() {
-        Ok(()) => remove_area(&root, &area).naming("remove", shown),
+        Ok(()) => remove_area(&root, area, lock).naming("remove", shown),
         Err(_) => Ok(()),
     }
 }
@@ -90,15 +97,19 @@ pub fn clear_put_area(outgoing: &Folder) -> Result<(), StoreError> {
 fn enter(root: &Dir) -> io::Result<(Dir, File)> {
     for _ in 0..MAX_ATTEMPTS {
         let area = subfolder(root, AREA)?;
-        let lock = match own_file(&area, OsStr::new(LOCK)) {
+        // Opened again, a lock is another one: Wine cannot unlock.
+        let opened = own_file(&area, OsStr::new(LOCK)).and_then(|alone| {
+            if alone.try_lock().is_ok() {
+                clear(&area)?;
+            }
+            drop(alone);
+            own_file(&area, OsStr::new(LOCK))
+        });
+        let lock = match opened {
             // Another process has removed the folder meanwhile.
             Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
             lock => lock?,
         };
-        if lock.try_lock().is_ok() {
-            clear(&area)?;
-            lock.unlock()?;
-        }
         match lock.lock_shared() {
             // Without locks nothing is ever cleared: nobody gets the lock alone.
             Err(error) if error.kind() == io::ErrorKind::Unsupported => {}
@@ -130,10 +141,13 @@ fn make_own(area: &Dir) -> io::Result<(OsString, Dir)> {
     Err(io::ErrorKind::AlreadyExists.into())
 }
 
-/// Removes the folder. The caller has locked it alone.
-fn remove_area(root: &Dir, area: &Dir) -> io::Result<()> {
-    clear(area)?;
-    os::unlink(area, OsStr::new(LOCK))?;
+/// Removes the folder, which the caller has locked alone. Windows removes nothing that is open, so
+/// the lock is given up before; a lock file that another process has opened meanwhile stays.
+fn remove_area(root: &Dir, area: Dir, lock: File) -> io::Result<()> {
+    clear(&area)?;
+    let lock = (!cfg!(windows)).then_some(lock);
+    os::unlink(&area, OsStr::new(LOCK))?;
+    drop((area, lock));
     os::remove_dir(root, OsStr::new(AREA))
 }
 
@@ -156,5 +170,6 @@ fn remove_tree(dir: &Dir, leaf: &OsStr) -> io::Result<()> {
     for inner in os::entries(&folder)? {
         remove_tree(&folder, &inner)?;
     }
+    drop(folder);
     os::remove_dir(dir, leaf)
 }
