@@ -24,13 +24,14 @@ use tokio::task::JoinSet;
 const WRITE_INTERVAL: Duration = Duration::from_secs(1);
 /// Time to the next attempt after a failed one, for example on a full disk.
 const RETRY_INTERVAL: Duration = Duration::from_secs(30);
-/// Bytes of entries that may wait in memory, about 150 each; later ones are lost.
-const MAX_WAITING: usize = 32 << 20;
+/// Bytes of entries that may wait in memory, about 150 each; later ones are lost. Twice those of
+/// a second with the smallest files.
+const MAX_WAITING: usize = 8 << 20;
 /// Bytes of a block on the disk, if so many entries come within a second.
 const BLOCK_BYTES: usize = 64 << 10;
 /// Failures that are remembered, so that a repeated attempt adds no entry; beyond that all are
 /// forgotten.
-const MAX_FAILURES: usize = 10_000;
+const MAX_FAILURES: usize = 1000;
 /// Bytes of a page in JSON, roughly.
 const MAX_PAGE: usize = 1 << 20;
 /// The share of an entry without its name.

@@ -27,6 +27,8 @@ const INSTALLATION: &str = "installation";
 const BYTES: &str = "bytes";
 /// Maximum size of all blocks. The oldest are dropped first.
 const MAX_BYTES: u64 = 64 << 20;
+/// It is written to at its end, and seldom read.
+const CACHE_BYTES: usize = 1 << 20;
 const POINTS: FailPoints = FailPoints {
     made: "history.made",
     read: "history.read",
@@ -152,7 +154,13 @@ impl History {
     }
 
     fn open(&self) -> Result<redb::Database, StoreError> {
-        let file = RedbFile { dir: &self.dir, leaf: HISTORY, path: &self.path, points: &POINTS };
+        let file = RedbFile {
+            dir: &self.dir,
+            leaf: HISTORY,
+            path: &self.path,
+            points: &POINTS,
+            cache: CACHE_BYTES,
+        };
         let (db, (), aside) = file.open(&|db| {
             let transaction = db.begin_write()?;
             transaction.open_table(META)?.insert(INSTALLATION, &self.installation.0[..])?;

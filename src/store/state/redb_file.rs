@@ -12,8 +12,8 @@ use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 
-/// The files are small and mostly written to. redb's default is 1 GiB.
-const CACHE_BYTES: usize = 16 << 20;
+/// Bytes of the cache for a copy in memory.
+const COPY_CACHE: usize = 1 << 20;
 
 /// A redb file of the state folder, by its name there.
 #[derive(Debug, Clone, Copy)]
@@ -23,6 +23,8 @@ pub(super) struct RedbFile<'a> {
     /// For messages.
     pub(super) path: &'a Path,
     pub(super) points: &'static FailPoints,
+    /// Bytes of the cache. redb's default is 1 GiB.
+    pub(super) cache: usize,
 }
 
 /// The fail points of a file: of its creation, and of the calls on it.
@@ -109,7 +111,7 @@ impl RedbFile<'_> {
         let loaded = guarded(|| {
             // The whole file is verified, because redb may panic on a damaged page.
             let db = redb::Database::builder()
-                .set_cache_size(CACHE_BYTES)
+                .set_cache_size(self.cache)
                 .set_check_integrity_on_open(true)
                 .create_with_backend(Backend { file, points: self.points })?;
             let made = prepare(&db)?;
@@ -160,7 +162,7 @@ pub(super) fn in_memory(bytes: &[u8]) -> Result<redb::Database, String> {
         copy.set_len(bytes.len() as u64)?;
         copy.write(0, bytes)?;
         Ok(redb::Database::builder()
-            .set_cache_size(CACHE_BYTES)
+            .set_cache_size(COPY_CACHE)
             .set_check_integrity_on_open(true)
             .create_with_backend(copy)?)
     });

@@ -18,6 +18,8 @@ pub(crate) const DELIVERED: TableDefinition<'_, &[u8; 16], &[u8]> =
     TableDefinition::new("delivered files");
 const META: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("meta");
 const ORIGIN: &str = "origin";
+/// It is small and mostly written to.
+const CACHE_BYTES: usize = 16 << 20;
 const POINTS: FailPoints = FailPoints {
     made: "ledger.made",
     read: "ledger.read",
@@ -51,7 +53,7 @@ impl Database {
         path: &Path,
         as_of: u64,
     ) -> Result<(Self, Option<PathBuf>), StoreError> {
-        let file = RedbFile { dir, leaf, path, points: &POINTS };
+        let file = RedbFile { dir, leaf, path, points: &POINTS, cache: CACHE_BYTES };
         let (db, origin, aside) = file.open(&|db| prepare(db, as_of))?;
         let database = Self {
             dir: Arc::clone(dir),
@@ -161,7 +163,7 @@ impl Database {
             Ok(())
         });
         let (dir, leaf, path) = (&self.dir, self.leaf, &self.path);
-        let file = RedbFile { dir, leaf, path, points: &POINTS };
+        let file = RedbFile { dir, leaf, path, points: &POINTS, cache: CACHE_BYTES };
         let (db, origin) = file.reopen(&|db| prepare(db, 0))?;
         if origin != self.origin {
             let (path, reason) = (self.path.display().to_string(), "another file replaced it");
