@@ -22,7 +22,9 @@ fn every_page_is_formatted_without_a_warning() {
             .stdin(Stdio::null())
             .output();
         let Ok(groff) = groff else {
-            eprintln!("groff is not installed: no page was formatted");
+            // In CI a skipped test would look like a passed one.
+            assert!(std::env::var_os("CI").is_none(), "groff is missing, which CI must have");
+            eprintln!("SKIPPED: groff is missing");
             return;
         };
         let warnings = String::from_utf8_lossy(&groff.stderr);
