@@ -80,7 +80,9 @@ fn command_page(command: &clap::Command) -> io::Result<Vec<u8>> {
     let man = Man::new(command.clone());
     let mut page = start(&format!("rft-{name}"), &man)?;
     let mut rest = Roff::new();
-    add(&mut rest, &sections::of(name));
+    if let Some(sections) = sections::of(name) {
+        add(&mut rest, sections);
+    }
     see_also(&mut rest, Vec::new());
     rest.to_writer(&mut page)?;
     Ok(page)

@@ -103,23 +103,9 @@ impl PeerActivity {
                 }
             }
             Event::FileDone { direction, transfer, size, blake3, offset, .. } => {
-                let transfer = (*direction, *transfer);
-                let is_file = *blake3 != [0; 32];
-                let mut sums = locked(&self.sums);
-                let known = sums.advance(transfer, *size, now);
-                sums.end(transfer);
-                let lane = sums.lane(*direction);
-                if !known {
-                    lane.recent.add(size.saturating_sub(*offset), now);
-                }
-                let one = if is_file { (1, 0) } else { (0, 1) };
-                for totals in [&mut lane.since_start, &mut lane.done] {
-                    totals.files += one.0;
-                    totals.folders += one.1;
-                    totals.bytes += size;
-                }
-                lane.last = Some(SystemTime::now());
-                drop(sums);
+                let (files, folders) = if *blake3 != [0; 32] { (1, 0) } else { (0, 1) };
+                let entry = Totals { files, folders, bytes: *size };
+                locked(&self.sums).complete((*direction, *transfer), entry, *offset, now);
                 self.done.notify_one();
             }
             Event::FileFailed { direction, transfer, .. } => {
@@ -142,17 +128,7 @@ impl PeerActivity {
                 sums.silent = None;
             }
             // A transfer that its session interrupts has no event of its own.
-            Event::Disconnected { .. } => {
-                let mut sums = locked(&self.sums);
-                sums.sessions = sums.sessions.saturating_sub(1);
-                sums.apart = (now, None);
-                sums.silent = None;
-                sums.in_flight.clear();
-                for lane in &mut sums.lanes {
-                    (lane.active, lane.crossed) = (0, 0);
-                    (lane.told, lane.done) = (None, Totals::default());
-                }
-            }
+            Event::Disconnected { .. } => locked(&self.sums).end_session(now),
             _ => {}
         }
     }
@@ -234,6 +210,33 @@ impl PeerActivity {
 }
 
 impl Sums {
+    /// An entry has crossed, of which the receiver had `offset` bytes before.
+    fn complete(&mut self, key: (Direction, TransferId), entry: Totals, offset: u64, now: Instant) {
+        let known = self.advance(key, entry.bytes, now);
+        self.end(key);
+        let lane = self.lane(key.0);
+        if !known {
+            lane.recent.add(entry.bytes.saturating_sub(offset), now);
+        }
+        for totals in [&mut lane.since_start, &mut lane.done] {
+            totals.files += entry.files;
+            totals.folders += entry.folders;
+            totals.bytes += entry.bytes;
+        }
+        lane.last = Some(SystemTime::now());
+    }
+
+    fn end_session(&mut self, now: Instant) {
+        self.sessions = self.sessions.saturating_sub(1);
+        self.apart = (now, None);
+        self.silent = None;
+        self.in_flight.clear();
+        for lane in &mut self.lanes {
+            (lane.active, lane.crossed) = (0, 0);
+            (lane.told, lane.done) = (None, Totals::default());
+        }
+    }
+
     fn lane(&mut self, direction: Direction) -> &mut Lane {
         match direction {
             Direction::Send => &mut self.lanes[0],

@@ -156,19 +156,7 @@ fn finish(peer: &Peer, mut item: Item, result: Result<Receipt, DeliverError>, be
     };
     tracing::trace!(%path, %transfer, %error, "not delivered");
     let withdrawn = is_withdrawn(peer, &path, &error);
-    let retry = match &error {
-        DeliverError::Changed => Retry::Changed,
-        DeliverError::Open | DeliverError::Opened => Retry::Open,
-        DeliverError::OtherContent => Retry::Forget,
-        DeliverError::Source(error) if error.is_not_found() => Retry::Changed,
-        DeliverError::Source(_) => Retry::WhenReadable,
-        DeliverError::Refused { reason, .. } if reason.is_in_the_way() => Retry::WhenFree,
-        DeliverError::Refused { reason, .. } if !reason.retry_helps() => Retry::WhenChanged,
-        DeliverError::Refused { .. }
-        | DeliverError::Record(_)
-        | DeliverError::Hash(_)
-        | DeliverError::Internal(_) => Retry::After,
-    };
+    let retry = retry_of(&error);
     if let DeliverError::Record(RecordError::Seal(_)) = error {
         peer.fail(RunError::Seal { path: path.clone() });
     }
@@ -199,6 +187,23 @@ fn finish(peer: &Peer, mut item: Item, result: Result<Receipt, DeliverError>, be
         retry: !withdrawn && !matches!(retry, Retry::WhenChanged),
     });
     peer.outbox.failed(item, retry);
+}
+
+/// When the entry is offered again.
+fn retry_of(error: &DeliverError) -> Retry {
+    match error {
+        DeliverError::Changed => Retry::Changed,
+        DeliverError::Open | DeliverError::Opened => Retry::Open,
+        DeliverError::OtherContent => Retry::Forget,
+        DeliverError::Source(error) if error.is_not_found() => Retry::Changed,
+        DeliverError::Source(_) => Retry::WhenReadable,
+        DeliverError::Refused { reason, .. } if reason.is_in_the_way() => Retry::WhenFree,
+        DeliverError::Refused { reason, .. } if !reason.retry_helps() => Retry::WhenChanged,
+        DeliverError::Refused { .. }
+        | DeliverError::Record(_)
+        | DeliverError::Hash(_)
+        | DeliverError::Internal(_) => Retry::After,
+    }
 }
 
 /// The error of a file that left its place before it was sent.

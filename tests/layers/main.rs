@@ -40,7 +40,7 @@ const LAYERS: &[Layer] = &[
     // `rft put`: copies into Outgoing, without a process
     Layer { name: "put", layers: &["store", "proto", "failpoint"], crates: &["thiserror"] },
     Layer { name: "daemon", layers: &["outbox", "inbox", "peering", "session", "transport", "store", "proto", "crypto", "config", "event", "status", "history", "hindrance", "error", "failpoint", "meter"],
-        crates: &["bytes", "rand", "serde_json", "thiserror", "tokio", "tracing", "zeroize"] },
+        crates: &["bytes", "rand", "thiserror", "tokio", "tracing", "zeroize"] },
     Layer { name: "outbox", layers: &["session", "transport", "store", "compress", "proto", "crypto", "config", "event", "status", "failpoint", "cause", "meter"],
         crates: &["blake3", "bytes", "ignore", "notify", "rand", "thiserror", "tokio", "tracing"] },
     Layer { name: "inbox", layers: &["session", "transport", "store", "compress", "proto", "crypto", "config", "event", "failpoint", "meter"],

@@ -80,10 +80,11 @@ pub(super) const MAIN: Sections = Sections {
     examples: PEER_EXAMPLES,
 };
 
-/// The page of a command. One without a row here has no example.
-pub(super) fn of(command: &str) -> Sections {
-    match command {
-        "listen" => Sections {
+/// The pages of the commands.
+const PAGES: &[(&str, Sections)] = &[
+    (
+        "listen",
+        Sections {
             codes: PEER_CODES,
             examples: &[
                 ("rft listen 4000", "Accept any peer that knows the password, on UDP port 4000."),
@@ -98,7 +99,10 @@ pub(super) fn of(command: &str) -> Sections {
             ],
             ..MAIN
         },
-        "status" => Sections {
+    ),
+    (
+        "status",
+        Sections {
             environment: COLOURS,
             files: &[CONTROL],
             codes: &[18],
@@ -108,13 +112,19 @@ pub(super) fn of(command: &str) -> Sections {
                 ("rft status --json | jq .", "Print it for a program."),
             ],
         },
-        "top" => Sections {
+    ),
+    (
+        "top",
+        Sections {
             environment: COLOURS,
             files: &[CONTROL],
             codes: &[18, 130, 143],
             examples: &[("rft top --dir /srv/rft", "Watch the rft of this folder; q ends it.")],
         },
-        "put" => Sections {
+    ),
+    (
+        "put",
+        Sections {
             environment: COLOURS,
             files: &[OUTGOING, CONTROL],
             codes: &[18, 130, 143],
@@ -124,17 +134,26 @@ pub(super) fn of(command: &str) -> Sections {
                 ("rft put --as 2026/march.pdf report.pdf", "Send it under another name."),
             ],
         },
-        "pause" => steering(&[("rft pause", "Send no further file; files are received.")]),
-        "resume" => steering(&[("rft resume --dir /srv/rft", "Send files again.")]),
-        "limit" => steering(&[
+    ),
+    ("pause", steering(&[("rft pause", "Send no further file; files are received.")])),
+    ("resume", steering(&[("rft resume --dir /srv/rft", "Send files again.")])),
+    (
+        "limit",
+        steering(&[
             ("rft limit 2M", "Send at most 2,000,000 bytes a second from now on."),
             ("rft limit off", "Send as fast as the path allows."),
         ]),
-        "retry" => steering(&[
+    ),
+    (
+        "retry",
+        steering(&[
             ("rft retry", "Offer all waiting and refused files again now."),
             ("rft retry film.mkv", "Offer one of them again."),
         ]),
-        "history" => Sections {
+    ),
+    (
+        "history",
+        Sections {
             environment: HISTORY_ENVIRONMENT,
             files: &[HISTORY],
             codes: &[14],
@@ -146,7 +165,10 @@ pub(super) fn of(command: &str) -> Sections {
                 ("rft history --json | jq .", "Print them for a program."),
             ],
         },
-        "receipt" => Sections {
+    ),
+    (
+        "receipt",
+        Sections {
             environment: HISTORY_ENVIRONMENT,
             files: &[HISTORY, OUTGOING, INCOMING],
             codes: &[20],
@@ -155,7 +177,10 @@ pub(super) fn of(command: &str) -> Sections {
                 ("rft receipt --verify Incoming/report.odt", "Compare the file's content too."),
             ],
         },
-        "check" => Sections {
+    ),
+    (
+        "check",
+        Sections {
             environment: COLOURS,
             files: &[OUTGOING, INCOMING, ("DIR/.rft/", "The state folder.")],
             codes: &[3, 4, 14, 19],
@@ -165,7 +190,10 @@ pub(super) fn of(command: &str) -> Sections {
                 ("rft check bob 4000", "Check the way to bob too."),
             ],
         },
-        "config" => Sections {
+    ),
+    (
+        "config",
+        Sections {
             environment: &[PASSWORD, LOG],
             files: &[SETTINGS],
             codes: &[3, 4, 14],
@@ -177,7 +205,10 @@ pub(super) fn of(command: &str) -> Sections {
                 ),
             ],
         },
-        "demo" => Sections {
+    ),
+    (
+        "demo",
+        Sections {
             environment: COLOURS,
             files: &[],
             codes: &[5, 16],
@@ -186,7 +217,10 @@ pub(super) fn of(command: &str) -> Sections {
                 ("rft demo --keep", "The same, and leave the folder with the files."),
             ],
         },
-        "passphrase" => Sections {
+    ),
+    (
+        "passphrase",
+        Sections {
             environment: &[],
             files: &[],
             codes: &[],
@@ -195,7 +229,10 @@ pub(super) fn of(command: &str) -> Sections {
                 "Write a password for --password-file that only this user can read.",
             )],
         },
-        "completions" => Sections {
+    ),
+    (
+        "completions",
+        Sections {
             environment: &[],
             files: &[],
             codes: &[],
@@ -207,7 +244,10 @@ pub(super) fn of(command: &str) -> Sections {
                 ),
             ],
         },
-        "man" => Sections {
+    ),
+    (
+        "man",
+        Sections {
             environment: &[],
             files: &[],
             codes: &[],
@@ -216,11 +256,15 @@ pub(super) fn of(command: &str) -> Sections {
                 ("rft man status | man -l -", "Show the page of rft status."),
             ],
         },
-        _ => Sections { environment: &[], files: &[], codes: &[], examples: &[] },
-    }
+    ),
+];
+
+/// The page of a command; one that has none here has no example.
+pub(super) fn of(command: &str) -> Option<&'static Sections> {
+    PAGES.iter().find(|(name, _)| *name == command).map(|(_, sections)| sections)
 }
 
 /// The page of a command that changes what a running rft does.
-fn steering(examples: &'static [Entry]) -> Sections {
+const fn steering(examples: &'static [Entry]) -> Sections {
     Sections { environment: COLOURS, files: &[CONTROL], codes: &[14, 18], examples }
 }
