@@ -27,6 +27,8 @@ mod cuts;
 #[cfg(unix)]
 mod disks;
 mod docs;
+#[cfg(unix)]
+mod documents;
 #[cfg(target_os = "linux")]
 mod flood;
 #[cfg(unix)]
