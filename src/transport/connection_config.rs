@@ -162,7 +162,7 @@ fn transport(congestion: Factory, largest: u16) -> TransportConfig {
         // Without fairness quinn continues with the current stream while it has data, even if
         // another has a higher priority: a large file would block urgent files, receipts and the
         // control stream. Files that must not share the path have different priorities
-        // (`stream::Priority`).
+        // (`priority.rs`).
         .send_fairness(true)
         .congestion_controller_factory(congestion);
     transport

@@ -13,6 +13,7 @@ pub(crate) mod mtu;
 pub mod path_probe;
 mod plain_socket;
 pub mod port;
+pub mod priority;
 pub mod quic_socket;
 pub mod rate_limit;
 pub mod reach;

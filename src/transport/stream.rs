@@ -3,6 +3,7 @@
 //!
 //! In production it is a QUIC stream. In tests of a single transfer a pair of pipes replaces it.
 
+use super::priority::Priority;
 use bytes::Bytes;
 use quinn::VarInt;
 use std::io;
@@ -63,31 +64,6 @@ fn abandoned(code: u64) -> String {
         || format!("the peer gave this stream up (code {code:#x})"),
         |(_, text)| (*text).into(),
     )
-}
-
-/// The priority of a stream's bytes, retransmissions included. Streams of one kind are sent in the
-/// order of their numbers, so that files complete one by one and not all at the end.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Priority {
-    /// Answers, receipts, the control stream: few bytes, for which the peer waits.
-    Answer,
-    /// A file of one chunk.
-    Small(u32),
-    /// A file of many chunks.
-    Bulk(u32),
-}
-
-impl Priority {
-    /// quinn's priority: higher first, 0 by default.
-    fn priority(self) -> i32 {
-        // Numbers wrap after 2^30 files. Then a new file precedes older ones once.
-        let number = |number: u32| (number & 0x3fff_ffff).cast_signed();
-        match self {
-            Self::Answer => i32::MAX,
-            Self::Small(n) => i32::MAX - 1 - number(n),
-            Self::Bulk(n) => -1 - number(n),
-        }
-    }
 }
 
 /// Tracks the session's stream writers. When none is blocked on QUIC, the application has nothing

@@ -1,10 +1,12 @@
-//! The order of streams by priority on one connection.
+//! The order of streams by priority on one connection, and of files by their sizes.
 
+use crate::harness::files::{drop_content, drop_in};
+use crate::harness::peer::Pair;
 use bytes::Bytes;
 use rft::config::{Bind, Config};
 use rft::internals::crypto::seal::UnsealedHalf;
 use rft::internals::transport::endpoint::Endpoint;
-use rft::internals::transport::stream::Priority;
+use rft::internals::transport::priority::Priority;
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::Path;
 use std::time::Duration;
@@ -56,4 +58,18 @@ async fn an_urgent_stream_overtakes_queued_bulk_data() {
     }
     assert!(arrived.is_finished(), "half of the bulk came first");
     assert_eq!(arrived.await.unwrap(), b"now");
+}
+
+/// A file of a megabyte does not wait behind one of a hundred, and both arrive.
+#[test]
+fn a_smaller_file_overtakes_a_larger_one_in_flight() {
+    let pair = Pair::new();
+    let (_a, mut b) = pair.connected(&["--limit-rate", "10M"], &[]);
+    let disk_image = drop_in(&pair.a, "disk.img", 60_000_000);
+    b.waits_for("file_progress", |event| event["path"] == "disk.img");
+    drop_content(&pair.a, "photo.jpg", vec![b'x'; 1_000_000]);
+    let done = b.waits_for("file_done", |_| true).event;
+    assert_eq!(done["path"], "photo.jpg");
+    let done = b.waits_for("file_done", |_| true).event;
+    assert_eq!(done["blake3"], disk_image.to_string());
 }

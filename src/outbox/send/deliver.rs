@@ -19,9 +19,9 @@ use crate::proto::codec::Malformed;
 use crate::proto::message::{Accept, Begin, CHUNK_SIZE, EntryKind, Outcome};
 use crate::session::record::{RecordError, RecordReader, RecordWriter, seal_message};
 use crate::store::{Folder, Meta};
-use crate::transport::stream::{Priority, SendHalf, StreamCode};
+use crate::transport::priority::StreamOrder;
+use crate::transport::stream::{SendHalf, StreamCode};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
 
@@ -41,15 +41,14 @@ pub(crate) struct Delivery {
     events: EventSink,
     small: SmallReader,
     meter: Arc<Meter>,
-    /// The number of streams so far, for their order of priority.
-    streams: AtomicU32,
+    order: StreamOrder,
 }
 
 impl Delivery {
     /// Reads from `folder` (Outgoing), and reports progress to `events` and its waits to `meter`.
     pub(crate) fn new(folder: Arc<Folder>, events: EventSink, meter: Arc<Meter>) -> Self {
         let small = SmallReader::new(folder.clone(), meter.clone());
-        Self { folder, events, small, meter, streams: AtomicU32::new(0) }
+        Self { folder, events, small, meter, order: StreamOrder::default() }
     }
 
     /// Outgoing.
@@ -116,7 +115,7 @@ impl Delivery {
     ) -> Result<Receipt, DeliverError> {
         let offer = seal_offer(item, true, &mut sealer)?;
         self.started(item, 0);
-        send.set_priority(Priority::Small(self.next_stream()));
+        send.set_priority(self.order.small());
         send.write(offer).await.map_err(RecordError::from)?;
         fail_point("send.bare");
         send.finish().await;
@@ -139,7 +138,7 @@ impl Delivery {
         let mut waits = self.meter.enter(Stage::Source);
         let (read, records) = self.small.read(item.clone(), sealer, compression).await?;
         self.started(item, 0);
-        send.set_priority(Priority::Small(self.next_stream()));
+        send.set_priority(self.order.small());
         for record in records {
             waits.switch(Stage::Path);
             // A peer that has the file already stops the stream, and its answer says so.
@@ -168,7 +167,7 @@ impl Delivery {
     ) -> Result<Receipt, DeliverError> {
         let (folder, opened) = (self.folder.clone(), item.clone());
         let file = blocking(move || SourceFile::open(&mut folder.walk(), &opened)).await?;
-        send.set_priority(Priority::Bulk(self.next_stream()));
+        send.set_priority(self.order.bulk(item.size()));
         send.write(seal_offer(item, false, &mut sealer)?).await.map_err(RecordError::from)?;
         fail_point("send.offered");
         let mut waits = self.meter.enter(Stage::Answer);
@@ -188,6 +187,7 @@ impl Delivery {
         let source =
             blocking(move || ChunkSource::resume(file, size, accept, &compression, meter)).await?;
         let (confirmed, offset) = (source.confirmed.clone(), source.offset);
+        send.set_priority(self.order.bulk(size.saturating_sub(offset)));
         self.started(item, offset);
         let begin = Begin { confirmed, compressed: source.compressor.is_some() };
         send.write(seal_message(&mut sealer, RecordKind::Answer, |out| begin.encode(out))?)
@@ -277,6 +277,7 @@ impl Delivery {
             }
             fail_point("send.chunk");
             sent += data;
+            self.order.sent(data);
             if reported.elapsed() >= PROGRESS_INTERVAL {
                 reported = Instant::now();
                 self.events.emit(Event::FileProgress {
@@ -288,10 +289,6 @@ impl Delivery {
                 });
             }
         }
-    }
-
-    fn next_stream(&self) -> u32 {
-        self.streams.fetch_add(1, Ordering::Relaxed)
     }
 
     fn started(&self, item: &Item, offset: u64) {
