@@ -1,8 +1,10 @@
-//! Draws terminal output as an SVG picture. The README's picture is made like this:
+//! Draws terminal output as an SVG picture, for example:
 //!
 //! ```text
 //! CLICOLOR_FORCE=1 rft demo | cargo run --example picture > docs/demo.svg
 //! ```
+//!
+//! `scripts/pictures` draws those of the README.
 
 // This program's output is its purpose.
 #![allow(clippy::print_stdout)]
@@ -31,56 +33,79 @@ fn picture(lines: &[String]) -> String {
          height=\"{height:.0}\" font-family=\"ui-monospace,Menlo,Consolas,'DejaVu Sans Mono',monospace\" \
          font-size=\"14\" fill=\"#d8dee9\">\n<rect width=\"100%\" height=\"100%\" rx=\"8\" fill=\"#1b1f27\"/>\n"
     );
+    // A style lasts beyond the end of a line.
+    let mut style = Style::default();
     for (row, line) in lines.iter().enumerate() {
         let baseline = BORDER + (row as f64 + 0.75) * CELL.1;
         svg.push_str(&format!("<text x=\"{BORDER}\" y=\"{baseline:.1}\" xml:space=\"preserve\">"));
-        svg.push_str(&spans(line));
+        svg.push_str(&spans(line, &mut style));
         svg.push_str("</text>\n");
     }
     svg.push_str("</svg>\n");
     svg
 }
 
+/// The style of a piece of text.
+#[derive(Default)]
+struct Style {
+    bold: bool,
+    dim: bool,
+    fill: Option<&'static str>,
+}
+
+impl Style {
+    /// Applies an SGR code (ECMA-48 section 8.3.117).
+    fn apply(&mut self, code: &str) {
+        match code {
+            "" | "0" => *self = Self::default(),
+            "1" => self.bold = true,
+            "2" => self.dim = true,
+            "22" => (self.bold, self.dim) = (false, false),
+            "31" => self.fill = Some("#ff6b6b"),
+            "32" => self.fill = Some("#8fd18f"),
+            "33" => self.fill = Some("#e5c07b"),
+            "36" => self.fill = Some("#6cc7d8"),
+            "39" => self.fill = None,
+            _ => {}
+        }
+    }
+
+    fn attributes(&self) -> String {
+        let mut attributes = String::new();
+        if let Some(fill) = self.fill {
+            attributes.push_str(&format!(" fill=\"{fill}\""));
+        }
+        if self.bold {
+            attributes.push_str(" font-weight=\"bold\"");
+        }
+        if self.dim {
+            attributes.push_str(" opacity=\"0.6\"");
+        }
+        attributes
+    }
+}
+
 /// One line: the text after `ESC [ numbers m` becomes a span of that style.
-fn spans(line: &str) -> String {
+fn spans(line: &str, style: &mut Style) -> String {
     let mut out = String::new();
-    let mut style = String::new();
     let mut pieces = line.split("\u{1b}[");
-    push_span(&mut out, &style, pieces.next().unwrap_or_default());
+    push_span(&mut out, style, pieces.next().unwrap_or_default());
     for piece in pieces {
         let (codes, text) = piece.split_once('m').unwrap_or(("0", piece));
-        for code in codes.split(';') {
-            match attributes(code) {
-                "" => style.clear(),
-                attribute => style.push_str(attribute),
-            }
-        }
-        push_span(&mut out, &style, text);
+        codes.split(';').for_each(|code| style.apply(code));
+        push_span(&mut out, style, text);
     }
     out
 }
 
-fn push_span(out: &mut String, style: &str, text: &str) {
+fn push_span(out: &mut String, style: &Style, text: &str) {
     if text.is_empty() {
         return;
     }
     let text = text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;");
-    match style {
+    match style.attributes().as_str() {
         "" => out.push_str(&text),
-        style => out.push_str(&format!("<tspan{style}>{text}</tspan>")),
-    }
-}
-
-/// The attribute of an SGR code (ECMA-48 section 8.3.117); empty for a reset.
-fn attributes(code: &str) -> &'static str {
-    match code {
-        "1" => " font-weight=\"bold\"",
-        "2" => " opacity=\"0.6\"",
-        "31" => " fill=\"#ff6b6b\"",
-        "32" => " fill=\"#8fd18f\"",
-        "33" => " fill=\"#e5c07b\"",
-        "36" => " fill=\"#6cc7d8\"",
-        _ => "",
+        attributes => out.push_str(&format!("<tspan{attributes}>{text}</tspan>")),
     }
 }
 
@@ -92,9 +117,17 @@ mod tests {
     fn styles_become_spans_and_markup_is_escaped() {
         let line = "a <b> \u{1b}[31m\u{1b}[1mbad\u{1b}[0m&\u{1b}[2md\u{1b}[0m";
         assert_eq!(
-            spans(line),
+            spans(line, &mut Style::default()),
             "a &lt;b&gt; <tspan fill=\"#ff6b6b\" font-weight=\"bold\">bad</tspan>&amp;<tspan opacity=\"0.6\">d</tspan>"
         );
+    }
+
+    #[test]
+    fn a_style_lasts_until_it_is_reset() {
+        let mut style = Style::default();
+        spans("\u{1b}[36mbar\u{1b}[2m\u{1b}[39mrest", &mut style);
+        assert_eq!(spans("x", &mut style), "<tspan opacity=\"0.6\">x</tspan>");
+        assert_eq!(spans("\u{1b}[0m\u{1b}[49mx", &mut style), "x");
     }
 
     #[test]
