@@ -23,6 +23,8 @@ const IDLE_INTERVAL: Duration = Duration::from_secs(1);
 const PLAIN_INTERVAL: Duration = Duration::from_secs(10);
 /// Columns of these lines.
 const PLAIN_WIDTH: usize = 100;
+/// Indentation of the rest of a line that is longer than the terminal is wide.
+const CONTINUED_INDENT: usize = 2;
 
 /// The state of the process, without the waiting entries; `None` before its start.
 pub(crate) type Source = Box<dyn Fn() -> Option<Status> + Send>;
@@ -219,7 +221,10 @@ impl Terminal {
         let lines: Vec<_> =
             self.lines.drain(..).map(|line| text::for_terminal(&line, colours)).collect();
         match &mut self.area {
-            Some(area) => area.draw(&lines),
+            Some(area) => {
+                let fold = |line| text::folded(line, area.width(), CONTINUED_INDENT);
+                area.draw(&lines.iter().map(String::as_str).flat_map(fold).collect::<Vec<_>>());
+            }
             None if lines.is_empty() => {}
             None => drop(writeln!(self.out, "{}", lines.join("\n"))),
         }

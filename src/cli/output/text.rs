@@ -99,6 +99,33 @@ fn take_columns(chars: impl Iterator<Item = char>, room: usize) -> String {
     taken
 }
 
+/// The words of a line in lines of at most `width` columns; those after the first begin with
+/// `indent` spaces more than the first. A line that fits, and a word that is too long, stay whole.
+pub(crate) fn folded(line: &str, width: usize, indent: usize) -> Vec<String> {
+    if console::measure_text_width(line) <= width {
+        return vec![line.to_owned()];
+    }
+    let words = line.trim_start_matches(' ');
+    let first = line.len() - words.len();
+    let mut lines = vec![" ".repeat(first)];
+    let (mut columns, mut is_begin) = (first, true);
+    for word in words.split(' ') {
+        let word_columns = console::measure_text_width(word);
+        if !is_begin && columns + 1 + word_columns > width {
+            columns = first + indent;
+            lines.push(" ".repeat(columns));
+            is_begin = true;
+        }
+        if let Some(line) = lines.last_mut() {
+            line.push_str(if is_begin { "" } else { " " });
+            line.push_str(word);
+        }
+        columns += usize::from(!is_begin) + word_columns;
+        is_begin = false;
+    }
+    lines
+}
+
 /// This peer's role in the handshake, as `--json` and the terminal call it.
 pub(crate) fn role_name(role: SessionRole) -> &'static str {
     match role {
@@ -276,5 +303,15 @@ mod tests {
         let plain = Palette { colours: false };
         assert_eq!(plain.bad("x") + &plain.dim("y"), "xy");
         assert_eq!(Palette { colours: true }.good("x"), "\u{1b}[32mx\u{1b}[0m");
+    }
+
+    #[test]
+    fn a_line_is_folded_between_words() {
+        assert_eq!(folded("short", 10, 2), ["short"]);
+        assert_eq!(folded("one two three four", 9, 2), ["one two", "  three", "  four"]);
+        assert_eq!(folded("  far  apart words", 10, 2), ["  far ", "    apart", "    words"]);
+        assert_eq!(folded("a word_of_twenty_columns", 8, 0), ["a", "word_of_twenty_columns"]);
+        let coloured = "\u{1b}[33mno answer\u{1b}[0m here";
+        assert_eq!(folded(coloured, 9, 0), ["\u{1b}[33mno answer\u{1b}[0m", "here"]);
     }
 }
