@@ -56,3 +56,4 @@ pub use proto::name::Name;
 pub use proto::name::{escape, is_unprintable};
 pub use status::Status;
 pub use transport::port::Port;
+pub use transport::tls::PROTOCOL;

@@ -24,8 +24,10 @@ use hybrid::{Hybrid, X25519MLKEM768};
 use negotiated::{Client, Negotiated, Recorded, Server};
 use rand::rngs::SysRng;
 
-/// The only application protocol. Another version has another name, and fails in TLS.
-pub const ALPN: &[u8] = b"rft/1";
+/// The name and version of the wire protocol. Another version has another name, and fails in TLS.
+pub const PROTOCOL: &str = "rft/1";
+/// The only application protocol.
+pub const ALPN: &[u8] = PROTOCOL.as_bytes();
 /// The name in every certificate. It has no meaning, since peers have no names.
 pub const SERVER_NAME: &str = "rft";
 

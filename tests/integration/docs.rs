@@ -120,3 +120,16 @@ fn operation_md_quotes_existing_messages() {
     assert!(wrong.is_empty(), "{wrong:#?}");
     assert!(looked_for > 25, "{looked_for}");
 }
+
+#[test]
+fn the_packages_allow_the_buffers_that_rft_asks_for() {
+    let wanted = rft::internals::transport::socket::KERNEL_BUFFER;
+    let file = fs::read_to_string(root().join("packaging/sysctl/30-rft.conf")).unwrap();
+    let operation = fs::read_to_string(root().join("docs/operation.md")).unwrap();
+    for setting in ["net.core.rmem_max", "net.core.wmem_max"] {
+        let line = format!("{setting} = {wanted}");
+        assert!(file.lines().any(|it| it == line), "no line is {line:?}:\n{file}");
+        let command = format!("{setting}={wanted}");
+        assert!(operation.contains(&command), "operation.md does not say {command}");
+    }
+}

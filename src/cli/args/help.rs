@@ -1,6 +1,7 @@
 //! The texts of `-h` and `--help` beside those of the options.
 
 use rft::config::TempNames;
+use std::sync::LazyLock;
 
 pub(super) const USAGE: &str = "rft [OPTIONS] <PEER> <PORT>
        rft [OPTIONS] listen <PORT>
@@ -18,10 +19,28 @@ pub(super) fn after_long_help() -> clap::builder::StyledStr {
     format!("{EXAMPLES}\n\nNames of unfinished files (--temp-names): {}", TempNames::LIST).into()
 }
 
+/// The version, the commit that this program is built from, if it is known, and the protocol.
+pub(super) static VERSION: LazyLock<String> = LazyLock::new(|| {
+    let commit = match env!("RFT_COMMIT") {
+        "" => String::new(),
+        commit => format!("commit {commit}, "),
+    };
+    format!("{} ({commit}protocol {})", env!("CARGO_PKG_VERSION"), rft::PROTOCOL)
+});
+
 #[cfg(test)]
 mod tests {
     use crate::cli::args::CommandLine;
     use clap::CommandFactory;
+
+    #[test]
+    fn the_version_has_commit_and_protocol() {
+        let version = CommandLine::command().render_version();
+        let commit = env!("RFT_COMMIT");
+        let commit = if commit.is_empty() { commit } else { &format!("commit {commit}, ") };
+        let number = env!("CARGO_PKG_VERSION");
+        assert_eq!(version, format!("rft {number} ({commit}protocol rft/1)\n"));
+    }
 
     #[test]
     fn short_help_fits_a_screen_and_long_help_is_complete() {

@@ -32,7 +32,7 @@ const LISTEN: &str = "listen";
 #[derive(Debug, Parser)]
 #[command(
     name = "rft",
-    version,
+    version = help::VERSION.as_str(),
     override_usage = help::USAGE,
     after_help = help::EXAMPLES,
     after_long_help = help::after_long_help(),
