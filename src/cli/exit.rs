@@ -58,6 +58,12 @@ pub(crate) const TABLE: [(u8, &str); 23] = [
     (TERMINATED, "stopped by SIGTERM or SIGHUP before --drain was done"),
 ];
 
+/// What a code means.
+#[cfg_attr(not(target_os = "linux"), allow(dead_code))]
+pub(crate) fn meaning(code: u8) -> &'static str {
+    TABLE.iter().find(|row| row.0 == code).map_or("not a code of rft", |row| row.1)
+}
+
 /// The code for an error of the engine.
 pub(crate) fn code_of(error: &RunError) -> u8 {
     match error.kind() {

@@ -9,7 +9,7 @@ use super::output::json::Json;
 use super::output::state;
 use super::output::terminal::{Show, Terminal};
 use super::sandbox::{self, NoSandbox};
-use super::{host, log, password, shutdown};
+use super::{host, log, password, shutdown, supervisor};
 use rft::cause;
 use rft::config::Config;
 use rft::control::ControlSocket;
@@ -70,6 +70,7 @@ pub(crate) fn run(line: &CommandLine) -> ExitCode {
         Err(failure) => (failure.code, failure.reason),
     };
     log::record::end(code, &reason);
+    supervisor::ended(code, &reason);
     // Before the runtime ends: it must notice a second Ctrl-C while this waits for a slow reader.
     output.end(code, &reason, SHUTDOWN_TIMEOUT);
     if let Ok(runtime) = runtime {
@@ -179,7 +180,9 @@ fn serve(
         let handle = Daemon::start_on(port, folders, config, key, observer)?;
         let served = control.map(|control| tokio::spawn(control.serve(handle.clone())));
         let scraped = metrics.map(|metrics| tokio::spawn(metrics.serve(handle.clone())));
+        let told = tokio::spawn(supervisor::follow(handle.clone()));
         let end = run_to_end(running.get_or_init(|| handle), stop).await;
+        told.abort();
         served.inspect(JoinHandle::abort);
         scraped.inspect(JoinHandle::abort);
         end
@@ -208,7 +211,10 @@ async fn run_to_end(
     tokio::pin!(end);
     tokio::select! {
         result = &mut end => return result,
-        () = stop => handle.stop(),
+        () = stop => {
+            supervisor::stopping();
+            handle.stop();
+        }
     }
     end.await
 }

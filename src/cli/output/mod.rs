@@ -13,6 +13,7 @@ mod progress;
 #[cfg(test)]
 mod sample;
 pub(crate) mod state;
+pub(crate) mod summary;
 pub(crate) mod terminal;
 pub(crate) mod text;
 
