@@ -7,7 +7,7 @@ use super::exit::{self, Failure};
 use super::output::json::line_of;
 use super::output::text::{self, Palette};
 use console::Term;
-use rft::check::{self, Found, LedgerState, Level, Subject};
+use rft::check::{self, Found, LedgerState, Level, PortState, Subject};
 use serde::Serialize;
 use serde_json::{Map, Value};
 use std::process::ExitCode;
@@ -74,7 +74,9 @@ pub(super) fn failed_steps(subject: &Subject) -> Result<Vec<String>, Failure> {
             let state = subject.folders.state.display();
             failed.push(format!("an rft runs with {state} already: stop it first"));
         }
-        if found.level() == Level::Fail {
+        // A peer can start with another port, and then nobody can dial it.
+        let taken = matches!(found, Found::Port { state: PortState::Taken, .. });
+        if taken || found.level() == Level::Fail {
             let said = sentence::of(&found);
             let fix = said.fix.map(|fix| format!(" (mend it: {fix})")).unwrap_or_default();
             failed.push(said.message + &fix);

@@ -58,8 +58,13 @@ pub(crate) const TABLE: [(u8, &str); 23] = [
     (TERMINATED, "stopped by SIGTERM or SIGHUP before --drain was done"),
 ];
 
+/// The codes after which a service is not started again: arguments, password, version. The units in
+/// `packaging/` have the same.
+#[cfg_attr(not(any(windows, test)), allow(dead_code))]
+pub(crate) const NEEDS_A_PERSON: [u8; 8] = [2, 4, 6, 7, 8, 9, 11, 14];
+
 /// What a code means.
-#[cfg_attr(not(target_os = "linux"), allow(dead_code))]
+#[cfg_attr(not(any(target_os = "linux", windows)), allow(dead_code))]
 pub(crate) fn meaning(code: u8) -> &'static str {
     TABLE.iter().find(|row| row.0 == code).map_or("not a code of rft", |row| row.1)
 }
@@ -112,6 +117,17 @@ impl Failure {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn no_service_is_started_again_after_these_codes() {
+        let codes = NEEDS_A_PERSON.map(|code| code.to_string()).join(" ");
+        for unit in [
+            include_str!("../../packaging/systemd/rft@.service"),
+            include_str!("../../packaging/systemd/user/rft@.service"),
+        ] {
+            assert!(unit.contains(&format!("\nRestartPreventExitStatus={codes}\n")), "{unit}");
+        }
+    }
 
     #[test]
     fn every_documented_code_has_a_row() {

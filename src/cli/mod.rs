@@ -45,7 +45,7 @@ pub(crate) fn main() -> ExitCode {
         }
     };
     let result = match &line.command {
-        None => return peer::run(&line),
+        None => return ExitCode::from(peer::run(&line)),
         Some(Command::Check(args)) => return check::run(args),
         Some(Command::Status(args)) => status::run(args),
         Some(Command::Top(args)) => top::run(args),

@@ -21,7 +21,6 @@ use rft::{Password, PasswordKey};
 use std::io::{self, BufWriter, IsTerminal};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
-use std::process::ExitCode;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 use tokio::runtime::Runtime;
@@ -32,8 +31,8 @@ const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(30);
 /// Time for tasks to end after the engine has returned.
 const TASKS_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// Runs the peer and prints its events and its end.
-pub(crate) fn run(line: &CommandLine) -> ExitCode {
+/// Runs the peer and prints its events and its end. Returns the exit code.
+pub(crate) fn run(line: &CommandLine) -> u8 {
     let show = show(line);
     shutdown::disarm();
     // Before any other thread exists: a thread inherits the sandbox of the one that starts it.
@@ -47,10 +46,10 @@ pub(crate) fn run(line: &CommandLine) -> ExitCode {
     let output = match Output::start(Terminal::stderr(show, source), json) {
         Ok(output) => output,
         Err(error) => {
-            return super::fail(&Failure::new(
-                exit::UNKNOWN,
-                format!("the output thread cannot be started: {}", cause::of(&error)),
-            ));
+            let why = cause::of(&error);
+            let reason = format!("the output thread cannot be started: {why}");
+            super::fail(&Failure::new(exit::UNKNOWN, reason));
+            return exit::UNKNOWN;
         }
     };
     let runtime =
@@ -76,7 +75,7 @@ pub(crate) fn run(line: &CommandLine) -> ExitCode {
     if let Ok(runtime) = runtime {
         runtime.shutdown_timeout(TASKS_TIMEOUT);
     }
-    ExitCode::from(code)
+    code
 }
 
 /// The results of the checks before the peer starts.

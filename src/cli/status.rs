@@ -57,6 +57,12 @@ pub(super) async fn ask(client: &mut Client) -> Result<Status, ControlError> {
     Ok(*status)
 }
 
+/// The state now of the rft that runs in this folder.
+pub(super) fn now(dir: &Path) -> Result<Status, ControlError> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(async { ask(&mut connect(dir).await?).await })
+}
+
 /// Prints one state after the other; on a terminal in the same place.
 struct View {
     json: bool,

@@ -1,5 +1,6 @@
 //! How the run before the present one ended, from the log: also across a restart of the host.
 
+use crate::cli::output::text;
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
@@ -23,6 +24,19 @@ pub(super) enum PastEnd {
         /// RFC 3339.
         began: String,
     },
+}
+
+impl PastEnd {
+    /// One line for people.
+    pub(super) fn sentence(&self) -> String {
+        text::printable(&match self {
+            Self::Ended { time, code: 0, reason } => format!("{time}: {reason}"),
+            Self::Ended { time, code, reason } => format!("{time}: exit code {code}: {reason}"),
+            Self::Cut { began } => format!(
+                "the run that began {began} has no end in the log: it was killed, or the host lost power"
+            ),
+        })
+    }
 }
 
 /// The end of the last run, or of the one before it if the last one is `running`. `None` if the log

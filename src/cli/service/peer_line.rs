@@ -53,6 +53,11 @@ impl Typed {
                 "the peer is missing; type, for example: rft service install bob.example.org 4000",
             ));
         }
+        if let Some(word) = words.iter().filter_map(|word| word.to_str()).find(is_of_service) {
+            return Err(Failure::usage(format!(
+                "{word} is an option of rft service, and comes before PEER; type: rft service install {word} ... PEER PORT"
+            )));
+        }
         let line = parsed(words.to_vec())?;
         line.must_be_a_peer()?;
         let host = line.host_word().unwrap_or_default().to_owned();
@@ -124,6 +129,12 @@ pub(super) fn parsed(words: Vec<OsString>) -> Result<CommandLine, Failure> {
             "a service prints no help; type: rft service --help",
         ),
     })
+}
+
+/// Whether the word is an option of `rft service`; the peer has none of these names.
+fn is_of_service(word: &&str) -> bool {
+    let name = word.split('=').next().unwrap_or_default();
+    ["--user", "--system", "--name", "--run-as", "--dry-run"].contains(&name)
 }
 
 /// The long option that a word is, and the value in it.

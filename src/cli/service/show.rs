@@ -1,6 +1,6 @@
 //! `rft service status`: the state of each service, how it ended last, and what it does.
 
-use super::past::{self, PastEnd};
+use super::past;
 use super::peer_line;
 use super::scope::Scope;
 use super::systemctl::{Properties, Systemctl};
@@ -10,7 +10,6 @@ use crate::cli::output::clock::Clock;
 use crate::cli::output::{state, text};
 use crate::cli::{print, status};
 use rft::Status;
-use rft::control::ControlError;
 use std::path::{Path, PathBuf};
 
 /// Columns of the usual status.
@@ -97,14 +96,14 @@ fn text_of(
     let told = running.then(|| properties.get("StatusText")).filter(|told| !told.is_empty());
     lines.extend(told.map(|told| ("now", text::printable(told))));
     let past = place.and_then(|place| past::last(&place.log_file, running));
-    lines.extend(past.map(|past| ("last end", sentence(&past))));
+    lines.extend(past.map(|past| ("last end", past.sentence())));
     let Some(place) = place else { return rows(&lines) };
     lines.push(("folder", place.dir.display().to_string()));
     lines.push(("log", place.log_file.display().to_string()));
     if !running {
         return rows(&lines);
     }
-    match ask(&place.dir) {
+    match status::now(&place.dir) {
         Ok(status) => {
             lines.push(("version", version(scope, name, properties, &status)));
             let state = state::text(Some(&status), &Clock::system(), WIDTH);
@@ -116,11 +115,6 @@ fn text_of(
             rows(&lines)
         }
     }
-}
-
-fn ask(dir: &Path) -> Result<Status, ControlError> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(async { status::ask(&mut status::connect(dir).await?).await })
 }
 
 /// `active (running) since ..., starts by itself, restarted 2 times`.
@@ -150,16 +144,6 @@ fn state_of(properties: &Properties) -> String {
         }
     }
     text::printable(&parts.join(", "))
-}
-
-fn sentence(past: &PastEnd) -> String {
-    text::printable(&match past {
-        PastEnd::Ended { time, code: 0, reason } => format!("{time}: {reason}"),
-        PastEnd::Ended { time, code, reason } => format!("{time}: exit code {code}: {reason}"),
-        PastEnd::Cut { began } => format!(
-            "the run that began {began} has no end in the log: it was killed, or the host lost power"
-        ),
-    })
 }
 
 /// The version that runs, and the installed one if it is another.
