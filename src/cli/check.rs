@@ -66,8 +66,7 @@ pub(crate) fn run(args: &CheckArgs) -> ExitCode {
 /// Exit code 1 if the system gives no runtime.
 pub(super) fn failed_steps(subject: &Subject) -> Result<Vec<String>, Failure> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
-    let runtime =
-        runtime.map_err(|error| super::unknown("the checks cannot be run", &error))?;
+    let runtime = runtime.map_err(|error| super::unknown("the checks cannot be run", &error))?;
     let mut failed = Vec::new();
     runtime.block_on(check::run(subject, |found| {
         if matches!(found, Found::State { ledger: LedgerState::InUse, .. }) {

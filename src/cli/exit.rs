@@ -50,9 +50,9 @@ pub(crate) const TABLE: [(u8, &str); 23] = [
     (17, "--wait ran out before --drain was done; the message names the remaining files"),
     (
         NOT_RUNNING,
-        "no rft runs in the folder, or it has ended (status, top, put --wait, pause, limit, ...)",
+        "no rft runs in the folder, or it has ended (status, top, put --wait, pause, limit, service, ...)",
     ),
-    (CHECK_FAILED, "rft check: a step failed; its line says how to mend it"),
+    (CHECK_FAILED, "rft check, rft service install: a step failed; its line says how to mend it"),
     (RECEIPT, "rft receipt: the file has no receipt, or with --verify other content now"),
     (INTERRUPTED, "stopped by Ctrl-C before --drain was done; or a second Ctrl-C: stopped at once"),
     (TERMINATED, "stopped by SIGTERM or SIGHUP before --drain was done"),

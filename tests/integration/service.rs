@@ -50,7 +50,7 @@ impl User {
             fs::set_permissions(&file, Permissions::from_mode(0o755)).unwrap();
         }
         user.prepare("version", "systemd 252 (252.38-1~deb12u1)\n+PAM +AUDIT\n");
-        user.prepare("show", "ActiveState=active\n");
+        user.prepare("show", "ActiveState=active\nStatusText=bob: connected\n");
         user.prepare("linger", "no\n");
         user
     }
@@ -155,6 +155,7 @@ fn a_service_is_installed_shown_and_removed() {
     let unit = user.unit("bob");
     user.install(&["--limit-rate", "20M"]).says(&[
         "service   rft@bob.service is ready, and starts with the system from now on\n",
+        "now       bob: connected\n",
         &format!("unit      {}\n", unit.display()),
         &format!("to send   {}/rft/bob/Outgoing\n", user.path("home").display()),
         &format!("password  {} (the peer needs the same)\n", password.display()),
@@ -188,7 +189,8 @@ fn a_service_is_installed_shown_and_removed() {
         "no rft runs in ",
     ]);
     fs::create_dir_all(user.path("home/rft/bob/Outgoing")).unwrap();
-    user.service(&["remove"]).says(&["rft@bob.service is stopped and removed\n", "/home/rft/bob\n"]);
+    user.service(&["remove"])
+        .says(&["rft@bob.service is stopped and removed\n", "/home/rft/bob\n"]);
     assert!(!unit.exists() && password.exists() && user.path("home/rft/bob/Outgoing").exists());
     let last = user.calls();
     assert!(last.contains(&"systemctl --user disable --now -- rft@bob.service".to_owned()));
@@ -208,7 +210,11 @@ fn what_is_missing_is_said_before_anything_changes() {
     fails(user.service(&["install", "bob", "70000"]), 4, &[]);
     fails(user.install(&["--limit-rate", "fast"]), 14, &[]);
     fails(user.install(&["--password-file", "-"]), 2, &["no standard input"]);
-    fails(user.service(&["install", "--name", "a/b", "bob", "4000"]), 2, &["no name for a service"]);
+    fails(
+        user.service(&["install", "--name", "a/b", "bob", "4000"]),
+        2,
+        &["no name for a service"],
+    );
     fails(user.service(&["status", "bob"]), 2, &["--name"]);
     user.write_password("bob", 0o644);
     fails(user.install(&[]), 2, &["other users of this host can read", "chmod 600"]);
@@ -232,8 +238,17 @@ fn what_is_missing_is_said_before_anything_changes() {
 fn a_service_that_does_not_start_is_taken_back_with_its_reason() {
     let user = User::new();
     user.write_password("bob", 0o600);
+    // It is ready, and ends a moment later.
+    user.prepare(
+        "show",
+        "ActiveState=failed\nExecMainCode=1\nExecMainStatus=6\nStatusText=exit code 6: no\n",
+    );
+    user.install(&[]).fails(6, &["did not start: exit code 6: no"]);
     user.prepare("fails", "");
-    user.prepare("show", "ExecMainCode=1\nExecMainStatus=5\nStatusText=exit code 5: port 4000 is taken\n");
+    user.prepare(
+        "show",
+        "ExecMainCode=1\nExecMainStatus=5\nStatusText=exit code 5: port 4000 is taken\n",
+    );
     user.install(&[]).fails(5, &["did not start: exit code 5: port 4000 is taken", "rft.log"]);
     user.prepare("show", "ExecMainCode=1\nExecMainStatus=16\nStatusText=\n");
     user.install(&[]).fails(16, &["exit code 16: Incoming, Outgoing or .rft cannot be used"]);
@@ -268,7 +283,11 @@ fn a_dry_run_prints_the_unit_and_changes_nothing() {
     let done = user.install(&["--dry-run"]);
     done.fails(2, &["--dry-run is an option of rft service, and comes before PEER"]);
     let done = user.service(&["install", "--dry-run", "--", "bob.example.org", "4000"]);
-    done.says(&["rft@bob.example.org.service", "Type=notify", "/rft/bob.example.org bob.example.org 4000"]);
+    done.says(&[
+        "rft@bob.example.org.service",
+        "Type=notify",
+        "/rft/bob.example.org bob.example.org 4000",
+    ]);
     assert_eq!(everything(&user.path("home")), before);
     assert!(user.calls().is_empty());
 }
@@ -281,10 +300,9 @@ fn systemd_finds_no_fault_in_the_units() {
     }
     let user = User::new();
     let templates = Path::new(env!("CARGO_MANIFEST_DIR")).join("packaging/systemd");
-    for (option, template, scope) in [
-        ("--user", "user/rft@.service", "--user"),
-        ("--system", "rft@.service", "--system"),
-    ] {
+    for (option, template, scope) in
+        [("--user", "user/rft@.service", "--user"), ("--system", "rft@.service", "--system")]
+    {
         let written = Command::new(env!("CARGO_BIN_EXE_rft"))
             .args(["service", "install", option, "--name", "bob", "--dry-run", "--run-as", "root"])
             .args(["--", "--dir", "/srv/50 % of \"it\"", "bob.example.org", "53"])

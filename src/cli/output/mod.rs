@@ -11,7 +11,7 @@ mod limit;
 pub(crate) mod lines;
 mod progress;
 #[cfg(test)]
-mod sample;
+pub(crate) mod sample;
 pub(crate) mod state;
 pub(crate) mod summary;
 pub(crate) mod terminal;

@@ -16,11 +16,14 @@ use std::fs::{self, File};
 use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 /// The user of a service of the system that is created if it is missing.
 const OWN_USER: &str = "rft";
 /// The folder of the services of the system, and the home of [`OWN_USER`].
 const OWN_HOME: &str = "/srv/rft";
+/// When the state is looked at after the start.
+const FIRST_STATE_AFTER: Duration = Duration::from_secs(3);
 
 /// Everything about the service to install.
 struct Plan<'a> {
@@ -40,12 +43,14 @@ struct Plan<'a> {
 /// Exit codes of the peer's command line, 19 if a check failed, 1 if systemd refuses; that of the
 /// service if it does not start.
 pub(super) fn run(args: &ServiceArgs, scope: &Scope) -> Result<(), Failure> {
+    if !args.dry_run {
+        scope.may_change()?;
+    }
     let plan = plan(args, scope)?;
     if args.dry_run {
         let file = plan.file();
         return print(format!("# {}\n{}", file.display(), plan.unit).as_bytes());
     }
-    scope.may_change()?;
     let systemctl = Systemctl(scope);
     systemctl.check()?;
     let (file, unit) = (plan.file(), Scope::unit(&plan.name));
@@ -67,15 +72,17 @@ pub(super) fn run(args: &ServiceArgs, scope: &Scope) -> Result<(), Failure> {
     let started = systemctl
         .run(&["daemon-reload"])
         .and_then(|_| systemctl.run(&["enable", "--", &unit]))
-        .and_then(|_| systemctl.run(&["start", "--", &unit]));
-    if let Err(failure) = started {
-        return Err(plan.undo(systemctl, &failure));
-    }
+        .and_then(|_| systemctl.run(&["start", "--", &unit]))
+        .and_then(|_| first_state(systemctl, &unit));
+    let now = match started {
+        Ok(now) => now,
+        Err(failure) => return Err(plan.undo(systemctl, &failure)),
+    };
     let lingers = lingering(scope);
     for warning in warnings {
         drop(writeln!(io::stderr(), "rft: warning: {}", text::printable(&warning)));
     }
-    print(plan.summary(&lingers).as_bytes())
+    print(plan.summary(&now, &lingers).as_bytes())
 }
 
 fn plan<'a>(args: &'a ServiceArgs, scope: &'a Scope) -> Result<Plan<'a>, Failure> {
@@ -213,7 +220,7 @@ impl Plan<'_> {
         )
     }
 
-    fn summary(&self, lingers: &Lingers) -> String {
+    fn summary(&self, now: &str, lingers: &Lingers) -> String {
         let (folders, scope) = (&self.line.config.folders, self.scope);
         let (starts, as_user) = match scope {
             Scope::System => ("the system", format!(" as the user {}", self.user)),
@@ -236,6 +243,9 @@ impl Plan<'_> {
             ("status", scope.command("status", &self.name)),
             ("remove", scope.command("remove", &self.name)),
         ];
+        if !now.is_empty() {
+            lines.insert(1, ("now", text::printable(now)));
+        }
         if let Lingers::No(user) = lingers {
             lines.push((
                 "warning",
@@ -245,6 +255,20 @@ impl Plan<'_> {
             ));
         }
         rows(&lines)
+    }
+}
+
+/// What the service says of itself a moment after its start: by then a peer that is there has
+/// answered.
+///
+/// # Errors
+/// It has ended: exit code 1.
+fn first_state(systemctl: Systemctl<'_>, unit: &str) -> Result<String, Failure> {
+    std::thread::sleep(FIRST_STATE_AFTER);
+    let shown = systemctl.show(unit)?;
+    match shown.get("ActiveState") {
+        "failed" => Err(Failure::new(exit::UNKNOWN, "it ended at once")),
+        _ => Ok(shown.get("StatusText").to_owned()),
     }
 }
 

@@ -23,9 +23,9 @@ mod unit;
 #[cfg(windows)]
 mod windows;
 
-use super::args::service::ServiceArgs;
 #[cfg(target_os = "linux")]
 use super::args::service::ServiceAction;
+use super::args::service::ServiceArgs;
 use super::exit::Failure;
 
 /// Installs, shows or removes a service.

@@ -86,7 +86,8 @@ fn mark(line: &str) -> Option<(&str, Mark)> {
                 None => (0, fields),
             };
             let (_, reason) = text.split_once('=')?;
-            let reason = reason.trim_matches('"').replace("\\\"", "\"");
+            let quoted = reason.strip_prefix('"').and_then(|reason| reason.strip_suffix('"'));
+            let reason = quoted.unwrap_or(reason).replace("\\\"", "\"");
             Some((time, Mark::Ended { code, reason }))
         }
         _ => None,

@@ -62,8 +62,7 @@ impl Typed {
         line.must_be_a_peer()?;
         let host = line.host_word().unwrap_or_default().to_owned();
         let paths = path_options();
-        let mut typed =
-            Self { words: Vec::new(), password: None, has_dir: false, host };
+        let mut typed = Self { words: Vec::new(), password: None, has_dir: false, host };
         let mut rest = words.iter();
         while let Some(word) = rest.next() {
             let (option, attached) = split(word);
@@ -125,9 +124,7 @@ impl Typed {
 pub(super) fn parsed(words: Vec<OsString>) -> Result<CommandLine, Failure> {
     wrong::parse_from(words).map_err(|unparsed| match unparsed {
         Unparsed::Wrong(failure) => failure,
-        Unparsed::Text(_) => Failure::usage(
-            "a service prints no help; type: rft service --help",
-        ),
+        Unparsed::Text(_) => Failure::usage("a service prints no help; type: rft service --help"),
     })
 }
 

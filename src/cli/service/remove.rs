@@ -25,8 +25,7 @@ pub(super) fn run(name: Option<&str>, scope: &Scope) -> Result<(), Failure> {
     if written {
         match fs::remove_file(&file) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                let reason =
-                    format!("{} cannot be removed: {}", file.display(), cause::of(&error));
+                let reason = format!("{} cannot be removed: {}", file.display(), cause::of(&error));
                 return Err(Failure::new(exit::UNKNOWN, reason));
             }
             _ => {}
@@ -39,7 +38,9 @@ pub(super) fn run(name: Option<&str>, scope: &Scope) -> Result<(), Failure> {
         "service",
         match written {
             true => format!("{unit} is stopped and removed"),
-            false => format!("{unit} is stopped, and does not start by itself; its unit is not rft's and stays"),
+            false => format!(
+                "{unit} is stopped, and does not start by itself; its unit is not rft's and stays"
+            ),
         },
     )];
     if let Some(place) = place {

@@ -28,10 +28,11 @@ impl Systemctl<'_> {
         let said = text::printable(&said.trim().replace('\n', "; "));
         let line = format!("systemctl {} {}", self.0.option(), words.join(" "));
         let hint = match self.0 {
-            Scope::User { .. } if said.contains("connect to bus") => {
-                "; log in as this user itself (ssh or a console, not su), or set XDG_RUNTIME_DIR=/run/user/UID"
-            }
-            _ => "",
+            Scope::User { .. } if said.contains("connect to bus") => format!(
+                "; log in as this user itself (ssh or a console, not su), or set XDG_RUNTIME_DIR=/run/user/{}",
+                rustix::process::geteuid().as_raw()
+            ),
+            _ => String::new(),
         };
         Err(Failure::new(exit::UNKNOWN, format!("`{line}` failed: {said}{hint}")))
     }

@@ -10,7 +10,8 @@ const SYSTEM: &str = include_str!("../../../packaging/systemd/rft@.service");
 /// For a user.
 const USER: &str = include_str!("../../../packaging/systemd/user/rft@.service");
 /// The first line of a unit that rft wrote.
-pub(super) const MARK: &str = "# Written by `rft service install`; `rft service remove` removes it.";
+pub(super) const MARK: &str =
+    "# Written by `rft service install`; `rft service remove` removes it.";
 /// Folders that `ProtectHome=yes` hides.
 const HOMES: [&str; 3] = ["/home", "/root", "/run/user"];
 /// A port below this one needs a capability.
@@ -200,7 +201,12 @@ mod tests {
 
     #[test]
     fn a_unit_is_the_template_with_its_values() {
-        let text = unit(&Scope::System, &["--dir", "/srv/rft/bob", "bob", "4000"], &["/srv/rft/bob"], 4000);
+        let text = unit(
+            &Scope::System,
+            &["--dir", "/srv/rft/bob", "bob", "4000"],
+            &["/srv/rft/bob"],
+            4000,
+        );
         for line in [
             MARK,
             "User=rft",
@@ -241,7 +247,13 @@ mod tests {
 
     #[test]
     fn words_are_read_back_as_they_were_written() {
-        let words = ["--dir", "/a b/$x/100%/\"q\"/back\\slash/%i", "--limit-rate=2M", "fe80::1%eth0", "4000"];
+        let words = [
+            "--dir",
+            "/a b/$x/100%/\"q\"/back\\slash/%i",
+            "--limit-rate=2M",
+            "fe80::1%eth0",
+            "4000",
+        ];
         let text = unit(&Scope::System, &words, &["/a"], 4000);
         assert_eq!(words_in(&text, "bob", Path::new("/home/u")), words);
         assert_eq!(words_in(SYSTEM, "bob", Path::new("/")), ["--dir", "/srv/rft/bob"]);

@@ -65,11 +65,15 @@ fn install(args: &ServiceArgs) -> Result<(), Failure> {
     if args.dry_run {
         let words = line.words.iter().map(|word| word.to_string_lossy());
         let words = words.collect::<Vec<_>>().join(" ");
-        return print(rows(&summary(&name, &line, &password, &[
-            ("program", program.display().to_string()),
-            ("words", words),
-        ]))
-        .as_bytes());
+        return print(
+            rows(&summary(
+                &name,
+                &line,
+                &password,
+                &[("program", program.display().to_string()), ("words", words)],
+            ))
+            .as_bytes(),
+        );
     }
     let warnings = needs::check(&line, &password)?;
     must_be_for_all(&program)?;
@@ -92,7 +96,9 @@ fn install(args: &ServiceArgs) -> Result<(), Failure> {
         let log = line.log_file.display();
         return Err(Failure::new(
             exit::UNKNOWN,
-            format!("the service {name} did not start: {why}. Nothing stays installed; its log is {log}"),
+            format!(
+                "the service {name} did not start: {why}. Nothing stays installed; its log is {log}"
+            ),
         ));
     }
     for warning in warnings.iter().chain(&service.warnings) {

@@ -67,10 +67,14 @@ fn systemd_hears_of_the_start_the_state_and_the_end() {
     let lines = listener.until(|line| line == "READY=1");
     assert_eq!(lines[..1], ["READY=1"], "it is the first message");
     a.has_or_waits_for("listening", |_| true);
-    listener.until(|line| line.starts_with("STATUS=waiting for 127.0.0.2: ") && line.contains("nothing listens"));
+    listener.until(|line| {
+        line.starts_with("STATUS=waiting for 127.0.0.2: ") && line.contains("nothing listens")
+    });
     let mut b = pair.b.start(&[]);
     b.waits_for("connected", |_| true);
-    listener.until(|line| line.starts_with("STATUS=127.0.0.2: connected to 127.0.0.2:") && line.ends_with("; idle"));
+    listener.until(|line| {
+        line.starts_with("STATUS=127.0.0.2: connected to 127.0.0.2:") && line.ends_with("; idle")
+    });
     // Nothing happens, so nothing is told, and without a watchdog there are no signs of life.
     assert!(listener.is_silent(Duration::from_secs(5)));
     a.stop();
@@ -126,8 +130,7 @@ fn the_credential_is_the_password() {
     fs::write(credentials.join("password"), format!("{PASSWORD}\n")).unwrap();
     // systemd's access list looks like a right of the group.
     fs::set_permissions(credentials.join("password"), Permissions::from_mode(0o440)).unwrap();
-    pair.a.wrapper =
-        vec!["env".into(), format!("CREDENTIALS_DIRECTORY={}", credentials.display())];
+    pair.a.wrapper = vec!["env".into(), format!("CREDENTIALS_DIRECTORY={}", credentials.display())];
     let mut a = pair.a.start_with_password("another one", &[]);
     let mut b = pair.b.start(&[]);
     a.waits_for("connected", |_| true);
@@ -153,8 +156,18 @@ fn the_command_of_a_unit_runs() {
     let password = user.write_password("bob", 0o600);
     let pair = Pair::new();
     let port = pair.a.port.to_string();
-    user.service(&["install", "--name", "bob", "--", "--bind", "127.0.0.1", "127.0.0.2", &port, "--json"])
-        .says(&["is ready"]);
+    user.service(&[
+        "install",
+        "--name",
+        "bob",
+        "--",
+        "--bind",
+        "127.0.0.1",
+        "127.0.0.2",
+        &port,
+        "--json",
+    ])
+    .says(&["is ready"]);
     let text = fs::read_to_string(user.unit("bob")).unwrap();
     let line = text.lines().find_map(|line| line.strip_prefix("ExecStart=")).unwrap();
     let credentials = user.path("credentials");
@@ -176,6 +189,10 @@ fn the_command_of_a_unit_runs() {
     show("active").says(&["127.0.0.2: connected to 127.0.0.2:", "version  0.1.0\n"]);
     a.stop();
     let stopped = show("inactive");
-    assert!(stopped.text.contains("last end  ") && stopped.text.contains("Z: stopped\n"), "{}", stopped.text);
+    assert!(
+        stopped.text.contains("last end  ") && stopped.text.contains("Z: stopped\n"),
+        "{}",
+        stopped.text
+    );
     b.stop();
 }

@@ -80,7 +80,9 @@ ls /etc/systemd/system | wc -l
 "#;
     let with_home = format!("mount -t tmpfs -o mode=700 none /root\n{script}");
     // The program itself may be in that home.
-    let with_home = format!("cp \"$RFT\" /usr/local/bin/one; RFT=/usr/local/bin/one\ncp \"$PW\" /srv/pw; chmod 600 /srv/pw; PW=/srv/pw\n{with_home}");
+    let with_home = format!(
+        "cp \"$RFT\" /usr/local/bin/one; RFT=/usr/local/bin/one\ncp \"$PW\" /srv/pw; chmod 600 /srv/pw; PW=/srv/pw\n{with_home}"
+    );
     let Some((_, text)) = as_root(&user, &with_home) else { return };
     for part in [
         "which is in the home of a user",

@@ -124,12 +124,10 @@ impl Installed {
     /// # Errors
     /// It stopped, or is not ready in time: exit code 1.
     pub(super) fn start_and_wait(&self) -> Result<(), Failure> {
-        self.service
-            .start::<&str>(&[])
-            .map_err(|error| failed(&self.name, "started", &error))?;
-        match self.wait_for(|state| {
-            matches!(state, ServiceState::Running | ServiceState::Stopped)
-        })? {
+        self.service.start::<&str>(&[]).map_err(|error| failed(&self.name, "started", &error))?;
+        match self
+            .wait_for(|state| matches!(state, ServiceState::Running | ServiceState::Stopped))?
+        {
             ServiceState::Running => Ok(()),
             _ => Err(Failure::new(exit::UNKNOWN, self.state()?.1)),
         }

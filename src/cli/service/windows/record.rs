@@ -30,8 +30,7 @@ impl Record {
 
     /// `None` if there is none, or it cannot be read.
     pub(super) fn read(base: &Path, name: &str) -> Option<Self> {
-        let words: Vec<String> =
-            serde_json::from_slice(&fs::read(file(base, name)).ok()?).ok()?;
+        let words: Vec<String> = serde_json::from_slice(&fs::read(file(base, name)).ok()?).ok()?;
         Some(Self { words: words.into_iter().map(OsString::from).collect() })
     }
 
