@@ -69,6 +69,12 @@ pub(crate) fn meaning(code: u8) -> &'static str {
     TABLE.iter().find(|row| row.0 == code).map_or("not a code of rft", |row| row.1)
 }
 
+/// Whether it is a code of rft for a failure.
+#[cfg_attr(not(target_os = "linux"), allow(dead_code))]
+pub(crate) fn is_failure(code: u8) -> bool {
+    code != DONE && TABLE.iter().any(|row| row.0 == code)
+}
+
 /// The code for an error of the engine.
 pub(crate) fn code_of(error: &RunError) -> u8 {
     match error.kind() {

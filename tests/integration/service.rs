@@ -252,6 +252,8 @@ fn a_service_that_does_not_start_is_taken_back_with_its_reason() {
     user.install(&[]).fails(5, &["did not start: exit code 5: port 4000 is taken", "rft.log"]);
     user.prepare("show", "ExecMainCode=1\nExecMainStatus=16\nStatusText=\n");
     user.install(&[]).fails(16, &["exit code 16: Incoming, Outgoing or .rft cannot be used"]);
+    user.prepare("show", "ExecMainCode=1\nExecMainStatus=243\n");
+    user.install(&[]).fails(1, &["exit code 243: systemd cannot read the password file"]);
     assert!(!user.unit("bob").exists());
     assert!(user.calls().iter().any(|call| call.contains("disable --now")), "{:?}", user.calls());
     assert_eq!(fs::read_dir(user.path("home/.config/systemd/user")).unwrap().count(), 0);

@@ -3,7 +3,7 @@
 
 use super::peer_line::{PasswordFile, PeerLine, Typed};
 use super::scope::Scope;
-use super::systemctl::{Systemctl, answer, run as run_command};
+use super::systemctl::{Properties, Systemctl, answer, meaning, run as run_command};
 use super::unit::{self, Values};
 use super::{name, needs, rows};
 use crate::cli::args::service::ServiceArgs;
@@ -204,15 +204,15 @@ impl Plan<'_> {
         drop(systemctl.run(&["daemon-reload"]));
         drop(systemctl.run(&["reset-failed", "--", &unit]));
         let status = shown.as_ref().map(|shown| shown.get("StatusText")).unwrap_or_default();
-        let code = shown.as_ref().and_then(super::systemctl::Properties::exit_code);
+        let code = shown.as_ref().and_then(Properties::exit_code);
         let why = match (status, code) {
-            ("", Some(code)) => format!("exit code {code}: {}", exit::meaning(code)),
+            ("", Some(code)) => format!("exit code {code}: {}", meaning(code)),
             ("", None) => failure.reason.clone(),
             (status, _) => text::printable(status),
         };
         let log = self.line.log_file.display();
         Failure::new(
-            code.filter(|code| *code != 0).unwrap_or(exit::UNKNOWN),
+            code.filter(|&code| exit::is_failure(code)).unwrap_or(exit::UNKNOWN),
             format!(
                 "the service {} did not start: {why}. Nothing stays installed; its log is {log}",
                 self.name

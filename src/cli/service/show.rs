@@ -3,7 +3,7 @@
 use super::past;
 use super::peer_line;
 use super::scope::Scope;
-use super::systemctl::{Properties, Systemctl};
+use super::systemctl::{Properties, Systemctl, meaning};
 use super::{rows, unit};
 use crate::cli::exit::{self, Failure};
 use crate::cli::output::clock::Clock;
@@ -138,7 +138,7 @@ fn state_of(properties: &Properties) -> String {
         match (properties.get("Result"), properties.exit_code()) {
             ("success" | "", None | Some(0)) => {}
             (_, Some(code)) => {
-                parts.push(format!("exit code {code}: {}", exit::meaning(code)));
+                parts.push(format!("exit code {code}: {}", meaning(code)));
             }
             (result, None) => parts.push(format!("ended by systemd or a signal ({result})")),
         }

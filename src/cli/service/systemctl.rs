@@ -144,6 +144,19 @@ impl Properties {
     }
 }
 
+/// What the exit code of a service means: that of rft, or of systemd, which has not started it
+/// (systemd.exec(5), "Process Exit Codes").
+pub(super) fn meaning(code: u8) -> &'static str {
+    match code {
+        203 => "systemd cannot start the program; is it still there, and may the user run it?",
+        217 => "the user of the service does not exist",
+        226 => "a folder of the service does not exist, or is no folder",
+        243 => "systemd cannot read the password file",
+        200..=242 => "systemd could not prepare the service; its journal says more",
+        code => exit::meaning(code),
+    }
+}
+
 /// Runs a command of the system.
 ///
 /// # Errors
