@@ -244,6 +244,11 @@ fn a_service_that_does_not_start_is_taken_back_with_its_reason() {
         "ActiveState=failed\nExecMainCode=1\nExecMainStatus=6\nStatusText=exit code 6: no\n",
     );
     user.install(&[]).fails(6, &["did not start: exit code 6: no"]);
+    user.prepare(
+        "show",
+        "ActiveState=activating\nSubState=auto-restart\nExecMainCode=1\nExecMainStatus=3\n",
+    );
+    user.install(&[]).fails(3, &["did not start: exit code 3: the peer's address"]);
     user.prepare("fails", "");
     user.prepare(
         "show",

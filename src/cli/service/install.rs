@@ -62,8 +62,8 @@ pub(super) fn run(args: &ServiceArgs, scope: &Scope) -> Result<(), Failure> {
             scope.command("remove", &plan.name)
         )));
     }
-    let warnings = needs::check(&plan.line, plan.password_file())?;
     plan.check_program()?;
+    let warnings = needs::check(&plan.line, plan.password_file())?;
     if *scope == Scope::System {
         plan.make_folders_of_the_system()?;
     }
@@ -267,7 +267,8 @@ fn first_state(systemctl: Systemctl<'_>, unit: &str) -> Result<String, Failure> 
     std::thread::sleep(FIRST_STATE_AFTER);
     let shown = systemctl.show(unit)?;
     match shown.get("ActiveState") {
-        "failed" => Err(Failure::new(exit::UNKNOWN, "it ended at once")),
+        // The second one waits for its next start.
+        "failed" | "activating" => Err(Failure::new(exit::UNKNOWN, "it ended at once")),
         _ => Ok(shown.get("StatusText").to_owned()),
     }
 }

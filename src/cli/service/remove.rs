@@ -21,7 +21,8 @@ pub(super) fn run(name: Option<&str>, scope: &Scope) -> Result<(), Failure> {
     let file = scope.units().join(&unit);
     let place = show::place_of(systemctl, &name)?;
     systemctl.run(&["disable", "--now", "--", &unit])?;
-    let written = fs::read_to_string(&file).is_ok_and(|text| text.starts_with(unit::MARK));
+    let text = fs::read_to_string(&file).unwrap_or_default();
+    let written = text.starts_with(unit::MARK);
     if written {
         match fs::remove_file(&file) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
@@ -46,7 +47,8 @@ pub(super) fn run(name: Option<&str>, scope: &Scope) -> Result<(), Failure> {
     if let Some(place) = place {
         lines.push(("kept", place.dir.display().to_string()));
     }
-    let password = scope.password(&name);
+    let named = unit::password_in(&text).filter(|_| written);
+    let password = named.unwrap_or_else(|| scope.password(&name));
     if password.exists() {
         lines.push(("kept", password.display().to_string()));
     }

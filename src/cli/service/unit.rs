@@ -143,6 +143,12 @@ pub(super) fn words_in(unit: &str, name: &str, home: &Path) -> Vec<OsString> {
     words
 }
 
+/// The password file in a unit that rft wrote.
+pub(super) fn password_in(unit: &str) -> Option<PathBuf> {
+    let path = unit.lines().find_map(|line| line.strip_prefix("LoadCredential=password:"))?;
+    Some(path.replace("%%", "%").into())
+}
+
 /// The word with the values of the specifiers that the templates and [`text`] use.
 fn expanded(word: &str, name: &str, home: &str) -> String {
     let mut pieces = word.split('%');
@@ -220,6 +226,7 @@ mod tests {
         ] {
             assert!(text.lines().any(|other| other == line), "{line} is missing:\n{text}");
         }
+        assert_eq!(password_in(&text).unwrap(), Path::new("/etc/rft/50 %.password"));
         assert!(!text.contains("EnvironmentFile") && !text.contains("RFT_ARGS"), "{text}");
         // All the other lines are those of the template.
         let changed = ["LoadCredential", "ExecStart", "ReadWritePaths", "RequiresMountsFor"];
