@@ -7,7 +7,7 @@ use super::exit::{self, Failure};
 use super::output::json::line_of;
 use super::output::text::{self, Palette};
 use console::Term;
-use rft::check::{self, Found, Level};
+use rft::check::{self, Found, LedgerState, Level, PortState, Subject};
 use serde::Serialize;
 use serde_json::{Map, Value};
 use std::process::ExitCode;
@@ -57,6 +57,31 @@ pub(crate) fn run(args: &CheckArgs) -> ExitCode {
         return super::fail(&failure);
     }
     ExitCode::from(if printer.counts[2] > 0 { exit::CHECK_FAILED } else { exit::DONE })
+}
+
+/// Runs the steps on this host for a peer that is to start, and returns a sentence for each that
+/// fails.
+///
+/// # Errors
+/// Exit code 1 if the system gives no runtime.
+pub(super) fn failed_steps(subject: &Subject) -> Result<Vec<String>, Failure> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    let runtime = runtime.map_err(|error| super::unknown("the checks cannot be run", &error))?;
+    let mut failed = Vec::new();
+    runtime.block_on(check::run(subject, |found| {
+        if matches!(found, Found::State { ledger: LedgerState::InUse, .. }) {
+            let state = subject.folders.state.display();
+            failed.push(format!("an rft runs with {state} already: stop it first"));
+        }
+        // A peer can start with another port, and then nobody can dial it.
+        let taken = matches!(found, Found::Port { state: PortState::Taken, .. });
+        if taken || found.level() == Level::Fail {
+            let said = sentence::of(&found);
+            let fix = said.fix.map(|fix| format!(" (mend it: {fix})")).unwrap_or_default();
+            failed.push(said.message + &fix);
+        }
+    }));
+    Ok(failed)
 }
 
 struct Printer {

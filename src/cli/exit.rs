@@ -50,13 +50,30 @@ pub(crate) const TABLE: [(u8, &str); 23] = [
     (17, "--wait ran out before --drain was done; the message names the remaining files"),
     (
         NOT_RUNNING,
-        "no rft runs in the folder, or it has ended (status, top, put --wait, pause, limit, ...)",
+        "no rft runs in the folder, or it has ended (status, top, put --wait, pause, limit, service, ...)",
     ),
-    (CHECK_FAILED, "rft check: a step failed; its line says how to mend it"),
+    (CHECK_FAILED, "rft check, rft service install: a step failed; its line says how to mend it"),
     (RECEIPT, "rft receipt: the file has no receipt, or with --verify other content now"),
     (INTERRUPTED, "stopped by Ctrl-C before --drain was done; or a second Ctrl-C: stopped at once"),
     (TERMINATED, "stopped by SIGTERM or SIGHUP before --drain was done"),
 ];
+
+/// The codes after which a service is not started again: arguments, password, version. The units in
+/// `packaging/` have the same.
+#[cfg_attr(not(any(windows, test)), allow(dead_code))]
+pub(crate) const NEEDS_A_PERSON: [u8; 8] = [2, 4, 6, 7, 8, 9, 11, 14];
+
+/// What a code means.
+#[cfg_attr(not(any(target_os = "linux", windows)), allow(dead_code))]
+pub(crate) fn meaning(code: u8) -> &'static str {
+    TABLE.iter().find(|row| row.0 == code).map_or("not a code of rft", |row| row.1)
+}
+
+/// Whether it is a code of rft for a failure.
+#[cfg_attr(not(target_os = "linux"), allow(dead_code))]
+pub(crate) fn is_failure(code: u8) -> bool {
+    code != DONE && TABLE.iter().any(|row| row.0 == code)
+}
 
 /// The code for an error of the engine.
 pub(crate) fn code_of(error: &RunError) -> u8 {
@@ -106,6 +123,17 @@ impl Failure {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn no_service_is_started_again_after_these_codes() {
+        let codes = NEEDS_A_PERSON.map(|code| code.to_string()).join(" ");
+        for unit in [
+            include_str!("../../packaging/systemd/rft@.service"),
+            include_str!("../../packaging/systemd/user/rft@.service"),
+        ] {
+            assert!(unit.contains(&format!("\nRestartPreventExitStatus={codes}\n")), "{unit}");
+        }
+    }
 
     #[test]
     fn every_documented_code_has_a_row() {

@@ -16,9 +16,11 @@ mod peer;
 mod prompt;
 mod put;
 mod sandbox;
+mod service;
 mod shutdown;
 mod status;
 mod steer;
+mod supervisor;
 mod top;
 
 use args::Command;
@@ -43,7 +45,7 @@ pub(crate) fn main() -> ExitCode {
         }
     };
     let result = match &line.command {
-        None => return peer::run(&line),
+        None => return ExitCode::from(peer::run(&line)),
         Some(Command::Check(args)) => return check::run(args),
         Some(Command::Status(args)) => status::run(args),
         Some(Command::Top(args)) => top::run(args),
@@ -55,6 +57,7 @@ pub(crate) fn main() -> ExitCode {
         Some(Command::History(args)) => history::run(args),
         Some(Command::Receipt(args)) => history::run_receipt(args),
         Some(Command::Config(args)) => config::run(&line, args),
+        Some(Command::Service(args)) => service::run(args),
         Some(Command::Demo(args)) => demo::run(args),
         Some(Command::Passphrase) => passphrase::generate()
             .map_err(|error| unknown("the system has no random numbers", &error))

@@ -7,11 +7,15 @@ use rft::cause;
 use std::ffi::OsString;
 use std::fs::File;
 use std::io::{self, IsTerminal, Read};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use zeroize::{Zeroize, Zeroizing};
 
 /// Environment variable with the password.
 pub(super) const VARIABLE: &str = "RFT_PASSWORD";
+/// The folder of the credentials that a service manager hands over (systemd.exec(5)).
+pub(super) const CREDENTIALS: &str = "CREDENTIALS_DIRECTORY";
+/// The name of the password in it.
+pub(super) const CREDENTIAL: &str = "password";
 /// Bytes read from a password file.
 const MAX_FILE_SIZE: u64 = 64 * 1024;
 /// A password with fewer characters gets a warning.
@@ -22,8 +26,9 @@ const MAX_TRIES: u32 = 3;
 /// The file that means the standard input.
 const STDIN: &str = "-";
 
-/// Reads the password from the first source that exists: `file`, the environment, the terminal. The
-/// file `-` is the standard input, or the prompt if that is a terminal.
+/// Reads the password from the first source that exists: `file`, the credentials of the service
+/// manager, the environment, the terminal. The file `-` is the standard input, or the prompt if
+/// that is a terminal.
 /// Calls `warn` with the text of each warning.
 ///
 /// # Errors
@@ -32,6 +37,8 @@ pub(crate) fn obtain(
     file: Option<&Path>,
     warn: &mut dyn FnMut(String),
 ) -> Result<Password, Failure> {
+    let credential = credential();
+    let file = file.or(credential.as_deref());
     let dash = file.is_some_and(|path| path == Path::new(STDIN));
     let prompts = (dash || file.is_none()) && io::stdin().is_terminal();
     let (typed, source) = if dash && !prompts {
@@ -64,12 +71,37 @@ pub(crate) fn obtain(
     Ok(password)
 }
 
+/// The password among the credentials, if there is one.
+fn credential() -> Option<PathBuf> {
+    let file = Path::new(&std::env::var_os(CREDENTIALS)?).join(CREDENTIAL);
+    file.is_file().then_some(file)
+}
+
+/// Checks the password file of a service, which no other user may read. Returns the texts of
+/// warnings.
+///
+/// # Errors
+/// Exit code 2.
+pub(super) fn check_file(path: &Path) -> Result<Vec<String>, Failure> {
+    if File::open(path).is_ok_and(|file| others_can_read(&file)) {
+        let path = path.display();
+        return Err(Failure::usage(format!(
+            "other users of this host can read the password file {path}; type: chmod 600 {path}"
+        )));
+    }
+    let mut warnings = Vec::new();
+    obtain(Some(path), &mut |warning| warnings.push(warning))?;
+    Ok(warnings)
+}
+
 fn from_file(path: &Path, warn: &mut dyn FnMut(String)) -> Result<Zeroizing<String>, Failure> {
     let unusable = |why: &dyn std::fmt::Display| {
         Failure::usage(format!("the password file {} cannot be used: {why}", path.display()))
     };
     let file = File::open(path).map_err(|error| unusable(&cause::of(&error)))?;
-    if others_can_read(&file) {
+    // A credential is in a folder of its own, and its access list looks like rights of the group.
+    let private = std::env::var_os(CREDENTIALS).is_some_and(|folder| path.starts_with(folder));
+    if !private && others_can_read(&file) {
         warn(format!(
             "other users of this host can read the password file {path}; change that with chmod 600 {path}",
             path = path.display()

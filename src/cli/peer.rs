@@ -9,7 +9,7 @@ use super::output::json::Json;
 use super::output::state;
 use super::output::terminal::{Show, Terminal};
 use super::sandbox::{self, NoSandbox};
-use super::{host, log, password, shutdown};
+use super::{host, log, password, shutdown, supervisor};
 use rft::cause;
 use rft::config::Config;
 use rft::control::ControlSocket;
@@ -21,7 +21,6 @@ use rft::{Password, PasswordKey};
 use std::io::{self, BufWriter, IsTerminal};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
-use std::process::ExitCode;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 use tokio::runtime::Runtime;
@@ -32,8 +31,8 @@ const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(30);
 /// Time for tasks to end after the engine has returned.
 const TASKS_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// Runs the peer and prints its events and its end.
-pub(crate) fn run(line: &CommandLine) -> ExitCode {
+/// Runs the peer and prints its events and its end. Returns the exit code.
+pub(crate) fn run(line: &CommandLine) -> u8 {
     let show = show(line);
     shutdown::disarm();
     // Before any other thread exists: a thread inherits the sandbox of the one that starts it.
@@ -47,10 +46,10 @@ pub(crate) fn run(line: &CommandLine) -> ExitCode {
     let output = match Output::start(Terminal::stderr(show, source), json) {
         Ok(output) => output,
         Err(error) => {
-            return super::fail(&Failure::new(
-                exit::UNKNOWN,
-                format!("the output thread cannot be started: {}", cause::of(&error)),
-            ));
+            let why = cause::of(&error);
+            let reason = format!("the output thread cannot be started: {why}");
+            super::fail(&Failure::new(exit::UNKNOWN, reason));
+            return exit::UNKNOWN;
         }
     };
     let runtime =
@@ -70,12 +69,13 @@ pub(crate) fn run(line: &CommandLine) -> ExitCode {
         Err(failure) => (failure.code, failure.reason),
     };
     log::record::end(code, &reason);
+    supervisor::ended(code, &reason);
     // Before the runtime ends: it must notice a second Ctrl-C while this waits for a slow reader.
     output.end(code, &reason, SHUTDOWN_TIMEOUT);
     if let Ok(runtime) = runtime {
         runtime.shutdown_timeout(TASKS_TIMEOUT);
     }
-    ExitCode::from(code)
+    code
 }
 
 /// The results of the checks before the peer starts.
@@ -179,7 +179,9 @@ fn serve(
         let handle = Daemon::start_on(port, folders, config, key, observer)?;
         let served = control.map(|control| tokio::spawn(control.serve(handle.clone())));
         let scraped = metrics.map(|metrics| tokio::spawn(metrics.serve(handle.clone())));
+        let told = tokio::spawn(supervisor::follow(handle.clone()));
         let end = run_to_end(running.get_or_init(|| handle), stop).await;
+        told.abort();
         served.inspect(JoinHandle::abort);
         scraped.inspect(JoinHandle::abort);
         end
@@ -208,7 +210,10 @@ async fn run_to_end(
     tokio::pin!(end);
     tokio::select! {
         result = &mut end => return result,
-        () = stop => handle.stop(),
+        () = stop => {
+            supervisor::stopping();
+            handle.stop();
+        }
     }
     end.await
 }

@@ -190,6 +190,16 @@ fn is_ignored(signal: rustix::process::Signal) -> bool {
     mask >> (signal.as_raw() - 1) & 1 == 1
 }
 
+/// A service of Windows is told to stop by a call and not by a signal.
+#[cfg(windows)]
+static REQUESTED: tokio::sync::Notify = tokio::sync::Notify::const_new();
+
+/// Stops the peer of this process in order.
+#[cfg(windows)]
+pub(crate) fn request() {
+    REQUESTED.notify_one();
+}
+
 /// The signals that stop rft.
 #[cfg(windows)]
 pub(crate) struct Signals {
@@ -223,6 +233,7 @@ impl Signals {
             _ = self.ctrl_break.recv() => Signal::Interrupt,
             _ = self.close.recv() => Signal::Terminate,
             _ = self.shutdown.recv() => Signal::Terminate,
+            () = REQUESTED.notified() => Signal::Terminate,
         }
     }
 }

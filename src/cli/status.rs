@@ -57,6 +57,12 @@ pub(super) async fn ask(client: &mut Client) -> Result<Status, ControlError> {
     Ok(*status)
 }
 
+/// The state now of the rft that runs in this folder.
+pub(super) fn now(dir: &Path) -> Result<Status, ControlError> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(async { ask(&mut connect(dir).await?).await })
+}
+
 /// Prints one state after the other; on a terminal in the same place.
 struct View {
     json: bool,
@@ -81,7 +87,7 @@ impl View {
             return super::write_all(&json::line_of(status)?);
         }
         let width = self.area.as_ref().map_or(self.width, Area::width).max(MIN_WIDTH);
-        let text = state::text(Some(status), &self.clock, width);
+        let text = state::text(Some(status), &self.clock, width) + &other_version(status);
         let mut lines: Vec<_> = text.lines().map(|line| text::for_terminal(line, false)).collect();
         let Some(area) = &mut self.area else {
             let gap = if std::mem::take(&mut self.first) { "" } else { "\n" };
@@ -93,6 +99,17 @@ impl View {
         area.set(lines.iter().map(cut).collect());
         area.draw(&[]);
         Ok(())
+    }
+}
+
+/// A line that says that the running rft is another version than this command, as after an upgrade.
+fn other_version(status: &Status) -> String {
+    let (own, running) = (env!("CARGO_PKG_VERSION"), text::printable(&status.version));
+    match running == own {
+        true => String::new(),
+        false => {
+            format!("\nthis is rft {own}, and rft {running} runs: restart it to change to {own}")
+        }
     }
 }
 
@@ -114,4 +131,19 @@ pub(super) fn failed(dir: &Path, error: &ControlError) -> Failure {
         error => format!("{shown}: {error}"),
     };
     Failure::new(code, reason)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::output::sample;
+
+    #[test]
+    fn another_version_is_named() {
+        let mut status = sample::busy();
+        status.version = env!("CARGO_PKG_VERSION").to_owned();
+        assert_eq!(other_version(&status), "");
+        status.version = "0.0.9".to_owned();
+        assert!(other_version(&status).contains("rft 0.0.9 runs: restart it"));
+    }
 }

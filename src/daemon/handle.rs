@@ -1,6 +1,7 @@
 //! The handle of a running process.
 
 use super::events::{EventReceiver, Events};
+use super::pulse::Pulse;
 use super::snapshots::Snapshots;
 use super::{Daemon, MAX_NAMED};
 use crate::error::{Finished, RunError};
@@ -24,6 +25,8 @@ pub struct Handle {
     pub(super) last: Arc<Mutex<Status>>,
     pub(super) recent: Snapshots,
     pub(super) events: Events,
+    /// `None` without a process.
+    pub(super) pulse: Option<Pulse>,
     pub(super) stop: watch::Sender<bool>,
     pub(super) outcome: watch::Receiver<Option<RunOutcome>>,
 }
@@ -110,6 +113,22 @@ impl Handle {
         self.recent.forget().await;
     }
 
+    /// For a watchdog: completes with true when everything that files depend on has done something
+    /// since the call: the task of the sessions, the thread that drives QUIC, the thread that scans
+    /// Outgoing, and all locks of a snapshot. It does not complete while one of them is stuck.
+    /// Completes with false once the process has ended. Needs the context of a tokio runtime.
+    pub async fn moves_on(&self) -> bool {
+        let (Some(daemon), Some(pulse)) = (self.daemon.upgrade(), &self.pulse) else {
+            return false;
+        };
+        if !pulse.beat(&daemon).await {
+            return false;
+        }
+        drop(daemon);
+        let handle = self.clone();
+        tokio::task::spawn_blocking(move || handle.summary()).await.is_ok()
+    }
+
     /// Receives all events from now on.
     pub fn subscribe(&self) -> EventReceiver {
         self.events.subscribe()
@@ -145,6 +164,7 @@ impl Handle {
             last: Arc::new(Mutex::new(last)),
             recent: Snapshots::default(),
             events: Events::new(|_| {}),
+            pulse: None,
             stop: watch::Sender::new(false),
             outcome: watch::Sender::new(None).subscribe(),
         }

@@ -11,6 +11,7 @@ mod handle;
 mod history;
 mod lock;
 mod peer;
+mod pulse;
 mod rate;
 mod session;
 mod setbacks;
@@ -44,6 +45,7 @@ use crate::transport::rate_limit::RateLimit;
 use crate::transport::ticks::Ticks;
 use events::Events;
 use peer::Peer;
+use pulse::{Pulse, PulseRequests};
 use rand::rngs::SysRng;
 use snapshots::Snapshots;
 use std::collections::BTreeMap;
@@ -163,15 +165,27 @@ impl Daemon {
         });
         let (stop, stopped) = watch::channel(false);
         let (ended, outcome) = watch::channel(None);
+        let (pulse, pulse_requests) = Pulse::of(&endpoint);
         let handle = Handle {
             daemon: Arc::downgrade(&daemon),
             last: Arc::new(Mutex::new(daemon.status(MAX_NAMED))),
             recent: Snapshots::default(),
             events: events.clone(),
+            pulse: Some(pulse),
             stop,
             outcome,
         };
-        let run = Run { daemon, endpoint, config, key, own, events: own_events, failed, stopped };
+        let run = Run {
+            daemon,
+            endpoint,
+            config,
+            key,
+            own,
+            events: own_events,
+            failed,
+            pulse_requests,
+            stopped,
+        };
         let last = handle.last.clone();
         tokio::spawn(async move {
             let result = run.run_to_end(&last).await;
@@ -242,6 +256,7 @@ struct Run {
     events: EventSink,
     /// Errors of peers that end the process.
     failed: mpsc::UnboundedReceiver<RunError>,
+    pulse_requests: PulseRequests,
     /// Becomes true, or loses its sender, when the process is to stop.
     stopped: watch::Receiver<bool>,
 }
@@ -249,13 +264,14 @@ struct Run {
 impl Run {
     /// Runs the process, and leaves its last state in `last`.
     async fn run_to_end(self, last: &Mutex<Status>) -> Result<Finished, RunError> {
-        let Self { daemon, endpoint, config, key, own, events, mut failed, stopped } = self;
+        let Self { daemon, endpoint, config, key, own, events, .. } = self;
+        let (mut failed, requests, stopped) = (self.failed, self.pulse_requests, self.stopped);
         let (adopted, sessions) = mpsc::channel(1);
         let connector_events = noted(Arc::downgrade(&daemon), events);
         let connector = connector::run(&endpoint, &config, key, own, connector_events, adopted);
         let result = tokio::select! {
             result = connector => result.map(|()| Finished::Stopped).map_err(RunError::from),
-            result = serve(&daemon, sessions, &config, endpoint.ticks, &mut failed, stopped) => result,
+            result = serve(&daemon, sessions, &config, endpoint.ticks, &mut failed, requests, stopped) => result,
         };
         endpoint.close(LINGER).await;
         let result = result.and_then(|finished| match failed.try_recv() {
@@ -293,6 +309,7 @@ async fn serve(
     config: &Config,
     ticks: Ticks,
     failed: &mut mpsc::UnboundedReceiver<RunError>,
+    mut pulse_requests: PulseRequests,
     mut stopped: watch::Receiver<bool>,
 ) -> Result<Finished, RunError> {
     let mut sessions = JoinSet::new();
@@ -311,6 +328,7 @@ async fn serve(
             }
             Some(_) = sessions.join_next() => {}
             Some(error) = failed.recv() => break Err(error),
+            Some(answer) = pulse_requests.recv() => drop(answer.send(())),
             error = daemon.folder_lost(ticks) => break Err(error.into()),
             result = &mut drained => break result,
             _ = stopped.wait_for(|&stop| stop) => break drain::stopped(daemon),

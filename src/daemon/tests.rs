@@ -90,6 +90,7 @@ async fn a_handle_tells_the_state_and_its_changes_until_the_end() {
     let error = Daemon::start(config(&b, ports.1, None), PasswordKey::from_bytes([1; 32]), |_| {});
     assert_eq!(error.unwrap_err().kind(), ErrorKind::Folders);
 
+    assert!(timeout(LONG, again.moves_on()).await.unwrap() && !dialling.moves_on().await);
     // The last handle that is dropped stops its process too.
     let other = again.clone();
     drop(again);
@@ -101,4 +102,19 @@ async fn a_handle_tells_the_state_and_its_changes_until_the_end() {
     timeout(LONG, async { while events.recv().await.is_some() {} }).await.unwrap();
     waiting.stop();
     timeout(LONG, waiting.wait()).await.unwrap().unwrap();
+}
+
+/// What a watchdog asks is not answered while the thread that drives QUIC is stuck.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stuck_thread_gives_no_sign_of_life() {
+    let dir = tempfile::tempdir().unwrap();
+    let running = start(config(dir.path(), free_port(), None));
+    assert!(timeout(LONG, running.moves_on()).await.unwrap());
+    let (stuck, freed) = (Duration::from_millis(300), Duration::from_secs(2));
+    running.pulse.as_ref().unwrap().block_quic_thread(freed);
+    assert!(timeout(stuck, running.moves_on()).await.is_err(), "it is stuck");
+    assert!(timeout(LONG, running.moves_on()).await.unwrap(), "it is free again");
+    running.stop();
+    timeout(LONG, running.wait()).await.unwrap().unwrap();
+    assert!(!running.moves_on().await);
 }

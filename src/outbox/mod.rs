@@ -84,9 +84,13 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc;
 use std::thread::JoinHandle;
+use std::time::Duration;
 use tokio::sync::watch::Receiver;
 use watch::reconcile::Reconcile;
 use watch::settle::Moment;
+
+/// The interval at which [`Outbox::scan_round`] looks whether the round has ended.
+const SCAN_ROUND_CHECK: Duration = Duration::from_millis(20);
 
 /// The sending side's handle of Outgoing. Cheap to clone. When the last clone is dropped, its two
 /// threads end after their current work.
@@ -226,6 +230,15 @@ impl Outbox {
         let mut table = self.state.table();
         let n = table.forgotten.len().min(MAX_FORGET);
         table.forgotten.drain(..n).collect()
+    }
+
+    /// Wakes the scan thread, and completes when it has ended a round.
+    pub(crate) async fn scan_round(&self) {
+        let before = self.state.scan_rounds.load(Ordering::Relaxed);
+        self.state.mailbox.send(|mail| mail.woken = true);
+        while self.state.scan_rounds.load(Ordering::Relaxed) == before {
+            tokio::time::sleep(SCAN_ROUND_CHECK).await;
+        }
     }
 
     /// The backlog, as it changes.

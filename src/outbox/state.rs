@@ -4,7 +4,7 @@ use super::item::Item;
 use super::mailbox::{Mailbox, locked};
 use super::queue::table::Table;
 use crate::status::Backlog;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::mpsc::Sender;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Instant;
@@ -40,6 +40,8 @@ pub(crate) struct OutboxState {
     pub removal_failed: AtomicBool,
     /// No item is handed out.
     pub paused: AtomicBool,
+    /// Rounds that the scan thread has completed.
+    pub scan_rounds: AtomicU64,
 }
 
 impl OutboxState {
@@ -55,6 +57,7 @@ impl OutboxState {
             backlog: watch::Sender::new(Backlog { files: 1, bytes: 0 }),
             removal_failed: AtomicBool::new(false),
             paused: AtomicBool::new(false),
+            scan_rounds: AtomicU64::new(0),
         }
     }
 

@@ -94,6 +94,21 @@ fn security_md_names_existing_tests() {
     assert!(wrong.is_empty(), "{wrong:#?}");
 }
 
+#[test]
+fn operation_md_has_the_unit_that_packages_have() {
+    let document = fs::read_to_string(root().join("docs/operation.md")).unwrap();
+    let unit = fs::read_to_string(root().join("packaging/systemd/rft@.service")).unwrap();
+    let indented = |line: &str| match line {
+        "" => "\n".to_owned(),
+        line => format!("    {line}\n"),
+    };
+    let block: String = unit.lines().map(indented).collect();
+    assert!(
+        document.contains(&format!("\n\n{block}\n")),
+        "the unit in operation.md is another one"
+    );
+}
+
 /// Joins lines that end with a backslash and collapses white space.
 fn joined(text: &str) -> String {
     text.replace("\\\n", " ").split_whitespace().collect::<Vec<_>>().join(" ")

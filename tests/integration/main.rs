@@ -47,6 +47,8 @@ mod put;
 mod rate;
 mod relay;
 mod repair;
+#[cfg(target_os = "linux")]
+mod service;
 #[cfg(unix)]
 mod sources;
 #[cfg(unix)]

@@ -28,8 +28,8 @@ struct Layer {
 const LAYERS: &[Layer] = &[
     Layer { name: "main", layers: &["cli"], crates: &[] },
     Layer { name: "cli", layers: &["daemon", "check", "put", "control", "metrics", "config", "event", "status", "history", "hindrance", "error", "proto", "crypto", "cause"],
-        crates: &["blake3", "clap", "clap_complete", "clap_mangen", "console", "data_encoding", "jiff", "landlock", "rand", "ratatui", "rpassword", "rustix", "serde", "serde_json",
-                  "thiserror", "tokio", "toml", "tracing", "tracing_subscriber", "zeroize"] },
+        crates: &["blake3", "clap", "clap_complete", "clap_mangen", "console", "data_encoding", "jiff", "landlock", "rand", "ratatui", "rpassword", "rustix", "sd_notify", "serde", "serde_json",
+                  "thiserror", "tokio", "toml", "tracing", "tracing_subscriber", "windows_service", "zeroize"] },
     // commands of the same user: it asks a process, and reaches nothing beneath
     Layer { name: "control", layers: &["daemon", "store", "status", "history", "proto", "cause"],
         crates: &["data_encoding", "rand", "rustix", "serde", "serde_json", "thiserror", "tokio", "tracing"] },
@@ -104,7 +104,9 @@ const OWNED: &[(&str, &str)] = &[
     ("clap", "cli"),
     ("landlock", "cli"),
     ("rpassword", "cli"),
+    ("sd_notify", "cli"),
     ("toml", "cli"),
+    ("windows_service", "cli"),
 ];
 
 /// Pairs that the table must never contain.

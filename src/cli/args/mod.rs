@@ -7,6 +7,7 @@ mod config;
 mod habits;
 mod help;
 mod place;
+pub(crate) mod service;
 pub(crate) mod settings;
 pub(crate) mod steering;
 mod units;
@@ -20,6 +21,7 @@ pub(crate) use commands::{
 };
 use place::Place;
 use rft::config::Folders;
+use service::ServiceArgs;
 use settings::Setting;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -87,6 +89,8 @@ pub(crate) enum Command {
     Check(CheckArgs),
     /// Print the options in force, and where each is from
     Config(Box<ConfigArgs>),
+    /// Install rft as a service of the system or of this user, show it, remove it
+    Service(ServiceArgs),
     /// Run two real peers on this machine that exchange a few files
     Demo(DemoArgs),
     /// Print a random pass phrase of 80 bits that is easy to read aloud

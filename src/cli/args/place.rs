@@ -9,7 +9,7 @@ use rft::escape;
 use std::path::Path;
 
 /// The port of the documents' examples.
-const EXAMPLE_PORT: &str = "4000";
+pub(super) const EXAMPLE_PORT: &str = "4000";
 
 /// PEER and PORT as clap reads them. None is required and the rest is taken as well: the parser
 /// would complain in its own words.
@@ -50,6 +50,11 @@ impl Place {
         let first = self.peer.as_deref().filter(|first| split(first).1.is_none())?;
         let after = self.port.iter().chain(&self.rest).map(String::as_str).collect();
         (!self.has_port()).then_some((first, after))
+    }
+
+    /// PEER without a port.
+    pub(super) fn host_word(&self) -> Option<&str> {
+        self.peer.as_deref().map(|first| split(first).0)
     }
 
     /// Whether the port is given in any form.

@@ -28,7 +28,11 @@ pub(crate) fn parse() -> Result<CommandLine, Unparsed> {
     parse_from(std::env::args_os().skip(1).collect())
 }
 
-fn parse_from(words: Vec<OsString>) -> Result<CommandLine, Unparsed> {
+/// Reads the arguments of a process.
+///
+/// # Errors
+/// As [`parse`].
+pub(crate) fn parse_from(words: Vec<OsString>) -> Result<CommandLine, Unparsed> {
     let typed = Typed(words.iter().map(|word| word.to_string_lossy().into_owned()).collect());
     let parsed = matches_of(&words).map_err(|error| match error.kind() {
         ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => Unparsed::Text(Box::new(error)),

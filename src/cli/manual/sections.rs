@@ -18,7 +18,11 @@ const NO_COLOR: Entry = ("NO_COLOR", "If set and not 0, nothing is coloured.");
 
 const PASSWORD: Entry = (
     "RFT_PASSWORD",
-    "The password, if --password-file is not given. The user's other processes can read it.",
+    "The password, if neither --password-file nor a credential has it. The user's other processes can read it.",
+);
+const CREDENTIAL: Entry = (
+    "CREDENTIALS_DIRECTORY",
+    "The folder of a service's credentials: password in it is the password, if --password-file is not given.",
 );
 const LOG: Entry = (
     "RFT_LOG",
@@ -26,7 +30,7 @@ const LOG: Entry = (
 );
 
 const PEER_ENVIRONMENT: &[Entry] =
-    &[PASSWORD, LOG, NO_COLOR, ("TERM", "With dumb, no progress bars are drawn.")];
+    &[PASSWORD, CREDENTIAL, LOG, NO_COLOR, ("TERM", "With dumb, no progress bars are drawn.")];
 const COLOURS: &[Entry] = &[NO_COLOR];
 const HISTORY_ENVIRONMENT: &[Entry] =
     &[NO_COLOR, ("TZ", "The time zone of the times that are typed and shown.")];
@@ -203,6 +207,40 @@ const PAGES: &[(&str, Sections)] = &[
                     "rft config --dir /srv/rft --drain bob 4000",
                     "The same for this command line; it is checked, and nothing is started.",
                 ),
+            ],
+        },
+    ),
+    (
+        "service",
+        Sections {
+            environment: &[(
+                "XDG_CONFIG_HOME",
+                "Where a user's units and passwords are [~/.config].",
+            )],
+            files: &[
+                ("/etc/rft/NAME.password", "The password, of a user in ~/.config/rft."),
+                ("/srv/rft/NAME/", "The folders without --dir, of a user in ~/rft."),
+                (
+                    "/etc/systemd/system/rft@NAME.service",
+                    "The unit, of a user in ~/.config/systemd/user.",
+                ),
+                (
+                    r"C:\ProgramData\rft\NAME",
+                    "On Windows: the folder; beside it the password and the words.",
+                ),
+            ],
+            codes: &[3, 4, 14, 18, 19],
+            examples: &[
+                (
+                    "rft service install --name bob -- bob.example.org 4000",
+                    "Check what the service needs, install it, and start it.",
+                ),
+                (
+                    "rft service install --dry-run -- --dir /data bob.example.org 4000",
+                    "Print the unit that would be written.",
+                ),
+                ("rft service status", "Show all services, how they ended last, and what they do."),
+                ("rft service remove --name bob", "Stop it and remove it; its folders stay."),
             ],
         },
     ),

@@ -11,8 +11,9 @@ mod limit;
 pub(crate) mod lines;
 mod progress;
 #[cfg(test)]
-mod sample;
+pub(crate) mod sample;
 pub(crate) mod state;
+pub(crate) mod summary;
 pub(crate) mod terminal;
 pub(crate) mod text;
 

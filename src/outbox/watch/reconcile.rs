@@ -25,6 +25,7 @@ use crate::store::{FileKind, Folder, Ledger, Meta};
 use std::collections::{BTreeSet, VecDeque};
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// The interval between two rounds of a burst of events. Events that arrive meanwhile are handled
@@ -147,6 +148,7 @@ impl Reconcile {
             self.list();
             self.timers();
             self.publish();
+            self.state.scan_rounds.fetch_add(1, Ordering::Relaxed);
             // The first event of a burst is handled at once, the others at intervals.
             let now = Instant::now();
             if last.is_some_and(|last| now.duration_since(last) < MIN_ROUND_INTERVAL) {
