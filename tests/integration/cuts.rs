@@ -46,19 +46,19 @@ struct Case {
     name: &'static str,
     /// B does not dial, so only A can reconnect after a cut.
     b_listens: bool,
-    /// No transfer is running when the fault happens.
-    idle: bool,
+    /// Which of A and B are sending a big file when the fault happens.
+    big: [bool; 2],
     /// Injects the fault and returns when it is over.
     fault: fn(&Scene),
 }
 
 impl Case {
     const fn new(name: &'static str, fault: fn(&Scene)) -> Self {
-        Self { name, b_listens: false, idle: false, fault }
+        Self { name, b_listens: false, big: [true; 2], fault }
     }
 
     const fn listening(name: &'static str, fault: fn(&Scene)) -> Self {
-        Self { name, b_listens: true, idle: false, fault }
+        Self { name, b_listens: true, big: [true; 2], fault }
     }
 }
 
@@ -78,8 +78,8 @@ impl Scene {
         link.edit_both(|line| {
             (line.loss, line.delay, line.rate) = (0.005, Duration::from_millis(10), Some(RATE));
         });
-        let sent = [&hosts.a, &hosts.b].map(|host| {
-            if !case.idle {
+        let sent = [(&hosts.a, case.big[0]), (&hosts.b, case.big[1])].map(|(host, big)| {
+            if big {
                 plant_big(&host.outgoing().join("big"), BIG, seed);
             }
             tree::snapshot(&host.outgoing())
@@ -90,11 +90,15 @@ impl Scene {
         Self { hosts, link, running: [a, b.with_timeout(TIMEOUT)], sent }
     }
 
-    /// Waits until both have received half of the big file.
-    fn until_under_way(&mut self) {
-        for side in &mut self.running {
-            let half = |event: &Value| event["bytes"].as_u64() > Some(BIG / 2);
-            side.waits_for("file_progress", |event| event["direction"] == "receive" && half(event));
+    /// Waits until both are connected, and have received half of each big file.
+    fn until_under_way(&mut self, big: [bool; 2]) {
+        let half = |event: &Value| event["bytes"].as_u64() > Some(BIG / 2);
+        for (side, comes) in self.running.iter_mut().zip([big[1], big[0]]) {
+            side.waits_for("connected", |_| true);
+            if comes {
+                let came = |event: &Value| event["direction"] == "receive" && half(event);
+                side.waits_for("file_progress", came);
+            }
         }
     }
 
@@ -226,13 +230,7 @@ fn drop_small_files(hosts: [&Host; 2], stop: &AtomicBool) -> [Tree; 2] {
 fn run(case: &Case, seed: u64) {
     let name = case.name;
     let mut scene = Scene::start(case, seed);
-    if case.idle {
-        scene.running.iter_mut().for_each(|side| {
-            side.waits_for("connected", |_| true);
-        });
-    } else {
-        scene.until_under_way();
-    }
+    scene.until_under_way(case.big);
     let stop = AtomicBool::new(false);
     let (a, b) = (scene.hosts.a.clone(), scene.hosts.b.clone());
     let (took, dropped) = std::thread::scope(|scope| {
@@ -294,7 +292,14 @@ fn transfers_resume_after_long_cuts_and_suspensions() {
         Case::listening("cut from B, which listens, to A", |s| {
             cut(&s.link, &[Way::BToA], LONG_CUT)
         }),
-        Case { idle: true, ..Case::new("cut while idle", |s| cut(&s.link, &BOTH, LONG_CUT)) },
+        Case { big: [false; 2], ..Case::new("cut while idle", |s| cut(&s.link, &BOTH, LONG_CUT)) },
+        // B has data to send and room in its window, so A hears it all the time.
+        Case {
+            big: [true, false],
+            ..Case::listening("cut for 16 s from A, which sends more, to B", |s| {
+                cut(&s.link, &[Way::AToB], Duration::from_secs(16))
+            })
+        },
         Case::new("A sleeps", |s| suspend(&[&s.running[0]], LONG_CUT)),
         Case::new("both sleep", |s| suspend(&[&s.running[0], &s.running[1]], LONG_CUT)),
         Case::listening("A sleeps, B listens", |s| suspend(&[&s.running[0]], LONG_CUT)),
