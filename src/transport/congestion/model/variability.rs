@@ -6,6 +6,9 @@ use std::time::Instant;
 /// Changes of the rate by a smaller factor do not count: loss, jitter, and most competing senders
 /// cause those.
 const MIN_SWING: f64 = 2.0;
+/// A swing's logarithm counts as at most this, a factor of three. A competing sender that starts or
+/// leaves causes a few large swings; a variable path causes many.
+const MAX_SWING: f64 = 1.1;
 /// Time after which a swing counts 1/e, seconds.
 const MEMORY: f64 = 10.0;
 /// Rounds whose rate still shows an earlier, smaller window.
@@ -54,6 +57,7 @@ impl Variability {
         self.peak = self.peak.max(rate);
         let swing = (rate / *self.reference.get_or_insert(rate)).ln();
         if swing.abs() > MIN_SWING.ln() {
+            let swing = swing.clamp(-MAX_SWING, MAX_SWING);
             self.reference = Some(rate);
             self.rises += swing.max(0.0);
             self.falls -= swing.min(0.0);
