@@ -4,7 +4,7 @@
 use super::Fatal;
 use super::adopt::await_adoption;
 use super::backoff::{DialFailures, InFlightDials, NextDial, RetryInterval};
-use super::liveness::{Counters, Liveness};
+use super::liveness::{CounterReader, Liveness};
 use super::resolve::Names;
 use super::state::PeeringState;
 use crate::crypto::handshake::Role;
@@ -126,8 +126,12 @@ async fn attempt(
         authenticated.store(true, Ordering::Relaxed);
         await_adoption(&state, done).await
     };
-    let (begun, liveness) = (Instant::now(), Mutex::new(Liveness::new(Instant::now())));
-    let alive = || look(&connection, &mut liveness.lock().unwrap_or_else(PoisonError::into_inner));
+    let begun = Instant::now();
+    let check = Mutex::new((CounterReader::new(connection.clone()), Liveness::new(begun)));
+    let alive = || {
+        let (counters, liveness) = &mut *check.lock().unwrap_or_else(PoisonError::into_inner);
+        look(&connection, counters, liveness)
+    };
     let given_up = tokio::select! {
         result = handshake => match result {
             // The responder uses the same code when its deadline passes, even if the proof never
@@ -149,9 +153,9 @@ async fn attempt(
 }
 
 /// Whether packets arrive in both directions.
-fn look(connection: &Connection, liveness: &mut Liveness) -> bool {
+fn look(connection: &Connection, counters: &mut CounterReader, liveness: &mut Liveness) -> bool {
     let now = Instant::now();
-    liveness.look(Counters::of(connection), now);
+    liveness.look(counters.read(None), now);
     liveness.alive(connection.rtt(), now)
 }
 

@@ -8,7 +8,9 @@
 //! path.
 
 use crate::transport::connection_config::ACCEPTED_KEEP_ALIVE as KEEP_ALIVE;
+use crate::transport::rate_limit::{Answers, PathState};
 use quinn::Connection;
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 /// The peer is silent if no packet arrived for this time plus [`ROUND_TRIPS`]: two keep-alives are
@@ -36,7 +38,7 @@ const ROUND_TRIPS: u32 = 4;
 pub(crate) struct Counters {
     /// Received datagrams.
     pub(crate) received: u64,
-    /// Received ACK frames.
+    /// Received ACK frames that acknowledged something new.
     pub(crate) answers: u64,
     /// Sent frames that elicit an acknowledgement (RFC 9000 section 13.2).
     pub(crate) questions: u64,
@@ -44,17 +46,38 @@ pub(crate) struct Counters {
     pub(crate) received_at: Option<Instant>,
 }
 
-impl Counters {
-    /// The counters of this connection.
-    pub(crate) fn of(connection: &Connection) -> Self {
-        let stats = connection.stats();
-        Self {
+/// Reads the counters of one connection.
+pub(crate) struct CounterReader {
+    connection: Connection,
+    /// The peer's address, to which `answers` belongs.
+    address: SocketAddr,
+    answers: Answers,
+}
+
+impl CounterReader {
+    pub(crate) fn new(connection: Connection) -> Self {
+        let (address, answers) = (connection.remote_address(), answers(&connection));
+        Self { connection, address, answers }
+    }
+
+    /// The counters now, with the time of the last datagram if it is known.
+    pub(crate) fn read(&mut self, received_at: Option<Instant>) -> Counters {
+        let address = self.connection.remote_address();
+        if self.address != address {
+            (self.address, self.answers) = (address, answers(&self.connection));
+        }
+        let stats = self.connection.stats();
+        Counters {
             received: stats.udp_rx.datagrams,
-            answers: stats.frame_rx.acks,
+            answers: self.answers.count(),
             questions: stats.frame_tx.stream + stats.frame_tx.ping,
-            received_at: None,
+            received_at,
         }
     }
+}
+
+fn answers(connection: &Connection) -> Answers {
+    PathState::of(connection).map(|state| state.answers).unwrap_or_default()
 }
 
 /// The liveness of one connection, checked every [`Liveness::interval`].

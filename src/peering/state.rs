@@ -2,7 +2,7 @@
 
 use super::admission::Admission;
 use super::findings::Findings;
-use super::liveness::{Counters, Liveness};
+use super::liveness::{CounterReader, Liveness};
 use super::reports::{FailedGuesses, LogLines};
 use super::tie_break::Current;
 use crate::config::{Config, PeerAddress};
@@ -65,6 +65,7 @@ pub(crate) struct Held {
     id: [u8; 16],
     role: Role,
     since: Instant,
+    counters: CounterReader,
     liveness: Liveness,
 }
 
@@ -81,6 +82,7 @@ impl Held {
             id: established.session_id,
             role: established.role,
             since: now,
+            counters: CounterReader::new(adopted.connection.clone()),
             liveness: Liveness::new(now),
         }
     }
@@ -99,8 +101,7 @@ impl Held {
 
     /// Whether packets arrive in both directions. Called every [`Liveness::interval`].
     fn alive(&mut self, last_received: &LastReceived, now: Instant) -> bool {
-        let received_at = Some(last_received.get());
-        self.liveness.look(Counters { received_at, ..Counters::of(&self.connection) }, now);
+        self.liveness.look(self.counters.read(Some(last_received.get())), now);
         self.connection.close_reason().is_none() && self.liveness.alive(self.connection.rtt(), now)
     }
 }

@@ -4,7 +4,7 @@ use super::ClosesOnPanic;
 use crate::transport::congestion::{self, PathEstimate};
 use crate::transport::connection_config::SEND_WINDOW;
 use crate::transport::fec::Fec;
-use crate::transport::rate_limit::RateLimit;
+use crate::transport::rate_limit::{PathState, RateLimit};
 use crate::transport::receive_window::ReceiveWindow;
 use crate::transport::stream::OpenStreams;
 use quinn::{Connection, VarInt};
@@ -94,7 +94,8 @@ impl FlowControl {
     fn follow_address(&mut self, followed: &mut Option<SocketAddr>) {
         let peer = self.connection.remote_address();
         if *followed != Some(peer) {
-            let path = congestion::estimate(self.connection.congestion_state().into_any());
+            let state = PathState::of(&self.connection);
+            let path = state.and_then(|state| congestion::estimate(state.controller));
             self.estimate = path.clone();
             self.fec.follow(peer, self.connection.rtt(), path);
             *followed = Some(peer);

@@ -7,7 +7,7 @@
 
 use super::congestion;
 use super::congestion::PathEstimate;
-use super::rate_limit::RateLimit;
+use super::rate_limit::{PathState, RateLimit};
 use bytes::Bytes;
 use quinn::{Connection, Side};
 use std::time::Duration;
@@ -109,7 +109,8 @@ pub(crate) async fn run(connection: Connection, limit: RateLimit) {
     if !limit.allows_burst(shortest) {
         return;
     }
-    let Some(path) = congestion::estimate(connection.congestion_state().into_any()) else { return };
+    let state = PathState::of(&connection);
+    let Some(path) = state.and_then(|state| congestion::estimate(state.controller)) else { return };
     let sample = || ProbeSample {
         rtt: connection.rtt(),
         frames: connection.stats().frame_tx.stream,

@@ -33,6 +33,8 @@ const MAX_DIAL_RATE: u64 = 6200;
 const TIMEOUT: Duration = Duration::from_secs(120);
 /// Size of the file sent in each direction, in bytes.
 const BIG: u64 = 24 << 20;
+/// Sizes of the small files, in bytes: of most, and of every fourth.
+const SMALL: [[u64; 2]; 2] = [[100, 5_000], [0, 30_000]];
 /// Rate of the link in each direction, in bytes per second.
 const RATE: u64 = 3 << 20;
 /// The addresses from which a side is seen.
@@ -46,19 +48,21 @@ struct Case {
     name: &'static str,
     /// B does not dial, so only A can reconnect after a cut.
     b_listens: bool,
-    /// No transfer is running when the fault happens.
-    idle: bool,
+    /// Which of A and B are sending a big file when the fault happens.
+    big: [bool; 2],
+    /// As [`SMALL`].
+    small: [[u64; 2]; 2],
     /// Injects the fault and returns when it is over.
     fault: fn(&Scene),
 }
 
 impl Case {
     const fn new(name: &'static str, fault: fn(&Scene)) -> Self {
-        Self { name, b_listens: false, idle: false, fault }
+        Self { name, b_listens: false, big: [true; 2], small: SMALL, fault }
     }
 
     const fn listening(name: &'static str, fault: fn(&Scene)) -> Self {
-        Self { name, b_listens: true, idle: false, fault }
+        Self { b_listens: true, ..Self::new(name, fault) }
     }
 }
 
@@ -78,8 +82,8 @@ impl Scene {
         link.edit_both(|line| {
             (line.loss, line.delay, line.rate) = (0.005, Duration::from_millis(10), Some(RATE));
         });
-        let sent = [&hosts.a, &hosts.b].map(|host| {
-            if !case.idle {
+        let sent = [(&hosts.a, case.big[0]), (&hosts.b, case.big[1])].map(|(host, big)| {
+            if big {
                 plant_big(&host.outgoing().join("big"), BIG, seed);
             }
             tree::snapshot(&host.outgoing())
@@ -90,11 +94,15 @@ impl Scene {
         Self { hosts, link, running: [a, b.with_timeout(TIMEOUT)], sent }
     }
 
-    /// Waits until both have received half of the big file.
-    fn until_under_way(&mut self) {
-        for side in &mut self.running {
-            let half = |event: &Value| event["bytes"].as_u64() > Some(BIG / 2);
-            side.waits_for("file_progress", |event| event["direction"] == "receive" && half(event));
+    /// Waits until both are connected, and have received half of each big file.
+    fn until_under_way(&mut self, big: [bool; 2]) {
+        let half = |event: &Value| event["bytes"].as_u64() > Some(BIG / 2);
+        for (side, comes) in self.running.iter_mut().zip([big[1], big[0]]) {
+            side.waits_for("connected", |_| true);
+            if comes {
+                let came = |event: &Value| event["direction"] == "receive" && half(event);
+                side.waits_for("file_progress", came);
+            }
         }
     }
 
@@ -202,7 +210,7 @@ fn size_of(entry: &Entry) -> u64 {
 
 /// Moves a folder of small files into each Outgoing at intervals until told to stop. Returns the
 /// files of each side.
-fn drop_small_files(hosts: [&Host; 2], stop: &AtomicBool) -> [Tree; 2] {
+fn drop_small_files(hosts: [&Host; 2], small: [[u64; 2]; 2], stop: &AtomicBool) -> [Tree; 2] {
     let mut all = [Tree::new(), Tree::new()];
     for round in 0..200 {
         if stop.load(Ordering::Relaxed) {
@@ -211,7 +219,7 @@ fn drop_small_files(hosts: [&Host; 2], stop: &AtomicBool) -> [Tree; 2] {
         for (host, tree) in hosts.iter().zip(&mut all) {
             let made = host.dir.join("made").join(format!("small {round}"));
             fs::create_dir_all(&made).unwrap();
-            let sizes = if round % 4 == 0 { [0, 30_000] } else { [100, 5_000] };
+            let sizes = small[usize::from(round % 4 == 0)];
             for (size, name) in sizes.into_iter().zip(["a", "b"]) {
                 plant_big(&made.join(name), size, round);
             }
@@ -226,17 +234,11 @@ fn drop_small_files(hosts: [&Host; 2], stop: &AtomicBool) -> [Tree; 2] {
 fn run(case: &Case, seed: u64) {
     let name = case.name;
     let mut scene = Scene::start(case, seed);
-    if case.idle {
-        scene.running.iter_mut().for_each(|side| {
-            side.waits_for("connected", |_| true);
-        });
-    } else {
-        scene.until_under_way();
-    }
+    scene.until_under_way(case.big);
     let stop = AtomicBool::new(false);
     let (a, b) = (scene.hosts.a.clone(), scene.hosts.b.clone());
     let (took, dropped) = std::thread::scope(|scope| {
-        let dropper = scope.spawn(|| drop_small_files([&a, &b], &stop));
+        let dropper = scope.spawn(|| drop_small_files([&a, &b], case.small, &stop));
         (case.fault)(&scene);
         let took = scene.goes_on();
         stop.store(true, Ordering::Relaxed);
@@ -294,7 +296,16 @@ fn transfers_resume_after_long_cuts_and_suspensions() {
         Case::listening("cut from B, which listens, to A", |s| {
             cut(&s.link, &[Way::BToA], LONG_CUT)
         }),
-        Case { idle: true, ..Case::new("cut while idle", |s| cut(&s.link, &BOTH, LONG_CUT)) },
+        Case { big: [false; 2], ..Case::new("cut while idle", |s| cut(&s.link, &BOTH, LONG_CUT)) },
+        // B has data to send and room in its window all the time, so A hears it.
+        Case {
+            big: [true, false],
+            small: [[0, 100]; 2],
+            ..Case::listening(
+                "cut for 12 s from A, which sends much, to B, which sends little",
+                |s| cut(&s.link, &[Way::AToB], Duration::from_secs(12)),
+            )
+        },
         Case::new("A sleeps", |s| suspend(&[&s.running[0]], LONG_CUT)),
         Case::new("both sleep", |s| suspend(&[&s.running[0], &s.running[1]], LONG_CUT)),
         Case::listening("A sleeps, B listens", |s| suspend(&[&s.running[0]], LONG_CUT)),

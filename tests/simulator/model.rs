@@ -6,6 +6,7 @@ pub mod node;
 pub mod path_probe;
 pub mod recording;
 pub mod repair;
+pub mod synthetic;
 pub mod world;
 
 pub use link::{Link, LinkConfig, Loss, Policer};

@@ -3,14 +3,18 @@
 //!
 //! Path loss occurs at any sending rate. Loss that falls when the sender slows down is congestion.
 
+mod round;
 mod tally;
 #[cfg(test)]
 mod tests;
+mod variability;
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
+pub(crate) use round::{Load, Round, WindowLevel};
 use tally::{MAX_LOSS, Tally};
+use variability::Variability;
 
 /// Window of the maximum filter of the delivery rate, in rounds: longer than a cycle, so that the
 /// rate that one ProbeUp found is still known at the next.
@@ -24,54 +28,6 @@ const BUSY_ACKS: f64 = 16.0;
 const MAX_BURST_LOSS: f64 = 0.25;
 /// Packets sent below the path's rate from which path loss is known.
 const PATH_LOSS_PACKETS: f64 = 500.0;
-
-/// How packets load the path. Loss below the path's rate is path loss.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Load {
-    /// The sender was below the path's rate.
-    Below,
-    /// The sender was at the path's rate or above.
-    Full,
-}
-
-/// The window of a round beside the BDP.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum WindowLevel {
-    /// So far below the BDP that the path cannot be full: a lower rate is expected.
-    FarBelow,
-    /// Below the BDP.
-    Below,
-    /// About the BDP.
-    Even,
-    /// Above the BDP: the sender itself causes a queue.
-    Above,
-}
-
-/// One finished round trip.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Round {
-    /// The last delivery rate sampled, bytes per second. Earlier samples include data delivered
-    /// before the round.
-    pub rate: f64,
-    /// Queueing delay, seconds: the round's minimum RTT beyond that of the path.
-    pub queue: f64,
-    /// Minimum RTT of the round, seconds.
-    pub min_rtt: f64,
-    /// Mean RTT of the round, seconds.
-    pub mean_rtt: f64,
-    /// Share of bytes lost.
-    pub loss: f64,
-    /// The same with bursts limited: losses found at one time count as at most two packets, or a
-    /// quarter of the bytes acknowledged then. A burst is one event, while a path that is too full
-    /// loses packets all the time.
-    pub scattered_loss: f64,
-    /// Bytes acknowledged and lost.
-    pub bytes: f64,
-    /// Enough was sent to show the path under load.
-    pub busy: bool,
-    /// The application sent less than the window allowed.
-    pub app_limited: bool,
-}
 
 /// The path's model.
 #[derive(Clone, Debug)]
@@ -89,6 +45,8 @@ pub(crate) struct Model {
     pub spread: f64,
     /// Queueing delay in the last round, seconds.
     pub queue: f64,
+    /// The same by the round's mean RTT.
+    mean_queue: f64,
     /// Recent rounds: packets with [`Load::Below`], and all packets.
     below: Tally,
     all: Tally,
@@ -115,6 +73,8 @@ pub(crate) struct Model {
     /// Consecutive rounds that suggest a slower path, and their largest rate.
     slow_rounds: u32,
     slow_rate: f64,
+    /// How variable the rate is, kept up to date by the phases.
+    pub variability: Variability,
     mtu: f64,
 }
 
@@ -134,6 +94,7 @@ impl Model {
             min_rtt_at: None,
             spread: 0.0,
             queue: 0.0,
+            mean_queue: 0.0,
             below: Tally::default(),
             all: Tally::default(),
             round_below: Tally::default(),
@@ -151,6 +112,7 @@ impl Model {
             previous_level: WindowLevel::Above,
             slow_rounds: 0,
             slow_rate: 0.0,
+            variability: Variability::default(),
             mtu: f64::from(mtu),
         }
     }
@@ -235,6 +197,7 @@ impl Model {
         }
         if self.rtt_count > 0.0 {
             self.queue = self.round_min_rtt - self.min_rtt;
+            self.mean_queue = self.rtt_sum / self.rtt_count - self.min_rtt;
             let spread = self.rtt_sum / self.rtt_count - self.round_min_rtt;
             if level == WindowLevel::Even && !self.congested() {
                 self.spread += 0.2 * (spread - self.spread);
@@ -251,7 +214,7 @@ impl Model {
             scattered_loss: Tally { lost: self.scattered, ..self.round_all }.share(),
             app_limited: self.app_limited,
         };
-        if !self.congested() {
+        if !self.loss_may_be_congestion() {
             // A round with implausible loss was not below the path's rate, even if the path probe
             // found so: a policer lets the few packets of a probe through.
             if self.round_below.is_plausible(self.mtu) {
@@ -292,8 +255,7 @@ impl Model {
             self.slow_rounds += 1;
             self.slow_rate = self.slow_rate.max(round.rate);
         } else {
-            self.slow_rounds = 0;
-            self.slow_rate = 0.0;
+            (self.slow_rounds, self.slow_rate) = (0, 0.0);
         }
         if self.slow_rounds >= 2 || (self.slow_rounds == 1 && much) {
             self.set_rate(self.slow_rate);
@@ -319,8 +281,7 @@ impl Model {
     pub(crate) fn set_rate(&mut self, rate: f64) {
         self.rates.clear();
         self.rates.push_back((self.busy_rounds, rate));
-        self.slow_rounds = 0;
-        self.slow_rate = 0.0;
+        (self.slow_rounds, self.slow_rate) = (0, 0.0);
     }
 
     /// A cycle is over: older loss weighs less. After the `first` cycle, which contains Startup,
@@ -333,9 +294,24 @@ impl Model {
         self.all.forget();
     }
 
+    /// The path's jitter, seconds: at most what may count as jitter on a path of this RTT.
+    pub(crate) fn jitter(&self) -> f64 {
+        self.spread.min(0.25 * self.min_rtt + 0.005)
+    }
+
+    /// Seconds' worth of data beyond the BDP that a variable rate calls for; 0 on a steady path.
+    pub(crate) fn variable_slack(&self) -> f64 {
+        self.variability.slack(self.min_rtt, self.rate())
+    }
+
     /// Queueing delay, in seconds, that does not count as a queue: the sender's own bursts and, on
-    /// slow paths, a few packets.
+    /// slow paths, a few packets; on a variable path also a part of the slack.
     pub(crate) fn queue_tolerance(&self) -> f64 {
+        self.steady_queue_tolerance() + 0.5 * self.variable_slack()
+    }
+
+    /// The same on a steady path.
+    fn steady_queue_tolerance(&self) -> f64 {
         0.005 + 0.15 * self.min_rtt + self.packets(4.0)
     }
 
@@ -347,6 +323,17 @@ impl Model {
     /// Whether the last round had a queue.
     pub(crate) fn congested(&self) -> bool {
         self.queue > self.queue_tolerance()
+    }
+
+    /// Whether the loss of the last round may be congestion. On a variable path the queue overflows
+    /// and drains within one round, so its mean counts there, without the tolerance for the slack. A
+    /// round after an outage may lose nearly all packets and have no queue.
+    fn loss_may_be_congestion(&self) -> bool {
+        let overflows = || {
+            self.mean_queue > self.steady_queue_tolerance() + self.jitter()
+                || self.round_all.share() > MAX_LOSS
+        };
+        self.congested() || (self.variable_slack() > 0.0 && overflows())
     }
 
     /// Path loss, as a share of all bytes: the overall loss rate, but at most the loss rate below
@@ -373,7 +360,7 @@ impl Model {
     /// The sending rate that fills the path, bytes per second: the delivery rate and, unless a
     /// queue shows that loss is congestion, path loss on top.
     pub(crate) fn path_rate(&self) -> f64 {
-        let loss = if self.congested() { 0.0 } else { self.path_loss() };
+        let loss = if self.loss_may_be_congestion() { 0.0 } else { self.path_loss() };
         self.rate() / (1.0 - loss)
     }
 

@@ -17,6 +17,7 @@ struct Departure {
     delivered_at: Instant,
     app_limited: bool,
     load: Load,
+    outages: Duration,
 }
 
 /// The delivery rate that one batch of acknowledgements shows.
@@ -42,6 +43,8 @@ pub(super) struct Sampler {
     newest: Option<Departure>,
     /// Packets are application-limited if they are sent before this many bytes are delivered.
     app_limited_until: u64,
+    /// Outages of the path so far: times with bytes in flight and no acknowledgement.
+    outages: Duration,
 }
 
 impl Sampler {
@@ -54,6 +57,7 @@ impl Sampler {
             log: VecDeque::new(),
             newest: None,
             app_limited_until: 0,
+            outages: Duration::ZERO,
         }
     }
 
@@ -80,12 +84,24 @@ impl Sampler {
             delivered_at: self.delivered_at,
             app_limited: self.delivered < self.app_limited_until,
             load,
+            outages: self.outages,
         });
     }
 
-    /// A packet of `bytes` that was sent at `sent` was acknowledged. Returns its load, if the log
-    /// still has it.
-    pub(super) fn on_ack(&mut self, now: Instant, sent: Instant, bytes: u64) -> Option<Load> {
+    /// A packet of `bytes` that was sent at `sent` was acknowledged. No acknowledgement for
+    /// `min_outage` or longer is an outage of the path, which says nothing about its rate. Returns
+    /// the packet's load, if the log still has it.
+    pub(super) fn on_ack(
+        &mut self,
+        now: Instant,
+        sent: Instant,
+        bytes: u64,
+        min_outage: Duration,
+    ) -> Option<Load> {
+        let silence = now.saturating_duration_since(self.delivered_at);
+        if silence >= min_outage {
+            self.outages += silence;
+        }
         self.delivered += bytes;
         self.delivered_at = now;
         let found = self.find(sent)?;
@@ -113,7 +129,8 @@ impl Sampler {
         }
         let newest = self.newest.take()?;
         self.first_sent = newest.sent;
-        let acking = now.saturating_duration_since(newest.delivered_at);
+        let outages = self.outages.saturating_sub(newest.outages);
+        let acking = now.saturating_duration_since(newest.delivered_at).saturating_sub(outages);
         let sending = newest.sent.saturating_duration_since(newest.first_sent);
         let interval = acking.max(sending).as_secs_f64();
         let bytes = self.delivered.saturating_sub(newest.delivered);
@@ -129,5 +146,39 @@ impl Sampler {
     /// are application-limited until these are delivered.
     pub(super) fn app_limited(&mut self, in_flight: u64) {
         self.app_limited_until = self.delivered + in_flight.max(1);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The last delivery rate, in packets per second, of ten packets that leave 10 ms apart and are
+    /// acknowledged 50 ms later, or after `pause` more from the sixth on.
+    fn rate_with(pause: Duration) -> f64 {
+        let start = Instant::now();
+        let ms = Duration::from_millis;
+        let (mut sampler, mut rate) = (Sampler::new(start), 0.0);
+        let sent = |n: u32| start + n * ms(10);
+        for n in 0..15 {
+            if n < 10 {
+                sampler.on_sent(sent(n), Load::Full, n == 0);
+            }
+            if n >= 5 {
+                let late = if n >= 10 { pause } else { Duration::ZERO };
+                let now = sent(n) + late;
+                sampler.on_ack(now, sent(n - 5), 1, ms(100));
+                rate = sampler.finish(now, ms(10_000)).unwrap().rate;
+            }
+        }
+        rate
+    }
+
+    #[test]
+    fn an_outage_does_not_lower_the_delivery_rate() {
+        assert!((99.0..101.0).contains(&rate_with(Duration::ZERO)));
+        assert!((99.0..130.0).contains(&rate_with(Duration::from_secs(1))));
+        // A shorter pause is a slower path.
+        assert!(rate_with(Duration::from_millis(80)) < 60.0);
     }
 }

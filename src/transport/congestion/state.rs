@@ -24,6 +24,10 @@ const COMPETITIVE_PROBE_INTERVAL: Duration = Duration::from_secs(5);
 /// An ECN mark multiplies the window by this, at most once a round trip, and down to this minimum.
 const ECN_BETA: f64 = 0.85;
 const ECN_MIN: f64 = 0.4;
+/// An outage of the path is at least this long, and this many minimum RTTs.
+const MIN_OUTAGE: Duration = Duration::from_millis(100);
+const OUTAGE_RTTS: f64 = 2.0;
+
 /// A phase with its own variables. Rounds are numbered as [`Model::round`]; `drained` is the round
 /// in which the bytes in flight first fitted into the phase's window.
 #[derive(Clone, Debug)]
@@ -88,6 +92,8 @@ pub(crate) struct Core {
     round_start: (u64, Instant),
     /// Bytes per second delivered in the last round.
     round_rate: f64,
+    /// Maximum window after the queue of a variable path overflowed, bytes.
+    max_window: f64,
 }
 
 impl Core {
@@ -111,6 +117,7 @@ impl Core {
             first_cycle: true,
             round_start: (0, now),
             round_rate: 0.0,
+            max_window: f64::INFINITY,
         }
     }
 
@@ -178,7 +185,7 @@ impl Core {
     /// A packet of `bytes` that was sent at `sent` was acknowledged; `srtt` is the smoothed RTT.
     pub(crate) fn on_ack(&mut self, now: Instant, sent: Instant, bytes: u64, srtt: Duration) {
         let rtt = now.saturating_duration_since(sent).as_secs_f64().max(1e-6);
-        let load = self.sampler.on_ack(now, sent, bytes).unwrap_or(Load::Full);
+        let load = self.sampler.on_ack(now, sent, bytes, self.min_outage()).unwrap_or(Load::Full);
         self.model.on_ack(now, rtt, bytes, load);
         self.srtt = srtt.as_secs_f64();
         match &mut self.running {
@@ -189,6 +196,15 @@ impl Core {
             }
             _ => {}
         }
+    }
+
+    /// Minimum time without acknowledgements that is an outage of the path. Unknown before the
+    /// first RTT.
+    fn min_outage(&self) -> Duration {
+        if self.model.min_rtt == 0.0 {
+            return Duration::MAX;
+        }
+        MIN_OUTAGE.max(Duration::from_secs_f64(OUTAGE_RTTS * self.model.min_rtt.min(60.0)))
     }
 
     /// `bytes` were declared lost; the newest of these packets was sent at `sent`. Zero bytes

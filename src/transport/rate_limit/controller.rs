@@ -5,7 +5,7 @@ use quinn_proto::RttEstimator;
 use quinn_proto::congestion::{Controller, ControllerFactory, ControllerMetrics};
 use std::any::Any;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Instant;
 
 /// Builds controllers that obey the limit beside their own rules.
@@ -31,7 +31,39 @@ impl ControllerFactory for LimitedFactory {
             sent: 0,
             has_sent: false,
             held_back: AtomicBool::new(false),
+            answers: Answers::default(),
         })
+    }
+}
+
+/// Number of ACK frames on a path that acknowledged something new. quinn's own count includes
+/// repeated ones: quinn adds the last ACK frame to its data now and then, even if nothing has
+/// arrived since. Clones share one count.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Answers(Arc<AtomicU64>);
+
+impl Answers {
+    pub(crate) fn count(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// The state of a path's controller. Reading it copies the controller. Another address of the peer
+/// is another path.
+pub(crate) struct PathState {
+    /// The state of the controller that [`LimitedFactory::new`] got.
+    pub(crate) controller: Box<dyn Any>,
+    pub(crate) answers: Answers,
+}
+
+impl PathState {
+    /// The state of the present path, if its controller was built by a [`LimitedFactory`].
+    pub(crate) fn of(connection: &quinn::Connection) -> Option<Self> {
+        Self::from_any(connection.congestion_state().into_any())
+    }
+
+    pub(super) fn from_any(state: Box<dyn Any>) -> Option<Self> {
+        state.downcast().ok().map(|state| *state)
     }
 }
 
@@ -49,6 +81,7 @@ struct Limited {
     has_sent: bool,
     /// The limit alone has held data back since the last acknowledgements.
     held_back: AtomicBool,
+    answers: Answers,
 }
 
 impl Limited {
@@ -89,6 +122,7 @@ impl Controller for Limited {
         let app_limited = app_limited || self.is_app_limited(in_flight);
         (self.in_flight, self.sent) = (in_flight, 0);
         self.held_back.store(false, Ordering::Relaxed);
+        self.answers.0.fetch_add(1, Ordering::Relaxed);
         self.inner.on_end_acks(now, in_flight, app_limited, largest_packet_num_acked);
     }
 
@@ -131,6 +165,7 @@ impl Controller for Limited {
             inner: self.inner.clone_box(),
             limit: self.limit.clone(),
             held_back: AtomicBool::new(self.held_back.load(Ordering::Relaxed)),
+            answers: self.answers.clone(),
             ..*self
         })
     }
@@ -140,6 +175,6 @@ impl Controller for Limited {
     }
 
     fn into_any(self: Box<Self>) -> Box<dyn Any> {
-        self.inner.into_any()
+        Box::new(PathState { controller: self.inner.into_any(), answers: self.answers })
     }
 }

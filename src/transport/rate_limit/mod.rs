@@ -15,7 +15,7 @@ mod socket;
 mod tests;
 
 use bucket::Bucket;
-pub(crate) use controller::LimitedFactory;
+pub(crate) use controller::{Answers, LimitedFactory, PathState};
 pub(crate) use socket::LimitedSocket;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

@@ -1,6 +1,6 @@
 //! Real connections over loopback behind the limit.
 
-use super::controller::LimitedFactory;
+use super::controller::{LimitedFactory, PathState};
 use super::*;
 use crate::config::{Bind, Config, Congestion};
 use crate::transport::congestion;
@@ -203,5 +203,9 @@ fn the_window_is_full_while_the_bucket_is_closed() {
     assert_eq!(controller.clone_box().window(), 3_600);
     limit.set(None);
     assert!(controller.window() >= open);
-    assert!(congestion::estimate(controller.into_any()).is_some(), "the estimate is within reach");
+    let state = PathState::from_any(controller.clone_box().into_any()).unwrap();
+    assert!(congestion::estimate(state.controller).is_some(), "the estimate is within reach");
+    assert_eq!(state.answers.count(), 1);
+    controller.on_end_acks(now, 2_400, false, None);
+    assert_eq!(state.answers.count(), 2, "of the controller, not of its copy");
 }

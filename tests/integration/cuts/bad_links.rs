@@ -1,6 +1,6 @@
 //! Slow, lossy and stalling links, which are not cut.
 
-use super::{RATE, TIMEOUT, cut, drop_small_files};
+use super::{RATE, SMALL, TIMEOUT, cut, drop_small_files};
 use crate::harness::MEASURING;
 use crate::harness::files::plant_big;
 use crate::harness::peer::{Pair, Running};
@@ -48,7 +48,7 @@ fn stays_connected(name: &str, delay: Duration, loss: f64, halt: u64, seed: u64)
     }
     let stop = AtomicBool::new(false);
     std::thread::scope(|scope| {
-        let dropper = scope.spawn(|| drop_small_files([&hosts.a, &hosts.b], &stop));
+        let dropper = scope.spawn(|| drop_small_files([&hosts.a, &hosts.b], SMALL, &stop));
         for _ in 0..10 {
             sleep(Duration::from_secs(1));
             if halt > 0 {

@@ -1,7 +1,4 @@
-//! Recorded links in mahimahi's format (Winstein, Sivaraman, Balakrishnan, NSDI 2013), and synthetic
-//! recordings of the same kind.
-
-use super::Rng;
+//! Recorded links in mahimahi's format (Winstein, Sivaraman, Balakrishnan, NSDI 2013).
 
 /// Bytes that one delivery opportunity carries.
 pub const OPPORTUNITY: f64 = 1504.0;
@@ -40,40 +37,6 @@ impl Recording {
         }
         times.push(seconds);
         Self { times, length: seconds }
-    }
-
-    /// A rate that changes between 4, 16 and 8 Mbit/s every few seconds.
-    pub fn steps() -> Self {
-        Self::with_rate(60.0, |t| [16.0, 4.0, 8.0, 16.0, 8.0, 4.0][(t / 4.0) as usize % 6])
-    }
-
-    /// A random walk between 1 and 40 Mbit/s: the rate changes by up to half each 200 ms.
-    pub fn random_walk(seed: u64) -> Self {
-        let (mut rng, mut rate, mut turn) = (Rng::new(seed), 12.0_f64, 0);
-        Self::with_rate(60.0, move |t| {
-            while f64::from(turn) * 0.2 <= t {
-                turn += 1;
-                rate = (rate * (0.67 + 0.83 * rng.unit())).clamp(1.0, 40.0);
-            }
-            rate
-        })
-    }
-
-    /// 12 Mbit/s with a gap of a second every eight seconds.
-    pub fn gaps() -> Self {
-        Self::with_rate(60.0, |t| if t % 8.0 >= 7.0 { 0.0 } else { 12.0 })
-    }
-
-    /// Bursts as of Wi-Fi: 3 ms at 100 Mbit/s, then a random pause of 1 to 20 ms.
-    pub fn bursts(seed: u64) -> Self {
-        let (mut rng, mut from, mut until) = (Rng::new(seed), 0.0, 0.003);
-        Self::with_rate(60.0, move |t| {
-            if t >= until {
-                from = t + 0.001 + 0.019 * rng.unit();
-                until = from + 0.003;
-            }
-            if t >= from { 100.0 } else { 0.0 }
-        })
     }
 
     /// Mean rate, bits per second.

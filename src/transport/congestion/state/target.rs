@@ -10,7 +10,7 @@ const CRUISE_GAIN: f64 = 1.05;
 /// Cruise's gain where the path drops all data above its rate at once, as a policer does.
 const MIN_CRUISE_GAIN: f64 = 0.96;
 /// Seconds' worth of data beyond the BDP: covers bursts, timers of 1 ms and batched reads.
-const SLACK: f64 = 0.002;
+pub(super) const SLACK: f64 = 0.002;
 /// The window of ProbeRTT and of the competitive probe, in BDP.
 const PROBE_RTT_GAIN: f64 = 0.5;
 
@@ -28,7 +28,7 @@ impl Core {
 
     /// Seconds' worth of data beyond the BDP.
     fn slack(&self) -> f64 {
-        SLACK + self.model.spread.min(0.25 * self.model.min_rtt + 0.005)
+        SLACK + self.model.jitter() + self.model.variable_slack()
     }
 
     /// The window that the current phase wants, in bytes.
@@ -42,8 +42,8 @@ impl Core {
         let window = match &self.running {
             Running::Startup(startup) => startup.window(model, self.slack()),
             Running::ProbeDown { gain, min_rate, .. } => {
-                let spread = model.spread.min(0.25 * model.min_rtt);
-                rate.max(*min_rate) * (gain * model.min_rtt + spread)
+                let slack = model.spread.min(0.25 * model.min_rtt) + model.variable_slack();
+                rate.max(*min_rate) * (gain * model.min_rtt + slack)
             }
             Running::Cruise { .. } => bdp(self.cruise_gain()),
             Running::ProbeUp { gain, .. } => bdp(*gain),
@@ -51,7 +51,7 @@ impl Core {
             Running::Competitive(cubic) => cubic.window().max(rate * model.min_rtt),
             Running::CompetitiveProbe { .. } => PROBE_RTT_GAIN * self.round_rate * model.min_rtt,
         };
-        window * self.ecn_factor
+        (window * self.ecn_factor).min(self.max_window)
     }
 
     /// The congestion window, in bytes.

@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use super::target::SLACK;
 use super::{COMPETITIVE_PROBE_INTERVAL, Core, DEEP_GAIN, EXCESS, Running};
 use crate::transport::congestion::cubic::Cubic;
 use crate::transport::congestion::model::Round;
@@ -28,6 +29,18 @@ const DEEP_CYCLES_CALM: u64 = 6;
 const FOREIGN_QUEUE_ROUNDS: u32 = 4;
 /// A round without a mark gives back this much of the window.
 const ECN_RECOVERY: f64 = 0.05;
+/// Loss beyond path loss by which a round on a variable path shows that the queue has overflowed
+/// (draft-ietf-ccwg-bbr: 2 %), and the same in packets.
+const OVERFLOW_LOSS: f64 = 0.02;
+const OVERFLOW_PACKETS: f64 = 3.0;
+/// An overflow multiplies the window by the first, as in CUBIC (RFC 9438), and each round without
+/// one adds the second to the limit, in packets. Additive recovery makes the shares of two senders
+/// converge.
+const OVERFLOW_BETA: f64 = 0.7;
+const OVERFLOW_RECOVERY: f64 = 5.0;
+/// The limit is at least this many BDP and [`SLACK`], more than Cruise has on a steady path without
+/// jitter: where few packets make a round, chance looks like an overflow.
+const OVERFLOW_MIN_GAIN: f64 = 1.2;
 
 impl Core {
     pub(crate) fn on_round(&mut self, now: Instant, delivered: u64, round: &Round) {
@@ -36,8 +49,33 @@ impl Core {
         let seconds = now.saturating_duration_since(since).as_secs_f64();
         self.round_rate = (delivered - before) as f64 / seconds.max(1e-6);
         self.round_start = (delivered, now);
+        self.update_variability(now, round);
         let facts = self.facts(now, round);
         self.advance(now, facts, 0.0);
+    }
+
+    /// Measures how variable the path is. On a variable one, a queue that overflows limits the
+    /// window: the slack alone would fill a short queue all the time.
+    fn update_variability(&mut self, now: Instant, round: &Round) {
+        let full = matches!(self.phase(), Phase::ProbeDown | Phase::Cruise | Phase::ProbeUp);
+        let rate = (full && !round.app_limited && round.rate > 0.0).then_some(round.rate);
+        self.model.variability.on_round(now, rate);
+        if self.model.variable_slack() == 0.0 {
+            self.max_window = f64::INFINITY;
+        } else if self.has_overflowed(round) {
+            let seconds = OVERFLOW_MIN_GAIN * self.model.min_rtt + SLACK;
+            let min = self.model.rate() * seconds;
+            self.max_window = (OVERFLOW_BETA * self.target()).max(min);
+        } else {
+            self.max_window += OVERFLOW_RECOVERY * self.mtu;
+        }
+    }
+
+    /// Whether a round lost clearly more than the path does: so much that the queue overflowed, and
+    /// more packets than chance would take.
+    fn has_overflowed(&self, round: &Round) -> bool {
+        let excess = round.loss - 1.5 * self.model.path_loss();
+        excess > OVERFLOW_LOSS && excess * round.bytes > OVERFLOW_PACKETS * self.mtu
     }
 
     /// The facts of this round for the current phase.
@@ -84,7 +122,8 @@ impl Core {
     fn foreign_queue(&self) -> f64 {
         // By the path's rate, not by the share that is left: a small share would hide the queue.
         let rate = self.peak_rate.max(self.model.rate()).max(1.0);
-        0.01 + 0.1 * self.model.min_rtt + self.min_window() / rate
+        let own = self.min_window() / rate + self.model.variable_slack();
+        0.01 + 0.1 * self.model.min_rtt + own
     }
 
     /// Counts rounds with a queue while this sender's own window makes none. Returns whether they
