@@ -25,7 +25,7 @@ const PLAIN_INTERVAL: Duration = Duration::from_secs(10);
 const PLAIN_WIDTH: usize = 100;
 
 /// The state of the process, without the waiting entries; `None` before its start.
-pub(crate) type Source = Box<dyn Fn() -> Option<Status> + Send>;
+pub(crate) type StatusSource = Box<dyn Fn() -> Option<Status> + Send>;
 
 /// How much a terminal shows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,7 +45,7 @@ pub(crate) struct Terminal {
     palette: Palette,
     out: Box<dyn Write + Send>,
     area: Option<Area>,
-    source: Source,
+    source: StatusSource,
     clock: Clock,
     /// Whether files were in flight in the last frame.
     moving: bool,
@@ -60,7 +60,7 @@ pub(crate) struct Terminal {
 
 impl Terminal {
     /// Prints to the process's stderr.
-    pub(crate) fn stderr(show: Show, source: Source) -> Self {
+    pub(crate) fn stderr(show: Show, source: StatusSource) -> Self {
         let is_terminal = io::stderr().is_terminal();
         let palette = Palette { colours: is_terminal && console::colors_enabled_stderr() };
         let mut terminal = Self::new(show, palette, is_terminal, io::stderr(), source);
@@ -73,7 +73,7 @@ impl Terminal {
         palette: Palette,
         is_terminal: bool,
         out: impl Write + Send + 'static,
-        source: Source,
+        source: StatusSource,
     ) -> Self {
         let now = Instant::now();
         Self {
