@@ -90,7 +90,7 @@ pub enum ErrorKind {
     /// The responder refused the password, before any session.
     WrongPassword,
     /// A peer that knows the password sent an unreadable message, before any session.
-    NotRft,
+    Malformed,
     /// The session keys could not be unwrapped.
     Unwrap,
     /// The session keys could not be generated or wrapped.
@@ -122,7 +122,7 @@ impl RunError {
             Self::Net(fatal) => match fatal {
                 Fatal::PeerAddress { .. } | Fatal::Itself { .. } => ErrorKind::PeerAddress,
                 Fatal::WrongPassword { .. } => ErrorKind::WrongPassword,
-                Fatal::Malformed { .. } => ErrorKind::NotRft,
+                Fatal::Malformed { .. } => ErrorKind::Malformed,
                 Fatal::Unwrap { .. } => ErrorKind::Unwrap,
                 Fatal::InitiatorRefused { .. } => ErrorKind::InitiatorRefused,
                 Fatal::Wrap => ErrorKind::Wrap,

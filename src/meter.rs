@@ -71,13 +71,13 @@ impl Spent {
 #[derive(Debug)]
 pub(crate) struct Meter {
     begun: Instant,
-    clocks: Mutex<[Clock; STAGES]>,
+    clocks: Mutex<[StageClock; STAGES]>,
 }
 
 /// One stage. A transfer that is in it counts too, so that a long wait shows before it ends: the
 /// time is `offset` plus, for each transfer in the stage, the time until now.
 #[derive(Debug, Clone, Copy, Default)]
-struct Clock {
+struct StageClock {
     inside: u32,
     /// In nanoseconds.
     offset: i128,
@@ -123,7 +123,7 @@ impl Meter {
         self.begun.elapsed().as_nanos() as i128
     }
 
-    fn clocks(&self) -> MutexGuard<'_, [Clock; STAGES]> {
+    fn clocks(&self) -> MutexGuard<'_, [StageClock; STAGES]> {
         self.clocks.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -14,7 +14,7 @@ use std::process::ExitCode;
 
 /// One step, as `--json` prints it.
 #[derive(Serialize)]
-struct Line<'a> {
+struct StepLine<'a> {
     step: &'static str,
     level: &'static str,
     message: &'a str,
@@ -26,7 +26,7 @@ struct Line<'a> {
 
 /// The last line of `--json`.
 #[derive(Serialize)]
-struct Summary {
+struct SummaryLine {
     step: &'static str,
     level: &'static str,
     pass: u32,
@@ -49,8 +49,12 @@ pub(crate) fn run(args: &CheckArgs) -> ExitCode {
         Err(error) => return failed(&error),
     };
     let colours = Term::stdout().is_term() && console::colors_enabled();
-    let mut printer =
-        Printer { json: args.json, palette: Palette { colours }, counts: [0; 3], printed: Ok(()) };
+    let mut printer = StepPrinter {
+        json: args.json,
+        palette: Palette { colours },
+        counts: [0; 3],
+        printed: Ok(()),
+    };
     runtime.block_on(check::run(&subject, |found| printer.print(&found)));
     printer.end();
     if let Err(failure) = printer.printed {
@@ -84,7 +88,7 @@ pub(super) fn failed_steps(subject: &Subject) -> Result<Vec<String>, Failure> {
     Ok(failed)
 }
 
-struct Printer {
+struct StepPrinter {
     json: bool,
     palette: Palette,
     /// Steps that passed, warned and failed.
@@ -93,7 +97,7 @@ struct Printer {
     printed: Result<(), Failure>,
 }
 
-impl Printer {
+impl StepPrinter {
     fn print(&mut self, found: &Found) {
         let level = found.level();
         self.counts[level as usize] += 1;
@@ -102,7 +106,13 @@ impl Printer {
         let fix = said.fix.as_deref().filter(|_| level != Level::Pass);
         if self.json {
             let (step, message) = (found.step(), said.message.as_str());
-            self.write_json(&Line { step, level: word(level), message, fix, values: said.values });
+            self.write_json(&StepLine {
+                step,
+                level: word(level),
+                message,
+                fix,
+                values: said.values,
+            });
             return;
         }
         let name = match level {
@@ -127,7 +137,7 @@ impl Printer {
             } else {
                 Level::Pass
             };
-            self.write_json(&Summary { step: "summary", level: word(level), pass, warn, fail });
+            self.write_json(&SummaryLine { step: "summary", level: word(level), pass, warn, fail });
         } else {
             self.write(&format!("{pass} passed, {warn} with a warning, {fail} failed"));
         }

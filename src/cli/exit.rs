@@ -81,7 +81,7 @@ pub(crate) fn code_of(error: &RunError) -> u8 {
         ErrorKind::PeerAddress => PEER,
         ErrorKind::Bind => BIND,
         ErrorKind::WrongPassword => 6,
-        ErrorKind::NotRft => 7,
+        ErrorKind::Malformed => 7,
         ErrorKind::Unwrap => 8,
         ErrorKind::InitiatorRefused => 9,
         ErrorKind::Wrap => 10,

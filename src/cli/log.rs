@@ -58,7 +58,7 @@ pub(crate) fn start(path: &Path, verbose: u8, output: &Output) -> Vec<String> {
         let filter = EnvFilter::new(format!("{filter},{}=off", record::TARGET));
         tracing_subscriber::fmt::layer()
             .with_ansi(false)
-            .with_writer(Lines(output.clone()))
+            .with_writer(LogWriter(output.clone()))
             .with_filter(filter)
     });
     // Fails only if the process has a subscriber already, which would be a defect.
@@ -159,9 +159,9 @@ fn open_to_append(path: &Path) -> io::Result<(File, u64)> {
 }
 
 /// Passes log lines to the printing thread.
-struct Lines(Output);
+struct LogWriter(Output);
 
-impl<'a> MakeWriter<'a> for Lines {
+impl<'a> MakeWriter<'a> for LogWriter {
     type Writer = LineWriter<'a>;
 
     fn make_writer(&'a self) -> Self::Writer {

@@ -21,7 +21,7 @@ pub(crate) enum PromptError {
 pub(crate) struct Prompt {
     runtime: Runtime,
     signals: Signals,
-    settings: Settings,
+    settings: TerminalSettings,
 }
 
 impl Prompt {
@@ -35,7 +35,7 @@ impl Prompt {
             let _context = runtime.enter();
             Signals::new()?
         };
-        Ok(Self { runtime, signals, settings: Settings::read() })
+        Ok(Self { runtime, signals, settings: TerminalSettings::read() })
     }
 
     /// Prints `prompt` and reads a line without echo.
@@ -90,12 +90,12 @@ async fn stopped(signals: &mut Signals) -> u8 {
 }
 
 /// The settings of the terminal before the prompt. Windows restores a console's by itself.
-struct Settings {
+struct TerminalSettings {
     #[cfg(unix)]
     before: Option<(std::fs::File, rustix::termios::Termios)>,
 }
 
-impl Settings {
+impl TerminalSettings {
     fn read() -> Self {
         Self {
             #[cfg(unix)]

@@ -32,7 +32,7 @@ pub(crate) fn run(args: &StatusArgs) -> Result<(), Failure> {
 async fn watch(args: &StatusArgs) -> Result<(), Failure> {
     let failed = |error: ControlError| failed(&args.dir, &error);
     let mut client = connect(&args.dir).await.map_err(failed)?;
-    let mut view = View::new(args);
+    let mut view = StatusView::new(args);
     loop {
         let status = ask(&mut client).await.map_err(failed)?;
         match view.show(&status) {
@@ -64,7 +64,7 @@ pub(super) fn now(dir: &Path) -> Result<Status, ControlError> {
 }
 
 /// Prints one state after the other; on a terminal in the same place.
-struct View {
+struct StatusView {
     json: bool,
     clock: Clock,
     /// The place on the terminal, for `--watch`.
@@ -74,7 +74,7 @@ struct View {
     first: bool,
 }
 
-impl View {
+impl StatusView {
     fn new(args: &StatusArgs) -> Self {
         let terminal = (!args.json && io::stdout().is_terminal()).then(Area::stdout);
         let width = terminal.as_ref().map_or(PLAIN_WIDTH, Area::width);

@@ -49,7 +49,7 @@ struct Head {
 }
 
 #[derive(Serialize)]
-struct Line<'a> {
+struct RequestLine<'a> {
     version: u32,
     #[serde(flatten)]
     request: &'a Request,
@@ -87,7 +87,7 @@ impl Request {
 
     /// The request as a line.
     pub(super) fn to_line(&self) -> serde_json::Result<Vec<u8>> {
-        let mut line = serde_json::to_vec(&Line { version: VERSION, request: self })?;
+        let mut line = serde_json::to_vec(&RequestLine { version: VERSION, request: self })?;
         line.push(b'\n');
         Ok(line)
     }

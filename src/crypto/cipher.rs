@@ -13,9 +13,9 @@ pub(super) const NONCE_LEN: usize = 12;
 
 /// ring refused to open data with a wrong tag, or to seal more than 64 GiB.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Refused;
+pub(super) struct CipherError;
 
-impl From<ring::error::Unspecified> for Refused {
+impl From<ring::error::Unspecified> for CipherError {
     fn from(_: ring::error::Unspecified) -> Self {
         Self
     }
@@ -28,7 +28,7 @@ pub(super) struct Cipher(LessSafeKey);
 
 impl Cipher {
     /// Expands a key.
-    pub(super) fn new(key: &[u8; 32]) -> Result<Self, Refused> {
+    pub(super) fn new(key: &[u8; 32]) -> Result<Self, CipherError> {
         Ok(Self(LessSafeKey::new(UnboundKey::new(&AES_256_GCM, key)?)))
     }
 
@@ -38,10 +38,10 @@ impl Cipher {
         nonce: [u8; NONCE_LEN],
         aad: &[u8],
         data: &mut [u8],
-    ) -> Result<[u8; TAG_LEN], Refused> {
+    ) -> Result<[u8; TAG_LEN], CipherError> {
         let nonce = Nonce::assume_unique_for_key(nonce);
         let tag = self.0.seal_in_place_separate_tag(nonce, Aad::from(aad), data)?;
-        tag.as_ref().try_into().map_err(|_| Refused)
+        tag.as_ref().try_into().map_err(|_| CipherError)
     }
 
     /// Decrypts `data` in place if the tag over it and `aad` is right; otherwise fills it with
@@ -52,7 +52,7 @@ impl Cipher {
         aad: &[u8],
         data: &mut [u8],
         tag: [u8; TAG_LEN],
-    ) -> Result<(), Refused> {
+    ) -> Result<(), CipherError> {
         let nonce = Nonce::assume_unique_for_key(nonce);
         self.0.open_in_place_separate_tag(nonce, Aad::from(aad), Tag::from(tag), data, 0..)?;
         Ok(())
@@ -129,7 +129,7 @@ mod tests {
             changed[at] ^= flip;
             let (header, rest) = changed.split_at_mut(6);
             let (tag, data) = rest.split_first_chunk_mut().unwrap();
-            prop_assert_eq!(cipher.open(nonce, header, data, *tag), Err(Refused));
+            prop_assert_eq!(cipher.open(nonce, header, data, *tag), Err(CipherError));
             prop_assert!(data.iter().all(|&byte| byte == 0));
         }
     }

@@ -18,7 +18,7 @@ use hmac::Mac;
 use rand::TryCryptoRng;
 use zeroize::Zeroizing;
 
-use super::cipher::{Cipher, NONCE_LEN, Refused};
+use super::cipher::{Cipher, CipherError, NONCE_LEN};
 use super::pake::{self, PakeError};
 use super::password::PasswordKey;
 use super::schedule::{Confirmation, SessionSecret, channel_identifier};
@@ -280,7 +280,7 @@ fn wrap_keys(
     sealed.copy_from_slice(session_key);
     let computed = Cipher::new(&confirmation.wrap_key())
         .and_then(|cipher| cipher.seal([0; NONCE_LEN], &confirmation.wrap_aad(ta), sealed))
-        .map_err(|Refused| HandshakeError::WrapFailed)?;
+        .map_err(|CipherError| HandshakeError::WrapFailed)?;
     tag.copy_from_slice(&computed);
     Ok(wrap)
 }
@@ -298,7 +298,7 @@ fn unwrap_keys(
     let aad = confirmation.wrap_aad(ta);
     Cipher::new(&confirmation.wrap_key())
         .and_then(|cipher| cipher.open([0; NONCE_LEN], &aad, &mut session_key[..], tag))
-        .map_err(|Refused| HandshakeError::UnwrapFailed)?;
+        .map_err(|CipherError| HandshakeError::UnwrapFailed)?;
     Ok(session_key)
 }
 

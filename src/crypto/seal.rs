@@ -23,7 +23,7 @@ use bytes::{Bytes, BytesMut};
 use hmac::{Hmac, Mac};
 use sha2::Sha256;
 
-use super::cipher::{Cipher, Refused, TAG_LEN};
+use super::cipher::{Cipher, CipherError, TAG_LEN};
 use super::role::Role;
 use super::schedule::{self, SessionSecret, StreamSecret};
 
@@ -141,7 +141,7 @@ impl StreamKeys {
         Self { secret, context: schedule::record_context(sender, stream_id), epochs: [None, None] }
     }
 
-    fn of(&mut self, index: u64) -> Result<&EpochKeys, Refused> {
+    fn of(&mut self, index: u64) -> Result<&EpochKeys, CipherError> {
         let epoch = index >> EPOCH_BITS;
         let slot = &mut self.epochs[(epoch & 1) as usize];
         if slot.as_ref().is_some_and(|kept| kept.0 != epoch) {
@@ -205,11 +205,11 @@ impl Sealer {
 
         let nonce = header.nonce();
         let header = header.to_bytes();
-        let keys = self.keys.of(self.next - 1).map_err(|Refused| SealError::Cipher)?;
+        let keys = self.keys.of(self.next - 1).map_err(|CipherError| SealError::Cipher)?;
         let (room, plaintext) = buffer.split_at_mut(HEADER_LEN);
         room.copy_from_slice(&header);
         let tag =
-            keys.cipher.seal(nonce, &header, plaintext).map_err(|Refused| SealError::Cipher)?;
+            keys.cipher.seal(nonce, &header, plaintext).map_err(|CipherError| SealError::Cipher)?;
         buffer.extend_from_slice(&tag);
         buffer.extend_from_slice(&keys.mac(&header, &tag).finalize().into_bytes());
         Ok(buffer.freeze())
@@ -256,11 +256,11 @@ impl Opener {
         let (body, mac) = rest.split_last_chunk_mut::<MAC_LEN>().ok_or(OpenError::Truncated)?;
         let (ciphertext, tag) =
             body.split_last_chunk_mut::<TAG_LEN>().ok_or(OpenError::Truncated)?;
-        let keys = self.keys.of(index).map_err(|Refused| OpenError::Forged)?;
+        let keys = self.keys.of(index).map_err(|CipherError| OpenError::Forged)?;
         keys.mac(header_bytes, tag).verify_slice(mac).map_err(|_| OpenError::Forged)?;
         keys.cipher
             .open(header.nonce(), header_bytes, ciphertext, *tag)
-            .map_err(|Refused| OpenError::Forged)?;
+            .map_err(|CipherError| OpenError::Forged)?;
         self.opened(header);
         Ok((header.kind, ciphertext))
     }

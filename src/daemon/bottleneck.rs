@@ -63,7 +63,7 @@ pub(super) struct Bottlenecks {
 
 #[derive(Debug, Default)]
 struct WaitSamples {
-    samples: VecDeque<Sample>,
+    samples: VecDeque<WaitSample>,
     packets: VecDeque<(Instant, SentSoFar)>,
     loss: f64,
     own: Constraints,
@@ -72,7 +72,7 @@ struct WaitSamples {
 }
 
 #[derive(Debug, Clone, Copy)]
-struct Sample {
+struct WaitSample {
     at: Instant,
     spent: Spent,
     cores: Option<Cores>,
@@ -100,7 +100,7 @@ impl Bottlenecks {
     /// Takes a sample, with the rate limit in bytes per second. Returns the finding of this side.
     pub(super) fn sample(&self, sent: SentSoFar, limit: Option<u64>) -> Constraints {
         let spent = self.meter.spent().plus(&self.commits.spent());
-        let sample = Sample { at: Instant::now(), spent, cores: Cores::so_far(), sent, limit };
+        let sample = WaitSample { at: Instant::now(), spent, cores: Cores::so_far(), sent, limit };
         locked(&self.state).push(sample)
     }
 
@@ -117,7 +117,7 @@ impl Bottlenecks {
 }
 
 impl WaitSamples {
-    fn push(&mut self, sample: Sample) -> Constraints {
+    fn push(&mut self, sample: WaitSample) -> Constraints {
         let (now, sent) = (sample.at, sample.sent);
         // The oldest one that stays is the first beyond the window.
         while self.samples.get(1).is_some_and(|next| now.duration_since(next.at) >= WINDOW) {
@@ -342,7 +342,7 @@ mod tests {
             let at = start + Duration::from_millis(millis);
             let spent = Spent::from_millis(&[(Stage::Path, spent)]);
             let sent = SentSoFar { packets: millis, lost: millis / 100, bytes: millis };
-            state.push(Sample { at, spent, cores: None, sent, limit: Some(1000) }).sending
+            state.push(WaitSample { at, spent, cores: None, sent, limit: Some(1000) }).sending
         };
         for millis in (0..10_000).step_by(500) {
             push(&mut state, millis);

@@ -44,14 +44,14 @@ pub(super) struct ProcessHistory {
     keep: Duration,
     /// By which the age of entries is measured: see `store::state::age`.
     begun: (u64, Instant),
-    waiting: Mutex<Waiting>,
+    waiting: Mutex<PendingEntries>,
     /// Told when the first entry waits.
     some_wait: Notify,
 }
 
 /// Encoded entries.
 #[derive(Debug, Default)]
-struct Waiting {
+struct PendingEntries {
     /// Full blocks and the one that is filled now, each with the time of its last entry in
     /// microseconds since 1970.
     blocks: Vec<(u64, Vec<u8>)>,
@@ -146,7 +146,7 @@ impl ProcessHistory {
         if let Err(error) = self.write() {
             tracing::debug!(%error, "the history is not written");
         }
-        let mut page = Page::new(query, Some(self.store.installation()));
+        let mut page = PageBuilder::new(query, Some(self.store.installation()));
         self.store.visit(range_of(query), |number, bytes| page.visit(number, bytes))?;
         Ok(page.page)
     }
@@ -291,21 +291,21 @@ impl HistoryAtRest {
     /// # Errors
     /// [`RunError::Store`] if the file is damaged.
     pub fn page(&self, query: &HistoryQuery) -> Result<HistoryPage, RunError> {
-        let Some(copy) = &self.0 else { return Ok(Page::new(query, None).page) };
-        let mut page = Page::new(query, copy.installation());
+        let Some(copy) = &self.0 else { return Ok(PageBuilder::new(query, None).page) };
+        let mut page = PageBuilder::new(query, copy.installation());
         copy.visit(range_of(query), |number, bytes| page.visit(number, bytes))?;
         Ok(page.page)
     }
 }
 
 /// A page while it is filled.
-struct Page<'a> {
+struct PageBuilder<'a> {
     query: &'a HistoryQuery,
     page: HistoryPage,
     bytes: usize,
 }
 
-impl<'a> Page<'a> {
+impl<'a> PageBuilder<'a> {
     fn new(query: &'a HistoryQuery, installation: Option<InstallationId>) -> Self {
         let page = HistoryPage { installation, entries: Vec::new(), next: None };
         Self { query, page, bytes: 0 }

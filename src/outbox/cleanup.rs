@@ -28,6 +28,9 @@ const MAX_ATTEMPTS: u32 = 3;
 const RETRY_INTERVAL: Duration = Duration::from_millis(250);
 /// The wait before another attempt while the disk is full. The user must make room first.
 const FULL_DISK_INTERVAL: Duration = Duration::from_secs(5);
+/// The wait before an item that failed [`MAX_ATTEMPTS`] times is attempted again: the user may have
+/// removed the cause.
+const STUCK_INTERVAL: Duration = Duration::from_secs(20);
 /// How long the thread sleeps at most.
 const MAX_SLEEP: Duration = Duration::from_secs(60);
 
@@ -43,6 +46,8 @@ pub(super) struct Cleanup {
     /// How long a file is set aside if the system cannot tell whether a program writes it.
     grace: Duration,
     set_aside: Vec<SetAside>,
+    /// Items that failed [`MAX_ATTEMPTS`] times. The user was told of each.
+    stuck: Vec<StuckItem>,
     /// The user was told that the disk is full.
     full_told: bool,
     /// The mounts from which nothing can be removed, as far as the user knows of them.
@@ -66,6 +71,13 @@ struct CleanupRetry {
     at: Instant,
 }
 
+/// An item whose cleanup failed, and when it is attempted again.
+#[derive(Debug)]
+struct StuckItem {
+    item: Item,
+    at: Instant,
+}
+
 /// The result of one attempt.
 type CleanupAttempt = Result<CleanupOutcome, StoreError>;
 
@@ -80,6 +92,7 @@ impl Cleanup {
             retries: Vec::new(),
             grace: config.grace,
             set_aside: Vec::new(),
+            stuck: Vec::new(),
             full_told: false,
             told_mounts: HashSet::new(),
         }
@@ -110,6 +123,9 @@ impl Cleanup {
                     .extract_if(.., |retry| stop || retry.at <= now)
                     .map(|retry| (retry.item, retry.attempts)),
             );
+            if !stop {
+                batch.extend(self.stuck_again(now).into_iter().map(|item| (item, MAX_ATTEMPTS)));
+            }
             if !batch.is_empty() {
                 self.clean_up(remover, batch);
             }
@@ -119,9 +135,23 @@ impl Cleanup {
         }
     }
 
+    /// The items whose cleanup failed a while ago and that are still where they were.
+    fn stuck_again(&mut self, now: Instant) -> Vec<Item> {
+        let due: Vec<_> = self.stuck.extract_if(.., |stuck| stuck.at <= now).collect();
+        if due.is_empty() {
+            return Vec::new();
+        }
+        let mut table = self.state.table();
+        due.into_iter()
+            .map(|stuck| stuck.item)
+            .filter(|item| table.take_to_clean_up_again(item))
+            .collect()
+    }
+
     fn time_to_sleep(&self) -> Duration {
         let retries = self.retries.iter().map(|retry| retry.at);
-        let next = retries.chain(self.set_aside.iter().map(|file| file.until)).min();
+        let stuck = self.stuck.iter().map(|stuck| stuck.at);
+        let next = retries.chain(self.set_aside.iter().map(|file| file.until)).chain(stuck).min();
         next.map_or(MAX_SLEEP, |at| at.saturating_duration_since(Instant::now()))
     }
 
@@ -271,6 +301,10 @@ impl Cleanup {
         let error = match attempt {
             Ok(outcome) => {
                 self.full_told = false;
+                if attempts >= MAX_ATTEMPTS && self.stuck.is_empty() && self.told_mounts.is_empty()
+                {
+                    self.state.removal_failed.store(false, Ordering::Relaxed);
+                }
                 if matches!(outcome, CleanupOutcome::Gone) {
                     self.tell_removed(&item);
                 }
@@ -303,19 +337,26 @@ impl Cleanup {
             self.retries.push(CleanupRetry { item, attempts, at });
             return None;
         }
-        let message = match self.after_send {
+        if self.after_send != AfterSend::Keep {
+            self.state.removal_failed.store(true, Ordering::Relaxed);
+        }
+        if attempts == MAX_ATTEMPTS {
+            let message = self.stuck_message(&error);
+            self.events.warn(Some(item.name.clone()), message);
+        }
+        self.stuck.push(StuckItem { item: item.clone(), at: Instant::now() + STUCK_INTERVAL });
+        Some((item, CleanupOutcome::Stuck))
+    }
+
+    fn stuck_message(&self, error: &StoreError) -> String {
+        match self.after_send {
             AfterSend::Keep => {
                 format!("the peer has it, but that could not be written down: {error}")
             }
-            AfterSend::Delete | AfterSend::Archive => {
-                self.state.removal_failed.store(true, Ordering::Relaxed);
-                format!(
-                    "the peer has it, but it could not be removed from Outgoing: {}",
-                    error.without_path()
-                )
-            }
-        };
-        self.events.warn(Some(item.name.clone()), message);
-        Some((item, CleanupOutcome::Stuck))
+            AfterSend::Delete | AfterSend::Archive => format!(
+                "the peer has it, but it could not be removed from Outgoing: {} (it will be tried again)",
+                error.without_path()
+            ),
+        }
     }
 }

@@ -5,7 +5,7 @@ use super::admission::PendingConnection;
 use super::adopt::{adopt, await_adoption};
 use super::liveness::Liveness;
 use super::state::PeeringState;
-use super::waiting::{Silence, SilenceNews, Waiting};
+use super::waiting::{Silence, SilenceNews, WaitingNews};
 use super::{Fatal, diagnose, dial};
 use crate::config::Config;
 use crate::crypto::handshake::Role;
@@ -90,13 +90,13 @@ async fn closed(connection: Option<Connection>) {
 
 /// Tells the user that the peer is not connected or does not answer, and why.
 struct News {
-    waiting: Waiting,
+    waiting: WaitingNews,
     silence: Silence,
 }
 
 impl News {
     fn new() -> Self {
-        Self { waiting: Waiting::new(Instant::now()), silence: Silence::default() }
+        Self { waiting: WaitingNews::new(Instant::now()), silence: Silence::default() }
     }
 
     /// Emits the events that are due. Returns when to call this again, if that is known.

@@ -15,7 +15,7 @@ use tokio::sync::oneshot;
 const AGE: Duration = Duration::from_secs(30);
 
 /// The resolver's answer. Without a network it may take long.
-type Answer = Pin<Box<dyn Future<Output = io::Result<Vec<SocketAddr>>> + Send>>;
+type LookupFuture = Pin<Box<dyn Future<Output = io::Result<Vec<SocketAddr>>> + Send>>;
 
 /// The peer's addresses. There is always at least one: earlier addresses stay until others are
 /// found.
@@ -27,7 +27,7 @@ pub(crate) struct Names {
     lookup: Option<oneshot::Receiver<io::Result<Vec<SocketAddr>>>>,
     /// Whether the last answer had a usable address.
     resolves: bool,
-    ask: fn(&PeerAddress) -> Answer,
+    ask: fn(&PeerAddress) -> LookupFuture,
 }
 
 impl Names {
@@ -42,7 +42,7 @@ impl Names {
     async fn look_up_by(
         peer: PeerAddress,
         local: SocketAddr,
-        ask: fn(&PeerAddress) -> Answer,
+        ask: fn(&PeerAddress) -> LookupFuture,
     ) -> Result<Self, String> {
         let found = usable(ask(&peer).await, local)?;
         Ok(Self { peer, local, found, at: Instant::now(), lookup: None, resolves: true, ask })
@@ -120,7 +120,7 @@ pub(crate) fn check(peer: &PeerAddress, local: SocketAddr) -> Result<(), Fatal> 
     }
 }
 
-fn resolve(peer: &PeerAddress) -> Answer {
+fn resolve(peer: &PeerAddress) -> LookupFuture {
     let (host, port) = (peer.host.clone(), peer.port);
     Box::pin(async move { Ok(tokio::net::lookup_host((host.as_str(), port)).await?.collect()) })
 }
@@ -183,7 +183,7 @@ mod tests {
     }
 
     /// Answers at once, then never.
-    fn goes_silent(_: &PeerAddress) -> Answer {
+    fn goes_silent(_: &PeerAddress) -> LookupFuture {
         static ASKED: AtomicUsize = AtomicUsize::new(0);
         match ASKED.fetch_add(1, Ordering::Relaxed) {
             0 => Box::pin(async { Ok(vec![address(1)]) }),
@@ -204,7 +204,7 @@ mod tests {
     }
 
     /// A first address, then another, then none.
-    fn moves(_: &PeerAddress) -> Answer {
+    fn moves(_: &PeerAddress) -> LookupFuture {
         static ASKED: AtomicUsize = AtomicUsize::new(0);
         let asked = ASKED.fetch_add(1, Ordering::Relaxed);
         Box::pin(async move {

@@ -15,18 +15,18 @@ const SILENT_AFTER: Duration = Duration::from_millis(2500);
 
 /// The time without a session.
 #[derive(Debug)]
-pub(crate) struct Waiting {
+pub(crate) struct WaitingNews {
     since: Instant,
-    told: Option<Told>,
+    told: Option<ToldHindrance>,
 }
 
 #[derive(Debug)]
-struct Told {
+struct ToldHindrance {
     hindrance: Option<Hindrance>,
     at: Instant,
 }
 
-impl Waiting {
+impl WaitingNews {
     pub(crate) fn new(now: Instant) -> Self {
         Self { since: now, told: None }
     }
@@ -59,7 +59,7 @@ impl Waiting {
         };
         // A hindrance that is not known for the moment is not over.
         let before = self.told.take().and_then(|told| told.hindrance);
-        self.told = Some(Told { hindrance: hindrance.or(before), at: now });
+        self.told = Some(ToldHindrance { hindrance: hindrance.or(before), at: now });
         Some((occasion, elapsed))
     }
 }
@@ -145,7 +145,7 @@ mod tests {
     fn waiting_is_told_once_then_at_each_change_and_each_minute() {
         let begin = Instant::now();
         let at = |seconds: f64| begin + Duration::from_secs_f64(seconds);
-        let mut waiting = Waiting::new(begin);
+        let mut waiting = WaitingNews::new(begin);
         let closed = finding(Hindrance::PortClosed);
         let silent = finding(Hindrance::NoAnswer);
         let mut occasion =
@@ -160,7 +160,7 @@ mod tests {
         assert_eq!(occasion(closed, 71.0), None, "nor is it new again");
         assert_eq!(occasion(silent, 72.0), Some(Occasion::Changes));
         assert_eq!(waiting.due(silent, at(132.0)), Some((Occasion::Continues, at(132.0) - begin)));
-        let mut listening = Waiting::new(begin);
+        let mut listening = WaitingNews::new(begin);
         assert!(
             listening.due(None, at(2.0)).is_some() && listening.due(None, at(1000.0)).is_none()
         );

@@ -144,9 +144,7 @@ pub enum StoreError {
         path: String,
     },
     /// With `--on-conflict skip`: another file exists under this name.
-    #[error(
-        "{path}: another file has this name and is kept (--on-conflict skip); rename or remove one of them"
-    )]
+    #[error("{path}: rename or remove one of the two")]
     Conflict {
         /// The file.
         path: String,

@@ -21,7 +21,7 @@ const MIN_KERNEL_BUFFER: usize = 512 << 10;
 
 /// A bound socket, ready for an endpoint.
 #[derive(Debug)]
-pub struct Bound {
+pub struct BoundSocket {
     /// The socket for quinn.
     pub socket: Arc<dyn AsyncUdpSocket>,
     /// The bound address.
@@ -40,7 +40,10 @@ pub struct Bound {
 ///
 /// # Errors
 /// The operating system's.
-pub(crate) fn wrap(std_socket: std::net::UdpSocket, thread: &QuicThread) -> io::Result<Bound> {
+pub(crate) fn wrap(
+    std_socket: std::net::UdpSocket,
+    thread: &QuicThread,
+) -> io::Result<BoundSocket> {
     let local = std_socket.local_addr()?;
     let (mut notes, fec, limit) = (Vec::new(), Fec::default(), RateLimit::default());
     if let Some(note) = size_buffers(&std_socket) {
@@ -71,7 +74,7 @@ pub(crate) fn wrap(std_socket: std::net::UdpSocket, thread: &QuicThread) -> io::
     let last_received = LastReceived::new();
     let socket =
         Arc::new(QuicSocket { socket, fec: fec.clone(), last_received: last_received.clone() });
-    Ok(Bound { socket, local, notes, fec, last_received, limit })
+    Ok(BoundSocket { socket, local, notes, fec, last_received, limit })
 }
 
 /// Binds all addresses of both families, or of IPv4 alone where there is no IPv6.

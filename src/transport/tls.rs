@@ -21,7 +21,7 @@ mod negotiated;
 mod tests;
 
 use hybrid::{Hybrid, X25519MLKEM768};
-use negotiated::{Client, Negotiated, Recorded, Server};
+use negotiated::{Negotiated, NegotiatedClient, NegotiatedServer, Recorded};
 use rand::rngs::SysRng;
 
 /// The name and version of the wire protocol. Another version has another name, and fails in TLS.
@@ -73,8 +73,8 @@ fn configure_with(groups: &[&'static dyn SupportedKxGroup]) -> Result<Tls, TlsEr
     let (server, client) = rustls_configs(groups)?;
     let preferred = groups.first().copied().unwrap_or(&HYBRID);
     Ok(Tls {
-        server: Arc::new(Server(Arc::new(server.try_into()?))),
-        client: Arc::new(Client { config: Arc::new(client.try_into()?), preferred }),
+        server: Arc::new(NegotiatedServer(Arc::new(server.try_into()?))),
+        client: Arc::new(NegotiatedClient { config: Arc::new(client.try_into()?), preferred }),
     })
 }
 

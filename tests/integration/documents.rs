@@ -11,8 +11,10 @@ use std::process::{Command, Stdio};
 use world::World;
 
 /// Commands that tests of their own run: the word after `rft`, and one of these tests.
-const RUN_ELSEWHERE: [(&str, &str); 1] =
-    [("top", "it_shows_the_state_and_leaves_the_terminal_as_it_was")];
+const RUN_ELSEWHERE: [(&str, &str); 2] = [
+    ("service", "a_service_is_installed_shown_and_removed"),
+    ("top", "it_shows_the_state_and_leaves_the_terminal_as_it_was"),
+];
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))

@@ -1,11 +1,13 @@
 //! Checks the layers of `docs/design.md` against the text of `src/`.
 //!
 //! [`LAYERS`] is the rule: a reference that its row does not list is forbidden. The check reads the
-//! sources as text (`source`). No files may form a circle (`circles`).
+//! sources as text (`source`). No files may form a circle (`circles`), and the name of a type stands
+//! once (`names`).
 
 #![allow(clippy::unwrap_used)]
 
 mod circles;
+mod names;
 mod source;
 
 use source::{Reference, read_sources, references, test_modules, tokens};

@@ -40,7 +40,7 @@ impl fmt::Display for Host {
 
 /// A file that was dropped.
 #[derive(Debug, Clone)]
-pub(super) struct Dropped {
+pub(super) struct DemoFile {
     pub(super) from: Host,
     /// Below Outgoing, with `/` between its parts.
     pub(super) path: String,
@@ -63,7 +63,7 @@ pub(super) fn create_base() -> io::Result<PathBuf> {
 }
 
 /// Creates the files beside Outgoing and moves them in.
-pub(super) fn drop_all(base: &Path) -> io::Result<Vec<Dropped>> {
+pub(super) fn drop_all(base: &Path) -> io::Result<Vec<DemoFile>> {
     let mut random = vec![0; 5_000_000];
     SysRng.try_fill_bytes(&mut random).map_err(io::Error::other)?;
     let letter = b"Dear Bob,\nwhat I drop into Outgoing lands in your Incoming.\nAlice\n";
@@ -78,7 +78,7 @@ pub(super) fn drop_all(base: &Path) -> io::Result<Vec<Dropped>> {
     .collect()
 }
 
-fn drop_one(base: &Path, from: Host, path: &str, content: &[u8]) -> io::Result<Dropped> {
+fn drop_one(base: &Path, from: Host, path: &str, content: &[u8]) -> io::Result<DemoFile> {
     let peer = base.join(from.name());
     let (desk, target) = (peer.join("desk"), peer.join("Outgoing").join(path));
     fs::create_dir_all(&desk)?;
@@ -87,7 +87,7 @@ fn drop_one(base: &Path, from: Host, path: &str, content: &[u8]) -> io::Result<D
     }
     fs::write(desk.join("new"), content)?;
     fs::rename(desk.join("new"), &target)?;
-    Ok(Dropped {
+    Ok(DemoFile {
         from,
         path: path.to_owned(),
         size: content.len() as u64,
@@ -96,14 +96,14 @@ fn drop_one(base: &Path, from: Host, path: &str, content: &[u8]) -> io::Result<D
 }
 
 /// Whether every dropped file has left Outgoing.
-pub(super) fn outgoing_is_empty(base: &Path, dropped: &[Dropped]) -> bool {
+pub(super) fn outgoing_is_empty(base: &Path, dropped: &[DemoFile]) -> bool {
     dropped
         .iter()
         .all(|file| !base.join(file.from.name()).join("Outgoing").join(&file.path).exists())
 }
 
 /// Checks that the other host's Incoming has every file with the same hash, and no other file.
-pub(super) fn verify(base: &Path, dropped: &[Dropped]) -> Result<(), String> {
+pub(super) fn verify(base: &Path, dropped: &[DemoFile]) -> Result<(), String> {
     for file in dropped {
         let path = base.join(file.from.other().name()).join("Incoming").join(&file.path);
         let hash =
@@ -148,7 +148,7 @@ mod tests {
     use super::*;
 
     /// Moves the dropped files to the other host, as the peers would.
-    fn carry(base: &Path, dropped: &[Dropped]) {
+    fn carry(base: &Path, dropped: &[DemoFile]) {
         for file in dropped {
             let from = base.join(file.from.name()).join("Outgoing").join(&file.path);
             let to = base.join(file.from.other().name()).join("Incoming").join(&file.path);

@@ -7,7 +7,7 @@ use super::exit::{self, Failure};
 use super::output::lines::done_line;
 use super::output::text::{self, Palette, role_name};
 use super::passphrase;
-use files::{Dropped, Host};
+use files::{DemoFile, Host};
 use rft::cause;
 use rft::config::{Bind, Config, PeerAddress};
 use rft::error::{Finished, RunError};
@@ -179,7 +179,11 @@ fn why_ended(ended: Option<Ended>) -> Failure {
 }
 
 /// Waits for the session, drops the files, and follows them until Outgoing is empty.
-async fn exchange(base: &Path, peers: &mut Peers, screen: Screen) -> Result<Vec<Dropped>, Failure> {
+async fn exchange(
+    base: &Path,
+    peers: &mut Peers,
+    screen: Screen,
+) -> Result<Vec<DemoFile>, Failure> {
     let deadline = tokio::time::Instant::now() + EXCHANGE_TIMEOUT;
     let palette = screen.palette;
     let mut connected = BTreeSet::new();

@@ -16,7 +16,7 @@ use super::output::text::{self, Palette};
 use jiff::ZonedDateTime;
 use line::Summary;
 use rft::history::{HistoryEntry, HistoryQuery};
-use source::Source;
+use source::HistorySource;
 use std::io::{self, IsTerminal, Write};
 
 /// Prints the entries that the arguments ask for, the oldest first, and their sums.
@@ -32,8 +32,8 @@ pub(crate) fn run(args: &HistoryArgs) -> Result<(), Failure> {
     query.since = time("--since", &args.since)?;
     query.until = time("--until", &args.until)?;
     query.name = args.file.as_deref().map(|file| name_of(&args.dir, file)).transpose()?;
-    let mut source = Source::open(&args.dir)?;
-    let mut printer = Printer::new(args.json);
+    let mut source = HistorySource::open(&args.dir)?;
+    let mut printer = EntryPrinter::new(args.json);
     let printed = match args.last {
         None => {
             let print = |entries: Vec<_>| printer.print(&entries);
@@ -58,7 +58,7 @@ pub(crate) fn run(args: &HistoryArgs) -> Result<(), Failure> {
 
 /// Passes all pages of a query on, until `take` returns false. The inner error is one of `take`.
 fn pages(
-    source: &mut Source,
+    source: &mut HistorySource,
     mut query: HistoryQuery,
     mut take: impl FnMut(Vec<HistoryEntry>) -> io::Result<bool>,
 ) -> Result<io::Result<()>, Failure> {
@@ -76,14 +76,14 @@ fn pages(
     }
 }
 
-struct Printer {
+struct EntryPrinter {
     json: bool,
     clock: Clock,
     palette: Palette,
     summary: Summary,
 }
 
-impl Printer {
+impl EntryPrinter {
     fn new(json: bool) -> Self {
         let colours = io::stdout().is_terminal() && console::colors_enabled();
         let palette = Palette { colours };

@@ -1,6 +1,6 @@
 //! `rft receipt FILE`: what is known of a file that crossed.
 
-use super::source::{Source, is_in_folders, name_of};
+use super::source::{HistorySource, is_in_folders, name_of};
 use crate::cli::args::ReceiptArgs;
 use crate::cli::exit::{self, Failure};
 use crate::cli::output::clock::Clock;
@@ -17,18 +17,18 @@ use std::io;
 use std::path::PathBuf;
 
 /// The receipt of a file.
-struct Receipt {
+struct FoundReceipt {
     entry: HistoryEntry,
     /// This side's state folder.
     installation: Option<InstallationId>,
     /// The entry of its removal from Outgoing.
     removed: Option<HistoryEntry>,
     /// With `--verify`: what the file is now.
-    now: Option<Content>,
+    now: Option<PresentContent>,
 }
 
 /// The content of a file, compared with its receipt.
-enum Content {
+enum PresentContent {
     Same(PathBuf),
     Other(PathBuf, [u8; 32]),
     Unreadable(PathBuf, String),
@@ -36,7 +36,7 @@ enum Content {
 
 /// The receipt, as `--json` prints it.
 #[derive(Serialize)]
-struct Json<'a> {
+struct ReceiptObject<'a> {
     #[serde(flatten)]
     entry: &'a HistoryEntry,
     own_installation: Option<String>,
@@ -64,15 +64,15 @@ pub(crate) fn run(args: &ReceiptArgs) -> Result<(), Failure> {
     };
     crate::cli::print(&text)?;
     match &receipt.now {
-        Some(Content::Other(path, _)) => Err(Failure::new(
+        Some(PresentContent::Other(path, _)) => Err(Failure::new(
             exit::RECEIPT,
             format!("{} has other content than its receipt says", path.display()),
         )),
-        Some(Content::Unreadable(path, why)) => Err(Failure::new(
+        Some(PresentContent::Unreadable(path, why)) => Err(Failure::new(
             exit::RECEIPT,
             format!("{} cannot be compared with its receipt: {why}", path.display()),
         )),
-        Some(Content::Same(_)) | None => Ok(()),
+        Some(PresentContent::Same(_)) | None => Ok(()),
     }
 }
 
@@ -84,8 +84,8 @@ fn none(name: &Name) -> Failure {
 }
 
 /// The newest entry of the name that says that the file has crossed.
-fn find(args: &ReceiptArgs, name: &Name) -> Result<Option<Receipt>, Failure> {
-    let mut source = Source::open(&args.dir)?;
+fn find(args: &ReceiptArgs, name: &Name) -> Result<Option<FoundReceipt>, Failure> {
+    let mut source = HistorySource::open(&args.dir)?;
     let mut query = HistoryQuery::default();
     (query.name, query.newest_first) = (Some(name.clone()), true);
     let mut removals = Vec::new();
@@ -98,7 +98,7 @@ fn find(args: &ReceiptArgs, name: &Name) -> Result<Option<Receipt>, Failure> {
                         .into_iter()
                         .find(|removal: &HistoryEntry| removal.transfer == entry.transfer);
                     let installation = page.installation;
-                    return Ok(Some(Receipt { entry, installation, removed, now: None }));
+                    return Ok(Some(FoundReceipt { entry, installation, removed, now: None }));
                 }
                 HistoryKind::Removed | HistoryKind::Archived => removals.push(entry),
                 _ => {}
@@ -113,7 +113,7 @@ fn find(args: &ReceiptArgs, name: &Name) -> Result<Option<Receipt>, Failure> {
 
 /// Compares the file: the one that the user named by a path in the folders, or the one of that name
 /// in the folder that it was sent from or received into. A file of that name elsewhere is another.
-fn verify(args: &ReceiptArgs, entry: &HistoryEntry) -> Result<Content, Failure> {
+fn verify(args: &ReceiptArgs, entry: &HistoryEntry) -> Result<PresentContent, Failure> {
     let Some(hash) = entry.blake3 else {
         return Err(Failure::usage(format!(
             "{} is a folder or a link, without a hash",
@@ -130,9 +130,9 @@ fn verify(args: &ReceiptArgs, entry: &HistoryEntry) -> Result<Content, Failure> 
     let mut hasher = blake3::Hasher::new();
     let read = File::open(&path).and_then(|file| hasher.update_reader(file).map(drop));
     Ok(match read {
-        Err(error) => Content::Unreadable(path, cause::of(&error)),
-        Ok(()) if *hasher.finalize().as_bytes() == hash => Content::Same(path),
-        Ok(()) => Content::Other(path, *hasher.finalize().as_bytes()),
+        Err(error) => PresentContent::Unreadable(path, cause::of(&error)),
+        Ok(()) if *hasher.finalize().as_bytes() == hash => PresentContent::Same(path),
+        Ok(()) => PresentContent::Other(path, *hasher.finalize().as_bytes()),
     })
 }
 
@@ -147,20 +147,20 @@ fn path_of(name: &Name) -> PathBuf {
     String::from_utf8_lossy(name.as_bytes()).into_owned().into()
 }
 
-fn json(receipt: &Receipt) -> io::Result<Vec<u8>> {
-    line_of(&Json {
+fn json(receipt: &FoundReceipt) -> io::Result<Vec<u8>> {
+    line_of(&ReceiptObject {
         entry: &receipt.entry,
         own_installation: receipt.installation.map(|id| id.to_string()),
         removed: receipt.removed.as_ref(),
         content: receipt.now.as_ref().map(|now| match now {
-            Content::Same(_) => "same",
-            Content::Other(..) => "other",
-            Content::Unreadable(..) => "unreadable",
+            PresentContent::Same(_) => "same",
+            PresentContent::Other(..) => "other",
+            PresentContent::Unreadable(..) => "unreadable",
         }),
     })
 }
 
-fn lines(receipt: &Receipt, clock: &Clock) -> String {
+fn lines(receipt: &FoundReceipt, clock: &Clock) -> String {
     let entry = &receipt.entry;
     let (verb, to) = match entry.kind {
         HistoryKind::Sent => ("sent", "to"),
@@ -193,12 +193,14 @@ fn lines(receipt: &Receipt, clock: &Clock) -> String {
     rows.push(("this side", id(receipt.installation)));
     rows.push(("the peer", id(entry.installation)));
     match &receipt.now {
-        Some(Content::Same(path)) => rows.push(("now", format!("{}: the same", path.display()))),
-        Some(Content::Other(path, hash)) => {
+        Some(PresentContent::Same(path)) => {
+            rows.push(("now", format!("{}: the same", path.display())))
+        }
+        Some(PresentContent::Other(path, hash)) => {
             rows.push(("now", format!("{}: other content", path.display())));
             rows.push(("BLAKE3 now", HEXLOWER.encode(hash)));
         }
-        Some(Content::Unreadable(path, why)) => {
+        Some(PresentContent::Unreadable(path, why)) => {
             rows.push(("now", format!("{}: {why}", path.display())));
         }
         None => {}

@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use tokio::runtime::Runtime;
 
 /// The history of a folder, one page after the other.
-pub(super) struct Source {
+pub(super) struct HistorySource {
     dir: PathBuf,
     runtime: Runtime,
     from: From,
@@ -23,7 +23,7 @@ enum From {
     AtRest(HistoryAtRest),
 }
 
-impl Source {
+impl HistorySource {
     /// Finds the history.
     ///
     /// # Errors

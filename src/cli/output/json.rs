@@ -31,13 +31,13 @@ impl Json {
     /// Writes an event, unless `--json` leaves events of its kind out.
     pub(crate) fn event(&mut self, time: SystemTime, event: &Event) {
         if let Some((name, fields)) = fields_of(event) {
-            self.write(&Line::new(name, time, fields));
+            self.write(&EventLine::new(name, time, fields));
         }
     }
 
     /// Writes the last line: the exit code and the reason.
     pub(crate) fn exit(&mut self, time: SystemTime, code: u8, reason: &str) {
-        self.write(&Line::new("exit", time, Fields::Exit { code, reason }));
+        self.write(&EventLine::new("exit", time, Fields::Exit { code, reason }));
         self.flush();
     }
 
@@ -46,7 +46,7 @@ impl Json {
         self.stop_on_error(result);
     }
 
-    fn write(&mut self, line: &Line<'_>) {
+    fn write(&mut self, line: &EventLine<'_>) {
         let result = line.to_json().and_then(|json| match &mut self.out {
             Some(out) => out.write_all(&json),
             None => Ok(()),
@@ -75,7 +75,7 @@ pub(crate) fn line_of(value: &impl Serialize) -> io::Result<Vec<u8>> {
 
 /// One line. The order of the fields here is their order in the output.
 #[derive(Serialize)]
-struct Line<'a> {
+struct EventLine<'a> {
     event: &'static str,
     time: String,
     #[serde(flatten)]
@@ -139,12 +139,12 @@ enum Fields<'a> {
         seconds: f64,
         offset: u64,
         #[serde(flatten)]
-        saved_as: Option<SavedAs<'a>>,
+        saved_as: Option<SavedAsFields<'a>>,
     },
     FileWaiting {
         direction: &'static str,
         #[serde(flatten)]
-        path: Path<'a>,
+        path: PathFields<'a>,
         reason: &'a str,
     },
     FileFailed {
@@ -157,7 +157,7 @@ enum Fields<'a> {
     Warning {
         message: Cow<'a, str>,
         #[serde(flatten)]
-        path: Option<Path<'a>>,
+        path: Option<PathFields<'a>>,
     },
     Drained {
         files: u64,
@@ -175,13 +175,13 @@ enum Fields<'a> {
 struct File<'a> {
     direction: &'static str,
     #[serde(flatten)]
-    path: Path<'a>,
+    path: PathFields<'a>,
     transfer: String,
 }
 
 /// A name; if it is not UTF-8, its bytes in Base64 as well.
 #[derive(Serialize)]
-pub(crate) struct Path<'a> {
+pub(crate) struct PathFields<'a> {
     path: Cow<'a, str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     path_bytes: Option<String>,
@@ -189,7 +189,7 @@ pub(crate) struct Path<'a> {
 
 /// The same for the name that a received file has in Incoming.
 #[derive(Serialize)]
-struct SavedAs<'a> {
+struct SavedAsFields<'a> {
     saved_as: Cow<'a, str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     saved_as_bytes: Option<String>,
@@ -232,7 +232,7 @@ fn fields_of(event: &Event) -> Option<(&'static str, Fields<'_>)> {
         }
         Event::Warning { path, message } => {
             let message = message.into();
-            ("warning", Fields::Warning { message, path: path.as_ref().map(Path::from) })
+            ("warning", Fields::Warning { message, path: path.as_ref().map(PathFields::from) })
         }
         Event::DrainWaiting { status } => {
             let message = format!("--drain waits: {}", state::remaining_of(status)).into();
@@ -265,7 +265,7 @@ fn fields_of_file(event: &Event) -> Option<(&'static str, Fields<'_>)> {
                 blake3: HEXLOWER.encode(blake3),
                 seconds: elapsed.as_secs_f64(),
                 offset: *offset,
-                saved_as: saved_as.as_ref().or(received_as).map(SavedAs::from),
+                saved_as: saved_as.as_ref().or(received_as).map(SavedAsFields::from),
             };
             ("file_done", fields)
         }
@@ -282,7 +282,7 @@ fn fields_of_file(event: &Event) -> Option<(&'static str, Fields<'_>)> {
     })
 }
 
-impl<'a> Line<'a> {
+impl<'a> EventLine<'a> {
     fn new(event: &'static str, time: SystemTime, fields: Fields<'a>) -> Self {
         // jiff knows the years -9999 to 9999; a clock outside of them is shown as 1970.
         let time = Timestamp::try_from(time).unwrap_or_default();
@@ -305,14 +305,14 @@ impl<'a> File<'a> {
     }
 }
 
-impl<'a> From<&'a Name> for Path<'a> {
+impl<'a> From<&'a Name> for PathFields<'a> {
     fn from(name: &'a Name) -> Self {
         let (path, path_bytes) = text_and_bytes(name);
         Self { path, path_bytes }
     }
 }
 
-impl<'a> From<&'a Name> for SavedAs<'a> {
+impl<'a> From<&'a Name> for SavedAsFields<'a> {
     fn from(name: &'a Name) -> Self {
         let (saved_as, saved_as_bytes) = text_and_bytes(name);
         Self { saved_as, saved_as_bytes }

@@ -27,7 +27,7 @@ const PLAIN_WIDTH: usize = 100;
 const CONTINUED_INDENT: usize = 2;
 
 /// The state of the process, without the waiting entries; `None` before its start.
-pub(crate) type Source = Box<dyn Fn() -> Option<Status> + Send>;
+pub(crate) type StatusSource = Box<dyn Fn() -> Option<Status> + Send>;
 
 /// How much a terminal shows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,7 +47,7 @@ pub(crate) struct Terminal {
     palette: Palette,
     out: Box<dyn Write + Send>,
     area: Option<Area>,
-    source: Source,
+    source: StatusSource,
     clock: Clock,
     /// Whether files were in flight in the last frame.
     moving: bool,
@@ -62,7 +62,7 @@ pub(crate) struct Terminal {
 
 impl Terminal {
     /// Prints to the process's stderr.
-    pub(crate) fn stderr(show: Show, source: Source) -> Self {
+    pub(crate) fn stderr(show: Show, source: StatusSource) -> Self {
         let is_terminal = io::stderr().is_terminal();
         let palette = Palette { colours: is_terminal && console::colors_enabled_stderr() };
         let mut terminal = Self::new(show, palette, is_terminal, io::stderr(), source);
@@ -75,7 +75,7 @@ impl Terminal {
         palette: Palette,
         is_terminal: bool,
         out: impl Write + Send + 'static,
-        source: Source,
+        source: StatusSource,
     ) -> Self {
         let now = Instant::now();
         Self {

@@ -28,7 +28,7 @@ pub(crate) fn run(args: &PutArgs) -> Result<(), Failure> {
     let result = runtime.block_on(async {
         let mut signals =
             Signals::new().map_err(|error| status::failed(&args.dir, &error.into()))?;
-        let mut peer = Peer::find(args).await?;
+        let mut peer = LocalRft::find(args).await?;
         let mut report = Report::new(args.json, &peer);
         let done = copy(peer.outgoing.clone(), files, &mut signals, &mut report).await?;
         match &mut peer.client {
@@ -75,7 +75,7 @@ fn name_of(args: &PutArgs, source: &Path) -> Result<Name, Failure> {
 }
 
 /// The rft of the folder.
-struct Peer {
+struct LocalRft {
     outgoing: PathBuf,
     /// `None` if it does not run, or belongs to another user.
     client: Option<Box<Client>>,
@@ -87,7 +87,7 @@ struct Peer {
     paused: bool,
 }
 
-impl Peer {
+impl LocalRft {
     /// Asks the running rft for its Outgoing. Without one it is that of the folder.
     async fn find(args: &PutArgs) -> Result<Self, Failure> {
         let failed = |error: ControlError| status::failed(&args.dir, &error);

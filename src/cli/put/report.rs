@@ -1,9 +1,9 @@
 //! What `rft put` prints.
 
-use super::Peer;
+use super::LocalRft;
 use crate::cli;
 use crate::cli::exit::Failure;
-use crate::cli::output::json::{Path, line_of};
+use crate::cli::output::json::{PathFields, line_of};
 use crate::cli::output::text;
 use rft::Name;
 use rft::history::HistoryEntry;
@@ -20,10 +20,10 @@ pub(super) struct Report {
 
 /// A line of `--json`.
 #[derive(Serialize)]
-struct Line<'a> {
+struct PutLine<'a> {
     event: &'static str,
     #[serde(flatten)]
-    path: Path<'a>,
+    path: PathFields<'a>,
     #[serde(skip_serializing_if = "Option::is_none")]
     outgoing: Option<&'a str>,
     #[serde(flatten, skip_serializing_if = "Option::is_none")]
@@ -42,7 +42,7 @@ struct Size {
 }
 
 impl Report {
-    pub(super) fn new(json: bool, peer: &Peer) -> Self {
+    pub(super) fn new(json: bool, peer: &LocalRft) -> Self {
         let next = match (&peer.apart, peer.runs) {
             (_, false) => "no rft runs in this folder, so it waits until one does: rft PEER PORT",
             (_, true) if peer.paused => "it is sent after `rft resume`",
@@ -59,7 +59,7 @@ impl Report {
         if self.json {
             let size = Some(Size { files, folders, bytes });
             let line = self.line("put", &done.name);
-            return self.write(&Line { outgoing: Some(&self.outgoing), size, ..line });
+            return self.write(&PutLine { outgoing: Some(&self.outgoing), size, ..line });
         }
         let what = match (files, folders) {
             (1, 0) => text::bytes(bytes),
@@ -81,7 +81,7 @@ impl Report {
     /// The peer holds a file.
     pub(super) fn sent(&self, entry: &HistoryEntry) -> Result<(), Failure> {
         if self.json {
-            return self.write(&Line { receipt: Some(entry), ..self.line("sent", &entry.path) });
+            return self.write(&PutLine { receipt: Some(entry), ..self.line("sent", &entry.path) });
         }
         let peer = text::printable(entry.peer.as_str());
         let saved = entry.saved_as.as_ref().filter(|name| **name != entry.path);
@@ -97,17 +97,17 @@ impl Report {
     /// A file is not sent.
     pub(super) fn failed(&self, name: &Name, reason: &str) -> Result<(), Failure> {
         if self.json {
-            return self.write(&Line { reason: Some(reason), ..self.line("failed", name) });
+            return self.write(&PutLine { reason: Some(reason), ..self.line("failed", name) });
         }
         Ok(())
     }
 
-    fn line<'a>(&self, event: &'static str, name: &'a Name) -> Line<'a> {
-        let path = Path::from(name);
-        Line { event, path, outgoing: None, size: None, reason: None, receipt: None }
+    fn line<'a>(&self, event: &'static str, name: &'a Name) -> PutLine<'a> {
+        let path = PathFields::from(name);
+        PutLine { event, path, outgoing: None, size: None, reason: None, receipt: None }
     }
 
-    fn write(&self, line: &Line<'_>) -> Result<(), Failure> {
+    fn write(&self, line: &PutLine<'_>) -> Result<(), Failure> {
         line_of(line).and_then(|line| cli::write_all(&line)).or_else(cli::not_printed)
     }
 }

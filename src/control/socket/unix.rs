@@ -18,7 +18,7 @@ pub(in crate::control) type Bound = UnixListener;
 
 /// Binds the socket, in place of one that a process left behind.
 pub(in crate::control) fn bind(state: &Path) -> Result<Bound, ControlError> {
-    let place = Place::of(state)?;
+    let place = SocketPlace::of(state)?;
     match fs::symlink_metadata(&place.path) {
         Ok(meta) if meta.file_type().is_socket() => fs::remove_file(&place.path)?,
         Ok(_) => return Err(ControlError::InTheWay(state.join(NAME))),
@@ -34,7 +34,7 @@ pub(in crate::control) fn bind(state: &Path) -> Result<Bound, ControlError> {
 
 /// Connects to the process that serves the folder.
 pub(in crate::control) async fn connect(state: &Path) -> Result<Stream, ControlError> {
-    let place = Place::of(state)?;
+    let place = SocketPlace::of(state)?;
     UnixStream::connect(&place.path).await.map_err(not_running)
 }
 
@@ -64,7 +64,7 @@ impl Listener {
 }
 
 /// A path to the socket that is short enough for the system (108 bytes on Linux, 104 elsewhere).
-struct Place {
+struct SocketPlace {
     path: PathBuf,
     /// Keeps the path valid.
     #[cfg(target_os = "linux")]
@@ -74,7 +74,7 @@ struct Place {
 /// The bytes of a path that every Unix system takes, without the NUL at its end.
 const MAX_PATH: usize = 103;
 
-impl Place {
+impl SocketPlace {
     #[cfg(target_os = "linux")]
     fn of(state: &Path) -> Result<Self, ControlError> {
         use std::os::fd::AsRawFd;

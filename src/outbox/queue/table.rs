@@ -238,6 +238,17 @@ impl Table {
         })
     }
 
+    /// The cleanup of an item failed earlier. Whether it is to be attempted again, because the
+    /// entry is still the delivered one.
+    pub(crate) fn take_to_clean_up_again(&mut self, item: &Item) -> bool {
+        let Some(entry) = self.entries.get(&item.name) else { return false };
+        if entry.state() != EntryState::Delivered || self.id(&item.name, &entry.meta) != item.id {
+            return false;
+        }
+        self.apply(&item.name, EntryEvent::CleanUp);
+        true
+    }
+
     /// A kept file was touched since its delivery. Returns the item whose content the cleanup
     /// thread compares with the delivered one, which has the hash `content`.
     pub(crate) fn take_to_verify(

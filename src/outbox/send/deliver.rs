@@ -18,7 +18,7 @@ use crate::outbox::item::Item;
 use crate::proto::codec::Malformed;
 use crate::proto::message::{Accept, Begin, CHUNK_SIZE, EntryKind, Outcome};
 use crate::session::record::{RecordError, RecordReader, RecordWriter, seal_message};
-use crate::store::{Folder, Meta};
+use crate::store::{Folder, Meta, StoreError};
 use crate::transport::priority::StreamOrder;
 use crate::transport::stream::{SendHalf, StreamCode};
 use std::sync::Arc;
@@ -30,6 +30,8 @@ const MAX_WAITING_CHUNKS: usize = 2;
 /// How many bytes of a new file are sent before the receiver's `Accept` arrives: a few round trips
 /// of most paths, since the `Accept` may be lost. A refused file costs no more than that.
 const MAX_BEFORE_ACCEPT: u64 = 32 << 20;
+/// How often the sender looks whether the path of an item in flight still leads to it.
+const TAKEN_BACK_INTERVAL: Duration = Duration::from_millis(250);
 /// The interval between two progress events of a file.
 const PROGRESS_INTERVAL: Duration = Duration::from_millis(200);
 
@@ -70,21 +72,24 @@ impl Delivery {
         compression: Compression,
     ) -> Result<Receipt, DeliverError> {
         let (mut send, sealer) = writer.into_parts();
-        let result = match &item.kind {
-            // An empty file has no content that could wait.
-            EntryKind::File { size }
-                if *size <= CHUNK_SIZE as u64 && (!item.ask_first || *size == 0) =>
-            {
-                self.small(item, &mut send, sealer, reader, slot, compression).await
-            }
-            // Boxed: the future of a small file would be as large as that of a large one.
-            EntryKind::File { .. } => {
-                Box::pin(self.large(item, &mut send, sealer, reader, slot, compression)).await
-            }
-            EntryKind::Folder | EntryKind::Link { .. } => {
-                self.bare(item, &mut send, sealer, reader, slot).await
+        let delivery = async {
+            match &item.kind {
+                // An empty file has no content that could wait.
+                EntryKind::File { size }
+                    if *size <= CHUNK_SIZE as u64 && (!item.ask_first || *size == 0) =>
+                {
+                    self.small(item, &mut send, sealer, reader, slot, compression).await
+                }
+                // Boxed: the future of a small file would be as large as that of a large one.
+                EntryKind::File { .. } => {
+                    Box::pin(self.large(item, &mut send, sealer, reader, slot, compression)).await
+                }
+                EntryKind::Folder | EntryKind::Link { .. } => {
+                    self.bare(item, &mut send, sealer, reader, slot).await
+                }
             }
         };
+        let result = self.unless_taken_back(item, delivery).await;
         if let Err(error) = &result {
             send.reset(match error {
                 DeliverError::Changed | DeliverError::Opened | DeliverError::OtherContent => {
@@ -102,6 +107,30 @@ impl Delivery {
             });
         }
         result
+    }
+
+    /// Ends a delivery when the user takes the entry out of Outgoing or renames it. On a slow path
+    /// QUIC buffers seconds of data, and the reset of the stream drops them.
+    async fn unless_taken_back(
+        &self,
+        item: &Item,
+        delivery: impl Future<Output = Result<Receipt, DeliverError>>,
+    ) -> Result<Receipt, DeliverError> {
+        let mut delivery = std::pin::pin!(delivery);
+        loop {
+            tokio::select! {
+                result = &mut delivery => return result,
+                () = tokio::time::sleep(TAKEN_BACK_INTERVAL) => {}
+            }
+            let (folder, name, meta) = (self.folder.clone(), item.name.clone(), item.meta);
+            blocking(move || match folder.stat(&name) {
+                Ok(now) if now.same_inode(&meta) => Ok(()),
+                Ok(_) | Err(StoreError::NotFound { .. }) => Err(DeliverError::Changed),
+                // It may still be there.
+                Err(_) => Ok(()),
+            })
+            .await?;
+        }
     }
 
     /// Delivers a folder or a link, which consists of its offer alone.

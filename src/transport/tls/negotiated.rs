@@ -87,9 +87,9 @@ impl ActiveKeyExchange for RecordedExchange {
 }
 
 /// quinn's server configuration, with sessions that know their group.
-pub(crate) struct Server(pub Arc<QuicServerConfig>);
+pub(crate) struct NegotiatedServer(pub Arc<QuicServerConfig>);
 
-impl crypto::ServerConfig for Server {
+impl crypto::ServerConfig for NegotiatedServer {
     fn initial_keys(
         &self,
         version: u32,
@@ -113,13 +113,13 @@ impl crypto::ServerConfig for Server {
 }
 
 /// quinn's client configuration, with sessions that know their group.
-pub(crate) struct Client {
+pub(crate) struct NegotiatedClient {
     pub config: Arc<QuicClientConfig>,
     /// The group of the first key share.
     pub preferred: &'static dyn SupportedKxGroup,
 }
 
-impl crypto::ClientConfig for Client {
+impl crypto::ClientConfig for NegotiatedClient {
     fn start_session(
         self: Arc<Self>,
         version: u32,

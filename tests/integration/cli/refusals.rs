@@ -2,6 +2,8 @@
 
 use super::{hash_of, names, plant_big, put};
 use crate::harness::peer::{Host, PASSWORD, Pair, free_port};
+#[cfg(target_os = "linux")]
+use crate::harness::until;
 use std::fs;
 use std::io::{BufRead, BufReader};
 use std::path::Path;
@@ -218,10 +220,11 @@ fn a_file_renamed_by_its_user_in_flight_is_no_error() {
     assert_eq!(hash_of(&pair.b.incoming().join("after")), hash);
 }
 
-/// Needs a file system with such attributes, and the right to set them.
+/// When the user has cleared the mark, the file is removed, and the user was told once. Needs a file
+/// system with such attributes, and the right to set them.
 #[cfg(target_os = "linux")]
 #[test]
-fn an_immutable_file_is_reported_as_such() {
+fn an_immutable_file_is_reported_as_such_and_goes_when_it_may() {
     let pair = Pair::new();
     put(&pair.a, "marked.txt", "marked");
     let file = pair.a.outgoing().join("marked.txt");
@@ -233,12 +236,18 @@ fn an_immutable_file_is_reported_as_such() {
     }
     let (mut a, _b) = (pair.a.start(&[]), pair.b.start(&[]));
     let told = a.sees_within(Duration::from_secs(40), |event| event["event"] == "warning");
+    // Another attempt fails meanwhile.
+    std::thread::sleep(Duration::from_secs(23));
+    let marked = file.exists();
     mark("-i").unwrap();
+    assert!(marked);
     let told = told.expect("a warning").event;
     let message = told["message"].as_str().unwrap();
     assert!(message.contains("marked as immutable") && message.contains("chattr -i"), "{message}");
     assert_eq!(message.matches("; ").count(), 1, "one remedy: {message}");
-    assert!(file.exists());
+    until("it is removed", || !file.exists());
+    let told = a.stop().iter().filter(|event| event["event"] == "warning").count();
+    assert_eq!(told, 1);
 }
 
 #[test]

@@ -45,7 +45,7 @@ pub fn all(root: &Path) -> Vec<Quoted> {
 /// Whether these words stand for a class of commands: they have placeholders or choices.
 pub fn is_form(words: &[String]) -> bool {
     let placeholder = |word: &String| {
-        word.contains(['[', '<', '|'])
+        word.contains(['[', '<', '|', '$', '%'])
             || word.contains("...")
             || word.chars().filter(|c| c.is_alphabetic()).count() > 1
                 && word.chars().all(|c| !c.is_lowercase() && !c.is_ascii_digit())

@@ -60,7 +60,6 @@ impl World {
                 "bob" | "alice" | "bob.example.org" | "alice.example.org" => "127.0.0.2".into(),
                 "bob:4000" => format!("127.0.0.2:{port}"),
                 "/srv/rft" => other.a.dir.display().to_string(),
-                "%d/password" => "pw".into(),
                 _ => word.clone(),
             });
         }
@@ -103,7 +102,7 @@ impl World {
 
     fn replaced(&self, word: &str) -> String {
         match word {
-            "/srv/rft" => self.pair.a.dir.display().to_string(),
+            "/srv/rft" | "/srv/rft/bob" => self.pair.a.dir.display().to_string(),
             "bob" => self.pair.a.peer.clone(),
             // A port that is free: the one of the running peer is not.
             "4000" => self.pair.b.port.to_string(),

@@ -188,7 +188,7 @@ fn a_folder_stays_while_it_is_being_filled() {
     let out = pair.a.outgoing();
     let mut b = pair.b.start(&[]);
     let _a = start_as_users_do(&pair.a, &[]);
-    fs::create_dir_all(pair.a.dir.join("moved/deep")).unwrap();
+    fs::create_dir_all(pair.a.dir.join("moved/deep/empty")).unwrap();
     fs::write(pair.a.dir.join("moved/deep/f"), "f").unwrap();
 
     fs::create_dir(out.join("New Folder")).unwrap();
@@ -207,6 +207,7 @@ fn a_folder_stays_while_it_is_being_filled() {
     fs::rename(pair.a.dir.join("moved"), out.join("moved")).unwrap();
     until("the folder that was moved in is removed", || !out.join("moved").exists());
     assert!(moved.elapsed() < Duration::from_secs(6), "{:?}", moved.elapsed());
+    assert!(pair.b.incoming().join("moved/deep/empty").is_dir());
     pause(2000);
     fs::write(out.join("y/2"), "2").unwrap();
     b.has_or_waits_for("file_done", of_path("y/2"));

@@ -1,12 +1,15 @@
 //! Files that change, are touched, removed or renamed while they are sent.
 
-use super::{BIG, PAUSE, SLOW, Work};
+use super::{BIG, PAUSE, SLOW, Work, appended};
 use crate::harness::events::{of_path, sent_paths};
 use crate::harness::files::{hash_of, names, plant_big};
+use crate::harness::peer::Pair;
 use crate::harness::until;
 use std::fs::{self, File};
+use std::io::Write;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
+use std::time::Duration;
 
 /// A touch changes nothing: content, size and modification time stay the same.
 #[test]
@@ -110,4 +113,62 @@ fn files_removed_or_renamed_in_flight_do_not_arrive_under_the_old_name() {
         assert_eq!((arrived("d"), arrived("e")), (0, expected), "renamed: {renamed}");
         assert!(renamed || fs::read_dir(&target).unwrap().count() == 2);
     }
+}
+
+/// QUIC buffers some seconds of a slow path. Files whose end is still there when the user takes
+/// their folder back do not arrive: neither those of one chunk nor larger ones.
+#[test]
+fn buffered_files_that_are_taken_back_do_not_arrive() {
+    const FILES: u64 = 24;
+    for size in [200_000, 300_000] {
+        let mut work = Work::start(&["--limit-rate", "500K", "--compress", "never"]);
+        let aside = work.pair.a.dir.join("aside");
+        fs::create_dir(&aside).unwrap();
+        for n in 0..FILES {
+            plant_big(&aside.join(format!("f{n}")), size, n);
+        }
+        fs::rename(&aside, work.outgoing("d")).unwrap();
+        // By then QUIC has taken many of the others.
+        for _ in 0..3 {
+            work.b.waits_for("file_done", |event| event["direction"] == "receive");
+        }
+        let arrived = || fs::read_dir(work.pair.b.incoming().join("d")).unwrap().count();
+        let before = arrived();
+        fs::rename(work.outgoing("d"), work.pair.a.dir.join("back")).unwrap();
+        let stage = work.pair.b.state().join("stage");
+        std::thread::sleep(Duration::from_secs(3));
+        until("the peer drops its partial files", || names(&stage).is_empty());
+        // At this rate a file takes half a second, and the sender looks four times a second.
+        let late = arrived() - before;
+        assert!(late <= 4, "{size} bytes: {late} files arrived after they were taken back");
+    }
+}
+
+/// Between the receipt and the removal a program opens the file by its name, and writes to it
+/// during and after the removal's attempt. rft sleeps there, so the program always comes in time.
+#[test]
+fn lines_appended_between_the_receipt_and_the_removal_arrive() {
+    let mut pair = Pair::new();
+    pair.a.failpoints = "remove.taking=sleep1500".into();
+    let (a, b) = pair.connected(&[], &[]);
+    let mut work = Work { pair, a, b };
+    let aside = work.pair.a.dir.join("aside");
+    fs::write(&aside, "sent\n").unwrap();
+    fs::rename(&aside, work.outgoing("f")).unwrap();
+    work.b.waits_for("file_done", of_path("f"));
+    let mut file = File::options().append(true).open(work.outgoing("f")).unwrap();
+    file.write_all(b"before the removal\n").unwrap();
+    std::thread::sleep(Duration::from_secs(3));
+    assert!(work.outgoing("f").exists(), "it was put back");
+    file.write_all(b"after it\n").unwrap();
+    drop(file);
+    let done = work.b.waits_for("file_done", of_path("f")).event;
+    assert_eq!(done["saved_as"], "f (1)");
+    let whole = "sent\nbefore the removal\nafter it\n";
+    assert_eq!(fs::read_to_string(work.incoming("f (1)")).unwrap(), whole);
+    until("it is removed", || !work.outgoing("f").exists());
+    // A new file of that name while the sent one is being removed is another file.
+    writeln!(appended(&work.outgoing("f")), "new").unwrap();
+    let done = work.b.waits_for("file_done", of_path("f")).event;
+    assert_eq!(done["saved_as"], "f (2)");
 }

@@ -8,7 +8,7 @@ use std::time::{Duration, UNIX_EPOCH};
 
 fn written(time: SystemTime, event: &Event) -> String {
     let (name, fields) = fields_of(event).unwrap();
-    String::from_utf8(Line::new(name, time, fields).to_json().unwrap()).unwrap()
+    String::from_utf8(EventLine::new(name, time, fields).to_json().unwrap()).unwrap()
 }
 
 fn parse(event: &Event) -> Value {

@@ -50,7 +50,7 @@ fn counted(
     let totals = |(files, bytes)| Totals { files, folders: 0, bytes };
     status.peers[0].send.since_start = totals(sent);
     status.peers[0].receive.since_start = totals(received);
-    let source: Source = Box::new(move || Some(status.clone()));
+    let source: StatusSource = Box::new(move || Some(status.clone()));
     (Terminal::new(show, Palette { colours: false }, is_terminal, screen.clone(), source), screen)
 }
 

@@ -115,12 +115,13 @@ impl Reconcile {
 
 /// The message about a file that stays because a program has it open.
 fn stays_message(meta: &Meta) -> String {
-    let program = writer_of(meta).map_or_else(
-        || "a program".to_owned(),
-        |program| format!("{} (pid {})", escape(program.name.as_bytes()), program.pid),
-    );
+    let seconds = STAYS_AFTER.as_secs();
+    let program = match writer_of(meta) {
+        Some(program) => format!("{} (pid {})", escape(program.name.as_bytes()), program.pid),
+        // The sandbox hides other processes. The command that asks for the state has none.
+        None => "a program (rft status names it)".to_owned(),
+    };
     format!(
-        "it stays: {program} has had it open for writing for {} s; move it in when it is complete, or use --send-open 30s",
-        STAYS_AFTER.as_secs()
+        "it stays: {program} has had it open for writing for {seconds} s; move it in when it is complete, or use --send-open 30s"
     )
 }

@@ -13,8 +13,8 @@ use std::time::Instant;
 
 /// Two sockets: `from` sends to `to`, with repair packets, over a path with loss.
 struct Pair {
-    from: crate::transport::socket::Bound,
-    to: crate::transport::socket::Bound,
+    from: crate::transport::socket::BoundSocket,
+    to: crate::transport::socket::BoundSocket,
     path: Arc<PathEstimate>,
     backlog: SendBacklog,
     _thread: QuicThread,
