@@ -7,7 +7,7 @@ use crate::cli::args::wrong::{self, Unparsed};
 use crate::cli::exit::Failure;
 use rft::cause;
 use rft::config::Config;
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 /// The words that were typed.
@@ -53,7 +53,13 @@ impl Typed {
                 "the peer is missing; type, for example: rft service install bob.example.org 4000",
             ));
         }
-        if let Some(word) = words.iter().filter_map(|word| word.to_str()).find(is_of_service) {
+        let text = words.iter().map(|word| word.to_str()).collect::<Option<Vec<&str>>>();
+        let text = text.ok_or_else(|| {
+            Failure::usage(
+                "a word is not UTF-8 text, and a service cannot have it; rename the folder or file",
+            )
+        })?;
+        if let Some(word) = text.iter().find(|word| is_of_service(word)) {
             return Err(Failure::usage(format!(
                 "{word} is an option of rft service, and comes before PEER; type: rft service install {word} ... PEER PORT"
             )));
@@ -63,21 +69,21 @@ impl Typed {
         let host = line.host_word().unwrap_or_default().to_owned();
         let paths = path_options();
         let mut typed = Self { words: Vec::new(), password: None, has_dir: false, host };
-        let mut rest = words.iter();
+        let mut rest = text.iter();
         while let Some(word) = rest.next() {
-            let (option, attached) = split(word);
-            let Some(option) = option.filter(|option| paths.contains(option)) else {
-                typed.words.push(word.clone());
+            let option = split(word).filter(|(name, _)| paths.iter().any(|path| path == name));
+            let Some((option, attached)) = option else {
+                typed.words.push(word.into());
                 continue;
             };
             // The parser has found a value for each.
-            let value = attached.or_else(|| rest.next().cloned()).unwrap_or_default();
-            typed.add(&option, &value)?;
+            let value = attached.or_else(|| rest.next().copied()).unwrap_or_default();
+            typed.add(option, value)?;
         }
         Ok(typed)
     }
 
-    fn add(&mut self, option: &str, value: &OsStr) -> Result<(), Failure> {
+    fn add(&mut self, option: &str, value: &str) -> Result<(), Failure> {
         if option == "password-file" && value == "-" {
             return Err(Failure::usage(
                 "a service has no standard input to read the password from; give --password-file FILE",
@@ -129,20 +135,15 @@ pub(super) fn parsed(words: Vec<OsString>) -> Result<CommandLine, Failure> {
 }
 
 /// Whether the word is an option of `rft service`; the peer has none of these names.
-fn is_of_service(word: &&str) -> bool {
+fn is_of_service(word: &str) -> bool {
     let name = word.split('=').next().unwrap_or_default();
     ["--user", "--system", "--name", "--run-as", "--dry-run"].contains(&name)
 }
 
 /// The long option that a word is, and the value in it.
-fn split(word: &OsStr) -> (Option<String>, Option<OsString>) {
-    let bytes = word.as_encoded_bytes();
-    let Some(rest) = bytes.strip_prefix(b"--") else { return (None, None) };
-    let end = rest.iter().position(|&b| b == b'=').unwrap_or(rest.len());
-    let name = String::from_utf8_lossy(&rest[..end]).into_owned();
-    // A value that is not UTF-8 cannot be in a unit; the words are refused when it is written.
-    let value = rest.get(end + 1..).map(|value| String::from_utf8_lossy(value).into_owned().into());
-    (Some(name), value)
+fn split(word: &str) -> Option<(&str, Option<&str>)> {
+    let option = word.strip_prefix("--")?;
+    Some(option.split_once('=').map_or((option, None), |(name, value)| (name, Some(value))))
 }
 
 /// The path without links, `.` and `..`, which systemd does not take.
