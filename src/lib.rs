@@ -31,6 +31,7 @@ mod peering;
 mod proto;
 #[doc(hidden)]
 pub mod put;
+pub mod rate_schedule;
 mod session;
 pub mod status;
 mod store;

@@ -4,9 +4,12 @@
 use super::args::steering::{LimitArgs, RetryArgs, SteeringArgs};
 use super::exit::Failure;
 use super::history::name_of;
+use super::output::clock::Clock;
 use super::output::text;
 use super::{print, status};
+use rft::Status;
 use rft::control::{Answer, ControlError, Request};
+use std::num::NonZeroU64;
 use std::path::Path;
 
 /// Pauses the sending, or resumes it.
@@ -30,14 +33,11 @@ pub(crate) fn pause(args: &SteeringArgs, paused: bool) -> Result<(), Failure> {
 /// As [`pause`], and exit code 14 for the rate.
 pub(crate) fn limit(args: &LimitArgs) -> Result<(), Failure> {
     let dir = &args.rft.dir;
-    match ask(dir, &Request::Limit { rate: args.rate()? })? {
-        Answer::Limit(Some(rate)) => {
-            let rate = text::rate(rate.get() as f64);
-            print(format!("it sends at most {rate} from now on\n").as_bytes())
-        }
-        Answer::Limit(None) => print(b"it sends without a limit from now on\n"),
-        _ => Err(unreadable(dir)),
-    }
+    let schedule = args.schedule()?;
+    let (answer, status) = exchange(dir, &Request::Limit(schedule))?;
+    let Answer::Limit(rate) = answer else { return Err(unreadable(dir)) };
+    let text = limited(rate, &status, &Clock::system());
+    print(format!("{text}\n").as_bytes())
 }
 
 /// Offers entries again.
@@ -55,6 +55,32 @@ pub(crate) fn retry(args: &RetryArgs) -> Result<(), Failure> {
         }
         _ => Err(unreadable(dir)),
     }
+}
+
+/// The limit that is in force now.
+pub(super) fn limited(rate: Option<NonZeroU64>, status: &Status, clock: &Clock) -> String {
+    let until = match (status.limit_until, &status.limit_schedule) {
+        (Some(until), _) => format!("until {}, by its schedule", clock.short(until, status.time)),
+        (None, Some(_)) => "at all times of its schedule".to_owned(),
+        (None, None) => "from now on".to_owned(),
+    };
+    match rate {
+        Some(rate) => format!("it sends at most {} {until}", text::rate(rate.get() as f64)),
+        None => format!("it sends without a limit {until}"),
+    }
+}
+
+/// The answer, and the state after it.
+fn exchange(dir: &Path, request: &Request) -> Result<(Answer, Status), Failure> {
+    let failed = |error: ControlError| status::failed(dir, &error);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(|error| failed(error.into()))?;
+    let exchange = async {
+        let mut client = status::connect(dir).await?;
+        let answer = client.ask(request).await?;
+        Ok((answer, status::ask(&mut client).await?))
+    };
+    runtime.block_on(exchange).map_err(failed)
 }
 
 fn ask(dir: &Path, request: &Request) -> Result<Answer, Failure> {

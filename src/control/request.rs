@@ -4,8 +4,8 @@ use super::VERSION;
 use super::reply::Refused;
 use crate::history::HistoryQuery;
 use crate::proto::name::Name;
+use crate::rate_schedule::RateSchedule;
 use serde::{Deserialize, Serialize};
-use std::num::NonZeroU64;
 
 /// Maximum length of a request in bytes, without the end of its line.
 pub(super) const MAX_REQUEST: usize = 32 << 10;
@@ -30,10 +30,7 @@ pub enum Request {
     /// Sends files again.
     Resume,
     /// Changes the limit of the rate.
-    Limit {
-        /// Bytes per second; `None` for no limit.
-        rate: Option<NonZeroU64>,
-    },
+    Limit(RateSchedule),
     /// Offers entries again that wait for another attempt, or were refused until they change.
     Retry {
         /// This one and those beneath it; `None` for all.

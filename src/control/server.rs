@@ -131,10 +131,10 @@ async fn answer(request: Request, source: &Source) -> Result<Answer, Refused> {
         }
         Request::Pause => paused(source, true).await,
         Request::Resume => paused(source, false).await,
-        Request::Limit { rate } => {
-            let changed = source.handle.limit_rate(rate);
+        Request::Limit(schedule) => {
+            let limit = source.handle.limit_rate(schedule);
             source.handle.changed().await;
-            changed.then_some(Answer::Limit(rate)).ok_or_else(Refused::internal)
+            limit.map(|limit| Answer::Limit(limit.rate)).ok_or_else(Refused::internal)
         }
         Request::Retry { name } => {
             let handle = source.handle.clone();

@@ -7,6 +7,7 @@ mod config;
 mod habits;
 mod help;
 mod place;
+pub(crate) mod rates;
 pub(crate) mod settings;
 pub(crate) mod steering;
 mod units;
@@ -243,7 +244,8 @@ pub(crate) struct Options {
     /// Local UDP address and port [default: all addresses, PORT]
     #[arg(long, value_name = "ADDR[:PORT]", help_heading = "Network", hide_short_help = true)]
     bind: Option<String>,
-    /// Limit of all UDP payload sent, in bytes a second: 500K, 20M, 1G
+    /// Limit of all UDP payload sent, in bytes a second: 500K, 20M, or by
+    /// the time: "Mon-Fri 08:00-18:00 2M, 22:00-06:00 off, 20M"
     #[arg(
         long,
         value_name = "RATE",
