@@ -1,14 +1,13 @@
-//! `rft pause`, `resume`, `limit` and `retry`: change what the running rft does, at once. Nothing of
-//! it is remembered by the next start.
+//! `rft pause`, `resume`, `limit`, `retry` and `cancel`: change what the running rft does, at once.
 
-use super::args::steering::{LimitArgs, RetryArgs, SteeringArgs};
+use super::args::steering::{CancelArgs, LimitArgs, RetryArgs, SteeringArgs};
 use super::exit::Failure;
 use super::history::name_of;
 use super::output::clock::Clock;
 use super::output::text;
 use super::{print, status};
-use rft::Status;
-use rft::control::{Answer, ControlError, Request};
+use rft::control::{Answer, CancelledReply, ControlError, Request};
+use rft::{Name, Status};
 use std::num::NonZeroU64;
 use std::path::Path;
 
@@ -48,12 +47,45 @@ pub(crate) fn retry(args: &RetryArgs) -> Result<(), Failure> {
     let dir = &args.rft.dir;
     let name = args.name.as_deref().map(|name| name_of(dir, name)).transpose()?;
     match ask(dir, &Request::Retry { name })? {
-        Answer::Retried(0) => print(b"nothing waits for another attempt\n"),
-        Answer::Retried(1) => print(b"1 entry is offered again now\n"),
-        Answer::Retried(entries) => {
-            print(format!("{} entries are offered again now\n", text::count(entries)).as_bytes())
-        }
+        Answer::Retried(entries) => print(format!("{}\n", retried(entries)).as_bytes()),
         _ => Err(unreadable(dir)),
+    }
+}
+
+/// How many entries are offered again.
+pub(super) fn retried(entries: u64) -> String {
+    match entries {
+        0 => "nothing waits for another attempt".to_owned(),
+        1 => "1 entry is offered again now".to_owned(),
+        entries => format!("{} entries are offered again now", text::count(entries)),
+    }
+}
+
+/// Takes an entry out of the queue.
+///
+/// # Errors
+/// As [`pause`], and exit code 2 for the name.
+pub(crate) fn cancel(args: &CancelArgs) -> Result<(), Failure> {
+    let dir = &args.rft.dir;
+    let name = name_of(dir, &args.name)?;
+    match ask(dir, &Request::Cancel { path: name.clone() })? {
+        Answer::Cancelled(reply) => print(format!("{}\n", cancelled(&name, &reply)).as_bytes()),
+        _ => Err(unreadable(dir)),
+    }
+}
+
+/// What was cancelled, and where it is.
+pub(super) fn cancelled(name: &Name, reply: &CancelledReply) -> String {
+    let what = match reply.entries {
+        1 => text::bytes(reply.bytes),
+        entries => format!("{} entries, {}", text::count(entries), text::bytes(reply.bytes)),
+    };
+    match &reply.moved_to {
+        Some(path) => {
+            let path = text::printable(path);
+            format!("{name} ({what}) is not sent; it is {path} now")
+        }
+        None => format!("{name} ({what}) is not sent until it changes; it stays in Outgoing"),
     }
 }
 

@@ -37,6 +37,25 @@ pub enum Request {
         #[serde(default, with = "crate::status::encoding::optional_name")]
         name: Option<Name>,
     },
+    /// Sends an entry and those beneath it before all that is not urgent. It need not exist yet.
+    Urgent {
+        /// The name.
+        #[serde(flatten, with = "crate::status::encoding::path")]
+        path: Name,
+        /// False if it is urgent no more.
+        #[serde(default = "yes")]
+        urgent: bool,
+    },
+    /// Takes an entry and those beneath it out of the queue.
+    Cancel {
+        /// The name.
+        #[serde(flatten, with = "crate::status::encoding::path")]
+        path: Name,
+    },
+}
+
+fn yes() -> bool {
+    true
 }
 
 /// The part of a request that every version has.
@@ -60,7 +79,8 @@ struct Kind {
 
 impl Request {
     /// Every kind, for the error about an unknown one.
-    const KINDS: [&str; 7] = ["status", "history", "waiting", "pause", "resume", "limit", "retry"];
+    const KINDS: [&str; 9] =
+        ["status", "history", "waiting", "pause", "resume", "limit", "retry", "urgent", "cancel"];
 
     /// Parses a line.
     ///

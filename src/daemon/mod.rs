@@ -9,6 +9,7 @@ mod drain;
 mod events;
 mod handle;
 mod history;
+mod lanes;
 mod lock;
 mod peer;
 mod rate;
@@ -16,6 +17,7 @@ mod scheduled_limit;
 mod session;
 mod setbacks;
 mod snapshots;
+mod steering;
 mod storage;
 #[cfg(test)]
 pub(crate) mod tests;
@@ -25,6 +27,7 @@ pub use events::EventReceiver;
 pub use handle::Handle;
 pub use history::HistoryAtRest;
 pub(crate) use snapshots::SNAPSHOT_INTERVAL;
+pub use steering::{CancelledEntries, SteerError};
 pub use storage::LockedFolders;
 
 use crate::config::{Config, Folders, PeerName};

@@ -103,3 +103,54 @@ impl Current {
             || mono.elapsed() >= ZONE_INTERVAL
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::Arc;
+
+    /// A limit of 7 that believes to be one of 1 until that moment.
+    fn stale(until: Option<SystemTime>, found: SystemTime) -> (Arc<ScheduledLimit>, RateLimit) {
+        let limit = RateLimit::default();
+        let schedule = serde_json::from_str(
+            r#"{"rate":7,"windows":[{"days":["Mon"],"from":"00:00","to":"24:00","rate":7}]}"#,
+        );
+        let scheduled = ScheduledLimit::new(limit.clone(), schedule.unwrap());
+        assert_eq!(limit.get(), Some(7));
+        limit.set(Some(1));
+        let mut current = locked(&scheduled.current);
+        current.now = RateInForce { rate: NonZeroU64::new(1), until };
+        current.found.0 = found;
+        drop(current);
+        (Arc::new(scheduled), limit)
+    }
+
+    async fn follow(scheduled: &Arc<ScheduledLimit>, time: Duration) {
+        let ticks = Ticks::since(Instant::now());
+        let _ = tokio::time::timeout(time, scheduled.follow(ticks)).await;
+    }
+
+    #[tokio::test]
+    async fn the_limit_changes_at_its_edge_and_when_the_clock_is_set_back() {
+        let now = SystemTime::now();
+        let hour = Duration::from_secs(3600);
+        let (scheduled, limit) = stale(Some(now + Duration::from_millis(600)), now);
+        follow(&scheduled, Duration::from_millis(300)).await;
+        assert_eq!(limit.get(), Some(1), "too early");
+        follow(&scheduled, Duration::from_millis(900)).await;
+        assert_eq!((limit.get(), scheduled.get().0.until), (Some(7), None));
+        // The host slept over the edge, or its clock was set forward.
+        let (scheduled, limit) = stale(Some(now - hour), now - 2 * hour);
+        follow(&scheduled, Duration::from_millis(300)).await;
+        assert_eq!(limit.get(), Some(7));
+        // It was set back: the time of the last look is yet to come.
+        let (scheduled, limit) = stale(Some(now + 2 * hour), now + hour);
+        follow(&scheduled, CLOCK_INTERVAL + Duration::from_millis(500)).await;
+        assert_eq!(limit.get(), Some(7));
+        // Another schedule counts at once, whatever the old one waits for.
+        let (scheduled, limit) = stale(Some(now + hour), now);
+        let five = RateSchedule::constant(NonZeroU64::new(5));
+        assert_eq!(scheduled.replace(five), RateInForce { rate: NonZeroU64::new(5), until: None });
+        assert_eq!((limit.get(), scheduled.get().1), (Some(5), None));
+    }
+}

@@ -4,6 +4,7 @@ use super::item::Item;
 use super::mailbox::{Mailbox, locked};
 use super::queue::table::Table;
 use crate::status::Backlog;
+use crate::store::UrgentMarks;
 use std::sync::atomic::AtomicBool;
 use std::sync::mpsc::Sender;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -40,10 +41,12 @@ pub(crate) struct OutboxState {
     pub removal_failed: AtomicBool,
     /// No item is handed out.
     pub paused: AtomicBool,
+    /// Remembers the urgent names.
+    pub urgent: Arc<UrgentMarks>,
 }
 
 impl OutboxState {
-    pub(super) fn new(table: Table, cleanup: Sender<CleanupJob>) -> Self {
+    pub(super) fn new(table: Table, cleanup: Sender<CleanupJob>, urgent: Arc<UrgentMarks>) -> Self {
         Self {
             begun: Instant::now(),
             table: Mutex::new(table),
@@ -55,6 +58,7 @@ impl OutboxState {
             backlog: watch::Sender::new(Backlog { files: 1, bytes: 0 }),
             removal_failed: AtomicBool::new(false),
             paused: AtomicBool::new(false),
+            urgent,
         }
     }
 

@@ -30,6 +30,8 @@ pub enum StreamCode {
     Stopping = 0x13,
     /// The file is unreadable at the moment. The sender may resume it later.
     SourceUnreadable = 0x14,
+    /// The sender's user cancelled the file: it is not sent again under this id.
+    Cancelled = 0x15,
 }
 
 /// The end of a stream that is not complete.
@@ -56,6 +58,7 @@ fn abandoned(code: u64) -> String {
             StreamCode::SourceUnreadable as u64,
             "the peer gave it up: it cannot be read at the moment",
         ),
+        (StreamCode::Cancelled as u64, "the sender cancelled it"),
         (StreamCode::Stopping as u64, "the peer gave it up: it stops, or begins another session"),
     ];
     let known = codes.iter().find(|(known, _)| *known == code);
@@ -73,6 +76,8 @@ pub enum Priority {
     Answer,
     /// A file of one chunk.
     Small(u32),
+    /// A file of many chunks that the user wants to arrive before others.
+    Urgent(u32),
     /// A file of many chunks.
     Bulk(u32),
 }
@@ -85,6 +90,8 @@ impl Priority {
         match self {
             Self::Answer => i32::MAX,
             Self::Small(n) => i32::MAX - 1 - number(n),
+            // Between the small files and the others.
+            Self::Urgent(n) => (1 << 29) - (number(n) & 0x1fff_ffff),
             Self::Bulk(n) => -1 - number(n),
         }
     }

@@ -24,7 +24,7 @@ use rft::config::Folders;
 use settings::Setting;
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use steering::{LimitArgs, RetryArgs, SteeringArgs};
+use steering::{CancelArgs, LimitArgs, RetryArgs, SteeringArgs};
 
 /// The PEER that means: accept any peer that knows the password.
 const LISTEN: &str = "listen";
@@ -80,6 +80,8 @@ pub(crate) enum Command {
     Limit(LimitArgs),
     /// Offer entries again now that wait for another attempt, or were refused
     Retry(RetryArgs),
+    /// Do not send an entry of Outgoing: it is moved to .rft/cancelled
+    Cancel(CancelArgs),
     /// List the files that were sent, received, refused and removed
     History(HistoryArgs),
     /// Print the receipt of a file: hash, size, times, both installations

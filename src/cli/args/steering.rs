@@ -44,3 +44,13 @@ pub(crate) struct RetryArgs {
     #[arg(value_name = "NAME", value_hint = ValueHint::AnyPath)]
     pub(crate) name: Option<PathBuf>,
 }
+
+/// Options of `rft cancel`.
+#[derive(Debug, Args)]
+pub(crate) struct CancelArgs {
+    #[command(flatten)]
+    pub(crate) rft: SteeringArgs,
+    /// The entry of Outgoing, with all in it: its path, or its name below Outgoing
+    #[arg(value_name = "NAME", value_hint = ValueHint::AnyPath)]
+    pub(crate) name: PathBuf,
+}

@@ -309,6 +309,11 @@ pub(crate) fn remaining_of(peer: &PeerStatus) -> String {
 
 /// Why an entry of Outgoing is not delivered yet.
 pub(crate) fn why(waiting: &Waiting) -> String {
+    let reason = reason(waiting);
+    if waiting.urgent { format!("urgent; {reason}") } else { reason }
+}
+
+fn reason(waiting: &Waiting) -> String {
     let after = |text: &str, time: Duration| format!("{text} in {} s", whole_seconds(time));
     let program = |text: &str| match &waiting.program {
         Some(program) => format!("{text}open in {}", text::printable(program)),

@@ -14,6 +14,7 @@ use crate::crypto::seal::{RecordKind, Sealer};
 use crate::event::{Direction, Event, EventSink};
 use crate::failpoint::fail_point;
 use crate::meter::{Meter, Stage};
+use crate::outbox::cancel::Cancelling;
 use crate::outbox::item::Item;
 use crate::proto::codec::Malformed;
 use crate::proto::message::{Accept, Begin, CHUNK_SIZE, EntryKind, Outcome};
@@ -21,7 +22,7 @@ use crate::session::record::{RecordError, RecordReader, RecordWriter, seal_messa
 use crate::store::{Folder, Meta};
 use crate::transport::stream::{Priority, SendHalf, StreamCode};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
 
@@ -35,21 +36,43 @@ const PROGRESS_INTERVAL: Duration = Duration::from_millis(200);
 
 const _: () = assert!(FILE_CHUNK.bytes() as usize == CHUNK_SIZE);
 
+/// A delivery's place among those that are read and sent at once.
+struct Slot<'a> {
+    permit: OwnedSemaphorePermit,
+    /// Whether all of the entry has left.
+    is_whole: &'a AtomicBool,
+}
+
+impl Slot<'_> {
+    /// The stream has taken the last record.
+    fn leave(self) {
+        self.is_whole.store(true, Ordering::Relaxed);
+        drop(self.permit);
+    }
+}
+
 /// Delivers entries of one folder.
 pub(crate) struct Delivery {
     folder: Arc<Folder>,
     events: EventSink,
     small: SmallReader,
     meter: Arc<Meter>,
+    cancelling: Arc<Cancelling>,
     /// The number of streams so far, for their order of priority.
     streams: AtomicU32,
 }
 
 impl Delivery {
     /// Reads from `folder` (Outgoing), and reports progress to `events` and its waits to `meter`.
-    pub(crate) fn new(folder: Arc<Folder>, events: EventSink, meter: Arc<Meter>) -> Self {
+    /// `cancelling` stops deliveries ([`Outbox::cancelling`](crate::outbox::Outbox::cancelling)).
+    pub(crate) fn new(
+        folder: Arc<Folder>,
+        events: EventSink,
+        meter: Arc<Meter>,
+        cancelling: Arc<Cancelling>,
+    ) -> Self {
         let small = SmallReader::new(folder.clone(), meter.clone());
-        Self { folder, events, small, meter, streams: AtomicU32::new(0) }
+        Self { folder, events, small, meter, cancelling, streams: AtomicU32::new(0) }
     }
 
     /// Outgoing.
@@ -71,26 +94,20 @@ impl Delivery {
         compression: Compression,
     ) -> Result<Receipt, DeliverError> {
         let (mut send, sealer) = writer.into_parts();
-        let result = match &item.kind {
-            // An empty file has no content that could wait.
-            EntryKind::File { size }
-                if *size <= CHUNK_SIZE as u64 && (!item.ask_first || *size == 0) =>
-            {
-                self.small(item, &mut send, sealer, reader, slot, compression).await
-            }
-            // Boxed: the future of a small file would be as large as that of a large one.
-            EntryKind::File { .. } => {
-                Box::pin(self.large(item, &mut send, sealer, reader, slot, compression)).await
-            }
-            EntryKind::Folder | EntryKind::Link { .. } => {
-                self.bare(item, &mut send, sealer, reader, slot).await
-            }
+        let is_whole = AtomicBool::new(false);
+        let slot = Slot { permit: slot, is_whole: &is_whole };
+        let delivery = self.entry(item, &mut send, sealer, reader, slot, compression);
+        let result = tokio::select! {
+            biased;
+            result = delivery => result,
+            () = self.cancelling.stops(&item.name, &is_whole) => Err(DeliverError::Cancelled),
         };
         if let Err(error) = &result {
             send.reset(match error {
                 DeliverError::Changed | DeliverError::Opened | DeliverError::OtherContent => {
                     StreamCode::SourceChanged
                 }
+                DeliverError::Cancelled => StreamCode::Cancelled,
                 // None of it was sent.
                 DeliverError::Open => StreamCode::Done,
                 // The same content may follow, from the length that the peer holds.
@@ -105,6 +122,32 @@ impl Delivery {
         result
     }
 
+    async fn entry(
+        &self,
+        item: &Item,
+        send: &mut SendHalf,
+        sealer: Sealer,
+        reader: RecordReader,
+        slot: Slot<'_>,
+        compression: Compression,
+    ) -> Result<Receipt, DeliverError> {
+        match &item.kind {
+            // An empty file has no content that could wait.
+            EntryKind::File { size }
+                if *size <= CHUNK_SIZE as u64 && (!item.ask_first || *size == 0) =>
+            {
+                self.small(item, send, sealer, reader, slot, compression).await
+            }
+            // Boxed: the future of a small file would be as large as that of a large one.
+            EntryKind::File { .. } => {
+                Box::pin(self.large(item, send, sealer, reader, slot, compression)).await
+            }
+            EntryKind::Folder | EntryKind::Link { .. } => {
+                self.bare(item, send, sealer, reader, slot).await
+            }
+        }
+    }
+
     /// Delivers a folder or a link, which consists of its offer alone.
     async fn bare(
         &self,
@@ -112,7 +155,7 @@ impl Delivery {
         send: &mut SendHalf,
         mut sealer: Sealer,
         reader: RecordReader,
-        slot: OwnedSemaphorePermit,
+        slot: Slot<'_>,
     ) -> Result<Receipt, DeliverError> {
         let offer = seal_offer(item, true, &mut sealer)?;
         self.started(item, 0);
@@ -120,7 +163,7 @@ impl Delivery {
         send.write(offer).await.map_err(RecordError::from)?;
         fail_point("send.bare");
         send.finish().await;
-        drop(slot);
+        slot.leave();
         let _waits = self.meter.enter(Stage::Answer);
         check_receipt(read_outcome(reader).await?, None, 0)
     }
@@ -133,7 +176,7 @@ impl Delivery {
         send: &mut SendHalf,
         sealer: Sealer,
         reader: RecordReader,
-        slot: OwnedSemaphorePermit,
+        slot: Slot<'_>,
         compression: Compression,
     ) -> Result<Receipt, DeliverError> {
         let mut waits = self.meter.enter(Stage::Source);
@@ -149,7 +192,7 @@ impl Delivery {
         }
         fail_point("send.small");
         send.finish().await;
-        drop(slot);
+        slot.leave();
         waits.switch(Stage::Answer);
         check_receipt(read_outcome(reader).await?, Some(read), 0)
     }
@@ -163,12 +206,13 @@ impl Delivery {
         send: &mut SendHalf,
         mut sealer: Sealer,
         mut reader: RecordReader,
-        slot: OwnedSemaphorePermit,
+        slot: Slot<'_>,
         compression: Compression,
     ) -> Result<Receipt, DeliverError> {
         let (folder, opened) = (self.folder.clone(), item.clone());
         let file = blocking(move || SourceFile::open(&mut folder.walk(), &opened)).await?;
-        send.set_priority(Priority::Bulk(self.next_stream()));
+        let priority = if item.urgent { Priority::Urgent } else { Priority::Bulk };
+        send.set_priority(priority(self.next_stream()));
         send.write(seal_offer(item, false, &mut sealer)?).await.map_err(RecordError::from)?;
         fail_point("send.offered");
         let mut waits = self.meter.enter(Stage::Answer);
@@ -212,7 +256,7 @@ impl Delivery {
         let read = reading.await.map_err(|error| DeliverError::Internal(error.to_string()))??;
         fail_point("send.last_chunk");
         send.finish().await;
-        drop(slot);
+        slot.leave();
         let _waits = self.meter.enter(Stage::Answer);
         let outcome = match early {
             Some(early) => early,
