@@ -22,3 +22,4 @@ pub mod socket;
 pub mod stream;
 pub mod ticks;
 pub mod tls;
+mod urgent_writers;

@@ -3,6 +3,7 @@
 //!
 //! In production it is a QUIC stream. In tests of a single transfer a pair of pipes replaces it.
 
+use super::urgent_writers::UrgentWriters;
 use bytes::Bytes;
 use quinn::VarInt;
 use std::io;
@@ -106,6 +107,7 @@ pub struct SendBacklog(Arc<BacklogCounts>);
 struct BacklogCounts {
     waiting: AtomicUsize,
     written: AtomicU64,
+    urgent: UrgentWriters,
 }
 
 impl SendBacklog {
@@ -179,6 +181,8 @@ pub struct SendHalf {
     inner: SendInner,
     ended: bool,
     backlog: SendBacklog,
+    /// `None` before it is set.
+    priority: Option<Priority>,
 }
 
 #[derive(Debug)]
@@ -210,6 +214,7 @@ pub fn pipe(buffer: usize) -> ((SendHalf, RecvHalf), (SendHalf, RecvHalf)) {
                 inner: SendInner::Pipe(write),
                 ended: false,
                 backlog: SendBacklog::default(),
+                priority: None,
             },
             RecvHalf { inner: RecvInner::Pipe { read, offset: 0 }, _open: None },
         )
@@ -219,7 +224,8 @@ pub fn pipe(buffer: usize) -> ((SendHalf, RecvHalf), (SendHalf, RecvHalf)) {
 
 impl From<quinn::SendStream> for SendHalf {
     fn from(stream: quinn::SendStream) -> Self {
-        Self { inner: SendInner::Quic(stream), ended: false, backlog: SendBacklog::default() }
+        let (inner, backlog) = (SendInner::Quic(stream), SendBacklog::default());
+        Self { inner, ended: false, backlog, priority: None }
     }
 }
 
@@ -236,7 +242,8 @@ impl SendHalf {
         self
     }
 
-    /// Writes bytes without copying them. Waits while the stream's window is full.
+    /// Writes bytes without copying them. Waits while the stream's window is full, and those of a
+    /// bulk stream while an urgent one has data to write.
     ///
     /// # Errors
     /// [`StreamError`] if the peer will not read them.
@@ -245,7 +252,13 @@ impl SendHalf {
         let length = bytes.len() as u64;
         match &mut self.inner {
             SendInner::Quic(stream) => {
-                stream.write_chunk(bytes).await.map_err(write_error)?;
+                let urgent = &self.backlog.0.urgent;
+                match self.priority {
+                    Some(Priority::Urgent(_)) => write_urgent(stream, bytes, urgent).await,
+                    Some(Priority::Bulk(_)) => write_bulk(stream, bytes, urgent).await,
+                    _ => stream.write_chunk(bytes).await,
+                }
+                .map_err(write_error)?;
                 self.backlog.0.written.fetch_add(length, Ordering::Relaxed);
                 Ok(())
             }
@@ -275,11 +288,41 @@ impl SendHalf {
     }
 
     /// Sets the stream's priority. By default it shares the path with other files of many chunks.
-    pub fn set_priority(&self, priority: Priority) {
+    pub fn set_priority(&mut self, priority: Priority) {
+        self.priority = Some(priority);
         if let SendInner::Quic(stream) = &self.inner {
             let _ = stream.set_priority(priority.priority());
         }
     }
+}
+
+/// Writes bytes while the bulk streams give way.
+async fn write_urgent(
+    stream: &mut quinn::SendStream,
+    bytes: Bytes,
+    urgent: &UrgentWriters,
+) -> Result<(), quinn::WriteError> {
+    let writer = urgent.enter();
+    let mut left = [bytes];
+    while !left[0].is_empty() {
+        stream.write_chunks(&mut left).await?;
+        writer.progressed();
+    }
+    Ok(())
+}
+
+/// Writes bytes, and gives way before each part that QUIC takes.
+async fn write_bulk(
+    stream: &mut quinn::SendStream,
+    bytes: Bytes,
+    urgent: &UrgentWriters,
+) -> Result<(), quinn::WriteError> {
+    let mut left = [bytes];
+    while !left[0].is_empty() {
+        urgent.give_way().await;
+        stream.write_chunks(&mut left).await?;
+    }
+    Ok(())
 }
 
 impl Drop for SendHalf {

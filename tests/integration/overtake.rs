@@ -54,6 +54,32 @@ fn an_urgent_file_overtakes_the_queue_and_large_files_in_flight() {
     until("the marks stay", || marks(&pair.a) == 0);
 }
 
+/// The buffer of unacknowledged data is full of the other files when it comes.
+#[test]
+fn an_urgent_file_gets_the_path_although_many_files_are_in_flight() {
+    let pair = Pair::new();
+    let (_a, mut b) = pair.connected(&["--limit-rate", "4M", "--compress", "never"], &[]);
+    let old = ["old 1", "old 2", "old 3", "old 4"];
+    for name in old {
+        drop_in(&pair.a, name, 12_000_000);
+    }
+    b.waits_for("file_progress", |event| event["path"] == "old 1");
+    std::thread::sleep(Duration::from_secs(2));
+    let received = |b: &mut Running| -> u64 {
+        let events = b.events();
+        let most = |name: &str| {
+            let own = events.iter().filter(|seen| seen.event["path"] == name);
+            own.filter_map(|seen| seen.event["bytes"].as_u64()).max().unwrap_or(0)
+        };
+        old.map(most).iter().sum()
+    };
+    let before = received(&mut b);
+    put(&pair.a, "urgent", 4_000_000, &["--urgent"]);
+    assert_eq!(arrivals(&mut b, 1), ["urgent"]);
+    let meanwhile = received(&mut b) - before;
+    assert!(meanwhile < 11_000_000, "{meanwhile} bytes of the others came before it");
+}
+
 #[test]
 fn it_is_remembered_without_a_running_rft_and_over_a_restart() {
     let pair = Pair::new();

@@ -14,16 +14,15 @@ use rft::event::Direction;
 const MAX_TYPED: usize = 400;
 
 /// The keys and their meanings, for the help.
-pub(super) const HELP: [&str; 9] = [
+pub(super) const HELP: [&str; 8] = [
     "↑ ↓   select a file; Esc selects none",
     "p     pause the sending, or resume it",
     "l     limit the rate: 2M, off, or 08:00-18:00 2M, 10M",
     "r     offer the selected file again, or all that wait for it",
-    "c     cancel the selected file: it is moved to .rft/cancelled",
+    "c     cancel the selected file: it moves to .rft/cancelled",
     "u     send the selected file before all others, or no more",
     "?     show or close this help",
     "q     leave; rft runs on",
-    "",
 ];
 
 /// What the next key is for.
