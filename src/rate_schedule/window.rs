@@ -37,7 +37,7 @@ impl Days {
     /// The number of a day by its name, 0 for Monday; case does not matter.
     pub fn number_of(name: &str) -> Option<u8> {
         let is_name = |day: &&str| day.eq_ignore_ascii_case(name);
-        NAMES.iter().position(|day| is_name(&day)).and_then(|day| u8::try_from(day).ok())
+        NAMES.iter().position(is_name).and_then(|day| u8::try_from(day).ok())
     }
 
     fn has(self, day: Weekday) -> bool {

@@ -79,6 +79,9 @@ fn a_file_in_flight_is_stopped_and_the_peer_drops_its_part() {
     fs::rename(&moved_to, pair.a.outgoing().join("large")).unwrap();
     b.waits_for("file_done", |event| event["path"] == "large");
     assert_eq!(hash_of(&pair.b.incoming().join("large")), hash);
+    status::wait(&pair.a, Duration::from_secs(20), |status| {
+        (status["peers"][0]["send"]["files_left"] == 0).then_some(())
+    });
     refused(&pair.a, "large", "large was sent: the peer has it");
 }
 
@@ -134,7 +137,9 @@ fn what_is_not_queued_is_refused_with_a_sentence() {
     refused(&pair.a, "x.tmp", "it is left alone, or ignored");
     drop_content(&pair.a, "f", "x");
     b.waits_for("file_done", |event| event["path"] == "f");
-    until("it is removed", || !pair.a.outgoing().join("f").exists());
+    status::wait(&pair.a, Duration::from_secs(20), |status| {
+        (status["peers"][0]["send"]["files_left"] == 0).then_some(())
+    });
     refused(&pair.a, "f", "f was sent: the peer has it");
     assert_eq!(run(&pair.a, "cancel", &["../f"]).status.code(), Some(2));
     assert!(!cancelled(&pair.a).exists());
