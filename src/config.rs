@@ -1,5 +1,6 @@
 //! The settings of a process and its peer: plain, validated values.
 
+use crate::rate_schedule::RateSchedule;
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
@@ -65,8 +66,9 @@ pub struct Config {
     pub grace: Duration,
     /// How long the history keeps an entry; with zero there is none.
     pub history: Duration,
-    /// Maximum rate of this side's sending, in bytes of UDP payload per second. All packets count.
-    pub limit_rate: Option<u64>,
+    /// Maximum rate of this side's sending, in bytes of UDP payload per second, by the time of the
+    /// week. All packets count.
+    pub limit_rate: RateSchedule,
     /// Congestion control of this side's sending.
     pub congestion: Congestion,
     /// Whether this side compresses the files that it sends.
@@ -104,7 +106,7 @@ impl Config {
             send_open: None,
             grace: Duration::from_secs(10),
             history: Duration::from_secs(90 * 86_400),
-            limit_rate: None,
+            limit_rate: RateSchedule::default(),
             congestion: Congestion::Bbr,
             compress: Compress::Auto,
             in_flight: 64,

@@ -61,6 +61,8 @@ impl fmt::Debug for EventSink {
 pub enum Cause {
     /// The user renamed, moved, removed or changed the file meanwhile. Nothing is wrong.
     Withdrawn,
+    /// The sender's user cancelled it.
+    Cancelled,
     /// The receiver refused it, with a text that names no file.
     Refused(String),
     /// Another problem, with a text that names no file.
@@ -231,6 +233,19 @@ pub enum Event {
         transfer: TransferId,
         /// Whether it is in `.rft/sent` now (`--after-send archive`).
         archived: bool,
+    },
+    /// The user cancelled an entry of Outgoing: it is not sent.
+    FileCancelled {
+        /// The name below Outgoing.
+        path: Name,
+        /// Bytes of the files of it that the peer does not hold.
+        size: u64,
+        /// How many entries of it the peer does not hold, folders and links included.
+        entries: u64,
+        /// The transfer.
+        transfer: TransferId,
+        /// The path to which it was moved; `None` if it stays in Outgoing (`--after-send keep`).
+        moved_to: Option<String>,
     },
     /// A problem that does not end the process.
     Warning {

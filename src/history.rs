@@ -71,6 +71,8 @@ pub enum HistoryKind {
     Removed,
     /// It was moved from Outgoing to `.rft/sent`, because the peer holds it.
     Archived,
+    /// The sender's user cancelled it: it is not sent.
+    Cancelled,
 }
 
 /// The entries to look for.

@@ -31,6 +31,7 @@ mod peering;
 mod proto;
 #[doc(hidden)]
 pub mod put;
+pub mod rate_schedule;
 mod session;
 pub mod status;
 mod store;
@@ -47,7 +48,9 @@ pub mod internals;
 
 pub use config::{Config, PeerAddress, PeerName};
 pub use crypto::password::{Password, PasswordKey};
-pub use daemon::{Daemon, EventReceiver, Handle, HistoryAtRest, LockedFolders};
+pub use daemon::{
+    CancelledEntries, Daemon, EventReceiver, Handle, HistoryAtRest, LockedFolders, SteerError,
+};
 pub use error::{ErrorKind, Finished, RunError};
 pub use event::{Event, PeerEvent};
 pub use proto::message::{InstallationId, TransferId};

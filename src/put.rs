@@ -3,7 +3,7 @@
 pub use crate::store::{PutError, Skipped};
 
 use crate::proto::name::Name;
-use crate::store::{Folder, PutArea};
+use crate::store::{Folder, PutArea, StoreError, UrgentMarks};
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
@@ -60,6 +60,20 @@ pub enum NotPut {
     /// A copy failed.
     #[error(transparent)]
     Failed(#[from] PutError),
+}
+
+/// Marks names as urgent, or as usual again, for the next process of the state folder `state`. A
+/// running one is asked instead ([`Request::Urgent`](crate::control::Request::Urgent)).
+///
+/// # Errors
+/// [`NotPut::Failed`] if the marks cannot be written.
+pub fn mark_urgent(state: &Path, names: &[&Name], urgent: bool) -> Result<(), NotPut> {
+    let mark = || {
+        let marks = UrgentMarks::at_rest(state)?;
+        let mark = |name: &&Name| if urgent { marks.add(name) } else { marks.remove(name) };
+        names.iter().try_for_each(mark)
+    };
+    mark().map_err(|error: StoreError| PutError::from(error).into())
 }
 
 /// Copies the files into the folder `outgoing`. The names appear when all copies are complete, one

@@ -38,6 +38,12 @@ pub struct Status {
     /// The limit of this side's sending, in bytes per second; `None` without one.
     #[serde(default)]
     pub limit_rate: Option<u64>,
+    /// When `limit_rate` changes by its schedule; `None` if it does not.
+    #[serde(default, with = "encoding::optional_time")]
+    pub limit_until: Option<SystemTime>,
+    /// The schedule of the limit as it is typed; `None` if it does not depend on the time.
+    #[serde(default)]
+    pub limit_schedule: Option<String>,
     /// The peers, in the order of their names.
     pub peers: Vec<PeerStatus>,
 }

@@ -54,6 +54,7 @@ pub(crate) fn main() -> ExitCode {
         Some(Command::Resume(args)) => steer::pause(args, false),
         Some(Command::Limit(args)) => steer::limit(args),
         Some(Command::Retry(args)) => steer::retry(args),
+        Some(Command::Cancel(args)) => steer::cancel(args),
         Some(Command::History(args)) => history::run(args),
         Some(Command::Receipt(args)) => history::run_receipt(args),
         Some(Command::Config(args)) => config::run(&line, args),

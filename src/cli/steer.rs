@@ -1,12 +1,14 @@
-//! `rft pause`, `resume`, `limit` and `retry`: change what the running rft does, at once. Nothing of
-//! it is remembered by the next start.
+//! `rft pause`, `resume`, `limit`, `retry` and `cancel`: change what the running rft does, at once.
 
-use super::args::steering::{LimitArgs, RetryArgs, SteeringArgs};
+use super::args::steering::{CancelArgs, LimitArgs, RetryArgs, SteeringArgs};
 use super::exit::Failure;
 use super::history::name_of;
+use super::output::clock::Clock;
 use super::output::text;
 use super::{print, status};
-use rft::control::{Answer, ControlError, Request};
+use rft::control::{Answer, CancelledReply, ControlError, Request};
+use rft::{Name, Status};
+use std::num::NonZeroU64;
 use std::path::Path;
 
 /// Pauses the sending, or resumes it.
@@ -30,14 +32,11 @@ pub(crate) fn pause(args: &SteeringArgs, paused: bool) -> Result<(), Failure> {
 /// As [`pause`], and exit code 14 for the rate.
 pub(crate) fn limit(args: &LimitArgs) -> Result<(), Failure> {
     let dir = &args.rft.dir;
-    match ask(dir, &Request::Limit { rate: args.rate()? })? {
-        Answer::Limit(Some(rate)) => {
-            let rate = text::rate(rate.get() as f64);
-            print(format!("it sends at most {rate} from now on\n").as_bytes())
-        }
-        Answer::Limit(None) => print(b"it sends without a limit from now on\n"),
-        _ => Err(unreadable(dir)),
-    }
+    let schedule = args.schedule()?;
+    let (answer, status) = exchange(dir, &Request::Limit(schedule))?;
+    let Answer::Limit(rate) = answer else { return Err(unreadable(dir)) };
+    let text = limited(rate, &status, &Clock::system());
+    print(format!("{text}\n").as_bytes())
 }
 
 /// Offers entries again.
@@ -48,13 +47,72 @@ pub(crate) fn retry(args: &RetryArgs) -> Result<(), Failure> {
     let dir = &args.rft.dir;
     let name = args.name.as_deref().map(|name| name_of(dir, name)).transpose()?;
     match ask(dir, &Request::Retry { name })? {
-        Answer::Retried(0) => print(b"nothing waits for another attempt\n"),
-        Answer::Retried(1) => print(b"1 entry is offered again now\n"),
-        Answer::Retried(entries) => {
-            print(format!("{} entries are offered again now\n", text::count(entries)).as_bytes())
-        }
+        Answer::Retried(entries) => print(format!("{}\n", retried(entries)).as_bytes()),
         _ => Err(unreadable(dir)),
     }
+}
+
+/// How many entries are offered again.
+pub(super) fn retried(entries: u64) -> String {
+    match entries {
+        0 => "nothing waits for another attempt".to_owned(),
+        1 => "1 entry is offered again now".to_owned(),
+        entries => format!("{} entries are offered again now", text::count(entries)),
+    }
+}
+
+/// Takes an entry out of the queue.
+///
+/// # Errors
+/// As [`pause`], and exit code 2 for the name.
+pub(crate) fn cancel(args: &CancelArgs) -> Result<(), Failure> {
+    let dir = &args.rft.dir;
+    let name = name_of(dir, &args.name)?;
+    match ask(dir, &Request::Cancel { path: name.clone() })? {
+        Answer::Cancelled(reply) => print(format!("{}\n", cancelled(&name, &reply)).as_bytes()),
+        _ => Err(unreadable(dir)),
+    }
+}
+
+/// What was cancelled, and where it is.
+pub(super) fn cancelled(name: &Name, reply: &CancelledReply) -> String {
+    let what = match reply.entries {
+        1 => text::bytes(reply.bytes),
+        entries => format!("{} entries, {}", text::count(entries), text::bytes(reply.bytes)),
+    };
+    match &reply.moved_to {
+        Some(path) => {
+            let path = text::printable(path);
+            format!("{name} ({what}) is not sent; it is {path} now")
+        }
+        None => format!("{name} ({what}) is not sent until it changes; it stays in Outgoing"),
+    }
+}
+
+/// The limit that is in force now.
+pub(super) fn limited(rate: Option<NonZeroU64>, status: &Status, clock: &Clock) -> String {
+    let until = match (status.limit_until, &status.limit_schedule) {
+        (Some(until), _) => format!("until {}, by its schedule", clock.short(until, status.time)),
+        (None, Some(_)) => "at all times of its schedule".to_owned(),
+        (None, None) => "from now on".to_owned(),
+    };
+    match rate {
+        Some(rate) => format!("it sends at most {} {until}", text::rate(rate.get() as f64)),
+        None => format!("it sends without a limit {until}"),
+    }
+}
+
+/// The answer, and the state after it.
+fn exchange(dir: &Path, request: &Request) -> Result<(Answer, Status), Failure> {
+    let failed = |error: ControlError| status::failed(dir, &error);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(|error| failed(error.into()))?;
+    let exchange = async {
+        let mut client = status::connect(dir).await?;
+        let answer = client.ask(request).await?;
+        Ok((answer, status::ask(&mut client).await?))
+    };
+    runtime.block_on(exchange).map_err(failed)
 }
 
 fn ask(dir: &Path, request: &Request) -> Result<Answer, Failure> {

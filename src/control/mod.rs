@@ -16,7 +16,7 @@ mod socket;
 pub use client::Client;
 pub use error::ControlError;
 pub use programs::name_programs;
-pub use reply::Answer;
+pub use reply::{Answer, CancelledReply};
 pub use request::Request;
 pub use server::ControlSocket;
 

@@ -29,6 +29,23 @@ pub enum Answer {
     Limit(Option<NonZeroU64>),
     /// How many entries are offered again.
     Retried(u64),
+    /// How many entries became urgent, or usual again.
+    Urgent(u64),
+    /// What is not sent.
+    Cancelled(CancelledReply),
+}
+
+/// What was cancelled.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct CancelledReply {
+    /// Entries that are not sent, folders and links included.
+    pub entries: u64,
+    /// Bytes of the files among them.
+    pub bytes: u64,
+    /// Where they are now, with replacement characters if it is not UTF-8; `None` if they stay in
+    /// Outgoing.
+    pub moved_to: Option<String>,
 }
 
 /// Why a request has no answer.

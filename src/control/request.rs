@@ -4,8 +4,8 @@ use super::VERSION;
 use super::reply::Refused;
 use crate::history::HistoryQuery;
 use crate::proto::name::Name;
+use crate::rate_schedule::RateSchedule;
 use serde::{Deserialize, Serialize};
-use std::num::NonZeroU64;
 
 /// Maximum length of a request in bytes, without the end of its line.
 pub(super) const MAX_REQUEST: usize = 32 << 10;
@@ -30,16 +30,32 @@ pub enum Request {
     /// Sends files again.
     Resume,
     /// Changes the limit of the rate.
-    Limit {
-        /// Bytes per second; `None` for no limit.
-        rate: Option<NonZeroU64>,
-    },
+    Limit(RateSchedule),
     /// Offers entries again that wait for another attempt, or were refused until they change.
     Retry {
         /// This one and those beneath it; `None` for all.
         #[serde(default, with = "crate::status::encoding::optional_name")]
         name: Option<Name>,
     },
+    /// Sends an entry and those beneath it before all that is not urgent. It need not exist yet.
+    Urgent {
+        /// The name.
+        #[serde(flatten, with = "crate::status::encoding::path")]
+        path: Name,
+        /// False if it is urgent no more.
+        #[serde(default = "yes")]
+        urgent: bool,
+    },
+    /// Takes an entry and those beneath it out of the queue.
+    Cancel {
+        /// The name.
+        #[serde(flatten, with = "crate::status::encoding::path")]
+        path: Name,
+    },
+}
+
+fn yes() -> bool {
+    true
 }
 
 /// The part of a request that every version has.
@@ -63,7 +79,8 @@ struct Kind {
 
 impl Request {
     /// Every kind, for the error about an unknown one.
-    const KINDS: [&str; 7] = ["status", "history", "waiting", "pause", "resume", "limit", "retry"];
+    const KINDS: [&str; 9] =
+        ["status", "history", "waiting", "pause", "resume", "limit", "retry", "urgent", "cancel"];
 
     /// Parses a line.
     ///

@@ -1,10 +1,10 @@
 //! The serving side: bounded in the number of clients, in the size of their requests and in time.
 
 use super::error::ControlError;
-use super::reply::{Answer, Refused, Reply};
+use super::reply::{Answer, CancelledReply, Refused, Reply};
 use super::request::{MAX_REQUEST, Request};
 use super::socket;
-use crate::daemon::{Handle, SNAPSHOT_INTERVAL};
+use crate::daemon::{CancelledEntries, Handle, SNAPSHOT_INTERVAL, SteerError};
 use crate::history::{HistoryPage, HistoryQuery};
 use crate::status::Status;
 use std::io;
@@ -131,10 +131,10 @@ async fn answer(request: Request, source: &Source) -> Result<Answer, Refused> {
         }
         Request::Pause => paused(source, true).await,
         Request::Resume => paused(source, false).await,
-        Request::Limit { rate } => {
-            let changed = source.handle.limit_rate(rate);
+        Request::Limit(schedule) => {
+            let limit = source.handle.limit_rate(schedule);
             source.handle.changed().await;
-            changed.then_some(Answer::Limit(rate)).ok_or_else(Refused::internal)
+            limit.map(|limit| Answer::Limit(limit.rate)).ok_or_else(Refused::internal)
         }
         Request::Retry { name } => {
             let handle = source.handle.clone();
@@ -142,7 +142,29 @@ async fn answer(request: Request, source: &Source) -> Result<Answer, Refused> {
             source.handle.changed().await;
             retried.ok().flatten().map(Answer::Retried).ok_or_else(Refused::internal)
         }
+        Request::Urgent { path, urgent } => {
+            let set = move |handle: Handle| handle.set_urgent(&path, urgent);
+            steer(source, set).await.map(Answer::Urgent)
+        }
+        Request::Cancel { path } => {
+            let CancelledEntries { entries, bytes, moved_to, .. } =
+                steer(source, move |handle| handle.cancel(&path)).await?;
+            let moved_to = moved_to.map(|path| path.display().to_string());
+            Ok(Answer::Cancelled(CancelledReply { entries, bytes, moved_to }))
+        }
     }
+}
+
+/// Carries out a command about an entry, which waits for a disk or for sessions.
+async fn steer<T: Send + 'static>(
+    source: &Source,
+    command: impl FnOnce(Handle) -> Option<Result<T, SteerError>> + Send + 'static,
+) -> Result<T, Refused> {
+    let handle = source.handle.clone();
+    let done = tokio::task::spawn_blocking(move || command(handle)).await;
+    source.handle.changed().await;
+    let done = done.ok().flatten().ok_or_else(Refused::internal)?;
+    done.map_err(|error| Refused::failed(error.to_string()))
 }
 
 async fn paused(source: &Source, paused: bool) -> Result<Answer, Refused> {

@@ -7,9 +7,9 @@ use super::{Daemon, MAX_NAMED};
 use crate::error::{Finished, RunError};
 use crate::history::{HistoryPage, HistoryQuery};
 use crate::proto::name::Name;
+use crate::rate_schedule::{RateInForce, RateSchedule};
 use crate::status::{Status, WaitingEntries};
 use std::fmt;
-use std::num::NonZeroU64;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use tokio::sync::watch;
 
@@ -91,13 +91,10 @@ impl Handle {
         true
     }
 
-    /// Limits sending to this many bytes of UDP payload per second from now on; `None` for no limit.
-    /// Returns false once the process has ended.
-    pub fn limit_rate(&self, rate: Option<NonZeroU64>) -> bool {
-        let Some(daemon) = self.daemon.upgrade() else { return false };
-        daemon.limit.set(rate.map(NonZeroU64::get));
-        tracing::info!(?rate, "the user changed the limit of the rate");
-        true
+    /// Limits sending by this schedule from now on. Returns the limit that is in force, `None` once
+    /// the process has ended.
+    pub fn limit_rate(&self, schedule: RateSchedule) -> Option<RateInForce> {
+        Some(self.daemon.upgrade()?.limit.replace(schedule))
     }
 
     /// Offers entries again that wait for another attempt, or were refused until they change; with

@@ -250,10 +250,11 @@ impl PeerHistory {
                 })
             }
             Event::FileFailed { direction, path, size, transfer, error, cause, .. } => {
-                let kind = match cause {
-                    Cause::Withdrawn => return None,
-                    Cause::Refused(_) => HistoryKind::Refused,
-                    Cause::Fault(_) => HistoryKind::Failed,
+                let kind = match (cause, direction) {
+                    (Cause::Withdrawn, _) | (Cause::Cancelled, Direction::Send) => return None,
+                    (Cause::Cancelled, Direction::Receive) => HistoryKind::Cancelled,
+                    (Cause::Refused(_), _) => HistoryKind::Refused,
+                    (Cause::Fault(_), _) => HistoryKind::Failed,
                 };
                 let mut failures = locked(&self.failures);
                 if failures.len() >= MAX_FAILURES {
@@ -264,6 +265,12 @@ impl PeerHistory {
                     error: Some(error.clone()),
                     ..common(kind, *direction, path, *size, *transfer)
                 })
+            }
+            // An attempt of it may have failed before.
+            Event::FileCancelled { path, size, transfer, .. } => {
+                let (kind, direction) = (HistoryKind::Cancelled, Direction::Send);
+                locked(&self.failures).remove(&(direction, path.clone()));
+                Some(common(kind, direction, path, *size, *transfer))
             }
             Event::FileRemoved { path, size, transfer, archived } => {
                 let kind = if *archived { HistoryKind::Archived } else { HistoryKind::Removed };

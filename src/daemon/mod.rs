@@ -9,13 +9,16 @@ mod drain;
 mod events;
 mod handle;
 mod history;
+mod lanes;
 mod lock;
 mod peer;
 mod pulse;
 mod rate;
+mod scheduled_limit;
 mod session;
 mod setbacks;
 mod snapshots;
+mod steering;
 mod storage;
 #[cfg(test)]
 pub(crate) mod tests;
@@ -25,6 +28,7 @@ pub use events::EventReceiver;
 pub use handle::Handle;
 pub use history::HistoryAtRest;
 pub(crate) use snapshots::SNAPSHOT_INTERVAL;
+pub use steering::{CancelledEntries, SteerError};
 pub use storage::LockedFolders;
 
 use crate::config::{Config, Folders, PeerName};
@@ -41,15 +45,16 @@ use crate::status::Status;
 use crate::store::StoreError;
 use crate::transport::endpoint::{Endpoint, EndpointError};
 use crate::transport::port::Port;
-use crate::transport::rate_limit::RateLimit;
 use crate::transport::ticks::Ticks;
 use events::Events;
 use peer::Peer;
 use pulse::{Pulse, PulseRequests};
 use rand::rngs::SysRng;
+use scheduled_limit::ScheduledLimit;
 use snapshots::Snapshots;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::num::NonZeroU64;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::{Duration, Instant, SystemTime};
 use storage::Storage;
@@ -68,7 +73,7 @@ pub struct Daemon {
     begun: Instant,
     /// The address of the UDP socket.
     local: SocketAddr,
-    limit: RateLimit,
+    limit: ScheduledLimit,
     peers: BTreeMap<PeerName, Arc<Peer>>,
     storage: Storage,
 }
@@ -159,7 +164,7 @@ impl Daemon {
         let daemon = Arc::new(Self {
             begun,
             local: endpoint.local,
-            limit: endpoint.limit.clone(),
+            limit: ScheduledLimit::new(endpoint.limit.clone(), config.limit_rate.clone()),
             peers,
             storage,
         });
@@ -198,12 +203,15 @@ impl Daemon {
     /// A snapshot, with at most `max_named` waiting entries of each peer by name.
     fn status(&self, max_named: usize) -> Status {
         let peers = self.peers.values().map(|peer| peer.status(max_named)).collect();
+        let (limit, limit_schedule) = self.limit.get();
         Status {
             time: SystemTime::now(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             uptime: self.begun.elapsed(),
             local: self.local,
-            limit_rate: self.limit.get(),
+            limit_rate: limit.rate.map(NonZeroU64::get),
+            limit_until: limit.until,
+            limit_schedule,
             peers,
         }
     }
@@ -317,6 +325,8 @@ async fn serve(
     let mut totals = totals::keep(daemon);
     let mut histories = history::keep(&daemon.storage.history);
     tokio::pin!(drained);
+    let limits = daemon.limit.follow(ticks);
+    tokio::pin!(limits);
     let result = loop {
         tokio::select! {
             Some((session, control)) = adopted.recv() => {
@@ -327,6 +337,7 @@ async fn serve(
                 }
             }
             Some(_) = sessions.join_next() => {}
+            () = &mut limits => {}
             Some(error) = failed.recv() => break Err(error),
             Some(answer) = pulse_requests.recv() => drop(answer.send(())),
             error = daemon.folder_lost(ticks) => break Err(error.into()),

@@ -13,14 +13,16 @@ use crate::error::RunError;
 use crate::event::{Direction, Event, EventSink};
 use crate::inbox::{self, Inbox};
 use crate::meter::Meter;
-use crate::outbox::{Delivery, Outbox, OutboxConfig};
+use crate::outbox::{Delivery, Outbox, OutboxConfig, WaitingEntry};
 use crate::proto::name::Name;
 use crate::session::Session;
 use crate::status::{
     Backlog, Bottleneck, DirectionStatus, PastSession, PathStatus, PeerStatus, SessionEnd,
     SessionRole, SessionStatus, WaitReason, Waiting, WaitingEntries,
 };
-use crate::store::{Folder, Ledger, Remover, StoreError, clear_put_area};
+use crate::store::{
+    CancelledFiles, Folder, Ledger, Remover, StoreError, UrgentMarks, clear_put_area,
+};
 use std::collections::{HashMap, HashSet};
 use std::path::Path;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -104,6 +106,8 @@ impl Peer {
         let outbox = OutboxConfig {
             outgoing: outgoing.clone(),
             remover: open_remover(config, &outgoing, storage)?,
+            cancelled: Some(CancelledFiles::of(outgoing.clone(), &storage.state)),
+            urgent: Arc::new(UrgentMarks::of(&storage.state)),
             ledger: storage.ledger.clone(),
             after_send: config.after_send,
             waits: config.waits,
@@ -113,13 +117,15 @@ impl Peer {
             watch: true,
             drain: config.drain,
         };
+        let outbox = Outbox::start(outbox, events.clone())?;
+        let cancelling = outbox.cancelling();
         let (incoming, ledger) = (storage.incoming.clone(), storage.ledger.clone());
         let committer = storage.committer.clone();
         let meter = Arc::new(Meter::new());
         Ok(Self {
             name,
-            outbox: Outbox::start(outbox, events.clone())?,
-            delivery: Delivery::new(outgoing, events.clone(), meter.clone()),
+            outbox,
+            delivery: Delivery::new(outgoing, events.clone(), meter.clone(), cancelling),
             inbox: Inbox::new(
                 incoming,
                 ledger,
@@ -217,9 +223,10 @@ impl Peer {
     }
 
     /// Waiting entries with what is known of the reason.
-    fn explained(&self, named: Vec<(Name, WaitReason)>) -> Vec<Waiting> {
-        let explain = |(name, reason): (Name, WaitReason)| {
+    fn explained(&self, named: Vec<WaitingEntry>) -> Vec<Waiting> {
+        let explain = |WaitingEntry { name, reason, urgent }: WaitingEntry| {
             let mut waiting = Waiting::new(name, reason);
+            waiting.urgent = urgent;
             match reason {
                 WaitReason::Backoff(_)
                 | WaitReason::Occupied(_)

@@ -1,11 +1,12 @@
 //! The work of one session: files in both directions, and the control messages.
 
 use super::bottleneck::{Constraints, SAMPLE_INTERVAL};
+use super::lanes::{self, Lane, Sending};
 use super::peer::Peer;
 use crate::error::RunError;
 use crate::event::{Cause, Direction, Event};
 use crate::failpoint::fail_point;
-use crate::outbox::{Compression, DeliverError, Item, Receipt, Retry};
+use crate::outbox::{DeliverError, Item, Receipt, Retry};
 use crate::proto::message::{CHUNK_SIZE, Control, EntryKind, Refusal};
 use crate::proto::name::Name;
 use crate::session::record::RecordError;
@@ -21,8 +22,6 @@ use tokio::task::JoinSet;
 const BACKLOG_INTERVAL: Duration = Duration::from_millis(200);
 /// Minimum time between two `Limits` messages, unless nothing is in flight any more.
 const LIMITS_INTERVAL: Duration = Duration::from_secs(1);
-/// Maximum number of open file streams of this side; the peer may grant fewer.
-const MAX_STREAMS: u32 = 4096;
 
 /// Serves one session until its connection ends.
 pub(super) async fn run(peer: Arc<Peer>, session: Arc<Session>, control: ControlReceiver) {
@@ -44,7 +43,9 @@ pub(super) async fn run(peer: Arc<Peer>, session: Arc<Session>, control: Control
     fail_point("session.begun");
 
     let mut parts = JoinSet::new();
-    parts.spawn(send_files(peer.clone(), session.clone()));
+    let sending = Sending::new(&peer, &session);
+    parts.spawn(send_files(peer.clone(), session.clone(), sending.clone(), Lane::All));
+    parts.spawn(send_files(peer.clone(), session.clone(), sending, Lane::Urgent));
     parts.spawn(receive_files(peer.clone(), session.clone()));
     parts.spawn(tell_backlog(peer.clone(), session.clone()));
     parts.spawn(tell_forgotten(peer.clone(), session.clone()));
@@ -60,21 +61,15 @@ pub(super) async fn run(peer: Arc<Peer>, session: Arc<Session>, control: Control
 }
 
 /// Delivers the ready entries of the outbox, many at once.
-async fn send_files(peer: Arc<Peer>, session: Arc<Session>) {
+async fn send_files(peer: Arc<Peer>, session: Arc<Session>, sending: Sending, lane: Lane) {
     let _guard = session.closes_on_panic();
-    let slots = Arc::new(Semaphore::new(peer.in_flight));
-    let streams = Arc::new(Semaphore::new(session.grant().min(MAX_STREAMS) as usize));
-    let compression =
-        Compression::new(peer.compress && session.accepts_compressed(), session.link_rate());
+    let slots = Arc::new(Semaphore::new(lane.places(&peer)));
+    let Sending { streams, compression } = sending;
     let mut deliveries = JoinSet::new();
     loop {
-        let (Ok(slot), Ok(stream)) =
-            (slots.clone().acquire_owned().await, streams.clone().acquire_owned().await)
-        else {
-            return;
-        };
+        let Ok(slot) = slots.clone().acquire_owned().await else { return };
         while deliveries.try_join_next().is_some() {}
-        let mut handed = Handed { item: Some(peer.outbox.next().await), peer: peer.clone() };
+        let Some((mut handed, stream)) = lanes::next(&peer, &streams, lane).await else { return };
         let Ok((writer, reader)) = session.open_file().await else { return };
         let (peer, compression) = (peer.clone(), compression.clone());
         let is_large = handed.item.as_ref().is_some_and(|item| item.size() > CHUNK_SIZE as u64);
@@ -96,29 +91,6 @@ async fn send_files(peer: Arc<Peer>, session: Arc<Session>) {
             deliveries.spawn_on(delivery, session.quic_thread());
         } else {
             deliveries.spawn(delivery);
-        }
-    }
-}
-
-/// An item from the outbox. Dropping it returns it, unless its delivery has ended.
-struct Handed {
-    item: Option<Item>,
-    peer: Arc<Peer>,
-}
-
-impl Handed {
-    /// Its delivery has ended: it is not returned.
-    fn ended(&mut self) {
-        self.item = None;
-    }
-}
-
-impl Drop for Handed {
-    fn drop(&mut self) {
-        if let Some(item) = self.item.take() {
-            // A file that triggers a bug would trigger it again at once.
-            let retry = if std::thread::panicking() { Retry::After } else { Retry::Now };
-            self.peer.outbox.failed(item, retry);
         }
     }
 }
@@ -184,7 +156,7 @@ fn finish(peer: &Peer, mut item: Item, result: Result<Receipt, DeliverError>, be
         transfer,
         error: if withdrawn { WITHDRAWN.to_owned() } else { sentence_of(&error) },
         cause: if withdrawn { Cause::Withdrawn } else { cause_of(&error) },
-        retry: !withdrawn && !matches!(retry, Retry::WhenChanged),
+        retry: !withdrawn && !matches!(retry, Retry::WhenChanged | Retry::Cancelled),
     });
     peer.outbox.failed(item, retry);
 }
@@ -195,6 +167,7 @@ fn retry_of(error: &DeliverError) -> Retry {
         DeliverError::Changed => Retry::Changed,
         DeliverError::Open | DeliverError::Opened => Retry::Open,
         DeliverError::OtherContent => Retry::Forget,
+        DeliverError::Cancelled => Retry::Cancelled,
         DeliverError::Source(error) if error.is_not_found() => Retry::Changed,
         DeliverError::Source(_) => Retry::WhenReadable,
         DeliverError::Refused { reason, .. } if reason.is_in_the_way() => Retry::WhenFree,
@@ -232,6 +205,7 @@ fn sentence_of(error: &DeliverError) -> String {
 fn cause_of(error: &DeliverError) -> Cause {
     match error {
         DeliverError::Changed => Cause::Withdrawn,
+        DeliverError::Cancelled => Cause::Cancelled,
         DeliverError::Source(error) => Cause::Fault(error.cause()),
         DeliverError::Refused { reason, .. } => Cause::Refused(reason.to_string()),
         error => Cause::Fault(error.to_string()),

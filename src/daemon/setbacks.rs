@@ -51,7 +51,8 @@ fn kind_of(error: &DeliverError) -> Option<SetbackKind> {
         DeliverError::Changed
         | DeliverError::Open
         | DeliverError::Opened
-        | DeliverError::OtherContent => return None,
+        | DeliverError::OtherContent
+        | DeliverError::Cancelled => return None,
         DeliverError::Record(_) | DeliverError::Hash(_) | DeliverError::Internal(_) => {
             SetbackKind::Failed
         }

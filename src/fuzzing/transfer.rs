@@ -156,6 +156,7 @@ impl VersionedFile {
             attempt: 0,
             first_offer,
             snapshot: false,
+            urgent: false,
             ask_first: false,
             content: None,
         }
@@ -277,7 +278,8 @@ async fn run(
 ) {
     let outgoing = Arc::new(Folder::open(&file.folder, false).unwrap());
     let item = file.item(&outgoing, faults.first_offer);
-    let delivery = Delivery::new(outgoing, EventSink::none(), Arc::new(Meter::new()));
+    let delivery =
+        Delivery::new(outgoing, EventSink::none(), Arc::new(Meter::new()), Arc::default());
     let ((a_send, a_recv), a_far) = pipe(64 * 1024);
     let (b_near, (b_send, b_recv)) = pipe(64 * 1024);
     let keys = keys();

@@ -121,6 +121,7 @@ fn code_of(kind: HistoryKind) -> u8 {
         HistoryKind::Failed => 3,
         HistoryKind::Removed => 4,
         HistoryKind::Archived => 5,
+        HistoryKind::Cancelled => 6,
     }
 }
 
@@ -132,6 +133,7 @@ fn kind_of(code: u8) -> Result<HistoryKind, Malformed> {
         3 => HistoryKind::Failed,
         4 => HistoryKind::Removed,
         5 => HistoryKind::Archived,
+        6 => HistoryKind::Cancelled,
         _ => return Err(Malformed),
     })
 }

@@ -14,7 +14,7 @@ use super::error::{ReceiveError, refused};
 use super::refused::RefusedOffers;
 use super::report::TransferReport;
 use crate::crypto::seal::RecordKind;
-use crate::event::{Direction, Event, EventSink};
+use crate::event::{Cause, Direction, Event, EventSink};
 use crate::failpoint::fail_point;
 use crate::meter::Meter;
 use crate::proto::message::{EntryKind, Offer, Outcome, Refusal};
@@ -125,8 +125,11 @@ impl Inbox {
         let offered = Instant::now();
         let mut started = None;
         let result = self.receive_entry(&offer, &mut writer, reader, &mut started).await;
-        let withdrawn =
-            matches!(&result, Err(ReceiveError::Record(error)) if error.is_withdrawal());
+        let given_up = match &result {
+            Err(ReceiveError::Record(error)) if error.is_withdrawal() => Some(Cause::Withdrawn),
+            Err(ReceiveError::Record(error)) if error.is_cancelled() => Some(Cause::Cancelled),
+            _ => None,
+        };
         let (outcome, error) = match result {
             Ok(outcome) => (outcome, None),
             Err(ReceiveError::Refused { reason, detail }) => {
@@ -154,7 +157,7 @@ impl Inbox {
             }
         };
         if is_news {
-            TransferReport { offer, outcome, started, withdrawn, offered }.emit(&self.events);
+            TransferReport { offer, outcome, started, given_up, offered }.emit(&self.events);
         }
         sent
     }

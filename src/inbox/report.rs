@@ -10,8 +10,8 @@ pub(super) struct TransferReport {
     pub outcome: Outcome,
     /// Bytes that were held when it began; `None` if it never began.
     pub started: Option<u64>,
-    /// The sender gave it up, since its user changed or removed the file.
-    pub withdrawn: bool,
+    /// Why the sender gave it up, if its user changed, removed or cancelled the file.
+    pub given_up: Option<Cause>,
     /// Time of the offer.
     pub offered: Instant,
 }
@@ -19,7 +19,7 @@ pub(super) struct TransferReport {
 impl TransferReport {
     /// Emits the events. A repeated receipt has none.
     pub(super) fn emit(&self, events: &EventSink) {
-        let Self { offer, outcome, started, withdrawn, offered } = self;
+        let Self { offer, outcome, started, given_up, offered } = self;
         let (path, transfer) = (offer.name.clone(), offer.id);
         match outcome {
             Outcome::Done { hash, saved_as } => events.emit(Event::FileDone {
@@ -50,15 +50,15 @@ impl TransferReport {
                     size: offer.size(),
                     transfer,
                     error,
-                    cause: match reason {
-                        _ if *withdrawn => Cause::Withdrawn,
+                    retry: *given_up != Some(Cause::Cancelled)
+                        && (reason.retry_helps() || reason.is_in_the_way()),
+                    cause: given_up.clone().unwrap_or_else(|| match reason {
                         Refusal::Stopping => Cause::Fault(detail.clone()),
                         Refusal::Corrupt | Refusal::Storage | Refusal::Busy => {
                             Cause::Fault(local_reason(*reason).to_owned())
                         }
                         reason => Cause::Refused(local_reason(*reason).to_owned()),
-                    },
-                    retry: reason.retry_helps() || reason.is_in_the_way(),
+                    }),
                 });
             }
         }

@@ -2,7 +2,7 @@
 
 use crate::cause;
 use crate::config::{AfterSend, TempNames, Waits};
-use crate::store::{Folder, Ledger, Remover};
+use crate::store::{CancelledFiles, Folder, Ledger, Remover, UrgentMarks};
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,6 +14,10 @@ pub(crate) struct OutboxConfig {
     pub outgoing: Arc<Folder>,
     /// Removes or archives delivered entries. Not needed with [`AfterSend::Keep`].
     pub remover: Option<Remover>,
+    /// Takes cancelled entries out of the folder. Not needed with [`AfterSend::Keep`].
+    pub cancelled: Option<CancelledFiles>,
+    /// Remembers the urgent names.
+    pub urgent: Arc<UrgentMarks>,
     /// Holds the origin of transfer ids, and remembers kept entries that were delivered.
     pub ledger: Arc<Ledger>,
     /// The fate of an entry once the peer holds it.

@@ -23,6 +23,8 @@ pub(crate) struct Item {
     pub first_offer: bool,
     /// It is sent although a program has it open for writing (`--send-open`).
     pub snapshot: bool,
+    /// It overtakes items that are not urgent.
+    pub urgent: bool,
     /// The peer had something else at its path: the content waits for the peer's answer.
     pub ask_first: bool,
     /// BLAKE3 of a file's content, once the peer holds it. [`Item::meta`] is of the same moment.
@@ -56,6 +58,8 @@ pub(crate) enum Retry {
     WhenFree,
     /// Not before it changes or one of the two programs is restarted: the peer refused it for good.
     WhenChanged,
+    /// Not before the user's cancelling of it has ended; then at once, if it is still there.
+    Cancelled,
     /// When it has settled again: it changed or vanished.
     Changed,
     /// When no program has it open for writing any more.

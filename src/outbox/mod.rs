@@ -49,7 +49,9 @@
 //! | `queue` | pure: the table of all entries, their life cycle, the order of sending |
 //! | `send` | one entry over one stream |
 //! | `cleanup` | the cleanup thread |
+//! | `cancel` | the user cancels entries |
 
+mod cancel;
 mod cleanup;
 mod config;
 #[cfg(any(test, feature = "fuzzing"))]
@@ -63,9 +65,11 @@ mod state;
 mod tests;
 mod watch;
 
+pub(crate) use cancel::{Cancelled, NotCancelled, STOP_TIMEOUT};
 pub(crate) use config::{OutboxConfig, OutboxError};
 pub(crate) use item::{Item, Retry};
-pub(crate) use queue::waiting::WaitingList;
+pub(crate) use queue::steering::NotPending;
+pub(crate) use queue::waiting::{WaitingEntry, WaitingList};
 pub(crate) use send::answer::Receipt;
 pub(crate) use send::compress::Compression;
 pub(crate) use send::deliver::Delivery;
@@ -76,13 +80,14 @@ use crate::event::EventSink;
 use crate::proto::message::{MAX_FORGET, TransferId};
 use crate::proto::name::Name;
 use crate::status::Backlog;
-use crate::store::Remover;
+use crate::store::{Remover, StoreError};
+use cancel::Canceller;
 use cleanup::Cleanup;
 use queue::table::Table;
 use state::OutboxState;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc;
+use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
 use tokio::sync::watch::Receiver;
@@ -97,6 +102,7 @@ const SCAN_ROUND_CHECK: Duration = Duration::from_millis(20);
 #[derive(Debug, Clone)]
 pub(crate) struct Outbox {
     state: Arc<OutboxState>,
+    canceller: Arc<Canceller>,
     _threads: Arc<Threads>,
 }
 
@@ -122,7 +128,7 @@ impl Outbox {
     ///
     /// # Errors
     /// [`OutboxError::Thread`].
-    pub(crate) fn start(config: OutboxConfig, events: EventSink) -> Result<Self, OutboxError> {
+    pub(crate) fn start(mut config: OutboxConfig, events: EventSink) -> Result<Self, OutboxError> {
         // Before the first scan, so that no entry is seen half removed.
         if let Some(Err(error)) = config.remover.as_ref().map(Remover::recover) {
             events.warn(
@@ -131,27 +137,44 @@ impl Outbox {
             );
         }
         let keep = config.after_send == AfterSend::Keep;
+        let canceller = Canceller {
+            files: config.cancelled.take().filter(|_| !keep),
+            ledger: Arc::clone(&config.ledger),
+            told: Arc::default(),
+            turn: Mutex::default(),
+        };
         let mut table = Table::new(config.ledger.origin(), config.waits, keep);
         (table.send_open, table.drain) = (config.send_open, config.drain);
         let (jobs, inbox) = mpsc::channel();
-        let state = Arc::new(OutboxState::new(table, jobs));
+        let urgent = Arc::clone(&config.urgent);
+        table.recall_urgent(urgent.list());
+        let state = Arc::new(OutboxState::new(table, jobs, urgent));
         let mut threads = Threads { state: Arc::clone(&state), handles: Vec::new() };
         let cleanup = Cleanup::new(&config, Arc::clone(&state), events.clone());
         let reconcile = Reconcile::new(&config, Arc::clone(&state), events);
         let remover = config.remover;
         threads.spawn("rft-cleanup", move || cleanup.run(remover.as_ref(), &inbox))?;
         threads.spawn("rft-scan", move || reconcile.run())?;
-        Ok(Self { state, _threads: Arc::new(threads) })
+        Ok(Self { state, canceller: Arc::new(canceller), _threads: Arc::new(threads) })
     }
 
-    /// Waits for the next ready item, which is in flight from then on. Small items and old items
-    /// take turns. Cancel-safe: no item is lost when this is dropped.
+    /// Waits for the next ready item, which is in flight from then on. Urgent items come first;
+    /// then small items and old items take turns. Cancel-safe: no item is lost when this is dropped.
     pub(crate) async fn next(&self) -> Item {
+        self.next_by(Table::pop).await
+    }
+
+    /// As [`Outbox::next`], for urgent items only.
+    pub(crate) async fn next_urgent(&self) -> Item {
+        self.next_by(Table::pop_urgent).await
+    }
+
+    async fn next_by(&self, pop: fn(&mut Table) -> Option<Item>) -> Item {
         loop {
             let ready = self.state.ready.notified();
             tokio::pin!(ready);
             ready.as_mut().enable();
-            if let Some(item) = self.try_next() {
+            if let Some(item) = self.take_by(pop) {
                 return item;
             }
             ready.await;
@@ -159,11 +182,33 @@ impl Outbox {
     }
 
     /// The next item if one is ready now, and the outbox is not paused.
-    pub(crate) fn try_next(&self) -> Option<Item> {
+    fn take_by(&self, pop: fn(&mut Table) -> Option<Item>) -> Option<Item> {
         if self.is_paused() {
             return None;
         }
-        self.state.table().pop()
+        pop(&mut self.state.table())
+    }
+
+    #[cfg(test)]
+    fn try_next(&self) -> Option<Item> {
+        self.take_by(Table::pop)
+    }
+
+    /// From now on the name and everything beneath it is sent before all that is not urgent, or is
+    /// so no more; an entry of the name need not exist yet. The next process remembers it. Returns
+    /// how many entries it changes.
+    ///
+    /// # Errors
+    /// [`StoreError`] if it cannot be written down: nothing is changed.
+    pub(crate) fn set_urgent(&self, name: &Name, urgent: bool) -> Result<u64, StoreError> {
+        if urgent {
+            self.state.urgent.add(name)?;
+        } else {
+            self.state.urgent.remove(name)?;
+        }
+        let entries = self.state.table().set_urgent(name, urgent);
+        self.state.mailbox.send(|mail| mail.woken = true);
+        Ok(entries)
     }
 
     /// Hands out no item from now on, or hands them out again.

@@ -4,6 +4,7 @@ use super::item::Item;
 use super::mailbox::{Mailbox, locked};
 use super::queue::table::Table;
 use crate::status::Backlog;
+use crate::store::UrgentMarks;
 use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::mpsc::Sender;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -42,10 +43,12 @@ pub(crate) struct OutboxState {
     pub paused: AtomicBool,
     /// Rounds that the scan thread has completed.
     pub scan_rounds: AtomicU64,
+    /// Remembers the urgent names.
+    pub urgent: Arc<UrgentMarks>,
 }
 
 impl OutboxState {
-    pub(super) fn new(table: Table, cleanup: Sender<CleanupJob>) -> Self {
+    pub(super) fn new(table: Table, cleanup: Sender<CleanupJob>, urgent: Arc<UrgentMarks>) -> Self {
         Self {
             begun: Instant::now(),
             table: Mutex::new(table),
@@ -58,6 +61,7 @@ impl OutboxState {
             removal_failed: AtomicBool::new(false),
             paused: AtomicBool::new(false),
             scan_rounds: AtomicU64::new(0),
+            urgent,
         }
     }
 

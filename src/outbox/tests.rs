@@ -7,11 +7,11 @@ mod selection;
 use super::*;
 use crate::config::{Folders, TempNames, Waits};
 use crate::event::Event;
-use crate::store::{Folder, Ledger, StateDir};
+use crate::store::{CancelledFiles, Folder, Ledger, StateDir, UrgentMarks};
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
+
 use std::time::{Duration, Instant};
 use tokio::time::timeout;
 
@@ -50,6 +50,7 @@ impl TestDirs {
         let outgoing = Arc::new(Folder::open(&self.path(""), true).unwrap());
         let remover = Remover::open(Arc::clone(&outgoing), &self.state).unwrap();
         let ledger = Arc::clone(&self.ledger);
+        let cancelled = Arc::clone(&outgoing);
         let warnings = Arc::clone(&self.warnings);
         let events = EventSink::new(move |event| {
             if let Event::Warning { path, message } = event {
@@ -62,6 +63,8 @@ impl TestDirs {
         let config = OutboxConfig {
             outgoing,
             remover: Some(remover),
+            cancelled: Some(CancelledFiles::of(cancelled, &self.state)),
+            urgent: Arc::new(UrgentMarks::of(&self.state)),
             ledger,
             after_send,
             waits: Waits { settle, after_close, empty_folder: brief, emptied_folder: brief },

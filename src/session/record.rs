@@ -29,7 +29,16 @@ pub enum RecordError {
 impl RecordError {
     /// Whether the sender gave up the stream because the file had changed.
     pub fn is_withdrawal(&self) -> bool {
-        matches!(self, Self::Stream(StreamError::Abandoned(code)) if *code == StreamCode::SourceChanged as u64)
+        self.has(StreamCode::SourceChanged)
+    }
+
+    /// Whether the sender's user cancelled the file.
+    pub fn is_cancelled(&self) -> bool {
+        self.has(StreamCode::Cancelled)
+    }
+
+    fn has(&self, wanted: StreamCode) -> bool {
+        matches!(self, Self::Stream(StreamError::Abandoned(code)) if *code == wanted as u64)
     }
 }
 

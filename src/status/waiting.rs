@@ -19,6 +19,9 @@ pub struct Waiting {
     /// What the last attempt ended with.
     #[serde(flatten, default, skip_serializing_if = "Option::is_none")]
     pub setback: Option<Setback>,
+    /// It overtakes entries that are not urgent.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub urgent: bool,
     /// The program that has it open for writing, where the system tells. Only a command looks for it
     /// ([`crate::control::name_programs`]): a sandboxed process may not see others.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -28,7 +31,7 @@ pub struct Waiting {
 impl Waiting {
     /// An entry about which nothing more is known.
     pub fn new(path: Name, reason: WaitReason) -> Self {
-        Self { path, reason, setback: None, program: None }
+        Self { path, reason, setback: None, urgent: false, program: None }
     }
 }
 

@@ -89,7 +89,6 @@ impl Endpoint {
         limits.supported_versions(vec![1]);
         // Packets without the fixed bit are not QUIC's: `fec` and `first_packet` rely on it.
         limits.grease_quic_bit(false);
-        bound.limit.set(config.limit_rate);
         let connection_config = ConnectionConfig::new(tls, config.congestion, bound.limit.clone());
         let (quic_thread, end) = (thread.handle().clone(), thread.take_end());
         let runtime = Arc::new(thread);

@@ -23,3 +23,4 @@ pub mod socket;
 pub mod stream;
 pub mod ticks;
 pub mod tls;
+mod urgent_writers;

@@ -14,6 +14,8 @@ pub enum Priority {
     Answer,
     /// A file of one chunk.
     Small(u32),
+    /// A file of many chunks that the user wants to arrive before others.
+    Urgent(u32),
     /// A file of many chunks.
     Bulk(u32),
 }
@@ -26,6 +28,8 @@ impl Priority {
         match self {
             Self::Answer => i32::MAX,
             Self::Small(n) => i32::MAX - 1 - number(n),
+            // Between the small files and the others.
+            Self::Urgent(n) => (1 << 29) - (number(n) & 0x1fff_ffff),
             Self::Bulk(n) => -1 - number(n),
         }
     }
@@ -48,6 +52,11 @@ impl StreamOrder {
     /// For a file of one chunk that begins now.
     pub fn small(&self) -> Priority {
         Priority::Small(self.begun.fetch_add(1, Ordering::Relaxed))
+    }
+
+    /// For an urgent file of many chunks that begins now.
+    pub fn urgent(&self) -> Priority {
+        Priority::Urgent(self.begun.fetch_add(1, Ordering::Relaxed))
     }
 
     /// For a file of many chunks that begins now and has so many bytes to send.
@@ -77,8 +86,9 @@ mod tests {
     #[test]
     fn answers_precede_small_files_and_these_precede_large_ones() {
         let order = StreamOrder::default();
-        let (bulk, small) = (order.bulk(MIB), order.small());
-        assert!(precedes(Priority::Answer, small) && precedes(small, bulk));
+        let (bulk, urgent, small) = (order.bulk(MIB), order.urgent(), order.small());
+        assert!(precedes(Priority::Answer, small) && precedes(small, urgent));
+        assert!(precedes(urgent, bulk) && precedes(urgent, order.urgent()));
         assert!(precedes(small, order.small()));
     }
 

@@ -4,6 +4,7 @@
 //! In production it is a QUIC stream. In tests of a single transfer a pair of pipes replaces it.
 
 use super::priority::Priority;
+use super::urgent_writers::UrgentWriters;
 use bytes::Bytes;
 use quinn::VarInt;
 use std::io;
@@ -31,6 +32,8 @@ pub enum StreamCode {
     Stopping = 0x13,
     /// The file is unreadable at the moment. The sender may resume it later.
     SourceUnreadable = 0x14,
+    /// The sender's user cancelled the file: it is not sent again under this id.
+    Cancelled = 0x15,
 }
 
 /// The end of a stream that is not complete.
@@ -57,6 +60,7 @@ fn abandoned(code: u64) -> String {
             StreamCode::SourceUnreadable as u64,
             "the peer gave it up: it cannot be read at the moment",
         ),
+        (StreamCode::Cancelled as u64, "the sender cancelled it"),
         (StreamCode::Stopping as u64, "the peer gave it up: it stops, or begins another session"),
     ];
     let known = codes.iter().find(|(known, _)| *known == code);
@@ -75,6 +79,7 @@ pub struct SendBacklog(Arc<BacklogCounts>);
 struct BacklogCounts {
     waiting: AtomicUsize,
     written: AtomicU64,
+    urgent: UrgentWriters,
 }
 
 impl SendBacklog {
@@ -148,6 +153,8 @@ pub struct SendHalf {
     inner: SendInner,
     ended: bool,
     backlog: SendBacklog,
+    /// `None` before it is set.
+    priority: Option<Priority>,
 }
 
 #[derive(Debug)]
@@ -179,6 +186,7 @@ pub fn pipe(buffer: usize) -> ((SendHalf, RecvHalf), (SendHalf, RecvHalf)) {
                 inner: SendInner::Pipe(write),
                 ended: false,
                 backlog: SendBacklog::default(),
+                priority: None,
             },
             RecvHalf { inner: RecvInner::Pipe { read, offset: 0 }, _open: None },
         )
@@ -188,7 +196,8 @@ pub fn pipe(buffer: usize) -> ((SendHalf, RecvHalf), (SendHalf, RecvHalf)) {
 
 impl From<quinn::SendStream> for SendHalf {
     fn from(stream: quinn::SendStream) -> Self {
-        Self { inner: SendInner::Quic(stream), ended: false, backlog: SendBacklog::default() }
+        let (inner, backlog) = (SendInner::Quic(stream), SendBacklog::default());
+        Self { inner, ended: false, backlog, priority: None }
     }
 }
 
@@ -205,7 +214,8 @@ impl SendHalf {
         self
     }
 
-    /// Writes bytes without copying them. Waits while the stream's window is full.
+    /// Writes bytes without copying them. Waits while the stream's window is full, and those of a
+    /// bulk stream while an urgent one has data to write.
     ///
     /// # Errors
     /// [`StreamError`] if the peer will not read them.
@@ -214,7 +224,13 @@ impl SendHalf {
         let length = bytes.len() as u64;
         match &mut self.inner {
             SendInner::Quic(stream) => {
-                stream.write_chunk(bytes).await.map_err(write_error)?;
+                let urgent = &self.backlog.0.urgent;
+                match self.priority {
+                    Some(Priority::Urgent(_)) => write_urgent(stream, bytes, urgent).await,
+                    Some(Priority::Bulk(_)) => write_bulk(stream, bytes, urgent).await,
+                    _ => stream.write_chunk(bytes).await,
+                }
+                .map_err(write_error)?;
                 self.backlog.0.written.fetch_add(length, Ordering::Relaxed);
                 Ok(())
             }
@@ -244,11 +260,41 @@ impl SendHalf {
     }
 
     /// Sets the stream's priority. By default it shares the path with other files of many chunks.
-    pub fn set_priority(&self, priority: Priority) {
+    pub fn set_priority(&mut self, priority: Priority) {
+        self.priority = Some(priority);
         if let SendInner::Quic(stream) = &self.inner {
             let _ = stream.set_priority(priority.priority());
         }
     }
+}
+
+/// Writes bytes while the bulk streams give way.
+async fn write_urgent(
+    stream: &mut quinn::SendStream,
+    bytes: Bytes,
+    urgent: &UrgentWriters,
+) -> Result<(), quinn::WriteError> {
+    let writer = urgent.enter();
+    let mut left = [bytes];
+    while !left[0].is_empty() {
+        stream.write_chunks(&mut left).await?;
+        writer.progressed();
+    }
+    Ok(())
+}
+
+/// Writes bytes, and gives way before each part that QUIC takes.
+async fn write_bulk(
+    stream: &mut quinn::SendStream,
+    bytes: Bytes,
+    urgent: &UrgentWriters,
+) -> Result<(), quinn::WriteError> {
+    let mut left = [bytes];
+    while !left[0].is_empty() {
+        urgent.give_way().await;
+        stream.write_chunks(&mut left).await?;
+    }
+    Ok(())
 }
 
 impl Drop for SendHalf {

@@ -97,7 +97,22 @@ fn hostile_requests_are_refused_and_others_are_served() {
     a.waits_for("waiting", |_| true);
     let mut client = connect(&pair.a);
     let deep = [&b"["[..]; 4000].concat();
-    let requests: [(&[u8], &str); 8] = [
+    let window = r#"{"days":["Mon"],"from":"08:00","to":"18:00","rate":1}"#;
+    let many =
+        format!(r#"{{"version":1,"request":"limit","windows":[{}]}}"#, vec![window; 51].join(","));
+    let requests: &[(&[u8], &str)] = &[
+        (many.as_bytes(), "malformed"),
+        (br#"{"version":1,"request":"limit","rate":0}"#, "malformed"),
+        (br#"{"version":1,"request":"limit","rate":-1}"#, "malformed"),
+        (br#"{"version":1,"request":"limit","windows":[{"days":[],"from":"08:00","to":"18:00"}]}"#, "malformed"),
+        (br#"{"version":1,"request":"limit","windows":[{"days":["Mon"],"from":"8","to":"18:00"}]}"#, "malformed"),
+        (br#"{"version":1,"request":"cancel"}"#, "malformed"),
+        (br#"{"version":1,"request":"cancel","path":"../x"}"#, "malformed"),
+        (br#"{"version":1,"request":"cancel","path":"/etc/passwd"}"#, "malformed"),
+        (br#"{"version":1,"request":"cancel","path":".rft/ledger.redb"}"#, "malformed"),
+        (br#"{"version":1,"request":"cancel","path":"\u001b[2J"}"#, "failed"),
+        (br#"{"version":1,"request":"urgent","path":""}"#, "malformed"),
+        (br#"{"version":1,"request":"urgent","path":"x","urgent":7}"#, "malformed"),
         (b"", "malformed"),
         (b"status", "malformed"),
         (b"\xff\xfe\0\x1b[2J", "malformed"),
@@ -108,10 +123,16 @@ fn hostile_requests_are_refused_and_others_are_served() {
         (b"{\"version\":1,\"request\":\"\\u001b[2J\\u009b\\u202e\"}", "unknown_request"),
     ];
     for (request, code) in requests {
-        let answer = ask(&mut client, &[request, b"\n"].concat()).unwrap();
-        let message = answer["error"]["message"].as_str().unwrap();
-        assert_eq!(answer["error"]["code"], code, "{answer}");
+        let answer = ask(&mut client, &[request, &b"\n"[..]].concat()).unwrap();
+        let message = answer["error"]["message"].as_str().unwrap_or_default();
+        assert_eq!(answer["error"]["code"], *code, "{answer}");
         assert!(!message.contains(|c: char| c.is_control()) && message.len() < 300, "{answer}");
+    }
+    // The names may be as long as the protocol allows, and need no entry.
+    let long = vec!["x".repeat(200); 20].join("/");
+    for i in 0..3 {
+        let request = format!("{{\"version\":1,\"request\":\"urgent\",\"path\":\"{i}/{long}\"}}\n");
+        assert_eq!(ask(&mut client, request.as_bytes()).unwrap()["urgent"], 0);
     }
     // Several in one write, and the last one without the end of its line.
     client.get_mut().write_all(&[STATUS, STATUS, STATUS.trim_ascii_end()].concat()).unwrap();

@@ -13,6 +13,8 @@ mod harness;
 
 #[cfg(target_os = "linux")]
 mod at_rest;
+#[cfg(unix)]
+mod cancel;
 #[cfg(target_os = "linux")]
 mod causes;
 #[cfg(unix)]
@@ -40,6 +42,8 @@ mod limits;
 #[cfg(unix)]
 mod metrics;
 mod mitm;
+#[cfg(unix)]
+mod overtake;
 #[cfg(unix)]
 mod page;
 mod put;

@@ -3,6 +3,7 @@
 use crate::harness::files::drop_content;
 use crate::harness::peer::{Host, Pair};
 use crate::harness::{status, until};
+use serde_json::Value;
 use std::fs;
 use std::process::{Command, Output, Stdio};
 use std::time::Duration;
@@ -61,6 +62,37 @@ fn the_limit_changes_at_once() {
 }
 
 #[test]
+fn the_limit_follows_a_schedule() {
+    let pair = Pair::new();
+    let (_a, mut b) = pair.connected(&["--limit-rate", "00:00-24:00 100K, 5M"], &[]);
+    let state = status::of(&pair.a);
+    assert_eq!((&state["limit_rate"], &state["limit_until"]), (&100_000.into(), &Value::Null));
+    assert_eq!(state["limit_schedule"], "00:00-24:00 100K, 5M");
+    drop_content(&pair.a, "large", vec![b'x'; 8_000_000].as_slice());
+    // One of the two windows counts at any time.
+    let shown = says(&pair.a, "limit", &["00:00-12:00 40M,", "12:00-00:00 50M"]);
+    assert!(shown.contains("it sends at most ") && shown.contains(", by its schedule"), "{shown}");
+    let state = status::of(&pair.a);
+    let rate = state["limit_rate"].as_u64().unwrap();
+    assert!([40_000_000, 50_000_000].contains(&rate), "{state}");
+    assert!(state["limit_until"].as_str().is_some_and(|until| until.ends_with(":00.000Z")));
+    let shown = status::text(&pair.a);
+    assert!(
+        shown.contains("sent until 12:00")
+            || shown.contains("sent until 00:00")
+            || shown.contains(" 00:00"),
+        "{shown}"
+    );
+    b.waits_for("file_done", |event| event["path"] == "large");
+    let log = fs::read_to_string(pair.a.state().join("rft.log")).unwrap();
+    assert!(log.contains("the user changed the limit of the rate"), "{log}");
+    let output = run(&pair.a, "limit", &["08:00-18:00"]);
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(14), "{errors}");
+    assert!(errors.contains("there is no rate after the times"), "{errors}");
+}
+
+#[test]
 fn a_retry_offers_what_was_refused() {
     let pair = Pair::new();
     fs::create_dir_all(pair.b.incoming()).unwrap();
@@ -88,9 +120,13 @@ fn a_retry_offers_what_was_refused() {
 #[test]
 fn without_a_running_peer_they_say_so() {
     let pair = Pair::new();
-    for (command, arguments) in
-        [("pause", vec![]), ("resume", vec![]), ("limit", vec!["2M"]), ("retry", vec![])]
-    {
+    for (command, arguments) in [
+        ("pause", vec![]),
+        ("resume", vec![]),
+        ("limit", vec!["2M"]),
+        ("retry", vec![]),
+        ("cancel", vec!["f"]),
+    ] {
         let output = run(&pair.a, command, &arguments);
         let errors = String::from_utf8_lossy(&output.stderr);
         assert_eq!(output.status.code(), Some(18), "{command}: {errors}");

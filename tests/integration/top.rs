@@ -67,3 +67,42 @@ fn without_an_rft_or_a_terminal_it_says_what_to_do() {
     assert_eq!(output.status.code(), Some(2), "{errors}");
     assert!(errors.contains("rft status --watch"), "{errors}");
 }
+
+#[test]
+fn keys_steer_the_running_rft() {
+    let base = tempfile::tempdir().unwrap();
+    let peer = listening(base.path());
+    std::fs::write(base.path().join("Outgoing/film.mkv"), "x").unwrap();
+    let mut top = top(base.path());
+    top.shows("film.mkv");
+    top.types(b"p");
+    top.shows("paused: no further file is sent");
+    top.types(b"l2M\r");
+    top.shows("it sends at most 2.00 MB/s from now on");
+    top.types(b"lfast\r");
+    top.shows("not a number of bytes");
+    // Escape leaves the line, and selects none.
+    top.types(b"\x1b");
+    top.shows("the limit stays");
+    top.types(b"c");
+    top.shows("no file is selected");
+    top.types(b"\x1b[B");
+    top.types(b"u");
+    top.shows("film.mkv is sent before all that is not urgent");
+    top.types(b"c");
+    top.shows("(y/n)");
+    let (here, there) =
+        (base.path().join("Outgoing/film.mkv"), base.path().join(".rft/cancelled/film.mkv"));
+    assert!(here.exists());
+    top.types(b"y");
+    until("it is not cancelled", || there.exists() && !here.exists());
+    top.types(b"?");
+    top.shows("select a file; Esc selects none");
+    top.types(b"x");
+    drop(peer);
+    top.shows("no rft runs in");
+    top.types(b"p");
+    top.shows("no rft answers; nothing was done");
+    top.types(b"q");
+    assert_eq!(top.ends().code, Some(0));
+}

@@ -29,11 +29,11 @@ struct Layer {
 #[rustfmt::skip]
 const LAYERS: &[Layer] = &[
     Layer { name: "main", layers: &["cli"], crates: &[] },
-    Layer { name: "cli", layers: &["daemon", "check", "put", "control", "metrics", "config", "event", "status", "history", "hindrance", "error", "proto", "crypto", "cause"],
+    Layer { name: "cli", layers: &["daemon", "check", "put", "control", "metrics", "config", "event", "status", "history", "hindrance", "rate_schedule", "error", "proto", "crypto", "cause"],
         crates: &["blake3", "clap", "clap_complete", "clap_mangen", "console", "data_encoding", "jiff", "landlock", "rand", "ratatui", "rpassword", "rustix", "sd_notify", "serde", "serde_json",
                   "thiserror", "tokio", "toml", "tracing", "tracing_subscriber", "windows_service", "zeroize"] },
     // commands of the same user: it asks a process, and reaches nothing beneath
-    Layer { name: "control", layers: &["daemon", "store", "status", "history", "proto", "cause"],
+    Layer { name: "control", layers: &["daemon", "store", "status", "history", "rate_schedule", "proto", "cause"],
         crates: &["data_encoding", "rand", "rustix", "serde", "serde_json", "thiserror", "tokio", "tracing"] },
     // the same facts over HTTP, to read
     Layer { name: "metrics", layers: &["daemon", "status", "hindrance", "cause"],
@@ -41,8 +41,8 @@ const LAYERS: &[Layer] = &[
     Layer { name: "check", layers: &["peering", "transport", "store", "config", "hindrance", "cause"], crates: &["rustix", "tokio", "tracing"] },
     // `rft put`: copies into Outgoing, without a process
     Layer { name: "put", layers: &["store", "proto", "failpoint"], crates: &["thiserror"] },
-    Layer { name: "daemon", layers: &["outbox", "inbox", "peering", "session", "transport", "store", "proto", "crypto", "config", "event", "status", "history", "hindrance", "error", "failpoint", "meter"],
-        crates: &["bytes", "rand", "thiserror", "tokio", "tracing", "zeroize"] },
+    Layer { name: "daemon", layers: &["outbox", "inbox", "peering", "session", "transport", "store", "proto", "crypto", "config", "event", "status", "history", "hindrance", "rate_schedule", "error", "failpoint", "meter"],
+        crates: &["bytes", "jiff", "rand", "thiserror", "tokio", "tracing", "zeroize"] },
     Layer { name: "outbox", layers: &["session", "transport", "store", "compress", "proto", "crypto", "config", "event", "status", "failpoint", "cause", "meter"],
         crates: &["blake3", "bytes", "ignore", "notify", "rand", "thiserror", "tokio", "tracing"] },
     Layer { name: "inbox", layers: &["session", "transport", "store", "compress", "proto", "crypto", "config", "event", "failpoint", "meter"],
@@ -69,7 +69,9 @@ const LAYERS: &[Layer] = &[
     // for the tests outside of src/, in no release
     Layer { name: "internals", layers: &["peering", "session", "transport", "store", "compress", "proto", "crypto", "failpoint"], crates: &[] },
     // plain values: the input and output of the engine
-    Layer { name: "config", layers: &["proto"], crates: &["thiserror"] },
+    Layer { name: "config", layers: &["proto", "rate_schedule"], crates: &["thiserror"] },
+    // the rate limit by the time of the week
+    Layer { name: "rate_schedule", layers: &[], crates: &["jiff", "serde", "thiserror"] },
     Layer { name: "status", layers: &["config", "hindrance", "proto"], crates: &["data_encoding", "jiff", "serde"] },
     Layer { name: "history", layers: &["status", "config", "proto"], crates: &["bytes", "serde"] },
     Layer { name: "hindrance", layers: &[], crates: &["serde"] },

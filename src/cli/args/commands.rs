@@ -64,6 +64,9 @@ pub(crate) struct PutArgs {
     /// Exit with code 0 only when the peer has all of it durably
     #[arg(short, long)]
     pub(crate) wait: bool,
+    /// Send it before everything that waits; files in flight go on
+    #[arg(short, long)]
+    pub(crate) urgent: bool,
     /// Print what happens to each FILE as a JSON object in one line
     #[arg(long)]
     pub(crate) json: bool,

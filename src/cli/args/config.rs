@@ -1,7 +1,7 @@
 //! The [`Config`] that the arguments describe.
 
 use super::place::Target;
-use super::{CheckArgs, CommandLine, ConfigArgs, Options, address, habits, place, units};
+use super::{CheckArgs, CommandLine, ConfigArgs, Options, address, habits, place, rates, units};
 use crate::cli::exit::Failure;
 use rft::cause;
 use rft::check::Subject;
@@ -59,7 +59,8 @@ fn config(options: &Options, target: Target) -> Result<Config, Failure> {
     config.grace = units::duration("--grace", &options.grace)?;
     config.history = units::duration("--history", &options.history)?;
     let limit_rate = options.limit_rate.as_deref();
-    config.limit_rate = limit_rate.map(|text| units::rate("--limit-rate", text)).transpose()?;
+    let limit_rate = limit_rate.map(|text| rates::schedule("--limit-rate", text)).transpose()?;
+    config.limit_rate = limit_rate.unwrap_or_default();
     config.congestion = options.congestion.into();
     config.compress = options.compress.into();
     config.in_flight = units::count("--in-flight", &options.in_flight, 1, MAX_IN_FLIGHT)?;
@@ -161,6 +162,8 @@ mod tests {
     use super::*;
     use clap::Parser;
     use rft::config::{AfterSend, Compress, Congestion, OnConflict, TempNames};
+    use rft::rate_schedule::RateSchedule;
+    use std::num::NonZeroU64;
 
     /// The configuration, or the exit code.
     fn config(line: &str) -> Result<Config, u8> {
@@ -184,7 +187,7 @@ mod tests {
         );
         assert_eq!((config.drain, config.exit_on_auth_failure), (false, false));
         assert_eq!((config.waits, config.temp_names), (Waits::DEFAULT, TempNames::LeaveAlone));
-        assert_eq!(config.limit_rate, None);
+        assert_eq!(config.limit_rate, RateSchedule::default());
         assert_eq!((config.congestion, config.in_flight), (Congestion::Bbr, 64));
         assert_eq!(config.compress, Compress::Auto);
         let engine = Config::new(None, 1, ".");
@@ -221,7 +224,8 @@ mod tests {
         assert_eq!(config.wait, Some(Duration::from_secs(60)));
         let quiet = Duration::from_millis(250);
         assert_eq!(config.waits, Waits { settle: quiet, after_close: quiet, ..Waits::DEFAULT });
-        assert_eq!((config.temp_names, config.limit_rate), (TempNames::Send, Some(20_000_000)));
+        let limit = RateSchedule::constant(NonZeroU64::new(20_000_000));
+        assert_eq!((config.temp_names, config.limit_rate), (TempNames::Send, limit));
         assert_eq!((config.congestion, config.in_flight), (Congestion::Cubic, 8));
         assert_eq!(config.compress, Compress::Never);
         assert_eq!(config.max_file_size, Some(1 << 30));

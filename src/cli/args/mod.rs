@@ -7,6 +7,7 @@ mod config;
 mod habits;
 mod help;
 mod place;
+pub(crate) mod rates;
 pub(crate) mod service;
 pub(crate) mod settings;
 pub(crate) mod steering;
@@ -25,7 +26,7 @@ use service::ServiceArgs;
 use settings::Setting;
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use steering::{LimitArgs, RetryArgs, SteeringArgs};
+use steering::{CancelArgs, LimitArgs, RetryArgs, SteeringArgs};
 
 /// The PEER that means: accept any peer that knows the password.
 const LISTEN: &str = "listen";
@@ -81,6 +82,8 @@ pub(crate) enum Command {
     Limit(LimitArgs),
     /// Offer entries again now that wait for another attempt, or were refused
     Retry(RetryArgs),
+    /// Do not send an entry of Outgoing: it is moved to .rft/cancelled
+    Cancel(CancelArgs),
     /// List the files that were sent, received, refused and removed
     History(HistoryArgs),
     /// Print the receipt of a file: hash, size, times, both installations
@@ -247,7 +250,8 @@ pub(crate) struct Options {
     /// Local UDP address and port [default: all addresses, PORT]
     #[arg(long, value_name = "ADDR[:PORT]", help_heading = "Network", hide_short_help = true)]
     bind: Option<String>,
-    /// Limit of all UDP payload sent, in bytes a second: 500K, 20M, 1G
+    /// Limit of all UDP payload sent, in bytes a second: 500K, 20M, or by
+    /// the time: "Mon-Fri 08:00-18:00 2M, 22:00-06:00 off, 20M"
     #[arg(
         long,
         value_name = "RATE",

@@ -34,6 +34,7 @@ fn details(entry: &HistoryEntry) -> Vec<String> {
     match (entry.kind, entry.direction) {
         (HistoryKind::Removed, _) => details.push(format!("{peer} has it")),
         (HistoryKind::Archived, _) => details.push(format!("{peer} has it; moved to .rft/sent")),
+        (HistoryKind::Cancelled, Direction::Receive) => details.push(format!("by {peer}")),
         (_, Direction::Send) => details.push(format!("to {peer}")),
         (_, Direction::Receive) => details.push(format!("from {peer}")),
     }
@@ -56,6 +57,7 @@ fn verb(kind: HistoryKind) -> &'static str {
         HistoryKind::Failed => "failed",
         HistoryKind::Removed => "removed",
         HistoryKind::Archived => "archived",
+        HistoryKind::Cancelled => "cancelled",
         _ => "",
     }
 }
@@ -69,6 +71,7 @@ pub(super) struct Summary {
     folders: u64,
     refused: u64,
     failed: u64,
+    cancelled: u64,
     /// Removed or archived.
     removed: u64,
 }
@@ -85,6 +88,7 @@ impl Summary {
             }
             HistoryKind::Refused => self.refused += 1,
             HistoryKind::Failed => self.failed += 1,
+            HistoryKind::Cancelled => self.cancelled += 1,
             _ => self.removed += 1,
         }
     }
@@ -103,6 +107,7 @@ impl Summary {
             (self.folders, if self.folders == 1 { "folder or link" } else { "folders and links" }),
             (self.refused, "refused"),
             (self.failed, "failed"),
+            (self.cancelled, "cancelled"),
             (self.removed, "removed from Outgoing"),
         ] {
             if count > 0 {

@@ -77,9 +77,15 @@ fn file(told: &PeerEvent) {
             };
             let error = text::printable(error);
             match cause {
-                Cause::Withdrawn => line!(info, %path, size, %transfer, error, "{what}"),
+                Cause::Withdrawn | Cause::Cancelled => {
+                    line!(info, %path, size, %transfer, error, "{what}")
+                }
                 _ => line!(warn, %path, size, %transfer, error, retry, peer = host, "{what}"),
             }
+        }
+        Event::FileCancelled { path, size, entries, transfer, moved_to } => {
+            let moved_to = moved_to.as_deref().map(text::printable);
+            line!(info, %path, size, entries, %transfer, moved_to, "cancelled");
         }
         Event::FileWaiting { path, reason, .. } => {
             line!(info, %path, reason = state::open_file(*reason), "waiting");

@@ -55,6 +55,7 @@ const PEER_FILES: &[Entry] = &[
     ("DIR/.rft/stage/", "Files that are arriving."),
     ("DIR/.rft/removing/", "Files that are being removed from Outgoing. Do not delete it."),
     ("DIR/.rft/sent/", "Files that were archived by --after-send archive."),
+    ("DIR/.rft/cancelled/", "Files that rft cancel took out of Outgoing."),
     ("DIR/.rft/rft.log", "The log; older ones are rft.log.1 and rft.log.2."),
 ];
 
@@ -123,7 +124,10 @@ const PAGES: &[(&str, Sections)] = &[
             environment: COLOURS,
             files: &[CONTROL],
             codes: &[18, 130, 143],
-            examples: &[("rft top --dir /srv/rft", "Watch the rft of this folder; q ends it.")],
+            examples: &[(
+                "rft top --dir /srv/rft",
+                "Watch the rft of this folder; ? lists the keys, q ends it.",
+            )],
         },
     ),
     (
@@ -135,6 +139,7 @@ const PAGES: &[(&str, Sections)] = &[
             examples: &[
                 ("rft put report.pdf", "Copy it into the Outgoing of the rft of this folder."),
                 ("rft put --wait photos notes.txt", "Leave when the peer has all of them."),
+                ("rft put --urgent fix.tar", "Send it before everything that waits."),
                 ("rft put --as 2026/march.pdf report.pdf", "Send it under another name."),
             ],
         },
@@ -146,6 +151,7 @@ const PAGES: &[(&str, Sections)] = &[
         steering(&[
             ("rft limit 2M", "Send at most 2,000,000 bytes a second from now on."),
             ("rft limit off", "Send as fast as the path allows."),
+            ("rft limit Mon-Fri 08:00-18:00 2M", "Limit it in working hours only."),
         ]),
     ),
     (
@@ -153,6 +159,13 @@ const PAGES: &[(&str, Sections)] = &[
         steering(&[
             ("rft retry", "Offer all waiting and refused files again now."),
             ("rft retry film.mkv", "Offer one of them again."),
+        ]),
+    ),
+    (
+        "cancel",
+        steering(&[
+            ("rft cancel film.mkv", "Stop sending it; it is moved to .rft/cancelled."),
+            ("mv .rft/cancelled/film.mkv Outgoing/", "Send it after all."),
         ]),
     ),
     (

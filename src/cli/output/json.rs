@@ -154,6 +154,13 @@ enum Fields<'a> {
         error: &'a str,
         retry: bool,
     },
+    FileCancelled {
+        #[serde(flatten)]
+        file: File<'a>,
+        size: u64,
+        entries: u64,
+        moved_to: Option<&'a str>,
+    },
     Warning {
         message: Cow<'a, str>,
         #[serde(flatten)]
@@ -277,6 +284,11 @@ fn fields_of_file(event: &Event) -> Option<(&'static str, Fields<'_>)> {
         Event::FileFailed { direction, path, size, transfer, error, retry, .. } => {
             let file = File::new(*direction, path, *transfer);
             ("file_failed", Fields::FileFailed { file, size: *size, error, retry: *retry })
+        }
+        Event::FileCancelled { path, size, entries, transfer, moved_to } => {
+            let file = File::new(Direction::Send, path, *transfer);
+            let (size, entries, moved_to) = (*size, *entries, moved_to.as_deref());
+            ("file_cancelled", Fields::FileCancelled { file, size, entries, moved_to })
         }
         _ => return None,
     })

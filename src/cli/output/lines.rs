@@ -3,7 +3,7 @@
 use super::hindrance;
 use super::state;
 use super::text::{self, Palette, arrow};
-use rft::event::{Direction, Event, Occasion};
+use rft::event::{Cause, Direction, Event, Occasion};
 use rft::hindrance::Hindrance;
 
 /// The lines of an event. Empty for failures and warnings of a file, which
@@ -45,6 +45,18 @@ pub(crate) fn of_event(event: &Event, palette: Palette) -> Vec<String> {
         }
         Event::FileWaiting { path, reason, .. } => {
             format!("{}: {path}: {}", palette.warn("waiting"), state::open_file(*reason))
+        }
+        Event::FileFailed {
+            path, cause: Cause::Cancelled, direction: Direction::Receive, ..
+        } => {
+            format!("{} by the sender: {path}", palette.warn("cancelled"))
+        }
+        Event::FileCancelled { path, moved_to, .. } => {
+            let place = match moved_to {
+                Some(moved_to) => format!("it is {} now", text::printable(moved_to)),
+                None => "it stays in Outgoing, and is sent when it changes".to_owned(),
+            };
+            format!("{}: {path}; {place}", palette.warn("cancelled"))
         }
         Event::Drained { files, bytes, elapsed, .. } => {
             let (bytes, time) = (text::bytes(*bytes), text::span(*elapsed));

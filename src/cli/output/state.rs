@@ -22,6 +22,17 @@ const MAX_FILES: usize = 8;
 /// Waiting entries that a sentence names.
 const MAX_NAMED: usize = 5;
 
+/// The limit of the rate: `at most 2.00 MB/s sent until 18:00`; `None` without one.
+pub(crate) fn limit(status: &Status, clock: &Clock) -> Option<String> {
+    let until = status.limit_until.map(|until| clock.short(until, status.time));
+    match (status.limit_rate.map(|rate| text::rate(rate as f64)), until) {
+        (Some(rate), None) => Some(format!("at most {rate} sent")),
+        (Some(rate), Some(until)) => Some(format!("at most {rate} sent until {until}")),
+        (None, Some(until)) => Some(format!("sent without a limit until {until}")),
+        (None, None) => None,
+    }
+}
+
 /// Several lines of at most `width` columns, without the end of the last; `None` before the
 /// process has started.
 pub(crate) fn text(status: Option<&Status>, clock: &Clock, width: usize) -> String {
@@ -33,7 +44,7 @@ pub(crate) fn text(status: Option<&Status>, clock: &Clock, width: usize) -> Stri
         format!("running for {}", text::span(status.uptime)),
         format!("UDP {}", status.local),
     ];
-    first.extend(status.limit_rate.map(|rate| format!("at most {} sent", text::rate(rate as f64))));
+    first.extend(limit(status, clock));
     lines.push("", &first);
     for peer in &status.peers {
         push_peer(&mut lines, peer, status.time, clock);
@@ -298,6 +309,11 @@ pub(crate) fn remaining_of(peer: &PeerStatus) -> String {
 
 /// Why an entry of Outgoing is not delivered yet.
 pub(crate) fn why(waiting: &Waiting) -> String {
+    let reason = reason(waiting);
+    if waiting.urgent { format!("urgent; {reason}") } else { reason }
+}
+
+fn reason(waiting: &Waiting) -> String {
     let after = |text: &str, time: Duration| format!("{text} in {} s", whole_seconds(time));
     let program = |text: &str| match &waiting.program {
         Some(program) => format!("{text}open in {}", text::printable(program)),

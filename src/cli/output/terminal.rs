@@ -123,6 +123,8 @@ impl Terminal {
         }
         match event {
             Event::FileFailed { cause: Cause::Withdrawn, .. } => {}
+            // The user's command has a line of its own.
+            Event::FileFailed { cause: Cause::Cancelled, direction: Direction::Send, .. } => {}
             Event::FileFailed {
                 direction,
                 path,

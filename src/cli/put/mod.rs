@@ -1,6 +1,7 @@
 //! `rft put`: copies files and folders into Outgoing, and waits for the peer's receipt if asked to.
 
 mod report;
+mod urgent;
 mod wait;
 
 use super::args::PutArgs;
@@ -29,8 +30,22 @@ pub(crate) fn run(args: &PutArgs) -> Result<(), Failure> {
         let mut signals =
             Signals::new().map_err(|error| status::failed(&args.dir, &error.into()))?;
         let mut peer = LocalRft::find(args).await?;
-        let mut report = Report::new(args.json, &peer);
-        let done = copy(peer.outgoing.clone(), files, &mut signals, &mut report).await?;
+        let mut report = Report::new(args, &peer);
+        let names: Vec<_> = files.iter().map(|file| file.name.clone()).collect();
+        if args.urgent {
+            urgent::mark(&args.dir, &mut peer, &names).await?;
+        }
+        let copied = copy(peer.outgoing.clone(), files, &mut signals, &mut report).await;
+        let (done, copied) = match copied {
+            Ok(done) => (done, Ok(())),
+            Err((done, failure)) => (done, Err(failure)),
+        };
+        if args.urgent && copied.is_err() {
+            let is_done = |name: &Name| done.iter().any(|put| put.name == *name);
+            let left: Vec<_> = names.into_iter().filter(|name| !is_done(name)).collect();
+            urgent::unmark(&args.dir, &mut peer, &left).await;
+        }
+        copied?;
         match &mut peer.client {
             Some(client) if args.wait => {
                 wait::until_sent(&args.dir, client, &peer.outgoing, done, &mut signals, &mut report)
@@ -126,13 +141,13 @@ fn no_outgoing(dir: &Path) -> Failure {
     )
 }
 
-/// Copies the files, until a signal.
+/// Copies the files, until a signal. After a failure some may be in Outgoing.
 async fn copy(
     outgoing: PathBuf,
     files: Vec<PutFile>,
     signals: &mut Signals,
     report: &mut Report,
-) -> Result<Vec<PutDone>, Failure> {
+) -> Result<Vec<PutDone>, (Vec<PutDone>, Failure)> {
     let stop = Arc::new(AtomicBool::new(false));
     let (told, mut steps) = tokio::sync::mpsc::unbounded_channel();
     let stopping = stop.clone();
@@ -151,8 +166,11 @@ async fn copy(
             biased;
             Some(step) = steps.recv() => match step {
                 Step::Done(put) => {
-                    report.put(&put)?;
+                    let told = report.put(&put);
                     done.push(put);
+                    if let Err(failure) = told {
+                        return Err((done, failure));
+                    }
                 }
                 Step::Skipped(path, why) => report.skipped(&path, why),
             },
@@ -163,14 +181,15 @@ async fn copy(
             },
         }
     };
-    match result {
-        Ok(Ok(())) => Ok(done),
+    let failure = match result {
+        Ok(Ok(())) => return Ok(done),
         Ok(Err(NotPut::Failed(PutError::Stopped))) => {
-            Err(Failure::new(stopped_by.unwrap_or(exit::INTERRUPTED), "stopped; nothing was put"))
+            Failure::new(stopped_by.unwrap_or(exit::INTERRUPTED), "stopped; nothing was put")
         }
-        Ok(Err(error)) => Err(failure(&error, !done.is_empty())),
-        Err(_) => Err(Failure::new(exit::UNKNOWN, "an internal error ended the copy")),
-    }
+        Ok(Err(error)) => failure(&error, !done.is_empty()),
+        Err(_) => Failure::new(exit::UNKNOWN, "an internal error ended the copy"),
+    };
+    Err((done, failure))
 }
 
 enum Step {

@@ -2,6 +2,7 @@
 
 use super::LocalRft;
 use crate::cli;
+use crate::cli::args::PutArgs;
 use crate::cli::exit::Failure;
 use crate::cli::output::json::{PathFields, line_of};
 use crate::cli::output::text;
@@ -42,15 +43,21 @@ struct Size {
 }
 
 impl Report {
-    pub(super) fn new(json: bool, peer: &LocalRft) -> Self {
+    pub(super) fn new(args: &PutArgs, peer: &LocalRft) -> Self {
+        let first = if args.urgent { ", before all that waits" } else { "" };
         let next = match (&peer.apart, peer.runs) {
-            (_, false) => "no rft runs in this folder, so it waits until one does: rft PEER PORT",
-            (_, true) if peer.paused => "it is sent after `rft resume`",
-            (None, true) => "it is sent now",
-            (Some(_), true) => "it is sent when the peer is connected",
+            (_, false) => {
+                let then = if args.urgent { ", and is sent first then" } else { "" };
+                format!(
+                    "no rft runs in this folder, so it waits until one does{then}: rft PEER PORT"
+                )
+            }
+            (_, true) if peer.paused => format!("it is sent after `rft resume`{first}"),
+            (None, true) => format!("it is sent now{first}"),
+            (Some(_), true) => format!("it is sent when the peer is connected{first}"),
         };
         let outgoing = peer.outgoing.display().to_string();
-        Self { json, outgoing, next: next.to_owned() }
+        Self { json: args.json, outgoing, next }
     }
 
     /// A file is in Outgoing.

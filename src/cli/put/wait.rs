@@ -92,8 +92,8 @@ impl Wait<'_> {
         loop {
             // The history second: an entry that was sent in between is found there.
             let waiting = self.waiting().await?;
-            let sent = self.sent().await?;
-            if let Some(fate) = self.fate(&waiting, sent) {
+            let ended = self.ended().await?;
+            if let Some(fate) = self.fate(&waiting, ended) {
                 return Ok(fate);
             }
             tokio::time::sleep(INTERVAL).await;
@@ -109,8 +109,8 @@ impl Wait<'_> {
         }
     }
 
-    /// The receipt.
-    async fn sent(&mut self) -> Result<Option<HistoryEntry>, ControlError> {
+    /// The receipt, or that it was cancelled.
+    async fn ended(&mut self) -> Result<Option<HistoryEntry>, ControlError> {
         let mut query = HistoryQuery::default();
         query.since = Some(self.file.since);
         query.name = Some(self.file.name.clone());
@@ -118,12 +118,17 @@ impl Wait<'_> {
             return Err(ControlError::Unreadable);
         };
         Ok(page.entries.into_iter().find(|entry| {
-            (entry.kind, entry.direction) == (HistoryKind::Sent, Direction::Send)
+            matches!(entry.kind, HistoryKind::Sent | HistoryKind::Cancelled)
+                && entry.direction == Direction::Send
                 && entry.path == self.file.name
         }))
     }
 
-    fn fate(&mut self, waiting: &WaitingEntries, sent: Option<HistoryEntry>) -> Option<Fate> {
+    fn fate(&mut self, waiting: &WaitingEntries, entry: Option<HistoryEntry>) -> Option<Fate> {
+        let is_cancelled = |entry: &HistoryEntry| entry.kind == HistoryKind::Cancelled;
+        if entry.as_ref().is_some_and(is_cancelled) {
+            return Some(Fate::Failed("it was cancelled, and is not sent".to_owned()));
+        }
         let count = |wanted: &[WaitKind]| -> u64 {
             waiting.by_reason.iter().filter(|(kind, _)| wanted.contains(kind)).map(|(_, n)| n).sum()
         };
@@ -132,7 +137,7 @@ impl Wait<'_> {
         let stuck = count(&[WaitKind::Refused, WaitKind::Occupied, WaitKind::LeftAlone]);
         // A folder follows its contents.
         let folders = count(&[WaitKind::Folder, WaitKind::Unfinished]);
-        if let Some(entry) = sent
+        if let Some(entry) = entry
             && held == all
         {
             return Some(Fate::Sent(Box::new(entry)));

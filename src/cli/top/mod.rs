@@ -1,6 +1,10 @@
-//! `rft top`: the state of the running rft on the whole screen, with the speed of the last minutes.
+//! `rft top`: the state of the running rft on the whole screen, with the speed of the last minutes,
+//! and keys that steer it.
 
 mod curve;
+mod foot;
+mod keys;
+mod rows;
 mod view;
 
 use super::args::TopArgs;
@@ -9,11 +13,12 @@ use super::output::clock::Clock;
 use super::shutdown::{Signal, Signals};
 use super::status::{self, connect, failed};
 use curve::Curves;
+use keys::{Deed, Keys, Said};
 use ratatui::DefaultTerminal;
-use ratatui::crossterm::event::{self, Event, KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
+use ratatui::crossterm::event::{self, Event, KeyEvent, KeyEventKind};
 use rft::Status;
 use rft::cause;
-use rft::control::{Client, ControlError};
+use rft::control::{Client, ControlError, Request};
 use std::io::{self, IsTerminal};
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -52,6 +57,7 @@ pub(crate) fn run(args: &TopArgs) -> Result<(), Failure> {
         status: None,
         trouble: None,
         curves: Curves::default(),
+        keys: Keys::default(),
         clock: Clock::system(),
     };
     let shown = top.show(&mut terminal);
@@ -73,6 +79,7 @@ struct Top<'a> {
     /// Why there is no newer answer.
     trouble: Option<String>,
     curves: Curves,
+    keys: Keys,
     clock: Clock,
 }
 
@@ -88,26 +95,63 @@ impl Top<'_> {
                     break;
                 }
                 let has_key = event::poll(left.min(FRAME_INTERVAL));
-                if has_key.map_err(|error| on_screen(&error))?
-                    && leaves(&event::read().map_err(|error| on_screen(&error))?)
-                {
-                    return Ok(());
+                if !has_key.map_err(|error| on_screen(&error))? {
+                    continue;
+                }
+                let event = event::read().map_err(|error| on_screen(&error))?;
+                let Some(key) = pressed(&event) else { continue };
+                // While there is no answer, no key acts.
+                let status = self.status.as_ref().filter(|_| self.trouble.is_none());
+                match self.keys.press(key, status) {
+                    Deed::Nothing => {}
+                    Deed::Leave => return Ok(()),
+                    Deed::Ask(request) => {
+                        self.keys.said =
+                            Some(Said { text: keys::doing(&request), is_error: false });
+                        self.draw(terminal).map_err(|error| on_screen(&error))?;
+                        self.steer(&request);
+                    }
                 }
             }
         }
     }
 
-    /// Asks for the state.
+    /// Asks for the state, for a point of the curves.
     fn look(&mut self) {
+        self.ask();
+        if let Some(status) = self.status.as_ref().filter(|_| self.trouble.is_none()) {
+            self.curves.add(status);
+            self.keys.look_at(status);
+        }
+    }
+
+    /// Asks for the state.
+    fn ask(&mut self) {
         let client = self.client.take();
         match self.runtime.block_on(ask(client, self.dir)) {
             Ok((client, status)) => {
                 self.client = Some(client);
-                self.curves.add(&status);
                 (self.status, self.trouble) = (Some(status), None);
             }
             Err(error) => self.trouble = Some(failed(self.dir, &error).reason),
         }
+    }
+
+    /// Sends a command to the rft whose state is on the screen: not to a new one.
+    fn steer(&mut self, request: &Request) {
+        let answer = match &mut self.client {
+            Some(client) => self.runtime.block_on(client.ask(request)),
+            None => Err(ControlError::NotRunning),
+        };
+        let answer = answer.map_err(|error| {
+            // A refusal leaves the connection usable.
+            if !matches!(error, ControlError::Refused(_)) {
+                self.client = None;
+            }
+            failed_briefly(self.dir, &error)
+        });
+        self.ask();
+        self.keys.answered(request, answer, self.status.as_ref(), &self.clock);
     }
 
     fn draw(&self, terminal: &mut DefaultTerminal) -> io::Result<()> {
@@ -115,6 +159,7 @@ impl Top<'_> {
             status: self.status.as_ref(),
             trouble: self.trouble.as_deref(),
             curves: &self.curves,
+            keys: &self.keys,
             clock: &self.clock,
             colours: console::colors_enabled(),
         };
@@ -132,15 +177,19 @@ async fn ask(client: Option<Client>, dir: &Path) -> Result<(Client, Status), Con
     Ok((client, status))
 }
 
-/// Whether the user leaves with this key: q, Escape or Ctrl-C.
-fn leaves(event: &Event) -> bool {
-    let Event::Key(KeyEvent { code, modifiers, kind: KeyEventKind::Press, .. }) = event else {
-        return false;
-    };
-    match code {
-        KeyCode::Char('q') | KeyCode::Esc => true,
-        KeyCode::Char('c') => modifiers.contains(KeyModifiers::CONTROL),
-        _ => false,
+/// The error in a line of its own; a refusal is a sentence already.
+fn failed_briefly(dir: &Path, error: &ControlError) -> String {
+    match error {
+        ControlError::Refused(refused) => refused.to_string(),
+        error => failed(dir, error).reason,
+    }
+}
+
+/// The key of an event, if one was pressed.
+fn pressed(event: &Event) -> Option<KeyEvent> {
+    match event {
+        Event::Key(key @ KeyEvent { kind: KeyEventKind::Press, .. }) => Some(*key),
+        _ => None,
     }
 }
 

@@ -1,11 +1,12 @@
-//! The screen, from top to bottom: the peers, a panel for each direction, the files in flight, and
-//! the waiting entries.
+//! The screen, from top to bottom: the peers, two panels for each of them, the files in flight, the
+//! waiting entries, and a line about the keys.
 
 use super::curve::Curves;
+use super::keys::{HELP, Keys, Mode};
 use crate::cli::output::bottleneck;
 use crate::cli::output::clock::Clock;
 use crate::cli::output::state;
-use crate::cli::output::text::{self, arrow, fit, percent, printable, rtt};
+use crate::cli::output::text::{self, fit, percent, printable, rtt};
 use ratatui::Frame;
 use ratatui::layout::{Constraint, Layout, Rect};
 use ratatui::style::{Color, Modifier, Style};
@@ -13,7 +14,7 @@ use ratatui::text::{Line, Span};
 use ratatui::widgets::{Block, Paragraph, Sparkline};
 use rft::Status;
 use rft::event::Direction;
-use rft::status::{FileInFlight, PeerStatus, WaitReason};
+use rft::status::PeerStatus;
 
 /// A screen of at least this many columns has the two directions side by side.
 const WIDE: u16 = 100;
@@ -21,8 +22,8 @@ const WIDE: u16 = 100;
 const PANEL_ROWS: u16 = 7;
 /// Rows of the text in a panel.
 const PANEL_TEXT_ROWS: u16 = 3;
-/// Columns of a file's progress bar.
-const BAR: usize = 10;
+/// Rows of files that the panels of further peers leave.
+const MIN_FILE_ROWS: u16 = 3;
 
 /// The facts to show.
 pub(super) struct View<'a> {
@@ -31,6 +32,7 @@ pub(super) struct View<'a> {
     /// Why there is no newer answer.
     pub(super) trouble: Option<&'a str>,
     pub(super) curves: &'a Curves,
+    pub(super) keys: &'a Keys,
     pub(super) clock: &'a Clock,
     pub(super) colours: bool,
 }
@@ -38,24 +40,39 @@ pub(super) struct View<'a> {
 impl View<'_> {
     /// Draws the screen. All texts that come from elsewhere have been escaped.
     pub(super) fn draw(&self, frame: &mut Frame<'_>) {
-        let head = self.head(frame.area().width.into());
-        let panels = if frame.area().width >= WIDE { PANEL_ROWS } else { 2 * PANEL_ROWS };
-        let [top, middle, bottom] = Layout::vertical([
-            Constraint::Length(head.len() as u16),
+        let area = frame.area();
+        let (width, is_wide) = (usize::from(area.width), area.width >= WIDE);
+        let (head, foot) = (self.head(width), self.foot(width));
+        let (head_rows, foot_rows) = (head.len() as u16, foot.len() as u16);
+        let rows = if is_wide { PANEL_ROWS } else { 2 * PANEL_ROWS };
+        let room = area.height.saturating_sub(head_rows + foot_rows);
+        let is_help = self.keys.mode == Mode::Help;
+        // The first peer has its panels on any screen.
+        let fitting = usize::from(room.saturating_sub(MIN_FILE_ROWS) / rows).max(1);
+        let shown = if is_help { 0 } else { self.peers().len().min(fitting) };
+        let panels = if is_help { 0 } else { rows * shown.max(1) as u16 };
+        let [top, middle, bottom, last] = Layout::vertical([
+            Constraint::Length(head_rows),
             Constraint::Length(panels),
             Constraint::Min(0),
+            Constraint::Length(foot_rows),
         ])
-        .areas(frame.area());
+        .areas(area);
         frame.render_widget(Paragraph::new(head), top);
-        let [send, receive] = if frame.area().width >= WIDE {
-            Layout::horizontal([Constraint::Fill(1), Constraint::Fill(1)]).areas(middle)
-        } else {
-            Layout::vertical([Constraint::Fill(1), Constraint::Fill(1)]).areas(middle)
-        };
-        self.direction(frame, send, Direction::Send);
-        self.direction(frame, receive, Direction::Receive);
-        let (width, height) = (bottom.width.into(), bottom.height.into());
-        frame.render_widget(Paragraph::new(self.files(width, height)), bottom);
+        frame.render_widget(Paragraph::new(foot), last);
+        if is_help {
+            frame.render_widget(Paragraph::new(HELP.map(Line::raw).to_vec()), bottom);
+            return;
+        }
+        let each = Layout::vertical(vec![Constraint::Length(rows); shown.max(1)]).split(middle);
+        for (at, area) in each.iter().enumerate() {
+            let pair = [Constraint::Fill(1), Constraint::Fill(1)];
+            let layout = if is_wide { Layout::horizontal(pair) } else { Layout::vertical(pair) };
+            let [send, receive] = layout.areas(*area);
+            self.direction(frame, send, Direction::Send, self.peers().get(at));
+            self.direction(frame, receive, Direction::Receive, self.peers().get(at));
+        }
+        frame.render_widget(Paragraph::new(self.files(width, bottom.height.into())), bottom);
     }
 
     /// The program, and a line or two for each peer.
@@ -82,6 +99,8 @@ impl View<'_> {
             let words = printable(trouble);
             lines.extend(folded(&words, width).into_iter().map(|line| Line::styled(line, red)));
         }
+        let limit = self.status.and_then(|status| state::limit(status, self.clock));
+        lines.extend(limit.map(|limit| Line::raw(fit(&limit, width))));
         for peer in self.peers() {
             let heard = peer.session.as_ref().is_some_and(|session| session.silent_for.is_none());
             let colour = if heard { Color::Green } else { Color::Yellow };
@@ -108,36 +127,36 @@ impl View<'_> {
         self.status.map_or(&[], |status| &status.peers)
     }
 
-    /// A direction: its backlog, the speed, its limit, the totals, and the curve of the speed.
-    fn direction(&self, frame: &mut Frame<'_>, area: Rect, direction: Direction) {
-        let title = match direction {
-            Direction::Send => " ↑ sending ",
-            Direction::Receive => " ↓ receiving ",
+    /// A direction of a peer: its backlog, the speed, its limit, the totals, and the curve of the
+    /// speed.
+    fn direction(
+        &self,
+        frame: &mut Frame<'_>,
+        area: Rect,
+        direction: Direction,
+        peer: Option<&PeerStatus>,
+    ) {
+        let (mark, verb) = match direction {
+            Direction::Send => ("↑", "sending to"),
+            Direction::Receive => ("↓", "receiving from"),
         };
-        let block = Block::bordered().title(title);
+        let name = peer.filter(|_| self.peers().len() > 1).map(|peer| &peer.name);
+        let title = match name {
+            Some(name) => format!(" {mark} {verb} {} ", printable(name.as_str())),
+            None => format!(" {mark} {} ", verb.split(' ').next().unwrap_or_default()),
+        };
+        let block = Block::bordered().title(fit(&title, title_width(&title, area)));
         let inner = block.inner(area);
         frame.render_widget(block, area);
+        let Some(peer) = peer else { return };
         let [words, curve] =
             Layout::vertical([Constraint::Length(PANEL_TEXT_ROWS), Constraint::Min(0)])
                 .areas(inner);
         let width = usize::from(inner.width);
-        let mut lines = Vec::new();
-        for peer in self.peers() {
-            let status = peer.direction(direction);
-            let session = peer.session.as_ref();
-            let numbers: Vec<_> =
-                state::left(status).into_iter().chain(state::speed(status)).collect();
-            lines.push(numbers.join(", "));
-            lines.push(bottleneck::sentence(status.limit, direction, session));
-            let mut totals = state::totals(status.in_all);
-            if let (Some(last), Some(now)) = (status.last, self.status.map(|status| status.time)) {
-                totals.push_str(&format!(", last {}", self.clock.short(last, now)));
-            }
-            lines.push(totals);
-        }
+        let lines: Vec<_> = self.facts(peer, direction);
         let lines: Vec<_> = lines.iter().map(|line| Line::raw(fit(line, width))).collect();
         frame.render_widget(Paragraph::new(lines), words);
-        let points = self.curves.last(direction, width);
+        let points = self.curves.last(&peer.name, direction, width);
         let most = points.iter().copied().max().unwrap_or(0);
         let style = self.style(Modifier::empty(), Some(Color::Cyan));
         frame.render_widget(Sparkline::default().data(&points).style(style), curve);
@@ -153,30 +172,22 @@ impl View<'_> {
         }
     }
 
-    /// The files in flight, then the waiting entries with their reasons, as far as the rows go.
-    fn files(&self, width: usize, rows: usize) -> Vec<Line<'static>> {
-        let (mut lines, mut left_out) = (Vec::new(), 0);
-        for peer in self.peers() {
-            lines.extend(peer.in_flight.iter().map(|file| Line::raw(in_flight(file, width))));
-            let waiting =
-                peer.waiting.iter().filter(|waiting| waiting.reason != WaitReason::InFlight);
-            for waiting in waiting {
-                let why = state::why(waiting);
-                lines.push(Line::raw(named("waits: ", &waiting.path.to_string(), &why, width)));
-            }
-            left_out += peer.more_in_flight + peer.more_waiting;
+    /// The text of a panel.
+    fn facts(&self, peer: &PeerStatus, direction: Direction) -> Vec<String> {
+        let (status, session) = (peer.direction(direction), peer.session.as_ref());
+        let is_paused = peer.paused && direction == Direction::Send;
+        let paused = is_paused.then(|| "paused (p)".to_owned());
+        let numbers: Vec<_> =
+            paused.into_iter().chain(state::left(status)).chain(state::speed(status)).collect();
+        let mut totals = state::totals(status.in_all);
+        if let (Some(last), Some(now)) = (status.last, self.status.map(|status| status.time)) {
+            totals.push_str(&format!(", last {}", self.clock.short(last, now)));
         }
-        if lines.len() > rows || left_out > 0 {
-            let shown = rows.saturating_sub(1).min(lines.len());
-            left_out += (lines.len() - shown) as u64;
-            lines.truncate(shown);
-            lines.push(Line::raw(fit(&format!("and {} more", text::count(left_out)), width)));
-        }
-        lines
+        vec![numbers.join(", "), bottleneck::sentence(status.limit, direction, session), totals]
     }
 
     /// A style, without its colour if there are to be none.
-    fn style(&self, modifier: Modifier, colour: Option<Color>) -> Style {
+    pub(super) fn style(&self, modifier: Modifier, colour: Option<Color>) -> Style {
         let style = Style::new().add_modifier(modifier);
         match colour.filter(|_| self.colours) {
             Some(colour) => style.fg(colour),
@@ -185,32 +196,13 @@ impl View<'_> {
     }
 }
 
-/// `↑ photos/beach.jpg  ####------  45.2 MB/100 MB, 2.10 MB/s`, in one line.
-fn in_flight(file: &FileInFlight, width: usize) -> String {
-    let share = file.bytes.checked_mul(BAR as u64).and_then(|bytes| bytes.checked_div(file.size));
-    let full = share.unwrap_or(0).min(BAR as u64) as usize;
-    let numbers =
-        format!("  {}{}{}", "━".repeat(full), "┄".repeat(BAR - full), state::numbers(file));
-    let mark = format!("{} ", arrow(file.direction));
-    let room = width.saturating_sub(console::measure_text_width(&mark));
-    let needs = console::measure_text_width(&numbers);
-    let name = file.path.to_string();
-    let columns = console::measure_text_width(&name).min(room.saturating_sub(needs));
-    fit(&format!("{mark}{}{numbers}", fit(&name, columns)), width)
-}
-
-/// A name and a text about it. A long name is shortened first, then the text is cut.
-fn named(mark: &str, name: &str, said: &str, width: usize) -> String {
-    let room = width.saturating_sub(mark.len() + 2);
-    let said_columns = console::measure_text_width(said);
-    let columns =
-        console::measure_text_width(name).min(room.saturating_sub(said_columns).max(room / 3));
-    let line = format!("{mark}{}: {said}", fit(name, columns));
-    console::truncate_str(&line, width, "…").into_owned()
+/// Columns for the title of a panel, between its corners.
+fn title_width(title: &str, area: Rect) -> usize {
+    console::measure_text_width(title).min(usize::from(area.width.saturating_sub(2)))
 }
 
 /// The words in lines of at most `width` columns.
-fn folded(words: &str, width: usize) -> Vec<String> {
+pub(super) fn folded(words: &str, width: usize) -> Vec<String> {
     let mut lines = vec![String::new()];
     for word in words.split(' ') {
         let line = lines.last().map_or(0, |line| console::measure_text_width(line));
@@ -228,6 +220,7 @@ fn folded(words: &str, width: usize) -> Vec<String> {
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
+    use crate::cli::top::rows;
     use ratatui::Terminal;
     use ratatui::backend::TestBackend;
 
@@ -242,9 +235,20 @@ pub(super) mod tests {
         width: u16,
         height: u16,
     ) -> Vec<String> {
+        screen_with(Keys::default(), status, trouble, width, height)
+    }
+
+    fn screen_with(
+        keys: Keys,
+        status: Option<&Status>,
+        trouble: Option<&str>,
+        width: u16,
+        height: u16,
+    ) -> Vec<String> {
         let mut curves = Curves::default();
         status.into_iter().for_each(|status| (0..500).for_each(|_| curves.add(status)));
-        let view = View { status, trouble, curves: &curves, clock: &Clock::utc(), colours: false };
+        let (clock, keys) = (&Clock::utc(), &keys);
+        let view = View { status, trouble, curves: &curves, keys, clock, colours: false };
         let mut terminal = Terminal::new(TestBackend::new(width, height)).unwrap();
         terminal.draw(|frame| view.draw(frame)).unwrap();
         let buffer = terminal.backend().buffer().clone();
@@ -288,7 +292,63 @@ pub(super) mod tests {
             assert_eq!(shown.len(), usize::from(height));
         }
         let rows = screen(Some(&status), None, 80, 30);
-        assert!(rows.last().unwrap().starts_with("and "), "{rows:#?}");
+        assert!(rows[28].starts_with("and "), "{rows:#?}");
+        assert!(rows[29].starts_with("p pause  l limit"), "{rows:#?}");
+    }
+
+    #[test]
+    fn each_peer_has_its_panels_and_the_limit_a_line() {
+        let mut status = busy();
+        let mut other = status.peers[0].clone();
+        other.name = rft::PeerName::new("car\u{1b}ol");
+        status.peers.push(other);
+        status.limit_rate = Some(2_000_000);
+        for (width, height) in [(60, 60), (80, 60), (120, 40)] {
+            let shown = screen(Some(&status), None, width, height).join("\n");
+            for words in [
+                "↑ sending to bob",
+                "↓ receiving from bob",
+                "↑ sending to car\\x1bol",
+                "↓ receiving from car\\x1bol",
+                "at most 2.00 MB/s sent",
+            ] {
+                assert!(shown.contains(words), "{width}: {words}\n{shown}");
+            }
+        }
+        // A low screen has room for the first only.
+        let shown = screen(Some(&status), None, 80, 30).join("\n");
+        assert!(shown.contains("sending to bob") && !shown.contains("sending to car"), "{shown}");
+    }
+
+    #[test]
+    fn the_last_lines_say_what_the_keys_are_for() {
+        let mut status = busy();
+        let entry = status.peers[0].waiting[0].clone();
+        status.peers[0].waiting = vec![entry; 40];
+        for (at, waiting) in status.peers[0].waiting.iter_mut().enumerate() {
+            waiting.path = rft::Name::parse(format!("file {at}").as_bytes()).unwrap();
+        }
+        let last = rows::of(&status).last().unwrap().key();
+        let keys = |mode| Keys { mode, selected: Some(last.clone()), said: None };
+        for width in [60, 80] {
+            let shown =
+                screen_with(keys(Mode::Cancel(last.clone())), Some(&status), None, width, 30);
+            assert_eq!(shown[29], "cancel file 39? (y/n)");
+            assert!(shown[27].contains("waits: file 39"), "{shown:#?}");
+            let typed = format!("{}end", "x".repeat(100));
+            let shown = screen_with(keys(Mode::Limit(typed)), Some(&status), None, width, 30);
+            assert!(shown[29].ends_with("xend█"), "{shown:#?}");
+            let shown = screen_with(keys(Mode::Help), Some(&status), None, width, 30).join("\n");
+            for line in HELP {
+                assert!(shown.contains(line.trim_end()), "{width}: {line}\n{shown}");
+            }
+            let said =
+                "a long sentence that does not fit into one line of a narrow terminal at all";
+            let said = super::super::keys::Said { text: said.into(), is_error: true };
+            let keys = Keys { said: Some(said), ..Keys::default() };
+            let shown = screen_with(keys, Some(&status), None, width, 30);
+            assert!(shown[29].ends_with("all"), "{shown:#?}");
+        }
     }
 
     #[test]

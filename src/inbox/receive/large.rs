@@ -13,7 +13,7 @@ use crate::failpoint::fail_point;
 use crate::meter::Stage;
 use crate::proto::codec::Malformed;
 use crate::proto::message::{Begin, Offer, Refusal};
-use crate::session::record::{RecordError, RecordReader, RecordWriter};
+use crate::session::record::{RecordReader, RecordWriter};
 use crate::store::Content;
 use crate::transport::stream::{RecvHalf, StreamCode, StreamError};
 use std::sync::Arc;
@@ -107,9 +107,8 @@ impl Inbox {
                 Err(error)
             }
             (Err(error), Ok(_)) => {
-                if let ReceiveError::Record(RecordError::Stream(StreamError::Abandoned(code))) =
-                    &error
-                    && *code == StreamCode::SourceChanged as u64
+                if let ReceiveError::Record(error) = &error
+                    && (error.is_withdrawal() || error.is_cancelled())
                 {
                     // The content of this transfer id no longer exists, so it cannot be resumed.
                     self.incoming.discard(offer.id)?;

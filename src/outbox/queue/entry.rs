@@ -34,6 +34,8 @@ pub(crate) struct OutgoingEntry {
     pub snapshot: bool,
     /// At the last offer the peer had something else at its path.
     pub path_occupied: bool,
+    /// It overtakes entries that are not urgent.
+    pub urgent: bool,
     /// How long a folder stays.
     pub stay: Stay,
 }
@@ -85,6 +87,7 @@ impl OutgoingEntry {
             open: None,
             snapshot: false,
             path_occupied: false,
+            urgent: false,
             stay: Stay::default(),
         };
         entry.end_needless_wait(now);
@@ -164,6 +167,7 @@ impl OutgoingEntry {
             folder: self.is_folder(),
             size: if self.meta.kind == FileKind::File { self.meta.size } else { 0 },
             seq: self.seq,
+            urgent: self.urgent,
         }
     }
 }
@@ -175,6 +179,7 @@ pub(crate) struct IndexKey {
     pub folder: bool,
     pub size: u64,
     pub seq: Seq,
+    pub urgent: bool,
 }
 
 impl IndexKey {

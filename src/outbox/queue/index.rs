@@ -88,7 +88,7 @@ impl Indexes {
             EntryState::Backoff { until } => {
                 self.backing_off.insert((until, name.clone()));
             }
-            EntryState::Ready => return Some(self.queue.push(name.clone(), key.size)),
+            EntryState::Ready => return Some(self.queue.push(name.clone(), key.size, key.urgent)),
             EntryState::AwaitingContents => {
                 self.awaiting.insert(name.clone());
                 self.maybe_complete.insert(name.clone());

@@ -35,6 +35,7 @@
 //! ReadFailed       InFlight -> Unreadable
 //! PathOccupied     InFlight -> Occupied
 //! PeerRefused      InFlight -> Refused
+//! HeldBack         Ready, InFlight -> Refused
 //! Received         InFlight -> CleaningUp
 //! InUse            InFlight, CleaningUp -> DeliveredOpen
 //! Linger           CleaningUp, Delivered -> Lingering
@@ -128,6 +129,8 @@ pub(crate) enum EntryEvent {
     PathOccupied { until: Moment },
     /// The peer refused it for good.
     PeerRefused,
+    /// The user cancels it: it is not offered until that has ended.
+    HeldBack,
     /// The peer holds it on stable storage.
     Received,
     /// The peer holds it, but a program has it open. The system is asked again at this moment.
@@ -185,7 +188,8 @@ impl EntryState {
                 E::Unlistable,
                 S::Settling { .. } | S::AwaitingContents | S::Refused | S::Delivered,
             )
-            | (E::PeerRefused, S::InFlight) => S::Refused,
+            | (E::PeerRefused, S::InFlight)
+            | (E::HeldBack, S::Ready | S::InFlight) => S::Refused,
             (E::FoundOpen { ask_at }, S::Settling { .. } | S::InFlight) => S::Open { ask_at },
             (E::Taken, S::Ready) => S::InFlight,
             (E::Failed { until }, S::InFlight) => S::Backoff { until },

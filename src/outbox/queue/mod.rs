@@ -12,6 +12,7 @@
 //! | `open_files` | a program has a file open for writing |
 //! | `folder_stay` | a folder's user may still name or fill it |
 //! | `left_alone` | an unfinished file appears or leaves |
+//! | `steering` | the user makes entries urgent, or cancels them |
 //! | `waiting` | the user asks why entries are not delivered |
 
 pub(crate) mod changes;
@@ -25,6 +26,8 @@ pub(crate) mod model;
 pub(crate) mod open_files;
 pub(crate) mod order;
 pub(crate) mod outcomes;
+pub(crate) mod steered_names;
+pub(crate) mod steering;
 pub(crate) mod table;
 #[cfg(test)]
 mod tests;

@@ -368,6 +368,8 @@ impl OutboxModel {
             }
             ModelStep::Scan => self.scan(),
             ModelStep::Lose => self.table.events_lost(),
+            ModelStep::Urgent(i, on) => drop(self.table.set_urgent(&name(PATHS[i]), on)),
+            ModelStep::Cancel(i, can_move) => self.cancel(PATHS[i], can_move),
             ModelStep::Pop => self.pop(),
             ModelStep::Deliver(i) => self.deliver(i),
             ModelStep::Fail(i, retry) => self.fail(i, retry),

@@ -4,6 +4,7 @@ use super::entry::OutgoingEntry;
 use super::index::is_beneath;
 use super::lifecycle::{EntryEvent, EntryState};
 use super::open_files::ASK_INTERVAL;
+use super::order::Queue;
 use super::table::{Now, Table};
 use crate::outbox::item::{CleanupOutcome, Item, Retry};
 use crate::outbox::watch::settle::Moment;
@@ -28,8 +29,20 @@ const MAX_BACKOFF: Duration = Duration::from_secs(60);
 impl Table {
     /// Takes the next item from the queue; it is in flight from then on.
     pub(crate) fn pop(&mut self) -> Option<Item> {
+        self.pop_by(Queue::turn)
+    }
+
+    /// As [`Table::pop`], if the next item is urgent.
+    pub(crate) fn pop_urgent(&mut self) -> Option<Item> {
+        self.pop_by(|queue| queue.urgent())
+    }
+
+    fn pop_by(&mut self, next: fn(&mut Queue) -> Option<Name>) -> Option<Item> {
         loop {
-            let name = self.index.queue.turn()?;
+            let name = next(&mut self.index.queue)?;
+            if self.stop_if_held(&name) {
+                continue;
+            }
             let entry = self.entries.get(&name)?;
             let kind = match entry.meta.kind {
                 FileKind::File => EntryKind::File { size: entry.meta.size },
@@ -47,6 +60,7 @@ impl Table {
                 attempt: entry.attempt,
                 first_offer: entry.seen_after_start && entry.attempt == 0,
                 snapshot: entry.snapshot,
+                urgent: entry.urgent,
                 ask_first: entry.path_occupied,
                 ..self.item(name.clone(), entry.meta, kind)
             };
@@ -130,6 +144,7 @@ impl Table {
                     entry.apply(EntryEvent::PathOccupied { until });
                 }
                 Retry::WhenChanged => entry.apply(EntryEvent::PeerRefused),
+                Retry::Cancelled => {}
                 Retry::Changed => {
                     entry.settle.disturbed(now.mono);
                     entry.changed(now.mono, waits);
@@ -137,6 +152,9 @@ impl Table {
                 Retry::Open => {}
             }
         });
+        if retry == Retry::Cancelled && !self.stop_if_held(&item.name) {
+            self.update(&item.name, |entry| entry.apply(entry.settled()));
+        }
         if retry == Retry::Open {
             // The next question to the system is due at once.
             self.found_open(&item.name, now.mono, now.mono);

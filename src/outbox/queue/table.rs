@@ -9,6 +9,7 @@
 use super::entry::OutgoingEntry;
 use super::index::{Indexes, is_beneath};
 use super::lifecycle::{EntryEvent, EntryState};
+use super::steered_names::Steering;
 use super::transfer_id::{delivered_mark, transfer_id};
 use super::unfinished::UnfinishedFiles;
 use crate::config::Waits;
@@ -58,6 +59,8 @@ pub(crate) struct Table {
     pub renamed_folders: HashMap<u64, Moment>,
     /// Ids that the peer may forget.
     pub forgotten: VecDeque<TransferId>,
+    /// What the user wants of some entries.
+    pub steering: Steering,
 }
 
 impl Table {
@@ -79,6 +82,7 @@ impl Table {
             emptied: Vec::new(),
             renamed_folders: HashMap::new(),
             forgotten: VecDeque::new(),
+            steering: Steering::default(),
         }
     }
 
@@ -90,6 +94,9 @@ impl Table {
         let after = Some(entry.index_key()).filter(|key| key.state != EntryState::Gone);
         if let Some(seq) = self.index.shift(name, Some(before), after) {
             entry.seq = seq;
+        }
+        if after.is_none_or(|key| key.state == EntryState::Delivered) {
+            self.steering.left(name);
         }
         if after.is_none() {
             self.entries.remove(name);
@@ -113,6 +120,7 @@ impl Table {
     ) {
         let mut entry = OutgoingEntry::new(meta, settle, now, self.waits);
         (entry.seen, entry.seen_after_start) = (scan, self.scanned);
+        entry.urgent = self.steering.is_urgent(name);
         if let Some(seq) = self.index.shift(name, None, Some(entry.index_key())) {
             entry.seq = seq;
         }
@@ -170,6 +178,7 @@ impl Table {
             kind,
             attempt: 0,
             first_offer: false,
+            urgent: false,
             snapshot: false,
             ask_first: false,
             content: None,

@@ -21,12 +21,21 @@ fn is_notable(reason: WaitReason) -> bool {
     )
 }
 
+/// An entry that is not delivered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct WaitingEntry {
+    pub name: Name,
+    pub reason: WaitReason,
+    /// It overtakes entries that are not urgent.
+    pub urgent: bool,
+}
+
 /// The entries that are not delivered, some of them by name.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct WaitingList {
-    /// First those that something other than their turn delays; each part in the order of the
-    /// names.
-    pub named: Vec<(Name, WaitReason)>,
+    /// First those that something other than their turn delays, then the urgent ones; each part in
+    /// the order of the names.
+    pub named: Vec<WaitingEntry>,
     /// How many more there are.
     pub more: u64,
     /// How many there are of each kind.
@@ -42,21 +51,33 @@ impl Table {
         max: usize,
         within: Option<&Name>,
     ) -> WaitingList {
-        let (mut notable, mut usual) = (Vec::new(), Vec::new());
+        let (mut notable, mut urgent, mut usual) = (Vec::new(), Vec::new(), Vec::new());
         let mut counts = [0u64; WaitKind::ALL.len()];
         let unfinished = self.unfinished.names();
-        let entries =
-            self.entries.iter().filter_map(|(name, entry)| Some((name, reason(entry, now)?)));
-        let left_alone = unfinished.iter().map(|name| (name, WaitReason::LeftAlone));
+        let reason = |name: &Name, entry| match reason(entry, now)? {
+            WaitReason::Refused if self.is_held(name) => Some(WaitReason::Ready),
+            reason => Some(reason),
+        };
+        let entries = self
+            .entries
+            .iter()
+            .filter_map(|(name, entry)| Some((name, reason(name, entry)?, entry.urgent)));
+        let left_alone = unfinished.iter().map(|name| (name, WaitReason::LeftAlone, false));
         let wanted =
             |name: &Name| within.is_none_or(|within| name == within || is_beneath(name, within));
-        for (name, reason) in entries.chain(left_alone).filter(|(name, _)| wanted(name)) {
+        for (name, reason, is_urgent) in entries.chain(left_alone).filter(|(name, ..)| wanted(name))
+        {
             counts[reason.kind() as usize] += 1;
-            let list = if is_notable(reason) { &mut notable } else { &mut usual };
+            let list = match (is_notable(reason), is_urgent) {
+                (true, _) => &mut notable,
+                (false, true) => &mut urgent,
+                (false, false) => &mut usual,
+            };
             if list.len() < max {
-                list.push((name.clone(), reason));
+                list.push(WaitingEntry { name: name.clone(), reason, urgent: is_urgent });
             }
         }
+        notable.extend(urgent);
         notable.extend(usual);
         notable.truncate(max);
         let count: u64 = counts.iter().sum();
@@ -142,12 +163,12 @@ mod tests {
         add(&mut table, "a", 5, Activity::Moved);
         add(&mut table, "settles", 6, Activity::Seen);
         let all = table.waiting_list(Moment(0), 10, None);
-        let names: Vec<_> = all.named.iter().map(|(name, _)| name.to_string()).collect();
+        let names: Vec<_> = all.named.iter().map(|entry| entry.name.to_string()).collect();
         assert_eq!(
             names,
             ["in flight", "in the way", "refused", "retried", "settles", "unreadable", "a"]
         );
-        let why: Vec<_> = all.named.iter().map(|(_, why)| *why).collect();
+        let why: Vec<_> = all.named.iter().map(|entry| entry.reason).collect();
         assert_eq!(
             (why[0], why[2], why[6]),
             (WaitReason::InFlight, WaitReason::Refused, WaitReason::Ready)
@@ -161,9 +182,9 @@ mod tests {
         assert_eq!((some.named.len(), some.more), (2, 5));
         assert_eq!(some.by_reason, all.by_reason);
         assert_eq!((some.by_reason.len(), some.by_reason.values().sum::<u64>()), (7, 7));
-        assert_eq!(some.named[0].0, name("in flight"));
+        assert_eq!(some.named[0].name, name("in flight"));
         let one = table.waiting_list(Moment(0), 2, Some(&name("refused")));
-        assert_eq!((one.named.len(), one.named[0].1, one.more), (1, WaitReason::Refused, 0));
+        assert_eq!((one.named.len(), one.named[0].reason, one.more), (1, WaitReason::Refused, 0));
         assert_eq!(table.waiting_list(Moment(0), 2, Some(&name("ref"))), WaitingList::default());
         assert_eq!(table.retry(Some(&name("refused"))), 1);
         assert_eq!(table.retry(None), 3);

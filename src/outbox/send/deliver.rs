@@ -14,14 +14,16 @@ use crate::crypto::seal::{RecordKind, Sealer};
 use crate::event::{Direction, Event, EventSink};
 use crate::failpoint::fail_point;
 use crate::meter::{Meter, Stage};
+use crate::outbox::cancel::Cancelling;
 use crate::outbox::item::Item;
 use crate::proto::codec::Malformed;
 use crate::proto::message::{Accept, Begin, CHUNK_SIZE, EntryKind, Outcome};
 use crate::session::record::{RecordError, RecordReader, RecordWriter, seal_message};
 use crate::store::{Folder, Meta, StoreError};
-use crate::transport::priority::StreamOrder;
+use crate::transport::priority::{Priority, StreamOrder};
 use crate::transport::stream::{SendHalf, StreamCode};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
 
@@ -37,20 +39,42 @@ const PROGRESS_INTERVAL: Duration = Duration::from_millis(200);
 
 const _: () = assert!(FILE_CHUNK.bytes() as usize == CHUNK_SIZE);
 
+/// A delivery's place among those that are read and sent at once.
+struct Slot<'a> {
+    permit: OwnedSemaphorePermit,
+    /// Whether all of the entry has left.
+    is_whole: &'a AtomicBool,
+}
+
+impl Slot<'_> {
+    /// The stream has taken the last record.
+    fn leave(self) {
+        self.is_whole.store(true, Ordering::Relaxed);
+        drop(self.permit);
+    }
+}
+
 /// Delivers entries of one folder.
 pub(crate) struct Delivery {
     folder: Arc<Folder>,
     events: EventSink,
     small: SmallReader,
     meter: Arc<Meter>,
+    cancelling: Arc<Cancelling>,
     order: StreamOrder,
 }
 
 impl Delivery {
     /// Reads from `folder` (Outgoing), and reports progress to `events` and its waits to `meter`.
-    pub(crate) fn new(folder: Arc<Folder>, events: EventSink, meter: Arc<Meter>) -> Self {
+    /// `cancelling` stops deliveries ([`Outbox::cancelling`](crate::outbox::Outbox::cancelling)).
+    pub(crate) fn new(
+        folder: Arc<Folder>,
+        events: EventSink,
+        meter: Arc<Meter>,
+        cancelling: Arc<Cancelling>,
+    ) -> Self {
         let small = SmallReader::new(folder.clone(), meter.clone());
-        Self { folder, events, small, meter, order: StreamOrder::default() }
+        Self { folder, events, small, meter, cancelling, order: StreamOrder::default() }
     }
 
     /// Outgoing.
@@ -72,29 +96,20 @@ impl Delivery {
         compression: Compression,
     ) -> Result<Receipt, DeliverError> {
         let (mut send, sealer) = writer.into_parts();
-        let delivery = async {
-            match &item.kind {
-                // An empty file has no content that could wait.
-                EntryKind::File { size }
-                    if *size <= CHUNK_SIZE as u64 && (!item.ask_first || *size == 0) =>
-                {
-                    self.small(item, &mut send, sealer, reader, slot, compression).await
-                }
-                // Boxed: the future of a small file would be as large as that of a large one.
-                EntryKind::File { .. } => {
-                    Box::pin(self.large(item, &mut send, sealer, reader, slot, compression)).await
-                }
-                EntryKind::Folder | EntryKind::Link { .. } => {
-                    self.bare(item, &mut send, sealer, reader, slot).await
-                }
-            }
+        let is_whole = AtomicBool::new(false);
+        let slot = Slot { permit: slot, is_whole: &is_whole };
+        let delivery = self.entry(item, &mut send, sealer, reader, slot, compression);
+        let result = tokio::select! {
+            biased;
+            result = self.unless_taken_back(item, delivery) => result,
+            () = self.cancelling.stops(&item.name, &is_whole) => Err(DeliverError::Cancelled),
         };
-        let result = self.unless_taken_back(item, delivery).await;
         if let Err(error) = &result {
             send.reset(match error {
                 DeliverError::Changed | DeliverError::Opened | DeliverError::OtherContent => {
                     StreamCode::SourceChanged
                 }
+                DeliverError::Cancelled => StreamCode::Cancelled,
                 // None of it was sent.
                 DeliverError::Open => StreamCode::Done,
                 // The same content may follow, from the length that the peer holds.
@@ -133,6 +148,32 @@ impl Delivery {
         }
     }
 
+    async fn entry(
+        &self,
+        item: &Item,
+        send: &mut SendHalf,
+        sealer: Sealer,
+        reader: RecordReader,
+        slot: Slot<'_>,
+        compression: Compression,
+    ) -> Result<Receipt, DeliverError> {
+        match &item.kind {
+            // An empty file has no content that could wait.
+            EntryKind::File { size }
+                if *size <= CHUNK_SIZE as u64 && (!item.ask_first || *size == 0) =>
+            {
+                self.small(item, send, sealer, reader, slot, compression).await
+            }
+            // Boxed: the future of a small file would be as large as that of a large one.
+            EntryKind::File { .. } => {
+                Box::pin(self.large(item, send, sealer, reader, slot, compression)).await
+            }
+            EntryKind::Folder | EntryKind::Link { .. } => {
+                self.bare(item, send, sealer, reader, slot).await
+            }
+        }
+    }
+
     /// Delivers a folder or a link, which consists of its offer alone.
     async fn bare(
         &self,
@@ -140,7 +181,7 @@ impl Delivery {
         send: &mut SendHalf,
         mut sealer: Sealer,
         reader: RecordReader,
-        slot: OwnedSemaphorePermit,
+        slot: Slot<'_>,
     ) -> Result<Receipt, DeliverError> {
         let offer = seal_offer(item, true, &mut sealer)?;
         self.started(item, 0);
@@ -148,7 +189,7 @@ impl Delivery {
         send.write(offer).await.map_err(RecordError::from)?;
         fail_point("send.bare");
         send.finish().await;
-        drop(slot);
+        slot.leave();
         let _waits = self.meter.enter(Stage::Answer);
         check_receipt(read_outcome(reader).await?, None, 0)
     }
@@ -161,7 +202,7 @@ impl Delivery {
         send: &mut SendHalf,
         sealer: Sealer,
         reader: RecordReader,
-        slot: OwnedSemaphorePermit,
+        slot: Slot<'_>,
         compression: Compression,
     ) -> Result<Receipt, DeliverError> {
         let mut waits = self.meter.enter(Stage::Source);
@@ -177,7 +218,7 @@ impl Delivery {
         }
         fail_point("send.small");
         send.finish().await;
-        drop(slot);
+        slot.leave();
         waits.switch(Stage::Answer);
         check_receipt(read_outcome(reader).await?, Some(read), 0)
     }
@@ -191,12 +232,12 @@ impl Delivery {
         send: &mut SendHalf,
         mut sealer: Sealer,
         mut reader: RecordReader,
-        slot: OwnedSemaphorePermit,
+        slot: Slot<'_>,
         compression: Compression,
     ) -> Result<Receipt, DeliverError> {
         let (folder, opened) = (self.folder.clone(), item.clone());
         let file = blocking(move || SourceFile::open(&mut folder.walk(), &opened)).await?;
-        send.set_priority(self.order.bulk(item.size()));
+        send.set_priority(self.priority_of(item, item.size()));
         send.write(seal_offer(item, false, &mut sealer)?).await.map_err(RecordError::from)?;
         fail_point("send.offered");
         let mut waits = self.meter.enter(Stage::Answer);
@@ -216,7 +257,7 @@ impl Delivery {
         let source =
             blocking(move || ChunkSource::resume(file, size, accept, &compression, meter)).await?;
         let (confirmed, offset) = (source.confirmed.clone(), source.offset);
-        send.set_priority(self.order.bulk(size.saturating_sub(offset)));
+        send.set_priority(self.priority_of(item, size.saturating_sub(offset)));
         self.started(item, offset);
         let begin = Begin { confirmed, compressed: source.compressor.is_some() };
         send.write(seal_message(&mut sealer, RecordKind::Answer, |out| begin.encode(out))?)
@@ -241,7 +282,7 @@ impl Delivery {
         let read = reading.await.map_err(|error| DeliverError::Internal(error.to_string()))??;
         fail_point("send.last_chunk");
         send.finish().await;
-        drop(slot);
+        slot.leave();
         let _waits = self.meter.enter(Stage::Answer);
         let outcome = match early {
             Some(early) => early,
@@ -318,6 +359,11 @@ impl Delivery {
                 });
             }
         }
+    }
+
+    /// The priority of a file of many chunks.
+    fn priority_of(&self, item: &Item, remaining: u64) -> Priority {
+        if item.urgent { self.order.urgent() } else { self.order.bulk(remaining) }
     }
 
     fn started(&self, item: &Item, offset: u64) {

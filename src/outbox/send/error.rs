@@ -24,6 +24,9 @@ pub(crate) enum DeliverError {
         "a program opened it for writing while it was sent; it is sent again when it is closed"
     )]
     Opened,
+    /// The user cancelled it.
+    #[error("it was cancelled")]
+    Cancelled,
     /// The peer holds another content under the id of this transfer.
     #[error("the peer holds an older content of it; it is sent again")]
     OtherContent,

@@ -170,6 +170,7 @@ mod tests {
             attempt: 0,
             first_offer: false,
             snapshot: false,
+            urgent: false,
             ask_first: false,
             content: None,
         };

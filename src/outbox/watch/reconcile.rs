@@ -340,7 +340,7 @@ impl Reconcile {
 
     /// Wakes sessions, feeds the cleanup thread, and publishes the backlog.
     fn publish(&mut self) {
-        let (clean_up, forgotten, mut backlog, ready) = {
+        let (clean_up, forgotten, mut backlog, ready, ended) = {
             let mut table = self.state.table();
             let mut clean_up = std::mem::take(&mut table.to_clean_up);
             clean_up.extend(table.take_emptied());
@@ -348,8 +348,14 @@ impl Reconcile {
             // The peer holds the lingering folders, but a user who drains waits for an empty
             // Outgoing.
             backlog.files += if table.drain { table.index.lingering } else { 0 };
-            (clean_up, !table.forgotten.is_empty(), backlog, table.index.queue.len() > 0)
+            let ended = std::mem::take(&mut table.steering.ended);
+            (clean_up, !table.forgotten.is_empty(), backlog, table.index.queue.len() > 0, ended)
         };
+        for name in ended {
+            if let Err(error) = self.state.urgent.remove(&name) {
+                tracing::info!(%name, %error, "the mark of an urgent file stays");
+            }
+        }
         for item in clean_up {
             self.state.clean_up(item);
         }

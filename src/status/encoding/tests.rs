@@ -56,6 +56,8 @@ fn full() -> Status {
         uptime: Duration::from_secs(60),
         local: ([0, 0, 0, 0], 4000).into(),
         limit_rate: Some(5),
+        limit_until: Some(UNIX_EPOCH + Duration::from_millis(2500)),
+        limit_schedule: Some("08:00-18:00 5, off".into()),
         peers: vec![peer],
     }
 }

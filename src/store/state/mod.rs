@@ -129,8 +129,13 @@ impl StateDir {
         root: &Folder,
         leaf: &'static str,
     ) -> Result<WorkFolder, StoreError> {
-        let current = Mutex::new(self.own.work_dir(root, leaf)?);
+        let current = Mutex::new(Some(self.own.work_dir(root, leaf)?));
         Ok(WorkFolder { own: self.own.clone(), leaf, current })
+    }
+
+    /// As [`StateDir::work_dir`], but the folder is created when it is first used.
+    pub(crate) fn work_dir_later(&self, leaf: &'static str) -> WorkFolder {
+        WorkFolder { own: self.own.clone(), leaf, current: Mutex::new(None) }
     }
 }
 
@@ -171,7 +176,8 @@ impl Own {
 pub(crate) struct WorkFolder {
     own: Own,
     leaf: &'static str,
-    current: Mutex<WorkDir>,
+    /// `None` before its first use.
+    current: Mutex<Option<WorkDir>>,
 }
 
 impl WorkFolder {
@@ -179,14 +185,19 @@ impl WorkFolder {
     pub(crate) fn of(&self, root: &Folder) -> Result<WorkDir, StoreError> {
         let held = root.root()?;
         let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
-        let replaced = match os::stat_root(&current.path) {
-            Ok(now) => !now.same_inode(&current.meta),
-            Err(error) => error.kind() == io::ErrorKind::NotFound,
+        let is_usable = |dir: &&WorkDir| {
+            let replaced = match os::stat_root(&dir.path) {
+                Ok(now) => !now.same_inode(&dir.meta),
+                Err(error) => error.kind() == io::ErrorKind::NotFound,
+            };
+            !replaced && Arc::ptr_eq(&dir.root, &held)
         };
-        if replaced || !Arc::ptr_eq(&current.root, &held) {
-            *current = self.own.work_dir(root, self.leaf)?;
+        if let Some(dir) = current.as_ref().filter(is_usable) {
+            return Ok(dir.clone());
         }
-        Ok(current.clone())
+        let dir = self.own.work_dir(root, self.leaf)?;
+        *current = Some(dir.clone());
+        Ok(dir)
     }
 }
 

@@ -198,6 +198,13 @@ fn events() -> Vec<Event> {
             path: name.clone(),
             reason: rft::status::OpenFileWait::Close,
         },
+        Event::FileCancelled {
+            path: name.clone(),
+            size: 9,
+            entries: 2,
+            transfer: TransferId([1; 16]),
+            moved_to: Some(hostile.into()),
+        },
         sample::failed(Direction::Receive, "a/b.txt"),
         no_retry,
         Event::Warning { path: None, message: hostile.into() },

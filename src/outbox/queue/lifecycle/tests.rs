@@ -23,7 +23,7 @@ const STATES: [EntryState; 14] = [
     EntryState::Delivered,
 ];
 
-const EVENTS: [EntryEvent; 27] = [
+const EVENTS: [EntryEvent; 28] = [
     EntryEvent::Changed { until: LATER },
     EntryEvent::SettleAgain { until: LATER },
     EntryEvent::Postponed { until: LATER },
@@ -42,6 +42,7 @@ const EVENTS: [EntryEvent; 27] = [
     EntryEvent::ReadFailed { until: LATER },
     EntryEvent::PathOccupied { until: LATER },
     EntryEvent::PeerRefused,
+    EntryEvent::HeldBack,
     EntryEvent::Received,
     EntryEvent::InUse { ask_at: LATER },
     EntryEvent::Linger { until: LATER },

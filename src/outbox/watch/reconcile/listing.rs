@@ -135,6 +135,7 @@ impl Reconcile {
         if !self.complete {
             self.complete = true;
             self.state.table().scanned = true;
+            self.state.table().drop_recalled();
             self.prune_ledger();
         } else if self.missed > 0
             && let Some(watch) = &mut self.watch
