@@ -13,6 +13,7 @@ mod progress;
 #[cfg(test)]
 pub(crate) mod sample;
 pub(crate) mod state;
+#[cfg(any(target_os = "linux", test))]
 pub(crate) mod summary;
 pub(crate) mod terminal;
 pub(crate) mod text;

@@ -25,7 +25,9 @@ mod windows;
 
 #[cfg(target_os = "linux")]
 use super::args::service::ServiceAction;
+#[cfg(not(windows))]
 use super::args::service::ServiceArgs;
+#[cfg(not(windows))]
 use super::exit::Failure;
 
 /// Installs, shows or removes a service.

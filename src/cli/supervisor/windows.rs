@@ -19,7 +19,8 @@ static HANDLE: OnceLock<ServiceStatusHandle> = OnceLock::new();
 
 /// The process is a service that begins.
 pub(crate) fn starting(handle: ServiceStatusHandle) {
-    drop(HANDLE.set(handle));
+    // A process is one service only.
+    let _ = HANDLE.set(handle);
     tell(ServiceState::StartPending, START_HINT, exit::DONE);
 }
 
