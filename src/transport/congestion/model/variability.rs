@@ -142,6 +142,11 @@ mod tests {
     }
 
     #[test]
+    fn one_deep_dip_is_no_variable_path() {
+        assert_eq!(slack_after(&[16.0, 0.5, 16.0, 16.0]), 0.0);
+    }
+
+    #[test]
     fn rates_that_the_sender_limits_do_not_count() {
         assert_eq!(slack_after(&[8.0, 0.0, 2.0, 4.0, 8.0].repeat(4)), 0.0);
     }

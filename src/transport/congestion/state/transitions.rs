@@ -37,7 +37,7 @@ const OVERFLOW_PACKETS: f64 = 3.0;
 /// one adds the second to the limit, in packets. Additive recovery makes the shares of two senders
 /// converge.
 const OVERFLOW_BETA: f64 = 0.7;
-const OVERFLOW_RECOVERY: f64 = 5.0;
+const OVERFLOW_RECOVERY: f64 = 2.0;
 /// The limit is at least this many BDP and [`SLACK`], more than Cruise has on a steady path without
 /// jitter: where few packets make a round, chance looks like an overflow.
 const OVERFLOW_MIN_GAIN: f64 = 1.2;
