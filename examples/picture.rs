@@ -41,7 +41,7 @@ fn picture(lines: &[String]) -> String {
     svg
 }
 
-/// One line: the text after `ESC [ numbers m` becomes a span of that style.
+/// One line: the text after `ESC [ numbers m` becomes a span with those attributes.
 fn spans(line: &str) -> String {
     let mut out = String::new();
     let mut style = String::new();

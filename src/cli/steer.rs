@@ -1,5 +1,5 @@
-//! `rft pause`, `resume`, `limit` and `retry`: change what the running rft does, at once. Nothing of
-//! it is remembered by the next start.
+//! `rft pause`, `resume`, `limit` and `retry`: they act on the running rft at once. The next start
+//! remembers none of them.
 
 use super::args::steering::{LimitArgs, RetryArgs, SteeringArgs};
 use super::exit::Failure;
