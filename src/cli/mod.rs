@@ -91,7 +91,7 @@ fn write_all(text: &[u8]) -> io::Result<()> {
 }
 
 /// The result of a command whose text could not be printed: a failure, unless the reader closed the
-/// pipe, as `head` does. It has what it wanted.
+/// pipe, as `head` does. Its reader has read enough.
 fn not_printed(error: io::Error) -> Result<(), Failure> {
     if error.kind() == io::ErrorKind::BrokenPipe {
         return Ok(());

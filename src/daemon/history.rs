@@ -1,4 +1,4 @@
-//! Records what happens to the files of all peers, and answers questions about it.
+//! Records the fate of the files of all peers, and answers questions about it.
 //!
 //! The events wait in memory for a second and are written together: a write for each file would
 //! cost as much as a small file itself. A crash loses at most the entries of this second; the files
@@ -27,7 +27,7 @@ const RETRY_INTERVAL: Duration = Duration::from_secs(30);
 /// Bytes of entries that may wait in memory, about 150 each; later ones are lost. Twice those of
 /// a second with the smallest files.
 const MAX_WAITING: usize = 8 << 20;
-/// Bytes of a block on the disk, if so many entries come within a second.
+/// Bytes of a block on the disk, at most.
 const BLOCK_BYTES: usize = 64 << 10;
 /// Failures that are remembered, so that a repeated attempt adds no entry; beyond that all are
 /// forgotten.
@@ -142,7 +142,7 @@ impl ProcessHistory {
     /// # Errors
     /// [`StoreError`] if the file cannot be read.
     pub(super) fn page(&self, query: &HistoryQuery) -> Result<HistoryPage, StoreError> {
-        // A query that cannot be answered in full is answered with what is on the disk.
+        // A query that cannot be answered in full is answered from the disk alone.
         if let Err(error) = self.write() {
             tracing::debug!(%error, "the history is not written");
         }

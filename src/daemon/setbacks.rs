@@ -1,4 +1,4 @@
-//! What the last attempts to deliver entries ended with, for the entries that still wait.
+//! The ends of the last attempts to deliver entries, for the entries that still wait.
 
 use super::lock::locked;
 use crate::outbox::DeliverError;

@@ -55,7 +55,7 @@ impl Reassembler {
         }
     }
 
-    /// Takes a piece of the stream, no byte of which arrived before. Passes each record that it
+    /// Takes a piece of the stream that has arrived for the first time. Passes each record that it
     /// completes to `complete`.
     ///
     /// # Errors
@@ -128,7 +128,7 @@ impl Reassembler {
         self.partial.insert(start, PartialRecord { k, bytes, filled: 0 });
     }
 
-    /// Copies a piece into the records at its position, all of which are known.
+    /// Copies a piece into the records at its position. They are all known.
     fn fill(
         &mut self,
         mut position: u64,

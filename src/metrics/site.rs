@@ -20,7 +20,7 @@ const PLAIN: &str = "text/plain; charset=utf-8";
 /// A page of another site may not load an answer, not even as an image or a script.
 const RESOURCE_POLICY: HeaderName = HeaderName::from_static("cross-origin-resource-policy");
 
-/// What this server has.
+/// The resources of this server.
 #[derive(Debug)]
 pub(super) struct Site {
     handle: Handle,

@@ -1,4 +1,4 @@
-//! Why there is no session: what the probes and the dials of each address have found. Pure.
+//! Why there is no session: the findings of the probes and the dials of each address. Pure.
 
 use crate::hindrance::{Finding, Hindrance};
 use std::net::SocketAddr;
@@ -22,7 +22,7 @@ pub(crate) struct Findings {
 #[derive(Debug)]
 struct Address {
     addr: SocketAddr,
-    /// What the last probe met.
+    /// The result of the last probe.
     probe: Option<Hindrance>,
     /// Probes in a row that were answered.
     answers: u32,

@@ -141,6 +141,13 @@ mod tests {
     }
 
     #[test]
+    fn a_set_has_at_most_256_ranges() {
+        let ranges = |count: u64| (0..count).map(|n| 2 * n..2 * n + 1).collect::<Vec<_>>();
+        assert!(ChunkSet::from_ranges(ranges(256)).is_some());
+        assert_eq!(ChunkSet::from_ranges(ranges(257)), None);
+    }
+
+    #[test]
     fn a_set_has_the_bytes_of_the_table() {
         assert_eq!(encoded(&ChunkSet::EMPTY), [0, 0][..]);
         let set = ChunkSet::from_ranges(vec![0..258, 300..301]).unwrap();

@@ -127,3 +127,26 @@ pub fn put_bytes(out: &mut impl bytes::BufMut, value: &[u8], max: usize) {
     out.put_u16(value.len() as u16);
     out.put_slice(value);
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bytes::BytesMut;
+
+    #[test]
+    fn byte_strings_have_at_most_their_maximum() {
+        for (length, max, whole) in [(3, 3, true), (4, 3, false), (0, 0, true)] {
+            let mut message = vec![0, length];
+            message.extend(std::iter::repeat_n(7, usize::from(length)));
+            let read = Reader::new(&message).bytes(max).map(<[u8]>::len);
+            assert_eq!(read, whole.then_some(usize::from(length)).ok_or(Malformed), "{length}");
+        }
+    }
+
+    #[test]
+    fn long_text_is_cut_at_its_maximum() {
+        let mut out = BytesMut::new();
+        put_bytes(&mut out, b"abcd", 3);
+        assert_eq!(out, [0, 3, b'a', b'b', b'c'][..]);
+    }
+}

@@ -1,4 +1,4 @@
-//! What a session knows of its path and of the peer's program, for people.
+//! A session's knowledge of its path and of the peer's program, for people.
 
 use super::Session;
 use crate::status::PathStatus;
@@ -27,7 +27,7 @@ impl Session {
         status
     }
 
-    /// What this side has sent so far.
+    /// The sum of this side's packets so far.
     pub fn sent(&self) -> SentSoFar {
         let stats = self.connection.stats();
         SentSoFar {

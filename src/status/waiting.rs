@@ -16,7 +16,7 @@ pub struct Waiting {
     /// Why it waits.
     #[serde(flatten)]
     pub reason: WaitReason,
-    /// What the last attempt ended with.
+    /// The end of the last attempt.
     #[serde(flatten, default, skip_serializing_if = "Option::is_none")]
     pub setback: Option<Setback>,
     /// It overtakes entries that are not urgent.
@@ -47,7 +47,7 @@ pub struct WaitingEntries {
     pub by_reason: BTreeMap<WaitKind, u64>,
 }
 
-/// What an attempt to deliver an entry ended with.
+/// The end of an attempt to deliver an entry.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Setback {

@@ -49,7 +49,7 @@ pub struct Endpoint {
     pub connection_config: ConnectionConfig,
     /// Forward error correction on this endpoint's socket.
     pub fec: Fec,
-    /// The limit of what leaves this endpoint, in all connections together.
+    /// The rate limit of this endpoint, for all connections together.
     pub limit: RateLimit,
     /// When the socket received a datagram last.
     pub last_received: LastReceived,

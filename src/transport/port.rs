@@ -73,7 +73,7 @@ impl Port {
         self.socket
     }
 
-    /// Drops what has come so far: the peer's dials that nothing answered, and that it has given
+    /// Drops the packets that have come so far: the peer's dials that nothing answered, and that it has given
     /// up.
     pub(super) fn discard(&self) {
         let none_left = |error: io::Error| error.kind() == io::ErrorKind::WouldBlock;

@@ -32,7 +32,7 @@ pub struct BoundSocket {
     pub fec: Fec,
     /// When the socket received a datagram last.
     pub last_received: LastReceived,
-    /// The limit of what leaves this socket.
+    /// The rate limit of this socket.
     pub limit: RateLimit,
 }
 

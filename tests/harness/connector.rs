@@ -37,7 +37,7 @@ pub struct Peer {
     pub auth_failures: Arc<AtomicUsize>,
     /// The messages of all warnings.
     pub warnings: Arc<Mutex<Vec<String>>>,
-    /// What the user was told of as the reason for waiting, in this order.
+    /// The reasons for waiting that the user was told, in order.
     pub hindrances: Arc<Mutex<Vec<Finding>>>,
 }
 

@@ -1,5 +1,5 @@
-//! The control socket: who may use it, what hostile and stalled clients get, and what is left of it
-//! after a kill.
+//! The control socket: its users, the answers to hostile and stalled clients, and its remains after
+//! a kill.
 
 use crate::harness::files::{drop_content, has_python};
 use crate::harness::peer::{Host, Pair};
@@ -207,7 +207,7 @@ fn without_a_running_peer_status_says_so() {
     let a = pair.a.start(&[]);
     wait_for_socket(&pair.a);
     a.kill();
-    // Nobody serves the socket that is left.
+    // No process serves the socket that is left.
     assert!(pair.a.state().join("control").exists());
     says_that_none_runs(&pair.a);
     let mut a = pair.a.start(&[]);

@@ -49,7 +49,7 @@ fn a_transfer_is_counted_on_both_sides() {
         assert!((now - 60.0..now + 60.0).contains(&last), "{last} {now}");
         assert!((now - 60.0..now + 60.0).contains(&samples["rft_start_time_seconds"]));
         assert!(samples[&format!("rft_rtt_seconds{{peer=\"{}\"}}", host.peer)] < 1.0);
-        // The same object as that of the command, but for the times that pass.
+        // The same object as that of the command, except for the times that pass.
         let answer = get(at, "/status.json");
         let state: Value = serde_json::from_str(&answer.body).unwrap();
         let shown = status::of(host);

@@ -14,7 +14,7 @@ fn run(host: &Host, command: &str, arguments: &[&str]) -> Output {
     rft.output().unwrap()
 }
 
-/// What the command prints.
+/// The text that the command prints.
 fn says(host: &Host, command: &str, arguments: &[&str]) -> String {
     let output = run(host, command, arguments);
     assert!(output.status.success(), "{output:?}");

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 /// A step for people and for programs.
 pub(crate) struct Said {
-    /// What was found.
+    /// The finding.
     pub(crate) message: String,
     /// The command or action that mends it.
     pub(crate) fix: Option<String>,

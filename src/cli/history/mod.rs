@@ -1,4 +1,5 @@
-//! `rft history`: what was sent, received, refused and removed. `rft receipt`: all about one file.
+//! `rft history`: the files that were sent, received, refused and removed. `rft receipt`: one of
+//! them in full.
 
 mod line;
 mod receipt;

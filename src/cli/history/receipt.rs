@@ -1,4 +1,4 @@
-//! `rft receipt FILE`: what is known of a file that crossed.
+//! `rft receipt FILE`: the record of a file that crossed.
 
 use super::source::{HistorySource, is_in_folders, name_of};
 use crate::cli::args::ReceiptArgs;
@@ -23,7 +23,7 @@ struct FoundReceipt {
     installation: Option<InstallationId>,
     /// The entry of its removal from Outgoing.
     removed: Option<HistoryEntry>,
-    /// With `--verify`: what the file is now.
+    /// With `--verify`: the file's present content.
     now: Option<PresentContent>,
 }
 

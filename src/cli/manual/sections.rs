@@ -4,7 +4,7 @@
 /// A term and its explanation.
 pub(super) type Entry = (&'static str, &'static str);
 
-/// What one page has of them. An empty section is left out.
+/// The sections of one page. An empty one is left out.
 pub(super) struct Sections {
     pub(super) environment: &'static [Entry],
     pub(super) files: &'static [Entry],
@@ -315,7 +315,7 @@ pub(super) fn of(command: &str) -> Option<&'static Sections> {
     PAGES.iter().find(|(name, _)| *name == command).map(|(_, sections)| sections)
 }
 
-/// The page of a command that changes what a running rft does.
+/// The page of a command that steers a running rft.
 const fn steering(examples: &'static [Entry]) -> Sections {
     Sections { environment: COLOURS, files: &[CONTROL], codes: &[14, 18], examples }
 }

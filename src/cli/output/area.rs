@@ -59,7 +59,7 @@ impl Area {
         let frame = (self.lines.clone(), self.term.size());
         let is_same = self.last.as_ref() == Some(&frame) && above.is_empty();
         if is_same || (above.is_empty() && self.is_empty()) {
-            // An idle terminal keeps a selection, and what its user has typed.
+            // An idle terminal keeps a selection, and the user's typed text.
             return;
         }
         self.last = Some(frame);

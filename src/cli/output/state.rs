@@ -59,7 +59,7 @@ struct Lines {
 }
 
 impl Lines {
-    /// Adds `word` and the parts, with commas between them. What does not fit goes into further
+    /// Adds `word` and the parts, with commas between them. Parts that do not fit go into further
     /// lines; a part that does not fit into one is folded between its words.
     fn push(&mut self, word: &str, parts: &[String]) {
         let indent = if word.is_empty() { 0 } else { INDENT };
@@ -156,7 +156,7 @@ fn push_peer(lines: &mut Lines, peer: &PeerStatus, now: SystemTime, clock: &Cloc
     }
 }
 
-/// `connected to 192.0.2.7:4000 for 3 d`, and what the peer says of itself.
+/// `connected to 192.0.2.7:4000 for 3 d`, and the peer's description of itself.
 pub(crate) fn connection(
     peer: &PeerStatus,
     name: &str,
@@ -190,7 +190,7 @@ pub(crate) fn connection(
     }
 }
 
-/// What the peer says of itself: `rft 0.1.0 on the host bob`.
+/// The peer's description of itself: `rft 0.1.0 on the host bob`.
 fn about(version: &str, host: &str) -> Option<String> {
     let (version, host) = (text::printable(version), text::printable(host));
     match (version.is_empty(), host.is_empty()) {

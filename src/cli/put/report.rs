@@ -15,7 +15,7 @@ use std::io::{self, Write};
 pub(super) struct Report {
     json: bool,
     outgoing: String,
-    /// What happens next to a file that was put.
+    /// The next step of a file that was put.
     next: String,
 }
 

@@ -166,3 +166,12 @@ fn memory_follows_the_gaps() {
     assert!(hasher.subtrees.len() <= 35);
     assert_eq!(hasher.push(12_345, one), Err(FileHashError::Duplicate));
 }
+
+#[test]
+fn a_chunk_of_a_larger_size_is_refused() {
+    let (small, large) = (ChunkSize::new(1024).unwrap(), ChunkSize::new(2048).unwrap());
+    let chunk = large.hash(0, &[7; 2048]).unwrap();
+    let mut hasher = FileHasher::new(small);
+    assert_eq!(hasher.push(0, chunk), Err(FileHashError::ChunkLength));
+    assert_eq!(hasher.chunks(), 0);
+}

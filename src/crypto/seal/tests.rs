@@ -219,6 +219,8 @@ fn keys_change_with_the_epoch() {
     sealer.next = 2 * (LAST_OF_EPOCH + 1);
     let far = seal(&mut sealer, RecordKind::Data, b"y");
     assert!(open(&mut opener, 2 * (LAST_OF_EPOCH + 1), &far).is_ok());
+    let mut fresh = keys.opener(Role::Initiator, 4);
+    assert!(open(&mut fresh, 2 * (LAST_OF_EPOCH + 1), &far).is_ok(), "no key of an earlier epoch");
 
     // The keys of two epochs differ.
     let (before, after) = (
@@ -226,6 +228,15 @@ fn keys_change_with_the_epoch() {
         keys.0.stream(Role::Initiator, 4).chunk_aes(1),
     );
     assert_ne!(before, after);
+}
+
+/// No record has the greatest index, since the end of the stream could not be told.
+#[test]
+fn the_greatest_index_is_refused_before_the_cipher() {
+    let mut record = records(1).remove(0);
+    record[8..16].fill(0xff);
+    let mut opener = session().opener(Role::Initiator, 4);
+    assert_eq!(open(&mut opener, u64::MAX, &record), Err(OpenError::AfterFinal));
 }
 
 #[test]

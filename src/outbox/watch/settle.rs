@@ -259,11 +259,25 @@ mod tests {
         let mut copied = file(1, 5, 0);
         copied.identity.changed = WALL;
         assert!(!Settle::first_seen(&copied, Activity::Seen, ms(0), Some(WALL), SETTLE).at_once());
+        let mut future = file(1, 5, 0);
+        future.modified = at(WALL.seconds + 3600);
+        assert!(!Settle::first_seen(&future, Activity::Seen, ms(0), Some(WALL), SETTLE).at_once());
         // The age of a file that is being written does not count.
         assert!(
             !Settle::first_seen(&file(1, 5, 0), Activity::Written, ms(0), Some(WALL), SETTLE)
                 .at_once()
         );
+    }
+
+    /// A file counts as old only after the longer one of the two waits.
+    #[test]
+    fn a_long_wait_after_a_close_makes_fewer_files_old() {
+        let waits = Waits { after_close: Duration::from_secs(10), ..SETTLE };
+        for (age, at_once) in [(9, false), (10, true)] {
+            let file = file(1, 5, WALL.seconds - age);
+            let settle = Settle::first_seen(&file, Activity::Seen, ms(0), Some(WALL), waits);
+            assert_eq!(settle.at_once(), at_once, "{age} s");
+        }
     }
 
     #[test]

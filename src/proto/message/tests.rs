@@ -108,9 +108,13 @@ fn a_begin_tells_compression_by_one_more_byte() {
     let bytes = bytes_of(|out| compressed.encode(out));
     assert_eq!(bytes.len(), 19);
     assert_eq!(Begin::decode(&bytes), Ok(compressed));
-    for bad in
-        [&bytes[..17], &[&bytes[..18], &[0]].concat(), &[&bytes[..], &[1]].concat(), &[1; 18]]
-    {
+    for bad in [
+        &bytes[..17],
+        &[&bytes[..18], &[0]].concat(),
+        &[&bytes[..18], &[2]].concat(),
+        &[&bytes[..], &[1]].concat(),
+        &[1; 18],
+    ] {
         assert_eq!(Begin::decode(bad), Err(Malformed), "{bad:?}");
     }
 }
@@ -231,4 +235,29 @@ proptest! {
         let _ = Begin::decode(&bytes);
         let _ = Trailer::split(&bytes);
     }
+}
+
+#[test]
+fn a_folder_has_no_size_and_a_second_less_than_a_second_of_nanoseconds() {
+    let folder = bytes_of(|out| offer(EntryKind::Folder).encode(out));
+    assert!(Offer::decode(&folder).is_ok());
+    // The size stands after kind, flag and id; the nanoseconds after the seconds.
+    let mut sized = folder.clone();
+    sized[25] = 1;
+    assert_eq!(Offer::decode(&sized), Err(Malformed));
+    let mut late = folder.clone();
+    late[34..38].copy_from_slice(&1_000_000_000u32.to_be_bytes());
+    assert_eq!(Offer::decode(&late), Err(Malformed));
+}
+
+/// A refusal that ends by itself is offered again, one that a user must end is asked about.
+#[test]
+fn refusals_tell_whether_another_attempt_may_succeed() {
+    use Refusal as R;
+    let of = |is: fn(Refusal) -> bool| R::ALL.into_iter().filter(|r| is(*r)).collect::<Vec<_>>();
+    assert_eq!(of(R::is_in_the_way), [R::Conflict, R::InTheWay]);
+    assert_eq!(
+        of(R::retry_helps),
+        [R::NoSpace, R::Storage, R::Corrupt, R::Busy, R::Stopping, R::Full]
+    );
 }

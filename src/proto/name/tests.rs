@@ -6,6 +6,28 @@ fn name(text: &str) -> Name {
 }
 
 #[test]
+fn a_joined_name_is_at_most_as_long_as_a_parsed_one() {
+    let above = vec!["x".repeat(255); 15].join("/");
+    assert_eq!(above.len() + 1 + 256, MAX_NAME);
+    assert!(name(&above).join(&[b'y'; 255]).is_ok());
+    let longer = name(&above[1..]).join(b"ab").unwrap();
+    assert_eq!(longer.join(&[b'y'; 254]).unwrap().as_bytes().len(), MAX_NAME);
+    assert_eq!(longer.join(&[b'y'; 255]), Err(NameError::TooLong));
+}
+
+#[test]
+fn a_link_may_climb_only_first_and_its_target_is_a_path() {
+    let link = name("a/b/link");
+    assert!(link_stays_inside(&link, b"../../c"));
+    // Through another link, `c/..` may be anywhere.
+    assert!(!link_stays_inside(&link, b"c/../d"));
+    assert!(!link_stays_inside(&link, b"c\0d"));
+    let long = |length: usize| b"x/".repeat(length / 2 + 1)[..length].to_vec();
+    assert!(link_stays_inside(&link, &long(MAX_NAME)));
+    assert!(!link_stays_inside(&link, &long(MAX_NAME + 1)));
+}
+
+#[test]
 fn only_plain_relative_names_are_valid() {
     for good in [
         "a/.rft",

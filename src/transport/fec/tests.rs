@@ -25,8 +25,8 @@ fn recovered(recovery: &mut Recovery) -> Vec<Vec<u8>> {
     std::iter::from_fn(|| recovery.recovered()).collect()
 }
 
-/// Sends a block of these packets, of which those at `lost` and the repair packets at
-/// `lost_repairs` are lost. Returns the packets that the receiver recovers.
+/// Sends a block of these packets. Those at `lost`, and the repair packets at `lost_repairs`, are
+/// lost. Returns the packets that the receiver recovers.
 fn cross(packets: &[Vec<u8>], loss: f64, lost: &[usize], lost_repairs: &[usize]) -> Vec<Vec<u8>> {
     let (mut block, mut recovery) = (SourceBlock::new(key()), Recovery::new(key()));
     for (n, packet) in packets.iter().enumerate() {

@@ -1,7 +1,7 @@
 //! The key exchange group of each connection, which quinn does not report.
 //!
 //! rustls completes the exchange within one call of [`crypto::Session::read_handshake`], on the
-//! thread of that call. So each group records its completion in a variable of the thread
+//! caller's thread. So each group records its completion in a variable of the thread
 //! ([`Recorded`]), and the session around quinn's takes it from there after the call
 //! ([`Recording`]).
 

@@ -1,4 +1,4 @@
-//! A ClientHello of two packets, one of which is lost or late.
+//! A ClientHello of two packets. One of them is lost or late.
 
 use super::{pair, start};
 use crate::harness::connector::settle;

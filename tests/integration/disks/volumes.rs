@@ -2,7 +2,9 @@
 
 use super::{Way, failed, stop};
 use crate::harness::events::of_transfer;
+use crate::harness::files::{drop_in, hash_of};
 use crate::harness::peer::{Host, Pair, Running};
+use crate::harness::until;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -157,5 +159,34 @@ fn a_remounted_disk_is_used_again() {
     b.waits_for("file_failed", failed("under another", "receive", "the folder is gone"));
     run_beside(b.id(), &["umount", incoming.to_str().unwrap()]);
     arrives(&mut b, "under another", "u");
+    stop([a, b]);
+}
+
+/// The archive is on a volume of its own, which also has the ledger and the log, and a file does not
+/// fit: nothing of it stays there, and it follows when there is room.
+#[test]
+fn a_full_archive_is_reported_and_the_file_follows() {
+    let mut pair = Pair::new();
+    if !may_mount() {
+        return;
+    }
+    let state = pair.a.state();
+    fs::create_dir(&state).unwrap();
+    let path = state.to_str().unwrap().to_owned();
+    let mount = format!(r#"mount -t tmpfs -o size=12m rft-test {path} && exec "$0" "$@""#);
+    pair.a.wrapper = ["unshare", "--mount", "sh", "-c", &mount].map(str::to_owned).to_vec();
+    let (mut a, mut b) = pair.connected(&["--after-send", "archive"], &[]);
+    let sent = seen_by(a.id(), &state).join("sent");
+    let hash = drop_in(&pair.a, "f", 20 << 20);
+    b.has_or_waits_for("file_done", of_transfer("f", "receive"));
+    a.has_or_waits_for("warning", |event| {
+        let message = event["message"].as_str().unwrap();
+        event["path"] == "f" && message.contains("no space") && message.contains("make room")
+    });
+    assert_eq!(fs::read_dir(&sent).unwrap().count(), 0);
+    assert!(pair.a.outgoing().join("f").exists());
+    run_beside(a.id(), &["mount", "-o", "remount,size=64m", &path]);
+    until("it is archived", || sent.join("f").exists() && !pair.a.outgoing().join("f").exists());
+    assert_eq!(hash_of(&sent.join("f")), hash);
     stop([a, b]);
 }

@@ -45,12 +45,12 @@ fn the_path() {
     let _running = pair.connected(&[], &[]);
     drop_big(&pair.a);
     is_limited(&pair, "path", "path");
-    // At first QUIC takes what it can hold without the path.
+    // At first QUIC fills its buffer without the path.
     let status = status::wait(&pair.a, TIMEOUT, |status| {
         (status["peers"][0]["send"]["rate"].as_u64()? < 1_100_000).then(|| status.clone())
     });
     let send = &status["peers"][0]["send"];
-    // What is left and the time shrink while the one file crosses.
+    // The rest and its time shrink while the one file crosses.
     assert!((1..SIZE).contains(&send["bytes_left"].as_u64().unwrap()), "{send}");
     assert_eq!(send["files_left"], 1);
     let (left, rate) = (send["bytes_left"].as_f64().unwrap(), send["rate"].as_f64().unwrap());

@@ -129,3 +129,20 @@ fn an_open_file_that_seems_to_vanish_is_asked_about_at_once() {
     let asked = EntryState::DeliveredOpen { ask_at: Moment::PAST };
     assert_eq!(open.apply(EntryEvent::Vanished), Ok(asked));
 }
+
+/// The answers of each state to the rest of the queue.
+#[test]
+fn states_are_pending_busy_final_or_handed_out() {
+    let of = |is: fn(EntryState) -> bool| -> Vec<String> {
+        STATES.into_iter().filter(|state| is(*state)).map(variant).collect()
+    };
+    let pending =
+        ["Settling", "AwaitingContents", "Ready", "Open", "InFlight", "CleaningUp", "Backoff"];
+    assert_eq!(of(EntryState::is_pending), pending);
+    assert_eq!(of(EntryState::is_busy), ["Settling", "Ready", "InFlight", "CleaningUp"]);
+    assert_eq!(of(EntryState::is_final), ["Refused", "Delivered"]);
+    assert_eq!(of(EntryState::is_handed_out), ["InFlight", "CleaningUp"]);
+    let timed =
+        ["Settling", "Open", "DeliveredOpen", "Lingering", "Backoff", "Unreadable", "Occupied"];
+    assert_eq!(of(|state| state.due() == Some(T)), timed);
+}

@@ -43,7 +43,7 @@ pub(super) fn writers_of(removing: &Dir, held: &OsStr, kind: FileKind) -> Writer
 }
 
 /// The metadata of an entry in `removing`, and whether any program has it open for writing. `kind`
-/// is what it should be: a file is opened at once, so that the metadata are those of the open file.
+/// is the expected one: a file is opened at once, so that the metadata are those of the open file.
 pub(super) fn look_at(removing: &Dir, held: &OsStr, kind: FileKind) -> io::Result<(Meta, Writers)> {
     let opened = (kind == FileKind::File).then(|| os::open_read(removing, held));
     if let Some(Ok((file, meta))) = opened {
