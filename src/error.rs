@@ -3,6 +3,7 @@
 pub use crate::crypto::password::CryptoError;
 pub use crate::proto::name::NameError;
 
+use crate::event::Direction;
 use crate::outbox::OutboxError;
 use crate::peering::Fatal;
 use crate::proto::name::Name;
@@ -61,6 +62,24 @@ pub enum RunError {
     /// With `--drain`: files that could not be sent remain.
     #[error("{0} files could not be sent and remain in Outgoing; the messages above say why")]
     Undelivered(u64),
+    /// One exchange: entries did not cross.
+    #[error("{}", not_crossed(*.direction, .some, *.more))]
+    Incomplete {
+        /// Which way.
+        direction: Direction,
+        /// Some of them, each with the reason. Without a name the reason has it.
+        some: Vec<(String, String)>,
+        /// How many more there are.
+        more: u64,
+    },
+    /// One exchange: the peer had nothing to send.
+    #[error(
+        "nothing arrived: the peer has nothing to send; type there: rft send FILE... PEER PORT"
+    )]
+    NothingSent,
+    /// One exchange: the peer sends too, and receives nothing.
+    #[error("the peer receives no files: it runs `rft send` too; type there: rft receive PORT")]
+    PeerReceivesNothing,
     /// Told to stop before `--drain` was done.
     #[error("stopped before everything was exchanged")]
     Interrupted(Box<Status>),
@@ -75,6 +94,21 @@ pub enum RunError {
     /// A bug ended the run.
     #[error("the engine ended by a bug; please report it")]
     Internal,
+}
+
+/// `not sent (2 in all): a: it was deleted; b: the peer's disk is full`.
+fn not_crossed(direction: Direction, some: &[(String, String)], more: u64) -> String {
+    let done = match direction {
+        Direction::Send => "sent",
+        Direction::Receive => "received",
+    };
+    let entry = |(name, reason): &(String, String)| match &name[..] {
+        "" => reason.clone(),
+        name => format!("{name}: {reason}"),
+    };
+    let list: Vec<_> = some.iter().map(entry).collect();
+    let (count, rest) = (some.len() as u64 + more, if more > 0 { "; ..." } else { "" });
+    format!("not {done} ({count} in all): {}{rest}", list.join("; "))
 }
 
 /// The kind of a [`RunError`], for decisions.
@@ -109,6 +143,8 @@ pub enum ErrorKind {
     OutOfTime,
     /// Told to stop before `--drain` was done.
     Interrupted,
+    /// One exchange: not everything crossed.
+    Incomplete,
     /// Anything else.
     Other,
 }
@@ -134,6 +170,9 @@ impl RunError {
             Self::Removal => ErrorKind::Removal,
             Self::OutOfTime { .. } => ErrorKind::OutOfTime,
             Self::Interrupted(_) => ErrorKind::Interrupted,
+            Self::Incomplete { .. } | Self::NothingSent | Self::PeerReceivesNothing => {
+                ErrorKind::Incomplete
+            }
             Self::Endpoint(_)
             | Self::Outbox(_)
             | Self::Rng

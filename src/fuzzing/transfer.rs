@@ -157,6 +157,7 @@ impl VersionedFile {
             first_offer,
             snapshot: false,
             ask_first: false,
+            receiver: 0,
             content: None,
         }
     }

@@ -60,6 +60,8 @@ impl TestDirs {
         let brief = SHORT.min(settle);
         let after_close = Waits::DEFAULT.after_close.min(settle);
         let config = OutboxConfig {
+            only: None,
+            once: false,
             outgoing,
             remover: Some(remover),
             ledger,

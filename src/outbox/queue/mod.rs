@@ -12,6 +12,7 @@
 //! | `open_files` | a program has a file open for writing |
 //! | `folder_stay` | a folder's user may still name or fill it |
 //! | `left_alone` | an unfinished file appears or leaves |
+//! | `one_exchange` | the receiver of `rft send` is another one; something is not sent |
 //! | `waiting` | the user asks why entries are not delivered |
 
 pub(crate) mod changes;
@@ -22,6 +23,7 @@ pub(crate) mod left_alone;
 pub(crate) mod lifecycle;
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) mod model;
+pub(crate) mod one_exchange;
 pub(crate) mod open_files;
 pub(crate) mod order;
 pub(crate) mod outcomes;

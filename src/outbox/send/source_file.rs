@@ -171,6 +171,7 @@ mod tests {
             first_offer: false,
             snapshot: false,
             ask_first: false,
+            receiver: 0,
             content: None,
         };
         let hash = *blake3::hash(b"hello").as_bytes();
