@@ -39,6 +39,8 @@ mod limits;
 mod metrics;
 mod mitm;
 #[cfg(unix)]
+mod once;
+#[cfg(unix)]
 mod page;
 mod put;
 #[cfg(unix)]
