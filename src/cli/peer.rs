@@ -60,7 +60,9 @@ pub(crate) fn launch(mut launch: Launch) -> Ended {
     let running = Arc::new(OnceLock::<Handle>::new());
     let shown = running.clone();
     let source = Box::new(move || shown.get().map(Handle::summary));
-    let output = match Output::start(Terminal::stderr(show, source), json) {
+    let terminal = Terminal::stderr(show, source);
+    let terminal = if launch.once.is_some() { terminal.of_one_exchange() } else { terminal };
+    let output = match Output::start(terminal, json) {
         Ok(output) => output,
         Err(error) => {
             let why = cause::of(&error);
@@ -305,7 +307,7 @@ fn print_introduction(
         told.into_iter().for_each(|line| output.report(line));
         return output.sync();
     }
-    if io::stderr().is_terminal() && show == Show::Progress {
+    if io::stderr().is_terminal() && show == Show::Progress && once.is_none() {
         // Line by line: the output escapes a newline within a line.
         let banner = banner::text(console::colors_enabled_stderr());
         banner.split('\n').for_each(|line| output.line(line.to_owned()));

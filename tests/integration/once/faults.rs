@@ -204,7 +204,7 @@ fn a_file_that_the_receiver_refuses_is_named_at_the_end() {
     for (options, reason) in [
         (["--on-conflict", "skip"], "another file has this name"),
         (["--max-file-size", "1"], "larger than"),
-        (["--max-incoming-bytes", "1"], "limit"),
+        (["--max-incoming-bytes", "5"], "limit"),
     ] {
         let listening = host.listen(&options);
         let sent = ends(&mut rig.send_known(&["--wait", "60s", "a"]));
