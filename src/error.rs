@@ -108,7 +108,10 @@ fn not_crossed(direction: Direction, some: &[(String, String)], more: u64) -> St
     };
     let list: Vec<_> = some.iter().map(entry).collect();
     let (count, rest) = (some.len() as u64 + more, if more > 0 { "; ..." } else { "" });
-    format!("not {done} ({count} in all): {}{rest}", list.join("; "))
+    let list = list.join("; ");
+    format!(
+        "not {done} ({count} in all): {list}{rest}; mend that, and type the same commands again"
+    )
 }
 
 /// The kind of a [`RunError`], for decisions.

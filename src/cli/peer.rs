@@ -212,6 +212,10 @@ fn serve(
             }
             // The command for the other host is another one then.
             Event::Waiting { local, .. } if is_once => local.clear(),
+            Event::DrainWaiting { status } if is_once => {
+                let message = format!("not done yet: {}", state::remaining_in_one(status));
+                told.event = Event::Warning { path: None, message };
+            }
             _ => {}
         }
         log::record::event(&told);
@@ -235,6 +239,12 @@ fn serve(
             _ => exit::code_of(&error),
         };
         let reason = match &*error {
+            RunError::OutOfTime { wait, status } if is_once => {
+                format!("not done within --wait {wait:?}: {}", state::remaining_of_one(status))
+            }
+            RunError::Interrupted(status) if is_once => {
+                format!("{error}: {}", state::remaining_of_one(status))
+            }
             RunError::Interrupted(status) | RunError::OutOfTime { status, .. } => {
                 format!("{error}: {}", state::remaining(status))
             }

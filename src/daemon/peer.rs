@@ -285,6 +285,7 @@ impl Peer {
             installation: session.installation(),
             version: session.peer_version().to_owned(),
             host: session.peer_host().to_owned(),
+            receives: session.grant() > 0,
             since: SystemTime::now(),
             age: Duration::ZERO,
             silent_for: None,

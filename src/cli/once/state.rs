@@ -31,12 +31,17 @@ impl States {
     /// # Errors
     /// Exit code 16 if it is not this user's alone, or cannot be created.
     pub(super) fn open(sent: &[PathBuf]) -> Result<Self, Failure> {
-        let is_sent = |path: &Path| sent.iter().any(|sent| path.starts_with(sent));
+        // It may not exist yet, but the folder around it does.
+        let real = |top: &Path| top.ancestors().find_map(|above| above.canonicalize().ok());
+        let is_sent = |top: &Path| {
+            let beneath = |path: &Path| sent.iter().any(|sent| path.starts_with(sent));
+            beneath(top) || real(top).is_some_and(|real| beneath(&real))
+        };
         let places = [of_user(), Some(of_temporary_files())];
         let (top, outer) = places
             .into_iter()
             .flatten()
-            .find(|(top, _)| !is_sent(top) && !top.canonicalize().is_ok_and(|top| is_sent(&top)))
+            .find(|(top, _)| !is_sent(top))
             .ok_or_else(|| {
                 let reason = "the folders for states and for temporary files are among the files to send; set XDG_STATE_HOME to a folder outside of them";
                 Failure::new(exit::FOLDERS, reason)
@@ -218,6 +223,7 @@ fn unusable(path: &Path, error: &io::Error) -> Failure {
 /// A folder for this user alone. Returns whether it was created.
 fn private_folder(path: &Path) -> io::Result<bool> {
     let mut builder = fs::DirBuilder::new();
+    builder.recursive(false);
     #[cfg(unix)]
     std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
     match builder.create(path) {
@@ -243,7 +249,8 @@ fn is_private(path: &Path) -> io::Result<()> {
             return Err(io::Error::other("it belongs to another user; let them remove it"));
         }
         if meta.mode() & 0o077 != 0 {
-            fs::set_permissions(path, fs::Permissions::from_mode(0o700))?;
+            // A file system without permissions refuses it.
+            let _ = fs::set_permissions(path, fs::Permissions::from_mode(0o700));
         }
     }
     Ok(())

@@ -49,8 +49,21 @@ fn a_sender_takes_nothing_from_a_permanent_peer() {
     let host = permanent(&rig);
     fs::write(host.outgoing().join("theirs"), "stays").unwrap();
     let mut listening = host.listen(&[]);
-    let sent = ends(&mut rig.send_known(&["--wait", "30s", "a"]));
-    assert_eq!(code(&sent), Some(0), "{sent:?}");
+    plant_big(&rig.path("from").join("big"), 4 << 20, 1);
+    let own = ["--json", "--wait", "30s", "--limit-rate", "2M", "a", "big"];
+    let sender = start(rig.send_known(&own));
+    listening.waits_for("file_started", |event| event["path"] == "big");
+    let status = Command::new(env!("CARGO_BIN_EXE_rft"))
+        .args(["status", "--dir"])
+        .arg(&host.dir)
+        .output()
+        .unwrap();
+    let status = String::from_utf8_lossy(&status.stdout);
+    assert!(
+        status.split_whitespace().collect::<Vec<_>>().join(" ").contains("it only sends"),
+        "{status}"
+    );
+    sender.ends(0);
     listening.waits_for("warning", |event| {
         event["message"].as_str().is_some_and(|text| text.contains("only sends"))
     });
