@@ -3,7 +3,6 @@
 pub use crate::crypto::password::CryptoError;
 pub use crate::proto::name::NameError;
 
-use crate::event::Direction;
 use crate::outbox::OutboxError;
 use crate::peering::Fatal;
 use crate::proto::name::Name;
@@ -62,16 +61,12 @@ pub enum RunError {
     /// With `--drain`: files that could not be sent remain.
     #[error("{0} files could not be sent and remain in Outgoing; the messages above say why")]
     Undelivered(u64),
-    /// One exchange: entries did not cross.
-    #[error("{}", not_crossed(*.direction, .some, *.more))]
-    Incomplete {
-        /// Which way.
-        direction: Direction,
-        /// Some of them, each with the reason. Without a name the reason has it.
-        some: Vec<(String, String)>,
-        /// How many more there are.
-        more: u64,
-    },
+    /// One exchange: entries were not sent.
+    #[error("{}", not_crossed("sent", .0))]
+    NotSent(NotCrossed),
+    /// One exchange: files of the peer did not arrive.
+    #[error("{}", not_crossed("received", .0))]
+    NotReceived(NotCrossed),
     /// One exchange: the peer had nothing to send.
     #[error(
         "nothing arrived: the peer has nothing to send; type there: rft send FILE... PEER PORT"
@@ -96,19 +91,23 @@ pub enum RunError {
     Internal,
 }
 
+/// What did not cross in one exchange.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NotCrossed {
+    /// Some entries, each with the reason. Without a name the reason has it.
+    pub some: Vec<(String, String)>,
+    /// How many more there are.
+    pub more: u64,
+}
+
 /// `not sent (2 in all): a: it was deleted; b: the peer's disk is full`.
-fn not_crossed(direction: Direction, some: &[(String, String)], more: u64) -> String {
-    let done = match direction {
-        Direction::Send => "sent",
-        Direction::Receive => "received",
-    };
+fn not_crossed(done: &str, NotCrossed { some, more }: &NotCrossed) -> String {
     let entry = |(name, reason): &(String, String)| match &name[..] {
         "" => reason.clone(),
         name => format!("{name}: {reason}"),
     };
-    let list: Vec<_> = some.iter().map(entry).collect();
-    let (count, rest) = (some.len() as u64 + more, if more > 0 { "; ..." } else { "" });
-    let list = list.join("; ");
+    let list = some.iter().map(entry).collect::<Vec<_>>().join("; ");
+    let (count, rest) = (some.len() as u64 + more, if *more > 0 { "; ..." } else { "" });
     format!(
         "not {done} ({count} in all): {list}{rest}; mend that, and type the same commands again"
     )
@@ -173,9 +172,10 @@ impl RunError {
             Self::Removal => ErrorKind::Removal,
             Self::OutOfTime { .. } => ErrorKind::OutOfTime,
             Self::Interrupted(_) => ErrorKind::Interrupted,
-            Self::Incomplete { .. } | Self::NothingSent | Self::PeerReceivesNothing => {
-                ErrorKind::Incomplete
-            }
+            Self::NotSent(_)
+            | Self::NotReceived(_)
+            | Self::NothingSent
+            | Self::PeerReceivesNothing => ErrorKind::Incomplete,
             Self::Endpoint(_)
             | Self::Outbox(_)
             | Self::Rng

@@ -2,8 +2,7 @@
 
 use super::peer::Peer;
 use crate::config::Exchange;
-use crate::error::RunError;
-use crate::event::Direction;
+use crate::error::{NotCrossed, RunError};
 use crate::status::{WaitReason, Waiting};
 
 /// Names in the error.
@@ -14,21 +13,20 @@ const MAX_LISTED: usize = 1000;
 /// Checks a drained exchange.
 ///
 /// # Errors
-/// [`RunError::Incomplete`], [`RunError::NothingSent`].
+/// [`RunError::NotSent`], [`RunError::NotReceived`], [`RunError::NothingSent`].
 pub(super) fn check(peer: &Peer) -> Result<(), RunError> {
-    let (direction, failed) = match &peer.exchange {
-        Exchange::Lasting => return Ok(()),
-        Exchange::Send { .. } => (Direction::Send, unsent(peer)),
-        Exchange::Receive => {
-            if peer.incomplete.offered_nothing() {
-                return Err(RunError::NothingSent);
-            }
-            (Direction::Receive, peer.incomplete.failed())
-        }
-    };
+    match &peer.exchange {
+        Exchange::Lasting => Ok(()),
+        Exchange::Send { .. } => none_of(unsent(peer)).map_err(RunError::NotSent),
+        Exchange::Receive if peer.incomplete.offered_nothing() => Err(RunError::NothingSent),
+        Exchange::Receive => none_of(peer.incomplete.failed()).map_err(RunError::NotReceived),
+    }
+}
+
+fn none_of(failed: Vec<(String, String)>) -> Result<(), NotCrossed> {
     let more = failed.len().saturating_sub(MAX_NAMED) as u64;
     let some: Vec<_> = failed.into_iter().take(MAX_NAMED).collect();
-    if some.is_empty() { Ok(()) } else { Err(RunError::Incomplete { direction, some, more }) }
+    if some.is_empty() { Ok(()) } else { Err(NotCrossed { some, more }) }
 }
 
 /// The entries that were not sent.

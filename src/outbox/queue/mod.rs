@@ -12,7 +12,7 @@
 //! | `open_files` | a program has a file open for writing |
 //! | `folder_stay` | a folder's user may still name or fill it |
 //! | `left_alone` | an unfinished file appears or leaves |
-//! | `one_exchange` | the receiver of `rft send` is another one; something is not sent |
+//! | `receiver` | the receiver of `rft send` is another one; something is not sent |
 //! | `waiting` | the user asks why entries are not delivered |
 
 pub(crate) mod changes;
@@ -27,6 +27,7 @@ pub(crate) mod one_exchange;
 pub(crate) mod open_files;
 pub(crate) mod order;
 pub(crate) mod outcomes;
+pub(crate) mod receiver;
 pub(crate) mod table;
 #[cfg(test)]
 mod tests;
