@@ -1,5 +1,6 @@
 //! The settings of a process and its peer: plain, validated values.
 
+use crate::proto::name::Name;
 use crate::rate_schedule::RateSchedule;
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
@@ -44,6 +45,8 @@ pub struct Config {
     pub bind: Option<Bind>,
     /// The folders.
     pub folders: Folders,
+    /// Which way files cross, and for how long.
+    pub exchange: Exchange,
     /// The fate of a file in Outgoing once the peer holds it.
     pub after_send: AfterSend,
     /// The rule for a name that another file has in Incoming.
@@ -96,6 +99,7 @@ impl Config {
             port,
             bind: None,
             folders: Folders::in_dir(dir),
+            exchange: Exchange::Lasting,
             after_send: AfterSend::Delete,
             on_conflict: OnConflict::Rename,
             drain: false,
@@ -158,6 +162,46 @@ pub struct Folders {
     pub incoming: PathBuf,
     /// rft's own: staged files, the ledger, the lock, the log.
     pub state: PathBuf,
+    /// Outgoing is a folder of the user's that is only read: nothing in it is locked, created or
+    /// removed. Needs [`AfterSend::Keep`].
+    pub reads_outgoing: bool,
+}
+
+/// Which way files cross, and for how long.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum Exchange {
+    /// Both ways, until the process is stopped or drained.
+    #[default]
+    Lasting,
+    /// Once, from here to the peer (`rft send`). Nothing is received. Needs [`Config::drain`],
+    /// [`AfterSend::Keep`] and [`Folders::reads_outgoing`].
+    Send {
+        /// The entries at the top of Outgoing that are sent.
+        only: Vec<Name>,
+    },
+    /// Once, from the peer to here (`rft receive`). Nothing is sent. Needs the same.
+    Receive,
+}
+
+impl Exchange {
+    /// Whether it ends by itself.
+    pub fn is_once(&self) -> bool {
+        *self != Self::Lasting
+    }
+
+    /// Whether files of the peer are received.
+    pub fn receives(&self) -> bool {
+        !matches!(self, Self::Send { .. })
+    }
+
+    /// The entries at the top of Outgoing that are sent; `None` for all.
+    pub fn only(&self) -> Option<&[Name]> {
+        match self {
+            Self::Lasting => None,
+            Self::Send { only } => Some(only),
+            Self::Receive => Some(&[]),
+        }
+    }
 }
 
 impl Folders {
@@ -168,6 +212,7 @@ impl Folders {
             outgoing: dir.join("Outgoing"),
             incoming: dir.join("Incoming"),
             state: dir.join(".rft"),
+            reads_outgoing: false,
         }
     }
 }

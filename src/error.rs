@@ -61,6 +61,20 @@ pub enum RunError {
     /// With `--drain`: files that could not be sent remain.
     #[error("{0} files could not be sent and remain in Outgoing; the messages above say why")]
     Undelivered(u64),
+    /// One exchange: entries were not sent.
+    #[error("{}", not_crossed("sent", .0))]
+    NotSent(NotCrossed),
+    /// One exchange: files of the peer did not arrive.
+    #[error("{}", not_crossed("received", .0))]
+    NotReceived(NotCrossed),
+    /// One exchange: the peer had nothing to send.
+    #[error(
+        "nothing arrived: the peer has nothing to send; type there: rft send FILE... PEER PORT"
+    )]
+    NothingSent,
+    /// One exchange: the peer sends too, and receives nothing.
+    #[error("the peer receives no files: it runs `rft send` too; type there: rft receive PORT")]
+    PeerReceivesNothing,
     /// Told to stop before `--drain` was done.
     #[error("stopped before everything was exchanged")]
     Interrupted(Box<Status>),
@@ -75,6 +89,28 @@ pub enum RunError {
     /// A bug ended the run.
     #[error("the engine ended by a bug; please report it")]
     Internal,
+}
+
+/// What did not cross in one exchange.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NotCrossed {
+    /// Some entries, each with the reason. Without a name the reason has it.
+    pub some: Vec<(String, String)>,
+    /// How many more there are.
+    pub more: u64,
+}
+
+/// `not sent (2 in all): a: it was deleted; b: the peer's disk is full`.
+fn not_crossed(done: &str, NotCrossed { some, more }: &NotCrossed) -> String {
+    let entry = |(name, reason): &(String, String)| match &name[..] {
+        "" => reason.clone(),
+        name => format!("{name}: {reason}"),
+    };
+    let list = some.iter().map(entry).collect::<Vec<_>>().join("; ");
+    let (count, rest) = (some.len() as u64 + more, if *more > 0 { "; ..." } else { "" });
+    format!(
+        "not {done} ({count} in all): {list}{rest}; mend that, and type the same commands again"
+    )
 }
 
 /// The kind of a [`RunError`], for decisions.
@@ -109,6 +145,8 @@ pub enum ErrorKind {
     OutOfTime,
     /// Told to stop before `--drain` was done.
     Interrupted,
+    /// One exchange: not everything crossed.
+    Incomplete,
     /// Anything else.
     Other,
 }
@@ -134,6 +172,10 @@ impl RunError {
             Self::Removal => ErrorKind::Removal,
             Self::OutOfTime { .. } => ErrorKind::OutOfTime,
             Self::Interrupted(_) => ErrorKind::Interrupted,
+            Self::NotSent(_)
+            | Self::NotReceived(_)
+            | Self::NothingSent
+            | Self::PeerReceivesNothing => ErrorKind::Incomplete,
             Self::Endpoint(_)
             | Self::Outbox(_)
             | Self::Rng

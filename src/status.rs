@@ -140,6 +140,9 @@ pub struct SessionStatus {
     /// The name of the peer's host, as the peer says; empty if it does not. It may contain control
     /// characters.
     pub host: String,
+    /// Whether the peer receives files in this session; `rft send` does not.
+    #[serde(default = "receives")]
+    pub receives: bool,
     /// When it was adopted.
     #[serde(with = "encoding::time")]
     pub since: SystemTime,
@@ -152,6 +155,11 @@ pub struct SessionStatus {
     pub silent_for: Option<Duration>,
     /// The network path.
     pub path: PathStatus,
+}
+
+/// What an older rft, which does not say it, does.
+fn receives() -> bool {
+    true
 }
 
 /// The network path of a session.

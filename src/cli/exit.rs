@@ -11,6 +11,8 @@ pub(crate) const PEER: u8 = 3;
 pub(crate) const PORT: u8 = 4;
 /// A port or address could not be bound.
 pub(crate) const BIND: u8 = 5;
+/// Incoming, Outgoing or the state folder cannot be used.
+pub(crate) const FOLDERS: u8 = 16;
 /// A number, size, rate, duration or the address of `--metrics` could not be parsed.
 pub(crate) const NUMBER: u8 = 14;
 /// No rft runs in the folder.
@@ -19,6 +21,8 @@ pub(crate) const NOT_RUNNING: u8 = 18;
 pub(crate) const CHECK_FAILED: u8 = 19;
 /// `rft receipt` found no receipt, or the file has other content.
 pub(crate) const RECEIPT: u8 = 20;
+/// `rft send` and `rft receive`: not everything crossed.
+pub(crate) const INCOMPLETE: u8 = 21;
 /// Ctrl-C before `--drain` was done, or a second Ctrl-C.
 pub(crate) const INTERRUPTED: u8 = 130;
 /// SIGTERM or SIGHUP before `--drain` was done.
@@ -29,7 +33,7 @@ pub(crate) const UNKNOWN: u8 = 1;
 pub(crate) const DONE: u8 = 0;
 
 /// Every exit code and its meaning, for the man page.
-pub(crate) const TABLE: [(u8, &str); 23] = [
+pub(crate) const TABLE: [(u8, &str); 24] = [
     (DONE, "done: an orderly stop by a signal (without --drain), or drained"),
     (UNKNOWN, "an error without its own code; with --drain, files that could not be sent remain"),
     (ARGUMENTS, "improper arguments, or no password"),
@@ -46,7 +50,7 @@ pub(crate) const TABLE: [(u8, &str); 23] = [
     (13, "with --drain: records keep arriving changed"),
     (NUMBER, "a number, size, rate, duration or --metrics could not be parsed"),
     (15, "with --drain: a sent file could not be removed from Outgoing after three tries"),
-    (16, "Incoming, Outgoing or .rft cannot be used (rights, space, or another rft)"),
+    (FOLDERS, "Incoming, Outgoing or .rft cannot be used (rights, space, or another rft)"),
     (17, "--wait ran out before --drain was done; the message names the remaining files"),
     (
         NOT_RUNNING,
@@ -54,6 +58,7 @@ pub(crate) const TABLE: [(u8, &str); 23] = [
     ),
     (CHECK_FAILED, "rft check, rft service install: a step failed; its line says how to mend it"),
     (RECEIPT, "rft receipt: the file has no receipt, or with --verify other content now"),
+    (INCOMPLETE, "rft send, rft receive: not everything crossed; the message names the files"),
     (INTERRUPTED, "stopped by Ctrl-C before --drain was done; or a second Ctrl-C: stopped at once"),
     (TERMINATED, "stopped by SIGTERM or SIGHUP before --drain was done"),
 ];
@@ -89,8 +94,9 @@ pub(crate) fn code_of(error: &RunError) -> u8 {
         ErrorKind::Seal => 12,
         ErrorKind::Open => 13,
         ErrorKind::Removal => 15,
-        ErrorKind::Folders => 16,
+        ErrorKind::Folders => FOLDERS,
         ErrorKind::OutOfTime => 17,
+        ErrorKind::Incomplete => INCOMPLETE,
         // As a shell reports a process that SIGTERM ended.
         ErrorKind::Interrupted => TERMINATED,
         _ => UNKNOWN,
@@ -138,7 +144,7 @@ mod tests {
     #[test]
     fn every_documented_code_has_a_row() {
         let codes: Vec<u8> = TABLE.iter().map(|row| row.0).collect();
-        let expected: Vec<u8> = (0..=20).chain([130, 143]).collect();
+        let expected: Vec<u8> = (0..=21).chain([130, 143]).collect();
         assert_eq!(codes, expected);
     }
 }

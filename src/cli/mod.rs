@@ -7,8 +7,10 @@ mod demo;
 mod exit;
 mod history;
 mod host;
+mod launch;
 mod log;
 mod manual;
+mod once;
 mod output;
 mod passphrase;
 mod password;
@@ -46,6 +48,8 @@ pub(crate) fn main() -> ExitCode {
     };
     let result = match &line.command {
         None => return ExitCode::from(peer::run(&line)),
+        Some(Command::Send(args)) => return once::send(args),
+        Some(Command::Receive(args)) => return once::receive(args),
         Some(Command::Check(args)) => return check::run(args),
         Some(Command::Status(args)) => status::run(args),
         Some(Command::Top(args)) => top::run(args),

@@ -23,6 +23,21 @@ const MIN_CHARS: usize = 8;
 /// How often the user may type two different passwords.
 const MAX_TRIES: u32 = 3;
 
+/// The questions at the terminal.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Questions {
+    first: &'static str,
+    /// For a password that a mistake would change on one host only.
+    again: Option<&'static str>,
+}
+
+/// For a password that both users choose.
+pub(crate) const TWICE: Questions =
+    Questions { first: "Password (the same on both hosts): ", again: Some("Once more: ") };
+/// For a password that the other host has printed.
+pub(crate) const ONCE: Questions =
+    Questions { first: "Password (the sender has it): ", again: None };
+
 /// The file that means the standard input.
 const STDIN: &str = "-";
 
@@ -35,6 +50,7 @@ const STDIN: &str = "-";
 /// Exit code 2, or that of a signal at the prompt.
 pub(crate) fn obtain(
     file: Option<&Path>,
+    questions: Questions,
     warn: &mut dyn FnMut(String),
 ) -> Result<Password, Failure> {
     let credential = credential();
@@ -53,7 +69,7 @@ pub(crate) fn obtain(
         (from_environment(value)?, VARIABLE.to_owned())
     } else if prompts {
         let mut prompt = Prompt::open().map_err(PromptError::Terminal).map_err(prompt_failed)?;
-        (from_prompt(&mut |text| prompt.ask(text))?, "the password".to_owned())
+        (from_prompt(questions, &mut |text| prompt.ask(text))?, "the password".to_owned())
     } else {
         return Err(Failure::usage(format!(
             "there is no password, and no terminal to ask for it; give --password-file FILE or set {VARIABLE}"
@@ -92,6 +108,14 @@ pub(super) fn check_file(path: &Path) -> Result<Vec<String>, Failure> {
     let mut warnings = Vec::new();
     obtain(Some(path), &mut |warning| warnings.push(warning))?;
     Ok(warnings)
+}
+
+/// A password that this program has made.
+///
+/// # Errors
+/// Exit code 2 if it is empty.
+pub(crate) fn made(phrase: &str) -> Result<Password, Failure> {
+    Password::new(phrase).map_err(|_| Failure::usage("the password is empty"))
 }
 
 fn from_file(path: &Path, warn: &mut dyn FnMut(String)) -> Result<Zeroizing<String>, Failure> {
@@ -174,18 +198,21 @@ fn from_environment(value: OsString) -> Result<Zeroizing<String>, Failure> {
     })
 }
 
-/// Asks until the user types the same password twice.
+/// Asks until the user types the same password twice, or a password that is known at the other
+/// host once.
 fn from_prompt(
+    questions: Questions,
     ask: &mut dyn FnMut(&str) -> Result<Zeroizing<String>, PromptError>,
 ) -> Result<Zeroizing<String>, Failure> {
-    let mut prompt = "Password (the same on both hosts): ";
+    let mut prompt = questions.first;
     for _ in 0..MAX_TRIES {
         let first = ask(prompt).map_err(prompt_failed)?;
         if first.is_empty() {
             prompt = "An empty password protects nothing. Password: ";
             continue;
         }
-        let second = ask("Once more: ").map_err(prompt_failed)?;
+        let Some(again) = questions.again else { return Ok(first) };
+        let second = ask(again).map_err(prompt_failed)?;
         if first == second {
             return Ok(first);
         }
@@ -235,12 +262,12 @@ mod tests {
     fn empty_and_missing_files_are_refused() {
         for content in ["", "\n", "\r\nsecond line"] {
             assert_eq!(
-                code(obtain(Some(file(content.as_bytes()).path()), &mut |_| {})),
+                code(obtain(Some(file(content.as_bytes()).path()), TWICE, &mut |_| {})),
                 Some(2),
                 "{content:?}"
             );
         }
-        assert_eq!(code(obtain(Some(Path::new("/no/such/file")), &mut |_| {})), Some(2));
+        assert_eq!(code(obtain(Some(Path::new("/no/such/file")), TWICE, &mut |_| {})), Some(2));
     }
 
     #[test]
@@ -267,8 +294,10 @@ mod tests {
     fn short_passwords_get_a_warning() {
         for (content, warned) in [("1234567", true), ("12345678", false)] {
             let mut warnings = Vec::new();
-            obtain(Some(file(content.as_bytes()).path()), &mut |warning| warnings.push(warning))
-                .unwrap();
+            obtain(Some(file(content.as_bytes()).path()), TWICE, &mut |warning| {
+                warnings.push(warning)
+            })
+            .unwrap();
             assert_eq!(
                 warnings.iter().any(|text| text.contains("rft passphrase")),
                 warned,
@@ -286,7 +315,7 @@ mod tests {
         for (mode, warned) in [(0o600, false), (0o640, true), (0o604, true), (0o622, false)] {
             std::fs::set_permissions(file.path(), std::fs::Permissions::from_mode(mode)).unwrap();
             let mut warnings = Vec::new();
-            obtain(Some(file.path()), &mut |warning| warnings.push(warning)).unwrap();
+            obtain(Some(file.path()), TWICE, &mut |warning| warnings.push(warning)).unwrap();
             assert_eq!(!warnings.is_empty(), warned, "{mode:o}");
         }
     }
@@ -309,7 +338,7 @@ mod tests {
             Some(answer) => Ok(Zeroizing::new((*answer).to_owned())),
             None => Err(PromptError::Terminal(io::ErrorKind::UnexpectedEof.into())),
         };
-        from_prompt(&mut ask).map(|typed| typed.to_string()).map_err(|failure| failure.code)
+        from_prompt(TWICE, &mut ask).map(|typed| typed.to_string()).map_err(|failure| failure.code)
     }
 
     #[test]

@@ -3,11 +3,13 @@
 use super::args::CommandLine;
 use super::args::choices::Progress;
 use super::exit::{self, Failure};
+use super::launch::{Launch, Once, PasswordSource, ShowOptions};
 use super::output::Output;
 use super::output::banner;
 use super::output::json::Json;
 use super::output::state;
 use super::output::terminal::{Show, Terminal};
+use super::password::{ONCE, TWICE};
 use super::sandbox::{self, NoSandbox};
 use super::{host, log, password, shutdown, supervisor};
 use rft::cause;
@@ -21,6 +23,7 @@ use rft::{Password, PasswordKey};
 use std::io::{self, BufWriter, IsTerminal};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 use tokio::runtime::Runtime;
@@ -33,30 +36,46 @@ const TASKS_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Runs the peer and prints its events and its end. Returns the exit code.
 pub(crate) fn run(line: &CommandLine) -> u8 {
-    let show = show(line);
+    launch(Launch::of(line)).code
+}
+
+/// The end of a run.
+pub(crate) struct Ended {
+    pub(crate) code: u8,
+    /// A file was sent or received, at least in part.
+    pub(crate) moved: bool,
+}
+
+/// Runs a peer and prints its events and its end.
+pub(crate) fn launch(mut launch: Launch) -> Ended {
+    let show = show(launch.show);
     shutdown::disarm();
     // Before any other thread exists: a thread inherits the sandbox of the one that starts it.
-    let prepared = prepare(line);
+    let prepared = prepare(&mut launch);
+    let moved = Arc::new(AtomicBool::new(false));
     let json =
-        line.options.json.then(|| Json::new(BufWriter::with_capacity(64 * 1024, io::stdout())));
+        launch.show.json.then(|| Json::new(BufWriter::with_capacity(64 * 1024, io::stdout())));
     // Set once the process has started.
     let running = Arc::new(OnceLock::<Handle>::new());
     let shown = running.clone();
     let source = Box::new(move || shown.get().map(Handle::summary));
-    let output = match Output::start(Terminal::stderr(show, source), json) {
+    let terminal = Terminal::stderr(show, source);
+    let terminal = if launch.once.is_some() { terminal.of_one_exchange() } else { terminal };
+    let output = match Output::start(terminal, json) {
         Ok(output) => output,
         Err(error) => {
             let why = cause::of(&error);
             let reason = format!("the output thread cannot be started: {why}");
             super::fail(&Failure::new(exit::UNKNOWN, reason));
-            return exit::UNKNOWN;
+            return Ended { code: exit::UNKNOWN, moved: false };
         }
     };
     let runtime =
         tokio::runtime::Builder::new_multi_thread().enable_all().thread_name("rft").build();
     let result = match &runtime {
         Ok(runtime) => {
-            prepared.and_then(|prepared| serve(line, prepared, &output, show, runtime, running))
+            let told = Told { output: &output, show, running, moved: moved.clone() };
+            prepared.and_then(|prepared| serve(&launch, prepared, told, runtime))
         }
         Err(error) => Err(unknown(error)),
     };
@@ -70,12 +89,27 @@ pub(crate) fn run(line: &CommandLine) -> u8 {
     };
     log::record::end(code, &reason);
     supervisor::ended(code, &reason);
+    if code == exit::DONE
+        && let Some(last) = launch.once.as_ref().and_then(|once| once.last_line.clone())
+    {
+        output.line(last);
+    }
     // Before the runtime ends: it must notice a second Ctrl-C while this waits for a slow reader.
     output.end(code, &reason, SHUTDOWN_TIMEOUT);
     if let Ok(runtime) = runtime {
         runtime.shutdown_timeout(TASKS_TIMEOUT);
     }
-    code
+    Ended { code, moved: moved.load(Ordering::Relaxed) }
+}
+
+/// Those who are told what happens.
+struct Told<'a> {
+    output: &'a Output,
+    show: Show,
+    /// Gets the handle once the process has started.
+    running: Arc<OnceLock<Handle>>,
+    /// Becomes true with the first file.
+    moved: Arc<AtomicBool>,
 }
 
 /// The results of the checks before the peer starts.
@@ -95,46 +129,48 @@ struct Prepared {
 
 /// Checks the arguments, the port and the password; then creates the folders and sandboxes the
 /// process. A command that cannot work creates nothing.
-fn prepare(line: &CommandLine) -> Result<Prepared, Failure> {
+fn prepare(launch: &mut Launch) -> Result<Prepared, Failure> {
     let mut warnings: Vec<String> = keep_memory_private().err().into_iter().collect();
-    let mut config = line.config()?;
-    let metrics = line.metrics()?;
+    let taken = Failure::new(exit::UNKNOWN, "started twice");
+    let mut config = std::mem::replace(&mut launch.config, Err(taken))?;
+    let metrics = launch.metrics;
     config.host_name = host::name();
     let failed = |error: RunError| Failure::new(exit::code_of(&error), error.to_string());
     // Before the prompt, since its answer would be lost on an error.
     let port = Daemon::check(&config).map_err(failed)?;
     let metrics = metrics.map(|addr| MetricsServer::bind(addr, &config.host_name)).transpose();
     let metrics = metrics.map_err(|error| Failure::new(exit::BIND, error.to_string()))?;
-    let file = line.options.password_file.as_deref();
-    let password = password::obtain(file, &mut |warning| warnings.push(warning))?;
+    let mut warn = |warning| warnings.push(warning);
+    let password = match &launch.password {
+        PasswordSource::User(file) => password::obtain(file.as_deref(), TWICE, &mut warn)?,
+        PasswordSource::Told(file) => password::obtain(file.as_deref(), ONCE, &mut warn)?,
+        PasswordSource::Made(phrase) => password::made(phrase)?,
+    };
     let folders = Daemon::lock(&config.folders).map_err(failed)?;
     // Before the sandbox, which lets no one create a socket.
-    let control = ControlSocket::bind(folders.state())
-        .map_err(|error| {
-            warnings.push(format!(
-                "there is no control socket, so `rft status` cannot ask this rft: {error}"
-            ))
-        })
-        .ok();
-    let log_file = line.log_file();
-    let log_folder = log::folder_of(&log_file);
+    // The commands that use it name a base folder, which one exchange has not.
+    let wanted = launch.once.is_none().then(|| ControlSocket::bind(folders.state()));
+    let control = wanted.and_then(|bound| {
+        let text = "there is no control socket, so `rft status` cannot ask this rft";
+        bound.map_err(|error| warnings.push(format!("{text}: {error}"))).ok()
+    });
+    let log_folder = log::folder_of(&launch.log_file);
     let restrict = || {
         // A log that cannot be written gets its warning later; the peer runs without it.
         let logs = log::create_folder(log_folder).is_ok().then_some(log_folder);
-        let allowed = sandbox::folders_of(&config.folders, logs);
+        let mut allowed = sandbox::folders_of(&config.folders, logs);
+        allowed.extend(launch.once.as_ref().map(|once| once.writable.clone()));
         sandbox::restrict_writes(&allowed).map(|()| allowed)
     };
-    let sandbox = (!line.options.no_sandbox).then(restrict);
+    let sandbox = (!launch.no_sandbox).then(restrict);
     Ok(Prepared { config, port, folders, control, metrics, password, warnings, sandbox })
 }
 
 fn serve(
-    line: &CommandLine,
+    launch: &Launch,
     prepared: Prepared,
-    output: &Output,
-    show: Show,
+    Told { output, show, running, moved }: Told<'_>,
     runtime: &Runtime,
-    running: Arc<OnceLock<Handle>>,
 ) -> Result<Finished, Failure> {
     let Prepared { config, port, folders, control, metrics, password, warnings, sandbox } =
         prepared;
@@ -146,8 +182,8 @@ fn serve(
         log::record::warning(None, &message);
         output.event(Event::Warning { path: None, message });
     };
-    log::start(&line.log_file(), line.options.verbose, output).into_iter().for_each(&mut warn);
-    tracing::info!(version = env!("CARGO_PKG_VERSION"), ?config, file = ?line.config_file, "started");
+    log::start(&launch.log_file, launch.show.verbose, output).into_iter().for_each(&mut warn);
+    tracing::info!(version = env!("CARGO_PKG_VERSION"), ?config, file = ?launch.config_file, "started");
     match sandbox {
         Some(Ok(folders)) => {
             tracing::info!(
@@ -162,13 +198,26 @@ fn serve(
         Some(Err(error)) => warn(error.to_string()),
         None => tracing::info!("not sandboxed: --no-sandbox"),
     }
-    print_introduction(&config, metrics.as_ref(), output, show);
+    print_introduction(&config, metrics.as_ref(), launch.once.as_ref(), output, show);
     warnings.into_iter().for_each(&mut warn);
     let key = PasswordKey::derive(&password).map_err(|error| unknown(&error))?;
     drop(password);
 
     let observed = output.clone();
-    let observer = move |told: PeerEvent| {
+    let is_once = launch.once.is_some();
+    let observer = move |mut told: PeerEvent| {
+        match &mut told.event {
+            Event::FileStarted { .. } | Event::FileDone { .. } => {
+                moved.store(true, Ordering::Relaxed)
+            }
+            // The command for the other host is another one then.
+            Event::Waiting { local, .. } if is_once => local.clear(),
+            Event::DrainWaiting { status } if is_once => {
+                let message = format!("not done yet: {}", state::remaining_in_one(status));
+                told.event = Event::Warning { path: None, message };
+            }
+            _ => {}
+        }
         log::record::event(&told);
         // Only the history and the log have it.
         if !matches!(told.event, Event::FileRemoved { .. }) {
@@ -192,6 +241,12 @@ fn serve(
             _ => exit::code_of(&error),
         };
         let reason = match &*error {
+            RunError::OutOfTime { wait, status } if is_once => {
+                format!("not done within --wait {wait:?}: {}", state::remaining_of_one(status))
+            }
+            RunError::Interrupted(status) if is_once => {
+                format!("{error}: {}", state::remaining_of_one(status))
+            }
             RunError::Interrupted(status) | RunError::OutOfTime { status, .. } => {
                 format!("{error}: {}", state::remaining(status))
             }
@@ -230,8 +285,7 @@ fn unknown(error: &dyn std::error::Error) -> Failure {
 
 /// How much the terminal shows. If it shows the events of `--json` already, nothing is printed
 /// between them.
-fn show(line: &CommandLine) -> Show {
-    let options = &line.options;
+fn show(options: ShowOptions) -> Show {
     let events_suffice =
         options.json && (io::stdout().is_terminal() || !io::stderr().is_terminal());
     match options.progress {
@@ -256,18 +310,26 @@ fn moves_the_cursor() -> bool {
 fn print_introduction(
     config: &Config,
     metrics: Option<&MetricsServer>,
+    once: Option<&Once>,
     output: &Output,
     show: Show,
 ) {
     let page = metrics.map(|server| page_of(server.local()));
     page.iter().for_each(|page| tracing::info!("{page}"));
     if show == Show::Errors {
-        return;
+        // A password that nobody sees helps nobody.
+        let told = once.and_then(|once| once.password_line.clone());
+        told.into_iter().for_each(|line| output.report(line));
+        return output.sync();
     }
-    if io::stderr().is_terminal() && show == Show::Progress {
+    if io::stderr().is_terminal() && show == Show::Progress && once.is_none() {
         // Line by line: the output escapes a newline within a line.
         let banner = banner::text(console::colors_enabled_stderr());
         banner.split('\n').for_each(|line| output.line(line.to_owned()));
+    }
+    if let Some(once) = once {
+        once.lines.iter().chain(&once.password_line).for_each(|line| output.line(line.clone()));
+        return output.sync();
     }
     let full = |path: &Path| std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
     output.line(format!("files to send go into    {}", full(&config.folders.outgoing).display()));

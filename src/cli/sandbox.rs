@@ -11,7 +11,8 @@ use std::path::{Path, PathBuf};
 /// Incoming (created anew, or on a disk that was mounted again) has no rule; the rule of the parent
 /// then allows writing to it.
 pub(crate) fn folders_of(own: &Folders, log: Option<&Path>) -> Vec<PathBuf> {
-    let own_three = [&own.outgoing, &own.incoming, &own.state];
+    let outgoing = (!own.reads_outgoing).then_some(&own.outgoing);
+    let own_three: Vec<_> = outgoing.into_iter().chain([&own.incoming, &own.state]).collect();
     let mut ours: Vec<_> = own_three
         .iter()
         .flat_map(|path| [path.canonicalize().ok(), named(path)])

@@ -1,7 +1,7 @@
 //! `--drain`: its end, its reminders, and the result of the run.
 
-use super::Daemon;
 use super::peer::Peer;
+use super::{Daemon, exchange};
 use crate::error::{Finished, RunError};
 use crate::event::Event;
 use crate::proto::name::Name;
@@ -94,6 +94,7 @@ pub(super) fn conclude(
     if result? == Finished::Stopped {
         return Ok(Finished::Stopped);
     }
+    draining(daemon).try_for_each(|peer| exchange::check(peer))?;
     if draining(daemon).any(|peer| peer.outbox.removal_failed()) {
         return Err(RunError::Removal);
     }

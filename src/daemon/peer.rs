@@ -4,10 +4,11 @@ use super::activity::PeerActivity;
 use super::bottleneck::Bottlenecks;
 use super::events::Events;
 use super::history::PeerHistory;
+use super::incomplete::Incomplete;
 use super::lock::locked;
 use super::setbacks::Setbacks;
 use super::storage::Storage;
-use crate::config::{AfterSend, Compress, Config, OnConflict, PeerName};
+use crate::config::{AfterSend, Compress, Config, Exchange, OnConflict, PeerName};
 use crate::crypto::handshake::Role;
 use crate::error::RunError;
 use crate::event::{Direction, Event, EventSink};
@@ -51,6 +52,9 @@ pub(super) struct Peer {
     pub(super) compress: bool,
     /// Whether the process ends when both queues are empty.
     pub(super) drain: bool,
+    pub(super) exchange: Exchange,
+    /// What did not cross in one exchange.
+    pub(super) incomplete: Arc<Incomplete>,
     /// The backlog that the peer told in the present session.
     pub(super) peer_backlog: watch::Sender<Option<Backlog>>,
     pub(super) activity: Arc<PeerActivity>,
@@ -95,12 +99,18 @@ impl Peer {
         let activity = Arc::new(PeerActivity::new(saved, Instant::now()));
         let noted = activity.clone();
         let history = PeerHistory::new(&storage.history, name.clone());
+        let incomplete = Arc::new(Incomplete::default());
+        let failed = config.exchange.is_once().then(|| incomplete.clone());
         let events = events.sink(Some(name.clone()), move |event| {
             noted.note(event, Instant::now());
+            failed.iter().for_each(|failed| failed.note(event));
             history.note(event);
         });
-        let outgoing = Arc::new(Folder::open(&config.folders.outgoing, true)?);
-        if let Err(error) = clear_put_area(&outgoing) {
+        let outgoing =
+            Arc::new(Folder::open(&config.folders.outgoing, !config.folders.reads_outgoing)?);
+        if !config.folders.reads_outgoing
+            && let Err(error) = clear_put_area(&outgoing)
+        {
             tracing::info!(%error, "copies of a killed `rft put` stay in Outgoing, and are not sent");
         }
         let outbox = OutboxConfig {
@@ -109,12 +119,15 @@ impl Peer {
             cancelled: Some(CancelledFiles::of(outgoing.clone(), &storage.state)),
             urgent: Arc::new(UrgentMarks::of(&storage.state)),
             ledger: storage.ledger.clone(),
+            only: config.exchange.only().map(<[_]>::to_vec),
+            once: config.exchange.is_once(),
             after_send: config.after_send,
             waits: config.waits,
             temp_names: config.temp_names,
             send_open: config.send_open,
             grace: config.grace,
-            watch: true,
+            // The folder is the user's, and may be a large home.
+            watch: !config.exchange.is_once(),
             drain: config.drain,
         };
         let outbox = Outbox::start(outbox, events.clone())?;
@@ -139,6 +152,8 @@ impl Peer {
             in_flight: config.in_flight.max(1),
             compress: config.compress == Compress::Auto,
             drain: config.drain,
+            exchange: config.exchange.clone(),
+            incomplete,
             peer_backlog: watch::Sender::new(None),
             activity,
             setbacks: Setbacks::default(),
@@ -249,6 +264,9 @@ impl Peer {
     /// Takes over a session that was adopted. Entries that another process of the peer refused
     /// are offered again.
     pub(super) fn adopt(&self, session: Arc<Session>) {
+        if let Err(error) = self.outbox.receiver_is(session.installation()) {
+            self.fail(error.into());
+        }
         let peer = session.peer();
         let last = self.sessions().adopted.replace(session);
         if last.is_some_and(|last| last.peer() != peer) {
@@ -274,6 +292,7 @@ impl Peer {
             installation: session.installation(),
             version: session.peer_version().to_owned(),
             host: session.peer_host().to_owned(),
+            receives: session.grant() > 0,
             since: SystemTime::now(),
             age: Duration::ZERO,
             silent_for: None,
@@ -333,9 +352,13 @@ impl Peer {
 
     /// Whether nothing is left to send or to receive.
     pub(super) fn is_drained(&self) -> bool {
+        // Files that wait at the peer are not for a side that receives none.
+        let is_done = |theirs: Backlog| theirs.is_empty() || !self.exchange.receives();
         self.outbox.backlog().borrow().is_empty()
-            && self.peer_backlog.borrow().is_some_and(|backlog| backlog.is_empty())
+            && self.peer_backlog.borrow().is_some_and(is_done)
             && self.inbox.busy() == 0
+            // The first line may be of the last receiver.
+            && (!self.exchange.is_once() || self.outbox.all_sent())
     }
 
     /// Tells that a drain is done.
@@ -365,6 +388,9 @@ fn open_remover(
     outgoing: &Arc<Folder>,
     storage: &Storage,
 ) -> Result<Option<Remover>, StoreError> {
+    if config.folders.reads_outgoing && config.after_send == AfterSend::Keep {
+        return Ok(None);
+    }
     match Remover::open(outgoing.clone(), &storage.state) {
         Ok(remover) => Ok(Some(remover)),
         Err(error) if config.after_send == AfterSend::Keep => {

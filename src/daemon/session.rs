@@ -13,6 +13,7 @@ use crate::session::record::RecordError;
 use crate::session::{ControlReceiver, Session};
 use crate::status::Backlog;
 use crate::store::StoreError;
+use crate::transport::close_code::CloseCode;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::Semaphore;
@@ -41,6 +42,9 @@ pub(super) async fn run(peer: Arc<Peer>, session: Arc<Session>, control: Control
         host,
     });
     fail_point("session.begun");
+    if session.grant() == 0 {
+        receives_nothing(&peer);
+    }
 
     let mut parts = JoinSet::new();
     let sending = Sending::new(&peer, &session);
@@ -59,6 +63,21 @@ pub(super) async fn run(peer: Arc<Peer>, session: Arc<Session>, control: Control
     peer.disconnected(&id, &reason);
     peer.events.emit(Event::Disconnected { peer: address, reason });
 }
+
+/// The peer receives no files: this side's stay where they are, and the user is told why.
+fn receives_nothing(peer: &Peer) {
+    if peer.exchange.is_once() && !peer.exchange.receives() {
+        return peer.fail(RunError::PeerReceivesNothing);
+    }
+    let waiting = peer.outbox.backlog().borrow().files;
+    if waiting > 0 {
+        peer.events.warn(None, RECEIVES_NOTHING);
+    }
+}
+
+/// The warning about files that wait for another session.
+const RECEIVES_NOTHING: &str =
+    "the peer only sends in this session (rft send): what is in Outgoing waits for another one";
 
 /// Delivers the ready entries of the outbox, many at once.
 async fn send_files(peer: Arc<Peer>, session: Arc<Session>, sending: Sending, lane: Lane) {
@@ -128,7 +147,10 @@ fn finish(peer: &Peer, mut item: Item, result: Result<Receipt, DeliverError>, be
     };
     tracing::trace!(%path, %transfer, %error, "not delivered");
     let withdrawn = is_withdrawn(peer, &path, &error);
-    let retry = retry_of(&error);
+    let retry = match retry_of(&error) {
+        Retry::After if gives_up(peer, &item, &error) => Retry::WhenChanged,
+        retry => retry,
+    };
     if let DeliverError::Record(RecordError::Seal(_)) = error {
         peer.fail(RunError::Seal { path: path.clone() });
     }
@@ -179,6 +201,18 @@ fn retry_of(error: &DeliverError) -> Retry {
     }
 }
 
+/// Attempts in one exchange at an entry that the peer cannot store.
+const MAX_ATTEMPTS: u32 = 3;
+
+/// Whether the entry is not offered again in one exchange, which ends without it.
+fn gives_up(peer: &Peer, item: &Item, error: &DeliverError) -> bool {
+    let has_no_place = matches!(
+        error,
+        DeliverError::Refused { reason: Refusal::NoSpace | Refusal::Full | Refusal::Storage, .. }
+    );
+    peer.exchange.is_once() && has_no_place && item.attempt + 1 >= MAX_ATTEMPTS
+}
+
 /// The error of a file that left its place before it was sent.
 const WITHDRAWN: &str = "it was renamed, moved away or removed while it was being sent";
 
@@ -218,6 +252,11 @@ fn cause_of(error: &DeliverError) -> Cause {
 async fn receive_files(peer: Arc<Peer>, session: Arc<Session>) {
     let _guard = session.closes_on_panic();
     while let Ok((writer, reader)) = session.accept_file().await {
+        if !peer.exchange.receives() {
+            tracing::warn!("the peer opened a file stream, and this side receives no files");
+            return session.close(CloseCode::Protocol);
+        }
+        peer.incomplete.offered();
         let peer = peer.clone();
         tokio::spawn(async move {
             match peer.inbox.receive(writer, reader).await {

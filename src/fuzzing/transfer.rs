@@ -158,6 +158,7 @@ impl VersionedFile {
             snapshot: false,
             urgent: false,
             ask_first: false,
+            receiver: 0,
             content: None,
         }
     }

@@ -208,15 +208,19 @@ impl Cleanup {
     }
 
     fn mark(&self, batch: &[(Item, u32)]) -> Result<(), StoreError> {
-        let marks: Vec<(TransferId, Delivered)> = {
-            let table = self.state.table();
-            let mark = |(item, _): &(Item, u32)| {
-                let delivered =
-                    Delivered { changed: item.meta.identity.changed, hash: item.content };
-                Some((table.mark(&item.name)?, delivered))
-            };
-            batch.iter().filter_map(mark).collect()
+        let table = self.state.table();
+        let receiver = table.exchange.number();
+        let mark = |(item, _): &(Item, u32)| {
+            let delivered = Delivered { changed: item.meta.identity.changed, hash: item.content };
+            Some((table.mark(&item.name)?, delivered))
         };
+        let present = batch.iter().filter(|(item, _)| item.receiver == receiver);
+        let marks: Vec<(TransferId, Delivered)> = present.filter_map(mark).collect();
+        if !table.exchange.is_one {
+            drop(table);
+            return self.ledger.mark_delivered(&marks);
+        }
+        // Under the lock: the ledger forgets the marks of one receiver when another one comes.
         self.ledger.mark_delivered(&marks)
     }
 

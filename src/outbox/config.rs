@@ -2,6 +2,7 @@
 
 use crate::cause;
 use crate::config::{AfterSend, TempNames, Waits};
+use crate::proto::name::Name;
 use crate::store::{CancelledFiles, Folder, Ledger, Remover, UrgentMarks};
 use std::io;
 use std::sync::Arc;
@@ -20,6 +21,11 @@ pub(crate) struct OutboxConfig {
     pub urgent: Arc<UrgentMarks>,
     /// Holds the origin of transfer ids, and remembers kept entries that were delivered.
     pub ledger: Arc<Ledger>,
+    /// The entries at its top that are sent; `None` sends all.
+    pub only: Option<Vec<Name>>,
+    /// Each entry is sent once to one receiver, whatever happens to it afterwards. A new receiver
+    /// gets all of them. Needs [`AfterSend::Keep`].
+    pub once: bool,
     /// The fate of an entry once the peer holds it.
     pub after_send: AfterSend,
     /// How long entries settle, and how long folders stay.

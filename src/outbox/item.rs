@@ -27,6 +27,9 @@ pub(crate) struct Item {
     pub urgent: bool,
     /// The peer had something else at its path: the content waits for the peer's answer.
     pub ask_first: bool,
+    /// The number of the receiver to which it was handed out
+    /// ([`Outbox::receiver_is`](super::Outbox::receiver_is)).
+    pub receiver: u32,
     /// BLAKE3 of a file's content, once the peer holds it. [`Item::meta`] is of the same moment.
     pub content: Option<[u8; 32]>,
 }

@@ -77,12 +77,13 @@ pub(crate) use send::error::DeliverError;
 
 use crate::config::AfterSend;
 use crate::event::EventSink;
-use crate::proto::message::{MAX_FORGET, TransferId};
+use crate::proto::message::{InstallationId, MAX_FORGET, TransferId};
 use crate::proto::name::Name;
 use crate::status::Backlog;
-use crate::store::{Remover, StoreError};
+use crate::store::{Ledger, Remover, StoreError};
 use cancel::Canceller;
 use cleanup::Cleanup;
+use queue::one_exchange::OneExchange;
 use queue::table::Table;
 use state::OutboxState;
 use std::sync::atomic::Ordering;
@@ -103,6 +104,7 @@ const SCAN_ROUND_CHECK: Duration = Duration::from_millis(20);
 pub(crate) struct Outbox {
     state: Arc<OutboxState>,
     canceller: Arc<Canceller>,
+    ledger: Arc<Ledger>,
     _threads: Arc<Threads>,
 }
 
@@ -145,6 +147,9 @@ impl Outbox {
         };
         let mut table = Table::new(config.ledger.origin(), config.waits, keep);
         (table.send_open, table.drain) = (config.send_open, config.drain);
+        if config.once {
+            table.exchange = OneExchange::of(config.only.as_deref().unwrap_or_default());
+        }
         let (jobs, inbox) = mpsc::channel();
         let urgent = Arc::clone(&config.urgent);
         table.recall_urgent(urgent.list());
@@ -152,10 +157,10 @@ impl Outbox {
         let mut threads = Threads { state: Arc::clone(&state), handles: Vec::new() };
         let cleanup = Cleanup::new(&config, Arc::clone(&state), events.clone());
         let reconcile = Reconcile::new(&config, Arc::clone(&state), events);
-        let remover = config.remover;
+        let (remover, ledger) = (config.remover, config.ledger);
         threads.spawn("rft-cleanup", move || cleanup.run(remover.as_ref(), &inbox))?;
         threads.spawn("rft-scan", move || reconcile.run())?;
-        Ok(Self { state, canceller: Arc::new(canceller), _threads: Arc::new(threads) })
+        Ok(Self { state, ledger, canceller: Arc::new(canceller), _threads: Arc::new(threads) })
     }
 
     /// Waits for the next ready item, which is in flight from then on. Urgent items come first;
@@ -252,6 +257,40 @@ impl Outbox {
     /// again.
     pub(crate) fn peer_is_new(&self) {
         self.state.mailbox.send(|mail| mail.new_peer = true);
+    }
+
+    /// With [`OutboxConfig::once`]: a session with this receiver begins. If it is another one than
+    /// before, in an earlier process too, everything is sent again.
+    ///
+    /// # Errors
+    /// [`StoreError`] if the ledger cannot be used.
+    pub(crate) fn receiver_is(&self, receiver: InstallationId) -> Result<(), StoreError> {
+        {
+            // The cleanup thread writes its marks under the same lock.
+            let mut table = self.state.table();
+            if !table.exchange.is_one || !table.receiver_is(receiver) {
+                return Ok(());
+            }
+            if self.ledger.delivers_to(receiver)? {
+                let now = Moment::default().after(self.state.begun.elapsed());
+                table.deliver_again(now);
+            }
+        }
+        // The scan thread publishes the new backlog.
+        self.state.mailbox.send(|mail| mail.woken = true);
+        Ok(())
+    }
+
+    /// With [`OutboxConfig::once`]: whether the receiver holds every known entry that can be sent.
+    /// Unlike the backlog that [`Outbox::backlog`] reports, this is never old.
+    pub(crate) fn all_sent(&self) -> bool {
+        self.state.table().backlog().is_empty()
+    }
+
+    /// With [`OutboxConfig::once`]: the entries that are not sent because of what they are, or
+    /// because they are gone (without a reason).
+    pub(crate) fn not_sent(&self) -> Vec<(Option<Name>, Option<String>)> {
+        self.state.table().not_sent()
     }
 
     /// Waits for ids that the peer may forget, because they are never offered again: at least one,

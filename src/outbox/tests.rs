@@ -61,6 +61,8 @@ impl TestDirs {
         let brief = SHORT.min(settle);
         let after_close = Waits::DEFAULT.after_close.min(settle);
         let config = OutboxConfig {
+            only: None,
+            once: false,
             outgoing,
             remover: Some(remover),
             cancelled: Some(CancelledFiles::of(cancelled, &self.state)),

@@ -130,7 +130,7 @@ impl PeeringState {
             peer: config.peer.clone(),
             exit_on_auth_failure: config.exit_on_auth_failure,
             host: Label::new(&config.host_name),
-            streams: MAX_STREAMS,
+            streams: if config.exchange.receives() { MAX_STREAMS } else { 0 },
             memory: config.memory,
             held: Mutex::new(None),
             clashes: Mutex::default(),

@@ -176,7 +176,7 @@ impl Session {
         self.id
     }
 
-    /// Maximum number of file streams that this side may have open.
+    /// Maximum number of file streams that this side may have open; 0 if the peer receives no files.
     pub fn grant(&self) -> u32 {
         self.grant
     }

@@ -43,6 +43,8 @@ mod limits;
 mod metrics;
 mod mitm;
 #[cfg(unix)]
+mod once;
+#[cfg(unix)]
 mod overtake;
 #[cfg(unix)]
 mod page;

@@ -8,10 +8,10 @@ use clap::error::{ContextKind, ContextValue};
 use rft::escape;
 
 /// Words that other programs send files with.
-const SENDING: &[&str] = &["send", "push", "upload", "copy", "cp", "share", "add"];
+const SENDING: &[&str] = &["push", "upload", "copy", "cp", "share", "add"];
 /// Words that other programs receive files with.
 const RECEIVING: &[&str] =
-    &["receive", "recv", "get", "pull", "download", "fetch", "accept", "serve", "server"];
+    &["recv", "get", "pull", "download", "fetch", "accept", "serve", "server"];
 /// Words that other programs start with.
 const STARTING: &[&str] = &["start", "run", "connect", "sync", "peer"];
 
@@ -23,11 +23,11 @@ pub(super) fn check(place: &Place) -> Result<(), Failure> {
     let Some((first, after)) = place.without_port() else { return Ok(()) };
     let what = match first {
         _ if SENDING.contains(&first) => {
-            "it sends all that is put into Outgoing; type: rft PEER PORT, for example: rft bob 4000"
+            "type: rft send FILE... PEER PORT, for one exchange, or rft PEER PORT, and put the files into Outgoing"
                 .to_owned()
         }
         _ if RECEIVING.contains(&first) => {
-            "it receives into Incoming for as long as it runs; type: rft PEER PORT, or to accept any peer that knows the password: rft listen 4000"
+            "type: rft receive PORT, for one exchange, or rft PEER PORT, which receives for as long as it runs"
                 .to_owned()
         }
         _ if STARTING.contains(&first) => {

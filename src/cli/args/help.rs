@@ -3,16 +3,14 @@
 use rft::config::TempNames;
 use std::sync::LazyLock;
 
-pub(super) const USAGE: &str = "rft [OPTIONS] <PEER> <PORT>
-       rft [OPTIONS] listen <PORT>
+pub(super) const USAGE: &str = "rft [OPTIONS] <PEER> <PORT>, or rft [OPTIONS] listen <PORT>
        rft <COMMAND> [OPTIONS]";
 
 pub(super) const EXAMPLES: &str = "\
 Two hosts, the same password; one's ./Outgoing lands in the other's ./Incoming:
   alice$ rft bob.example.org 4000          bob$ rft alice.example.org 4000
-alice behind NAT; or once, from a script, until all is sent:
-  alice$ rft bob.example.org 4000          bob$ rft listen 4000
-  alice$ rft --drain --password-file pw bob.example.org 4000";
+alice behind NAT; or once, until all is sent:
+  alice$ rft --drain bob.example.org 4000  bob$ rft listen 4000";
 
 /// The text below all options: the examples, and the names that `--temp-names` leaves alone.
 pub(super) fn after_long_help() -> clap::builder::StyledStr {

@@ -6,6 +6,7 @@ mod commands;
 mod config;
 mod habits;
 mod help;
+mod once;
 mod place;
 pub(crate) mod rates;
 pub(crate) mod service;
@@ -20,6 +21,7 @@ use clap::{Args, CommandFactory, Parser, Subcommand, ValueHint};
 pub(crate) use commands::{
     CheckArgs, ConfigArgs, DemoArgs, HistoryArgs, PutArgs, ReceiptArgs, StatusArgs, TopArgs,
 };
+pub(crate) use once::{OnceArgs, ReceiveArgs, SendArgs};
 use place::Place;
 use rft::config::Folders;
 use service::ServiceArgs;
@@ -68,6 +70,10 @@ pub(crate) struct CommandLine {
 /// The commands besides running a peer.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
+    /// Send files once, without a folder Outgoing, and end
+    Send(SendArgs),
+    /// Receive files once, and end
+    Receive(ReceiveArgs),
     /// Show what the running rft does, what waits, and why
     Status(StatusArgs),
     /// Show the same on the whole screen, with the speed of the last minutes

@@ -45,6 +45,13 @@ pub(super) struct Target {
 }
 
 impl Place {
+    /// These words.
+    pub(super) fn of(words: Vec<String>) -> Self {
+        let mut words = words.into_iter();
+        let (peer, port) = (words.next(), words.next());
+        Self { peer, port, rest: words.collect(), port_option: None }
+    }
+
     /// The words, of which none is a port: the first, and those after it.
     pub(super) fn without_port(&self) -> Option<(&str, Vec<&str>)> {
         let first = self.peer.as_deref().filter(|first| split(first).1.is_none())?;

@@ -59,9 +59,17 @@ const PEER_FILES: &[Entry] = &[
     ("DIR/.rft/rft.log", "The log; older ones are rft.log.1 and rft.log.2."),
 ];
 
+const ONCE_ENVIRONMENT: &[Entry] =
+    &[PASSWORD, LOG, NO_COLOR, ("XDG_STATE_HOME", "Has rft/once/ then.")];
+const ONCE_FILES: &[Entry] = &[(
+    "~/.local/state/rft/once/",
+    "The state of unfinished exchanges, and copies of files to send; rft receive has .rft-receive in its folder instead. Both are removed at the end, or when they were not used for 7 days.",
+)];
+const ONCE_CODES: &[u8] = &[3, 4, 5, 6, 14, 16, 17, 21, 130, 143];
+
 const PEER_CODES: &[u8] = &[0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 130, 143];
 const ALL_CODES: &[u8] =
-    &[0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 130, 143];
+    &[0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 130, 143];
 
 const PEER_EXAMPLES: &[Entry] = &[
     ("rft bob.example.org 4000", "Exchange files with bob, who names this host in the same way."),
@@ -128,6 +136,34 @@ const PAGES: &[(&str, Sections)] = &[
                 "rft top --dir /srv/rft",
                 "Watch the rft of this folder; ? lists the keys, q ends it.",
             )],
+        },
+    ),
+    (
+        "send",
+        Sections {
+            environment: ONCE_ENVIRONMENT,
+            files: ONCE_FILES,
+            codes: ONCE_CODES,
+            examples: &[
+                ("rft send report.pdf photos bob 4000", "Send a file and a folder, and end."),
+                ("tar c src | rft send - --as src.tar bob:4000", "Send the standard input."),
+                (
+                    "rft send --password-file pw --wait 1h report.pdf bob 4000",
+                    "From a script: give up after an hour.",
+                ),
+            ],
+        },
+    ),
+    (
+        "receive",
+        Sections {
+            environment: ONCE_ENVIRONMENT,
+            files: ONCE_FILES,
+            codes: ONCE_CODES,
+            examples: &[
+                ("rft receive 4000", "Receive into this folder, and end."),
+                ("rft receive --into ~/Downloads 4000", "Receive into another one."),
+            ],
         },
     ),
     (

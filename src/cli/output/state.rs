@@ -176,6 +176,7 @@ pub(crate) fn connection(
             };
             parts.push(format!("since {}", clock.short(session.since, now)));
             parts.extend(about(&session.version, &session.host));
+            parts.extend((!session.receives).then(|| SENDS_ONLY.to_owned()));
             parts
         }
         (None, last) => {
@@ -189,6 +190,9 @@ pub(crate) fn connection(
         }
     }
 }
+
+/// Why the files in Outgoing wait.
+const SENDS_ONLY: &str = "it only sends (rft send), so Outgoing waits";
 
 /// The peer's description of itself: `rft 0.1.0 on the host bob`.
 fn about(version: &str, host: &str) -> Option<String> {
@@ -280,8 +284,23 @@ pub(crate) fn remaining(status: &Status) -> String {
     status.peers.iter().map(remaining_of).collect::<Vec<_>>().join("; ")
 }
 
+/// The same for one exchange, whose files are in no Outgoing.
+pub(crate) fn remaining_of_one(status: &Status) -> String {
+    status.peers.iter().map(remaining_in_one).collect::<Vec<_>>().join("; ")
+}
+
+/// The reason why one exchange is not done.
+pub(crate) fn remaining_in_one(peer: &PeerStatus) -> String {
+    sentence(peer, "nothing is left to send", ["is not sent", "are not sent"])
+}
+
 /// The reason why a drain with one peer is not done, as one sentence.
 pub(crate) fn remaining_of(peer: &PeerStatus) -> String {
+    let stay = ["stays in Outgoing", "stay in Outgoing"];
+    sentence(peer, "nothing is left in Outgoing", stay)
+}
+
+fn sentence(peer: &PeerStatus, nothing: &str, [stays, stay]: [&str; 2]) -> String {
     let connected = peer.session.is_some();
     let (own, theirs) = (peer.send.backlog.unwrap_or_default(), peer.receive.backlog);
     let mut text = match (connected, own.files, theirs.map(|left| left.files)) {
@@ -292,14 +311,14 @@ pub(crate) fn remaining_of(peer: &PeerStatus) -> String {
         (true, _, Some(theirs)) => format!("the peer has {} left to send", text::files(theirs)),
     };
     if peer.waiting.is_empty() {
-        return text + "; nothing is left in Outgoing";
+        return format!("{text}; {nothing}");
     }
     // More than the backlog, which leaves out refused files for example.
     let count = peer.waiting.len() as u64 + peer.more_waiting;
-    let stay = if count == 1 { "stays" } else { "stay" };
+    let stay = if count == 1 { stays } else { stay };
     let named = |waiting: &Waiting| format!("{} ({})", waiting.path, why(waiting));
     let named: Vec<String> = peer.waiting.iter().take(MAX_NAMED).map(named).collect();
-    let _ = write!(text, "; {} {stay} in Outgoing: {}", text::files(count), named.join(", "));
+    let _ = write!(text, "; {} {stay}: {}", text::files(count), named.join(", "));
     let more = count - named.len() as u64;
     if more > 0 {
         let _ = write!(text, " and {more} more");

@@ -43,6 +43,8 @@ pub(crate) enum Show {
 
 /// Prints for people. The printing thread owns it.
 pub(crate) struct Terminal {
+    /// One exchange, whose end needs no line of its own.
+    is_one: bool,
     show: Show,
     palette: Palette,
     out: Box<dyn Write + Send>,
@@ -70,6 +72,11 @@ impl Terminal {
         terminal
     }
 
+    /// The same for one exchange: its end is told by its totals.
+    pub(crate) fn of_one_exchange(self) -> Self {
+        Self { is_one: true, ..self }
+    }
+
     fn new(
         show: Show,
         palette: Palette,
@@ -80,6 +87,7 @@ impl Terminal {
         let now = Instant::now();
         Self {
             show,
+            is_one: false,
             palette,
             out: Box::new(out),
             area: None,
@@ -109,7 +117,7 @@ impl Terminal {
 
     /// Shows an event.
     pub(crate) fn event(&mut self, event: &Event, now: Instant) {
-        if self.show == Show::Errors {
+        if self.show == Show::Errors || (self.is_one && matches!(event, Event::Drained { .. })) {
             return;
         }
         if let Event::FileDone { path, .. } = event {

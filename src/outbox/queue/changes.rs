@@ -36,6 +36,9 @@ impl Table {
             return Observed::New;
         };
         entry.seen = scan;
+        if self.exchange.is_one && entry.state() == EntryState::Delivered {
+            return Observed::Same;
+        }
         let replaced =
             entry.meta.kind != meta.kind || entry.meta.identity.inode != meta.identity.inode;
         if self.observe_waiting(name, &meta, activity, now.mono, replaced) {

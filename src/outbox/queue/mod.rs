@@ -13,6 +13,7 @@
 //! | `folder_stay` | a folder's user may still name or fill it |
 //! | `left_alone` | an unfinished file appears or leaves |
 //! | `steering` | the user makes entries urgent, or cancels them |
+//! | `receiver` | the receiver of `rft send` is another one; something is not sent |
 //! | `waiting` | the user asks why entries are not delivered |
 
 pub(crate) mod changes;
@@ -23,9 +24,11 @@ pub(crate) mod left_alone;
 pub(crate) mod lifecycle;
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) mod model;
+pub(crate) mod one_exchange;
 pub(crate) mod open_files;
 pub(crate) mod order;
 pub(crate) mod outcomes;
+pub(crate) mod receiver;
 pub(crate) mod steered_names;
 pub(crate) mod steering;
 pub(crate) mod table;

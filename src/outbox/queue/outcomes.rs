@@ -79,6 +79,11 @@ impl Table {
         if entry.state() != EntryState::InFlight {
             return None;
         }
+        if item.receiver != self.exchange.number() {
+            // Another receiver has it, which has left.
+            self.update(&item.name, |entry| entry.apply(entry.settled()));
+            return None;
+        }
         let failed_before = entry.failures > 0;
         let open = !self.keep && item.meta.kind == FileKind::File && entry.settle.held_open();
         self.update(&item.name, |entry| {
@@ -95,6 +100,7 @@ impl Table {
         if failed_before {
             self.wake_failed();
         }
+        self.exchange.arrived(&item.name);
         if open {
             self.delivered_open.insert(item.name.clone(), item);
             return None;
@@ -217,6 +223,12 @@ impl Table {
         }
         match outcome {
             CleanupOutcome::Gone => self.removed(item, now.mono),
+            CleanupOutcome::Kept(_) | CleanupOutcome::Stuck
+                if item.receiver != self.exchange.number() =>
+            {
+                let waits = self.waits;
+                self.update(&item.name, |entry| entry.start_over(now.mono, waits));
+            }
             CleanupOutcome::Kept(meta) => {
                 self.forgotten.push_back(item.id);
                 self.update(&item.name, |entry| {

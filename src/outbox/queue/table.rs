@@ -9,6 +9,7 @@
 use super::entry::OutgoingEntry;
 use super::index::{Indexes, is_beneath};
 use super::lifecycle::{EntryEvent, EntryState};
+use super::one_exchange::OneExchange;
 use super::steered_names::Steering;
 use super::transfer_id::{delivered_mark, transfer_id};
 use super::unfinished::UnfinishedFiles;
@@ -57,6 +58,8 @@ pub(crate) struct Table {
     /// Folders that were created in place and lost their names a moment ago, by inode: a rename
     /// inside Outgoing does not mean that a folder is complete.
     pub renamed_folders: HashMap<u64, Moment>,
+    /// What is special about one exchange.
+    pub exchange: OneExchange,
     /// Ids that the peer may forget.
     pub forgotten: VecDeque<TransferId>,
     /// What the user wants of some entries.
@@ -81,6 +84,7 @@ impl Table {
             to_clean_up: Vec::new(),
             emptied: Vec::new(),
             renamed_folders: HashMap::new(),
+            exchange: OneExchange::default(),
             forgotten: VecDeque::new(),
             steering: Steering::default(),
         }
@@ -181,6 +185,7 @@ impl Table {
             urgent: false,
             snapshot: false,
             ask_first: false,
+            receiver: self.exchange.number(),
             content: None,
         }
     }
@@ -235,16 +240,18 @@ impl Table {
             !state.is_handed_out() && !matches!(state, EntryState::DeliveredOpen { .. })
         }) {
             self.apply(name, EntryEvent::KnownDelivered);
+            self.exchange.arrived(name);
         }
     }
 
     /// Whether a delivered file that stays has another change time than at its delivery.
     pub(crate) fn is_touched(&self, name: &Name, meta: &Meta) -> bool {
-        self.entries.get(name).is_some_and(|entry| {
-            entry.state() == EntryState::Delivered
-                && meta.kind == FileKind::File
-                && entry.meta.identity.changed != meta.identity.changed
-        })
+        !self.exchange.is_one
+            && self.entries.get(name).is_some_and(|entry| {
+                entry.state() == EntryState::Delivered
+                    && meta.kind == FileKind::File
+                    && entry.meta.identity.changed != meta.identity.changed
+            })
     }
 
     /// The cleanup of an item failed earlier. Whether it is to be attempted again, because the

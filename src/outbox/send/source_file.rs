@@ -172,6 +172,7 @@ mod tests {
             snapshot: false,
             urgent: false,
             ask_first: false,
+            receiver: 0,
             content: None,
         };
         let hash = *blake3::hash(b"hello").as_bytes();

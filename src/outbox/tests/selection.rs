@@ -71,7 +71,8 @@ fn no_ignored_file_is_sent_while_the_ignore_file_is_rewritten() {
     let dirs = TestDirs::new();
     dirs.write("a.tmp", "x");
     let folder = Arc::new(Folder::open(&dirs.path(""), true).unwrap());
-    let mut scanner = watch::scan::Scanner::new(folder, TempNames::LeaveAlone, EventSink::none());
+    let mut scanner =
+        watch::scan::Scanner::new(folder, TempNames::LeaveAlone, None, EventSink::none());
     let mut is_found = |rules| {
         dirs.write(".rftignore", rules);
         let top = scanner.list(None).unwrap();

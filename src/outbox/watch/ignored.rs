@@ -16,17 +16,34 @@ pub(crate) struct Ignored {
     of: Option<Meta>,
     /// The patterns are not known, so nothing is sent.
     everything: bool,
+    /// The entries at the top that are sent, whatever the patterns; `None` for all.
+    only: Option<Vec<Name>>,
 }
 
 impl Ignored {
     /// Nothing is ignored.
+    #[cfg(any(test, feature = "fuzzing"))]
     pub(crate) fn nothing() -> Self {
-        Self { rules: Gitignore::empty(), of: None, everything: false }
+        Self::except(None)
+    }
+
+    /// All but these entries at the top of Outgoing, and no ignore file is read; with `None` nothing
+    /// is ignored.
+    pub(crate) fn except(only: Option<Vec<Name>>) -> Self {
+        Self { rules: Gitignore::empty(), of: None, everything: false, only }
+    }
+
+    /// Whether an entry at the top of Outgoing is not among those that are sent; `None` for one
+    /// whose name cannot be sent.
+    pub(crate) fn leaves_out(&self, leaf: Option<&[u8]>) -> bool {
+        let named = |only: &Vec<Name>| only.iter().any(|name| Some(name.as_bytes()) == leaf);
+        self.only.as_ref().is_some_and(|only| !named(only))
     }
 
     /// Whether the patterns are from another version of the file than this one (`None`: no file).
     pub(crate) fn is_stale(&self, file: Option<&Meta>) -> bool {
         match (&self.of, file) {
+            _ if self.only.is_some() => false,
             _ if self.everything => true,
             (None, None) => false,
             (Some(old), Some(new)) => !old.unchanged(new),
@@ -70,6 +87,9 @@ impl Ignored {
         if self.everything {
             return true;
         }
+        if let Some(only) = &self.only {
+            return !only.iter().any(|allowed| allowed.as_bytes() == name_top(name));
+        }
         !self.rules.is_empty()
             && name.to_path().is_ok_and(|path| self.rules.matched(&path, folder).is_ignore())
     }
@@ -87,6 +107,11 @@ impl Ignored {
     }
 }
 
+/// The first part of a name.
+fn name_top(name: &Name) -> &[u8] {
+    name.as_bytes().split(|byte| *byte == b'/').next().unwrap_or_default()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -94,6 +119,23 @@ mod tests {
 
     fn name(text: &str) -> Name {
         Name::parse(text.as_bytes()).unwrap()
+    }
+
+    #[test]
+    fn all_but_the_named_entries_are_ignored() {
+        let ignored = Ignored::except(Some(vec![name("a"), name("d")]));
+        for (path, expected) in [
+            ("a", false),
+            ("d/e/f", false),
+            ("ab", true),
+            ("b", true),
+            ("b/a", true),
+            ("e/d", true),
+        ] {
+            assert_eq!(ignored.matches(&name(path), false), expected, "{path}");
+            assert_eq!(ignored.matches_above(&name(path), false), expected, "{path}");
+        }
+        assert!(!ignored.is_stale(Some(&file(1, 1, 1))));
     }
 
     #[test]

@@ -106,7 +106,12 @@ impl Reconcile {
         Self {
             state,
             folder: Arc::clone(&config.outgoing),
-            scanner: Scanner::new(Arc::clone(&config.outgoing), config.temp_names, events.clone()),
+            scanner: Scanner::new(
+                Arc::clone(&config.outgoing),
+                config.temp_names,
+                config.only.clone(),
+                events.clone(),
+            ),
             events,
             ledger: (config.after_send == AfterSend::Keep).then(|| Arc::clone(&config.ledger)),
             start: Instant::now(),
@@ -340,8 +345,12 @@ impl Reconcile {
 
     /// Wakes sessions, feeds the cleanup thread, and publishes the backlog.
     fn publish(&mut self) {
+        let skipped = self.scanner.take_skipped();
         let (clean_up, forgotten, mut backlog, ready, ended) = {
             let mut table = self.state.table();
+            if table.exchange.is_one {
+                table.exchange.skip(skipped);
+            }
             let mut clean_up = std::mem::take(&mut table.to_clean_up);
             clean_up.extend(table.take_emptied());
             let mut backlog = table.backlog();

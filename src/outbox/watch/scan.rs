@@ -52,15 +52,28 @@ pub(crate) struct Scanner {
     events: EventSink,
     /// Hashes of the warnings so far.
     warned: HashSet<u64>,
+    /// The entries that the warnings are about, until they are taken.
+    skipped: Vec<(Option<Name>, String)>,
 }
 
 /// How many warnings are remembered. Later the same warnings may be repeated.
 const MAX_WARNED: usize = 100_000;
 
 impl Scanner {
-    pub(crate) fn new(folder: Arc<Folder>, temp_names: TempNames, events: EventSink) -> Self {
-        let (ignored, warned) = (Ignored::nothing(), HashSet::new());
-        Self { folder, ignored, temp_names, emptied: None, events, warned }
+    pub(crate) fn new(
+        folder: Arc<Folder>,
+        temp_names: TempNames,
+        only: Option<Vec<Name>>,
+        events: EventSink,
+    ) -> Self {
+        let (ignored, warned) = (Ignored::except(only), HashSet::new());
+        let skipped = Vec::new();
+        Self { folder, ignored, temp_names, emptied: None, events, warned, skipped }
+    }
+
+    /// The entries that are not sent, as far as they were found since the last call.
+    pub(crate) fn take_skipped(&mut self) -> Vec<(Option<Name>, String)> {
+        std::mem::take(&mut self.skipped)
     }
 
     /// All entries of one folder, `None` for Outgoing itself.
@@ -118,6 +131,9 @@ impl Scanner {
 
     /// Decides whether one entry of a listing is sent.
     pub(crate) fn sift(&mut self, folder: Option<&Name>, listed: Listed) -> Option<FoundEntry> {
+        if folder.is_none() && self.ignored.leaves_out(listed.leaf.as_deref().ok()) {
+            return None;
+        }
         let leaf = match listed.leaf {
             Ok(leaf) => leaf,
             Err(leaf) => {
@@ -252,6 +268,7 @@ impl Scanner {
             self.warned.clear();
         }
         if self.warned.insert(hasher.finish()) {
+            self.skipped.push((name.cloned(), message.to_owned()));
             self.events.warn(name.cloned(), message);
         }
     }

@@ -17,7 +17,8 @@ pub struct Settings {
     pub last_session: [u8; 16],
     /// Whether that session is alive for this side.
     pub last_alive: bool,
-    /// Number of file streams that the other side may have open at once.
+    /// Number of file streams that the other side may have open at once; 0 if this side receives
+    /// no files.
     pub streams: u32,
     /// Optional abilities of this side, as bits. Unknown bits are ignored.
     pub capabilities: u32,
@@ -59,10 +60,10 @@ impl Settings {
     /// fields.
     ///
     /// # Errors
-    /// [`Malformed`] if the message is too short, `streams` is 0, or a text is invalid.
+    /// [`Malformed`] if the message is too short or a text is invalid.
     pub fn decode(bytes: &[u8]) -> Result<Self, Malformed> {
         let mut r = Reader::new(bytes);
-        let settings = Self {
+        Ok(Self {
             last_session: r.array()?,
             last_alive: r.bool()?,
             streams: r.u32()?,
@@ -72,8 +73,7 @@ impl Settings {
             displaced: r.bool()?,
             version: Label::decode(&mut r)?,
             host: Label::decode(&mut r)?,
-        };
-        if settings.streams == 0 { Err(Malformed) } else { Ok(settings) }
+        })
     }
 }
 

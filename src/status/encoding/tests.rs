@@ -24,6 +24,7 @@ fn full() -> Status {
         installation: InstallationId([7; 16]),
         version: "1.2".into(),
         host: "bob".into(),
+        receives: true,
         since: UNIX_EPOCH + Duration::from_millis(1_500),
         age: Duration::from_secs(3),
         silent_for: Some(Duration::from_secs(4)),

@@ -18,7 +18,7 @@ use crate::proto::name::Name;
 use crate::store::error::{Naming, StoreError};
 use crate::store::tree::folder::Folder;
 use crate::store::tree::os;
-use database::{DELIVERED, Database, RECEIVED};
+use database::{DELIVERED, Database, META, RECEIVED};
 use record::{
     RecordState, changes, decode, decode_delivered, encode_delivered, filling, folder_key, now,
     seconds,
@@ -33,6 +33,8 @@ pub use totals::SavedTotals;
 
 /// The name of the file in `.rft`.
 pub const LEDGER: &str = "ledger.redb";
+/// The key of the receiver of one exchange, among the values that belong to no transfer.
+const RECEIVER: &str = "receiver";
 /// Context of the key derivation of [`Ledger::installation`].
 const INSTALLATION: &str = "rft 1 installation id";
 /// Maximum number of received transfers. An honest sender has each one forgotten soon after its
@@ -232,6 +234,27 @@ impl Ledger {
             let value = db.begin_read()?.open_table(DELIVERED)?.get(&id.0)?;
             Ok(value.and_then(|value| decode_delivered(value.value())))
         })
+    }
+
+    /// From now on [`Ledger::mark_delivered`] means this receiver. Forgets, durably, what another
+    /// one holds. Returns whether the receiver is another one than before.
+    ///
+    /// # Errors
+    /// [`StoreError::Ledger`].
+    pub fn delivers_to(&self, receiver: InstallationId) -> Result<bool, StoreError> {
+        let known = self.db.read(|db| {
+            let value = db.begin_read()?.open_table(META)?.get(RECEIVER)?;
+            Ok(value.is_some_and(|value| value.value() == receiver.0))
+        })?;
+        if known {
+            return Ok(false);
+        }
+        self.db.write(Durability::Immediate, |transaction| {
+            transaction.open_table(DELIVERED)?.retain(|_, _| false)?;
+            transaction.open_table(META)?.insert(RECEIVER, &receiver.0[..])?;
+            Ok(())
+        })?;
+        Ok(true)
     }
 
     /// Drops the delivered transfers that `keep` rejects: those whose files no longer exist. They

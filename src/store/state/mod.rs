@@ -40,9 +40,9 @@ impl StateDir {
     /// # Errors
     /// [`StoreError`] if one cannot be created.
     pub fn make(folders: &Folders) -> Result<(), StoreError> {
-        for (path, private) in
-            [(&folders.outgoing, false), (&folders.incoming, false), (&folders.state, true)]
-        {
+        let outgoing = (!folders.reads_outgoing).then_some((&folders.outgoing, false));
+        let own = [(&folders.incoming, false), (&folders.state, true)];
+        for (path, private) in outgoing.into_iter().chain(own) {
             make_path(path, private).naming("create", || path.display())?;
         }
         Ok(())
@@ -58,17 +58,21 @@ impl StateDir {
     pub fn open(folders: &Folders) -> Result<Self, StoreError> {
         let path = folders.state.clone();
         Self::make(folders)?;
-        refuse_nested(&folders.outgoing, &folders.incoming)?;
-        for path in [&folders.outgoing, &folders.incoming, &folders.state] {
+        if !folders.reads_outgoing {
+            refuse_nested(&folders.outgoing, &folders.incoming)?;
+        }
+        let outgoing = (!folders.reads_outgoing).then_some(&folders.outgoing);
+        for path in outgoing.into_iter().chain([&folders.incoming, &folders.state]) {
             sync_names_above(path).naming("sync", || path.display())?;
         }
         let dir = os::open_root(&path).naming("open", || path.display())?;
         let mut locks = vec![lock(&path, &path)?];
-        for root in [&folders.outgoing, &folders.incoming] {
-            if root.parent() == path.parent() {
+        for root in outgoing.into_iter().chain([&folders.incoming]) {
+            let hidden = root.join(HIDDEN);
+            // The lock of a state folder beside the root, or in it, is the root's too.
+            if root.parent() == path.parent() || path.parent() == Some(root) {
                 continue;
             }
-            let hidden = root.join(HIDDEN);
             let made = make_path(&hidden, true).naming("create", || hidden.display());
             match made.and_then(|()| lock(&hidden, root)) {
                 Ok(file) => locks.push(file),
@@ -348,6 +352,23 @@ mod tests {
     }
 
     #[test]
+    fn a_state_folder_in_incoming_and_an_outgoing_that_is_only_read() {
+        let (base, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let folders = Folders {
+            incoming: base.path().to_owned(),
+            outgoing: other.path().to_owned(),
+            state: base.path().join(".rft-receive"),
+            reads_outgoing: true,
+        };
+        let first = StateDir::open(&folders).unwrap();
+        assert!(matches!(StateDir::open(&folders), Err(StoreError::InUse { .. })));
+        assert_eq!(std::fs::read_dir(other.path()).unwrap().count(), 0);
+        assert_eq!(std::fs::read_dir(base.path()).unwrap().count(), 1);
+        drop(first);
+        StateDir::open(&folders).unwrap();
+    }
+
+    #[test]
     fn folders_inside_each_other_are_refused() {
         let base = tempfile::tempdir().unwrap();
         for (outgoing, incoming) in [("x", "x"), ("x", "x/y"), ("x/y", "x")] {
@@ -355,6 +376,7 @@ mod tests {
                 outgoing: base.path().join(outgoing),
                 incoming: base.path().join(incoming),
                 state: base.path().join(".rft"),
+                reads_outgoing: false,
             };
             assert!(matches!(StateDir::open(&folders), Err(StoreError::Nested { .. })));
         }

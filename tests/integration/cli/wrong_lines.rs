@@ -146,8 +146,8 @@ fn commands_of_other_programs_get_the_way_of_this_one() {
     let help = run(folder.path(), "--help");
     let help = String::from_utf8_lossy(&help.stdout).into_owned();
     for (words, way) in [
-        (&["push", "upload", "send", "put"], "put into Outgoing; type: rft PEER PORT"),
-        (&["pull", "download", "receive", "get"], "into Incoming"),
+        (&["push", "upload", "send", "put"], "type: rft send FILE... PEER PORT"),
+        (&["pull", "download", "receive", "get"], "type: rft receive PORT"),
     ] {
         for word in words.iter().filter(|word| !help.contains(&format!("\n  {word} "))) {
             let output = run(folder.path(), word);

@@ -12,6 +12,7 @@ fn a_drain_names_the_missing_peer_and_the_remaining_files() {
     let mut peer = PeerStatus::new(PeerName::new("bob"));
     peer.receive.backlog = Some(Backlog { files: 2, bytes: 9 });
     assert_eq!(remaining_of(&peer), "no peer is connected; nothing is left in Outgoing");
+    assert_eq!(remaining_in_one(&peer), "no peer is connected; nothing is left to send");
     peer.waiting = vec![waiting("f", WaitReason::Ready)];
     let one = "no peer is connected; 1 file stays in Outgoing: f (ready to be sent)";
     assert_eq!(remaining_of(&peer), one);

@@ -16,7 +16,7 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 pub(crate) const RECEIVED: TableDefinition<'_, &[u8; 16], &[u8]> = TableDefinition::new("received");
 pub(crate) const DELIVERED: TableDefinition<'_, &[u8; 16], &[u8]> =
     TableDefinition::new("delivered files");
-const META: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("meta");
+pub(crate) const META: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("meta");
 const ORIGIN: &str = "origin";
 /// It is small and mostly written to.
 const CACHE_BYTES: usize = 16 << 20;
