@@ -16,7 +16,7 @@ use rft::control::ControlSocket;
 use rft::error::{Finished, RunError};
 use rft::event::{Event, PeerEvent};
 use rft::metrics::MetricsServer;
-use rft::{Daemon, Handle, LockedFolders, Port};
+use rft::{Daemon, Handle, HookHelper, LockedFolders, Port};
 use rft::{Password, PasswordKey};
 use std::io::{self, BufWriter, IsTerminal};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -83,6 +83,8 @@ struct Prepared {
     config: Config,
     port: Port,
     folders: LockedFolders,
+    /// Runs the programs of `--on-received`.
+    hooks: Option<HookHelper>,
     /// `None` if it cannot be bound; the peer runs without it.
     control: Option<ControlSocket>,
     metrics: Option<MetricsServer>,
@@ -108,6 +110,9 @@ fn prepare(line: &CommandLine) -> Result<Prepared, Failure> {
     let file = line.options.password_file.as_deref();
     let password = password::obtain(file, &mut |warning| warnings.push(warning))?;
     let folders = Daemon::lock(&config.folders).map_err(failed)?;
+    // Before the sandbox, which lets this process execute no program.
+    let hooks = config.hooks.as_ref().map(|hooks| HookHelper::start(hooks, &config.folders));
+    let hooks = hooks.transpose().map_err(|error| failed(error.into()))?;
     // Before the sandbox, which lets no one create a socket.
     let control = ControlSocket::bind(folders.state())
         .map_err(|error| {
@@ -125,7 +130,7 @@ fn prepare(line: &CommandLine) -> Result<Prepared, Failure> {
         sandbox::restrict_writes(&allowed).map(|()| allowed)
     };
     let sandbox = (!line.options.no_sandbox).then(restrict);
-    Ok(Prepared { config, port, folders, control, metrics, password, warnings, sandbox })
+    Ok(Prepared { config, port, folders, hooks, control, metrics, password, warnings, sandbox })
 }
 
 fn serve(
@@ -136,7 +141,7 @@ fn serve(
     runtime: &Runtime,
     running: Arc<OnceLock<Handle>>,
 ) -> Result<Finished, Failure> {
-    let Prepared { config, port, folders, control, metrics, password, warnings, sandbox } =
+    let Prepared { config, port, folders, hooks, control, metrics, password, warnings, sandbox } =
         prepared;
     let (stop, stopped_by) = {
         let _context = runtime.enter();
@@ -176,7 +181,7 @@ fn serve(
         }
     };
     let result = runtime.block_on(async {
-        let handle = Daemon::start_on(port, folders, config, key, observer)?;
+        let handle = Daemon::start_on(port, folders, hooks, config, key, observer)?;
         let served = control.map(|control| tokio::spawn(control.serve(handle.clone())));
         let scraped = metrics.map(|metrics| tokio::spawn(metrics.serve(handle.clone())));
         let end = run_to_end(running.get_or_init(|| handle), stop).await;

@@ -9,6 +9,7 @@ mod drain;
 mod events;
 mod handle;
 mod history;
+mod hooks;
 mod lock;
 mod peer;
 mod rate;
@@ -32,6 +33,7 @@ use crate::crypto::password::PasswordKey;
 use crate::error::{Finished, RunError};
 use crate::event::{Event, EventSink, PeerEvent};
 use crate::failpoint::fail_point;
+use crate::hooks::HookHelper;
 use crate::peering;
 use crate::peering::connector;
 use crate::session::installation::Identity;
@@ -115,27 +117,29 @@ impl Daemon {
         observer: impl Fn(PeerEvent) + Send + Sync + 'static,
     ) -> Result<Handle, RunError> {
         let folders = Self::lock(&config.folders)?;
-        Self::open(None, folders, config, key, observer)
+        Self::open(None, folders, None, config, key, observer)
     }
 
     /// As [`Daemon::start`], on the port of [`Daemon::check`], with the folders of
-    /// [`Daemon::lock`].
+    /// [`Daemon::lock`], and with the helper that [`Config::hooks`] needs.
     ///
     /// # Errors
     /// [`RunError`] if the process cannot start.
     pub fn start_on(
         port: Port,
         folders: LockedFolders,
+        helper: Option<HookHelper>,
         config: Config,
         key: PasswordKey,
         observer: impl Fn(PeerEvent) + Send + Sync + 'static,
     ) -> Result<Handle, RunError> {
-        Self::open(Some(port), folders, config, key, observer)
+        Self::open(Some(port), folders, helper, config, key, observer)
     }
 
     fn open(
         port: Option<Port>,
         folders: LockedFolders,
+        helper: Option<HookHelper>,
         config: Config,
         key: PasswordKey,
         observer: impl Fn(PeerEvent) + Send + Sync + 'static,
@@ -143,7 +147,7 @@ impl Daemon {
         let begun = Instant::now();
         let events = Events::new(observer);
         let own_events = events.sink(None, |_| {});
-        let storage = Storage::open(folders, &config, &own_events)?;
+        let storage = Storage::open(folders, &config, helper, &own_events)?;
         let (failures, failed) = mpsc::unbounded_channel();
         let peer = Arc::new(Peer::open(&config, &storage, &events, failures)?);
         let endpoint = match port {
@@ -171,7 +175,11 @@ impl Daemon {
             stop,
             outcome,
         };
-        let run = Run { daemon, endpoint, config, key, own, events: own_events, failed, stopped };
+        let sinks = daemon.peers.values().map(|peer| (peer.name.clone(), peer.events.clone()));
+        let hooks = daemon.storage.hooks.as_ref();
+        let hooks = hooks.map(|hooks| hooks::keep(hooks, sinks.collect(), own_events.clone()));
+        let run =
+            Run { hooks, daemon, endpoint, config, key, own, events: own_events, failed, stopped };
         let last = handle.last.clone();
         tokio::spawn(async move {
             let result = run.run_to_end(&last).await;
@@ -190,6 +198,7 @@ impl Daemon {
             uptime: self.begun.elapsed(),
             local: self.local,
             limit_rate: self.limit.get(),
+            hooks: self.storage.hooks.as_ref().map(|hooks| hooks.status()),
             peers,
         }
     }
@@ -234,6 +243,8 @@ fn report_endpoint(endpoint: &Endpoint, config: &Config, events: &EventSink) {
 
 /// The task of a process.
 struct Run {
+    /// The tasks that run the programs of `--on-received`.
+    hooks: Option<JoinSet<()>>,
     daemon: Arc<Daemon>,
     endpoint: Endpoint,
     config: Config,
@@ -249,7 +260,7 @@ struct Run {
 impl Run {
     /// Runs the process, and leaves its last state in `last`.
     async fn run_to_end(self, last: &Mutex<Status>) -> Result<Finished, RunError> {
-        let Self { daemon, endpoint, config, key, own, events, mut failed, stopped } = self;
+        let Self { hooks, daemon, endpoint, config, key, own, events, mut failed, stopped } = self;
         let (adopted, sessions) = mpsc::channel(1);
         let connector_events = noted(Arc::downgrade(&daemon), events);
         let connector = connector::run(&endpoint, &config, key, own, connector_events, adopted);
@@ -258,6 +269,11 @@ impl Run {
             result = serve(&daemon, sessions, &config, endpoint.ticks, &mut failed, stopped) => result,
         };
         endpoint.close(LINGER).await;
+        if let (Some(hooks), Some(mut tasks)) = (&daemon.storage.hooks, hooks) {
+            hooks.close().await;
+            let ended = async { while tasks.join_next().await.is_some() {} };
+            let _ = tokio::time::timeout(LINGER, ended).await;
+        }
         let result = result.and_then(|finished| match failed.try_recv() {
             Ok(error) => Err(error),
             Err(_) => Ok(finished),

@@ -6,6 +6,7 @@ mod commands;
 mod config;
 mod habits;
 mod help;
+mod hooks;
 mod place;
 pub(crate) mod settings;
 pub(crate) mod steering;
@@ -211,6 +212,8 @@ pub(crate) struct Options {
         hide_short_help = true
     )]
     history: String,
+    #[command(flatten)]
+    hooks: hooks::HookArgs,
     /// Refuse larger files from the peer
     #[arg(
         long,
