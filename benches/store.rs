@@ -20,7 +20,7 @@ use rft::config::{Folders, OnConflict};
 use rft::internals::proto::message::{EntryKind, Offer, Outcome, Timestamp, TransferId};
 use rft::internals::proto::name::Name;
 use rft::internals::store::publish;
-use rft::internals::store::{Arrived, Content, Delivered, Incoming, Ledger, StateDir};
+use rft::internals::store::{Arrived, ArrivedHook, Content, Delivered, Incoming, Ledger, StateDir};
 
 const SAMPLES: usize = 9;
 const SIZE: usize = 4096;
@@ -65,8 +65,10 @@ fn offer(n: u64) -> Offer {
 fn messages() {
     let count = 100_000;
     let offers: Vec<Offer> = (0..count).map(offer).collect();
-    let outcomes: Vec<Outcome> =
-        offers.iter().map(|o| Outcome::Done { hash: [7; 32], saved_as: o.name.clone() }).collect();
+    let outcomes: Vec<Outcome> = offers
+        .iter()
+        .map(|o| Outcome::Done { hash: [7; 32], saved_as: o.name.clone(), checked: false })
+        .collect();
     let mut out = BytesMut::with_capacity(1024);
     each("offer, to bytes and back", count, || {
         for offer in &offers {
@@ -101,7 +103,12 @@ fn publications(incoming: &Incoming, ledger: &Ledger, count: u64) {
     let mut next = count << 32;
     each(&format!("published, {count} together"), count, || {
         let batch: Vec<Arrived> = (next..next + count)
-            .map(|n| Arrived { offer: offer(n), content: Content::Bytes(bytes.clone()), hash })
+            .map(|n| Arrived {
+                offer: offer(n),
+                content: Content::Bytes(bytes.clone()),
+                hash,
+                hook: ArrivedHook::None,
+            })
             .collect();
         next += count;
         let outcomes = publish(incoming, ledger, OnConflict::Rename, batch);

@@ -2,6 +2,7 @@
 
 use crate::proto::name::Name;
 use crate::rate_schedule::RateSchedule;
+use std::ffi::OsString;
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
@@ -88,6 +89,8 @@ pub struct Config {
     pub min_free: u64,
     /// Limit for the buffers of transfers, in bytes.
     pub memory: u64,
+    /// The program that is run for each received file. It needs a [`crate::HookHelper`].
+    pub hooks: Option<Hooks>,
 }
 
 impl Config {
@@ -119,6 +122,7 @@ impl Config {
             max_incoming_bytes: None,
             min_free: 16 << 20,
             memory: 256 << 20,
+            hooks: None,
         }
     }
 
@@ -126,6 +130,23 @@ impl Config {
     pub fn peer_name(&self) -> PeerName {
         PeerName::new(self.peer.as_ref().map_or("peer", |peer| &peer.host))
     }
+}
+
+/// `--on-received`: a program that is run for each received file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Hooks {
+    /// The absolute path of the program.
+    pub program: PathBuf,
+    /// Its arguments before the path of the file.
+    pub arguments: Vec<OsString>,
+    /// Time that one run may take (`--hook-timeout`).
+    pub timeout: Duration,
+    /// Further attempts after a failed one (`--hook-retries`).
+    pub retries: u32,
+    /// Maximum number of programs that run at once (`--hook-parallel`).
+    pub parallel: usize,
+    /// The file appears in Incoming only after the program has accepted it (`--quarantine`).
+    pub quarantine: bool,
 }
 
 /// The address to dial.

@@ -3,6 +3,7 @@
 pub use crate::crypto::password::CryptoError;
 pub use crate::proto::name::NameError;
 
+use crate::hooks::HookError;
 use crate::outbox::OutboxError;
 use crate::peering::Fatal;
 use crate::proto::name::Name;
@@ -42,6 +43,12 @@ pub enum RunError {
     /// The system has no random numbers.
     #[error("the system gives no random numbers")]
     Rng,
+    /// The helper process of `--on-received` cannot be used.
+    #[error(transparent)]
+    Hooks(#[from] HookError),
+    /// [`crate::config::Config::hooks`] is set, and no helper was given.
+    #[error("programs for received files need a helper process (HookHelper)")]
+    NoHookHelper,
     /// A chunk could not be sealed.
     #[error("{path}: a chunk could not be sealed; please report it")]
     Seal {
@@ -178,6 +185,8 @@ impl RunError {
             | Self::PeerReceivesNothing => ErrorKind::Incomplete,
             Self::Endpoint(_)
             | Self::Outbox(_)
+            | Self::Hooks(_)
+            | Self::NoHookHelper
             | Self::Rng
             | Self::Undelivered(_)
             | Self::Internal => ErrorKind::Other,

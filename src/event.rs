@@ -69,6 +69,45 @@ pub enum Cause {
     Fault(String),
 }
 
+/// How a program of `--on-received` ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum HookEnd {
+    /// By itself, with this exit code.
+    Exit(i32),
+    /// A signal ended it.
+    Signal(i32),
+    /// It was killed after `--hook-timeout`.
+    TimedOut,
+    /// It could not be started, for this reason.
+    NotStarted(String),
+}
+
+impl HookEnd {
+    /// Exit code of a program that asks for another attempt later (EX_TEMPFAIL of sysexits.h).
+    pub const TRY_LATER: i32 = 75;
+
+    /// Whether the program succeeded.
+    pub fn is_success(&self) -> bool {
+        *self == Self::Exit(0)
+    }
+
+    /// Whether the program judged the file, rather than failed to.
+    pub fn is_verdict(&self) -> bool {
+        matches!(self, Self::Exit(code) if *code != Self::TRY_LATER)
+    }
+}
+
+impl fmt::Display for HookEnd {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Exit(code) => write!(f, "exit code {code}"),
+            Self::Signal(signal) => write!(f, "ended by signal {signal}"),
+            Self::TimedOut => f.write_str("killed after --hook-timeout"),
+            Self::NotStarted(reason) => write!(f, "it could not be started: {reason}"),
+        }
+    }
+}
+
 /// Why an [`Event::Waiting`] is emitted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Occasion {
@@ -196,6 +235,27 @@ pub enum Event {
         offset: u64,
         /// Its name in Incoming.
         saved_as: Option<Name>,
+        /// A program of the receiver has accepted it before it appeared (`--quarantine`).
+        checked: bool,
+    },
+    /// The program of `--on-received` has ended for the last time on a received file.
+    HookDone {
+        /// The name in Incoming; with `quarantine` the one that the sender gave it.
+        path: Name,
+        /// Bytes of the file.
+        size: u64,
+        /// The transfer.
+        transfer: TransferId,
+        /// It decided whether the file appears in Incoming.
+        quarantine: bool,
+        /// How the last attempt ended.
+        end: HookEnd,
+        /// Number of attempts.
+        attempts: u32,
+        /// Time of the last attempt.
+        elapsed: Duration,
+        /// The last line that the program wrote. It may contain control characters.
+        output: String,
     },
     /// A file is not sent yet, because a program has it open for writing.
     FileWaiting {

@@ -49,9 +49,15 @@ pub struct HistoryEntry {
     /// The name in the receiver's Incoming.
     #[serde(flatten, with = "encoding::saved_as")]
     pub saved_as: Option<Name>,
+    /// A program of the receiver accepted it before it appeared (`--quarantine`).
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub checked: bool,
     /// Why it failed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
+    /// The last line that a program wrote.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub output: Option<String>,
 }
 
 /// What happened to an entry.
@@ -73,6 +79,10 @@ pub enum HistoryKind {
     Archived,
     /// The sender's user cancelled it: it is not sent.
     Cancelled,
+    /// The program of `--on-received` succeeded on it.
+    HookDone,
+    /// The program of `--on-received` failed on it.
+    HookFailed,
 }
 
 /// The entries to look for.
@@ -146,7 +156,9 @@ mod tests {
             elapsed: Some(Duration::from_millis(1500)),
             offset: 3,
             saved_as: Some(name(b"d/a\xff (1).txt")),
+            checked: true,
             error: None,
+            output: Some("clean".to_owned()),
         };
         let json = serde_json::to_string(&entry).unwrap();
         assert_eq!(serde_json::from_str::<HistoryEntry>(&json).unwrap(), entry);

@@ -23,6 +23,7 @@ pub mod event;
 mod failpoint;
 pub mod hindrance;
 pub mod history;
+mod hooks;
 mod inbox;
 mod meter;
 pub mod metrics;
@@ -53,6 +54,9 @@ pub use daemon::{
 };
 pub use error::{ErrorKind, Finished, RunError};
 pub use event::{Event, PeerEvent};
+#[doc(hidden)]
+pub use hooks::run_helper;
+pub use hooks::{HELPER_COMMAND, HookError, HookHelper};
 pub use proto::message::{InstallationId, TransferId};
 pub use proto::name::Name;
 #[doc(hidden)]

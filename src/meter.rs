@@ -25,6 +25,8 @@ pub(crate) enum Stage {
     Open,
     /// A thread writes to the disk, or waits for a sync.
     Write,
+    /// A received file waits for the program that checks it.
+    Check,
     /// The committing thread publishes a batch.
     Commit,
 }

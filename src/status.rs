@@ -44,8 +44,32 @@ pub struct Status {
     /// The schedule of the limit as it is typed; `None` if it does not depend on the time.
     #[serde(default)]
     pub limit_schedule: Option<String>,
+    /// The programs of `--on-received`; `None` without the option.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hooks: Option<HookStatus>,
     /// The peers, in the order of their names.
     pub peers: Vec<PeerStatus>,
+}
+
+/// The programs of `--on-received`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct HookStatus {
+    /// Whether files appear in Incoming only after a program has accepted them.
+    pub quarantine: bool,
+    /// Programs that run now.
+    pub running: u64,
+    /// Received files that wait for a program to start, or to be started again.
+    pub waiting: u64,
+    /// The process that runs the programs has ended: none runs until rft is started again.
+    pub helper_ended: bool,
+}
+
+impl HookStatus {
+    /// The programs at one moment.
+    pub fn new(quarantine: bool, running: u64, waiting: u64, helper_ended: bool) -> Self {
+        Self { quarantine, running, waiting, helper_ended }
+    }
 }
 
 /// A snapshot of one peer.
@@ -262,11 +286,15 @@ pub enum Bottleneck {
     RateLimit,
     /// `--limit-rate` of the peer.
     PeerRateLimit,
+    /// The program of this side that checks received files (`--quarantine`).
+    Check,
+    /// The same at the peer.
+    PeerCheck,
 }
 
 impl Bottleneck {
     /// All of them, in the order of their declaration.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 12] = [
         Self::NothingToSend,
         Self::Waiting,
         Self::Starting,
@@ -277,6 +305,8 @@ impl Bottleneck {
         Self::PeerProcessor,
         Self::RateLimit,
         Self::PeerRateLimit,
+        Self::Check,
+        Self::PeerCheck,
     ];
 
     /// Its word in JSON and in metrics.
@@ -292,6 +322,8 @@ impl Bottleneck {
             Self::PeerProcessor => "peer_processor",
             Self::RateLimit => "rate_limit",
             Self::PeerRateLimit => "peer_rate_limit",
+            Self::Check => "check",
+            Self::PeerCheck => "peer_check",
         }
     }
 }

@@ -36,6 +36,10 @@ use std::process::ExitCode;
 
 /// Runs the command that the arguments name.
 pub(crate) fn main() -> ExitCode {
+    let mut words = std::env::args_os().skip(1);
+    if words.next().is_some_and(|word| word == rft::HELPER_COMMAND) {
+        return rft::run_helper(words, shutdown::outlast);
+    }
     let line = match wrong::parse() {
         Ok(line) => line,
         Err(Unparsed::Wrong(failure)) => return fail(&failure),

@@ -106,7 +106,7 @@ pub(super) fn check_file(path: &Path) -> Result<Vec<String>, Failure> {
         )));
     }
     let mut warnings = Vec::new();
-    obtain(Some(path), &mut |warning| warnings.push(warning))?;
+    obtain(Some(path), TWICE, &mut |warning| warnings.push(warning))?;
     Ok(warnings)
 }
 

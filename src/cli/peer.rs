@@ -18,7 +18,7 @@ use rft::control::ControlSocket;
 use rft::error::{Finished, RunError};
 use rft::event::{Event, PeerEvent};
 use rft::metrics::MetricsServer;
-use rft::{Daemon, Handle, LockedFolders, Port};
+use rft::{Daemon, Handle, HookHelper, LockedFolders, Port};
 use rft::{Password, PasswordKey};
 use std::io::{self, BufWriter, IsTerminal};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -117,6 +117,8 @@ struct Prepared {
     config: Config,
     port: Port,
     folders: LockedFolders,
+    /// Runs the programs of `--on-received`.
+    hooks: Option<HookHelper>,
     /// `None` if it cannot be bound; the peer runs without it.
     control: Option<ControlSocket>,
     metrics: Option<MetricsServer>,
@@ -147,6 +149,9 @@ fn prepare(launch: &mut Launch) -> Result<Prepared, Failure> {
         PasswordSource::Made(phrase) => password::made(phrase)?,
     };
     let folders = Daemon::lock(&config.folders).map_err(failed)?;
+    // Before the sandbox, which lets this process execute no program.
+    let hooks = config.hooks.as_ref().map(|hooks| HookHelper::start(hooks, &config.folders));
+    let hooks = hooks.transpose().map_err(|error| failed(error.into()))?;
     // Before the sandbox, which lets no one create a socket.
     // The commands that use it name a base folder, which one exchange has not.
     let wanted = launch.once.is_none().then(|| ControlSocket::bind(folders.state()));
@@ -163,7 +168,7 @@ fn prepare(launch: &mut Launch) -> Result<Prepared, Failure> {
         sandbox::restrict_writes(&allowed).map(|()| allowed)
     };
     let sandbox = (!launch.no_sandbox).then(restrict);
-    Ok(Prepared { config, port, folders, control, metrics, password, warnings, sandbox })
+    Ok(Prepared { config, port, folders, hooks, control, metrics, password, warnings, sandbox })
 }
 
 fn serve(
@@ -172,7 +177,7 @@ fn serve(
     Told { output, show, running, moved }: Told<'_>,
     runtime: &Runtime,
 ) -> Result<Finished, Failure> {
-    let Prepared { config, port, folders, control, metrics, password, warnings, sandbox } =
+    let Prepared { config, port, folders, hooks, control, metrics, password, warnings, sandbox } =
         prepared;
     let (stop, stopped_by) = {
         let _context = runtime.enter();
@@ -225,7 +230,7 @@ fn serve(
         }
     };
     let result = runtime.block_on(async {
-        let handle = Daemon::start_on(port, folders, config, key, observer)?;
+        let handle = Daemon::start_on(port, folders, hooks, config, key, observer)?;
         let served = control.map(|control| tokio::spawn(control.serve(handle.clone())));
         let scraped = metrics.map(|metrics| tokio::spawn(metrics.serve(handle.clone())));
         let told = tokio::spawn(supervisor::follow(handle.clone()));

@@ -119,6 +119,18 @@ pub(crate) fn disarm() {
     }
 }
 
+/// Keeps the signals that stop a service from ending this process: the helper of `--on-received`
+/// ends with rft.
+pub(crate) fn outlast() {
+    disarm();
+    #[cfg(unix)]
+    {
+        use rustix::process::Signal;
+        // With SIGCHLD ignored, as a parent process may leave it, the end of a program would be lost.
+        register(&[Signal::INT, Signal::TERM, Signal::HUP, Signal::CHILD]);
+    }
+}
+
 /// Registers handlers that do nothing. They outlive the runtime, and start no thread.
 #[cfg(unix)]
 fn register(signals: &[rustix::process::Signal]) {

@@ -171,11 +171,14 @@ fn constraints(span: Duration, spent: &Spent, cores: Option<Cores>, at_limit: bo
         _ => Constraint::Path,
     };
     let (store, arrive, commit) = (of(Stage::Store), of(Stage::Arrive), of(Stage::Commit));
+    let check = of(Stage::Check);
     let receives = store + arrive + commit >= MIN_SHARE * span;
     let receiving = if store > MIN_SHARE * span && store > STORE_SHARE * (store + arrive) {
         disk_or_processor(of(Stage::Write), of(Stage::Open))
     } else if commit > COMMIT_SHARE * span {
         Constraint::Disk
+    } else if check > MIN_SHARE * span && check > arrive {
+        Constraint::Check
     } else if receives && busy {
         Constraint::Processor
     } else {
@@ -189,21 +192,24 @@ fn combine(direction: Direction, own: Constraints, peers: Option<Constraints>) -
     let peer = peers.unwrap_or_default();
     match direction {
         Direction::Send => match (own.sending, peer.receiving) {
+            (_, Constraint::Check) => Bottleneck::PeerCheck,
             (Constraint::RateLimit, _) => Bottleneck::RateLimit,
             (Constraint::Disk, _) => Bottleneck::Disk,
             (_, Constraint::Disk) => Bottleneck::PeerDisk,
             (Constraint::Processor, _) => Bottleneck::Processor,
             (_, Constraint::Processor) => Bottleneck::PeerProcessor,
-            (Constraint::Path, _) => Bottleneck::Path,
+            // No sender has a check of its own.
+            (Constraint::Path | Constraint::Check, _) => Bottleneck::Path,
             (Constraint::Nothing, _) => Bottleneck::Starting,
         },
         Direction::Receive => match (own.receiving, peer.sending) {
+            (Constraint::Check, _) => Bottleneck::Check,
             (_, Constraint::RateLimit) => Bottleneck::PeerRateLimit,
             (_, Constraint::Disk) => Bottleneck::PeerDisk,
             (Constraint::Disk, _) => Bottleneck::Disk,
             (_, Constraint::Processor) => Bottleneck::PeerProcessor,
             (Constraint::Processor, _) => Bottleneck::Processor,
-            (_, Constraint::Path) => Bottleneck::Path,
+            (_, Constraint::Path | Constraint::Check) => Bottleneck::Path,
             (_, Constraint::Nothing) if peers.is_none() => Bottleneck::Path,
             (_, Constraint::Nothing) => Bottleneck::Starting,
         },
@@ -297,7 +303,7 @@ mod tests {
 
     #[test]
     fn a_receiver_is_the_limit_if_its_streams_wait_for_it() {
-        use Constraint::{Disk, Nothing, Processor};
+        use Constraint::{Check, Disk, Nothing, Processor};
         let receiving = |stages: &[_], cores| found(stages, cores).1;
         assert_eq!(receiving(&[(Stage::Arrive, 1900), (Stage::Store, 90)], IDLE), Nothing);
         let stages = [(Stage::Arrive, 100), (Stage::Store, 1900)];
@@ -306,6 +312,8 @@ mod tests {
         assert_eq!(receiving(&[(Stage::Commit, 1900)], IDLE), Disk);
         assert_eq!(receiving(&[(Stage::Commit, 500), (Stage::Arrive, 900)], IDLE), Nothing);
         assert_eq!(receiving(&[(Stage::Arrive, 1900)], BUSY), Processor);
+        assert_eq!(receiving(&[(Stage::Check, 1900), (Stage::Arrive, 900)], BUSY), Check);
+        assert_eq!(receiving(&[(Stage::Check, 500), (Stage::Arrive, 900)], IDLE), Nothing);
         assert_eq!(receiving(&[], BUSY), Nothing);
     }
 
@@ -313,7 +321,9 @@ mod tests {
     #[test]
     fn both_sides_name_the_same_cause() {
         for sending in Constraint::ALL {
-            for receiving in [Constraint::Nothing, Constraint::Disk, Constraint::Processor] {
+            let [path, limit] = [Constraint::Path, Constraint::RateLimit];
+            for receiving in Constraint::ALL.into_iter().filter(|one| ![path, limit].contains(one))
+            {
                 let sender = Constraints { sending, ..Constraints::default() };
                 let receiver = Constraints { receiving, ..Constraints::default() };
                 let at_sender = combine(Direction::Send, sender, Some(receiver));
@@ -324,6 +334,7 @@ mod tests {
                     Bottleneck::Processor => Bottleneck::PeerProcessor,
                     Bottleneck::PeerProcessor => Bottleneck::Processor,
                     Bottleneck::RateLimit => Bottleneck::PeerRateLimit,
+                    Bottleneck::PeerCheck => Bottleneck::Check,
                     same => same,
                 };
                 assert_eq!(at_receiver, mirrored, "{sending:?}, {receiving:?}");

@@ -53,13 +53,18 @@ fn draining(daemon: &Daemon) -> impl Iterator<Item = &Arc<Peer>> {
 
 fn is_drained(daemon: &Daemon) -> bool {
     draining(daemon).all(|peer| peer.is_drained())
+        && daemon.storage.hooks.as_ref().is_none_or(|hooks| hooks.is_idle())
 }
 
-/// Completes when all draining peers are drained at the same time.
+/// Completes when all draining peers are drained at the same time, and no program of
+/// `--on-received` is due.
 async fn all_drained(daemon: &Daemon) {
     while !is_drained(daemon) {
         for peer in draining(daemon) {
             drained(peer).await;
+        }
+        if let Some(hooks) = &daemon.storage.hooks {
+            hooks.idle().await;
         }
     }
 }

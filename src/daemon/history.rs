@@ -7,7 +7,7 @@
 use super::lock::locked;
 use crate::config::{Folders, PeerName};
 use crate::error::RunError;
-use crate::event::{Cause, Direction, Event};
+use crate::event::{Cause, Direction, Event, HookEnd};
 use crate::history::record;
 use crate::history::{HistoryEntry, HistoryKind, HistoryPage, HistoryPosition, HistoryQuery};
 use crate::proto::message::InstallationId;
@@ -220,7 +220,9 @@ impl PeerHistory {
             elapsed: None,
             offset: 0,
             saved_as: None,
+            checked: false,
             error: None,
+            output: None,
         };
         match event {
             Event::FileDone {
@@ -232,6 +234,7 @@ impl PeerHistory {
                 elapsed,
                 offset,
                 saved_as,
+                checked,
             } => {
                 let kind = match direction {
                     Direction::Send => HistoryKind::Sent,
@@ -246,6 +249,7 @@ impl PeerHistory {
                     elapsed: Some(*elapsed),
                     offset: *offset,
                     saved_as: saved_as.clone(),
+                    checked: *checked,
                     ..common(kind, *direction, path, *size, *transfer)
                 })
             }
@@ -272,6 +276,15 @@ impl PeerHistory {
                 locked(&self.failures).remove(&(direction, path.clone()));
                 Some(common(kind, direction, path, *size, *transfer))
             }
+            Event::HookDone { path, size, transfer, end, elapsed, output, .. } => {
+                let kind = kind_of_hook(end);
+                Some(HistoryEntry {
+                    elapsed: Some(*elapsed),
+                    error: (kind == HistoryKind::HookFailed).then(|| end.to_string()),
+                    output: (!output.is_empty()).then(|| output.clone()),
+                    ..common(kind, Direction::Receive, path, *size, *transfer)
+                })
+            }
             Event::FileRemoved { path, size, transfer, archived } => {
                 let kind = if *archived { HistoryKind::Archived } else { HistoryKind::Removed };
                 Some(common(kind, Direction::Send, path, *size, *transfer))
@@ -279,6 +292,10 @@ impl PeerHistory {
             _ => None,
         }
     }
+}
+
+fn kind_of_hook(end: &HookEnd) -> HistoryKind {
+    if end.is_success() { HistoryKind::HookDone } else { HistoryKind::HookFailed }
 }
 
 /// The history of a state folder that no process uses.

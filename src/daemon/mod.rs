@@ -10,6 +10,7 @@ mod events;
 mod exchange;
 mod handle;
 mod history;
+mod hooks;
 mod incomplete;
 mod lanes;
 mod lock;
@@ -39,6 +40,7 @@ use crate::crypto::password::PasswordKey;
 use crate::error::{Finished, RunError};
 use crate::event::{Event, EventSink, PeerEvent};
 use crate::failpoint::fail_point;
+use crate::hooks::HookHelper;
 use crate::peering;
 use crate::peering::connector;
 use crate::session::installation::Identity;
@@ -124,27 +126,29 @@ impl Daemon {
         observer: impl Fn(PeerEvent) + Send + Sync + 'static,
     ) -> Result<Handle, RunError> {
         let folders = Self::lock(&config.folders)?;
-        Self::open(None, folders, config, key, observer)
+        Self::open(None, folders, None, config, key, observer)
     }
 
     /// As [`Daemon::start`], on the port of [`Daemon::check`], with the folders of
-    /// [`Daemon::lock`].
+    /// [`Daemon::lock`], and with the helper that [`Config::hooks`] needs.
     ///
     /// # Errors
     /// [`RunError`] if the process cannot start.
     pub fn start_on(
         port: Port,
         folders: LockedFolders,
+        helper: Option<HookHelper>,
         config: Config,
         key: PasswordKey,
         observer: impl Fn(PeerEvent) + Send + Sync + 'static,
     ) -> Result<Handle, RunError> {
-        Self::open(Some(port), folders, config, key, observer)
+        Self::open(Some(port), folders, helper, config, key, observer)
     }
 
     fn open(
         port: Option<Port>,
         folders: LockedFolders,
+        helper: Option<HookHelper>,
         config: Config,
         key: PasswordKey,
         observer: impl Fn(PeerEvent) + Send + Sync + 'static,
@@ -152,7 +156,7 @@ impl Daemon {
         let begun = Instant::now();
         let events = Events::new(observer);
         let own_events = events.sink(None, |_| {});
-        let storage = Storage::open(folders, &config, &own_events)?;
+        let storage = Storage::open(folders, &config, helper, &own_events)?;
         let (failures, failed) = mpsc::unbounded_channel();
         let peer = Arc::new(Peer::open(&config, &storage, &events, failures)?);
         let endpoint = match port {
@@ -182,7 +186,11 @@ impl Daemon {
             stop,
             outcome,
         };
+        let sinks = daemon.peers.values().map(|peer| (peer.name.clone(), peer.events.clone()));
+        let hooks = daemon.storage.hooks.as_ref();
+        let hooks = hooks.map(|hooks| hooks::keep(hooks, sinks.collect(), own_events.clone()));
         let run = Run {
+            hooks,
             daemon,
             endpoint,
             config,
@@ -214,6 +222,7 @@ impl Daemon {
             limit_rate: limit.rate.map(NonZeroU64::get),
             limit_until: limit.until,
             limit_schedule,
+            hooks: self.storage.hooks.as_ref().map(|hooks| hooks.status()),
             peers,
         }
     }
@@ -258,6 +267,8 @@ fn report_endpoint(endpoint: &Endpoint, config: &Config, events: &EventSink) {
 
 /// The task of a process.
 struct Run {
+    /// The tasks that run the programs of `--on-received`.
+    hooks: Option<JoinSet<()>>,
     daemon: Arc<Daemon>,
     endpoint: Endpoint,
     config: Config,
@@ -274,7 +285,7 @@ struct Run {
 impl Run {
     /// Runs the process, and leaves its last state in `last`.
     async fn run_to_end(self, last: &Mutex<Status>) -> Result<Finished, RunError> {
-        let Self { daemon, endpoint, config, key, own, events, .. } = self;
+        let Self { hooks, daemon, endpoint, config, key, own, events, .. } = self;
         let (mut failed, requests, stopped) = (self.failed, self.pulse_requests, self.stopped);
         let (adopted, sessions) = mpsc::channel(1);
         let connector_events = noted(Arc::downgrade(&daemon), events);
@@ -284,6 +295,11 @@ impl Run {
             result = serve(&daemon, sessions, &config, endpoint.ticks, &mut failed, requests, stopped) => result,
         };
         endpoint.close(LINGER).await;
+        if let (Some(hooks), Some(mut tasks)) = (&daemon.storage.hooks, hooks) {
+            hooks.close().await;
+            let ended = async { while tasks.join_next().await.is_some() {} };
+            let _ = tokio::time::timeout(LINGER, ended).await;
+        }
         let result = result.and_then(|finished| match failed.try_recv() {
             Ok(error) => Err(error),
             Err(_) => Ok(finished),

@@ -135,6 +135,7 @@ impl Peer {
         let (incoming, ledger) = (storage.incoming.clone(), storage.ledger.clone());
         let committer = storage.committer.clone();
         let meter = Arc::new(Meter::new());
+        let hooks = storage.hooks.as_ref().map(|hooks| hooks.of_peer(name.clone()));
         Ok(Self {
             name,
             outbox,
@@ -146,6 +147,7 @@ impl Peer {
                 events.clone(),
                 limits(config),
                 meter.clone(),
+                hooks,
             ),
             inbox_changed: Notify::new(),
             events,

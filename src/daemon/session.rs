@@ -140,6 +140,7 @@ fn finish(peer: &Peer, mut item: Item, result: Result<Receipt, DeliverError>, be
                 elapsed: begun.elapsed(),
                 offset: delivered.offset,
                 saved_as: Some(delivered.saved_as),
+                checked: delivered.checked,
             });
             return peer.outbox.delivered(item);
         }

@@ -1,9 +1,12 @@
 //! The folders and files that all peers of a process share.
 
 use super::history::ProcessHistory;
+use super::hooks::{self, ProcessHooks};
 use crate::config::{Config, Folders};
+use crate::error::RunError;
 use crate::event::EventSink;
 use crate::failpoint::fail_point;
+use crate::hooks::HookHelper;
 use crate::inbox::Committer;
 use crate::meter::Meter;
 use crate::proto::message::InstallationId;
@@ -37,6 +40,8 @@ pub(super) struct Storage {
     pub(super) incoming: Arc<Incoming>,
     pub(super) committer: Committer,
     pub(super) history: Arc<ProcessHistory>,
+    /// `None` without `--on-received`.
+    pub(super) hooks: Option<Arc<ProcessHooks>>,
     /// Measures the committing thread.
     pub(super) commits: Arc<Meter>,
 }
@@ -46,22 +51,25 @@ impl Storage {
     pub(super) fn open(
         locked: LockedFolders,
         config: &Config,
+        helper: Option<HookHelper>,
         events: &EventSink,
-    ) -> Result<Self, StoreError> {
+    ) -> Result<Self, RunError> {
         let LockedFolders(state) = locked;
         fail_point("start.locked");
         let ledger = open_ledger(&state, events)?;
-        let incoming = Arc::new(
-            Incoming::open(&config.folders.incoming, &state)?.limited(config.max_incoming_bytes),
-        );
+        let incoming =
+            Incoming::open(&config.folders.incoming, &state)?.limited(config.max_incoming_bytes);
+        let quarantine = config.hooks.as_ref().is_some_and(|hooks| hooks.quarantine);
+        let incoming = Arc::new(incoming.with_quarantine(&state, quarantine)?);
         incoming.recover(&ledger, config.on_conflict)?;
         fail_point("start.recovered");
         let (rule, commits) = (config.on_conflict, Arc::new(Meter::new()));
         let committer = Committer::start(incoming.clone(), ledger.clone(), rule, commits.clone())?;
+        let hooks = hooks::open(config, helper, &ledger, &incoming, events)?;
         let installation = ledger.installation();
         let (as_of, keep) = (ledger.as_of(), config.history);
         let history = Arc::new(ProcessHistory::new(&state, installation, as_of, keep));
-        Ok(Self { state, installation, ledger, incoming, committer, history, commits })
+        Ok(Self { state, installation, ledger, incoming, committer, history, hooks, commits })
     }
 }
 

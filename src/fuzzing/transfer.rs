@@ -217,7 +217,9 @@ impl Receiver {
             keep_existing: false,
             renames: true,
         };
-        Self { inbox: Inbox::new(incoming, ledger, committer, EventSink::none(), limits, meter) }
+        Self {
+            inbox: Inbox::new(incoming, ledger, committer, EventSink::none(), limits, meter, None),
+        }
     }
 }
 

@@ -23,6 +23,8 @@ const ELAPSED: u8 = 4;
 const SAVED_AS_SENT: u8 = 8;
 const SAVED_AS: u8 = 16;
 const ERROR: u8 = 32;
+const CHECKED: u8 = 64;
+const OUTPUT: u8 = 128;
 
 /// Appends a record.
 pub(crate) fn put(block: &mut Vec<u8>, entry: &HistoryEntry) {
@@ -36,7 +38,9 @@ pub(crate) fn put(block: &mut Vec<u8>, entry: &HistoryEntry) {
         | flag(entry.elapsed.is_some(), ELAPSED)
         | flag(is_same, SAVED_AS_SENT)
         | flag(saved.is_some() && !is_same, SAVED_AS)
-        | flag(entry.error.is_some(), ERROR);
+        | flag(entry.error.is_some(), ERROR)
+        | flag(entry.checked, CHECKED)
+        | flag(entry.output.is_some(), OUTPUT);
     block.put_slice(&[code_of(entry.kind), u8::from(entry.direction == Direction::Receive), flags]);
     block.put_u64(micros(entry.time));
     block.put_slice(&entry.transfer.0);
@@ -54,6 +58,9 @@ pub(crate) fn put(block: &mut Vec<u8>, entry: &HistoryEntry) {
     }
     if let Some(error) = &entry.error {
         put_bytes(block, error.as_bytes(), MAX_TEXT);
+    }
+    if let Some(output) = &entry.output {
+        put_bytes(block, output.as_bytes(), MAX_TEXT);
     }
     // Two names and two texts at their limits are far below 64 KiB.
     let len = u16::try_from(block.len() - begin - 2).unwrap_or(0);
@@ -86,6 +93,7 @@ fn parse(record: &[u8]) -> Result<HistoryEntry, Malformed> {
         (false, false) => None,
     };
     let error = if has(ERROR) { Some(text(&mut fields)?) } else { None };
+    let output = if has(OUTPUT) { Some(text(&mut fields)?) } else { None };
     let direction = if direction { Direction::Receive } else { Direction::Send };
     Ok(HistoryEntry {
         time,
@@ -100,7 +108,9 @@ fn parse(record: &[u8]) -> Result<HistoryEntry, Malformed> {
         elapsed,
         offset,
         saved_as,
+        checked: has(CHECKED),
         error,
+        output,
     })
 }
 
@@ -122,6 +132,8 @@ fn code_of(kind: HistoryKind) -> u8 {
         HistoryKind::Removed => 4,
         HistoryKind::Archived => 5,
         HistoryKind::Cancelled => 6,
+        HistoryKind::HookDone => 7,
+        HistoryKind::HookFailed => 8,
     }
 }
 
@@ -134,6 +146,8 @@ fn kind_of(code: u8) -> Result<HistoryKind, Malformed> {
         4 => HistoryKind::Removed,
         5 => HistoryKind::Archived,
         6 => HistoryKind::Cancelled,
+        7 => HistoryKind::HookDone,
+        8 => HistoryKind::HookFailed,
         _ => return Err(Malformed),
     })
 }
@@ -182,9 +196,16 @@ mod tests {
             elapsed: Some(Duration::from_micros(1500)),
             offset: 3,
             saved_as: Some(name(b"d/a\xff (1).txt")),
+            checked: true,
             error: Some("disk full".to_owned()),
+            output: Some("clean".to_owned()),
         };
-        let same = HistoryEntry { saved_as: Some(full.path.clone()), error: None, ..full.clone() };
+        let same = HistoryEntry {
+            saved_as: Some(full.path.clone()),
+            error: None,
+            checked: false,
+            ..full.clone()
+        };
         let least = HistoryEntry {
             kind: HistoryKind::Removed,
             direction: Direction::Send,
@@ -192,6 +213,7 @@ mod tests {
             installation: None,
             elapsed: None,
             saved_as: None,
+            output: None,
             ..same.clone()
         };
         vec![full, same, least]

@@ -133,6 +133,7 @@ mod tests {
     use crate::proto::chunk_set::ChunkSet;
     use crate::proto::message::{EntryKind, Offer, Timestamp, TransferId};
     use crate::proto::name::Name;
+    use crate::store::ArrivedHook;
     use crate::store::StateDir;
     use bytes::Bytes;
 
@@ -148,7 +149,12 @@ mod tests {
             mode: Some(0o600),
             inline: false,
         };
-        Arrived { offer, content, hash: *blake3::hash(b"hello").as_bytes() }
+        Arrived {
+            offer,
+            content,
+            hash: *blake3::hash(b"hello").as_bytes(),
+            hook: ArrivedHook::None,
+        }
     }
 
     /// A session ends while its file is being published, and the next session offers it again.

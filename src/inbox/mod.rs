@@ -21,4 +21,4 @@ mod stage;
 mod variable_layout;
 
 pub(crate) use commit::Committer;
-pub(crate) use receive::{Inbox, Limits};
+pub(crate) use receive::{Inbox, InboxHooks, Limits};

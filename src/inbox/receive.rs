@@ -1,9 +1,11 @@
 //! Receives one entry from one stream, from offer to receipt (protocol.md section 5).
 //!
-//! The submodules are its steps: `admit` checks the offer, `small` and `large` receive the content.
-//! `forget` handles transfers with which the sender is done.
+//! The submodules are its steps: `admit` checks the offer, `small` and `large` receive the content,
+//! `check` lets a program judge it (`--quarantine`). `forget` handles transfers with which the sender
+//! is done.
 
 mod admit;
+mod check;
 mod forget;
 mod large;
 mod small;
@@ -19,8 +21,9 @@ use crate::failpoint::fail_point;
 use crate::meter::Meter;
 use crate::proto::message::{EntryKind, Offer, Outcome, Refusal};
 use crate::session::record::{RecordError, RecordReader, RecordWriter};
-use crate::store::{Arrived, Content, Incoming, Ledger};
+use crate::store::{Arrived, Content, Incoming, Ledger, Received};
 use crate::transport::stream::StreamCode;
+pub(crate) use check::InboxHooks;
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 use std::time::{Duration, Instant};
@@ -44,6 +47,8 @@ pub(crate) struct Inbox {
     refused: RefusedOffers,
     limits: Limits,
     meter: Arc<Meter>,
+    /// The programs of `--on-received`; `None` without the option.
+    hooks: Option<InboxHooks>,
     small: Arc<Semaphore>,
     large: Semaphore,
     /// Memory of incomplete records of all streams, in bytes.
@@ -87,9 +92,11 @@ impl Inbox {
         events: EventSink,
         limits: Limits,
         meter: Arc<Meter>,
+        hooks: Option<InboxHooks>,
     ) -> Self {
         Self {
             meter,
+            hooks,
             incoming,
             ledger,
             committer,
@@ -156,9 +163,13 @@ impl Inbox {
                 true
             }
         };
+        let hook = self.has_hook_afterwards(&offer, &outcome);
+        let id = offer.id;
         if is_news {
             TransferReport { offer, outcome, started, given_up, offered }.emit(&self.events);
         }
+        // After the event of the file, since the hook has one too.
+        hook.inspect(|due| due(id));
         sent
     }
 
@@ -185,11 +196,19 @@ impl Inbox {
     ) -> Result<Outcome, ReceiveError> {
         let claim = tokio::time::timeout(HANDOVER_TIMEOUT, self.active.claim(offer.id));
         let Ok(claim) = claim.await else {
-            return Err(refused(Refusal::Busy, "an earlier attempt is still active"));
+            let check = self.hooks.as_ref().is_some_and(InboxHooks::is_quarantine);
+            return Err(refused(
+                Refusal::Busy,
+                match check {
+                    true => "an earlier attempt is still active, or being checked (--quarantine)",
+                    false => "an earlier attempt is still active",
+                },
+            ));
         };
         if let Some(received) = self.ledger.received(offer.id)? {
             reader.stream().stop(StreamCode::Done);
-            return Ok(Outcome::Have { hash: received.hash, saved_as: received.saved_as });
+            let Received { hash, saved_as, checked } = received;
+            return Ok(Outcome::Have { hash, saved_as, checked });
         }
         let reservation = self.admit(offer).await?;
         let (content, hash) = match &offer.kind {
@@ -213,7 +232,8 @@ impl Inbox {
             }
         };
         fail_point("receive.whole");
-        let arrived = Arrived { offer: offer.clone(), content, hash };
+        let (content, hook) = self.check(offer, content, hash).await?;
+        let arrived = Arrived { offer: offer.clone(), content, hash, hook };
         let outcome = self.committer.commit(arrived, (claim, reservation)).await;
         outcome.map_err(|_| ReceiveError::Internal("the committing thread is gone".into()))
     }

@@ -22,7 +22,7 @@ impl TransferReport {
         let Self { offer, outcome, started, given_up, offered } = self;
         let (path, transfer) = (offer.name.clone(), offer.id);
         match outcome {
-            Outcome::Done { hash, saved_as } => events.emit(Event::FileDone {
+            Outcome::Done { hash, saved_as, checked } => events.emit(Event::FileDone {
                 direction: Direction::Receive,
                 path,
                 size: offer.size(),
@@ -31,6 +31,7 @@ impl TransferReport {
                 elapsed: offered.elapsed(),
                 offset: started.unwrap_or(0),
                 saved_as: Some(saved_as.clone()),
+                checked: *checked,
             }),
             Outcome::Have { .. } => {
                 tracing::debug!(%path, %transfer, "the receipt was sent again")
@@ -54,9 +55,10 @@ impl TransferReport {
                         && (reason.retry_helps() || reason.is_in_the_way()),
                     cause: given_up.clone().unwrap_or_else(|| match reason {
                         Refusal::Stopping => Cause::Fault(detail.clone()),
-                        Refusal::Corrupt | Refusal::Storage | Refusal::Busy => {
-                            Cause::Fault(local_reason(*reason).to_owned())
-                        }
+                        Refusal::Corrupt
+                        | Refusal::Storage
+                        | Refusal::Busy
+                        | Refusal::Unchecked => Cause::Fault(local_reason(*reason).to_owned()),
                         reason => Cause::Refused(local_reason(*reason).to_owned()),
                     }),
                 });
@@ -79,5 +81,7 @@ fn local_reason(reason: Refusal) -> &'static str {
         Refusal::Link => "this symbolic link cannot be created here",
         Refusal::Stopping => "the transfer was interrupted",
         Refusal::Full => "Incoming has reached its limit",
+        Refusal::Rejected => "the program of --on-received refused it (--quarantine)",
+        Refusal::Unchecked => "the program of --on-received could not check it (--quarantine)",
     }
 }

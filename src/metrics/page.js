@@ -157,6 +157,8 @@ function sentence(limit, isSend, session) {
     const about = session.path.rate > 0 ? "about " + rate(session.path.rate) + ", " : "";
     return "limited by the path (" + about + percent(session.path.loss) + " lost)";
   }
+  if (limit === "check") return "waits for the check here (--quarantine)";
+  if (limit === "peer_check") return "waits for the receiver's check (--quarantine)";
   return "limited by " + (LIMITED_BY[limit] || "something else");
 }
 

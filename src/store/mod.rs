@@ -14,7 +14,8 @@ mod state;
 mod trial;
 
 pub use error::StoreError;
-pub use incoming::publish::{Arrived, Content, publish};
+pub use incoming::publish::{Arrived, ArrivedHook, Content, publish};
+pub use incoming::quarantine::{NotReleased, QuarantinedFile};
 pub use incoming::stage::Staged;
 pub use incoming::{Incoming, Reservation};
 pub use open_writers::Writers;
@@ -23,7 +24,9 @@ pub use outgoing::put::{Copied, PutArea, PutError, Skipped, clear_put_area};
 pub use outgoing::remove::{Hold, REMOVING, Removed, Remover, Sent};
 pub use outgoing::urgent_marks::UrgentMarks;
 pub use state::history::{HISTORY, History, HistoryCopy, HistoryRange};
-pub use state::ledger::{Delivered, LEDGER, Ledger, Received, SavedTotals, verify_ledger};
+pub use state::ledger::{
+    Delivered, LEDGER, Ledger, PendingHook, Received, SavedTotals, verify_ledger,
+};
 pub use state::{LOCK, PROBE_PREFIX, StateDir, read_at_rest};
 pub(crate) use tree::cursor::DirCursor;
 pub use tree::folder::Folder;

@@ -36,6 +36,8 @@ mod flood;
 #[cfg(unix)]
 mod history;
 #[cfg(target_os = "linux")]
+mod hooks;
+#[cfg(target_os = "linux")]
 mod hostile;
 #[cfg(unix)]
 mod limits;

@@ -11,7 +11,7 @@ mod witness;
 mod world;
 mod writers;
 
-use places::{CONFLICTS, Plan, RECEIVER, SENDER, START};
+use places::{CONFLICTS, HOOKS, Plan, RECEIVER, SENDER, START};
 use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Mutex;
@@ -62,6 +62,11 @@ fn a_peer_dies_at_each_step_of_sending() {
 #[test]
 fn a_peer_dies_at_each_step_of_receiving() {
     die_by(RECEIVER);
+}
+
+#[test]
+fn a_peer_dies_at_each_step_of_a_hook() {
+    die_by(HOOKS);
 }
 
 #[test]

@@ -119,6 +119,30 @@ pub const RECEIVER: &[Plan] = &[
     plain(&["receive.forgotten=kill", "receive.forgotten=kill"]),
 ];
 
+/// Received files for which a program is run, before or after they appear.
+pub const HOOKS: &[Plan] = &[
+    with(
+        &["--on-received", "/bin/true", "--quarantine"],
+        &[
+            "quarantine.staged=kill",
+            "quarantine.staged=kill@4",
+            "quarantine.named=kill",
+            "quarantine.emptied=kill",
+            "quarantine.named=kill@4",
+            "quarantine.releasing=kill",
+            "quarantine.releasing=kill@3",
+            "quarantine.released=kill",
+            "quarantine.released=kill@3",
+            "publish.committing=kill",
+            "publish.placed=kill",
+        ],
+    ),
+    with(
+        &["--on-received", "/bin/true"],
+        &["hook.ended=kill", "hook.ended=kill@3", "hook.recorded=kill", "hook.recorded=kill@3"],
+    ),
+];
+
 /// Names that are taken in Incoming.
 pub const CONFLICTS: &[Plan] = &[
     plain(&["publish.same=kill", "recover.entry=kill", "publish.placed=kill"]),
@@ -139,5 +163,5 @@ pub const CONFLICTS: &[Plan] = &[
 
 /// All plans.
 pub fn all() -> impl Iterator<Item = &'static Plan> {
-    [START, SENDER, RECEIVER, CONFLICTS].into_iter().flatten()
+    [START, SENDER, RECEIVER, HOOKS, CONFLICTS].into_iter().flatten()
 }

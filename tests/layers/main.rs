@@ -29,7 +29,7 @@ struct Layer {
 #[rustfmt::skip]
 const LAYERS: &[Layer] = &[
     Layer { name: "main", layers: &["cli"], crates: &[] },
-    Layer { name: "cli", layers: &["daemon", "check", "put", "control", "metrics", "config", "event", "status", "history", "hindrance", "rate_schedule", "error", "proto", "crypto", "cause"],
+    Layer { name: "cli", layers: &["daemon", "check", "put", "control", "metrics", "config", "event", "status", "history", "hindrance", "rate_schedule", "error", "hooks", "proto", "crypto", "cause"],
         crates: &["blake3", "clap", "clap_complete", "clap_mangen", "console", "data_encoding", "jiff", "landlock", "rand", "ratatui", "rpassword", "rustix", "sd_notify", "serde", "serde_json",
                   "thiserror", "tokio", "toml", "tracing", "tracing_subscriber", "windows_service", "zeroize"] },
     // commands of the same user: it asks a process, and reaches nothing beneath
@@ -41,11 +41,11 @@ const LAYERS: &[Layer] = &[
     Layer { name: "check", layers: &["peering", "transport", "store", "config", "hindrance", "cause"], crates: &["rustix", "tokio", "tracing"] },
     // `rft put`: copies into Outgoing, without a process
     Layer { name: "put", layers: &["store", "proto", "failpoint"], crates: &["thiserror"] },
-    Layer { name: "daemon", layers: &["outbox", "inbox", "peering", "session", "transport", "store", "proto", "crypto", "config", "event", "status", "history", "hindrance", "rate_schedule", "error", "failpoint", "meter"],
+    Layer { name: "daemon", layers: &["outbox", "inbox", "hooks", "peering", "session", "transport", "store", "proto", "crypto", "config", "event", "status", "history", "hindrance", "rate_schedule", "error", "failpoint", "meter"],
         crates: &["bytes", "jiff", "rand", "thiserror", "tokio", "tracing", "zeroize"] },
     Layer { name: "outbox", layers: &["session", "transport", "store", "compress", "proto", "crypto", "config", "event", "status", "failpoint", "cause", "meter"],
         crates: &["blake3", "bytes", "ignore", "notify", "rand", "thiserror", "tokio", "tracing"] },
-    Layer { name: "inbox", layers: &["session", "transport", "store", "compress", "proto", "crypto", "config", "event", "failpoint", "meter"],
+    Layer { name: "inbox", layers: &["hooks", "session", "transport", "store", "compress", "proto", "crypto", "config", "event", "failpoint", "meter"],
         crates: &["blake3", "bytes", "rand", "thiserror", "tokio", "tracing"] },
     Layer { name: "peering", layers: &["session", "transport", "proto", "crypto", "config", "event", "hindrance", "failpoint", "cause"],
         crates: &["quinn", "quinn_proto", "rand", "thiserror", "tokio", "tracing"] },
@@ -63,6 +63,8 @@ const LAYERS: &[Layer] = &[
                   "unicode_normalization", "zeroize"] },
     Layer { name: "proto", layers: &[], crates: &["bytes", "data_encoding", "thiserror"] },
     Layer { name: "compress", layers: &[], crates: &["bytes", "thiserror", "zstd"] },
+    // the helper process that runs programs, and the pipe to it
+    Layer { name: "hooks", layers: &["config", "event", "proto", "cause"], crates: &["bytes", "data_encoding", "nix", "rustix", "thiserror", "tokio", "tracing"] },
     // bodies of the fuzz targets, in no release
     Layer { name: "fuzzing", layers: &["control", "history", "outbox", "inbox", "session", "transport", "store", "proto", "crypto", "config", "event", "meter"],
         crates: &["blake3", "bytes", "tempfile", "tokio"] },
@@ -77,7 +79,7 @@ const LAYERS: &[Layer] = &[
     Layer { name: "hindrance", layers: &[], crates: &["serde"] },
     Layer { name: "event", layers: &["config", "status", "hindrance", "proto"], crates: &[] },
     // why a run ends: the errors of all layers
-    Layer { name: "error", layers: &["outbox", "peering", "store", "transport", "status", "proto", "crypto"], crates: &["thiserror"] },
+    Layer { name: "error", layers: &["outbox", "peering", "hooks", "store", "transport", "status", "proto", "crypto"], crates: &["thiserror"] },
     // causes of system errors, for people
     Layer { name: "cause", layers: &[], crates: &[] },
     // where transfers spend their time

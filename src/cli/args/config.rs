@@ -73,6 +73,7 @@ fn config(options: &Options, target: Target) -> Result<Config, Failure> {
         max_incoming.map(|text| units::size("--max-incoming-bytes", text)).transpose()?;
     config.min_free = units::size("--min-free", &options.min_free)?;
     config.memory = units::size_at_least("--memory", &options.memory, MIN_MEMORY)?;
+    config.hooks = options.hooks.hooks(&config.folders)?;
     Ok(config)
 }
 

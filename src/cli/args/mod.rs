@@ -6,6 +6,7 @@ mod commands;
 mod config;
 mod habits;
 mod help;
+mod hooks;
 mod once;
 mod place;
 pub(crate) mod rates;
@@ -224,6 +225,8 @@ pub(crate) struct Options {
         hide_short_help = true
     )]
     history: String,
+    #[command(flatten)]
+    hooks: hooks::HookArgs,
     /// Refuse larger files from the peer
     #[arg(
         long,

@@ -1,7 +1,7 @@
 //! Options of `rft send` and `rft receive`.
 
 use super::place::Place;
-use super::{LISTEN, address, units};
+use super::{LISTEN, address, rates, units};
 use crate::cli::exit::Failure;
 use clap::{Args, ValueHint};
 use rft::config::{Config, PeerAddress};
@@ -120,7 +120,8 @@ impl OnceArgs {
         let limit = self.limit_rate.as_deref();
         let wait = self.wait.as_deref();
         config.bind = self.bind.as_deref().map(address::bind).transpose()?;
-        config.limit_rate = limit.map(|text| units::rate("--limit-rate", text)).transpose()?;
+        let limit = limit.map(|text| rates::schedule("--limit-rate", text)).transpose()?;
+        config.limit_rate = limit.unwrap_or_default();
         config.wait = wait.map(|text| units::duration("--wait", text)).transpose()?;
         Ok(())
     }

@@ -1,7 +1,7 @@
 //! The configuration file: options of the peer under their long names, `rft.toml` in `--dir` or the
 //! file of `--config`. Its options become words in front of those of the command line, which wins.
 
-use super::CommandLine;
+use super::{CommandLine, hooks};
 use crate::cli::exit::Failure;
 use clap::parser::ValueSource;
 use clap::{Arg, ArgAction, ArgMatches, CommandFactory, Parser, ValueHint};
@@ -185,6 +185,21 @@ impl Document<'_> {
                 times.map(|times| vec![flag; times]).ok_or_else(|| wanted("0, 1 or 2"))
             }
             (ArgAction::Count, _) => Err(wanted("0, 1 or 2")),
+            (_, DeValue::String(text)) if name == hooks::OPTION => {
+                let words = hooks::split(text).map_err(wanted)?;
+                Ok(vec![self.command_line(words).into()])
+            }
+            (_, DeValue::Array(array)) if name == hooks::OPTION => {
+                let word = |value: &Spanned<DeValue<'_>>| match value.get_ref() {
+                    DeValue::String(text) => Some(text.to_string()),
+                    _ => None,
+                };
+                let words: Option<Vec<String>> = array.iter().map(word).collect();
+                let words = words.filter(|words| !words.is_empty());
+                let words =
+                    words.ok_or_else(|| wanted("texts in double quotes, separated by commas"))?;
+                Ok(vec![self.command_line(words).into()])
+            }
             (_, DeValue::String(text)) => {
                 let is_path =
                     matches!(arg.get_value_hint(), ValueHint::DirPath | ValueHint::FilePath);
@@ -209,6 +224,17 @@ impl Document<'_> {
             (_, DeValue::Float(number)) => Ok(vec![format!("--{name}={}", number.as_str()).into()]),
             _ => Err(wanted("a text in double quotes, or a number")),
         }
+    }
+
+    /// The option with the words of a command. A path of the program is relative to the file's folder.
+    fn command_line(&self, mut words: Vec<String>) -> String {
+        if let (Some(folder), Some(program)) = (self.file.parent(), words.first_mut())
+            && hooks::is_path(program)
+            && let Some(whole) = folder.join(&*program).to_str()
+        {
+            *program = whole.to_owned();
+        }
+        format!("--{}={}", hooks::OPTION, hooks::join(&words))
     }
 
     fn line(&self, at: usize) -> usize {
@@ -258,6 +284,8 @@ fn check(name: &str, words: &[OsString]) -> Result<(), Failure> {
         "dir" | "outgoing" | "incoming" => return Ok(()),
         "port" => &["bob"],
         "wait" => &["bob", "1", "--drain"],
+        // Whether there is a program is known only of the whole.
+        "quarantine" => return Ok(()),
         _ => &["bob", "1"],
     };
     let line = ["rft"].iter().chain(needed).map(OsString::from).chain(words.iter().cloned());

@@ -9,19 +9,21 @@ use rft::history::{HistoryEntry, HistoryKind};
 pub(super) fn of(entry: &HistoryEntry, clock: &Clock, palette: Palette) -> String {
     let mark = match entry.kind {
         HistoryKind::Sent | HistoryKind::Received => palette.accent(arrow(entry.direction)),
-        HistoryKind::Refused | HistoryKind::Failed => palette.bad("!"),
+        HistoryKind::Refused | HistoryKind::Failed | HistoryKind::HookFailed => palette.bad("!"),
         _ => palette.dim("-"),
     };
     let verb = format!("{:<8}", verb(entry.kind));
     let verb = match entry.kind {
         HistoryKind::Sent | HistoryKind::Received => palette.good(&verb),
-        HistoryKind::Refused | HistoryKind::Failed => palette.bad(&verb),
+        HistoryKind::Refused | HistoryKind::Failed | HistoryKind::HookFailed => palette.bad(&verb),
         _ => palette.dim(&verb),
     };
     let time = palette.dim(&clock.stamp(entry.time));
     let details = details(entry).join(", ");
     let error = entry.error.as_deref().map(|error| format!(": {}", text::printable(error)));
-    let details = palette.dim(&format!("{details}{}", error.unwrap_or_default()));
+    let output = entry.output.as_deref().map(|output| format!(": {}", text::printable(output)));
+    let (error, output) = (error.unwrap_or_default(), output.unwrap_or_default());
+    let details = palette.dim(&format!("{details}{error}{output}"));
     format!("{time}  {mark} {verb}  {}  {details}", entry.path)
 }
 
@@ -38,13 +40,17 @@ fn details(entry: &HistoryEntry) -> Vec<String> {
         (_, Direction::Send) => details.push(format!("to {peer}")),
         (_, Direction::Receive) => details.push(format!("from {peer}")),
     }
-    if entry.blake3.is_some()
+    let is_hook = matches!(entry.kind, HistoryKind::HookDone | HistoryKind::HookFailed);
+    if (entry.blake3.is_some() || is_hook)
         && let Some(elapsed) = entry.elapsed
     {
         details.push(text::span(elapsed));
     }
     if let Some(name) = entry.saved_as.as_ref().filter(|name| **name != entry.path) {
         details.push(format!("saved as {name}"));
+    }
+    if entry.checked {
+        details.push("checked by the receiver".to_owned());
     }
     details
 }
@@ -58,6 +64,8 @@ fn verb(kind: HistoryKind) -> &'static str {
         HistoryKind::Removed => "removed",
         HistoryKind::Archived => "archived",
         HistoryKind::Cancelled => "cancelled",
+        HistoryKind::HookDone => "hook ran",
+        HistoryKind::HookFailed => "hook failed",
         _ => "",
     }
 }
@@ -74,6 +82,8 @@ pub(super) struct Summary {
     cancelled: u64,
     /// Removed or archived.
     removed: u64,
+    /// Programs of `--on-received` that succeeded, and that failed.
+    hooks: [u64; 2],
 }
 
 impl Summary {
@@ -89,6 +99,8 @@ impl Summary {
             HistoryKind::Refused => self.refused += 1,
             HistoryKind::Failed => self.failed += 1,
             HistoryKind::Cancelled => self.cancelled += 1,
+            HistoryKind::HookDone => self.hooks[0] += 1,
+            HistoryKind::HookFailed => self.hooks[1] += 1,
             _ => self.removed += 1,
         }
     }
@@ -109,6 +121,8 @@ impl Summary {
             (self.failed, "failed"),
             (self.cancelled, "cancelled"),
             (self.removed, "removed from Outgoing"),
+            (self.hooks[0], if self.hooks[0] == 1 { "hook ran" } else { "hooks ran" }),
+            (self.hooks[1], if self.hooks[1] == 1 { "hook failed" } else { "hooks failed" }),
         ] {
             if count > 0 {
                 parts.push(format!("{} {what}", text::count(count)));
@@ -141,6 +155,9 @@ mod tests {
             entry("removed", "send", ""),
             entry("archived", "send", ""),
             entry("received", "receive", r#","seconds":0.1"#),
+            entry("hook_done", "receive", r#","seconds":0.25,"output":"clean""#),
+            entry("hook_failed", "receive", r#","error":"exit code 1","output":"Ei\u001bcar""#),
+            entry("sent", "send", &format!(r#"{hash},"checked":true"#)),
         ];
         let plain = Palette { colours: false };
         let lines: Vec<_> = entries.iter().map(|e| of(e, &Clock::utc(), plain)).collect();
@@ -154,13 +171,21 @@ mod tests {
                 "2026-03-01 23:14:05  - archived  d/a.jpg  2.10 MB, bob has it; moved to .rft/sent",
             ]
         );
+        assert_eq!(
+            lines[6..],
+            [
+                "2026-03-01 23:14:05  - hook ran  d/a.jpg  2.10 MB, from bob, 0.25 s: clean",
+                "2026-03-01 23:14:05  ! hook failed  d/a.jpg  2.10 MB, from bob: exit code 1: Ei\\x1bcar",
+                "2026-03-01 23:14:05  ↑ sent      d/a.jpg  2.10 MB, to bob, 0.30 s, checked by the receiver",
+            ]
+        );
         let mut summary = Summary::default();
         assert_eq!(summary.text(), "nothing");
         entries.iter().for_each(|entry| summary.add(entry));
         assert_eq!(
             summary.text(),
-            "1 file sent, 2.10 MB; 1 file received, 2.10 MB; 1 folder or link; 1 refused; \
-             2 removed from Outgoing"
+            "2 files sent, 4.20 MB; 1 file received, 2.10 MB; 1 folder or link; 1 refused; \
+             2 removed from Outgoing; 1 hook ran; 1 hook failed"
         );
     }
 }

@@ -181,6 +181,11 @@ fn lines(receipt: &FoundReceipt, clock: &Clock) -> String {
     if let Some(name) = entry.saved_as.as_ref().filter(|name| **name != entry.path) {
         rows.push(("saved as", name.to_string()));
     }
+    if entry.checked {
+        let who = if entry.kind == HistoryKind::Sent { "the peer's" } else { "this side's" };
+        let how = format!("{who} program accepted it before it appeared (--quarantine)");
+        rows.push(("checked", how));
+    }
     if let Some(removal) = &receipt.removed {
         let how = match removal.kind {
             HistoryKind::Archived => "moved to .rft/sent",

@@ -56,17 +56,28 @@ pub(crate) fn event(told: &PeerEvent) {
 fn file(told: &PeerEvent) {
     let host = told.peer.as_ref().map(|peer| text::printable(peer.as_str()));
     match &told.event {
-        Event::FileDone { direction, path, size, transfer, blake3, elapsed, offset, saved_as } => {
+        Event::FileDone {
+            direction,
+            path,
+            size,
+            transfer,
+            blake3,
+            elapsed,
+            offset,
+            saved_as,
+            checked,
+        } => {
+            let checked = checked.then_some(true);
             let seconds = seconds(*elapsed);
             let blake3 = (*blake3 != [0; 32]).then(|| HEXLOWER.encode(blake3));
             let saved_as = saved_as.as_ref().filter(|name| *name != path).map(Name::to_string);
             let offset = (*offset > 0).then_some(*offset);
             match direction {
                 Direction::Send => {
-                    line!(info, %path, size, seconds, blake3, %transfer, offset, saved_as, to = host, "sent");
+                    line!(info, %path, size, seconds, blake3, %transfer, offset, saved_as, checked, to = host, "sent");
                 }
                 Direction::Receive => {
-                    line!(info, %path, size, seconds, blake3, %transfer, offset, saved_as, from = host, "received");
+                    line!(info, %path, size, seconds, blake3, %transfer, offset, saved_as, checked, from = host, "received");
                 }
             }
         }
@@ -86,6 +97,17 @@ fn file(told: &PeerEvent) {
         Event::FileCancelled { path, size, entries, transfer, moved_to } => {
             let moved_to = moved_to.as_deref().map(text::printable);
             line!(info, %path, size, entries, %transfer, moved_to, "cancelled");
+        }
+        Event::HookDone { path, transfer, end, attempts, elapsed, output, .. } => {
+            let (seconds, output) = (seconds(*elapsed), text::printable(output));
+            match end.is_success() {
+                true => {
+                    line!(info, %path, %transfer, attempts, seconds, output, "hook succeeded")
+                }
+                false => {
+                    line!(warn, %path, %transfer, %end, attempts, seconds, output, "hook failed")
+                }
+            }
         }
         Event::FileWaiting { path, reason, .. } => {
             line!(info, %path, reason = state::open_file(*reason), "waiting");

@@ -53,6 +53,7 @@ const PEER_FILES: &[Entry] = &[
     HISTORY,
     CONTROL,
     ("DIR/.rft/stage/", "Files that are arriving."),
+    ("DIR/.rft/quarantine/", "Files that the program of --on-received checks (--quarantine)."),
     ("DIR/.rft/removing/", "Files that are being removed from Outgoing. Do not delete it."),
     ("DIR/.rft/sent/", "Files that were archived by --after-send archive."),
     ("DIR/.rft/cancelled/", "Files that rft cancel took out of Outgoing."),

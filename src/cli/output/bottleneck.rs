@@ -35,6 +35,8 @@ pub(crate) fn sentence(
         (Bottleneck::PeerProcessor, _) => by("the peer's processor"),
         (Bottleneck::RateLimit, _) => by("--limit-rate"),
         (Bottleneck::PeerRateLimit, _) => by("the peer's --limit-rate"),
+        (Bottleneck::Check, _) => "waits for the check here (--quarantine)".into(),
+        (Bottleneck::PeerCheck, _) => "waits for the receiver's check (--quarantine)".into(),
         // A newer library's cause.
         (_, _) => "limited by something else".into(),
     }

@@ -1,9 +1,12 @@
 //! Events as JSON Lines (docs/operation.md, "Events").
 
+mod hook;
+
 use super::hindrance;
 use super::state;
 use super::text::role_name;
 use data_encoding::{BASE64, HEXLOWER};
+use hook::HookDone;
 use jiff::Timestamp;
 use rft::TransferId;
 use rft::cause;
@@ -140,7 +143,10 @@ enum Fields<'a> {
         offset: u64,
         #[serde(flatten)]
         saved_as: Option<SavedAsFields<'a>>,
+        #[serde(skip_serializing_if = "std::ops::Not::not")]
+        checked: bool,
     },
+    HookDone(HookDone<'a>),
     FileWaiting {
         direction: &'static str,
         #[serde(flatten)]
@@ -264,7 +270,17 @@ fn fields_of_file(event: &Event) -> Option<(&'static str, Fields<'_>)> {
             let file = File::new(*direction, path, *transfer);
             ("file_progress", Fields::FileProgress { file, bytes: *bytes, size: *size })
         }
-        Event::FileDone { direction, path, size, transfer, blake3, elapsed, offset, saved_as } => {
+        Event::FileDone {
+            direction,
+            path,
+            size,
+            transfer,
+            blake3,
+            elapsed,
+            offset,
+            saved_as,
+            checked,
+        } => {
             let received_as = (*direction == Direction::Receive).then_some(path);
             let fields = Fields::FileDone {
                 file: File::new(*direction, path, *transfer),
@@ -273,6 +289,7 @@ fn fields_of_file(event: &Event) -> Option<(&'static str, Fields<'_>)> {
                 seconds: elapsed.as_secs_f64(),
                 offset: *offset,
                 saved_as: saved_as.as_ref().or(received_as).map(SavedAsFields::from),
+                checked: *checked,
             };
             ("file_done", fields)
         }
@@ -290,7 +307,7 @@ fn fields_of_file(event: &Event) -> Option<(&'static str, Fields<'_>)> {
             let (size, entries, moved_to) = (*size, *entries, moved_to.as_deref());
             ("file_cancelled", Fields::FileCancelled { file, size, entries, moved_to })
         }
-        _ => return None,
+        event => return HookDone::of(event).map(|hook| ("hook_done", Fields::HookDone(hook))),
     })
 }
 

@@ -1,7 +1,7 @@
 //! Events for tests of the output.
 
 use rft::Name;
-use rft::event::{Cause, Direction, Event, Occasion, SessionRole};
+use rft::event::{Cause, Direction, Event, HookEnd, Occasion, SessionRole};
 use rft::hindrance::{Finding, Hindrance};
 use rft::status::SessionEnd;
 use rft::{InstallationId, Status, TransferId};
@@ -95,6 +95,21 @@ pub(crate) fn done(direction: Direction, path: &str, size: u64) -> Event {
         elapsed: Duration::from_millis(1500),
         offset: 0,
         saved_as: None,
+        checked: false,
+    }
+}
+
+/// The program of `--on-received` ended on a received file.
+pub(crate) fn hook_done(path: &str, end: HookEnd) -> Event {
+    Event::HookDone {
+        path: name(path),
+        size: 12,
+        transfer: transfer(path),
+        quarantine: false,
+        end,
+        attempts: 3,
+        elapsed: Duration::from_millis(250),
+        output: "found \u{1b}[31mEicar".into(),
     }
 }
 

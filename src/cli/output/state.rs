@@ -7,8 +7,8 @@ use super::hindrance;
 use super::text::{self, arrow, percent, rtt};
 use rft::event::Direction;
 use rft::status::{
-    Bottleneck, DirectionStatus, FileInFlight, OpenFileWait, PeerStatus, Setback, SetbackKind,
-    Status, Totals, WaitReason, Waiting,
+    Bottleneck, DirectionStatus, FileInFlight, HookStatus, OpenFileWait, PeerStatus, Setback,
+    SetbackKind, Status, Totals, WaitReason, Waiting,
 };
 use std::fmt::Write as _;
 use std::time::{Duration, SystemTime};
@@ -46,10 +46,30 @@ pub(crate) fn text(status: Option<&Status>, clock: &Clock, width: usize) -> Stri
     ];
     first.extend(limit(status, clock));
     lines.push("", &first);
+    if let Some(hooks) = &status.hooks {
+        lines.push("hooks", &hook_parts(hooks));
+    }
     for peer in &status.peers {
         push_peer(&mut lines, peer, status.time, clock);
     }
     lines.lines.join("\n")
+}
+
+/// `1 runs, 12 wait`.
+fn hook_parts(hooks: &HookStatus) -> Vec<String> {
+    let run = if hooks.running == 1 { "runs" } else { "run" };
+    let wait = if hooks.waiting == 1 { "waits" } else { "wait" };
+    let mut parts = vec![
+        format!("{} {run}", text::count(hooks.running)),
+        format!("{} {wait}", text::count(hooks.waiting)),
+    ];
+    if hooks.quarantine {
+        parts.push("files appear once they are accepted (--quarantine)".to_owned());
+    }
+    if hooks.helper_ended {
+        parts.push("the process that runs them has ended: start rft again".to_owned());
+    }
+    parts
 }
 
 /// Lines that are folded between their parts.
@@ -281,7 +301,12 @@ pub(crate) fn numbers(file: &FileInFlight) -> String {
 
 /// The reason why a drain is not done, as one sentence.
 pub(crate) fn remaining(status: &Status) -> String {
-    status.peers.iter().map(remaining_of).collect::<Vec<_>>().join("; ")
+    let mut parts: Vec<_> = status.peers.iter().map(remaining_of).collect();
+    let hooks = status.hooks.map_or(0, |hooks| hooks.running + hooks.waiting);
+    if hooks > 0 {
+        parts.push(format!("the program of --on-received is to run for {}", text::files(hooks)));
+    }
+    parts.join("; ")
 }
 
 /// The same for one exchange, whose files are in no Outgoing.

@@ -152,6 +152,16 @@ impl Terminal {
             Event::Warning { path: Some(path), message } => {
                 self.failures.add(Trouble::Warning, path, message, message.clone(), now);
             }
+            // A refused file has a line of its own.
+            Event::HookDone { quarantine: true, .. } => {}
+            Event::HookDone { path, end, output, .. } if !end.is_success() => {
+                let cause = format!("the program of --on-received failed: {end}");
+                let line = match output.is_empty() {
+                    true => cause.clone(),
+                    false => format!("{cause}: {output}"),
+                };
+                self.failures.add(Trouble::Warning, path, &cause, line, now);
+            }
             // The progress area shows the time.
             Event::Waiting { occasion: Occasion::Continues, .. } if self.area.is_some() => {}
             event => {

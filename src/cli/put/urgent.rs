@@ -1,7 +1,7 @@
 //! `rft put --urgent`: the names are marked before the files get them, so that none is handed out as
 //! a usual one.
 
-use super::Peer;
+use super::LocalRft;
 use crate::cli::exit::{self, Failure};
 use crate::cli::status;
 use rft::Name;
@@ -14,7 +14,7 @@ use std::path::Path;
 ///
 /// # Errors
 /// Exit code 1 if that fails: nothing is put.
-pub(super) async fn mark(dir: &Path, peer: &mut Peer, names: &[Name]) -> Result<(), Failure> {
+pub(super) async fn mark(dir: &Path, peer: &mut LocalRft, names: &[Name]) -> Result<(), Failure> {
     let failed = |reason: String| {
         Failure::new(exit::UNKNOWN, format!("it cannot be urgent: {reason}; nothing was put"))
     };
@@ -29,11 +29,11 @@ pub(super) async fn mark(dir: &Path, peer: &mut Peer, names: &[Name]) -> Result<
 
 /// Takes the marks back from names that no file got. If that fails, a later file of the name is
 /// urgent.
-pub(super) async fn unmark(dir: &Path, peer: &mut Peer, names: &[Name]) {
+pub(super) async fn unmark(dir: &Path, peer: &mut LocalRft, names: &[Name]) {
     let _: Result<(), String> = set(dir, peer, names, false).await;
 }
 
-async fn set(dir: &Path, peer: &mut Peer, names: &[Name], urgent: bool) -> Result<(), String> {
+async fn set(dir: &Path, peer: &mut LocalRft, names: &[Name], urgent: bool) -> Result<(), String> {
     let Some(client) = &mut peer.client else {
         if peer.runs {
             return Err(ControlError::Denied.to_string());

@@ -17,6 +17,7 @@ fn done(direction: Direction, id: u8) -> Event {
         elapsed: Duration::ZERO,
         offset: 2,
         saved_as: None,
+        checked: false,
     }
 }
 

@@ -16,6 +16,7 @@ fn done(path: &str, direction: Direction, hash: [u8; 32]) -> Event {
         elapsed: Duration::from_millis(5),
         offset: 0,
         saved_as: Some(name("saved")),
+        checked: false,
     }
 }
 

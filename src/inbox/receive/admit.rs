@@ -17,6 +17,7 @@ impl Inbox {
             return Err(refused(reason, detail));
         }
         let EntryKind::File { size } = offer.kind else { return Ok(None) };
+        self.check_is_possible()?;
         if let Some(max) = self.limits.max_file_size
             && size > max
         {

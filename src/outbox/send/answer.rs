@@ -20,6 +20,8 @@ pub(crate) struct Receipt {
     pub saved_as: Name,
     /// The bytes that the peer held from before.
     pub offset: u64,
+    /// A program of the peer has accepted it before it appeared there.
+    pub checked: bool,
     /// The metadata of the file when its last part was read; `None` for folders and links.
     pub meta: Option<Meta>,
 }
@@ -87,8 +89,8 @@ pub(crate) fn check_receipt(
             let detail = "the receipt is for other content".into();
             Err(DeliverError::Refused { reason: Refusal::Corrupt, detail })
         }
-        Outcome::Done { hash, saved_as } | Outcome::Have { hash, saved_as } => {
-            Ok(Receipt { hash, saved_as, offset, meta: read.map(|read| read.meta) })
+        Outcome::Done { hash, saved_as, checked } | Outcome::Have { hash, saved_as, checked } => {
+            Ok(Receipt { hash, saved_as, offset, checked, meta: read.map(|read| read.meta) })
         }
         Outcome::Refused { reason, detail } => {
             Err(DeliverError::Refused { reason, detail: escape(detail.as_bytes()) })

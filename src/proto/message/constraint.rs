@@ -16,12 +16,14 @@ pub enum Constraint {
     Processor,
     /// The rate limit that the user has set.
     RateLimit,
+    /// The program that checks received files (`--quarantine`).
+    Check,
 }
 
 impl Constraint {
     /// Every value, in the order of the numbers on the wire.
-    pub const ALL: [Self; 5] =
-        [Self::Nothing, Self::Path, Self::Disk, Self::Processor, Self::RateLimit];
+    pub const ALL: [Self; 6] =
+        [Self::Nothing, Self::Path, Self::Disk, Self::Processor, Self::RateLimit, Self::Check];
 
     /// The number on the wire.
     pub(super) fn number(self) -> u8 {

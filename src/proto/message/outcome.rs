@@ -48,6 +48,8 @@ pub enum Outcome {
         hash: [u8; 32],
         /// Its name in Incoming.
         saved_as: Name,
+        /// A program of the receiver accepted the file before it appeared (`--quarantine`).
+        checked: bool,
     },
     /// The receipt again: this transfer was finished before, and its receipt was lost.
     Have {
@@ -55,6 +57,8 @@ pub enum Outcome {
         hash: [u8; 32],
         /// The name that it was given.
         saved_as: Name,
+        /// A program of the receiver accepted the file before it appeared (`--quarantine`).
+        checked: bool,
     },
     /// The receiver refuses the entry.
     Refused {
@@ -102,10 +106,16 @@ pub enum Refusal {
     /// Incoming has reached the receiver's limit.
     #[error("the peer's Incoming has reached its limit")]
     Full = 11,
+    /// The receiver's program did not accept the file (`--quarantine`).
+    #[error("the peer's check refused it (--quarantine)")]
+    Rejected = 12,
+    /// The receiver's program could not judge the file (`--quarantine`).
+    #[error("the peer could not check it (--quarantine)")]
+    Unchecked = 13,
 }
 
 impl Refusal {
-    pub(super) const ALL: [Self; 11] = [
+    pub(super) const ALL: [Self; 13] = [
         Self::Conflict,
         Self::NoSpace,
         Self::Name,
@@ -117,6 +127,8 @@ impl Refusal {
         Self::Link,
         Self::Stopping,
         Self::Full,
+        Self::Rejected,
+        Self::Unchecked,
     ];
 
     /// Whether another entry of Incoming is in the file's place.
@@ -134,6 +146,7 @@ impl Refusal {
                 | Self::Busy
                 | Self::Stopping
                 | Self::Full
+                | Self::Unchecked
         )
     }
 }
@@ -142,8 +155,9 @@ impl Outcome {
     /// Appends the message's encoding.
     pub fn encode(&self, out: &mut BytesMut) {
         match self {
-            Self::Done { hash, saved_as } | Self::Have { hash, saved_as } => {
+            Self::Done { hash, saved_as, checked } | Self::Have { hash, saved_as, checked } => {
                 out.put_u8(if matches!(self, Self::Done { .. }) { 0 } else { 1 });
+                out.put_u8(u8::from(*checked));
                 out.put_slice(hash);
                 put_bytes(out, saved_as.as_bytes(), MAX_NAME);
             }
@@ -164,12 +178,13 @@ impl Outcome {
         let kind = r.u8()?;
         let outcome = match kind {
             0 | 1 => {
+                let checked = r.bool()?;
                 let hash = r.array()?;
                 let saved_as = Name::parse(r.bytes(MAX_NAME)?).map_err(|_| Malformed)?;
                 if kind == 0 {
-                    Self::Done { hash, saved_as }
+                    Self::Done { hash, saved_as, checked }
                 } else {
-                    Self::Have { hash, saved_as }
+                    Self::Have { hash, saved_as, checked }
                 }
             }
             2 => {

@@ -172,8 +172,8 @@ proptest! {
         };
         prop_assert_eq!(Offer::decode(&bytes_of(|o| offer.encode(o))), Ok(offer));
         for outcome in [
-            Outcome::Done { hash: [1; 32], saved_as: name("a/b") },
-            Outcome::Have { hash: [2; 32], saved_as: name("c") },
+            Outcome::Done { hash: [1; 32], saved_as: name("a/b"), checked: true },
+            Outcome::Have { hash: [2; 32], saved_as: name("c"), checked: false },
             Outcome::Refused { reason: Refusal::NoSpace, detail },
         ] {
             prop_assert_eq!(Outcome::decode(&bytes_of(|o| outcome.encode(o))), Ok(outcome));
@@ -202,7 +202,7 @@ proptest! {
         if let Ok(name) = Name::parse(&bytes) {
             let offer = Offer { name: name.clone(), ..offer(EntryKind::Link { target }) };
             prop_assert_eq!(Offer::decode(&bytes_of(|o| offer.encode(o))), Ok(offer));
-            let done = Outcome::Done { hash, saved_as: name };
+            let done = Outcome::Done { hash, saved_as: name, checked: false };
             prop_assert_eq!(Outcome::decode(&bytes_of(|o| done.encode(o))), Ok(done));
         }
         for reason in Refusal::ALL {

@@ -2,6 +2,7 @@ use crate::config::PeerName;
 use crate::hindrance::{Finding, Hindrance};
 use crate::proto::message::{InstallationId, TransferId};
 use crate::proto::name::Name;
+use crate::status::HookStatus;
 use crate::status::{
     Backlog, Bottleneck, Direction, FileInFlight, NoSession, PastSession, PathStatus, PeerStatus,
     SessionEnd, SessionRole, SessionStatus, Setback, SetbackKind, Status, WaitKind, WaitReason,
@@ -59,6 +60,7 @@ fn full() -> Status {
         limit_rate: Some(5),
         limit_until: Some(UNIX_EPOCH + Duration::from_millis(2500)),
         limit_schedule: Some("08:00-18:00 5, off".into()),
+        hooks: Some(HookStatus::new(true, 1, 2, false)),
         peers: vec![peer],
     }
 }
@@ -76,6 +78,9 @@ fn a_snapshot_survives_its_json() {
 fn the_json_has_the_documented_form() {
     let value: Value = serde_json::to_value(full()).unwrap();
     assert_eq!(value["time"], "1970-01-01T00:00:00.000Z");
+    let hooks = &value["hooks"];
+    assert_eq!((&hooks["quarantine"], &hooks["helper_ended"]), (&true.into(), &false.into()));
+    assert_eq!((&hooks["running"], &hooks["waiting"]), (&1.into(), &2.into()));
     let peer = &value["peers"][0];
     assert_eq!(peer["session"]["path"]["rtt_seconds"], 0.041);
     assert_eq!(peer["session"]["installation"], "07".repeat(16));

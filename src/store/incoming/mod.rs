@@ -5,6 +5,7 @@ pub(crate) mod compare;
 pub(crate) mod numbered_folders;
 pub(crate) mod place;
 pub(crate) mod publish;
+pub(crate) mod quarantine;
 pub(crate) mod quota;
 pub(crate) mod recover;
 mod space;
@@ -47,6 +48,8 @@ pub struct Incoming {
     promised: Arc<Mutex<Promised>>,
     quota: Option<Arc<Quota>>,
     usual_mode: OnceLock<u32>,
+    /// Files that a program checks now; `None` without `--quarantine`.
+    quarantine: Option<WorkFolder>,
 }
 
 impl Incoming {
@@ -64,6 +67,7 @@ impl Incoming {
             promised: Arc::default(),
             quota: None,
             usual_mode: OnceLock::new(),
+            quarantine: None,
         })
     }
 

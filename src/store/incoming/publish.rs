@@ -10,12 +10,12 @@ use super::compare::{Fingerprint, StagedEntry};
 use super::numbered_folders::NumberedFolders;
 use super::place::Placer;
 use super::stage::{Staged, leaf_of};
-use crate::config::OnConflict;
+use crate::config::{OnConflict, PeerName};
 use crate::failpoint::fail_point;
 use crate::proto::message::{EntryKind, Offer, Outcome, Refusal, TransferId};
 use crate::proto::name::{Name, link_stays_inside};
 use crate::store::error::{Naming, StoreError};
-use crate::store::state::ledger::{Ledger, Received};
+use crate::store::state::ledger::{Ledger, PendingHook, Received};
 use crate::store::tree::{os, sync};
 use bytes::Bytes;
 use std::collections::{BTreeSet, HashSet};
@@ -30,6 +30,19 @@ pub struct Arrived {
     pub content: Content,
     /// BLAKE3 hash of a file's bytes, checked against the sender's; zero for other entries.
     pub hash: [u8; 32],
+    /// The part of a program of `--on-received`.
+    pub hook: ArrivedHook,
+}
+
+/// What a program of `--on-received` has to do with an entry.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ArrivedHook {
+    /// Nothing.
+    None,
+    /// It is run when the file is in Incoming, and gets this name of the peer.
+    Pending(PeerName),
+    /// It has accepted the file (`--quarantine`).
+    Passed,
 }
 
 /// The location of an entry's content.
@@ -66,6 +79,7 @@ struct BatchEntry {
     /// The staged file has a checkpoint. It is removed when the file is placed, so that a large
     /// file can be resumed after a crash until the ledger says "committing".
     has_checkpoint: bool,
+    hook: ArrivedHook,
 }
 
 impl BatchEntry {
@@ -87,7 +101,16 @@ impl BatchEntry {
             PublishStep::Ready(name) | PublishStep::Placed(name) => name.clone(),
             _ => self.name.clone(),
         };
-        (self.offer.id, Received { hash: self.hash, saved_as })
+        let checked = self.hook == ArrivedHook::Passed;
+        (self.offer.id, Received { hash: self.hash, saved_as, checked })
+    }
+
+    /// The record of its hook, if one is to be run.
+    fn pending_hook(&self) -> Option<PendingHook> {
+        let ArrivedHook::Pending(peer) = &self.hook else { return None };
+        let (transfer, Received { hash, saved_as, .. }) = self.received();
+        let (size, modified) = (self.offer.size(), self.offer.modified);
+        Some(PendingHook { transfer, size, hash, modified, peer: peer.to_string(), saved_as })
     }
 }
 
@@ -114,6 +137,7 @@ pub fn publish(
     fail_point("publish.synced");
     let filling = announce(ledger, &mut placer, &mut jobs);
     fail_point("publish.committing");
+    let announced: Vec<_> = jobs.iter().map(BatchEntry::pending_hook).collect();
     place_all(&mut placer, &mut jobs, &filling);
     fail_point("publish.durable");
     drop_refused(incoming, ledger, &jobs);
@@ -125,8 +149,13 @@ pub fn publish(
             .map(|job| job.name.clone())
             .collect()
     };
+    // Another program may have taken the name that was announced.
+    let hooks = jobs.iter().zip(announced).filter(|(job, _)| placed(&job.step));
+    let renamed = hooks
+        .filter_map(|(job, before)| job.pending_hook().filter(|now| before.as_ref() != Some(now)));
+    let renamed: Vec<PendingHook> = renamed.collect();
     each_or_all(&mut jobs, &complete, placed, |entries, complete| {
-        ledger.committed(entries, complete)
+        ledger.committed(entries, complete, &renamed)
     });
     let arrived = jobs.iter().filter(|job| placed(&job.step)).map(|job| &job.offer);
     placer
@@ -153,7 +182,11 @@ fn announce(ledger: &Ledger, placer: &mut Placer<'_>, jobs: &mut [BatchEntry]) -
         jobs.iter_mut().for_each(|job| job.fail(&error));
     }
     let ready = |step: &PublishStep| matches!(step, PublishStep::Ready(_) | PublishStep::Folder);
-    each_or_all(jobs, &missing, ready, |entries, missing| ledger.committing(entries, missing));
+    let hooks = jobs.iter().filter(|job| matches!(job.step, PublishStep::Ready(_)));
+    let hooks: Vec<PendingHook> = hooks.filter_map(BatchEntry::pending_hook).collect();
+    each_or_all(jobs, &missing, ready, |entries, missing| {
+        ledger.committing(entries, missing, &hooks)
+    });
     let folders = jobs
         .iter()
         .filter(|job| matches!(job.step, PublishStep::Folder))
@@ -202,7 +235,7 @@ fn place_all(placer: &mut Placer<'_>, jobs: &mut [BatchEntry], filling: &HashSet
 /// Completes an entry in the stage with its time and permissions, and with `sync` syncs it. The
 /// file is closed afterwards: a batch has more files than a process may have open.
 fn stage(placer: &mut Placer<'_>, arrived: Arrived, sync: bool) -> BatchEntry {
-    let Arrived { offer, content, hash } = arrived;
+    let Arrived { offer, content, hash, hook } = arrived;
     let name = placer.real_name(&offer.name, &offer.kind);
     let has_checkpoint = matches!(&content, Content::Staged(staged) if staged.has_checkpoint());
     let finish = |mut staged: Staged| {
@@ -211,7 +244,8 @@ fn stage(placer: &mut Placer<'_>, arrived: Arrived, sync: bool) -> BatchEntry {
     };
     let staged = match content {
         Content::Folder => {
-            return BatchEntry { offer, name, hash, step: PublishStep::Folder, has_checkpoint };
+            let step = PublishStep::Folder;
+            return BatchEntry { offer, name, hash, step, has_checkpoint, hook };
         }
         Content::Link => stage_link(placer, &offer),
         Content::Staged(staged) => staged.end_at(offer.size()).and_then(|()| finish(staged)),
@@ -223,7 +257,7 @@ fn stage(placer: &mut Placer<'_>, arrived: Arrived, sync: bool) -> BatchEntry {
             })
         }
     };
-    let mut job = BatchEntry { offer, name, hash, step: PublishStep::Folder, has_checkpoint };
+    let mut job = BatchEntry { offer, name, hash, step: PublishStep::Folder, has_checkpoint, hook };
     match staged {
         Ok(()) => job.step = PublishStep::Ready(placer.likely_name(&job.entry())),
         Err(error) => job.fail(&error),
@@ -316,8 +350,9 @@ fn drop_refused(incoming: &Incoming, ledger: &Ledger, jobs: &[BatchEntry]) {
 }
 
 fn outcome(job: BatchEntry) -> Outcome {
+    let checked = job.hook == ArrivedHook::Passed;
     match job.step {
-        PublishStep::Placed(saved_as) => Outcome::Done { hash: job.hash, saved_as },
+        PublishStep::Placed(saved_as) => Outcome::Done { hash: job.hash, saved_as, checked },
         PublishStep::Refused(reason, detail) => Outcome::Refused { reason, detail },
         PublishStep::Ready(_) | PublishStep::Folder => {
             Outcome::Refused { reason: Refusal::Storage, detail: "it was not placed".into() }

@@ -32,6 +32,7 @@ pub(crate) fn recover(
         match place_again(incoming, &mut placer, id, &received) {
             Ok(Some(saved_as)) => {
                 incoming.remove_checkpoint(id);
+                ledger.rename_hook(id, &saved_as)?;
                 committed.push((id, Received { saved_as, ..received }));
             }
             // The staged file belongs to a later attempt at the same transfer, which can be
@@ -49,7 +50,7 @@ pub(crate) fn recover(
     // may be lost.
     let mut folders = ledger.filling()?;
     folders.retain(|name| placer.is_gone(name));
-    ledger.committed(&committed, &folders)?;
+    ledger.committed(&committed, &folders, &[])?;
     ledger.prune_numbered_folders(|name| placer.is_gone(name))?;
     fail_point("recover.committed");
     ledger.not_committed(&partial)?;

@@ -104,6 +104,37 @@ impl Staged {
         })
     }
 
+    /// Closes a complete file that stays in the stage until [`Staged::reopen`]. Without a
+    /// checkpoint the next start removes it.
+    pub(crate) fn close(mut self) {
+        *self.fleeting.get_mut() = false;
+    }
+
+    /// Opens a complete file again.
+    pub(crate) fn reopen(stage: &WorkDir, id: TransferId) -> Result<Self, StoreError> {
+        let leaf = leaf_of(id);
+        let file = os::open_edit(&stage.dir, &leaf)
+            .naming("open", || stage.path.join(&leaf).display().to_string())?;
+        let checkpoint = os::open_edit(&stage.dir, &Self::checkpoint_leaf(id)).ok();
+        let checkpoint = checkpoint.map_or_else(OnceLock::new, |(file, _)| OnceLock::from(file));
+        let fleeting = AtomicBool::new(false);
+        Ok(Self { id, stage: stage.clone(), file: file.0, checkpoint, fleeting })
+    }
+
+    /// BLAKE3 of the content.
+    pub(crate) fn hash(&self) -> Result<[u8; 32], StoreError> {
+        let (mut hasher, mut buffer, mut offset) = (blake3::Hasher::new(), vec![0; 256 * 1024], 0);
+        loop {
+            match os::read_at(&self.file, &mut buffer, offset).naming("read", || self.shown())? {
+                0 => return Ok(*hasher.finalize().as_bytes()),
+                length => {
+                    hasher.update(&buffer[..length]);
+                    offset += length as u64;
+                }
+            }
+        }
+    }
+
     /// The set in the checkpoint; empty if there is none. The file need not hold these chunks: a power
     /// loss may have kept the checkpoint and not the file's length.
     fn recorded(&self) -> ChunkSet {

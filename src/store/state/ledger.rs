@@ -7,6 +7,7 @@
 //! entry arrives. This distinguishes it from a folder of the user.
 
 mod database;
+mod hooks;
 mod numbered_folders;
 mod record;
 mod totals;
@@ -20,15 +21,15 @@ use crate::store::tree::folder::Folder;
 use crate::store::tree::os;
 use database::{DELIVERED, Database, META, RECEIVED};
 use record::{
-    RecordState, changes, decode, decode_delivered, encode_delivered, filling, folder_key, now,
-    seconds,
+    RecordState, changes, decode, decode_delivered, encode_delivered, filling, folder_key,
+    is_committed, now, seconds,
 };
 use redb::{Durability, ReadableDatabase, ReadableTable, ReadableTableMetadata};
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
 pub use database::verify_ledger;
-pub use record::{Delivered, Received};
+pub use record::{Delivered, PendingHook, Received};
 pub use totals::SavedTotals;
 
 /// The name of the file in `.rft`.
@@ -109,26 +110,31 @@ impl Ledger {
     }
 
     /// Records, durably and before the rename, that these staged files are complete and are about
-    /// to be placed, and that these folders are about to be created.
+    /// to be placed, that these folders are about to be created, and that these hooks are to be
+    /// run.
     pub(crate) fn committing(
         &self,
         entries: &[(TransferId, Received)],
         folders: &[Name],
+        hooks: &[PendingHook],
     ) -> Result<(), StoreError> {
         let mut changes = changes(entries, RecordState::Committing);
+        changes.extend(hooks::changes(hooks));
         changes.extend(folders.iter().map(|name| (folder_key(name), Some(filling(name)))));
         self.db.change(changes, Durability::Immediate)
     }
 
     /// Records that the files are durably in place, and that the folders have their permissions.
     /// The record itself need not be durable: after a crash, "committing" without a staged file
-    /// means the same.
+    /// means the same. `hooks` are those whose file has another name than the one announced.
     pub(crate) fn committed(
         &self,
         entries: &[(TransferId, Received)],
         folders: &[Name],
+        hooks: &[PendingHook],
     ) -> Result<(), StoreError> {
         let mut changes = changes(entries, RecordState::Committed);
+        changes.extend(hooks::changes(hooks));
         changes.extend(folders.iter().map(|name| (folder_key(name), None)));
         self.db.change(changes, Durability::None)
     }
@@ -159,11 +165,13 @@ impl Ledger {
         Ok(filling.into_iter().map(|(_, folder)| folder.saved_as).collect())
     }
 
-    /// Removes the records of entries that were not placed, durably and before their staged files
-    /// are dropped. In the other order a crash could leave "committing" without a staged file,
+    /// Removes the records of entries that were not placed, and of their hooks, durably and before
+    /// their staged files are dropped. In the other order a crash could leave "committing" without a staged file,
     /// which means received.
     pub(crate) fn not_committed(&self, ids: &[TransferId]) -> Result<(), StoreError> {
-        self.remove(ids, Durability::Immediate)
+        let hooks = ids.iter().map(|id| (record::hook_key(*id), None));
+        let changes = ids.iter().map(|id| (id.0, None)).chain(hooks).collect();
+        self.db.change(changes, Durability::Immediate)
     }
 
     /// The entries that a crash left between `committing` and `committed`.
@@ -199,8 +207,7 @@ impl Ledger {
             let table = db.begin_read()?.open_table(RECEIVED)?;
             let mut others = Vec::new();
             for id in ids {
-                let state = table.get(&id.0)?.and_then(|value| value.value().first().copied());
-                if state != Some(RecordState::Committed as u8) {
+                if !table.get(&id.0)?.is_some_and(|value| is_committed(value.value())) {
                     others.push(*id);
                 }
             }
@@ -299,7 +306,7 @@ impl Ledger {
 fn committed(value: &[u8]) -> Option<Received> {
     match decode(value)? {
         (RecordState::Committed, received) => Some(received),
-        (RecordState::Committing | RecordState::Filling | RecordState::NumberedFolder, _) => None,
+        _ => None,
     }
 }
 

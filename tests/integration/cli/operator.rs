@@ -220,7 +220,7 @@ fn a_peer_runs_on_the_port_that_was_checked() {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
     runtime.block_on(async {
         let folders = Daemon::lock(&config.folders).unwrap();
-        let handle = Daemon::start_on(port, folders, config, key, observer).unwrap();
+        let handle = Daemon::start_on(port, folders, None, config, key, observer).unwrap();
         handle.stop();
         handle.wait().await.unwrap();
     });

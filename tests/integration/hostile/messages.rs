@@ -39,7 +39,8 @@ async fn messages_out_of_order_end_their_stream_and_no_more() {
     let accept = || (Kind::Answer, bytes_of(|out| Accept::prefix(1, [0; 32]).encode(out)));
     let gap = ChunkSet::from_ranges(vec![1..2, 3..4]).unwrap();
     let begin_with_gap = bytes_of(|out| Begin { confirmed: gap, compressed: false }.encode(out));
-    let done = Outcome::Done { hash: [0; 32], saved_as: Name::parse(b"x").unwrap() };
+    let done =
+        Outcome::Done { hash: [0; 32], saved_as: Name::parse(b"x").unwrap(), checked: false };
     let cases: Vec<(&str, Vec<Said>)> = vec![
         ("a chunk first", vec![chunk()]),
         ("the last chunk first", vec![last(b"hello")]),

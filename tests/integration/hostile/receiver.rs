@@ -44,7 +44,10 @@ async fn false_receipts_remove_no_file() {
     for (name, mut stream) in offered(&enemy, &names).await {
         let accept = |chunks, hash| bytes_of(|out| Accept::prefix(chunks, hash).encode(out));
         let done = |hash| {
-            bytes_of(|out| Outcome::Done { hash, saved_as: Name::parse(b"x").unwrap() }.encode(out))
+            bytes_of(|out| {
+                Outcome::Done { hash, saved_as: Name::parse(b"x").unwrap(), checked: false }
+                    .encode(out)
+            })
         };
         let right = *blake3::hash(&content).as_bytes();
         match &*name {
@@ -179,7 +182,8 @@ async fn a_new_file_is_sent_before_the_answer_up_to_a_limit() {
             assert_eq!(kind, if n + 1 == left { Kind::Final } else { Kind::Data });
         }
         let hash = *blake3::hash(&content).as_bytes();
-        let done = Outcome::Done { hash, saved_as: Name::parse(name.as_bytes()).unwrap() };
+        let done =
+            Outcome::Done { hash, saved_as: Name::parse(name.as_bytes()).unwrap(), checked: false };
         stream.says(Kind::Receipt, &bytes_of(|out| done.encode(out))).await;
         let path = ground.host.outgoing().join(name);
         tokio::time::timeout(enemy::TIMEOUT, async {

@@ -5,7 +5,7 @@ use rft::internals::proto::chunk_set::ChunkSet;
 use rft::internals::proto::message::{EntryKind, Offer, Timestamp, TransferId};
 use rft::internals::proto::name::Name;
 use rft::internals::store::numbered_name;
-use rft::internals::store::{Arrived, Content, Incoming, Staged, StoreError};
+use rft::internals::store::{Arrived, ArrivedHook, Content, Incoming, Staged, StoreError};
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
@@ -89,7 +89,7 @@ impl TestEntry {
             }
             EntryBody::Link(_) | EntryBody::Folder => [0; 32],
         };
-        Ok(Arrived { offer: self.offer(n), content, hash })
+        Ok(Arrived { offer: self.offer(n), content, hash, hook: ArrivedHook::None })
     }
 }
 

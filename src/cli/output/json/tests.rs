@@ -1,6 +1,6 @@
 use super::*;
 use crate::cli::output::sample;
-use rft::event::Occasion;
+use rft::event::{HookEnd, Occasion};
 use rft::hindrance::Hindrance;
 use serde_json::Value;
 use std::sync::{Arc, Mutex};
@@ -163,6 +163,10 @@ fn events() -> Vec<Event> {
     if let Event::FileFailed { retry, error, .. } = &mut no_retry {
         (*retry, *error) = (false, hostile.into());
     }
+    let mut hook = sample::hook_done("a/b.txt", HookEnd::NotStarted(hostile.into()));
+    if let Event::HookDone { path, output, .. } = &mut hook {
+        (*path, *output) = (name.clone(), hostile.into());
+    }
     vec![
         sample::listening(),
         sample::waiting(),
@@ -210,6 +214,9 @@ fn events() -> Vec<Event> {
         Event::Warning { path: None, message: hostile.into() },
         Event::Warning { path: Some(sample::name(hostile)), message: "m".into() },
         Event::Warning { path: Some(name), message: "m".into() },
+        hook,
+        sample::hook_done("a/b.txt", HookEnd::Exit(-1)),
+        sample::hook_done("a/b.txt", HookEnd::TimedOut),
         Event::Drained { files: 1, bytes: 9, elapsed: Duration::from_millis(100), left_alone: 0 },
     ]
 }

@@ -92,6 +92,8 @@ fn each_bottleneck_has_its_words() {
         (Bottleneck::PeerProcessor, "limited by the peer's processor"),
         (Bottleneck::RateLimit, "limited by --limit-rate"),
         (Bottleneck::PeerRateLimit, "limited by the peer's --limit-rate"),
+        (Bottleneck::Check, "waits for the check here (--quarantine)"),
+        (Bottleneck::PeerCheck, "waits for the receiver's check (--quarantine)"),
     ] {
         assert_eq!(bottleneck::sentence(limit, Direction::Send, session), words);
     }

@@ -1,5 +1,6 @@
 use super::*;
 use crate::cli::output::sample;
+use rft::event::HookEnd;
 use rft::hindrance::Hindrance;
 use std::sync::{Arc, Mutex};
 
@@ -72,6 +73,7 @@ fn plain_lines() {
         sample::done(Direction::Send, "big", 3_000_000),
         saved,
         sample::failed(Direction::Send, "\u{1b}[2J"),
+        sample::hook_done("a/b.txt", HookEnd::Exit(0)),
         Event::Warning { path: None, message: "disk\u{7} is slow".into() },
         sample::disconnected(),
     ];
@@ -244,4 +246,14 @@ fn progress_in_a_file_is_a_few_plain_lines() {
     assert_eq!(bars, 2, "{text}");
     assert!(text.contains("limited by the path") && !text.contains('\u{1b}'), "{text}");
     assert!(terminal.due_in(start).is_some(), "the next ones come by themselves");
+}
+
+#[test]
+fn a_failed_program_is_told_with_its_last_line() {
+    let (mut terminal, screen) = plain(Show::Lines, false);
+    terminal.event(&sample::hook_done("a/b.txt", HookEnd::Exit(1)), Instant::now());
+    terminal.end(None);
+    let expected =
+        "warning: a/b.txt: the program of --on-received failed: exit code 1: found \\x1b[31mEicar";
+    assert!(screen.text().contains(expected), "{}", screen.text());
 }

@@ -46,7 +46,7 @@ impl Ledger {
                 &mut value,
                 RecordState::NumberedFolder,
                 now(),
-                &Received { hash, saved_as: real.clone() },
+                &Received { hash, saved_as: real.clone(), checked: false },
             );
             (key(hash).0, Some(value))
         });

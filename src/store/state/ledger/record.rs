@@ -1,8 +1,10 @@
 //! The entries of the ledger as they are written: their states, their fields and their age.
 
+use crate::proto::codec::{Reader, put_bytes};
 use crate::proto::message::{Timestamp, TransferId};
 use crate::proto::name::Name;
 use crate::store::state::age;
+use bytes::BufMut;
 use std::collections::HashMap;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -17,6 +19,25 @@ pub(super) type Changes = HashMap<[u8; 16], Option<Vec<u8>>>;
 pub struct Received {
     /// BLAKE3 hash of the file (zero for folders and links).
     pub hash: [u8; 32],
+    /// Its name in Incoming.
+    pub saved_as: Name,
+    /// A program accepted it before it was placed (`--quarantine`).
+    pub checked: bool,
+}
+
+/// A file in Incoming for which a program of `--on-received` is still to be run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PendingHook {
+    /// The transfer.
+    pub transfer: TransferId,
+    /// Bytes of the file.
+    pub size: u64,
+    /// BLAKE3 of the file.
+    pub hash: [u8; 32],
+    /// Time of the last modification at the sender.
+    pub modified: Timestamp,
+    /// The peer that sent it.
+    pub peer: String,
     /// Its name in Incoming.
     pub saved_as: Name,
 }
@@ -38,7 +59,14 @@ pub(super) enum RecordState {
     Filling = 2,
     /// A folder that has another name in Incoming than it was offered with.
     NumberedFolder = 3,
+    /// A [`PendingHook`], under a key of its own.
+    HookPending = 4,
 }
+
+/// Added to the state of a transfer whose file a program has accepted.
+const CHECKED: u8 = 0x10;
+/// Maximum length of a peer's name in a record, in bytes.
+const MAX_PEER: usize = 1024;
 
 /// The changes that write these entries with one state.
 pub(super) fn changes(entries: &[(TransferId, Received)], state: RecordState) -> Changes {
@@ -49,6 +77,47 @@ pub(super) fn changes(entries: &[(TransferId, Received)], state: RecordState) ->
         value
     };
     entries.iter().map(|(id, received)| (id.0, Some(value(received)))).collect()
+}
+
+/// The key of a pending hook in the table of the transfers.
+pub(super) fn hook_key(transfer: TransferId) -> [u8; 16] {
+    let hash = blake3::derive_key("rft 1 pending hook", &transfer.0);
+    let mut key = [0; 16];
+    key.copy_from_slice(&hash[..16]);
+    key
+}
+
+/// State, seconds since 1970 (little-endian), then the fields in the encoding of `proto::codec`.
+pub(super) fn encode_hook(hook: &PendingHook) -> Vec<u8> {
+    let mut value = vec![RecordState::HookPending as u8];
+    value.extend_from_slice(&now().to_le_bytes());
+    value.put_slice(&hook.transfer.0);
+    value.put_u64(hook.size);
+    value.put_slice(&hook.hash);
+    value.put_i64(hook.modified.seconds);
+    value.put_u32(hook.modified.nanos);
+    put_bytes(&mut value, hook.peer.as_bytes(), MAX_PEER);
+    value.put_slice(hook.saved_as.as_bytes());
+    value
+}
+
+/// The time of the record, and the hook; `None` for a record of another kind.
+pub(super) fn decode_hook(value: &[u8]) -> Option<(u64, PendingHook)> {
+    let (&state, rest) = value.split_first()?;
+    let (when, rest) = rest.split_first_chunk::<8>()?;
+    if state != RecordState::HookPending as u8 {
+        return None;
+    }
+    let mut r = Reader::new(rest);
+    let hook = PendingHook {
+        transfer: TransferId(r.array().ok()?),
+        size: r.u64().ok()?,
+        hash: r.array().ok()?,
+        modified: Timestamp { seconds: r.i64().ok()?, nanos: r.u32().ok()? },
+        peer: String::from_utf8_lossy(r.bytes(MAX_PEER).ok()?).into_owned(),
+        saved_as: Name::parse(r.rest()).ok()?,
+    };
+    Some((u64::from_le_bytes(*when), hook))
 }
 
 /// The key of a folder in the table of the transfers. It is a hash like their ids, so they do not
@@ -69,7 +138,7 @@ pub(super) fn filling(name: &Name) -> Vec<u8> {
         &mut value,
         RecordState::Filling,
         now(),
-        &Received { hash: [0; 32], saved_as: name.clone() },
+        &Received { hash: [0; 32], saved_as: name.clone(), checked: false },
     );
     value
 }
@@ -100,18 +169,19 @@ pub(super) fn decode_delivered(value: &[u8]) -> Option<Delivered> {
     Some(Delivered { changed, hash })
 }
 
-/// The fields: state, seconds since 1970 (little-endian), hash, name.
+/// The fields: state with [`CHECKED`], seconds since 1970 (little-endian), hash, name.
 pub(super) fn encode(value: &mut Vec<u8>, state: RecordState, when: u64, received: &Received) {
     value.clear();
-    value.push(state as u8);
+    value.push(state as u8 | if received.checked { CHECKED } else { 0 });
     value.extend_from_slice(&when.to_le_bytes());
     value.extend_from_slice(&received.hash);
     value.extend_from_slice(received.saved_as.as_bytes());
 }
 
 pub(super) fn decode(value: &[u8]) -> Option<(RecordState, Received)> {
-    let (state, rest) = value.split_first()?;
-    let state = match state {
+    let (&state, rest) = value.split_first()?;
+    let checked = state & CHECKED != 0;
+    let state = match state & !CHECKED {
         0 => RecordState::Committing,
         1 => RecordState::Committed,
         2 => RecordState::Filling,
@@ -120,15 +190,20 @@ pub(super) fn decode(value: &[u8]) -> Option<(RecordState, Received)> {
     };
     let (_when, rest) = rest.split_first_chunk::<8>()?;
     let (hash, name) = rest.split_first_chunk::<32>()?;
-    Some((state, Received { hash: *hash, saved_as: Name::parse(name).ok()? }))
+    Some((state, Received { hash: *hash, saved_as: Name::parse(name).ok()?, checked }))
 }
 
-/// Whether an entry has expired. An unfinished one never does.
+/// Whether a record is of a committed transfer.
+pub(super) fn is_committed(value: &[u8]) -> bool {
+    value.first().is_some_and(|state| state & !CHECKED == RecordState::Committed as u8)
+}
+
+/// Whether an entry has expired. An unfinished one never does, nor does a pending hook.
 pub(super) fn too_old(value: &[u8], as_of: u64) -> bool {
     match value.split_first() {
         Some((&state, rest))
-            if state != RecordState::Committing as u8
-                && state <= RecordState::NumberedFolder as u8 =>
+            if state & !CHECKED != RecordState::Committing as u8
+                && state & !CHECKED <= RecordState::NumberedFolder as u8 =>
         {
             let when = rest.first_chunk::<8>().map(|when| u64::from_le_bytes(*when));
             when.is_none_or(|when| age::is_older(when, as_of, MAX_AGE))

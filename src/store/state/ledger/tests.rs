@@ -10,7 +10,7 @@ fn id(n: u8) -> TransferId {
 
 fn entry(n: u8) -> (TransferId, Received) {
     let saved_as = Name::parse(format!("d/{n}").as_bytes()).unwrap();
-    (id(n), Received { hash: [n; 32], saved_as })
+    (id(n), Received { hash: [n; 32], saved_as, checked: n.is_multiple_of(2) })
 }
 
 fn state() -> (tempfile::TempDir, StateDir) {
@@ -27,15 +27,47 @@ const DELIVERED: Delivered =
 fn committed_entries_are_received_until_forgotten() {
     let (_base, state) = state();
     let ledger = Ledger::open(&state).unwrap();
-    ledger.committing(&[entry(1), entry(2), entry(3)], &[]).unwrap();
+    ledger.committing(&[entry(1), entry(2), entry(3)], &[], &[]).unwrap();
     assert_eq!(ledger.received(id(1)).unwrap(), None);
-    ledger.committed(&[entry(1), entry(2)], &[]).unwrap();
+    ledger.committed(&[entry(1), entry(2)], &[], &[]).unwrap();
     ledger.not_committed(&[id(3)]).unwrap();
     assert_eq!([id(1), id(3)].map(|id| ledger.received(id).unwrap()), [Some(entry(1).1), None]);
-    ledger.committing(&[entry(4)], &[]).unwrap();
+    ledger.committing(&[entry(4)], &[], &[]).unwrap();
     assert_eq!(ledger.forget(&[id(1), id(4), id(5)]).unwrap(), [id(4), id(5)]);
     assert_eq!(ledger.received(id(1)).unwrap(), None);
     assert!(ledger.unfinished().unwrap().is_empty());
+}
+
+fn hook(n: u8) -> PendingHook {
+    let (transfer, Received { hash, saved_as, .. }) = entry(n);
+    let modified = Timestamp { seconds: -1, nanos: 999_999_999 };
+    PendingHook { transfer, size: 5, hash, modified, peer: "bob".into(), saved_as }
+}
+
+#[test]
+fn a_pending_hook_survives_until_it_is_done() {
+    let (_base, state) = state();
+    let ledger = Ledger::open(&state).unwrap();
+    let entries = [entry(1), entry(2), entry(3)];
+    ledger.committing(&entries, &[], &[hook(1), hook(2), hook(3)]).unwrap();
+    ledger.committed(&entries[..2], &[], &[]).unwrap();
+    // The third one is refused.
+    ledger.not_committed(&[id(3)]).unwrap();
+    // The sender is done with it, and its hook is still to be run.
+    ledger.forget(&[id(1)]).unwrap();
+    drop(ledger);
+    let ledger = Ledger::open(&state).unwrap();
+    assert_eq!(ledger.pending_hooks().unwrap(), [id(1), id(2)]);
+    assert_eq!(ledger.pending_hook(id(1)).unwrap(), Some(hook(1)));
+    assert_eq!(ledger.received(id(1)).unwrap(), None);
+    let name = Name::parse(b"d/1 (1)").unwrap();
+    ledger.rename_hook(id(1), &name).unwrap();
+    ledger.rename_hook(id(9), &name).unwrap();
+    assert_eq!(ledger.pending_hook(id(1)).unwrap().unwrap().saved_as, name);
+    ledger.hook_is_done(id(1)).unwrap();
+    assert_eq!(ledger.pending_hooks().unwrap(), [id(2)]);
+    assert!(ledger.unfinished().unwrap().is_empty() && ledger.filling().unwrap().is_empty());
+    assert!(!too_old(&record::encode_hook(&hook(1)), u64::MAX), "it never expires");
 }
 
 #[test]
@@ -43,8 +75,8 @@ fn unfinished_entries_and_the_origin_survive_a_restart() {
     let (base, state) = state();
     let ledger = Ledger::open(&state).unwrap();
     let origin = ledger.origin();
-    ledger.committing(&[entry(1), entry(2)], &[]).unwrap();
-    ledger.committed(&[entry(2)], &[]).unwrap();
+    ledger.committing(&[entry(1), entry(2)], &[], &[]).unwrap();
+    ledger.committed(&[entry(2)], &[], &[]).unwrap();
     ledger.mark_delivered(&[(id(7), DELIVERED), (id(8), Delivered::default())]).unwrap();
     drop(ledger);
     let ledger = Ledger::open(&state).unwrap();
@@ -65,9 +97,9 @@ fn unfinished_entries_and_the_origin_survive_a_restart() {
 fn after_an_error_it_is_opened_again_with_all_entries() {
     let (_base, state) = state();
     let ledger = Ledger::open(&state).unwrap();
-    ledger.committing(&[entry(1), entry(2), entry(3)], &[]).unwrap();
+    ledger.committing(&[entry(1), entry(2), entry(3)], &[], &[]).unwrap();
     // None of these changes is synced, so the opened file has none of them.
-    ledger.committed(&[entry(1), entry(2)], &[]).unwrap();
+    ledger.committed(&[entry(1), entry(2)], &[], &[]).unwrap();
     ledger.forget(&[id(2)]).unwrap();
     for _ in 0..2 {
         ledger.db.fail();
@@ -78,7 +110,7 @@ fn after_an_error_it_is_opened_again_with_all_entries() {
         assert_eq!(ledger.unfinished().unwrap(), [entry(3)]);
     }
     ledger.db.fail();
-    ledger.committed(&[entry(3)], &[]).unwrap();
+    ledger.committed(&[entry(3)], &[], &[]).unwrap();
     assert_eq!(ledger.received(id(3)).unwrap(), Some(entry(3).1));
 }
 
@@ -86,16 +118,16 @@ fn after_an_error_it_is_opened_again_with_all_entries() {
 fn while_it_cannot_be_opened_nothing_is_forgotten() {
     let (base, state) = state();
     let ledger = Ledger::open(&state).unwrap();
-    ledger.committing(&[entry(1), entry(2)], &[]).unwrap();
+    ledger.committing(&[entry(1), entry(2)], &[], &[]).unwrap();
     let (file, aside) = (state.path().join(LEDGER), base.path().join("aside"));
     std::fs::rename(&file, &aside).unwrap();
     ledger.db.fail();
     assert!(matches!(ledger.received(id(1)), Err(StoreError::NotFound { .. })));
     // The first change need not be durable and is kept in memory. The second must be durable: it
     // fails, and is kept in memory as well.
-    ledger.committed(&[entry(1)], &[]).unwrap();
+    ledger.committed(&[entry(1)], &[], &[]).unwrap();
     assert!(ledger.not_committed(&[id(2)]).is_err());
-    assert!(ledger.committing(&[entry(4)], &[]).is_err());
+    assert!(ledger.committing(&[entry(4)], &[], &[]).is_err());
     // No new file is created in its place, and another ledger is not accepted.
     assert!(!file.exists());
     std::fs::rename(&aside, &file).unwrap();
@@ -125,8 +157,8 @@ fn old_entries_are_dropped_and_unfinished_ones_stay() {
 fn a_clock_that_is_years_ahead_forgets_nothing() {
     let (_base, state) = state();
     let ledger = Ledger::open(&state).unwrap();
-    ledger.committing(&[entry(1)], &[]).unwrap();
-    ledger.committed(&[entry(1)], &[]).unwrap();
+    ledger.committing(&[entry(1)], &[], &[]).unwrap();
+    ledger.committed(&[entry(1)], &[], &[]).unwrap();
     drop(ledger);
     // The file's time says that the last run was ten years ago, as after a jump of the clock.
     let path = state.path().join(LEDGER);
@@ -141,9 +173,9 @@ fn a_clock_that_is_years_ahead_forgets_nothing() {
 fn sample(state: &StateDir) -> Vec<u8> {
     let ledger = Ledger::open(state).unwrap();
     for n in 0..=255 {
-        ledger.committing(&[entry(n)], &[]).unwrap();
+        ledger.committing(&[entry(n)], &[], &[]).unwrap();
     }
-    ledger.committed(&(0..200).map(entry).collect::<Vec<_>>(), &[]).unwrap();
+    ledger.committed(&(0..200).map(entry).collect::<Vec<_>>(), &[], &[]).unwrap();
     ledger.mark_delivered(&[(id(1), DELIVERED)]).unwrap();
     drop(ledger);
     std::fs::read(state.path().join(LEDGER)).unwrap()
@@ -157,8 +189,8 @@ fn survives(state: &StateDir, bytes: &[u8]) -> bool {
         let found = ledger.received(id(n)).unwrap();
         assert!(found.is_none() || found == Some(entry(n).1), "{n}");
     }
-    ledger.committing(&[entry(3)], &[]).unwrap();
-    ledger.committed(&[entry(3)], &[]).unwrap();
+    ledger.committing(&[entry(3)], &[], &[]).unwrap();
+    ledger.committed(&[entry(3)], &[], &[]).unwrap();
     assert_eq!(ledger.received(id(3)).unwrap(), Some(entry(3).1));
     if let Some(aside) = ledger.moved_aside() {
         assert_eq!(std::fs::read(aside).unwrap().len(), bytes.len());
@@ -200,7 +232,7 @@ fn entries_that_are_never_forgotten_are_limited_in_number() {
     let (_base, state) = state();
     let mut ledger = Ledger::open(&state).unwrap();
     ledger.max_entries = 3;
-    ledger.committed(&[entry(1), entry(2), entry(3)], &[]).unwrap();
+    ledger.committed(&[entry(1), entry(2), entry(3)], &[], &[]).unwrap();
     assert!(matches!(ledger.received(id(4)), Err(StoreError::LedgerFull { .. })));
     assert_eq!(ledger.received(id(3)).unwrap(), Some(entry(3).1));
     ledger.forget(&[id(3)]).unwrap();
@@ -220,8 +252,8 @@ fn works_until_it_is_killed() {
         let batch: Vec<_> =
             (0..n % 40).map(|k| (id_of(n % 7 * 50 + k), entry(k as u8).1)).collect();
         let ids: Vec<_> = batch.iter().map(|(id, _)| *id).collect();
-        ledger.committing(&batch, &[]).unwrap();
-        ledger.committed(&batch, &[]).unwrap();
+        ledger.committing(&batch, &[], &[]).unwrap();
+        ledger.committed(&batch, &[], &[]).unwrap();
         if n % 3 == 0 {
             ledger.forget(&ids).unwrap();
         }

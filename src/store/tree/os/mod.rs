@@ -134,6 +134,8 @@ recorded! {
     "os.set_meta": set_link(dir: &Dir, leaf: &OsStr, modified: Timestamp) -> ();
     /// A rename that fails with [`std::io::ErrorKind::AlreadyExists`] if the new name is taken.
     "os.rename": rename_new(from: &Dir, old: &OsStr, to: &Dir, new: &OsStr) -> ();
+    /// A second name of a file, in a folder of the program's own.
+    "os.link": link(from: &Dir, old: &OsStr, to: &Dir, new: &OsStr) -> ();
     /// A rename to a free name in a folder of the program's own, where no other program creates
     /// names. The file keeps its inode number. With [`rename_new`] it may not: that falls back to a
     /// second hard link, for which some file systems (sshfs) report another number.

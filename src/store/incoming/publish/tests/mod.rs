@@ -1,6 +1,7 @@
 mod conflicts;
 #[cfg(unix)]
 mod folders;
+mod hooks;
 #[cfg(unix)]
 mod links;
 #[cfg(unix)]
@@ -91,16 +92,27 @@ fn file(n: u8, text: &str, content: &str) -> Arrived {
         offer: offer(n, text, EntryKind::File { size: content.len() as u64 }),
         content: Content::Bytes(Bytes::copy_from_slice(content.as_bytes())),
         hash: *blake3::hash(content.as_bytes()).as_bytes(),
+        hook: ArrivedHook::None,
     }
 }
 
 fn folder(n: u8, text: &str) -> Arrived {
-    Arrived { offer: offer(n, text, EntryKind::Folder), content: Content::Folder, hash: [0; 32] }
+    Arrived {
+        offer: offer(n, text, EntryKind::Folder),
+        content: Content::Folder,
+        hash: [0; 32],
+        hook: ArrivedHook::None,
+    }
 }
 
 fn link(n: u8, text: &str, target: &str) -> Arrived {
     let kind = EntryKind::Link { target: target.into() };
-    Arrived { offer: offer(n, text, kind), content: Content::Link, hash: [0; 32] }
+    Arrived {
+        offer: offer(n, text, kind),
+        content: Content::Link,
+        hash: [0; 32],
+        hook: ArrivedHook::None,
+    }
 }
 
 fn saved(outcome: &Outcome) -> &str {
@@ -223,7 +235,12 @@ fn speed() {
                 let kind = EntryKind::File { size: 4096 };
                 let mut offer = offer(0, &format!("d{}/f{n}", n / 100), kind);
                 offer.id.0[..4].copy_from_slice(&n.wrapping_mul(2_654_435_761).to_be_bytes());
-                Arrived { offer, content: Content::Bytes(content.clone()), hash }
+                Arrived {
+                    offer,
+                    content: Content::Bytes(content.clone()),
+                    hash,
+                    hook: ArrivedHook::None,
+                }
             })
             .collect();
         let begun = SystemTime::now();

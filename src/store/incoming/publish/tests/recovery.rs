@@ -3,7 +3,7 @@
 use super::*;
 
 /// Runs all steps of [`publish`] up to the ledger's "committing".
-fn until_committing(rig: &Rig, arrived: Arrived) {
+pub(super) fn until_committing(rig: &Rig, arrived: Arrived) {
     let mut placer = Placer::new(&rig.incoming, OnConflict::Rename, NumberedFolders::default());
     let mut jobs = vec![stage(&mut placer, arrived, true)];
     sync_stage(&mut placer, &mut jobs, false);

@@ -194,6 +194,10 @@ pub(crate) fn rename_new(from: &Dir, old: &OsStr, to: &Dir, new: &OsStr) -> io::
     }
 }
 
+pub(crate) fn link(from: &Dir, old: &OsStr, to: &Dir, new: &OsStr) -> io::Result<()> {
+    Ok(fs::linkat(from, old, to, new, AtFlags::empty())?)
+}
+
 /// A rename to a free name that no other program creates.
 pub(crate) fn rename_own(from: &Dir, old: &OsStr, to: &Dir, new: &OsStr) -> io::Result<()> {
     rename_over(from, old, to, new)

@@ -212,6 +212,10 @@ pub(crate) fn rename_new(from: &Dir, old: &OsStr, to: &Dir, new: &OsStr) -> io::
     retry(|| renamore::rename_exclusive(&old, &new))
 }
 
+pub(crate) fn link(from: &Dir, old: &OsStr, to: &Dir, new: &OsStr) -> io::Result<()> {
+    from.hard_link(old, to, new)
+}
+
 /// A rename to a free name that no other program creates.
 pub(crate) fn rename_own(from: &Dir, old: &OsStr, to: &Dir, new: &OsStr) -> io::Result<()> {
     rename_new(from, old, to, new)
