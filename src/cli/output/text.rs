@@ -102,7 +102,7 @@ fn take_columns(chars: impl Iterator<Item = char>, room: usize) -> String {
 /// The words of a line in lines of at most `width` columns; those after the first begin with
 /// `indent` spaces more than the first. A line that fits, and a word that is too long, stay whole.
 pub(crate) fn folded(line: &str, width: usize, indent: usize) -> Vec<String> {
-    if console::measure_text_width(line) <= width {
+    if measure_text_width(line) <= width {
         return vec![line.to_owned()];
     }
     let words = line.trim_start_matches(' ');
@@ -110,7 +110,7 @@ pub(crate) fn folded(line: &str, width: usize, indent: usize) -> Vec<String> {
     let mut lines = vec![" ".repeat(first)];
     let (mut columns, mut is_begin) = (first, true);
     for word in words.split(' ') {
-        let word_columns = console::measure_text_width(word);
+        let word_columns = measure_text_width(word);
         if !is_begin && columns + 1 + word_columns > width {
             columns = first + indent;
             lines.push(" ".repeat(columns));

@@ -1,6 +1,6 @@
 //! The end of a program of `--on-received` as a JSON object.
 
-use super::Path;
+use super::PathFields;
 use rft::event::{Event, HookEnd};
 use serde::Serialize;
 
@@ -8,7 +8,7 @@ use serde::Serialize;
 #[derive(Serialize)]
 pub(super) struct HookDone<'a> {
     #[serde(flatten)]
-    path: Path<'a>,
+    path: PathFields<'a>,
     transfer: String,
     size: u64,
     quarantine: bool,
