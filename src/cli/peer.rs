@@ -40,14 +40,14 @@ pub(crate) fn run(line: &CommandLine) -> u8 {
 }
 
 /// The end of a run.
-pub(crate) struct Ended {
+pub(crate) struct RunEnd {
     pub(crate) code: u8,
     /// A file was sent or received, at least in part.
     pub(crate) moved: bool,
 }
 
 /// Runs a peer and prints its events and its end.
-pub(crate) fn launch(mut launch: Launch) -> Ended {
+pub(crate) fn launch(mut launch: Launch) -> RunEnd {
     let show = show(launch.show);
     shutdown::disarm();
     // Before any other thread exists: a thread inherits the sandbox of the one that starts it.
@@ -67,14 +67,14 @@ pub(crate) fn launch(mut launch: Launch) -> Ended {
             let why = cause::of(&error);
             let reason = format!("the output thread cannot be started: {why}");
             super::fail(&Failure::new(exit::UNKNOWN, reason));
-            return Ended { code: exit::UNKNOWN, moved: false };
+            return RunEnd { code: exit::UNKNOWN, moved: false };
         }
     };
     let runtime =
         tokio::runtime::Builder::new_multi_thread().enable_all().thread_name("rft").build();
     let result = match &runtime {
         Ok(runtime) => {
-            let told = Told { output: &output, show, running, moved: moved.clone() };
+            let told = RunObservers { output: &output, show, running, moved: moved.clone() };
             prepared.and_then(|prepared| serve(&launch, prepared, told, runtime))
         }
         Err(error) => Err(unknown(error)),
@@ -99,11 +99,11 @@ pub(crate) fn launch(mut launch: Launch) -> Ended {
     if let Ok(runtime) = runtime {
         runtime.shutdown_timeout(TASKS_TIMEOUT);
     }
-    Ended { code, moved: moved.load(Ordering::Relaxed) }
+    RunEnd { code, moved: moved.load(Ordering::Relaxed) }
 }
 
 /// Those who are told what happens.
-struct Told<'a> {
+struct RunObservers<'a> {
     output: &'a Output,
     show: Show,
     /// Gets the handle once the process has started.
@@ -174,7 +174,7 @@ fn prepare(launch: &mut Launch) -> Result<Prepared, Failure> {
 fn serve(
     launch: &Launch,
     prepared: Prepared,
-    Told { output, show, running, moved }: Told<'_>,
+    RunObservers { output, show, running, moved }: RunObservers<'_>,
     runtime: &Runtime,
 ) -> Result<Finished, Failure> {
     let Prepared { config, port, folders, hooks, control, metrics, password, warnings, sandbox } =

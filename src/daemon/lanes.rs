@@ -13,13 +13,13 @@ const MAX_STREAMS: u32 = 4096;
 
 /// Which entries a task delivers.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Lane {
+pub(super) enum SendLane {
     All,
     /// The urgent ones, which need not wait until one of the others is sent.
     Urgent,
 }
 
-impl Lane {
+impl SendLane {
     /// How many of its entries are read and sent at once.
     pub(super) fn places(self, peer: &Peer) -> usize {
         match self {
@@ -31,13 +31,13 @@ impl Lane {
 
 /// What the tasks that deliver entries of a session share.
 #[derive(Clone)]
-pub(super) struct Sending {
+pub(super) struct SendSlots {
     /// Streams that the peer grants.
     pub(super) streams: Arc<Semaphore>,
     pub(super) compression: Compression,
 }
 
-impl Sending {
+impl SendSlots {
     pub(super) fn new(peer: &Peer, session: &Session) -> Self {
         let streams = Arc::new(Semaphore::new(session.grant().min(MAX_STREAMS) as usize));
         let compression =
@@ -51,16 +51,16 @@ impl Sending {
 pub(super) async fn next(
     peer: &Arc<Peer>,
     streams: &Arc<Semaphore>,
-    lane: Lane,
+    lane: SendLane,
 ) -> Option<(Handed, OwnedSemaphorePermit)> {
     let handed = |item| Handed { item: Some(item), peer: peer.clone() };
     let stream = streams.clone().acquire_owned();
     match lane {
-        Lane::All => {
+        SendLane::All => {
             let stream = stream.await.ok()?;
             Some((handed(peer.outbox.next().await), stream))
         }
-        Lane::Urgent => {
+        SendLane::Urgent => {
             let handed = handed(peer.outbox.next_urgent().await);
             Some((handed, stream.await.ok()?))
         }

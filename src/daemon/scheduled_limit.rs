@@ -20,12 +20,12 @@ const ZONE_INTERVAL: Duration = Duration::from_secs(60);
 /// A rate limit that follows a schedule.
 pub(super) struct ScheduledLimit {
     limit: RateLimit,
-    current: Mutex<Current>,
+    current: Mutex<LimitInForce>,
     /// Notified when the schedule is another one.
     replaced: Notify,
 }
 
-struct Current {
+struct LimitInForce {
     schedule: RateSchedule,
     now: RateInForce,
     /// When `now` was found.
@@ -37,7 +37,7 @@ impl ScheduledLimit {
     pub(super) fn new(limit: RateLimit, schedule: RateSchedule) -> Self {
         let now = schedule.in_force_now();
         limit.set(now.rate.map(NonZeroU64::get));
-        let current = Current { schedule, now, found: (SystemTime::now(), Instant::now()) };
+        let current = LimitInForce { schedule, now, found: (SystemTime::now(), Instant::now()) };
         Self { limit, current: Mutex::new(current), replaced: Notify::new() }
     }
 
@@ -80,7 +80,7 @@ impl ScheduledLimit {
         }
     }
 
-    fn apply(&self, current: &mut Current) {
+    fn apply(&self, current: &mut LimitInForce) {
         let before = std::mem::replace(&mut current.now, current.schedule.in_force_now());
         current.found = (SystemTime::now(), Instant::now());
         let rate = current.now.rate.map(NonZeroU64::get);
@@ -93,7 +93,7 @@ impl ScheduledLimit {
     }
 }
 
-impl Current {
+impl LimitInForce {
     /// Whether the limit may be another one than the one that was found.
     fn is_due(&self) -> bool {
         let (wall, mono) = self.found;

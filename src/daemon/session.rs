@@ -1,7 +1,7 @@
 //! The work of one session: files in both directions, and the control messages.
 
 use super::bottleneck::{Constraints, SAMPLE_INTERVAL};
-use super::lanes::{self, Lane, Sending};
+use super::lanes::{self, SendLane, SendSlots};
 use super::peer::Peer;
 use crate::error::RunError;
 use crate::event::{Cause, Direction, Event};
@@ -47,9 +47,9 @@ pub(super) async fn run(peer: Arc<Peer>, session: Arc<Session>, control: Control
     }
 
     let mut parts = JoinSet::new();
-    let sending = Sending::new(&peer, &session);
-    parts.spawn(send_files(peer.clone(), session.clone(), sending.clone(), Lane::All));
-    parts.spawn(send_files(peer.clone(), session.clone(), sending, Lane::Urgent));
+    let sending = SendSlots::new(&peer, &session);
+    parts.spawn(send_files(peer.clone(), session.clone(), sending.clone(), SendLane::All));
+    parts.spawn(send_files(peer.clone(), session.clone(), sending, SendLane::Urgent));
     parts.spawn(receive_files(peer.clone(), session.clone()));
     parts.spawn(tell_backlog(peer.clone(), session.clone()));
     parts.spawn(tell_forgotten(peer.clone(), session.clone()));
@@ -80,10 +80,10 @@ const RECEIVES_NOTHING: &str =
     "the peer only sends in this session (rft send): what is in Outgoing waits for another one";
 
 /// Delivers the ready entries of the outbox, many at once.
-async fn send_files(peer: Arc<Peer>, session: Arc<Session>, sending: Sending, lane: Lane) {
+async fn send_files(peer: Arc<Peer>, session: Arc<Session>, sending: SendSlots, lane: SendLane) {
     let _guard = session.closes_on_panic();
     let slots = Arc::new(Semaphore::new(lane.places(&peer)));
-    let Sending { streams, compression } = sending;
+    let SendSlots { streams, compression } = sending;
     let mut deliveries = JoinSet::new();
     loop {
         let Ok(slot) = slots.clone().acquire_owned().await else { return };

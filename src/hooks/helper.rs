@@ -2,7 +2,7 @@
 //! reports to its standard output. It ends when its input does: when rft closes the pipe, or dies.
 
 use super::process::HookCommand;
-use super::wire::{Job, Report, read_frame};
+use super::wire::{HookReport, Job, read_frame};
 use std::ffi::{OsStr, OsString};
 use std::io::{self, Write};
 use std::path::{Component, Path, PathBuf};
@@ -136,7 +136,7 @@ impl Helper {
             self.arguments.command.run(job.number, &job.facts, &self.closing)
         } else {
             let end = crate::event::HookEnd::NotStarted("the file is in another folder".into());
-            Report { number: job.number, end, elapsed: Duration::ZERO, output: Vec::new() }
+            HookReport { number: job.number, end, elapsed: Duration::ZERO, output: Vec::new() }
         };
         let mut reports = io::stdout().lock();
         // If rft is gone, the input ends too.

@@ -5,9 +5,9 @@ pub(super) const MAX_OUTPUT: usize = 4096;
 
 /// The last bytes of a stream.
 #[derive(Debug, Default)]
-pub(super) struct Tail(Vec<u8>);
+pub(super) struct OutputTail(Vec<u8>);
 
-impl Tail {
+impl OutputTail {
     /// Takes further bytes of the stream.
     pub(super) fn push(&mut self, bytes: &[u8]) {
         let kept = &bytes[bytes.len().saturating_sub(MAX_OUTPUT)..];
@@ -37,7 +37,7 @@ mod tests {
 
     #[test]
     fn only_the_end_is_kept() {
-        let mut tail = Tail::default();
+        let mut tail = OutputTail::default();
         for byte in 0..10u8 {
             tail.push(&vec![byte; 1000]);
         }

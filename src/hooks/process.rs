@@ -1,8 +1,8 @@
 //! One run of the hook: a process with a group of its own, its output, its time limit and its end.
 
 use super::environment::{self, HookFacts};
-use super::output::Tail;
-use super::wire::Report;
+use super::output::OutputTail;
+use super::wire::HookReport;
 use crate::cause;
 use crate::event::HookEnd;
 use std::ffi::OsString;
@@ -32,13 +32,13 @@ pub(super) struct HookCommand {
 
 impl HookCommand {
     /// Runs the hook once. When `closing` becomes true it is killed.
-    pub(super) fn run(&self, number: u64, facts: &HookFacts, closing: &AtomicBool) -> Report {
+    pub(super) fn run(&self, number: u64, facts: &HookFacts, closing: &AtomicBool) -> HookReport {
         let begun = Instant::now();
         let (end, output) = match self.start(facts) {
             Ok(running) => running.wait(begun + self.timeout, closing),
             Err(error) => (HookEnd::NotStarted(cause::of(&error)), Vec::new()),
         };
-        Report { number, end, elapsed: begun.elapsed(), output }
+        HookReport { number, end, elapsed: begun.elapsed(), output }
     }
 
     fn start(&self, facts: &HookFacts) -> io::Result<RunningHook> {
@@ -60,8 +60,8 @@ impl HookCommand {
 }
 
 /// Reads the output in a thread. The receiver is told of its end.
-fn collect(mut output: io::PipeReader) -> (Arc<Mutex<Tail>>, Receiver<()>) {
-    let tail = Arc::new(Mutex::new(Tail::default()));
+fn collect(mut output: io::PipeReader) -> (Arc<Mutex<OutputTail>>, Receiver<()>) {
+    let tail = Arc::new(Mutex::new(OutputTail::default()));
     let (end, ended) = channel();
     let shared = tail.clone();
     let read = move || {
@@ -79,7 +79,7 @@ fn collect(mut output: io::PipeReader) -> (Arc<Mutex<Tail>>, Receiver<()>) {
 
 struct RunningHook {
     child: Child,
-    tail: Arc<Mutex<Tail>>,
+    tail: Arc<Mutex<OutputTail>>,
     ended: Receiver<()>,
 }
 
@@ -212,7 +212,7 @@ mod tests {
         HookCommand { program: "/bin/sh".into(), arguments, timeout }
     }
 
-    fn run(script: &str, timeout: Duration) -> Report {
+    fn run(script: &str, timeout: Duration) -> HookReport {
         shell(script, timeout).run(1, &facts(b"-rf $(x)"), &NEVER)
     }
 

@@ -4,7 +4,7 @@ use super::environment::HookFacts;
 use super::helper::{HELPER_COMMAND, HelperArguments};
 use super::output::last_line;
 use super::process::{HookCommand, own_group};
-use super::wire::{Job, Report, read_frame};
+use super::wire::{HookReport, Job, read_frame};
 use crate::cause;
 use crate::config::{Folders, Hooks};
 use crate::event::HookEnd;
@@ -96,13 +96,13 @@ pub(crate) enum Judgement {
 
 /// Runs hooks. Cheap to clone.
 #[derive(Debug, Clone)]
-pub(crate) struct HookRunner(Arc<Shared>);
+pub(crate) struct HookRunner(Arc<RunnerShared>);
 
 #[derive(Debug)]
-struct Shared {
+struct RunnerShared {
     retries: u32,
     input: Mutex<Option<ChildStdin>>,
-    reports: Mutex<HashMap<u64, oneshot::Sender<Report>>>,
+    reports: Mutex<HashMap<u64, oneshot::Sender<HookReport>>>,
     numbers: AtomicU64,
     /// A permit for each hook that may run at once; closed when the process stops.
     slots: Semaphore,
@@ -120,7 +120,7 @@ impl HookRunner {
     /// [`HookError`] if the system gives no thread.
     pub(crate) fn new(hooks: &Hooks, helper: HookHelper) -> Result<Self, HookError> {
         let HookHelper { mut child, input, mut output } = helper;
-        let shared = Arc::new(Shared {
+        let shared = Arc::new(RunnerShared {
             retries: hooks.retries,
             input: Mutex::new(Some(input)),
             reports: Mutex::default(),
@@ -133,7 +133,7 @@ impl HookRunner {
         let told = shared.clone();
         let read = move || {
             while let Ok(Some(frame)) = read_frame(&mut output) {
-                let Ok(report) = Report::parse(&frame) else { break };
+                let Ok(report) = HookReport::parse(&frame) else { break };
                 if let Some(waiter) = told.reports().remove(&report.number) {
                     // The waiter may have been dropped with the runtime.
                     let _ = waiter.send(report);
@@ -186,7 +186,7 @@ impl HookRunner {
                 return Judgement::HelperGone;
             };
             drop(slot);
-            let Report { end, elapsed, output, .. } = report;
+            let HookReport { end, elapsed, output, .. } = report;
             let (attempt, path) = (facts.attempt, &facts.name);
             // The log escapes it.
             let (seconds, shown) = (elapsed.as_secs_f64(), String::from_utf8_lossy(&output));
@@ -206,17 +206,17 @@ impl HookRunner {
     }
 
     /// Runs the hook once; `None` if the helper is gone.
-    async fn run(&self, facts: HookFacts) -> Option<Report> {
+    async fn run(&self, facts: HookFacts) -> Option<HookReport> {
         let shared = &self.0;
         let number = shared.numbers.fetch_add(1, Ordering::Relaxed);
         let (report, reported) = oneshot::channel();
         let job = Job { number, facts };
         let Some(frame) = job.to_frame() else {
             let end = HookEnd::NotStarted("its path is too long, or not Unicode".into());
-            return Some(Report { number, end, elapsed: Duration::ZERO, output: Vec::new() });
+            return Some(HookReport { number, end, elapsed: Duration::ZERO, output: Vec::new() });
         };
         shared.reports().insert(number, report);
-        let _running = Running::count(&shared.running);
+        let _running = RunningCount::count(&shared.running);
         let writer = shared.clone();
         // A full pipe blocks until the helper reads.
         let written = tokio::task::spawn_blocking(move || match &mut *writer.input() {
@@ -255,8 +255,8 @@ impl HookRunner {
     }
 }
 
-impl Shared {
-    fn reports(&self) -> MutexGuard<'_, HashMap<u64, oneshot::Sender<Report>>> {
+impl RunnerShared {
+    fn reports(&self) -> MutexGuard<'_, HashMap<u64, oneshot::Sender<HookReport>>> {
         self.reports.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -266,16 +266,16 @@ impl Shared {
 }
 
 /// Counts a hook while it runs.
-struct Running<'a>(&'a AtomicUsize);
+struct RunningCount<'a>(&'a AtomicUsize);
 
-impl<'a> Running<'a> {
+impl<'a> RunningCount<'a> {
     fn count(running: &'a AtomicUsize) -> Self {
         running.fetch_add(1, Ordering::Relaxed);
         Self(running)
     }
 }
 
-impl Drop for Running<'_> {
+impl Drop for RunningCount<'_> {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Ordering::Relaxed);
     }

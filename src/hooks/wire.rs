@@ -28,7 +28,7 @@ pub(super) struct Job {
 
 /// The end of one run.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Report {
+pub(crate) struct HookReport {
     pub(super) number: u64,
     pub(crate) end: HookEnd,
     pub(crate) elapsed: Duration,
@@ -104,7 +104,7 @@ impl Job {
     }
 }
 
-impl Report {
+impl HookReport {
     pub(super) fn to_frame(&self) -> Vec<u8> {
         framed(|out| {
             out.put_u64(self.number);
@@ -171,9 +171,13 @@ mod tests {
             HookEnd::TimedOut,
             HookEnd::NotStarted("no".into()),
         ] {
-            let report =
-                Report { number: 1, end, elapsed: Duration::from_micros(5), output: vec![0xff; 9] };
-            assert_eq!(Report::parse(&report.to_frame()[4..]), Ok(report));
+            let report = HookReport {
+                number: 1,
+                end,
+                elapsed: Duration::from_micros(5),
+                output: vec![0xff; 9],
+            };
+            assert_eq!(HookReport::parse(&report.to_frame()[4..]), Ok(report));
         }
     }
 

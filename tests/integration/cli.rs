@@ -367,6 +367,7 @@ fn every_thread_is_confined_to_the_folders() {
 
 /// A panic in the task of one connection, session or file ends only that task. Both peers stay up.
 #[cfg(feature = "failpoints")]
+#[cfg(unix)]
 #[test]
 fn a_panic_in_one_task_leaves_the_peers_up() {
     // The second peer dials the first and sends to it.

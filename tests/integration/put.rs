@@ -85,6 +85,7 @@ fn without_a_peer_the_file_waits_and_its_name_is_taken() {
     assert_eq!(names(&pair.b.incoming()), ["d", "f.txt"]);
 }
 
+#[cfg(unix)]
 #[test]
 fn a_kill_before_the_rename_sends_nothing_and_is_cleaned_up() {
     let pair = Pair::new();

@@ -148,8 +148,15 @@ pub(crate) struct Options {
     #[arg(long, help_heading = "Password", hide_short_help = true)]
     exit_on_auth_failure: bool,
 
-    /// What to do with a file in Outgoing when the peer has it durably
-    #[arg(long, value_name = "WHAT", value_enum, default_value_t, help_heading = "Files")]
+    /// What to do with a file that the peer has: delete, keep or archive it
+    #[arg(
+        long,
+        value_name = "WHAT",
+        value_enum,
+        default_value_t,
+        hide_possible_values = true,
+        help_heading = "Files"
+    )]
     after_send: AfterSendArg,
     /// If a name is taken in Incoming: keep both, replace, or skip
     #[arg(

@@ -13,7 +13,7 @@ use super::{host, passphrase, peer};
 use rft::Name;
 use rft::config::{AfterSend, Config, Exchange, Folders, OnConflict, PeerAddress, TempNames};
 use source::{STDIN, Wanted};
-use state::{Claim, States};
+use state::{StateClaim, States};
 use std::fs;
 use std::io::{self, Write};
 use std::path::Path;
@@ -28,8 +28,8 @@ const PASSWORD: &str = "password";
 
 /// `rft send FILE... PEER PORT`.
 pub(crate) fn send(args: &SendArgs) -> ExitCode {
-    let begun =
-        Sending::of(args).and_then(|sending| Ok((States::open(&sending.wanted.paths())?, sending)));
+    let begun = NamedFiles::of(args)
+        .and_then(|sending| Ok((States::open(&sending.wanted.paths())?, sending)));
     let (states, sending) = match begun {
         Ok(begun) => begun,
         Err(failure) => return refused(&args.once, failure),
@@ -71,7 +71,7 @@ fn refused(args: &OnceArgs, failure: Failure) -> ExitCode {
 }
 
 /// Runs the peer. Its state is removed unless it is needed to resume.
-fn run(args: &OnceArgs, launch: Result<Launch, Failure>, claim: Claim<'_>) -> ExitCode {
+fn run(args: &OnceArgs, launch: Result<Launch, Failure>, claim: StateClaim<'_>) -> ExitCode {
     let launch = launch.unwrap_or_else(|failure| Launch::failed(show(args), failure));
     let ended = peer::launch(launch);
     if ended.code == exit::DONE || (claim.is_new && !ended.moved) {
@@ -81,12 +81,12 @@ fn run(args: &OnceArgs, launch: Result<Launch, Failure>, claim: Claim<'_>) -> Ex
 }
 
 /// What `rft send` is asked for.
-struct Sending {
+struct NamedFiles {
     wanted: Wanted,
     peer: PeerAddress,
 }
 
-impl Sending {
+impl NamedFiles {
     fn of(args: &SendArgs) -> Result<Self, Failure> {
         let (files, peer) = args.files_and_peer()?;
         let password = args.once.password_file.as_deref();
@@ -98,7 +98,12 @@ impl Sending {
         Ok(Self { wanted: Wanted::of(files, args.as_name.as_deref())?, peer })
     }
 
-    fn launch(self, args: &SendArgs, claim: &Claim<'_>, states: &Path) -> Result<Launch, Failure> {
+    fn launch(
+        self,
+        args: &SendArgs,
+        claim: &StateClaim<'_>,
+        states: &Path,
+    ) -> Result<Launch, Failure> {
         let port = self.peer.port;
         let source = self.wanted.prepare(claim)?;
         let own = Folders::in_dir(claim.path());
@@ -125,7 +130,7 @@ fn receiving(
     args: &ReceiveArgs,
     port: u16,
     into: &Path,
-    claim: &Claim<'_>,
+    claim: &StateClaim<'_>,
     states: &Path,
 ) -> Result<Launch, Failure> {
     let state = claim.path().to_owned();
@@ -206,7 +211,7 @@ fn key_of(args: &SendArgs) -> String {
 
 /// The password that was made for this exchange, or a fresh one. The same command has the same: the
 /// receiver may still wait with it.
-fn phrase(claim: &Claim<'_>) -> Result<Zeroizing<String>, Failure> {
+fn phrase(claim: &StateClaim<'_>) -> Result<Zeroizing<String>, Failure> {
     let path = claim.path().join(PASSWORD);
     if let Ok(known) = fs::read_to_string(&path).map(Zeroizing::new)
         && !known.is_empty()

@@ -1,6 +1,6 @@
 //! What `rft send` sends: files where they are, or copies of them.
 
-use super::state::Claim;
+use super::state::StateClaim;
 use crate::cli::exit::{self, Failure};
 use rft::cause;
 use rft::put::{PutFile, PutStep, put};
@@ -57,8 +57,8 @@ impl Wanted {
             })?;
             return Ok(Self::Stdin(name));
         }
-        let found: Vec<Found> =
-            files.iter().map(|file| Found::at(Path::new(file))).collect::<Result<_, _>>()?;
+        let found: Vec<NamedSource> =
+            files.iter().map(|file| NamedSource::at(Path::new(file))).collect::<Result<_, _>>()?;
         if let (None, Some(folder)) = (&as_name, common_folder(&found)) {
             let names = found.into_iter().map(|found| found.name).collect();
             return Ok(Self::InPlace { folder, names });
@@ -71,7 +71,7 @@ impl Wanted {
                 )));
             }
         }
-        let named = |found: Found| PutFile {
+        let named = |found: NamedSource| PutFile {
             source: found.path,
             name: as_name.clone().unwrap_or(found.name),
         };
@@ -94,7 +94,7 @@ impl Wanted {
     ///
     /// # Errors
     /// Exit code 1 if they cannot be copied.
-    pub(super) fn prepare(self, claim: &Claim<'_>) -> Result<Source, Failure> {
+    pub(super) fn prepare(self, claim: &StateClaim<'_>) -> Result<Source, Failure> {
         let top = |name: Name| {
             std::iter::successors(Some(name), Name::parent).last().into_iter().collect()
         };
@@ -117,14 +117,14 @@ impl Wanted {
 }
 
 /// A file or folder that the user named.
-struct Found {
+struct NamedSource {
     path: PathBuf,
     folder: PathBuf,
     name: Name,
     is_link: bool,
 }
 
-impl Found {
+impl NamedSource {
     fn at(file: &Path) -> Result<Self, Failure> {
         let shown = escape(file.as_os_str().as_encoded_bytes());
         let failed = |error: io::Error| {
@@ -152,7 +152,7 @@ impl Found {
 }
 
 /// The folder that all files are in under their own names.
-fn common_folder(found: &[Found]) -> Option<PathBuf> {
+fn common_folder(found: &[NamedSource]) -> Option<PathBuf> {
     let folder = &found.first()?.folder;
     let fits = found.iter().all(|found| !found.is_link && found.folder == *folder);
     fits.then(|| folder.clone())

@@ -64,7 +64,7 @@ impl States {
     ///
     /// # Errors
     /// Exit code 16 while another process has it, or if it cannot be used.
-    pub(super) fn claim_sending(&self, key: &str) -> Result<Claim<'_>, Failure> {
+    pub(super) fn claim_sending(&self, key: &str) -> Result<StateClaim<'_>, Failure> {
         let dir = self.0.join(format!("{SENDING}{key}"));
         self.claim(dir, None, "the same command runs already; let it finish, or stop it first")
     }
@@ -73,7 +73,7 @@ impl States {
     ///
     /// # Errors
     /// As of [`States::claim_sending`].
-    pub(super) fn claim_receiving(&self, into: &Path) -> Result<Claim<'_>, Failure> {
+    pub(super) fn claim_receiving(&self, into: &Path) -> Result<StateClaim<'_>, Failure> {
         let dir = into.join(RECEIVING);
         let key = blake3::hash(dir.as_os_str().as_encoded_bytes()).to_hex();
         let note = self.0.join(format!("{NOTE}{}", &key[..16]));
@@ -82,7 +82,12 @@ impl States {
         self.claim(dir, Some(note), busy)
     }
 
-    fn claim(&self, dir: PathBuf, note: Option<PathBuf>, busy: &str) -> Result<Claim<'_>, Failure> {
+    fn claim(
+        &self,
+        dir: PathBuf,
+        note: Option<PathBuf>,
+        busy: &str,
+    ) -> Result<StateClaim<'_>, Failure> {
         let _guard = self.guard();
         self.sweep();
         let is_new = private_folder(&dir).map_err(|error| unusable(&dir, &error))?;
@@ -93,7 +98,7 @@ impl States {
         match lock_claim(&dir) {
             Ok(Some(file)) => {
                 let _ = file.set_modified(SystemTime::now());
-                Ok(Claim { states: self, dir, note, file, is_new })
+                Ok(StateClaim { states: self, dir, note, file, is_new })
             }
             Ok(None) => Err(Failure::new(exit::FOLDERS, busy)),
             Err(error) => Err(unusable(&dir, &error)),
@@ -132,7 +137,7 @@ impl States {
 }
 
 /// A claimed state folder.
-pub(super) struct Claim<'a> {
+pub(super) struct StateClaim<'a> {
     states: &'a States,
     dir: PathBuf,
     note: Option<PathBuf>,
@@ -141,7 +146,7 @@ pub(super) struct Claim<'a> {
     pub(super) is_new: bool,
 }
 
-impl Claim<'_> {
+impl StateClaim<'_> {
     pub(super) fn path(&self) -> &Path {
         &self.dir
     }

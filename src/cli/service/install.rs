@@ -1,7 +1,7 @@
 //! `rft service install`: checks what the service needs, writes its unit, starts it, and waits until
 //! it is ready. If it does not start, all of that is undone.
 
-use super::peer_line::{PasswordFile, PeerLine, Typed};
+use super::peer_line::{PasswordFile, PeerLine, TypedWords};
 use super::scope::Scope;
 use super::systemctl::{Properties, Systemctl, answer, meaning, run as run_command};
 use super::unit::{self, Values};
@@ -86,7 +86,7 @@ pub(super) fn run(args: &ServiceArgs, scope: &Scope) -> Result<(), Failure> {
 }
 
 fn plan<'a>(args: &'a ServiceArgs, scope: &'a Scope) -> Result<Plan<'a>, Failure> {
-    let typed = Typed::read(&args.words)?;
+    let typed = TypedWords::read(&args.words)?;
     let name = match &args.name {
         Some(name) => name::checked(name)?,
         None => name::of_peer(&typed.host),

@@ -52,30 +52,30 @@ pub(super) fn last(log: &Path, running: bool) -> Option<PastEnd> {
 fn last_in(text: &str, running: bool) -> Option<PastEnd> {
     let mut lines = text.lines().rev().filter_map(mark);
     if running {
-        lines.find(|(_, mark)| *mark == Mark::Began)?;
+        lines.find(|(_, mark)| *mark == RunMark::Began)?;
     }
     let (time, mark) = lines.next()?;
     let time = time.to_owned();
     Some(match mark {
-        Mark::Began => PastEnd::Cut { began: time },
-        Mark::Ended { code, reason } => PastEnd::Ended { time, code, reason },
+        RunMark::Began => PastEnd::Cut { began: time },
+        RunMark::Ended { code, reason } => PastEnd::Ended { time, code, reason },
     })
 }
 
 /// The begin or the end of a run.
 #[derive(Debug, PartialEq, Eq)]
-enum Mark {
+enum RunMark {
     Began,
     Ended { code: u8, reason: String },
 }
 
 /// The time of a line, and what it says of a run.
-fn mark(line: &str) -> Option<(&str, Mark)> {
+fn mark(line: &str) -> Option<(&str, RunMark)> {
     let (time, rest) = line.split_once(' ')?;
     let (_, rest) = rest.trim_start().split_once(' ')?;
     let (target, message) = rest.split_once(": ")?;
     match target {
-        "rft::cli::peer" if message.starts_with("started ") => Some((time, Mark::Began)),
+        "rft::cli::peer" if message.starts_with("started ") => Some((time, RunMark::Began)),
         "rft::event" => {
             let fields = message.strip_prefix("ended ")?;
             let (code, text) = match fields.strip_prefix("code=") {
@@ -88,7 +88,7 @@ fn mark(line: &str) -> Option<(&str, Mark)> {
             let (_, reason) = text.split_once('=')?;
             let quoted = reason.strip_prefix('"').and_then(|reason| reason.strip_suffix('"'));
             let reason = quoted.unwrap_or(reason).replace("\\\"", "\"");
-            Some((time, Mark::Ended { code, reason }))
+            Some((time, RunMark::Ended { code, reason }))
         }
         _ => None,
     }

@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 
 /// The words that were typed.
 #[derive(Debug)]
-pub(super) struct Typed {
+pub(super) struct TypedWords {
     words: Vec<OsString>,
     /// `--password-file`.
     password: Option<PathBuf>,
@@ -42,7 +42,7 @@ pub(super) enum PasswordFile {
     InConfig(PathBuf),
 }
 
-impl Typed {
+impl TypedWords {
     /// Reads the words.
     ///
     /// # Errors
@@ -180,7 +180,7 @@ mod tests {
 
     fn line(words: &str) -> Result<PeerLine, Failure> {
         let words: Vec<OsString> = words.split(' ').map(OsString::from).collect();
-        Typed::read(&words)?.in_folder(Path::new("/srv/rft/bob"))
+        TypedWords::read(&words)?.in_folder(Path::new("/srv/rft/bob"))
     }
 
     #[test]

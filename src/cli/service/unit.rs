@@ -57,7 +57,7 @@ fn lines_for(line: &str, values: &Values<'_>) -> Result<Vec<String>, Failure> {
     let (key, _) = line.split_once('=').unwrap_or((line, ""));
     let with = |value: String| Ok(vec![format!("{key}={value}")]);
     let paths = || {
-        let quoted = values.folders.iter().map(|path| quoted(path.as_os_str(), Place::Path));
+        let quoted = values.folders.iter().map(|path| quoted(path.as_os_str(), WordPlace::Path));
         quoted.collect::<Result<Vec<_>, _>>().map(|paths| paths.join(" "))
     };
     match key {
@@ -65,16 +65,16 @@ fn lines_for(line: &str, values: &Values<'_>) -> Result<Vec<String>, Failure> {
         "LoadCredential" => match values.password {
             None => Ok(Vec::new()),
             // The rest of the line is the path, without quotes.
-            Some(path) => with(format!("password:{}", escaped(path.as_os_str(), Place::Path)?)),
+            Some(path) => with(format!("password:{}", escaped(path.as_os_str(), WordPlace::Path)?)),
         },
         "ExecStart" => {
-            let mut words = vec![quoted(values.program.as_os_str(), Place::Path)?];
+            let mut words = vec![quoted(values.program.as_os_str(), WordPlace::Path)?];
             for word in values.words {
-                words.push(quoted(word, Place::Word)?);
+                words.push(quoted(word, WordPlace::Word)?);
             }
             with(words.join(" "))
         }
-        "User" => with(quoted(OsStr::new(values.user), Place::Path)?),
+        "User" => with(quoted(OsStr::new(values.user), WordPlace::Path)?),
         "RequiresMountsFor" | "ReadWritePaths" => with(paths()?),
         // The folders are mounted writable on top of it.
         "ProtectHome" if values.folders.iter().any(|path| is_in_a_home(path)) => {
@@ -96,13 +96,13 @@ pub(super) fn is_in_a_home(path: &Path) -> bool {
 
 /// Where a word stands; a variable is replaced in the words of a program only.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Place {
+enum WordPlace {
     Path,
     Word,
 }
 
 /// A word in quotes, if it needs them.
-fn quoted(word: &OsStr, place: Place) -> Result<String, Failure> {
+fn quoted(word: &OsStr, place: WordPlace) -> Result<String, Failure> {
     let escaped = escaped(word, place)?;
     let plain = |b: u8| b.is_ascii_alphanumeric() || b"-_./:=@+,%".contains(&b);
     if !escaped.is_empty() && escaped.bytes().all(plain) {
@@ -111,7 +111,7 @@ fn quoted(word: &OsStr, place: Place) -> Result<String, Failure> {
     Ok(format!("\"{}\"", escaped.replace('\\', r"\\").replace('"', "\\\"")))
 }
 
-fn escaped(word: &OsStr, place: Place) -> Result<String, Failure> {
+fn escaped(word: &OsStr, place: WordPlace) -> Result<String, Failure> {
     let text = word.to_str().filter(|text| !text.chars().any(char::is_control));
     let Some(text) = text else {
         return Err(Failure::usage(format!(
@@ -120,7 +120,7 @@ fn escaped(word: &OsStr, place: Place) -> Result<String, Failure> {
         )));
     };
     let text = text.replace('%', "%%");
-    Ok(if place == Place::Word { text.replace('$', "$$") } else { text })
+    Ok(if place == WordPlace::Word { text.replace('$', "$$") } else { text })
 }
 
 /// The words of the peer in a unit of this name, also in one from the template: those after the

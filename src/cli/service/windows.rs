@@ -5,7 +5,7 @@ mod record;
 mod run;
 
 use super::past::{self, PastEnd};
-use super::peer_line::{PasswordFile, PeerLine, Typed};
+use super::peer_line::{PasswordFile, PeerLine, TypedWords};
 use super::{name, needs, rows};
 use crate::cli::args::service::{ServiceAction, ServiceArgs};
 use crate::cli::exit::{self, Failure};
@@ -49,7 +49,7 @@ fn base() -> PathBuf {
 }
 
 fn install(args: &ServiceArgs) -> Result<(), Failure> {
-    let typed = Typed::read(&args.words)?;
+    let typed = TypedWords::read(&args.words)?;
     let name = match &args.name {
         Some(name) => name::checked(name)?,
         None => name::of_peer(&typed.host),

@@ -39,7 +39,7 @@ pub(super) enum Mode {
 
 /// What the last key did, for a line.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Said {
+pub(super) struct KeyAnswer {
     pub(super) text: String,
     pub(super) is_error: bool,
 }
@@ -57,7 +57,7 @@ pub(super) enum Deed {
 pub(super) struct Keys {
     pub(super) mode: Mode,
     pub(super) selected: Option<RowKey>,
-    pub(super) said: Option<Said>,
+    pub(super) said: Option<KeyAnswer>,
 }
 
 impl Keys {
@@ -106,7 +106,7 @@ impl Keys {
             Err(reason) => Err(reason),
         };
         let is_error = text.is_err();
-        self.said = Some(Said { text: text.unwrap_or_else(|reason| reason), is_error });
+        self.said = Some(KeyAnswer { text: text.unwrap_or_else(|reason| reason), is_error });
     }
 
     fn command(&mut self, code: KeyCode, status: Option<&Status>) -> Deed {
@@ -205,12 +205,12 @@ impl Keys {
     }
 
     fn say(&mut self, text: &str) -> Deed {
-        self.said = Some(Said { text: text.to_owned(), is_error: false });
+        self.said = Some(KeyAnswer { text: text.to_owned(), is_error: false });
         Deed::Nothing
     }
 
     fn refuse(&mut self, text: &str) -> Deed {
-        self.said = Some(Said { text: text.to_owned(), is_error: true });
+        self.said = Some(KeyAnswer { text: text.to_owned(), is_error: true });
         Deed::Nothing
     }
 

@@ -13,7 +13,7 @@ use super::output::clock::Clock;
 use super::shutdown::{Signal, Signals};
 use super::status::{self, connect, failed};
 use curve::Curves;
-use keys::{Deed, Keys, Said};
+use keys::{Deed, KeyAnswer, Keys};
 use ratatui::DefaultTerminal;
 use ratatui::crossterm::event::{self, Event, KeyEvent, KeyEventKind};
 use rft::Status;
@@ -107,7 +107,7 @@ impl Top<'_> {
                     Deed::Leave => return Ok(()),
                     Deed::Ask(request) => {
                         self.keys.said =
-                            Some(Said { text: keys::doing(&request), is_error: false });
+                            Some(KeyAnswer { text: keys::doing(&request), is_error: false });
                         self.draw(terminal).map_err(|error| on_screen(&error))?;
                         self.steer(&request);
                     }

@@ -344,7 +344,7 @@ pub(super) mod tests {
             }
             let said =
                 "a long sentence that does not fit into one line of a narrow terminal at all";
-            let said = super::super::keys::Said { text: said.into(), is_error: true };
+            let said = super::super::keys::KeyAnswer { text: said.into(), is_error: true };
             let keys = Keys { said: Some(said), ..Keys::default() };
             let shown = screen_with(keys, Some(&status), None, width, 30);
             assert!(shown[29].ends_with("all"), "{shown:#?}");

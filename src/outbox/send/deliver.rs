@@ -40,13 +40,13 @@ const PROGRESS_INTERVAL: Duration = Duration::from_millis(200);
 const _: () = assert!(FILE_CHUNK.bytes() as usize == CHUNK_SIZE);
 
 /// A delivery's place among those that are read and sent at once.
-struct Slot<'a> {
+struct DeliverySlot<'a> {
     permit: OwnedSemaphorePermit,
     /// Whether all of the entry has left.
     is_whole: &'a AtomicBool,
 }
 
-impl Slot<'_> {
+impl DeliverySlot<'_> {
     /// The stream has taken the last record.
     fn leave(self) {
         self.is_whole.store(true, Ordering::Relaxed);
@@ -97,7 +97,7 @@ impl Delivery {
     ) -> Result<Receipt, DeliverError> {
         let (mut send, sealer) = writer.into_parts();
         let is_whole = AtomicBool::new(false);
-        let slot = Slot { permit: slot, is_whole: &is_whole };
+        let slot = DeliverySlot { permit: slot, is_whole: &is_whole };
         let delivery = self.entry(item, &mut send, sealer, reader, slot, compression);
         let result = tokio::select! {
             biased;
@@ -154,7 +154,7 @@ impl Delivery {
         send: &mut SendHalf,
         sealer: Sealer,
         reader: RecordReader,
-        slot: Slot<'_>,
+        slot: DeliverySlot<'_>,
         compression: Compression,
     ) -> Result<Receipt, DeliverError> {
         match &item.kind {
@@ -181,7 +181,7 @@ impl Delivery {
         send: &mut SendHalf,
         mut sealer: Sealer,
         reader: RecordReader,
-        slot: Slot<'_>,
+        slot: DeliverySlot<'_>,
     ) -> Result<Receipt, DeliverError> {
         let offer = seal_offer(item, true, &mut sealer)?;
         self.started(item, 0);
@@ -202,7 +202,7 @@ impl Delivery {
         send: &mut SendHalf,
         sealer: Sealer,
         reader: RecordReader,
-        slot: Slot<'_>,
+        slot: DeliverySlot<'_>,
         compression: Compression,
     ) -> Result<Receipt, DeliverError> {
         let mut waits = self.meter.enter(Stage::Source);
@@ -232,7 +232,7 @@ impl Delivery {
         send: &mut SendHalf,
         mut sealer: Sealer,
         mut reader: RecordReader,
-        slot: Slot<'_>,
+        slot: DeliverySlot<'_>,
         compression: Compression,
     ) -> Result<Receipt, DeliverError> {
         let (folder, opened) = (self.folder.clone(), item.clone());

@@ -258,6 +258,6 @@ fn refusals_tell_whether_another_attempt_may_succeed() {
     assert_eq!(of(R::is_in_the_way), [R::Conflict, R::InTheWay]);
     assert_eq!(
         of(R::retry_helps),
-        [R::NoSpace, R::Storage, R::Corrupt, R::Busy, R::Stopping, R::Full]
+        [R::NoSpace, R::Storage, R::Corrupt, R::Busy, R::Stopping, R::Full, R::Unchecked]
     );
 }

@@ -2,6 +2,7 @@
 
 use super::put;
 use crate::harness::peer::Pair;
+use crate::harness::until;
 use rustix::process::Signal;
 use std::fs;
 
@@ -16,6 +17,12 @@ fn the_log_has_every_file_and_session_and_v_prints_nothing_twice() {
     a.waits_for("file_failed", |event| event["path"] == "too large");
     a.has_or_waits_for("warning", |event| event["path"] == "outside");
     a.signal(Signal::USR1);
+    // The state must not name the next file.
+    let reported = || {
+        let log = fs::read_to_string(pair.a.state().join("rft.log")).unwrap();
+        log.contains("state of rft")
+    };
+    until("the state is in the log", reported);
     put(&pair.a, "g.txt", "more");
     b.waits_for("file_done", |event| event["path"] == "g.txt");
     b.stop();

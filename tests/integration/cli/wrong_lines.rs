@@ -187,6 +187,7 @@ fn a_missing_port_is_an_exit_event_with_json() {
     assert!(event["reason"].as_str().unwrap().ends_with("rft bob 4000"), "{event}");
 }
 
+#[cfg(unix)]
 #[test]
 fn the_port_may_stand_beside_the_peer_or_be_an_option() {
     let base = tempfile::tempdir().unwrap();

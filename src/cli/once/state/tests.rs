@@ -18,7 +18,7 @@ fn entries(states: &States) -> Vec<String> {
 }
 
 /// As a peer that has begun and was killed `age` ago.
-fn abandon(claim: Claim<'_>, age: Duration) {
+fn abandon(claim: StateClaim<'_>, age: Duration) {
     let state = claim.path().join(".rft");
     fs::create_dir_all(&state).unwrap();
     fs::write(state.join("ledger.redb"), "").unwrap();
