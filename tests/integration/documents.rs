@@ -11,7 +11,9 @@ use std::process::{Command, Stdio};
 use world::World;
 
 /// Commands that tests of their own run: the word after `rft`, and one of these tests.
-const RUN_ELSEWHERE: [(&str, &str); 2] = [
+const RUN_ELSEWHERE: [(&str, &str); 4] = [
+    ("receive", "files_and_folders_cross_once_and_stay_where_they_are"),
+    ("send", "files_and_folders_cross_once_and_stay_where_they_are"),
     ("service", "a_service_is_installed_shown_and_removed"),
     ("top", "it_shows_the_state_and_leaves_the_terminal_as_it_was"),
 ];

@@ -148,7 +148,7 @@ pub(crate) struct Options {
     #[arg(long, help_heading = "Password", hide_short_help = true)]
     exit_on_auth_failure: bool,
 
-    /// What to do with a file that the peer has: delete, keep or archive it
+    /// What to do with sent files: delete, keep or archive
     #[arg(
         long,
         value_name = "WHAT",

@@ -57,7 +57,7 @@ pub fn is_form(words: &[String]) -> bool {
 fn quote(place: &str, line: &str, block: bool, found: &mut Vec<Quoted>) {
     let text = line.trim();
     // A prompt, or the line of a unit.
-    let command = ["alice$ ", "bob$ ", "$ ", "# ", "ExecStart="]
+    let command = ["alice$ ", "bob$ ", "$ ", "ExecStart="]
         .iter()
         .find_map(|prefix| text.strip_prefix(prefix))
         .unwrap_or(text)

@@ -32,7 +32,17 @@ impl World {
     /// Runs a command in the folder of the running peer, and expects exit code 0.
     pub fn run(&self, words: &[String]) -> Result<(), String> {
         let words: Vec<_> = words.iter().map(|word| self.replaced(word)).collect();
-        let output = rft(&self.pair.a.dir, &words).output().unwrap();
+        let piped =
+            rft(&self.pair.a.dir, &words).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
+        let mut child = piped.unwrap();
+        let deadline = Instant::now() + TIMEOUT;
+        while child.try_wait().unwrap().is_none() {
+            if Instant::now() > deadline {
+                child.kill().unwrap();
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        let output = child.wait_with_output().unwrap();
         if output.status.success() { Ok(()) } else { Err(said(&output)) }
     }
 
@@ -59,6 +69,7 @@ impl World {
                 "9100" => free_port().to_string(),
                 "bob" | "alice" | "bob.example.org" | "alice.example.org" => "127.0.0.2".into(),
                 "bob:4000" => format!("127.0.0.2:{port}"),
+                "/usr/local/bin/unpack" => "unpack".into(),
                 "/srv/rft" => other.a.dir.display().to_string(),
                 _ => word.clone(),
             });
@@ -111,19 +122,31 @@ impl World {
     }
 }
 
-/// Files that the commands name.
+/// Files that the commands name, and programs that need not be installed.
 fn prepare(dir: &Path) {
     fs::write(dir.join("pw"), PASSWORD).unwrap();
     fs::set_permissions(dir.join("pw"), fs::Permissions::from_mode(0o600)).unwrap();
-    for file in ["report.pdf", "notes.txt"] {
+    for file in ["report.pdf", "notes.txt", "fix.tar"] {
         fs::write(dir.join(file), file).unwrap();
     }
     fs::create_dir_all(dir.join("photos")).unwrap();
     fs::write(dir.join("photos/one.jpg"), "x").unwrap();
+    fs::create_dir_all(dir.join("bin")).unwrap();
+    for program in ["clamdscan", "unpack"] {
+        let program = dir.join("bin").join(program);
+        fs::write(&program, "#!/bin/sh\n").unwrap();
+        fs::set_permissions(program, fs::Permissions::from_mode(0o755)).unwrap();
+    }
 }
 
 fn rft(dir: &Path, words: &[String]) -> Command {
     let mut rft = Command::new(env!("CARGO_BIN_EXE_rft"));
+    let path = std::env::join_paths(
+        [dir.join("bin")]
+            .into_iter()
+            .chain(std::env::split_paths(&std::env::var_os("PATH").unwrap())),
+    );
+    rft.env("PATH", path.unwrap());
     rft.args(words).current_dir(dir).stdin(Stdio::null()).env("RFT_PASSWORD", PASSWORD);
     rft
 }
