@@ -132,7 +132,7 @@ fn prepare(dir: &Path) {
     fs::create_dir_all(dir.join("photos")).unwrap();
     fs::write(dir.join("photos/one.jpg"), "x").unwrap();
     fs::create_dir_all(dir.join("bin")).unwrap();
-    for program in ["clamdscan", "unpack"] {
+    for program in ["clamdscan", "curl", "unpack"] {
         let program = dir.join("bin").join(program);
         fs::write(&program, "#!/bin/sh\n").unwrap();
         fs::set_permissions(program, fs::Permissions::from_mode(0o755)).unwrap();
