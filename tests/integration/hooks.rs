@@ -235,11 +235,11 @@ fn thousands_of_small_files_have_each_their_run_within_the_bound() {
 fn a_restart_runs_what_a_killed_process_has_not_finished() {
     let rig = Rig::new("echo $$ >>$marks/$RFT_PATH; [ -e $marks/go ] || sleep 78");
     let (_a, mut b) = rig.start(&["--hook-parallel", "1"]);
-    for name in ["one", "two"] {
-        drop_content(&rig.pair.a, name, name);
-        b.waits_for("file_done", hook_of(name));
-    }
+    drop_content(&rig.pair.a, "one", "one");
     until("the program does not start", || rig.count("one") == 1);
+    // It has the only place, so the program of the second file waits.
+    drop_content(&rig.pair.a, "two", "two");
+    b.waits_for("file_done", hook_of("two"));
     let helper = helpers(&b);
     let program: i32 = rig.mark("one").trim().parse().unwrap();
     b.kill();
