@@ -1,7 +1,7 @@
 //! Connections that end as no honest peer ends them: in the first packet, which anyone can forge,
 //! in the handshake, and through an off-path observer. Each is only a lost connection.
 
-use super::{KEY, MOMENT, closed, connect, start};
+use super::{KEY, MOMENT, connect, start};
 use crate::harness::connector::{Peer, TIMEOUT};
 use crate::harness::forge::{Forgery, application_close, first_packet, transport_close, varint};
 use crate::harness::peer::{PASSWORD, Pair};
