@@ -164,15 +164,16 @@ impl QuarantinedFile {
                 },
             )?;
         }
+        fail_point("quarantine.releasing");
+        // Before the file is opened: Windows may keep a name of an open file.
+        self.clear();
+        fail_point("quarantine.released");
         let staged = Staged::reopen(&self.stage, self.id)?;
         let untouched = now.is_ok_and(|now| now.unchanged(&self.before));
         if !untouched && staged.hash()? != self.hash {
             staged.discard()?;
             return Err(NotReleased::Changed);
         }
-        fail_point("quarantine.releasing");
-        self.clear();
-        fail_point("quarantine.released");
         Ok(staged)
     }
 
