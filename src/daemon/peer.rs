@@ -131,7 +131,7 @@ impl Peer {
             drain: config.drain,
         };
         let outbox = Outbox::start(outbox, events.clone())?;
-        let cancelling = outbox.cancelling();
+        let in_flight = outbox.in_flight();
         let (incoming, ledger) = (storage.incoming.clone(), storage.ledger.clone());
         let committer = storage.committer.clone();
         let meter = Arc::new(Meter::new());
@@ -139,7 +139,7 @@ impl Peer {
         Ok(Self {
             name,
             outbox,
-            delivery: Delivery::new(outgoing, events.clone(), meter.clone(), cancelling),
+            delivery: Delivery::new(outgoing, events.clone(), meter.clone(), in_flight),
             inbox: Inbox::new(
                 incoming,
                 ledger,

@@ -50,6 +50,7 @@ pub(super) async fn run(peer: Arc<Peer>, session: Arc<Session>, control: Control
     let sending = SendSlots::new(&peer, &session);
     parts.spawn(send_files(peer.clone(), session.clone(), sending.clone(), SendLane::All));
     parts.spawn(send_files(peer.clone(), session.clone(), sending, SendLane::Urgent));
+    parts.spawn(look_after(peer.clone(), session.clone()));
     parts.spawn(receive_files(peer.clone(), session.clone()));
     parts.spawn(tell_backlog(peer.clone(), session.clone()));
     parts.spawn(tell_forgotten(peer.clone(), session.clone()));
@@ -78,6 +79,12 @@ fn receives_nothing(peer: &Peer) {
 /// The warning about files that wait for another session.
 const RECEIVES_NOTHING: &str =
     "the peer only sends in this session (rft send): what is in Outgoing waits for another one";
+
+/// Stops the deliveries of entries that the user takes back.
+async fn look_after(peer: Arc<Peer>, session: Arc<Session>) {
+    let _guard = session.closes_on_panic();
+    peer.delivery.look_after().await;
+}
 
 /// Delivers the ready entries of the outbox, many at once.
 async fn send_files(peer: Arc<Peer>, session: Arc<Session>, sending: SendSlots, lane: SendLane) {

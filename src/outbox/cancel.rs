@@ -2,66 +2,20 @@
 //! all.
 
 use super::Outbox;
-use super::mailbox::locked;
-use super::queue::index::is_beneath;
 use super::queue::steering::{NotPending, Pending};
+use super::send::in_flight::InFlight;
 use super::state::OutboxState;
 use crate::proto::message::TransferId;
 use crate::proto::name::Name;
 use crate::store::{CancelledFiles, Delivered, Ledger, StoreError};
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, TryLockError};
 use std::time::{Duration, Instant};
-use tokio::sync::Notify;
 
 /// Maximum time for the deliveries of a name to stop.
 pub(crate) const STOP_TIMEOUT: Duration = Duration::from_secs(5);
-/// How long a delivery waits for the peer's receipt although it is cancelled, if all of the file
-/// has left: the peer may hold it already.
-const RECEIPT_TIMEOUT: Duration = Duration::from_secs(2);
 /// Time between two looks whether the deliveries have stopped.
 const STOP_INTERVAL: Duration = Duration::from_millis(5);
-
-/// Tells the deliveries which name is being cancelled.
-#[derive(Debug, Default)]
-pub(crate) struct Cancelling {
-    any: AtomicBool,
-    name: Mutex<Option<Name>>,
-    told: Notify,
-}
-
-impl Cancelling {
-    fn set(&self, name: Option<Name>) {
-        self.any.store(name.is_some(), Ordering::Relaxed);
-        *locked(&self.name) = name;
-        self.told.notify_waiters();
-    }
-
-    fn has(&self, name: &Name) -> bool {
-        self.any.load(Ordering::Relaxed)
-            && locked(&self.name)
-                .as_ref()
-                .is_some_and(|cancelled| name == cancelled || is_beneath(name, cancelled))
-    }
-
-    /// Completes when the delivery of an entry is to stop. `is_whole` says whether all of it has
-    /// left.
-    pub(crate) async fn stops(&self, name: &Name, is_whole: &AtomicBool) {
-        loop {
-            let told = self.told.notified();
-            tokio::pin!(told);
-            told.as_mut().enable();
-            if self.has(name) {
-                break;
-            }
-            told.await;
-        }
-        if is_whole.load(Ordering::Relaxed) {
-            tokio::time::sleep(RECEIPT_TIMEOUT).await;
-        }
-    }
-}
 
 /// What was cancelled.
 #[derive(Debug)]
@@ -99,7 +53,7 @@ pub(crate) struct Canceller {
     /// `None` if entries stay in Outgoing (`--after-send keep`).
     pub(super) files: Option<CancelledFiles>,
     pub(super) ledger: Arc<Ledger>,
-    pub(super) told: Arc<Cancelling>,
+    pub(super) in_flight: Arc<InFlight>,
     /// Held while a name is cancelled: one at a time.
     pub(super) turn: Mutex<()>,
 }
@@ -117,22 +71,22 @@ impl Outbox {
         let _turn = canceller.turn(deadline)?;
         self.state.table().pending(name)?;
         self.state.table().hold_back(name);
-        canceller.told.set(Some(name.clone()));
+        canceller.in_flight.cancel(Some(name.clone()));
         let cancelled = canceller.stop(&self.state, name, deadline).and_then(|pending| {
             let moved_to = canceller.take(&self.state, name)?;
             let Pending { entries, bytes, id, .. } = pending;
             Ok(Cancelled { entries, bytes, id, moved_to })
         });
-        canceller.told.set(None);
+        canceller.in_flight.cancel(None);
         self.state.table().release_held();
         // The scan thread publishes what changed.
         self.state.mailbox.send(|mail| mail.woken = true);
         cancelled
     }
 
-    /// Stops the deliveries of names that are being cancelled.
-    pub(crate) fn cancelling(&self) -> Arc<Cancelling> {
-        Arc::clone(&self.canceller.told)
+    /// The deliveries of this outbox, which it can stop.
+    pub(crate) fn in_flight(&self) -> Arc<InFlight> {
+        Arc::clone(&self.canceller.in_flight)
     }
 }
 

@@ -142,7 +142,7 @@ impl Outbox {
         let canceller = Canceller {
             files: config.cancelled.take().filter(|_| !keep),
             ledger: Arc::clone(&config.ledger),
-            told: Arc::default(),
+            in_flight: Arc::default(),
             turn: Mutex::default(),
         };
         let mut table = Table::new(config.ledger.origin(), config.waits, keep);

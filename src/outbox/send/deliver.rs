@@ -6,6 +6,7 @@ use super::answer::{
 };
 use super::compress::Compression;
 use super::error::DeliverError;
+use super::in_flight::{Entered, InFlight, Stop};
 use super::offer::{offer_of, seal_offer};
 use super::read::{ChunkSource, SealedChunk, SmallReader, blocking};
 use super::source_file::SourceFile;
@@ -14,12 +15,11 @@ use crate::crypto::seal::{RecordKind, Sealer};
 use crate::event::{Direction, Event, EventSink};
 use crate::failpoint::fail_point;
 use crate::meter::{Meter, Stage};
-use crate::outbox::cancel::Cancelling;
 use crate::outbox::item::Item;
 use crate::proto::codec::Malformed;
 use crate::proto::message::{Accept, Begin, CHUNK_SIZE, EntryKind, Outcome};
 use crate::session::record::{RecordError, RecordReader, RecordWriter, seal_message};
-use crate::store::{Folder, Meta, StoreError};
+use crate::store::{Folder, Meta};
 use crate::transport::priority::{Priority, StreamOrder};
 use crate::transport::stream::{SendHalf, StreamCode};
 use std::sync::Arc;
@@ -32,8 +32,9 @@ const MAX_WAITING_CHUNKS: usize = 2;
 /// How many bytes of a new file are sent before the receiver's `Accept` arrives: a few round trips
 /// of most paths, since the `Accept` may be lost. A refused file costs no more than that.
 const MAX_BEFORE_ACCEPT: u64 = 32 << 20;
-/// How often the sender looks whether the path of an item in flight still leads to it.
-const TAKEN_BACK_INTERVAL: Duration = Duration::from_millis(250);
+/// How long a cancelled delivery waits for the peer's receipt if all of the file has left: the peer
+/// may hold it already.
+const RECEIPT_TIMEOUT: Duration = Duration::from_secs(2);
 /// The interval between two progress events of a file.
 const PROGRESS_INTERVAL: Duration = Duration::from_millis(200);
 
@@ -54,32 +55,50 @@ impl DeliverySlot<'_> {
     }
 }
 
+/// Completes when a delivery is to stop. `is_whole` says whether all of the entry has left.
+async fn stopped(entered: &mut Entered, is_whole: &AtomicBool) -> DeliverError {
+    match entered.stopped().await {
+        Stop::TakenBack => DeliverError::Changed,
+        Stop::Cancelled => {
+            if is_whole.load(Ordering::Relaxed) {
+                tokio::time::sleep(RECEIPT_TIMEOUT).await;
+            }
+            DeliverError::Cancelled
+        }
+    }
+}
+
 /// Delivers entries of one folder.
 pub(crate) struct Delivery {
     folder: Arc<Folder>,
     events: EventSink,
     small: SmallReader,
     meter: Arc<Meter>,
-    cancelling: Arc<Cancelling>,
+    in_flight: Arc<InFlight>,
     order: StreamOrder,
 }
 
 impl Delivery {
     /// Reads from `folder` (Outgoing), and reports progress to `events` and its waits to `meter`.
-    /// `cancelling` stops deliveries ([`Outbox::cancelling`](crate::outbox::Outbox::cancelling)).
+    /// `in_flight` stops deliveries ([`Outbox::in_flight`](crate::outbox::Outbox::in_flight)).
     pub(crate) fn new(
         folder: Arc<Folder>,
         events: EventSink,
         meter: Arc<Meter>,
-        cancelling: Arc<Cancelling>,
+        in_flight: Arc<InFlight>,
     ) -> Self {
         let small = SmallReader::new(folder.clone(), meter.clone());
-        Self { folder, events, small, meter, cancelling, order: StreamOrder::default() }
+        Self { folder, events, small, meter, in_flight, order: StreamOrder::default() }
     }
 
     /// Outgoing.
     pub(crate) fn folder(&self) -> &Folder {
         &self.folder
+    }
+
+    /// Stops deliveries whose entries the user takes out of Outgoing ([`InFlight::look`]).
+    pub(crate) async fn look_after(&self) {
+        self.in_flight.look(&self.folder).await;
     }
 
     /// Delivers one entry over a new stream. `slot` is freed when the stream has taken the last
@@ -99,10 +118,11 @@ impl Delivery {
         let is_whole = AtomicBool::new(false);
         let slot = DeliverySlot { permit: slot, is_whole: &is_whole };
         let delivery = self.entry(item, &mut send, sealer, reader, slot, compression);
+        let mut entered = self.in_flight.enter(&item.name, item.meta);
         let result = tokio::select! {
             biased;
-            result = self.unless_taken_back(item, delivery) => result,
-            () = self.cancelling.stops(&item.name, &is_whole) => Err(DeliverError::Cancelled),
+            result = delivery => result,
+            error = stopped(&mut entered, &is_whole) => Err(error),
         };
         if let Err(error) = &result {
             send.reset(match error {
@@ -122,30 +142,6 @@ impl Delivery {
             });
         }
         result
-    }
-
-    /// Ends a delivery when the user takes the entry out of Outgoing or renames it. On a slow path
-    /// QUIC buffers seconds of data, and the reset of the stream drops them.
-    async fn unless_taken_back(
-        &self,
-        item: &Item,
-        delivery: impl Future<Output = Result<Receipt, DeliverError>>,
-    ) -> Result<Receipt, DeliverError> {
-        let mut delivery = std::pin::pin!(delivery);
-        loop {
-            tokio::select! {
-                result = &mut delivery => return result,
-                () = tokio::time::sleep(TAKEN_BACK_INTERVAL) => {}
-            }
-            let (folder, name, meta) = (self.folder.clone(), item.name.clone(), item.meta);
-            blocking(move || match folder.stat(&name) {
-                Ok(now) if now.same_inode(&meta) => Ok(()),
-                Ok(_) | Err(StoreError::NotFound { .. }) => Err(DeliverError::Changed),
-                // It may still be there.
-                Err(_) => Ok(()),
-            })
-            .await?;
-        }
     }
 
     async fn entry(

@@ -8,6 +8,7 @@ pub(crate) mod answer;
 pub(crate) mod compress;
 pub(crate) mod deliver;
 pub(crate) mod error;
+pub(crate) mod in_flight;
 pub(crate) mod offer;
 pub(crate) mod read;
 pub(crate) mod source_file;
