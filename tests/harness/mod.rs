@@ -6,6 +6,7 @@
 
 #[cfg(unix)]
 pub mod browser;
+pub mod command;
 pub mod connector;
 pub mod events;
 pub mod files;

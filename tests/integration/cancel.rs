@@ -1,25 +1,13 @@
 //! `rft cancel` of the real program: in flight, queued, kept, refused and killed.
 
+use crate::harness::command::{run, says};
 use crate::harness::files::{drop_content, drop_in, hash_of, names};
 use crate::harness::peer::{Host, Pair};
 use crate::harness::{status, until};
 use serde_json::Value;
 use std::fs;
-use std::process::{Command, Output, Stdio};
+use std::process::{Command, Stdio};
 use std::time::Duration;
-
-fn run(host: &Host, command: &str, arguments: &[&str]) -> Output {
-    let mut rft = Command::new(env!("CARGO_BIN_EXE_rft"));
-    rft.args([command, "--dir"]).arg(&host.dir).args(arguments).stdin(Stdio::null());
-    rft.output().unwrap()
-}
-
-/// What the command prints.
-fn says(host: &Host, command: &str, arguments: &[&str]) -> String {
-    let output = run(host, command, arguments);
-    assert!(output.status.success(), "{output:?}");
-    String::from_utf8(output.stdout).unwrap()
-}
 
 /// Asserts that a cancel is refused with this sentence.
 fn refused(host: &Host, name: &str, sentence: &str) {

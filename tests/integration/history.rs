@@ -1,20 +1,15 @@
 //! `rft history` and `rft receipt` of the real program: beside a running peer, at rest, after a
 //! kill, and in a full volume.
 
+use crate::harness::command::run;
 use crate::harness::files::drop_content;
 use crate::harness::peer::{Host, Pair};
 use crate::harness::until;
 use serde_json::Value;
 use std::fs;
-use std::process::{Command, Output, Stdio};
+use std::process::{Command, Output};
 
 /// Runs a command about the peer of this host.
-fn run(host: &Host, command: &str, arguments: &[&str]) -> Output {
-    let mut rft = Command::new(env!("CARGO_BIN_EXE_rft"));
-    rft.args([command, "--dir"]).arg(&host.dir).args(arguments).stdin(Stdio::null());
-    rft.output().unwrap()
-}
-
 fn text(output: &Output) -> String {
     assert!(output.status.success(), "{output:?}");
     String::from_utf8(output.stdout.clone()).unwrap()

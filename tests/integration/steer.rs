@@ -1,25 +1,12 @@
 //! `rft pause`, `resume`, `limit` and `retry` of the real program.
 
+use crate::harness::command::{run, says};
 use crate::harness::files::drop_content;
-use crate::harness::peer::{Host, Pair};
+use crate::harness::peer::Pair;
 use crate::harness::{status, until};
 use serde_json::Value;
 use std::fs;
-use std::process::{Command, Output, Stdio};
 use std::time::Duration;
-
-fn run(host: &Host, command: &str, arguments: &[&str]) -> Output {
-    let mut rft = Command::new(env!("CARGO_BIN_EXE_rft"));
-    rft.args([command, "--dir"]).arg(&host.dir).args(arguments).stdin(Stdio::null());
-    rft.output().unwrap()
-}
-
-/// The text that the command prints.
-fn says(host: &Host, command: &str, arguments: &[&str]) -> String {
-    let output = run(host, command, arguments);
-    assert!(output.status.success(), "{output:?}");
-    String::from_utf8(output.stdout).unwrap()
-}
 
 #[test]
 fn a_pause_holds_files_back_and_receives() {
