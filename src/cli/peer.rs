@@ -102,7 +102,7 @@ pub(crate) fn launch(mut launch: Launch) -> RunEnd {
     RunEnd { code, moved: moved.load(Ordering::Relaxed) }
 }
 
-/// Those who are told what happens.
+/// The receivers of a run's events.
 struct RunObservers<'a> {
     output: &'a Output,
     show: Show,
@@ -152,8 +152,8 @@ fn prepare(launch: &mut Launch) -> Result<Prepared, Failure> {
     // Before the sandbox, which lets this process execute no program.
     let hooks = config.hooks.as_ref().map(|hooks| HookHelper::start(hooks, &config.folders));
     let hooks = hooks.transpose().map_err(|error| failed(error.into()))?;
-    // Before the sandbox, which lets no one create a socket.
-    // The commands that use it name a base folder, which one exchange has not.
+    // Before the sandbox, which allows no new socket. One exchange has no base folder, which the
+    // commands would name.
     let wanted = launch.once.is_none().then(|| ControlSocket::bind(folders.state()));
     let control = wanted.and_then(|bound| {
         let text = "there is no control socket, so `rft status` cannot ask this rft";
@@ -189,46 +189,14 @@ fn serve(
     };
     log::start(&launch.log_file, launch.show.verbose, output).into_iter().for_each(&mut warn);
     tracing::info!(version = env!("CARGO_PKG_VERSION"), ?config, file = ?launch.config_file, "started");
-    match sandbox {
-        Some(Ok(folders)) => {
-            tracing::info!(
-                ?folders,
-                "sandboxed: the process writes only beneath these folders and executes no program"
-            );
-        }
-        Some(Err(NoSandbox::Unsupported)) => {
-            tracing::info!("not sandboxed: {}", NoSandbox::Unsupported)
-        }
-        #[cfg(target_os = "linux")]
-        Some(Err(error)) => warn(error.to_string()),
-        None => tracing::info!("not sandboxed: --no-sandbox"),
-    }
+    report_sandbox(sandbox, &mut warn);
     print_introduction(&config, metrics.as_ref(), launch.once.as_ref(), output, show);
     warnings.into_iter().for_each(&mut warn);
     let key = PasswordKey::derive(&password).map_err(|error| unknown(&error))?;
     drop(password);
 
-    let observed = output.clone();
     let is_once = launch.once.is_some();
-    let observer = move |mut told: PeerEvent| {
-        match &mut told.event {
-            Event::FileStarted { .. } | Event::FileDone { .. } => {
-                moved.store(true, Ordering::Relaxed)
-            }
-            // The command for the other host is another one then.
-            Event::Waiting { local, .. } if is_once => local.clear(),
-            Event::DrainWaiting { status } if is_once => {
-                let message = format!("not done yet: {}", state::remaining_in_one(status));
-                told.event = Event::Warning { path: None, message };
-            }
-            _ => {}
-        }
-        log::record::event(&told);
-        // Only the history and the log have it.
-        if !matches!(told.event, Event::FileRemoved { .. }) {
-            observed.event(told.event);
-        }
-    };
+    let observer = observer(output.clone(), moved, is_once);
     let result = runtime.block_on(async {
         let handle = Daemon::start_on(port, folders, hooks, config, key, observer)?;
         let served = control.map(|control| tokio::spawn(control.serve(handle.clone())));
@@ -245,20 +213,69 @@ fn serve(
             RunError::Interrupted(_) => stopped_by.code(),
             _ => exit::code_of(&error),
         };
-        let reason = match &*error {
-            RunError::OutOfTime { wait, status } if is_once => {
-                format!("not done within --wait {wait:?}: {}", state::remaining_of_one(status))
-            }
-            RunError::Interrupted(status) if is_once => {
-                format!("{error}: {}", state::remaining_of_one(status))
-            }
-            RunError::Interrupted(status) | RunError::OutOfTime { status, .. } => {
-                format!("{error}: {}", state::remaining(status))
-            }
-            _ => error.to_string(),
-        };
-        Failure::new(code, reason)
+        Failure::new(code, reason_of(&error, is_once))
     })
+}
+
+/// Tells the log, or the user by `warn`, whether the process is sandboxed.
+fn report_sandbox(sandbox: Option<Result<Vec<PathBuf>, NoSandbox>>, warn: &mut impl FnMut(String)) {
+    match sandbox {
+        Some(Ok(folders)) => {
+            tracing::info!(
+                ?folders,
+                "sandboxed: the process writes only beneath these folders and executes no program"
+            );
+        }
+        Some(Err(NoSandbox::Unsupported)) => {
+            tracing::info!("not sandboxed: {}", NoSandbox::Unsupported);
+        }
+        #[cfg(target_os = "linux")]
+        Some(Err(error)) => warn(error.to_string()),
+        None => tracing::info!("not sandboxed: --no-sandbox"),
+    }
+}
+
+/// Passes events to the log and to `output`. `moved` becomes true with the first file.
+fn observer(
+    output: Output,
+    moved: Arc<AtomicBool>,
+    is_once: bool,
+) -> impl Fn(PeerEvent) + Send + Sync {
+    move |mut told| {
+        match &mut told.event {
+            Event::FileStarted { .. } | Event::FileDone { .. } => {
+                moved.store(true, Ordering::Relaxed);
+            }
+            // The command for the other host is another one then.
+            Event::Waiting { local, .. } if is_once => local.clear(),
+            Event::DrainWaiting { status } if is_once => {
+                let message = format!("not done yet: {}", state::remaining_in_one(status));
+                told.event = Event::Warning { path: None, message };
+            }
+            _ => {}
+        }
+        log::record::event(&told);
+        // Only the history and the log have it.
+        if !matches!(told.event, Event::FileRemoved { .. }) {
+            output.event(told.event);
+        }
+    }
+}
+
+/// The error for people, with the remaining work.
+fn reason_of(error: &RunError, is_once: bool) -> String {
+    match error {
+        RunError::OutOfTime { wait, status } if is_once => {
+            format!("not done within --wait {wait:?}: {}", state::remaining_of_one(status))
+        }
+        RunError::Interrupted(status) if is_once => {
+            format!("{error}: {}", state::remaining_of_one(status))
+        }
+        RunError::Interrupted(status) | RunError::OutOfTime { status, .. } => {
+            format!("{error}: {}", state::remaining(status))
+        }
+        _ => error.to_string(),
+    }
 }
 
 /// Waits for the end, and stops the process when `stop` completes.

@@ -4,19 +4,20 @@
 //! cost as much as a small file itself. A crash loses at most the entries of this second; the files
 //! are safe all the same.
 
+mod entries;
+
+pub(super) use entries::PeerHistory;
+
 use super::lock::locked;
-use crate::config::{Folders, PeerName};
+use crate::config::Folders;
 use crate::error::RunError;
-use crate::event::{Cause, Direction, Event, HookEnd};
 use crate::history::record;
-use crate::history::{HistoryEntry, HistoryKind, HistoryPage, HistoryPosition, HistoryQuery};
+use crate::history::{HistoryEntry, HistoryPage, HistoryPosition, HistoryQuery};
 use crate::proto::message::InstallationId;
-use crate::proto::name::Name;
 use crate::store::{self, History, HistoryCopy, HistoryRange, StateDir, StoreError};
-use std::collections::HashMap;
 use std::ops::ControlFlow;
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
 
@@ -29,9 +30,6 @@ const RETRY_INTERVAL: Duration = Duration::from_secs(30);
 const MAX_WAITING: usize = 8 << 20;
 /// Bytes of a block on the disk, at most.
 const BLOCK_BYTES: usize = 64 << 10;
-/// Failures that are remembered, so that a repeated attempt adds no entry; beyond that all are
-/// forgotten.
-const MAX_FAILURES: usize = 1000;
 /// Bytes of a page in JSON, roughly.
 const MAX_PAGE: usize = 1 << 20;
 /// The share of an entry without its name.
@@ -175,127 +173,6 @@ pub(super) fn keep(history: &Arc<ProcessHistory>) -> JoinSet<()> {
         }
     });
     tasks
-}
-
-/// Turns the events of one peer into entries.
-#[derive(Debug)]
-pub(super) struct PeerHistory {
-    /// `None` if no history is kept.
-    history: Option<Arc<ProcessHistory>>,
-    peer: PeerName,
-    /// The peer's state folder, in the last session.
-    installation: Mutex<Option<InstallationId>>,
-    /// The last failure of each entry that is not complete since.
-    failures: Mutex<HashMap<(Direction, Name), String>>,
-}
-
-impl PeerHistory {
-    pub(super) fn new(history: &Arc<ProcessHistory>, peer: PeerName) -> Self {
-        let history = (!history.keep.is_zero()).then(|| history.clone());
-        Self { history, peer, installation: Mutex::default(), failures: Mutex::default() }
-    }
-
-    /// Records an event, if it belongs in the history.
-    pub(super) fn note(&self, event: &Event) {
-        let Some(history) = &self.history else { return };
-        if let Event::Connected { installation, .. } = event {
-            *locked(&self.installation) = Some(*installation);
-        }
-        if let Some(entry) = self.entry(event) {
-            history.add(&entry);
-        }
-    }
-
-    fn entry(&self, event: &Event) -> Option<HistoryEntry> {
-        let common = |kind, direction, path: &Name, size, transfer| HistoryEntry {
-            time: SystemTime::now(),
-            kind,
-            direction,
-            peer: self.peer.clone(),
-            path: path.clone(),
-            size,
-            blake3: None,
-            transfer,
-            installation: *locked(&self.installation),
-            elapsed: None,
-            offset: 0,
-            saved_as: None,
-            checked: false,
-            error: None,
-            output: None,
-        };
-        match event {
-            Event::FileDone {
-                direction,
-                path,
-                size,
-                transfer,
-                blake3,
-                elapsed,
-                offset,
-                saved_as,
-                checked,
-            } => {
-                let kind = match direction {
-                    Direction::Send => HistoryKind::Sent,
-                    Direction::Receive => HistoryKind::Received,
-                };
-                let mut failures = locked(&self.failures);
-                if !failures.is_empty() {
-                    failures.remove(&(*direction, path.clone()));
-                }
-                Some(HistoryEntry {
-                    blake3: (*blake3 != [0; 32]).then_some(*blake3),
-                    elapsed: Some(*elapsed),
-                    offset: *offset,
-                    saved_as: saved_as.clone(),
-                    checked: *checked,
-                    ..common(kind, *direction, path, *size, *transfer)
-                })
-            }
-            Event::FileFailed { direction, path, size, transfer, error, cause, .. } => {
-                let kind = match (cause, direction) {
-                    (Cause::Withdrawn, _) | (Cause::Cancelled, Direction::Send) => return None,
-                    (Cause::Cancelled, Direction::Receive) => HistoryKind::Cancelled,
-                    (Cause::Refused(_), _) => HistoryKind::Refused,
-                    (Cause::Fault(_), _) => HistoryKind::Failed,
-                };
-                let mut failures = locked(&self.failures);
-                if failures.len() >= MAX_FAILURES {
-                    failures.clear();
-                }
-                let last = failures.insert((*direction, path.clone()), error.clone());
-                (last.as_ref() != Some(error)).then(|| HistoryEntry {
-                    error: Some(error.clone()),
-                    ..common(kind, *direction, path, *size, *transfer)
-                })
-            }
-            // An attempt of it may have failed before.
-            Event::FileCancelled { path, size, transfer, .. } => {
-                let (kind, direction) = (HistoryKind::Cancelled, Direction::Send);
-                locked(&self.failures).remove(&(direction, path.clone()));
-                Some(common(kind, direction, path, *size, *transfer))
-            }
-            Event::HookDone { path, size, transfer, end, elapsed, output, .. } => {
-                let kind = kind_of_hook(end);
-                Some(HistoryEntry {
-                    elapsed: Some(*elapsed),
-                    error: (kind == HistoryKind::HookFailed).then(|| end.to_string()),
-                    output: (!output.is_empty()).then(|| output.clone()),
-                    ..common(kind, Direction::Receive, path, *size, *transfer)
-                })
-            }
-            Event::FileRemoved { path, size, transfer, archived } => {
-                let kind = if *archived { HistoryKind::Archived } else { HistoryKind::Removed };
-                Some(common(kind, Direction::Send, path, *size, *transfer))
-            }
-            _ => None,
-        }
-    }
-}
-
-fn kind_of_hook(end: &HookEnd) -> HistoryKind {
-    if end.is_success() { HistoryKind::HookDone } else { HistoryKind::HookFailed }
 }
 
 /// The history of a state folder that no process uses.

@@ -1,31 +1,26 @@
 //! One peer: both directions, its present session, and its counters.
 
+mod open;
+
 use super::activity::PeerActivity;
 use super::bottleneck::Bottlenecks;
-use super::events::Events;
-use super::history::PeerHistory;
 use super::incomplete::Incomplete;
 use super::lock::locked;
 use super::setbacks::Setbacks;
-use super::storage::Storage;
-use crate::config::{AfterSend, Compress, Config, Exchange, OnConflict, PeerName};
+use crate::config::{Exchange, PeerName};
 use crate::crypto::handshake::Role;
 use crate::error::RunError;
 use crate::event::{Direction, Event, EventSink};
-use crate::inbox::{self, Inbox};
-use crate::meter::Meter;
-use crate::outbox::{Delivery, Outbox, OutboxConfig, WaitingEntry};
+use crate::inbox::Inbox;
+use crate::outbox::{Delivery, Outbox, WaitingEntry};
 use crate::proto::name::Name;
 use crate::session::Session;
 use crate::status::{
     Backlog, Bottleneck, DirectionStatus, PastSession, PathStatus, PeerStatus, SessionEnd,
     SessionRole, SessionStatus, WaitReason, Waiting, WaitingEntries,
 };
-use crate::store::{
-    CancelledFiles, Folder, Ledger, Remover, StoreError, UrgentMarks, clear_put_area,
-};
+use crate::store::Ledger;
 use std::collections::{HashMap, HashSet};
-use std::path::Path;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant, SystemTime};
@@ -87,89 +82,6 @@ struct PeerSessions {
 }
 
 impl Peer {
-    /// Opens Outgoing and starts to watch it.
-    pub(super) fn open(
-        config: &Config,
-        storage: &Storage,
-        events: &Events,
-        failures: mpsc::UnboundedSender<RunError>,
-    ) -> Result<Self, RunError> {
-        let name = config.peer_name();
-        let saved = storage.ledger.totals(name.as_str())?;
-        let activity = Arc::new(PeerActivity::new(saved, Instant::now()));
-        let noted = activity.clone();
-        let history = PeerHistory::new(&storage.history, name.clone());
-        let incomplete = Arc::new(Incomplete::default());
-        let failed = config.exchange.is_once().then(|| incomplete.clone());
-        let events = events.sink(Some(name.clone()), move |event| {
-            noted.note(event, Instant::now());
-            failed.iter().for_each(|failed| failed.note(event));
-            history.note(event);
-        });
-        let outgoing =
-            Arc::new(Folder::open(&config.folders.outgoing, !config.folders.reads_outgoing)?);
-        if !config.folders.reads_outgoing
-            && let Err(error) = clear_put_area(&outgoing)
-        {
-            tracing::info!(%error, "copies of a killed `rft put` stay in Outgoing, and are not sent");
-        }
-        let outbox = OutboxConfig {
-            outgoing: outgoing.clone(),
-            remover: open_remover(config, &outgoing, storage)?,
-            cancelled: Some(CancelledFiles::of(outgoing.clone(), &storage.state)),
-            urgent: Arc::new(UrgentMarks::of(&storage.state)),
-            ledger: storage.ledger.clone(),
-            only: config.exchange.only().map(<[_]>::to_vec),
-            once: config.exchange.is_once(),
-            after_send: config.after_send,
-            waits: config.waits,
-            temp_names: config.temp_names,
-            send_open: config.send_open,
-            grace: config.grace,
-            // The folder is the user's, and may be a large home.
-            watch: !config.exchange.is_once(),
-            drain: config.drain,
-        };
-        let outbox = Outbox::start(outbox, events.clone())?;
-        let in_flight = outbox.in_flight();
-        let (incoming, ledger) = (storage.incoming.clone(), storage.ledger.clone());
-        let committer = storage.committer.clone();
-        let meter = Arc::new(Meter::new());
-        let hooks = storage.hooks.as_ref().map(|hooks| hooks.of_peer(name.clone()));
-        Ok(Self {
-            name,
-            outbox,
-            delivery: Delivery::new(outgoing, events.clone(), meter.clone(), in_flight),
-            inbox: Inbox::new(
-                incoming,
-                ledger,
-                committer,
-                events.clone(),
-                limits(config),
-                meter.clone(),
-                hooks,
-            ),
-            inbox_changed: Notify::new(),
-            events,
-            in_flight: config.in_flight.max(1),
-            compress: config.compress == Compress::Auto,
-            drain: config.drain,
-            exchange: config.exchange.clone(),
-            incomplete,
-            peer_backlog: watch::Sender::new(None),
-            activity,
-            setbacks: Setbacks::default(),
-            bottlenecks: Bottlenecks::new(meter, storage.commits.clone()),
-            ledger: storage.ledger.clone(),
-            outgoing: absolute(&config.folders.outgoing),
-            sessions: Mutex::default(),
-            undelivered: Mutex::default(),
-            refusals: Mutex::default(),
-            unopened: AtomicU32::new(0),
-            failures,
-        })
-    }
-
     /// A snapshot with at most `max_named` waiting entries by name. With 0 the entries are not
     /// looked at, not even counted.
     pub(super) fn status(&self, max_named: usize) -> PeerStatus {
@@ -380,42 +292,5 @@ impl Peer {
 
     fn refusals(&self) -> MutexGuard<'_, HashMap<Name, String>> {
         locked(&self.refusals)
-    }
-}
-
-/// Opens the folder through which sent files are removed. With `--after-send keep` it may be
-/// missing, since Outgoing may be read-only then.
-fn open_remover(
-    config: &Config,
-    outgoing: &Arc<Folder>,
-    storage: &Storage,
-) -> Result<Option<Remover>, StoreError> {
-    if config.folders.reads_outgoing && config.after_send == AfterSend::Keep {
-        return Ok(None);
-    }
-    match Remover::open(outgoing.clone(), &storage.state) {
-        Ok(remover) => Ok(Some(remover)),
-        Err(error) if config.after_send == AfterSend::Keep => {
-            tracing::info!(%error, "Outgoing cannot be changed, and --after-send keep needs no change");
-            Ok(None)
-        }
-        Err(error) => Err(error),
-    }
-}
-
-/// A path as text, from the root of the file system.
-fn absolute(path: &Path) -> String {
-    std::path::absolute(path).unwrap_or_else(|_| path.to_owned()).display().to_string()
-}
-
-/// The limits for files from the peer.
-fn limits(config: &Config) -> inbox::Limits {
-    inbox::Limits {
-        max_file_size: config.max_file_size,
-        max_incoming: config.max_incoming_bytes,
-        min_free: config.min_free,
-        partial: usize::try_from(config.memory / 2).unwrap_or(usize::MAX),
-        keep_existing: config.on_conflict == OnConflict::Skip,
-        renames: config.on_conflict == OnConflict::Rename,
     }
 }

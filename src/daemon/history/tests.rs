@@ -1,6 +1,10 @@
 use super::*;
+use crate::config::PeerName;
+use crate::event::{Cause, Direction, Event};
+use crate::history::HistoryKind;
 use crate::proto::message::TransferId;
-use std::time::UNIX_EPOCH;
+use crate::proto::name::Name;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 fn name(text: &str) -> Name {
     Name::parse(text.as_bytes()).unwrap()
