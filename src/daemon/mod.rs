@@ -42,9 +42,9 @@ use crate::event::{Event, EventSink, PeerEvent};
 use crate::failpoint::fail_point;
 use crate::hooks::HookHelper;
 use crate::peering;
-use crate::peering::connector;
+use crate::peering::connector::{self, Sessions};
+use crate::session::Session;
 use crate::session::installation::Identity;
-use crate::session::{ControlReceiver, Session};
 use crate::status::Status;
 use crate::store::StoreError;
 use crate::transport::endpoint::{Endpoint, EndpointError};
@@ -290,10 +290,26 @@ impl Run {
         let (adopted, sessions) = mpsc::channel(1);
         let connector_events = noted(Arc::downgrade(&daemon), events);
         let connector = connector::run(&endpoint, &config, key, own, connector_events, adopted);
+        let mut keepers = [totals::keep(&daemon), history::keep(&daemon.storage.history)];
+        let mut running = JoinSet::new();
+        let serving = serve(
+            &daemon,
+            (sessions, &mut running),
+            &config,
+            endpoint.ticks,
+            &mut failed,
+            requests,
+            stopped,
+        );
+        // The connector ends first: it would dial again as soon as a session is over.
         let result = tokio::select! {
             result = connector => result.map(|()| Finished::Stopped).map_err(RunError::from),
-            result = serve(&daemon, sessions, &config, endpoint.ticks, &mut failed, requests, stopped) => result,
+            result = serving => result,
         };
+        take_leave(&daemon, running).await;
+        for keeper in &mut keepers {
+            keeper.shutdown().await;
+        }
         endpoint.close(LINGER).await;
         if let (Some(hooks), Some(mut tasks)) = (&daemon.storage.hooks, hooks) {
             hooks.close().await;
@@ -327,49 +343,48 @@ fn noted(daemon: Weak<Daemon>, events: EventSink) -> EventSink {
     })
 }
 
-/// Serves each session that the connector adopts, until the process is to end; then ends the
-/// sessions in order.
+/// Serves each session that the connector adopts, until the process is to end. The tasks of the
+/// sessions are in `running`.
 async fn serve(
     daemon: &Daemon,
-    mut adopted: mpsc::Receiver<(Session, ControlReceiver)>,
+    (mut adopted, running): (Sessions, &mut JoinSet<()>),
     config: &Config,
     ticks: Ticks,
     failed: &mut mpsc::UnboundedReceiver<RunError>,
     mut pulse_requests: PulseRequests,
     mut stopped: watch::Receiver<bool>,
 ) -> Result<Finished, RunError> {
-    let mut sessions = JoinSet::new();
     let drained = drain::ended(daemon, config.wait, config.drain_reminder);
-    let mut totals = totals::keep(daemon);
-    let mut histories = history::keep(&daemon.storage.history);
     tokio::pin!(drained);
     let limits = daemon.limit.follow(ticks);
     tokio::pin!(limits);
-    let result = loop {
+    loop {
         tokio::select! {
             Some((session, control)) = adopted.recv() => {
                 let session = Arc::new(session);
                 if let Some(peer) = daemon.peer_of(&session) {
                     peer.adopt(session.clone());
-                    sessions.spawn(session::run(peer.clone(), session, control));
+                    running.spawn(session::run(peer.clone(), session, control));
                 }
             }
-            Some(_) = sessions.join_next() => {}
+            Some(_) = running.join_next() => {}
             () = &mut limits => {}
-            Some(error) = failed.recv() => break Err(error),
+            Some(error) = failed.recv() => return Err(error),
             Some(answer) = pulse_requests.recv() => drop(answer.send(())),
-            error = daemon.folder_lost(ticks) => break Err(error.into()),
-            result = &mut drained => break result,
-            _ = stopped.wait_for(|&stop| stop) => break drain::stopped(daemon),
+            error = daemon.folder_lost(ticks) => return Err(error.into()),
+            result = &mut drained => return result,
+            _ = stopped.wait_for(|&stop| stop) => return drain::stopped(daemon),
         }
-    };
+    }
+}
+
+/// Ends the sessions in order.
+async fn take_leave(daemon: &Daemon, mut running: JoinSet<()>) {
     let mut farewells = JoinSet::new();
     for peer in daemon.peers.values() {
         farewells.spawn(session::leave(peer.clone()));
     }
     farewells.join_all().await;
-    while sessions.join_next().await.is_some() {}
-    totals.shutdown().await;
-    histories.shutdown().await;
-    result
+    while running.join_next().await.is_some() {}
+    daemon.peers.values().for_each(|peer| peer.let_go());
 }

@@ -193,6 +193,11 @@ impl Peer {
         self.sessions().adopted.clone()
     }
 
+    /// Lets go of the last session. The port is free only when nothing holds its connection.
+    pub(super) fn let_go(&self) {
+        self.sessions().adopted = None;
+    }
+
     /// The work of a session begins.
     pub(super) fn connected(&self, session: &Session) -> SessionStatus {
         let status = SessionStatus {

@@ -114,3 +114,25 @@ async fn a_stuck_thread_gives_no_sign_of_life() {
     timeout(LONG, running.wait()).await.unwrap().unwrap();
     assert!(!running.moves_on().await);
 }
+
+/// Nothing holds a connection whose session is over, so the end waits for no timeout.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_end_does_not_linger() {
+    let dir = tempfile::tempdir().unwrap();
+    let waiting = start(config(&dir.path().join("a"), None));
+    let port = waiting.status().local.port();
+    let mut best = Duration::MAX;
+    for _ in 0..5 {
+        let dialling = start(config(&dir.path().join("b"), Some(port)));
+        while dialling.status().peers[0].session.is_none() {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        let begun = Instant::now();
+        dialling.stop();
+        timeout(LONG, dialling.wait()).await.unwrap().unwrap();
+        best = best.min(begun.elapsed());
+    }
+    assert!(best < LINGER, "{best:?}");
+    waiting.stop();
+    timeout(LONG, waiting.wait()).await.unwrap().unwrap();
+}
