@@ -2,7 +2,7 @@
 
 use crate::config::PeerName;
 use crate::hindrance::Finding;
-use crate::proto::message::{InstallationId, TransferId};
+pub use crate::proto::message::{InstallationId, TransferId};
 use crate::proto::name::Name;
 pub use crate::status::{Direction, SessionRole};
 use crate::status::{OpenFileWait, PeerStatus, SessionEnd};

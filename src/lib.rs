@@ -15,6 +15,7 @@
 pub mod check;
 mod compress;
 pub mod config;
+#[doc(hidden)]
 pub mod control;
 mod crypto;
 mod daemon;
@@ -26,6 +27,7 @@ pub mod history;
 mod hooks;
 mod inbox;
 mod meter;
+#[doc(hidden)]
 pub mod metrics;
 mod outbox;
 mod peering;
@@ -47,20 +49,21 @@ pub mod fuzzing;
 #[doc(hidden)]
 pub mod internals;
 
-pub use config::{Config, PeerAddress, PeerName};
+pub use config::Config;
 pub use crypto::password::{Password, PasswordKey};
-pub use daemon::{
-    CancelledEntries, Daemon, EventReceiver, Handle, HistoryAtRest, LockedFolders, SteerError,
-};
-pub use error::{ErrorKind, Finished, RunError};
+pub use daemon::{CancelledEntries, Daemon, EventReceiver, Handle, SteerError};
+pub use error::{Finished, RunError};
 pub use event::{Event, PeerEvent};
-#[doc(hidden)]
-pub use hooks::run_helper;
-pub use hooks::{HELPER_COMMAND, HookError, HookHelper};
-pub use proto::message::{InstallationId, TransferId};
 pub use proto::name::Name;
+pub use status::Status;
+pub use transport::tls::PROTOCOL;
+
+// What the command line needs beside it.
+#[doc(hidden)]
+pub use daemon::{HistoryAtRest, LockedFolders};
+#[doc(hidden)]
+pub use hooks::{HELPER_COMMAND, HookError, HookHelper, run_helper};
 #[doc(hidden)]
 pub use proto::name::{escape, is_unprintable};
-pub use status::Status;
+#[doc(hidden)]
 pub use transport::port::Port;
-pub use transport::tls::PROTOCOL;

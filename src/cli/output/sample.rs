@@ -1,10 +1,11 @@
 //! Events for tests of the output.
 
 use rft::Name;
+use rft::Status;
 use rft::event::{Cause, Direction, Event, HookEnd, Occasion, SessionRole};
+use rft::event::{InstallationId, TransferId};
 use rft::hindrance::{Finding, Hindrance};
 use rft::status::SessionEnd;
-use rft::{InstallationId, Status, TransferId};
 use std::net::SocketAddr;
 use std::time::{Duration, SystemTime};
 

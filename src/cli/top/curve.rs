@@ -1,7 +1,8 @@
 //! The speeds of the last minutes.
 
+use rft::Status;
+use rft::config::PeerName;
 use rft::event::Direction;
-use rft::{PeerName, Status};
 use std::collections::{BTreeMap, VecDeque};
 
 /// Points that are kept: more than the columns of any terminal.

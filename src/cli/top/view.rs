@@ -300,7 +300,7 @@ pub(super) mod tests {
     fn each_peer_has_its_panels_and_the_limit_a_line() {
         let mut status = busy();
         let mut other = status.peers[0].clone();
-        other.name = rft::PeerName::new("car\u{1b}ol");
+        other.name = rft::config::PeerName::new("car\u{1b}ol");
         status.peers.push(other);
         status.limit_rate = Some(2_000_000);
         for (width, height) in [(60, 60), (80, 60), (120, 40)] {

@@ -186,7 +186,7 @@ fn events() -> Vec<Event> {
             role: rft::event::SessionRole::Responder,
             session: hostile.into(),
             kx: "X25519",
-            installation: rft::InstallationId([0xab; 16]),
+            installation: rft::event::InstallationId([0xab; 16]),
             version: hostile.into(),
             host: String::new(),
         },

@@ -169,7 +169,7 @@ fn only_styles_and_line_ends_control_the_screen() {
                 role: rft::event::SessionRole::Responder,
                 session: hostile.into(),
                 kx: "X25519",
-                installation: rft::InstallationId([7; 16]),
+                installation: rft::event::InstallationId([7; 16]),
                 version: hostile.into(),
                 host: hostile.into(),
             },
